@@ -1,0 +1,50 @@
+# make demo | make test | make check      (Windows: see README.md for the same steps in PowerShell)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/demo
+
+.PHONY: demo test check format train-demo clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
+	  --prompts_json docs/probe_prompts_list.json --out_dir $(RUN) --overwrite
+	@echo
+	@echo "The demo run is in $(RUN). Next:"
+	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)      what is in it"
+	@echo "  $(BIN)/python -m neuron_signatures.runs verify $(RUN)    sizes, checksums, shapes"
+	@echo "  docs/poc1.md                                     dump your own prompts"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train-demo: $(VENV)/.installed
+	$(BIN)/python scripts/train_demo_model.py
+	$(BIN)/python scripts/eval_demo_model.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

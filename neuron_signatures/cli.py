@@ -1,0 +1,213 @@
+"""What every command shares: how flags are read, and how a failure becomes one line and an exit code.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from neuron_signatures.models.spec import DEFAULT_MODEL, ModelSpec
+from neuron_signatures.runs.errors import ExitCode, ProjectError, StoppedEarly, UsageError, escape_controls
+
+_HANDLER = "neuron_signatures.stderr"
+
+
+class Main(Protocol):
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the house's manners.
+
+    `--prompt-id` is `--prompt_id`; `@file` stands for the flags in a file (shell quoting, `#` comments)
+    unless it is the value of a flag; a mistake raises `UsageError` instead of ending the process.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs["allow_abbrev"] = False
+        super().__init__(*args, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        tokens = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._expand(tokens, depth=0), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=self.prog, next_step="See --help")
+
+    def _expand(self, tokens: Sequence[str], depth: int) -> list[str]:
+        out: list[str] = []
+        for token in tokens:
+            if token.startswith("@") and len(token) > 1 and not self._takes_value(out[-1:]):
+                out += self._expand(_flags_in(Path(token[1:])), depth + 1) if depth < 8 else self.error("@file nests")
+            elif token.startswith("--") and not self._takes_value(out[-1:]):
+                name, eq, value = token.partition("=")
+                out.append("--" + name[2:].replace("-", "_") + eq + value)
+            else:
+                out.append(token)
+        return out
+
+    def _takes_value(self, previous: Sequence[str]) -> bool:
+        action = self._option_string_actions.get(previous[0]) if previous else None
+        return action is not None and action.nargs != 0
+
+
+def _flags_in(path: Path) -> list[str]:
+    try:
+        return shlex.split(path.read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"cannot read flags from this file ({e})", where=f"@{path}") from e
+
+
+def command(main: Main) -> Main:
+    """Make `main` end as the documentation says: the one line of a `ProjectError` and its exit code,
+    130 on Ctrl-C, 141 when the reader of stdout went away, and no `UnicodeEncodeError` in any locale."""
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        try:
+            code = main(argv)
+            sys.stdout.flush()
+            return int(code)
+        except ProjectError as e:
+            sys.stderr.write(f"error: {e.line()}\n")
+            return int(e.exit_code)
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # 128 + SIGPIPE, which Windows does not name
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped\n")
+            return 128 + signal.SIGINT
+
+    return wrapped
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Within the block, SIGTERM, SIGINT and Slurm's SIGUSR1 raise `StoppedEarly` where the main thread is.
+
+    What is on disk is whole at every moment, so dropping the item at hand is safe. A second signal acts as usual.
+    """
+    names = [n for n in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, n)]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.getsignal(getattr(signal, n)) for n in names}
+
+    def restore() -> None:
+        for n, handler in before.items():
+            signal.signal(getattr(signal, n), handler)
+
+    def stop(signum: int, _: object) -> None:
+        restore()
+        raise StoppedEarly(f"stopped by {signal.Signals(signum).name}", next_step="Run again with --resume to go on")
+
+    for n in names:
+        signal.signal(getattr(signal, n), stop)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in `512MB`, `1.5 GiB` or `4096`; for argparse, which turns the error into one line."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[Bb]?\s*", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512MB")
+    number, prefix, binary = match.groups()
+    value = int(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix.replace("K", "k") or " "))
+    if value < 1:
+        raise argparse.ArgumentTypeError("a size must be at least one byte")
+    return value
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number not below `low`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as e:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from e
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{value} is below {low}")
+        return value
+
+    return parse
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which model runs, where, and in which precision (docs/models.md)."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model_name", default=DEFAULT_MODEL, metavar="NAME",
+        help=f"demo, a Hugging Face id or a local folder; default {DEFAULT_MODEL}",
+    )  # fmt: skip
+    group.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
+    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
+    group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
+    group.add_argument("--device_map", metavar="MAP", help="auto spreads the model over several GPUs")
+    group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+
+
+def model_spec(args: argparse.Namespace) -> ModelSpec:
+    return ModelSpec(
+        name=args.model_name,
+        revision=args.model_revision,
+        dtype=args.model_dtype,
+        device=args.device,
+        quantization=args.quantization,
+        device_map=args.device_map,
+        trust_remote_code=args.trust_remote_code,
+    )
+
+
+def setup_logging(*, quiet: bool) -> None:
+    """Log to stderr: notices by default, only warnings and worse when `quiet`."""
+    project = logging.getLogger("neuron_signatures")
+    for handler in [h for h in project.handlers if h.get_name() == _HANDLER]:
+        project.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(_OneLine("%(message)s"))
+    project.addHandler(handler)
+    project.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record))
+
+
+def emit(text: str) -> None:
+    """Write one result line to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def emit_json(record: Any) -> None:
+    """Write `record` to stdout as one line of strict JSON."""
+    emit(json.dumps(record, ensure_ascii=True, allow_nan=False))
+
+
+def ok() -> int:
+    return int(ExitCode.OK)

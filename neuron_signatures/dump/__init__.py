@@ -1,0 +1,1 @@
+"""From prompts to a run folder: what to run, in which batches, into which files."""

@@ -1,0 +1,74 @@
+"""The settings of a dump, as the flags give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from neuron_signatures.models.spec import Dtype, ModelSpec
+from neuron_signatures.runs.errors import UsageError
+
+SaveFormat = Literal["safetensors", "pt"]
+
+
+@dataclass(frozen=True)
+class DumpConfig:
+    """One dump. `None` for `batch_size` means fitted to memory, for `layers` all, for `limit` no limit;
+    `truncate` is the most tokens of a prompt, 0 for the model's context, None to refuse longer prompts."""
+
+    model: ModelSpec
+    prompts_json: Path | None
+    single_prompt: str | None
+    out_dir: Path
+    save_dtype: Dtype
+    save_format: SaveFormat
+    shard_bytes: int
+    prepend_bos: bool
+    batch_size: int | None
+    layers: str | None
+    limit: int | None
+    truncate: int | None
+    seed: int
+    check_finite: bool
+    resume: bool
+    overwrite: bool
+    quiet: bool
+    flags_given: tuple[str, ...]
+
+    def must_agree(self) -> dict[str, Any]:
+        """The settings on which a resumed dump must agree with the stopped one."""
+        return {
+            "model_name": self.model.name,
+            "model_dtype": self.model.dtype,
+            "quantization": self.model.quantization,
+            "trust_remote_code": self.model.trust_remote_code,
+            "save_dtype": self.save_dtype,
+            "save_format": self.save_format,
+            "shard_size": self.shard_bytes,
+            "prepend_bos": self.prepend_bos,
+            "layers": self.layers,
+            "limit": self.limit,
+            "truncate": self.truncate,
+            "seed": self.seed,
+            "check_finite": self.check_finite,
+        }
+
+
+def parse_layers(text: str | None, n_layers: int) -> list[int]:
+    """Layers in `0,3,5-8` (also `-1` for the last), sorted; all for None. Raises `UsageError`."""
+    if text is None:
+        return list(range(n_layers))
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-") if not part.strip().startswith("-") else (part.strip(), "", "")
+        try:
+            low = int(first)
+            high = int(last) if dash else low
+        except ValueError as e:
+            raise UsageError(f"{part!r} is not a layer or a range such as 0-5", where="--layers") from e
+        low, high = (n + n_layers if n < 0 else n for n in (low, high))
+        if not 0 <= low <= high < n_layers:
+            raise UsageError(f"{part.strip()} is not in 0..{n_layers - 1}", where="--layers")
+        chosen.update(range(low, high + 1))
+    return sorted(chosen)

@@ -1,0 +1,210 @@
+"""The dump: prompts in, run folder out, shard by shard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neuron_signatures.dump.batches import plan_batches
+from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_batch
+from neuron_signatures.dump.plan import DumpPlan
+from neuron_signatures.dump.progress import Progress
+from neuron_signatures.dump.provenance import provenance
+from neuron_signatures.dump.record import build_manifest
+from neuron_signatures.models.capture import MlpCapture, MlpShape
+from neuron_signatures.models.load import LoadedModel, load_model
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+from neuron_signatures.runs.files import free_bytes, human_bytes
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.writer import (
+    Mode,
+    PromptOutcome,
+    RunWriter,
+    check_target,
+    open_writer,
+    refuse_differences,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DumpSummary:
+    """What a dump did. `wall_seconds` and the rate cover this process only, from the first batch to the manifest."""
+
+    run: str
+    prompts: int
+    failed: int
+    tokens: int
+    bytes: int
+    nonfinite_values: int
+    shards: int
+    shards_kept: int
+    """Shards that an earlier, stopped process had finished."""
+    wall_seconds: float
+    tokens_per_second: float
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        failed = f", {self.failed} FAILED" if self.failed else ""
+        odd = f", {self.nonfinite_values} values NaN or infinite" if self.nonfinite_values else ""
+        kept = f", {self.shards_kept} of {self.shards} files were there" if self.shards_kept else ""
+        rate = f", {self.tokens_per_second:.0f} tokens/s in {self.wall_seconds:.1f} s" if self.wall_seconds else ""
+        return [
+            f"prompts  {self.prompts}{failed}{odd}",
+            f"tokens   {self.tokens}{rate}",
+            f"size     {human_bytes(self.bytes)} in {self.shards} file(s){kept}",
+            f"run      {self.run}",
+        ]
+
+
+def dump(plan: DumpPlan) -> DumpSummary:
+    """Run the model over the plan's prompts and write the run folder.
+
+    The folder is touched only after everything that can be checked was checked. Raises the project's errors.
+    """
+    config = plan.config
+    mode: Mode = "resume" if config.resume else "overwrite" if config.overwrite else "new"
+    if mode == "resume" and (complete := _already_complete(plan)) is not None:
+        return complete
+    finished = check_target(config.out_dir, mode, settings=plan.settings)
+    _check_room(plan, finished or 0)
+    torch.manual_seed(config.seed)
+    # A stopped dump whose shards are all there needs no model, only a manifest.
+    model = None if finished == len(plan.shards) else _load(plan)
+    facts = provenance(model.device, model.attn_implementation, config.flags_given) if model else {}
+    start = time.perf_counter()
+    with open_writer(config.out_dir, mode, settings=plan.settings, facts=facts) as writer:
+        kept = len(writer.done)
+        todo = [n for n in range(len(plan.shards)) if n not in writer.done]
+        if todo:
+            _write_shards(plan, model or _load(plan), writer, todo)
+        wall = time.perf_counter() - start
+        manifest = build_manifest(plan, writer)
+        writer.finish(manifest)
+    done_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
+    return DumpSummary(
+        run=str(config.out_dir),
+        prompts=manifest.n_prompts,
+        failed=len(manifest.failed_prompts),
+        tokens=manifest.n_tokens,
+        bytes=sum(f.bytes for f in manifest.files),
+        nonfinite_values=sum(p.nonfinite for p in manifest.prompts),
+        shards=len(plan.shards),
+        shards_kept=kept,
+        wall_seconds=round(wall, 3),
+        tokens_per_second=round(done_tokens / wall, 1),
+    )
+
+
+def _load(plan: DumpPlan) -> LoadedModel:
+    log.info("loading %s (%s)", plan.config.model.name, plan.config.model.dtype)
+    return load_model(plan.config.model, quiet=plan.config.quiet)
+
+
+def _write_shards(plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int]) -> None:
+    """Compute the shards in `todo`; while one is written, the next is computed, so two are in memory at most."""
+    save_dtype = plan.config.save_dtype
+    max_tokens = fitted_batch_tokens(model, len(plan.layers), plan.info.d_mlp, save_dtype)
+    n_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
+    with (
+        MlpCapture(model.hf, plan.layers) as capture,
+        Progress(n_tokens, quiet=plan.config.quiet) as progress,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        _check_width(plan, capture.shape)
+        pending: Future[None] | None = None
+        for n in todo:
+            start = time.perf_counter()
+            acts = _compute_shard(plan, model, capture, n, max_tokens, progress)
+            tensors, outcomes = _sort_out(plan, n, acts)
+            if pending is not None:
+                pending.result()
+            wall = time.perf_counter() - start
+            pending = pool.submit(writer.write_shard, n, plan.file_of(n), tensors, outcomes, wall)
+            del acts, tensors
+        if pending is not None:
+            pending.result()
+
+
+def _compute_shard(
+    plan: DumpPlan, model: LoadedModel, capture: MlpCapture, shard: int, max_tokens: int, progress: Progress
+) -> list[PromptActs]:
+    """Activations of a shard's prompts, in input order."""
+    members = plan.shards[shard]
+    ids = {i: plan.prompts[i].token_ids for i in members}
+    batch_size = plan.config.batch_size
+    batches = plan_batches(
+        [len(ids[i]) for i in members],
+        max_tokens=max_tokens if batch_size is None else 1 << 62,
+        max_prompts=batch_size,
+    )
+    done: list[PromptActs] = []
+    for batch in batches:
+        for item in run_batch(model, capture, ids, [members[b] for b in batch], plan.config.save_dtype):
+            done.append(item)
+            progress.advance(item.acts.shape[1])
+    return sorted(done, key=lambda item: item.index)
+
+
+def _sort_out(plan: DumpPlan, shard: int, acts: Iterable[PromptActs]) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
+    """The tensors to store, and what became of each prompt (`--check_finite` fails those with NaN or infinity)."""
+    tensors: dict[str, Tensor] = {}
+    outcomes = []
+    for item in acts:
+        prompt_id = plan.prompts[item.index].prompt.id
+        failed = None
+        if item.nonfinite:
+            log.warning("%s: %d of %d values are NaN or infinite", prompt_id, item.nonfinite, item.acts.numel())
+            if plan.config.check_finite:
+                failed = f"{item.nonfinite} values are NaN or infinite"
+        if failed is None:
+            tensors[prompt_id] = item.acts
+        outcomes.append(PromptOutcome(prompt_id=prompt_id, nonfinite=item.nonfinite, failed=failed))
+    return tensors, outcomes
+
+
+def _check_width(plan: DumpPlan, shape: MlpShape) -> None:
+    planned = (plan.info.layers, plan.info.d_mlp)
+    if shape != planned:
+        raise UsageError(
+            f"the weights have {shape.n_layers} layers of {shape.d_mlp} neurons, the config says {planned}",
+            where=f"model {plan.config.model.name}",
+        )
+
+
+def _check_room(plan: DumpPlan, finished: int) -> None:
+    needed = sum(plan.bytes_of(i) for members in plan.shards[finished:] for i in members)
+    free = free_bytes(plan.config.out_dir)
+    if needed > free:
+        raise EnvironmentProblem(
+            f"no room: {human_bytes(needed)} needed, {human_bytes(free)} free",
+            where=str(plan.config.out_dir),
+            next_step="Make room, or choose another --out_dir, fewer --layers or a smaller --save_dtype",
+        )
+
+
+def _already_complete(plan: DumpPlan) -> DumpSummary | None:
+    """The summary of a run that is complete and was made with these settings; None if there is none yet.
+
+    Raises `UsageError` if it was made with other settings, `BadRunError` if it is broken.
+    """
+    path = plan.config.out_dir
+    if not Run.is_complete(path):
+        return None
+    with Run.open(path) as run:
+        m = run.manifest
+        before = {k: m.flags_resolved.get(k) for k in plan.settings}
+        refuse_differences(before, plan.settings, path)
+        log.info("%s is complete already", path)
+        return DumpSummary(
+            run=str(path), prompts=m.n_prompts, failed=len(m.failed_prompts), tokens=m.n_tokens, bytes=run.nbytes(),
+            nonfinite_values=sum(p.nonfinite for p in m.prompts), shards=len(plan.shards),
+            shards_kept=len(plan.shards), wall_seconds=0.0, tokens_per_second=0.0,
+        )  # fmt: skip

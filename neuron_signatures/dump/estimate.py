@@ -1,0 +1,66 @@
+"""What a dump would need, without doing it: `--dry_run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neuron_signatures.dump.plan import DumpPlan
+from neuron_signatures.models.info import weights_bytes
+from neuron_signatures.runs.files import free_bytes, human_bytes
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Tokens per prompt, and bytes. `host_buffer_bytes` is what shards take in memory on their way to the disk."""
+
+    prompts: int
+    tokens: int
+    tokens_min: int
+    tokens_mean: float
+    tokens_max: int
+    truncated: int
+    layers: int
+    d_mlp: int
+    shards: int
+    disk_bytes: int
+    free_bytes: int
+    fits: bool
+    weights_bytes: int
+    host_buffer_bytes: int
+
+
+def dry_run(plan: DumpPlan) -> DryRun:
+    """Sizes of a planned dump. Needs no weights and writes nothing."""
+    lengths = [p.seq_len for p in plan.prompts]
+    free = free_bytes(plan.config.out_dir)
+    shard_sizes = sorted((sum(plan.bytes_of(i) for i in members) for members in plan.shards), reverse=True)
+    return DryRun(
+        prompts=len(lengths),
+        tokens=sum(lengths),
+        tokens_min=min(lengths),
+        tokens_mean=round(sum(lengths) / len(lengths), 2),
+        tokens_max=max(lengths),
+        truncated=sum(p.truncated_from is not None for p in plan.prompts),
+        layers=len(plan.layers),
+        d_mlp=plan.info.d_mlp,
+        shards=len(plan.shards),
+        disk_bytes=plan.n_bytes,
+        free_bytes=free,
+        fits=plan.n_bytes <= free,
+        weights_bytes=weights_bytes(plan.info, plan.config.model.dtype, plan.config.model.quantization),
+        host_buffer_bytes=sum(shard_sizes[:2]),
+    )
+
+
+def describe(found: DryRun) -> list[str]:
+    """The same as lines for a person."""
+    room = "enough" if found.fits else "NOT ENOUGH"
+    return [
+        f"prompts  {found.prompts}, {found.tokens} tokens "
+        f"(min {found.tokens_min}, mean {found.tokens_mean}, max {found.tokens_max}), {found.truncated} truncated",
+        f"neurons  {found.layers} layers x {found.d_mlp}",
+        f"disk     {human_bytes(found.disk_bytes)} in {found.shards} file(s), "
+        f"{human_bytes(found.free_bytes)} free: {room}",
+        f"memory   {human_bytes(found.weights_bytes)} weights, {human_bytes(found.host_buffer_bytes)} of shards in RAM",
+        "nothing was written",
+    ]

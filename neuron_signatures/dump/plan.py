@@ -1,0 +1,94 @@
+"""What a dump will do, decided before weights are loaded or anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase as TokenizerBase
+
+from neuron_signatures.dump.config import DumpConfig, parse_layers
+from neuron_signatures.dump.prompts import prompts_sha256, read_prompts
+from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
+from neuron_signatures.models.identity import ModelIdentity, model_identity
+from neuron_signatures.models.info import ModelInfo, model_info
+from neuron_signatures.models.load import find_device, load_config, load_tokenizer
+from neuron_signatures.models.tokens import BosPolicy, bos_policy
+from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
+from neuron_signatures.runs.names import activation_file
+from neuron_signatures.runs.shards import plan_shards
+
+
+@dataclass(frozen=True)
+class DumpPlan:
+    """All that is known before weights are loaded."""
+
+    config: DumpConfig
+    prompts: list[TokenizedPrompt]
+    info: ModelInfo
+    identity: ModelIdentity
+    layers: list[int]
+    shards: list[list[int]]
+    tokenizer: TokenizerBase
+    settings: dict[str, Any]
+    """What a resumed dump must share with the stopped one."""
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(p.seq_len for p in self.prompts)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the tensors on disk, without headers and manifest."""
+        return sum(self.bytes_of(i) for i in range(len(self.prompts)))
+
+    def bytes_of(self, i: int) -> int:
+        return prompt_bytes(self.prompts[i].seq_len, len(self.layers), self.info.d_mlp, self.config.save_dtype)
+
+    @property
+    def bos_policy(self) -> BosPolicy:
+        return bos_policy(self.tokenizer, prepend_bos=self.config.prepend_bos)
+
+    def file_of(self, shard: int) -> str:
+        return activation_file(shard, len(self.shards), self.config.save_format)
+
+
+def plan_dump(config: DumpConfig) -> DumpPlan:
+    """Read prompts, config and tokenizer, and decide everything. Writes nothing, loads no weights.
+
+    Raises `UsageError` for bad prompts or flags, `EnvironmentProblem` when the model cannot be had.
+    """
+    prompts = read_prompts(config.prompts_json, config.single_prompt, limit=config.limit)
+    find_device(config.model.device)
+    hf_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
+    info = model_info(config.model, hf_config)
+    layers = parse_layers(config.layers, info.layers)
+    tokenized = tokenize(
+        tokenizer, prompts, prepend_bos=config.prepend_bos, context=info.context, truncate=config.truncate
+    )
+    identity = model_identity(config.model, hf_config, tokenizer)
+    sizes = [prompt_bytes(p.seq_len, len(layers), info.d_mlp, config.save_dtype) for p in tokenized]
+    return DumpPlan(
+        config=config,
+        prompts=tokenized,
+        info=info,
+        identity=identity,
+        layers=layers,
+        shards=plan_shards(sizes, config.shard_bytes),
+        tokenizer=tokenizer,
+        settings=_settings(config, identity, prompts_sha256(prompts), len(prompts)),
+    )
+
+
+def prompt_bytes(seq_len: int, n_layers: int, d_mlp: int, dtype: Dtype) -> int:
+    """Bytes of one prompt's tensor `[n_layers, seq_len, d_mlp]` on disk."""
+    return n_layers * seq_len * d_mlp * DTYPE_BYTES[dtype]
+
+
+def _settings(config: DumpConfig, identity: ModelIdentity, digest: str, n_prompts: int) -> dict[str, Any]:
+    """What a resumed dump must share: the flags that change the result, the model's identity and the prompts."""
+    of_model = asdict(identity)
+    for told_elsewhere in ("name", "dtype", "attn_implementation"):
+        del of_model[told_elsewhere]
+    prompts = {"n_prompts": n_prompts, "prompts_sha256": digest}
+    return {**config.must_agree(), **of_model, **prompts, "device": find_device(config.model.device).type}

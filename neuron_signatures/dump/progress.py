@@ -1,0 +1,29 @@
+"""A progress bar on stderr when that is a terminal; nothing otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Tokens done, rate and time left."""
+
+    def __init__(self, n_tokens: int, *, quiet: bool) -> None:
+        ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
+        columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that says 0 counts as 80
+        self._bar = tqdm(
+            total=n_tokens, unit="tok", unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
+            disable=quiet or not sys.stderr.isatty(), leave=False,
+        )  # fmt: skip
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, n_tokens: int) -> None:
+        self._bar.update(n_tokens)

@@ -1,0 +1,120 @@
+"""Reading prompts: a JSON list or JSON Lines of `{"id", "text"}` or `{"id", "messages"}`, in UTF-8."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import check_ids
+
+SINGLE_PROMPT_ID = "single_prompt"
+_EXAMPLE = 'Each prompt is {"id": "...", "text": "..."} or {"id": "...", "messages": [...]}'
+_MAX_DEPTH = 32
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as given: `text`, or chat `messages` (then `text` is None), and every further key as `metadata`."""
+
+    id: str
+    text: str | None
+    messages: list[dict[str, Any]] | None
+    metadata: dict[str, Any]
+
+
+def read_prompts(path: Path | None, single: str | None, *, limit: int | None) -> list[Prompt]:
+    """The prompts to run, in input order. Raises `UsageError` naming file, place and rule."""
+    if single is not None:
+        return [_prompt({"id": SINGLE_PROMPT_ID, "text": single}, "--single_prompt")]
+    if path is None:
+        raise UsageError("give --prompts_json FILE or --single_prompt TEXT", next_step="See --help")
+    prompts = [_prompt(item, where) for item, where in _items(path)][:limit]
+    if not prompts:
+        raise UsageError("holds no prompts", where=str(path), next_step=_EXAMPLE)
+    check_ids((p.id for p in prompts), where=str(path))
+    return prompts
+
+
+def prompts_sha256(prompts: list[Prompt]) -> str:
+    """A hash of ids, texts, messages and metadata, so that a resumed dump can tell other prompts."""
+    digest = hashlib.sha256()
+    for p in prompts:
+        digest.update(json.dumps([p.id, p.text, p.messages, p.metadata], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _items(path: Path) -> Iterator[tuple[Any, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as e:
+        raise UsageError("there is no such file", where=str(path), next_step=_EXAMPLE) from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"cannot be read as UTF-8 text ({e})", where=str(path)) from e
+    if text.lstrip().startswith("["):
+        for n, item in enumerate(_parse(text, str(path), 0)):
+            yield item, f"{path}: prompt {n}"
+        return
+    # Not str.splitlines: U+2028 and its like may stand inside a JSON string.
+    for n, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _parse(line, str(path), n - 1), f"{path}: line {n}"
+
+
+def _parse(text: str, path: str, lines_before: int) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as e:
+        where = f"{path}: line {lines_before + e.lineno} column {e.colno}"
+        raise UsageError(f"not valid JSON ({e.msg})", where=where, next_step=_EXAMPLE) from e
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"not valid JSON ({e})", where=path, next_step=_EXAMPLE) from e
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _prompt(item: Any, where: str) -> Prompt:
+    if not isinstance(item, dict):
+        raise UsageError(f"is a {type(item).__name__}, not an object", where=where, next_step=_EXAMPLE)
+    item = dict(item)
+    id_, text, messages = item.pop("id", None), item.pop("text", None), item.pop("messages", None)
+    if not isinstance(id_, str):
+        raise UsageError("has no string id", where=where, next_step=_EXAMPLE)
+    if (text is None) == (messages is None):
+        raise UsageError(f"{id_!r} needs either text or messages", where=where, next_step=_EXAMPLE)
+    if text is not None and not isinstance(text, str):
+        raise UsageError(f"{id_!r}: text is not a string", where=where, next_step=_EXAMPLE)
+    if text == "":
+        raise UsageError(f"{id_!r} is empty", where=where, next_step="Give it a text, or leave it out")
+    if messages is not None and not isinstance(messages, list):
+        raise UsageError(f"{id_!r}: messages is not a list", where=where, next_step=_EXAMPLE)
+    for name, value in (("text", text), ("messages", messages), ("metadata", item)):
+        _check_storable(value, f"{where}: {id_!r}: {name}")
+    return Prompt(id_, text, messages, item)
+
+
+def _check_storable(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what strict UTF-8 JSON cannot hold: lone surrogates, infinities (from 1e999), endless nesting."""
+    if depth > _MAX_DEPTH:
+        raise UsageError("nested too deeply", where=where)
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise UsageError("has a lone surrogate, which is not text", where=where, next_step="Remove it") from e
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError("has a number that is not finite", where=where)
+    elif isinstance(value, dict):
+        for k, v in value.items():
+            _check_storable(k, where, depth + 1)
+            _check_storable(v, where, depth + 1)
+    elif isinstance(value, list):
+        for v in value:
+            _check_storable(v, where, depth + 1)

@@ -1,0 +1,81 @@
+"""The manifest of a finished dump."""
+
+from __future__ import annotations
+
+from neuron_signatures.dump.plan import DumpPlan
+from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.runs.manifest import HOOK_NAME, FailedPrompt, Manifest, PromptRecord
+from neuron_signatures.runs.tokens import ascii_token
+from neuron_signatures.runs.writer import PromptOutcome, RunWriter
+
+
+def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
+    """Everything that was run and what became of it, once every shard is in the journal."""
+    records = [writer.done[n] for n in range(len(plan.shards))]
+    outcomes = {o.prompt_id: o for r in records for o in r.outcomes}
+    files = [r.file for r in records if r.file]
+    prompts = []
+    for n, members in enumerate(plan.shards):
+        for i in members:
+            outcome = outcomes[plan.prompts[i].prompt.id]
+            if outcome.failed is None:
+                strings = token_strings(plan.tokenizer, plan.prompts[i].token_ids)
+                prompts.append(_prompt_record(plan, i, plan.file_of(n), outcome, strings))
+    config, facts, identity = plan.config, writer.facts, plan.identity
+    return Manifest(
+        format_version=2,
+        created_at_utc=facts["created_at_utc"],
+        stage="poc1_dump_activations",
+        n_prompts=len(prompts),
+        n_tokens=sum(p.seq_len for p in prompts),
+        n_layers=plan.info.layers,
+        layers=plan.layers,
+        d_mlp=plan.info.d_mlp,
+        hook_name=HOOK_NAME,
+        model_name=config.model.name,
+        model_revision=identity.revision,
+        weights_fingerprint=identity.weights_fingerprint,
+        architecture=identity.architecture,
+        tokenizer_sha256=identity.tokenizer_sha256,
+        attn_implementation=facts["attn_implementation"],
+        quantization=identity.quantization,
+        trust_remote_code=config.model.trust_remote_code,
+        run_device=plan.settings["device"],
+        device_name=facts["device_name"],
+        model_dtype=config.model.dtype,
+        save_dtype=config.save_dtype,
+        prepend_bos=config.prepend_bos,
+        bos_token_id=plan.tokenizer.bos_token_id,
+        bos_policy=plan.bos_policy,
+        seed=config.seed,
+        activations_file=files[0].name if len(files) == 1 else None,
+        files=files,
+        versions=facts["versions"],
+        git_revision=facts["git_revision"],
+        flags_given=facts["flags_given"],
+        flags_resolved={**plan.settings, "batch_size": config.batch_size, "model_revision": config.model.revision},
+        wall_seconds=round(sum(r.wall_seconds for r in records), 3),
+        host=facts["host"],
+        failed_prompts=[FailedPrompt(prompt_id=o.prompt_id, reason=o.failed) for o in outcomes.values() if o.failed],
+        prompts=prompts,
+    )
+
+
+def _prompt_record(plan: DumpPlan, i: int, file: str, outcome: PromptOutcome, strings: list[str]) -> PromptRecord:
+    p = plan.prompts[i]
+    chat = {"messages": p.prompt.messages} if p.prompt.messages is not None else {}
+    return PromptRecord(
+        probe_id=p.prompt.id,
+        text=p.text,
+        token_ids=p.token_ids,
+        tokens=strings,
+        tokens_ascii=[ascii_token(s) for s in strings],
+        seq_len=p.seq_len,
+        activation_tensor_key=p.prompt.id,
+        activation_tensor_shape=[len(plan.layers), p.seq_len, plan.info.d_mlp],
+        activation_tensor_dtype=plan.config.save_dtype,
+        file=file,
+        nonfinite=outcome.nonfinite,
+        truncated_from=p.truncated_from,
+        metadata={**p.prompt.metadata, **chat},
+    )

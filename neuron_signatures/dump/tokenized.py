@@ -1,0 +1,63 @@
+"""Prompts as the model reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase as TokenizerBase
+
+from neuron_signatures.dump.prompts import Prompt
+from neuron_signatures.models.tokens import encode_chat, encode_text, token_strings
+from neuron_signatures.runs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt and its token ids. `truncated_from` is its length before truncation, None if it is whole."""
+
+    prompt: Prompt
+    token_ids: list[int]
+    text: str
+    """The prompt's text; for a chat, what its tokens stand for."""
+    truncated_from: int | None
+
+    @property
+    def seq_len(self) -> int:
+        return len(self.token_ids)
+
+
+def tokenize(
+    tokenizer: TokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    prepend_bos: bool,
+    context: int | None,
+    truncate: int | None,
+) -> list[TokenizedPrompt]:
+    """Token ids of every prompt. A prompt longer than the model's `context` is refused unless `truncate` is given
+    (0: to the context; N: to N tokens at most); its first tokens are kept. A prompt of BOS alone is refused."""
+    return [_tokenize(tokenizer, p, prepend_bos, context, truncate) for p in prompts]
+
+
+def _tokenize(
+    tokenizer: TokenizerBase, prompt: Prompt, prepend_bos: bool, context: int | None, truncate: int | None
+) -> TokenizedPrompt:
+    where = f"prompt {prompt.id!r}"
+    if prompt.messages is not None:
+        try:
+            ids = encode_chat(tokenizer, prompt.messages)
+        except UsageError as e:
+            raise UsageError(e.what, where=f"{where} {e.where}".strip(), next_step=e.next_step) from e
+    else:
+        ids = encode_text(tokenizer, prompt.text or "", prepend_bos=prepend_bos)
+    if not [i for i in ids if i != tokenizer.bos_token_id] and not ids[1:]:
+        raise UsageError("has no tokens of its own", where=where, next_step="Give it a text, or leave it out")
+    n = len(ids)
+    most = min([x for x in (context, truncate or None) if x is not None], default=n)
+    if n > most and truncate is None:
+        next_step = "Shorten it, or allow --truncate"
+        raise UsageError(f"{n} tokens, the model's context is {most}", where=where, next_step=next_step)
+    ids = ids[:most]
+    text = prompt.text if prompt.text is not None else "".join(token_strings(tokenizer, ids))
+    return TokenizedPrompt(prompt, ids, text, n if n > most else None)

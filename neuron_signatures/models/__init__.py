@@ -1,0 +1,1 @@
+"""Loading any dense transformer, capturing its neurons and reading its tokens."""

@@ -1,0 +1,201 @@
+"""Neuron activations: the input of each MLP's output projection, from one plain forward pass.
+
+The same numbers as transformer-lens' `blocks.{layer}.mlp.hook_post`, without its eager attention and its
+hooks on everything else. Mixture-of-experts layers have no such tensor and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from neuron_signatures.runs.errors import UsageError
+
+# Where a decoder layer keeps its MLP, and what the projection back into the residual stream is called there.
+_HOLDERS = ("mlp", "feed_forward", "ffn", "feedforward")
+_PROJECTIONS = ("down_proj", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "w2", "wo", "proj_out", "output_proj")
+_EXPERTS = ("experts", "expert", "router", "block_sparse_moe", "shared_expert", "shared_experts")
+
+
+class MlpShape(NamedTuple):
+    """Decoder layers, and neurons in each."""
+
+    n_layers: int
+    d_mlp: int
+
+
+class Batch(NamedTuple):
+    """Token ids padded on the right, and a mask that is 1 on real tokens (None when nothing is padded)."""
+
+    input_ids: Int[Tensor, "batch pos"]
+    attention_mask: Int[Tensor, "batch pos"] | None
+
+
+def backbone(hf: PreTrainedModel) -> PreTrainedModel:
+    """The text decoder without its unembedding: a dump needs no logits."""
+    if getattr(hf.config, "is_encoder_decoder", False):
+        raise UsageError("encoder-decoder models are not supported", where=type(hf).__name__)
+    return hf.get_decoder()
+
+
+def decoder_layers(hf: PreTrainedModel) -> list[nn.Module]:
+    """The decoder's layers in order; raises `UsageError` when they cannot be told."""
+    body = backbone(hf)
+    n_layers = body.config.get_text_config().num_hidden_layers
+    stacks = [m for m in body.children() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+    if len(stacks) != 1:
+        raise UsageError(
+            f"expected one stack of {n_layers} decoder layers, found {len(stacks)}", where=type(body).__name__
+        )
+    return list(stacks[0])
+
+
+def output_projections(hf: PreTrainedModel) -> list[nn.Module]:
+    """Per layer, the linear map from the neurons to the residual stream; its input is `hook_post`.
+
+    Raises `UsageError` for mixture-of-experts and unknown layers, naming the layer and what was found.
+    """
+    d_model = backbone(hf).config.get_text_config().hidden_size
+    return [_projection(layer, i, d_model) for i, layer in enumerate(decoder_layers(hf))]
+
+
+def mlp_shape(hf: PreTrainedModel) -> MlpShape:
+    """Layers and neurons per layer, from the weights; raises `UsageError` when layers differ in width."""
+    widths = mlp_widths(hf)
+    for layer, width in enumerate(widths):
+        if width != widths[0]:
+            raise UsageError(
+                f"layer 0 has {widths[0]} neurons but layer {layer} has {width}; one width is needed",
+                where=type(hf).__name__,
+            )
+    return MlpShape(len(widths), widths[0])
+
+
+def mlp_widths(hf: PreTrainedModel) -> list[int]:
+    """Neurons in each layer."""
+    return [shape[0] for m in output_projections(hf) if (shape := linear_features(m)) is not None]
+
+
+def linear_features(module: nn.Module) -> tuple[int, int] | None:
+    """(inputs, outputs) of a linear map: nn.Linear, bitsandbytes' subclasses of it, or GPT-2's Conv1D."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
+        return module.weight.shape[0], module.weight.shape[1]
+    return None
+
+
+def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device, pad_id: int = 0) -> Batch:
+    """Prompts as one right-padded batch. What stands at a padded position is meaningless; slice it off."""
+    longest = max(len(ids) for ids in prompts)
+    input_ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in prompts], device=device)
+    if all(len(ids) == longest for ids in prompts):
+        return Batch(input_ids, None)
+    lengths = torch.tensor([len(ids) for ids in prompts], device=device)
+    return Batch(input_ids, (torch.arange(longest, device=device) < lengths[:, None]).long())
+
+
+class MlpCapture:
+    """Runs forward passes and keeps the neurons' activations of the chosen layers (all when None).
+
+        with MlpCapture(hf) as capture:
+            acts = capture.run(input_ids, attention_mask)
+
+    Hooks exist only between enter and exit, whatever happens in between.
+    """
+
+    def __init__(self, hf: PreTrainedModel, layers: Sequence[int] | None = None) -> None:
+        projections = output_projections(hf)
+        self.shape = mlp_shape(hf)
+        self.layers = tuple(range(self.shape.n_layers) if layers is None else layers)
+        if len(set(self.layers)) != len(self.layers) or not set(self.layers) <= set(range(self.shape.n_layers)):
+            raise UsageError(f"layers must be distinct and in 0..{self.shape.n_layers - 1}, got {self.layers}")
+        self._body = backbone(hf)
+        self._modules = [projections[layer] for layer in self.layers]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._seen: dict[int, Tensor] = {}
+
+    def __enter__(self) -> MlpCapture:
+        for layer, module in zip(self.layers, self._modules, strict=True):
+            self._handles.append(module.register_forward_pre_hook(self._keep(layer)))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._seen.clear()
+
+    def run(
+        self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> list[Float[Tensor, "batch pos neuron"]]:
+        """One tensor per chosen layer, in the model's dtype and on that layer's device, not copied.
+
+        `attention_mask` is 1 on tokens and 0 on padding, which must be on the right; without it every
+        position is a token. Raises `UsageError` when a layer gave no tensor or one of another width.
+        """
+        assert self._handles, "MlpCapture.run needs `with MlpCapture(...) as capture:`"
+        if attention_mask is not None and bool(attention_mask.all()):
+            attention_mask = None
+        self._seen.clear()
+        with torch.inference_mode():
+            self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        acts = [self._checked(layer, input_ids.shape) for layer in self.layers]
+        self._seen.clear()
+        return acts
+
+    def _keep(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            self._seen[layer] = args[0]
+
+        return hook
+
+    def _checked(self, layer: int, batch_shape: torch.Size) -> Tensor:
+        want = (*batch_shape, self.shape.d_mlp)
+        acts = self._seen.get(layer)
+        if acts is not None and acts.ndim == 2:
+            # OPT (transformers 5.23) flattens batch and positions before its MLP.
+            acts = acts.unflatten(0, batch_shape) if acts.shape[0] == batch_shape.numel() else acts
+        if acts is None or acts.shape != want:
+            found = "nothing" if acts is None else f"shape {tuple(acts.shape)}"
+            raise UsageError(
+                f"the input of the MLP's output projection should have shape {want}, found {found}",
+                where=f"layer {layer} of {type(self._body).__name__}",
+                next_step="This architecture is not supported",
+            )
+        return acts
+
+
+def _projection(layer: nn.Module, index: int, d_model: int) -> nn.Module:
+    where = f"layer {index} ({type(layer).__name__})"
+    holders = [m for name in _HOLDERS if isinstance(m := getattr(layer, name, None), nn.Module)] or [layer]
+    if any(name.rsplit(".", 1)[-1] in _EXPERTS for name, _ in layer.named_modules()):
+        raise UsageError(
+            f"mixture of experts ({', '.join(type(m).__name__ for m in holders)}): its neurons have no single "
+            "mlp.hook_post",
+            where=where,
+            next_step="Use a dense model; see `python -m neuron_signatures.models --list`",
+        )
+    found = [m for holder in holders for m in _candidates(holder, d_model)]
+    if len(found) != 1:
+        children = ", ".join(
+            f"{name} {linear_features(m) or type(m).__name__}"
+            for holder in holders
+            for name, m in holder.named_children()
+        )
+        raise UsageError(
+            f"expected one MLP output projection into d_model {d_model}, found {len(found)} among: {children}",
+            where=where,
+            next_step="This architecture is not supported; see `python -m neuron_signatures.models --list`",
+        )
+    return found[0]
+
+
+def _candidates(holder: nn.Module, d_model: int) -> list[nn.Module]:
+    named = [m for name in _PROJECTIONS if isinstance(m := getattr(holder, name, None), nn.Module)]
+    return [m for m in named if (shape := linear_features(m)) is not None and shape[1] == d_model]

@@ -1,0 +1,245 @@
+"""From a `ModelSpec` to a config, a tokenizer, a model; the only importer of transformer_lens.
+
+Models are plain transformers models with the weights as published: nothing is folded, centred or fused.
+transformer_lens is imported by `to_bridge` alone, because that import takes seconds and a dump needs none of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+import transformers
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedConfig as PretrainedConfig
+from transformers import PreTrainedTokenizerBase as TokenizerBase
+
+from neuron_signatures.models.hub import Source, find_source, library_faults, quiet_http
+from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+__all__ = [
+    "Dtype", "LoadedModel", "ModelSpec", "Quantization", "find_device", "load_config", "load_model",
+    "load_tokenizer", "quiet_libraries", "to_bridge",
+]  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+# Where Gemma-3 checkpoints with a vision tower keep the text model, as published and as saved again.
+_TEXT_KEYS: Final = {"^language_model.model": "model", "^model.language_model": "model"}
+
+TORCH_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A frozen model in eval mode, its tokenizer, and what was really chosen.
+
+    `device` is where input ids go (the embedding's device when the model is spread over several);
+    `attn_implementation` is what the model runs now: `sdpa` where transformers allows it, `eager` for
+    Gemma-2, whose soft cap SDPA cannot compute.
+    """
+
+    hf: PreTrainedModel
+    tokenizer: TokenizerBase
+    spec: ModelSpec
+    device: torch.device
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.hf.config
+
+    @property
+    def attn_implementation(self) -> str:
+        return str(self.hf.config._attn_implementation)
+
+
+def load_config(spec: ModelSpec) -> PretrainedConfig:
+    """The config as published; of a Gemma-3 checkpoint with a vision tower, its text model's part.
+
+    Raises `EnvironmentProblem` when it cannot be had, `UsageError` when it needs remote code or is no causal
+    language model.
+    """
+    source = find_source(spec)
+    with library_faults(spec), quiet_libraries():
+        config = AutoConfig.from_pretrained(source.path, **_common(spec, source))
+    return _text_part(config)
+
+
+def load_tokenizer(spec: ModelSpec) -> TokenizerBase:
+    """The model's tokenizer; whatever the checkpoint says, it pads on the right."""
+    source = find_source(spec)
+    with library_faults(spec), quiet_libraries():
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **_common(spec, source))
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
+    """The model with every weight from the checkpoint, in eval mode, without gradients.
+
+    Download bars go to stderr when that is a terminal and not `quiet`. Raises as `load_config` does, and
+    `EnvironmentProblem` when the device is absent or a weight is missing from the checkpoint.
+    """
+    device = find_device(spec.device)
+    _check_quantization(spec, device)
+    config = load_config(spec)
+    tokenizer = load_tokenizer(spec)
+    source = find_source(spec)
+    with library_faults(spec), quiet_libraries(downloads=not quiet and sys.stderr.isatty()):
+        hf, report = AutoModelForCausalLM.from_pretrained(
+            source.path,
+            config=config,
+            key_mapping=_TEXT_KEYS if config.model_type == "gemma3_text" else None,
+            output_loading_info=True,
+            **_placement(spec, device),
+            **_common(spec, source),
+        )
+    _refuse_invented_weights(spec, report)
+    if source.unreachable:
+        log.warning("model %s: the Hub does not answer; loaded from the local cache", spec.name)
+    hf.eval().requires_grad_(False)
+    return LoadedModel(hf, tokenizer, spec, hf.get_input_embeddings().weight.device)
+
+
+def to_bridge(model: LoadedModel) -> TransformerBridge:
+    """A transformer-lens view of `model.hf`, with raw weights and no compatibility mode.
+
+    The bridge takes the model over in place: its modules are wrapped and its attention becomes eager, which
+    `model.attn_implementation` then says too. Do not use `model` for plain forwards afterwards. The tokenizer
+    is copied, because transformer-lens gives it tokens that it does not have.
+    """
+    if getattr(model.config, "vision_config", None) is not None:
+        raise UsageError("TransformerBridge is used for text-only models", where=f"model {model.spec.name}")
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # transformer-lens 3.9 computes eager attention itself, but on OPT leaves it to the model.
+    model.hf.set_attn_implementation("eager")
+    bridge = TransformerBridge.boot_transformers(
+        model.spec.name,
+        hf_model=model.hf,
+        tokenizer=copy.deepcopy(model.tokenizer),
+        device=str(model.device),
+        dtype=model.hf.dtype,
+        trust_remote_code=model.spec.trust_remote_code,
+    )
+    # The weights that the bridge splits or invents (a bias of zeros) come with gradients.
+    bridge.requires_grad_(False)
+    return bridge
+
+
+def find_device(name: str) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; auto takes CUDA, then MPS, then the CPU.
+
+    Raises `EnvironmentProblem` when this machine does not have it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    where = f"--device {name}"
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise UsageError("not a device; use auto, cuda, cuda:N, mps or cpu", where=where) from e
+    if device.type not in ("cuda", "mps", "cpu"):
+        raise UsageError("not supported; use auto, cuda, cuda:N, mps or cpu", where=where)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        build = "" if torch.version.cuda else f"; torch {torch.__version__} is built without CUDA"
+        raise EnvironmentProblem(
+            f"{torch.cuda.device_count()} CUDA devices here{build}", where=where, next_step="Use --device auto"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise EnvironmentProblem("no Apple GPU here", where=where, next_step="Use --device auto")
+    return device
+
+
+@contextlib.contextmanager
+def quiet_libraries(*, downloads: bool = False) -> Iterator[None]:
+    """Keep stderr for the stage: no bars (but of downloads, if asked), no notices from the libraries.
+
+    Also keeps transformers from asking the Hub to convert a pickled checkpoint, a request in the user's
+    name that opens a pull request on the model's repository.
+    """
+    bars, hub_bars_off = transformers.logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    verbosity = transformers.logging.get_verbosity()
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    if not downloads and not hub_bars_off:
+        disable_progress_bars()
+    try:
+        with quiet_http():
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
+        if not downloads and not hub_bars_off:
+            enable_progress_bars()
+
+
+def _text_part(config: PretrainedConfig) -> PretrainedConfig:
+    if config.model_type != "gemma3":
+        return config
+    text = config.text_config
+    text.architectures = ["Gemma3ForCausalLM"]
+    text.dtype = text.dtype or config.dtype
+    return text
+
+
+def _common(spec: ModelSpec, source: Source) -> dict[str, Any]:
+    return {
+        "revision": None if source.is_local else spec.revision,
+        "local_files_only": source.local_files_only,
+        "trust_remote_code": spec.trust_remote_code,
+    }
+
+
+def _placement(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {"dtype": TORCH_DTYPES[spec.dtype]}
+    if spec.device_map is not None:
+        kwargs["device_map"] = spec.device_map
+    else:
+        kwargs["device_map"] = {"": device}
+    if spec.quantization != "none":
+        kwargs["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_8bit=spec.quantization == "8bit",
+            load_in_4bit=spec.quantization == "4bit",
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=TORCH_DTYPES[spec.dtype],
+        )
+    return kwargs
+
+
+def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
+    where = f"--quantization {spec.quantization}"
+    if spec.quantization == "none":
+        return
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise EnvironmentProblem(
+            "bitsandbytes is not installed", where=where, next_step="Run: pip install bitsandbytes"
+        )
+    if device.type == "mps":
+        raise EnvironmentProblem("bitsandbytes does not run on mps", where=where, next_step="Use another --device")
+
+
+def _refuse_invented_weights(spec: ModelSpec, report: dict[str, Any]) -> None:
+    invented = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if invented:
+        raise EnvironmentProblem(
+            f"the checkpoint lacks {len(invented)} weights of the architecture, such as {invented[0]}; "
+            "they would be random numbers",
+            where=f"model {spec.name}",
+            next_step="Check that the folder or download is complete and is a causal language model",
+        )

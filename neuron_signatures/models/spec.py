@@ -1,0 +1,30 @@
+"""What the flags say about a model. Imports nothing heavy, so that a stage can build its flags from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Dtype = Literal["bf16", "fp16", "fp32"]
+Quantization = Literal["none", "8bit", "4bit"]
+
+DEFAULT_MODEL: Final = "google/gemma-2-2b"
+DEMO_MODEL: Final = "demo"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model, at which revision, in which precision, where.
+
+    `name` is `demo`, a folder or a Hugging Face id. `revision` (branch, tag or commit) is None for the
+    repository's default; `device` is `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `device_map` is None for one
+    device, or what accelerate accepts (`auto`, `balanced`, `sequential`) to spread a model over several.
+    """
+
+    name: str
+    revision: str | None = None
+    dtype: Dtype = "bf16"
+    device: str = "auto"
+    quantization: Quantization = "none"
+    device_map: str | None = None
+    trust_remote_code: bool = False

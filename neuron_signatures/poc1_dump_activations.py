@@ -1,0 +1,124 @@
+"""Stage 1: run prompts through a model and store every MLP neuron's activations.
+
+Reads:  a prompts file (JSON list or JSON Lines of {"id", "text"} or {"id", "messages"}) or one prompt.
+Writes: a run folder: manifest.json, activations.safetensors (docs/run-format.md).
+
+    python -m neuron_signatures.poc1_dump_activations --prompts_json docs/probe_prompts_list.json \\
+        --out_dir runs/poc1_test --model_name demo --model_dtype fp32
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuron_signatures.cli import (
+    Parser,
+    add_model_flags,
+    at_least,
+    command,
+    emit,
+    emit_json,
+    model_spec,
+    parse_bytes,
+    setup_logging,
+    stop_on_signals,
+)
+from neuron_signatures.runs.errors import ExitCode
+from neuron_signatures.runs.names import default_run_dir
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    setup_logging(quiet=args.quiet)
+    with stop_on_signals():
+        return _run(args, tuple(sys.argv[1:] if argv is None else argv))
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m neuron_signatures.poc1_dump_activations", description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prompts_json", type=Path, metavar="FILE", help="JSON list or JSON Lines of prompts")
+    source.add_argument("--single_prompt", metavar="TEXT", help="one prompt instead of a file")
+    parser.add_argument("--out_dir", type=Path, metavar="DIR", help="default: runs/poc1_<UTC time>_<random>")
+    add_model_flags(parser)
+    what = parser.add_argument_group("what is stored")
+    what.add_argument("--save_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
+    what.add_argument(
+        "--save_format", choices=("safetensors", "pt"), default="safetensors", help="default: safetensors"
+    )
+    what.add_argument(
+        "--shard_size",
+        type=parse_bytes,
+        default=parse_bytes("512MB"),
+        metavar="SIZE",
+        help="bytes of activations per file, default 512MB",
+    )
+    what.add_argument("--layers", metavar="LIST", help="such as 0,3,5-8; default all")
+    what.add_argument("--limit", type=at_least(1), metavar="N", help="only the first N prompts")
+    what.add_argument(
+        "--truncate",
+        type=at_least(1),
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="cut prompts to N tokens, or to the model's context; without it longer ones are refused",
+    )
+    what.add_argument("--no_prepend_bos", action="store_true", help="do not put the BOS token in front")
+    what.add_argument("--check_finite", action="store_true", help="fail prompts with NaN or infinite activations")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument(
+        "--batch_size", type=at_least(1), metavar="N", help="most prompts per forward pass, default: fitted"
+    )
+    how.add_argument("--seed", type=int, default=0, help="default 0; the dump itself draws nothing at random")
+    again = how.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with a stopped dump in --out_dir")
+    again.add_argument("--overwrite", action="store_true", help="replace the run in --out_dir")
+    how.add_argument("--dry_run", action="store_true", help="print tokens and sizes; load no weights, write nothing")
+    how.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    how.add_argument("--json", action="store_true", help="the summary as one JSON line on stdout")
+    return parser
+
+
+def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    from neuron_signatures.dump.config import DumpConfig
+    from neuron_signatures.dump.dump import dump
+    from neuron_signatures.dump.estimate import describe, dry_run
+    from neuron_signatures.dump.plan import plan_dump
+
+    plan = plan_dump(
+        DumpConfig(
+            model=model_spec(args),
+            prompts_json=args.prompts_json,
+            single_prompt=args.single_prompt,
+            out_dir=args.out_dir or default_run_dir(Path("runs"), "poc1"),
+            save_dtype=args.save_dtype,
+            save_format=args.save_format,
+            shard_bytes=args.shard_size,
+            prepend_bos=not args.no_prepend_bos,
+            batch_size=args.batch_size,
+            layers=args.layers,
+            limit=args.limit,
+            truncate=args.truncate,
+            seed=args.seed,
+            check_finite=args.check_finite,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            quiet=args.quiet,
+            flags_given=flags_given,
+        )
+    )
+    if args.dry_run:
+        found = dry_run(plan)
+        emit_json(found.__dict__) if args.json else emit("\n".join(describe(found)))
+        return ExitCode.OK if found.fits else ExitCode.FAILED
+    summary = dump(plan)
+    emit_json(summary.__dict__) if args.json else emit("\n".join(summary.lines()))
+    return ExitCode.FAILED if summary.failed else ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

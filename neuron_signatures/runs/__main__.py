@@ -1,0 +1,144 @@
+"""Look at run folders: `python -m neuron_signatures.runs list [ROOT] | show RUN | verify RUN | migrate RUN`.
+
+Reads: run folders. Writes: nothing, except `migrate`, which writes a new folder beside the old one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuron_signatures.cli import Parser, command, emit, emit_json, parse_bytes, setup_logging
+from neuron_signatures.runs.errors import ExitCode
+
+if TYPE_CHECKING:
+    from neuron_signatures.runs.listing import RunSummary
+    from neuron_signatures.runs.run import Run
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    setup_logging(quiet=False)
+    return int(args.do(args))
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m neuron_signatures.runs", description="Look at run folders.")
+    subs = parser.add_subparsers(required=True, metavar="list | show | verify | migrate", parser_class=Parser)
+    add = subs.add_parser("list", help="one line per run in a folder, broken ones included")
+    add.add_argument("root", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    add.set_defaults(do=do_list)
+    for name, do, text in (
+        ("show", do_show, "what was run on what"),
+        ("verify", do_verify, "check sizes, checksums, shapes and ids; exit 3 if one is wrong"),
+        ("migrate", do_migrate, "write a format-1 run as format 2 beside the original"),
+    ):
+        add = subs.add_parser(name, help=text)
+        add.add_argument("run", type=Path, help="run folder")
+        add.set_defaults(do=do)
+    add.add_argument("--out_dir", type=Path, help="folder to write (default: RUN_v2)")
+    add.add_argument("--shard_size", type=parse_bytes, default=parse_bytes("512MB"), help="default 512MB")
+    for sub in subs.choices.values():
+        sub.add_argument("--json", action="store_true", help="JSON on stdout, one line per record")
+    return parser
+
+
+def do_list(args: Any) -> int:
+    from neuron_signatures.runs.files import human_bytes
+    from neuron_signatures.runs.listing import list_runs
+    from neuron_signatures.runs.tokens import escape, fit
+
+    head = f"{'run':32} {'status':9} {'model':24} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
+    n = 0
+    for n, r in enumerate(list_runs(args.root), start=1):
+        if args.json:
+            emit_json(r.__dict__)
+            continue
+        if n == 1:
+            emit(head)
+        row = f"{fit(escape(r.name), 32)} {r.status:9} {fit(escape(r.model), 24)} {_count(r.n_prompts):>7} "
+        emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {_last_column(r)}".rstrip())
+    if n == 0 and not args.json:
+        emit(f"no runs in {escape(str(args.root))}")
+    return ExitCode.OK
+
+
+def do_show(args: Any) -> int:
+    from neuron_signatures.runs.run import Run
+
+    with Run.open(args.run) as run:
+        if args.json:
+            emit_json({**run.manifest.model_dump(), "format_version": run.format_version})
+        else:
+            for line in _describe(run):
+                emit(line)
+    return ExitCode.OK
+
+
+def do_verify(args: Any) -> int:
+    from neuron_signatures.runs.files import human_bytes
+    from neuron_signatures.runs.tokens import escape
+    from neuron_signatures.runs.verify import verify_run
+
+    found = verify_run(args.run)
+    code = ExitCode.BAD_RUN if found.faults else ExitCode.OK
+    if args.json:
+        emit_json({"run": str(args.run), "ok": not found.faults, **found.__dict__})
+        return code
+    for fault in found.faults:
+        emit(f"FAULT   {escape(fault)}")
+    for remark in found.remarks:
+        emit(f"remark  {escape(remark)}")
+    what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
+    verdict = "broken" if found.faults else "whole"
+    emit(f"{verdict}: {escape(str(args.run))}, {found.n_files} files, {human_bytes(found.n_bytes)}; checked {what}")
+    return code
+
+
+def do_migrate(args: Any) -> int:
+    from neuron_signatures.runs.migrate import migrate_run
+
+    target = args.out_dir or args.run.with_name(args.run.resolve().name + "_v2")
+    migrate_run(args.run, target, shard_bytes=args.shard_size)
+    emit_json({"run": str(target)}) if args.json else emit(f"written: {target}")
+    return ExitCode.OK
+
+
+def _describe(run: Run) -> list[str]:
+    from neuron_signatures.runs.files import human_bytes
+    from neuron_signatures.runs.tokens import escape, fit, visible
+
+    m = run.manifest
+    revision = f" at {m.model_revision}" if m.model_revision else ""
+    rows = [
+        ("run", f"{run.path} (format {run.format_version}, {m.created_at_utc})"),
+        ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
+        ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention"),
+        ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
+        ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {len(run.file_names())} file(s)"),
+        ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
+    ]
+    lines = [f"{k:8} {escape(v)}" for k, v in rows]
+    lines += [f"failed   {escape(f.prompt_id)}: {escape(f.reason)}" for f in m.failed_prompts]
+    lines += ["", f"{'#':>4}  {'id':28} {'tokens':>6}  {'last token':16} text"]
+    for i, p in enumerate(m.prompts):
+        last = fit(visible(p.tokens[-1]), 16)
+        lines.append(f"{i:>4}  {fit(escape(p.probe_id), 28)} {p.seq_len:>6}  {last} {fit(escape(p.text), 60).rstrip()}")
+    return lines
+
+
+def _count(n: int | None) -> str:
+    return "" if n is None else str(n)
+
+
+def _last_column(r: RunSummary) -> str:
+    from neuron_signatures.runs.tokens import escape
+
+    return escape(r.problem) if r.problem else ", ".join(r.stages)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

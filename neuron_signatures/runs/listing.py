@@ -1,0 +1,91 @@
+"""Listing a folder of runs: one summary each, in bounded memory, broken ones included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.lock import holder
+from neuron_signatures.runs.manifest import FORMAT_VERSION, read_summary
+from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
+
+Status = Literal["complete", "writing", "stopped", "broken"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of a listing. Unknown numbers are None. `problem` says why a run is broken."""
+
+    name: str
+    status: Status
+    model: str
+    n_prompts: int | None
+    n_tokens: int | None
+    n_bytes: int
+    stages: tuple[str, ...]
+    created_at_utc: str
+    format_version: int | None
+    problem: str = ""
+
+
+def list_runs(root: Path) -> Iterator[RunSummary]:
+    """The runs directly under `root`, by name. A folder that holds nothing of a run is passed over."""
+    if not root.is_dir():
+        raise UsageError("there is no such folder", where=str(root), next_step="Give the folder that holds your runs")
+    with os.scandir(root) as entries:
+        names = sorted(e.name for e in entries if e.is_dir())
+    for name in names:
+        summary = summarise(root / name)
+        if summary is not None:
+            yield summary
+
+
+def summarise(run_dir: Path) -> RunSummary | None:
+    """The summary of one folder, without validating all of it; None if it holds nothing of a run."""
+    sizes = _files(run_dir)
+    tensors = {n: size for n, size in sizes.items() if is_activation_file(n)}
+    if MANIFEST not in sizes and JOURNAL not in sizes and not tensors:
+        return None
+    stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
+    blank = RunSummary(run_dir.name, "stopped", "", None, None, sum(tensors.values()), stages, "", None)
+    if MANIFEST not in sizes:
+        status: Status = "writing" if holder(run_dir) else "stopped" if JOURNAL in sizes else "broken"
+        problem = "no manifest and no journal" if status == "broken" else ""
+        return RunSummary(**{**blank.__dict__, "status": status, "problem": problem})
+    try:
+        return _complete(run_dir, blank)
+    except BadRunError as e:
+        return RunSummary(**{**blank.__dict__, "status": "broken", "problem": e.what})
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        return RunSummary(**{**blank.__dict__, "status": "broken", "problem": f"manifest: {e!r}"[:200]})
+
+
+def _complete(run_dir: Path, blank: RunSummary) -> RunSummary:
+    head = read_summary(run_dir)
+    version = head.get("format_version")
+    if version not in (1, FORMAT_VERSION):
+        raise BadRunError(f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}")
+    files = {f["name"]: f["bytes"] for f in head.get("files", [])} or {head["activations_file"]: None}
+    sizes = {n: p.stat().st_size if (p := inside(run_dir, n)).is_file() else None for n in files}
+    wrong = [n for n, size in sizes.items() if size is None or files[n] not in (None, size)]
+    return RunSummary(
+        name=blank.name,
+        status="broken" if wrong else "complete",
+        model=str(head["model_name"]),
+        n_prompts=head["n_prompts"],
+        n_tokens=head.get("n_tokens"),
+        n_bytes=sum(s or 0 for s in sizes.values()),
+        stages=blank.stages,
+        created_at_utc=str(head["created_at_utc"]),
+        format_version=version,
+        problem=f"{wrong[0]} is missing or of another size" if wrong else "",
+    )
+
+
+def _files(run_dir: Path) -> dict[str, int]:
+    with os.scandir(run_dir) as entries:
+        return {e.name: e.stat().st_size for e in entries if e.is_file()}

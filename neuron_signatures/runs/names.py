@@ -1,0 +1,64 @@
+"""Every file name inside a run folder, and the rule for ids that become part of one."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+
+MANIFEST = "manifest.json"
+JOURNAL = "dump_journal.jsonl"
+LOCK = ".lock"
+TMP_PREFIX = ".tmp-"
+STAGE_FOLDERS = ("analysis", "interventions", "records", "explanations", "scores")
+
+ID_RULE = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_ID = re.compile(ID_RULE)
+
+
+def activation_file(shard: int, n_shards: int, save_format: str) -> str:
+    """Name of shard number `shard` (0-based) of `n_shards`; a single shard has no number."""
+    stem = "activations" if n_shards == 1 else f"activations-{shard + 1:05d}-of-{n_shards:05d}"
+    return f"{stem}.{save_format}"
+
+
+def is_activation_file(name: str) -> bool:
+    return re.fullmatch(r"activations(-\d{5,}-of-\d{5,})?\.(safetensors|pt)", name) is not None
+
+
+def default_run_dir(root: Path, stage: str) -> Path:
+    """A folder name that two runs started in the same second do not share."""
+    now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    return root / f"{stage}_{now}_{secrets.token_hex(3)}"
+
+
+def check_ids(ids: Iterable[str], *, where: str) -> None:
+    """Raise `UsageError` for the first id that cannot be used in a file name or is used twice.
+
+    Ids that differ only in case count as the same, because some file systems fold case.
+    """
+    seen: dict[str, str] = {}
+    for id_ in ids:
+        if not _ID.fullmatch(id_):
+            shown = id_ if len(id_) <= 60 else f"{id_[:57]}... ({len(id_)} characters)"
+            raise UsageError(f"id {shown!r} does not match {ID_RULE}", where=where, next_step="Rename it")
+        twin = seen.get(id_.casefold())
+        if twin is not None:
+            what = f"id {id_!r} is used twice" if twin == id_ else f"ids {twin!r} and {id_!r} differ only in case"
+            raise UsageError(what, where=where, next_step="Give every prompt an id of its own")
+        seen[id_.casefold()] = id_
+
+
+def inside(run_dir: Path, name: str) -> Path:
+    """The path of `name` in the run folder; raises `BadRunError` if it leads out of it, also by a symlink."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if not name or parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
+        raise BadRunError(f"file name {name!r} leads out of the run folder", where=str(run_dir / MANIFEST))
+    path = run_dir / parts
+    if not path.resolve().is_relative_to(run_dir.resolve()):
+        raise BadRunError(f"file {name!r} is a link that leads out of the run folder", where=str(run_dir))
+    return path

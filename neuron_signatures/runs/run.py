@@ -1,0 +1,164 @@
+"""`Run`: the one door to a run folder, for reading. It never locks and never writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.manifest import FileRecord, Manifest, PromptRecord, join_some, read_manifest
+from neuron_signatures.runs.names import MANIFEST, inside
+from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+Check = Literal["size", "sha256"]
+
+
+class Run:
+    """A complete run: its manifest, and its activations, read piece by piece.
+
+    Opening reads the manifest only. A tensor file is checked when it is first read: its size and the tensors
+    in it against the manifest, and with `check="sha256"` its checksum too. A broken file raises `BadRunError`;
+    prompts in other files stay readable. Not for use from several threads at once.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, format_version: int, check: Check) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.format_version = format_version
+        """The version on disk; `manifest` is always in the terms of format 2."""
+        self._check = check
+        self._open: dict[str, TensorFile] = {}
+        self._by_id = {p.probe_id: p for p in manifest.prompts}
+        self._rows = {layer: row for row, layer in enumerate(manifest.layers)}
+
+    @classmethod
+    def open(cls, path: str | Path, *, check: Check = "size") -> Run:
+        """Open a run folder. Raises `BadRunError` if it is missing, incomplete, corrupt or of another format."""
+        path = Path(path)
+        if not path.is_dir():
+            raise BadRunError("there is no such run folder", where=str(path))
+        manifest, version = read_manifest(path)
+        return cls(path, manifest, version, check)
+
+    @staticmethod
+    def is_complete(path: Path) -> bool:
+        """Whether the folder has a manifest, which says that every tensor was written."""
+        return (path / MANIFEST).exists()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for f in self._open.values():
+            f.close()
+        self._open.clear()
+
+    @property
+    def layers(self) -> list[int]:
+        """The model's layers that are stored, in order."""
+        return self.manifest.layers
+
+    @property
+    def prompts(self) -> list[PromptRecord]:
+        return self.manifest.prompts
+
+    def prompt(self, which: str | int) -> PromptRecord:
+        """The prompt with this id, or at this index (0-based; text of digits that is no id is an index)."""
+        if isinstance(which, str) and which in self._by_id:
+            return self._by_id[which]
+        if isinstance(which, int) or which.isdecimal():
+            if 0 <= int(which) < len(self.prompts):
+                return self.prompts[int(which)]
+            raise UsageError(f"prompt index {which} is not in 0..{len(self.prompts) - 1}", where=str(self.path))
+        some = ", ".join(p.probe_id for p in self.prompts[:5])
+        next_step = f"`python -m neuron_signatures.runs show {self.path}` lists them"
+        raise UsageError(f"no prompt {which!r} (there are {some}, ...)", where=str(self.path), next_step=next_step)
+
+    def acts(
+        self, prompt: str | int | PromptRecord, *, layer: int | None = None, neuron: int | None = None
+    ) -> Float32[np.ndarray, "..."]:
+        """Activations of one prompt, axes `layer pos neuron` less those that are given; only that part is read.
+
+        `layer` is the model's layer number, whichever layers the run stores. Values are those on disk, widened
+        to float32. Raises `UsageError` for a layer or neuron that the run does not have, `BadRunError` for a
+        broken file.
+        """
+        record = prompt if isinstance(prompt, PromptRecord) else self.prompt(prompt)
+        if layer is not None and layer not in self._rows:
+            raise UsageError(f"layer {layer} is not stored (layers {_span(self.layers)} are)", where=str(self.path))
+        if neuron is not None and not 0 <= neuron < self.manifest.d_mlp:
+            raise UsageError(f"neuron {neuron} is not in 0..{self.manifest.d_mlp - 1}", where=str(self.path))
+        what = Slice(row=None if layer is None else self._rows[layer], neuron=neuron)
+        return self._file(record.file).read(record, what)
+
+    def tensor(self, prompt: str | int) -> torch.Tensor:
+        """One prompt's tensor as it is on disk: axes `layer pos neuron`, save dtype, on the CPU."""
+        record = self.prompt(prompt)
+        return self._file(record.file).tensor(record)
+
+    def count_nonfinite(self, prompt: str | int) -> int:
+        """How many of the prompt's values are NaN or infinite, counted from the file."""
+        return int((~np.isfinite(self.acts(prompt))).sum())
+
+    def nbytes(self) -> int:
+        """Bytes of the tensor files on disk; files that are missing count as none."""
+        names = {p.file for p in self.prompts}
+        return sum(p.stat().st_size for n in names if (p := inside(self.path, n)).is_file())
+
+    def check_file(self, name: str, *, check: Check) -> list[str]:
+        """What is wrong with one tensor file; empty if nothing. Reads the header, or all of it for "sha256"."""
+        try:
+            file = self._open_checked(name, check)
+        except BadRunError as e:
+            return [e.line()]
+        file.close()
+        return []
+
+    def file_names(self) -> list[str]:
+        """The tensor files that the manifest names, in order."""
+        return list(dict.fromkeys([f.name for f in self.manifest.files] + [p.file for p in self.prompts]))
+
+    def _file(self, name: str) -> TensorFile:
+        if name not in self._open:
+            self._open[name] = self._open_checked(name, self._check)
+        return self._open[name]
+
+    def _open_checked(self, name: str, check: Check) -> TensorFile:
+        path = inside(self.path, name)
+        record = next((f for f in self.manifest.files if f.name == name), None)
+        if record is not None:
+            _check_bytes(path, record, check)
+        file = open_tensors(path)
+        differences = file.differences([p for p in self.prompts if p.file == name])
+        if differences:
+            file.close()
+            raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
+        return file
+
+
+def _check_bytes(path: Path, record: FileRecord, check: Check) -> None:
+    size = path.stat().st_size if path.is_file() else None
+    again = "Copy the run again, or dump it anew"
+    if size is None:
+        raise BadRunError("the file is missing", where=str(path), next_step=again)
+    if size != record.bytes:
+        word = "truncated" if size < record.bytes else "extended"
+        raise BadRunError(f"{word}: {size} bytes, the manifest says {record.bytes}", where=str(path), next_step=again)
+    if check == "sha256" and sha256_file(path) != record.sha256:
+        raise BadRunError("its bytes changed: the sha256 is not the manifest's", where=str(path), next_step=again)
+
+
+def _span(layers: list[int]) -> str:
+    if layers == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}..{layers[-1]}"
+    return ",".join(map(str, layers))

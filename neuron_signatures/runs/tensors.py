@@ -1,0 +1,205 @@
+"""Reading activation files piece by piece, as float32 numpy arrays.
+
+A safetensors file is read without torch and without mapping it: a file that is replaced while a viewer has
+it open then gives an error, not a crash. A `.pt` file needs torch, which maps it (`weights_only=True`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype, PromptRecord
+
+if TYPE_CHECKING:
+    import torch
+
+_SAFETENSORS_DTYPES: dict[str, Dtype] = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
+_MAX_HEADER = 1 << 28
+# What torch.load raises for a file that is damaged, of another kind, or refused by `weights_only`.
+_TORCH_LOAD_ERRORS = (
+    pickle.UnpicklingError, zipfile.BadZipFile, struct.error, RuntimeError, OSError, EOFError, ValueError, LookupError,
+    AttributeError, TypeError, AssertionError,
+)  # fmt: skip
+
+
+class Slice(NamedTuple):
+    """What to read of one prompt's tensor: a row of layers, a range of neurons; None means all."""
+
+    row: int | None = None
+    neuron: int | None = None
+
+
+class TensorFile(Protocol):
+    """One activation file, open for reading."""
+
+    def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
+        """Axes `layer pos neuron`, less those that `what` fixes."""
+
+    def tensor(self, prompt: PromptRecord) -> torch.Tensor:
+        """The prompt's tensor in the dtype on disk, axes `layer pos neuron`."""
+
+    def differences(self, prompts: list[PromptRecord]) -> list[str]:
+        """How the file disagrees with the manifest about these prompts; empty if it does not."""
+
+    def close(self) -> None: ...
+
+
+def open_tensors(path: Path) -> TensorFile:
+    """Open an activation file of either kind. Raises `BadRunError` with file and reason."""
+    if not path.is_file():
+        raise BadRunError("the file is missing", where=str(path), next_step="Copy the whole run folder again")
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else PtFile(path)
+
+
+class _Entry(NamedTuple):
+    dtype: str
+    shape: list[int]
+    start: int
+    end: int
+
+
+class SafetensorsFile:
+    """A safetensors file: an 8-byte length, a JSON header, then the tensors' bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            self._entries = self._read_header()
+        except (ValueError, KeyError, TypeError, struct.error, RecursionError) as e:
+            self.close()
+            raise BadRunError(f"not a whole safetensors file ({e})", where=str(path)) from e
+
+    def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
+        entry = self._entries[prompt.activation_tensor_key]
+        n_rows, seq_len, d_mlp = entry.shape
+        size = DTYPE_BYTES[_SAFETENSORS_DTYPES[entry.dtype]]
+        rows = range(n_rows) if what.row is None else range(what.row, what.row + 1)
+        if what.neuron is None:
+            raw = self._pread(entry.start + rows.start * seq_len * d_mlp * size, len(rows) * seq_len * d_mlp * size)
+            out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), seq_len, d_mlp)
+        else:
+            # One value per position: small reads beat reading a layer of thousands of neurons.
+            at = (entry.start + ((r * seq_len + p) * d_mlp + what.neuron) * size for r in rows for p in range(seq_len))
+            out = _to_float32(b"".join(self._pread(a, size) for a in at), entry.dtype).reshape(len(rows), seq_len)
+        return out if what.row is None else out[0]
+
+    def tensor(self, prompt: PromptRecord) -> torch.Tensor:
+        import torch
+
+        entry = self._entries[prompt.activation_tensor_key]
+        dtype = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}[entry.dtype]
+        raw = bytearray(self._pread(entry.start, entry.end - entry.start))
+        return torch.frombuffer(raw, dtype=dtype).reshape(entry.shape)
+
+    def differences(self, prompts: list[PromptRecord]) -> list[str]:
+        found = {k: (e.shape, _SAFETENSORS_DTYPES.get(e.dtype, e.dtype)) for k, e in self._entries.items()}
+        return _differences(found, prompts)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _read_header(self) -> dict[str, _Entry]:
+        size = os.fstat(self._fd).st_size
+        (n,) = struct.unpack("<Q", self._pread(0, 8))
+        if n > min(size - 8, _MAX_HEADER):
+            raise ValueError(f"its header says {n} bytes, the file has {size}")
+        header = json.loads(self._pread(8, n))
+        header.pop("__metadata__", None)
+        entries = {k: _entry(k, v, 8 + n) for k, v in header.items()}
+        end = max((e.end for e in entries.values()), default=8 + n)
+        if end != size:
+            raise ValueError(f"its tensors end at byte {end}, the file at {size}")
+        return entries
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        os_pread = getattr(os, "pread", None)
+        if os_pread is None:  # Windows
+            os.lseek(self._fd, offset, os.SEEK_SET)
+        parts, left = [], n
+        while left:
+            part = os_pread(self._fd, left, offset) if os_pread else os.read(self._fd, left)
+            if not part:
+                raise BadRunError(f"ends {left} bytes too early", where=str(self._path))
+            parts.append(part)
+            left -= len(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class PtFile:
+    """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True` so that it can run no code."""
+
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        try:
+            mapped = zipfile.is_zipfile(path)  # files of torch before 1.6 cannot be mapped
+            tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        except _TORCH_LOAD_ERRORS as e:
+            raise BadRunError(f"cannot be read as tensors ({_one_line(e)})", where=str(path)) from e
+        if not isinstance(tensors, dict):
+            raise BadRunError("is not a dict of prompt id to tensor", where=str(path))
+        self._tensors: dict[str, torch.Tensor] = {k: t for k, t in tensors.items() if isinstance(t, torch.Tensor)}
+
+    def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
+        t = self._tensors[prompt.activation_tensor_key]
+        t = t if what.row is None else t[what.row]
+        t = t if what.neuron is None else t[..., what.neuron]
+        return np.array(t.float().numpy())
+
+    def tensor(self, prompt: PromptRecord) -> torch.Tensor:
+        return self._tensors[prompt.activation_tensor_key]
+
+    def differences(self, prompts: list[PromptRecord]) -> list[str]:
+        names = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float32": "fp32"}
+        found = {k: (list(t.shape), names.get(str(t.dtype), str(t.dtype))) for k, t in self._tensors.items()}
+        return _differences(found, prompts)
+
+    def close(self) -> None:
+        self._tensors = {}
+
+
+def _entry(key: str, value: dict[str, Any], base: int) -> _Entry:
+    start, end = value["data_offsets"]
+    dtype, shape = value["dtype"], value["shape"]
+    if dtype in _SAFETENSORS_DTYPES:
+        expected = int(np.prod(shape, dtype=object)) * DTYPE_BYTES[_SAFETENSORS_DTYPES[dtype]]
+        if end - start != expected or start < 0:
+            raise ValueError(f"tensor {key!r} of shape {shape} has {end - start} bytes")
+    return _Entry(dtype, shape, base + start, base + end)
+
+
+def _to_float32(raw: bytes, dtype: str) -> Float32[np.ndarray, " n"]:
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, {"F16": "<f2", "F32": "<f4"}[dtype]).astype(np.float32)
+
+
+def _differences(found: dict[str, tuple[list[int], str]], prompts: list[PromptRecord]) -> list[str]:
+    wrong = []
+    for p in prompts:
+        expected = (p.activation_tensor_shape, p.activation_tensor_dtype)
+        got = found.get(p.activation_tensor_key)
+        if got is None:
+            wrong.append(f"no tensor {p.activation_tensor_key!r}")
+        elif got != expected:
+            wrong.append(
+                f"tensor {p.activation_tensor_key!r} is {got[1]}{got[0]}, the manifest says {expected[1]}{expected[0]}"
+            )
+    unknown = found.keys() - {p.activation_tensor_key for p in prompts}
+    return wrong + [f"unknown tensor {k!r}" for k in sorted(unknown)]
+
+
+def _one_line(e: Exception) -> str:
+    return " ".join(str(e).split())[:160]

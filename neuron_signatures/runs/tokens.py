@@ -1,0 +1,51 @@
+"""How a token, or any text from data, is shown: visibly, and with nothing in it that a terminal obeys."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
+
+
+def escape(text: str) -> str:
+    """`text` with controls, format characters, bidi marks, surrogates and lone combining marks as escapes.
+
+    The result holds printable characters only; spaces stay spaces. It is safe for a terminal, not for HTML.
+    """
+    return "".join(c if _plain(c) else _escaped(c) for c in text)
+
+
+def visible(token: str) -> str:
+    """A token so that one sees its edges: ` Austin` is `·Austin`, a line break `⏎`; the rest as `escape`."""
+    body = token.lstrip(" ")
+    tail = body.rstrip(" ")
+    shown = "".join(_MARKS.get(c) or escape(c) for c in tail)
+    return "·" * (len(token) - len(body)) + shown + "·" * (len(body) - len(tail))
+
+
+def ascii_token(token: str) -> str:
+    """A token in printable ASCII, for the manifest's `tokens_ascii`: everything else as `\\xNN`, `\\uNNNN`."""
+    return "".join(c if " " <= c <= "~" else _escaped(c) for c in token)
+
+
+def width(text: str) -> int:
+    """Columns that an escaped text takes in a terminal (wide East Asian characters take two)."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fit(text: str, columns: int) -> str:
+    """An escaped text cut (with `…`) or padded to exactly this many columns."""
+    if width(text) > columns:
+        while text and width(text) > columns - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (columns - width(text))
+
+
+def _plain(c: str) -> bool:
+    return c.isprintable() and not unicodedata.combining(c) and unicodedata.category(c) not in ("Mn", "Me", "Co")
+
+
+def _escaped(c: str) -> str:
+    n = ord(c)
+    return f"\\x{n:02x}" if n < 0x100 else f"\\u{n:04x}" if n < 0x10000 else f"\\U{n:08x}"

@@ -1,0 +1,40 @@
+"""Is a run folder whole? Every size, checksum, shape and id, against the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuron_signatures.runs.lock import holder
+from neuron_signatures.runs.names import TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_run` found. `faults` make the run unfit; `remarks` do not."""
+
+    n_files: int
+    n_bytes: int
+    checksums: bool
+    """False for format 1, which records none: then sizes and bytes are as they are."""
+    faults: list[str]
+    remarks: list[str]
+
+
+def verify_run(run_dir: Path) -> Verification:
+    """Check every file of the run, reading all bytes. Raises `BadRunError` if the manifest itself is bad."""
+    with Run.open(run_dir, check="sha256") as run:
+        names = run.file_names()
+        faults = [fault for name in names for fault in run.check_file(name, check="sha256")]
+        listed = set(names)
+        remarks = [
+            f"{p.name} is not part of the run"
+            for p in sorted(run_dir.iterdir())
+            if p.name.startswith(TMP_PREFIX) or (is_activation_file(p.name) and p.name not in listed)
+        ]
+        remarks += [f"{p.probe_id}: {p.nonfinite} values are not finite" for p in run.prompts if p.nonfinite]
+        remarks += [f"{p.prompt_id}: failed, {p.reason}" for p in run.manifest.failed_prompts]
+        if who := holder(run_dir):
+            remarks.append(f"being written by {who}")
+        return Verification(len(names), run.nbytes(), bool(run.manifest.files), faults, remarks)

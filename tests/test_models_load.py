@@ -1,0 +1,370 @@
+"""Loading: from a name to a frozen model, or to one line that says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from tiny_models import N_LAYERS, build_model, build_tokenizer, tiny_model_dir
+from transformers import AutoModelForCausalLM
+
+from neuron_signatures.models import hub
+from neuron_signatures.models.capture import MlpCapture
+from neuron_signatures.models.identity import model_identity, weights_fingerprint
+from neuron_signatures.models.load import (
+    ModelSpec,
+    find_device,
+    load_config,
+    load_model,
+    load_tokenizer,
+    quiet_libraries,
+    to_bridge,
+)
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+
+TOKEN = "hf_" + "thisIsNoRealToken"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def spec_of(name: str | Path, **changes: object) -> ModelSpec:
+    return dataclasses.replace(ModelSpec(str(name), dtype="fp32", device="cpu"), **changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A private copy of a tiny model's folder."""
+    return Path(shutil.copytree(tiny_model_dir("llama"), tmp_path / "model"))
+
+
+def test_model_is_frozen_in_eval_mode_and_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    model = load_model(spec_of(tiny_model_dir("gpt2")))
+    assert not model.hf.training and not any(p.requires_grad for p in model.hf.parameters())
+    assert model.device == torch.device("cpu") and model.attn_implementation == "sdpa"
+    assert model.tokenizer.padding_side == "right"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_are_those_of_the_file() -> None:
+    model = load_model(spec_of(tiny_model_dir("gemma2")))
+    reference = build_model("gemma2")
+    for (name, got), want in zip(model.hf.named_parameters(), reference.parameters(), strict=True):
+        assert torch.equal(got, want), name
+
+
+def test_gemma2_is_eager_because_of_its_soft_cap() -> None:
+    assert load_model(spec_of(tiny_model_dir("gemma2"))).attn_implementation == "eager"
+
+
+def test_dtype_is_what_was_asked_for() -> None:
+    for dtype, want in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        assert load_model(spec_of(tiny_model_dir("llama"), dtype=dtype)).hf.dtype == want
+
+
+def test_gemma3_with_a_vision_tower_is_its_text_model() -> None:
+    folder = tiny_model_dir("gemma3_vision")
+    spec = spec_of(folder)
+    model = load_model(spec)
+    assert type(model.hf).__name__ == "Gemma3ForCausalLM"
+    with quiet_libraries():
+        whole = AutoModelForCausalLM.from_pretrained(folder).eval()
+    assert type(whole).__name__ == "Gemma3ForConditionalGeneration"
+    ids = torch.randint(5, 300, (1, 17), generator=torch.Generator().manual_seed(0))
+    with MlpCapture(model.hf) as capture:
+        text_acts = capture.run(ids)
+    with MlpCapture(whole) as capture:
+        whole_acts = capture.run(ids)
+    assert all(torch.equal(a, b) for a, b in zip(text_acts, whole_acts, strict=True))
+    assert to_bridge(model).cfg.n_layers == N_LAYERS
+    identity = model_identity(spec, load_config(spec), load_tokenizer(spec))
+    assert (identity.architecture, identity.model_type) == ("Gemma3ForCausalLM", "gemma3_text")
+
+
+def test_bridge_makes_the_model_eager_and_leaves_the_tokenizer_alone() -> None:
+    model = load_model(spec_of(tiny_model_dir("qwen2")))
+    bridge = to_bridge(model)
+    assert model.attn_implementation == "eager"
+    assert model.tokenizer.bos_token is None and bridge.tokenizer.bos_token is not None
+    assert not bridge.training and not any(p.requires_grad for p in bridge.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nowhere", "does not exist"),
+        ("a/b/c", "does not exist"),
+        ("~/nowhere/at/all", "does not exist"),
+        ("two words", "neither a folder nor a Hugging Face id"),
+        ("", "neither a folder nor a Hugging Face id"),
+    ],
+)
+def test_a_name_that_is_nothing_is_a_usage_error(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_config(ModelSpec(name))
+
+
+def test_a_folder_must_be_a_model(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        load_config(ModelSpec(str(tmp_path)))
+    with pytest.raises(UsageError, match="is a file"):
+        load_config(ModelSpec(str(folder / "config.json")))
+    (folder / "config.json").write_text("{")
+    with pytest.raises(EnvironmentProblem, match=r"cannot be loaded: .*Check that the folder is complete"):
+        load_config(ModelSpec(str(folder)))
+    (folder / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(UsageError, match="not a causal language model known to transformers"):
+        load_config(ModelSpec(str(folder)))
+
+
+def test_a_folder_goes_before_an_id_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert hub.find_source(ModelSpec("model")).is_local
+
+
+def test_a_missing_weight_is_refused_not_invented(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    safetensors.torch.save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(EnvironmentProblem, match=r"lacks 1 weights .*layers\.1\.mlp\.up_proj\.weight"):
+        load_model(spec_of(folder))
+
+
+def test_weights_of_another_shape_or_cut_short_are_refused(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+    with pytest.raises(EnvironmentProblem, match="cannot be loaded"):
+        load_model(spec_of(folder))
+    (folder / "config.json").write_text(json.dumps(config))
+    file.write_bytes(file.read_bytes()[:-5000])
+    with pytest.raises(EnvironmentProblem, match="cannot be loaded"):
+        load_model(spec_of(folder))
+    file.unlink()
+    with pytest.raises(EnvironmentProblem, match="cannot be loaded"):
+        load_model(spec_of(folder))
+
+
+def test_remote_code_runs_only_when_trusted(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(
+        "from transformers import LlamaConfig\nfrom pathlib import Path\n"
+        f"Path({str(folder / 'it-ran')!r}).touch()\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+    )
+    with pytest.raises(UsageError, match=r"runs code from its repository.*--trust_remote_code"):
+        load_config(ModelSpec(str(folder)))
+    assert not (folder / "it-ran").exists()
+    assert load_config(ModelSpec(str(folder), trust_remote_code=True)).model_type == "own"
+    assert (folder / "it-ran").exists()
+
+
+def test_devices_that_are_not_here() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type in ("cuda", "mps", "cpu")
+    for name in ("gpu", "xpu", "meta", "cuda:x"):
+        with pytest.raises(UsageError, match="use auto, cuda, cuda:N, mps or cpu"):
+            find_device(name)
+    with pytest.raises(EnvironmentProblem, match="CUDA devices here"):
+        find_device("cuda:99")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="bitsandbytes may be installed where there is a GPU")
+def test_quantisation_needs_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="pip install bitsandbytes"):
+        load_model(spec_of(tiny_model_dir("llama"), quantization="4bit"))
+
+
+@pytest.mark.parametrize(("quantization", "error"), [("8bit", 0.1), ("4bit", 0.6)])
+def test_quantised_activations_are_near_the_full_ones(tmp_path: Path, quantization: str, error: float) -> None:
+    """Random weights quantise badly, so the bounds are wide; shapes and dtype are the point."""
+    pytest.importorskip("bitsandbytes")
+    reference = build_model("llama", hidden_size=128, intermediate_size=256, head_dim=32)
+    with quiet_libraries():
+        reference.save_pretrained(tmp_path)
+    build_tokenizer("llama").save_pretrained(tmp_path)
+    spec = spec_of(tmp_path, quantization=quantization)
+    model = load_model(spec)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with MlpCapture(model.hf) as quantised, MlpCapture(reference) as full:
+        got, want = quantised.run(ids)[-1], full.run(ids)[-1]
+    assert got.shape == want.shape == (1, 4, 256) and got.dtype == torch.float32
+    assert 0 < (got - want).norm() / want.norm() < error
+    assert model_identity(model, model.config, model.tokenizer).quantization == quantization
+
+
+def test_device_map_on_one_machine() -> None:
+    model = load_model(spec_of(tiny_model_dir("llama"), device_map="auto"))
+    assert model.device.type in ("cpu", "cuda")
+
+
+# Identity
+
+
+def test_identity_of_a_folder() -> None:
+    spec = spec_of(tiny_model_dir("llama"))
+    model = load_model(spec)
+    loaded = model_identity(model, model.config, model.tokenizer)
+    before = model_identity(spec, load_config(spec), load_tokenizer(spec))
+    assert dataclasses.replace(before, attn_implementation="sdpa") == loaded
+    assert loaded.revision is None and loaded.weights_fingerprint is not None
+    assert loaded.weights_fingerprint.startswith("bytes:")
+    assert (loaded.architecture, loaded.model_type) == ("LlamaForCausalLM", "llama")
+    assert (loaded.dtype, loaded.quantization, loaded.trust_remote_code) == ("fp32", "none", False)
+
+
+@pytest.mark.parametrize("full_hash_bytes", [10**9, 0])
+def test_fingerprint_follows_the_weights(folder: Path, full_hash_bytes: int) -> None:
+    before = weights_fingerprint(folder, full_hash_bytes=full_hash_bytes)
+    assert before.startswith("bytes:" if full_hash_bytes else "sampled:")
+    assert weights_fingerprint(folder, full_hash_bytes=full_hash_bytes) == before
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert weights_fingerprint(folder, full_hash_bytes=full_hash_bytes) != before
+
+
+# The Hub: a server of our own that refuses, fails, or has a model
+
+
+class _Hub(BaseHTTPRequestHandler):
+    refusals = {  # noqa: RUF012
+        "gated": (401, "GatedRepo"), "forbidden": (403, "GatedRepo"), "missing": (404, "RepoNotFound"),
+        "private": (401, ""), "old": (404, "RevisionNotFound"), "down": (503, ""), "gguf": (404, "EntryNotFound"),
+    }  # fmt: skip
+
+    def do_GET(self) -> None:
+        _, _, repo, *rest = self.path.split("/")
+        if repo in self.refusals:
+            code, error = self.refusals[repo]
+            return self._answer(code, {"X-Error-Code": error, "X-Error-Message": f"no entry with {TOKEN}\nsorry"})
+        file = tiny_model_dir("llama") / "/".join(rest[2:])
+        if not file.is_file():
+            return self._answer(404, {"X-Error-Code": "EntryNotFound"})
+        return self._answer(200, {"X-Repo-Commit": COMMIT, "ETag": f'"{file.name}"'}, file.read_bytes())
+
+    do_HEAD = do_GET
+
+    def _answer(self, code: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value.replace("\n", " "))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub_url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+_PROGRAM = """
+import sys, logging
+from neuron_signatures.cli import setup_logging
+from neuron_signatures.models.load import *
+from neuron_signatures.models.identity import model_identity
+from neuron_signatures.runs.errors import ProjectError
+setup_logging(quiet=False)
+for name in sys.argv[1:]:
+    try:
+        spec = ModelSpec(name, device="cpu", revision="v9" if name.endswith("old") else None)
+        model = load_model(spec)
+        print(model_identity(model, model.config, model.tokenizer))
+    except ProjectError as e:
+        print(type(e).__name__, e.line())
+"""
+
+
+def in_another_process(names: list[str], cache: Path, **environ: str) -> tuple[list[str], str]:
+    """One line for each name, and stderr, of a process with this environment and no other HF_ variable."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(cache), "OMP_NUM_THREADS": "1", **environ}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *names],
+        env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names)
+    return lines, done.stderr
+
+
+def check_help(line: str) -> None:
+    assert line.startswith("EnvironmentProblem ")
+    for word in ("HF_TOKEN", "HF_HUB_OFFLINE", "--model_name demo"):
+        assert word in line
+
+
+def test_refusals_are_one_line_each_without_the_token(tmp_path: Path, hub_url: str) -> None:
+    names = [f"org/{name}" for name in ("gated", "forbidden", "missing", "private", "down", "old", "gguf")]
+    lines, stderr = in_another_process(names, tmp_path, HF_ENDPOINT=hub_url, HF_TOKEN=TOKEN)
+    gated, forbidden, missing, private, down, old, gguf = lines
+    for line in (gated, forbidden, missing, private, down):
+        check_help(line)
+    for line, name in zip(lines, names, strict=True):
+        assert f"model {name}: " in line
+    assert "gated and HF_TOKEN has no access" in gated and "licence" in forbidden
+    assert "not found" in missing and "private" in private and "does not answer" in down
+    assert old.startswith("UsageError") and "--model_revision 'v9'" in old
+    assert gguf.startswith("UsageError") and "config.json" in gguf
+    assert stderr == "" and TOKEN not in "".join(lines)
+
+
+def test_without_a_token_the_line_says_so(tmp_path: Path, hub_url: str) -> None:
+    lines, _ = in_another_process(["org/gated"], tmp_path, HF_ENDPOINT=hub_url)
+    assert "gated and HF_TOKEN is not set" in lines[0]
+
+
+def test_no_network_is_one_line(tmp_path: Path) -> None:
+    lines, stderr = in_another_process(["google/gemma-2-2b"], tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    check_help(lines[0])
+    assert "google/gemma-2-2b: not in the local cache, and http://127.0.0.1:9 does not answer" in lines[0]
+    assert stderr == ""
+
+
+def test_hub_model_then_offline_then_without_network(tmp_path: Path, hub_url: str) -> None:
+    online, stderr = in_another_process(["org/there"], tmp_path, HF_ENDPOINT=hub_url)
+    assert f"revision='{COMMIT}'" in online[0] and "weights_fingerprint=None" in online[0]
+    assert stderr == ""
+    offline, stderr = in_another_process(["org/there", "org/gone"], tmp_path, HF_HUB_OFFLINE="1")
+    assert offline[0] == online[0] and stderr == ""
+    check_help(offline[1])
+    assert "HF_HUB_OFFLINE is set" in offline[1]
+    cut_off, stderr = in_another_process(["org/there"], tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert cut_off == online
+    assert stderr == "model org/there: the Hub does not answer; loaded from the local cache\n"
+
+
+def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
+    error = OSError(f"Cannot read it\n with {TOKEN} or secret-of-another-form. Try again. " + "x" * 500)
+    assert hub.condense(error) == "Cannot read it with *** or ***"
+    assert len(hub.condense(OSError("y" * 500))) == 240
+    assert hub.condense(OSError()) == "OSError"
+
+
+def test_quiet_libraries_puts_everything_back() -> None:
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    with pytest.raises(KeyError), quiet_libraries():
+        assert logger.level == logging.ERROR
+        raise KeyError
+    assert logger.level == level
