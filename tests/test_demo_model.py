@@ -65,6 +65,10 @@ def test_every_single_word_name_is_one_token_with_its_space(tokenizer: Any) -> N
     assert [name for name in names if len(tokenizer.tokenize(f" {name}")) != 1] == []
 
 
+def test_the_first_tokens_of_the_capitals_all_differ(tokenizer: Any) -> None:
+    assert len({tokenizer.tokenize(f" {state.capital}")[0] for state in STATES}) == 50
+
+
 def test_a_one_digit_number_is_one_token_with_its_space(tokenizer: Any) -> None:
     assert [tokenizer.tokenize(f" {digit}") for digit in range(10)] == [[f"Ġ{digit}"] for digit in range(10)]
 

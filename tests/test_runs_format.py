@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -368,3 +369,54 @@ def test_missing_folders_give_one_line(tmp_path, capsys):
     assert main(["frobnicate"]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 3 and "no runs in" in captured.out
+
+
+BIG = """
+import json, struct, sys
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+import run_folders as rf
+from pathlib import Path
+from neuron_signatures.runs.manifest import FileRecord, PromptRecord, write_manifest
+from neuron_signatures.runs.run import Run
+run_dir, n = Path(sys.argv[1]), 1000
+shape = [26, 16, 9216]
+size = 26 * 16 * 9216 * 2
+header = {f"p{i}": {"dtype": "BF16", "shape": shape, "data_offsets": [i * size, (i + 1) * size]} for i in range(n)}
+raw = json.dumps(header).encode()
+with open(run_dir / "activations.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(raw)) + raw)
+    f.truncate(8 + len(raw) + n * size)
+    f.seek(8 + len(raw) + 700 * size + ((5 * 16 + 3) * 9216 + 1234) * 2)
+    f.write(struct.pack("<H", 0x3FC0))  # 1.5 in bf16
+base = Run.open(rf.write_run(run_dir / "small")).manifest
+prompts = [
+    PromptRecord(probe_id=f"p{i}", text="x", token_ids=[0] * 16, tokens=["x"] * 16, tokens_ascii=["x"] * 16,
+                 seq_len=16, activation_tensor_key=f"p{i}", activation_tensor_shape=shape,
+                 activation_tensor_dtype="bf16", file="activations.safetensors", nonfinite=0, truncated_from=None,
+                 metadata={}) for i in range(n)]
+files = [FileRecord(name="activations.safetensors", bytes=8 + len(raw) + n * size, sha256="0" * 64)]
+write_manifest(run_dir, base.model_copy(update=dict(
+    n_prompts=n, n_tokens=16 * n, n_layers=26, layers=list(range(26)), d_mlp=9216, files=files, prompts=prompts)))
+def peak_kb():  # not ru_maxrss, which a child begins with the peak of its parent
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+before = peak_kb()
+with Run.open(run_dir) as run:
+    column = run.acts("p700", layer=5, neuron=1234)
+    everywhere = [run.acts(p, layer=5, neuron=1234).max() for p in run.prompts]
+    layer = run.acts(999, layer=25)
+grown_mb = (peak_kb() - before) // 1024
+print(json.dumps([run.nbytes(), column.tolist(), int(np.argmax(everywhere)), list(layer.shape), grown_mb]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+def test_an_eight_gigabyte_run_is_read_in_little_memory(tmp_path):
+    """F16; the file is sparse, so it takes no room."""
+    argv = [sys.executable, "-c", BIG, str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    nbytes, column, argmax, shape, grown_mb = json.loads(done.stdout)
+    assert nbytes > 7.6e9 and shape == [16, 9216]
+    assert column == [0, 0, 0, 1.5, *[0] * 12] and argmax == 700
+    assert grown_mb < 60

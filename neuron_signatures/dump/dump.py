@@ -85,9 +85,9 @@ def dump(plan: DumpPlan) -> DumpSummary:
         todo = [n for n in range(len(plan.shards)) if n not in writer.done]
         if todo:
             _write_shards(plan, model or _load(plan), writer, todo)
-        wall = time.perf_counter() - start
         manifest = build_manifest(plan, writer)
         writer.finish(manifest)
+    wall = time.perf_counter() - start
     done_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
     return DumpSummary(
         run=str(config.out_dir),

@@ -8,7 +8,6 @@ Reads a config from the Hub, the local cache or a folder; never weights. Writes 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parse(argv)
+    args = make_parser().parse_args(argv)
     setup_logging(quiet=False)
     if args.list:
         if args.json:
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ok()
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.models", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="verified architectures and suggested models by size")
@@ -45,7 +44,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model_revision", metavar="REV", help="branch, tag or commit (default: the repository's)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _show_list() -> None:

@@ -113,7 +113,10 @@ def _local_folder(name: str) -> Path | None:
     if name == DEMO_MODEL:
         from neuron_signatures.demo import model_dir
 
-        return Path(model_dir())
+        folder = Path(model_dir())
+        if not (folder / "config.json").is_file():
+            raise EnvironmentProblem("the demo model's files are missing from this installation", where=str(folder))
+        return folder
     path = Path(name).expanduser()
     where = f"--model_name {name!r}"
     if name and path.is_dir():

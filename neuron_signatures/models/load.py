@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 # Where Gemma-3 checkpoints with a vision tower keep the text model, as published and as saved again.
 _TEXT_KEYS: Final = {"^language_model.model": "model", "^model.language_model": "model"}
 
+# accelerate's ways to spread a model over the GPUs.
+DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 TORCH_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -94,6 +96,8 @@ def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
     `EnvironmentProblem` when the device is absent or a weight is missing from the checkpoint.
     """
     device = find_device(spec.device)
+    if spec.device_map not in (None, *DEVICE_MAPS):
+        raise UsageError(f"not one of {', '.join(DEVICE_MAPS)}", where=f"--device_map {spec.device_map}")
     _check_quantization(spec, device)
     config = load_config(spec)
     tokenizer = load_tokenizer(spec)
@@ -208,10 +212,7 @@ def _common(spec: ModelSpec, source: Source) -> dict[str, Any]:
 
 def _placement(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
     kwargs: dict[str, Any] = {"dtype": TORCH_DTYPES[spec.dtype]}
-    if spec.device_map is not None:
-        kwargs["device_map"] = spec.device_map
-    else:
-        kwargs["device_map"] = {"": device}
+    kwargs["device_map"] = spec.device_map or {"": device}
     if spec.quantization != "none":
         kwargs["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_8bit=spec.quantization == "8bit",

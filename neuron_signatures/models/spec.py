@@ -18,7 +18,7 @@ class ModelSpec:
 
     `name` is `demo`, a folder or a Hugging Face id. `revision` (branch, tag or commit) is None for the
     repository's default; `device` is `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `device_map` is None for one
-    device, or what accelerate accepts (`auto`, `balanced`, `sequential`) to spread a model over several.
+    device, or `auto`, `balanced`, `balanced_low_0`, `sequential` to spread a model over several.
     """
 
     name: str

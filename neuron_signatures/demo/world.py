@@ -1,0 +1,135 @@
+"""A closed world in English: a seeded stream of labelled documents and the facts behind them.
+
+The same seed gives the same documents in every process. Four skills, each with sub-skills: knowledge,
+mathematics, programming, empathy. Example:
+
+    for document in documents(seed=0, n=3):
+        print(document.id, document.skill, document.sub_skill, document.text)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import Literal, NamedTuple
+
+from neuron_signatures.demo import empathy, knowledge, mathematics, programming
+from neuron_signatures.demo.draft import pick
+from neuron_signatures.demo.geography import (
+    CITIES,
+    STATES,
+    State,
+    capital_of_city,
+    place_names,
+    state_of_city,
+)
+from neuron_signatures.demo.invented import DOMAINS
+from neuron_signatures.demo.phrasings import PHRASINGS, Pair, Phrasing, held_out_pairs, held_out_text
+
+__all__ = [
+    "CITIES",
+    "PHRASINGS",
+    "SKILLS",
+    "STATES",
+    "Document",
+    "Fact",
+    "Pair",
+    "Phrasing",
+    "Skill",
+    "State",
+    "capital_of_city",
+    "documents",
+    "facts",
+    "held_out_pairs",
+    "held_out_text",
+    "place_names",
+    "state_of_city",
+]
+
+Skill = Literal["knowledge", "mathematics", "programming", "empathy"]
+
+SKILLS: dict[Skill, tuple[str, ...]] = {
+    "knowledge": ("geography", *DOMAINS),
+    "mathematics": ("arithmetic", "comparison", "algebra", "sequences"),
+    "programming": ("loops", "functions", "conditions", "errors"),
+    "empathy": tuple(empathy.EMOTIONS),
+}
+
+# Shares of the documents. Knowledge has by far the most to learn; programs and dialogues are longer texts.
+_MIX: tuple[tuple[float, Skill], ...] = (
+    (58.0, "knowledge"),
+    (28.0, "mathematics"),
+    (7.0, "programming"),
+    (7.0, "empathy"),
+)
+_DRAW = {
+    "knowledge": knowledge.draw,
+    "mathematics": mathematics.draw,
+    "programming": programming.draw,
+    "empathy": empathy.draw,
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with its labels. `entities`: the names that appear in it, without repeats.
+
+    `held_out`: the text states a (phrasing, city) pair that the training split leaves out.
+    """
+
+    id: str
+    text: str
+    skill: Skill
+    sub_skill: str
+    entities: tuple[str, ...]
+    held_out: bool = False
+
+
+class Fact(NamedTuple):
+    """A true statement of the world, such as ("Dallas", "state", "Texas")."""
+
+    subject: str
+    relation: str
+    object: str
+
+
+def documents(
+    seed: int, n: int | None = None, *, skill: Skill | None = None, train_only: bool = False
+) -> Iterator[Document]:
+    """The first `n` documents of the seed's endless stream (all of them when `n` is None).
+
+    `skill` keeps one skill, `train_only` leaves out the held-out pairs. Both are filters on the same stream:
+    an id always names the same text.
+    """
+    kept = (
+        document
+        for document in _stream(seed)
+        if (skill is None or document.skill == skill) and not (train_only and document.held_out)
+    )
+    return islice(kept, n)
+
+
+def _stream(seed: int) -> Iterator[Document]:
+    rng, number = Random(seed), 0
+    while True:
+        skill = pick(rng, _MIX)
+        draft = _DRAW[skill](rng)
+        name = f"{skill}-{draft.sub_skill}-s{seed}-{number:07d}"
+        yield Document(name, draft.text, skill, draft.sub_skill, draft.entities, draft.held_out)
+        number += 1
+
+
+def facts() -> tuple[Fact, ...]:
+    """Everything that the knowledge documents assert: the geography, then the invented domains."""
+    capitals = [Fact(state.name, "capital", state.capital) for state in STATES]
+    places = [Fact(city, "state", state_of_city(city).name) for city in CITIES]
+    return (*capitals, *places, *_invented_facts())
+
+
+def _invented_facts() -> list[Fact]:
+    return [
+        Fact(subject, relation, value)
+        for domain in DOMAINS.values()
+        for (_, subject), *attributes in (member.items() for member in domain.members)
+        for relation, value in attributes
+    ]

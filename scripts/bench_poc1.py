@@ -1,0 +1,250 @@
+"""Speed and memory of stage 1, as ratios measured in one process; the figures go into docs/performance.md.
+
+    python scripts/bench_poc1.py [--quick] [--only NAME ...]
+
+Baselines: `backbone` is the Hugging Face decoder without unembedding over the same batches, storing nothing;
+`run_with_cache` is the transformer-lens way, one prompt at a time; memory is a dump of 400 prompts in a process of
+its own; `--help` is measured against `python -c pass`. Each pair is run alternately and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from neuron_signatures.demo import model_dir
+from neuron_signatures.demo.world import documents
+from neuron_signatures.dump import dump as dump_module
+from neuron_signatures.dump.batches import plan_batches
+from neuron_signatures.dump.config import DumpConfig
+from neuron_signatures.dump.forward import fitted_batch_tokens
+from neuron_signatures.dump.plan import DumpPlan, plan_dump
+from neuron_signatures.models.capture import backbone, pad_batch
+from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
+from neuron_signatures.models.spec import ModelSpec
+
+
+class Bar(NamedTuple):
+    name: str
+    ratio: float
+    bar: str
+    holds: bool
+    detail: str
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer prompts and repeats, for a look")
+    parser.add_argument("--only", nargs="*", choices=list(BENCHES), default=list(BENCHES))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}")
+    bars = [bar for name in args.only for bar in BENCHES[name](args.quick)]
+    for bar in bars:
+        print(json.dumps(bar._asdict()) if args.json else _line(bar))
+    return 0 if all(bar.holds for bar in bars) else 1
+
+
+def bench_random_gemma2(quick: bool) -> list[Bar]:
+    """A random Gemma-2 of 8 layers at 128 tokens: the dump against the backbone alone."""
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = _random_gemma2(Path(tmp) / "model")
+        prompts = _long_prompts(32 if quick else 96)
+        return [_against_backbone("dump / backbone, random Gemma-2", folder, prompts, 3 if quick else 5, 0.85, 128)]
+
+
+def bench_demo(quick: bool) -> list[Bar]:
+    """The demo model on short prompts: against the backbone, and against one-at-a-time `run_with_cache`."""
+    prompts = _short_prompts(400 if quick else 2000)
+    bar = _against_backbone("dump / backbone, demo", str(model_dir()), prompts, 3 if quick else 5, 0.7)
+    return [bar, _against_run_with_cache(prompts)]
+
+
+def bench_memory(quick: bool) -> list[Bar]:
+    """Peak memory of a dump of many prompts against few, at the same shard size."""
+    few, many = (100, 1000) if quick else (400, 4000)
+    peak = {n: _peak_memory(n) for n in (few, many)}
+    ratio = peak[many] / peak[few]
+    detail = f"{peak[many] / 1e6:.0f} MB with {many} prompts, {peak[few] / 1e6:.0f} MB with {few}"
+    return [Bar("peak memory, many / few prompts", ratio, "<= 1.2", ratio <= 1.2, detail)]
+
+
+def bench_help(quick: bool) -> list[Bar]:
+    """How long `--help` takes: at most three bare interpreter starts and 0.2 s."""
+    out = []
+    for module in ("poc1_dump_activations", "runs", "models"):
+        commands = {"bare": ["-c", "pass"], "help": ["-m", f"neuron_signatures.{module}", "--help"]}
+        times: dict[str, list[float]] = {"bare": [], "help": []}
+        for _ in range(5 if quick else 15):
+            for key, argv in commands.items():
+                times[key].append(_timed(lambda argv=argv: _python(argv)))
+        bare, help_ = (statistics.median(times[k]) for k in ("bare", "help"))
+        limit = 3 * bare + 0.2
+        detail = f"{help_ * 1e3:.0f} ms, bare start {bare * 1e3:.0f} ms, limit {limit * 1e3:.0f} ms"
+        out.append(Bar(f"--help of {module} / limit", help_ / limit, "<= 1", help_ <= limit, detail))
+    return out
+
+
+BENCHES: dict[str, Callable[[bool], list[Bar]]] = {
+    "gemma2": bench_random_gemma2,
+    "demo": bench_demo,
+    "memory": bench_memory,
+    "help": bench_help,
+}
+
+
+def _against_backbone(name: str, folder: str, prompts: list[str], repeats: int, bar: float, truncate: int = 0) -> Bar:
+    model = load_model(ModelSpec(folder, dtype="fp32"))
+    rates: dict[str, list[float]] = {"dump": [], "backbone": []}
+    with tempfile.TemporaryDirectory() as tmp:
+        for n in range(repeats + 1):
+            plan = _plan(Path(tmp), f"run{n}", folder, prompts, truncate)
+            dumped, plain = _dump_rate(plan, model), _backbone_rate(plan, model)
+            if n:  # the first round warms up
+                rates["dump"].append(dumped)
+                rates["backbone"].append(plain)
+    ratio = statistics.median(a / b for a, b in zip(rates["dump"], rates["backbone"], strict=True))
+    detail = " and ".join(f"{k} {statistics.median(v):.0f} tokens/s" for k, v in rates.items())
+    spread = [round(a / b, 2) for a, b in zip(rates["dump"], rates["backbone"], strict=True)]
+    return Bar(name, ratio, f">= {bar}", ratio >= bar, f"{detail}; rounds {spread}")
+
+
+def _against_run_with_cache(prompts: list[str]) -> Bar:
+    folder = str(model_dir())
+    spec = ModelSpec(folder, dtype="fp32")
+    with tempfile.TemporaryDirectory() as tmp:
+        plan = _plan(Path(tmp), "run", folder, prompts)
+        dumped = _dump_rate(plan, load_model(spec))
+        bridge = to_bridge(load_model(spec))
+        names = [f"blocks.{layer}.mlp.hook_post" for layer in range(plan.info.layers)]
+
+        def one_at_a_time() -> None:
+            kept = {}
+            for p in plan.prompts:
+                with torch.no_grad():
+                    _, cache = bridge.run_with_cache(torch.tensor([p.token_ids]), names_filter=names)
+                kept[p.prompt.id] = torch.stack([cache[n][0] for n in names]).to(torch.bfloat16)
+            torch.save(kept, Path(tmp) / "activations.pt")
+
+        one = plan.n_tokens / _timed(one_at_a_time)
+    detail = f"dump {dumped:.0f} tokens/s, run_with_cache {one:.0f} tokens/s, {len(prompts)} prompts"
+    return Bar("dump / run_with_cache one at a time, demo", dumped / one, ">= 5", dumped / one >= 5, detail)
+
+
+def _dump_rate(plan: DumpPlan, model: LoadedModel) -> float:
+    """Tokens per second from opening the folder to the finished manifest."""
+    real = dump_module.load_model
+    dump_module.load_model = lambda spec, quiet=False: model
+    try:
+        return dump_module.dump(plan).tokens_per_second
+    finally:
+        dump_module.load_model = real
+
+
+def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
+    """Tokens per second of the decoder alone over the batches that the dump makes."""
+    max_tokens = fitted_batch_tokens(model, plan.info.layers, plan.info.d_mlp, "bf16")
+    batches = [
+        pad_batch([plan.prompts[i].token_ids for i in batch], device=model.device)
+        for batch in plan_batches([p.seq_len for p in plan.prompts], max_tokens=max_tokens, max_prompts=None)
+    ]
+    body = backbone(model.hf)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for b in batches:
+                body(input_ids=b.input_ids, attention_mask=b.attention_mask, use_cache=False)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return plan.n_tokens / _timed(forward)
+
+
+def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0) -> DumpPlan:
+    path = tmp / "prompts.json"
+    path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(prompts)]))
+    return plan_dump(
+        DumpConfig(
+            model=ModelSpec(folder, dtype="fp32"), prompts_json=path, single_prompt=None, out_dir=tmp / name,
+            save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, prepend_bos=True, batch_size=None,
+            layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False, overwrite=False,
+            quiet=True, flags_given=(),
+        )
+    )  # fmt: skip
+
+
+def _random_gemma2(folder: Path) -> str:
+    config = Gemma2Config(
+        vocab_size=4096, hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8,
+        num_key_value_heads=4, head_dim=64, max_position_embeddings=1024, sliding_window=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    for file in model_dir().glob("*token*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return str(folder)
+
+
+def _long_prompts(n: int) -> list[str]:
+    """Random digits, more tokens than are kept."""
+    rng = random.Random(0)
+    return [" ".join(str(rng.randrange(10)) for _ in range(400)) for _ in range(n)]
+
+
+def _short_prompts(n: int) -> list[str]:
+    """Documents of the demo world, at most 80 characters."""
+    out: list[str] = []
+    for document in documents(seed=1, n=20 * n):
+        if len(document.text) <= 80:
+            out.append(document.text)
+        if len(out) == n:
+            break
+    return out
+
+
+def _peak_memory(n_prompts: int) -> int:
+    """Peak resident bytes of a dump in a process of its own, shards of 2 MB."""
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(tmp) / "prompts.json"
+        path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(_short_prompts(n_prompts))]))
+        argv = ["--model_name", "demo", "--model_dtype", "fp32", "--prompts_json", str(path), "--shard_size", "2MB"]
+        code = (
+            "from neuron_signatures.poc1_dump_activations import main;"
+            f"main({[*argv, '--out_dir', tmp + '/run', '--quiet', '--json']!r});"
+            # Not ru_maxrss, which a child begins with the peak of its parent.
+            "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return int(done.stdout.splitlines()[-1]) * 1024
+
+
+def _python(argv: list[str]) -> None:
+    subprocess.run([sys.executable, *argv], stdout=subprocess.DEVNULL, check=True)
+
+
+def _timed(f: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+
+
+def _line(bar: Bar) -> str:
+    return f"{'ok  ' if bar.holds else 'MISS'} {bar.name:44} {bar.ratio:6.2f}  (bar {bar.bar})  {bar.detail}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

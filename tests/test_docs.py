@@ -1,0 +1,141 @@
+"""The documents say what is true: every path, link, flag, command, field, variable and exit code in them exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from neuron_signatures import poc1_dump_activations
+from neuron_signatures.models import __main__ as models_main
+from neuron_signatures.runs import __main__ as runs_main
+from neuron_signatures.runs.errors import ExitCode
+from neuron_signatures.runs.manifest import Manifest, PromptRecord
+from neuron_signatures.runs.run import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PARSERS = {
+    "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
+    "neuron_signatures.runs": runs_main.make_parser,
+    "neuron_signatures.models": models_main.make_parser,
+}
+# Flags of other programs that the pages use.
+FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help"}
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `python -m neuron_signatures...` with arguments, in code blocks and inline code, quoted or not."""
+    found = []
+    for page in PAGES:
+        for match in re.finditer(r"python(?:3)? -m (neuron_signatures[\w.]*)([^`\n]*)", text_of(page)):
+            arguments = match[2].split(" | ")[0].split("#")[0].rstrip()
+            found.append((match[1], arguments[: arguments.rindex('"')] if arguments.count('"') % 2 else arguments))
+    return found
+
+
+def test_commands_are_found():
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize(("module", "arguments"), commands())
+def test_every_command_parses(module, arguments):
+    assert module in PARSERS, module
+    tokens = shlex.split(arguments)
+    if tokens and not any(re.fullmatch(r"[A-Z_]+|NAME|RUN", t) for t in tokens):
+        if "--single_prompt" not in tokens and "--prompts_json" not in tokens and "poc1" in module:
+            tokens += ["--single_prompt", "x"]
+        PARSERS[module]().parse_args(tokens)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_flag_exists(page):
+    known = set(FOREIGN)
+    for make in PARSERS.values():
+        known |= flags_of(make())
+    for script in (ROOT / "scripts").glob("*.py"):
+        known |= set(re.findall(r'"(--[a-z_]+)"', script.read_text()))
+    named = {f.replace("-", "_").replace("__", "--", 1) for f in re.findall(r"(?<![\w-])--[a-z][\w-]*", text_of(page))}
+    assert named <= {f.replace("-", "_").replace("__", "--", 1) for f in known}
+
+
+def flags_of(parser) -> set[str]:
+    found = {s for s in parser._option_string_actions if s.startswith("--")}
+    for action in parser._actions:
+        for sub in getattr(action, "choices", None) or {}:
+            if hasattr(action.choices, "values"):
+                found |= flags_of(action.choices[sub])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_path_and_link_exists(page):
+    text = text_of(page)
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+    for path in re.findall(r"(?:docs|scripts|tests|neuron_signatures)/[\w./-]+\w", text):
+        assert (ROOT / path).exists(), path
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
+
+
+def test_the_readme_file_map_is_complete():
+    text = text_of(ROOT / "README.md")
+    for path in (ROOT / "neuron_signatures").iterdir():
+        if path.name[0] not in "_." and path.suffix != ".typed":
+            assert f"  {path.name}" in text, path.name
+
+
+def test_every_flag_of_the_stage_is_documented():
+    text = text_of(ROOT / "docs" / "poc1.md")
+    for flag in flags_of(poc1_dump_activations.make_parser()) - {"--help"}:
+        assert f"`{flag}" in text, flag
+
+
+def test_every_field_of_the_manifest_is_documented():
+    text = text_of(ROOT / "docs" / "run-format.md")
+    for field in [*Manifest.model_fields, *PromptRecord.model_fields]:
+        assert f"`{field}`" in text, field
+
+
+def test_exit_codes_are_documented():
+    text = text_of(ROOT / "docs" / "poc1.md")
+    assert {int(n) for n in re.findall(r"^\| (\d+) \|", text, re.M)} == {int(code) for code in ExitCode}
+
+
+def test_the_slurm_job_takes_the_variables_that_the_page_names():
+    job = (ROOT / "scripts" / "poc1_dump_activations.sbatch").read_text()
+    table = text_of(ROOT / "docs" / "remote.md").split("| variable |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`([A-Z_]+)`", table))
+    assert named == set(re.findall(r"\$\{([A-Z_]+):-", job)) - {"SLURM_SUBMIT_DIR", "SLURM_JOB_ID"}
+    for flag in re.findall(r"--[a-z_]+", job.split("#SBATCH")[-1]):
+        assert flag in flags_of(poc1_dump_activations.make_parser()) | {"--time", "--open"}, flag
+
+
+SEED_COMMANDS = [
+    "--prompts_json docs/probe_prompts_list.json --out_dir runs/poc1_test",
+    '--single_prompt "The capital of Texas is" --out_dir runs/poc1_smoke',
+]
+
+
+@pytest.mark.parametrize("arguments", SEED_COMMANDS)
+def test_the_first_documented_commands_work_on_the_demo_model(tmp_path, monkeypatch, arguments):
+    assert f"poc1_dump_activations {arguments}" in text_of(ROOT / "docs" / "poc1.md")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    assert poc1_dump_activations.main([*shlex.split(arguments), "--model_name", "demo", "--quiet"]) == 0
+    run_dir = tmp_path / shlex.split(arguments)[-1]
+    run = Run.open(run_dir, check="sha256")
+    counted = sum('"probe_id"' in line for line in (run_dir / "manifest.json").read_text().splitlines())
+    assert counted == len(run.prompts) > 0
+    assert run.manifest.model_dtype == run.manifest.save_dtype == "bf16"
+    if counted > 1:
+        assert {"seed_prompt", "probe_1_Austin"} <= {p.probe_id for p in run.prompts}
