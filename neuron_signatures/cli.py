@@ -20,8 +20,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from neuron_signatures.models.spec import DEFAULT_MODEL, ModelSpec
-from neuron_signatures.runs.errors import ExitCode, ProjectError, StoppedEarly, UsageError, escape_controls
+from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
+from neuron_signatures.runs.errors import (
+    ExitCode,
+    ProjectError,
+    StoppedEarly,
+    StopSignal,
+    UsageError,
+    escape_controls,
+)
 
 _HANDLER = "neuron_signatures.stderr"
 
@@ -38,6 +45,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("usage", "%(prog)s [flags]")
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs["allow_abbrev"] = False
         super().__init__(*args, **kwargs)
@@ -54,6 +62,8 @@ class Parser(argparse.ArgumentParser):
         for token in tokens:
             if token.startswith("@") and len(token) > 1 and not self._takes_value(out[-1:]):
                 out += self._expand(_flags_in(Path(token[1:])), depth + 1) if depth < 8 else self.error("@file nests")
+            elif re.match(r"-\d", token) and self._takes_value(out[-1:]):
+                out[-1] += f"={token}"  # argparse takes `-1,0` for a flag
             elif token.startswith("--") and not self._takes_value(out[-1:]):
                 name, eq, value = token.partition("=")
                 out.append("--" + name[2:].replace("-", "_") + eq + value)
@@ -79,13 +89,14 @@ def command(main: Main) -> Main:
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, ValueError):
-                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        _open_streams()
         try:
             code = main(argv)
             sys.stdout.flush()
             return int(code)
+        except StoppedEarly as e:
+            sys.stderr.write(f"{e.line()}\n")
+            return int(e.exit_code)
         except ProjectError as e:
             sys.stderr.write(f"error: {e.line()}\n")
             return int(e.exit_code)
@@ -93,6 +104,13 @@ def command(main: Main) -> Main:
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141  # 128 + SIGPIPE, which Windows does not name
+        except OSError as e:
+            where = f"{e.filename}: " if e.filename else ""
+            sys.stderr.write(f"error: {escape_controls(f'{where}{e.strerror or e}')}\n")
+            return int(ExitCode.FAILED)
+        except MemoryError:
+            sys.stderr.write("error: out of memory\n")
+            return int(ExitCode.FAILED)
         except KeyboardInterrupt:
             sys.stderr.write("stopped\n")
             return 128 + signal.SIGINT
@@ -100,32 +118,47 @@ def command(main: Main) -> Main:
     return wrapped
 
 
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Within the block, SIGTERM, SIGINT and Slurm's SIGUSR1 raise `StoppedEarly` where the main thread is.
+def _open_streams() -> None:
+    """No `UnicodeEncodeError` in any locale, and somewhere to write to when a stream was closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  lives as long as the process
+        else:
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
 
-    What is on disk is whole at every moment, so dropping the item at hand is safe. A second signal acts as usual.
+
+@contextlib.contextmanager
+def stop_on_signals(*, resume: str) -> Iterator[None]:
+    """Within the block, SIGTERM, SIGINT and Slurm's SIGUSR1 end it with `StoppedEarly`.
+
+    What is on disk is whole at every moment, so dropping the item at hand is safe. A second signal ends the process
+    at once with 128 + its number.
     """
     names = [n for n in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, n)]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {n: signal.getsignal(getattr(signal, n)) for n in names}
-
-    def restore() -> None:
-        for n, handler in before.items():
-            signal.signal(getattr(signal, n), handler)
+    seen: list[int] = []
 
     def stop(signum: int, _: object) -> None:
-        restore()
-        raise StoppedEarly(f"stopped by {signal.Signals(signum).name}", next_step="Run again with --resume to go on")
+        if seen:
+            os._exit(128 + signum)
+        seen.append(signum)
+        raise StopSignal
 
     for n in names:
         signal.signal(getattr(signal, n), stop)
     try:
         yield
+    except StopSignal:
+        what = f"stopped by {signal.Signals(seen[0]).name}; what was finished is kept"
+        raise StoppedEarly(what, next_step=f"To go on, {resume}") from None
     finally:
-        restore()
+        for n, handler in before.items():
+            signal.signal(getattr(signal, n), handler)
 
 
 def parse_bytes(text: str) -> int:
@@ -134,6 +167,8 @@ def parse_bytes(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512MB")
     number, prefix, binary = match.groups()
+    if len(number) > 20:
+        raise argparse.ArgumentTypeError("that is more than any disk holds")
     value = int(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix.replace("K", "k") or " "))
     if value < 1:
         raise argparse.ArgumentTypeError("a size must be at least one byte")
@@ -150,9 +185,37 @@ def at_least(low: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from e
         if value < low:
             raise argparse.ArgumentTypeError(f"{value} is below {low}")
+        if value >= 1 << 63:
+            raise argparse.ArgumentTypeError("a number of more than 63 bits")
         return value
 
     return parse
+
+
+def folder(text: str) -> Path:
+    """An argparse type: a path, `~` expanded."""
+    return Path(text).expanduser()
+
+
+def share(text: str) -> float:
+    """An argparse type: a number in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from e
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
+    return value
+
+
+def parse_ctx(text: str) -> int | str:
+    """An argparse type: a token position (negative counts from the end), or `all`."""
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a position nor all") from e
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +229,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
     group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
-    group.add_argument("--device_map", metavar="MAP", help="auto spreads the model over several GPUs")
+    group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
 
 

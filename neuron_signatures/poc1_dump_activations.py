@@ -21,12 +21,13 @@ from neuron_signatures.cli import (
     command,
     emit,
     emit_json,
+    folder,
     model_spec,
     parse_bytes,
     setup_logging,
     stop_on_signals,
 )
-from neuron_signatures.runs.errors import ExitCode
+from neuron_signatures.runs.errors import ExitCode, UsageError
 from neuron_signatures.runs.names import default_run_dir
 
 
@@ -34,16 +35,18 @@ from neuron_signatures.runs.names import default_run_dir
 def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     setup_logging(quiet=args.quiet)
-    with stop_on_signals():
+    if args.resume and args.out_dir is None:
+        raise UsageError("--resume needs the --out_dir of the stopped dump")
+    with stop_on_signals(resume="run the same command with --out_dir and --resume"):
         return _run(args, tuple(sys.argv[1:] if argv is None else argv))
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.poc1_dump_activations", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts_json", type=Path, metavar="FILE", help="JSON list or JSON Lines of prompts")
+    source.add_argument("--prompts_json", type=folder, metavar="FILE", help="JSON list or JSON Lines of prompts")
     source.add_argument("--single_prompt", metavar="TEXT", help="one prompt instead of a file")
-    parser.add_argument("--out_dir", type=Path, metavar="DIR", help="default: runs/poc1_<UTC time>_<random>")
+    parser.add_argument("--out_dir", type=folder, metavar="DIR", help="default: runs/poc1_<UTC time>_<random>")
     add_model_flags(parser)
     what = parser.add_argument_group("what is stored")
     what.add_argument("--save_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
@@ -73,7 +76,7 @@ def make_parser() -> Parser:
     how.add_argument(
         "--batch_size", type=at_least(1), metavar="N", help="most prompts per forward pass, default: fitted"
     )
-    how.add_argument("--seed", type=int, default=0, help="default 0; the dump itself draws nothing at random")
+    how.add_argument("--seed", type=at_least(0), default=0, help="default 0; the dump itself draws nothing at random")
     again = how.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a stopped dump in --out_dir")
     again.add_argument("--overwrite", action="store_true", help="replace the run in --out_dir")

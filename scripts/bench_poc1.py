@@ -9,21 +9,17 @@ its own; `--help` is measured against `python -c pass`. Each pair is run alterna
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from bench_common import Bar, Bench, peak_memory, run_benches, spread, timed
+from bench_influence import random_gemma2
 
 from neuron_signatures.demo import model_dir
 from neuron_signatures.demo.world import documents
@@ -37,32 +33,10 @@ from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
 from neuron_signatures.models.spec import ModelSpec
 
 
-class Bar(NamedTuple):
-    name: str
-    ratio: float
-    bar: str
-    holds: bool
-    detail: str
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer prompts and repeats, for a look")
-    parser.add_argument("--only", nargs="*", choices=list(BENCHES), default=list(BENCHES))
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    logging.disable(logging.WARNING)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}")
-    bars = [bar for name in args.only for bar in BENCHES[name](args.quick)]
-    for bar in bars:
-        print(json.dumps(bar._asdict()) if args.json else _line(bar))
-    return 0 if all(bar.holds for bar in bars) else 1
-
-
 def bench_random_gemma2(quick: bool) -> list[Bar]:
     """A random Gemma-2 of 8 layers at 128 tokens: the dump against the backbone alone."""
     with tempfile.TemporaryDirectory() as tmp:
-        folder = _random_gemma2(Path(tmp) / "model")
+        folder = str(random_gemma2(Path(tmp) / "model"))
         prompts = _long_prompts(32 if quick else 96)
         return [_against_backbone("dump / backbone, random Gemma-2", folder, prompts, 3 if quick else 5, 0.85, 128)]
 
@@ -86,12 +60,12 @@ def bench_memory(quick: bool) -> list[Bar]:
 def bench_help(quick: bool) -> list[Bar]:
     """How long `--help` takes: at most three bare interpreter starts and 0.2 s."""
     out = []
-    for module in ("poc1_dump_activations", "runs", "models"):
+    for module in ("poc1_dump_activations", "poc2_analyze_run", "runs", "models"):
         commands = {"bare": ["-c", "pass"], "help": ["-m", f"neuron_signatures.{module}", "--help"]}
         times: dict[str, list[float]] = {"bare": [], "help": []}
         for _ in range(5 if quick else 15):
             for key, argv in commands.items():
-                times[key].append(_timed(lambda argv=argv: _python(argv)))
+                times[key].append(timed(lambda argv=argv: _python(argv)))
         bare, help_ = (statistics.median(times[k]) for k in ("bare", "help"))
         limit = 3 * bare + 0.2
         detail = f"{help_ * 1e3:.0f} ms, bare start {bare * 1e3:.0f} ms, limit {limit * 1e3:.0f} ms"
@@ -99,7 +73,7 @@ def bench_help(quick: bool) -> list[Bar]:
     return out
 
 
-BENCHES: dict[str, Callable[[bool], list[Bar]]] = {
+BENCHES: dict[str, Bench] = {
     "gemma2": bench_random_gemma2,
     "demo": bench_demo,
     "memory": bench_memory,
@@ -119,8 +93,8 @@ def _against_backbone(name: str, folder: str, prompts: list[str], repeats: int, 
                 rates["backbone"].append(plain)
     ratio = statistics.median(a / b for a, b in zip(rates["dump"], rates["backbone"], strict=True))
     detail = " and ".join(f"{k} {statistics.median(v):.0f} tokens/s" for k, v in rates.items())
-    spread = [round(a / b, 2) for a, b in zip(rates["dump"], rates["backbone"], strict=True)]
-    return Bar(name, ratio, f">= {bar}", ratio >= bar, f"{detail}; rounds {spread}")
+    rounds = [a / b for a, b in zip(rates["dump"], rates["backbone"], strict=True)]
+    return Bar(name, ratio, f">= {bar}", ratio >= bar, f"{detail}; {spread(rounds)}")
 
 
 def _against_run_with_cache(prompts: list[str]) -> Bar:
@@ -140,7 +114,7 @@ def _against_run_with_cache(prompts: list[str]) -> Bar:
                 kept[p.prompt.id] = torch.stack([cache[n][0] for n in names]).to(torch.bfloat16)
             torch.save(kept, Path(tmp) / "activations.pt")
 
-        one = plan.n_tokens / _timed(one_at_a_time)
+        one = plan.n_tokens / timed(one_at_a_time)
     detail = f"dump {dumped:.0f} tokens/s, run_with_cache {one:.0f} tokens/s, {len(prompts)} prompts"
     return Bar("dump / run_with_cache one at a time, demo", dumped / one, ">= 5", dumped / one >= 5, detail)
 
@@ -171,7 +145,7 @@ def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize()
 
-    return plan.n_tokens / _timed(forward)
+    return plan.n_tokens / timed(forward)
 
 
 def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0) -> DumpPlan:
@@ -185,18 +159,6 @@ def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int =
             quiet=True, flags_given=(),
         )
     )  # fmt: skip
-
-
-def _random_gemma2(folder: Path) -> str:
-    config = Gemma2Config(
-        vocab_size=4096, hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8,
-        num_key_value_heads=4, head_dim=64, max_position_embeddings=1024, sliding_window=512,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    Gemma2ForCausalLM(config).save_pretrained(folder)
-    for file in model_dir().glob("*token*"):
-        (folder / file.name).write_bytes(file.read_bytes())
-    return str(folder)
 
 
 def _long_prompts(n: int) -> list[str]:
@@ -222,29 +184,13 @@ def _peak_memory(n_prompts: int) -> int:
         path = Path(tmp) / "prompts.json"
         path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(_short_prompts(n_prompts))]))
         argv = ["--model_name", "demo", "--model_dtype", "fp32", "--prompts_json", str(path), "--shard_size", "2MB"]
-        code = (
-            "from neuron_signatures.poc1_dump_activations import main;"
-            f"main({[*argv, '--out_dir', tmp + '/run', '--quiet', '--json']!r});"
-            # Not ru_maxrss, which a child begins with the peak of its parent.
-            "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        return int(done.stdout.splitlines()[-1]) * 1024
+        code = "import sys; from neuron_signatures.poc1_dump_activations import main; main(sys.argv[1:])"
+        return peak_memory(code, *argv, "--out_dir", f"{tmp}/run", "--quiet", "--json")
 
 
 def _python(argv: list[str]) -> None:
     subprocess.run([sys.executable, *argv], stdout=subprocess.DEVNULL, check=True)
 
 
-def _timed(f: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    f()
-    return time.perf_counter() - start
-
-
-def _line(bar: Bar) -> str:
-    return f"{'ok  ' if bar.holds else 'MISS'} {bar.name:44} {bar.ratio:6.2f}  (bar {bar.bar})  {bar.detail}"
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benches(__doc__, BENCHES))

@@ -12,4 +12,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-install_import_hook("neuron_signatures.models", "beartype.beartype")
+for room in ("models", "analysis", "dump"):
+    install_import_hook(f"neuron_signatures.{room}", "beartype.beartype")

@@ -77,7 +77,7 @@ def test_sizes_that_are_none(text):
     [
         (UsageError("wrong", where="a.json", next_step="Mend it"), 2, "error: a.json: wrong. Mend it\n"),
         (BadRunError("broken"), 3, "error: broken\n"),
-        (StoppedEarly("stopped"), 75, "error: stopped\n"),
+        (StoppedEarly("stopped"), 75, "stopped\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
         (ProjectError("a\nb\x1b[31m\u202e"), 1, "error: a\\nb\\x1b[31m\\u202e\n"),
     ],
@@ -118,9 +118,9 @@ def test_quiet_keeps_warnings_only_and_escapes_them(capsys):
 
 def test_a_signal_raises_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedEarly, match="SIGTERM"), stop_on_signals():
+    with pytest.raises(StoppedEarly, match="SIGTERM"), stop_on_signals(resume="again"):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
-    with stop_on_signals():
+    with stop_on_signals(resume="again"):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before

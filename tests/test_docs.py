@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_signatures import poc1_dump_activations
+from neuron_signatures import poc1_dump_activations, poc2_analyze_run
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {
     "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
+    "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
 }
@@ -94,9 +95,10 @@ def test_the_readme_file_map_is_complete():
             assert f"  {path.name}" in text, path.name
 
 
-def test_every_flag_of_the_stage_is_documented():
-    text = text_of(ROOT / "docs" / "poc1.md")
-    for flag in flags_of(poc1_dump_activations.make_parser()) - {"--help"}:
+@pytest.mark.parametrize(("page", "stage"), [("poc1.md", poc1_dump_activations), ("poc2.md", poc2_analyze_run)])
+def test_every_flag_of_a_stage_is_documented(page, stage):
+    text = text_of(ROOT / "docs" / page)
+    for flag in flags_of(stage.make_parser()) - {"--help"}:
         assert f"`{flag}" in text, flag
 
 

@@ -253,12 +253,12 @@ def test_a_folder_with_other_files_is_never_taken_for_a_run(tmp_path, capsys):
 
 HOLD = """
     import time, neuron_signatures.dump.dump as d
-    real = d.run_batch
+    real = d._compute_shard
     def slow(*args):
         print("computing", file=sys.stderr, flush=True)
         time.sleep(60)
-        yield from real(*args)
-    d.run_batch = slow
+        return real(*args)
+    d._compute_shard = slow
 """
 
 
@@ -304,7 +304,7 @@ def test_resume_with_other_settings_is_refused_with_a_diff(tmp_path, capsys, mon
     other = write_prompts(tmp_path / "other.json", ["Dallas", "Austin"])
     for more, prompts, needle in (
         (["--save_dtype", "fp16"], None, "save_dtype was 'bf16', is 'fp16'"),
-        (["--layers", "0"], None, "layers was None, is '0'"),
+        (["--layers", "0"], None, "layers was [0, 1, 2], is [0]"),
         (["--no_prepend_bos"], None, "prepend_bos was True, is False"),
         ([], other, "n_prompts was 7, is 2"),
         ([], other, "prompts_sha256 was"),
@@ -517,7 +517,7 @@ def test_a_progress_bar_appears_only_on_a_terminal(tmp_path):
     assert b"tok/s" in seen
 
 
-@pytest.mark.parametrize("module", ["poc1_dump_activations", "runs", "models"])
+@pytest.mark.parametrize("module", ["poc1_dump_activations", "poc2_analyze_run", "runs", "models"])
 def test_help_loads_nothing_heavy(module):
     code = (
         f"import sys, runpy\nsys.argv = ['x', '--help']\n"
@@ -529,3 +529,129 @@ def test_help_loads_nothing_heavy(module):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+# Found by attacking it
+
+
+def test_overwrite_takes_nothing_for_a_run_that_is_none(tmp_path, capsys):
+    web = tmp_path / "run"
+    (web / "records").mkdir(parents=True)
+    (web / "manifest.json").write_text('{"name": "an extension of a browser"}')
+    (web / "records" / "data.txt").write_text("precious")
+    assert main(flags(tmp_path, "--overwrite")) == 2
+    assert "holds files but no run" in capsys.readouterr().err
+    assert (web / "records" / "data.txt").read_text() == "precious"
+
+
+def test_a_run_that_is_replaced_survives_the_failure_of_its_successor(tmp_path, capsys):
+    assert main(flags(tmp_path)) == 0
+    (tmp_path / "run" / "analysis").mkdir()
+    (tmp_path / "run" / "analysis" / "top_neurons.json").write_text("[]")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))"
+    assert child(flags(tmp_path, "--overwrite", "--shard_size", "6kB"), limit).returncode == 1
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+    assert child(flags(tmp_path, "--overwrite", *SMALL_SHARDS), KILL_IN_SECOND_SHARD).returncode == -signal.SIGKILL
+    assert (tmp_path / "run" / ".replaced" / "manifest.json").exists()
+    assert main(flags(tmp_path, *SMALL_SHARDS, "--resume")) == 0
+    assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
+
+
+def test_a_kill_inside_safetensors_leaves_nothing_behind_after_resume(tmp_path):
+    kill = """
+        import os, pathlib, safetensors.torch as st
+        def save_file(tensors, path):
+            (pathlib.Path(path).parent / ".tmp4P32Ed").write_bytes(b"half")
+            os.kill(os.getpid(), 9)
+        st.save_file = save_file
+    """
+    assert child(flags(tmp_path), kill).returncode == -signal.SIGKILL
+    assert main(flags(tmp_path, "--resume")) == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"manifest.json", "activations.safetensors"}
+
+
+def test_resume_of_a_complete_run_looks_at_its_tensors(tmp_path, capsys):
+    assert main(flags(tmp_path)) == 0
+    path = tmp_path / "run" / "activations.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    assert main(flags(tmp_path, "--resume")) == 3
+    path.unlink()
+    assert main(flags(tmp_path, "--resume")) == 3
+    assert "activations.safetensors" in capsys.readouterr().err
+
+
+def test_a_journal_left_beside_a_manifest_is_tidied_by_resume(tmp_path):
+    assert main(flags(tmp_path)) == 0
+    (tmp_path / "run" / "dump_journal.jsonl").write_text("{}\n")
+    assert main(flags(tmp_path, "--resume")) == 0
+    assert not (tmp_path / "run" / "dump_journal.jsonl").exists()
+
+
+def test_a_path_that_is_no_text_is_recorded_and_resumed(tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe4")
+    argv = [odd if f == str(tmp_path / "run") else f for f in flags(tmp_path, *SMALL_SHARDS)]
+    kill = KILL_IN_SECOND_SHARD
+    assert child(argv, kill).returncode == -signal.SIGKILL
+    assert main([*argv, "--resume"]) == 0
+    assert any("\\udcff" in flag for flag in Run.open(odd).manifest.flags_given)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "needle"),
+    [
+        (["--seed", "9" * 30], 2, "--seed"),
+        (["--seed", "-1"], 2, "below 0"),
+        (["--shard_size", "9" * 400], 2, "--shard_size"),
+        (["--device_map", "somewhere"], 2, "--device_map"),
+        (["--truncate", "1"], 2, "no tokens of its own"),
+    ],
+)
+def test_odd_values_of_flags(tmp_path, capsys, given, code, needle):
+    assert main(flags(tmp_path, *given)) == code
+    err = capsys.readouterr().err
+    assert needle in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_layers_may_be_negative_and_spelled_in_two_ways(tmp_path):
+    assert main(flags(tmp_path, "--layers", "-1,0")) == 0
+    assert Run.open(tmp_path / "run").layers == [0, 2]
+    assert main(flags(tmp_path, "--layers", "0,2", "--resume")) == 0
+
+
+def test_resume_needs_a_folder(capsys):
+    assert main(["--single_prompt", "x", "--resume"]) == 2
+    assert "--out_dir" in capsys.readouterr().err
+
+
+def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys):
+    from neuron_signatures.models.capture import MlpCapture
+
+    def run(self, *_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(MlpCapture, "run", run)
+    assert main(flags(tmp_path)) == 1
+    assert "out of memory with one prompt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", [0.05, 0.3, 0.8, 1.5, 2.5])
+def test_a_signal_at_any_moment_ends_with_75_or_done(tmp_path, moment):
+    process = subprocess.Popen(child_command(flags(tmp_path), ""), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(moment)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    early = process.returncode in (-signal.SIGINT, 130, 1) and b"neuron_signatures/poc1" not in err
+    assert process.returncode in (0, 75) or (early and moment < 0.5), err.decode()
+
+
+def test_closed_streams_and_full_devices(tmp_path):
+    run = " ".join([sys.executable, "-m", "neuron_signatures.poc1_dump_activations", *flags(tmp_path)])
+    closed = subprocess.run(["bash", "-c", f"{run} >&-"], capture_output=True, text=True)
+    assert closed.returncode == 0 and "Traceback" not in closed.stderr, closed.stderr
+    show = f"{sys.executable} -m neuron_signatures.runs list {tmp_path}"
+    full = subprocess.run(["bash", "-c", f"{show} > /dev/full"], capture_output=True, text=True)
+    assert full.returncode == 1 and full.stderr.count("\n") == 1 and "No space left" in full.stderr

@@ -60,7 +60,7 @@ def test_format_1_is_read_and_migrated_bit_for_bit(tmp_path, dtype, capsys):
     assert [p.nonfinite for p in new.prompts] == [0, 0, 2]
     assert (tmp_path / "old" / "manifest.json").read_bytes() == before
     assert main(["migrate", str(tmp_path / "old_v2")]) == 2
-    assert "format 2 already" in capsys.readouterr().err
+    assert "format 2 in safetensors already" in capsys.readouterr().err
 
 
 def test_viewing_a_run_imports_no_torch(tmp_path):
@@ -420,3 +420,88 @@ def test_an_eight_gigabyte_run_is_read_in_little_memory(tmp_path):
     assert nbytes > 7.6e9 and shape == [16, 9216]
     assert column == [0, 0, 0, 1.5, *[0] * 12] and argmax == 700
     assert grown_mb < 60
+
+
+# Found by attacking it
+
+
+def test_ids_of_format_1_may_be_anything_and_migrate_to_ones_that_name_files(tmp_path):
+    acts = {"a b": acts_of()["first"], "../x": acts_of()["second"]}
+    run_dir = write_v1(tmp_path / "old", acts)
+    np.testing.assert_array_equal(Run.open(run_dir).acts("../x"), acts["../x"].float().numpy())
+    assert main(["migrate", str(run_dir)]) == 0
+    new = Run.open(tmp_path / "old_v2", check="sha256")
+    assert [p.metadata["original_id"] for p in new.prompts] == list(acts)
+    assert all("/" not in p.probe_id and " " not in p.probe_id for p in new.prompts)
+    assert torch.equal(new.tensor(1), acts["../x"])
+
+
+def test_migrate_is_whole_or_not_at_all(tmp_path, capsys):
+    run_dir = write_v1(tmp_path / "old")
+    (run_dir / "activations.pt").write_bytes(b"junk")
+    assert main(["migrate", str(run_dir)]) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old"]
+    (tmp_path / "old_v2").mkdir()
+    assert main(["migrate", str(run_dir)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_migrate_takes_shared_and_grad_tensors_and_refuses_sparse_ones(tmp_path, monkeypatch):
+    shared = torch.randn(N_LAYERS, 4, D_MLP)
+    write_v1(tmp_path / "shared", {"a": shared, "b": shared}, "fp32")
+    write_v1(tmp_path / "grad", {"a": shared.clone().requires_grad_()}, "fp32")
+    write_v1(tmp_path / "sparse", {"a": shared.to_sparse()}, "fp32")
+    assert main(["migrate", str(tmp_path / "shared")]) == 0
+    assert main(["verify", str(tmp_path / "sparse")]) == 3
+    monkeypatch.chdir(tmp_path / "grad")
+    assert main(["migrate", "."]) == 0
+    assert torch.equal(Run.open(tmp_path / "grad_v2").tensor("a"), shared)
+
+
+def test_migrate_turns_pickled_tensors_of_format_2_into_safetensors(tmp_path):
+    run_dir = write_run(tmp_path / "pt", save_format="pt", shard_bytes=70)
+    assert main(["migrate", str(run_dir)]) == 0
+    new = Run.open(tmp_path / "pt_v2", check="sha256")
+    assert new.file_names() == ["activations.safetensors"]
+    assert torch.equal(new.tensor("third"), acts_of()["third"])
+
+
+def test_a_listing_survives_every_odd_entry(tmp_path, capsys):
+    write_run(tmp_path / "good")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder" / "manifest.json").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    assert main(["list", str(tmp_path), "--json"]) == 0
+    rows = {r["name"]: r["status"] for r in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows == {"good": "complete", "folder": "broken"}
+    assert main(["list", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "header", [b"1", b'{"a": 1}', b'{"first": {"dtype": "BF16", "shape": [3, 4, 5], "data_offsets": [0.0, 120.0]}}']
+)
+def test_odd_headers_of_safetensors_are_refused(tmp_path, header):
+    run_dir = write_v1(tmp_path / "old", activations_file="activations.safetensors")
+    (run_dir / "activations.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(BadRunError, match="not a whole safetensors file"):
+        Run.open(run_dir).acts("first")
+
+
+def test_a_manifest_that_claims_a_trillion_layers_takes_no_memory(tmp_path):
+    with pytest.raises(BadRunError, match="n_layers"):
+        Run.open(write_v1(tmp_path / "old", n_layers=10**12))
+
+
+def test_a_lock_from_another_host_counts_for_an_hour(tmp_path, capsys):
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    (folder / "dump_journal.jsonl").write_text("{}\n")
+    (folder / ".lock").write_text('{"host": "elsewhere", "pid": 1, "job": null, "since": "then"}')
+    assert main(["list", str(tmp_path)]) == 0
+    assert "writing" in capsys.readouterr().out
+    for p in folder.iterdir():
+        os.utime(p, (1e9, 1e9))
+    assert main(["list", str(tmp_path)]) == 0
+    assert "stopped" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from neuron_signatures.dump.provenance import storable
 from neuron_signatures.models.spec import Dtype, ModelSpec
 from neuron_signatures.runs.errors import UsageError
 
@@ -39,7 +40,7 @@ class DumpConfig:
     def must_agree(self) -> dict[str, Any]:
         """The settings on which a resumed dump must agree with the stopped one."""
         return {
-            "model_name": self.model.name,
+            "model_name": storable(self.model.name),
             "model_dtype": self.model.dtype,
             "quantization": self.model.quantization,
             "trust_remote_code": self.model.trust_remote_code,
@@ -47,7 +48,6 @@ class DumpConfig:
             "save_format": self.save_format,
             "shard_size": self.shard_bytes,
             "prepend_bos": self.prepend_bos,
-            "layers": self.layers,
             "limit": self.limit,
             "truncate": self.truncate,
             "seed": self.seed,

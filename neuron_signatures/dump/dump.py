@@ -19,7 +19,7 @@ from neuron_signatures.dump.provenance import provenance
 from neuron_signatures.dump.record import build_manifest
 from neuron_signatures.models.capture import MlpCapture, MlpShape
 from neuron_signatures.models.load import LoadedModel, load_model
-from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
 from neuron_signatures.runs.files import free_bytes, human_bytes
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.writer import (
@@ -29,6 +29,7 @@ from neuron_signatures.runs.writer import (
     check_target,
     open_writer,
     refuse_differences,
+    tidy,
 )
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,8 @@ class DumpSummary:
         return [
             f"prompts  {self.prompts}{failed}{odd}",
             f"tokens   {self.tokens}{rate}",
-            f"size     {human_bytes(self.bytes)} in {self.shards} file(s){kept}",
-            f"run      {self.run}",
+            f"size     {human_bytes(self.bytes)} in {self.shards} {'file' if self.shards == 1 else 'files'}{kept}",
+            f"run      {escape_controls(self.run)}",
         ]
 
 
@@ -78,7 +79,10 @@ def dump(plan: DumpPlan) -> DumpSummary:
     torch.manual_seed(config.seed)
     # A stopped dump whose shards are all there needs no model, only a manifest.
     model = None if finished == len(plan.shards) else _load(plan)
+    if model is not None:
+        _try_first(plan, model)
     facts = provenance(model.device, model.attn_implementation, config.flags_given) if model else {}
+    log.info("writing to %s", config.out_dir)
     start = time.perf_counter()
     with open_writer(config.out_dir, mode, settings=plan.settings, facts=facts) as writer:
         kept = len(writer.done)
@@ -108,6 +112,13 @@ def _load(plan: DumpPlan) -> LoadedModel:
     return load_model(plan.config.model, quiet=plan.config.quiet)
 
 
+def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
+    """Run one token, so that a model whose neurons cannot be captured is refused before the folder is touched."""
+    with MlpCapture(model.hf, plan.layers) as capture:
+        _check_width(plan, capture.shape)
+        list(run_batch(model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
+
+
 def _write_shards(plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int]) -> None:
     """Compute the shards in `todo`; while one is written, the next is computed, so two are in memory at most."""
     save_dtype = plan.config.save_dtype
@@ -118,7 +129,6 @@ def _write_shards(plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: l
         Progress(n_tokens, quiet=plan.config.quiet) as progress,
         ThreadPoolExecutor(1) as pool,
     ):
-        _check_width(plan, capture.shape)
         pending: Future[None] | None = None
         for n in todo:
             start = time.perf_counter()
@@ -186,7 +196,7 @@ def _check_room(plan: DumpPlan, finished: int) -> None:
         raise EnvironmentProblem(
             f"no room: {human_bytes(needed)} needed, {human_bytes(free)} free",
             where=str(plan.config.out_dir),
-            next_step="Make room, or choose another --out_dir, fewer --layers or a smaller --save_dtype",
+            next_step="Make room, or choose another --out_dir (--overwrite keeps the old run until the end)",
         )
 
 
@@ -202,6 +212,10 @@ def _already_complete(plan: DumpPlan) -> DumpSummary | None:
         m = run.manifest
         before = {k: m.flags_resolved.get(k) for k in plan.settings}
         refuse_differences(before, plan.settings, path)
+        for name in run.file_names():
+            if faults := run.check_file(name, check="sha256"):
+                raise BadRunError(faults[0], next_step="Dump again with --overwrite")
+        tidy(path)
         log.info("%s is complete already", path)
         return DumpSummary(
             run=str(path), prompts=m.n_prompts, failed=len(m.failed_prompts), tokens=m.n_tokens, bytes=run.nbytes(),

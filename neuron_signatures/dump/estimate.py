@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neuron_signatures.dump.plan import DumpPlan
+from neuron_signatures.dump.plan import DumpPlan, token_bytes
 from neuron_signatures.models.info import weights_bytes
 from neuron_signatures.runs.files import free_bytes, human_bytes
+from neuron_signatures.runs.manifest import DTYPE_BYTES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class DryRun:
     fits: bool
     weights_bytes: int
     host_buffer_bytes: int
+    longest_prompt_bytes: int
+    """Working memory of the longest prompt alone, without its attention scores."""
 
 
 def dry_run(plan: DumpPlan) -> DryRun:
@@ -49,7 +52,14 @@ def dry_run(plan: DumpPlan) -> DryRun:
         fits=plan.n_bytes <= free,
         weights_bytes=weights_bytes(plan.info, plan.config.model.dtype, plan.config.model.quantization),
         host_buffer_bytes=sum(shard_sizes[:2]),
+        longest_prompt_bytes=max(lengths) * working_bytes(plan),
     )
+
+
+def working_bytes(plan: DumpPlan) -> int:
+    """Memory of one token while it runs: what is kept of all layers, and a generous working set of one."""
+    dtype = plan.config.model.dtype
+    return token_bytes(len(plan.layers), plan.info.d_mlp, plan.info.d_model, plan.config.save_dtype, DTYPE_BYTES[dtype])
 
 
 def describe(found: DryRun) -> list[str]:
@@ -59,8 +69,10 @@ def describe(found: DryRun) -> list[str]:
         f"prompts  {found.prompts}, {found.tokens} tokens "
         f"(min {found.tokens_min}, mean {found.tokens_mean}, max {found.tokens_max}), {found.truncated} truncated",
         f"neurons  {found.layers} layers x {found.d_mlp}",
-        f"disk     {human_bytes(found.disk_bytes)} in {found.shards} file(s), "
+        f"disk     {human_bytes(found.disk_bytes)} in {found.shards} {'file' if found.shards == 1 else 'files'}, "
         f"{human_bytes(found.free_bytes)} free: {room}",
-        f"memory   {human_bytes(found.weights_bytes)} weights, {human_bytes(found.host_buffer_bytes)} of shards in RAM",
+        f"memory   {human_bytes(found.weights_bytes)} weights, "
+        f"{human_bytes(found.host_buffer_bytes)} of shards in RAM, "
+        f"{human_bytes(found.longest_prompt_bytes)} for the longest prompt",
         "nothing was written",
     ]

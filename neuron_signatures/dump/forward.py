@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.dump.plan import token_bytes
 from neuron_signatures.models.capture import MlpCapture, pad_batch
 from neuron_signatures.models.load import TORCH_DTYPES, LoadedModel
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.files import human_bytes
-from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
+from neuron_signatures.runs.manifest import Dtype
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,8 @@ def fitted_batch_tokens(model: LoadedModel, n_layers: int, d_mlp: int, save_dtyp
 
 def bytes_per_token(model: LoadedModel, n_layers: int, d_mlp: int, save_dtype: Dtype) -> int:
     """Device memory of one token: what is kept, and a generous working set of one layer."""
-    kept = n_layers * d_mlp * DTYPE_BYTES[save_dtype]
-    working = (4 * d_mlp + 16 * int(model.config.get_text_config().hidden_size)) * int(model.hf.dtype.itemsize)
-    return kept + working
+    d_model = int(model.config.get_text_config().hidden_size)
+    return token_bytes(n_layers, d_mlp, d_model, save_dtype, int(model.hf.dtype.itemsize))
 
 
 def run_batch(
@@ -64,7 +64,9 @@ def run_batch(
     """
     try:
         stored = _forward(model, capture, [token_ids[i] for i in indices], save_dtype)
-    except torch.OutOfMemoryError as e:
+    except RuntimeError as e:
+        if not _is_out_of_memory(e):
+            raise
         if len(indices) == 1:
             raise _too_large(model, capture, len(token_ids[indices[0]]), save_dtype) from e
         stored = None
@@ -92,6 +94,12 @@ def _forward(
     for row, acts in enumerate(capture.run(batch.input_ids, batch.attention_mask)):
         stored[:, row] = acts
     return stored.cpu()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """torch has a type for CUDA only; the CPU and MPS say it in the text (torch 2.13)."""
+    signs = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def _all_finite(x: Tensor) -> bool:

@@ -76,7 +76,7 @@ def plan_dump(config: DumpConfig) -> DumpPlan:
         layers=layers,
         shards=plan_shards(sizes, config.shard_bytes),
         tokenizer=tokenizer,
-        settings=_settings(config, identity, prompts_sha256(prompts), len(prompts)),
+        settings=_settings(config, identity, layers, prompts_sha256(prompts), len(prompts)),
     )
 
 
@@ -85,10 +85,24 @@ def prompt_bytes(seq_len: int, n_layers: int, d_mlp: int, dtype: Dtype) -> int:
     return n_layers * seq_len * d_mlp * DTYPE_BYTES[dtype]
 
 
-def _settings(config: DumpConfig, identity: ModelIdentity, digest: str, n_prompts: int) -> dict[str, Any]:
+def token_bytes(n_layers: int, d_mlp: int, d_model: int, save_dtype: Dtype, itemsize: int) -> int:
+    """Memory of one token in a forward pass: what is kept of `n_layers`, and a generous working set of one layer of
+    values of `itemsize` bytes."""
+    return n_layers * d_mlp * DTYPE_BYTES[save_dtype] + (4 * d_mlp + 16 * d_model) * itemsize
+
+
+def _settings(
+    config: DumpConfig, identity: ModelIdentity, layers: list[int], digest: str, n_prompts: int
+) -> dict[str, Any]:
     """What a resumed dump must share: the flags that change the result, the model's identity and the prompts."""
     of_model = asdict(identity)
     for told_elsewhere in ("name", "dtype", "attn_implementation"):
         del of_model[told_elsewhere]
     prompts = {"n_prompts": n_prompts, "prompts_sha256": digest}
-    return {**config.must_agree(), **of_model, **prompts, "device": find_device(config.model.device).type}
+    return {
+        **config.must_agree(),
+        "layers": layers,
+        **of_model,
+        **prompts,
+        "device": find_device(config.model.device).type,
+    }

@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Tokens done, rate and time left."""
+    """What is done of `total`, the rate and the time left."""
 
-    def __init__(self, n_tokens: int, *, quiet: bool) -> None:
+    def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
         ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
         columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that says 0 counts as 80
         self._bar = tqdm(
-            total=n_tokens, unit="tok", unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
+            total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
             disable=quiet or not sys.stderr.isatty(), leave=False,
         )  # fmt: skip
 
@@ -25,5 +25,5 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def advance(self, n_tokens: int) -> None:
-        self._bar.update(n_tokens)
+    def advance(self, n: int) -> None:
+        self._bar.update(n)

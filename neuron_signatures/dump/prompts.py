@@ -68,7 +68,7 @@ def _items(path: Path) -> Iterator[tuple[Any, str]]:
 
 def _parse(text: str, path: str, lines_before: int) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
     except json.JSONDecodeError as e:
         where = f"{path}: line {lines_before + e.lineno} column {e.colno}"
         raise UsageError(f"not valid JSON ({e.msg})", where=where, next_step=_EXAMPLE) from e
@@ -78,6 +78,14 @@ def _parse(text: str, path: str, lines_before: int) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [k for k, _ in pairs]
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice in one object")
+    return found
 
 
 def _prompt(item: Any, where: str) -> Prompt:

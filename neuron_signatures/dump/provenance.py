@@ -24,8 +24,13 @@ def provenance(device: torch.device, attn_implementation: str, flags_given: tupl
         "attn_implementation": attn_implementation,
         "versions": {"python": platform.python_version(), **_versions()},
         "git_revision": _git_revision(),
-        "flags_given": list(flags_given),
+        "flags_given": [storable(flag) for flag in flags_given],
     }
+
+
+def storable(text: str) -> str:
+    """`text` as UTF-8 can hold it: bytes of a path that are no text (lone surrogates in Python) become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def device_name(device: torch.device) -> str:

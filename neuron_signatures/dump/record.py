@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuron_signatures.dump.plan import DumpPlan
+from neuron_signatures.dump.provenance import storable
 from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.manifest import HOOK_NAME, FailedPrompt, Manifest, PromptRecord
 from neuron_signatures.runs.tokens import ascii_token
@@ -32,7 +33,7 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         layers=plan.layers,
         d_mlp=plan.info.d_mlp,
         hook_name=HOOK_NAME,
-        model_name=config.model.name,
+        model_name=storable(config.model.name),
         model_revision=identity.revision,
         weights_fingerprint=identity.weights_fingerprint,
         architecture=identity.architecture,

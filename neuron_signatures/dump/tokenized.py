@@ -51,13 +51,14 @@ def _tokenize(
             raise UsageError(e.what, where=f"{where} {e.where}".strip(), next_step=e.next_step) from e
     else:
         ids = encode_text(tokenizer, prompt.text or "", prepend_bos=prepend_bos)
-    if not [i for i in ids if i != tokenizer.bos_token_id] and not ids[1:]:
-        raise UsageError("has no tokens of its own", where=where, next_step="Give it a text, or leave it out")
     n = len(ids)
     most = min([x for x in (context, truncate or None) if x is not None], default=n)
     if n > most and truncate is None:
         next_step = "Shorten it, or allow --truncate"
         raise UsageError(f"{n} tokens, the model's context is {most}", where=where, next_step=next_step)
     ids = ids[:most]
+    if not ids or ids == [tokenizer.bos_token_id]:
+        next_step = "Give it a text, or leave it out" if n <= most else "Allow more tokens with --truncate"
+        raise UsageError("has no tokens of its own", where=where, next_step=next_step)
     text = prompt.text if prompt.text is not None else "".join(token_strings(tokenizer, ids))
     return TokenizedPrompt(prompt, ids, text, n if n > most else None)

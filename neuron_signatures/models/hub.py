@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
@@ -34,7 +35,16 @@ from neuron_signatures.models.spec import DEMO_MODEL, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 
 # What transformers, huggingface_hub and safetensors raise for a file they cannot get or read.
-LIBRARY_FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError, HTTPError)
+LIBRARY_FAULTS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    ImportError,
+    KeyError,
+    SafetensorError,
+    HTTPError,
+    StrictDataclassError,
+)
 
 _NO_HUB = (
     "Set HF_TOKEN for gated or private models; with HF_HUB_OFFLINE=1 only downloaded models are used; "
@@ -93,6 +103,10 @@ def library_faults(spec: ModelSpec) -> Iterator[None]:
         raise
     except LIBRARY_FAULTS as e:
         raise _explain(spec, e) from e
+    except Exception as e:
+        if type(e) is not Exception:
+            raise
+        raise _explain(spec, e) from e  # tokenizers 0.23 raises the bare class for a damaged tokenizer.json
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ Quantization = Literal["none", "8bit", "4bit"]
 
 DEFAULT_MODEL: Final = "google/gemma-2-2b"
 DEMO_MODEL: Final = "demo"
+DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ Reads: run folders. Writes: nothing, except `migrate`, which writes a new folder
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_signatures.cli import Parser, command, emit, emit_json, parse_bytes, setup_logging
-from neuron_signatures.runs.errors import ExitCode
+from neuron_signatures.cli import Parser, command, emit, emit_json, folder, parse_bytes, setup_logging
+from neuron_signatures.runs.errors import ExitCode, escape_controls
 
 if TYPE_CHECKING:
     from neuron_signatures.runs.listing import RunSummary
@@ -29,7 +30,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.runs", description="Look at run folders.")
     subs = parser.add_subparsers(required=True, metavar="list | show | verify | migrate", parser_class=Parser)
     add = subs.add_parser("list", help="one line per run in a folder, broken ones included")
-    add.add_argument("root", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    add.add_argument("root", nargs="?", type=folder, default=Path("runs"), help="folder of runs (default: runs)")
     add.set_defaults(do=do_list)
     for name, do, text in (
         ("show", do_show, "what was run on what"),
@@ -37,9 +38,9 @@ def make_parser() -> Parser:
         ("migrate", do_migrate, "write a format-1 run as format 2 beside the original"),
     ):
         add = subs.add_parser(name, help=text)
-        add.add_argument("run", type=Path, help="run folder")
+        add.add_argument("run", type=folder, help="run folder")
         add.set_defaults(do=do)
-    add.add_argument("--out_dir", type=Path, help="folder to write (default: RUN_v2)")
+    add.add_argument("--out_dir", type=folder, help="folder to write (default: RUN_v2)")
     add.add_argument("--shard_size", type=parse_bytes, default=parse_bytes("512MB"), help="default 512MB")
     for sub in subs.choices.values():
         sub.add_argument("--json", action="store_true", help="JSON on stdout, one line per record")
@@ -51,7 +52,8 @@ def do_list(args: Any) -> int:
     from neuron_signatures.runs.listing import list_runs
     from neuron_signatures.runs.tokens import escape, fit
 
-    head = f"{'run':32} {'status':9} {'model':24} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
+    wide = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
+    head = f"{'run':{wide}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
     n = 0
     for n, r in enumerate(list_runs(args.root), start=1):
         if args.json:
@@ -59,7 +61,7 @@ def do_list(args: Any) -> int:
             continue
         if n == 1:
             emit(head)
-        row = f"{fit(escape(r.name), 32)} {r.status:9} {fit(escape(r.model), 24)} {_count(r.n_prompts):>7} "
+        row = f"{fit(escape(r.name), wide)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {_last_column(r)}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")
@@ -94,16 +96,17 @@ def do_verify(args: Any) -> int:
         emit(f"remark  {escape(remark)}")
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
     verdict = "broken" if found.faults else "whole"
-    emit(f"{verdict}: {escape(str(args.run))}, {found.n_files} files, {human_bytes(found.n_bytes)}; checked {what}")
+    emit(f"{verdict}: {escape(str(args.run))}, {_files(found.n_files)}, {human_bytes(found.n_bytes)}; checked {what}")
     return code
 
 
 def do_migrate(args: Any) -> int:
     from neuron_signatures.runs.migrate import migrate_run
 
-    target = args.out_dir or args.run.with_name(args.run.resolve().name + "_v2")
-    migrate_run(args.run, target, shard_bytes=args.shard_size)
-    emit_json({"run": str(target)}) if args.json else emit(f"written: {target}")
+    source = args.run.resolve()
+    target = args.out_dir or source.with_name(source.name + "_v2")
+    migrate_run(source, target, shard_bytes=args.shard_size)
+    emit_json({"run": str(target)}) if args.json else emit(f"written: {escape_controls(str(target))}")
     return ExitCode.OK
 
 
@@ -118,16 +121,21 @@ def _describe(run: Run) -> list[str]:
         ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
         ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention"),
         ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
-        ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {len(run.file_names())} file(s)"),
+        ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
     ]
     lines = [f"{k:8} {escape(v)}" for k, v in rows]
     lines += [f"failed   {escape(f.prompt_id)}: {escape(f.reason)}" for f in m.failed_prompts]
-    lines += ["", f"{'#':>4}  {'id':28} {'tokens':>6}  {'last token':16} text"]
+    room = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
+    lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
-        last = fit(visible(p.tokens[-1]), 16)
-        lines.append(f"{i:>4}  {fit(escape(p.probe_id), 28)} {p.seq_len:>6}  {last} {fit(escape(p.text), 60).rstrip()}")
+        last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text), room).rstrip()
+        lines.append(f"{i:>4} {fit(escape(p.probe_id), 24)} {p.seq_len:>6} {last} {text}")
     return lines
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n} files"
 
 
 def _count(n: int | None) -> str:

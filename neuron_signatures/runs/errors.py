@@ -64,6 +64,10 @@ class RunLockedError(ProjectError):
     exit_code = ExitCode.LOCKED
 
 
+class StopSignal(BaseException):
+    """Raised by a signal handler. No `Exception`, so that no library takes it for a failure of its own."""
+
+
 class StoppedEarly(ProjectError):
     """A signal asked the stage to stop; what is finished is on disk and the stage can be resumed."""
 

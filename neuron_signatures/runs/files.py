@@ -28,7 +28,7 @@ def whole_file(path: Path, *, needed: int = 0) -> Iterator[Path]:
     mode follows the umask. Raises `EnvironmentProblem` when there is no room or no permission; `needed`
     (bytes) goes into that message.
     """
-    tmp = path.with_name(f"{TMP_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(3)}")
+    tmp = path.with_name(f"{TMP_PREFIX}-{path.name}-{os.getpid()}-{secrets.token_hex(3)}")
     try:
         with explain_os_errors(path, needed=needed):
             yield tmp
@@ -60,9 +60,14 @@ def write_problem(path: Path, error: OSError, *, needed: int = 0) -> Environment
 
 
 def no_room(path: Path, needed: int, reason: str) -> EnvironmentProblem:
+    """The error for a write that did not fit: on the disk, or (EFBIG, EDQUOT) into a limit on files or a quota."""
     room = human_bytes(free_bytes(path.parent))
     what = f"{reason}: {human_bytes(needed)} needed, {room} free" if needed else f"{reason}: {room} free"
-    return EnvironmentProblem(what, where=str(path), next_step="Make room, then run again with --resume")
+    return EnvironmentProblem(
+        what,
+        where=str(path),
+        next_step="Make room (or raise the file size limit or quota), then run again with --resume",
+    )
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -79,7 +84,7 @@ def sha256_file(path: Path) -> str:
 
 def sweep_leftovers(folder: Path) -> list[str]:
     """Remove what a killed writer left in `folder`; returns the names. Call it only with the lock held."""
-    swept = [p for p in folder.iterdir() if p.name.startswith(TMP_PREFIX)]
+    swept = [p for p in folder.iterdir() if p.name.startswith(TMP_PREFIX) and not p.is_dir()]
     for p in swept:
         p.unlink(missing_ok=True)
     return [p.name for p in swept]

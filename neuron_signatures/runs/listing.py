@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,11 +36,15 @@ class RunSummary:
 def list_runs(root: Path) -> Iterator[RunSummary]:
     """The runs directly under `root`, by name. A folder that holds nothing of a run is passed over."""
     if not root.is_dir():
-        raise UsageError("there is no such folder", where=str(root), next_step="Give the folder that holds your runs")
+        what = "is a file, not a folder" if root.exists() else "there is no such folder"
+        raise UsageError(what, where=str(root), next_step="Give the folder that holds your runs")
     with os.scandir(root) as entries:
-        names = sorted(e.name for e in entries if e.is_dir())
+        names = sorted(e.name for e in entries)
     for name in names:
-        summary = summarise(root / name)
+        try:
+            summary = summarise(root / name) if (root / name).is_dir() else None  # False for a dangling or looping link
+        except OSError as e:
+            summary = _broken(name, f"cannot be read ({e.strerror or e})")
         if summary is not None:
             yield summary
 
@@ -86,6 +91,16 @@ def _complete(run_dir: Path, blank: RunSummary) -> RunSummary:
     )
 
 
+def _broken(name: str, problem: str) -> RunSummary:
+    return RunSummary(name, "broken", "", None, None, 0, (), "", None, problem)
+
+
 def _files(run_dir: Path) -> dict[str, int]:
+    """Sizes of the folder's files, by name. A file may vanish while it is looked at: a writer renames."""
+    sizes = {}
     with os.scandir(run_dir) as entries:
-        return {e.name: e.stat().st_size for e in entries if e.is_file()}
+        for e in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if e.name == MANIFEST or e.is_file():
+                    sizes[e.name] = e.stat().st_size
+    return sizes

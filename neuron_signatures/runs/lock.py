@@ -11,11 +11,12 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from neuron_signatures.runs.errors import RunLockedError
+from neuron_signatures.runs.errors import ProjectError, RunLockedError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.names import LOCK
 
@@ -36,14 +37,17 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 def holder(run_dir: Path) -> str | None:
-    """Who says to be writing to the run, as `host h pid 123 since ...`; None if nobody, or a dead process here.
+    """Who says to be writing to the run, as `host h pid 123 since ...`; None if nobody, or a dead process.
+
+    Of a process on another host nothing is known: it counts for an hour after the last change in the folder.
 
     Only reads: a viewer must never get in a writer's way.
     """
     try:
         text = (run_dir / LOCK).read_text(encoding="utf-8", errors="replace")
         record = json.loads(text)
-        if record["host"] == socket.gethostname() and not _alive(int(record["pid"])):
+        here = record["host"] == socket.gethostname()
+        if not (_alive(int(record["pid"])) if here else _recently_changed(run_dir)):
             return None
     except FileNotFoundError:
         return None
@@ -70,9 +74,14 @@ def _take(path: Path) -> int:
         os.close(fd)
     if before.strip():
         log.warning("took over the stale lock of %s", _describe(before))
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, json.dumps(_me()).encode())
+    try:
+        with explain_os_errors(path):
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            os.write(fd, json.dumps(_me()).encode())
+    except ProjectError:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -91,6 +100,11 @@ def _alive(pid: int) -> bool:
     except OSError:  # alive, and somebody else's
         pass
     return True
+
+
+def _recently_changed(run_dir: Path, seconds: float = 3600.0) -> bool:
+    newest = max((p.lstat().st_mtime for p in run_dir.iterdir()), default=0.0)
+    return time.time() - newest < seconds
 
 
 def _me() -> dict[str, str | int | None]:

@@ -18,7 +18,8 @@ FORMAT_VERSION = 2
 DTYPE_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 HOOK_NAME = "blocks.{layer}.mlp.hook_post"
 PROMPTS_MARK = '\n  "prompts": ['
-MAX_BYTES = 1 << 30  # a manifest of a million prompts is smaller
+MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
+MAX_LAYERS = 1 << 16
 
 # How dtypes were spelled by earlier writers.
 _DTYPE_ALIASES = {
@@ -82,7 +83,7 @@ class Manifest(_Record):
     stage: str
     n_prompts: Count
     n_tokens: Count
-    n_layers: Annotated[int, Field(ge=1)]
+    n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     """Layers of the model; `layers` says which of them are stored, in the order of the tensors' first axis."""
     layers: list[Count]
     d_mlp: Annotated[int, Field(ge=1)]
@@ -127,7 +128,7 @@ class ManifestV1(BaseModel):
     created_at_utc: str
     model_name: str
     hook_name: str
-    n_layers: Annotated[int, Field(ge=1)]
+    n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     d_mlp: Annotated[int, Field(ge=1)]
     run_device: str
     model_dtype: str
@@ -170,7 +171,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
         manifest = _lift(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
     except ValidationError as e:
         raise BadRunError(_first_error(e), where=str(path)) from e
-    _check_consistent(manifest, path)
+    _check_consistent(manifest, path, ids_follow_rule=version != 1)
     return manifest, int(version)
 
 
@@ -311,10 +312,16 @@ def _dtype(name: str, path: Path) -> Dtype:
     return name  # type: ignore[return-value]
 
 
-def _check_consistent(m: Manifest, path: Path) -> None:
-    """Raise `BadRunError` with the list of ways in which the manifest contradicts itself."""
+def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None:
+    """Raise `BadRunError` with the list of ways in which the manifest contradicts itself.
+
+    Format 1 had no rule for ids, and used them only as keys: there they need only differ.
+    """
+    if not ids_follow_rule and len({p.probe_id for p in m.prompts}) != len(m.prompts):
+        raise BadRunError("a prompt id is used twice", where=str(path))
     try:
-        check_ids((p.probe_id for p in m.prompts), where=str(path))
+        if ids_follow_rule:
+            check_ids((p.probe_id for p in m.prompts), where=str(path))
     except UsageError as e:
         raise BadRunError(e.what, where=str(path)) from e
     wrong = [f"{p.probe_id}: {why}" for p in m.prompts for why in _contradictions(m, p)]

@@ -1,47 +1,74 @@
-"""Format 1 to format 2, beside the original, which stays as it is."""
+"""Older runs, and runs of pickled tensors, as format 2 in safetensors: beside the original, which stays as it is."""
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from pathlib import Path
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.manifest import DTYPE_BYTES, FORMAT_VERSION, Manifest
-from neuron_signatures.runs.names import activation_file
+from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.manifest import DTYPE_BYTES, FORMAT_VERSION, Manifest, PromptRecord
+from neuron_signatures.runs.names import TMP_PREFIX, activation_file, safe_id
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.shards import plan_shards
-from neuron_signatures.runs.writer import PromptOutcome, ShardRecord, open_writer
+from neuron_signatures.runs.writer import PromptOutcome, RunWriter, ShardRecord, open_writer
 
 
 def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
-    """Write `source` (format 1) as a format-2 run in `target`, a new folder.
+    """Write `source` as a format-2 run of safetensors in `target`, a new folder; whole or not at all.
 
-    Values are copied bit for bit; non-finite ones are counted on the way. What format 1 does not record
-    (revision, tokenizer, raw tokens) stays unrecorded. Raises `UsageError` if `source` is format 2 already.
+    Values are copied bit for bit; non-finite ones are counted on the way. What format 1 does not record (revision,
+    tokenizer, raw tokens) stays unrecorded; an id that cannot be part of a file name gets one that can, and stands in
+    the metadata as `original_id`. Raises `UsageError` if there is nothing to do or `target` exists.
     """
-    with Run.open(source) as run:
-        if run.format_version == FORMAT_VERSION:
-            raise UsageError("is format 2 already", where=str(source), next_step="There is nothing to do")
-        sizes = [p.n_values() * DTYPE_BYTES[p.activation_tensor_dtype] for p in run.prompts]
-        shards = plan_shards(sizes, shard_bytes)
-        names = [activation_file(n, len(shards), "safetensors") for n in range(len(shards))]
-        with open_writer(target, "new", settings={"migrated_from": source.name}, facts={}) as writer:
-            for n, members in enumerate(shards):
-                tensors = {run.prompts[i].activation_tensor_key: run.tensor(i).contiguous() for i in members}
-                outcomes = [
-                    PromptOutcome(prompt_id=run.prompts[i].probe_id, nonfinite=run.count_nonfinite(i)) for i in members
-                ]
-                writer.write_shard(n, names[n], tensors, outcomes, 0.0)
-            records = [writer.done[n] for n in range(len(shards))]
-            writer.finish(_manifest(run.manifest, shards, names, records))
+    if target.exists():
+        raise UsageError("exists already", where=str(target), next_step="Choose another --out_dir")
+    with Run.open(source, check="sha256") as run:
+        if run.format_version == FORMAT_VERSION and all(n.endswith(".safetensors") for n in run.file_names()):
+            raise UsageError("is format 2 in safetensors already", where=str(source), next_step="Nothing is to be done")
+        with explain_os_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{TMP_PREFIX}-{target.name}-{secrets.token_hex(3)}")
+        try:
+            with open_writer(unfinished, "new", settings={"migrated_from": source.name}, facts={}) as writer:
+                _copy(run, writer, shard_bytes)
+            unfinished.rename(target)
+        finally:
+            if unfinished.exists():
+                shutil.rmtree(unfinished)
 
 
-def _manifest(old: Manifest, shards: list[list[int]], names: list[str], records: list[ShardRecord]) -> Manifest:
+def _copy(run: Run, writer: RunWriter, shard_bytes: int) -> None:
+    sizes = [p.n_values() * DTYPE_BYTES[p.activation_tensor_dtype] for p in run.prompts]
+    shards = plan_shards(sizes, shard_bytes)
+    names = [activation_file(n, len(shards), "safetensors") for n in range(len(shards))]
+    prompts = [_renamed(p) for p in run.prompts]
+    for n, members in enumerate(shards):
+        # Cloned: two keys of a pickle may share one tensor, which safetensors does not store.
+        tensors = {prompts[i].activation_tensor_key: run.tensor(i).clone().contiguous() for i in members}
+        outcomes = [PromptOutcome(prompt_id=prompts[i].probe_id, nonfinite=run.count_nonfinite(i)) for i in members]
+        writer.write_shard(n, names[n], tensors, outcomes, 0.0)
+    writer.finish(_manifest(run.manifest, prompts, shards, names, [writer.done[n] for n in range(len(shards))]))
+
+
+def _renamed(p: PromptRecord) -> PromptRecord:
+    new = safe_id(p.probe_id)
+    if new == p.probe_id:
+        return p.model_copy(update={"activation_tensor_key": new})
+    metadata = {**p.metadata, "original_id": p.probe_id}
+    return p.model_copy(update={"probe_id": new, "activation_tensor_key": new, "metadata": metadata})
+
+
+def _manifest(
+    old: Manifest, prompts: list[PromptRecord], shards: list[list[int]], names: list[str], records: list[ShardRecord]
+) -> Manifest:
     files = [r.file for r in records if r.file]
     nonfinite = [o.nonfinite for r in records for o in r.outcomes]
-    prompts = [
-        old.prompts[i].model_copy(update={"file": name, "nonfinite": nonfinite[i]})
+    placed = [
+        prompts[i].model_copy(update={"file": name, "nonfinite": nonfinite[i]})
         for name, members in zip(names, shards, strict=True)
         for i in members
     ]
     single = names[0] if len(names) == 1 else None
-    return old.model_copy(update={"files": files, "prompts": prompts, "activations_file": single})
+    return old.model_copy(update={"files": files, "prompts": placed, "activations_file": single})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable
@@ -13,7 +14,8 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 MANIFEST = "manifest.json"
 JOURNAL = "dump_journal.jsonl"
 LOCK = ".lock"
-TMP_PREFIX = ".tmp-"
+TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes a `.tmpXXXXXX` of its own beside them
+REPLACED = ".replaced"
 STAGE_FOLDERS = ("analysis", "interventions", "records", "explanations", "scores")
 
 ID_RULE = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -51,6 +53,14 @@ def check_ids(ids: Iterable[str], *, where: str) -> None:
             what = f"id {id_!r} is used twice" if twin == id_ else f"ids {twin!r} and {id_!r} differ only in case"
             raise UsageError(what, where=where, next_step="Give every prompt an id of its own")
         seen[id_.casefold()] = id_
+
+
+def safe_id(text: str) -> str:
+    """An id for file names: `text` itself where it follows the rule (format 1 had none), else with a digest."""
+    if _ID.fullmatch(text):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", f"id_{text}"[:80]) + "_" + digest
 
 
 def inside(run_dir: Path, name: str) -> Path:

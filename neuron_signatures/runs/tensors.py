@@ -115,6 +115,8 @@ class SafetensorsFile:
         if n > min(size - 8, _MAX_HEADER):
             raise ValueError(f"its header says {n} bytes, the file has {size}")
         header = json.loads(self._pread(8, n))
+        if not isinstance(header, dict):
+            raise ValueError("its header is not a JSON object")
         header.pop("__metadata__", None)
         entries = {k: _entry(k, v, 8 + n) for k, v in header.items()}
         end = max((e.end for e in entries.values()), default=8 + n)
@@ -150,7 +152,9 @@ class PtFile:
             raise BadRunError(f"cannot be read as tensors ({_one_line(e)})", where=str(path)) from e
         if not isinstance(tensors, dict):
             raise BadRunError("is not a dict of prompt id to tensor", where=str(path))
-        self._tensors: dict[str, torch.Tensor] = {k: t for k, t in tensors.items() if isinstance(t, torch.Tensor)}
+        self._tensors: dict[str, torch.Tensor] = {
+            k: t.detach() for k, t in tensors.items() if isinstance(t, torch.Tensor)
+        }
 
     def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
         t = self._tensors[prompt.activation_tensor_key]
@@ -164,7 +168,8 @@ class PtFile:
     def differences(self, prompts: list[PromptRecord]) -> list[str]:
         names = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float32": "fp32"}
         found = {k: (list(t.shape), names.get(str(t.dtype), str(t.dtype))) for k, t in self._tensors.items()}
-        return _differences(found, prompts)
+        sparse = [f"tensor {k!r} is {t.layout}" for k, t in self._tensors.items() if str(t.layout) != "torch.strided"]
+        return sparse or _differences(found, prompts)
 
     def close(self) -> None:
         self._tensors = {}
@@ -173,6 +178,8 @@ class PtFile:
 def _entry(key: str, value: dict[str, Any], base: int) -> _Entry:
     start, end = value["data_offsets"]
     dtype, shape = value["dtype"], value["shape"]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, end, *shape)):
+        raise ValueError(f"tensor {key!r} has offsets or a shape that are no whole numbers")
     if dtype in _SAFETENSORS_DTYPES:
         expected = int(np.prod(shape, dtype=object)) * DTYPE_BYTES[_SAFETENSORS_DTYPES[dtype]]
         if end - start != expected or start < 0:

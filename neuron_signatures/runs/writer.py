@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
 from neuron_signatures.runs.files import explain_os_errors, no_room, sha256_file, sweep_leftovers, whole_file
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some, write_manifest
-from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, is_activation_file
+from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some, read_summary, write_manifest
+from neuron_signatures.runs.names import (
+    JOURNAL,
+    LOCK,
+    MANIFEST,
+    REPLACED,
+    STAGE_FOLDERS,
+    TMP_PREFIX,
+    is_activation_file,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +74,7 @@ class RunWriter:
         self.run_dir = run_dir
         self.facts = facts
         """What was recorded when the run was begun and need not agree on resume (time, versions, device)."""
+        self.finished = False
         self.done = done
         """Shards that are whole on disk and whose checksum holds, by number."""
 
@@ -84,9 +93,10 @@ class RunWriter:
         self.done[shard] = record
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, which makes the run complete, and remove the journal."""
+        """Write the manifest, which makes the run complete; then remove the journal, and a run that was replaced."""
         write_manifest(self.run_dir, manifest)
-        (self.run_dir / JOURNAL).unlink(missing_ok=True)
+        self.finished = True
+        _remove_scaffolding(self.run_dir)
 
 
 @contextlib.contextmanager
@@ -94,23 +104,38 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
     """Hold the folder for writing and give the writer.
 
     "new" makes the folder and refuses one that is not empty; "resume" continues a stopped dump (or begins one
-    where there is none) and refuses other `settings` with the list of differences; "overwrite" removes an earlier
-    run first, but touches nothing else. Raises `UsageError`, `BadRunError` or `RunLockedError`.
+    where there is none) and refuses other `settings` with the list of differences; "overwrite" sets an earlier run
+    aside until the new one is complete, touches nothing else, and puts it back if the new one fails. Raises
+    `UsageError`, `BadRunError` or `RunLockedError`.
     """
     _check_folder(run_dir, mode)
     with explain_os_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(run_dir):
         _check_folder(run_dir, mode)  # again: another writer may have been faster
-        if mode == "overwrite":
-            _remove_run(run_dir)
         sweep_leftovers(run_dir)
+        if mode == "overwrite":
+            _set_aside(run_dir)
         header, done = _read_journal(run_dir) if mode == "resume" else (None, {})
         if header is None:
             header = _Header(journal_version=1, settings=settings, facts=facts)
             _append(run_dir / JOURNAL, header.model_dump())
         refuse_differences(header.settings, settings, run_dir)
-        yield RunWriter(run_dir, header.facts, {k: r for k, r in done.items() if _is_whole(run_dir, r)})
+        writer = RunWriter(run_dir, header.facts, {k: r for k, r in done.items() if _is_whole(run_dir, r)})
+        try:
+            yield writer
+        except Exception:  # not a signal: what it leaves is resumed
+            if mode == "overwrite" and not writer.finished:
+                _put_back(run_dir)
+            raise
+
+
+def tidy(run_dir: Path) -> None:
+    """Remove what a process that was killed after the manifest was written could not."""
+    if (run_dir / JOURNAL).exists() or (run_dir / REPLACED).exists():
+        with run_lock(run_dir):
+            sweep_leftovers(run_dir)
+            _remove_scaffolding(run_dir)
 
 
 def check_target(run_dir: Path, mode: Mode, *, settings: JSONDict) -> int | None:
@@ -142,10 +167,12 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
     """Refuse a target that `mode` must not touch, without changing anything."""
     if run_dir.exists() and not run_dir.is_dir():
         raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
-    names = {p.name for p in run_dir.iterdir()} - {".lock"} if run_dir.is_dir() else set()
+    with explain_os_errors(run_dir):
+        names = {p.name for p in run_dir.iterdir()} - {LOCK, REPLACED} if run_dir.is_dir() else set()
+    names = {n for n in names if not n.startswith(TMP_PREFIX)}
     if not names:
         return
-    if MANIFEST not in names and JOURNAL not in names and not any(map(is_activation_file, names)):
+    if not _holds_run(run_dir, names):
         raise UsageError("holds files but no run", where=str(run_dir), next_step="Choose another --out_dir")
     if mode == "new":
         state = "a complete run" if MANIFEST in names else "a stopped dump"
@@ -160,23 +187,69 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise BadRunError("has tensors but no journal to resume from", where=str(run_dir), next_step="Use --overwrite")
 
 
-def _remove_run(run_dir: Path) -> None:
-    """Remove the files of a run, the manifest first so that it never looks complete; other files stay."""
+def _holds_run(run_dir: Path, names: set[str]) -> bool:
+    """Whether these files are of a run, and not of something else that has a `manifest.json`."""
+    if JOURNAL in names or any(map(is_activation_file, names)):
+        return True
+    try:
+        return MANIFEST in names and "hook_name" in read_summary(run_dir)
+    except BadRunError:
+        return False
+
+
+def _parts_of_run(run_dir: Path) -> list[Path]:
+    """Everything in the folder that is of a run, the manifest first."""
+    folders = [p for p in run_dir.iterdir() if p.name in STAGE_FOLDERS and p.is_dir() and not p.is_symlink()]
+    files = [p for p in run_dir.iterdir() if p.name == JOURNAL or is_activation_file(p.name)]
+    return [p for p in [run_dir / MANIFEST] if p.exists()] + files + folders
+
+
+def _set_aside(run_dir: Path) -> None:
+    """Move a run into `.replaced`, the manifest first so that what is left never looks complete.
+
+    A complete run that an earlier, unfinished replacement set aside stays there; what that one wrote goes.
+    """
+    aside = run_dir / REPLACED
     with explain_os_errors(run_dir):
-        for name in (MANIFEST, JOURNAL):
-            (run_dir / name).unlink(missing_ok=True)
-        for p in list(run_dir.iterdir()):
-            if is_activation_file(p.name):
-                p.unlink()
-            elif p.name in STAGE_FOLDERS and p.is_dir() and not p.is_symlink():
-                shutil.rmtree(p)
+        if (aside / MANIFEST).exists() and not (run_dir / MANIFEST).exists():
+            _delete(_parts_of_run(run_dir))
+            return
+        if aside.exists():
+            shutil.rmtree(aside)
+        aside.mkdir()
+        for p in _parts_of_run(run_dir):
+            p.rename(aside / p.name)
+
+
+def _put_back(run_dir: Path) -> None:
+    """Undo `_set_aside` after a failure: the new files go, the old come back, the manifest last."""
+    with explain_os_errors(run_dir):
+        _delete(_parts_of_run(run_dir))
+        for p in reversed(_parts_of_run(run_dir / REPLACED)):
+            p.rename(run_dir / p.name)
+        (run_dir / REPLACED).rmdir()
+
+
+def _remove_scaffolding(run_dir: Path) -> None:
+    (run_dir / JOURNAL).unlink(missing_ok=True)
+    if (run_dir / REPLACED).exists():
+        shutil.rmtree(run_dir / REPLACED)
+
+
+def _delete(paths: list[Path]) -> None:
+    for p in paths:
+        if p.is_dir():
+            shutil.rmtree(p)
+        else:
+            p.unlink()
 
 
 def _read_journal(run_dir: Path) -> tuple[_Header | None, dict[int, ShardRecord]]:
     path = run_dir / JOURNAL
     if not path.exists():
         return None, {}
-    raw = path.read_bytes()
+    with explain_os_errors(path):
+        raw = path.read_bytes()
     lines = raw[: raw.rfind(b"\n") + 1].decode("utf-8", "replace").split("\n")[:-1]  # not half a line at the end
     if not lines:
         return None, {}
@@ -209,10 +282,19 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> FileRecord:
                 torch.save(tensors, tmp)
             else:
                 save_file(tensors, tmp)
-        except (SafetensorError, RuntimeError) as e:  # how both libraries report a full disk
-            raise no_room(path, needed, " ".join(str(e).split())[:120]) from e
+        except (SafetensorError, RuntimeError) as e:
+            raise _write_failure(path, needed, e) from e
         size, digest = tmp.stat().st_size, sha256_file(tmp)
     return FileRecord(name=path.name, bytes=size, sha256=digest)
+
+
+def _write_failure(path: Path, needed: int, error: Exception) -> EnvironmentProblem:
+    """Both libraries hide the error number of a write that failed in their text; torch loses it altogether."""
+    reason = " ".join(str(error).split())[:120]
+    full = ("os error 28", "os error 27", "os error 122", "No space left", "PytorchStreamWriter", "unexpected pos")
+    if any(sign in reason for sign in full):
+        return no_room(path, needed, reason)
+    return EnvironmentProblem(f"cannot be written ({reason})", where=str(path))
 
 
 def _append(path: Path, record: JSONDict) -> None:

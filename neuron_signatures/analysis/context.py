@@ -1,0 +1,193 @@
+"""A run's prompt with the model that made it: loaded again, and checked to be the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.models.capture import MlpCapture
+from neuron_signatures.models.identity import ModelIdentity, model_identity
+from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
+from neuron_signatures.models.spec import ModelSpec, Quantization
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest, PromptRecord, join_some
+from neuron_signatures.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+# Largest difference of two forward passes with the same weights, as a share of a layer's activations: other kernels,
+# batches and devices in this dtype. Other weights differ by about 1.
+_COMPUTE_NOISE: Final[dict[Dtype, float]] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
+# Half a unit in the last place, as a share of the value.
+_ROUNDING: Final[dict[Dtype, float]] = {"fp32": 0.0, "fp16": 2**-11, "bf16": 2**-8}
+
+
+@dataclass(frozen=True)
+class ModelOverrides:
+    """How the model is loaded now; None means as in the run's manifest.
+
+    `name` is for a model that lies elsewhere now (its weights must be the same). Remote code runs only when allowed
+    here, whatever the manifest says.
+    """
+
+    name: str | None = None
+    dtype: Dtype | None = None
+    device: str = "auto"
+    device_map: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Recomputed against stored activations of the prompt: per stored layer, ‖recomputed - stored‖ / ‖stored‖ over
+    the finite stored values, and the largest that is accepted (rounding to the save dtype, plus the noise of the
+    dump's and of this forward pass in their dtypes)."""
+
+    layers: tuple[int, ...]
+    errors: tuple[float, ...]
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        return max(self.errors)
+
+
+@dataclass(frozen=True)
+class AnalysisContext:
+    """A prompt of a run and the model of that run, checked.
+
+    `acts` are recomputed in the model's dtype now, for all of the model's layers, and widened to float32.
+    """
+
+    run: Run
+    prompt: PromptRecord
+    model: LoadedModel
+    acts: Float[Tensor, "layer pos neuron"]
+    agreement: Agreement
+    warnings: tuple[str, ...]
+
+    @property
+    def token_ids(self) -> list[int]:
+        return self.prompt.token_ids
+
+
+def open_context(run: Run, prompt: str | int, overrides: ModelOverrides) -> AnalysisContext:
+    """Load the model of `run`, and make sure that it is the one that made the run.
+
+    Raises `BadRunError` when revision, weights, quantisation, architecture or tokenizer differ from the manifest
+    (told before any weights are loaded), or when the recomputed activations of the prompt do not agree with the
+    stored ones. What the manifest does not record (format 1) is warned of, and left to that last check.
+    """
+    record = run.prompt(prompt)
+    spec = dump_spec(run.manifest, overrides)
+    config, tokenizer = load_config(spec), load_tokenizer(spec)
+    identity = model_identity(spec, config, tokenizer)
+    if differences := identity_differences(run.manifest, identity):
+        raise BadRunError(
+            f"the model is not the one of the dump: {join_some(differences)}",
+            where=str(run.path),
+            next_step="Load the dump's model (--model_name for its place now), or dump again",
+        )
+    warnings = unchecked(run.manifest, identity)
+    for warning in warnings:
+        log.warning("%s", warning)
+    model = load_model(spec, quiet=True)
+    _check_token_ids(run, record, model)
+    acts = recompute(model, record.token_ids)
+    _check_shape(run, acts)
+    return AnalysisContext(run, record, model, acts, check_agreement(run, record, acts, spec.dtype), warnings)
+
+
+def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
+    """What to load for this run. Weights that were published in quantised form need no flag."""
+    known: dict[str, Quantization] = {"8bit": "8bit", "4bit": "4bit"}
+    return ModelSpec(
+        name=overrides.name or manifest.model_name,
+        revision=manifest.model_revision,
+        dtype=overrides.dtype or manifest.model_dtype,
+        device=overrides.device,
+        quantization=known.get(manifest.quantization, "none"),
+        device_map=overrides.device_map,
+        trust_remote_code=overrides.trust_remote_code,
+    )
+
+
+def identity_differences(manifest: Manifest, identity: ModelIdentity) -> list[str]:
+    """Where the model differs from what the manifest records, one sentence each; the dtype may differ."""
+    now = {
+        "model_revision": identity.revision,
+        "weights_fingerprint": identity.weights_fingerprint,
+        "quantization": identity.quantization,
+        "architecture": identity.architecture,
+        "tokenizer_sha256": identity.tokenizer_sha256,
+    }
+    return [
+        f"{name} is {value}, the run says {then}"
+        for name, value in now.items()
+        if (then := getattr(manifest, name)) not in (None, UNRECORDED) and value is not None and value != then
+    ]
+
+
+def unchecked(manifest: Manifest, identity: ModelIdentity) -> tuple[str, ...]:
+    """What cannot be compared because one side does not have it: the weights' identity, the tokenizer's hash."""
+    warnings = []
+    same_kind = (manifest.model_revision and identity.revision) or (
+        manifest.weights_fingerprint and identity.weights_fingerprint
+    )
+    if not same_kind:
+        warnings.append(
+            "the run and the model have no revision or fingerprint in common: only activations are compared"
+        )
+    if manifest.tokenizer_sha256 is None:
+        warnings.append("the run does not record its tokenizer: tokens are taken from the run")
+    if manifest.quantization == UNRECORDED:
+        warnings.append("the run does not record its quantisation: the model is loaded without")
+    return tuple(warnings)
+
+
+def recompute(model: LoadedModel, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
+    """Activations of a prompt in all layers, float32 on the CPU."""
+    with MlpCapture(model.hf) as capture:
+        acts = capture.run(torch.tensor([list(token_ids)], device=model.device))
+    return torch.stack([a[0].float().cpu() for a in acts])
+
+
+def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer pos neuron"], dtype: Dtype) -> Agreement:
+    """Compare recomputed activations (in `dtype`) with the stored ones; raises `BadRunError` when they disagree."""
+    m = run.manifest
+    tolerance = _ROUNDING[m.save_dtype] + max(_COMPUTE_NOISE[m.model_dtype], _COMPUTE_NOISE[dtype])
+    errors = []
+    for layer in run.layers:
+        stored = torch.from_numpy(run.acts(prompt, layer=layer))
+        finite = torch.isfinite(stored)
+        difference = (acts[layer] - stored)[finite].norm()
+        errors.append(float(difference / stored[finite].norm().clamp_min(torch.finfo(torch.float32).tiny)))
+    worst = max(range(len(errors)), key=lambda i: errors[i])
+    if not errors[worst] <= tolerance:
+        raise BadRunError(
+            f"recomputed activations of prompt {prompt.probe_id} differ from the stored ones by {errors[worst]:.2g} "
+            f"in layer {run.layers[worst]} (at most {tolerance:.2g} is rounding)",
+            where=str(run.path),
+            next_step="The run was made by another model or another text; dump again",
+        )
+    return Agreement(tuple(run.layers), tuple(errors), tolerance)
+
+
+def _check_shape(run: Run, acts: Float[Tensor, "layer pos neuron"]) -> None:
+    want, have = (run.manifest.n_layers, run.manifest.d_mlp), (acts.shape[0], acts.shape[2])
+    if want != have:
+        what = f"the model has {have[0]} layers of {have[1]} neurons, the run has {want[0]} of {want[1]}"
+        raise BadRunError(what, where=str(run.path), next_step="Load the dump's model, or dump again")
+
+
+def _check_token_ids(run: Run, prompt: PromptRecord, model: LoadedModel) -> None:
+    vocab = model.hf.get_input_embeddings().weight.shape[0]
+    if max(prompt.token_ids) >= vocab:
+        what = f"prompt {prompt.probe_id} has token id {max(prompt.token_ids)}, the model's are in 0..{vocab - 1}"
+        raise BadRunError(what, where=str(run.path), next_step="Load the dump's model, or dump again")

@@ -1,0 +1,119 @@
+"""How far a ranking of neurons is true: pure arithmetic on scores, effects and values of the target function.
+
+m(C) is the target function with only the neurons of C kept, the rest of the measured layers ablated; M is all of them.
+
+    faithfulness(C) = (m(C) - m(∅)) / (m(M) - m(∅))      completeness(C) = the same of M without C
+
+CPR = ∫ faithfulness dk (higher is better), CMD = ∫ |1 - faithfulness| dk (0 is best), k the share kept; see
+arXiv 2504.13151.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Correlation(NamedTuple):
+    """Agreement of scores with true effects over n neurons; None where it is undefined (a constant, fewer than 2)."""
+
+    pearson: float | None
+    spearman: float | None
+    n: int
+
+
+class Control(NamedTuple):
+    """A set against layer-matched random sets of its size.
+
+    `p` = (1 + number of random sets that keep at least as much) / (1 + their number); `low` and `high` are the 5th
+    and 95th percentile of the random sets.
+    """
+
+    k: int
+    observed: float
+    random_mean: float
+    low: float
+    high: float
+    n_random: int
+    p: float
+
+
+def correlate(scores: Float64[np.ndarray, " n"], effects: Float64[np.ndarray, " n"]) -> Correlation:
+    """Pearson and Spearman (average ranks) over the neurons where both are finite."""
+    finite = np.isfinite(scores) & np.isfinite(effects)
+    x, y = scores[finite], effects[finite]
+    return Correlation(_pearson(x, y), _pearson(_ranks(x), _ranks(y)), len(x))
+
+
+def curve_sizes(n: int) -> list[int]:
+    """Set sizes for the shares of `SHARES`, rounded up, without repeats."""
+    return sorted({max(1, math.ceil(share * n - 1e-9)) for share in SHARES})
+
+
+def normalised(values: Sequence[float], *, empty: float, full: float) -> Float64[np.ndarray, " n"]:
+    """(m - m(∅)) / (m(M) - m(∅)); NaN where ablating everything changes nothing."""
+    span = full - empty
+    return (np.asarray(values, dtype=np.float64) - empty) / (span if span else math.nan)
+
+
+def area(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
+    """∫ value dk over shares 0..1 by the trapezoid rule; at share 0 the value is 0, as nothing is kept."""
+    return float(np.trapezoid([0.0, *values], [0.0, *(k / n for k in sizes)]))
+
+
+def cpr(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:
+    return area(sizes, faithfulness, n)
+
+
+def cmd(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:
+    """∫ |1 - f| dk, with |1 - f| = 1 at share 0."""
+    gaps = np.abs(1 - np.asarray(faithfulness, dtype=np.float64))
+    return float(np.trapezoid([1.0, *gaps], [0.0, *(k / n for k in sizes)]))
+
+
+def control(k: int, observed: float, random: Sequence[float]) -> Control:
+    """Place `observed` among the values of random sets of the same size."""
+    values = np.asarray(random, dtype=np.float64)
+    low, high = np.percentile(values, [5, 95])
+    at_least = int((values >= observed).sum())
+    return Control(
+        k=k,
+        observed=float(observed),
+        random_mean=float(values.mean()),
+        low=float(low),
+        high=float(high),
+        n_random=len(values),
+        p=(1 + at_least) / (1 + len(values)),
+    )
+
+
+def layer_matched(
+    members: Int64[np.ndarray, " k"], layer_of: Int64[np.ndarray, " n"], n_sets: int, rng: np.random.Generator
+) -> list[Int64[np.ndarray, " k"]]:
+    """Random sets with as many units of each layer as `members` has; units are indices into `layer_of`."""
+    layers, counts = np.unique(layer_of[members], return_counts=True)
+    pools = [np.flatnonzero(layer_of == layer) for layer in layers]
+    return [
+        np.concatenate([rng.choice(pool, size=c, replace=False) for pool, c in zip(pools, counts, strict=True)])
+        for _ in range(n_sets)
+    ]
+
+
+def _pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> float | None:
+    if len(x) < 2:
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / scale if scale > 0 else None
+
+
+def _ranks(x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    ranks: Float64[np.ndarray, " n"] = pd.Series(x).rank(method="average").to_numpy()
+    return ranks

@@ -1,0 +1,189 @@
+"""Influence on one target of one prompt: every metric under one roof, with what its record has to say.
+
+dla is exact; the others say where they stop being true (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from neuron_signatures.analysis.ablation import every_neuron, single_ablations
+from neuron_signatures.analysis.attribution import Attribution, Metric, chosen_positions
+from neuron_signatures.analysis.baselines import PROMPT_PREFIX, baseline_values
+from neuron_signatures.analysis.context import AnalysisContext
+from neuron_signatures.analysis.dla import at_positions, direct_logit_attribution, dla_without_norms
+from neuron_signatures.analysis.gradients import IgPath, act_grad, cancellation, integrated_gradients, relp
+from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.targets import Target, resolve_pos
+from neuron_signatures.runs.errors import UsageError
+
+METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
+ALL = "all"
+# Metrics that are differences of forward passes with other activations: bfloat16 would round most of them to 0.
+NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
+_DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
+
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class InfluenceSettings:
+    """How the metrics are computed. `ctx` is a position (may be negative), "all", or None for the target's;
+    `act_grad_source` is a baseline to patch in instead of scaling; `layers` None means all; `candidates` are
+    (layer, neuron) pairs for ablation, None for every neuron."""
+
+    ctx: int | str | None
+    ig_steps: int
+    ig_baseline: str
+    ig_path: IgPath
+    act_grad_source: str | None
+    ablate_with: str
+    ablation_batch: int
+    layers: tuple[int, ...] | None
+    candidates: tuple[tuple[int, int], ...] | None
+
+
+@dataclass(frozen=True)
+class Influence:
+    """One metric's scores, what the record says of how they were made, and warnings for a reader."""
+
+    attribution: Attribution
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def influence(
+    metric: Metric,
+    context: AnalysisContext,
+    target: Target,
+    settings: InfluenceSettings,
+    *,
+    partial: Partial,
+    progress: Report,
+) -> Influence:
+    """The scores of every neuron (ablation: of the candidates; NaN for others) for the target."""
+    positions = positions_of(settings.ctx, context.prompt.seq_len, target.pos)
+    if metric in _DIRECT:
+        return _direct(metric, context, target, positions)
+    if metric == "ig":
+        return _integrated(context, target, positions, settings)
+    if metric == "ablation":
+        return _ablated(context, target, positions, settings, partial, progress)
+    hf, ids = context.model.hf, context.token_ids
+    if metric == "relp":
+        return Influence(relp(hf, ids, target, positions=positions), {}, ())
+    name = settings.act_grad_source
+    source = None if name is None else baseline_values(context, name, positions)
+    scores = act_grad(hf, ids, target, positions=positions, source=source)
+    return Influence(scores, *_cancelled(scores) if source is None else ({"source": name}, ()))
+
+
+def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
+    """The positions that are scored. Raises `UsageError` for one outside the prompt or after the target's."""
+    if ctx is None:
+        return (target_pos,)
+    if ctx == ALL:
+        return chosen_positions(None, target_pos)
+    pos = resolve_pos(int(ctx), seq_len, where="--ctx_idx")
+    if pos > target_pos:
+        raise UsageError(
+            f"{pos} comes after the target position, {target_pos}: nothing there has influence", where="--ctx_idx"
+        )
+    return (pos,)
+
+
+def _direct(metric: Metric, context: AnalysisContext, target: Target, positions: tuple[int, ...]) -> Influence:
+    hf, ids, acts = context.model.hf, context.token_ids, context.acts
+    warnings = []
+    if positions != (target.pos,):
+        warnings.append("a direct effect exists at the target position only: elsewhere the score is 0")
+    if target.function != "pre_cap_logit":
+        warnings.append(f"dla is of the pre-cap logit, not of the {target.function}")
+    if metric == "dla_pre_ln2_post":
+        warnings.append("an approximation: it leaves out the norms, so scores are in no unit and layers do not compare")
+        return Influence(at_positions(dla_without_norms(hf, ids, target), positions, acts), {}, tuple(warnings))
+    found = direct_logit_attribution(hf, ids, target)
+    scores = at_positions(found.attribution, positions, acts)
+    return Influence(scores, {"completeness": asdict(found.completeness)}, tuple(warnings))
+
+
+def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The cancellation sums, and a warning where they show that shares are not shares of the function."""
+    sums = cancellation(scores)
+    facts = {"cancellation": [{**c._asdict(), "ratio": c.ratio} for c in sums]}
+    ratios = [c.ratio for c in sums if c.ratio is not None]
+    if ratios and max(ratios) < 0.05:
+        return facts, (
+            "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit",
+        )
+    return facts, ()
+
+
+def _integrated(
+    context: AnalysisContext, target: Target, positions: tuple[int, ...], settings: InfluenceSettings
+) -> Influence:
+    scores = integrated_gradients(
+        context.model.hf,
+        context.token_ids,
+        target,
+        baseline=baseline_values(context, settings.ig_baseline, positions),
+        positions=positions,
+        layers=settings.layers,
+        steps=settings.ig_steps,
+        path=settings.ig_path,
+    )
+    facts = {"ig_steps": settings.ig_steps, "baseline": settings.ig_baseline, "path": settings.ig_path}
+    return Influence(scores, facts, ())
+
+
+def _ablated(
+    context: AnalysisContext,
+    target: Target,
+    positions: tuple[int, ...],
+    settings: InfluenceSettings,
+    partial: Partial,
+    progress: Report,
+) -> Influence:
+    """Ablate every candidate, keeping what is done in `partial` so that a stopped run goes on."""
+    n_layers, _, d_mlp = context.acts.shape
+    layers = tuple(range(n_layers)) if settings.layers is None else settings.layers
+    neurons = every_neuron(context.model.hf, layers=layers, positions=positions)
+    baseline = baseline_values(context, settings.ablate_with, positions)
+    values = baseline[list(layers)].reshape(-1)
+    wanted = _wanted(neurons, settings.candidates)
+    effects = torch.full((len(neurons),), torch.nan)
+    done = partial.load(effects)
+    todo = single_ablations(
+        context.model.hf, context.token_ids, target, neurons, values=values, done=done | ~wanted,
+        batch=settings.ablation_batch,
+    )  # fmt: skip
+    with partial.kept(effects, done):
+        for chunk in todo:
+            effects[chunk.rows] = chunk.effects
+            done[chunk.rows] = True
+            partial.save(effects, done)
+            progress(len(chunk.rows))
+    size = (len(layers), len(positions), d_mlp)
+    acts = context.acts[list(layers)][:, list(positions)]
+    facts = {"ablate_with": settings.ablate_with, "n_ablated": int(wanted.sum())}
+    return Influence(Attribution("ablation", layers, positions, effects.view(size), acts, None), facts, ())
+
+
+def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:
+    if candidates is None:
+        return torch.ones(len(neurons), dtype=torch.bool)
+    width = int(neurons[:, 2].max()) + 1
+    chosen = torch.tensor([layer * width + neuron for layer, neuron in candidates])
+    return torch.isin(neurons[:, 0] * width + neurons[:, 2], chosen)
+
+
+def baseline_label(name: str) -> str:
+    """The baseline as part of a file name."""
+    return name.replace(PROMPT_PREFIX, "prompt-")

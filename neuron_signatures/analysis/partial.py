@@ -1,0 +1,74 @@
+"""Keeping what a long ablation has done, so that a stopped or killed one goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neuron_signatures.runs.files import whole_file
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 20.0
+
+
+class Partial:
+    """One unfinished result in one file, bound to the settings that made it; other settings begin anew."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self._path = path
+        self._key = json.dumps(settings, sort_keys=True, default=str)
+        self._saved = time.monotonic()
+
+    def load(self, effects: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Fill `effects` with what an earlier process measured; returns which of them are done."""
+        done = torch.zeros(len(effects), dtype=torch.bool)
+        if not self._path.is_file():
+            return done
+        try:
+            with np.load(self._path, allow_pickle=False) as kept:
+                same = str(kept["key"]) == self._key and len(kept["done"]) == len(effects)
+                if same:
+                    done = torch.from_numpy(kept["done"])
+                    effects[done] = torch.from_numpy(kept["effects"])[done]
+        except (OSError, ValueError, KeyError, EOFError):
+            same = False
+        if same:
+            log.info("going on with %d of %d ablations done", int(done.sum()), len(done))
+        else:
+            log.warning("%s was made with other settings or is damaged; beginning anew", self._path.name)
+        return done
+
+    def save(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
+        """Write the state, at most every 20 seconds."""
+        if time.monotonic() - self._saved >= _EVERY_SECONDS:
+            self.save_now(effects, done)
+
+    @contextlib.contextmanager
+    def kept(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> Iterator[None]:
+        """If the block is left by an exception (a signal, too little memory), write the state first."""
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            if not finished and bool(done.any()):
+                self.save_now(effects, done)
+
+    def save_now(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
+        with whole_file(self._path) as tmp, tmp.open("wb") as f:
+            np.savez(f, key=np.array(self._key), effects=effects.numpy(), done=done.numpy())
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)

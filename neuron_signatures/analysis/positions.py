@@ -1,0 +1,73 @@
+"""Which tokens of a run count. The BOS attracts large activations that say little about the text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord
+from neuron_signatures.runs.run import Run
+
+
+@dataclass(frozen=True)
+class CountedPrompt:
+    """A prompt and the first position of it that counts; all later ones count too."""
+
+    prompt: PromptRecord
+    start: int
+
+    @property
+    def n_tokens(self) -> int:
+        return self.prompt.seq_len - self.start
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The prompts of a run with a token that counts, and what is left out."""
+
+    prompts: list[CountedPrompt]
+    skipped: list[str]
+    """Ids of prompts without one, such as a BOS alone."""
+    bos_excluded: bool
+    bos_rule: str
+    n_bos: int
+    """Prompts whose BOS is left out."""
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(p.n_tokens for p in self.prompts)
+
+
+def counted_prompts(run: Run, *, first_pos: int, include_bos: bool) -> Counted:
+    """Positions from `first_pos` on, without the BOS unless `include_bos`.
+
+    The BOS is position 0 where its token id is the manifest's `bos_token_id`. Where that is not recorded (format 1),
+    it is position 0 of every prompt if the manifest says `prepend_bos`. Raises `UsageError` if no token is left.
+    """
+    m = run.manifest
+    unrecorded = m.bos_token_id is None and m.bos_policy == UNRECORDED
+    found = [m.prepend_bos if unrecorded else p.token_ids[0] == m.bos_token_id for p in m.prompts]
+    starts = [max(first_pos, int(bos and not include_bos)) for bos in found]
+    prompts = [CountedPrompt(p, s) for p, s in zip(m.prompts, starts, strict=True) if s < p.seq_len]
+    if not prompts:
+        what = "no prompt has a token that counts"
+        raise UsageError(what, where=str(run.path), next_step="Use --include_bos, or a smaller --first_pos")
+    skipped = [p.probe_id for p, s in zip(m.prompts, starts, strict=True) if s >= p.seq_len]
+    return Counted(
+        prompts, skipped, not include_bos, _rule(run, unrecorded, include_bos), sum(found) * (not include_bos)
+    )
+
+
+def _rule(run: Run, unrecorded: bool, include_bos: bool) -> str:
+    m = run.manifest
+    if include_bos:
+        return "every token counts, the BOS too"
+    if unrecorded:
+        return (
+            f"position 0 of every prompt is left out: prepend_bos is {str(m.prepend_bos).lower()}"
+            if (m.prepend_bos)
+            else "nothing is left out: prepend_bos is false and no BOS id is recorded"
+        )
+    if m.bos_token_id is None:
+        return "nothing is left out: the tokenizer has no BOS"
+    return f"position 0 is left out where its token id is {m.bos_token_id}"

@@ -1,0 +1,130 @@
+"""Relevance propagation as gradient surgery: the same forward pass with other rules for its derivatives.
+
+RelP, arXiv 2508.21258. Within `relevance_rules(hf)`
+- the scale of every norm is a constant,
+- attention patterns are constants (queries and keys are detached, through which alone gradients reach them),
+- act(z) is z times the constant act(z)/z,
+- of gate times up half the gradient is passed on, so that the product's relevance is not counted twice.
+On a model without biases x·∂f/∂x then keeps its sum from the embedding to the pre-cap logit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface
+
+from neuron_signatures.models.capture import decoder_layers, linear_features, output_projections
+from neuron_signatures.models.norms import NormForm, is_norm, measure_norm
+from neuron_signatures.models.residual import attention, final_norm, layer_norms
+from neuron_signatures.models.weights import at_least_float32
+from neuron_signatures.runs.errors import UsageError
+
+_NAME = "neuron_signatures_constant_pattern"
+
+
+@contextlib.contextmanager
+def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
+    """Within the block, gradients through `hf` follow the rules above; values stay the same up to rounding.
+
+    Raises `UsageError` for an architecture in which a norm, an activation function or the attention cannot be told.
+    """
+    with contextlib.ExitStack() as stack:
+        for norm in [*layer_norms(hf), final_norm(hf)]:
+            form = measure_norm(norm, hf.config.get_text_config().hidden_size)
+            stack.callback(norm.register_forward_hook(_constant_scale(form)).remove)
+        for layer, projection in zip(decoder_layers(hf), output_projections(hf), strict=True):
+            rule = _MlpRule()
+            stack.callback(_activation(layer).register_forward_hook(rule.activation).remove)
+            stack.callback(projection.register_forward_pre_hook(rule.product).remove)
+        stack.enter_context(_constant_patterns(hf))
+        yield
+
+
+class _MlpRule:
+    """The rules inside one MLP. Gated or not is seen: is the projection's input the activation function's output?"""
+
+    def __init__(self) -> None:
+        self._activated = 0
+
+    def activation(self, _: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        z: Tensor = args[0]
+        ratio = torch.where(z == 0, 0, out / z).detach()
+        result = z * ratio
+        self._activated = result.data_ptr()
+        return result
+
+    def product(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+        h: Tensor = args[0]
+        gated = h.data_ptr() != self._activated
+        return (h / 2 + (h / 2).detach() if gated else h,)
+
+
+def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
+    def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        x = at_least_float32(args[0])
+        inverse_scale = form.inverse_scale(x.detach(), at_least_float32(out.detach()))
+        return (form.unscaled(x) * inverse_scale + form.bias).to(out.dtype)
+
+    return hook
+
+
+def _activation(layer: nn.Module) -> nn.Module:
+    """The activation function: the one module without parameters in the MLP that is no dropout, norm or container."""
+    inside_attention = set(attention(layer).modules())
+    found = [
+        m
+        for m in layer.modules()
+        if m not in inside_attention
+        and not any(True for _ in m.children())
+        and linear_features(m) is None
+        and not is_norm(m)
+        and not isinstance(m, nn.Dropout | nn.Identity)
+    ]
+    if len(found) != 1:
+        names = ", ".join(type(m).__name__ for m in found) or "none"
+        raise UsageError(
+            f"relp needs to know the MLP's activation function, found {names}",
+            where=type(layer).__name__,
+            next_step="Use act_grad, dla or ablation",
+        )
+    return found[0]
+
+
+@contextlib.contextmanager
+def _constant_patterns(hf: PreTrainedModel) -> Iterator[None]:
+    base = str(hf.config._attn_implementation)
+    called: list[nn.Module] = []
+    ran: list[nn.Module] = []
+    if base not in ("eager", "sdpa"):
+        raise UsageError(f"relp works with eager and sdpa attention, not {base}", where=type(hf).__name__)
+
+    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
+        called.append(module)
+        # Every modelling file of transformers has its own eager attention, some with a soft cap.
+        own = sys.modules[type(module).__module__]
+        original = own.eager_attention_forward if base == "eager" else AttentionInterface()["sdpa"]
+        return original(module, query.detach(), key.detach(), value, mask, **kwargs)
+
+    AttentionInterface.register(_NAME, attend)
+    AttentionMaskInterface.register(_NAME, AttentionMaskInterface()[base])
+    handles = [attention(layer).register_forward_hook(lambda m, *_: ran.append(m)) for layer in decoder_layers(hf)]
+    hf.set_attn_implementation(_NAME)
+    try:
+        yield
+    finally:
+        hf.set_attn_implementation(base)
+        for handle in handles:
+            handle.remove()
+    if called != ran:
+        raise UsageError(
+            "its attention does not go through transformers' attention interface",
+            where=type(hf).__name__,
+            next_step="Use act_grad, dla or ablation",
+        )

@@ -1,0 +1,107 @@
+"""Forward passes over the end of a prompt, many at once, with the neurons' activations edited on the way.
+
+What comes before the first edited position does not change, so it is run once and remembered as keys and values;
+what comes after the last position of interest is not run, because attention is causal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from neuron_signatures.models.capture import backbone, output_projections
+from neuron_signatures.runs.errors import UsageError
+
+# (layer, activations [batch pos neuron]) -> activations of the same shape
+Edit = Callable[[int, Tensor], Tensor]
+
+
+class Suffix:
+    """The positions `first` to `last` of a prompt (both included), to be run in batches of copies."""
+
+    def __init__(self, hf: PreTrainedModel, token_ids: Sequence[int], *, first: int, last: int) -> None:
+        if not 0 <= first <= last < len(token_ids):
+            raise UsageError(f"positions {first} to {last} are not in a prompt of {len(token_ids)} tokens")
+        self.first, self.last = first, last
+        self._body = backbone(hf)
+        self._projections = output_projections(hf)
+        device = hf.get_input_embeddings().weight.device
+        ids = torch.tensor([list(token_ids[: last + 1])], device=device)
+        self._ids = ids[:, first:]
+        self._prefix = self._run_prefix(ids[:, :first]) if first else None
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+    def run(
+        self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch d_model"]:
+        """What the unembedding reads at the last position, for `batch` copies of the prompt.
+
+        `edit(layer, acts)` gives the activations `[batch pos neuron]` of the suffix to go on with; it is called
+        for `layers` (all when None), in order. With gradients where the caller has not switched them off.
+        """
+        past = copy.deepcopy(self._prefix)
+        if past is not None:
+            past.batch_repeat_interleave(batch)
+        with self._editing(edit, layers, batch):
+            out = self._body(
+                input_ids=self._ids.expand(batch, -1), past_key_values=past, use_cache=past is not None
+            ).last_hidden_state
+        hidden: Tensor = out[:, -1]
+        return hidden
+
+    @torch.no_grad()
+    def acts(self, positions: Sequence[int], layers: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
+        """Activations of the unedited prompt at these positions of it, float32."""
+        seen: list[Tensor] = []
+
+        def keep(_: int, acts: Tensor) -> Tensor:
+            seen.append(acts[0, self.rows(positions).to(acts.device)])
+            return acts
+
+        self.run(1, keep, layers)
+        return torch.stack([a.to(seen[0].device) for a in seen]).float()
+
+    def rows(self, positions: Sequence[int]) -> Int[Tensor, " pos"]:
+        """Where positions of the prompt are in the suffix."""
+        rows = torch.tensor(list(positions)) - self.first
+        assert len(rows) and int(rows.min()) >= 0 and int(rows.max()) < self.length
+        return rows
+
+    @contextlib.contextmanager
+    def _editing(self, edit: Edit | None, layers: Sequence[int] | None, batch: int) -> Iterator[None]:
+        chosen = range(len(self._projections)) if layers is None else layers
+        handles = []
+        if edit is not None:
+            for layer in chosen:
+                hook = _hook(edit, layer, (batch, self.length))
+                handles.append(self._projections[layer].register_forward_pre_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def _run_prefix(self, ids: Tensor) -> DynamicCache:
+        cache = DynamicCache(config=self._body.config)
+        self._body(input_ids=ids, past_key_values=cache, use_cache=True)
+        return cache
+
+
+def _hook(edit: Edit, layer: int, batch_pos: tuple[int, int]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Tensor]]:
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+        acts: Tensor = args[0]
+        # OPT (transformers 5.23) flattens batch and positions before its MLP.
+        return (edit(layer, acts.view(*batch_pos, -1)).view(acts.shape),)
+
+    return hook

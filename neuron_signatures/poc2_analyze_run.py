@@ -1,0 +1,245 @@
+"""Stage 2: rank the neurons of a run, and say how far each ranking can be trusted.
+
+Reads:  a run folder (formats 1 and 2); with --mode influence also the model that made it.
+Writes: RUN/analysis/ (docs/poc2.md):
+  peaks       neurons_aggregated.{csv,parquet}, top_neurons.json, analysis_meta.json
+  influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>.{json,csv,parquet}, ..._meta.json
+  --validate  validation_<...>.{json,parquet,png}, ..._meta.json
+  signatures  signatures.{csv,parquet}, groups.json, signatures_meta.json
+
+    python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo
+    python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo --mode influence --prompt_id seed_prompt \\
+        --target_mode next_token --target_token " Austin" --influence_metric all --validate
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neuron_signatures.cli import (
+    Parser,
+    at_least,
+    command,
+    emit,
+    emit_json,
+    folder,
+    parse_ctx,
+    setup_logging,
+    share,
+    stop_on_signals,
+)
+from neuron_signatures.models.spec import DEVICE_MAPS
+from neuron_signatures.runs.errors import ExitCode
+
+if TYPE_CHECKING:
+    from neuron_signatures.analysis.run_influence import InfluenceOutcome, InfluenceRequest
+    from neuron_signatures.analysis.selection import SelectionConfig
+    from neuron_signatures.runs.run import Run
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    setup_logging(quiet=args.quiet)
+    with stop_on_signals(resume="run the same command again"):
+        from neuron_signatures.runs.run import Run
+
+        with Run.open(args.run_dir, check="sha256") as run:
+            {"peaks": _peaks, "influence": _influence, "signatures": _signatures}[args.mode](run, args)
+    return ExitCode.OK
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m neuron_signatures.poc2_analyze_run", description=__doc__)
+    parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
+    parser.add_argument("--mode", choices=("peaks", "influence", "signatures"), default="peaks", help="default: peaks")
+    _add_selection_flags(parser)
+    _add_token_flags(parser)
+    _add_influence_flags(parser)
+    _add_validation_flags(parser)
+    _add_signature_flags(parser)
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    how.add_argument("--json", action="store_true", help="the summary as one JSON line on stdout")
+    return parser
+
+
+def _add_selection_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("which neurons are selected (peaks, influence)")
+    group.add_argument("--top_k", type=at_least(1), metavar="K", help="the first K; default 200 without a threshold")
+    group.add_argument("--cumulative_threshold", type=share, metavar="SHARE", help="the fewest that hold this share")
+    group.add_argument("--per_layer_k", type=at_least(1), metavar="K", help="at most K of each layer")
+    group.add_argument("--rank_by", default="mean_peak_abs", metavar="COLUMN", help="peaks: default mean_peak_abs")
+
+
+def _add_token_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("which tokens count (peaks, signatures)")
+    group.add_argument("--first_pos", type=at_least(0), default=0, metavar="N", help="only positions from N on")
+    group.add_argument("--include_bos", action="store_true", help="count the BOS token too")
+    group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="instead of the list that ships")
+    group.add_argument("--act_threshold", type=float, default=1.0, metavar="A", help="of frac_act_above; default 1.0")
+
+
+def _add_influence_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("influence")
+    group.add_argument("--prompt_id", default="0", metavar="ID", help="id or index in the run; default the first")
+    modes = ("top1_logit", "last_token", "next_token")
+    group.add_argument("--target_mode", choices=modes, default="top1_logit", help="default: top1_logit")
+    group.add_argument("--target_token", metavar="TOKEN", help='exactly one token, such as " Austin"')
+    group.add_argument("--target_token_id", type=int, metavar="N")
+    group.add_argument("--foil_token", metavar="TOKEN", help="explain the difference to this token")
+    group.add_argument("--foil_token_id", type=int, metavar="N")
+    group.add_argument("--target_pos", type=int, default=-1, metavar="POS", help="default -1, the last position")
+    group.add_argument("--ctx_idx", type=parse_ctx, metavar="POS", help="position scored, or all; default the target's")
+    functions = ("pre_cap_logit", "logit", "logprob")
+    group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")
+    group.add_argument("--influence_metric", default="dla", metavar="LIST",
+                       help="all, or some of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
+    group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="default 50")
+    group.add_argument("--baseline", default="mean", metavar="B", help="of ig: mean (default), zero or prompt:ID")
+    group.add_argument(
+        "--ig_path", choices=("joint", "layer"), default="joint", help="all layers move, or one at a time"
+    )
+    group.add_argument("--act_grad_source", metavar="B", help="patch this in instead of scaling: mean, zero, prompt:ID")
+    group.add_argument("--ablate_with", default="mean", metavar="B", help="mean (default), zero or prompt:ID")
+    group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
+    group.add_argument("--layers", metavar="LIST", help="ablation and ig: such as 0,3,5-8; default all")
+    group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
+    group.add_argument("--write_scores", type=at_least(1), default=0, metavar="N",
+                       help="also the N tokens that each selected neuron promotes and suppresses")  # fmt: skip
+    group.add_argument("--explicit_tokens", metavar="LIST", help='with --write_scores: such as " Austin| Texas"')
+    model = parser.add_argument_group("the model (default: as in the manifest)")
+    model.add_argument("--model_name", metavar="NAME", help="where the same model lies now")
+    model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
+                       help="default: the run's; fp32 for ablation and --validate")  # fmt: skip
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
+    model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
+    model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+
+
+def _add_validation_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("validation (with --mode influence)")
+    group.add_argument("--validate", action="store_true", help="test the rankings by ablation")
+    group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N", help="random sets, default 1000")
+    group.add_argument("--rank_signed", action="store_true", help="build sets by the score, not by its absolute value")
+    group.add_argument("--seed", type=at_least(0), default=0, help="of random sets and shuffled tokens; default 0")
+
+
+def _add_signature_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("signatures")
+    group.add_argument("--seed_prompt", metavar="ID", help="default: seed_prompt if there is one, else the first")
+    group.add_argument("--concepts_json", type=folder, metavar="FILE", help="JSON list of words")
+    group.add_argument("--active_above", type=float, default=0.0, metavar="A", help="peak of an active pole; default 0")
+    group.add_argument("--active_share", type=share, default=0.5, metavar="SHARE", help="of its largest; default 0.5")
+    for flag, default, text in (
+        ("--min_active", 3, "fewest prompts in which a pole is active"),
+        ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
+        ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
+        ("--say_min_conf", 0.90, ""), ("--say_min_depth", 0.27, ""), ("--relationship_max_sparsity", 0.45, ""),
+    ):  # fmt: skip
+        what = f"{text}; default {default}" if text else f"threshold of the classes; default {default}"
+        group.add_argument(flag, type=type(default), default=default, metavar="X", help=what)
+
+
+def _selection(args: Namespace) -> SelectionConfig:
+    from neuron_signatures.analysis.selection import SelectionConfig
+
+    limited = args.cumulative_threshold is not None or args.per_layer_k is not None
+    top_k = 200 if args.top_k is None and not limited else args.top_k
+    return SelectionConfig(args.per_layer_k, args.cumulative_threshold, top_k)
+
+
+def _peaks(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
+    from neuron_signatures.analysis.report import peaks_lines
+    from neuron_signatures.analysis.write_peaks import write_peaks
+    from neuron_signatures.runs.results import open_results
+
+    path = args.functional_tokens_json
+    functional = load_functional_tokens(path) if path else default_functional_tokens()
+    config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
+    selection = _selection(args)
+    result = analyze_peaks(run, config)
+    with open_results(run) as writer:
+        record = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
+    emit_json(record) if args.json else emit("\n".join(peaks_lines(run, record)))
+
+
+def _influence(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.report import influence_lines, influence_summary
+    from neuron_signatures.analysis.run_influence import run_influence
+    from neuron_signatures.dump.progress import Progress
+
+    outcome: InfluenceOutcome = run_influence(
+        run, _influence_request(run, args), progress=lambda name, n: Progress(n, unit=f" {name}", quiet=args.quiet)
+    )
+    emit_json(influence_summary(run, outcome)) if args.json else emit("\n".join(influence_lines(run, outcome)))
+
+
+def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
+    from neuron_signatures.analysis.context import ModelOverrides
+    from neuron_signatures.analysis.influence import InfluenceSettings
+    from neuron_signatures.analysis.run_influence import InfluenceRequest, parse_metrics
+    from neuron_signatures.analysis.targets import TargetRequest
+    from neuron_signatures.analysis.validation import ValidationConfig
+    from neuron_signatures.dump.config import parse_layers
+
+    layers = tuple(parse_layers(args.layers, run.manifest.n_layers)) if args.layers else None
+    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch)
+    return InfluenceRequest(
+        prompt=args.prompt_id,
+        target=TargetRequest(
+            args.target_mode, args.target_pos, args.target_token, args.target_token_id, args.foil_token,
+            args.foil_token_id, args.function,
+        ),
+        metrics=parse_metrics(args.influence_metric),
+        settings=InfluenceSettings(
+            args.ctx_idx, args.ig_steps, args.baseline, args.ig_path, args.act_grad_source, args.ablate_with,
+            args.ablation_batch, layers, None,
+        ),
+        selection=_selection(args),
+        overrides=ModelOverrides(
+            args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code
+        ),
+        top_from=args.top_from,
+        write_scores=args.write_scores,
+        explicit=args.explicit_tokens,
+        validation=validation if args.validate else None,
+    )  # fmt: skip
+
+
+def _signatures(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.report import signatures_lines
+    from neuron_signatures.analysis.signature_classes import ClassRules
+    from neuron_signatures.analysis.signature_labels import load_concepts
+    from neuron_signatures.analysis.signatures import SignatureConfig, analyze_signatures
+    from neuron_signatures.analysis.write_signatures import write_signatures
+    from neuron_signatures.runs.results import open_results
+
+    path = args.functional_tokens_json
+    rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
+    has_seed = any(p.probe_id == "seed_prompt" for p in run.prompts)
+    config = SignatureConfig(
+        functional=load_functional_tokens(path) if path else default_functional_tokens(),
+        seed_prompt=args.seed_prompt or ("seed_prompt" if has_seed else 0),
+        concepts=tuple(load_concepts(args.concepts_json)) if args.concepts_json else None,
+        first_pos=args.first_pos,
+        include_bos=args.include_bos,
+        active_above=args.active_above,
+        active_share=args.active_share,
+        null_seed=args.seed,
+        rules=rules,
+    )
+    result = analyze_signatures(run, config)
+    with open_results(run) as writer:
+        record = write_signatures(writer, run, result)
+    emit_json(record) if args.json else emit("\n".join(signatures_lines(run, result, record)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""What the analysis stages leave in a run: the names of their files, one writer and a few readers.
+
+Parquet is the truth. CSV is the export for spreadsheets, so its text cells are made harmless; undefined numbers
+are null, empty in CSV. A stage record (`*_meta.json`) is written last: a result without one is not finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.files import explain_os_errors, sweep_leftovers, whole_file, write_json
+from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.names import inside, safe_id
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import escape
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+ANALYSIS = "analysis"
+NEURONS = "neurons_aggregated"
+TOP_NEURONS = "top_neurons.json"
+ANALYSIS_META = "analysis_meta.json"
+SIGNATURES = "signatures"
+GROUPS = "groups.json"
+SIGNATURES_META = "signatures_meta.json"
+
+# What a spreadsheet takes for the beginning of a formula, in both widths.
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
+
+
+def influence_stem(
+    prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
+    suffix: str = "",
+) -> str:  # fmt: skip
+    """Name, without ending, of the files of one influence ranking. `pos` is the target position, resolved."""
+    return _target_stem("influence", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
+
+
+def validation_stem(
+    prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
+    suffix: str = "",
+) -> str:  # fmt: skip
+    """Name, without ending, of the files that say how far a ranking is true; `metric` may be `all`."""
+    return _target_stem("validation", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
+
+
+def meta_name(stem: str) -> str:
+    """Name of the stage record of a result."""
+    return f"{stem}_meta.json"
+
+
+def write_scores_name(stem: str) -> str:
+    """Name of the file that says what the selected neurons of a result promote and suppress."""
+    return f"{stem}_write_scores.json"
+
+
+def partial_name(stem: str) -> str:
+    """Name of the file that keeps what is done of a result that takes long."""
+    return f"{stem}_partial.npz"
+
+
+class ResultsWriter:
+    """Writes into `analysis/` of one run; made by `open_results`, which holds the run's lock meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(
+        self, stem: str, frame: pd.DataFrame, *, parquet: bool = True, csv: bool = True, plain: Sequence[str] = ()
+    ) -> None:
+        """Write `stem.parquet` and `stem.csv`. NaN becomes null; text is raw in Parquet and safe in CSV.
+
+        `plain` names text columns of our own making (a pole `+`), which CSV shows as they are.
+        """
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if parquet:
+            with whole_file(self.folder / f"{stem}.parquet", needed=table.nbytes) as tmp:
+                pyarrow.parquet.write_table(table, tmp)
+        if csv:
+            with whole_file(self.folder / f"{stem}.csv", needed=table.nbytes) as tmp:
+                pyarrow.csv.write_csv(_csv_safe(table, plain), tmp)
+
+    def json(self, name: str, record: Any) -> None:
+        """Write strict JSON; what `strict` turns into plain values may be in it."""
+        write_json(self.folder / name, strict(record))
+
+    def record(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write a stage record: the last file of a result, which says that the others are whole."""
+        self.json(name, record)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[Path]:
+        """A temporary path that becomes `name` when the block ends; for figures."""
+        with whole_file(self.folder / name) as tmp:
+            yield tmp
+
+
+@contextlib.contextmanager
+def open_results(run: Run) -> Iterator[ResultsWriter]:
+    """Hold the run for writing results and give the writer. What a killed writer left is removed first.
+
+    Raises `RunLockedError` if another process holds the run, `BadRunError` if `analysis` leads out of it.
+    """
+    with run_lock(run.path):
+        folder = inside(run.path, ANALYSIS)
+        with explain_os_errors(folder):
+            folder.mkdir(exist_ok=True)
+            sweep_leftovers(folder)
+        yield ResultsWriter(folder)
+
+
+def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table of `analysis/` from its Parquet file; only `columns`, if given.
+
+    Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = _result(run_dir, f"{stem}.parquet")
+    try:
+        table = pyarrow.parquet.read_table(path, columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError, KeyError) as e:
+        raise _damaged(path, "a Parquet table", e) from e
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def read_json(run_dir: Path, name: str) -> Any:
+    """A JSON file of `analysis/`. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
+    path = _result(run_dir, name)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, OSError, RecursionError) as e:
+        raise _damaged(path, "JSON", e) from e
+
+
+def list_influence(run_dir: Path) -> list[str]:
+    """Stems of the influence rankings that are finished, in order of name."""
+    return _finished(run_dir, "influence_")
+
+
+def list_validations(run_dir: Path) -> list[str]:
+    """Stems of the validations that are finished, in order of name."""
+    return _finished(run_dir, "validation_")
+
+
+def strict(value: Any) -> Any:
+    """`value` in terms of strict JSON: NaN and infinities are null, numpy values, records and paths are plain."""
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.ndarray):
+        return strict(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: strict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [strict(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, Path):
+        return str(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    raise TypeError(f"{type(value).__name__} has no place in a record")
+
+
+def csv_text(text: str) -> str:
+    """A text cell that no spreadsheet takes for a formula and no terminal obeys: `=1` is `'=1`, a tab `\\x09`."""
+    shown = escape(text)
+    return f"'{shown}" if shown.lstrip().startswith(tuple(_FORMULA)) else shown
+
+
+def _target_stem(
+    kind: str, prompt_id: str, metric: str, mode: str, pos: int, token_id: int, foil_id: int | None, suffix: str
+) -> str:
+    foil = "" if foil_id is None else f"_foil{foil_id}"
+    return f"{kind}_{safe_id(prompt_id)}_{metric}_{mode}_pos{pos}_tok{token_id}{foil}" + (
+        f"_{suffix}" if suffix else ""
+    )
+
+
+def _csv_safe(table: pa.Table, plain: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        value_type = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if field.name not in plain and (pa.types.is_string(value_type) or pa.types.is_large_string(value_type)):
+            table = table.set_column(i, field.name, _safe_column(table.column(i)))
+    return table
+
+
+def _safe_column(column: pa.ChunkedArray) -> pa.Array:
+    """Each different text is escaped once: tokens repeat."""
+    import pyarrow as pa
+
+    coded = column.combine_chunks()
+    coded = coded if pa.types.is_dictionary(coded.type) else coded.dictionary_encode()
+    safe = pa.array([None if t is None else csv_text(t) for t in coded.dictionary.to_pylist()], pa.large_string())
+    return safe.take(coded.indices)
+
+
+def _result(run_dir: Path, name: str) -> Path:
+    path = inside(run_dir, f"{ANALYSIS}/{name}")
+    if not path.is_file():
+        next_step = f"Make it with `python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}`"
+        raise UsageError("this has not been made yet", where=str(path), next_step=next_step)
+    return path
+
+
+def _finished(run_dir: Path, prefix: str) -> list[str]:
+    tail = meta_name("")
+    names = (p.name for p in (run_dir / ANALYSIS).glob(f"{prefix}*{tail}"))
+    return sorted(n.removesuffix(tail) for n in names)
+
+
+def _damaged(path: Path, what: str, e: Exception) -> BadRunError:
+    reason = " ".join(str(e).split())[:160]
+    return BadRunError(f"cannot be read as {what} ({reason})", where=str(path), next_step="Make it again")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,92 @@
+"""What the benchmarks share: a bar is a ratio measured in one process, the median over rounds run alternately."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+
+
+class Bar(NamedTuple):
+    """One line of a benchmark: the ratio, the bar that it is held against, and whether it holds."""
+
+    name: str
+    ratio: float
+    bar: str
+    holds: bool
+    detail: str
+
+
+Bench = Callable[[bool], list[Bar]]
+
+
+def run_benches(description: str | None, benches: Mapping[str, Bench]) -> int:
+    """Run the benchmarks that the flags name and print a line per bar; 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller and fewer, for a look")
+    parser.add_argument("--only", nargs="*", choices=list(benches), default=list(benches))
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}", flush=True)
+    held = True
+    for name in args.only:
+        for bar in benches[name](args.quick):
+            held &= bar.holds
+            print(json.dumps(bar._asdict()) if args.json else _line(bar), flush=True)
+    return 0 if held else 1
+
+
+def alternate(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each action in each round; the round before the first warms up."""
+    times: dict[str, list[float]] = {k: [] for k in actions}
+    for n in range(rounds + 1):
+        for name, action in actions.items():
+            seconds = timed(action)
+            if n:
+                times[name].append(seconds)
+    return times
+
+
+def at_most(name: str, times: Mapping[str, list[float]], ours: str, baseline: str, bar: float, note: str = "") -> Bar:
+    """A bar on the time of `ours` as a multiple of that of `baseline`."""
+    rounds = [a / b for a, b in zip(times[ours], times[baseline], strict=True)]
+    ratio = statistics.median(rounds)
+    seconds = " and ".join(f"{k} {statistics.median(times[k]):.3g} s" for k in (ours, baseline))
+    return Bar(name, ratio, f"<= {bar}", ratio <= bar, f"{seconds}{note}; {spread(rounds)}")
+
+
+def spread(rounds: list[float]) -> str:
+    return f"{len(rounds)} rounds from {min(rounds):.2f} to {max(rounds):.2f}"
+
+
+def timed(f: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    f()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory(code: str, *argv: str) -> int:
+    """Peak resident bytes of a Python process that runs `code`; Linux only.
+
+    Not `ru_maxrss`, which a child begins with the peak of its parent.
+    """
+    tail = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+    done = subprocess.run([sys.executable, "-c", code + tail, *argv], capture_output=True, text=True, check=True)
+    return int(done.stdout.splitlines()[-1]) * 1024
+
+
+def _line(bar: Bar) -> str:
+    return f"{'ok  ' if bar.holds else 'MISS'} {bar.name:46} {bar.ratio:6.2f}  (bar {bar.bar})  {bar.detail}"

@@ -1,0 +1,99 @@
+"""Tiny models with a prompt and a target, and the plain forward passes that attributions are checked against."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from tiny_models import VOCAB, tiny_model_dir
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from neuron_signatures.analysis.targets import Target, TargetFunction, TargetRequest, resolve_target
+from neuron_signatures.models.capture import output_projections
+from neuron_signatures.models.load import LoadedModel, ModelSpec, load_model
+
+REQUIRED = ("gpt2", "gemma2", "gemma3", "llama", "qwen3", "phi", "gpt_neox")
+SANDWICH = ("gemma2", "gemma3")
+BIAS_FREE = ("gemma2", "gemma3", "llama", "qwen3", "mistral", "phi3")
+LENGTH = 11  # longer than the sliding window
+TARGET_POS = 8
+FOIL = 7
+
+# (layer, activations [1 pos neuron]) -> activations
+ActsEdit = Callable[[int, Tensor], Tensor]
+
+
+@functools.cache
+def loaded(name: str) -> LoadedModel:
+    """The model of this architecture, for tests that leave it as it is."""
+    return load_model(ModelSpec(str(tiny_model_dir(name)), dtype="fp32", device="cpu"))
+
+
+@functools.cache
+def in_float64(name: str) -> PreTrainedModel:
+    return copy.deepcopy(loaded(name).hf).double()
+
+
+def token_ids(length: int = LENGTH, seed: int = 0) -> list[int]:
+    return torch.randint(5, VOCAB, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def target_of(name: str, *, foil: int | None = FOIL, function: TargetFunction = "pre_cap_logit") -> Target:
+    """The likeliest token at `TARGET_POS`, two positions before the prompt's last."""
+    request = TargetRequest("top1_logit", pos=TARGET_POS, foil_id=foil, function=function)
+    return resolve_target(loaded(name), token_ids(), request).target
+
+
+def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = None) -> float:
+    """f from one ordinary forward pass over the whole prompt, with `edit` as a hook written out by hand."""
+    handles = []
+    for layer, projection in enumerate(output_projections(hf)):
+
+        def hook(_: nn.Module, args: tuple[Tensor], layer: int = layer) -> tuple[Tensor]:
+            acts = args[0].reshape(1, LENGTH, -1).clone()
+            return (edit(layer, acts).reshape(args[0].shape),)
+
+        if edit is not None:
+            handles.append(projection.register_forward_pre_hook(hook))
+    try:
+        with torch.no_grad():
+            logits = hf(input_ids=torch.tensor([token_ids()]), use_cache=False).logits[0, target.pos]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return value_of(hf, logits, target)
+
+
+def value_of(hf: PreTrainedModel, logits: Tensor, target: Target) -> float:
+    """f from the logits that the model gives, undoing its soft cap where f is before it."""
+    cap = getattr(hf.config, "final_logit_softcapping", None)
+    if target.function == "pre_cap_logit" and cap is not None:
+        logits = cap * torch.atanh(logits / cap)
+    if target.function == "logprob":
+        logits = logits.log_softmax(-1)
+    value = logits[target.token_id]
+    return float(value if target.foil_id is None else value - logits[target.foil_id])
+
+
+def setting(changes: Sequence[tuple[int, int, int, float]]) -> ActsEdit:
+    """An edit that sets (layer, pos, neuron) to a value."""
+
+    def edit(layer: int, acts: Tensor) -> Tensor:
+        for where, pos, neuron, value in changes:
+            if where == layer:
+                acts[0, pos, neuron] = value
+        return acts
+
+    return edit
+
+
+def scaling(layer: int, pos: int, neuron: int, factor: float) -> ActsEdit:
+    def edit(here: int, acts: Tensor) -> Tensor:
+        if here == layer:
+            acts[0, pos, neuron] *= factor
+        return acts
+
+    return edit

@@ -1,0 +1,203 @@
+"""What the analysis writes: names, whole files, strict JSON, safe CSV, and readers that say what is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from run_folders import write_run
+
+from neuron_signatures.runs.errors import BadRunError, RunLockedError, UsageError
+from neuron_signatures.runs.names import TMP_PREFIX
+from neuron_signatures.runs.results import (
+    csv_text,
+    influence_stem,
+    list_influence,
+    list_validations,
+    meta_name,
+    open_results,
+    read_json,
+    read_table,
+    strict,
+    validation_stem,
+    write_scores_name,
+)
+from neuron_signatures.runs.run import Run
+
+HOSTILE: list[str | None] = [
+    "=cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "+1",
+    "-1",
+    "  =1",
+    "\uff1d1",
+    "a\nb",
+    "\x1b]0;x\x07",
+    '"',
+    ",",
+    " Austin",
+    None,
+]
+
+
+def test_names():
+    assert influence_stem("probe_1", "dla", "top1_logit", 7, 42) == "influence_probe_1_dla_top1_logit_pos7_tok42"
+    stem = influence_stem("p", "act_grad", "next_token", 0, 1, foil_id=9, suffix="ctxall")
+    assert stem == "influence_p_act_grad_next_token_pos0_tok1_foil9_ctxall"
+    assert validation_stem("p", "all", "next_token", 0, 1) == "validation_p_all_next_token_pos0_tok1"
+    assert meta_name(stem) == f"{stem}_meta.json"
+    assert write_scores_name(stem) == f"{stem}_write_scores.json"
+
+
+def test_parquet_is_raw_and_csv_is_harmless(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    frame = pd.DataFrame(
+        {
+            "token": HOSTILE,
+            "pole": ["+", "-"] * 6,
+            "x": [math.nan, *range(11)],
+            "n": pd.array([None, *range(11)], "Int64"),
+        }
+    )
+    frame["kind"] = frame["token"].astype("category")
+    with open_results(run) as writer:
+        writer.table("t", frame, plain=("pole",))
+    back = read_table(run.path, "t")
+    assert back["token"].tolist()[:-1] == HOSTILE[:-1] and pd.isna(back["token"].iloc[-1])
+    assert back["n"].dtype == "Int64"
+    raw = (run.path / "analysis" / "t.csv").read_bytes()
+    assert not set(raw) & (set(range(32)) - {10}) and raw.count(b"\n") == 13
+    rows = list(csv.DictReader(raw.decode().splitlines()))
+    assert [r["token"] for r in rows] == [r["kind"] for r in rows]
+    assert [r["token"][:1] for r in rows[:6]] == ["'"] * 6
+    assert [r["token"] for r in rows[6:]] == ["a\\x0ab", "\\x1b]0;x\\x07", '"', ",", " Austin", ""]
+    assert [r["pole"] for r in rows] == ["+", "-"] * 6
+    assert (rows[0]["x"], rows[0]["n"]) == ("", "")
+
+
+def test_only_one_of_the_two_tables(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    with open_results(run) as writer:
+        writer.table("a", pd.DataFrame({"x": [1]}), csv=False)
+        writer.table("b", pd.DataFrame({"x": [1]}), parquet=False)
+    assert sorted(p.name for p in (run.path / "analysis").iterdir()) == ["a.parquet", "b.csv"]
+    assert read_table(run.path, "a", columns=["x"])["x"].tolist() == [1]
+
+
+def test_a_token_is_never_a_formula():
+    for text in HOSTILE[:6]:
+        assert csv_text(text).startswith("'")
+    assert csv_text(" Austin") == " Austin"
+    assert csv_text("\t=1") == "\\x09=1"
+
+
+@dataclass
+class _Config:
+    path: Path
+    x: float
+
+
+def test_strict_json(tmp_path):
+    record = {
+        "nan": math.nan, "inf": np.float32("inf"), "n": np.int64(3), "b": np.bool_(True), "a": np.array([1.5, np.nan]),
+        "config": _Config(Path("a/b"), -math.inf), "t": (1, None), 5: "key", "na": pd.NA, "set": {2, 1},
+    }  # fmt: skip
+    want = {
+        "nan": None, "inf": None, "n": 3, "b": True, "a": [1.5, None], "config": {"path": "a/b", "x": None},
+        "t": [1, None], "5": "key", "na": None, "set": [1, 2],
+    }  # fmt: skip
+    assert strict(record) == want
+    run = Run.open(write_run(tmp_path / "r"))
+    with open_results(run) as writer:
+        writer.json("x.json", record)
+    assert read_json(run.path, "x.json") == want
+    with pytest.raises(TypeError, match="object has no place"):
+        strict(object())
+
+
+def test_a_result_is_whole_or_absent(tmp_path, monkeypatch):
+    run = Run.open(write_run(tmp_path / "r"))
+    with open_results(run) as writer:
+        writer.json("x.json", {"old": 1})
+        monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.json("x.json", {"new": 1})
+        with pytest.raises(KeyboardInterrupt):
+            writer.table("t", pd.DataFrame({"x": [1]}))
+    assert [p.name for p in (run.path / "analysis").iterdir()] == ["x.json"]
+    assert read_json(run.path, "x.json") == {"old": 1}
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    code = (
+        "import os, sys; from neuron_signatures.runs.results import open_results;"
+        "from neuron_signatures.runs.run import Run; import pathlib\n"
+        "with open_results(Run.open(sys.argv[1])) as w:\n"
+        "    with w.file('figure.png') as tmp:\n"
+        "        tmp.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=False)
+    left = [p.name for p in (run.path / "analysis").iterdir()]
+    assert len(left) == 1 and left[0].startswith(TMP_PREFIX)
+    with open_results(run) as writer, writer.file("figure.png") as tmp:
+        tmp.write_text("whole")
+    assert [p.name for p in (run.path / "analysis").iterdir()] == ["figure.png"]
+
+
+def test_one_writer_at_a_time(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    with open_results(run), pytest.raises(RunLockedError), open_results(run):
+        pass
+    with open_results(run):
+        pass
+
+
+def test_results_do_not_leave_the_run(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    (tmp_path / "elsewhere").mkdir()
+    (run.path / "analysis").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadRunError, match="link that leads out"), open_results(run):
+        pass
+    with pytest.raises(BadRunError, match="leads out"):
+        read_json(run.path, "../../x.json")
+
+
+def test_readers_say_what_is_missing_or_damaged(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    with pytest.raises(UsageError, match=r"neurons_aggregated.parquet: this has not been made yet.*poc2_analyze_run"):
+        read_table(run.path, "neurons_aggregated")
+    with pytest.raises(UsageError, match="not been made"):
+        read_json(run.path, "top_neurons.json")
+    assert list_influence(run.path) == list_validations(run.path) == []
+    folder = run.path / "analysis"
+    folder.mkdir()
+    (folder / "t.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(BadRunError, match="cannot be read as a Parquet table"):
+        read_table(run.path, "t")
+    for text in ("{", '{"x": NaN}', "[" * 100_000, "\udc80"):
+        (folder / "x.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+        with pytest.raises(BadRunError, match="cannot be read as JSON"):
+            read_json(run.path, "x.json")
+
+
+def test_a_ranking_without_its_record_is_not_listed(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    stems = [influence_stem("p", m, "top1_logit", 3, 5) for m in ("ig", "dla")]
+    with open_results(run) as writer:
+        writer.json(f"{stems[0]}.json", [])
+        writer.json(write_scores_name(stems[0]), [])
+        writer.record(meta_name(stems[1]), {})
+        writer.record(meta_name(validation_stem("p", "all", "top1_logit", 3, 5)), {})
+    assert list_influence(run.path) == [stems[1]]
+    assert list_validations(run.path) == ["validation_p_all_top1_logit_pos3_tok5"]
+    assert json.loads(writer.path(meta_name(stems[1])).read_text()) == {}
