@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import functools
@@ -18,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
@@ -143,9 +145,14 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     before = {n: signal.getsignal(getattr(signal, n)) for n in names}
     seen: list[int] = []
 
-    def stop(signum: int, _: object) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
         if seen:
             os._exit(128 + signum)
+        if _is_importing(frame):  # C modules such as numpy's do not survive an exception there: come back later
+            later = threading.Timer(0.05, _thread.interrupt_main, (signum,))
+            later.daemon = True
+            later.start()
+            return
         seen.append(signum)
         raise StopSignal
 
@@ -159,6 +166,14 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     finally:
         for n, handler in before.items():
             signal.signal(getattr(signal, n), handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def parse_bytes(text: str) -> int:

@@ -39,16 +39,17 @@ def child_command(argv: list[str], before: str) -> list[str]:
 
 
 KILL_IN_SECOND_SHARD = """
-    import os, safetensors.torch as st
-    real, n = st.save_file, 0
-    def save_file(tensors, path):
+    import os
+    from neuron_signatures.runs import safetensors_out
+    real, n = safetensors_out._write, 0
+    def write(path, parts):
         global n
         n += 1
-        real(tensors, path)
+        real(path, parts)
         if n == 2:
             os.truncate(path, 100)
             os.kill(os.getpid(), 9)
-    st.save_file = save_file
+    safetensors_out._write = write
 """
 KILL_IN_MANIFEST = """
     import os, pathlib
@@ -405,10 +406,10 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same(tmp_path, monkeypatch
     real = MlpCapture.run
 
     def small_memory(most):
-        def run(self, input_ids, attention_mask=None):
+        def run(self, input_ids, attention_mask=None, sink=None):
             if input_ids.shape[0] > most:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return real(self, input_ids, attention_mask)
+            return real(self, input_ids, attention_mask, sink)
 
         return run
 
@@ -558,13 +559,15 @@ def test_a_run_that_is_replaced_survives_the_failure_of_its_successor(tmp_path, 
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
-def test_a_kill_inside_safetensors_leaves_nothing_behind_after_resume(tmp_path):
+def test_a_kill_inside_a_shard_leaves_nothing_behind_after_resume(tmp_path):
     kill = """
-        import os, pathlib, safetensors.torch as st
-        def save_file(tensors, path):
-            (pathlib.Path(path).parent / ".tmp4P32Ed").write_bytes(b"half")
+        import os
+        from neuron_signatures.runs import safetensors_out
+        def write(path, parts):
+            (path.parent / ".tmp4P32Ed").write_bytes(b"half")  # how other writers call theirs
+            path.write_bytes(b"half")
             os.kill(os.getpid(), 9)
-        st.save_file = save_file
+        safetensors_out._write = write
     """
     assert child(flags(tmp_path), kill).returncode == -signal.SIGKILL
     assert main(flags(tmp_path, "--resume")) == 0
@@ -638,14 +641,18 @@ def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys)
     assert "out of memory with one prompt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("moment", [0.05, 0.3, 0.8, 1.5, 2.5])
+@pytest.mark.parametrize("moment", [0.1, 0.3, 0.6, 1.0, 1.5, 2.5])
 def test_a_signal_at_any_moment_ends_with_75_or_done(tmp_path, moment):
-    process = subprocess.Popen(child_command(flags(tmp_path), ""), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    """Also while libraries are being imported, whose C modules do not survive an exception."""
+    ready = "from neuron_signatures.cli import stop_on_signals\nprint('ready', flush=True)"
+    command = child_command(flags(tmp_path), ready)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    early = process.returncode in (-signal.SIGINT, 130, 1) and b"neuron_signatures/poc1" not in err
-    assert process.returncode in (0, 75) or (early and moment < 0.5), err.decode()
+    assert process.returncode in (0, 75), err
+    assert "Traceback" not in err
 
 
 def test_closed_streams_and_full_devices(tmp_path):

@@ -113,6 +113,15 @@ def test_prompt_by_id_or_index(tmp_path):
         run.acts("first", layer=0, neuron=5)
 
 
+def test_other_programs_read_our_safetensors(tmp_path):
+    from safetensors.torch import load_file
+
+    for dtype in ("bf16", "fp16", "fp32"):
+        acts = acts_of(dtype=dtype)
+        loaded = load_file(write_run(tmp_path / dtype, acts, dtype=dtype) / "activations.safetensors")
+        assert loaded.keys() == acts.keys() and all(torch.equal(loaded[k], acts[k]) for k in acts)
+
+
 # F5
 
 

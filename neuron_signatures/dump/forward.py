@@ -91,8 +91,11 @@ def _forward(
     n, seq_len = batch.input_ids.shape
     shape = (n, len(capture.layers), seq_len, capture.shape.d_mlp)
     stored = torch.empty(shape, dtype=TORCH_DTYPES[save_dtype], device=model.device)
-    for row, acts in enumerate(capture.run(batch.input_ids, batch.attention_mask)):
+
+    def keep(row: int, acts: Tensor) -> None:
         stored[:, row] = acts
+
+    capture.run(batch.input_ids, batch.attention_mask, keep)
     return stored.cpu()
 
 

@@ -15,13 +15,16 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
     records = [writer.done[n] for n in range(len(plan.shards))]
     outcomes = {o.prompt_id: o for r in records for o in r.outcomes}
     files = [r.file for r in records if r.file]
+    # Tokens repeat: each different one is spelled once.
+    ids = sorted({i for p in plan.prompts for i in p.token_ids})
+    spelled = dict(zip(ids, token_strings(plan.tokenizer, ids), strict=True))
+    in_ascii = {i: ascii_token(s) for i, s in spelled.items()}
     prompts = []
     for n, members in enumerate(plan.shards):
         for i in members:
             outcome = outcomes[plan.prompts[i].prompt.id]
             if outcome.failed is None:
-                strings = token_strings(plan.tokenizer, plan.prompts[i].token_ids)
-                prompts.append(_prompt_record(plan, i, plan.file_of(n), outcome, strings))
+                prompts.append(_prompt_record(plan, i, plan.file_of(n), outcome, spelled, in_ascii))
     config, facts, identity = plan.config, writer.facts, plan.identity
     return Manifest(
         format_version=2,
@@ -62,15 +65,17 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
     )
 
 
-def _prompt_record(plan: DumpPlan, i: int, file: str, outcome: PromptOutcome, strings: list[str]) -> PromptRecord:
+def _prompt_record(
+    plan: DumpPlan, i: int, file: str, outcome: PromptOutcome, spelled: dict[int, str], in_ascii: dict[int, str]
+) -> PromptRecord:
     p = plan.prompts[i]
     chat = {"messages": p.prompt.messages} if p.prompt.messages is not None else {}
     return PromptRecord(
         probe_id=p.prompt.id,
         text=p.text,
         token_ids=p.token_ids,
-        tokens=strings,
-        tokens_ascii=[ascii_token(s) for s in strings],
+        tokens=[spelled[t] for t in p.token_ids],
+        tokens_ascii=[in_ascii[t] for t in p.token_ids],
         seq_len=p.seq_len,
         activation_tensor_key=p.prompt.id,
         activation_tensor_shape=[len(plan.layers), p.seq_len, plan.info.d_mlp],

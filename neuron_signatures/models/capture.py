@@ -22,6 +22,10 @@ _PROJECTIONS = ("down_proj", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "w2", "
 _EXPERTS = ("experts", "expert", "router", "block_sparse_moe", "shared_expert", "shared_experts")
 
 
+# (row in the chosen layers, activations [batch pos neuron])
+Sink = Callable[[int, Tensor], None]
+
+
 class MlpShape(NamedTuple):
     """Decoder layers, and neurons in each."""
 
@@ -118,7 +122,9 @@ class MlpCapture:
         self._body = backbone(hf)
         self._modules = [projections[layer] for layer in self.layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self._seen: dict[int, Tensor] = {}
+        self._seen: dict[int, Tensor | None] = {}
+        self._sink: Sink | None = None
+        self._batch_shape = torch.Size()
 
     def __enter__(self) -> MlpCapture:
         for layer, module in zip(self.layers, self._modules, strict=True):
@@ -132,9 +138,15 @@ class MlpCapture:
         self._seen.clear()
 
     def run(
-        self, input_ids: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+        self,
+        input_ids: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        sink: Sink | None = None,
     ) -> list[Float[Tensor, "batch pos neuron"]]:
         """One tensor per chosen layer, in the model's dtype and on that layer's device, not copied.
+
+        With a `sink`, each is handed to it at once, as sink(row in `layers`, tensor), and nothing is kept or returned:
+        one layer's activations are alive at a time.
 
         `attention_mask` is 1 on tokens and 0 on padding, which must be on the right; without it every
         position is a token. Raises `UsageError` when a layer gave no tensor or one of another width.
@@ -143,21 +155,33 @@ class MlpCapture:
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None
         self._seen.clear()
-        with torch.inference_mode():
-            self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        acts = [self._checked(layer, input_ids.shape) for layer in self.layers]
-        self._seen.clear()
+        self._sink, self._batch_shape = sink, input_ids.shape
+        try:
+            with torch.inference_mode():
+                self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+            acts = [self._checked(layer, self._seen.get(layer)) for layer in self.layers if not self._taken(layer)]
+        finally:
+            self._seen.clear()
         return acts
 
+    def _taken(self, layer: int) -> bool:
+        return self._sink is not None and layer in self._seen
+
     def _keep(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        row = self.layers.index(layer)
+
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            self._seen[layer] = args[0]
+            if self._sink is None:
+                self._seen[layer] = args[0]
+            else:
+                self._sink(row, self._checked(layer, args[0]))
+                self._seen[layer] = None
 
         return hook
 
-    def _checked(self, layer: int, batch_shape: torch.Size) -> Tensor:
+    def _checked(self, layer: int, acts: Tensor | None) -> Tensor:
+        batch_shape = self._batch_shape
         want = (*batch_shape, self.shape.d_mlp)
-        acts = self._seen.get(layer)
         if acts is not None and acts.ndim == 2:
             # OPT (transformers 5.23) flattens batch and positions before its MLP.
             acts = acts.unflatten(0, batch_shape) if acts.shape[0] == batch_shape.numel() else acts

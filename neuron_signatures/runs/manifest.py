@@ -209,12 +209,12 @@ def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
     return {"n_prompts": len(prompts) if isinstance(prompts, list) else None, **raw}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+# One encoder for all: `json.dumps` builds a new one for these settings at every call.
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _prompt_text(prompt: dict[str, Any]) -> str:
-    return "    {\n" + ",\n".join(f'      "{k}": {_json(v)}' for k, v in prompt.items()) + "\n    }"
+    return "    {\n" + ",\n".join([f'      "{k}": {_json(v)}' for k, v in prompt.items()]) + "\n    }"
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,6 +30,7 @@ from neuron_signatures.runs.names import (
     TMP_PREFIX,
     is_activation_file,
 )
+from neuron_signatures.runs.safetensors_out import write_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -38,10 +39,8 @@ Mode = Literal["new", "resume", "overwrite"]
 JSONDict = dict[str, Any]
 
 
-class PromptOutcome(BaseModel):
+class PromptOutcome(NamedTuple):
     """What became of a prompt in a shard. `failed` is the reason why it has no activations, or None."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt_id: str
     nonfinite: int
@@ -271,30 +270,27 @@ def _is_whole(run_dir: Path, record: ShardRecord) -> bool:
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> FileRecord:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     needed = sum(t.numel() * t.element_size() for t in tensors.values())
     with whole_file(path, needed=needed) as tmp:
-        try:
-            if path.suffix == ".pt":
-                torch.save(tensors, tmp)
-            else:
-                save_file(tensors, tmp)
-        except (SafetensorError, RuntimeError) as e:
-            raise _write_failure(path, needed, e) from e
-        size, digest = tmp.stat().st_size, sha256_file(tmp)
+        if path.suffix == ".pt":
+            _save_pickled(tmp, path, tensors, needed)
+            digest = sha256_file(tmp)
+        else:
+            digest = write_safetensors(tmp, tensors)
+        size = tmp.stat().st_size
     return FileRecord(name=path.name, bytes=size, sha256=digest)
 
 
-def _write_failure(path: Path, needed: int, error: Exception) -> EnvironmentProblem:
-    """Both libraries hide the error number of a write that failed in their text; torch loses it altogether."""
-    reason = " ".join(str(error).split())[:120]
-    full = ("os error 28", "os error 27", "os error 122", "No space left", "PytorchStreamWriter", "unexpected pos")
-    if any(sign in reason for sign in full):
-        return no_room(path, needed, reason)
-    return EnvironmentProblem(f"cannot be written ({reason})", where=str(path))
+def _save_pickled(tmp: Path, path: Path, tensors: dict[str, torch.Tensor], needed: int) -> None:
+    import torch
+
+    try:
+        torch.save(tensors, tmp)
+    except RuntimeError as e:  # torch 2.13 loses the error number of a write that failed
+        reason = " ".join(str(e).split())[:120]
+        if "PytorchStreamWriter" in reason or "unexpected pos" in reason:
+            raise no_room(path, needed, reason) from e
+        raise EnvironmentProblem(f"cannot be written ({reason})", where=str(path)) from e
 
 
 def _append(path: Path, record: JSONDict) -> None:
