@@ -135,6 +135,9 @@ def _add_signature_flags(parser: Parser) -> None:
     group.add_argument("--active_above", type=float, default=0.0, metavar="A", help="peak of an active pole; default 0")
     group.add_argument("--active_share", type=share, default=0.5, metavar="SHARE", help="of its largest; default 0.5")
     for flag, default, text in (
+        ("--min_concept_prompts", 2, "concepts of fewer prompts say nothing"),
+        ("--min_shared_tokens", 2, "prompts that share fewer tokens with the seed prompt have no cosine"),
+        ("--target_window", 5, "tokens from a functional token to its target"),
         ("--min_active", 3, "fewest prompts in which a pole is active"),
         ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
         ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
@@ -157,7 +160,7 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.report import peaks_lines
     from neuron_signatures.analysis.write_peaks import write_peaks
-    from neuron_signatures.runs.results import open_results
+    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
 
     path = args.functional_tokens_json
     functional = load_functional_tokens(path) if path else default_functional_tokens()
@@ -166,6 +169,11 @@ def _peaks(run: Run, args: Namespace) -> None:
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
         record = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
+    if args.write_scores:
+        from neuron_signatures.analysis.run_influence import write_peak_scores
+
+        top = read_json(run.path, TOP_NEURONS)["neurons"]
+        write_peak_scores(run, [(n["layer"], n["neuron"]) for n in top], _influence_request(run, args))
     emit_json(record) if args.json else emit("\n".join(peaks_lines(run, record)))
 
 
@@ -232,6 +240,9 @@ def _signatures(run: Run, args: Namespace) -> None:
         include_bos=args.include_bos,
         active_above=args.active_above,
         active_share=args.active_share,
+        min_concept_prompts=args.min_concept_prompts,
+        min_shared_tokens=args.min_shared_tokens,
+        target_window=args.target_window,
         null_seed=args.seed,
         rules=rules,
     )

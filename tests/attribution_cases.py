@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.targets import Target, TargetFunction, TargetRequest, resolve_target
-from neuron_signatures.models.capture import output_projections
+from neuron_signatures.models.capture import MlpShape, mlp_shape, output_projections
 from neuron_signatures.models.load import LoadedModel, ModelSpec, load_model
 
-REQUIRED = ("gpt2", "gemma2", "gemma3", "llama", "qwen3", "phi", "gpt_neox")
-SANDWICH = ("gemma2", "gemma3")
-BIAS_FREE = ("gemma2", "gemma3", "llama", "qwen3", "mistral", "phi3")
+REQUIRED = ("gpt2", "gemma2", "gemma3", "llama", "qwen3", "phi", "gpt_neox", "demo")
+SANDWICH = ("gemma2", "gemma3", "demo")
+BIAS_FREE = ("demo", "gemma2", "gemma3", "llama", "qwen3", "mistral", "phi3")
 LENGTH = 11  # longer than the sliding window
 TARGET_POS = 8
 FOIL = 7
@@ -28,8 +28,13 @@ ActsEdit = Callable[[int, Tensor], Tensor]
 
 @functools.cache
 def loaded(name: str) -> LoadedModel:
-    """The model of this architecture, for tests that leave it as it is."""
-    return load_model(ModelSpec(str(tiny_model_dir(name)), dtype="fp32", device="cpu"))
+    """The tiny model of this architecture, or the demo model, for tests that leave it as it is."""
+    place = name if name == "demo" else str(tiny_model_dir(name))
+    return load_model(ModelSpec(place, dtype="fp32", device="cpu"))
+
+
+def shape_of(name: str) -> MlpShape:
+    return mlp_shape(loaded(name).hf)
 
 
 @functools.cache

@@ -31,7 +31,8 @@ def some_neurons(name: str, seed: int = 0) -> Tensor:
 
 def baseline_of(name: str, n_pos: int = len(POSITIONS), seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return 0.2 * torch.randn(N_LAYERS, n_pos, mlp_shape(loaded(name).hf).d_mlp, generator=generator)
+    n_layers, d_mlp = mlp_shape(loaded(name).hf)
+    return 0.2 * torch.randn(n_layers, n_pos, d_mlp, generator=generator)
 
 
 def run_singles(name: str, neurons: Tensor, values: Tensor, **kwargs: object) -> Tensor:
@@ -101,15 +102,16 @@ def test_every_neuron_is_in_order() -> None:
 @pytest.mark.parametrize("name", REQUIRED)
 def test_sets_equal_one_plain_forward_per_set(name: str) -> None:
     hf, target, baseline = loaded(name).hf, target_of(name), baseline_of(name)
-    total = N_LAYERS * D_MLP
-    sets = [torch.arange(0), torch.arange(total), torch.tensor([3, D_MLP + 5, 2 * D_MLP]), torch.arange(0, total, 7)]
+    n_layers, d_mlp = mlp_shape(hf)
+    total = n_layers * d_mlp
+    sets = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
     ablated = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, batch=3)
     kept = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, meaning="keep")
     for i, members in enumerate(sets):
         inside = torch.zeros(total, dtype=torch.bool)
         inside[members] = True
         for got, mask in ((ablated, inside), (kept, ~inside)):
-            want = plain_value(hf, target, replacing(mask.view(N_LAYERS, D_MLP), baseline))
+            want = plain_value(hf, target, replacing(mask.view(n_layers, d_mlp), baseline))
             assert float(got[i]) == pytest.approx(want, abs=TOLERANCE)
     clean = plain_value(hf, target)
     assert float(ablated[0]) == pytest.approx(clean, abs=TOLERANCE) == float(kept[1])

@@ -7,8 +7,19 @@ import math
 
 import pytest
 import torch
-from attribution_cases import FOIL, LENGTH, REQUIRED, SANDWICH, TARGET_POS, loaded, plain_value, target_of, token_ids
-from tiny_models import ARCHITECTURES, D_MLP, N_LAYERS, VOCAB, build_config, build_model
+from attribution_cases import (
+    FOIL,
+    LENGTH,
+    REQUIRED,
+    SANDWICH,
+    TARGET_POS,
+    loaded,
+    plain_value,
+    shape_of,
+    target_of,
+    token_ids,
+)
+from tiny_models import ARCHITECTURES, D_MLP, N_LAYERS, build_config, build_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
@@ -27,7 +38,7 @@ LAST = N_LAYERS - 1
 
 
 @pytest.mark.parametrize("foil", [None, FOIL])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "demo"])
 def test_the_parts_add_up_to_the_logit(name: str, foil: int | None) -> None:
     target = target_of(name, foil=foil)
     parts = direct_logit_attribution(loaded(name).hf, token_ids(), target).completeness
@@ -35,17 +46,17 @@ def test_the_parts_add_up_to_the_logit(name: str, foil: int | None) -> None:
     assert parts.logit == pytest.approx(plain_value(loaded(name).hf, target), abs=2e-5)
     written = [parts.embed, *parts.attn, *parts.neurons]
     assert parts.total == pytest.approx(math.fsum([*written, *parts.mlp_bias, parts.constants]))
-    assert len(parts.neurons) == len(parts.attn) == N_LAYERS and min(abs(x) for x in written) > 1e-4
+    assert len(parts.neurons) == len(parts.attn) == shape_of(name).n_layers and min(abs(x) for x in written) > 1e-4
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "demo"])
 def test_each_layers_neurons_and_bias_are_what_its_mlp_writes(name: str) -> None:
     target = target_of(name, foil=None)
     hf = loaded(name).hf
     trace = trace_residual(hf, token_ids(), target.pos)
     parts = direct_logit_attribution(hf, token_ids(), target).completeness
     row = unembedding(hf).weight[target.token_id]
-    for layer in range(N_LAYERS):
+    for layer in range(shape_of(name).n_layers):
         want = float(trace.final_norm.linear(trace.mlp[layer]) @ row)
         assert parts.neurons[layer] + parts.mlp_bias[layer] == pytest.approx(want, abs=1e-5)
 
@@ -200,15 +211,15 @@ def _granite(config: dict) -> object:
 def test_write_scores_equal_the_direction_sent_through_the_norms(name: str) -> None:
     model, pos = loaded(name), TARGET_POS
     trace = trace_residual(model.hf, token_ids(), pos)
-    neurons = [(2, 5), (0, 41), (2, 1)]
+    neurons, vocab = [(2, 5), (0, 41), (2, 1)], unembedding(model.hf).weight.shape[0]
     got = write_scores(model, token_ids(), pos, neurons, top=4, explicit_ids=[9, 300])
     assert [(w.layer, w.neuron) for w in got] == neurons
     for w in got:
         direction = output_weight(output_projections(model.hf)[w.layer])[w.neuron]
         norm = trace.post_mlp[w.layer]
         x = trace.final_norm.linear(direction if norm is None else norm.linear(direction))
-        every = [float(x @ unembedding(model.hf).weight[t]) for t in range(VOCAB)]
-        order = sorted(range(VOCAB), key=lambda t: every[t], reverse=True)
+        every = [float(x @ unembedding(model.hf).weight[t]) for t in range(vocab)]
+        order = sorted(range(vocab), key=lambda t: every[t], reverse=True)
         assert [t.token_id for t in w.promotes] == order[:4]
         assert [t.token_id for t in w.suppresses] == order[:-5:-1]
         for t in (*w.promotes, *w.suppresses, *w.explicit):

@@ -15,6 +15,7 @@ from attribution_cases import (
     loaded,
     plain_value,
     scaling,
+    shape_of,
     target_of,
     token_ids,
 )
@@ -43,16 +44,21 @@ def strongest(scores: Tensor, n: int) -> list[tuple[int, int, int]]:
 
 
 def central_difference(name: str, target: Target, layer: int, pos: int, neuron: int) -> float:
-    """Effect of scaling the neuron by 1 ± 0.01, per unit of the factor, in float64."""
-    up, down = (plain_value(in_float64(name), target, scaling(layer, pos, neuron, f)) for f in (1.01, 0.99))
-    return (up - down) / 0.02
+    """Effect of scaling the neuron by 1 ± 0.01, per unit of the factor, in float64.
+
+    By 1 ± 0.02 on the demo model: transformers computes Gemma's norms in float32 also in a float64 model, and on
+    its larger logits that noise makes the difference itself uncertain by 1.2e-4 at 0.01.
+    """
+    step = 0.02 if name == "demo" else 0.01
+    up, down = (plain_value(in_float64(name), target, scaling(layer, pos, neuron, 1 + s)) for s in (step, -step))
+    return (up - down) / (2 * step)
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "opt", "phi3"])
 def test_act_grad_is_the_effect_of_scaling(name: str) -> None:
     target = target_of(name)
     got = act_grad(loaded(name).hf, token_ids(), target, positions=POSITIONS)
-    assert got.scores.shape == (N_LAYERS, 3, got.acts.shape[-1]) and got.positions == POSITIONS
+    assert got.scores.shape == (shape_of(name).n_layers, 3, got.acts.shape[-1]) and got.positions == POSITIONS
     for layer, p, neuron in strongest(got.scores, 4):
         want = central_difference(name, target, layer, POSITIONS[p], neuron)
         assert float(got.scores[layer, p, neuron]) == pytest.approx(want, abs=1e-4, rel=0)
@@ -92,7 +98,7 @@ def test_act_grad_towards_a_source_is_the_step_times_the_gradient() -> None:
 def test_act_grad_cancels_exactly_where_there_is_a_norm_on_the_mlps_output(name: str) -> None:
     got = cancellation(act_grad(loaded(name).hf, token_ids(), target_of(name)))
     ratios = [c.ratio for c in got if c.ratio is not None]
-    assert len(got) == N_LAYERS * (TARGET_POS + 1) and len(ratios) >= N_LAYERS
+    assert len(got) == shape_of(name).n_layers * (TARGET_POS + 1) and len(ratios) >= N_LAYERS
     if name in SANDWICH:
         assert max(ratios) < 1e-2
     else:

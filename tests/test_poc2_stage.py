@@ -148,6 +148,30 @@ def test_every_metric_and_its_validation(run_dir, capsys):
     assert "not shares of the logit" in " ".join(act_grad["warnings"])
 
 
+def test_write_scores_of_the_highest_peaks(run_dir):
+    assert (
+        main(
+            [
+                "--run_dir",
+                str(run_dir),
+                "--quiet",
+                "--top_k",
+                "3",
+                "--write_scores",
+                "2",
+                "--explicit_tokens",
+                " Austin",
+            ]
+        )
+        == 0
+    )
+    scores = read_json(run_dir, "top_neurons_write_scores.json")
+    top = read_json(run_dir, "top_neurons.json")["neurons"]
+    assert [(w["layer"], w["neuron"]) for w in scores["neurons"]] == [(t["layer"], t["neuron"]) for t in top]
+    assert all(len(w["promotes"]) == 2 and w["explicit"][0]["token"] == " Austin" for w in scores["neurons"])
+    assert scores["prompt_id"] == "seed_prompt" and scores["pos"] == 8
+
+
 def test_a_foil_a_context_and_another_function_have_files_of_their_own(run_dir):
     run = ["--run_dir", str(run_dir), *SEED, "--quiet", "--influence_metric", "relp"]
     for more in (
@@ -179,7 +203,7 @@ def test_ablation_of_candidates_and_of_layers(run_dir, capsys):
     assert "--top_from" in capsys.readouterr().err
 
 
-def test_a_stopped_ablation_goes_on_where_it_was(run_dir, caplog):
+def test_a_stopped_ablation_goes_on_where_it_was(run_dir, caplog, capsys):
     stop = (
         "import os, signal, sys, neuron_signatures.analysis.influence as i\n"
         "real = i.single_ablations\n"
@@ -194,6 +218,9 @@ def test_a_stopped_ablation_goes_on_where_it_was(run_dir, caplog):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 75 and "SIGTERM" in done.stderr, done.stderr
+    capsys.readouterr()
+    assert main([*argv, "--layers", "0-3"]) == 2
+    assert "layers was None, is [0, 1, 2, 3]" in capsys.readouterr().err
     assert list_influence(run_dir) == [] and len(list((run_dir / "analysis").glob("*_partial.npz"))) == 1
     assert main(argv) == 0
     assert "going on with 1280 of 2560 ablations done" in caplog.text

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuron_signatures.runs.files import whole_file
+from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
 
@@ -23,30 +25,32 @@ _EVERY_SECONDS = 20.0
 
 
 class Partial:
-    """One unfinished result in one file, bound to the settings that made it; other settings begin anew."""
+    """One unfinished result in one file, bound to the settings that made it."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
-        self._key = json.dumps(settings, sort_keys=True, default=str)
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
         self._saved = time.monotonic()
 
     def load(self, effects: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-        """Fill `effects` with what an earlier process measured; returns which of them are done."""
+        """Fill `effects` with what an earlier process measured; returns which of them are done.
+
+        Raises `UsageError` with the differences if that was with other settings. A damaged file begins anew.
+        """
         done = torch.zeros(len(effects), dtype=torch.bool)
         if not self._path.is_file():
             return done
         try:
             with np.load(self._path, allow_pickle=False) as kept:
-                same = str(kept["key"]) == self._key and len(kept["done"]) == len(effects)
-                if same:
-                    done = torch.from_numpy(kept["done"])
-                    effects[done] = torch.from_numpy(kept["effects"])[done]
-        except (OSError, ValueError, KeyError, EOFError):
-            same = False
-        if same:
-            log.info("going on with %d of %d ablations done", int(done.sum()), len(done))
-        else:
-            log.warning("%s was made with other settings or is damaged; beginning anew", self._path.name)
+                before, measured, ready = json.loads(str(kept["settings"])), kept["effects"], kept["done"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            log.warning("%s is damaged; beginning anew", self._path.name)
+            return done
+        next_step = f"Give the same flags, or remove {self._path.name}"
+        refuse_differences(before, self._settings, self._path, next_step=next_step)
+        done = torch.from_numpy(ready)
+        effects[done] = torch.from_numpy(measured)[done]
+        log.info("going on with %d of %d ablations done", int(done.sum()), len(done))
         return done
 
     def save(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
@@ -67,7 +71,7 @@ class Partial:
 
     def save_now(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
         with whole_file(self._path) as tmp, tmp.open("wb") as f:
-            np.savez(f, key=np.array(self._key), effects=effects.numpy(), done=done.numpy())
+            np.savez(f, settings=np.array(json.dumps(self._settings)), effects=effects.numpy(), done=done.numpy())
         self._saved = time.monotonic()
 
     def remove(self) -> None:

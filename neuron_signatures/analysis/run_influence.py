@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from neuron_signatures.analysis.influence import (
 )
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.selection import SelectionConfig
-from neuron_signatures.analysis.targets import ResolvedTarget, TargetRequest, resolve_target
+from neuron_signatures.analysis.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.validation import Validation, ValidationConfig, validate
 from neuron_signatures.analysis.vocab import explicit_tokens
 from neuron_signatures.analysis.write_influence import (
@@ -32,7 +32,14 @@ from neuron_signatures.analysis.write_influence import (
 )
 from neuron_signatures.analysis.write_validation import write_validation
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import ResultsWriter, influence_stem, open_results, partial_name, validation_stem
+from neuron_signatures.runs.results import (
+    TOP_STEM,
+    ResultsWriter,
+    influence_stem,
+    open_results,
+    partial_name,
+    validation_stem,
+)
 from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -104,6 +111,17 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     return InfluenceOutcome(resolved, context.prompt.probe_id, tuple(summaries), validation, stem)
 
 
+def write_peak_scores(run: Run, record_rows: Sequence[tuple[int, int]], request: InfluenceRequest) -> None:
+    """What the neurons that peaks selected promote and suppress at the target position of the chosen prompt."""
+    context = open_context(run, request.prompt, request.overrides)
+    pos = resolve_pos(request.target.pos, context.prompt.seq_len, where="--target_pos")
+    explicit_ids = explicit_tokens(context.model.tokenizer, request.explicit) if request.explicit else []
+    with open_results(run) as writer:
+        write_write_scores(
+            writer, TOP_STEM, context, pos, list(record_rows), top=request.write_scores, explicit_ids=explicit_ids
+        )
+
+
 def parse_metrics(text: str) -> tuple[Metric, ...]:
     """`dla,act_grad` or `all`, in the order of `METRICS`. Raises `UsageError`."""
     chosen = METRICS if text == ALL else tuple(part.strip() for part in text.split(","))
@@ -131,7 +149,9 @@ class _Work:
         candidates = self._candidates(earlier) if metric == "ablation" else None
         settings = InfluenceSettings(**{**self.request.settings.__dict__, "candidates": candidates})
         said = {**asdict(settings), "top_from": self.request.top_from, "metric": metric}
-        partial = Partial(writer.path(partial_name(stem)), {**said, "target": self.resolved.target.__dict__})
+        bound = {k: said[k] for k in ("ctx", "ablate_with", "layers", "candidates")}
+        bound |= {"target": self.resolved.target.__dict__, "dtype": self.context.model.spec.dtype}
+        partial = Partial(writer.path(partial_name(stem)), bound)
         with self._bar(metric, settings) as advance:
             found = influence(metric, self.context, self.resolved.target, settings, partial=partial, progress=advance)
         said["candidates"] = None if candidates is None else len(candidates)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ANALYSIS = "analysis"
 NEURONS = "neurons_aggregated"
 TOP_NEURONS = "top_neurons.json"
+TOP_STEM = "top_neurons"
 ANALYSIS_META = "analysis_meta.json"
 SIGNATURES = "signatures"
 GROUPS = "groups.json"

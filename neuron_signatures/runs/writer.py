@@ -152,14 +152,15 @@ def check_target(run_dir: Path, mode: Mode, *, settings: JSONDict) -> int | None
     return len(done)
 
 
-def refuse_differences(before: JSONDict, now: JSONDict, run_dir: Path) -> None:
-    """Raise `UsageError` with the list of settings that are not as they were when the run was begun."""
+def refuse_differences(
+    before: JSONDict, now: JSONDict, where: Path, *, next_step: str = "Give the same flags, or --overwrite"
+) -> None:
+    """Raise `UsageError` with the list of settings that are not as they were when the result was begun."""
     now = json.loads(json.dumps(now))
     keys = sorted(before.keys() | now.keys())
     wrong = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in keys if before.get(k) != now.get(k)]
     if wrong:
-        next_step = "Give the same flags, or --overwrite"
-        raise UsageError(f"cannot resume: {join_some(wrong, 12)}", where=str(run_dir), next_step=next_step)
+        raise UsageError(f"cannot resume: {join_some(wrong, 12)}", where=str(where), next_step=next_step)
 
 
 def _check_folder(run_dir: Path, mode: Mode) -> None:
