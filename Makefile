@@ -10,12 +10,16 @@ RUN := runs/demo
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
 	  --prompts_json docs/probe_prompts_list.json --out_dir $(RUN) --overwrite
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --cumulative_threshold 0.8
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode signatures
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id 0 \
 	  --target_mode top1_logit --target_pos -1 --influence_metric act_grad --cumulative_threshold 0.8
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence \
 	  --prompt_id probe_1_Austin --influence_metric dla --target_mode last_token
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence \
+	  --prompt_id probe_1_Austin --influence_metric act_grad --target_mode next_token --target_token " Austin" \
+	  --target_pos -1
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id seed_prompt \
 	  --target_mode next_token --target_token " Austin" --influence_metric all --validate --write_scores 5
 	@echo

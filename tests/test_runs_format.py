@@ -319,7 +319,7 @@ class Boom:
 def test_a_pickle_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_dir = write_v1(tmp_path / "old")
-    (run_dir / "activations.pt").write_bytes(pickle.dumps({"first": Boom()}))
+    (run_dir / "activations.pt").write_bytes(pickle.dumps({"first": Boom()}, protocol=2))
     with pytest.raises(BadRunError, match=r"activations\.pt"):
         Run.open(run_dir).acts("first")
     assert not (tmp_path / "boom-was-here").exists()
