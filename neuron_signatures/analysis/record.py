@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.versions import versions
 
 RECORD_VERSION = 1
 STAGE = "poc2_analyze_run"
-_PACKAGES = ("neuron-signatures", "numpy", "pandas", "pyarrow", "torch", "transformers", "transformer-lens")
 
 
 def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, Any]:
@@ -22,7 +20,7 @@ def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, A
         "stage": STAGE,
         "mode": mode,
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **versions()},
+        "versions": versions(),
         "run": run_identity(run),
         "settings": settings,
         **more,
@@ -37,14 +35,3 @@ def run_identity(run: Run) -> dict[str, Any]:
         "model_dtype", "save_dtype", "hook_name", "n_layers", "layers", "d_mlp", "n_prompts", "n_tokens",
     )  # fmt: skip
     return {"format_version": run.format_version, **{f: getattr(m, f) for f in fields}}
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that are installed, by distribution name."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -6,13 +6,12 @@ import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_PACKAGES = ("neuron-signatures", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+from neuron_signatures.runs.versions import versions
 
 
 def provenance(device: torch.device, attn_implementation: str, flags_given: tuple[str, ...]) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def provenance(device: torch.device, attn_implementation: str, flags_given: tupl
         "host": socket.gethostname(),
         "device_name": device_name(device),
         "attn_implementation": attn_implementation,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "git_revision": _git_revision(),
         "flags_given": [storable(flag) for flag in flags_given],
     }
@@ -37,16 +36,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return platform.processor() or platform.machine() or device.type
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git_revision() -> str | None:

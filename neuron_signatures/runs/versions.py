@@ -1,0 +1,22 @@
+"""Versions of Python and of the libraries that a result depends on, for manifests and stage records."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = (
+    "neuron-signatures", "torch", "transformers", "transformer-lens", "tokenizers", "safetensors", "numpy", "pandas",
+    "pyarrow",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions by distribution name; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
