@@ -260,6 +260,13 @@ def test_mistakes_give_one_line_and_exit_2_and_write_nothing(made, capsys, flags
     assert (analysis(made) if (made / "analysis").exists() else set()) == before
 
 
+def test_a_column_with_negatives_has_no_shares(run_dir, capsys):
+    assert main(["--run_dir", str(run_dir), "--quiet", "--rank_by", "min_act", "--top_k", "5"]) == 0
+    assert "selected 5 of 2560 neurons by min_act, - of its total" in capsys.readouterr().out
+    assert read_json(run_dir, "top_neurons.json")["neurons"][0]["share"] is None
+    assert main(["--run_dir", str(run_dir), "--quiet", "--rank_by", "min_act", "--cumulative_threshold", "0.5"]) == 2
+
+
 def test_mistakes_of_the_other_modes(made, tmp_path, capsys):
     run = ["--run_dir", str(made), "--quiet"]
     (tmp_path / "bad.json").write_text('{"is": "sideways"}')

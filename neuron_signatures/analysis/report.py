@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -106,4 +107,4 @@ def _warnings(warnings: list[str]) -> list[str]:
 
 
 def _percent(x: float | None) -> str:
-    return "-" if x is None else f"{100 * x:.1f} %"
+    return "-" if x is None or not math.isfinite(x) else f"{100 * x:.1f} %"
