@@ -18,7 +18,7 @@ from run_folders import D_MLP, LENGTHS, N_LAYERS, acts_of, write_run, write_v1
 
 from neuron_signatures.runs.__main__ import main
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.manifest import read_summary
+from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import check_ids, default_run_dir
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.verify import verify_run
@@ -229,7 +229,7 @@ def test_a_bad_manifest_gives_one_line_and_exit_3(tmp_path, capsys, edit, needle
 
 def test_a_manifest_that_is_too_large_is_refused(tmp_path, capsys, monkeypatch):
     run_dir = write_run(tmp_path / "r")
-    monkeypatch.setattr("neuron_signatures.runs.manifest.MAX_BYTES", 100)
+    monkeypatch.setattr("neuron_signatures.runs.manifest_file.MAX_BYTES", 100)
     assert main(["show", str(run_dir)]) == 3
     assert "larger than 100 bytes" in capsys.readouterr().err
 
@@ -386,7 +386,8 @@ import numpy as np
 sys.path.insert(0, sys.argv[2])
 import run_folders as rf
 from pathlib import Path
-from neuron_signatures.runs.manifest import FileRecord, PromptRecord, write_manifest
+from neuron_signatures.runs.manifest import FileRecord, PromptRecord
+from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.run import Run
 run_dir, n = Path(sys.argv[1]), 1000
 shape = [26, 16, 9216]

@@ -11,7 +11,8 @@ from typing import Literal
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.lock import holder
-from neuron_signatures.runs.manifest import FORMAT_VERSION, read_summary
+from neuron_signatures.runs.manifest import FORMAT_VERSION
+from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
 
 Status = Literal["complete", "writing", "stopped", "broken"]

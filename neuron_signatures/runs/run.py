@@ -10,7 +10,8 @@ from jaxtyping import Float32
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import sha256_file
-from neuron_signatures.runs.manifest import FileRecord, Manifest, PromptRecord, join_some, read_manifest
+from neuron_signatures.runs.manifest import FileRecord, Manifest, PromptRecord, join_some
+from neuron_signatures.runs.manifest_file import read_manifest
 from neuron_signatures.runs.names import MANIFEST, inside
 from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
 

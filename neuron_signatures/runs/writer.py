@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
 from neuron_signatures.runs.files import explain_os_errors, no_room, sha256_file, sweep_leftovers, whole_file
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some, read_summary, write_manifest
+from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
+from neuron_signatures.runs.manifest_file import read_summary, write_manifest
 from neuron_signatures.runs.names import (
     JOURNAL,
     LOCK,

@@ -1,0 +1,144 @@
+"""Reading and writing `manifest.json`: validated before it is trusted, whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.files import whole_file
+from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
+from neuron_signatures.runs.manifest_v1 import ManifestV1, lift
+from neuron_signatures.runs.names import MANIFEST, check_ids
+
+PROMPTS_MARK = '\n  "prompts": ['
+MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
+
+
+def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
+    """The manifest of a run and the format version on disk; format 1 is lifted to format 2 in memory.
+
+    Raises `BadRunError` naming the file and the field for a missing, unreadable, inconsistent or unknown one.
+    """
+    path = run_dir / MANIFEST
+    raw = _load_json(path)
+    version = raw.get("format_version")
+    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+        what = f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}"
+        raise BadRunError(what, where=str(path), next_step="Use the version that wrote it, or a newer one")
+    try:
+        manifest = lift(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
+    except ValidationError as e:
+        raise BadRunError(_first_error(e), where=str(path)) from e
+    _check_consistent(manifest, path, ids_follow_rule=version != 1)
+    return manifest, int(version)
+
+
+def write_manifest(run_dir: Path, manifest: Manifest) -> None:
+    """Write the manifest whole; with it the run is complete."""
+    text = manifest_text(manifest)
+    path = run_dir / MANIFEST
+    with whole_file(path, needed=len(text)) as tmp:
+        tmp.write_text(text, encoding="utf-8", newline="\n")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Strict JSON, one field per line and `prompts` last; lists of tokens stay on one line."""
+    fields = manifest.model_dump()
+    prompts = fields.pop("prompts")
+    head = ",\n".join(f'  "{k}": {_json(v)}' for k, v in fields.items())
+    body = ",\n".join(_prompt_text(p) for p in prompts)
+    return f"{{\n{head},{PROMPTS_MARK}\n{body}\n  ]\n}}\n"
+
+
+def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
+    """The manifest's fields without `prompts`, reading only the head of the file where that is enough.
+
+    For listings: nothing is validated. Raises `BadRunError` if the file is missing or not JSON.
+    """
+    path = run_dir / MANIFEST
+    with contextlib.suppress(OSError, ValueError):
+        with path.open("rb") as f:
+            head = f.read(head_bytes).decode("utf-8", "ignore")
+        fields = json.loads(head[: head.index(PROMPTS_MARK)] + ' "prompts": []}') if PROMPTS_MARK in head else None
+        if isinstance(fields, dict) and fields.get("format_version") == FORMAT_VERSION:
+            return fields
+    raw = _load_json(path)
+    prompts = raw.pop("prompts", None)
+    return {"n_prompts": len(prompts) if isinstance(prompts, list) else None, **raw}
+
+
+# One encoder for all: `json.dumps` builds a new one for these settings at every call.
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _prompt_text(prompt: dict[str, Any]) -> str:
+    return "    {\n" + ",\n".join([f'      "{k}": {_json(v)}' for k, v in prompt.items()]) + "\n    }"
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadRunError(f"larger than {MAX_BYTES} bytes", where=str(path))
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as e:
+        next_step = "If a dump was stopped here, finish it with --resume"
+        raise BadRunError("there is no manifest", where=str(path), next_step=next_step) from e
+    except OSError as e:
+        raise BadRunError(f"cannot read ({e.strerror})", where=str(path)) from e
+    except RecursionError as e:
+        raise BadRunError("nested too deeply", where=str(path)) from e
+    except ValueError as e:  # not UTF-8, not JSON, NaN, a number of 5,000 digits
+        raise BadRunError(f"not valid JSON ({e})", where=str(path)) from e
+    if not isinstance(raw, dict):
+        raise BadRunError("not a JSON object", where=str(path))
+    return raw
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _first_error(e: ValidationError) -> str:
+    errors = e.errors(include_url=False, include_context=False, include_input=False)
+    field = ".".join(str(p) for p in errors[0]["loc"]) or "(top level)"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"field {field[:200]}: {errors[0]['msg']}{more}"
+
+
+def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None:
+    """Raise `BadRunError` with the list of ways in which the manifest contradicts itself.
+
+    Format 1 had no rule for ids, and used them only as keys: there they need only differ.
+    """
+    if not ids_follow_rule and len({p.probe_id for p in m.prompts}) != len(m.prompts):
+        raise BadRunError("a prompt id is used twice", where=str(path))
+    try:
+        if ids_follow_rule:
+            check_ids((p.probe_id for p in m.prompts), where=str(path))
+    except UsageError as e:
+        raise BadRunError(e.what, where=str(path)) from e
+    wrong = [f"{p.probe_id}: {why}" for p in m.prompts for why in _contradictions(m, p)]
+    if m.n_prompts != len(m.prompts):
+        wrong.append(f"n_prompts is {m.n_prompts}, there are {len(m.prompts)} prompts")
+    if m.layers != sorted(set(m.layers)) or not m.layers or m.layers[-1] >= m.n_layers:
+        wrong.append(f"layers {m.layers[:8]} are not distinct layers of {m.n_layers}, in order")
+    if wrong:
+        raise BadRunError(join_some(wrong), where=str(path))
+
+
+def _contradictions(m: Manifest, p: PromptRecord) -> list[str]:
+    wrong = []
+    shape = [len(m.layers), p.seq_len, m.d_mlp]
+    if p.activation_tensor_shape != shape:
+        wrong.append(f"shape {p.activation_tensor_shape} should be {shape}")
+    for name in ("token_ids", "tokens", "tokens_ascii"):
+        if len(getattr(p, name)) != p.seq_len:
+            wrong.append(f"{len(getattr(p, name))} {name} for seq_len {p.seq_len}")
+    if m.files and p.file not in {f.name for f in m.files}:
+        wrong.append(f"file {p.file!r} is not listed in files")
+    return wrong

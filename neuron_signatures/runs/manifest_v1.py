@@ -1,0 +1,121 @@
+"""Format 1, as earlier runs of this method have it on disk, in the terms of format 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import DTYPE_BYTES, MAX_LAYERS, UNRECORDED, Count, Dtype, Manifest, PromptRecord
+
+# How dtypes were spelled by earlier writers.
+_DTYPE_ALIASES = {
+    "bfloat16": "bf16", "torch.bfloat16": "bf16",
+    "float16": "fp16", "torch.float16": "fp16",
+    "float32": "fp32", "torch.float32": "fp32",
+}  # fmt: skip
+
+
+class ManifestV1(BaseModel):
+    """Format 1, as earlier runs of this method have it on disk."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+    format_version: Literal[1]
+    created_at_utc: str
+    model_name: str
+    hook_name: str
+    n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
+    d_mlp: Annotated[int, Field(ge=1)]
+    run_device: str
+    model_dtype: str
+    save_dtype: str
+    prepend_bos: bool
+    prompts: list[PromptV1]
+    activations_file: str
+
+
+class PromptV1(BaseModel):
+    """One prompt of a format-1 manifest."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    probe_id: str
+    text: str
+    token_ids: list[Count]
+    tokens_ascii: list[str]
+    seq_len: Annotated[int, Field(ge=1)]
+    activation_tensor_key: str
+    activation_tensor_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    activation_tensor_dtype: str
+
+
+def lift(old: ManifestV1, path: Path) -> Manifest:
+    """The format-2 manifest of the same run; what format 1 does not record is null or `not recorded`.
+
+    `path` is for the message. Raises `BadRunError` for an unknown dtype.
+    """
+    prompts = [
+        PromptRecord(
+            probe_id=p.probe_id,
+            text=p.text,
+            token_ids=p.token_ids,
+            tokens=p.tokens_ascii,
+            tokens_ascii=p.tokens_ascii,
+            seq_len=p.seq_len,
+            activation_tensor_key=p.activation_tensor_key,
+            activation_tensor_shape=p.activation_tensor_shape,
+            activation_tensor_dtype=_dtype(p.activation_tensor_dtype, path),
+            file=old.activations_file,
+            nonfinite=0,
+            truncated_from=None,
+            metadata={},
+        )
+        for p in old.prompts
+    ]
+    return Manifest(
+        format_version=2,
+        created_at_utc=old.created_at_utc,
+        stage="poc1_dump_activations",
+        n_prompts=len(prompts),
+        n_tokens=sum(p.seq_len for p in prompts),
+        n_layers=old.n_layers,
+        layers=list(range(old.n_layers)),
+        d_mlp=old.d_mlp,
+        hook_name=old.hook_name,
+        model_name=old.model_name,
+        model_revision=None,
+        weights_fingerprint=None,
+        architecture=UNRECORDED,
+        tokenizer_sha256=None,
+        attn_implementation=UNRECORDED,
+        quantization=UNRECORDED,
+        trust_remote_code=False,
+        run_device=old.run_device,
+        device_name=UNRECORDED,
+        model_dtype=_dtype(old.model_dtype, path),
+        save_dtype=_dtype(old.save_dtype, path),
+        prepend_bos=old.prepend_bos,
+        bos_token_id=None,
+        bos_policy=UNRECORDED,
+        seed=0,
+        activations_file=old.activations_file,
+        files=[],
+        versions={},
+        git_revision=None,
+        flags_given=[],
+        flags_resolved={},
+        wall_seconds=0.0,
+        host=UNRECORDED,
+        failed_prompts=[],
+        prompts=prompts,
+    )
+
+
+def _dtype(name: str, path: Path) -> Dtype:
+    name = _DTYPE_ALIASES.get(name, name)
+    if name not in DTYPE_BYTES:
+        raise BadRunError(f"unknown dtype {name!r}", where=str(path))
+    return name  # type: ignore[return-value]
