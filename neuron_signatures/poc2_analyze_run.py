@@ -148,10 +148,10 @@ def _add_signature_flags(parser: Parser) -> None:
 
 
 def _selection(args: Namespace) -> SelectionConfig:
-    from neuron_signatures.analysis.selection import SelectionConfig
+    from neuron_signatures.analysis.selection import DEFAULT_TOP_K, SelectionConfig
 
     limited = args.cumulative_threshold is not None or args.per_layer_k is not None
-    top_k = 200 if args.top_k is None and not limited else args.top_k
+    top_k = DEFAULT_TOP_K if args.top_k is None and not limited else args.top_k
     return SelectionConfig(args.per_layer_k, args.cumulative_threshold, top_k)
 
 

@@ -44,8 +44,6 @@ from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TOP_K = 200
-
 
 @dataclass(frozen=True)
 class InfluenceRequest:

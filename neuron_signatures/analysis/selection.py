@@ -15,6 +15,9 @@ from neuron_signatures.runs.errors import UsageError
 _SLACK = 1e-12
 
 
+DEFAULT_TOP_K = 200  # where no limit is given
+
+
 @dataclass(frozen=True)
 class SelectionConfig:
     """Limits that are applied in this order, each optional: per layer, share of the mass, number."""
