@@ -41,12 +41,11 @@ class Counted:
 def counted_prompts(run: Run, *, first_pos: int, include_bos: bool) -> Counted:
     """Positions from `first_pos` on, without the BOS unless `include_bos`.
 
-    The BOS is position 0 where its token id is the manifest's `bos_token_id`. Where that is not recorded (format 1),
-    it is position 0 of every prompt if the manifest says `prepend_bos`. Raises `UsageError` if no token is left.
+    `Run.begins_with_bos` says where there is one. Raises `UsageError` if no token is left.
     """
     m = run.manifest
     unrecorded = m.bos_token_id is None and m.bos_policy == UNRECORDED
-    found = [m.prepend_bos if unrecorded else p.token_ids[0] == m.bos_token_id for p in m.prompts]
+    found = [run.begins_with_bos(p) for p in m.prompts]
     starts = [max(first_pos, int(bos and not include_bos)) for bos in found]
     prompts = [CountedPrompt(p, s) for p, s in zip(m.prompts, starts, strict=True) if s < p.seq_len]
     if not prompts:

@@ -133,6 +133,12 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
 
     Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read.
     """
+    frame: pd.DataFrame = read_arrow(run_dir, stem, columns=columns).to_pandas()
+    return frame
+
+
+def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """As `read_table`, without pandas, which takes a while to import."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -141,8 +147,10 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
         table = pyarrow.parquet.read_table(path, columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError, KeyError) as e:
         raise _damaged(path, "a Parquet table", e) from e
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+    missing = [c for c in columns or () if c not in table.column_names]
+    if missing:
+        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
+    return table
 
 
 def read_json(run_dir: Path, name: str) -> Any:

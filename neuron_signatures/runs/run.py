@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import sha256_file
-from neuron_signatures.runs.manifest import FileRecord, Manifest, PromptRecord, join_some
+from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.manifest_file import read_manifest
 from neuron_signatures.runs.names import MANIFEST, inside
 from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float32
 
 Check = Literal["size", "sha256"]
 
@@ -86,26 +86,44 @@ class Run:
         raise UsageError(f"no prompt {which!r} (there are {some}, ...)", where=str(self.path), next_step=next_step)
 
     def acts(
-        self, prompt: str | int | PromptRecord, *, layer: int | None = None, neuron: int | None = None
-    ) -> Float32[np.ndarray, "..."]:
+        self, prompt: str | int | PromptRecord, *, layer: int | None = None, pos: int | None = None,
+        neuron: int | None = None,
+    ) -> Float32[np.ndarray, "..."]:  # fmt: skip
         """Activations of one prompt, axes `layer pos neuron` less those that are given; only that part is read.
 
         `layer` is the model's layer number, whichever layers the run stores. Values are those on disk, widened
-        to float32. Raises `UsageError` for a layer or neuron that the run does not have, `BadRunError` for a
-        broken file.
+        to float32. Raises `UsageError` for a layer, position or neuron that the run does not have, `BadRunError`
+        for a broken file.
         """
         record = prompt if isinstance(prompt, PromptRecord) else self.prompt(prompt)
         if layer is not None and layer not in self._rows:
             raise UsageError(f"layer {layer} is not stored (layers {_span(self.layers)} are)", where=str(self.path))
         if neuron is not None and not 0 <= neuron < self.manifest.d_mlp:
             raise UsageError(f"neuron {neuron} is not in 0..{self.manifest.d_mlp - 1}", where=str(self.path))
-        what = Slice(row=None if layer is None else self._rows[layer], neuron=neuron)
+        if pos is not None and not 0 <= pos < record.seq_len:
+            raise UsageError(
+                f"position {pos} is not in 0..{record.seq_len - 1}", where=f"{self.path}, {record.probe_id}"
+            )
+        what = Slice(row=None if layer is None else self._rows[layer], pos=pos, neuron=neuron)
         return self._file(record.file).read(record, what)
 
     def tensor(self, prompt: str | int) -> torch.Tensor:
         """One prompt's tensor as it is on disk: axes `layer pos neuron`, save dtype, on the CPU."""
         record = self.prompt(prompt)
         return self._file(record.file).tensor(record)
+
+    def begins_with_bos(self, prompt: PromptRecord) -> bool:
+        """Whether position 0 is the BOS: its id is the manifest's. Where that is not recorded (format 1), it is
+        the BOS of every prompt if the manifest says `prepend_bos`.
+        """
+        m = self.manifest
+        if m.bos_token_id is None and m.bos_policy == UNRECORDED:
+            return m.prepend_bos
+        return prompt.token_ids[0] == m.bos_token_id
+
+    def another_reader(self) -> Run:
+        """The same run with files of its own, for another thread."""
+        return Run(self.path, self.manifest, self.format_version, self._check)
 
     def count_nonfinite(self, prompt: str | int) -> int:
         """How many of the prompt's values are NaN or infinite, counted from the file."""

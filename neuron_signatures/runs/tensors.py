@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float32
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype, PromptRecord
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float32
 
 _SAFETENSORS_DTYPES: dict[str, Dtype] = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
 _MAX_HEADER = 1 << 28
@@ -33,9 +33,10 @@ _TORCH_LOAD_ERRORS = (
 
 
 class Slice(NamedTuple):
-    """What to read of one prompt's tensor: a row of layers, a range of neurons; None means all."""
+    """What to read of one prompt's tensor: a row of layers, a position, a neuron; None means all."""
 
     row: int | None = None
+    pos: int | None = None
     neuron: int | None = None
 
 
@@ -85,14 +86,15 @@ class SafetensorsFile:
         n_rows, seq_len, d_mlp = entry.shape
         size = DTYPE_BYTES[_SAFETENSORS_DTYPES[entry.dtype]]
         rows = range(n_rows) if what.row is None else range(what.row, what.row + 1)
-        if what.neuron is None:
+        positions = range(seq_len) if what.pos is None else range(what.pos, what.pos + 1)
+        first, n = (0, d_mlp) if what.neuron is None else (what.neuron, 1)
+        if what.neuron is None and what.pos is None:  # whole rows lie together
             raw = self._pread(entry.start + rows.start * seq_len * d_mlp * size, len(rows) * seq_len * d_mlp * size)
-            out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), seq_len, d_mlp)
-        else:
-            # One value per position: small reads beat reading a layer of thousands of neurons.
-            at = (entry.start + ((r * seq_len + p) * d_mlp + what.neuron) * size for r in rows for p in range(seq_len))
-            out = _to_float32(b"".join(self._pread(a, size) for a in at), entry.dtype).reshape(len(rows), seq_len)
-        return out if what.row is None else out[0]
+        else:  # small reads beat reading a layer of thousands of neurons
+            at = (entry.start + ((r * seq_len + p) * d_mlp + first) * size for r in rows for p in positions)
+            raw = b"".join(self._pread(a, n * size) for a in at)
+        out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), len(positions), n)
+        return out[tuple(slice(None) if index is None else 0 for index in what)]
 
     def tensor(self, prompt: PromptRecord) -> torch.Tensor:
         import torch
@@ -158,9 +160,8 @@ class PtFile:
 
     def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
         t = self._tensors[prompt.activation_tensor_key]
-        t = t if what.row is None else t[what.row]
-        t = t if what.neuron is None else t[..., what.neuron]
-        return np.array(t.float().numpy())
+        part = t[tuple(slice(None) if index is None else index for index in what)]
+        return np.array(part.float().numpy())
 
     def tensor(self, prompt: PromptRecord) -> torch.Tensor:
         return self._tensors[prompt.activation_tensor_key]

@@ -1,0 +1,151 @@
+"""Numbers about activations that both viewers show. A value that is NaN or infinite never counts, and is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
+
+
+class Stats(NamedTuple):
+    """Of the values that count. All but the counts are None if there is none; positions are in the prompt."""
+
+    n: int
+    n_nonfinite: int
+    max: float | None
+    max_pos: int | None
+    min: float | None
+    min_pos: int | None
+    mean: float | None
+    std: float | None
+    """Population standard deviation."""
+
+    @property
+    def peak_abs(self) -> float | None:
+        """The largest |act|: what bars are drawn to."""
+        return None if self.max is None or self.min is None else max(abs(self.max), abs(self.min))
+
+    @property
+    def peak_pos(self) -> int | None:
+        """Where |act| is largest; the maximum wins a tie."""
+        if self.max is None or self.min is None:
+            return None
+        return self.max_pos if abs(self.max) >= abs(self.min) else self.min_pos
+
+
+class LayerLine(NamedTuple):
+    """One layer on one prompt, over all neurons and the positions that count; None where nothing is finite."""
+
+    layer: int
+    max_abs: float | None
+    neuron: int | None
+    pos: int | None
+    """Neuron and position of the largest |act|, whose signed value is `value`."""
+    value: float | None
+    mean_abs: float | None
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    n_nonfinite: int
+
+
+class NeuronAct(NamedTuple):
+    """A neuron and its activation at one token."""
+
+    at: NeuronAt
+    act: float
+
+
+class OnPrompt(NamedTuple):
+    """One neuron on one prompt."""
+
+    prompt_index: int
+    prompt: PromptRecord
+    values: Float32[np.ndarray, " pos"]
+    stats: Stats
+
+
+def counted(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Bool[np.ndarray, " pos"]:
+    """Which positions count: all, or all but the BOS. A prompt of a BOS alone has none."""
+    mask = np.ones(prompt.seq_len, bool)
+    mask[0] = include_bos or not run.begins_with_bos(prompt)
+    return mask
+
+
+def stats_of(values: Float32[np.ndarray, " pos"], mask: Bool[np.ndarray, " pos"]) -> Stats:
+    """Statistics of the values where `mask` holds; mean and std are computed in float64."""
+    finite = mask & np.isfinite(values)
+    n, bad = int(finite.sum()), int((mask & ~finite).sum())
+    if n == 0:
+        return Stats(0, bad, None, None, None, None, None, None)
+    high = int(np.where(finite, values, -np.inf).argmax())
+    low = int(np.where(finite, values, np.inf).argmin())
+    kept = values[finite].astype(np.float64)
+    return Stats(n, bad, float(values[high]), high, float(values[low]), low, float(kept.mean()), float(kept.std()))
+
+
+def layer_lines(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Iterator[LayerLine]:
+    """One line per stored layer; reads the prompt's activations layer by layer."""
+    start = int(not counted(run, prompt, include_bos=include_bos)[0])
+    for layer in run.layers:
+        yield layer_line(layer, run.acts(prompt, layer=layer)[start:], first_pos=start)
+
+
+def layer_line(layer: int, acts: Float32[np.ndarray, "pos neuron"], *, first_pos: int) -> LayerLine:
+    """`acts` begins at position `first_pos` of the prompt; ties go to the first position and the lowest neuron."""
+    finite = np.isfinite(acts)
+    bad = int(acts.size - finite.sum())
+    if bad == acts.size:
+        return LayerLine(layer, None, None, None, None, None, None, None, None, None, bad)
+    kept = acts[finite] if bad else acts.reshape(-1)
+    size = np.abs(acts) if not bad else np.where(finite, np.abs(acts), -1)
+    pos, neuron = divmod(int(size.argmax()), acts.shape[1])
+    magnitude = size.sum(dtype=np.float64) + (bad if bad else 0)  # each -1 is added back
+    return LayerLine(
+        layer, float(size[pos, neuron]), neuron, first_pos + pos, float(acts[pos, neuron]),
+        float(magnitude / kept.size), float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64)),
+        float(kept.min()), float(kept.max()), bad,
+    )  # fmt: skip
+
+
+def top_at(run: Run, prompt: PromptRecord, pos: int, k: int) -> list[NeuronAct]:
+    """The `k` neurons of the stored layers with the largest finite |act| at one token, largest first."""
+    acts = run.acts(prompt, pos=pos).reshape(-1)
+    size = np.where(np.isfinite(acts), np.abs(acts), -1)
+    k = min(k, int((size >= 0).sum()))
+    first = np.argpartition(-size, k - 1)[:k] if k else np.empty(0, np.intp)
+    order = first[np.lexsort((first, -size[first]))]
+    d_mlp = run.manifest.d_mlp
+    return [NeuronAct(NeuronAt(run.layers[i // d_mlp], int(i % d_mlp)), float(acts[i])) for i in order]
+
+
+def over_prompts(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnPrompt]:
+    """The neuron on every prompt, in order; only its own values are read."""
+    for index, prompt in enumerate(run.prompts):
+        values = run.acts(prompt, layer=at.layer, neuron=at.neuron)
+        yield OnPrompt(index, prompt, values, stats_of(values, counted(run, prompt, include_bos=include_bos)))
+
+
+def peak_place(run: Run, at: NeuronAt, *, pole: str = "", include_bos: bool = False) -> tuple[int, int] | None:
+    """Prompt index and position of the neuron's peak over the run: the largest |act|, or with a pole `+` or `-` the
+    largest or smallest act. None if no value counts. Ties go to the first prompt.
+    """
+    best: tuple[float, int, int] | None = None
+    for p in over_prompts(run, at, include_bos=include_bos):
+        s = p.stats
+        value, pos = {"+": (s.max, s.max_pos), "-": (s.min, s.min_pos)}.get(pole, (s.peak_abs, s.peak_pos))
+        if value is None or pos is None:
+            continue
+        size = -value if pole == "-" else value
+        if best is None or size > best[0]:
+            best = (size, p.prompt_index, pos)
+    return None if best is None else best[1:]

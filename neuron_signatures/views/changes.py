@@ -1,0 +1,45 @@
+"""Noticing that a file changed while a viewer shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from neuron_signatures.runs.names import MANIFEST, inside
+from neuron_signatures.runs.results import ANALYSIS
+from neuron_signatures.runs.run import Run
+
+
+class Stamp(NamedTuple):
+    """A file's size, time of change and identity; all -1 for a file that is not there."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def stamp(path: Path) -> Stamp:
+    try:
+        s = path.stat()
+    except OSError:
+        return Stamp(-1, -1, -1)
+    return Stamp(s.st_size, s.st_mtime_ns, s.st_ino)
+
+
+def run_stamps(run: Run) -> dict[str, Stamp]:
+    """Stamps of the manifest and of every tensor file: what a cached view of activations rests on."""
+    names = [MANIFEST, *run.file_names()]
+    return {name: stamp(inside(run.path, name)) for name in names}
+
+
+def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `analysis/`; empty before the first analysis."""
+    try:
+        return {p.name: stamp(p) for p in sorted((run_dir / ANALYSIS).iterdir()) if not p.name.startswith(".")}
+    except OSError:
+        return {}
+
+
+def changed(before: dict[str, Stamp], now: dict[str, Stamp]) -> list[str]:
+    """Names of files that appeared, vanished or were written anew, in order."""
+    return sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))

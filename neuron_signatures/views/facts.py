@@ -1,0 +1,101 @@
+"""What the results of a run say about one neuron: signatures, write scores, explanations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.results import (
+    SIGNATURES,
+    TOP_STEM,
+    list_influence,
+    read_arrow,
+    read_json,
+    write_scores_name,
+)
+from neuron_signatures.views.coords import NeuronAt
+
+_SIGNATURE_COLUMNS = (
+    "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
+    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine", "depth",
+)  # fmt: skip
+
+
+class Signature(NamedTuple):
+    """One pole of a neuron as stage 2 classified it; numbers are None where they are undefined."""
+
+    pole: str
+    cls: str
+    name: str | None
+    n_active: int
+    max_peak: float | None
+    mode_peak_token: str | None
+    """Raw."""
+    consistency: float | None
+    """Share of the active prompts whose peak is on the most frequent token, with its 95 % Wilson interval."""
+    low: float | None
+    high: float | None
+    func_vs_sem: float | None
+    seed_cosine: float | None
+
+
+class Written(NamedTuple):
+    """A token and how far the neuron pushes it."""
+
+    token: str
+    token_id: int
+    score: float
+
+
+class WriteScores(NamedTuple):
+    """What one neuron promotes and suppresses, as measured at one position of one prompt."""
+
+    source: str
+    """Stem of the result that they came with."""
+    prompt_id: str
+    pos: int
+    unit: str
+    activation: float
+    promotes: list[Written]
+    suppresses: list[Written]
+
+
+def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
+    """Both poles, `+` first. Raises `UsageError` if signatures have not been made."""
+    import pyarrow.compute as pc
+
+    table = read_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS)
+    rows = table.filter(
+        pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron))
+    ).to_pylist()  # fmt: skip
+    found = [
+        Signature(
+            r["pole"], r["class"], r["name"], r["n_active"], r["max_peak"], r["mode_peak_token"],
+            r["main_consistency"], r["main_consistency_low"], r["main_consistency_high"], r["func_vs_sem"],
+            r["seed_cosine"],
+        )
+        for r in rows
+    ]  # fmt: skip
+    return sorted(found)
+
+
+def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
+    """What is stored about the neuron: one per result that was made with `--write_scores`; newest results are not
+    preferred, stems ascend.
+    """
+    found = []
+    for stem in [*list_influence(run_dir), TOP_STEM]:
+        try:
+            record = read_json(run_dir, write_scores_name(stem))
+        except UsageError:
+            continue
+        entry = next((n for n in record["neurons"] if (n["layer"], n["neuron"]) == at), None)
+        if entry is not None:
+            found.append(_write_scores(stem, record, entry))
+    return found
+
+
+def _write_scores(stem: str, record: dict[str, Any], entry: dict[str, Any]) -> WriteScores:
+    up, down = ([Written(w["token"], w["token_id"], w["score"]) for w in entry[k]] for k in ("promotes", "suppresses"))
+    return WriteScores(stem, record["prompt_id"], record["pos"], record["unit"], entry["activation"], up, down)
