@@ -176,7 +176,10 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
         what = f"position {int(positions.max())} comes after the target's, {target.pos}: nothing there has an effect"
         raise UsageError(what, where="ablation")
     if not bool(torch.isfinite(values).all()):
-        raise UsageError("the baseline is not defined for every neuron to ablate", where="ablation")
+        raise UsageError(
+            "the baseline is not finite for every neuron to ablate", where="ablation",
+            next_step="A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero",
+        )  # fmt: skip
 
 
 def _in_halves(run: Callable[[Tensor], Tensor], items: Int[Tensor, " n"]) -> Tensor:
