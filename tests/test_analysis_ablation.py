@@ -156,11 +156,11 @@ def test_a_position_after_the_target_is_refused() -> None:
 def test_an_undefined_baseline_is_refused() -> None:
     baseline = baseline_of("llama", 1)
     baseline[1, 0, 3] = float("nan")
-    with pytest.raises(UsageError, match="not defined for every neuron"):
+    with pytest.raises(UsageError, match="not finite for every neuron"):
         joint_ablation(
             loaded("llama").hf, token_ids(), target_of("llama"), [torch.arange(3)], baseline=baseline, positions=[5]
         )
-    with pytest.raises(UsageError, match="not defined for every neuron"):
+    with pytest.raises(UsageError, match="not finite for every neuron"):
         run_singles("llama", torch.tensor([[1, 5, 3]]), torch.tensor([float("nan")]))
 
 
