@@ -1,11 +1,11 @@
-# make demo | make test | make check      (Windows: see README.md for the same steps in PowerShell)
+# make demo | make test | make check | make test-browser      (Windows: see README.md for the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
 
-.PHONY: demo test check format train-demo clean
+.PHONY: demo test test-browser check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -26,11 +26,17 @@ demo: $(VENV)/.installed
 	@echo "The demo run is in $(RUN). Next:"
 	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)      what is in it"
 	@echo "  $(BIN)/python -m neuron_signatures.runs verify $(RUN)    sizes, checksums, shapes"
+	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)    look at it in the terminal"
+	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run demo           or in the browser"
 	@echo "  $(RUN)/analysis                                  rankings, validation (a figure), signatures"
 	@echo "  docs/poc1.md, docs/poc2.md                       your own prompts, your own targets"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser"
+
+# Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
+test-browser: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m browser
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

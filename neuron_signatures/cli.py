@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -55,6 +56,12 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         tokens = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(self._expand(tokens, depth=0), namespace)
+
+    def given(self, args: Sequence[str] | None = None) -> set[str]:
+        """Names of the flags that stand in `args` (None: the command line), also those with their default value."""
+        missing = object()
+        blank = argparse.Namespace(**{a.dest: missing for a in self._actions})
+        return {name for name, value in vars(self.parse_args(args, blank)).items() if value is not missing}
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, where=self.prog, next_step="See --help")
@@ -205,6 +212,17 @@ def at_least(low: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def number(text: str) -> float:
+    """An argparse type: a finite number."""
+    try:
+        value = float(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from e
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def folder(text: str) -> Path:

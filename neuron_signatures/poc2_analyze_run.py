@@ -19,6 +19,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from neuron_signatures.analysis.modes import check_flags
 from neuron_signatures.cli import (
     Parser,
     at_least,
@@ -26,6 +27,7 @@ from neuron_signatures.cli import (
     emit,
     emit_json,
     folder,
+    number,
     parse_ctx,
     setup_logging,
     share,
@@ -35,14 +37,19 @@ from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.run_influence import InfluenceOutcome, InfluenceRequest
+    from neuron_signatures.analysis.run_influence import InfluenceOutcome, InfluenceRequest, PeakScores
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
 
+_SPARSITY = "--relationship_max_sparsity"
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    check_flags(args.mode, parser.given(argv))
     setup_logging(quiet=args.quiet)
     with stop_on_signals(resume="run the same command again"):
         from neuron_signatures.runs.run import Run
@@ -80,7 +87,7 @@ def _add_token_flags(parser: Parser) -> None:
     group.add_argument("--first_pos", type=at_least(0), default=0, metavar="N", help="only positions from N on")
     group.add_argument("--include_bos", action="store_true", help="count the BOS token too")
     group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="instead of the list that ships")
-    group.add_argument("--act_threshold", type=float, default=1.0, metavar="A", help="of frac_act_above; default 1.0")
+    group.add_argument("--act_threshold", type=number, default=1.0, metavar="A", help="of frac_act_above; default 1.0")
 
 
 def _add_influence_flags(parser: Parser) -> None:
@@ -132,7 +139,9 @@ def _add_signature_flags(parser: Parser) -> None:
     group = parser.add_argument_group("signatures")
     group.add_argument("--seed_prompt", metavar="ID", help="default: seed_prompt if there is one, else the first")
     group.add_argument("--concepts_json", type=folder, metavar="FILE", help="JSON list of words")
-    group.add_argument("--active_above", type=float, default=0.0, metavar="A", help="peak of an active pole; default 0")
+    group.add_argument(
+        "--active_above", type=number, default=0.0, metavar="A", help="peak of an active pole; default 0"
+    )
     group.add_argument("--active_share", type=share, default=0.5, metavar="SHARE", help="of its largest; default 0.5")
     for flag, default, text in (
         ("--min_concept_prompts", 2, "concepts of fewer prompts say nothing"),
@@ -141,10 +150,12 @@ def _add_signature_flags(parser: Parser) -> None:
         ("--min_active", 3, "fewest prompts in which a pole is active"),
         ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
         ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
-        ("--say_min_conf", 0.90, ""), ("--say_min_depth", 0.27, ""), ("--relationship_max_sparsity", 0.45, ""),
+        ("--say_min_conf", 0.90, ""), ("--say_min_depth", 0.27, ""), (_SPARSITY, 0.45, ""),
     ):  # fmt: skip
         what = f"{text}; default {default}" if text else f"threshold of the classes; default {default}"
-        group.add_argument(flag, type=type(default), default=default, metavar="X", help=what)
+        # sparsity alone is no share: it exceeds 1 where the mean is negative
+        kind = at_least(0) if isinstance(default, int) else number if flag == _SPARSITY else share
+        group.add_argument(flag, type=kind, default=default, metavar="X", help=what)
 
 
 def _selection(args: Namespace) -> SelectionConfig:
@@ -160,8 +171,9 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.report import peaks_lines
     from neuron_signatures.analysis.write_peaks import write_peaks
-    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
+    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json, strict
 
+    scores = _peak_scores(run, args) if args.write_scores else None
     path = args.functional_tokens_json
     functional = load_functional_tokens(path) if path else default_functional_tokens()
     config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
@@ -169,12 +181,16 @@ def _peaks(run: Run, args: Namespace) -> None:
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
         record = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
-    if args.write_scores:
-        from neuron_signatures.analysis.run_influence import write_peak_scores
+        if scores:
+            top = read_json(run.path, TOP_NEURONS)["neurons"]
+            scores.write(writer, [(n["layer"], n["neuron"]) for n in top])
+    emit_json(strict(record)) if args.json else emit("\n".join(peaks_lines(run, record)))
 
-        top = read_json(run.path, TOP_NEURONS)["neurons"]
-        write_peak_scores(run, [(n["layer"], n["neuron"]) for n in top], _influence_request(run, args))
-    emit_json(record) if args.json else emit("\n".join(peaks_lines(run, record)))
+
+def _peak_scores(run: Run, args: Namespace) -> PeakScores:
+    from neuron_signatures.analysis.run_influence import PeakScores
+
+    return PeakScores(run, _influence_request(run, args))
 
 
 def _influence(run: Run, args: Namespace) -> None:
@@ -196,7 +212,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.analysis.validation import ValidationConfig
     from neuron_signatures.dump.config import parse_layers
 
-    layers = tuple(parse_layers(args.layers, run.manifest.n_layers)) if args.layers else None
+    layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
     validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch)
     return InfluenceRequest(
         prompt=args.prompt_id,
@@ -227,7 +243,7 @@ def _signatures(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.signature_labels import load_concepts
     from neuron_signatures.analysis.signatures import SignatureConfig, analyze_signatures
     from neuron_signatures.analysis.write_signatures import write_signatures
-    from neuron_signatures.runs.results import open_results
+    from neuron_signatures.runs.results import open_results, strict
 
     path = args.functional_tokens_json
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
@@ -249,7 +265,7 @@ def _signatures(run: Run, args: Namespace) -> None:
     result = analyze_signatures(run, config)
     with open_results(run) as writer:
         record = write_signatures(writer, run, result)
-    emit_json(record) if args.json else emit("\n".join(signatures_lines(run, result, record)))
+    emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run, result, record)))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import pytest
 import torch
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
+from neuron_signatures.analysis import validation
 from neuron_signatures.analysis.ablation import ablation
 from neuron_signatures.analysis.attribution import Attribution
 from neuron_signatures.analysis.faithfulness import (
+    FLOAT32_NOISE,
     cmd,
     control,
     correlate,
@@ -19,6 +21,8 @@ from neuron_signatures.analysis.faithfulness import (
     curve_sizes,
     layer_matched,
     normalised,
+    takes_whole_layers,
+    tolerance,
 )
 from neuron_signatures.analysis.targets import Target
 from neuron_signatures.analysis.validation import ValidationConfig, ranking, smallest_size, unit_scores, validate
@@ -51,12 +55,24 @@ def test_areas_of_known_curves():
 def test_normalised_is_0_at_nothing_and_1_at_everything():
     assert normalised([2.0, 6.0, 4.0], empty=2.0, full=6.0).tolist() == [0, 1, 0.5]
     assert np.isnan(normalised([2.0], empty=2.0, full=2.0)).all()
+    assert np.isnan(normalised([2.0], empty=16.0, full=16.0 + 2e-6)).all()  # rounding is no effect
 
 
 def test_p_counts_random_sets_that_do_as_well():
-    found = control(5, 0.9, [0.1] * 97 + [0.9, 0.95, 0.2])
+    found = control(5, 0.9, [0.1] * 97 + [0.9, 0.95, 0.2], tolerance=1e-6)
     assert (found.p, found.n_random) == (3 / 101, 100)
-    assert control(5, 2.0, [0.1] * 1000).p == 1 / 1001
+    assert control(5, 2.0, [0.1] * 1000, tolerance=1e-6).p == 1 / 1001
+    # what differs by less than rounding is as good
+    assert control(5, 0.9, [0.9 - 1e-7] * 10, tolerance=1e-6).p == 1
+    assert control(5, 0.9, [0.9 - 1e-5] * 10, tolerance=1e-6).p == 1 / 11
+    assert tolerance(empty=0.5, full=16.5) == pytest.approx(FLOAT32_NOISE * 16.5 / 16)
+
+
+def test_a_set_of_whole_layers_is_its_own_only_control():
+    layer_of = np.repeat([0, 1, 2], 4)
+    assert takes_whole_layers(np.arange(4, 12), layer_of)
+    assert not takes_whole_layers(np.array([0, *range(4, 12)]), layer_of)
+    assert not takes_whole_layers(np.arange(3), layer_of)
 
 
 def test_random_sets_have_as_many_units_of_each_layer():
@@ -80,6 +96,19 @@ def test_rankings_and_the_smallest_set():
     assert smallest_size(sizes, share(sizes).tolist(), share) == 80
     assert smallest_size(sizes, [0.1, 0.2, 0.3, 0.4], share) is None
     assert smallest_size([1, 10], [0.9, 1.0], share) == 1
+
+
+@pytest.mark.parametrize("least", [514, 593, 768, 1023, 1280])
+def test_the_smallest_set_is_exact_between_points_that_are_far_apart(least):
+    asked = []
+
+    def share(tops):
+        asked.extend(tops)
+        return np.array([1.0 if k >= least else 0.0 for k in tops])
+
+    assert smallest_size([256, 512, 1280], [0.0, 0.0, 1.0], share) == least
+    assert len(asked) < 300
+    assert smallest_size([10, 200_000], [0.0, 1.0], lambda t: np.array([float(k >= 77_777) for k in t])) == 77_777
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +148,40 @@ def test_validation_of_the_truth_itself_on_a_tiny_model(hf):
     )
     assert found.full == pytest.approx(full, rel=1e-4) and found.empty == pytest.approx(empty, rel=1e-4)
     assert truth.faithfulness[3] == pytest.approx((some - empty) / (full - empty), rel=1e-3)
+
+
+def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkeypatch):
+    ids = [0, 300, 310, 320, 330]
+    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
+    as_it_is = ablation(hf, ids, target, baseline=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP), positions=(4,)).acts
+    baseline = as_it_is.clone()
+    baseline[2, 0, 7] -= 5  # one neuron matters, and is ranked last
+    effects = ablation(hf, ids, target, baseline=baseline, positions=(4,), layers=(2,))
+    scores = torch.arange(D_MLP, 0, -1.0).view(1, 1, -1).clone()
+    scores[0, 0, 7] = 0
+    last = Attribution("relp", (2,), (4,), scores, effects.acts, None)
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=7)
+    drawn = []
+    monkeypatch.setattr(validation, "layer_matched", lambda top, *a: drawn.append(len(top)) or layer_matched(top, *a))
+    (metric,) = validate(hf, ids, target, [last], effects, baseline=baseline, config=config).metrics
+    assert metric.smallest == D_MLP
+    assert metric.controls[-1].k == D_MLP and metric.controls[-1].p == 1
+    assert drawn == [1]  # the set itself is not measured again, where rounding would decide
+
+
+def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
+    ids = [0, 300, 310, 320, 330]
+    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
+    baseline = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
+    effects = ablation(hf, ids, target, baseline=baseline, positions=(4,), layers=(0, 2))
+    scores = effects.scores.clone()
+    scores.view(-1)[5:] = float("nan")
+    some = Attribution("ablation", (0, 2), (4,), scores, effects.acts, None)
+    whole = Attribution("relp", (0, 2), (4,), effects.scores, effects.acts, None)
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64)
+    found = validate(hf, ids, target, [whole, some], some, baseline=baseline, config=config)
+    assert [m.metric for m in found.metrics] == ["relp"] and found.left_out == ("ablation",)
+    assert (found.n_measured, found.n_units, found.metrics[0].correlation.n) == (5, 2 * D_MLP, 5)
 
 
 def most_raised(hf, ids) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_signatures import poc1_dump_activations, poc2_analyze_run
+from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode
@@ -19,13 +19,15 @@ from neuron_signatures.runs.run import Run
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {
+    "neuron_signatures.poc1_browse_activations": poc1_browse_activations.make_parser,
     "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
     "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
+    "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
 }
 # Flags of other programs that the pages use.
-FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help"}
+FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help", "--server"}
 
 
 def text_of(page: Path) -> str:
@@ -39,11 +41,14 @@ def commands() -> list[tuple[str, str]]:
         for match in re.finditer(r"python(?:3)? -m (neuron_signatures[\w.]*)([^`\n]*)", text_of(page)):
             arguments = match[2].split(" | ")[0].split("#")[0].rstrip()
             found.append((match[1], arguments[: arguments.rindex('"')] if arguments.count('"') % 2 else arguments))
+        for match in re.finditer(r"streamlit run (neuron_signatures/\w+\.py)(?: -- ([^`\n]*))?", text_of(page)):
+            found.append((match[1], match[2] or ""))
     return found
 
 
 def test_commands_are_found():
     assert len(commands()) > 15
+    assert ("neuron_signatures/eda_streamlit.py", "--runs_root runs --run demo") in commands()
 
 
 @pytest.mark.parametrize(("module", "arguments"), commands())
@@ -51,7 +56,7 @@ def test_every_command_parses(module, arguments):
     assert module in PARSERS, module
     tokens = shlex.split(arguments)
     if tokens and not any(re.fullmatch(r"[A-Z_]+|NAME|RUN", t) for t in tokens):
-        if "--single_prompt" not in tokens and "--prompts_json" not in tokens and "poc1" in module:
+        if "--single_prompt" not in tokens and "--prompts_json" not in tokens and "poc1_dump" in module:
             tokens += ["--single_prompt", "x"]
         PARSERS[module]().parse_args(tokens)
 
@@ -95,7 +100,15 @@ def test_the_readme_file_map_is_complete():
             assert f"  {path.name}" in text, path.name
 
 
-@pytest.mark.parametrize(("page", "stage"), [("poc1.md", poc1_dump_activations), ("poc2.md", poc2_analyze_run)])
+@pytest.mark.parametrize(
+    ("page", "stage"),
+    [
+        ("browse.md", poc1_browse_activations),
+        ("explore.md", eda_streamlit),
+        ("poc1.md", poc1_dump_activations),
+        ("poc2.md", poc2_analyze_run),
+    ],
+)
 def test_every_flag_of_a_stage_is_documented(page, stage):
     text = text_of(ROOT / "docs" / page)
     for flag in flags_of(stage.make_parser()) - {"--help"}:

@@ -21,6 +21,7 @@ from neuron_signatures.runs.names import TMP_PREFIX
 from neuron_signatures.runs.results import (
     csv_text,
     influence_stem,
+    iter_arrow,
     list_influence,
     list_validations,
     meta_name,
@@ -56,6 +57,15 @@ def test_names():
     assert validation_stem("p", "all", "next_token", 0, 1) == "validation_p_all_next_token_pos0_tok1"
     assert meta_name(stem) == f"{stem}_meta.json"
     assert write_scores_name(stem) == f"{stem}_write_scores.json"
+
+
+def test_a_name_that_is_too_long_is_cut_and_still_its_own():
+    parts = ("p" * 128, "dla_pre_ln2_post", "next_token", 10, 1000)
+    assert influence_stem(*parts) == f"influence_{'p' * 128}_dla_pre_ln2_post_next_token_pos10_tok1000"
+    long = [influence_stem(*parts, suffix=f"prompt-{'q' * 128}{end}") for end in "ab"]
+    assert long[0] != long[1] and all(s.startswith("influence_ppp") and len(s) == 200 for s in long)
+    # `.tmp-`, pid and a random part come on top while it is written
+    assert len(write_scores_name(long[0])) + 30 < 255
 
 
 def test_parquet_is_raw_and_csv_is_harmless(tmp_path):
@@ -122,6 +132,34 @@ def test_strict_json(tmp_path):
     assert read_json(run.path, "x.json") == want
     with pytest.raises(TypeError, match="object has no place"):
         strict(object())
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    with open_results(run) as writer:
+        writer.json("x.json", {"\ud83d": ["a\ud83d", "\U0001f600"]})
+    assert read_json(run.path, "x.json") == {"\\ud83d": ["a\\ud83d", "\U0001f600"]}
+
+
+def test_a_result_that_is_begun_has_no_record_and_is_not_read(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    stem = influence_stem("p", "dla", "top1_logit", 3, 5)
+    results = {stem: meta_name(stem), "neurons_aggregated": "analysis_meta.json", "signatures": "signatures_meta.json"}
+    with open_results(run) as writer:
+        for name, record in results.items():
+            writer.table(name, pd.DataFrame({"x": [1]}), csv=False)
+            with pytest.raises(UsageError, match=f"not finished: there is no {record}"):
+                read_table(run.path, name)
+            writer.record(record, {})
+            assert read_table(run.path, name)["x"].tolist() == [1]
+        writer.json(write_scores_name(stem), {})
+        writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
+    assert list_influence(run.path) == []
+    assert not (run.path / "analysis" / write_scores_name(stem)).exists()
+    with pytest.raises(UsageError, match="not finished"):
+        read_table(run.path, stem)
+    with pytest.raises(UsageError, match="not finished"):
+        next(iter_arrow(run.path, stem, columns=["x"]))
 
 
 def test_a_result_is_whole_or_absent(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution import Attribution, chosen_positions
+from neuron_signatures.analysis.baselines import refuse_undefined
 from neuron_signatures.analysis.readout import function_value
 from neuron_signatures.analysis.targets import Target
 from neuron_signatures.models.capture import mlp_shape
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 # ablate: replace the neurons of the set, run the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
 DEFAULT_BATCH = 64
+STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero"
 
 
 class AblationChunk(NamedTuple):
@@ -175,11 +177,7 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
     if len(positions) and int(positions.max()) > target.pos:
         what = f"position {int(positions.max())} comes after the target's, {target.pos}: nothing there has an effect"
         raise UsageError(what, where="ablation")
-    if not bool(torch.isfinite(values).all()):
-        raise UsageError(
-            "the baseline is not finite for every neuron to ablate", where="ablation",
-            next_step="A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero",
-        )  # fmt: skip
+    refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
 def _in_halves(run: Callable[[Tensor], Tensor], items: Int[Tensor, " n"]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from neuron_signatures.analysis.context import AnalysisContext, recompute
 from neuron_signatures.analysis.positions import counted_prompts
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.run import Run
 
 PROMPT_PREFIX = "prompt:"
@@ -22,6 +23,28 @@ def check_baseline_name(name: str) -> str:
     if name in ("zero", "mean") or (name.startswith(PROMPT_PREFIX) and len(name) > len(PROMPT_PREFIX)):
         return name
     raise UsageError(f"{name!r} is none of zero, mean, prompt:ID", where="baseline")
+
+
+def baseline_label(run: Run, name: str) -> str:
+    """The baseline as part of a file name: one for each prompt, however it was named. Raises `UsageError`."""
+    check_baseline_name(name)
+    if not name.startswith(PROMPT_PREFIX):
+        return name
+    return f"prompt-{safe_id(run.prompt(name.removeprefix(PROMPT_PREFIX)).probe_id)}"
+
+
+class Baselines:
+    """The baselines of one prompt at some positions, each computed once: the mean reads the whole run."""
+
+    def __init__(self, context: AnalysisContext, positions: Sequence[int]) -> None:
+        self._context, self.positions = context, tuple(positions)
+        self._values: dict[str, Float[Tensor, "layer pos neuron"]] = {}
+
+    def values(self, name: str) -> Float[Tensor, "layer pos neuron"]:
+        """As `baseline_values`."""
+        if name not in self._values:
+            self._values[name] = baseline_values(self._context, name, self.positions)
+        return self._values[name]
 
 
 def baseline_values(context: AnalysisContext, name: str, positions: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
@@ -66,3 +89,9 @@ def run_mean(run: Run) -> Float[Tensor, "layer neuron"]:
     mean = np.full((run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
     mean[run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return torch.from_numpy(mean)
+
+
+def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str) -> None:
+    """Raise `UsageError` if a baseline is not finite, as the mean is not in layers that the run does not store."""
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError("the baseline is not finite for every neuron", where=where, next_step=next_step)

@@ -18,6 +18,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
+# Float32 forward passes of one prompt in different batches differ by less than this share of the logits: sums run in
+# another order. Smaller differences of the target function are no findings.
+FLOAT32_NOISE = 1e-5
+
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -32,8 +36,9 @@ class Correlation(NamedTuple):
 class Control(NamedTuple):
     """A set against layer-matched random sets of its size.
 
-    `p` = (1 + number of random sets that keep at least as much) / (1 + their number); `low` and `high` are the 5th
-    and 95th percentile of the random sets.
+    `p` = (1 + number of random sets that keep at least as much, within rounding) / (1 + their number); `low` and
+    `high` are the 5th and 95th percentile of the random sets. p is 1 where the set takes whole layers: every random
+    set is then that set.
     """
 
     k: int
@@ -58,9 +63,19 @@ def curve_sizes(n: int) -> list[int]:
 
 
 def normalised(values: Sequence[float], *, empty: float, full: float) -> Float64[np.ndarray, " n"]:
-    """(m - m(∅)) / (m(M) - m(∅)); NaN where ablating everything changes nothing."""
-    span = full - empty
-    return (np.asarray(values, dtype=np.float64) - empty) / (span if span else math.nan)
+    """(m - m(∅)) / (m(M) - m(∅)); NaN where ablating everything changes nothing but rounding."""
+    span = full - empty if changes(empty=empty, full=full) else math.nan
+    return (np.asarray(values, dtype=np.float64) - empty) / span
+
+
+def changes(*, empty: float, full: float) -> bool:
+    """Whether ablating every measured unit changes the function by more than rounding does."""
+    return abs(full - empty) > _noise(empty, full)
+
+
+def tolerance(*, empty: float, full: float) -> float:
+    """`FLOAT32_NOISE` of the function in units of faithfulness: values that are closer count as equal."""
+    return _noise(empty, full) / abs(full - empty)
 
 
 def area(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
@@ -78,11 +93,12 @@ def cmd(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:
     return float(np.trapezoid([1.0, *gaps], [0.0, *(k / n for k in sizes)]))
 
 
-def control(k: int, observed: float, random: Sequence[float]) -> Control:
-    """Place `observed` among the values of random sets of the same size."""
+def control(k: int, observed: float, random: Sequence[float], *, tolerance: float) -> Control:
+    """Place `observed` among the values of random sets of the same size; values within `tolerance` of it count as
+    equal."""
     values = np.asarray(random, dtype=np.float64)
     low, high = np.percentile(values, [5, 95])
-    at_least = int((values >= observed).sum())
+    at_least = int((values >= observed - tolerance).sum())
     return Control(
         k=k,
         observed=float(observed),
@@ -92,6 +108,11 @@ def control(k: int, observed: float, random: Sequence[float]) -> Control:
         n_random=len(values),
         p=(1 + at_least) / (1 + len(values)),
     )
+
+
+def takes_whole_layers(members: Int64[np.ndarray, " k"], layer_of: Int64[np.ndarray, " n"]) -> bool:
+    """Whether `members` has all units of every layer that it has any of: no other set is layer-matched to it."""
+    return int(np.isin(layer_of, layer_of[members]).sum()) == len(members)
 
 
 def layer_matched(
@@ -104,6 +125,10 @@ def layer_matched(
         np.concatenate([rng.choice(pool, size=c, replace=False) for pool, c in zip(pools, counts, strict=True)])
         for _ in range(n_sets)
     ]
+
+
+def _noise(empty: float, full: float) -> float:
+    return FLOAT32_NOISE * max(1.0, abs(empty), abs(full))
 
 
 def _pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> float | None:

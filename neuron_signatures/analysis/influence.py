@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuron_signatures.analysis.ablation import every_neuron, single_ablations
+from neuron_signatures.analysis.ablation import STORED_LAYERS, every_neuron, single_ablations
 from neuron_signatures.analysis.attribution import Attribution, Metric, chosen_positions
-from neuron_signatures.analysis.baselines import PROMPT_PREFIX, baseline_values
+from neuron_signatures.analysis.baselines import Baselines, refuse_undefined
 from neuron_signatures.analysis.context import AnalysisContext
 from neuron_signatures.analysis.dla import at_positions, direct_logit_attribution, dla_without_norms
 from neuron_signatures.analysis.gradients import IgPath, act_grad, cancellation, integrated_gradients, relp
@@ -27,7 +27,7 @@ METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "rel
 ALL = "all"
 # Metrics that are differences of forward passes with other activations: bfloat16 would round most of them to 0.
 NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
-_DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
+DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
 
 
 Report = Callable[[int], None]
@@ -65,24 +65,43 @@ def influence(
     target: Target,
     settings: InfluenceSettings,
     *,
-    partial: Partial,
+    baselines: Baselines,
+    partial: Partial | None,
     progress: Report,
 ) -> Influence:
-    """The scores of every neuron (ablation: of the candidates; NaN for others) for the target."""
-    positions = positions_of(settings.ctx, context.prompt.seq_len, target.pos)
-    if metric in _DIRECT:
+    """The scores of every neuron (ablation: of the candidates; NaN for others) for the target, at the positions of
+    `baselines`. `partial` keeps what is done of an ablation; other metrics need none."""
+    positions = baselines.positions
+    if metric in DIRECT:
         return _direct(metric, context, target, positions)
     if metric == "ig":
-        return _integrated(context, target, positions, settings)
+        return _integrated(context, target, settings, baselines)
     if metric == "ablation":
-        return _ablated(context, target, positions, settings, partial, progress)
+        assert partial is not None
+        return _ablated(context, target, settings, baselines, partial, progress)
     hf, ids = context.model.hf, context.token_ids
     if metric == "relp":
         return Influence(relp(hf, ids, target, positions=positions), {}, ())
-    name = settings.act_grad_source
-    source = None if name is None else baseline_values(context, name, positions)
+    source = _source(settings, baselines)
     scores = act_grad(hf, ids, target, positions=positions, source=source)
-    return Influence(scores, *_cancelled(scores) if source is None else ({"source": name}, ()))
+    facts = {"source": settings.act_grad_source}
+    return Influence(scores, *_cancelled(scores) if source is None else (facts, ()))
+
+
+def check_baselines(metrics: Sequence[Metric], settings: InfluenceSettings, baselines: Baselines) -> None:
+    """Raise `UsageError` for a baseline that one of the metrics cannot use: before any of them is computed."""
+    if "ig" in metrics:
+        _ig_baseline(settings, baselines)
+    if "act_grad" in metrics:
+        _source(settings, baselines)
+    if "ablation" in metrics:
+        values = baselines.values(settings.ablate_with)
+        if settings.candidates is not None:
+            layers, neurons = map(list, zip(*settings.candidates, strict=True))
+            values = values[layers, :, neurons]
+        elif settings.layers is not None:
+            values = values[list(settings.layers)]
+        refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
 def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
@@ -126,15 +145,33 @@ def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
     return facts, ()
 
 
+def _source(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"] | None:
+    """What act_grad patches in, None to scale instead. It has no choice of layers."""
+    if settings.act_grad_source is None:
+        return None
+    values = baselines.values(settings.act_grad_source)
+    next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
+    refuse_undefined(values, where="act_grad", next_step=next_step)
+    return values
+
+
+def _ig_baseline(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"]:
+    values = baselines.values(settings.ig_baseline)
+    next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
+    used = values if settings.layers is None else values[list(settings.layers)]
+    refuse_undefined(used, where="ig", next_step=next_step)
+    return values
+
+
 def _integrated(
-    context: AnalysisContext, target: Target, positions: tuple[int, ...], settings: InfluenceSettings
+    context: AnalysisContext, target: Target, settings: InfluenceSettings, baselines: Baselines
 ) -> Influence:
     scores = integrated_gradients(
         context.model.hf,
         context.token_ids,
         target,
-        baseline=baseline_values(context, settings.ig_baseline, positions),
-        positions=positions,
+        baseline=_ig_baseline(settings, baselines),
+        positions=baselines.positions,
         layers=settings.layers,
         steps=settings.ig_steps,
         path=settings.ig_path,
@@ -146,17 +183,17 @@ def _integrated(
 def _ablated(
     context: AnalysisContext,
     target: Target,
-    positions: tuple[int, ...],
     settings: InfluenceSettings,
+    baselines: Baselines,
     partial: Partial,
     progress: Report,
 ) -> Influence:
     """Ablate every candidate, keeping what is done in `partial` so that a stopped run goes on."""
     n_layers, _, d_mlp = context.acts.shape
+    positions = baselines.positions
     layers = tuple(range(n_layers)) if settings.layers is None else settings.layers
     neurons = every_neuron(context.model.hf, layers=layers, positions=positions)
-    baseline = baseline_values(context, settings.ablate_with, positions)
-    values = baseline[list(layers)].reshape(-1)
+    values = baselines.values(settings.ablate_with)[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
     done = partial.load(effects)
@@ -182,8 +219,3 @@ def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] |
     width = int(neurons[:, 2].max()) + 1
     chosen = torch.tensor([layer * width + neuron for layer, neuron in candidates])
     return torch.isin(neurons[:, 0] * width + neurons[:, 2], chosen)
-
-
-def baseline_label(name: str) -> str:
-    """The baseline as part of a file name."""
-    return name.replace(PROMPT_PREFIX, "prompt-")

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int32, Integer, Shaped
 
+from neuron_signatures.runs.tokens import encodable
+
 _FEW_VALUES = 32  # up to so many, counting each beats sorting
 
 
@@ -75,8 +77,7 @@ def ordered_codes(values: Iterable[int]) -> dict[int, int]:
 
 def text_column(codes: Integer[np.ndarray, " row"], texts: Sequence[str]) -> pd.api.extensions.ExtensionArray:
     """The text of each code as a pandas string array; -1 is a missing one."""
-    clean = [t.encode("utf-8", "backslashreplace").decode("utf-8") for t in texts]  # half a surrogate pair is no text
-    return pd.array(clean, dtype="str").take(codes, allow_fill=True)
+    return pd.array([encodable(t) for t in texts], dtype="str").take(codes, allow_fill=True)
 
 
 def int_column(values: Integer[np.ndarray, " row"], *, missing: Shaped[np.ndarray, " row"]) -> pd.arrays.IntegerArray:

@@ -25,9 +25,8 @@ def peaks_lines(run: Run, record: dict[str, Any]) -> list[str]:
         token = fit(visible(row["mode_peak_token"] or ""), 16)
         often = f"{row['mode_peak_token_count']} of {record['n_prompts']}"
         name = neuron_name(row["layer"], row["neuron"])
-        lines.append(
-            f"{row['rank']:>4}  {name:12}{row['mean_peak_abs']:>10.3f}{row['max_peak_abs']:>10.3f}  {token} {often}"
-        )
+        mean, largest = (_number(row[c]) for c in ("mean_peak_abs", "max_peak_abs"))
+        lines.append(f"{row['rank']:>4}  {name:12}{mean:>10}{largest:>10}  {token} {often}")
     return [
         *lines,
         "",
@@ -35,7 +34,7 @@ def peaks_lines(run: Run, record: dict[str, Any]) -> list[str]:
         f"selected {record['n_selected']} of {record['n_neurons']} neurons by {record['settings']['rank_by']}, "
         f"{_percent(record['selected_share'])} of its total",
         *_warnings(record["warnings"]),
-        f"written  {run.path}/analysis: {NEURONS}.csv, {NEURONS}.parquet, {TOP_NEURONS}",
+        f"written  {escape(str(run.path))}/analysis: {NEURONS}.csv, {NEURONS}.parquet, {TOP_NEURONS}",
     ]
 
 
@@ -44,7 +43,7 @@ def influence_lines(run: Run, outcome: InfluenceOutcome) -> list[str]:
     target, facts = outcome.resolved.target, outcome.resolved.facts
     foil = f" against {visible(facts.foil.token)!r}" if facts.foil else ""
     lines = [
-        f"prompt   {outcome.prompt_id}, position {target.pos}",
+        f"prompt   {escape(outcome.prompt_id)}, position {target.pos}",
         f"target   {visible(facts.target.token)!r} (id {target.token_id}){foil}: {target.function} {facts.value:.3f}, "
         f"probability {facts.target.probability:.3f}, rank {facts.target.rank}",
         f"top      {', '.join(f'{visible(t.token)!r} {t.probability:.3f}' for t in facts.top)}",
@@ -59,9 +58,10 @@ def influence_lines(run: Run, outcome: InfluenceOutcome) -> list[str]:
         lines.append(f"{m.metric:18}{m.n_selected:>9}{_percent(m.selected_share):>8}  {first}")
     if outcome.validation:
         lines += ["", *table_lines(outcome.validation)]
-    lines += ["", *_warnings([f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings])]
+    warnings = [f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings]
+    lines += ["", *_warnings([*warnings, *(f"validation: {w}" for w in outcome.validation_warnings)])]
     stems = [m.stem for m in outcome.metrics] + ([outcome.validation_stem] if outcome.validation_stem else [])
-    return [*lines, f"written  {run.path}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
+    return [*lines, f"written  {escape(str(run.path))}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
 
 
 def influence_summary(run: Run, outcome: InfluenceOutcome) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def influence_summary(run: Run, outcome: InfluenceOutcome) -> dict[str, Any]:
             "metrics": [asdict(m) for m in outcome.metrics],
             "validation": validation_summary(outcome.validation) if outcome.validation else None,
             "validation_stem": outcome.validation_stem,
+            "validation_warnings": outcome.validation_warnings,
         }
     )
     return summary
@@ -94,7 +95,7 @@ def signatures_lines(run: Run, result: SignatureResult, record: dict[str, Any]) 
         f"concepts {', '.join(visible(c) for c in result.concepts)} ({result.concepts_source})",
         f"counted  {len(result.counted.prompts)} prompts, {result.counted.n_tokens} tokens",
         *_warnings(record["warnings"]),
-        f"written  {run.path}/analysis: {SIGNATURES}.csv, {SIGNATURES}.parquet, groups.json",
+        f"written  {escape(str(run.path))}/analysis: {SIGNATURES}.csv, {SIGNATURES}.parquet, groups.json",
     ]
 
 
@@ -104,6 +105,10 @@ def neuron_name(layer: int, neuron: int) -> str:
 
 def _warnings(warnings: list[str]) -> list[str]:
     return [f"note     {escape(w)}" for w in warnings]
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else f"{x:.3f}"
 
 
 def _percent(x: float | None) -> str:

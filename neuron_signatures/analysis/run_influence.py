@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from neuron_signatures.analysis.attribution import Attribution, Metric
-from neuron_signatures.analysis.baselines import baseline_values, check_baseline_name
+from neuron_signatures.analysis.baselines import Baselines, baseline_label
+from neuron_signatures.analysis.candidates import TopFrom, digest, parse_top_from, within
 from neuron_signatures.analysis.context import AnalysisContext, ModelOverrides, open_context
 from neuron_signatures.analysis.influence import (
     ALL,
     METRICS,
     NEED_FLOAT32,
+    Influence,
     InfluenceSettings,
-    baseline_label,
+    check_baselines,
     influence,
+    positions_of,
 )
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.selection import SelectionConfig
+from neuron_signatures.analysis.stems import Naming
 from neuron_signatures.analysis.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.validation import Validation, ValidationConfig, validate
 from neuron_signatures.analysis.vocab import explicit_tokens
@@ -32,14 +36,8 @@ from neuron_signatures.analysis.write_influence import (
 )
 from neuron_signatures.analysis.write_validation import write_validation
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import (
-    TOP_STEM,
-    ResultsWriter,
-    influence_stem,
-    open_results,
-    partial_name,
-    validation_stem,
-)
+from neuron_signatures.runs.manifest import Dtype
+from neuron_signatures.runs.results import TOP_STEM, ResultsWriter, open_results, partial_name
 from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -59,6 +57,11 @@ class InfluenceRequest:
     write_scores: int
     explicit: str | None
     validation: ValidationConfig | None
+
+    @property
+    def computed(self) -> tuple[Metric, ...]:
+        """The metrics asked for, and ablation where they are validated."""
+        return self.metrics if self.validation is None else tuple(dict.fromkeys((*self.metrics, "ablation")))
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class InfluenceOutcome:
     metrics: tuple[MetricSummary, ...]
     validation: Validation | None
     validation_stem: str | None
+    validation_warnings: tuple[str, ...]
 
 
 ProgressOf = Callable[[str, int], Any]
@@ -88,71 +92,105 @@ ProgressOf = Callable[[str, int], Any]
 def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) -> InfluenceOutcome:
     """Compute the chosen metrics, write their files, and validate them if asked. Raises the project's errors.
 
-    `progress(name, n)` gives a context manager whose value has `advance(n)`.
+    What is wrong with the request is found before anything is written. `progress(name, n)` gives a context manager
+    whose value has `advance(n)`.
     """
     for name in (request.settings.ig_baseline, request.settings.ablate_with, request.settings.act_grad_source):
         if name is not None:
-            check_baseline_name(name)
-    context = open_context(run, request.prompt, _in_float32(run, request))
+            baseline_label(run, name)
+    top_from = None
+    if request.top_from is not None:
+        top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
+    context = open_context(run, request.prompt, _with_dtype(run, request))
     resolved = resolve_target(context.model, context.token_ids, request.target)
     explicit_ids = explicit_tokens(context.model.tokenizer, request.explicit) if request.explicit else []
-    work = _Work(context, resolved, request, progress)
+    work = _Work(context, resolved, request, top_from, progress)
+    work.prepare()
     with open_results(run) as writer:
         found: dict[Metric, Attribution] = {}
         summaries = []
         for metric in request.metrics:
-            found[metric], summary = work.compute(writer, metric, found)
+            found[metric], summary = work.compute(writer, metric)
             summaries.append(summary)
             if request.write_scores:
                 work.scores(writer, summary.stem, found[metric], explicit_ids)
-        validation, stem = work.validate(writer, found) if request.validation else (None, None)
-    return InfluenceOutcome(resolved, context.prompt.probe_id, tuple(summaries), validation, stem)
+        validated = work.validate(writer, found) if request.validation else (None, None, ())
+    return InfluenceOutcome(resolved, context.prompt.probe_id, tuple(summaries), *validated)
 
 
-def write_peak_scores(run: Run, record_rows: Sequence[tuple[int, int]], request: InfluenceRequest) -> None:
-    """What the neurons that peaks selected promote and suppress at the target position of the chosen prompt."""
-    context = open_context(run, request.prompt, request.overrides)
-    pos = resolve_pos(request.target.pos, context.prompt.seq_len, where="--target_pos")
-    explicit_ids = explicit_tokens(context.model.tokenizer, request.explicit) if request.explicit else []
-    with open_results(run) as writer:
+class PeakScores:
+    """The write scores of the neurons that peaks selects, at the target position of the chosen prompt.
+
+    Made before peaks are written, so that what is wrong with the request, or with the model, is found first.
+    """
+
+    def __init__(self, run: Run, request: InfluenceRequest) -> None:
+        self._context = open_context(run, request.prompt, request.overrides)
+        self._pos = resolve_pos(request.target.pos, self._context.prompt.seq_len, where="--target_pos")
+        text, tokenizer = request.explicit, self._context.model.tokenizer
+        self._explicit_ids = explicit_tokens(tokenizer, text) if text else []
+        self._top = request.write_scores
+
+    def write(self, writer: ResultsWriter, neurons: Sequence[tuple[int, int]]) -> None:
         write_write_scores(
-            writer, TOP_STEM, context, pos, list(record_rows), top=request.write_scores, explicit_ids=explicit_ids
+            writer, TOP_STEM, self._context, self._pos, list(neurons), top=self._top, explicit_ids=self._explicit_ids
         )
 
 
 def parse_metrics(text: str) -> tuple[Metric, ...]:
     """`dla,act_grad` or `all`, in the order of `METRICS`. Raises `UsageError`."""
-    chosen = METRICS if text == ALL else tuple(part.strip() for part in text.split(","))
-    unknown = [m for m in chosen if m not in METRICS]
+    chosen = [part.strip() for part in text.split(",")]
+    unknown = [m for m in chosen if m not in (*METRICS, ALL)]
     if unknown:
         what = f"{unknown[0]!r} is none of {', '.join(METRICS)}, all"
         raise UsageError(what, where="--influence_metric")
-    return tuple(m for m in METRICS if m in chosen)
+    return tuple(m for m in METRICS if m in chosen or ALL in chosen)
 
 
 class _Work:
     """The metrics of one target."""
 
     def __init__(
-        self, context: AnalysisContext, resolved: ResolvedTarget, request: InfluenceRequest, progress: ProgressOf
+        self,
+        context: AnalysisContext,
+        resolved: ResolvedTarget,
+        request: InfluenceRequest,
+        top_from: TopFrom | None,
+        progress: ProgressOf,
     ) -> None:
         self.context, self.resolved, self.request, self.progress = context, resolved, request, progress
+        self.top_from, self.settings = top_from, request.settings
+        positions = positions_of(request.settings.ctx, context.prompt.seq_len, resolved.target.pos)
+        self.baselines = Baselines(context, positions)
+        self.naming = Naming(
+            context.run, context.prompt.probe_id, resolved.target, positions, request.settings, top_from,
+            _unusual_dtype(context.run, request),
+        )  # fmt: skip
+        self._ready: dict[Metric, Influence] = {}
 
-    def compute(
-        self, writer: ResultsWriter, metric: Metric, earlier: dict[Metric, Attribution]
-    ) -> tuple[Attribution, MetricSummary]:
+    def prepare(self) -> None:
+        """Choose the candidates for ablation, and raise what is wrong with the request: nothing is written yet."""
+        cheap = [m for m in self.request.computed if m != "ablation"]
+        check_baselines(cheap, self.settings, self.baselines)
+        if self.top_from is not None:
+            source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
+            frame = influence_frame(source.attribution, self.context, self.resolved)
+            rows, _ = select_influence(frame, SelectionConfig(top_k=self.top_from.k))
+            ranked = list(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True))
+            self.settings = replace(
+                self.settings, candidates=within(ranked, self.settings.layers, top_from=self.top_from)
+            )
+        if "ablation" in self.request.computed:
+            # sets are of every neuron of the layers, whichever were ablated alone
+            tested = self.settings if self.request.validation is None else replace(self.settings, candidates=None)
+            check_baselines(["ablation"], tested, self.baselines)
+
+    def compute(self, writer: ResultsWriter, metric: Metric) -> tuple[Attribution, MetricSummary]:
         """One metric, computed and written."""
-        log.info("computing %s", metric)
-        stem = self._stem(metric)
-        candidates = self._candidates(earlier) if metric == "ablation" else None
-        settings = InfluenceSettings(**{**self.request.settings.__dict__, "candidates": candidates})
-        said = {**asdict(settings), "top_from": self.request.top_from, "metric": metric}
-        bound = {k: said[k] for k in ("ctx", "ablate_with", "layers", "candidates")}
-        bound |= {"target": self.resolved.target.__dict__, "dtype": self.context.model.spec.dtype}
-        partial = Partial(writer.path(partial_name(stem)), bound)
-        with self._bar(metric, settings) as advance:
-            found = influence(metric, self.context, self.resolved.target, settings, partial=partial, progress=advance)
-        said["candidates"] = None if candidates is None else len(candidates)
+        stem = self.naming.influence(metric)
+        said = self._said(metric)
+        partial = Partial(writer.path(partial_name(stem)), self._bound())
+        found = self._ready.pop(metric, None) or self._influence(metric, partial)
         rows, record = write_influence(writer, stem, found, self.context, self.resolved, self.request.selection, said)
         partial.remove()
         top = rows.iloc[0].to_dict() if len(rows) else None
@@ -168,75 +206,82 @@ class _Work:
             explicit_ids=explicit_ids,
         )  # fmt: skip
 
-    def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution]) -> tuple[Validation, str]:
-        """Every metric against the ablation effects, which are computed if they were not asked for."""
-        config, settings = self.request.validation, self.request.settings
+    def validate(
+        self, writer: ResultsWriter, found: dict[Metric, Attribution]
+    ) -> tuple[Validation, str, tuple[str, ...]]:
+        """Every metric against the ablation effects, which are computed if they were not asked for: the result, the
+        stem of its files, and its warnings."""
+        config = self.request.validation
         assert config is not None
         if "ablation" not in found:
-            found = {**found, "ablation": self.compute(writer, "ablation", found)[0]}
-        effects = found["ablation"]
-        baseline = baseline_values(self.context, settings.ablate_with, effects.positions)
+            found = {**found, "ablation": self.compute(writer, "ablation")[0]}
         result = validate(
             self.context.model.hf,
             self.context.token_ids,
             self.resolved.target,
             list(found.values()),
-            effects,
-            baseline=baseline,
+            found["ablation"],
+            baseline=self.baselines.values(self.settings.ablate_with),
             config=config,
         )
-        stem = self._stem(ALL if len(self.request.metrics) > 1 else self.request.metrics[0], validation=True)
-        said = {**asdict(settings), **asdict(config), "metrics": list(found)}
-        write_validation(writer, stem, result, self.context, self.resolved, said)
-        return result, stem
+        stem = self.naming.validation(self.request.metrics, config)
+        said = {**self._said(None), **asdict(config), "metrics": list(found)}
+        record = write_validation(writer, stem, result, self.context, self.resolved, said)
+        return result, stem, tuple(record["warnings"])
 
-    def _candidates(self, earlier: dict[Metric, Attribution]) -> tuple[tuple[int, int], ...] | None:
-        if self.request.top_from is None:
-            return None
-        metric, colon, k = self.request.top_from.partition(":")
-        if metric not in earlier or not colon or not k.isdecimal() or not int(k):
-            given = ", ".join(earlier) or "none"
-            what = f"{self.request.top_from!r} is not METRIC:K with a metric of --influence_metric ({given})"
-            raise UsageError(what, where="--top_from")
-        frame = influence_frame(earlier[metric], self.context, self.resolved)
-        rows, _ = select_influence(frame, SelectionConfig(top_k=int(k)))
-        return tuple(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
+    def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
+        log.info("computing %s", metric)
+        with self._bar(metric) as advance:
+            return influence(
+                metric, self.context, self.resolved.target, self.settings,
+                baselines=self.baselines, partial=partial, progress=advance,
+            )  # fmt: skip
 
-    def _stem(self, metric: str, *, validation: bool = False) -> str:
-        target, settings = self.resolved.target, self.request.settings
-        parts = [
-            target.function if target.function != "pre_cap_logit" else "",
-            "" if settings.ctx is None else f"ctx{settings.ctx}",
-            baseline_label(settings.ablate_with)
-            if metric in ("ablation", ALL) and settings.ablate_with != "mean"
-            else "",
-            f"from-{baseline_label(settings.ig_baseline)}" if metric == "ig" and settings.ig_baseline != "mean" else "",
-            "by-layer" if metric == "ig" and settings.ig_path == "layer" else "",
-            f"to-{baseline_label(settings.act_grad_source)}"
-            if metric == "act_grad" and settings.act_grad_source
-            else "",
-        ]
-        name = validation_stem if validation else influence_stem
-        return name(
-            self.context.prompt.probe_id, metric, target.mode, target.pos, target.token_id, foil_id=target.foil_id,
-            suffix="_".join(p for p in parts if p),
-        )  # fmt: skip
+    def _said(self, metric: Metric | None) -> dict[str, Any]:
+        """The settings of a result as its record has them: of candidates the number, and where they are from."""
+        candidates = self.settings.candidates
+        said = {**asdict(self.settings), "positions": self.baselines.positions, "top_from": self.request.top_from}
+        said["candidates"] = None if candidates is None else len(candidates)
+        return said if metric is None else {**said, "metric": metric}
+
+    def _bound(self) -> dict[str, Any]:
+        """What an unfinished ablation has to share with the one that goes on."""
+        s = self.settings
+        return {
+            "positions": self.baselines.positions,
+            "ablate_with": s.ablate_with,
+            "layers": s.layers,
+            "candidates": digest(s.candidates),
+            "target": asdict(self.resolved.target),
+            "dtype": self.context.model.spec.dtype,
+        }
 
     @contextmanager
-    def _bar(self, metric: Metric, settings: InfluenceSettings) -> Iterator[Callable[[int], None]]:
+    def _bar(self, metric: Metric) -> Iterator[Callable[[int], None]]:
         if metric != "ablation":
             yield lambda _: None
             return
         n_layers, _, d_mlp = self.context.acts.shape
-        layers = n_layers if settings.layers is None else len(settings.layers)
-        n = layers * d_mlp if settings.candidates is None else len(settings.candidates)
+        s = self.settings
+        layers = n_layers if s.layers is None else len(s.layers)
+        n = (layers * d_mlp if s.candidates is None else len(s.candidates)) * len(self.baselines.positions)
         with self.progress("ablations", n) as bar:
             yield bar.advance
 
 
-def _in_float32(run: Run, request: InfluenceRequest) -> ModelOverrides:
-    """The precision of the analysis: as given; else fp32 where differences of forward passes are reported."""
-    o = request.overrides
-    differences = request.validation is not None or any(m in NEED_FLOAT32 for m in request.metrics)
-    dtype = o.dtype or ("fp32" if differences and run.manifest.quantization in ("none", "not recorded") else None)
-    return ModelOverrides(o.name, dtype, o.device, o.device_map, o.trust_remote_code)
+def _with_dtype(run: Run, request: InfluenceRequest) -> ModelOverrides:
+    """The overrides with the precision of the analysis: as given, else the one that the stage chooses."""
+    return replace(request.overrides, dtype=request.overrides.dtype or _default_dtype(run, request))
+
+
+def _default_dtype(run: Run, request: InfluenceRequest) -> Dtype:
+    """fp32 where differences of forward passes are reported, else as the run was made."""
+    differences = any(m in NEED_FLOAT32 for m in request.computed)
+    if differences and run.manifest.quantization in ("none", "not recorded"):
+        return "fp32"
+    return run.manifest.model_dtype
+
+
+def _unusual_dtype(run: Run, request: InfluenceRequest) -> Dtype | None:
+    given = request.overrides.dtype
+    return None if given == _default_dtype(run, request) else given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -167,6 +167,13 @@ def target_facts(model: LoadedModel, logits: Float[Tensor, " vocab"], target: Ta
         top=tuple(facts(int(i)) for i in order[:N_TOP]),
         soft_cap=head.soft_cap,
     )
+
+
+def in_pre_cap_logits(resolved: ResolvedTarget) -> ResolvedTarget:
+    """The same target and foil with the pre-cap logit as the function, which is all that direct effects add up to."""
+    target, facts = resolved
+    value = facts.target.pre_cap_logit - (facts.foil.pre_cap_logit if facts.foil else 0.0)
+    return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value))
 
 
 def _where_and_what(

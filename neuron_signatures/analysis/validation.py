@@ -21,6 +21,7 @@ from neuron_signatures.analysis.attribution import Attribution
 from neuron_signatures.analysis.faithfulness import (
     Control,
     Correlation,
+    changes,
     cmd,
     control,
     correlate,
@@ -28,6 +29,8 @@ from neuron_signatures.analysis.faithfulness import (
     curve_sizes,
     layer_matched,
     normalised,
+    takes_whole_layers,
+    tolerance,
 )
 from neuron_signatures.analysis.targets import Target
 from neuron_signatures.models.capture import mlp_shape
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 
 KEPT_SHARE = 0.8
 CONTROL_SHARE = 0.01
+# Sizes that are tried at once in the search for the smallest set: a large model has 100,000 between two points.
+_GRID = 256
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,22 @@ class MetricValidation:
 
 @dataclass(frozen=True)
 class Validation:
-    """All metrics on one target. `full` and `empty` are m(M) and m(∅); `n_units` neurons are measured."""
+    """All metrics on one target. `full` and `empty` are m(M) and m(∅) for `n_units` neurons; single effects are known
+    for `n_measured` of them. `left_out` are metrics with undefined scores: they give no ranking to build sets from."""
 
     layers: tuple[int, ...]
     positions: tuple[int, ...]
     n_units: int
+    n_measured: int
     full: float
     empty: float
     metrics: tuple[MetricValidation, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def defined(self) -> bool:
+        """False where ablating every neuron changes nothing: then faithfulness is undefined."""
+        return changes(empty=self.empty, full=self.full)
 
 
 # The share of the function that the top k units keep, for several k.
@@ -127,19 +140,32 @@ def validate(
 ) -> Validation:
     """Compare each attribution with the ablation `effects`, and build and test sets from its ranking.
 
-    `effects` says which layers and positions are measured; the attributions are restricted to them. `baseline` has
-    one entry per model layer and per position of `effects`.
+    `effects` says which layers and positions are measured; the attributions are restricted to them. It may be NaN for
+    neurons that were not ablated alone; sets are of all neurons nevertheless. `baseline` has one entry per model layer
+    and per position of `effects`.
     """
     sets = _Sets(hf, token_ids, target, effects.layers, effects.positions, baseline, config.batch)
     nothing, everything = np.array([], dtype=np.int64), np.arange(len(sets.units))
     empty, full = sets.values([nothing, everything], "keep")
     truth = unit_scores(effects, effects.layers, effects.positions)
-    metrics = []
+    metrics, left_out = [], []
     for attribution in attributions:
-        log.info("validating %s", attribution.metric)
         scores = unit_scores(attribution, effects.layers, effects.positions)
+        if np.isnan(scores).any():
+            left_out.append(attribution.metric)
+            continue
+        log.info("validating %s", attribution.metric)
         metrics.append(_validate_one(attribution.metric, scores, truth, sets, float(empty), float(full), config))
-    return Validation(effects.layers, effects.positions, len(sets.units), float(full), float(empty), tuple(metrics))
+    return Validation(
+        layers=effects.layers,
+        positions=effects.positions,
+        n_units=len(sets.units),
+        n_measured=int(np.isfinite(truth).sum()),
+        full=float(full),
+        empty=float(empty),
+        metrics=tuple(metrics),
+        left_out=tuple(left_out),
+    )
 
 
 def unit_scores(
@@ -170,12 +196,10 @@ def _validate_one(
     kept, without = share(sizes), share(sizes, "ablate")
     smallest = smallest_size(sizes, kept.tolist(), share)
     rng = np.random.default_rng(config.seed)
-    controls = []
     at_sizes = sorted({max(1, round(CONTROL_SHARE * n)), *([smallest] if smallest is not None else [])})
-    for k in at_sizes if full != empty else []:
-        random = sets.values(layer_matched(order[:k], sets.layer_of, config.n_random, rng), "keep")
-        values = normalised(random.tolist(), empty=empty, full=full)
-        controls.append(control(k, float(share([k])[0]), values.tolist()))
+    if not changes(empty=empty, full=full):
+        at_sizes = []
+    controls = [_control(order[:k], float(share([k])[0]), sets, empty, full, config.n_random, rng) for k in at_sizes]
     return MetricValidation(
         metric=metric,
         correlation=correlate(scores, truth),
@@ -189,6 +213,23 @@ def _validate_one(
     )
 
 
+def _control(
+    members: Int64[np.ndarray, " k"],
+    observed: float,
+    sets: _Sets,
+    empty: float,
+    full: float,
+    n_random: int,
+    rng: np.random.Generator,
+) -> Control:
+    """The set against layer-matched random sets; where only the set itself matches, it is not measured again."""
+    if takes_whole_layers(members, sets.layer_of):
+        return control(len(members), observed, [observed] * n_random, tolerance=0.0)
+    random = sets.values(layer_matched(members, sets.layer_of, n_random, rng), "keep")
+    values = normalised(random.tolist(), empty=empty, full=full)
+    return control(len(members), observed, values.tolist(), tolerance=tolerance(empty=empty, full=full))
+
+
 def ranking(scores: Float64[np.ndarray, " unit"], *, signed: bool) -> Int64[np.ndarray, " unit"]:
     """Units from the highest |score| (or score) down; ties in order of the units, NaN last."""
     key = scores if signed else np.abs(scores)
@@ -199,11 +240,20 @@ def smallest_size(
     sizes: Sequence[int], faithfulness: Sequence[float], share: ShareOf, *, bar: float = KEPT_SHARE
 ) -> int | None:
     """The least k whose top-k keeps `bar` of the function, between the first size of the curve that does and the one
-    before; None if no size does. Every k between is tried, 256 at most (then evenly spread)."""
+    before; None if no size does.
+
+    Every k between is tried where they are at most 256; else 256 evenly spread, then the same between the first of
+    them that does and the one before, down to neighbours. The result is then the least k if faithfulness crosses the
+    bar once there, and one of the crossings if it does so more often.
+    """
     hits = [i for i, f in enumerate(faithfulness) if f >= bar]
     if not hits:
         return None
     low, high = (sizes[hits[0] - 1] if hits[0] else 0), sizes[hits[0]]
-    between = np.unique(np.linspace(low + 1, high, min(high - low, 256)).round().astype(int)).tolist()
-    values = share(between)
-    return int(next((k for k, f in zip(between, values, strict=True) if f >= bar), high))
+    while high - low > 1:
+        n = min(high - low, _GRID)
+        tried = np.unique(np.linspace(low + 1, high, n).round().astype(int)).tolist()
+        values = share(tried)
+        first = next((i for i, f in enumerate(values) if f >= bar), len(tried) - 1)
+        low, high = (tried[first - 1] if first else low), tried[first]
+    return int(high)

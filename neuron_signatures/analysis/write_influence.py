@@ -10,12 +10,13 @@ import pandas as pd
 
 from neuron_signatures.analysis.attribution import Attribution
 from neuron_signatures.analysis.context import AnalysisContext
-from neuron_signatures.analysis.influence import Influence
+from neuron_signatures.analysis.influence import DIRECT, Influence
 from neuron_signatures.analysis.record import stage_record
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
-from neuron_signatures.analysis.targets import ResolvedTarget
+from neuron_signatures.analysis.targets import ResolvedTarget, in_pre_cap_logits
 from neuron_signatures.analysis.write_scores import write_scores
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
+from neuron_signatures.runs.tokens import encodable
 
 _PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
 
@@ -26,7 +27,7 @@ def influence_frame(found: Attribution, context: AnalysisContext, resolved: Reso
     of_layer = np.repeat(np.array(found.layers), n_pos * n_neurons)
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
     scores = found.scores.reshape(-1).numpy()
-    tokens = np.array([context.prompt.tokens[p] for p in found.positions], dtype=object)
+    tokens = np.array([encodable(context.prompt.tokens[p]) for p in found.positions], dtype=object)
     frame = pd.DataFrame(
         {
             "layer": of_layer,
@@ -40,7 +41,13 @@ def influence_frame(found: Attribution, context: AnalysisContext, resolved: Reso
     )
     if found.per_act is not None:
         frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
-    return frame.assign(prompt_id=context.prompt.probe_id, metric=found.metric, **_target_columns(resolved))
+    prompt_id = encodable(context.prompt.probe_id)
+    return frame.assign(prompt_id=prompt_id, metric=found.metric, **_target_columns(explained(found, resolved)))
+
+
+def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
+    """What the scores are of: for dla the pre-cap logit, whichever function was asked for."""
+    return in_pre_cap_logits(resolved) if found.metric in DIRECT else resolved
 
 
 def select_influence(frame: pd.DataFrame, selection: SelectionConfig) -> tuple[pd.DataFrame, Selection]:
@@ -72,6 +79,7 @@ def write_influence(
     frame = influence_frame(found.attribution, context, resolved)
     rows, chosen = select_influence(frame, selection)
     record = influence_record(found, context, resolved, chosen, {**settings, **asdict(selection)})
+    writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
     records = rows.astype(object).where(rows.notna(), None).to_dict("records")
@@ -101,7 +109,7 @@ def influence_record(
         settings,
         metric=scores.metric,
         prompt_id=context.prompt.probe_id,
-        target=target_record(resolved),
+        target=target_record(explained(scores, resolved)),
         analysis_dtype=context.model.spec.dtype,
         analysis_device=str(context.model.device),
         agreement={"worst": context.agreement.worst, "tolerance": context.agreement.tolerance},
@@ -161,7 +169,7 @@ def _target_columns(resolved: ResolvedTarget) -> dict[str, Any]:
         "function": target.function,
         "target_pos": target.pos,
         "target_token_id": target.token_id,
-        "target_token": facts.target.token,
+        "target_token": encodable(facts.target.token),
         "foil_token_id": target.foil_id,
-        "foil_token": facts.foil.token if facts.foil else None,
+        "foil_token": encodable(facts.foil.token) if facts.foil else None,
     }

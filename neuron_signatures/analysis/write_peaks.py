@@ -12,7 +12,14 @@ from neuron_signatures.analysis.peaks import PeaksResult
 from neuron_signatures.analysis.record import stage_record
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import ANALYSIS_META, NEURONS, TOP_NEURONS, ResultsWriter
+from neuron_signatures.runs.results import (
+    ANALYSIS_META,
+    NEURONS,
+    TOP_NEURONS,
+    TOP_STEM,
+    ResultsWriter,
+    write_scores_name,
+)
 from neuron_signatures.runs.run import Run
 
 DEFAULT_RANK_BY = "mean_peak_abs"
@@ -33,6 +40,7 @@ def write_peaks(
     chosen = select_rows(result.frame, selection, rank_by=rank_by)
     top = selected_rows(result.frame, chosen)
     record = peaks_record(run, result, selection, chosen, rank_by)
+    writer.begin(ANALYSIS_META, companions=[write_scores_name(TOP_STEM)])
     writer.table(NEURONS, result.frame)
     writer.json(
         TOP_NEURONS, {"rank_by": rank_by, "selection": asdict(selection), "total": chosen.total, "neurons": top}

@@ -17,6 +17,7 @@ NULL_LIMIT = "relationship rests on sparsity, which does not depend on tokens: t
 def write_signatures(writer: ResultsWriter, run: Run, result: SignatureResult) -> dict[str, Any]:
     """Write `signatures`, `groups.json` and last `signatures_meta.json`; returns that record."""
     record = signatures_record(run, result)
+    writer.begin(SIGNATURES_META)
     writer.table(SIGNATURES, result.frame, plain=("pole",))
     writer.json(GROUPS, {"n_groups": len(result.groups), "groups": result.groups})
     writer.record(SIGNATURES_META, record)

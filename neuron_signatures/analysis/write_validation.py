@@ -15,6 +15,9 @@ from neuron_signatures.analysis.targets import ResolvedTarget
 from neuron_signatures.analysis.validation import KEPT_SHARE, MetricValidation, Validation
 from neuron_signatures.analysis.write_influence import target_record
 from neuron_signatures.runs.results import ResultsWriter, meta_name
+from neuron_signatures.runs.tokens import ascii_token
+
+_LEGEND_WIDTH = 40
 
 
 def write_validation(
@@ -27,10 +30,11 @@ def write_validation(
 ) -> dict[str, Any]:
     """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record."""
     record = validation_record(found, context, resolved, settings)
+    writer.begin(meta_name(stem))
+    writer.json(f"{stem}.json", record)
     writer.table(stem, curves_frame(found), csv=False)
     with writer.file(f"{stem}.png") as tmp:
         draw(found, resolved.facts.target.token, tmp)
-    writer.json(f"{stem}.json", record)
     writer.record(meta_name(stem), {k: v for k, v in record.items() if k != "metrics"})
     return record
 
@@ -48,13 +52,16 @@ def validation_record(
         layers=found.layers,
         positions=found.positions,
         n_units=found.n_units,
+        n_measured=found.n_measured,
+        top_from=settings["top_from"],
+        left_out=found.left_out,
         m_full=found.full,
         m_empty=found.empty,
         kept_share=KEPT_SHARE,
         metrics=[_metric_record(m) for m in found.metrics],
         winner_single=winner_single(found),
         winner_sets=winner_sets(found),
-        warnings=[*context.warnings, *_warnings(found, context)],
+        warnings=[*context.warnings, *_warnings(found, context, settings["top_from"])],
     )
 
 
@@ -71,7 +78,8 @@ def curves_frame(found: Validation) -> pd.DataFrame:
             }
             for m in found.metrics
             for i, k in enumerate(m.sizes)
-        ]
+        ],
+        columns=["metric", "k", "share", "faithfulness", "completeness"],
     )
 
 
@@ -104,6 +112,7 @@ def table_lines(found: Validation) -> list[str]:
         f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
         f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}"
         + (f"; f at k = {k}, random sets are layer-matched" if k else ""),
+        *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
         f"best for single neurons: {winner_single(found) or '-'}; for sets (least CMD): {winner_sets(found) or '-'}",
     ]
     return lines
@@ -127,11 +136,17 @@ def draw(found: Validation, target: str, path: Path) -> None:
                 at, c.random_mean, yerr=[[c.random_mean - c.low], [c.high - c.random_mean]], capsize=3,
                 color=line.get_color(), alpha=0.5, fmt="x",
             )  # fmt: skip
+    smallest = min((k for m in found.metrics for k in m.sizes), default=1)
     for axes, title in ((left, "faithfulness: only the top k kept"), (right, "completeness: the top k ablated")):
         axes.axhline(1, color="0.7", linewidth=0.8)
         axes.axhline(0, color="0.7", linewidth=0.8)
         axes.set(xscale="log", xlabel="% of the neurons measured", ylabel="share of the function", title=title)
-    left.legend(fontsize=8, title=f"target {target!r}\n(x: random sets, 5-95 %)", title_fontsize=8)
+        # given, because curves that are undefined throughout leave a logarithmic axis without limits
+        axes.set_xlim(80 * smallest / found.n_units, 125)
+    named = f"target '{_plain(target)}'\n(x: random sets, 5-95 %)"
+    if found.metrics:
+        legend = left.legend(fontsize=8, title=named, title_fontsize=8)
+        legend.get_title().set_parse_math(False)  # a token such as `$_$` is no formula
     figure.savefig(path, format="png", dpi=130)
 
 
@@ -139,6 +154,7 @@ def validation_summary(found: Validation) -> dict[str, Any]:
     """What a program wants of a validation in one line."""
     return {
         "n_units": found.n_units,
+        "n_measured": found.n_measured,
         "m_full": found.full,
         "m_empty": found.empty,
         "metrics": [_metric_record(m) for m in found.metrics],
@@ -162,10 +178,15 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
     }
 
 
-def _warnings(found: Validation, context: AnalysisContext) -> list[str]:
+def _warnings(found: Validation, context: AnalysisContext, top_from: str | None) -> list[str]:
     out = []
-    if found.full == found.empty:
+    if not found.defined:
         out.append("ablating every measured neuron changes nothing: faithfulness is undefined")
+    if found.n_measured < found.n_units:
+        of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")
+        out.append(f"single effects are known for {of}: correlations are over those")
+    if found.left_out:
+        out.append(f"no sets are built by {', '.join(found.left_out)}, which has no score for some neurons")
     if context.model.spec.dtype != "fp32":
         out.append(f"differences of forward passes in {context.model.spec.dtype} are coarse; use --model_dtype fp32")
     return out
@@ -174,6 +195,12 @@ def _warnings(found: Validation, context: AnalysisContext) -> list[str]:
 def _best(found: Validation, score: Callable[[MetricValidation], float | None]) -> str | None:
     scored = [(s, m.metric) for m in found.metrics if (s := score(m)) is not None]
     return max(scored)[1] if scored else None
+
+
+def _plain(token: str) -> str:
+    """A token as the figure's font can show it: other characters as escapes, and not too long for the legend."""
+    shown = ascii_token(token)
+    return shown if len(shown) <= _LEGEND_WIDTH else f"{shown[: _LEGEND_WIDTH - 3]}..."
 
 
 def _number(value: float | None) -> str:

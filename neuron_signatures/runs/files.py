@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ def whole_file(path: Path, *, needed: int = 0) -> Iterator[Path]:
             tmp.unlink(missing_ok=True)
 
 
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove those of these files of one folder that are there, and sync the folder, so that they stay removed."""
+    for path in paths:
+        with explain_os_errors(path):
+            path.unlink(missing_ok=True)
+    if paths:
+        _fsync(paths[0].parent)
+
+
 @contextlib.contextmanager
 def explain_os_errors(path: Path, *, needed: int = 0) -> Iterator[None]:
     """Turn an `OSError` about writing `path` into an `EnvironmentProblem` of one line."""
@@ -55,7 +64,7 @@ def explain_os_errors(path: Path, *, needed: int = 0) -> Iterator[None]:
 def write_problem(path: Path, error: OSError, *, needed: int = 0) -> EnvironmentProblem:
     if error.errno in _NO_ROOM:
         return no_room(path, needed, error.strerror or "no space left")
-    next_step = "Choose another --out_dir or mend its permissions"
+    next_step = "Mend the permissions, or use another folder"
     return EnvironmentProblem(f"cannot write ({error.strerror or error})", where=str(path), next_step=next_step)
 
 
@@ -66,7 +75,7 @@ def no_room(path: Path, needed: int, reason: str) -> EnvironmentProblem:
     return EnvironmentProblem(
         what,
         where=str(path),
-        next_step="Make room (or raise the file size limit or quota), then run again with --resume",
+        next_step="Make room (or raise the file size limit or quota), then run again; what is finished is kept",
     )
 
 

@@ -66,7 +66,7 @@ def _take(path: Path) -> int:
             raise RunLockedError(
                 f"another process is writing to this run: {_describe(before)}",
                 where=str(path.parent),
-                next_step="Wait for it, or choose another --out_dir",
+                next_step="Wait for it to finish, or use another run folder",
             )
         # The last holder may have removed the file between our open and our lock: then lock the new one.
         if _is_same_file(path, fd):

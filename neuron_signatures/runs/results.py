@@ -1,13 +1,15 @@
 """What the analysis stages leave in a run: the names of their files, one writer and a few readers.
 
 Parquet is the truth. CSV is the export for spreadsheets, so its text cells are made harmless; undefined numbers
-are null, empty in CSV. A stage record (`*_meta.json`) is written last: a result without one is not finished.
+are null, empty in CSV. A stage record (`*_meta.json`) is removed before the first file of its result is replaced and
+written last: a result without one is not finished, and the readers say so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import explain_os_errors, sweep_leftovers, whole_file, write_json
+from neuron_signatures.runs.files import explain_os_errors, remove_files, sweep_leftovers, whole_file, write_json
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.names import inside, safe_id
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import encodable, escape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,17 @@ ANALYSIS_META = "analysis_meta.json"
 SIGNATURES = "signatures"
 GROUPS = "groups.json"
 SIGNATURES_META = "signatures_meta.json"
+
+# The record that vouches for each file of a result with fixed names.
+_RECORD_OF = {
+    **dict.fromkeys(
+        (f"{NEURONS}.parquet", f"{NEURONS}.csv", TOP_NEURONS, f"{TOP_STEM}_write_scores.json"), ANALYSIS_META
+    ),
+    **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
+}
+
+# File systems take names of 255 bytes; the longest ending and the name of a temporary file come on top of a stem.
+_STEM_BYTES = 200
 
 # What a spreadsheet takes for the beginning of a formula, in both widths.
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
@@ -76,6 +89,13 @@ class ResultsWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def begin(self, record_name: str, *, companions: Sequence[str] = ()) -> None:
+        """Take back an earlier result's record, and what came with it, before the first of its files is replaced.
+
+        Without this a process that is killed between two files leaves an old record that vouches for a mixture.
+        """
+        remove_files([self.folder / name for name in (record_name, *companions)])
 
     def table(
         self, stem: str, frame: pd.DataFrame, *, parquet: bool = True, csv: bool = True, plain: Sequence[str] = ()
@@ -137,20 +157,42 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
     return frame
 
 
-def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """As `read_table`, without pandas, which takes a while to import."""
+def read_arrow(
+    run_dir: Path, stem: str, *, columns: Sequence[str] | None = None, coded: Sequence[str] = ()
+) -> pa.Table:
+    """As `read_table`, without pandas, which takes time and memory to import. The text columns `coded` come as
+    dictionaries, because the tokens of a table repeat.
+    """
     import pyarrow as pa
     import pyarrow.parquet
 
     path = _result(run_dir, f"{stem}.parquet")
     try:
-        table = pyarrow.parquet.read_table(path, columns=None if columns is None else list(columns))
+        # pyarrow 26: `parquet.read_table` imports pandas
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=list(coded) or None) as file:
+            table = file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError, KeyError) as e:
         raise _damaged(path, "a Parquet table", e) from e
     missing = [c for c in columns or () if c not in table.column_names]
     if missing:
         raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
     return table
+
+
+def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """As `read_arrow`, in pieces: for a few rows of a long table without the memory of all."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = _result(run_dir, f"{stem}.parquet")
+    try:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 16) as file:
+            missing = [c for c in columns if c not in file.schema_arrow.names]
+            if missing:
+                raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
+            yield from file.iter_batches(1 << 13, columns=list(columns), use_threads=False)
+    except (pa.ArrowException, OSError) as e:
+        raise _damaged(path, "a Parquet table", e) from e
 
 
 def read_json(run_dir: Path, name: str) -> Any:
@@ -173,10 +215,15 @@ def list_validations(run_dir: Path) -> list[str]:
 
 
 def strict(value: Any) -> Any:
-    """`value` in terms of strict JSON: NaN and infinities are null, numpy values, records and paths are plain."""
+    """`value` in terms of strict JSON: NaN and infinities are null, numpy values, records and paths are plain.
+
+    Half a surrogate pair, which a token may hold and UTF-8 cannot, becomes an escape.
+    """
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str):
+        return encodable(value)
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | np.integer):
         return int(value)
@@ -187,7 +234,7 @@ def strict(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: strict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): strict(v) for k, v in value.items()}
+        return {encodable(str(k)): strict(v) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset):
         return [strict(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, Path):
@@ -207,9 +254,13 @@ def _target_stem(
     kind: str, prompt_id: str, metric: str, mode: str, pos: int, token_id: int, foil_id: int | None, suffix: str
 ) -> str:
     foil = "" if foil_id is None else f"_foil{foil_id}"
-    return f"{kind}_{safe_id(prompt_id)}_{metric}_{mode}_pos{pos}_tok{token_id}{foil}" + (
+    stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{mode}_pos{pos}_tok{token_id}{foil}" + (
         f"_{suffix}" if suffix else ""
     )
+    if len(stem) <= _STEM_BYTES:  # ASCII all through
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
+    return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
 
 
 def _csv_safe(table: pa.Table, plain: Sequence[str]) -> pa.Table:
@@ -234,10 +285,23 @@ def _safe_column(column: pa.ChunkedArray) -> pa.Array:
 
 def _result(run_dir: Path, name: str) -> Path:
     path = inside(run_dir, f"{ANALYSIS}/{name}")
-    if not path.is_file():
+    record = _record_of(name)
+    whole = record is None or inside(run_dir, f"{ANALYSIS}/{record}").is_file()
+    if not path.is_file() or not whole:
+        what = f"this is not finished: there is no {record}" if path.is_file() else "this has not been made yet"
         next_step = f"Make it with `python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}`"
-        raise UsageError("this has not been made yet", where=str(path), next_step=next_step)
+        raise UsageError(what, where=str(path), next_step=next_step)
     return path
+
+
+def _record_of(name: str) -> str | None:
+    """The record without which the file `name` is not finished; None for records and for files of no result."""
+    if name in _RECORD_OF:
+        return _RECORD_OF[name]
+    if not name.startswith(("influence_", "validation_")) or name.endswith(meta_name("")):
+        return None
+    tail = next((t for t in (write_scores_name(""), ".json", ".csv", ".parquet", ".png") if name.endswith(t)), None)
+    return None if tail is None else meta_name(name.removesuffix(tail))
 
 
 def _finished(run_dir: Path, prefix: str) -> list[str]:

@@ -23,6 +23,11 @@ def visible(token: str) -> str:
     return "·" * (len(token) - len(body)) + shown + "·" * (len(body) - len(tail))
 
 
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can hold it: half a surrogate pair, which is no text, becomes an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def ascii_token(token: str) -> str:
     """A token in printable ASCII, for the manifest's `tokens_ascii`: everything else as `\\xNN`, `\\uNNNN`."""
     return "".join(c if " " <= c <= "~" else _escaped(c) for c in token)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import STAGE_FOLDERS
 from neuron_signatures.runs.results import (
     SIGNATURES,
     TOP_STEM,
+    iter_arrow,
     list_influence,
-    read_arrow,
     read_json,
     write_scores_name,
 )
@@ -61,14 +62,19 @@ class WriteScores(NamedTuple):
     suppresses: list[Written]
 
 
+def stages_of(run_dir: Path) -> tuple[str, ...]:
+    """Which stages have left a folder in the run, in their order."""
+    return tuple(name for name in STAGE_FOLDERS if (run_dir / name).is_dir())
+
+
 def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
     """Both poles, `+` first. Raises `UsageError` if signatures have not been made."""
     import pyarrow.compute as pc
 
-    table = read_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS)
-    rows = table.filter(
-        pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron))
-    ).to_pylist()  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for batch in iter_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS):
+        is_it = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
+        rows += batch.filter(is_it).to_pylist()
     found = [
         Signature(
             r["pole"], r["class"], r["name"], r["n_active"], r["max_peak"], r["mode_peak_token"],

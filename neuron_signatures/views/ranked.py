@@ -68,6 +68,20 @@ class Row(NamedTuple):
     """Raw; the most frequent peak token, or the signature's class and name."""
 
 
+_TEXTS: dict[Kind, tuple[str, ...]] = {
+    "peaks": ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token"),
+    "influence": ("ctx_token",),
+    "signatures": ("pole", "class", "name", "mode_peak_token"),
+}
+
+
+class Coded(NamedTuple):
+    """A text column: each row's index into the different texts."""
+
+    code: Int64[np.ndarray, " row"]
+    texts: list[str]
+
+
 @dataclass(frozen=True)
 class RankedList:
     """A list in memory. Its arrays are in the order of `rank`; `order` gives any other."""
@@ -102,8 +116,8 @@ class RankedList:
             rows: np.ndarray = np.lexsort((self.neuron, self.layer))
             return rows[::-1] if descending else rows
         if key in ("token", "note"):
-            words = self._words(key)
-            ranks = np.unique(words, return_inverse=True)[1]
+            shown = self._shown(key)
+            ranks = np.unique(shown.texts, return_inverse=True)[1][shown.code]
             return np.argsort(-ranks if descending else ranks, kind="stable")
         values = np.abs(self.score) if key == "|score|" else self.score
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
@@ -128,7 +142,8 @@ class RankedList:
             if m[2]:
                 mask &= self.neuron == int(m[2])
             if m[3] and self.ref.kind == "signatures":
-                mask &= np.asarray(self._column("pole")) == m[3]
+                pole = self._coded("pole")
+                mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
             return mask
         if m := re.match(r"(<=|>=|<|>)(.*)", word):
             try:
@@ -140,37 +155,39 @@ class RankedList:
                 found: np.ndarray = compare(self.score, limit)
             return found
         low = word.casefold()
-        both = zip(self._words("token"), self._words("note"), strict=True)
-        return np.array([low in t.casefold() or low in n.casefold() for t, n in both], bool)
+        found = np.zeros(len(self), bool)
+        for shown in (self._shown("token"), self._shown("note")):
+            found |= np.array([low in t.casefold() for t in shown.texts], bool)[shown.code]
+        return found
 
-    def _words(self, key: Literal["token", "note"]) -> list[str]:
-        """The text of a column as it is shown; the same text is made visible once."""
-        shown: dict[Any, str] = {}
-        out = []
-        for i, raw in enumerate(self._texts(key)):
-            if raw not in shown:
-                row = self.row(i)
-                shown[raw] = visible(row.token or "") if key == "token" else visible(row.note)
-            out.append(shown[raw])
-        return out
+    def _shown(self, key: Literal["token", "note"]) -> Coded:
+        """The text of each row as a viewer shows it; each different text is made visible once."""
+        code, texts = self._token() if key == "token" else self._note()
+        return Coded(code, [visible(t) for t in texts])
 
-    def _texts(self, key: Literal["token", "note"]) -> list[Any]:
+    def _token(self) -> Coded:
+        if self.ref.kind != "peaks":
+            return self._coded("ctx_token" if self.ref.kind == "influence" else "mode_peak_token")
+        high, low = self._coded("max_act_token"), self._coded("min_act_token")
+        higher = self._numbers("max_act") >= -self._numbers("min_act")
+        return Coded(np.where(higher, high.code, low.code + len(high.texts)), high.texts + low.texts)
+
+    def _note(self) -> Coded:
         if self.ref.kind == "influence":
-            return self._column("ctx_token") if key == "token" else [""] * len(self)
-        if self.ref.kind == "signatures":
-            return (
-                self._column("mode_peak_token")
-                if key == "token"
-                else list(zip(self._column("class"), self._column("name"), strict=True))
-            )
-        if key == "note":
-            return self._column("mode_peak_token")
-        higher = np.asarray(self._column("max_act"), float) >= -np.asarray(self._column("min_act"), float)
-        both = zip(higher, self._column("max_act_token"), self._column("min_act_token"), strict=True)
-        return [high if up else low for up, high, low in both]
+            return Coded(np.zeros(len(self), np.int64), [""])
+        if self.ref.kind == "peaks":
+            return self._coded("mode_peak_token")
+        cls, name = self._coded("class"), self._coded("name")
+        texts = [signature_note(c, n) for c in cls.texts for n in name.texts]
+        return Coded(cls.code * len(name.texts) + name.code, texts)
 
-    def _column(self, name: str) -> list[Any]:
-        values: list[Any] = self.table.column(name).to_pylist()
+    def _coded(self, name: str) -> Coded:
+        column = self.table.column(name).unify_dictionaries().combine_chunks()
+        texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
+        return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
+
+    def _numbers(self, name: str) -> Float64[np.ndarray, " row"]:
+        values: np.ndarray = self.table.column(name).to_numpy().astype(np.float64)
         return values
 
 
@@ -191,9 +208,9 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
     record = read_json(run_dir, _record_name(ref))
-    table = read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind])
+    table = read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind], coded=_TEXTS[ref.kind])
     name = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}[ref.kind]
-    score = np.asarray(table.column(name).to_pylist(), dtype=np.float64)  # null becomes NaN
+    score = table.column(name).to_numpy().astype(np.float64)  # null becomes NaN
     first = np.argsort(-np.abs(score), kind="stable")
     table, score = table.take(first), score[first]
     return RankedList(
@@ -279,8 +296,13 @@ def _influence_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, An
 
 
 def _signature_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, Any]) -> Row:
-    note = v["class"] + (f": {v['name']}" if v["name"] else "")
+    note = signature_note(v["class"], v["name"])
     return Row(rank, at, v["pole"], score, None, None, v["mode_peak_token"], None, note)
+
+
+def signature_note(cls: str, name: str | None) -> str:
+    """Class and name of a signature in one text."""
+    return f"{cls}: {name}" if name else cls
 
 
 _ROW = {"peaks": _peaks_row, "influence": _influence_row, "signatures": _signature_row}

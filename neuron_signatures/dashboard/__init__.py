@@ -1,0 +1,1 @@
+"""The web explorer: views of a run folder in the browser. It reads; no model, no network, nothing written."""

@@ -1,0 +1,64 @@
+"""Sets of neurons that a question is asked about: typed, from a list, a group of signatures, or a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.results import GROUPS, read_json
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt, parse_neuron
+
+_MEMBER = re.compile(r"(L\d{1,6}N\d{1,9})([+-])")
+
+
+@dataclass(frozen=True)
+class NeuronSet:
+    """Some neurons with a name. `signs` turn a neuron round whose negative pole is meant."""
+
+    name: str
+    """May be from data: raw."""
+    neurons: tuple[NeuronAt, ...]
+    signs: tuple[int, ...] = ()
+    """Empty: all as they are."""
+    of: int = 0
+    """How many there were before the set was cut; 0 if it was not."""
+
+    def cut(self, n: int) -> NeuronSet:
+        """The first `n`."""
+        if len(self.neurons) <= n:
+            return self
+        return NeuronSet(self.name, self.neurons[:n], self.signs[:n], len(self.neurons))
+
+
+def typed_set(text: str, run: Run) -> NeuronSet:
+    """`L3N4, 3/5`: coordinates, separated by commas or line breaks; one that is named twice counts once.
+
+    Raises `UsageError` for one that is none, or that the run does not store.
+    """
+    parts = [p for p in re.split(r"[,;\n]", text) if p.strip()]
+    found = tuple(dict.fromkeys(parse_neuron(p, run) for p in parts))
+    if not found:
+        raise UsageError("no neuron is named", next_step="Type coordinates such as L3N4, L3N5")
+    return NeuronSet("typed", found)
+
+
+def group_sets(run: Run) -> list[NeuronSet]:
+    """The groups of the signatures stage, poles as signs; empty if there are none. Raises `BadRunError` if damaged."""
+    try:
+        record = read_json(run.path, GROUPS)
+    except UsageError:
+        return []
+    try:
+        return [_group(entry, run) for entry in record["groups"]]
+    except (KeyError, TypeError, AttributeError) as e:
+        raise BadRunError(f"is not a list of groups ({e!r})", where=GROUPS, next_step="Make it again") from e
+
+
+def _group(entry: Any, run: Run) -> NeuronSet:
+    members = [m for text in entry["members"] if (m := _MEMBER.fullmatch(text))]
+    at: Sequence[NeuronAt] = [parse_neuron(m[1], run) for m in members]
+    return NeuronSet(str(entry["name"]), tuple(at), tuple(1 if m[2] == "+" else -1 for m in members))

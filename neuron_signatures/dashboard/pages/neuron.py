@@ -1,0 +1,105 @@
+"""Neuron: one neuron on one prompt, on all of them, and what the results say about it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import streamlit as st
+
+from neuron_signatures.dashboard import loads
+from neuron_signatures.dashboard.context import PageContext
+from neuron_signatures.dashboard.figures_acts import Curve, histogram, over_tokens
+from neuron_signatures.dashboard.heatmap_panel import all_prompts, default_settings, this_prompt
+from neuron_signatures.dashboard.neuron_facts import explanation_panel, signature_panel, write_panel
+from neuron_signatures.dashboard.neuron_run import NeuronOnRun, read_neuron
+from neuron_signatures.dashboard.panels import heading
+from neuron_signatures.dashboard.widgets import chart, facts, table
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.views.acts import Stats
+
+_MOST_OVERLAID = 10
+
+
+def render(ctx: PageContext) -> None:
+    default_settings()
+    neuron = read_neuron(ctx, include_bos=st.session_state["ui_bos"])
+    index = ctx.selection.prompt
+    heading(ctx.at.label, f"on prompt {index + 1} of {len(neuron.prompts)}, {ctx.prompt.probe_id}")
+    _place(ctx)
+    options = this_prompt(ctx, neuron)
+    _numbers(neuron.stats(index), neuron)
+    left, right = st.columns(2)
+    with left:
+        _curves(ctx, neuron)
+    with right:
+        _histogram(ctx, neuron)
+    left, right = st.columns(2)
+    with left:
+        signature_panel(ctx)
+    with right:
+        write_panel(ctx)
+    explanation_panel(ctx)
+    all_prompts(ctx, neuron, options)
+    with st.expander("Table of this prompt's tokens"):
+        pass
+
+
+def _place(ctx: PageContext) -> None:
+    """Where the neuron stands in the list that is walked through."""
+    ref = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    if ref is None or ctx.selection.row is None:
+        return
+    with contextlib.suppress(ProjectError):  # the sidebar says why a list cannot be read
+        ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
+        if ctx.selection.row < len(ranked):
+            row = ranked.row(ctx.selection.row)
+            score = "undefined" if row.score is None else f"{row.score:+.4g}"
+            facts([(f"{row.rank} of {len(ranked)}", f"in {ref.title}: {ranked.score_name} {score}")])
+
+
+def _numbers(stats: Stats, neuron: NeuronOnRun) -> None:
+    here, everywhere = st.columns(2)
+    with here:
+        facts([("on this prompt", _sentence(stats))])
+    with everywhere:
+        facts([("over the run", _sentence(neuron.stats_over_run(), positions=False))])
+
+
+def _sentence(s: Stats, *, positions: bool = True) -> str:
+    if s.max is None or s.min is None:
+        return f"no value that counts ({s.n_nonfinite} not finite)" if s.n_nonfinite else "no token that counts"
+    at_max, at_min = (f" at {s.max_pos}", f" at {s.min_pos}") if positions else ("", "")
+    bad = f", {s.n_nonfinite} not finite" if s.n_nonfinite else ""
+    return f"max {s.max:+.4g}{at_max}, min {s.min:+.4g}{at_min}, mean {s.mean:+.4g}, std {s.std:.4g}{bad}"
+
+
+def _curves(ctx: PageContext, neuron: NeuronOnRun) -> None:
+    title, more = st.columns([3, 2], vertical_alignment="center")
+    title.markdown(
+        "#### Over tokens", help="The neuron's activation at each token of the prompt, in the model's units."
+    )
+    labels = loads.prompt_labels(ctx.run, ctx.data_key)
+    with more.popover("Overlay prompts"):
+        others: list[int] = st.multiselect(
+            "Prompts to lay over this one", [i for i in range(len(labels)) if i != ctx.selection.prompt],
+            format_func=labels.__getitem__, key=f"overlay_{ctx.selection.run}",
+            max_selections=_MOST_OVERLAID - 1,
+        )  # fmt: skip
+    curves = [
+        Curve(neuron.prompts[i].probe_id, neuron.prompts[i].tokens, neuron.values[i], neuron.counts[i])
+        for i in (ctx.selection.prompt, *others)
+    ]
+    chart(ctx, over_tokens(curves), "neuron_curves")
+
+
+def _histogram(ctx: PageContext, neuron: NeuronOnRun) -> None:
+    st.markdown("#### All tokens of the run", help="How often each activation occurs, and a smooth estimate of it.")
+    values = neuron.counted_values()
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        st.caption("No token that counts.")
+        return
+    chart(ctx, histogram(values), "neuron_histogram")
+    if float(finite.std()) == 0:
+        st.caption("The activation is the same at every token.")

@@ -1,0 +1,123 @@
+"""Overview: what was run on what, what has been done with it, and where one prompt excites the model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from neuron_signatures.dashboard import loads
+from neuron_signatures.dashboard.context import PageContext
+from neuron_signatures.dashboard.figures_acts import layers_by_tokens
+from neuron_signatures.dashboard.panels import BOS_HELP, heading, manifest_facts, model_facts, more_facts, stage_lines
+from neuron_signatures.dashboard.state import View
+from neuron_signatures.dashboard.widgets import chart, facts, quote, table
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.acts import LayerLine, counted
+from neuron_signatures.views.coords import NeuronAt
+
+_MOST_PROMPTS = 1000
+_MOST_TOKENS = 400
+
+
+def render(ctx: PageContext) -> None:
+    heading(ctx.selection.run)
+    model, run = st.columns(2)
+    with model.container(border=True, height="stretch"):
+        st.markdown("**Model**")
+        facts(model_facts(ctx.run.manifest))
+    with run.container(border=True, height="stretch"):
+        st.markdown("**Run**")
+        facts(manifest_facts(ctx.run))
+    with st.expander("Flags, versions, whole manifest"):
+        facts(more_facts(ctx.run))
+        record = json.dumps(ctx.run.manifest.model_dump(exclude={"prompts"}), indent=2)
+        st.code(record, language="json", height=300)
+    _stages(ctx)
+    _prompt(ctx)
+    _prompts(ctx)
+
+
+def _stages(ctx: PageContext) -> None:
+    st.markdown("#### Stages")
+    done, missing = stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
+    if done:
+        facts(done)
+    for what, command in missing:
+        st.caption(f"{what}:")
+        st.code(escape(command), language="bash", wrap_lines=True)
+
+
+def _prompt(ctx: PageContext) -> None:
+    st.markdown("#### This prompt, layer by layer")
+    quote(ctx.prompt.text)
+    st.session_state.setdefault("ui_bos", False)
+    include_bos = st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
+    counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
+    peaks = loads.prompt_peaks(ctx.run, ctx.data_key, ctx.selection.prompt)
+    st.caption("Per layer and token, the act of the neuron with the largest |act|. Click a cell to open that neuron.")
+    n = ctx.prompt.seq_len
+    if n > _MOST_TOKENS:
+        st.caption(f"The first {_MOST_TOKENS} of {n} tokens.")
+    values, neurons = (np.stack([p[i][:_MOST_TOKENS] for p in peaks]) for i in (0, 1))
+    figure = layers_by_tokens(
+        values, neurons, ctx.run.layers, ctx.prompt.tokens[:_MOST_TOKENS], counts[:_MOST_TOKENS]
+    )  # fmt: skip
+    chart(ctx, figure, "overview_layers", opens=View.NEURON)
+    lines = loads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
+    neurons_of = [NeuronAt(line.layer, line.neuron or 0) for line in lines]
+    table(ctx, layer_frame(lines), "overview_layer_table", neurons=neurons_of, help=_LAYER_HELP)
+
+
+def _prompts(ctx: PageContext) -> None:
+    st.markdown("#### Prompts")
+    n = len(ctx.run.prompts)
+    if n > _MOST_PROMPTS:
+        st.caption(f"The first {_MOST_PROMPTS} of {n}.")
+    shown = ctx.run.prompts[:_MOST_PROMPTS]
+    frame = pd.DataFrame(
+        {
+            "prompt": [escape(p.probe_id) for p in shown],
+            "tokens": [p.seq_len for p in shown],
+            "text": [escape(p.text)[:300] for p in shown],
+            "not finite": [p.nonfinite for p in shown],
+        }
+    )
+    table(ctx, frame, "overview_prompts", prompts=list(range(len(shown))), height=min(38 + 35 * len(shown), 420))
+    if ctx.run.manifest.failed_prompts:
+        st.caption(f"{len(ctx.run.manifest.failed_prompts)} prompts have no activations in this run:")
+        failed = ctx.run.manifest.failed_prompts
+        st.dataframe(
+            pd.DataFrame({"prompt": [escape(f.prompt_id) for f in failed], "why": [escape(f.reason) for f in failed]}),
+            hide_index=True,
+        )
+
+
+def layer_frame(lines: list[LayerLine]) -> pd.DataFrame:
+    """One row per layer; an undefined number is empty."""
+    return pd.DataFrame(
+        {
+            "layer": [line.layer for line in lines],
+            "mean": [line.mean for line in lines],
+            "std": [line.std for line in lines],
+            "min": [line.min for line in lines],
+            "max": [line.max for line in lines],
+            "mean |act|": [line.mean_abs for line in lines],
+            "largest |act|": [line.max_abs for line in lines],
+            "neuron": ["" if line.neuron is None else f"L{line.layer}N{line.neuron}" for line in lines],
+            "position": pd.array([line.pos for line in lines], dtype="Int64"),
+            "not finite": [line.n_nonfinite for line in lines],
+        }
+    )
+
+
+_LAYER_HELP = {
+    "mean": "Over all neurons and the tokens that count, in the activations' own units.",
+    "std": "Population standard deviation over neurons and tokens.",
+    "mean |act|": "Mean of the absolute value.",
+    "largest |act|": "Of any neuron of the layer at any token that counts.",
+    "neuron": "The neuron with the largest |act|; a click on the row opens it.",
+    "not finite": "Values that are NaN or infinite; they count nowhere.",
+}

@@ -1,0 +1,39 @@
+"""Query: which tokens excite a neuron or a set of neurons, and which neurons a token excites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from neuron_signatures.dashboard.context import PageContext
+from neuron_signatures.dashboard.map_work import index_of
+from neuron_signatures.dashboard.panels import BOS_HELP
+from neuron_signatures.dashboard.query_neurons import ask_neurons
+from neuron_signatures.dashboard.query_tokens import ask_tokens
+from neuron_signatures.dashboard.widgets import empty
+
+_DEFAULTS: dict[str, Any] = {
+    "ui_query_kind": "tokens", "ui_query_set": "selected", "ui_query_n": 1, "ui_query_by": "mean", "ui_query_min": 1,
+    "ui_query_scale": "z", "ui_query_typed": "", "ui_query_top": 200, "ui_query_text": "", "ui_query_lowest": "most",
+    "ui_query_order": "z", "ui_query_first": 20, "ui_bos": False,
+}  # fmt: skip
+_KINDS = {"tokens": "Which tokens excite these neurons?", "neurons": "Which neurons does this token excite?"}
+
+
+def render(ctx: PageContext) -> None:
+    for key, value in _DEFAULTS.items():
+        st.session_state.setdefault(key, value)
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    kind = left.radio(
+        "Question", list(_KINDS), format_func=_KINDS.__getitem__, key="ui_query_kind", horizontal=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    right.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
+    index = index_of(ctx, include_bos=bool(st.session_state["ui_bos"]))
+    if index.n_counted == 0:
+        empty("No token of this run counts.", why="Every prompt is a BOS alone; it can be counted with the box above.")
+    elif kind == "tokens":
+        ask_tokens(ctx, index)
+    else:
+        ask_neurons(ctx, index)

@@ -1,0 +1,95 @@
+"""Walking through a ranked list: which rows pass the filters, where one stands, what the default is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.ranked import ListRef, RankedList, Row
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
+
+TOP_K = 200
+MOST = 5000
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Bounds that a row must keep, None for none; then only the first `top_k` in the list's order."""
+
+    abs_score: float | None = None
+    score_from: float | None = None
+    score_to: float | None = None
+    act_from: float | None = None
+    act_to: float | None = None
+    top_k: int = TOP_K
+
+
+def activations(ranked: RankedList) -> Float64[np.ndarray, " row"]:
+    """The activation of each row: where it was scored, or at the peak; NaN where a list has none."""
+    if ranked.ref.kind == "influence":
+        return np.asarray(ranked.table.column("activation").to_pylist(), dtype=np.float64)
+    if ranked.ref.kind == "peaks":
+        high = np.asarray(ranked.table.column("max_act").to_pylist(), dtype=np.float64)
+        low = np.asarray(ranked.table.column("min_act").to_pylist(), dtype=np.float64)
+        return np.where(np.nan_to_num(high, nan=-np.inf) >= np.nan_to_num(-low, nan=-np.inf), high, low)
+    return np.full(len(ranked), np.nan)
+
+
+def passing(ranked: RankedList, filters: Filters, layers: Sequence[int] | None = None) -> Int64[np.ndarray, " kept"]:
+    """Indices of the rows that pass, in the list's own order, at most `top_k`. An undefined number passes no bound.
+
+    With `layers`, only rows of these: a list can hold layers that the run does not store, which cannot be opened.
+    """
+    keep = np.ones(len(ranked), bool) if layers is None else np.isin(ranked.layer, list(layers))
+    with np.errstate(invalid="ignore"):
+        for values, low, high in (
+            (np.abs(ranked.score), filters.abs_score, None),
+            (ranked.score, filters.score_from, filters.score_to),
+        ):
+            keep &= _between(values, low, high)
+        if filters.act_from is not None or filters.act_to is not None:
+            keep &= _between(activations(ranked), filters.act_from, filters.act_to)
+    found: np.ndarray = np.flatnonzero(keep)[: filters.top_k]
+    return found
+
+
+def place(rows: Int64[np.ndarray, " kept"], row: int | None) -> int | None:
+    """Where index `row` stands among `rows`, which ascend; None if it is not there."""
+    if row is None:
+        return None
+    at = int(np.searchsorted(rows, row))
+    return at if at < len(rows) and rows[at] == row else None
+
+
+def step(rows: Int64[np.ndarray, " kept"], row: int | None, by: int) -> int | None:
+    """The index that is `by` places on, held at the ends; from outside the rows, the first. None if there is none."""
+    if len(rows) == 0:
+        return None
+    at = place(rows, row)
+    return int(rows[0 if at is None else min(max(at + by, 0), len(rows) - 1)])
+
+
+def label(row: Row) -> str:
+    """A row in one line, text made visible: `1  L4N178  +1.107  ·is`."""
+    score = "" if row.score is None else f"{row.score:+.4g}" if row.score < 0 or row.pole == "" else f"{row.score:.4g}"
+    words = [str(row.rank), row.at.label + row.pole, score, visible(row.token or "")[:24]]
+    return "  ".join(w for w in words if w)
+
+
+def default_list(lists: Sequence[ListRef]) -> ListRef | None:
+    """The newest influence result, else peaks, else signatures; None if there is none that can be read."""
+    readable = [r for r in lists if not r.problem]
+    return next((r for kind in ("influence", "peaks", "signatures") for r in readable if r.kind == kind), None)
+
+
+def _between(values: Float64[np.ndarray, " row"], low: float | None, high: float | None) -> np.ndarray:
+    keep = np.ones(len(values), bool)
+    keep &= values >= low if low is not None else True
+    keep &= values <= high if high is not None else True
+    return keep

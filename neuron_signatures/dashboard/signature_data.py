@@ -1,0 +1,145 @@
+"""The signatures of a run as the view needs them: filtered rows, groups, peaks on the probes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from jaxtyping import Bool, Float32
+
+COLUMNS = (
+    "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
+    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
+)  # fmt: skip
+
+
+class Pole(NamedTuple):
+    at: NeuronAt
+    pole: str
+
+    @property
+    def label(self) -> str:
+        return self.at.label + self.pole
+
+
+class Group(NamedTuple):
+    """Poles with the same name."""
+
+    name: str
+    """Raw."""
+    cls: str
+    members: list[Pole]
+
+
+class Classes(NamedTuple):
+    """How many poles are in each class, and how many are when the tokens are shuffled (None: not computed)."""
+
+    names: list[str]
+    counts: list[int]
+    shuffled: list[int | None]
+    limit: str
+    """What the shuffled run cannot tell; ours or stage 2's words."""
+
+
+@dataclass(frozen=True)
+class SignatureFilter:
+    """Empty means all."""
+
+    classes: tuple[str, ...] = ()
+    layers: tuple[int, ...] = ()
+    pole: str = ""
+    text: str = ""
+    """In the name or the most frequent peak token, ignoring case."""
+
+
+def read_signatures(run_dir: Path) -> pa.Table:
+    """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
+    table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS)
+    peak = np.asarray(table.column("max_peak").to_pylist(), dtype=np.float64)
+    return table.take(np.argsort(-peak, kind="stable"))
+
+
+def read_classes(run_dir: Path) -> Classes:
+    record = read_json(run_dir, SIGNATURES_META)
+    try:
+        counts, null = record["class_counts"], record.get("null") or {}
+        shuffled = null.get("class_counts") or {}
+        return Classes(
+            list(counts), list(counts.values()), [shuffled.get(c) for c in counts], str(null.get("limit", ""))
+        )
+    except (KeyError, TypeError, AttributeError) as e:
+        raise BadRunError(f"lacks {e}", where=SIGNATURES_META, next_step="Make it again") from e
+
+
+def read_groups(run_dir: Path) -> list[Group]:
+    """Groups of at least one pole, the largest first. A member that is spelt otherwise makes the file a damaged one."""
+    record = read_json(run_dir, GROUPS)
+    try:
+        found = [
+            Group(str(g["name"]), str(g["class"]), [parse_pole(m) for m in g["members"]]) for g in record["groups"]
+        ]
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadRunError(f"is no list of groups ({e!r})"[:160], where=GROUPS, next_step="Make it again") from e
+    return sorted((g for g in found if g.members), key=lambda g: (-len(g.members), g.name))
+
+
+def parse_pole(text: Any) -> Pole:
+    match = re.fullmatch(r"L(\d{1,6})N(\d{1,9})([+-])", text)
+    if match is None:
+        raise ValueError(f"{text!r:.40} names no pole of a neuron")
+    return Pole(NeuronAt(int(match[1]), int(match[2])), match[3])
+
+
+def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
+    """The rows that pass, in the table's order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keep: Any = pa.scalar(True)
+    if wanted.classes:
+        keep = pc.and_(keep, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
+    if wanted.layers:
+        keep = pc.and_(keep, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
+    if wanted.pole:
+        keep = pc.and_(keep, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
+    if wanted.text:
+        found: Any = pa.scalar(False)
+        for name in ("name", "mode_peak_token"):
+            hit = pc.match_substring(table[name].cast(pa.string()), wanted.text, ignore_case=True)
+            found = pc.or_(found, pc.fill_null(hit, False))
+        keep = pc.and_(keep, found)
+    return table if isinstance(keep, pa.Scalar) else table.filter(keep)
+
+
+def strongest(table: pa.Table, group: Group, layers: Sequence[int], most: int) -> list[Pole]:
+    """The members on stored layers with the largest peaks, largest first; `table` is that of `read_signatures`."""
+    import pyarrow.compute as pc
+
+    named = table.filter(pc.equal(table["name"], group.name)).select(["layer", "neuron", "pole"]).to_pylist()
+    order = {Pole(NeuronAt(r["layer"], r["neuron"]), r["pole"]): i for i, r in enumerate(named)}
+    members = [m for m in group.members if m.at.layer in layers]
+    return sorted(members, key=lambda m: order.get(m, len(order)))[:most]
+
+
+def peaks_on_pole(
+    values: Sequence[Float32[np.ndarray, " pos"]], counts: Sequence[Bool[np.ndarray, " pos"]], pole: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per prompt, the largest act (sign turned for `-`) and its position; NaN and -1 where none counts."""
+    sign = -1.0 if pole == "-" else 1.0
+    peaks, places = np.full(len(values), np.nan), np.full(len(values), -1)
+    for i, (v, mask) in enumerate(zip(values, counts, strict=True)):
+        kept = np.where(mask & np.isfinite(v), sign * v, -np.inf)
+        if len(kept) and np.isfinite(kept.max()):
+            peaks[i], places[i] = kept.max(), kept.argmax()
+    return peaks, places

@@ -1,0 +1,177 @@
+"""What is selected, and its form as the address of the page: `?run=&prompt=&layer=&neuron=&view=&list=&row=`.
+
+Everything in an address is hostile. A value that does not hold gives a message and the default, never a path
+outside the runs root.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron
+
+MANUAL = ""
+"""`Selection.list` when no ranked list is followed."""
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row")
+_LONGEST = 300
+
+
+class View(StrEnum):
+    OVERVIEW = "overview"
+    NEURON = "neuron"
+    RANKING = "ranking"
+    SIGNATURES = "signatures"
+    MAP = "map"
+    QUERY = "query"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What every view shows: a prompt and a neuron of one run, and the list that is being walked through."""
+
+    run: str
+    """Name of a folder directly under the runs root."""
+    prompt: int = 0
+    """Index in the run."""
+    layer: int = 0
+    neuron: int = 0
+    view: View = View.OVERVIEW
+    list: str = MANUAL
+    """Stem of a ranked list, or `MANUAL`."""
+    row: int | None = None
+    """Index of the neuron in the list's own order; None outside a list."""
+
+    @property
+    def at(self) -> NeuronAt:
+        return NeuronAt(self.layer, self.neuron)
+
+    def with_neuron(self, at: NeuronAt, row: int | None = None) -> Selection:
+        return replace(self, layer=at.layer, neuron=at.neuron, row=row)
+
+    def prompt_of(self, run: Run) -> PromptRecord:
+        return run.prompts[self.prompt]
+
+
+class Resolved(NamedTuple):
+    """A selection that the run can show, and what in the address did not hold."""
+
+    selection: Selection
+    problems: list[str]
+
+
+def run_folder(root: Path, name: str) -> Path:
+    """The folder of the run `name` under `root`. Raises `UsageError` for a name that leads elsewhere."""
+    shown = escape(name[:60])
+    if not name or name in (".", "..") or re.search(r"[/\\\0:]", name) or not is_text(name):
+        raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list")
+    path = root / name
+    try:
+        there = path.is_dir()
+        outside = path.resolve().parent != root.resolve()
+    except (OSError, ValueError, RuntimeError) as e:  # too long a name, surrogates, a loop of links
+        raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list") from e
+    if there and outside:
+        raise UsageError(f"run {shown!r} is a link that leads out of the runs root", next_step="Copy the run there")
+    if not there:
+        raise UsageError(f"there is no run {shown!r}", where=str(root), next_step="Choose one from the list")
+    return path
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text that can be sent to a browser: a folder's name may be any bytes."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def address_of(params: Mapping[str, str]) -> dict[str, str]:
+    """The parts of an address that mean something here, cut to a sane length."""
+    return {k: str(params[k])[:_LONGEST] for k in _KEYS if params.get(k)}
+
+
+def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: list[str]) -> Resolved:
+    """The selection that an address names in this run; what is missing or wrong comes from `default`.
+
+    A neuron that is named without a list is a manual choice. `lists` are the stems that the run has.
+    """
+    problems: list[str] = []
+    chosen = default
+    if "view" in address:
+        if address["view"] in tuple(View):
+            chosen = replace(chosen, view=View(address["view"]))
+        else:
+            problems.append(f"there is no view {address['view'][:60]!r}")
+    if "prompt" in address:
+        try:
+            chosen = replace(chosen, prompt=_index_of(run, run.prompt(address["prompt"])))
+        except UsageError:
+            problems.append(f"there is no prompt {address['prompt'][:60]!r} in this run")
+    if "list" in address or "layer" in address or "neuron" in address:
+        chosen = _with_neuron(address, run, chosen, lists, problems)
+    return Resolved(chosen, [escape(p) for p in problems])
+
+
+def address(selection: Selection, run: Run) -> dict[str, str]:
+    """The address that `resolve` turns back into this selection."""
+    out = {
+        "run": selection.run,
+        "prompt": _prompt_name(run, selection.prompt),
+        "layer": str(selection.layer),
+        "neuron": str(selection.neuron),
+        "view": selection.view.value,
+    }
+    if selection.list != MANUAL:
+        out["list"] = selection.list
+        if selection.row is not None:
+            out["row"] = str(selection.row + 1)
+    return out
+
+
+def _with_neuron(
+    address: Mapping[str, str], run: Run, chosen: Selection, lists: list[str], problems: list[str]
+) -> Selection:
+    at = chosen.at
+    try:
+        layer = check_layer(run, _number(address, "layer", at.layer))
+        at = check_neuron(run, NeuronAt(layer, _number(address, "neuron", at.neuron)))
+    except ProjectError as e:
+        problems.append(e.line())
+        return chosen
+    stem = address.get("list", MANUAL)
+    row = None
+    if stem != MANUAL and stem not in lists:
+        problems.append(f"there is no list {stem[:60]!r} in this run")
+        stem = MANUAL
+    if stem != MANUAL and address.get("row", "").isascii() and address.get("row", "").isdecimal():
+        row = int(address["row"][:12]) - 1
+    return replace(chosen, layer=at.layer, neuron=at.neuron, list=stem, row=row if row is None or row >= 0 else None)
+
+
+def _number(address: Mapping[str, str], key: str, default: int) -> int:
+    text = address.get(key)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UsageError(f"{key} {text[:60]!r} is not a number")
+    return int(text)
+
+
+def _prompt_name(run: Run, index: int) -> str:
+    """The prompt's id, or its index where the id (format 1 had no rule for them) does not fit into an address."""
+    name = run.prompts[index].probe_id
+    return name if 0 < len(name) <= _LONGEST and is_text(name) else str(index)
+
+
+def _index_of(run: Run, prompt: PromptRecord) -> int:
+    return next(i for i, p in enumerate(run.prompts) if p is prompt)

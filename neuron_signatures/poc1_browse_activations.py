@@ -1,0 +1,119 @@
+"""Stage 1, reading: browse a run in the terminal, by keyboard, over SSH. No model, no GPU, no network.
+
+Reads:  a run folder, or a folder of runs. Writes: nothing.
+
+    python -m neuron_signatures.poc1_browse_activations --run_dir runs/poc1_test
+    python -m neuron_signatures.poc1_browse_activations --run_dir runs/poc1_test --layer 3 --neuron 508 --print text
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuron_signatures.cli import Parser, at_least, command, emit, folder, ok
+from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
+from neuron_signatures.tui.options import SCREENS, Options
+
+_OF_ONE_RUN = ("prompt_idx", "prompt_id", "layer", "neuron", "ctx_idx", "list", "query")
+# Nothing here multiplies matrices: pools of threads and an allocator that keeps what was freed only cost memory.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _options(args := make_parser().parse_args(argv))
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if args.print:
+        from neuron_signatures.tui.printing import printed
+
+        columns = shutil.get_terminal_size((100, 24)).columns
+        for text in printed(options, args.print, columns=columns, encoding=sys.stdout.encoding or "ascii"):
+            emit(text)
+        return ok()
+    _need_a_terminal()
+    from neuron_signatures.tui.app import browse
+
+    browse(options)
+    return ok()
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m neuron_signatures.poc1_browse_activations", description=__doc__)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--run_dir", type=folder, metavar="DIR", help="the run; without it, choose one of --runs_root")
+    which.add_argument("--runs_root", type=folder, default=Path("runs"), metavar="DIR", help="default: runs")
+    where = parser.add_argument_group("where to begin")
+    prompt = where.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt_idx", type=at_least(0), metavar="N", help="prompt by number, from 0")
+    prompt.add_argument("--prompt_id", metavar="ID", help="prompt by id")
+    where.add_argument("--layer", type=at_least(0), metavar="N", help="default: the first that is stored")
+    where.add_argument("--neuron", type=at_least(0), metavar="N", help="default: 0")
+    where.add_argument("--ctx_idx", type=int, metavar="POS", help="token; negative counts from the end; default -1")
+    what = parser.add_argument_group("what is shown")
+    tokens = what.add_mutually_exclusive_group()
+    tokens.add_argument(
+        "--window", type=at_least(1), default=15, metavar="N", help="tokens around the cursor; default 15"
+    )
+    tokens.add_argument("--all_tokens", action="store_true", help="all tokens of the prompt instead")
+    what.add_argument("--include_bos", action="store_true", help="count the BOS token in scales and statistics")
+    what.add_argument("--screen", choices=SCREENS, metavar="NAME", help=f"open or print: {', '.join(SCREENS)}")
+    what.add_argument(
+        "--list", metavar="NAME", help="of peaks, influence or signatures: a list that --screen lists names"
+    )
+    what.add_argument("--query", metavar="TEXT", help="what --screen search looks for, or the filter of a list")
+    out = parser.add_argument_group("without a terminal")
+    out.add_argument("--print", choices=("text", "json"), nargs="?", const="text", help="write the screen to stdout")
+    out.add_argument("--limit", type=at_least(0), metavar="N", help="most rows printed; 0: all; default 50 of a list")
+    return parser
+
+
+def _options(args: Namespace) -> Options:
+    if args.run_dir is None:
+        given = [f"--{name}" for name in _OF_ONE_RUN if getattr(args, name) is not None]
+        if args.screen not in (None, "runs"):
+            given.append(f"--screen {args.screen}")
+        if given:
+            raise UsageError(f"{given[0]} needs --run_dir")
+        if not args.runs_root.is_dir():
+            raise UsageError("there is no such folder of runs", where=str(args.runs_root), next_step="Give --run_dir")
+    elif args.screen == "runs":
+        raise UsageError("--screen runs lists a folder of runs: give --runs_root instead of --run_dir")
+    elif not args.run_dir.is_dir():
+        raise BadRunError("there is no such run folder", where=str(args.run_dir))
+    if args.list is not None and args.screen not in ("peaks", "influence", "signatures"):
+        raise UsageError("--list needs --screen peaks, influence or signatures")
+    if args.query is not None and args.screen not in ("peaks", "influence", "signatures", "search"):
+        raise UsageError("--query needs --screen search, peaks, influence or signatures")
+    if args.limit is not None and not args.print:
+        raise UsageError("--limit needs --print")
+    return Options(
+        run_dir=args.run_dir, runs_root=args.runs_root, prompt_idx=args.prompt_idx, prompt_id=args.prompt_id,
+        layer=args.layer, neuron=args.neuron, ctx_idx=args.ctx_idx, window=args.window, all_tokens=args.all_tokens,
+        include_bos=args.include_bos, screen=args.screen, list_name=args.list, query=args.query, limit=args.limit,
+    )  # fmt: skip
+
+
+def _need_a_terminal() -> None:
+    """Refuse where a full screen cannot be drawn. Textual writes to stderr, of the process, on all but Windows."""
+    instead = "Use --print text or --print json"
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        raise UsageError("this is no terminal", next_step=instead)
+    if os.environ.get("TERM", "") in ("dumb", "unknown"):
+        raise EnvironmentProblem(f"a terminal of the kind {os.environ['TERM']!r} draws no screens", next_step=instead)
+    encoding = (sys.__stderr__.encoding if sys.__stderr__ else None) or "ascii"
+    try:
+        "█▌│·⏎".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        raise EnvironmentProblem(
+            f"this terminal's encoding is {encoding}, which has no bars", next_step=f"Set PYTHONUTF8=1, or: {instead}"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

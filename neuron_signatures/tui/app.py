@@ -1,0 +1,239 @@
+"""The application: paint at once, then import what is heavy, open the run and show it; notice changes on disk.
+
+Only Textual is imported here: numpy, pydantic and pyarrow come after the first paint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+
+from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, escape_controls
+from neuron_signatures.tui.canvas import Block
+from neuron_signatures.tui.keys import COMMON, Key, bindings
+from neuron_signatures.tui.options import Options
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.base import Page
+    from neuron_signatures.tui.opening import Opened
+    from neuron_signatures.tui.place import Place
+    from neuron_signatures.tui.session import Session
+
+Paint = Literal["frame", "data", "move"]
+# Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
+_HEAD_START = 0.01
+
+
+class Loaded(Message):
+    """A run was opened, or could not be (`opened.fault`), or the flags ask for what it does not have (`error`).
+
+    Both None: the screens are imported and the list of runs can be shown.
+    """
+
+    def __init__(self, opened: Opened | None = None, error: ProjectError | None = None) -> None:
+        super().__init__()
+        self.opened, self.error = opened, error
+
+
+class Looked(Message):
+    """Which files of a session's run are not what they were."""
+
+    def __init__(self, session: Session, names: list[str]) -> None:
+        super().__init__()
+        self.session, self.names = session, names
+
+
+class KeyCommands(Provider):
+    """Every key of the screen under the palette, by what it does. The texts are our own, and given as content."""
+
+    async def discover(self) -> Hits:
+        for key in _keys_of(self.screen):
+            yield DiscoveryHit(Content(f"{key.words}  ({key.shown})"), self._command(key), text=key.words)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for key in _keys_of(self.screen):
+            score = matcher.match(key.words)
+            if score > 0:
+                yield Hit(score, Content(f"{key.words}  ({key.shown})"), self._command(key), text=key.words)
+
+    def _command(self, key: Key) -> Callable[[], Awaitable[object]]:
+        return partial(self.screen.run_action, key.action)
+
+
+class Opening(Screen[None]):
+    """What is painted first."""
+
+    BINDINGS = bindings(tuple(k for k in COMMON if k.action == "quit"))
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def compose(self) -> ComposeResult:
+        yield Block("opening")
+
+    def on_mount(self) -> None:
+        from neuron_signatures.tui.pieces import line, safe
+
+        self.query_one(Block).show([line(f"reading {safe(self._what)} ..."), (), line("q quits")])
+
+    def action_quit(self) -> None:
+        self.app.exit()
+
+
+class BrowseApp(App[ProjectError | None]):
+    """The browser. `on_paint` is told what has just been painted: the frame, the first data, the answer to a key.
+
+    `poll_seconds` is how often the files are looked at; after `rest_seconds` without a move a thread reads what goes
+    beyond the prompt. The result is an error that ended it, or None.
+    """
+
+    COMMANDS: ClassVar = {KeyCommands}
+    BINDINGS: ClassVar = []
+    CSS = "Screen { layout: vertical; }"
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        on_paint: Callable[[Paint], None] | None = None,
+        poll_seconds: float = 2.0,
+        rest_seconds: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.title = "neuron signatures"
+        self.options = options
+        self.opened: Opened | None = None
+        self.place: Place | None = None
+        """Where the browser of the present run is, or was."""
+        self.stale = ""
+        """Names of files that changed since the run was read; empty if none."""
+        self._on_paint = on_paint
+        self._poll_seconds = poll_seconds
+        self.rest_seconds = rest_seconds
+
+    def get_default_screen(self) -> Screen[None]:
+        return Opening(str(self.options.run_dir or self.options.runs_root))
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
+
+    async def on_event(self, event: events.Event) -> None:
+        """What is pasted loses its control characters before any widget sees it: Textual would echo them."""
+        if isinstance(event, events.Paste) and not event.text.isprintable():
+            event.text = escape_controls(event.text.strip())
+        await super().on_event(event)
+
+    def painted(self, what: Paint) -> None:
+        """Tell `on_paint` once what was asked to be drawn is on the screen."""
+        if self._on_paint is not None:
+            self.call_after_refresh(self._on_paint, what)
+
+    def open_run(self, run_dir: Path, place: Place | None) -> None:
+        """Read a run in a thread, so that the keyboard stays alive, then show it instead of the present one."""
+
+        def work() -> None:
+            from neuron_signatures.tui.opening import open_run
+
+            try:
+                self.post_message(Loaded(open_run(run_dir, self.options, place)))
+            except ProjectError as e:
+                self.post_message(Loaded(error=e))
+
+        self.run_worker(work, thread=True, group="load", exclusive=True)
+
+    def reload(self) -> None:
+        """Read the present run again and show it where its browser was."""
+        if self.opened is not None:
+            self.open_run(self.opened.run_dir, self.place)
+
+    def back(self) -> bool:
+        """Leave the present screen; False if there is none before it."""
+        if len(self.screen_stack) <= 2:
+            return False
+        self.pop_screen()
+        return True
+
+    def on_loaded(self, message: Loaded) -> None:
+        from neuron_signatures.tui.screens import RunsPage, pages_of
+
+        if message.error is not None:
+            self.exit(message.error)
+        elif message.opened is None:
+            self.push_screen(RunsPage(self.options.runs_root))
+            self.painted("data")
+        else:
+            try:
+                pages = pages_of(message.opened, self.options)
+            except ProjectError as e:
+                self.exit(e)
+                return
+            self._show(message.opened, pages)
+
+    def _show(self, opened: Opened, pages: list[Page]) -> None:
+        """Put the screens of a run in the place of all but the list of runs."""
+        self.opened, self.stale = opened, ""
+        self.options = replace(self.options, screen=None, query=None, list_name=None)  # they were for the beginning
+        while len(self.screen_stack) > (1 if self.options.run_dir else 2):
+            self.pop_screen()
+        for page in pages:
+            self.push_screen(page)
+        self.painted("data")
+
+    def on_looked(self, message: Looked) -> None:
+        if self.opened is None or message.session is not self.opened.session:
+            return
+        from neuron_signatures.tui.base import Page
+
+        names = message.names
+        self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        if isinstance(self.screen, Page):
+            self.screen.draw_status()
+
+    def _begin(self) -> None:
+        if self._on_paint is not None:
+            self._on_paint("frame")
+        if self.options.run_dir is not None:
+            self.open_run(self.options.run_dir, None)
+        else:
+            self.run_worker(self._import_screens, thread=True, group="load")
+        self.set_interval(self._poll_seconds, self._look)
+
+    def _import_screens(self) -> None:
+        import neuron_signatures.tui.screens  # noqa: F401
+
+        self.post_message(Loaded())
+
+    def _look(self) -> None:
+        session = self.opened.session if self.opened else None
+        if session is not None:
+            self.run_worker(
+                lambda: self.post_message(Looked(session, session.changed())), thread=True, group="look", exclusive=True
+            )
+
+
+def browse(options: Options) -> None:
+    """Show the browser until it is left. Raises the error that ended it."""
+    app = BrowseApp(options)
+    error = app.run(mouse=False)  # the terminal keeps its own selection with the mouse
+    if error is not None:
+        raise error
+    if app.return_code:
+        raise EnvironmentProblem("the browser ended with an error")
+
+
+def _keys_of(screen: Screen[Any]) -> Sequence[Key]:
+    from neuron_signatures.tui.base import Page
+
+    return screen.all_keys() if isinstance(screen, Page) else COMMON

@@ -1,0 +1,54 @@
+"""Bars with a sign: positive to the right of the axis (or up from the ground), negative to the left (or down)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+AXIS = "│"
+STRIP_LEGEND = "a mark per token: ▁ to █ positive, ▔ ▀ negative, · near 0, B the BOS, ? not finite"
+
+
+def signed_bar(value: float, scale: float | None, columns: int) -> str:
+    """A bar of exactly `columns` columns around an axis in the middle; `▶` or `◀` at the end: beyond the scale."""
+    half = max(1, (columns - 1) // 2)
+    left, right = " " * half, " " * half
+    if scale and math.isfinite(value):
+        share = abs(value) / scale
+        if share > 1 + 1e-6:
+            left, right = ("◀" + "█" * (half - 1), right) if value < 0 else (left, "█" * (half - 1) + "▶")
+        elif value < 0:
+            left = _blocks(share, half, "▐").rjust(half)
+        elif value > 0:
+            right = _blocks(share, half, "▌").ljust(half)
+    return (left + AXIS + right).ljust(columns)[:columns]
+
+
+def strip(values: np.ndarray, scale: float | None, columns: int) -> str:
+    """One character per token: `▁` to `█` stand on the ground and are positive, `▔` and `▀` hang and are negative.
+
+    `·` is less than a sixteenth of the scale, `?` is not finite; values beyond the scale are drawn to its end.
+    """
+    shown = "".join(_level(float(v), scale) for v in values[:columns])
+    return shown if len(values) <= columns else shown[: columns - 1] + "…"
+
+
+def _blocks(share: float, half: int, end: str) -> str:
+    """Half blocks; a value that is not zero never vanishes."""
+    halves = max(1, round(share * half * 2))
+    whole = "█" * (halves // 2)
+    if halves % 2 == 0:
+        return whole
+    return end + whole if end == "▐" else whole + end
+
+
+def _level(value: float, scale: float | None) -> str:
+    if not math.isfinite(value):
+        return "?"
+    share = abs(value) / scale if scale else 0.0
+    if share < 1 / 16:
+        return "·"
+    if value < 0:
+        return "▔" if share < 0.5 else "▀"
+    return "▁▂▃▄▅▆▇█"[min(7, int(share * 8))]

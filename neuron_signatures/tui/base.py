@@ -1,0 +1,273 @@
+"""What all screens have: a head, rows, a line for messages, the keys; jobs in threads; the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import get_current_worker
+
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.canvas import Block, Rows
+from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
+from neuron_signatures.tui.pieces import (
+    Line,
+    Piece,
+    Table,
+    clip,
+    line,
+    plain,
+    rooms,
+    safe,
+    table_head,
+    table_row,
+    width,
+)
+from neuron_signatures.tui.session import fault_text
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.app import BrowseApp
+
+Stop = Callable[[], bool]
+Send = Callable[[Any], None]
+
+
+class Arrived(Message):
+    """Something that a job in a thread found; `data` None: the job has ended."""
+
+    def __init__(self, job: str, ticket: object, data: Any) -> None:
+        super().__init__()
+        self.job, self.ticket, self.data = job, ticket, data
+
+
+class Failed(Message):
+    """A job met a fault, which `text` names."""
+
+    def __init__(self, job: str, ticket: object, text: str) -> None:
+        super().__init__()
+        self.job, self.ticket, self.text = job, ticket, text
+
+
+class Page(Screen[None]):
+    """A screen of the browser. `draw` fills it; it is called whenever something may have changed."""
+
+    app: BrowseApp
+    BINDINGS = bindings(COMMON)
+    OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
+    FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = ""
+        self.waiting: set[str] = set()
+        """Jobs that are under way."""
+        self._tickets: dict[str, object] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Block("head")
+        yield Rows("rows")
+        yield Block("status")
+        yield Block("keys")
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def on_screen_resume(self) -> None:
+        self.draw()
+
+    def draw(self) -> None:
+        """Fill the screen for its present size."""
+        raise NotImplementedError
+
+    def idle(self) -> Line:
+        """What the message line says when there is no message."""
+        return ()
+
+    def block(self, name: str) -> Block:
+        return self.query_one(f"#{name}", Block)
+
+    @property
+    def rows(self) -> Rows:
+        return self.query_one("#rows", Rows)
+
+    def say(self, message: str) -> None:
+        """Show a message until the next key."""
+        self.message = message
+        self.draw_status()
+
+    def on_key(self) -> None:
+        if self.message:
+            self.message = ""
+            self.draw_status()
+
+    def draw_status(self) -> None:
+        columns, height = self.size
+        parts: list[Piece] = []
+        if self.app.stale:
+            parts.append(Piece(f"changed on disk: {safe(self.app.stale)}; press r to reload  ", "warn"))
+        parts += [Piece(safe(self.message), "mark")] if self.message else self.idle()
+        self.block("status").show([clip(parts, columns)] if height >= 4 else [])
+        self.block("keys").show(key_lines(self.FOOTER, columns, 2 if height >= 20 else 1 if height >= 8 else 0))
+
+    def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
+        """Run `work` in a thread, instead of an earlier job of this name. What it sends comes to `arrived`."""
+        ticket = self._tickets[job] = object()
+        self.waiting.add(job)
+        self.run_worker(partial(self._work, job, ticket, work), thread=True, group=job, exclusive=True)
+
+    def _work(self, job: str, ticket: object, work: Callable[[Stop, Send], None]) -> None:
+        worker = get_current_worker()
+
+        def stop() -> bool:
+            return worker.is_cancelled or self._tickets.get(job) is not ticket
+
+        def send(data: Any) -> None:
+            self.post_message(Arrived(job, ticket, data))
+
+        try:
+            work(stop, send)
+        except (ProjectError, OSError) as e:
+            self.post_message(Failed(job, ticket, fault_text(e)))
+        self.post_message(Arrived(job, ticket, None))
+
+    def on_arrived(self, message: Arrived) -> None:
+        if self._tickets.get(message.job) is not message.ticket:
+            return
+        if message.data is None:
+            self.waiting.discard(message.job)
+            self.ended(message.job)
+        else:
+            self.arrived(message.job, message.data)
+
+    def on_failed(self, message: Failed) -> None:
+        if self._tickets.get(message.job) is message.ticket:
+            self.failed(message.job, message.text)
+
+    def arrived(self, job: str, data: Any) -> None:
+        """A job of this screen sent something."""
+
+    def ended(self, job: str) -> None:
+        """A job of this screen has ended."""
+
+    def failed(self, job: str, text: str) -> None:
+        self.say(text)
+
+    @classmethod
+    def all_keys(cls) -> tuple[Key, ...]:
+        """The keys that this screen binds."""
+        return (*cls.OWN_KEYS, *COMMON)
+
+    def action_help(self) -> None:
+        from neuron_signatures.tui.text_screens import HelpPage
+
+        self.app.push_screen(HelpPage(self.all_keys()))
+
+    def action_back(self) -> None:
+        if not self.app.back():
+            self.say("this is the first screen; q quits")
+
+    def action_quit(self) -> None:
+        self.app.exit()
+
+    def action_reload(self) -> None:
+        self.app.reload()
+
+    def action_palette(self) -> None:
+        self.app.action_command_palette()
+
+
+class TablePage(Page):
+    """A screen of rows with a cursor, or of text (`table` None) that scrolls."""
+
+    BINDINGS = bindings(ROWS)
+    OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
+    FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
+
+    def head(self) -> Sequence[Line]:
+        """The lines above the table, the most needed first; low terminals show fewer."""
+        return ()
+
+    def table(self) -> Table | None:
+        return None
+
+    def text(self, columns: int) -> Sequence[Line]:
+        """The text of a screen without a table."""
+        return ()
+
+    def open_row(self, i: int) -> None:
+        """Enter was pressed on row `i`."""
+
+    def draw(self, cursor: int | None = None) -> None:
+        columns, height = self.size
+        table = self.table()
+        head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
+        if table is None:
+            lines = self.text(columns)
+            self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
+        elif not len(table):
+            lines = [line(Piece(x, "warn")) for x in _empty(table, columns)]
+            self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
+        else:
+            room = rooms(table.columns(), columns)
+            head += [table_head(table.columns(), room)] if height >= 6 else []
+            now = self.rows.cursor if cursor is None else cursor
+            self.rows.show(
+                len(table),
+                lambda i, w: table_row(table, i, room, cursor=i == self.rows.cursor),
+                cursor=now or 0,
+            )
+        self.block("head").show(head)
+        self.draw_status()
+
+    def idle(self) -> Line:
+        table = self.table()
+        if table is None or not len(table):
+            return ()
+        return line(Piece(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
+
+    def action_row(self, by: int) -> None:
+        self.rows.move(by)
+        self.draw_status()
+
+    def action_page(self, by: int) -> None:
+        self.action_row(by * self.rows.page)
+
+    def action_choose(self) -> None:
+        table = self.table()
+        if table is not None and len(table):
+            self.open_row(self.rows.cursor or 0)
+
+
+class TextPage(TablePage):
+    """A screen to read."""
+
+    FOOTER: ClassVar[list[tuple[str, str]]] = TEXT_FOOTER
+
+    def idle(self) -> Line:
+        last = min(self.rows.top + self.rows.size.height, self.rows.n)
+        return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
+
+
+def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> list[Line]:
+    """Keys and words in at most `n` lines; what does not fit is left to `?`."""
+    lines: list[list[Piece]] = [[] for _ in range(n)]
+    at = 0
+    for key, word in keys:
+        text = [Piece(key, "key"), Piece(f" {word}" if key else word, "dim"), Piece("  ")]
+        needed = sum(width(p.text) for p in text) - 2
+        while at < n and width(plain(tuple(lines[at]))) + (2 if lines[at] else 0) + needed > columns:
+            at += 1
+        if at >= n:
+            break
+        lines[at] += text
+    return [tuple(x) for x in lines]
+
+
+def _empty(table: Table, columns: int) -> list[str]:
+    from neuron_signatures.tui.pieces import wrap
+
+    return ["", *wrap(safe(table.empty), columns)]

@@ -1,0 +1,199 @@
+"""A ranked list as it is shown: sorted, filtered, and walked through from within the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.pieces import Column, Line, Piece, line, number, safe, sign_style, size, token_text
+from neuron_signatures.tui.place import Place
+from neuron_signatures.tui.session import Session
+from neuron_signatures.views.acts import peak_place
+from neuron_signatures.views.ranked import SORT_KEYS, ListRef, RankedList, Row, SortKey
+
+
+@dataclass(frozen=True)
+class ListView:
+    """Which rows of a list are shown, in which order."""
+
+    ranked: RankedList
+    rows: np.ndarray
+    """Indices into the list."""
+    key: SortKey | None = None
+    """None: the list's own order, by |score|."""
+    descending: bool = True
+    query: str = ""
+
+    @classmethod
+    def of(cls, ranked: RankedList) -> ListView:
+        return cls(ranked, np.arange(len(ranked)))
+
+    def arranged(self, *, key: SortKey | None, descending: bool, query: str) -> ListView:
+        """The list in another order or with another filter. Raises `UsageError` for a filter that says nothing."""
+        rows = np.arange(len(self.ranked)) if key is None else self.ranked.order(key, descending=descending)
+        if query.strip():
+            rows = rows[self.ranked.matching(query)[rows]]
+        return replace(self, rows=rows, key=key, descending=descending, query=query.strip())
+
+    def next_key(self) -> SortKey | None:
+        keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k != "|score|"))
+        return keys[(keys.index(self.key) + 1) % len(keys)]
+
+
+class ListTable:
+    """The rows of a view; a row is made only when it is shown."""
+
+    def __init__(self, view: ListView, layers: Sequence[int]) -> None:
+        self.view = view
+        self.layers = set(layers)
+        self._kept: dict[int, Row] = {}
+
+    @property
+    def empty(self) -> str:
+        return "no row matches the filter; / changes it" if self.view.query else "the list has no row"
+
+    def __len__(self) -> int:
+        return len(self.view.rows)
+
+    def columns(self) -> Sequence[Column]:
+        ranked = self.view.ranked
+        columns = [
+            Column("rank", "#", 6, right=True), Column("neuron", "neuron", 11),
+            Column("score", "score", 10, right=True), Column("act", "act", 10, right=True, drop=4),
+            Column("prompt", "prompt", 18, drop=5), Column("pos", "pos", 5, right=True, drop=3),
+            Column("token", "token", 14, drop=1), Column("note", "", 0, drop=2),
+        ]  # fmt: skip
+        if ranked.ref.kind == "signatures":
+            columns = [c for c in columns if c.name not in ("act", "prompt", "pos")]
+        if ranked.ref.kind == "influence":
+            columns = [c for c in columns if c.name != "prompt"]
+        titles = {"note": {"peaks": "peaks most on", "signatures": "class: name"}.get(ranked.ref.kind, "")}
+        return tuple(c._replace(title=titles.get(c.name, c.title)) for c in columns)
+
+    def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
+        r = self._row(i)
+        kind = self.view.ranked.ref.kind
+        note = token_text(r.note) if kind == "peaks" else safe(r.note)
+        if r.at.layer not in self.layers:
+            note = "not stored"
+        return {
+            "rank": Piece(str(r.rank), "dim"), "neuron": Piece(r.at.label + r.pole, "title"),
+            "score": self._score(r),
+            "act": Piece(number(r.act), sign_style(r.act)),
+            "prompt": Piece(safe(r.prompt_id or "")), "pos": Piece("" if r.pos is None else str(r.pos), "dim"),
+            "token": Piece("" if r.token is None else token_text(r.token), "token"), "note": Piece(note, "dim"),
+        }  # fmt: skip
+
+    def record(self, i: int) -> dict[str, Any]:
+        r = self._row(i)
+        at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
+        rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
+        return {**at, "stored": r.at.layer in self.layers, **rest}
+
+    def _score(self, r: Row) -> Piece:
+        """Only an influence has a sign; the other scores are magnitudes."""
+        if r.score is None:
+            return Piece("undefined", "dim")
+        signed = self.view.ranked.ref.kind == "influence"
+        return Piece(number(r.score), sign_style(r.score)) if signed else Piece(size(r.score))
+
+    def _row(self, i: int) -> Row:
+        index = int(self.view.rows[i])
+        if index not in self._kept:
+            if len(self._kept) > 1000:
+                self._kept.clear()
+            self._kept[index] = self.view.ranked.row(index)
+        return self._kept[index]
+
+
+def list_header(view: ListView) -> list[Line]:
+    """Title, order and filter, warnings, how the list was made; the most needed first."""
+    ranked = view.ranked
+    order = f"by {view.key or '|score|'}, {'largest' if view.descending else 'smallest'} first"
+    if view.key in ("neuron", "token", "note"):
+        order = f"by {view.key}, {'descending' if view.descending else 'ascending'}"
+    found = f"{len(view.rows)} of {len(ranked)}" if view.query else f"{len(ranked)}"
+    lines = [
+        line(Piece(safe(ranked.ref.title), "title")),
+        line(Piece(f"{found} rows {order}; score = ", "dim"), Piece(safe(ranked.score_name), "dim"),
+             *((Piece("  filter ", "dim"), Piece(safe(view.query), "mark")) if view.query else ())),
+    ]  # fmt: skip
+    lines += [line(Piece("warning ", "warn"), Piece(safe(w))) for w in ranked.warnings]
+    return lines + [line(Piece(f"{safe(k)} ", "dim"), Piece(safe(v))) for k, v in ranked.meta]
+
+
+def list_record(view: ListView) -> dict[str, Any]:
+    ranked = view.ranked
+    return {
+        "kind": ranked.ref.kind, "list": ranked.ref.stem, "title": ranked.ref.title, "score": ranked.score_name,
+        "n_rows": len(ranked), "n_matching": len(view.rows), "warnings": list(ranked.warnings),
+        "meta": [list(m) for m in ranked.meta],
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Going through a list from within the browser: `index` is the row of the view that is open."""
+
+    view: ListView
+    index: int
+
+    def label(self) -> str:
+        row = self.view.ranked.row(int(self.view.rows[self.index]))
+        score = f", score {number(row.score)}" if row.score is not None else ""
+        where = f"{self.index + 1} of {len(self.view.rows)}{score}"
+        return f"list (. next  , previous)  {where}  {safe(self.view.ranked.ref.title)}"
+
+    def step(self, by: int, layers: Sequence[int]) -> Walk | None:
+        """The next row in this direction whose layer is stored; None at the end."""
+        stored = set(layers)
+        i = self.index + by
+        while 0 <= i < len(self.view.rows):
+            if int(self.view.ranked.layer[self.view.rows[i]]) in stored:
+                return replace(self, index=i)
+            i += by
+        return None
+
+    def row(self) -> Row:
+        return self.view.ranked.row(int(self.view.rows[self.index]))
+
+
+def place_of_row(run: Run, row: Row, now: Place) -> Place | None:
+    """Where to open a row if the list says it: the token that was scored, or the peak. None: the run must be read."""
+    if row.prompt_id is None or row.pos is None:
+        return None
+    index = next((i for i, p in enumerate(run.prompts) if p.probe_id == row.prompt_id), None)
+    if index is None or not 0 <= row.pos < run.prompts[index].seq_len:
+        return None
+    return now._replace(prompt=index, layer=row.at.layer, neuron=row.at.neuron, pos=row.pos)
+
+
+def peak_of_row(run: Run, row: Row, now: Place) -> Place:
+    """The row's neuron at its peak over the run (of its pole); where no value counts, at the cursor's token."""
+    found = peak_place(run, row.at, pole=row.pole)
+    prompt, pos = found or (now.prompt, now.pos)
+    return now._replace(prompt=prompt, layer=row.at.layer, neuron=row.at.neuron, pos=pos)
+
+
+def choose_list(session: Session, kind: str, name: str | None) -> ListRef:
+    """The list of this name, or the newest of its kind. Raises `UsageError` if there is none."""
+    refs = [r for r in session.refs() if r.kind == kind]
+    if name is None:
+        if not refs:
+            raise UsageError(no_list(session.run, f"{kind} list"))
+        return refs[0]
+    found = next((r for r in refs if r.stem == name), None)
+    if found is None:
+        raise UsageError(f"no {kind} list {name!r} (there are: {', '.join(r.stem for r in refs) or 'none'})")
+    return found
+
+
+def no_list(run: Run, what: str) -> str:
+    """What to run where there is none yet."""
+    mode = next((f" --mode {m}" for m in ("influence", "signatures") if what.startswith(m)), "")
+    return f"no {what} yet; make it with: python -m neuron_signatures.poc2_analyze_run --run_dir {run.path}{mode}"

@@ -1,0 +1,31 @@
+"""A screen that is opened from the browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from neuron_signatures.tui.base import TablePage
+from neuron_signatures.tui.browser import BrowserPage
+from neuron_signatures.tui.list_table import (
+    Walk,
+)
+from neuron_signatures.tui.place import Place
+
+if TYPE_CHECKING:
+    pass
+
+
+class OfBrowser(TablePage):
+    """A screen that was opened from the browser and leads back into it."""
+
+    def __init__(self, browser: BrowserPage) -> None:
+        super().__init__()
+        self.browser = browser
+        self.run_ = browser.session.run
+        self.place = browser.place
+
+    def go(self, place: Place, walk: Walk | None = None) -> None:
+        """Back to the browser, at this place."""
+        while self.app.screen is not self.browser and self.app.back():
+            pass
+        self.browser.go(place, walk=walk or self.browser.walk)

@@ -1,0 +1,33 @@
+"""What the flags ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SCREENS = (
+    "browser", "prompts", "layers", "stack", "top", "lists", "peaks", "influence", "signatures", "notes", "search",
+    "run", "runs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where to begin and what to show. None means: not asked for."""
+
+    run_dir: Path | None = None
+    runs_root: Path = Path("runs")
+    prompt_idx: int | None = None
+    prompt_id: str | None = None
+    layer: int | None = None
+    neuron: int | None = None
+    ctx_idx: int | None = None
+    """Negative counts from the end."""
+    window: int = 15
+    all_tokens: bool = False
+    include_bos: bool = False
+    screen: str | None = None
+    list_name: str | None = None
+    query: str | None = None
+    limit: int | None = None
+    """Most rows that are printed; None: the screen's own."""

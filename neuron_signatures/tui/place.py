@@ -1,0 +1,140 @@
+"""Where the cursor is (prompt, layer, neuron, token), and how it moves. A move that cannot be made changes nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.options import Options
+from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
+
+
+class Place(NamedTuple):
+    """A prompt's index, a layer of the model, a neuron, a token's position."""
+
+    prompt: int
+    layer: int
+    neuron: int
+    pos: int
+
+    @property
+    def at(self) -> NeuronAt:
+        return NeuronAt(self.layer, self.neuron)
+
+
+class Moved(NamedTuple):
+    """Where a move led, and what to say about it."""
+
+    place: Place
+    message: str = ""
+
+
+def first_place(run: Run, options: Options) -> Place:
+    """Where the flags say; without them the last token of the first prompt, neuron 0 of the first stored layer.
+
+    Raises `UsageError` for what the run does not have.
+    """
+    index = 0
+    if options.prompt_id is not None:
+        index = prompt_index(run, options.prompt_id)
+    elif options.prompt_idx is not None:
+        run.prompt(options.prompt_idx)
+        index = options.prompt_idx
+    elif not run.prompts:
+        raise UsageError("the run holds no prompt", where=str(run.path))
+    layer = run.layers[0] if options.layer is None else check_layer(run, options.layer)
+    at = check_neuron(run, NeuronAt(layer, options.neuron or 0))
+    return Place(
+        index, at.layer, at.neuron, resolve_pos(run, index, -1 if options.ctx_idx is None else options.ctx_idx)
+    )
+
+
+def prompt_index(run: Run, probe_id: str) -> int:
+    """Index of the prompt with this id, or at this number. Raises `UsageError` if there is none."""
+    found = run.prompt(probe_id)
+    return next(i for i, p in enumerate(run.prompts) if p.probe_id == found.probe_id)
+
+
+def resolve_pos(run: Run, prompt: int, pos: int) -> int:
+    """A position of the prompt; negative counts from the end. Raises `UsageError` if the prompt does not reach it."""
+    n = run.prompts[prompt].seq_len
+    if not -n <= pos < n:
+        raise UsageError(f"there is no token {pos} in this prompt: 0..{n - 1}, or -{n}..-1 from the end")
+    return pos % n
+
+
+def move_layer(run: Run, place: Place, by: int) -> Moved:
+    """By so many stored layers."""
+    row = run.layers.index(place.layer)
+    new = _clamp(row + by, len(run.layers))
+    if new == row:
+        return Moved(place, f"layer {place.layer} is the {'last' if by > 0 else 'first'} that is stored")
+    return Moved(place._replace(layer=run.layers[new]))
+
+
+def move_neuron(run: Run, place: Place, by: int) -> Moved:
+    new = _clamp(place.neuron + by, run.manifest.d_mlp)
+    if new == place.neuron:
+        return Moved(place, f"neuron {new} is the {'last' if by > 0 else 'first'} of the layer")
+    return Moved(place._replace(neuron=new))
+
+
+def move_token(run: Run, place: Place, by: int) -> Moved:
+    new = _clamp(place.pos + by, run.prompts[place.prompt].seq_len)
+    if new == place.pos:
+        return Moved(place, f"token {new} is the {'last' if by > 0 else 'first'} of the prompt")
+    return Moved(place._replace(pos=new))
+
+
+def move_prompt(run: Run, place: Place, by: int) -> Moved:
+    """The position is kept if the prompt has it; the last token stays the last."""
+    new = _clamp(place.prompt + by, len(run.prompts))
+    if new == place.prompt:
+        return Moved(place, f"this is the {'last' if by > 0 else 'first'} of {len(run.prompts)} prompts")
+    return Moved(to_prompt(run, place, new))
+
+
+def to_prompt(run: Run, place: Place, index: int) -> Place:
+    was_last = place.pos == run.prompts[place.prompt].seq_len - 1
+    last = run.prompts[index].seq_len - 1
+    return place._replace(prompt=index, pos=last if was_last else min(place.pos, last))
+
+
+def to_neuron(run: Run, place: Place, text: str) -> Place:
+    """What the jump box says: any spelling of a neuron, or a number for a neuron of this layer.
+
+    Raises `UsageError` if it names nothing that the run stores.
+    """
+    if re.fullmatch(r"\s*\d{1,9}\s*", text):
+        at = check_neuron(run, NeuronAt(place.layer, int(text)))
+    else:
+        at = parse_neuron(text, run)
+    return place._replace(layer=at.layer, neuron=at.neuron)
+
+
+def to_layer(run: Run, place: Place, text: str) -> Place:
+    return place._replace(layer=check_layer(run, _whole(text.strip().removeprefix("L").removeprefix("l"), "layer")))
+
+
+def to_token(run: Run, place: Place, text: str) -> Place:
+    return place._replace(pos=resolve_pos(run, place.prompt, _whole(text, "token position")))
+
+
+def keep_inside(run: Run, place: Place) -> Place:
+    """The nearest place that the run has; for a run that was read again and may be another."""
+    prompt = _clamp(place.prompt, len(run.prompts))
+    layer = place.layer if place.layer in run.layers else run.layers[0]
+    pos = _clamp(place.pos, run.prompts[prompt].seq_len)
+    return Place(prompt, layer, _clamp(place.neuron, run.manifest.d_mlp), pos)
+
+
+def _clamp(value: int, n: int) -> int:
+    return max(0, min(value, n - 1))
+
+
+def _whole(text: str, what: str) -> int:
+    if not re.fullmatch(r"\s*-?\d{1,9}\s*", text):
+        raise UsageError(f"{text[:40]!r} is no {what}", next_step="Type a whole number")
+    return int(text)

@@ -1,0 +1,192 @@
+"""`--print`: a screen as text or strict JSON on stdout, without a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.listing import list_runs
+from neuron_signatures.runs.results import strict
+from neuron_signatures.tui import prose, tables
+from neuron_signatures.tui.bars import STRIP_LEGEND
+from neuron_signatures.tui.list_table import ListTable, ListView, choose_list, list_header, list_record, no_list
+from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.pieces import Line, Table, plain, rooms, table_head, table_row
+from neuron_signatures.tui.place import Place, first_place
+from neuron_signatures.tui.session import Session, across_of, notes_of
+from neuron_signatures.tui.token_table import TokenTable, arrange, header, run_line, summary, token_view
+from neuron_signatures.views.acts import layer_lines, over_prompts
+from neuron_signatures.views.facts import stages_of
+from neuron_signatures.views.search import find_tokens
+
+_PRINTED_ROWS = 50  # of a list that may have hundreds of thousands
+# What a terminal of another encoding shows instead of our own marks; of the same width.
+_ASCII = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
+
+
+class Printed(NamedTuple):
+    """A screen: lines above, a table or None, and the same as data."""
+
+    head: list[Line]
+    table: Table | None
+    record: dict[str, Any]
+    cursor: int | None = None
+
+
+def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iterator[str]:
+    """The lines of the screen that the flags ask for. Raises `UsageError` or `BadRunError`."""
+    if options.run_dir is None:
+        shown = _runs(options)
+    else:
+        session = Session.open(options.run_dir)
+        shown = _SCREENS[options.screen or "browser"](session, first_place(session.run, options), options)
+    n = _limit(options, shown)
+    if kind == "json":
+        record = {"screen": options.screen or ("runs" if options.run_dir is None else "browser"), **shown.record}
+        if shown.table is not None:
+            record["rows"] = [shown.table.record(i) for i in range(n)]
+        yield json.dumps(strict(record), allow_nan=False)
+        return
+    marks = _marks(encoding)
+    yield from (text.translate(marks) for text in _text(shown, n, columns))
+
+
+def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
+    yield from (plain(x) for x in shown.head)
+    if shown.table is None:
+        return
+    if shown.head:
+        yield ""
+    if len(shown.table) == 0:
+        yield shown.table.empty
+        return
+    room = rooms(shown.table.columns(), columns)
+    yield plain(table_head(shown.table.columns(), room))
+    for i in range(n):
+        yield plain(table_row(shown.table, i, room, cursor=i == shown.cursor))
+    if n < len(shown.table):
+        yield f"  ... {len(shown.table) - n} more; --limit 0 prints all"
+
+
+def _limit(options: Options, shown: Printed) -> int:
+    if shown.table is None:
+        return 0
+    most = options.limit
+    if most is None:
+        most = _PRINTED_ROWS if isinstance(shown.table, ListTable | tables.HitTable) else 0
+    return min(len(shown.table), most) if most else len(shown.table)
+
+
+def _marks(encoding: str) -> dict[int, int]:
+    """Our own marks in ASCII where the stream cannot write them; what is left becomes an escape (`cli`)."""
+    try:
+        "█▌▐│▶◀…·⏎⇥␍→▔▀▁".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return _ASCII
+    return {}
+
+
+def _runs(options: Options) -> Printed:
+    rows = list(list_runs(options.runs_root))
+    table = tables.RunTable(rows, empty="no runs here")
+    return Printed([], table, {"root": str(options.runs_root)})
+
+
+def _browser(session: Session, place: Place, options: Options) -> Printed:
+    view = token_view(session, place, include_bos=options.include_bos)
+    if view.fault:
+        raise BadRunError(view.fault)
+    across = across_of(over_prompts(session.run, place.at, include_bos=options.include_bos))
+    table = TokenTable(view, None if options.all_tokens else options.window)
+    return Printed(arrange(header(view, across), 5), table, summary(view, across), table.cursor)
+
+
+def _prompts(session: Session, place: Place, options: Options) -> Printed:
+    return Printed([run_line(session.run)], tables.PromptTable(session.run.prompts), _where(session), place.prompt)
+
+
+def _layers(session: Session, place: Place, options: Options) -> Printed:
+    prompt = session.prompt(place)
+    rows = list(layer_lines(session.run, prompt, include_bos=options.include_bos))
+    head = arrange(header(token_view(session, place, include_bos=options.include_bos), None), 5)[:2]
+    record = {**_where(session), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
+    return Printed(head, tables.LayerTable(prompt, rows), record)
+
+
+def _stack(session: Session, place: Place, options: Options) -> Printed:
+    table = tables.StackTable(
+        session.run,
+        list(over_prompts(session.run, place.at, include_bos=options.include_bos)),
+        include_bos=options.include_bos,
+    )
+    record = {**_where(session), **place.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
+    return Printed(
+        [run_line(session.run), *prose.heading(f"{place.at.label} on every prompt; {STRIP_LEGEND}")], table, record
+    )
+
+
+def _top(session: Session, place: Place, options: Options) -> Printed:
+    view = token_view(session, place, include_bos=options.include_bos)
+    table = tables.TopTable(session.top(place))
+    record = {
+        **_where(session),
+        "prompt_id": view.prompt.probe_id,
+        "pos": place.pos,
+        "token": view.prompt.tokens[place.pos],
+    }
+    return Printed(arrange(header(view, None), 3), table, record)
+
+
+def _lists(session: Session, place: Place, options: Options) -> Printed:
+    return Printed(
+        [run_line(session.run)], tables.RefTable(session.refs(), no_list(session.run, "ranked list")), _where(session)
+    )
+
+
+def _list_of(kind: str) -> Callable[[Session, Place, Options], Printed]:
+    def show(session: Session, place: Place, options: Options) -> Printed:
+        view = ListView.of(session.ranked(choose_list(session, kind, options.list_name)))
+        if options.query:
+            view = view.arranged(key=None, descending=True, query=options.query)
+        table = ListTable(view, session.run.layers)
+        return Printed(list_header(view), table, {**_where(session), **list_record(view)})
+
+    return show
+
+
+def _notes(session: Session, place: Place, options: Options) -> Printed:
+    notes, stages = notes_of(session.run.path, place.at), stages_of(session.run.path)
+    lines = prose.laid_out(prose.notes_facts(place.at, notes, stages), 100)
+    record = {**_where(session), **place.at._asdict(), **prose.notes_record(notes, stages)}
+    return Printed([run_line(session.run), *prose.heading(place.at.label), *lines], None, record)
+
+
+def _search(session: Session, place: Place, options: Options) -> Printed:
+    if not options.query:
+        raise UsageError("--screen search needs --query TEXT")
+    most = _PRINTED_ROWS if options.limit is None else options.limit
+    hits = find_tokens(session.run, options.query)
+    rows = list(islice(hits, most) if most else hits)
+    return Printed(
+        [run_line(session.run)], tables.HitTable(session.run, rows), {**_where(session), "query": options.query}
+    )
+
+
+def _run(session: Session, place: Place, options: Options) -> Printed:
+    m = session.run.manifest.model_dump(exclude={"prompts"})
+    record = {**_where(session), "stages": stages_of(session.run.path), "manifest": m}
+    return Printed(prose.laid_out(prose.run_facts(session.run), 100), None, record)
+
+
+def _where(session: Session) -> dict[str, Any]:
+    return {"run": str(session.run.path), "model": session.run.manifest.model_name}
+
+
+_SCREENS: dict[str, Callable[[Session, Place, Options], Printed]] = {
+    "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
+    "peaks": _list_of("peaks"), "influence": _list_of("influence"), "signatures": _list_of("signatures"),
+    "notes": _notes, "search": _search, "run": _run,
+}  # fmt: skip

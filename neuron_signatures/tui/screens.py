@@ -1,0 +1,96 @@
+"""The list of runs, and which screens a run begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuron_signatures.runs.listing import RunSummary, list_runs
+from neuron_signatures.tui import tables
+from neuron_signatures.tui.base import Page, Send, Stop, TablePage
+from neuron_signatures.tui.browser import BrowserPage
+from neuron_signatures.tui.list_screens import ListPage, ListsPage
+from neuron_signatures.tui.list_table import choose_list
+from neuron_signatures.tui.pieces import Line, Piece, Table, line, safe
+from neuron_signatures.tui.session import until
+from neuron_signatures.tui.table_screens import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
+from neuron_signatures.tui.text_screens import FactsPage, NotesPage
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.opening import Opened
+    from neuron_signatures.tui.options import Options
+
+
+class RunsPage(TablePage):
+    """The runs of a folder."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self._rows: list[RunSummary] = []
+        self._table = tables.RunTable(self._rows)
+
+    def on_mount(self) -> None:
+        self.action_reload()
+
+    def action_reload(self) -> None:
+        def work(stop: Stop, send: Send) -> None:
+            for r in until(list_runs(self.root), stop):
+                send(r)
+
+        self._rows.clear()
+        self._table.empty = "reading ..."
+        self.start("runs", work)
+
+    def arrived(self, job: str, data: Any) -> None:
+        self._rows.append(data)
+        self.draw()
+
+    def ended(self, job: str) -> None:
+        self._table.empty = f"no runs in {self.root}; make one with: python -m neuron_signatures.poc1_dump_activations"
+        self.draw()
+
+    def failed(self, job: str, text: str) -> None:
+        self.say(text)
+
+    def head(self) -> Sequence[Line]:
+        return [
+            line(Piece("runs in ", "dim"), Piece(safe(str(self.root)), "title"), Piece(f"  {len(self._rows)}", "dim"))
+        ]
+
+    def table(self) -> Table:
+        return self._table
+
+    def idle(self) -> Line:
+        i = self.rows.cursor or 0
+        problem = self._rows[i].problem if i < len(self._rows) else ""
+        return line(*super().idle(), Piece(f"  {safe(problem)}", "warn")) if problem else super().idle()
+
+    def open_row(self, i: int) -> None:
+        self.say(f"reading {safe(self._rows[i].name)} ...")
+        self.app.open_run(self.root / self._rows[i].name, None)
+
+
+def pages_of(opened: Opened, options: Options) -> list[Page]:
+    """The screens that a run begins with, the last on top. Raises `UsageError` for a list that is not there."""
+    if opened.session is None:
+        return [FactsPage(opened)]
+    browser = BrowserPage(opened, options)
+    on_top = page_named(browser, opened, options)
+    return [browser] if on_top is None else [browser, on_top]
+
+
+def page_named(browser: BrowserPage, opened: Opened, options: Options) -> Page | None:
+    """The screen that `--screen` names, of those over the browser."""
+    name = options.screen or "browser"
+    if name in ("peaks", "influence", "signatures"):
+        ref = choose_list(browser.session, name, options.list_name)
+        return ListPage(browser, ref, options.query or "")
+    if name == "search":
+        return SearchPage(browser, options.query or "") if options.query else None
+    if name == "run":
+        return FactsPage(opened)
+    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
+              "notes": NotesPage}  # fmt: skip
+    return simple[name](browser) if name in simple else None

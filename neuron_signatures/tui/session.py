@@ -1,0 +1,215 @@
+"""One opened run and what was computed from it. What is remembered holds for the files as they were when it was opened:
+a changed file makes the session stale, and reading again means a new session."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.results import ANALYSIS
+from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.place import Place
+from neuron_signatures.views.acts import NeuronAct, OnPrompt, Stats, over_prompts, top_at
+from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.facts import Signature, WriteScores, signatures_of, write_scores_of
+from neuron_signatures.views.ranked import ListRef, RankedList, list_refs, read_list
+
+T = TypeVar("T")
+N_TOP = 20
+_KEPT = 256  # neurons whose numbers are remembered
+
+
+class Extreme(NamedTuple):
+    """A value and where it is."""
+
+    value: float
+    prompt: int
+    pos: int
+
+
+class Across(NamedTuple):
+    """One neuron over all prompts; None where no value counts."""
+
+    n_prompts: int
+    n: int
+    n_nonfinite: int
+    max: Extreme | None
+    min: Extreme | None
+    mean: float | None
+    std: float | None
+
+
+class Notes(NamedTuple):
+    """What the results say about a neuron. `missing` is what to say instead of what has not been made."""
+
+    signatures: list[Signature]
+    write_scores: list[WriteScores]
+    missing: tuple[str, ...]
+
+
+class Session:
+    """Not for use from several threads at once; `reader` gives a run of its own to a worker."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.stamps = run_stamps(run)
+        self.analysis = analysis_stamps(run.path)
+        self.across: dict[tuple[NeuronAt, bool], Across] = {}
+        self.notes: dict[NeuronAt, Notes] = {}
+        self.one_at_a_time = threading.Lock()
+        """For threads that read tables: a thread cannot be stopped while it reads one, and each takes memory."""
+        self._values: tuple[tuple[int, NeuronAt], np.ndarray] | None = None
+        self._top: tuple[tuple[int, int], list[NeuronAct]] | None = None
+        self._lists: dict[str, RankedList] = {}
+
+    @classmethod
+    def open(cls, run_dir: Path) -> Session:
+        """Raises `BadRunError` for a folder that is no whole run, or holds no prompt."""
+        run = Run.open(run_dir)
+        if not run.prompts:
+            raise BadRunError("the run holds no prompt", where=str(run_dir))
+        return cls(run)
+
+    def prompt(self, place: Place) -> PromptRecord:
+        return self.run.prompts[place.prompt]
+
+    def values(self, place: Place) -> np.ndarray:
+        """The neuron's activations on the prompt, one per token."""
+        key = (place.prompt, place.at)
+        if self._values is None or self._values[0] != key:
+            acts = self.run.acts(self.prompt(place), layer=place.layer, neuron=place.neuron)
+            self._values = (key, acts)
+        return self._values[1]
+
+    def top(self, place: Place) -> list[NeuronAct]:
+        """The neurons with the largest |act| at the token."""
+        key = (place.prompt, place.pos)
+        if self._top is None or self._top[0] != key:
+            self._top = (key, top_at(self.run, self.prompt(place), place.pos, N_TOP))
+        return self._top[1]
+
+    def refs(self) -> list[ListRef]:
+        return list_refs(self.run.path)
+
+    def ranked(self, ref: ListRef) -> RankedList:
+        """The list, read once while its files stay the same."""
+        self.drop_changed_results()
+        if ref.stem not in self._lists:
+            self._lists = {}  # one at a time: a list may have 240,000 rows
+            try:
+                self._lists[ref.stem] = read_list(self.run.path, ref)
+            except (KeyError, TypeError, AttributeError, ValueError) as e:
+                what = f"its record has another form than expected ({e!r})"[:200]
+                raise BadRunError(what, where=ref.stem, next_step="Make it again") from e
+        return self._lists[ref.stem]
+
+    def changed(self) -> list[str]:
+        """Names of the run's files that are not what they were when it was opened."""
+        return changed(self.stamps, run_stamps(self.run)) + [
+            f"{ANALYSIS}/{n}" for n in changed(self.analysis, analysis_stamps(self.run.path))
+        ]
+
+    def drop_changed_results(self) -> None:
+        """Forget what was read from `analysis/` if a file there changed."""
+        now = analysis_stamps(self.run.path)
+        if changed(self.analysis, now):
+            self.analysis = now
+            self._lists, self.notes = {}, {}
+
+    def remember(self, at: NeuronAt, include_bos: bool, across: Across) -> None:
+        _keep(self.across, (at, include_bos), across)
+
+    def remember_notes(self, at: NeuronAt, notes: Notes) -> None:
+        _keep(self.notes, at, notes)
+
+
+def notes_of(run_dir: Path, at: NeuronAt) -> Notes:
+    """Signatures and write scores; a result that is damaged is named, not raised."""
+    missing: list[str] = []
+
+    def attempt(read: Callable[[Path, NeuronAt], list[T]], otherwise: str) -> list[T]:
+        try:
+            found = read(run_dir, at)
+        except UsageError:
+            found = []
+        except ProjectError as e:
+            missing.append(e.line())
+            return []
+        except (KeyError, TypeError, AttributeError) as e:
+            missing.append(f"a result has another form than expected ({e!r})"[:200])
+            return []
+        if not found:
+            missing.append(otherwise)
+        return found
+
+    again = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
+    signatures = attempt(signatures_of, f"no signature of this neuron; they are made by: {again} --mode signatures")
+    scores = attempt(write_scores_of, f"no write scores of this neuron; they are made by: {again} --write_scores")
+    return Notes(signatures, scores, tuple(missing))
+
+
+def across_of(rows: Iterator[OnPrompt]) -> Across:
+    """Statistics over all tokens that count, of one neuron; ties go to the first prompt."""
+    n = bad = n_prompts = 0
+    high: Extreme | None = None
+    low: Extreme | None = None
+    total = squares = 0.0
+    for p in rows:
+        s = p.stats
+        n_prompts, n, bad = n_prompts + 1, n + s.n, bad + s.n_nonfinite
+        if s.mean is None or s.std is None:
+            continue
+        high, low = _higher(high, p.prompt_index, s), _lower(low, p.prompt_index, s)
+        total += s.n * s.mean
+        squares += s.n * (s.std**2 + s.mean**2)
+    if not n:
+        return Across(n_prompts, 0, bad, None, None, None, None)
+    mean = total / n
+    return Across(n_prompts, n, bad, high, low, mean, float(np.sqrt(max(0.0, squares / n - mean**2))))
+
+
+def across_reading(run: Run, at: NeuronAt, *, include_bos: bool, stop: Callable[[], bool]) -> Across | None:
+    """As `across_of`, reading all prompts with files of its own; None if it was stopped."""
+    with run.another_reader() as reader:
+        across = across_of(until(over_prompts(reader, at, include_bos=include_bos), stop))
+    return None if stop() else across
+
+
+def until(items: Iterator[T], stop: Callable[[], bool]) -> Iterator[T]:
+    for item in items:
+        if stop():
+            return
+        yield item
+
+
+def fault_text(e: ProjectError | OSError) -> str:
+    """One line that names the fault."""
+    if isinstance(e, ProjectError):
+        return e.line()
+    return f"{e.filename or 'the run'}: {e.strerror or e}"
+
+
+def _higher(best: Extreme | None, prompt: int, s: Stats) -> Extreme | None:
+    assert s.max is not None and s.max_pos is not None
+    return Extreme(s.max, prompt, s.max_pos) if best is None or s.max > best.value else best
+
+
+def _lower(best: Extreme | None, prompt: int, s: Stats) -> Extreme | None:
+    assert s.min is not None and s.min_pos is not None
+    return Extreme(s.min, prompt, s.min_pos) if best is None or s.min < best.value else best
+
+
+K = TypeVar("K")
+
+
+def _keep(kept: dict[K, T], key: K, value: T) -> None:
+    if len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

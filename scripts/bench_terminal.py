@@ -1,0 +1,94 @@
+"""A terminal for benchmarks: runs a program under a pseudo-terminal and says when it painted what."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_].*?\x1b\\|[ -/]*[0-~])", re.S)
+_ASKS_FOR_FRAMES = b"\x1b[?2026$p"
+_FRAMES_ARE_KNOWN = b"\x1b[?2026;2$y"
+_END_OF_FRAME = b"\x1b[?2026l"
+
+
+class Terminal:
+    """A program on a terminal of its own. It answers that it knows synchronized frames, so that Textual marks them."""
+
+    def __init__(self, argv: Sequence[str], *, columns: int = 80, rows: int = 24) -> None:
+        self.cells = columns * rows
+        self.started = time.perf_counter()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", COLUMNS=str(columns), LINES=str(rows))
+            os.execv(sys.executable, [sys.executable, *argv])
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.output = b""
+        self._answered = False
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+    def until_painted(self) -> float:
+        """Seconds from the start until text for every cell was written."""
+        return self._until(lambda: len(self.text()) >= self.cells, "first paint")
+
+    def until_shows(self, text: str) -> float:
+        """Seconds from the start until `text` was written."""
+        return self._until(lambda: text.encode() in self.text(), text)
+
+    def press(self, key: bytes) -> tuple[float, bytes]:
+        """Seconds from a key until the frame that answers it was written, and that frame's text."""
+        self.settle()
+        begin = len(self.output)
+        started = time.perf_counter()
+        os.write(self._fd, key)
+        self._until(lambda: _END_OF_FRAME in self.output[begin:], repr(key))
+        return time.perf_counter() - started, _SEQUENCE.sub(b"", self.output[begin:])
+
+    def settle(self, quiet: float = 0.15) -> None:
+        """Wait until nothing was written for a while."""
+        while self._read(quiet):
+            pass
+
+    def text(self) -> bytes:
+        return _SEQUENCE.sub(b"", self.output)
+
+    def memory(self) -> int:
+        """Peak resident bytes of the program; Linux only."""
+        with open(f"/proc/{self.pid}/status") as f:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+
+    def _until(self, reached: object, what: str) -> float:
+        assert callable(reached)
+        while not reached():
+            if not self._read(20):
+                shown = self.text()[-2000:].decode(errors="replace")
+                raise RuntimeError(f"the program wrote nothing for 20 s while waiting for {what}; its end:\n{shown}")
+        return time.perf_counter() - self.started
+
+    def _read(self, timeout: float) -> bool:
+        if not select.select([self._fd], [], [], timeout)[0]:
+            return False
+        try:
+            self.output += os.read(self._fd, 1 << 16)
+        except OSError as e:  # Linux reports EIO when the program ended
+            raise RuntimeError(f"the program ended; it wrote:\n{self.text()[-2000:].decode(errors='replace')}") from e
+        if not self._answered and _ASKS_FOR_FRAMES in self.output:
+            os.write(self._fd, _FRAMES_ARE_KNOWN)
+            self._answered = True
+        return True

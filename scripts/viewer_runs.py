@@ -1,0 +1,140 @@
+"""A run of the shape of a 2B model, for measuring viewers: 26 layers of 9,216 neurons, 1,000 prompts of 16 tokens.
+
+Its tensor files are sparse: 7.7 GB by size, real values only in the first prompts, zeros elsewhere. Its tables are
+those of the small run in tests/data, repeated to full length, so that their columns are what stage 2 writes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
+from neuron_signatures.runs.manifest_file import write_manifest
+from neuron_signatures.runs.names import activation_file
+from neuron_signatures.runs.results import open_results, read_json, read_table
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import ascii_token
+
+N_LAYERS, D_MLP, N_PROMPTS, SEQ_LEN = 26, 9216, 1000, 16
+PER_SHARD, N_FILLED = 64, 24
+WORDS = ("<bos>", "the", "of", "is", "in", "a", ",", ".", *(f"word{i}" for i in range(300)))
+SMALL = Path(__file__).resolve().parents[1] / "tests" / "data" / "demo_run"
+
+
+def make_viewer_run(run_dir: Path, *, analysis: bool = True) -> Path:
+    """Write the run, and with `analysis` the tables of peaks, signatures and one influence ranking."""
+    run_dir.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    shards = [range(i, min(i + PER_SHARD, N_PROMPTS)) for i in range(0, N_PROMPTS, PER_SHARD)]
+    names = [activation_file(i, len(shards), "safetensors") for i in range(len(shards))]
+    files = [_write_shard(run_dir / name, shard, rng) for name, shard in zip(names, shards, strict=True)]
+    prompts = [_prompt(i, name, rng) for name, shard in zip(names, shards, strict=True) for i in shard]
+    write_manifest(run_dir, _manifest(files, prompts))
+    if analysis:
+        _write_analysis(run_dir)
+    return run_dir
+
+
+def _write_shard(path: Path, prompts: range, rng: np.random.Generator) -> FileRecord:
+    size = N_LAYERS * SEQ_LEN * D_MLP * 2
+    entries = {
+        _key(i): {"dtype": "BF16", "shape": [N_LAYERS, SEQ_LEN, D_MLP], "data_offsets": [n * size, (n + 1) * size]}
+        for n, i in enumerate(prompts)
+    }
+    header = json.dumps(entries).encode()
+    with path.open("wb") as f:
+        f.write(struct.pack("<Q", len(header)) + header)
+        for i in prompts:
+            if i < N_FILLED:
+                acts = rng.standard_normal((N_LAYERS, SEQ_LEN, D_MLP), dtype=np.float32)
+                f.write((acts.view(np.uint32) >> 16).astype("<u2").tobytes())
+        f.truncate(8 + len(header) + size * len(prompts))
+    # The checksum is not the file's: hashing 8 GB of holes takes a minute, and viewers look at sizes only.
+    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256="0" * 64)
+
+
+def _prompt(i: int, file: str, rng: np.random.Generator) -> PromptRecord:
+    ids = [0, *rng.integers(1, len(WORDS), SEQ_LEN - 1).tolist()]
+    tokens = [WORDS[n] if n == 0 else f" {WORDS[n]}" for n in ids]
+    return PromptRecord(
+        probe_id=_key(i), text="".join(tokens[1:]).strip(), token_ids=ids, tokens=tokens,
+        tokens_ascii=[ascii_token(t) for t in tokens], seq_len=SEQ_LEN, activation_tensor_key=_key(i),
+        activation_tensor_shape=[N_LAYERS, SEQ_LEN, D_MLP], activation_tensor_dtype="bf16", file=file, nonfinite=0,
+        truncated_from=None, metadata={},
+    )  # fmt: skip
+
+
+def _key(i: int) -> str:
+    return f"probe_{i:04d}"
+
+
+def _manifest(files: list[FileRecord], prompts: list[PromptRecord]) -> Manifest:
+    return Manifest(
+        format_version=2, created_at_utc="2026-01-02T03:04:05+00:00", stage="poc1_dump_activations",
+        n_prompts=len(prompts), n_tokens=sum(p.seq_len for p in prompts), n_layers=N_LAYERS,
+        layers=list(range(N_LAYERS)), d_mlp=D_MLP, hook_name=HOOK_NAME, model_name="synthetic/gemma-2-2b-shape",
+        model_revision=None, weights_fingerprint=None, architecture="Synthetic", tokenizer_sha256=None,
+        attn_implementation="none", quantization="none", trust_remote_code=False, run_device="cpu",
+        device_name="none", model_dtype="bf16", save_dtype="bf16", prepend_bos=True, bos_token_id=0,
+        bos_policy="prepended", seed=0, activations_file=None, files=files, versions={}, git_revision=None,
+        flags_given=[], flags_resolved={}, wall_seconds=0.0, host="synthetic", failed_prompts=[], prompts=prompts,
+    )  # fmt: skip
+
+
+def _write_analysis(run_dir: Path) -> None:
+    tables = {"neurons_aggregated": "analysis_meta.json", "signatures": "signatures_meta.json"}
+    stem = "influence_seed_prompt_dla_next_token_pos8_tok704"
+    with open_results(Run.open(run_dir)) as writer:
+        for name, record in tables.items():
+            writer.table(name, _stretched(read_table(SMALL, name), 2 if name == "signatures" else 1), csv=False)
+            writer.record(record, _renamed(read_json(SMALL, record)))
+        mine = stem.replace("seed_prompt", _key(0))
+        writer.table(mine, _stretched(read_table(SMALL, stem), 1), csv=False)
+        for tail in (".json", "_write_scores.json", "_meta.json"):
+            writer.json(mine + tail, _renamed(read_json(SMALL, stem + tail)))
+        for name in ("top_neurons.json", "groups.json"):
+            shutil.copyfile(SMALL / "analysis" / name, writer.path(name))
+
+
+def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:
+    """`frame` repeated to one row (or two, one per pole) for every neuron, its scores perturbed so that they differ."""
+    n = N_LAYERS * D_MLP * rows_per_neuron
+    out = frame.iloc[np.resize(np.arange(len(frame)), n)].reset_index(drop=True)
+    each = np.arange(n) // rows_per_neuron
+    out["layer"], out["neuron"] = (each // D_MLP).astype(np.int32), (each % D_MLP).astype(np.int32)
+    rng = np.random.default_rng(1)
+    for column in ("mean_peak_abs", "influence", "abs_influence", "max_peak"):
+        if column in out:
+            out[column] = out[column] * rng.uniform(0.5, 1.5, n).astype(np.float32)
+    if "influence" in out:
+        out["abs_influence"] = out["influence"].abs()
+    for column in (c for c in out.columns if c.endswith("prompt") or c == "prompt_id"):
+        out[column] = _key(0)
+    if "pole" in out:
+        out["pole"] = np.resize(np.array(["+", "-"]), n)
+    return out
+
+
+def _renamed(record: Any) -> Any:
+    return json.loads(json.dumps(record).replace('"seed_prompt"', json.dumps(_key(0))))
+
+
+def main() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    run_dir = make_viewer_run(parser.parse_args().run_dir)
+    on_disk = sum((run_dir / name).stat().st_blocks * 512 for name in Run.open(run_dir).file_names())
+    print(f"{run_dir}: {Run.open(run_dir).nbytes() / 1e9:.1f} GB, of which {on_disk / 1e9:.2f} GB are on the disk")
+
+
+if __name__ == "__main__":
+    main()

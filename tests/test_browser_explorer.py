@@ -1,0 +1,226 @@
+"""The explorer in a real browser: every view, a deep link, a click, a download, and hostile text that does nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
+
+import pytest
+from explorer import ROOT, SCRIPT, demo_root, hostile_run
+
+pytestmark = pytest.mark.browser
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query")
+DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+LINK = "?run=demo&prompt=probe_2_Texas&layer=4&neuron=178&view=neuron"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """A real server, started from another folder as a user would, on the small demo run and a hostile one."""
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "runs").mkdir()
+    hostile_run(demo_root(folder / "runs") / "hostile")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(SCRIPT), f"--server.port={port}", "--", "--run", "demo"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, folder / "log")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(300):
+        try:
+            urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium.new_context(viewport={"width": 1280, "height": 1400}, accept_downloads=True)
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page at 1280 px that remembers every request and dialog; at its end nothing may have left the server."""
+    tab = browser.new_page()
+    tab.asked, tab.troubles = [], []
+    tab.on("request", lambda r: tab.asked.append(r.url))
+    tab.on("websocket", lambda w: tab.asked.append(w.url))
+    tab.on("dialog", lambda d: (tab.troubles.append(d.message), d.dismiss()))
+    tab.on("pageerror", lambda e: tab.troubles.append(str(e)))
+    yield tab
+    hosts = {urlsplit(u).hostname for u in tab.asked if not u.startswith(("data:", "blob:", "about:", "file:"))}
+    tab.close()
+    assert hosts <= {"127.0.0.1"}, hosts
+    assert not tab.troubles
+
+
+def visit(page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector('[data-testid="stAppViewContainer"]', timeout=60_000)
+    settle(page)
+
+
+def settle(page) -> None:
+    page.wait_for_selector(DONE, timeout=120_000)
+    page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=60_000)
+    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=60_000)
+
+
+def address(page) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_of_the_demo_run_opens(server, page, view):
+    if not (ROOT / "neuron_signatures" / "dashboard" / "pages" / f"{view}.py").exists():
+        pytest.skip("this view is not there yet")
+    visit(page, f"{server}?view={view}")
+    assert address(page)["view"] == view and address(page)["run"] == "demo"
+    assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
+    page.wait_for_selector(".js-plotly-plot .plot-container, .ns-heat, [data-testid='stDataFrame']")
+    assert page.title() == "neuron signatures"
+    assert page.get_by_text("served to other machines").count() == 0  # the configuration beside the script was read
+
+
+def test_a_deep_link_opens_what_it_names_and_next_goes_on(server, page):
+    visit(page, server + LINK)
+    page.get_by_text("L4N178", exact=True).wait_for()
+    assert page.locator(".ns-heat .t").first.is_visible()
+    assert {k: address(page)[k] for k in ("prompt", "layer", "neuron")} == {
+        "prompt": "probe_2_Texas", "layer": "4", "neuron": "178",
+    }  # fmt: skip
+    visit(page, f"{server}?run=demo&view=neuron")
+    before = address(page)
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.wait_for_url(lambda url: "row=2" in url)
+    settle(page)
+    after = address(page)
+    assert after["row"] == "2" and (after["layer"], after["neuron"]) != (before["layer"], before["neuron"])
+    page.get_by_text(f"L{after['layer']}N{after['neuron']}", exact=True).wait_for()
+
+
+def test_a_neuron_is_chosen_from_the_list(server, page):
+    visit(page, f"{server}?run=demo&view=neuron")
+    page.locator(".st-key-pick input").click()
+    option = page.get_by_role("option").nth(3)
+    wanted = re.search(r"L(\d+)N(\d+)", option.inner_text())
+    option.click()
+    page.wait_for_url(lambda url: f"neuron={wanted[2]}" in url)
+    assert address(page)["layer"] == wanted[1]
+
+
+def test_a_click_in_the_layer_map_opens_the_neuron(server, page):
+    visit(page, f"{server}?run=demo&view=overview")
+    plot = page.locator(".st-key-overview_layers .js-plotly-plot")
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    points = page.locator(".st-key-overview_layers .scatterlayer .point")
+    box = points.nth(points.count() // 2).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    label = page.locator(".st-key-overview_layers .hoverlayer").text_content()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url(lambda url: "view=neuron" in url)
+    found = re.search(r"L(\d+)N(\d+)", label)
+    assert (address(page)["layer"], address(page)["neuron"]) == found.groups()
+
+
+@pytest.mark.parametrize("chart", ["per layer", "bars"])
+def test_a_click_in_the_ranking_opens_the_neuron_and_keeps_the_list(server, page, chart):
+    visit(page, f"{server}?run=demo&view=ranking&list=influence_seed_prompt_dla_next_token_pos8_tok704")
+    page.get_by_role("radio", name=chart).or_(page.get_by_role("button", name=chart, exact=True)).first.click()
+    settle(page)
+    plot = page.locator(f".st-key-rank_chart_{chart.replace(' ', '-')} .js-plotly-plot")
+    plot.locator(".plot-container").wait_for()
+    page.wait_for_timeout(800)
+    x, y = plot.evaluate(_PLACE_OF_THIRD)
+    page.mouse.move(x - 1, y)
+    page.mouse.move(x, y, steps=3)
+    page.wait_for_timeout(300)
+    page.mouse.click(x, y)
+    page.wait_for_url(lambda url: "view=neuron" in url)
+    found = address(page)
+    assert found["list"] == "influence_seed_prompt_dla_next_token_pos8_tok704" and found["row"] == "3"
+
+
+# Where plotly drew the third point of the first trace, in pixels of the window.
+_PLACE_OF_THIRD = """plot => {
+  const l = plot._fullLayout, t = plot._fullData[0], box = plot.getBoundingClientRect();
+  const dx = t.orientation === "h" ? t.x[2] / 2 : t.x[2];
+  return [box.left + l.xaxis._offset + l.xaxis.d2p(dx), box.top + l.yaxis._offset + l.yaxis.d2p(t.y[2])];
+}"""
+
+
+def test_the_heatmap_leaves_as_a_file_that_runs_nothing(server, page, tmp_path):
+    visit(page, f"{server}?run=hostile&view=neuron")
+    page.get_by_role("button", name="Export").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="This heatmap (HTML)").click()
+    file = tmp_path / "heatmap.html"
+    download.value.save_as(file)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Table (CSV)").first.click()
+    assert ",'=cmd|" in Path(download.value.path()).read_text(encoding="utf-8")
+    page.goto(file.as_uri())
+    assert page.locator(".ns-heat .t").count() == 10
+    assert page.locator("script, img, iframe, a, link").count() == 0
+    assert "EVIL" not in page.title()
+    assert page.locator(".ns-heat .t", has_text="<script>document").count() == 1
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_hostile_text_stays_text(server, page, view):
+    if not (ROOT / "neuron_signatures" / "dashboard" / "pages" / f"{view}.py").exists():
+        pytest.skip("this view is not there yet")
+    visit(page, f"{server}?run=hostile&view={view}")
+    page.wait_for_timeout(500)
+    assert page.title() == "neuron signatures"
+    main = page.locator('[data-testid="stAppViewContainer"]')
+    assert main.locator("iframe, script, img, [onerror]").count() == 0
+    assert main.locator(".katex, b:has-text('EVIL'), a[href*='evil']").count() == 0
+    if view == "neuron":
+        assert main.locator(".ns-heat .t", has_text="<img src=x").count() >= 1
+
+
+def test_hostile_addresses_stay_inside(server, page):
+    for query in ("?run=../../etc", "?run=![x](http://evil.invalid/x)"):
+        visit(page, server + query)
+        page.get_by_text("Not everything in the address").wait_for()
+        assert address(page)["run"] in ("demo", "hostile")
+    assert page.locator('[data-testid="stAppViewContainer"] img').count() == 0
+
+
+def test_another_name_of_the_host_gets_no_connection(server, browser):
+    """A page elsewhere whose name was pointed at this machine cannot read the runs."""
+    request = browser.request.get(
+        f"{server}_stcore/stream",
+        headers={"Host": f"evil.invalid:{urlsplit(server).port}", "Connection": "Upgrade", "Upgrade": "websocket",
+                 "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"},
+    )  # fmt: skip
+    assert request.status in (400, 403)

@@ -1,0 +1,118 @@
+"""Hostile texts, odd runs and small terminals: shown literally, with something to say, and without a crash."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from analysis_runs import make_run, make_v1_run, random_acts
+from hostile import TOKENS
+from run_folders import write_run
+from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, tour, type_in
+
+from neuron_signatures.runs.tokens import width
+from neuron_signatures.tui.options import Options
+
+UNICODE = [t.encode("utf-8", "replace").decode() for t in TOKENS]
+SHOWN = ("[/]", "[bold]", "[@click=app.quit]x[", "\\x1b[31mred", "\\x1b]0;title\\x", "\\x9b31m", "a⏎b", "\\u202eabc")
+
+
+@async_test
+async def test_markup_and_controls_in_tokens_ids_and_texts_are_shown_and_not_obeyed(tmp_path):
+    prompts = {"first": UNICODE, "second": ["<bos>", "[@click=app.quit]x[/]"]}
+    make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=2, d_mlp=3))
+    async with browsing(Options(run_dir=tmp_path / "run", all_tokens=True), (100, 50)) as pilot:
+        shown = text_of(pilot)
+        for token in SHOWN:
+            assert token in shown, token
+        assert all(c.isprintable() for c in (await tour(pilot)).replace("\n", ""))
+        assert len({width(x) for x in shown.splitlines()}) == 1
+        await press(pilot, "s")
+        await type_in(pilot, "[@click")
+        await settle(pilot)
+        assert "search [@click" in text_of(pilot) and not pilot.app._exit
+
+
+@async_test
+async def test_the_columns_of_hostile_tokens_stand_in_line(tmp_path):
+    prompts = {"only": UNICODE}
+    make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
+    async with browsing(Options(run_dir=tmp_path / "run", all_tokens=True), (100, 50)) as pilot:
+        rows = [x for x in text_of(pilot).splitlines() if "│" in x]
+        assert len(rows) == len(TOKENS)
+        assert len({width(x.split("│")[0]) for x in rows}) == 1
+
+
+@async_test
+async def test_pasted_controls_become_escapes(tmp_path):
+    from textual import events
+
+    async with browsing(Options(run_dir=DEMO)) as pilot:
+        await press(pilot, "g")
+        pilot.app.post_message(events.Paste("\x1b]0;x\x07\u202e"))
+        await settle(pilot)
+        shown = text_of(pilot)
+        assert "\\x1b]0;x\\x07\\u202e" in shown and "\x1b" not in shown
+        assert "names no neuron" in await press(pilot, "enter")
+
+
+@pytest.mark.parametrize("size", [(20, 5), (1, 1), (10, 3), (40, 10), (300, 100)])
+@async_test
+async def test_any_size_of_terminal_works_and_may_change(size):
+    async with browsing(Options(run_dir=DEMO, layer=3, neuron=508), size) as pilot:
+        await tour(pilot)
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert "this prompt" in text_of(pilot)
+        await pilot.resize_terminal(*size)
+        await settle(pilot)
+        if size == (20, 5):
+            assert "> " in text_of(pilot) and "·is" in text_of(pilot)
+
+
+ODD = {
+    "one of all": (["<bos>"], np.ones((1, 1, 1), np.float32)),
+    "one token": (["a"], np.ones((1, 1, 1), np.float32)),
+    "constant": (["<bos>", "a", "b"], np.full((2, 3, 2), 0.5, np.float32)),
+    "all zero": (["<bos>", "a", "b"], np.zeros((2, 3, 2), np.float32)),
+    "all NaN": (["<bos>", "a", "b"], np.full((2, 3, 2), np.nan, np.float32)),
+    "infinite": (["<bos>", "a", "b"], np.array([[[np.inf], [-np.inf], [1.0]]], np.float32)),
+}
+SAID = {
+    "one of all": "only the BOS; i includes it",
+    "one token": "max +1 at 0",
+    "constant": "mean +0.5 std 0",
+    "all zero": "bar: all zero",
+    "all NaN": "nothing counts: no finite value",
+    "infinite": "1 not finite",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@async_test
+async def test_odd_runs_have_something_to_say_on_every_screen(tmp_path, name):
+    tokens, acts = ODD[name]
+    make_run(tmp_path / "run", {"p": tokens}, {"p": acts})
+    async with browsing(Options(run_dir=tmp_path / "run"), (120, 30)) as pilot:
+        assert SAID[name] in text_of(pilot)
+        seen = await tour(pilot)
+        assert "no ranked list yet; make it with: python -m neuron_signatures.poc2_analyze_run" in seen
+        assert "--mode signatures" in seen
+
+
+@async_test
+async def test_format_1_and_sharded_runs_open(tmp_path):
+    prompts = {"\x1b[31m id": ["<bos>", "a"], "b": ["<bos>", "c", "d"]}
+    make_v1_run(tmp_path / "v1", prompts, random_acts(prompts, n_layers=2, d_mlp=3))
+    async with browsing(Options(run_dir=tmp_path / "v1")) as pilot:
+        assert "\\x1b[31m id" in text_of(pilot) and "\x1b" not in text_of(pilot)
+        assert "format 1" in await tour(pilot)
+    write_run(tmp_path / "shards", shard_bytes=60)
+    async with browsing(Options(run_dir=tmp_path / "shards")) as pilot:
+        assert "prompt 1/3 first" in text_of(pilot)
+        assert "prompt 3/3 third" in await press(pilot, "]", "]")
+
+
+@async_test
+async def test_a_flag_that_the_run_contradicts_ends_the_browser():
+    async with browsing(Options(run_dir=DEMO, layer=2)) as pilot:
+        assert "layer 2 is not stored" in str(pilot.app.return_value)

@@ -1,0 +1,79 @@
+"""Every screen on the committed run, at 80x24 and at 160x48, as it was looked at and found right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from svg_snapshots import FOLDER, check_snapshot, words
+from tui_pilot import DEMO, async_test, browsing, press, settle, type_in
+
+from neuron_signatures.tui.options import Options
+
+SIZES = [(80, 24), (160, 48)]
+DLA = "influence_seed_prompt_dla_next_token_pos8_tok704"
+ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
+# Name of the picture: keys that lead there, from layer 3, neuron 508.
+KEYS = {
+    "browser": (), "browser_bos": ("g", "=4/127", "]", "i"), "stack": ("enter",), "top": ("t",), "layers": ("o",),
+    "notes": ("e",), "prompts": ("p",), "facts": ("f",), "lists": ("w",), "help": ("question_mark",), "jump": ("g",),
+    "jump_mistake": ("g", "=2/5"), "search": ("s", "=the"), "palette": ("colon",),
+    "walk": ("w", "down", "enter", "down", "enter", "full_stop"),
+}  # fmt: skip
+SCREENS = {
+    "peaks": Options(screen="peaks"), "influence": Options(screen="influence", list_name=DLA),
+    "warning": Options(screen="influence", list_name=ACT_GRAD), "signatures": Options(screen="signatures"),
+    "filtered": Options(screen="signatures", query="semantic"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def a_folder_of_runs(tmp_path, monkeypatch):
+    """Relative paths and a fixed environment: nothing of the machine is in a picture."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANSI_COLOR", "TEXTUAL_COLOR_SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    shutil.copytree(DEMO, "runs/demo_run")
+    Path("runs/broken").mkdir()
+    Path("runs/broken/manifest.json").write_text('{"format_version": 7, "model_name": "some/model"}')
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_screens_of_a_run(size, tmp_path):
+    for name, keys in KEYS.items():
+        async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), size) as pilot:
+            for key in keys:
+                await (type_in(pilot, key[1:]) if key[0] == "=" else press(pilot, key))
+            await settle(pilot)
+            await pilot.pause(0.5 if name == "palette" else 0)
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_lists_the_picker_and_a_fault(size, tmp_path):
+    for name, options in SCREENS.items():
+        here = Options(**{**options.__dict__, "run_dir": Path("runs/demo_run")})
+        async with browsing(here, size) as pilot:
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+    async with browsing(Options(), size) as pilot:
+        check_snapshot(pilot.app, f"runs_{size[0]}x{size[1]}", tmp_path)
+    async with browsing(Options(run_dir=Path("runs/broken")), size) as pilot:
+        check_snapshot(pilot.app, f"fault_{size[0]}x{size[1]}", tmp_path)
+
+
+@async_test
+async def test_the_picture_in_the_documents(tmp_path):
+    async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
+        check_snapshot(pilot.app, "browse", tmp_path, DEMO.parents[2] / "docs")
+
+
+def test_every_picture_is_of_a_screen_and_holds_nothing_of_a_machine():
+    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, "runs", "fault") for w, h in SIZES}
+    assert {p.stem for p in FOLDER.glob("*.svg")} == names
+    for path in FOLDER.glob("*.svg"):
+        svg = path.read_text(encoding="utf-8")
+        assert "/tmp" not in svg and "/work" not in svg and "http" not in svg.replace("http://www.w3.org", "")
+        assert words(svg)

@@ -1,0 +1,157 @@
+"""The browser as a process under a pseudo-terminal: what reaches the terminal, and that it ends well."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hostile import TOKENS
+from tui_pilot import DEMO
+
+from neuron_signatures.runs.tokens import ascii_token
+
+# What Textual itself sends: modes, cursor, colours, queries, kitty's keyboard protocol, and the shape of the pointer.
+OWN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[78=>]|\]22;[a-z]+\x07)")
+EVIL = "\x1b]0;EVIL\x07\x1b[31mEVIL\x9b31m\x90EVIL\x9c\r\n\tEVIL\u202eEVIL\u200b"
+
+
+def talk(arguments: list[str], keys: list[bytes], *, columns: int = 120, rows: int = 40, cwd: Path | None = None,
+         **environment: str) -> tuple[bytes, int]:  # fmt: skip
+    """All that the stage wrote to a terminal while these keys were pressed, and its exit code."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.update({"TERM": "xterm-256color", **environment})
+        if cwd:
+            os.chdir(cwd)
+        os.execv(sys.executable, [sys.executable, "-m", "neuron_signatures.poc1_browse_activations", *arguments])
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    try:
+        out = read_until_quiet(fd, 30, first=True)
+        for key in keys:
+            os.write(fd, key)
+            out += read_until_quiet(fd, 0.4)
+        os.write(fd, b"q")
+        out += read_until_quiet(fd, 3)
+        signal.alarm(20)  # a process that does not leave fails the test
+        return out, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        signal.alarm(0)
+        os.close(fd)
+
+
+def read_until_quiet(fd: int, seconds: float, *, first: bool = False) -> bytes:
+    """Read until nothing came for a while, at most a few seconds: a cursor blinks for ever. With `first` until a screen
+    with its keys was shown, too.
+    """
+    out, begin = b"", time.monotonic()
+    end = begin + seconds
+    while time.monotonic() < min(end, begin + max(seconds, 3)):
+        if select.select([fd], [], [], 0.1)[0]:
+            try:
+                part = os.read(fd, 1 << 16)
+            except OSError:  # Linux: the process has gone
+                return out
+            out += part
+            end = time.monotonic() + (seconds if first and b"help" not in out else 0.3)
+    return out
+
+
+def foreign(out: bytes) -> list[bytes]:
+    """What is left of the output that is neither text nor one of Textual's own sequences."""
+    rest = OWN.sub(b"", out).decode("utf-8")
+    return sorted({c.encode() for c in rest if not (c.isprintable() or c in "\r\n")})
+
+
+def test_what_counts_as_foreign():
+    assert foreign(b"\x1b[1m plain \xe2\x96\x88\r\n") == []
+    for bad in ("\x1b]0;x\x07", "\x1b]52;c;x\x07", "\x1bPq", "\x9b31m", "\x07", "\u202e", "\u200b", "\t", "\x08"):
+        assert foreign(bad.encode()), bad
+
+
+def hostile_v1_run(run_dir: Path) -> Path:
+    """Format 1 allows any id; every text of the manifest is hostile."""
+    run_dir.mkdir(parents=True)
+    tokens = [t for t in TOKENS if t != "\ud800"]
+    n = len(tokens)
+    acts = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(0))
+    torch.save({EVIL: acts, "second": acts}, run_dir / "activations.pt")
+    prompts = [
+        {
+            "probe_id": key, "text": EVIL + "".join(tokens), "token_ids": list(range(n)),
+            "tokens_ascii": tokens if key == EVIL else [ascii_token(t) for t in tokens], "seq_len": n,
+            "activation_tensor_key": key, "activation_tensor_shape": [2, n, 3], "activation_tensor_dtype": "fp32",
+        }
+        for key in (EVIL, "second")
+    ]  # fmt: skip
+    record = {
+        "format_version": 1, "created_at_utc": EVIL, "model_name": EVIL, "hook_name": EVIL, "n_layers": 2, "d_mlp": 3,
+        "run_device": EVIL, "model_dtype": "fp32", "save_dtype": "fp32", "prepend_bos": True, "prompts": prompts,
+        "activations_file": "activations.pt",
+    }  # fmt: skip
+    (run_dir / "manifest.json").write_text(json.dumps(record))
+    return run_dir
+
+
+TOUR = [b"a", b"e", b"\x1b", b"t", b"\x1b", b"o", b"\x1b", b"v", b"\x1b", b"p", b"\x1b", b"f", b"\x1b", b"w", b"\x1b",
+        b"?", b"\x1b", b"s", b"EVIL\r", b"\x1b", b"g",
+        b"\x1b[200~\x1b]0;pasted\x07\xc2\x9b31m\xe2\x80\xae\x1b[201~", b"\r", b"\x1b",
+        b":", b"\x1b[200~\x1b]0;pasted\x07\xc2\x9b31m\x1b[201~", b"\x1b"]  # fmt: skip
+
+
+def test_nothing_of_a_hostile_run_is_obeyed_by_the_terminal(tmp_path):
+    run_dir = hostile_v1_run(tmp_path / "runs" / f"run{EVIL}".replace("/", "_"))
+    out, code = talk(["--run_dir", str(run_dir)], TOUR)
+    assert code == 0
+    assert foreign(out) == []
+    assert b"\\x1b]0;EVIL" in OWN.sub(b"", out) and b"pasted" in out
+
+
+def test_nothing_of_a_folder_of_hostile_runs_is_obeyed(tmp_path):
+    runs = tmp_path / f"runs{EVIL}"
+    hostile_v1_run(runs / "whole")
+    broken = runs / f"broken{EVIL}"
+    broken.mkdir()
+    (broken / "manifest.json").write_text(json.dumps({"format_version": EVIL, "model_name": EVIL, EVIL: EVIL}))
+    out, code = talk(["--runs_root", str(runs)], [b"\r", b"r", b"?", b"\x1b", b"\x1b"])
+    assert code == 0 and foreign(out) == []
+    assert b"format_version" in out
+
+
+def test_an_error_that_names_a_hostile_path_is_escaped_too(tmp_path):
+    out, code = talk(["--run_dir", f"nowhere{EVIL}"], [], cwd=tmp_path)
+    assert code == 3 and foreign(out) == [] and b"no such run folder" in out
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(20, 5), (80, 24)])
+def test_a_small_terminal_and_no_color(columns, rows):
+    out, code = talk(["--run_dir", str(DEMO)], [b"n", b"\x1b[C"], columns=columns, rows=rows, NO_COLOR="1")
+    assert (code == 0 and b"L1N0" in out) or columns < 80
+    colours = re.findall(rb"\x1b\[[\d;]*?38;2;(\d+);(\d+);(\d+)", out)
+    assert all(r == g == b for r, g, b in colours)
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_draws_no_screens_is_told_to_print(term):
+    out, code = talk(["--run_dir", str(DEMO)], [], TERM=term)
+    assert code == 1 and b"--print" in out and b"\x1b" not in out
+
+
+def test_an_encoding_without_bars_is_told_so():
+    out, code = talk(["--run_dir", str(DEMO)], [], PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    assert code == 1 and b"cp1252" in out and b"PYTHONUTF8=1" in out
