@@ -164,6 +164,13 @@ def test_names_that_are_no_text_stay_out_of_the_address(tmp_path, monkeypatch):
     assert page.query_params["prompt"] in ("0", ["0"]) and "\\udcff" in shown(page)
 
 
+def test_the_neuron_view_has_its_tables(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    columns = [list(d.value.columns) for d in page.dataframe]
+    assert ["position", "id", "token", "activation", "mark"] in columns
+    assert any("promotes" in c for c in columns) and len(page.get("plotly_chart")) == 2
+
+
 # F42: before stage 2, and with little or strange data
 
 

@@ -19,7 +19,7 @@ from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import Signature, WriteScores, signatures_of, write_scores_of
+from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
 from neuron_signatures.views.ranked import ListRef, RankedList, list_refs, read_list
 
 if TYPE_CHECKING:
@@ -111,7 +111,12 @@ def signature_table(run_dir: Path, results_key: str) -> pa.Table:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def signatures_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[Signature]:
-    return signatures_of(run_dir, at)
+    """Both poles, `+` first; from the table in memory, because one walks from neuron to neuron."""
+    import pyarrow.compute as pc
+
+    table = signature_table(run_dir, results_key)
+    rows = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
+    return sorted(signature_of(r) for r in rows.to_pylist())
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -16,6 +16,9 @@ from typing import Any
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError
 from neuron_signatures.runs.names import TMP_PREFIX
 
+# What holds for every stage; a stage with a flag for the folder names it.
+ELSEWHERE = "Mend the permissions, or use another folder"
+
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
@@ -51,20 +54,20 @@ def remove_files(paths: Sequence[Path]) -> None:
 
 
 @contextlib.contextmanager
-def explain_os_errors(path: Path, *, needed: int = 0) -> Iterator[None]:
-    """Turn an `OSError` about writing `path` into an `EnvironmentProblem` of one line."""
+def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE) -> Iterator[None]:
+    """Turn an `OSError` about writing `path` into an `EnvironmentProblem` of one line; `next_step` where it cannot be
+    written."""
     try:
         yield
     except ProjectError:
         raise
     except OSError as e:
-        raise write_problem(path, e, needed=needed) from e
+        raise write_problem(path, e, needed=needed, next_step=next_step) from e
 
 
-def write_problem(path: Path, error: OSError, *, needed: int = 0) -> EnvironmentProblem:
+def write_problem(path: Path, error: OSError, *, needed: int = 0, next_step: str = ELSEWHERE) -> EnvironmentProblem:
     if error.errno in _NO_ROOM:
         return no_room(path, needed, error.strerror or "no space left")
-    next_step = "Mend the permissions, or use another folder"
     return EnvironmentProblem(f"cannot write ({error.strerror or error})", where=str(path), next_step=next_step)
 
 

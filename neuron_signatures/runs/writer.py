@@ -109,7 +109,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
     `UsageError`, `BadRunError` or `RunLockedError`.
     """
     _check_folder(run_dir, mode)
-    with explain_os_errors(run_dir):
+    with explain_os_errors(run_dir, next_step="Choose another --out_dir or mend its permissions"):
         run_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(run_dir):
         _check_folder(run_dir, mode)  # again: another writer may have been faster

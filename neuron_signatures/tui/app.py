@@ -5,6 +5,7 @@ Only Textual is imported here: numpy, pydantic and pyarrow come after the first 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Paint = Literal["frame", "data", "move"]
 # Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
 _HEAD_START = 0.01
+# Seconds until a thread that computes yields to the one that draws; Python's own 5 ms add up over one redraw.
+_SWITCH = 0.0005
 
 
 class Loaded(Message):
@@ -225,6 +228,7 @@ class BrowseApp(App[ProjectError | None]):
 
 def browse(options: Options) -> None:
     """Show the browser until it is left. Raises the error that ended it."""
+    sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
     error = app.run(mouse=False)  # the terminal keeps its own selection with the mouse
     if error is not None:

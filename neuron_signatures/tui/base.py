@@ -119,6 +119,11 @@ class Page(Screen[None]):
         self.waiting.add(job)
         self.run_worker(partial(self._work, job, ticket, work), thread=True, group=job, exclusive=True)
 
+    def abandon(self, job: str) -> None:
+        """Let a job end as soon as it asks; what it still sends is dropped."""
+        self._tickets.pop(job, None)
+        self.waiting.discard(job)
+
     def _work(self, job: str, ticket: object, work: Callable[[Stop, Send], None]) -> None:
         worker = get_current_worker()
 
@@ -138,7 +143,7 @@ class Page(Screen[None]):
         if self._tickets.get(message.job) is not message.ticket:
             return
         if message.data is None:
-            self.waiting.discard(message.job)
+            self.abandon(message.job)
             self.ended(message.job)
         else:
             self.arrived(message.job, message.data)

@@ -22,6 +22,7 @@ from neuron_signatures.tui.pieces import Line, Piece, clip, line, number, rooms,
 from neuron_signatures.tui.place import Moved, Place
 from neuron_signatures.tui.session import Across, Session, across_reading, fault_text, notes_of
 from neuron_signatures.tui.token_table import TokenTable, TokenView, arrange, header, token_view
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class BrowserPage(Page):
         self.walk: Walk | None = None
         self._stages = stages_of(self.session.run.path)
         self._rest: Timer | None = None
+        self._read_for: tuple[NeuronAt, bool] | None = None
+        """For which neuron a thread reads, or has read, all prompts."""
 
     def on_mount(self) -> None:
         self.app.place = self.place
@@ -137,6 +140,8 @@ class BrowserPage(Page):
         """What needs the whole run, or tables, is read in a thread when the cursor rests."""
         if self._rest is not None:
             self._rest.stop()
+        if self._read_for != (self.place.at, self.include_bos):
+            self.abandon("more")  # a thread that reads for another neuron takes time from this one
         needed = (across is None and not view.fault, side > 0 and self.place.at not in self.session.notes)
         if any(needed):
             self.waiting.add("more")
@@ -144,13 +149,16 @@ class BrowserPage(Page):
 
     def _read_more(self, across: bool, notes: bool) -> None:
         session, at, include_bos = self.session, self.place.at, self.include_bos
+        if "more" in self._tickets and self._read_for == (at, include_bos):
+            return  # it is on its way
+        self._read_for = (at, include_bos)
 
         def work(stop: Stop, send: Send) -> None:
             with session.one_at_a_time:
                 if notes and not stop():
                     send((at, include_bos, notes_of(session.run.path, at)))
             found = across_reading(session.run, at, include_bos=include_bos, stop=stop) if across else None
-            if found is not None:
+            if found is not None and session.is_current():
                 send((at, include_bos, found))
 
         self.start("more", work)

@@ -106,7 +106,7 @@ def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> lis
         facts += _signature(s)
     for w, sources in _merged(notes.write_scores):
         facts += _write_scores(w, sources)
-    facts += [Fact("none", text, "dim") for text in notes.missing]
+    facts += [Fact("missing", text, "dim") for text in notes.missing]
     for folder in ("explanations", "scores"):
         there = "the folder is there, but this version reads no such results" if folder in stages else ""
         facts.append(Fact(folder, there or f"no {folder} in this run yet", "" if there else "dim"))

@@ -116,6 +116,10 @@ class Session:
             f"{ANALYSIS}/{n}" for n in changed(self.analysis, analysis_stamps(self.run.path))
         ]
 
+    def is_current(self) -> bool:
+        """Whether manifest and tensors are still those that were opened: what was read anew belongs to them."""
+        return not changed(self.stamps, run_stamps(self.run))
+
     def drop_changed_results(self) -> None:
         """Forget what was read from `analysis/` if a file there changed."""
         now = analysis_stamps(self.run.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,15 +76,16 @@ def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
     for batch in iter_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS):
         is_it = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
         rows += batch.filter(is_it).to_pylist()
-    found = [
-        Signature(
-            r["pole"], r["class"], r["name"], r["n_active"], r["max_peak"], r["mode_peak_token"],
-            r["main_consistency"], r["main_consistency_low"], r["main_consistency_high"], r["func_vs_sem"],
-            r["seed_cosine"],
-        )
-        for r in rows
-    ]  # fmt: skip
-    return sorted(found)
+    return sorted(signature_of(r) for r in rows)
+
+
+def signature_of(row: Mapping[str, Any]) -> Signature:
+    """A row of the table of signatures, by its column names."""
+    return Signature(
+        row["pole"], row["class"], row["name"], row["n_active"], row["max_peak"], row["mode_peak_token"],
+        row["main_consistency"], row["main_consistency_low"], row["main_consistency_high"], row["func_vs_sem"],
+        row["seed_cosine"],
+    )  # fmt: skip
 
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:

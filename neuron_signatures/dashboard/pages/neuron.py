@@ -42,7 +42,7 @@ def render(ctx: PageContext) -> None:
     explanation_panel(ctx)
     all_prompts(ctx, neuron, options)
     with st.expander("Table of this prompt's tokens"):
-        pass
+        table(ctx, neuron.token_frame(index), "neuron_tokens")
 
 
 def _place(ctx: PageContext) -> None:
