@@ -171,7 +171,8 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.report import peaks_lines
     from neuron_signatures.analysis.write_peaks import write_peaks
-    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json, strict
+    from neuron_signatures.runs.plain import strict
+    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
 
     scores = _peak_scores(run, args) if args.write_scores else None
     path = args.functional_tokens_json
@@ -243,7 +244,8 @@ def _signatures(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.signature_labels import load_concepts
     from neuron_signatures.analysis.signatures import SignatureConfig, analyze_signatures
     from neuron_signatures.analysis.write_signatures import write_signatures
-    from neuron_signatures.runs.results import open_results, strict
+    from neuron_signatures.runs.plain import strict
+    from neuron_signatures.runs.results import open_results
 
     path = args.functional_tokens_json
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})

@@ -32,7 +32,8 @@ from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.ranked import ListRef, RankedList, list_refs, read_list
+from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.ranked import ListRef, RankedList
 
 
 def texts(figure) -> str:

@@ -35,7 +35,7 @@ from neuron_signatures.runs.results import (
     read_table,
 )
 from neuron_signatures.runs.run import Run
-from neuron_signatures.views.ranked import list_refs
+from neuron_signatures.views.list_files import list_refs
 
 SMALL = Path(__file__).parent / "data" / "demo_run"  # stores layers 1, 3 and 4 of 5
 SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin"]

@@ -18,8 +18,8 @@ from run_folders import write_run
 
 from neuron_signatures.runs.errors import BadRunError, RunLockedError, UsageError
 from neuron_signatures.runs.names import TMP_PREFIX
+from neuron_signatures.runs.plain import csv_text, strict
 from neuron_signatures.runs.results import (
-    csv_text,
     influence_stem,
     iter_arrow,
     list_influence,
@@ -28,7 +28,6 @@ from neuron_signatures.runs.results import (
     open_results,
     read_json,
     read_table,
-    strict,
     validation_stem,
     write_scores_name,
 )

@@ -28,7 +28,7 @@ from neuron_signatures.tui.place import Place
 from neuron_signatures.tui.session import Session, across_of
 from neuron_signatures.tui.token_table import TokenTable, token_view
 from neuron_signatures.views.acts import over_prompts
-from neuron_signatures.views.ranked import list_refs, read_list
+from neuron_signatures.views.list_files import list_refs, read_list
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60) | st.sampled_from(TOKENS)
 

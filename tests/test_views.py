@@ -15,7 +15,8 @@ from neuron_signatures.views import acts as va
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron, spans
 from neuron_signatures.views.facts import signatures_of, write_scores_of
-from neuron_signatures.views.ranked import SORT_KEYS, list_refs, read_list
+from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.ranked import SORT_KEYS
 from neuron_signatures.views.search import find_tokens
 
 DEMO = Path(__file__).parent / "data" / "demo_run"

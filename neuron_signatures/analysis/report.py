@@ -66,7 +66,7 @@ def influence_lines(run: Run, outcome: InfluenceOutcome) -> list[str]:
 
 def influence_summary(run: Run, outcome: InfluenceOutcome) -> dict[str, Any]:
     """The same as a record."""
-    from neuron_signatures.runs.results import strict
+    from neuron_signatures.runs.plain import strict
 
     summary: dict[str, Any] = strict(
         {

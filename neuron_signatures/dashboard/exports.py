@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from neuron_signatures.runs.results import csv_text, strict
+from neuron_signatures.runs.plain import csv_text, strict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuron_signatures.dashboard.neuron_stats import NeuronStats, Progress, neuron_at, no_progress, top_by_peak
 from neuron_signatures.dashboard.run_tokens import TokenIndex
-from neuron_signatures.runs.results import strict
+from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 

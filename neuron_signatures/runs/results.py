@@ -8,22 +8,18 @@ written last: a result without one is not finished, and the readers say so.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import explain_os_errors, remove_files, sweep_leftovers, whole_file, write_json
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.names import inside, safe_id
+from neuron_signatures.runs.plain import csv_safe, strict
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import encodable, escape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +44,6 @@ _RECORD_OF = {
 
 # File systems take names of 255 bytes; the longest ending and the name of a temporary file come on top of a stem.
 _STEM_BYTES = 200
-
-# What a spreadsheet takes for the beginning of a formula, in both widths.
-_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
 
 
 def influence_stem(
@@ -114,7 +107,7 @@ class ResultsWriter:
                 pyarrow.parquet.write_table(table, tmp)
         if csv:
             with whole_file(self.folder / f"{stem}.csv", needed=table.nbytes) as tmp:
-                pyarrow.csv.write_csv(_csv_safe(table, plain), tmp)
+                pyarrow.csv.write_csv(csv_safe(table, plain), tmp)
 
     def json(self, name: str, record: Any) -> None:
         """Write strict JSON; what `strict` turns into plain values may be in it."""
@@ -214,42 +207,6 @@ def list_validations(run_dir: Path) -> list[str]:
     return _finished(run_dir, "validation_")
 
 
-def strict(value: Any) -> Any:
-    """`value` in terms of strict JSON: NaN and infinities are null, numpy values, records and paths are plain.
-
-    Half a surrogate pair, which a token may hold and UTF-8 cannot, becomes an escape.
-    """
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, str):
-        return encodable(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, np.ndarray):
-        return strict(value.tolist())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: strict(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {encodable(str(k)): strict(v) for k, v in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
-        return [strict(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
-    if isinstance(value, Path):
-        return str(value)
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    raise TypeError(f"{type(value).__name__} has no place in a record")
-
-
-def csv_text(text: str) -> str:
-    """A text cell that no spreadsheet takes for a formula and no terminal obeys: `=1` is `'=1`, a tab `\\x09`."""
-    shown = escape(text)
-    return f"'{shown}" if shown.lstrip().startswith(tuple(_FORMULA)) else shown
-
-
 def _target_stem(
     kind: str, prompt_id: str, metric: str, mode: str, pos: int, token_id: int, foil_id: int | None, suffix: str
 ) -> str:
@@ -261,26 +218,6 @@ def _target_stem(
         return stem
     digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
     return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
-
-
-def _csv_safe(table: pa.Table, plain: Sequence[str]) -> pa.Table:
-    import pyarrow as pa
-
-    for i, field in enumerate(table.schema):
-        value_type = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if field.name not in plain and (pa.types.is_string(value_type) or pa.types.is_large_string(value_type)):
-            table = table.set_column(i, field.name, _safe_column(table.column(i)))
-    return table
-
-
-def _safe_column(column: pa.ChunkedArray) -> pa.Array:
-    """Each different text is escaped once: tokens repeat."""
-    import pyarrow as pa
-
-    coded = column.combine_chunks()
-    coded = coded if pa.types.is_dictionary(coded.type) else coded.dictionary_encode()
-    safe = pa.array([None if t is None else csv_text(t) for t in coded.dictionary.to_pylist()], pa.large_string())
-    return safe.take(coded.indices)
 
 
 def _result(run_dir: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import list_runs
-from neuron_signatures.runs.results import strict
+from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui import prose, tables
 from neuron_signatures.tui.bars import STRIP_LEGEND
 from neuron_signatures.tui.list_table import ListTable, ListView, choose_list, list_header, list_record, no_list

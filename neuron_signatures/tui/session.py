@@ -19,7 +19,8 @@ from neuron_signatures.views.acts import NeuronAct, OnPrompt, Stats, over_prompt
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores, signatures_of, write_scores_of
-from neuron_signatures.views.ranked import ListRef, RankedList, list_refs, read_list
+from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.ranked import ListRef, RankedList
 
 T = TypeVar("T")
 N_TOP = 20

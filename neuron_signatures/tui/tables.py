@@ -8,7 +8,7 @@ from typing import Any
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import strict
+from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.bars import signed_bar, strip

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import strict
+from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.bars import signed_bar
 from neuron_signatures.tui.pieces import (
