@@ -127,7 +127,8 @@ def _open(page: Page, server: Server) -> float:
 
 
 def _settled(page: Page) -> None:
-    """Wait until the script has run to its end."""
+    """Wait until the script has begun, which draws the choice of views first, and has run to its end."""
+    page.wait_for_selector('[data-testid="stMain"] [data-testid="stButtonGroup"], [data-testid="stPlotlyChart"]')
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=300_000)
     page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=300_000)
 

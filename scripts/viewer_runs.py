@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neuron_signatures.analysis.record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.names import activation_file
@@ -91,14 +92,15 @@ def _manifest(files: list[FileRecord], prompts: list[PromptRecord]) -> Manifest:
 def _write_analysis(run_dir: Path) -> None:
     tables = {"neurons_aggregated": "analysis_meta.json", "signatures": "signatures_meta.json"}
     stem = "influence_seed_prompt_dla_next_token_pos8_tok704"
-    with open_results(Run.open(run_dir)) as writer:
+    run = Run.open(run_dir)
+    with open_results(run) as writer:
         for name, record in tables.items():
             writer.table(name, _stretched(read_table(SMALL, name), 2 if name == "signatures" else 1), csv=False)
-            writer.record(record, _renamed(read_json(SMALL, record)))
+            writer.record(record, _of_run(read_json(SMALL, record), run))
         mine = stem.replace("seed_prompt", _key(0))
         writer.table(mine, _stretched(read_table(SMALL, stem), 1), csv=False)
         for tail in (".json", "_write_scores.json", "_meta.json"):
-            writer.json(mine + tail, _renamed(read_json(SMALL, stem + tail)))
+            writer.json(mine + tail, _of_run(read_json(SMALL, stem + tail), run))
         for name in ("top_neurons.json", "groups.json"):
             shutil.copyfile(SMALL / "analysis" / name, writer.path(name))
 
@@ -122,8 +124,12 @@ def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:
     return out
 
 
-def _renamed(record: Any) -> Any:
-    return json.loads(json.dumps(record).replace('"seed_prompt"', json.dumps(_key(0))))
+def _of_run(record: Any, run: Run) -> Any:
+    """The record as if it had been made of `run`, on its first prompt."""
+    mine = json.loads(json.dumps(record).replace('"seed_prompt"', json.dumps(_key(0))))
+    m = run.manifest
+    of_run = {"run": run_identity(run), "n_prompts": m.n_prompts, "n_tokens": m.n_tokens - m.n_prompts}  # less the BOS
+    return mine | {k: v for k, v in of_run.items() if k in mine}
 
 
 def main() -> None:

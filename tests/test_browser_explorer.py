@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 from explorer import ROOT, SCRIPT, demo_root, hostile_run
+from playwright import sync_api
 
 pytestmark = pytest.mark.browser
-sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query")
 DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
