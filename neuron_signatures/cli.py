@@ -81,8 +81,9 @@ class Parser(argparse.ArgumentParser):
         return out
 
     def _takes_value(self, previous: Sequence[str]) -> bool:
+        """Whether the flag must have a value; one that may have one (`?`) leaves what looks like a flag alone."""
         action = self._option_string_actions.get(previous[0]) if previous else None
-        return action is not None and action.nargs != 0
+        return action is not None and action.nargs not in (0, "?")
 
 
 def _flags_in(path: Path) -> list[str]:

@@ -45,6 +45,7 @@ def make_run(
     layers: list[int] | None = None,
     n_layers: int | None = None,
     bos_token_id: int | None = 0,
+    model_name: str = "toy",
 ) -> Run:
     """A format-2 run of these prompts (id to raw tokens) and activations `[layer, pos, neuron]`."""
     ids = token_ids(prompts)
@@ -64,7 +65,9 @@ def make_run(
             )
             for k, tokens in prompts.items()
         ]  # fmt: skip
-        writer.finish(_manifest(records, layers, n_layers or layers[-1] + 1, d_mlp, dtype, bos_token_id, writer))
+        writer.finish(
+            _manifest(records, layers, n_layers or layers[-1] + 1, d_mlp, dtype, bos_token_id, writer, model_name)
+        )
     return Run.open(path)
 
 
@@ -93,11 +96,11 @@ def make_v1_run(
     return Run.open(path)
 
 
-def _manifest(records, layers, n_layers, d_mlp, dtype, bos_token_id, writer) -> Manifest:
+def _manifest(records, layers, n_layers, d_mlp, dtype, bos_token_id, writer, model_name) -> Manifest:
     return Manifest(
         format_version=2, created_at_utc="2026-01-02T03:04:05+00:00", stage="poc1_dump_activations",
         n_prompts=len(records), n_tokens=sum(p.seq_len for p in records), n_layers=n_layers, layers=layers,
-        d_mlp=d_mlp, hook_name="blocks.{layer}.mlp.hook_post", model_name="toy", model_revision=None,
+        d_mlp=d_mlp, hook_name="blocks.{layer}.mlp.hook_post", model_name=model_name, model_revision=None,
         weights_fingerprint=None, architecture="Toy", tokenizer_sha256="0" * 64, attn_implementation="eager",
         quantization="none", trust_remote_code=False, run_device="cpu", device_name="cpu", model_dtype="fp32",
         save_dtype=dtype, prepend_bos=True, bos_token_id=bos_token_id,

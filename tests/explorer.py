@@ -26,6 +26,8 @@ HOSTILE = [
     "</div></style><b>EVIL",
     "=cmd|' /C EVIL'!A1",
 ]  # fmt: skip
+HALF = " \udfffEVIL"
+"""A token with half a surrogate pair, which is no text in UTF-8; manifests of format 1 can hold it."""
 
 
 def demo_root(folder: Path) -> Path:

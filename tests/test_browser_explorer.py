@@ -135,20 +135,50 @@ def test_a_neuron_is_chosen_from_the_list(server, page):
     assert address(page)["layer"] == wanted[1]
 
 
-def test_a_click_in_the_layer_map_opens_the_neuron(server, page):
+@pytest.mark.parametrize("corner", [(0.5, 0.5), (0.06, 0.1), (0.94, 0.9)])
+def test_a_click_anywhere_in_a_cell_of_the_layer_map_opens_its_neuron(server, page, corner):
     visit(page, f"{server}?run=demo&view=overview")
     plot = page.locator(".st-key-overview_layers .js-plotly-plot")
     plot.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
-    points = page.locator(".st-key-overview_layers .scatterlayer .point")
-    box = points.nth(points.count() // 2).bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    x, y, at = plot.evaluate(_PLACE_IN_CELL, corner)
+    page.mouse.move(x - 1, y)
+    page.mouse.move(x, y, steps=3)
     page.wait_for_timeout(300)
     label = page.locator(".st-key-overview_layers .hoverlayer").text_content()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.click(x, y)
     page.wait_for_url(lambda url: "view=neuron" in url)
-    found = re.search(r"L(\d+)N(\d+)", label)
-    assert (address(page)["layer"], address(page)["neuron"]) == found.groups()
+    assert f"L{at[0]}N{at[1]}" in label
+    assert [int(address(page)[k]) for k in ("layer", "neuron")] == at
+
+
+# A place in the cell of the first layer at the last position, below plotly's buttons: as a share of its sides, in
+# pixels of the window; and its neuron.
+_PLACE_IN_CELL = """(plot, [right, down]) => {
+  const l = plot._fullLayout, t = plot._fullData[1], box = plot.getBoundingClientRect();
+  const last = Math.max(...t.x), i = t.customdata.findIndex((d, i) => t.base[i] === -0.5 && d[2] === last);
+  const x = l.xaxis.d2p(last - 0.5 + right), y = l.yaxis.d2p(down - 0.5);
+  return [box.left + l.xaxis._offset + x, box.top + l.yaxis._offset + y, Array.from(t.customdata[i]).slice(0, 2)];
+}"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_toolbar_of_a_table_saves_no_csv(server, page, view):
+    """Streamlit's own download leaves formulas as they are; the page has safe ones."""
+    visit(page, f"{server}?run=hostile&view={view}")
+    if view == "neuron":
+        page.get_by_text("Table of this prompt's tokens").click()
+        settle(page)
+    seen = 0
+    for frame in page.locator('[data-testid="stDataFrame"]').all():
+        if not frame.is_visible():
+            continue
+        frame.scroll_into_view_if_needed()
+        frame.hover(position={"x": 40, "y": 10})
+        frame.locator('button[aria-label^="Fullscreen"]').wait_for(state="visible")
+        assert not frame.locator('button[aria-label^="Download as CSV"]').first.is_visible()
+        seen += 1
+    assert seen or view in ("ranking", "signatures")  # nothing has been ranked in this run
 
 
 @pytest.mark.parametrize("chart", ["per layer", "bars"])
@@ -224,3 +254,22 @@ def test_another_name_of_the_host_gets_no_connection(server, browser):
                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"},
     )  # fmt: skip
     assert request.status in (400, 403)
+
+
+def test_an_emptied_box_and_a_row_of_the_same_neuron_keep_the_list(server, page):
+    visit(page, f"{server}?run=demo&view=query&list=influence_seed_prompt_dla_next_token_pos8_tok704")
+    before = address(page)
+    box = page.locator(".st-key-neuron input")
+    box.fill("")
+    box.press("Enter")
+    page.wait_for_function("n => document.querySelector('.st-key-neuron input').value === n", arg=before["neuron"])
+    settle(page)
+    assert address(page) == before and before["row"] == "1"
+    table = page.locator(".st-key-query_grams canvas").first
+    table.scroll_into_view_if_needed()
+    place = table.bounding_box()
+    page.mouse.click(place["x"] + 12, place["y"] + 35 + 17)  # the box that selects the first row, below the header
+    page.wait_for_url(lambda url: "view=neuron" in url)
+    settle(page)
+    same = ("layer", "neuron", "list", "row")
+    assert [address(page)[k] for k in same] == [before[k] for k in same]

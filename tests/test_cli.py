@@ -37,6 +37,13 @@ def test_flags_take_hyphens_and_values_stay_as_they_are(argv, want):
     assert (args.out_dir, args.single_prompt, args.overwrite) == want
 
 
+def test_a_flag_after_one_whose_value_may_be_left_out():
+    p = parser()
+    p.add_argument("--print", nargs="?", const="text", choices=("text", "json"))
+    assert p.parse_args(["--print", "--out-dir", "a"]).out_dir == "a"
+    assert p.parse_args(["--print", "json", "--out-dir", "a"]).print == "json"
+
+
 def test_a_file_of_flags_may_name_another(tmp_path):
     (tmp_path / "inner").write_text("--single-prompt 'two words' # a comment\n")
     (tmp_path / "outer").write_text(f"--overwrite @{tmp_path}/inner\n--out_dir x\n")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from explorer import DEMO, HOSTILE
+from explorer import DEMO, HALF, HOSTILE
 
 from neuron_signatures.dashboard import figures_acts, figures_rank, figures_signatures
 from neuron_signatures.dashboard.events import chosen_neuron, chosen_row, point_data
@@ -54,9 +54,11 @@ def test_plotly_gets_no_tags_links_or_formulas():
     shown = "".join(plot_text(t) for t in HOSTILE)
     assert "<" not in shown and "$" not in shown
     assert plot_text(" a&b") == "·a&amp;b"
-    curve = figures_acts.Curve(HOSTILE[1], HOSTILE, np.ones(len(HOSTILE), np.float32), np.ones(len(HOSTILE), bool))
+    tokens = [*HOSTILE, HALF]
+    curve = figures_acts.Curve(HOSTILE[1], tokens, np.ones(len(tokens), np.float32), np.ones(len(tokens), bool))
     figure = figures_acts.over_tokens([curve])
     assert "<img" not in texts(figure) and "<script" not in texts(figure) and "EVIL" in texts(figure)
+    assert figure.to_json().encode()
     assert CONFIG["showSendToCloud"] is False and CONFIG["displaylogo"] is False
 
 
@@ -64,7 +66,10 @@ def test_the_cells_of_the_layer_map_open_their_neurons():
     peaks = np.array([[9.0, 1.0], [np.nan, -2.0]])
     neurons = np.array([[7, 3], [-1, 4]])
     figure = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], np.array([False, True]))
-    assert figure.data[1].customdata.tolist() == [[2, 3, 1], [5, 4, 1]]
+    cells = figure.data[1]
+    assert cells.customdata.tolist() == [[2, 3, 1], [5, 4, 1]]
+    assert (cells.type, cells.width, list(cells.y), list(cells.base)) == ("bar", 1, [1, 1], [-0.5, 0.5])  # all of it
+    assert figure.layout.yaxis.ticktext == ("L2", "L5") and list(figure.data[0].y) == [0, 1]
     assert figure.data[0].zmax == 2.0  # what does not count colours nothing
     empty = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], np.array([False, False]))
     assert len(empty.data[1].x) == 0 and empty.data[0].zmax == 1.0
@@ -77,6 +82,17 @@ def test_density_is_a_density_and_constant_values_have_none():
     assert y[np.abs(x).argmin()] == pytest.approx(0.3989, abs=0.04)
     assert figures_acts.density(np.full(5, 3.0))[0].size == 0 == figures_acts.density(np.empty(0))[0].size
     assert len(figures_acts.histogram(np.full(5, np.nan, np.float32)).data) == 0
+
+
+def test_the_curve_is_as_high_as_its_bars(demo):
+    spiked = np.concatenate([demo.acts(p, layer=3, neuron=508)[1:] for p in demo.prompts])
+    tailed = np.concatenate([np.random.default_rng(0).normal(0, 0.01, 990), np.linspace(1, 9, 10)]).astype(np.float32)
+    for values in (spiked, tailed):
+        outline, curve = figures_acts.histogram(values).data
+        assert 0.6 < max(curve.y) / max(outline.y) < 1.4
+        assert np.trapezoid(curve.y, curve.x) == pytest.approx(1.0, abs=0.02)
+    assert len(figures_acts.histogram(np.arange(70, dtype=np.float32)).data[0].x) == 2 * (17 + 1)
+    assert len(figures_acts.histogram(np.arange(5000, dtype=np.float32)).data[0].x) == 2 * (60 + 1)
 
 
 def test_filters_hold_bounds_and_drop_what_is_undefined():

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from explorer import HOSTILE
+from explorer import HALF, HOSTILE
 
 from neuron_signatures.dashboard.exports import csv_bytes, json_bytes, parquet_bytes
 from neuron_signatures.dashboard.heatmap import HeatmapOptions, Line, document, heatmap, opacity
@@ -82,14 +82,31 @@ def test_nothing_to_colour(values):
     assert "rgba(52,211,153,1" not in block
 
 
+@pytest.mark.parametrize(
+    ("values", "counts", "why"),
+    [([9.0], [False], "no token counts"), ([9.0, np.nan, np.inf], [False, True, True], "no value is finite"),
+     ([9.0, 0.0, np.nan], [False, True, True], "every activation that counts is zero"),
+     ([9.0, 0.0, 1e-9], [False, True, True], "")],
+)  # fmt: skip
+def test_it_is_said_why_nothing_is_coloured(values, counts, why):
+    one = line(values, counts=counts)
+    for lines, more in (([one], {}), ([one, one], {}), ([one], {"run_largest": 0.0 if why else 1.0})):
+        block = heatmap(lines, HeatmapOptions(normalise="run" if more else "prompt"), **more)
+        said = "".join(Tags(block).words)
+        assert (f"nothing to colour: {why}" in said) if why else ("nothing to colour" not in said)
+    coloured = heatmap([one, line([1.0])], HeatmapOptions())
+    assert "nothing to colour" not in coloured  # another prompt has something
+
+
 def test_hostile_tokens_are_text():
-    hostile = line(np.arange(len(HOSTILE)) - 4, HOSTILE)._replace(title=HOSTILE[2])
+    tokens = [*HOSTILE, HALF]
+    hostile = line(np.arange(len(tokens)) - 4, tokens)._replace(title=HOSTILE[2])
     for text in (heatmap([hostile], HeatmapOptions(decimals=2)), document(HOSTILE[1], [("run", HOSTILE[4])], "")):
         seen = Tags(text)
         assert {t for t, _ in seen.found} <= {"style", "div", "span", "small", "i", "html", "head", "meta", "title",
                                               "body", "h1", "dl", "dt", "dd"}  # fmt: skip
         assert not [a for _, attrs in seen.found for a in attrs if a.startswith("on") or a in ("src", "href")]
-        assert "EVIL" in "".join(seen.words)
+        assert "EVIL" in "".join(seen.words) and text.encode()
 
 
 def test_the_file_forbids_scripts_and_loads():
@@ -106,3 +123,12 @@ def test_tables_leave_without_formulas_or_tags():
     text = json_bytes(frame).decode()
     assert "<" not in text and json.loads(text)[2]["token"] == "</script><b>" and json.loads(text)[1]["act"] is None
     pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet_bytes(frame))), frame)
+
+
+def test_half_a_surrogate_pair_leaves_as_an_escape():
+    lists = pd.Series([[HALF, " x"], None], dtype=object)
+    frame = pd.DataFrame({"token": pd.Series([HALF, None], dtype=object), "tokens": lists, "n": [1, 2]})
+    back = pd.read_parquet(io.BytesIO(parquet_bytes(frame)))
+    assert back["token"].tolist()[0] == " \\udfffEVIL" and list(back["tokens"][0]) == [" \\udfffEVIL", " x"]
+    assert back["tokens"][1] is None and back["n"].tolist() == [1, 2] and frame["tokens"][0][0] == HALF
+    assert b"udfffEVIL" in csv_bytes(frame) and json.loads(json_bytes(frame))[0]["tokens"][0] == " \\udfffEVIL"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from explorer import (
 )
 
 from neuron_signatures import eda_streamlit
+from neuron_signatures.dashboard.pages import overview
+from neuron_signatures.dashboard.state import View
+from neuron_signatures.views.acts import layer_line
 
 INFLUENCE = "influence_seed_prompt_dla_next_token_pos8_tok704"
 
@@ -96,9 +100,7 @@ def test_the_sidebar_walks_through_the_list(demo, monkeypatch):
 
 def test_rows_of_layers_that_are_not_stored_are_passed_over_and_counted(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", list=INFLUENCE)
-    shown_rows = page.dataframe[0].value["neuron"]
-    missing = [n for n in shown_rows if n.startswith(("L0N", "L2N"))]
-    assert missing and f"{len(missing)} of these rows are of layers that this run does not store" in shown(page)
+    assert "Left out: 1,024 rows of layers that this run does not store." in shown(page)
     options = page.sidebar.selectbox(key="pick").options
     assert len(options) == 200 and not [o for o in options if "L0N" in o or "L2N" in o]
     ranks = []
@@ -158,7 +160,7 @@ def test_names_that_are_no_text_stay_out_of_the_address(tmp_path, monkeypatch):
     manifest.write_text(odd)
     (tmp_path / "\udcff").mkdir()
     (tmp_path / "\udcff" / "manifest.json").write_text(odd)
-    for view in VIEWS:
+    for view in ("map", "query", *VIEWS):
         page = open_page(tmp_path, monkeypatch, view=view)
         assert not page.exception and not page.error, view
     assert page.query_params["prompt"] in ("0", ["0"]) and "\\udcff" in shown(page)
@@ -195,6 +197,52 @@ def test_one_token_one_layer_and_constant_columns(tmp_path, monkeypatch, fill, l
     for view in VIEWS:
         page = open_page(tmp_path, monkeypatch, view=view)
         assert not page.exception and not page.error, view
+
+
+def test_the_overview_of_a_bos_alone_has_nothing_to_click(tmp_path, monkeypatch):
+    prompts = {"bos": [BOS], "nan": [BOS, " a"]}
+    acts = {"bos": np.ones((2, 1, 3), np.float32), "nan": np.full((2, 2, 3), np.nan, np.float32)}
+    make_run(tmp_path / "run", prompts, acts)
+    page = open_page(tmp_path, monkeypatch, view="overview", prompt="bos")
+    assert "Only a BOS, which does not count." in shown(page) and "Click a cell" not in shown(page)
+    assert charts(page) == 0 and [d.value.columns[0] for d in page.dataframe] == ["prompt"]
+    page.checkbox(key="ui_bos").set_value(True).run()
+    assert charts(page) == 1 and "Only a BOS" not in shown(page) and page.dataframe[0].proto.selection_mode
+    page = open_page(tmp_path, monkeypatch, view="overview", prompt="nan")
+    assert charts(page) == 0 and "No activation at a token that counts is finite" in shown(page)
+    assert page.dataframe[0].value["not finite"].tolist() == [3, 3] and not page.dataframe[0].proto.selection_mode
+
+
+def test_a_layer_without_a_value_opens_no_neuron():
+    chosen: list[dict] = []
+    ctx = SimpleNamespace(choose=lambda **what: chosen.append(what))
+    undefined = layer_line(1, np.full((2, 3), np.nan, np.float32), first_pos=0)
+    defined = layer_line(4, np.array([[0, 5, 1]], np.float32), first_pos=0)
+    for row in (0, 1, 2):
+        overview._open(ctx, [undefined, defined], row)
+    assert chosen == [{"layer": 4, "neuron": 1, "view": View.NEURON}]
+
+
+def test_columns_say_what_they_mean(demo, monkeypatch):
+    def explained(page, n: int) -> dict[str, str]:
+        columns = json.loads(page.dataframe[n].proto.columns)
+        return {name: c["help"] for name, c in columns.items() if c.get("help")}
+
+    for stem, score in ((INFLUENCE, "influence (pre_cap_logit)"), ("neurons_aggregated", "mean peak |act|"),
+                        ("signatures", "largest peak")):  # fmt: skip
+        page = open_page(demo, monkeypatch, view="ranking", list=stem)
+        help = explained(page, 0)
+        assert set(help) == set(page.dataframe[0].value.columns), stem
+        assert ("logits" if stem == INFLUENCE else "model's units") in help[score]
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    last = len(page.dataframe) - 1
+    assert set(explained(page, last)) == set(page.dataframe[last].value.columns)
+
+
+def test_what_a_neuron_writes_is_chosen_by_the_titles_of_lists(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    box = next(b for b in page.main.selectbox if b.label == "From")
+    assert [o.split(" ")[0] for o in box.options] == ["act_grad", "dla"] and all("·Austin" in o for o in box.options)
 
 
 def test_a_list_of_no_one_or_equal_rows_has_no_slider_to_break(tmp_path, monkeypatch):

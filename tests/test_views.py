@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from analysis_runs import BOS, make_run, make_v1_run
 
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views import acts as va
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
@@ -30,10 +31,10 @@ def run(tmp_path):
         "first": np.array([[[90, 0, 0], [1, 2, 3], [-4, 0, 0]], [[50, 0, 0], [0, -7, 0], [0, -9, 1]]], np.float32),
         "second": np.array([[[80, 0, 0], [5, 0, 0]], [[0, 0, 0], [0, 8, np.nan]]], np.float32),
     }
-    return make_run(tmp_path / "run", PROMPTS, acts, layers=[2, 5], n_layers=6)
+    return make_run(tmp_path / "run", PROMPTS, acts, layers=[2, 5], n_layers=6, model_name="lab/toy")
 
 
-@pytest.mark.parametrize("text", ["5/1", "L5N1", "l5 n1", "toy/5/1", "TOY/5/1", " 5 / 1 "])
+@pytest.mark.parametrize("text", ["5/1", "L5N1", "l5 n1", "toy/5/1", "TOY/5/1", "lab/toy/5/1", " 5 / 1 "])
 def test_a_neuron_has_several_spellings(run, text):
     assert parse_neuron(text, run) == NeuronAt(5, 1)
     assert NeuronAt(5, 1).label == "L5N1"
@@ -42,7 +43,7 @@ def test_a_neuron_has_several_spellings(run, text):
 @pytest.mark.parametrize(
     ("text", "why"),
     [("5", "names no neuron"), ("", "names no neuron"), ("gemma-2-2b/5/1", "another model"),
-     ("4/1", "not stored: 2, 5"), ("5/3", r"0\.\.2"), ("5/-1", "names no neuron"), ("5/1/1/1", "names no neuron")],
+     ("4/1", "not stored: 2, 5"), ("5/3", r"0\.\.2"), ("5/-1", "names no neuron"), ("5/1/1/1", "another model")],
 )  # fmt: skip
 def test_other_spellings_are_refused(run, text, why):
     with pytest.raises(UsageError, match=why):
@@ -190,6 +191,16 @@ def test_a_damaged_record_is_listed_with_its_fault(tmp_path):
     (analysis / "signatures_meta.json").write_text(json.dumps({"class_counts": {}}))
     broken, strange = list_refs(tmp_path)
     assert "cannot be read as JSON" in broken.problem and "lacks 'semantic'" in strange.problem
+    meta = json.loads((DEMO / "analysis" / f"{list_refs(DEMO)[0].stem}_meta.json").read_text())
+    shutil.copytree(DEMO / "analysis", tmp_path / "odd" / "analysis")
+    for change in ({"metric": 5}, {"target": None}, {"selected_share": "all"}):
+        (tmp_path / "odd" / "analysis" / f"{list_refs(DEMO)[0].stem}_meta.json").write_text(json.dumps(meta | change))
+        ref = next(r for r in list_refs(tmp_path / "odd") if r.stem == list_refs(DEMO)[0].stem)
+        if change == {"metric": 5}:
+            assert dict(read_list(tmp_path / "odd", ref).meta)["metric"] == "5"
+        else:
+            with pytest.raises((UsageError, BadRunError), match="another form"):
+                read_list(tmp_path / "odd", ref)
     with pytest.raises(UsageError):
         read_list(tmp_path, broken)
 
@@ -214,6 +225,11 @@ def test_changes_on_disk_are_noticed(run):
     path = run.path / "manifest.json"
     path.write_text(path.read_text() + "\n")
     assert changed(before, run_stamps(run)) == ["manifest.json"]
+    tensors = run.path / "activations.safetensors"
+    tensors.rename(run.path.parent / "elsewhere")
+    tensors.symlink_to(run.path.parent / "elsewhere")
+    assert changed(before, run_stamps(run)) == ["activations.safetensors", "manifest.json"]
+    assert run_stamps(run)["activations.safetensors"].size == -1
     assert analysis_stamps(run.path) == {}
     (run.path / "analysis").mkdir()
     (run.path / "analysis" / "x.json").write_text("1")

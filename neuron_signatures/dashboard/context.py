@@ -50,7 +50,7 @@ class PageContext:
         view: View | None = None, list: str | None = None, row: int | None = None,
     ) -> None:  # fmt: skip
         """Change the selection; what is not given stays. For callbacks (`on_click`, `on_select`), which run before
-        the page does. A neuron that is chosen without a list and row is a manual choice.
+        the page does. Another neuron that is chosen without a list and row is a manual choice.
         """
         now: Selection = st.session_state.get(SELECTION, self.selection)
         if prompt is not None:
@@ -59,8 +59,9 @@ class PageContext:
             now = replace(now, view=view)
         if layer is not None or neuron is not None:
             at = NeuronAt(now.layer if layer is None else layer, now.neuron if neuron is None else neuron)
-            stem = list if list is not None else now.list if row is not None else MANUAL
-            now = replace(now.with_neuron(at, row), list=stem)
+            if at != now.at or list is not None or row is not None:
+                stem = list if list is not None else now.list if row is not None else MANUAL
+                now = replace(now.with_neuron(at, row), list=stem)
         elif list is not None:
             now = replace(now, list=list, row=row)
         st.session_state[SELECTION] = now

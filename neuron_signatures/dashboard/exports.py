@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from neuron_signatures.runs.plain import csv_text, strict
+from neuron_signatures.runs.tokens import encodable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +40,13 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """Half a surrogate pair, which Parquet cannot hold, becomes an escape, in texts and in lists of them."""
     out = io.BytesIO()
-    frame.to_parquet(out, index=False)
+    safe = frame.copy()
+    for column in safe.columns:
+        if safe[column].dtype == object:  # pandas has its other text columns checked already
+            safe[column] = [_encodable(v) for v in safe[column]]
+    safe.to_parquet(out, index=False)
     return out.getvalue()
 
 
@@ -49,3 +55,9 @@ def json_bytes(frame: pd.DataFrame) -> bytes:
     records = strict(frame.to_dict("records"))
     text = json.dumps(records, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    return [_encodable(v) for v in value] if isinstance(value, list) else value

@@ -89,7 +89,8 @@ def heatmap(
     if key and lines:
         top = run_largest if globally and run_largest is not None else None
         own = largest(lines[0].values, lines[0].counts) if len(lines) == 1 else None
-        body.append(_key(top if top is not None else own, options))
+        why = "" if top or any(largest(line.values, line.counts) for line in lines) else _why_nothing(lines)
+        body.append(_key(top if top is not None else own, options, why))
     for line in lines:
         top = run_largest if globally and run_largest is not None else largest(line.values, line.counts)
         body.append(_line(line, options, top))
@@ -147,9 +148,18 @@ def _name(value: float) -> str:
     return "NaN" if math.isnan(value) else "+inf" if value > 0 else "-inf"
 
 
-def _key(top: float | None, options: HeatmapOptions) -> str:
-    if top == 0:
-        return '<div class="k">nothing to colour: no activation but zero</div>'
+def _why_nothing(lines: Sequence[Line]) -> str:
+    if not any(line.counts.any() for line in lines):
+        return "no token counts"
+    if not any(np.isfinite(line.values[line.counts]).any() for line in lines):
+        return "no value is finite"
+    return "every activation that counts is zero"
+
+
+def _key(top: float | None, options: HeatmapOptions, why: str) -> str:
+    """The colour bar, or `why` there is nothing to colour."""
+    if why:
+        return f'<div class="k">nothing to colour: {why}</div>'
     low, high = ("-max", "+max") if top is None else (f"{-top:.3g}", f"+{top:.3g}")
     stops = []
     for i in range(-10, 11):

@@ -15,7 +15,7 @@ from neuron_signatures.dashboard.projection import ROWS, Reduced
 from neuron_signatures.dashboard.sample import Sample, with_record
 from neuron_signatures.dashboard.state import View
 from neuron_signatures.dashboard.widgets import chart, empty, facts, table
-from neuron_signatures.runs.tokens import visible
+from neuron_signatures.runs.tokens import encodable, visible
 from neuron_signatures.views.coords import spans
 
 CLUSTER_SET = "map_cluster_set"
@@ -51,7 +51,8 @@ def _exports(
     frame = pd.DataFrame(
         {
             "layer": [at.layer for at in sample.at], "neuron": [at.neuron for at in sample.at], "peak_abs": sample.peak,
-            "peak_token": sample.peak_tokens, "pc1": reduced.coords[:, 0], "pc2": reduced.coords[:, 1],
+            "peak_token": [encodable(t) for t in sample.peak_tokens],
+            "pc1": reduced.coords[:, 0], "pc2": reduced.coords[:, 1],
         }
     )  # fmt: skip
     if perplexity is not None:

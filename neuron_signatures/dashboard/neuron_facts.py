@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.panels import influence_command, stage_2
 from neuron_signatures.dashboard.widgets import empty, facts, table, trouble
 from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.results import TOP_STEM
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.facts import Signature, WriteScores
 
@@ -70,13 +71,22 @@ def write_panel(ctx: PageContext) -> None:
         return
     chosen = found[0]
     if len(found) > 1:
-        chosen = found[st.selectbox(
-            "From", range(len(found)), format_func=lambda i: escape(found[i].source), key=f"write_{ctx.at.label}",
-            label_visibility="collapsed",
-        )]  # fmt: skip
+        stems = [w.source for w in found]
+        names = dict(zip(stems, _titles(ctx, found), strict=True))
+        stem = st.selectbox(
+            "From", stems, format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
+        )  # fmt: skip
+        chosen = found[stems.index(stem)]
     table(ctx, write_frame(chosen), "neuron_writes")
     facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, where it is {chosen.activation:+.4g}"),
            ("unit", chosen.unit)])  # fmt: skip
+
+
+def _titles(ctx: PageContext, found: list[WriteScores]) -> list[str]:
+    """What each list calls itself; with the name of its files where two share a title, or that name alone."""
+    named = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
+    titles = [named.get(w.source, w.source) for w in found]
+    return [escape(t if titles.count(t) == 1 else f"{t} ({w.source})") for t, w in zip(titles, found, strict=True)]
 
 
 def write_frame(w: WriteScores) -> pd.DataFrame:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, passing
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import GROUPS, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
+from neuron_signatures.views.ranked import RankedList
 
 _MEMBER = re.compile(r"(L\d{1,6}N\d{1,9})([+-])")
 
@@ -26,12 +28,14 @@ class NeuronSet:
     """Empty: all as they are."""
     of: int = 0
     """How many there were before the set was cut; 0 if it was not."""
+    note: str = ""
+    """What else is not in it; our own words."""
 
     def cut(self, n: int) -> NeuronSet:
         """The first `n`."""
         if len(self.neurons) <= n:
             return self
-        return NeuronSet(self.name, self.neurons[:n], self.signs[:n], len(self.neurons))
+        return NeuronSet(self.name, self.neurons[:n], self.signs[:n], len(self.neurons), self.note)
 
 
 def typed_set(text: str, run: Run) -> NeuronSet:
@@ -44,6 +48,22 @@ def typed_set(text: str, run: Run) -> NeuronSet:
     if not found:
         raise UsageError("no neuron is named", next_step="Type coordinates such as L3N4, L3N5")
     return NeuronSet("typed", found)
+
+
+def list_set(ranked: RankedList, filters: Filters, layers: Sequence[int], n: int) -> NeuronSet:
+    """The first `n` neurons of the stored layers that pass the filters, each once, with the sign of the pole that
+    stands first. Empty if no row passes.
+    """
+    first: dict[NeuronAt, int] = {}
+    for index in passing(ranked, filters, layers).tolist():
+        row = ranked.row(index)
+        first.setdefault(row.at, -1 if row.pole == "-" else 1)
+    chosen = list(first.items())[:n]
+    signs = tuple(sign for _, sign in chosen) if ranked.ref.kind == "signatures" else ()
+    notes = [f"the filters on the left let {len(first):,} neurons through"] if len(first) < n else []
+    notes += [words] if (words := left_out(n_not_stored(ranked, filters, layers))) else []
+    name = f"first {len(chosen):,} of {ranked.ref.title}"
+    return NeuronSet(name, tuple(at for at, _ in chosen), signs, note="; ".join(notes))
 
 
 def group_sets(run: Run) -> list[NeuronSet]:

@@ -13,19 +13,22 @@ import streamlit as st
 
 from neuron_signatures.dashboard import loads
 from neuron_signatures.dashboard.context import MOVED, SELECTION, PageContext, Render
+from neuron_signatures.dashboard.opening import default_selection, in_list, with_row
 from neuron_signatures.dashboard.panels import dump_command, start_command
-from neuron_signatures.dashboard.picks import MOST, Filters, default_list, passing, place, step
 from neuron_signatures.dashboard.sidebar import choose_run, sidebar
-from neuron_signatures.dashboard.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.state import Selection, View, address, address_of, resolve, run_folder
 from neuron_signatures.dashboard.widgets import empty, trouble
-from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.ranked import ListRef
 
 _TITLES = {view: view.value.capitalize() for view in View}
-_STYLE = "<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}</style>"  # else a third of 1280 px is margin
+# Without the first, a third of 1280 px is margin. The second hides the CSV of a table's own toolbar, in which formulas
+# are left as they are; Streamlit 1.67's `client.disableDataExport` would forbid copying a cell, too.
+_STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
+[data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
 _PROBLEMS = "problems"
@@ -131,46 +134,19 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     now: Selection | None = st.session_state.get(SELECTION)
     if now is None or now.run != name:
         view = View.OVERVIEW if now is None else now.view
-        default = replace(_default(run, name, lists, data_key, results_key), view=view)
+        default = replace(default_selection(run, name, lists, data_key, results_key), view=view)
         linked = address_of(st.query_params)
-        resolved = resolve(linked if linked.get("run", name) == name else {}, run, default, [r.stem for r in lists])
-        st.session_state.setdefault(_PROBLEMS, []).extend(resolved.problems)
-        now = resolved.selection
-        if linked.get("list") == now.list and "neuron" not in linked:
-            now = _at_row(run, lists, results_key, now)
+        linked = linked if linked.get("run", name) == name else {}
+        resolved = resolve(linked, run, default, [r.stem for r in lists])
+        now, more = in_list(run, lists, results_key, linked, resolved.selection)
+        st.session_state.setdefault(_PROBLEMS, []).extend([*resolved.problems, *more])
     if now.prompt >= len(run.prompts) or now.layer not in run.layers or now.neuron >= run.manifest.d_mlp:
-        now = replace(_default(run, name, lists, data_key, results_key), view=now.view)  # the run was written anew
+        default = default_selection(run, name, lists, data_key, results_key)
+        now = replace(default, view=now.view)  # the run was written anew
+    now = with_row(run, lists, results_key, now)
     st.session_state[SELECTION] = now
     st.session_state["view"] = now.view
     return now
-
-
-def _at_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: Selection) -> Selection:
-    """The neuron that the selection's list has in its row, or at its top, where the address names no neuron."""
-    ref = next(r for r in lists if r.stem == selection.list)
-    with contextlib.suppress(BadRunError, UsageError):  # the sidebar says why a list cannot be read
-        ranked = loads.ranked(run.path, results_key, ref)
-        rows = passing(ranked, Filters(top_k=MOST), run.layers)
-        row = selection.row if place(rows, selection.row) is not None else step(rows, None, 1)
-        return selection if row is None else selection.with_neuron(ranked.row(row).at, row)
-    return selection
-
-
-def _default(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, results_key: str) -> Selection:
-    """The first neuron of the best list; without a list, the largest |act| of the first prompt."""
-    ref = default_list(lists)
-    with contextlib.suppress(BadRunError):
-        if ref is not None:
-            ranked = loads.ranked(run.path, results_key, ref)
-            for index in passing(ranked, Filters(top_k=1), run.layers).tolist():
-                row = ranked.row(index)
-                prompt = next((i for i, p in enumerate(run.prompts) if p.probe_id == row.prompt_id), 0)
-                return Selection(name, prompt, row.at.layer, row.at.neuron, list=ref.stem, row=index)
-    lines = [line for line in loads.layers_of(run, data_key, 0, False) if line.max_abs is not None]
-    best = max(lines, key=lambda line: line.max_abs or 0.0, default=None)
-    if best is None:
-        return Selection(name, 0, run.layers[0], 0, list=MANUAL)
-    return Selection(name, 0, best.layer, best.neuron or 0, list=MANUAL)
 
 
 def _news(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> list[str]:
@@ -204,7 +180,10 @@ def _say_problems() -> None:
 
 
 def _keep_widget_state() -> None:
-    """Streamlit forgets the state of a widget that a view does not draw, unless it is set again."""
+    """Streamlit forgets the state of a widget that a view does not draw, unless it is set again.
+
+    So every key of a choice begins with `ui_`. Streamlit 1.67 itself drops what is no longer an option.
+    """
     for key in [k for k in st.session_state if str(k).startswith("ui_")]:
         st.session_state[key] = st.session_state[key]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.ranked import ListRef, RankedList, Row
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ def passing(ranked: RankedList, filters: Filters, layers: Sequence[int] | None =
             keep &= _between(activations(ranked), filters.act_from, filters.act_to)
     found: np.ndarray = np.flatnonzero(keep)[: filters.top_k]
     return found
+
+
+def n_not_stored(ranked: RankedList, filters: Filters, layers: Sequence[int]) -> int:
+    """How many rows keep the bounds, whatever their rank, and are of none of these layers."""
+    return int((~np.isin(ranked.layer[passing(ranked, replace(filters, top_k=len(ranked)))], list(layers))).sum())
+
+
+def left_out(n: int) -> str:
+    """A sentence on rows that cannot be opened; empty for none."""
+    rows = "1 row of a layer" if n == 1 else f"{n:,} rows of layers"
+    return f"Left out: {rows} that this run does not store." if n else ""
+
+
+def row_of(ranked: RankedList, at: NeuronAt, row: int | None, pole: str = "") -> int | None:
+    """`row` if the list has the neuron there, else the neuron's row (of this pole, where it has one); None if none."""
+    if row is not None and 0 <= row < len(ranked) and (ranked.layer[row], ranked.neuron[row]) == at:
+        return row
+    return ranked.find(at, pole)
 
 
 def place(rows: Int64[np.ndarray, " kept"], row: int | None) -> int | None:

@@ -110,8 +110,8 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
     ask = "Which of these?" if exact else "Tokens that hold this" if text else "The prompt's last token, or another"
     start = None if text else 0
-    picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__,
-                             key=f"query_pick_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}",
+    key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
+    picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
                              placeholder="Choose one")  # fmt: skip
     if picked is not None:
         return offered[int(picked)]

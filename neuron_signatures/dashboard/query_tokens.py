@@ -11,7 +11,7 @@ from neuron_signatures.dashboard.kept import keep, progress_bar
 from neuron_signatures.dashboard.loads import ranked
 from neuron_signatures.dashboard.map_panels import CLUSTER_SET
 from neuron_signatures.dashboard.map_work import table_of
-from neuron_signatures.dashboard.neuron_sets import NeuronSet, group_sets, typed_set
+from neuron_signatures.dashboard.neuron_sets import NeuronSet, group_sets, list_set, typed_set
 from neuron_signatures.dashboard.query import (
     RANKS,
     GramTable,
@@ -21,9 +21,10 @@ from neuron_signatures.dashboard.query import (
 from neuron_signatures.dashboard.query_exports import of_run, offer
 from neuron_signatures.dashboard.response import MAX_SET, Response, Scale, response_of
 from neuron_signatures.dashboard.run_tokens import Grams, TokenIndex, grams_of, shown_gram
+from neuron_signatures.dashboard.sidebar import filters
 from neuron_signatures.dashboard.widgets import empty, facts, table, trouble
 from neuron_signatures.runs.errors import ProjectError, UsageError
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import encodable, escape
 
 _SETS = {"selected": "the selected neuron", "typed": "neurons that I name", "list": "the first of the selected list",
          "group": "a group of signatures", "cluster": "a cluster of the map"}  # fmt: skip
@@ -79,13 +80,11 @@ def _choose_set(ctx: PageContext) -> NeuronSet | None:
             return None
     if which == "list" and listed:
         first = int(right.number_input("How many", 1, MAX_SET, key="ui_query_first"))
-        rows = ranked(ctx.run_dir, ctx.results_key, listed)
-        pairs = zip(rows.layer[:first].tolist(), rows.neuron[:first].tolist(), strict=True)
-        named = ", ".join(f"L{layer}N{neuron}" for layer, neuron in pairs)
-        if not named:
-            empty("The selected list has no rows.")
+        found = list_set(ranked(ctx.run_dir, ctx.results_key, listed), filters(), ctx.run.layers, first)
+        if not found.neurons:
+            empty("The selected list has no row of a stored layer that passes the filters on the left.")
             return None
-        return NeuronSet(f"first {first} of {listed.title}", typed_set(named, ctx.run).neurons)
+        return found
     if which == "group":
         return _choose_group(ctx, right)
     if which == "cluster" and cluster:
@@ -135,6 +134,7 @@ def _show_grams(
     pairs += [("value", what + ("; of a negative pole turned round" if -1 in chosen.signs else ""))]
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("cut", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
+    pairs += [("list", chosen.note)] if chosen.note else []
     pairs += [("left out", f"{response.n_constant:,} neurons that are the same at every token")] if (
         response.n_constant) else []  # fmt: skip
     pairs += [("n-grams", f"{found.n_groups:,} in the run, {found.n_kept:,} of them {at_least} times or more; "
@@ -159,8 +159,9 @@ def _show_grams(
     table(ctx, frame, "query_grams", neurons=neurons, prompts=[r.prompt_index for r in found.rows], help=help,
           height=460)  # fmt: skip
     raw = frame.assign(**{
-        "tokens": [[k.token for k in r.gram] for r in found.rows],
-        "token_ids": [[k.id for k in r.gram] for r in found.rows], "prompt": [r.prompt_id for r in found.rows],
+        "tokens": [[encodable(k.token) for k in r.gram] for r in found.rows],
+        "token_ids": [[k.id for k in r.gram] for r in found.rows],
+        "prompt": [encodable(r.prompt_id) for r in found.rows],
     })  # fmt: skip
     record = {
         **of_run(ctx), "question": "tokens", "neurons": [at.label for at in chosen.neurons], "signs": chosen.signs,

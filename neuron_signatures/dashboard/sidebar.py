@@ -9,7 +9,17 @@ import streamlit as st
 
 from neuron_signatures.dashboard import loads
 from neuron_signatures.dashboard.context import SELECTION, PageContext
-from neuron_signatures.dashboard.picks import MOST, TOP_K, Filters, label, passing, place, step
+from neuron_signatures.dashboard.picks import (
+    MOST,
+    TOP_K,
+    Filters,
+    label,
+    left_out,
+    n_not_stored,
+    passing,
+    place,
+    step,
+)
 from neuron_signatures.dashboard.state import MANUAL, is_text
 from neuron_signatures.dashboard.widgets import trouble
 from neuron_signatures.runs.errors import BadRunError, UsageError
@@ -121,7 +131,8 @@ def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
 
 
 def _walk(ctx: PageContext, ranked: RankedList) -> None:
-    rows = passing(ranked, filters(), ctx.run.layers)
+    bounds = filters()
+    rows = passing(ranked, bounds, ctx.run.layers)
     stands = place(rows, ctx.selection.row)
     where = f"{stands + 1} of {len(rows)}" if stands is not None else f"{len(rows)} rows"
     if len(rows):
@@ -134,7 +145,7 @@ def _walk(ctx: PageContext, ranked: RankedList) -> None:
             )  # fmt: skip
     else:
         st.info("No row of a stored layer passes the filters.")
-    st.caption(where)
+    st.caption(f"{where}. {left_out(n_not_stored(ranked, bounds, ctx.run.layers))}")
     _filters(ranked)
 
 
@@ -173,8 +184,8 @@ def _neuron(ctx: PageContext) -> None:
         "Layer", ctx.run.layers, key="layer", on_change=lambda: ctx.choose(layer=st.session_state["layer"]),
         help="The model's layers that this run stores.",
     )  # fmt: skip
-    right.number_input(
-        "Neuron", min_value=0, max_value=ctx.run.manifest.d_mlp - 1, step=1, key="neuron",
+    right.number_input(  # without a value of its own, an emptied box is None, which changes nothing
+        "Neuron", min_value=0, max_value=ctx.run.manifest.d_mlp - 1, value=None, step=1, key="neuron",
         on_change=lambda: ctx.choose(neuron=st.session_state["neuron"]), help=f"0 to {ctx.run.manifest.d_mlp - 1}",
     )  # fmt: skip
     st.text_input("Go to", key="jump", on_change=lambda: _jump(ctx), placeholder="L17N5863 or 17/5863",

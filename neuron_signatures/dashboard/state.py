@@ -114,7 +114,7 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
             problems.append(f"there is no view {address['view'][:60]!r}")
     if "prompt" in address:
         try:
-            chosen = replace(chosen, prompt=_index_of(run, run.prompt(address["prompt"])))
+            chosen = replace(chosen, prompt=_prompt_at(run, address["prompt"]))
         except UsageError:
             problems.append(f"there is no prompt {address['prompt'][:60]!r} in this run")
     if "list" in address or "layer" in address or "neuron" in address:
@@ -168,10 +168,23 @@ def _number(address: Mapping[str, str], key: str, default: int) -> int:
 
 
 def _prompt_name(run: Run, index: int) -> str:
-    """The prompt's id, or its index where the id (format 1 had no rule for them) does not fit into an address."""
+    """The prompt's id, or its index where the id (format 1 had no rule for them) does not fit into an address.
+
+    Zeros stand before an index that is the id of a prompt.
+    """
     name = run.prompts[index].probe_id
-    return name if 0 < len(name) <= _LONGEST and is_text(name) else str(index)
+    if 0 < len(name) <= _LONGEST and is_text(name):
+        return name
+    ids = {p.probe_id for p in run.prompts}
+    form = str(index)
+    while form in ids:
+        form = "0" + form
+    return form
 
 
-def _index_of(run: Run, prompt: PromptRecord) -> int:
-    return next(i for i, p in enumerate(run.prompts) if p is prompt)
+def _prompt_at(run: Run, text: str) -> int:
+    """Index of the prompt with this id, or at this index. Raises `UsageError` for neither."""
+    found = run.prompt(text)
+    if found.probe_id != text and not text.isascii():  # digits of another script
+        raise UsageError(f"{text[:60]!r} is not a number")
+    return next(i for i, p in enumerate(run.prompts) if p is found)

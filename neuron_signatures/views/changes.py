@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.names import MANIFEST, inside
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.runs.run import Run
@@ -18,18 +19,30 @@ class Stamp(NamedTuple):
     inode: int
 
 
+_GONE = Stamp(-1, -1, -1)
+
+
 def stamp(path: Path) -> Stamp:
     try:
         s = path.stat()
     except OSError:
-        return Stamp(-1, -1, -1)
+        return _GONE
     return Stamp(s.st_size, s.st_mtime_ns, s.st_ino)
 
 
 def run_stamps(run: Run) -> dict[str, Stamp]:
-    """Stamps of the manifest and of every tensor file: what a cached view of activations rests on."""
-    names = [MANIFEST, *run.file_names()]
-    return {name: stamp(inside(run.path, name)) for name in names}
+    """Stamps of the manifest and of every tensor file: what a cached view of activations rests on.
+
+    A file that now leads out of the run folder counts as gone.
+    """
+    return {name: _stamp_inside(run.path, name) for name in [MANIFEST, *run.file_names()]}
+
+
+def _stamp_inside(run_dir: Path, name: str) -> Stamp:
+    try:
+        return stamp(inside(run_dir, name))
+    except (BadRunError, OSError, RuntimeError):  # Python 3.11 raises RuntimeError for a link that leads to itself
+        return _GONE
 
 
 def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:

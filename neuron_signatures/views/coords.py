@@ -9,8 +9,8 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 
 _SPELLINGS = (
-    re.compile(r"L(?P<layer>\d{1,6})\s*N(?P<neuron>\d{1,9})", re.IGNORECASE),
-    re.compile(r"(?:(?P<model>[^\s/]+)/)?(?P<layer>\d{1,6})\s*/\s*(?P<neuron>\d{1,9})"),
+    re.compile(r"L(?P<layer>\d{1,6})\s*N(?P<neuron>\d{1,9})", re.IGNORECASE | re.ASCII),
+    re.compile(r"(?:(?P<model>.+)/)?(?P<layer>\d{1,6})\s*/\s*(?P<neuron>\d{1,9})", re.ASCII),
 )
 
 
@@ -26,7 +26,8 @@ class NeuronAt(NamedTuple):
 
 
 def parse_neuron(text: str, run: Run) -> NeuronAt:
-    """The neuron that `17/5863`, `L17N5863` or `gemma-2-2b/17/5863` names, if the run has it.
+    """The neuron that `17/5863`, `L17N5863` or `gemma-2-2b/17/5863` names, if the run has it; the model's name may be
+    whole (`google/gemma-2-2b`) or its last part.
 
     Raises `UsageError` for another spelling, another model's name, a layer that is not stored or a neuron too high.
     """
@@ -34,8 +35,8 @@ def parse_neuron(text: str, run: Run) -> NeuronAt:
     if match is None:
         raise UsageError(f"{text[:60]!r} names no neuron", next_step="Type 17/5863, L17N5863 or MODEL/17/5863")
     model = match.groupdict().get("model")
-    own = run.manifest.model_name.rstrip("/").rsplit("/", 1)[-1]
-    if model is not None and model.casefold() != own.casefold():
+    own = run.manifest.model_name.rstrip("/")
+    if model is not None and model.casefold() not in (own.casefold(), own.rsplit("/", 1)[-1].casefold()):
         raise UsageError(f"{model[:60]!r} is another model, this run is of {own!r}")
     return check_neuron(run, NeuronAt(int(match["layer"]), int(match["neuron"])))
 

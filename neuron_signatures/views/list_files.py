@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.results import (
     ANALYSIS_META,
     NEURONS,
@@ -22,6 +22,8 @@ from neuron_signatures.runs.results import (
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
+# What reading fields of a record raises where they are missing or of another type.
+_ODD_RECORD = (KeyError, TypeError, AttributeError, ValueError)
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
@@ -51,6 +53,13 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     """Raises `UsageError` if it has gone, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
+    try:
+        return _read(run_dir, ref)
+    except _ODD_RECORD as e:
+        raise BadRunError(_odd(e), where=ref.stem, next_step="Make it again") from e
+
+
+def _read(run_dir: Path, ref: ListRef) -> RankedList:
     record = read_json(run_dir, _record_name(ref))
     table = read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind], coded=_TEXTS[ref.kind])
     name = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}[ref.kind]
@@ -60,7 +69,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     return RankedList(
         ref, _score_name(ref, record), _meta(ref, record), tuple(map(str, record.get("warnings") or ())),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
-        score, table, record.get("prompt_id"),
+        score, table, str(record["prompt_id"]) if ref.kind == "influence" else None,
     )  # fmt: skip
 
 
@@ -70,9 +79,14 @@ def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str) -> ListRef:
         return ListRef(kind, stem, _title(kind, record), str(record["created_at_utc"]))
     except UsageError:
         raise
-    except (ProjectError, KeyError, TypeError, AttributeError) as e:
-        what = e.what if isinstance(e, ProjectError) else f"its record lacks {e}"
-        return ListRef(kind, stem, stem, "", f"{record_name}: {what}")
+    except (ProjectError, *_ODD_RECORD) as e:
+        return ListRef(kind, stem, stem, "", f"{record_name}: {e.what if isinstance(e, ProjectError) else _odd(e)}")
+
+
+def _odd(e: Exception) -> str:
+    """What is odd about a record of our own kind that somebody else wrote."""
+    what = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
+    return f"its record has another form than expected ({what})"[:200]
 
 
 def _title(kind: Kind, record: dict[str, Any]) -> str:
@@ -100,7 +114,7 @@ def _meta(ref: ListRef, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         token = target["token"]
         probability = f"p {token['probability']:.3g}, rank {token['rank']}"
         lines = [
-            ("metric", record["metric"]),
+            ("metric", str(record["metric"])),
             (
                 "target",
                 f"{visible(token['token'])} ({token['token_id']}) after position {target['pos']}, {probability}",
@@ -109,7 +123,7 @@ def _meta(ref: ListRef, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         if target.get("foil"):
             lines.append(("foil", f"{visible(target['foil']['token'])} ({target['foil']['token_id']})"))
         lines += [
-            ("prompt", record["prompt_id"]),
+            ("prompt", str(record["prompt_id"])),
             ("function", f"{target['function']} = {target['value']:.4g}"),
             ("|influence|", f"{record['total_abs_influence']:.4g} in all, {record['n_selected']} neurons selected "
                             f"hold {record['selected_share']:.0%}"),

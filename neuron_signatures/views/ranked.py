@@ -106,10 +106,10 @@ class RankedList:
             mask &= self._matches(word)
         return mask
 
-    def find(self, at: NeuronAt) -> int | None:
-        """Index of the neuron's first row, or None."""
-        rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron))
-        return int(rows[0]) if rows.size else None
+    def find(self, at: NeuronAt, pole: str = "") -> int | None:
+        """Index of the neuron's row with this pole, else of its first row; None if the list has none."""
+        rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
+        return next((i for i in rows if self.row(i).pole == pole), rows[0] if rows else None)
 
     def _matches(self, word: str) -> Bool[np.ndarray, " row"]:
         if m := re.fullmatch(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", word, re.IGNORECASE):

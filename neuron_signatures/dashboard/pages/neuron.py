@@ -19,6 +19,13 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.acts import Stats
 
 _MOST_OVERLAID = 10
+_TOKEN_HELP = {
+    "position": "In the prompt, counted from 0.",
+    "id": "The token's number in the tokenizer.",
+    "token": "· is a space, ⏎ a line break.",
+    "activation": "Of this neuron at the token, in the model's units.",
+    "mark": "The largest and the smallest activation that count; left out: a token that does not count.",
+}
 
 
 def render(ctx: PageContext) -> None:
@@ -42,7 +49,7 @@ def render(ctx: PageContext) -> None:
     explanation_panel(ctx)
     all_prompts(ctx, neuron, options)
     with st.expander("Table of this prompt's tokens"):
-        table(ctx, neuron.token_frame(index), "neuron_tokens")
+        table(ctx, neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
 
 
 def _place(ctx: PageContext) -> None:
@@ -81,9 +88,10 @@ def _curves(ctx: PageContext, neuron: NeuronOnRun) -> None:
     )
     labels = loads.prompt_labels(ctx.run, ctx.data_key)
     with more.popover("Overlay prompts"):
+        key = f"ui_overlay_{ctx.selection.run}"
+        options = [i for i in range(len(labels)) if i != ctx.selection.prompt]
         others: list[int] = st.multiselect(
-            "Prompts to lay over this one", [i for i in range(len(labels)) if i != ctx.selection.prompt],
-            format_func=labels.__getitem__, key=f"overlay_{ctx.selection.run}",
+            "Prompts to lay over this one", options, format_func=labels.__getitem__, key=key,
             max_selections=_MOST_OVERLAID - 1,
         )  # fmt: skip
     curves = [

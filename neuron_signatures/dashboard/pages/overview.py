@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,9 @@ from neuron_signatures.dashboard.state import View
 from neuron_signatures.dashboard.widgets import chart, facts, quote, table
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted
-from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 _MOST_PROMPTS = 1000
 _MOST_TOKENS = 400
@@ -56,6 +60,28 @@ def _prompt(ctx: PageContext) -> None:
     st.session_state.setdefault("ui_bos", False)
     include_bos = st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
+    if not counts.any():
+        st.caption("Only a BOS, which does not count.")
+        return
+    lines = loads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
+    known = any(line.neuron is not None for line in lines)
+    if known:
+        _layer_map(ctx, counts)
+    else:
+        st.caption("No activation at a token that counts is finite.")
+    table(
+        ctx, layer_frame(lines), "overview_layer_table", help=_LAYER_HELP,
+        on_row=functools.partial(_open, ctx, lines) if known else None,
+    )  # fmt: skip
+
+
+def _open(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
+    """Open the layer's neuron; nothing happens for a layer without a finite value."""
+    if row < len(lines) and (neuron := lines[row].neuron) is not None:
+        ctx.choose(layer=lines[row].layer, neuron=neuron, view=View.NEURON)
+
+
+def _layer_map(ctx: PageContext, counts: Bool[np.ndarray, " pos"]) -> None:
     peaks = loads.prompt_peaks(ctx.run, ctx.data_key, ctx.selection.prompt)
     st.caption("Per layer and token, the act of the neuron with the largest |act|. Click a cell to open that neuron.")
     n = ctx.prompt.seq_len
@@ -66,9 +92,6 @@ def _prompt(ctx: PageContext) -> None:
         values, neurons, ctx.run.layers, ctx.prompt.tokens[:_MOST_TOKENS], counts[:_MOST_TOKENS]
     )  # fmt: skip
     chart(ctx, figure, "overview_layers", opens=View.NEURON)
-    lines = loads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
-    neurons_of = [NeuronAt(line.layer, line.neuron or 0) for line in lines]
-    table(ctx, layer_frame(lines), "overview_layer_table", neurons=neurons_of, help=_LAYER_HELP)
 
 
 def _prompts(ctx: PageContext) -> None:

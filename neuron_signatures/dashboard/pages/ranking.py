@@ -11,7 +11,8 @@ from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.exports import downloads
 from neuron_signatures.dashboard.figures_rank import MOST_BARS, Ranks, act_against_score, bars, by_layer, curves
 from neuron_signatures.dashboard.panels import VALIDATE, heading, influence_command, stage_2
-from neuron_signatures.dashboard.picks import Filters, activations, default_list, passing
+from neuron_signatures.dashboard.picks import Filters, activations, default_list, left_out, n_not_stored, passing
+from neuron_signatures.dashboard.rank_help import rank_help
 from neuron_signatures.dashboard.sidebar import filters
 from neuron_signatures.dashboard.state import View
 from neuron_signatures.dashboard.validation import Validation
@@ -47,18 +48,20 @@ def _neurons(ctx: PageContext) -> None:
     _warnings(ranked.warnings)
     with st.expander("How this list was made"):
         facts(ranked.meta)
-    rows = passing(ranked, filters() if walked else Filters())
+    bounds = filters() if walked else Filters()
+    rows = passing(ranked, bounds, ctx.run.layers)
     more = "" if len(rows) == len(ranked) else " The filters on the left say which, and how many at most."
     st.caption(f"{len(rows)} of {len(ranked)} rows.{more} A click on a point or a row opens the neuron.")
-    missing = int((~np.isin(ranked.layer[rows], ctx.run.layers)).sum())
+    missing = n_not_stored(ranked, bounds, ctx.run.layers)
     if missing:
-        st.caption(f"{missing} of these rows are of layers that this run does not store; they cannot be opened.")
+        st.caption(left_out(missing))
     if not len(rows):
-        st.info("No row passes the filters." if len(ranked) else "The list is empty.")
+        st.info("No row of a stored layer passes the filters." if len(ranked) else "The list is empty.")
         return
     _chart(ctx, ranked, rows)
     frame = rank_frame(ranked, rows)
-    table(ctx, frame, f"rank_{ref.stem}", on_row=lambda i: _open(ctx, ranked, int(rows[i])), height=420)
+    table(ctx, frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
+          on_row=lambda i: _open(ctx, ranked, int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")
 
@@ -76,8 +79,7 @@ def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
 
 def _open(ctx: PageContext, ranked: RankedList, index: int) -> None:
     at = ranked.row(index).at
-    if at.layer in ctx.run.layers:
-        ctx.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=ranked.ref.stem, row=index)
+    ctx.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=ranked.ref.stem, row=index)
 
 
 def ranks_of(ranked: RankedList, rows: np.ndarray) -> Ranks:
@@ -133,7 +135,7 @@ def _validations(ctx: PageContext) -> None:
         return
     stem = stems[0]
     if len(stems) > 1:
-        stem = st.selectbox("Validation", stems, format_func=escape, key="validation_stem")
+        stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
     found = loads.validation(ctx.run_dir, ctx.results_key, stem)
     heading(found.title)
     facts(_winners(found))

@@ -134,11 +134,13 @@ def _groups(ctx: PageContext) -> None:
     if not groups:
         st.caption("No two neurons have the same name.")
         return
-    index = st.selectbox(
-        "Group", range(len(groups)), key=f"group_{ctx.selection.run}", label_visibility="collapsed",
-        format_func=lambda i: f"{visible(groups[i].name)}  ({groups[i].cls}, {len(groups[i].members)} poles)",
+    named = {(g.cls, g.name): g for g in reversed(groups)}
+    options = [(g.cls, g.name) for g in groups]
+    chosen = st.selectbox(
+        "Group", options, key="ui_sig_group", label_visibility="collapsed",
+        format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
     )  # fmt: skip
-    group = groups[index]
+    group = named[chosen]
     shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.layers, _MOST_MEMBERS)
     prompts = ctx.run.prompts[:_MOST_PROMPTS]
     st.caption(_bounds(group, shown, len(prompts), len(ctx.run.prompts)))

@@ -1,0 +1,284 @@
+"""What the explorer selects: a neuron's own row of a list, sets from a list, choices that outlive a view, addresses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import streamlit as st
+from analysis_runs import BOS, make_v1_run, random_acts
+from explorer import DEMO, demo_root, html_of, open_page, shown
+
+from neuron_signatures.dashboard.neuron_sets import list_set
+from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, row_of
+from neuron_signatures.dashboard.state import Selection, address, address_of, resolve
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt, parse_neuron
+from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.ranked import RankedList
+
+ABLATION, DLA, ACT_GRAD = (f"influence_seed_prompt_{m}_next_token_pos8_tok704" for m in ("ablation", "dla", "act_grad"))
+STORED = [1, 3, 4]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def demo(tmp_path):
+    return demo_root(tmp_path)
+
+
+def ranked_of(stem: str, run_dir: Path = DEMO) -> RankedList:
+    return read_list(run_dir, next(r for r in list_refs(run_dir) if r.stem == stem))
+
+
+def parts(page) -> dict[str, str]:
+    return {k: v[0] if isinstance(v, list) else v for k, v in page.query_params.items()}
+
+
+def change_scores(run_dir: Path, stem: str, column: str, change) -> None:
+    path = run_dir / "analysis" / f"{stem}.parquet"
+    table = pq.read_table(path)
+    index = table.column_names.index(column)
+    new = change(table, table.column(column).to_numpy().copy())
+    pq.write_table(table.set_column(index, table.schema.field(index), [new]), path)
+
+
+# A neuron is shown with its own row
+
+
+def test_a_row_counts_only_for_the_neuron_that_stands_there():
+    ablation, signatures = ranked_of(ABLATION), ranked_of("signatures")
+    first, other = ablation.row(0).at, ablation.row(5).at
+    assert row_of(ablation, first, 0) == 0 and row_of(ablation, other, 0) == 5
+    assert row_of(ablation, other, None) == row_of(ablation, other, 10**9) == 5
+    assert row_of(ablation, NeuronAt(0, 0), 0) is None
+    of_one = [i for i in range(len(signatures)) if signatures.row(i).at == signatures.row(0).at]
+    poles = [signatures.row(i).pole for i in of_one]
+    assert sorted(poles) == ["+", "-"] and row_of(signatures, signatures.row(0).at, of_one[1]) == of_one[1]
+    assert [row_of(signatures, signatures.row(0).at, None, pole) for pole in poles] == of_one
+    assert row_of(signatures, signatures.row(0).at, None) == of_one[0]
+
+
+def test_a_link_cannot_give_a_neuron_the_rank_of_another(demo, monkeypatch):
+    ranked = ranked_of(ABLATION)
+    own = ranked.find(NeuronAt(4, 0))
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row="1")
+    assert "row 1: this row of the list is not L4N0" in shown(page)
+    assert parts(page)["row"] == str(own + 1) and f"{own + 1} of 1536" in "".join(html_of(page))
+    assert f"{ranked.row(0).score:+.4g}" not in "".join(html_of(page))
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row=str(own + 1))
+    assert "address of this page" not in shown(page)
+    path = demo / "demo" / "analysis" / f"{ABLATION}.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row="1")
+    assert "row 1: this row of the list is not L4N0" in shown(page) and "row" not in parts(page)
+    assert "of 1</span>" not in "".join(html_of(page)) and "1 rows" in shown(page)
+
+
+def test_a_link_says_which_part_the_list_overrules(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", layer="3", list="signatures")
+    assert "layer 3 names no neuron; the list says which is shown" in shown(page) and parts(page)["layer"] == "1"
+    page = open_page(demo, monkeypatch, view="neuron", layer="1", list="signatures")
+    assert "address of this page" not in shown(page) and parts(page)["row"] == "1"
+    page = open_page(demo, monkeypatch, view="neuron", list=ABLATION, row="99999")
+    assert "row 99999: the list has no such row" in shown(page) and parts(page)["row"] == "1"
+    page = open_page(demo, monkeypatch, view="neuron", layer="2", list="signatures")
+    assert "layer 2 is not stored" in shown(page)
+
+
+def test_a_list_that_is_made_anew_moves_the_row_with_the_neuron(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", list=ABLATION)
+    at, before = ranked_of(ABLATION).row(0).at, ranked_of(ABLATION).row(0).score
+    assert parts(page)["row"] == "1"
+    change_scores(demo / "demo", ABLATION, "influence", lambda table, scores: np.where(
+        np.arange(len(scores)) == np.argmax(np.abs(scores)), 1e-4, scores))  # fmt: skip
+    after = ranked_of(ABLATION, demo / "demo").find(at)
+    for _ in range(2):
+        page.run()
+        assert (parts(page)["layer"], parts(page)["neuron"]) == (str(at.layer), str(at.neuron))
+        assert after > 0 and parts(page)["row"] == str(after + 1) and not page.exception
+        assert f"{after + 1} of 1536" in "".join(html_of(page)) and f"{before:+.4g}" not in "".join(html_of(page))
+        if page.get("button") and any(b.key == "reload" for b in page.button):
+            page.button(key="reload").click().run()
+
+
+def test_a_pole_stays_a_pole_when_signatures_are_made_anew(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", list="signatures")
+    first = ranked_of("signatures").row(0)
+
+    def lower(table, peaks):
+        layer, neuron, pole = (np.array(table.column(c).to_pylist()) for c in ("layer", "neuron", "pole"))
+        mine = (layer == first.at.layer) & (neuron == first.at.neuron) & (pole == first.pole)
+        return np.where(mine, 1e-6, peaks)
+
+    change_scores(demo / "demo", "signatures", "max_peak", lower)
+    remade = ranked_of("signatures", demo / "demo")
+    page.run()
+    row = remade.row(int(parts(page)["row"]) - 1)
+    assert (row.at, row.pole) == (first.at, first.pole) and row.rank > remade.find(first.at) + 1
+
+
+def test_the_same_neuron_again_keeps_the_list(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="query", list=ABLATION)
+    before = parts(page)
+    page.sidebar.text_input(key="jump").set_value(f"L{before['layer']}N{before['neuron']}").run()
+    assert parts(page) == before and before["list"] == ABLATION and before["row"] == "1"
+    page.sidebar.number_input(key="neuron").set_value(None).run()  # an emptied box chooses nothing
+    assert parts(page) == before and page.sidebar.number_input(key="neuron").value == int(before["neuron"])
+    page.sidebar.number_input(key="neuron").set_value(0).run()
+    assert parts(page)["neuron"] == "0" and "list" not in parts(page)
+
+
+# Rows that can be opened
+
+
+def test_the_sidebar_and_the_ranking_have_the_same_rows(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="ranking", list=DLA)
+    neurons = [n.split()[1] for n in page.sidebar.selectbox(key="pick").options]
+    assert page.dataframe[0].value["neuron"].tolist() == neurons and len(neurons) == 200
+    assert not [n for n in neurons if n.startswith(("L0N", "L2N"))]
+    captions = [c.value for c in page.get("caption")]
+    assert sum("Left out: 1,024 rows of layers that this run does not store." in c for c in captions) == 2
+    assert open_page(demo, monkeypatch, view="ranking", list=ABLATION).exception == []
+    assert "Left out" not in shown(open_page(demo, monkeypatch, view="ranking", list=ABLATION))
+
+
+def test_rows_that_are_left_out_are_those_that_pass_the_bounds():
+    dla = ranked_of(DLA)
+    assert n_not_stored(dla, Filters(), STORED) == 1024 and n_not_stored(dla, Filters(), [0, 1, 2, 3, 4]) == 0
+    wanted = int(((np.abs(dla.score) >= 0.3) & ~np.isin(dla.layer, STORED)).sum())
+    assert 0 < n_not_stored(dla, Filters(abs_score=0.3, top_k=1), STORED) == wanted < 1024
+    assert (left_out(0), left_out(1)) == ("", "Left out: 1 row of a layer that this run does not store.")
+
+
+# The first of the selected list
+
+
+def test_a_set_from_a_list_is_what_the_sidebar_shows(tmp_path, monkeypatch):
+    act_grad, signatures = ranked_of(ACT_GRAD), ranked_of("signatures")
+    found = list_set(act_grad, Filters(), STORED, 20)
+    stored = [act_grad.row(i).at for i in range(len(act_grad)) if act_grad.layer[i] in STORED]
+    assert found.neurons == tuple(stored[:20]) and found.signs == () and "1,024 rows" in found.note
+    poles = list_set(signatures, Filters(), STORED, 100)
+    rows = [signatures.row(i) for i in range(200)]
+    first = {r.at: r.pole for r in reversed(rows)}
+    assert len(set(poles.neurons)) == 100 and poles.note == ""
+    assert len({r.at for r in rows[:100]}) < 100  # some neurons have both poles among the first
+    assert poles.signs == tuple({"+": 1, "-": -1}[first[at]] for at in poles.neurons) and -1 in poles.signs
+    few = list_set(signatures, Filters(top_k=3), STORED, 20)
+    assert len(few.neurons) <= 3 and f"let {len(few.neurons)} neurons through" in few.note
+    assert few.name.startswith(f"first {len(few.neurons)} of ")
+    positive = list_set(act_grad, Filters(score_from=0.0), STORED, 5)
+    assert all(act_grad.row(act_grad.find(at)).score >= 0 for at in positive.neurons) and len(positive.neurons) == 5
+    assert list_set(act_grad, Filters(score_from=1e9), STORED, 5).neurons == ()
+
+
+@pytest.mark.parametrize("stem", [ACT_GRAD, "signatures"])
+def test_the_page_asks_about_the_first_of_a_list(demo, monkeypatch, stem):
+    page = open_page(demo, monkeypatch, view="query", list=stem)
+    page.selectbox(key="ui_query_set").set_value("list").run()
+    assert not page.exception and not page.error and "mean z over 20 neurons" in "".join(html_of(page))
+    turned = "of a negative pole turned round" in "".join(html_of(page))
+    assert turned == (stem == "signatures") and len(page.dataframe[0].value)
+    assert ("Left out: 1,024 rows" in "".join(html_of(page))) == (stem == ACT_GRAD)
+    page.sidebar.number_input(key="ui_abs").set_value(1e9).run()
+    assert "no row of a stored layer that passes" in shown(page) and not page.exception
+
+
+# Choices outlive a change of view
+
+
+def to_and_fro(page, back: str) -> None:
+    for view in ("overview", back):
+        page.segmented_control(key="view").set_value(view).run()
+        assert not page.exception
+
+
+def test_choices_are_kept_when_the_view_changes(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    page.multiselect(key="ui_overlay_demo").set_value([2, 5]).run()
+    second = page.selectbox(key="ui_write_from").options[1]
+    page.selectbox(key="ui_write_from").select_index(1).run()
+    to_and_fro(page, "neuron")
+    assert page.multiselect(key="ui_overlay_demo").value == [2, 5]
+    kept = page.selectbox(key="ui_write_from")
+    assert kept.options[kept.index] == second
+    page.sidebar.selectbox(key="prompt").set_value(5).run()  # it can no longer be laid over itself
+    assert page.multiselect(key="ui_overlay_demo").value == [2] and not page.exception
+    page.segmented_control(key="view").set_value("signatures").run()
+    page.selectbox(key="ui_sig_group").select_index(2).run()
+    group = page.selectbox(key="ui_sig_group").value
+    to_and_fro(page, "signatures")
+    assert page.selectbox(key="ui_sig_group").value == group and page.selectbox(key="ui_sig_group").index == 2
+    page.segmented_control(key="view").set_value("overview").run()
+    page.session_state["ui_sig_group"] = ("semantic", "a group that has gone")
+    page.session_state["ui_write_from"], page.session_state["ui_overlay_demo"] = "a list that has gone", [99, 2]
+    page.segmented_control(key="view").set_value("signatures").run()
+    assert page.selectbox(key="ui_sig_group").index == 0 and not page.exception
+    page.segmented_control(key="view").set_value("neuron").run()
+    assert page.selectbox(key="ui_write_from").index == 0 and not page.exception
+    assert page.multiselect(key="ui_overlay_demo").value == [2]
+
+
+def test_a_validation_and_a_token_are_kept_and_dropped_when_they_have_gone(demo, monkeypatch):
+    analysis = demo / "demo" / "analysis"
+    stem = "validation_seed_prompt_all_next_token_pos8_tok704"
+    other = stem.replace("_all_", "_dla_")
+    for ending in (".json", ".parquet", "_meta.json"):
+        shutil.copy(analysis / f"{stem}{ending}", analysis / f"{other}{ending}")
+    page = open_page(demo, monkeypatch, view="ranking")
+    page.segmented_control(key="ui_rank_part").set_value("Validation").run()
+    page.selectbox(key="ui_validation").set_value(other).run()
+    to_and_fro(page, "ranking")
+    assert page.selectbox(key="ui_validation").value == other
+    shutil.copy(analysis / f"{stem}_meta.json", analysis / "validation_seed_prompt_zz_next_token_pos8_tok704_meta.json")
+    for ending in (".json", ".parquet"):
+        shutil.copy(analysis / f"{stem}{ending}", analysis / f"{stem.replace('_all_', '_zz_')}{ending}")
+    for ending in (".json", ".parquet", "_meta.json"):
+        (analysis / f"{other}{ending}").unlink()
+    page.run()
+    assert not page.exception and page.selectbox(key="ui_validation").value == stem
+    page.segmented_control(key="view").set_value("query").run()
+    page.radio(key="ui_query_kind").set_value("neurons").run()
+
+    def pick():
+        return next(s for s in page.selectbox if s.label == "The prompt's last token, or another")
+
+    pick().set_value(2).run()
+    to_and_fro(page, "query")
+    assert pick().value == 2
+
+
+# Addresses
+
+
+def test_an_index_in_an_address_is_never_the_id_of_another_prompt(tmp_path):
+    prompts = {name: [BOS, f" {i}"] for i, name in enumerate(["a", "long" * 100, "1", "01", "x" * 301])}
+    run = make_v1_run(tmp_path / "old", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
+    for index in range(len(prompts)):
+        linked = address_of(address(Selection("old", index), run))
+        assert resolve(linked, run, Selection("old"), []) == (Selection("old", index), [])
+    assert resolve({"prompt": "1"}, run, Selection("old"), []).selection.prompt == 2
+
+
+def test_only_ascii_digits_are_numbers(tmp_path):
+    run = Run.open(DEMO)
+    for text in ("L٣N٤", "٣/٤", "3/٤"):
+        with pytest.raises(UsageError):
+            parse_neuron(text, run)
+    name = run.manifest.model_name.rstrip("/").rsplit("/", 1)[-1]
+    assert parse_neuron("L3N4", run) == parse_neuron(f"{name}/3/4", run)
+    found = resolve({"prompt": "٢"}, run, Selection("demo", 1), [])
+    assert found.selection.prompt == 1 and len(found.problems) == 1
+    prompts = {"٢": [BOS, " x"], "b": [BOS, " y"]}
+    own = make_v1_run(tmp_path / "own", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
+    assert resolve({"prompt": "٢"}, own, Selection("own", 1), []) == (Selection("own", 0), [])
