@@ -24,12 +24,14 @@ demo: $(VENV)/.installed
 	  --target_mode next_token --target_token " Austin" --influence_metric all --validate --write_scores 5
 	@echo
 	@echo "The demo run is in $(RUN). Next:"
-	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)      what is in it"
-	@echo "  $(BIN)/python -m neuron_signatures.runs verify $(RUN)    sizes, checksums, shapes"
-	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)    look at it in the terminal"
-	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run demo           or in the browser"
-	@echo "  $(RUN)/analysis                                  rankings, validation (a figure), signatures"
-	@echo "  docs/poc1.md, docs/poc2.md                       your own prompts, your own targets"
+	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)"
+	@echo "      look at it in the terminal (docs/browse.md)"
+	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run demo"
+	@echo "      the same in a web page (docs/explore.md)"
+	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)"
+	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
+	@echo "  docs/poc1.md, docs/poc2.md"
+	@echo "      your own prompts, your own targets"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not browser"
