@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _need_a_terminal()
     from neuron_signatures.tui.app import browse
 
-    browse(options)
-    return ok()
+    return browse(options)
 
 
 def make_parser() -> Parser:
@@ -81,11 +80,14 @@ def _options(args: Namespace) -> Options:
         if given:
             raise UsageError(f"{given[0]} needs --run_dir")
         if not args.runs_root.is_dir():
-            raise UsageError("there is no such folder of runs", where=str(args.runs_root), next_step="Give --run_dir")
+            is_file = args.runs_root.exists()
+            what = "this is a file, not a folder of runs" if is_file else "there is no such folder of runs"
+            raise UsageError(what, where=str(args.runs_root), next_step="Give --run_dir")
     elif args.screen == "runs":
         raise UsageError("--screen runs lists a folder of runs: give --runs_root instead of --run_dir")
     elif not args.run_dir.is_dir():
-        raise BadRunError("there is no such run folder", where=str(args.run_dir))
+        what = "this is a file, not a run folder" if args.run_dir.exists() else "there is no such run folder"
+        raise BadRunError(what, where=str(args.run_dir))
     if args.list is not None and args.screen not in ("peaks", "influence", "signatures"):
         raise UsageError("--list needs --screen peaks, influence or signatures")
     if args.query is not None and args.screen not in ("peaks", "influence", "signatures", "search"):

@@ -20,29 +20,62 @@ import torch
 from hostile import TOKENS
 from tui_pilot import DEMO
 
+from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.tokens import ascii_token
+from neuron_signatures.tui.app import BrowseApp, browse
+from neuron_signatures.tui.options import Options
 
 # What Textual itself sends: modes, cursor, colours, queries, kitty's keyboard protocol, and the shape of the pointer.
 OWN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[78=>]|\]22;[a-z]+\x07)")
 EVIL = "\x1b]0;EVIL\x07\x1b[31mEVIL\x9b31m\x90EVIL\x9c\r\n\tEVIL\u202eEVIL\u200b"
 
 
+STAGE = [sys.executable, "-m", "neuron_signatures.poc1_browse_activations"]
+# A shell with jobs, as far as Ctrl-Z needs one: the stage has a process group of its own and the terminal; when it
+# stops, the shell has the terminal until somebody types a line.
+SHELL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while os.WIFSTOPPED(status := os.waitpid(pid, os.WUNTRACED)[1]):
+    os.tcsetpgrp(0, os.getpgrp())
+    print("the shell has it", flush=True)
+    line = input()
+    if line == "kill":
+        os.kill(pid, signal.SIGTERM)
+    else:
+        os.tcsetpgrp(0, pid)
+    os.killpg(pid, signal.SIGCONT)
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
+"""
+
+
 def talk(arguments: list[str], keys: list[bytes], *, columns: int = 120, rows: int = 40, cwd: Path | None = None,
-         **environment: str) -> tuple[bytes, int]:  # fmt: skip
-    """All that the stage wrote to a terminal while these keys were pressed, and its exit code."""
+         shell: tuple[str, ...] = (), end: int | None = None, **environment: str) -> tuple[bytes, int]:  # fmt: skip
+    """All that the stage wrote to a terminal while these keys were pressed, and its exit code. It is left by `q`, or by
+    the signal `end`.
+    """
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.update({"TERM": "xterm-256color", **environment})
         if cwd:
             os.chdir(cwd)
-        os.execv(sys.executable, [sys.executable, "-m", "neuron_signatures.poc1_browse_activations", *arguments])
+        os.execv(sys.executable, [*shell, *STAGE, *arguments])
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     try:
         out = read_until_quiet(fd, 30, first=True)
         for key in keys:
             os.write(fd, key)
             out += read_until_quiet(fd, 0.4)
-        os.write(fd, b"q")
+        if end is None:
+            os.write(fd, b"q")
+        else:
+            os.kill(pid, end)
         out += read_until_quiet(fd, 3)
         signal.alarm(20)  # a process that does not leave fails the test
         return out, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -155,3 +188,58 @@ def test_a_terminal_that_draws_no_screens_is_told_to_print(term):
 def test_an_encoding_without_bars_is_told_so():
     out, code = talk(["--run_dir", str(DEMO)], [], PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
     assert code == 1 and b"cp1252" in out and b"PYTHONUTF8=1" in out
+
+
+LEFT = (b"\x1b[?1049l", b"\x1b[?25h")  # the screen as it was before, and a cursor
+
+
+def test_bytes_that_are_no_utf_8_are_no_keys_and_end_nothing():
+    keys = [b"\xe9", b"n", b"g", b"\x1b[200~caf\xe9 9\x1b[201~", b"\r", b"\x1b", b"n"]
+    out, code = talk(["--run_dir", str(DEMO)], keys)
+    assert code == 0 and b"Traceback" not in out and foreign(out) == []
+    shown = OWN.sub(b"", out).decode()
+    assert "L1N1" in shown and "L1N2" in shown and "'caf\ufffd 9' names no neuron" in shown
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_the_terminal_is_as_before(end):
+    out, code = talk(["--run_dir", str(DEMO)], [], end=end)
+    assert code == 128 + end
+    assert all(out.rfind(x) > out.rfind(b"\x1b[?1049h") for x in LEFT) and b"Traceback" not in out
+
+
+def test_a_terminal_that_goes_away_ends_it():
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, [*STAGE, "--run_dir", str(DEMO)])
+    read_until_quiet(fd, 30, first=True)
+    os.close(fd)
+    signal.alarm(20)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    signal.alarm(0)
+
+
+def test_ctrl_z_leads_to_the_shell_and_fg_back():
+    shell = (sys.executable, "-c", SHELL)
+    out, code = talk(["--run_dir", str(DEMO)], [b"\x1a", b"fg\r", b"n"], shell=shell)
+    assert code == 0
+    before, after = out.split(b"the shell has it")
+    assert all(before.rfind(x) > before.rfind(b"\x1b[?1049h") for x in LEFT)
+    assert b"\x1b[?1049h" in after and b"prompt 1/8" in OWN.sub(b"", after) and b"L1N1" in OWN.sub(b"", after)
+
+
+def test_a_stopped_browser_can_be_ended_by_a_signal():
+    out, code = talk(["--run_dir", str(DEMO)], [b"\x1a", b"kill\r"], shell=(sys.executable, "-c", SHELL))
+    assert code == -signal.SIGTERM % 256 and b"the shell has it" in out
+
+
+def test_ctrl_z_without_a_shell_says_so():
+    out, code = talk(["--run_dir", str(DEMO)], [b"\x1a"])
+    assert code == 0 and b"no shell waits" in OWN.sub(b"", out)
+
+
+def test_a_browser_that_did_not_leave_by_itself_is_an_error(monkeypatch):
+    monkeypatch.setattr(BrowseApp, "run", lambda self, mouse: self.panic("x"))
+    with pytest.raises(EnvironmentProblem, match="ended with an error"):
+        browse(Options(run_dir=DEMO))

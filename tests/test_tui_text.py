@@ -19,12 +19,13 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui import pieces, place, prose
+from neuron_signatures.tui import pieces, place
 from neuron_signatures.tui.bars import signed_bar, strip
 from neuron_signatures.tui.list_table import ListView, Walk, peak_of_row, place_of_row
 from neuron_signatures.tui.options import SCREENS, Options
 from neuron_signatures.tui.pieces import Column, Piece, clip, line, number, plain, rooms, safe, table_row, wrap
 from neuron_signatures.tui.place import Place
+from neuron_signatures.tui.run_facts import health_of, run_facts
 from neuron_signatures.tui.session import Session, across_of
 from neuron_signatures.tui.token_table import TokenTable, token_view
 from neuron_signatures.views.acts import over_prompts
@@ -233,7 +234,7 @@ def test_a_row_opens_where_it_was_scored_or_at_its_peak(run):
 
 def test_facts_name_what_is_wrong_and_what_comes_next(tmp_path):
     session = session_of(tmp_path, [0, 1, np.nan, 2])
-    facts = prose.run_facts(session.run)
+    facts = run_facts(session.run, health_of(session.run))
     said = {f.label: f.text for f in facts}
     assert said["not finite"] == "1 value in p" and "poc2_analyze_run" in said["stages"]
 
@@ -278,3 +279,43 @@ def test_an_undefined_number_is_null_in_json(tmp_path, capsys):
     main(["--run_dir", str(tmp_path / "run"), "--print", "json"])
     record = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
     assert [r["act"] for r in record["rows"]] == [9, None, None, 1] and record["stats"]["n_nonfinite"] == 2
+
+
+def test_a_printed_search_counts_all_hits_and_says_how_many_are_left_out(tmp_path, capsys):
+    prompts = {f"p{i}": ["<bos>", "a", "a"] for i in range(51)}
+    make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=1, d_mlp=1))
+    search = ["--run_dir", str(tmp_path / "run"), "--screen", "search", "--query", "a", "--print"]
+    assert main(search) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "  ... 52 more; --limit 0 prints all" and sum("[a]" in x for x in lines) == 50
+    assert main([*search, "json", "--limit", "3"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["n_hits"] == 102 and len(record["rows"]) == 3
+    assert main([*search, "json", "--limit", "0"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 102
+
+
+def test_an_empty_folder_of_runs_says_what_to_run(tmp_path, capsys):
+    assert main(["--runs_root", str(tmp_path), "--print"]) == 0
+    assert "neuron_signatures.poc1_dump_activations" in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--runs_root", "--run_dir"])
+def test_a_file_in_the_place_of_a_folder_is_called_a_file(tmp_path, capsys, flag):
+    (tmp_path / "file").touch()
+    assert main([flag, str(tmp_path / "file"), "--print"]) in (2, 3)
+    assert "this is a file" in capsys.readouterr().err
+
+
+def test_an_influence_list_is_not_sorted_by_notes_which_it_has_none_of():
+    lists = {r.kind: ListView.of(read_list(DEMO, r)) for r in list_refs(DEMO)}
+
+    def keys(view):
+        found = []
+        while (key := view.next_key()) is not None:
+            view = view.arranged(key=key, descending=True, query="")
+            found.append(key)
+        return found
+
+    assert keys(lists["influence"]) == ["score", "neuron", "token"]
+    assert keys(lists["signatures"]) == ["score", "neuron", "token", "note"]

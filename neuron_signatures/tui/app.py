@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from textual import events
+from textual import constants, events
 from textual.app import App, ComposeResult
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.driver import Driver
 from textual.message import Message
 from textual.screen import Screen
 
@@ -126,6 +127,13 @@ class BrowseApp(App[ProjectError | None]):
         self._poll_seconds = poll_seconds
         self.rest_seconds = rest_seconds
 
+    def get_driver_class(self) -> type[Driver]:
+        if sys.platform == "win32" or constants.DRIVER is not None:
+            return super().get_driver_class()
+        from neuron_signatures.tui.terminal import Terminal
+
+        return Terminal
+
     def get_default_screen(self) -> Screen[None]:
         return Opening(str(self.options.run_dir or self.options.runs_root))
 
@@ -137,6 +145,13 @@ class BrowseApp(App[ProjectError | None]):
         if isinstance(event, events.Paste) and not event.text.isprintable():
             event.text = escape_controls(event.text.strip())
         await super().on_event(event)
+
+    def action_command_palette(self) -> None:
+        """Not over a box or the first frame: the commands are those of a page."""
+        from neuron_signatures.tui.base import Page
+
+        if isinstance(self.screen, Page):
+            super().action_command_palette()
 
     def painted(self, what: Paint) -> None:
         """Tell `on_paint` once what was asked to be drawn is on the screen."""
@@ -168,6 +183,13 @@ class BrowseApp(App[ProjectError | None]):
         self.pop_screen()
         return True
 
+    def suspended(self) -> bool:
+        """Give the terminal to the shell until its `fg`; False if there is none to give it to."""
+        if self._driver is None or not self._driver.can_suspend:
+            return False
+        self.action_suspend_process()
+        return True
+
     def on_loaded(self, message: Loaded) -> None:
         from neuron_signatures.tui.screens import RunsPage, pages_of
 
@@ -185,7 +207,11 @@ class BrowseApp(App[ProjectError | None]):
             self._show(message.opened, pages)
 
     def _show(self, opened: Opened, pages: list[Page]) -> None:
-        """Put the screens of a run in the place of all but the list of runs."""
+        """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
+        from neuron_signatures.tui.screens import reopened
+
+        if self.opened is not None and self.opened.run_dir == opened.run_dir:
+            pages = reopened(self.screen_stack, pages)
         self.opened, self.stale = opened, ""
         self.options = replace(self.options, screen=None, query=None, list_name=None)  # they were for the beginning
         while len(self.screen_stack) > (1 if self.options.run_dir else 2):
@@ -199,10 +225,11 @@ class BrowseApp(App[ProjectError | None]):
             return
         from neuron_signatures.tui.base import Page
 
-        names = message.names
+        page = self.screen if isinstance(self.screen, Page) else None
+        names = message.names if page is None else page.look_again(message.names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-        if isinstance(self.screen, Page):
-            self.screen.draw_status()
+        if page is not None:
+            page.draw_status()
 
     def _begin(self) -> None:
         if self._on_paint is not None:
@@ -226,15 +253,16 @@ class BrowseApp(App[ProjectError | None]):
             )
 
 
-def browse(options: Options) -> None:
-    """Show the browser until it is left. Raises the error that ended it."""
+def browse(options: Options) -> int:
+    """Show the browser until it is left: 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
     error = app.run(mouse=False)  # the terminal keeps its own selection with the mouse
     if error is not None:
         raise error
-    if app.return_code:
+    if app.return_code is None or app.return_code == 1:  # None: Textual panicked outside of the messages
         raise EnvironmentProblem("the browser ended with an error")
+    return app.return_code
 
 
 def _keys_of(screen: Screen[Any]) -> Sequence[Key]:

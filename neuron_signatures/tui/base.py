@@ -13,6 +13,7 @@ from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.canvas import Block, Rows
+from neuron_signatures.tui.footer import key_lines
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.pieces import (
     Line,
@@ -31,6 +32,7 @@ from neuron_signatures.tui.session import fault_text
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.app import BrowseApp
+    from neuron_signatures.tui.browser import BrowserPage
 
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
@@ -87,6 +89,14 @@ class Page(Screen[None]):
         """What the message line says when there is no message."""
         return ()
 
+    def again(self, browser: BrowserPage) -> Page | None:
+        """The same screen over a browser whose run was read again; None if it cannot be there."""
+        return None
+
+    def look_again(self, names: list[str]) -> list[str]:
+        """Files changed on disk: read what this screen can read at once. The names of those that need `r`."""
+        return names
+
     def block(self, name: str) -> Block:
         return self.query_one(f"#{name}", Block)
 
@@ -110,8 +120,13 @@ class Page(Screen[None]):
         if self.app.stale:
             parts.append(Piece(f"changed on disk: {safe(self.app.stale)}; press r to reload  ", "warn"))
         parts += [Piece(safe(self.message), "mark")] if self.message else self.idle()
+        keys, rest = key_lines(self.FOOTER, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
+        if keys and not self.message:
+            said = width(plain(tuple(parts)))
+            gap = 4 if said else 0
+            parts += [Piece(" " * gap), *(p for x in key_lines(rest, columns - said - gap, 1).lines for p in x)]
         self.block("status").show([clip(parts, columns)] if height >= 4 else [])
-        self.block("keys").show(key_lines(self.FOOTER, columns, 2 if height >= 20 else 1 if height >= 8 else 0))
+        self.block("keys").show(keys)
 
     def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
         """Run `work` in a thread, instead of an earlier job of this name. What it sends comes to `arrived`."""
@@ -179,10 +194,15 @@ class Page(Screen[None]):
         self.app.exit()
 
     def action_reload(self) -> None:
+        self.say("reading again ...")
         self.app.reload()
 
     def action_palette(self) -> None:
         self.app.action_command_palette()
+
+    def action_suspend(self) -> None:
+        if not self.app.suspended():
+            self.say("no shell waits for this process; q quits")
 
 
 class TablePage(Page):
@@ -255,21 +275,6 @@ class TextPage(TablePage):
     def idle(self) -> Line:
         last = min(self.rows.top + self.rows.size.height, self.rows.n)
         return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
-
-
-def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> list[Line]:
-    """Keys and words in at most `n` lines; what does not fit is left to `?`."""
-    lines: list[list[Piece]] = [[] for _ in range(n)]
-    at = 0
-    for key, word in keys:
-        text = [Piece(key, "key"), Piece(f" {word}" if key else word, "dim"), Piece("  ")]
-        needed = sum(width(p.text) for p in text) - 2
-        while at < n and width(plain(tuple(lines[at]))) + (2 if lines[at] else 0) + needed > columns:
-            at += 1
-        if at >= n:
-            break
-        lines[at] += text
-    return [tuple(x) for x in lines]
 
 
 def _empty(table: Table, columns: int) -> list[str]:

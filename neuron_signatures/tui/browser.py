@@ -20,7 +20,7 @@ from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.list_table import Walk, peak_of_row, place_of_row
 from neuron_signatures.tui.pieces import Line, Piece, clip, line, number, rooms, sign_style, table_head, table_row
 from neuron_signatures.tui.place import Moved, Place
-from neuron_signatures.tui.session import Across, Session, across_reading, fault_text, notes_of
+from neuron_signatures.tui.session import Across, Session, across_reading, fault_text, notes_of, unread
 from neuron_signatures.tui.token_table import TokenTable, TokenView, arrange, header, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
@@ -81,6 +81,16 @@ class BrowserPage(Page):
     def run_(self) -> Run:
         return self.session.run
 
+    def walk_on(self, before: BrowserPage) -> None:
+        """Along the list of the browser before, if its files are still those that were read."""
+        if before.walk is None:
+            return
+        view = before.walk.view
+        if view.files and view.files == self.session.list_stamps(view.ranked.ref):
+            self.walk = before.walk
+        else:
+            self.message = "the list that was open has changed; w shows the lists"
+
     def go(self, place: Place, message: str = "", *, walk: Walk | None = None) -> None:
         """Show another place."""
         self.place, self.message, self.walk = place, message, walk
@@ -91,11 +101,11 @@ class BrowserPage(Page):
     def draw(self) -> None:
         columns, height = self.size
         view = token_view(self.session, self.place, include_bos=self.include_bos)
-        across = self.session.across.get((self.place.at, self.include_bos))
+        across = self.session.across(self.place.at, self.include_bos)
         side = max(_SIDE, columns * 3 // 8) if columns >= WIDE else 0
         table = TokenTable(view, None if self.all_tokens else self.window)
         room = rooms(table.columns(), columns - side)
-        lines = arrange(header(view, across), 5 if height >= 18 else 3 if height >= 10 else 1)
+        lines = arrange(header(view, across, columns), 5 if height >= 18 else 3 if height >= 10 else 1)
         head = [clip(x, columns) for x in lines]
         head += [table_head(table.columns(), room)] if height >= 8 else []
         self.block("head").show(head)
@@ -108,11 +118,11 @@ class BrowserPage(Page):
 
     def idle(self) -> Line:
         if self.walk is not None:
-            return line(Piece(self.walk.label(), "dim"))
+            return line(Piece(self.walk.label(self.place), "dim"))
         n, shown = self.session.prompt(self.place).seq_len, self.window
         if self.all_tokens or n <= shown:
             return line(Piece(f"all {n} tokens", "dim"))
-        return line(Piece(f"{shown} of {n} tokens, around the cursor; a shows all", "dim"))
+        return line(Piece(f"{shown} of {n} tokens", "dim"))
 
     def _draw_side(self, columns: int) -> None:
         side = self.query_one("#side", Rows)
@@ -158,8 +168,9 @@ class BrowserPage(Page):
                 if notes and not stop():
                     send((at, include_bos, notes_of(session.run.path, at)))
             found = across_reading(session.run, at, include_bos=include_bos, stop=stop) if across else None
-            if found is not None and session.is_current():
-                send((at, include_bos, found))
+            if found is not None:
+                usable = bool(found.fault) or session.is_current()
+                send((at, include_bos, found if usable else unread("the files changed; r reads them again")))
 
         self.start("more", work)
 
@@ -269,7 +280,3 @@ class BrowserPage(Page):
 
     def action_facts(self) -> None:
         self._open("run")
-
-    def action_reload(self) -> None:
-        self.say("reading again ...")
-        self.app.reload()

@@ -22,8 +22,9 @@ COMMON = (
     Key("question_mark", "help", "?", "all keys", "help"),
     Key("q,ctrl+c", "quit", "q", "quit", "quit"),
     Key("escape,backspace", "back", "Esc", "back to the screen before", "back"),
-    Key("r", "reload", "r", "read the run again from disk", ""),
-    Key("ctrl+p,colon", "palette", ":", "command palette: every command by name", ""),
+    Key("r", "reload", "r", "read the run again from disk", "reload"),
+    Key("ctrl+p,colon", "palette", ":", "command palette: every command by name", "menu"),
+    Key("ctrl+z", "suspend", "Ctrl-Z", "back to the shell; its fg leads here again", ""),
 )
 
 ROWS = (
@@ -96,11 +97,13 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
     return [(k.shown, k.short) for g in groups for k in g if k.short]
 
 
-# Grouped by hand: two lines of 80 columns hold what the browser's keys do, and `?` the rest.
+# By hand, the most needed first: at 80 columns two lines and what is free of the message line hold all but the last.
 BROWSER_FOOTER = [
-    ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("PgDn PgUp", "±100"), ("[ ]", "prompt"), ("?", "help"),
-    ("q", "quit"), ("g l c", "go"), ("a", "all"), ("i", "BOS"), ("w", "lists"), ("v", "prompts"), ("t", "top"),
-    ("o", "layers"), ("e", "notes"), ("s", "search"), ("f", "facts"), ("p", "prompt list"), (". ,", "along the list"),
-    ("m M", "max, min"), ("r", "reload"), (":", "commands"), ("Esc", "back"),
+    ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), ("f", "facts"), ("w", "lists"),
+    ("?", "help"), ("q", "quit"),
+    ("g l c", "go"), ("p", "prompts"), ("v", "every prompt"), ("t", "top"), ("o", "layers"), ("e", "notes"),
+    ("s", "search"), ("i", "BOS"),
+    ("a", "all"), ("m M", "max, min"), (". ,", "list"), ("r", "reload"), (":", "menu"), ("Esc", "back"),
+    ("PgDn PgUp", "±100"),
 ]  # fmt: skip
-TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), ("Esc", "back"), ("?", "help"), ("q", "quit")]
+TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui import prose, tables
 from neuron_signatures.tui.ask import Ask
 from neuron_signatures.tui.base import Send, Stop
@@ -30,13 +31,27 @@ if TYPE_CHECKING:
 
 
 class ListsPage(OfBrowser):
-    def __init__(self, browser: BrowserPage) -> None:
+    def __init__(self, browser: BrowserPage, row: int = 0) -> None:
         super().__init__(browser)
         self._table = self._read()
+        self._row = row
+
+    def on_mount(self) -> None:
+        self.draw(self._row)
 
     def on_screen_resume(self) -> None:
         self._table = self._read()
         self.draw()
+
+    def again(self, browser: BrowserPage) -> ListsPage:
+        return ListsPage(browser, self.rows.cursor or 0)
+
+    def look_again(self, names: list[str]) -> list[str]:
+        results = [n for n in names if n.startswith(f"{ANALYSIS}/")]
+        if results:
+            self._table = self._read()
+            self.draw()
+        return [n for n in names if n not in results]
 
     def head(self) -> Sequence[Line]:
         return [line(Piece("which neurons matter", "title"), Piece("  ranked lists, newest first", "dim"))]
@@ -63,27 +78,39 @@ class ListPage(OfBrowser):
     OWN_KEYS = (*LIST, *ROWS)
     FOOTER = footer(ROWS, LIST, COMMON)
 
-    def __init__(self, browser: BrowserPage, ref: ListRef, query: str = "") -> None:
+    def __init__(
+        self, browser: BrowserPage, ref: ListRef, query: str = "", *, like: ListView | None = None, row: int = 0
+    ) -> None:
+        """`query` and `row`, or the order and the filter of `like`: what is shown first."""
         super().__init__(browser)
         self.ref = ref
         self.view: ListView | None = None
-        self._first_query = query
+        self._first = (None, True, query) if like is None else (like.key, like.descending, like.query)
+        self._row = row
         self._table: ListTable | None = None
         self._fault = ""
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            view = ListView.of(self.browser.session.ranked(self.ref))
+            session = self.browser.session
+            ranked = session.ranked(self.ref)
+            view = ListView.of(ranked, session.list_stamps(self.ref))
             send(view)
-            if self._first_query:
-                send(view.arranged(key=None, descending=True, query=self._first_query))
+            if self._first != (None, True, ""):
+                key, descending, query = self._first
+                send(view.arranged(key=key, descending=descending, query=query))
 
         self.start("list", work)
+
+    def again(self, browser: BrowserPage) -> ListPage | None:
+        same = (r for r in browser.session.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
+        ref = next(same, None)
+        return ref and ListPage(browser, ref, self._first[2], like=self.view, row=self.rows.cursor or 0)
 
     def head(self) -> Sequence[Line]:
         if self.view is None:
             return [line(Piece(safe(self.ref.title), "title"))]
-        return list_header(self.view)
+        return list_header(self.view, self.size.width)
 
     def text(self, columns: int) -> Sequence[Line]:
         return (
@@ -102,7 +129,7 @@ class ListPage(OfBrowser):
             return
         self.view = data
         self._table = ListTable(data, self.run_.layers)
-        self.draw(0)
+        self.draw(self._row)
 
     def ended(self, job: str) -> None:
         self.draw()
@@ -158,5 +185,6 @@ class ListPage(OfBrowser):
     def _arrange(self, key: Any, *, descending: bool, query: str) -> None:
         view = self.view
         assert view is not None
+        self._row = 0
         self.start("arrange", lambda stop, send: send(view.arranged(key=key, descending=descending, query=query)))
         self.draw_status()

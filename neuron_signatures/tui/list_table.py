@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.pieces import Column, Line, Piece, line, number, safe, sign_style, size, token_text
+from neuron_signatures.tui.pieces import (
+    Column,
+    Line,
+    Piece,
+    line,
+    number,
+    safe,
+    sign_style,
+    size,
+    token_text,
+    width,
+    wrap,
+)
 from neuron_signatures.tui.place import Place
 from neuron_signatures.tui.session import Session
 from neuron_signatures.views.acts import peak_place
+from neuron_signatures.views.changes import Stamp
 from neuron_signatures.views.ranked import SORT_KEYS, ListRef, RankedList, Row, SortKey
 
 
@@ -28,10 +41,12 @@ class ListView:
     """None: the list's own order, by |score|."""
     descending: bool = True
     query: str = ""
+    files: Mapping[str, Stamp] = field(default_factory=dict)
+    """What the list was read from."""
 
     @classmethod
-    def of(cls, ranked: RankedList) -> ListView:
-        return cls(ranked, np.arange(len(ranked)))
+    def of(cls, ranked: RankedList, files: Mapping[str, Stamp] | None = None) -> ListView:
+        return cls(ranked, np.arange(len(ranked)), files=files or {})
 
     def arranged(self, *, key: SortKey | None, descending: bool, query: str) -> ListView:
         """The list in another order or with another filter. Raises `UsageError` for a filter that says nothing."""
@@ -41,7 +56,9 @@ class ListView:
         return replace(self, rows=rows, key=key, descending=descending, query=query.strip())
 
     def next_key(self) -> SortKey | None:
-        keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k != "|score|"))
+        """The order after the present one; an influence list has no notes to sort by."""
+        without = ("|score|", "note") if self.ranked.ref.kind == "influence" else ("|score|",)
+        keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k not in without))
         return keys[(keys.index(self.key) + 1) % len(keys)]
 
 
@@ -96,11 +113,10 @@ class ListTable:
         return {**at, "stored": r.at.layer in self.layers, **rest}
 
     def _score(self, r: Row) -> Piece:
-        """Only an influence has a sign; the other scores are magnitudes."""
+        kind = self.view.ranked.ref.kind
         if r.score is None:
             return Piece("undefined", "dim")
-        signed = self.view.ranked.ref.kind == "influence"
-        return Piece(number(r.score), sign_style(r.score)) if signed else Piece(size(r.score))
+        return Piece(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
 
     def _row(self, i: int) -> Row:
         index = int(self.view.rows[i])
@@ -111,8 +127,8 @@ class ListTable:
         return self._kept[index]
 
 
-def list_header(view: ListView) -> list[Line]:
-    """Title, order and filter, warnings, how the list was made; the most needed first."""
+def list_header(view: ListView, columns: int) -> list[Line]:
+    """Title, filter and order, warnings, how the list was made; the most needed first, long ones wrapped."""
     ranked = view.ranked
     order = f"by {view.key or '|score|'}, {'largest' if view.descending else 'smallest'} first"
     if view.key in ("neuron", "token", "note"):
@@ -120,11 +136,24 @@ def list_header(view: ListView) -> list[Line]:
     found = f"{len(view.rows)} of {len(ranked)}" if view.query else f"{len(ranked)}"
     lines = [
         line(Piece(safe(ranked.ref.title), "title")),
-        line(Piece(f"{found} rows {order}; score = ", "dim"), Piece(safe(ranked.score_name), "dim"),
-             *((Piece("  filter ", "dim"), Piece(safe(view.query), "mark")) if view.query else ())),
+        line(Piece(f"{found} rows ", "dim"),
+             *((Piece("filter ", "dim"), Piece(safe(view.query), "mark"), Piece("  ")) if view.query else ()),
+             Piece(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
-    lines += [line(Piece("warning ", "warn"), Piece(safe(w))) for w in ranked.warnings]
-    return lines + [line(Piece(f"{safe(k)} ", "dim"), Piece(safe(v))) for k, v in ranked.meta]
+    lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]
+    return lines + [x for k, v in ranked.meta for x in _wrapped(k, v, "dim", columns)]
+
+
+def _wrapped(label: str, text: str, style: str, columns: int) -> list[Line]:
+    """A label and its text, which goes on below itself."""
+    name = f"{safe(label)} "
+    parts = wrap(safe(text), columns - width(name))
+    return [line(Piece(name if i == 0 else " " * width(name), style), Piece(part)) for i, part in enumerate(parts)]
+
+
+def _score_text(row: Row, kind: str) -> str:
+    """Only an influence has a sign; the other scores are magnitudes."""
+    return number(row.score) if kind == "influence" else size(row.score)
 
 
 def list_record(view: ListView) -> dict[str, Any]:
@@ -143,11 +172,13 @@ class Walk:
     view: ListView
     index: int
 
-    def label(self) -> str:
-        row = self.view.ranked.row(int(self.view.rows[self.index]))
-        score = f", score {number(row.score)}" if row.score is not None else ""
-        where = f"{self.index + 1} of {len(self.view.rows)}{score}"
-        return f"list (. next  , previous)  {where}  {safe(self.view.ranked.ref.title)}"
+    def label(self, place: Place) -> str:
+        """What to say at `place`: the row that is open, or that the neuron there is another."""
+        row, where = self.row(), f"{self.index + 1} of {len(self.view.rows)}"
+        if place.at != row.at:
+            return f"off the list; . goes on from {where}, {row.at.label}{row.pole}"
+        score = "" if row.score is None else f", score {_score_text(row, self.view.ranked.ref.kind)}"
+        return f"{row.at.label}{row.pole} is {where}{score} (. next , previous)  {safe(self.view.ranked.ref.title)}"
 
     def step(self, by: int, layers: Sequence[int]) -> Walk | None:
         """The next row in this direction whose layer is stored; None at the end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from neuron_signatures.tui.base import TablePage
+from neuron_signatures.tui.base import Page, TablePage
 from neuron_signatures.tui.browser import BrowserPage
 from neuron_signatures.tui.list_table import (
     Walk,
@@ -23,6 +23,9 @@ class OfBrowser(TablePage):
         self.browser = browser
         self.run_ = browser.session.run
         self.place = browser.place
+
+    def again(self, browser: BrowserPage) -> Page | None:
+        return type(self)(browser)
 
     def go(self, place: Place, walk: Walk | None = None) -> None:
         """Back to the browser, at this place."""

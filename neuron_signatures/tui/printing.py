@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
@@ -12,12 +11,14 @@ from neuron_signatures.runs.listing import list_runs
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui import prose, tables
 from neuron_signatures.tui.bars import STRIP_LEGEND
+from neuron_signatures.tui.head_lines import run_line
 from neuron_signatures.tui.list_table import ListTable, ListView, choose_list, list_header, list_record, no_list
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.pieces import Line, Table, plain, rooms, table_head, table_row
+from neuron_signatures.tui.pieces import Line, Table, clip, plain, rooms, safe, table_head, table_row, wrap
 from neuron_signatures.tui.place import Place, first_place
-from neuron_signatures.tui.session import Session, across_of, notes_of
-from neuron_signatures.tui.token_table import TokenTable, arrange, header, run_line, summary, token_view
+from neuron_signatures.tui.run_facts import health_of, run_facts
+from neuron_signatures.tui.session import Session, across_or_fault, each_prompt, notes_of
+from neuron_signatures.tui.token_table import TokenTable, arrange, header, summary, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
@@ -36,13 +37,18 @@ class Printed(NamedTuple):
     cursor: int | None = None
 
 
+Screen = Callable[[Session, Place, Options, int], Printed]
+"""What is shown of a run at a place, laid out for so many columns."""
+
+
 def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iterator[str]:
     """The lines of the screen that the flags ask for. Raises `UsageError` or `BadRunError`."""
     if options.run_dir is None:
         shown = _runs(options)
     else:
         session = Session.open(options.run_dir)
-        shown = _SCREENS[options.screen or "browser"](session, first_place(session.run, options), options)
+        where = first_place(session.run, options)
+        shown = _SCREENS[options.screen or "browser"](session, where, options, columns)
     n = _limit(options, shown)
     if kind == "json":
         record = {"screen": options.screen or ("runs" if options.run_dir is None else "browser"), **shown.record}
@@ -55,13 +61,13 @@ def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iter
 
 
 def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
-    yield from (plain(x) for x in shown.head)
+    yield from (plain(clip(x, columns)) for x in shown.head)
     if shown.table is None:
         return
     if shown.head:
         yield ""
     if len(shown.table) == 0:
-        yield shown.table.empty
+        yield from wrap(safe(shown.table.empty), columns)
         return
     room = rooms(shown.table.columns(), columns)
     yield plain(table_head(shown.table.columns(), room))
@@ -91,44 +97,47 @@ def _marks(encoding: str) -> dict[int, int]:
 
 def _runs(options: Options) -> Printed:
     rows = list(list_runs(options.runs_root))
-    table = tables.RunTable(rows, empty="no runs here")
+    table = tables.RunTable(rows, empty=tables.no_runs(options.runs_root))
     return Printed([], table, {"root": str(options.runs_root)})
 
 
-def _browser(session: Session, place: Place, options: Options) -> Printed:
+def _browser(session: Session, place: Place, options: Options, columns: int) -> Printed:
     view = token_view(session, place, include_bos=options.include_bos)
     if view.fault:
         raise BadRunError(view.fault)
-    across = across_of(over_prompts(session.run, place.at, include_bos=options.include_bos))
+    across = across_or_fault(over_prompts(session.run, place.at, include_bos=options.include_bos))
     table = TokenTable(view, None if options.all_tokens else options.window)
-    return Printed(arrange(header(view, across), 5), table, summary(view, across), table.cursor)
+    return Printed(arrange(header(view, across, columns), 5), table, summary(view, across), table.cursor)
 
 
-def _prompts(session: Session, place: Place, options: Options) -> Printed:
-    return Printed([run_line(session.run)], tables.PromptTable(session.run.prompts), _where(session), place.prompt)
+def _prompts(session: Session, place: Place, options: Options, columns: int) -> Printed:
+    return Printed(
+        [run_line(session.run, columns)], tables.PromptTable(session.run.prompts), _where(session), place.prompt
+    )
 
 
-def _layers(session: Session, place: Place, options: Options) -> Printed:
+def _layers(session: Session, place: Place, options: Options, columns: int) -> Printed:
     prompt = session.prompt(place)
     rows = list(layer_lines(session.run, prompt, include_bos=options.include_bos))
-    head = arrange(header(token_view(session, place, include_bos=options.include_bos), None), 5)[:2]
+    head = arrange(header(token_view(session, place, include_bos=options.include_bos), None, columns), 5)[:2]
     record = {**_where(session), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
     return Printed(head, tables.LayerTable(prompt, rows), record)
 
 
-def _stack(session: Session, place: Place, options: Options) -> Printed:
-    table = tables.StackTable(
-        session.run,
-        list(over_prompts(session.run, place.at, include_bos=options.include_bos)),
-        include_bos=options.include_bos,
-    )
+def _stack(session: Session, place: Place, options: Options, columns: int) -> Printed:
+    rows = list(each_prompt(session.run, place.at, include_bos=options.include_bos))
+    if all(r.fault for r in rows):
+        raise BadRunError(rows[0].fault)
+    table = tables.StackTable(session.run, rows, include_bos=options.include_bos)
     record = {**_where(session), **place.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
     return Printed(
-        [run_line(session.run), *prose.heading(f"{place.at.label} on every prompt; {STRIP_LEGEND}")], table, record
+        [run_line(session.run, columns), *prose.heading(f"{place.at.label} on every prompt; {STRIP_LEGEND}")],
+        table,
+        record,
     )
 
 
-def _top(session: Session, place: Place, options: Options) -> Printed:
+def _top(session: Session, place: Place, options: Options, columns: int) -> Printed:
     view = token_view(session, place, include_bos=options.include_bos)
     table = tables.TopTable(session.top(place))
     record = {
@@ -137,55 +146,55 @@ def _top(session: Session, place: Place, options: Options) -> Printed:
         "pos": place.pos,
         "token": view.prompt.tokens[place.pos],
     }
-    return Printed(arrange(header(view, None), 3), table, record)
+    return Printed(arrange(header(view, None, columns), 3), table, record)
 
 
-def _lists(session: Session, place: Place, options: Options) -> Printed:
+def _lists(session: Session, place: Place, options: Options, columns: int) -> Printed:
     return Printed(
-        [run_line(session.run)], tables.RefTable(session.refs(), no_list(session.run, "ranked list")), _where(session)
+        [run_line(session.run, columns)],
+        tables.RefTable(session.refs(), no_list(session.run, "ranked list")),
+        _where(session),
     )
 
 
-def _list_of(kind: str) -> Callable[[Session, Place, Options], Printed]:
-    def show(session: Session, place: Place, options: Options) -> Printed:
+def _list_of(kind: str) -> Screen:
+    def show(session: Session, place: Place, options: Options, columns: int) -> Printed:
         view = ListView.of(session.ranked(choose_list(session, kind, options.list_name)))
         if options.query:
             view = view.arranged(key=None, descending=True, query=options.query)
         table = ListTable(view, session.run.layers)
-        return Printed(list_header(view), table, {**_where(session), **list_record(view)})
+        return Printed(list_header(view, columns), table, {**_where(session), **list_record(view)})
 
     return show
 
 
-def _notes(session: Session, place: Place, options: Options) -> Printed:
+def _notes(session: Session, place: Place, options: Options, columns: int) -> Printed:
     notes, stages = notes_of(session.run.path, place.at), stages_of(session.run.path)
-    lines = prose.laid_out(prose.notes_facts(place.at, notes, stages), 100)
+    lines = prose.laid_out(prose.notes_facts(place.at, notes, stages), columns)
     record = {**_where(session), **place.at._asdict(), **prose.notes_record(notes, stages)}
-    return Printed([run_line(session.run), *prose.heading(place.at.label), *lines], None, record)
+    return Printed([run_line(session.run, columns), *prose.heading(place.at.label), *lines], None, record)
 
 
-def _search(session: Session, place: Place, options: Options) -> Printed:
+def _search(session: Session, place: Place, options: Options, columns: int) -> Printed:
     if not options.query:
         raise UsageError("--screen search needs --query TEXT")
-    most = _PRINTED_ROWS if options.limit is None else options.limit
-    hits = find_tokens(session.run, options.query)
-    rows = list(islice(hits, most) if most else hits)
-    return Printed(
-        [run_line(session.run)], tables.HitTable(session.run, rows), {**_where(session), "query": options.query}
-    )
+    hits = list(find_tokens(session.run, options.query))
+    record = {**_where(session), "query": options.query, "n_hits": len(hits)}
+    return Printed([run_line(session.run, columns)], tables.HitTable(session.run, hits), record)
 
 
-def _run(session: Session, place: Place, options: Options) -> Printed:
+def _run(session: Session, place: Place, options: Options, columns: int) -> Printed:
     m = session.run.manifest.model_dump(exclude={"prompts"})
-    record = {**_where(session), "stages": stages_of(session.run.path), "manifest": m}
-    return Printed(prose.laid_out(prose.run_facts(session.run), 100), None, record)
+    health = health_of(session.run)
+    record = {**_where(session), **health._asdict(), "stages": stages_of(session.run.path), "manifest": m}
+    return Printed(prose.laid_out(run_facts(session.run, health), columns), None, record)
 
 
 def _where(session: Session) -> dict[str, Any]:
     return {"run": str(session.run.path), "model": session.run.manifest.model_name}
 
 
-_SCREENS: dict[str, Callable[[Session, Place, Options], Printed]] = {
+_SCREENS: dict[str, Screen] = {
     "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
     "peaks": _list_of("peaks"), "influence": _list_of("influence"), "signatures": _list_of("signatures"),
     "notes": _notes, "search": _search, "run": _run,

@@ -1,20 +1,14 @@
-"""Text that is read rather than walked through: facts about the run, what the results say about a neuron, help."""
+"""Text that is read rather than walked through: what the results say about a neuron, labels and texts laid out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.runs.files import human_bytes
-from neuron_signatures.runs.listing import summarise
-from neuron_signatures.runs.manifest_file import read_summary
-from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.pieces import Line, Piece, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.session import Notes
-from neuron_signatures.views.coords import NeuronAt, spans
-from neuron_signatures.views.facts import Signature, WriteScores, stages_of
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.facts import Signature, WriteScores
 
 
 class Fact(NamedTuple):
@@ -37,64 +31,6 @@ def laid_out(facts: Iterable[Fact], columns: int, *, label_room: int = 15) -> li
             label = safe(f.label)[:room] if i == 0 else ""
             lines.append(line(Piece(f"{label:{room}} ", "dim"), Piece(part, f.style)))
     return lines
-
-
-def run_facts(run: Run) -> list[Fact]:
-    """What was run on what, what is there, and what is wrong with it."""
-    m = run.manifest
-    faults = [fault for name in run.file_names() for fault in run.check_file(name, check="size")]
-    verdict = [Fact("FAULT", f, "warn") for f in faults] or [
-        Fact("sound", f"{_count(len(run.file_names()), 'file')} of the size and shapes that the manifest names")
-    ]
-    revision = f" @ {m.model_revision}" if m.model_revision else " (no revision recorded)"
-    facts = [
-        *verdict,
-        Fact("run", f"{run.path.name} (format {run.format_version}, made {m.created_at_utc} by {m.stage})"),
-        Fact("model", f"{m.model_name}{revision}"),
-        Fact(
-            "", f"{m.architecture}, {m.model_dtype}, {m.attn_implementation} attention, quantization {m.quantization}"
-        ),
-        Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
-        Fact("hook", m.hook_name),
-        Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens"),
-        Fact("BOS", f"{m.bos_policy}, id {'not recorded' if m.bos_token_id is None else m.bos_token_id}"),
-        Fact("stored", f"{human_bytes(run.nbytes())}, {m.save_dtype}, {_count(len(run.file_names()), 'file')}"),
-        Fact(
-            "stages", ", ".join(stages_of(run.path)) or "none yet; next: python -m neuron_signatures.poc2_analyze_run"
-        ),
-        Fact("not finite", _nonfinite(run)),
-        Fact("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.wall_seconds:.1f} s"),
-        Fact("tokenizer", f"sha256 {m.tokenizer_sha256 or 'not recorded'}"),
-        Fact("weights", m.weights_fingerprint or "identified by the revision"),
-        Fact("code", f"git {m.git_revision or 'not recorded'}"),
-        Fact("versions", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or "not recorded"),
-        Fact("flags", " ".join(m.flags_given) or "not recorded"),
-    ]
-    facts += [Fact("failed", f"{f.prompt_id}: {f.reason}", "warn") for f in m.failed_prompts]
-    return [f for f in facts if f.text]
-
-
-def fault_facts(run_dir: Path, fault: str) -> list[Fact]:
-    """A folder that cannot be opened: the fault, how it stands, and as much of its manifest as can be read."""
-    facts = [Fact("FAULT", fault, "warn")]
-    try:
-        found = summarise(run_dir)
-    except OSError as e:
-        return [*facts, Fact("folder", e.strerror or str(e), "warn")]
-    if found is None:
-        return [*facts, Fact("folder", "it holds nothing of a run")]
-    states = {
-        "writing": "a dump is writing here now; r looks again",
-        "stopped": "a dump was stopped here; finish it with poc1_dump_activations --resume",
-    }
-    facts.append(Fact("status", states.get(found.status, found.status)))
-    facts.append(Fact("on disk", f"{human_bytes(found.n_bytes)} of activations"))
-    try:
-        head = read_summary(run_dir)
-    except (ProjectError, OSError):
-        return facts
-    facts.append(Fact("what the manifest says"))
-    return facts + [Fact(str(k), _short(v)) for k, v in head.items() if _short(v)]
 
 
 def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> list[Fact]:
@@ -128,7 +64,7 @@ def _signature(s: Signature) -> list[Fact]:
     name = f": {s.name}" if s.name else ""
     facts = [Fact(f"pole {s.pole}", f"{s.cls}{name}")]
     token = "" if s.mode_peak_token is None else f", most on {token_text(s.mode_peak_token)}"
-    facts.append(Fact("", f"active on {_count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
+    facts.append(Fact("", f"active on {count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
     if s.consistency is not None:
         between = "" if s.low is None or s.high is None else f" [{s.low:.2f}, {s.high:.2f}]"
         facts.append(Fact("", f"consistency {s.consistency:.2f}{between}"))
@@ -153,19 +89,8 @@ def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
             Fact("", f"{w.unit}; {w.prompt_id} at {w.pos}", "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
 
 
-def _nonfinite(run: Run) -> str:
-    bad = [(p.probe_id, p.nonfinite) for p in run.prompts if p.nonfinite]
-    return ", ".join(f"{_count(n, 'value')} in {name}" for name, n in bad[:5]) + (
-        f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    )
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return text if len(text) <= 200 else text[:199] + "…"
-
-
-def _count(n: int, what: str) -> str:
+def count(n: int, what: str) -> str:
+    """`1 file`, `2 files`."""
     return f"1 {what}" if n == 1 else f"{n} {what}s"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textual.screen import Screen
+
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.tui import tables
 from neuron_signatures.tui.base import Page, Send, Stop, TablePage
@@ -34,6 +36,10 @@ class RunsPage(TablePage):
     def on_mount(self) -> None:
         self.action_reload()
 
+    def on_screen_resume(self) -> None:
+        self.message = ""  # that a run is being read, and it has been
+        self.draw()
+
     def action_reload(self) -> None:
         def work(stop: Stop, send: Send) -> None:
             for r in until(list_runs(self.root), stop):
@@ -48,7 +54,7 @@ class RunsPage(TablePage):
         self.draw()
 
     def ended(self, job: str) -> None:
-        self._table.empty = f"no runs in {self.root}; make one with: python -m neuron_signatures.poc1_dump_activations"
+        self._table.empty = tables.no_runs(self.root)
         self.draw()
 
     def failed(self, job: str, text: str) -> None:
@@ -79,6 +85,24 @@ def pages_of(opened: Opened, options: Options) -> list[Page]:
     browser = BrowserPage(opened, options)
     on_top = page_named(browser, opened, options)
     return [browser] if on_top is None else [browser, on_top]
+
+
+def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
+    """`pages`, and over their browser the screens that are open over the browser of the same run as it was before."""
+    at = next((i for i, s in enumerate(stack) if isinstance(s, BrowserPage)), None)
+    browser = pages[0]
+    if at is None or not isinstance(browser, BrowserPage):
+        return pages
+    before = stack[at]
+    assert isinstance(before, BrowserPage)
+    browser.walk_on(before)
+    over: list[Page] = []
+    for page in stack[at + 1 :]:
+        again = page.again(browser) if isinstance(page, Page) else None
+        if again is None:
+            break
+        over.append(again)
+    return [browser, *over]
 
 
 def page_named(browser: BrowserPage, opened: Opened, options: Options) -> Page | None:

@@ -15,11 +15,11 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.place import Place
-from neuron_signatures.views.acts import NeuronAct, OnPrompt, Stats, over_prompts, top_at
-from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
+from neuron_signatures.views.acts import NeuronAct, OnPrompt, Stats, on_prompt, over_prompts, stats_of, top_at
+from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores, signatures_of, write_scores_of
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 T = TypeVar("T")
@@ -45,6 +45,8 @@ class Across(NamedTuple):
     min: Extreme | None
     mean: float | None
     std: float | None
+    fault: str = ""
+    """Why a prompt, and so all of them together, cannot be read."""
 
 
 class Notes(NamedTuple):
@@ -62,7 +64,8 @@ class Session:
         self.run = run
         self.stamps = run_stamps(run)
         self.analysis = analysis_stamps(run.path)
-        self.across: dict[tuple[NeuronAt, bool], Across] = {}
+        self._across: dict[tuple[NeuronAt, bool], Across] = {}
+        self._unread: Across | None = None
         self.notes: dict[NeuronAt, Notes] = {}
         self.one_at_a_time = threading.Lock()
         """For threads that read tables: a thread cannot be stopped while it reads one, and each takes memory."""
@@ -111,6 +114,10 @@ class Session:
                 raise BadRunError(what, where=ref.stem, next_step="Make it again") from e
         return self._lists[ref.stem]
 
+    def list_stamps(self, ref: ListRef) -> dict[str, Stamp]:
+        """Of the list's files, as they were when results were read last."""
+        return {name: self.analysis[name] for name in files_of(ref) if name in self.analysis}
+
     def changed(self) -> list[str]:
         """Names of the run's files that are not what they were when it was opened."""
         return changed(self.stamps, run_stamps(self.run)) + [
@@ -128,8 +135,15 @@ class Session:
             self.analysis = now
             self._lists, self.notes = {}, {}
 
+    def across(self, at: NeuronAt, include_bos: bool) -> Across | None:
+        """What was found out about a neuron; once a prompt could not be read that fault, which no neuron is without."""
+        return self._across.get((at, include_bos), self._unread)
+
     def remember(self, at: NeuronAt, include_bos: bool, across: Across) -> None:
-        _keep(self.across, (at, include_bos), across)
+        if across.fault:
+            self._unread = across
+        else:
+            _keep(self._across, (at, include_bos), across)
 
     def remember_notes(self, at: NeuronAt, notes: Notes) -> None:
         _keep(self.notes, at, notes)
@@ -147,7 +161,7 @@ def notes_of(run_dir: Path, at: NeuronAt) -> Notes:
         except ProjectError as e:
             missing.append(e.line())
             return []
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, ValueError, NotImplementedError) as e:  # the last two of pyarrow
             missing.append(f"a result has another form than expected ({e!r})"[:200])
             return []
         if not found:
@@ -180,10 +194,32 @@ def across_of(rows: Iterator[OnPrompt]) -> Across:
     return Across(n_prompts, n, bad, high, low, mean, float(np.sqrt(max(0.0, squares / n - mean**2))))
 
 
+def across_or_fault(rows: Iterator[OnPrompt]) -> Across:
+    """As `across_of`; a prompt that cannot be read is a fault in it, not an error."""
+    try:
+        return across_of(rows)
+    except (ProjectError, OSError) as e:
+        return unread(short_fault(e))
+
+
+def unread(fault: str) -> Across:
+    return Across(0, 0, 0, None, None, None, None, fault)
+
+
+def each_prompt(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnPrompt]:
+    """As `over_prompts`; a prompt that cannot be read is there with its fault."""
+    for index, prompt in enumerate(run.prompts):
+        try:
+            yield on_prompt(run, at, index, include_bos=include_bos)
+        except (ProjectError, OSError) as e:
+            nothing = np.full(prompt.seq_len, np.nan, np.float32)
+            yield OnPrompt(index, prompt, nothing, stats_of(nothing, np.zeros(prompt.seq_len, bool)), short_fault(e))
+
+
 def across_reading(run: Run, at: NeuronAt, *, include_bos: bool, stop: Callable[[], bool]) -> Across | None:
     """As `across_of`, reading all prompts with files of its own; None if it was stopped."""
     with run.another_reader() as reader:
-        across = across_of(until(over_prompts(reader, at, include_bos=include_bos), stop))
+        across = across_or_fault(until(over_prompts(reader, at, include_bos=include_bos), stop))
     return None if stop() else across
 
 
@@ -199,6 +235,13 @@ def fault_text(e: ProjectError | OSError) -> str:
     if isinstance(e, ProjectError):
         return e.line()
     return f"{e.filename or 'the run'}: {e.strerror or e}"
+
+
+def short_fault(e: ProjectError | OSError) -> str:
+    """The fault in few words: the file without its folder, and no advice."""
+    if isinstance(e, ProjectError):
+        return f"{Path(e.where).name}: {e.what}" if e.where else e.what
+    return f"{Path(e.filename or 'the run').name}: {e.strerror or e}"
 
 
 def _higher(best: Extreme | None, prompt: int, s: Stats) -> Extreme | None:

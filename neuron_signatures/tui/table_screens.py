@@ -10,13 +10,13 @@ from neuron_signatures.tui import tables
 from neuron_signatures.tui.bars import STRIP_LEGEND
 from neuron_signatures.tui.base import Send, Stop
 from neuron_signatures.tui.browser import BrowserPage
+from neuron_signatures.tui.head_lines import run_line
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
 from neuron_signatures.tui.of_browser import OfBrowser
 from neuron_signatures.tui.pieces import Line, Piece, Table, beginning, line, safe, token_text
 from neuron_signatures.tui.place import to_prompt
-from neuron_signatures.tui.session import fault_text, until
-from neuron_signatures.tui.token_table import run_line
-from neuron_signatures.views.acts import OnPrompt, layer_lines, over_prompts
+from neuron_signatures.tui.session import each_prompt, fault_text, until
+from neuron_signatures.views.acts import OnPrompt, layer_lines
 from neuron_signatures.views.search import TokenHit, find_tokens
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class PromptsPage(OfBrowser):
         self.draw(self.place.prompt)
 
     def head(self) -> Sequence[Line]:
-        return [run_line(self.run_)]
+        return [run_line(self.run_, self.size.width)]
 
     def table(self) -> Table:
         return self._table
@@ -127,7 +127,7 @@ class StackPage(OfBrowser):
         def work(stop: Stop, send: Send) -> None:
             batch: list[OnPrompt] = []
             with self.run_.another_reader() as reader:
-                rows = over_prompts(reader, self.place.at, include_bos=self.browser.include_bos)
+                rows = each_prompt(reader, self.place.at, include_bos=self.browser.include_bos)
                 for r in until(rows, stop):
                     batch.append(r)
                     if len(batch) == _BATCH:
@@ -143,6 +143,11 @@ class StackPage(OfBrowser):
         self._table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
+    def again(self, browser: BrowserPage) -> StackPage:
+        page = StackPage(browser)
+        page._by_peak = self._by_peak
+        return page
+
     def failed(self, job: str, text: str) -> None:
         self._table.empty = text
         self.say(text)
@@ -152,8 +157,10 @@ class StackPage(OfBrowser):
         order = "largest |act| first" if self._by_peak else "in the order of the run"
         more = "" if "stack" not in self.waiting else ", reading ..."
         count = f"  {len(self._table)} of {len(self.run_.prompts)} prompts, {order}{more}"
+        bad = sum(1 for r in self._table.rows if r.fault)
+        unread = Piece(f"  {bad} cannot be read" if bad else "", "warn")
         return [
-            line(Piece(f"{self.place.at.label} on every prompt", "title"), Piece(count, "dim")),
+            line(Piece(f"{self.place.at.label} on every prompt", "title"), Piece(count, "dim"), unread),
             line(Piece(STRIP_LEGEND, "dim")),
         ]
 
@@ -167,6 +174,11 @@ class StackPage(OfBrowser):
         r = self._table.rows[i]
         self.go(self.place._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
 
+    def idle(self) -> Line:
+        i = self.rows.cursor or 0
+        fault = self._table.rows[i].fault if i < len(self._table) else ""
+        return line(*super().idle(), Piece(f"  {safe(fault)}" if fault else "", "warn"))
+
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak
         self._table.sort(by_peak=self._by_peak)
@@ -179,6 +191,9 @@ class SearchPage(OfBrowser):
         self.query_text = query
         self._hits: list[TokenHit] = []
         self._table = tables.HitTable(self.run_, self._hits)
+
+    def again(self, browser: BrowserPage) -> SearchPage:
+        return SearchPage(browser, self.query_text)
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.files import human_bytes
@@ -64,7 +65,8 @@ class LayerTable:
             Column("layer", "layer", 5, right=True), Column("max", "largest", 10, right=True),
             Column("neuron", "neuron", 8, right=True), Column("pos", "pos", 5, right=True, drop=2),
             Column("token", "token", 16, drop=1), Column("mean", "mean |act|", 10, right=True, drop=4),
-            Column("bar", "bar", 0, drop=3, least=9), Column("bad", "", 14, drop=6),
+            Column("bar", "bar", 0, drop=3, least=9),
+            *((Column("bad", "not finite", 10, right=True),) if any(r.n_nonfinite for r in self.rows) else ()),
         )  # fmt: skip
 
     def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
@@ -77,7 +79,7 @@ class LayerTable:
             "pos": Piece("" if r.pos is None else str(r.pos), "dim"),
             "token": Piece("" if r.pos is None else token_text(self.prompt.tokens[r.pos]), "token"),
             "mean": Piece(size(r.mean_abs)), "bar": Piece(bar, sign_style(r.value)),
-            "bad": Piece(f"{r.n_nonfinite} not finite" if r.n_nonfinite else "", "warn"),
+            "bad": Piece(str(r.n_nonfinite) if r.n_nonfinite else "", "warn"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
@@ -150,6 +152,11 @@ class StackTable:
 
     def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
         p = self.rows[i]
+        if p.fault:
+            return {
+                "#": Piece(str(p.prompt_index + 1), "dim"), "id": Piece(safe(p.prompt.probe_id)),
+                "max": Piece("unread", "warn"), "strip": Piece(safe(p.fault), "warn"),
+            }  # fmt: skip
         s, tokens = p.stats, p.prompt.tokens
         levels = strip(p.values, self.scale or None, room["strip"]) if "strip" in room else ""
         if levels and not self.include_bos and self.run.begins_with_bos(p.prompt):
@@ -166,7 +173,7 @@ class StackTable:
         p = self.rows[i]
         return {
             "prompt_index": p.prompt_index, "prompt_id": p.prompt.probe_id, "stats": p.stats._asdict(),
-            "tokens": p.prompt.tokens, "acts": strict(p.values),
+            "tokens": p.prompt.tokens, "acts": None if p.fault else strict(p.values), "fault": p.fault or None,
         }  # fmt: skip
 
     def _grow(self, r: OnPrompt) -> None:
@@ -208,6 +215,11 @@ class HitTable:
         return self.rows[i]._asdict()
 
 
+def no_runs(root: Path) -> str:
+    """What to run where there is no run yet."""
+    return f"no runs in {root}; make one with: python -m neuron_signatures.poc1_dump_activations"
+
+
 class RunTable:
     """The runs of a folder, broken ones too."""
 
@@ -221,9 +233,9 @@ class RunTable:
     def columns(self) -> Sequence[Column]:
         return (
             Column("name", "run", 0, least=18), Column("status", "status", 8), Column("model", "model", 14, drop=2),
-            Column("prompts", "prompts", 7, right=True, drop=3), Column("tokens", "tokens", 8, right=True, drop=4),
-            Column("bytes", "size", 9, right=True, drop=1),
-            Column("stages", "stages, or what is wrong", 0, drop=5, least=14),
+            Column("prompts", "prompts", 7, right=True, drop=3), Column("tokens", "tokens", 8, right=True, drop=5),
+            Column("bytes", "size", 9, right=True, drop=4),
+            Column("stages", "stages, or fault", 0, drop=1, least=14),
         )  # fmt: skip
 
     def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:

@@ -11,6 +11,7 @@ from neuron_signatures.tui.browser import BrowserPage
 from neuron_signatures.tui.keys import SECTIONS, Key
 from neuron_signatures.tui.of_browser import OfBrowser
 from neuron_signatures.tui.pieces import Line, Piece, line, safe
+from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.session import Notes, notes_of
 from neuron_signatures.views.facts import stages_of
 
@@ -50,16 +51,19 @@ class FactsPage(TextPage):
         def work(stop: Stop, send: Send) -> None:
             o = self._opened
             if o.session is None:
-                send(prose.fault_facts(o.run_dir, o.fault))
+                send(fault_facts(o.run_dir, o.fault))
                 return
             with o.session.run.another_reader() as reader:
-                send(prose.run_facts(reader))
+                send(run_facts(reader, health_of(reader)))
 
         self.start("facts", work)
 
     def arrived(self, job: str, data: Any) -> None:
         self._facts = data
         self.draw()
+
+    def again(self, browser: BrowserPage) -> FactsPage:
+        return FactsPage(browser.opened)
 
     def head(self) -> Sequence[Line]:
         broken = Piece("  cannot be opened; r looks again", "warn") if self._opened.session is None else Piece("")
@@ -75,6 +79,9 @@ class HelpPage(TextPage):
     def __init__(self, first: tuple[Key, ...]) -> None:
         super().__init__()
         self._first = first
+
+    def again(self, browser: BrowserPage) -> HelpPage:
+        return HelpPage(self._first)
 
     def head(self) -> Sequence[Line]:
         return [line(Piece("keys", "title"), Piece("  Esc goes back", "dim"))]

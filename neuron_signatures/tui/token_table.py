@@ -13,6 +13,7 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.bars import signed_bar
+from neuron_signatures.tui.head_lines import Peak, run_line, statistics
 from neuron_signatures.tui.pieces import (
     Column,
     Line,
@@ -26,7 +27,7 @@ from neuron_signatures.tui.pieces import (
     token_text,
 )
 from neuron_signatures.tui.place import Place
-from neuron_signatures.tui.session import Across, Extreme, Session, fault_text
+from neuron_signatures.tui.session import Across, Extreme, Session, fault_text, short_fault
 from neuron_signatures.views.acts import Stats, counted, stats_of
 from neuron_signatures.views.coords import spans
 
@@ -43,6 +44,8 @@ class TokenView:
     counts: np.ndarray
     """Which positions count: are in the statistics and in the scale of the bars."""
     fault: str = ""
+    brief: str = ""
+    """The fault in few words, for one line."""
 
     @property
     def prompt(self) -> PromptRecord:
@@ -79,7 +82,7 @@ def token_view(session: Session, place: Place, *, include_bos: bool) -> TokenVie
     try:
         values = session.values(place)
     except (ProjectError, OSError) as e:
-        return TokenView(session.run, place, include_bos, None, None, counts, fault_text(e))
+        return TokenView(session.run, place, include_bos, None, None, counts, fault_text(e), short_fault(e))
     return TokenView(session.run, place, include_bos, values, stats_of(values, counts), counts)
 
 
@@ -138,7 +141,7 @@ class TokenTable:
         return f"bar to ±{size(scale, 3)}"
 
 
-def header(view: TokenView, across: Across | None) -> list[Line]:
+def header(view: TokenView, across: Across | None, columns: int) -> list[Line]:
     """Five lines, the most needed first (see `arrange`): neuron, this prompt, the prompt, all prompts, the run."""
     m, p, place = view.run.manifest, view.prompt, view.place
     value = None if view.values is None else float(view.values[place.pos])
@@ -151,16 +154,13 @@ def header(view: TokenView, across: Across | None) -> list[Line]:
         Piece("prompt ", "dim"), Piece(f"{place.prompt + 1}/{len(view.run.prompts)} ", "mark"), Piece(safe(p.probe_id)),
         Piece(": ", "dim"), Piece(beginning(p.text)),
     )  # fmt: skip
-    return [neuron, _this_prompt(view), prompt, _all_prompts(view, across), run_line(view.run)]
-
-
-def run_line(run: Run) -> Line:
-    m = run.manifest
-    revision = f" @ {m.model_revision}" if m.model_revision else ""
-    return line(
-        Piece("run ", "dim"), Piece(safe(run.path.name or str(run.path))), Piece("  model ", "dim"),
-        Piece(safe(m.model_name + revision)), Piece("  hook ", "dim"), Piece(safe(m.hook_name), "dim"),
-    )  # fmt: skip
+    return [
+        neuron,
+        _this_prompt(view, columns),
+        prompt,
+        _all_prompts(view, across, columns),
+        run_line(view.run, columns),
+    ]
 
 
 def arrange(lines: list[Line], n: int) -> list[Line]:
@@ -182,41 +182,37 @@ def summary(view: TokenView, across: Across | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _this_prompt(view: TokenView) -> Line:
+def _this_prompt(view: TokenView, columns: int) -> Line:
     if view.stats is None:
-        return line(Piece("cannot be read: ", "warn"), Piece(safe(view.fault), "warn"))
+        return line(Piece("cannot be read: ", "warn"), Piece(safe(view.brief), "warn"))
     s, tokens = view.stats, view.prompt.tokens
     head = Piece("this prompt  ", "dim")
-    bad = (Piece(f"  {s.n_nonfinite} not finite", "warn"),) if s.n_nonfinite else ()
-    if s.n == 0 or s.max_pos is None or s.min_pos is None:
+    if s.n == 0 or s.max is None or s.max_pos is None or s.min is None or s.min_pos is None:
         why = "no finite value" if s.n_nonfinite else "only the BOS; i includes it"
         return line(head, Piece(f"nothing counts: {why}", "warn"))
-    high, low = (f" at {pos} " for pos in (s.max_pos, s.min_pos))
-    return line(
-        head, f"mean {number(s.mean, 3)} std {size(s.std, 3)}", *bad,
-        "  max ", Piece(number(s.max), sign_style(s.max)), high, Piece(token_text(tokens[s.max_pos]), "token"),
-        "  min ", Piece(number(s.min), sign_style(s.min)), low, Piece(token_text(tokens[s.min_pos]), "token"),
-    )  # fmt: skip
+    high = Peak(s.max, f"at {s.max_pos}", token_text(tokens[s.max_pos]))
+    low = Peak(s.min, f"at {s.min_pos}", token_text(tokens[s.min_pos]))
+    return statistics("this prompt", s.mean, s.std, high, low, n_nonfinite=s.n_nonfinite, digits=4, columns=columns)
 
 
-def _all_prompts(view: TokenView, across: Across | None) -> Line:
+def _all_prompts(view: TokenView, across: Across | None, columns: int) -> Line:
     head = Piece("all prompts  ", "dim")
     if view.fault:
         return line(head, Piece("-", "dim"))
     if across is None:
         return line(head, Piece("reading ...", "dim"))
+    if across.fault:
+        return line(head, Piece(f"cannot be read: {safe(across.fault)}", "warn"))
     bad = (Piece(f"  {across.n_nonfinite} not finite", "warn"),) if across.n_nonfinite else ()
     if across.max is None or across.min is None:
         return line(head, Piece("nothing counts", "warn"), *bad)
-    parts: list[Piece | str] = [head, f"mean {number(across.mean, 3)} std {size(across.std, 3)}", *bad]
-    for name, e in (("  max ", across.max), ("  min ", across.min)):
-        place = f" #{e.prompt + 1}:{e.pos} "
-        parts += [name, Piece(number(e.value, 3), sign_style(e.value)), place, Piece(_token_at(view, e), "token")]
-    return line(*parts)
-
-
-def _token_at(view: TokenView, e: Extreme) -> str:
-    return token_text(view.run.prompts[e.prompt].tokens[e.pos])
+    high, low = (
+        Peak(e.value, f"#{e.prompt + 1}:{e.pos}", token_text(view.run.prompts[e.prompt].tokens[e.pos]))
+        for e in (across.max, across.min)
+    )
+    return statistics(
+        "all prompts", across.mean, across.std, high, low, n_nonfinite=across.n_nonfinite, digits=3, columns=columns
+    )
 
 
 def _across_record(view: TokenView, across: Across) -> dict[str, Any]:
@@ -232,4 +228,5 @@ def _across_record(view: TokenView, across: Across) -> dict[str, Any]:
             "token": p.tokens[e.pos],
         }
 
-    return {**across._asdict(), "max": place(across.max), "min": place(across.min)}
+    more = {"max": place(across.max), "min": place(across.min), "fault": across.fault or None}
+    return {**across._asdict(), **more}

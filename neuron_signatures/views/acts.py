@@ -72,6 +72,8 @@ class OnPrompt(NamedTuple):
     prompt: PromptRecord
     values: Float32[np.ndarray, " pos"]
     stats: Stats
+    fault: str = ""
+    """Why it cannot be read; then every value is NaN, and none counts."""
 
 
 def counted(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Bool[np.ndarray, " pos"]:
@@ -130,9 +132,13 @@ def top_at(run: Run, prompt: PromptRecord, pos: int, k: int) -> list[NeuronAct]:
 
 def over_prompts(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnPrompt]:
     """The neuron on every prompt, in order; only its own values are read."""
-    for index, prompt in enumerate(run.prompts):
-        values = run.acts(prompt, layer=at.layer, neuron=at.neuron)
-        yield OnPrompt(index, prompt, values, stats_of(values, counted(run, prompt, include_bos=include_bos)))
+    return (on_prompt(run, at, index, include_bos=include_bos) for index in range(len(run.prompts)))
+
+
+def on_prompt(run: Run, at: NeuronAt, index: int, *, include_bos: bool) -> OnPrompt:
+    prompt = run.prompts[index]
+    values = run.acts(prompt, layer=at.layer, neuron=at.neuron)
+    return OnPrompt(index, prompt, values, stats_of(values, counted(run, prompt, include_bos=include_bos)))
 
 
 def peak_place(run: Run, at: NeuronAt, *, pole: str = "", include_bos: bool = False) -> tuple[int, int] | None:

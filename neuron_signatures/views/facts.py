@@ -80,12 +80,14 @@ def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
 
 
 def signature_of(row: Mapping[str, Any]) -> Signature:
-    """A row of the table of signatures, by its column names."""
-    return Signature(
-        row["pole"], row["class"], row["name"], row["n_active"], row["max_peak"], row["mode_peak_token"],
-        row["main_consistency"], row["main_consistency_low"], row["main_consistency_high"], row["func_vs_sem"],
-        row["seed_cosine"],
-    )  # fmt: skip
+    """A row of the table of signatures, by its column names. Raises `TypeError` or `ValueError` for values of another
+    type.
+    """
+    name, token = (None if row[k] is None else _text(row[k]) for k in ("name", "mode_peak_token"))
+    numbers = ("max_peak", "main_consistency", "main_consistency_low", "main_consistency_high", "func_vs_sem",
+               "seed_cosine")  # fmt: skip
+    peak, *rest = (None if row[k] is None else float(row[k]) for k in numbers)
+    return Signature(_text(row["pole"]), _text(row["class"]), name, int(row["n_active"]), peak, token, *rest)
 
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
@@ -105,5 +107,15 @@ def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
 
 
 def _write_scores(stem: str, record: dict[str, Any], entry: dict[str, Any]) -> WriteScores:
-    up, down = ([Written(w["token"], w["token_id"], w["score"]) for w in entry[k]] for k in ("promotes", "suppresses"))
-    return WriteScores(stem, record["prompt_id"], record["pos"], record["unit"], entry["activation"], up, down)
+    up, down = (
+        [Written(_text(w["token"]), int(w["token_id"]), float(w["score"])) for w in entry[k]]
+        for k in ("promotes", "suppresses")
+    )
+    at = _text(record["prompt_id"]), int(record["pos"])
+    return WriteScores(stem, *at, _text(record["unit"]), float(entry["activation"]), up, down)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} is no text")
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from neuron_signatures.runs.results import (
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # What reading fields of a record raises where they are missing or of another type.
 _ODD_RECORD = (KeyError, TypeError, AttributeError, ValueError)
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -35,6 +38,8 @@ _TEXTS: dict[Kind, tuple[str, ...]] = {
     "influence": ("ctx_token",),
     "signatures": ("pole", "class", "name", "mode_peak_token"),
 }
+_WHOLE = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active")
+_NEEDED = ("layer", "neuron", "pole", "class")
 
 
 def list_refs(run_dir: Path) -> list[ListRef]:
@@ -61,7 +66,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
 
 def _read(run_dir: Path, ref: ListRef) -> RankedList:
     record = read_json(run_dir, _record_name(ref))
-    table = read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind], coded=_TEXTS[ref.kind])
+    table = _typed(read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind], coded=_TEXTS[ref.kind]), ref.kind)
     name = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}[ref.kind]
     score = table.column(name).to_numpy().astype(np.float64)  # null becomes NaN
     first = np.argsort(-np.abs(score), kind="stable")
@@ -71,6 +76,28 @@ def _read(run_dir: Path, ref: ListRef) -> RankedList:
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
         score, table, str(record["prompt_id"]) if ref.kind == "influence" else None,
     )  # fmt: skip
+
+
+def _typed(table: pa.Table, kind: Kind) -> pa.Table:
+    """The table with each column of the type that a row is shown with. Raises `ValueError` for one that cannot be."""
+    import pyarrow as pa
+
+    for i, name in enumerate(_COLUMNS[kind]):
+        column = table.column(name)
+        try:
+            if name in _TEXTS[kind]:
+                coded = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
+                column = column if coded else column.cast(pa.string()).dictionary_encode()
+            elif name in _WHOLE:
+                column = column if pa.types.is_integer(column.type) else column.cast(pa.int64())
+            elif not pa.types.is_floating(column.type):
+                column = column.cast(pa.float64())
+        except pa.ArrowException as e:
+            raise ValueError(f"column {name}: {e}") from e
+        if name in _NEEDED and column.null_count:
+            raise ValueError(f"column {name} lacks a value")
+        table = table.set_column(i, name, column)
+    return table
 
 
 def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str) -> ListRef:
@@ -136,6 +163,11 @@ def _meta(ref: ListRef, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     counts = ", ".join(f"{k} {v}" for k, v in record["class_counts"].items())
     shuffled = ", ".join(f"{k} {v}" for k, v in (null.get("class_counts") or {}).items())
     return ("classes", counts), ("shuffled", shuffled or "not computed"), tokens, made
+
+
+def files_of(ref: ListRef) -> tuple[str, str]:
+    """Names, in `analysis/`, of what `read_list` reads."""
+    return _record_name(ref), f"{ref.stem}.parquet"
 
 
 def _record_name(ref: ListRef) -> str:

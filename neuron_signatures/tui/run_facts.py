@@ -1,0 +1,123 @@
+"""Facts about a run: whether it is sound, what was run on what; and of a folder that cannot be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.listing import summarise
+from neuron_signatures.runs.manifest_file import read_summary
+from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.prose import Fact, count
+from neuron_signatures.views.coords import spans
+from neuron_signatures.views.facts import stages_of
+
+_FAILED_FIRST = 3
+"""How many failed prompts stand beside the verdict; the others come last."""
+
+
+class Health(NamedTuple):
+    """Whether a run is sound: `flawed` means whole files, of which some values or prompts are no use."""
+
+    verdict: Literal["sound", "flawed", "fault"]
+    faults: list[str]
+    """What is wrong with the files."""
+    n_failed: int
+    """Prompts without activations."""
+    nonfinite: int | None
+    """Values that are NaN or infinite; None if the format does not record it."""
+
+
+def health_of(run: Run) -> Health:
+    """Looks at the size and header of every tensor file; the values are as the manifest counts them."""
+    faults = [fault for name in run.file_names() for fault in run.check_file(name, check="size")]
+    bad = sum(p.nonfinite for p in run.prompts) if run.format_version > 1 else None
+    n_failed = len(run.manifest.failed_prompts)
+    return Health("fault" if faults else "flawed" if bad or n_failed else "sound", faults, n_failed, bad)
+
+
+def run_facts(run: Run, health: Health) -> list[Fact]:
+    """What was run on what, what is there, and what is wrong with it."""
+    m = run.manifest
+    revision = f" @ {m.model_revision}" if m.model_revision else " (no revision recorded)"
+    failed = [Fact("failed", f"{f.prompt_id}: {f.reason}", "warn") for f in m.failed_prompts]
+    facts = [
+        *_verdict(run, health),
+        Fact("not finite", _nonfinite(run), "warn" if health.nonfinite else ""),
+        *failed[:_FAILED_FIRST],
+        Fact("run", f"{run.path.name} (format {run.format_version}, made {m.created_at_utc} by {m.stage})"),
+        Fact("model", f"{m.model_name}{revision}"),
+        Fact(
+            "", f"{m.architecture}, {m.model_dtype}, {m.attn_implementation} attention, quantization {m.quantization}"
+        ),
+        Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
+        Fact("hook", m.hook_name),
+        Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens"),
+        Fact("BOS", f"{m.bos_policy}, id {'not recorded' if m.bos_token_id is None else m.bos_token_id}"),
+        Fact("stored", f"{human_bytes(run.nbytes())}, {m.save_dtype}, {count(len(run.file_names()), 'file')}"),
+        Fact(
+            "stages", ", ".join(stages_of(run.path)) or "none yet; next: python -m neuron_signatures.poc2_analyze_run"
+        ),
+        Fact("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.wall_seconds:.1f} s"),
+        Fact("tokenizer", f"sha256 {m.tokenizer_sha256 or 'not recorded'}"),
+        Fact("weights", m.weights_fingerprint or "identified by the revision"),
+        Fact("code", f"git {m.git_revision or 'not recorded'}"),
+        Fact("versions", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or "not recorded"),
+        Fact("flags", " ".join(m.flags_given) or "not recorded"),
+        *failed[_FAILED_FIRST:],
+    ]
+    return [f for f in facts if f.text]
+
+
+def fault_facts(run_dir: Path, fault: str) -> list[Fact]:
+    """A folder that cannot be opened: the fault, how it stands, and as much of its manifest as can be read."""
+    facts = [Fact("FAULT", fault, "warn")]
+    try:
+        found = summarise(run_dir)
+    except OSError as e:
+        return [*facts, Fact("folder", e.strerror or str(e), "warn")]
+    if found is None:
+        return [*facts, Fact("folder", "it holds nothing of a run")]
+    states = {
+        "writing": "a dump is writing here now; r looks again",
+        "stopped": "a dump was stopped here; finish it with poc1_dump_activations --resume",
+        # The listing reads only the head of the manifest.
+        "complete": "broken, though the files are there in the sizes that its manifest names",
+    }
+    facts.append(Fact("status", states.get(found.status, found.status)))
+    facts.append(Fact("on disk", f"{human_bytes(found.n_bytes)} of activations"))
+    try:
+        head = read_summary(run_dir)
+    except (ProjectError, OSError):
+        return facts
+    facts.append(Fact("what the manifest says"))
+    return facts + [Fact(str(k), _short(v)) for k, v in head.items() if _short(v)]
+
+
+def _verdict(run: Run, health: Health) -> list[Fact]:
+    m, files = run.manifest, count(len(run.file_names()), "file")
+    flaws = []
+    if health.nonfinite:
+        flaws.append(f"{health.nonfinite} of {m.n_tokens * len(m.layers) * m.d_mlp} values are not finite")
+    if health.n_failed:
+        flaws.append(f"{health.n_failed} of {m.n_prompts + health.n_failed} prompts failed")
+    if health.faults:
+        return [Fact("FAULT", f, "warn") for f in [*health.faults, *flaws]]
+    whole = f"{files} of the size and shapes that the manifest names"
+    return [Fact("FLAWED", f"{', '.join(flaws)}; {whole}", "warn")] if flaws else [Fact("sound", whole)]
+
+
+def _nonfinite(run: Run) -> str:
+    if run.format_version == 1:
+        return "not recorded in format 1"
+    bad = [(p.probe_id, p.nonfinite) for p in run.prompts if p.nonfinite]
+    return ", ".join(f"{count(n, 'value')} in {name}" for name, n in bad[:5]) + (
+        f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    )
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return text if len(text) <= 200 else text[:199] + "…"
