@@ -14,8 +14,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
-from explorer import ROOT, SCRIPT, demo_root, hostile_run
+from explorer import SCRIPT, demo_root, hostile_run
+from PIL import Image
 from playwright import sync_api
 
 pytestmark = pytest.mark.browser
@@ -98,14 +100,29 @@ def address(page) -> dict[str, str]:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_of_the_demo_run_opens(server, page, view):
-    if not (ROOT / "neuron_signatures" / "dashboard" / "pages" / f"{view}.py").exists():
-        pytest.skip("this view is not there yet")
     visit(page, f"{server}?view={view}")
     assert address(page)["view"] == view and address(page)["run"] == "demo"
     assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
     page.wait_for_selector(".js-plotly-plot .plot-container, .ns-heat, [data-testid='stDataFrame']")
     assert page.title() == "neuron signatures"
     assert page.get_by_text("served to other machines").count() == 0  # the configuration beside the script was read
+
+
+@pytest.mark.parametrize(("theme", "darkest", "lightest"), [("light", 0.8, 1.0), ("dark", 0.0, 0.25)])
+def test_a_picture_of_each_view_follows_the_theme_and_fits(server, browser, tmp_path, theme, darkest, lightest):
+    """Half of a page's pixels are as light as its background; text and figures make it more than a few colours."""
+    tab = browser.new_page()
+    tab.emulate_media(color_scheme=theme)
+    for view in VIEWS:
+        visit(tab, f"{server}?view={view}")
+        tab.wait_for_selector(".js-plotly-plot .plot-container, .ns-heat, [data-testid='stDataFrame']")
+        tab.screenshot(path=tmp_path / f"{view}.png")
+        with Image.open(tmp_path / f"{view}.png") as picture:
+            grey = np.asarray(picture.convert("L"), float) / 255
+        assert darkest <= np.median(grey) <= lightest, view
+        assert len(np.unique(grey)) > 50, view
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1280, view
+    tab.close()
 
 
 def test_a_deep_link_opens_what_it_names_and_next_goes_on(server, page):
@@ -226,8 +243,6 @@ def test_the_heatmap_leaves_as_a_file_that_runs_nothing(server, page, tmp_path):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_hostile_text_stays_text(server, page, view):
-    if not (ROOT / "neuron_signatures" / "dashboard" / "pages" / f"{view}.py").exists():
-        pytest.skip("this view is not there yet")
     visit(page, f"{server}?run=hostile&view={view}")
     page.wait_for_timeout(500)
     assert page.title() == "neuron signatures"
