@@ -84,6 +84,10 @@ def test_what_does_not_hold_gives_the_default_and_a_message(run):
     )
     for neuron in ("-1", "5", "1e3", "²", "9" * 40):
         assert resolve({"neuron": neuron}, run, default, []).problems, neuron
+    in_list = {"layer": "1", "neuron": "1", "list": "some"}
+    for row in ("abc", "-1", "1.5"):
+        found = resolve({**in_list, "row": row}, run, default, ["some"])
+        assert found.selection.row is None and "row" in found.problems[0], row
 
 
 def test_only_what_is_given_changes(run):

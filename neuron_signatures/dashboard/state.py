@@ -149,13 +149,21 @@ def _with_neuron(
         problems.append(e.line())
         return chosen
     stem = address.get("list", MANUAL)
-    row = None
     if stem != MANUAL and stem not in lists:
         problems.append(f"there is no list {stem[:60]!r} in this run")
         stem = MANUAL
-    if stem != MANUAL and address.get("row", "").isascii() and address.get("row", "").isdecimal():
-        row = int(address["row"][:12]) - 1
-    return replace(chosen, layer=at.layer, neuron=at.neuron, list=stem, row=row if row is None or row >= 0 else None)
+    row = None if stem == MANUAL else _row(address, problems)
+    return replace(chosen, layer=at.layer, neuron=at.neuron, list=stem, row=row)
+
+
+def _row(address: Mapping[str, str], problems: list[str]) -> int | None:
+    """The index of the row that the address counts from 1; None if it names none."""
+    try:
+        row = _number(address, "row", 0)
+    except UsageError as e:
+        problems.append(e.line())
+        return None
+    return row - 1 if row else None
 
 
 def _number(address: Mapping[str, str], key: str, default: int) -> int:
