@@ -11,10 +11,11 @@ import pytest
 from analysis_runs import BOS, make_run, make_v1_run
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views import acts as va
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
-from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron, spans
+from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron
 from neuron_signatures.views.facts import signatures_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
 from neuron_signatures.views.ranked import SORT_KEYS

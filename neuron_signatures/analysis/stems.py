@@ -13,6 +13,7 @@ from neuron_signatures.analysis.influence import ALL, METRICS, InfluenceSettings
 from neuron_signatures.analysis.targets import Target
 from neuron_signatures.analysis.validation import ValidationConfig
 from neuron_signatures.runs.manifest import Dtype
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import influence_stem, validation_stem
 from neuron_signatures.runs.run import Run
 
@@ -75,18 +76,11 @@ class Naming:
 
     def _layers(self) -> str:
         layers = self.settings.layers
-        return "" if layers is None or len(layers) == self.run.manifest.n_layers else f"layers{spans(layers)}"
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Ascending whole numbers in short, in characters of file names: `0-4.7`."""
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return ".".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+        return (
+            ""
+            if layers is None or len(layers) == self.run.manifest.n_layers
+            else "layers" + spans(layers, to="-", between=".")
+        )
 
 
 def _sets(config: ValidationConfig) -> list[str]:

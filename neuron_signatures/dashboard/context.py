@@ -67,13 +67,5 @@ class PageContext:
         st.session_state[SELECTION] = now
         st.session_state[MOVED] = True
 
-    def go_to(
-        self, *, prompt: int | None = None, layer: int | None = None, neuron: int | None = None,
-        view: View | None = None, list: str | None = None, row: int | None = None,
-    ) -> None:  # fmt: skip
-        """As `choose`, in the body of a page: the script starts over with the new selection."""
-        self.choose(prompt=prompt, layer=layer, neuron=neuron, view=view, list=list, row=row)
-        st.rerun()
-
 
 Render = Callable[[PageContext], None]

@@ -15,8 +15,8 @@ from neuron_signatures.dashboard.projection import ROWS, Reduced
 from neuron_signatures.dashboard.sample import Sample, with_record
 from neuron_signatures.dashboard.state import View
 from neuron_signatures.dashboard.widgets import chart, empty, facts, table
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.tokens import encodable, visible
-from neuron_signatures.views.coords import spans
 
 CLUSTER_SET = "map_cluster_set"
 """Where the session keeps the cluster that the Query view was asked about: the data key and a `NeuronSet`."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from neuron_signatures.dashboard.widgets import html_block
 from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.coords import spans
 from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")

@@ -24,7 +24,7 @@ from neuron_signatures.dashboard.state import MANUAL, is_text
 from neuron_signatures.dashboard.widgets import trouble
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.ranked import RankedList
 
@@ -206,8 +206,3 @@ def _jump(ctx: PageContext) -> None:
         st.session_state[_PROBLEM] = e.line()
     else:
         ctx.choose(layer=at.layer, neuron=at.neuron)
-
-
-def one_line(text: str, longest: int = 80) -> str:
-    shown = visible(text)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -61,6 +61,17 @@ def safe_id(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return re.sub(r"[^A-Za-z0-9._-]", "_", f"id_{text}"[:80]) + "_" + digest
+
+
+def spans(numbers: Sequence[int], *, to: str = "..", between: str = ", ") -> str:
+    """Ascending whole numbers in short: `0..4, 7, 9..12`. File names want other signs than messages."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][1] + 1:
+            parts[-1][1] = n
+        else:
+            parts.append([n, n])
+    return between.join(str(a) if a == b else f"{a}{to}{b}" for a, b in parts)
 
 
 def inside(run_dir: Path, name: str) -> Path:

@@ -67,6 +67,11 @@ def meta_name(stem: str) -> str:
     return f"{stem}_meta.json"
 
 
+def table_name(stem: str) -> str:
+    """Name of the table of a result, which holds all of its rows."""
+    return f"{stem}.parquet"
+
+
 def write_scores_name(stem: str) -> str:
     """Name of the file that says what the selected neurons of a result promote and suppress."""
     return f"{stem}_write_scores.json"
@@ -103,7 +108,7 @@ class ResultsWriter:
 
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if parquet:
-            with whole_file(self.folder / f"{stem}.parquet", needed=table.nbytes) as tmp:
+            with whole_file(self.folder / table_name(stem), needed=table.nbytes) as tmp:
                 pyarrow.parquet.write_table(table, tmp)
         if csv:
             with whole_file(self.folder / f"{stem}.csv", needed=table.nbytes) as tmp:
@@ -159,7 +164,7 @@ def read_arrow(
     import pyarrow as pa
     import pyarrow.parquet
 
-    path = _result(run_dir, f"{stem}.parquet")
+    path = _result(run_dir, table_name(stem))
     try:
         # pyarrow 26: `parquet.read_table` imports pandas
         with pyarrow.parquet.ParquetFile(path, read_dictionary=list(coded) or None) as file:
@@ -177,7 +182,7 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
     import pyarrow as pa
     import pyarrow.parquet
 
-    path = _result(run_dir, f"{stem}.parquet")
+    path = _result(run_dir, table_name(stem))
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 16) as file:
             missing = [c for c in columns if c not in file.schema_arrow.names]

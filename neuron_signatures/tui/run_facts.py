@@ -9,9 +9,9 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import summarise
 from neuron_signatures.runs.manifest_file import read_summary
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.prose import Fact, count
-from neuron_signatures.views.coords import spans
 from neuron_signatures.views.facts import stages_of
 
 _FAILED_FIRST = 3

@@ -10,6 +10,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.bars import signed_bar
@@ -29,7 +30,6 @@ from neuron_signatures.tui.pieces import (
 from neuron_signatures.tui.place import Place
 from neuron_signatures.tui.session import Across, Extreme, Session, fault_text, short_fault
 from neuron_signatures.views.acts import Stats, counted, stats_of
-from neuron_signatures.views.coords import spans
 
 
 @dataclass(frozen=True)

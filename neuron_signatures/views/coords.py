@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
 
 _SPELLINGS = (
@@ -54,14 +55,3 @@ def check_layer(run: Run, layer: int) -> int:
     if layer not in run.layers:
         raise UsageError(f"layer {layer} is not stored: {spans(run.layers)}")
     return layer
-
-
-def spans(numbers: list[int]) -> str:
-    """Ascending whole numbers in short: `0..4, 7, 9..12`."""
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in parts)

@@ -18,6 +18,7 @@ from neuron_signatures.runs.results import (
     meta_name,
     read_arrow,
     read_json,
+    table_name,
 )
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
@@ -167,7 +168,7 @@ def _meta(ref: ListRef, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def files_of(ref: ListRef) -> tuple[str, str]:
     """Names, in `analysis/`, of what `read_list` reads."""
-    return _record_name(ref), f"{ref.stem}.parquet"
+    return _record_name(ref), table_name(ref.stem)
 
 
 def _record_name(ref: ListRef) -> str:
