@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, passing
-from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import GROUPS, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
+from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import RankedList
 
 _MEMBER = re.compile(r"(L\d{1,6}N\d{1,9})([+-])")
@@ -72,10 +73,8 @@ def group_sets(run: Run) -> list[NeuronSet]:
         record = read_json(run.path, GROUPS)
     except UsageError:
         return []
-    try:
+    with odd_is_broken(GROUPS):
         return [_group(entry, run) for entry in record["groups"]]
-    except (KeyError, TypeError, AttributeError) as e:
-        raise BadRunError(f"is not a list of groups ({e!r})", where=GROUPS, next_step="Make it again") from e
 
 
 def _group(entry: Any, run: Run) -> NeuronSet:

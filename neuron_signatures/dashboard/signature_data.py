@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.odd import odd_is_broken
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,31 +66,28 @@ class SignatureFilter:
 def read_signatures(run_dir: Path) -> pa.Table:
     """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
     table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS)
-    peak = np.asarray(table.column("max_peak").to_pylist(), dtype=np.float64)
-    return table.take(np.argsort(-peak, kind="stable"))
+    with odd_is_broken(SIGNATURES):
+        peak = np.asarray(table.column("max_peak").to_pylist(), dtype=np.float64)
+        return table.take(np.argsort(-peak, kind="stable"))
 
 
 def read_classes(run_dir: Path) -> Classes:
     record = read_json(run_dir, SIGNATURES_META)
-    try:
+    with odd_is_broken(SIGNATURES_META):
         counts, null = record["class_counts"], record.get("null") or {}
         shuffled = null.get("class_counts") or {}
         return Classes(
             list(counts), list(counts.values()), [shuffled.get(c) for c in counts], str(null.get("limit", ""))
         )
-    except (KeyError, TypeError, AttributeError) as e:
-        raise BadRunError(f"lacks {e}", where=SIGNATURES_META, next_step="Make it again") from e
 
 
 def read_groups(run_dir: Path) -> list[Group]:
     """Groups of at least one pole, the largest first. A member that is spelt otherwise makes the file a damaged one."""
     record = read_json(run_dir, GROUPS)
-    try:
+    with odd_is_broken(GROUPS):
         found = [
             Group(str(g["name"]), str(g["class"]), [parse_pole(m) for m in g["members"]]) for g in record["groups"]
         ]
-    except (KeyError, TypeError, ValueError) as e:
-        raise BadRunError(f"is no list of groups ({e!r})"[:160], where=GROUPS, next_step="Make it again") from e
     return sorted((g for g in found if g.members), key=lambda g: (-len(g.members), g.name))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import read_json
 from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.odd import odd_is_broken
 
 
 class Point(NamedTuple):
@@ -58,10 +58,8 @@ class Validation(NamedTuple):
 def read_validation(run_dir: Path, stem: str) -> Validation:
     """Raises `UsageError` if it has gone, `BadRunError` if it is damaged."""
     record = read_json(run_dir, f"{stem}.json")
-    try:
+    with odd_is_broken(f"{stem}.json"):
         return _validation(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise BadRunError(f"is no validation ({e!r})"[:160], where=f"{stem}.json", next_step="Make it again") from e
 
 
 def _validation(record: dict[str, Any]) -> Validation:

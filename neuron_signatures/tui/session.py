@@ -107,11 +107,7 @@ class Session:
         self.drop_changed_results()
         if ref.stem not in self._lists:
             self._lists = {}  # one at a time: a list may have 240,000 rows
-            try:
-                self._lists[ref.stem] = read_list(self.run.path, ref)
-            except (KeyError, TypeError, AttributeError, ValueError) as e:
-                what = f"its record has another form than expected ({e!r})"[:200]
-                raise BadRunError(what, where=ref.stem, next_step="Make it again") from e
+            self._lists[ref.stem] = read_list(self.run.path, ref)
         return self._lists[ref.stem]
 
     def list_stamps(self, ref: ListRef) -> dict[str, Stamp]:
@@ -160,9 +156,6 @@ def notes_of(run_dir: Path, at: NeuronAt) -> Notes:
             found = []
         except ProjectError as e:
             missing.append(e.line())
-            return []
-        except (KeyError, TypeError, AttributeError, ValueError, NotImplementedError) as e:  # the last two of pyarrow
-            missing.append(f"a result has another form than expected ({e!r})"[:200])
             return []
         if not found:
             missing.append(otherwise)

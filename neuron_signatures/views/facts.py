@@ -17,6 +17,7 @@ from neuron_signatures.runs.results import (
     write_scores_name,
 )
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.odd import odd_is_broken
 
 _SIGNATURE_COLUMNS = (
     "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
@@ -69,14 +70,15 @@ def stages_of(run_dir: Path) -> tuple[str, ...]:
 
 
 def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
-    """Both poles, `+` first. Raises `UsageError` if signatures have not been made."""
+    """Both poles, `+` first. Raises `UsageError` if they have not been made, `BadRunError` if they are damaged."""
     import pyarrow.compute as pc
 
     rows: list[dict[str, Any]] = []
-    for batch in iter_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS):
-        is_it = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
-        rows += batch.filter(is_it).to_pylist()
-    return sorted(signature_of(r) for r in rows)
+    with odd_is_broken(SIGNATURES):
+        for batch in iter_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS):
+            is_it = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
+            rows += batch.filter(is_it).to_pylist()
+        return sorted(signature_of(r) for r in rows)
 
 
 def signature_of(row: Mapping[str, Any]) -> Signature:
@@ -92,7 +94,7 @@ def signature_of(row: Mapping[str, Any]) -> Signature:
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
     """What is stored about the neuron: one per result that was made with `--write_scores`; newest results are not
-    preferred, stems ascend.
+    preferred, stems ascend. Raises `BadRunError` for a damaged one.
     """
     found = []
     for stem in [*list_influence(run_dir), TOP_STEM]:
@@ -100,9 +102,10 @@ def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
             record = read_json(run_dir, write_scores_name(stem))
         except UsageError:
             continue
-        entry = next((n for n in record["neurons"] if (n["layer"], n["neuron"]) == at), None)
-        if entry is not None:
-            found.append(_write_scores(stem, record, entry))
+        with odd_is_broken(write_scores_name(stem)):
+            entry = next((n for n in record["neurons"] if (n["layer"], n["neuron"]) == at), None)
+            if entry is not None:
+                found.append(_write_scores(stem, record, entry))
     return found
 
 

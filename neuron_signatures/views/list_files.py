@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.results import (
     ANALYSIS_META,
     NEURONS,
@@ -21,13 +21,12 @@ from neuron_signatures.runs.results import (
     table_name,
 )
 from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.odd import ODD, odd_is_broken, what_is_odd
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What reading fields of a record raises where they are missing or of another type.
-_ODD_RECORD = (KeyError, TypeError, AttributeError, ValueError)
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
@@ -59,10 +58,8 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     """Raises `UsageError` if it has gone, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
-    try:
+    with odd_is_broken(ref.stem):
         return _read(run_dir, ref)
-    except _ODD_RECORD as e:
-        raise BadRunError(_odd(e), where=ref.stem, next_step="Make it again") from e
 
 
 def _read(run_dir: Path, ref: ListRef) -> RankedList:
@@ -107,14 +104,9 @@ def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str) -> ListRef:
         return ListRef(kind, stem, _title(kind, record), str(record["created_at_utc"]))
     except UsageError:
         raise
-    except (ProjectError, *_ODD_RECORD) as e:
-        return ListRef(kind, stem, stem, "", f"{record_name}: {e.what if isinstance(e, ProjectError) else _odd(e)}")
-
-
-def _odd(e: Exception) -> str:
-    """What is odd about a record of our own kind that somebody else wrote."""
-    what = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
-    return f"its record has another form than expected ({what})"[:200]
+    except (ProjectError, *ODD) as e:
+        what = e.what if isinstance(e, ProjectError) else what_is_odd(e)
+        return ListRef(kind, stem, stem, "", f"{record_name}: {what}")
 
 
 def _title(kind: Kind, record: dict[str, Any]) -> str:
