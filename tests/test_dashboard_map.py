@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from analysis_runs import BOS, make_run, make_v1_run, random_acts
 from streamlit.testing.v1 import AppTest
@@ -97,6 +99,16 @@ def test_the_table_of_the_peaks_stage_is_used_where_it_fits(tmp_path):
     assert "another dump" in stats_from_table(Run.open(other), include_bos=False).why
     shutil.rmtree(other / "analysis")
     assert "not been made" in stats_from_table(Run.open(other), include_bos=False).why
+
+
+@pytest.mark.parametrize("column", ["layer", "std_act"])
+def test_a_table_of_another_form_is_passed_over(tmp_path, column):
+    shutil.copytree(DEMO, tmp_path / "run")
+    path = tmp_path / "run" / "analysis" / "neurons_aggregated.parquet"
+    table = pq.read_table(path)
+    lists = pa.array([[1]] * len(table))
+    pq.write_table(table.set_column(table.column_names.index(column), column, lists), path)
+    assert "cannot be read" in stats_from_table(Run.open(tmp_path / "run"), include_bos=False).why
 
 
 def test_a_sample_says_what_it_holds_and_leaves_out(tmp_path):

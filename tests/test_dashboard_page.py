@@ -8,6 +8,8 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import streamlit as st
 from analysis_runs import BOS, make_run, make_v1_run, random_acts
@@ -246,8 +248,6 @@ def test_what_a_neuron_writes_is_chosen_by_the_titles_of_lists(demo, monkeypatch
 
 
 def test_a_list_of_no_one_or_equal_rows_has_no_slider_to_break(tmp_path, monkeypatch):
-    import pyarrow.parquet as pq
-
     path = demo_root(tmp_path) / "demo" / "analysis" / f"{INFLUENCE}.parquet"
     whole = pq.read_table(path)
     for n in (0, 1, 3):
@@ -303,6 +303,36 @@ def test_damaged_results_are_named_and_the_rest_is_shown(demo, monkeypatch):
         assert not open_page(demo, monkeypatch, view=view).exception
     page = open_page(demo, monkeypatch, view="ranking", list="neurons_aggregated", layer="4", neuron="1")
     assert "neurons_aggregated.parquet" in shown(page) and not page.exception
+
+
+@pytest.mark.parametrize(
+    ("view", "stem", "column", "says"),
+    [("signatures", "signatures", "main_consistency", "column main_consistency"),
+     ("neuron", "signatures", "n_active", "column n_active"),
+     ("ranking", INFLUENCE, "influence", "column influence")],
+)  # fmt: skip
+def test_a_column_of_lists_for_numbers_is_named(demo, monkeypatch, view, stem, column, says):
+    path = demo / "demo" / "analysis" / f"{stem}.parquet"
+    table = pq.read_table(path)
+    lists = pa.array([[1]] * len(table))
+    pq.write_table(table.set_column(table.column_names.index(column), column, lists), path)
+    page = open_page(demo, monkeypatch, view=view, list=stem, layer="4", neuron="178")
+    assert not page.exception and says in shown(page)
+
+
+@pytest.mark.parametrize(
+    ("view", "name", "field", "value"),
+    [("signatures", "signatures_meta.json", "null", {"class_counts": {"unclassified": {}}}),
+     ("signatures", "signatures_meta.json", "class_counts", {"semantic": None}),
+     ("signatures", "groups.json", "groups", [{"name": "x", "class": "semantic", "members": [7]}]),
+     ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5]),
+     ("ranking", f"{INFLUENCE}_meta.json", "target", "x")],
+)  # fmt: skip
+def test_a_field_of_another_form_is_named(demo, monkeypatch, view, name, field, value):
+    path = demo / "demo" / "analysis" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    page = open_page(demo, monkeypatch, view=view, list=INFLUENCE, layer="4", neuron="178")
+    assert not page.exception and "its record has another form than expected" in shown(page)
 
 
 # F43, F45: files that change while the page is open

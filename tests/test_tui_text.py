@@ -202,11 +202,20 @@ def test_the_window_is_around_the_cursor_and_inside_the_prompt(tmp_path, pos, fi
 def test_statistics_over_prompts_are_those_of_all_their_tokens(run):
     at = place.NeuronAt(3, 508)
     across = across_of(over_prompts(run, at, include_bos=False))
-    values = np.concatenate([run.acts(p, layer=3, neuron=508)[1:] for p in run.prompts])
+    values = np.concatenate([run.acts(p, layer=3, neuron=508)[1:] for p in run.prompts]).astype(np.float64)
     assert across.n == len(values) == 70 and across.n_prompts == 8
     assert across.max == (values.max(), 0, 8) and across.min.value == values.min()
-    assert across.mean == pytest.approx(values.mean(), rel=1e-5)
-    assert across.std == pytest.approx(values.std(), rel=1e-5)
+    assert across.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert across.std == pytest.approx(values.std(), rel=1e-12)
+
+
+def test_a_small_spread_about_a_large_mean_is_not_lost(tmp_path):
+    prompts = {f"p{i}": ["<bos>", *" abcdefghij"[: i + 2]] for i in range(6)}
+    acts = {k: 30_000 + a / 64 for k, a in random_acts(prompts, n_layers=1, d_mlp=1).items()}
+    run = make_run(tmp_path / "run", prompts, acts)
+    across = across_of(over_prompts(run, place.NeuronAt(0, 0), include_bos=True))
+    values = np.concatenate([run.acts(p, layer=0, neuron=0) for p in run.prompts]).astype(np.float64)
+    assert across.std == pytest.approx(values.std(), rel=1e-9) and 0 < across.std < 0.1
 
 
 def test_a_walk_passes_over_layers_that_are_not_stored(run):

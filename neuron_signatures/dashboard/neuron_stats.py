@@ -16,7 +16,9 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ANALYSIS_META, NEURONS, read_arrow, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import counted
+from neuron_signatures.views.columns import typed
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.odd import odd_is_broken
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
@@ -68,7 +70,8 @@ def stats_from_table(run: Run, *, include_bos: bool) -> TableStats:
         if why:
             return TableStats(None, why)
         names = ("layer", "neuron", "max_peak_abs", "mean_act", "std_act")
-        table = read_arrow(run.path, NEURONS, columns=names)
+        with odd_is_broken(NEURONS):
+            table = typed(read_arrow(run.path, NEURONS, columns=names), names)
     except UsageError:
         return TableStats(None, "The peaks of this run have not been made yet.")
     except BadRunError:

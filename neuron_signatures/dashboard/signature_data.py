@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
+from neuron_signatures.views.columns import texts_of, typed
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.odd import odd_is_broken
 
@@ -65,10 +66,10 @@ class SignatureFilter:
 
 def read_signatures(run_dir: Path) -> pa.Table:
     """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
-    table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS)
+    table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS, coded=texts_of(COLUMNS))
     with odd_is_broken(SIGNATURES):
-        peak = np.asarray(table.column("max_peak").to_pylist(), dtype=np.float64)
-        return table.take(np.argsort(-peak, kind="stable"))
+        table = typed(table, COLUMNS)
+        return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
 
 
 def read_classes(run_dir: Path) -> Classes:
@@ -76,9 +77,8 @@ def read_classes(run_dir: Path) -> Classes:
     with odd_is_broken(SIGNATURES_META):
         counts, null = record["class_counts"], record.get("null") or {}
         shuffled = null.get("class_counts") or {}
-        return Classes(
-            list(counts), list(counts.values()), [shuffled.get(c) for c in counts], str(null.get("limit", ""))
-        )
+        by_chance = [None if shuffled.get(c) is None else int(shuffled[c]) for c in counts]
+        return Classes(list(counts), [int(n) for n in counts.values()], by_chance, str(null.get("limit", "")))
 
 
 def read_groups(run_dir: Path) -> list[Group]:
@@ -121,9 +121,11 @@ def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
 
 def strongest(table: pa.Table, group: Group, layers: Sequence[int], most: int) -> list[Pole]:
     """The members on stored layers with the largest peaks, largest first; `table` is that of `read_signatures`."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    named = table.filter(pc.equal(table["name"], group.name)).select(["layer", "neuron", "pole"]).to_pylist()
+    named = table.filter(pc.equal(table["name"].cast(pa.string()), group.name))
+    named = named.select(["layer", "neuron", "pole"]).to_pylist()
     order = {Pole(NeuronAt(r["layer"], r["neuron"]), r["pole"]): i for i, r in enumerate(named)}
     members = [m for m in group.members if m.at.layer in layers]
     return sorted(members, key=lambda m: order.get(m, len(order)))[:most]

@@ -67,7 +67,7 @@ def _validation(record: dict[str, Any]) -> Validation:
     title = f"{visible(target['token']['token'])} ({target['mode']}), {record['prompt_id']} at {target['pos']}"
     return Validation(
         title, str(record["created_at_utc"]), int(record["n_units"]), float(record["kept_share"]),
-        record["winner_single"], record["winner_sets"], [str(w) for w in record["warnings"] or ()],
+        _text(record["winner_single"]), _text(record["winner_sets"]), [str(w) for w in record["warnings"] or ()],
         [_metric(m) for m in record["metrics"]],
     )  # fmt: skip
 
@@ -88,3 +88,7 @@ def _control(c: dict[str, Any]) -> Control:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

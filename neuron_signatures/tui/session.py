@@ -172,19 +172,19 @@ def across_of(rows: Iterator[OnPrompt]) -> Across:
     n = bad = n_prompts = 0
     high: Extreme | None = None
     low: Extreme | None = None
-    total = squares = 0.0
+    mean = squares = 0.0  # the squares are of the differences from the mean, merged prompt by prompt (Chan et al. 1979)
     for p in rows:
         s = p.stats
-        n_prompts, n, bad = n_prompts + 1, n + s.n, bad + s.n_nonfinite
+        n_prompts, bad = n_prompts + 1, bad + s.n_nonfinite
         if s.mean is None or s.std is None:
             continue
         high, low = _higher(high, p.prompt_index, s), _lower(low, p.prompt_index, s)
-        total += s.n * s.mean
-        squares += s.n * (s.std**2 + s.mean**2)
+        n, further = n + s.n, s.mean - mean
+        mean += further * s.n / n
+        squares += s.n * s.std**2 + further**2 * s.n * (n - s.n) / n
     if not n:
         return Across(n_prompts, 0, bad, None, None, None, None)
-    mean = total / n
-    return Across(n_prompts, n, bad, high, low, mean, float(np.sqrt(max(0.0, squares / n - mean**2))))
+    return Across(n_prompts, n, bad, high, low, mean, float(np.sqrt(squares / n)))
 
 
 def across_or_fault(rows: Iterator[OnPrompt]) -> Across:

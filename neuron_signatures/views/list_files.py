@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from neuron_signatures.runs.results import (
     table_name,
 )
 from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.columns import texts_of, typed
 from neuron_signatures.views.odd import ODD, odd_is_broken, what_is_odd
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
@@ -33,13 +31,6 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "influence": ("layer", "neuron", "influence", "ctx_idx", "ctx_token", "activation"),
     "signatures": ("layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token"),
 }  # fmt: skip
-_TEXTS: dict[Kind, tuple[str, ...]] = {
-    "peaks": ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token"),
-    "influence": ("ctx_token",),
-    "signatures": ("pole", "class", "name", "mode_peak_token"),
-}
-_WHOLE = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active")
-_NEEDED = ("layer", "neuron", "pole", "class")
 
 
 def list_refs(run_dir: Path) -> list[ListRef]:
@@ -64,7 +55,8 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
 
 def _read(run_dir: Path, ref: ListRef) -> RankedList:
     record = read_json(run_dir, _record_name(ref))
-    table = _typed(read_arrow(run_dir, ref.stem, columns=_COLUMNS[ref.kind], coded=_TEXTS[ref.kind]), ref.kind)
+    columns = _COLUMNS[ref.kind]
+    table = typed(read_arrow(run_dir, ref.stem, columns=columns, coded=texts_of(columns)), columns)
     name = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}[ref.kind]
     score = table.column(name).to_numpy().astype(np.float64)  # null becomes NaN
     first = np.argsort(-np.abs(score), kind="stable")
@@ -74,28 +66,6 @@ def _read(run_dir: Path, ref: ListRef) -> RankedList:
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
         score, table, str(record["prompt_id"]) if ref.kind == "influence" else None,
     )  # fmt: skip
-
-
-def _typed(table: pa.Table, kind: Kind) -> pa.Table:
-    """The table with each column of the type that a row is shown with. Raises `ValueError` for one that cannot be."""
-    import pyarrow as pa
-
-    for i, name in enumerate(_COLUMNS[kind]):
-        column = table.column(name)
-        try:
-            if name in _TEXTS[kind]:
-                coded = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
-                column = column if coded else column.cast(pa.string()).dictionary_encode()
-            elif name in _WHOLE:
-                column = column if pa.types.is_integer(column.type) else column.cast(pa.int64())
-            elif not pa.types.is_floating(column.type):
-                column = column.cast(pa.float64())
-        except pa.ArrowException as e:
-            raise ValueError(f"column {name}: {e}") from e
-        if name in _NEEDED and column.null_count:
-            raise ValueError(f"column {name} lacks a value")
-        table = table.set_column(i, name, column)
-    return table
 
 
 def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str) -> ListRef:
