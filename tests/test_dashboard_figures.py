@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from explorer import DEMO, HALF, HOSTILE
+from explorer import DEMO, HALF, HOSTILE, plain_run
 
 from neuron_signatures.dashboard import figures_acts, figures_rank, figures_signatures
 from neuron_signatures.dashboard.events import chosen_neuron, chosen_row, point_data
@@ -163,7 +163,7 @@ def test_a_row_is_one_of_the_table():
 
 
 def test_validation_of_the_demo_run():
-    v = read_validation(DEMO, list_validations(DEMO)[0])
+    v = read_validation(Run.open(DEMO), list_validations(DEMO)[0])
     assert {m.metric for m in v.metrics} == {"dla", "act_grad", "ablation"} and v.winner_single == "act_grad"
     figure = figures_rank.curves(v.metrics, "faithfulness")
     assert [t.name for t in figure.data] == [*(m.metric for m in v.metrics), "random sets"]
@@ -172,10 +172,11 @@ def test_validation_of_the_demo_run():
 
 
 def test_a_damaged_validation_is_named(tmp_path):
-    (tmp_path / "analysis").mkdir()
-    (tmp_path / "analysis" / "v.json").write_text('{"target": 1}')
+    plain_run(tmp_path / "run")
+    (tmp_path / "run" / "analysis").mkdir()
+    (tmp_path / "run" / "analysis" / "v.json").write_text('{"target": 1}')
     with pytest.raises(BadRunError, match=r"v\.json"):
-        read_validation(tmp_path, "v")
+        read_validation(Run.open(tmp_path / "run"), "v")
 
 
 def test_signatures_filter_and_groups():

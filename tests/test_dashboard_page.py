@@ -335,6 +335,20 @@ def test_a_field_of_another_form_is_named(demo, monkeypatch, view, name, field, 
     assert not page.exception and "its record has another form than expected" in shown(page)
 
 
+def test_results_of_another_dump_say_so_on_every_view(demo, monkeypatch):
+    manifest = demo / "demo" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"created_at_utc": "2026-', '"created_at_utc": "2027-'))
+    for view in VIEWS:
+        page = open_page(demo, monkeypatch, view=view, list=INFLUENCE)
+        text = shown(page)
+        assert "may not be about the activations of this run" in text and not page.exception
+        for stem in (INFLUENCE, "neurons_aggregated", "signatures"):
+            assert f"{stem}: made from another dump (2026-" in text
+    page = open_page(demo, monkeypatch, view="ranking")
+    page.segmented_control(key="ui_rank_part").set_value("Validation").run()
+    assert shown(page).count("made from another dump") == 6  # five lists and the validation
+
+
 # F43, F45: files that change while the page is open
 
 

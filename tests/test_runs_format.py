@@ -283,6 +283,25 @@ def test_a_link_out_of_the_run_is_refused(tmp_path):
         Run.open(run_dir).acts("first")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "outside", "loop"])
+def test_a_manifest_that_is_no_file_of_the_run_is_refused_before_it_is_opened(tmp_path, kind, capsys):
+    run_dir = write_v1(tmp_path / "runs" / "old")
+    manifest = run_dir / "manifest.json"
+    manifest.rename(tmp_path / "elsewhere.json")
+    if kind == "pipe":
+        os.mkfifo(manifest)  # opening it would wait for ever
+    elif kind == "folder":
+        manifest.mkdir()
+    else:
+        to = {"device": Path("/dev/zero"), "outside": tmp_path / "elsewhere.json", "loop": manifest}[kind]
+        manifest.symlink_to(to)
+    says = {"pipe": "not a regular file", "folder": "not a regular file", "loop": "cannot read"}
+    with pytest.raises(BadRunError, match=says.get(kind, "link that leads out")):
+        Run.open(run_dir)
+    assert main(["list", str(tmp_path / "runs"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "broken"
+
+
 @pytest.mark.parametrize("bad", ["", "a/b", "..", "a\0", "a\nb", "a:b", "-x", ".x", "a" * 300, "é", "a b", "\u202ex"])
 def test_ids_that_cannot_name_files_are_refused_by_name(bad):
     with pytest.raises(UsageError) as e:

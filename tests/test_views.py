@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from analysis_runs import BOS, make_run, make_v1_run
 
@@ -18,6 +20,7 @@ from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron
 from neuron_signatures.views.facts import signatures_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import SORT_KEYS
 from neuron_signatures.views.search import find_tokens
 
@@ -138,6 +141,32 @@ def test_searching_tokens(run):
     assert len(list(find_tokens(run, '" b"'))) == 2 and not list(find_tokens(run, '"b"'))
     with pytest.raises(UsageError):
         list(find_tokens(run, ""))
+
+
+def test_a_result_of_another_dump_is_told_by_its_record():
+    manifest = Run.open(DEMO).manifest
+    record = json.loads((DEMO / "analysis" / "analysis_meta.json").read_text())
+    assert another_dump(manifest, record) == ""
+    older = {**record, "run": {**record["run"], "created_at_utc": "2020-01-02T03:04:05+00:00"}}
+    assert another_dump(manifest, older).startswith("made from another dump (2020-01-02T03:04:05) than this run (20")
+    assert "(weights_fingerprint)" in another_dump(manifest, {"run": {**record["run"], "weights_fingerprint": "x"}})
+    for odd in (None, [], {}, {"run": 5}):
+        assert "does not say which dump" in another_dump(manifest, odd)
+    refs = list_refs(DEMO, manifest.model_copy(update={"n_tokens": 77}))
+    assert len(refs) == 5 and all("(n_tokens)" in r.doubt for r in refs)
+    assert "(n_tokens)" in read_list(DEMO, refs[0]).warnings[0]
+    assert not any(r.doubt for r in list_refs(DEMO, manifest))
+
+
+def test_an_infinite_score_comes_last(tmp_path):
+    shutil.copytree(DEMO, tmp_path / "run")
+    ref = next(r for r in list_refs(DEMO) if r.kind == "influence")
+    path = tmp_path / "run" / "analysis" / f"{ref.stem}.parquet"
+    table = pq.read_table(path)
+    scores = [math.inf, -math.inf, math.nan, *table["influence"].to_pylist()[3:]]
+    pq.write_table(table.set_column(table.column_names.index("influence"), "influence", [scores]), path)
+    ranked = read_list(tmp_path / "run", ref)
+    assert np.isfinite(ranked.score[:-3]).all() and np.isnan(ranked.score[-3:]).all()
 
 
 def test_the_lists_of_a_run_and_how_they_were_made():

@@ -54,8 +54,8 @@ def _shared_run(path: Path, manifest: Stamp) -> Run:
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def lists_of(run_dir: Path, results_key: str) -> tuple[ListRef, ...]:
-    return tuple(list_refs(run_dir))
+def lists_of(_run: Run, data_key: str, results_key: str) -> tuple[ListRef, ...]:
+    return tuple(list_refs(_run.path, _run.manifest))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -102,8 +102,8 @@ def prompt_peaks(_run: Run, data_key: str, prompt: int) -> list[tuple[np.ndarray
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def validation(run_dir: Path, results_key: str, stem: str) -> Validation:
-    return read_validation(run_dir, stem)
+def validation(_run: Run, data_key: str, results_key: str, stem: str) -> Validation:
+    return read_validation(_run, stem)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -21,6 +21,7 @@ from neuron_signatures.dashboard.widgets import empty, trouble
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.ranked import ListRef
 
@@ -79,7 +80,7 @@ def _show_run(run: Run, name: str) -> None:
     files, results = run_stamps(run), analysis_stamps(run.path)
     data_key, results_key = loads.key_of(run.path, files), loads.key_of(run.path, results)
     news = _news(name, files, results)
-    lists = loads.lists_of(run.path, results_key)
+    lists = loads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
     ctx = PageContext(run, selection, lists, data_key, results_key)
     st.segmented_control(
@@ -89,6 +90,7 @@ def _show_run(run: Run, name: str) -> None:
     _say_problems()
     if _say_news(news, name, files, results):
         return
+    _say_doubts(lists)
     sidebar(ctx)
     _write_address(address(selection, run))
     module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
@@ -177,6 +179,13 @@ def _say_problems() -> None:
     if problems:
         st.warning("Not everything in the address of this page could be followed; the defaults are shown instead.")
         st.code("\n".join(problems[:8]), language=None, wrap_lines=True)
+
+
+def _say_doubts(lists: tuple[ListRef, ...]) -> None:
+    doubted = [escape(f"{r.stem}: {r.doubt}") for r in lists if r.doubt]
+    if doubted:
+        st.warning("These results may not be about the activations of this run. Make them again with stage 2.")
+        st.code("\n".join(doubted), language=None, wrap_lines=True)
 
 
 def _keep_widget_state() -> None:

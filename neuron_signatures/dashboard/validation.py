@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from neuron_signatures.runs.results import read_json
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.odd import odd_is_broken
+from neuron_signatures.views.origin import another_dump
 
 
 class Point(NamedTuple):
@@ -55,11 +56,13 @@ class Validation(NamedTuple):
     metrics: list[MetricValidation]
 
 
-def read_validation(run_dir: Path, stem: str) -> Validation:
+def read_validation(run: Run, stem: str) -> Validation:
     """Raises `UsageError` if it has gone, `BadRunError` if it is damaged."""
-    record = read_json(run_dir, f"{stem}.json")
+    record = read_json(run.path, f"{stem}.json")
     with odd_is_broken(f"{stem}.json"):
-        return _validation(record)
+        found = _validation(record)
+        doubt = another_dump(run.manifest, record)
+        return found._replace(warnings=[doubt, *found.warnings]) if doubt else found
 
 
 def _validation(record: dict[str, Any]) -> Validation:

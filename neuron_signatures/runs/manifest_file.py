@@ -13,7 +13,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import whole_file
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.manifest_v1 import ManifestV1, lift
-from neuron_signatures.runs.names import MANIFEST, check_ids
+from neuron_signatures.runs.names import MANIFEST, check_ids, inside
 
 PROMPTS_MARK = '\n  "prompts": ['
 MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
@@ -24,7 +24,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
 
     Raises `BadRunError` naming the file and the field for a missing, unreadable, inconsistent or unknown one.
     """
-    path = run_dir / MANIFEST
+    path = _path(run_dir)
     raw = _load_json(path)
     version = raw.get("format_version")
     if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
@@ -60,7 +60,7 @@ def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
 
     For listings: nothing is validated. Raises `BadRunError` if the file is missing or not JSON.
     """
-    path = run_dir / MANIFEST
+    path = _path(run_dir)
     with contextlib.suppress(OSError, ValueError):
         with path.open("rb") as f:
             head = f.read(head_bytes).decode("utf-8", "ignore")
@@ -78,6 +78,14 @@ _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 def _prompt_text(prompt: dict[str, Any]) -> str:
     return "    {\n" + ",\n".join([f'      "{k}": {_json(v)}' for k, v in prompt.items()]) + "\n    }"
+
+
+def _path(run_dir: Path) -> Path:
+    """Where to read the manifest; a pipe or a device there is refused, because reading it might never end."""
+    path = inside(run_dir, MANIFEST)
+    if path.exists() and not path.is_file():
+        raise BadRunError("not a regular file", where=str(path))
+    return path
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -80,6 +81,6 @@ def inside(run_dir: Path, name: str) -> Path:
     if not name or parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
         raise BadRunError(f"file name {name!r} leads out of the run folder", where=str(run_dir / MANIFEST))
     path = run_dir / parts
-    if not path.resolve().is_relative_to(run_dir.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run_dir)):  # `resolve` stops at a loop of links
         raise BadRunError(f"file {name!r} is a link that leads out of the run folder", where=str(run_dir))
     return path

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.results import (
     ANALYSIS_META,
     NEURONS,
@@ -23,6 +24,7 @@ from neuron_signatures.runs.results import (
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.columns import texts_of, typed
 from neuron_signatures.views.odd import ODD, odd_is_broken, what_is_odd
+from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -33,15 +35,18 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def list_refs(run_dir: Path) -> list[ListRef]:
-    """The finished lists of a run: influence, newest first, then peaks and signatures. Reads their records only."""
-    influence = [_ref(run_dir, "influence", stem, meta_name(stem)) for stem in list_influence(run_dir)]
+def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
+    """The finished lists of a run: influence, newest first, then peaks and signatures. Reads their records only.
+
+    With the manifest of the run, the lists of another dump say so.
+    """
+    influence = [_ref(run_dir, "influence", stem, meta_name(stem), manifest) for stem in list_influence(run_dir)]
     influence.sort(key=lambda r: r.stem)
     influence.sort(key=lambda r: r.created_at_utc, reverse=True)
     others = []
     for kind, stem, record in (("peaks", NEURONS, ANALYSIS_META), ("signatures", SIGNATURES, SIGNATURES_META)):
         with contextlib.suppress(UsageError):  # not made yet
-            others.append(_ref(run_dir, kind, stem, record))  # type: ignore[arg-type]
+            others.append(_ref(run_dir, kind, stem, record, manifest))  # type: ignore[arg-type]
     return influence + others
 
 
@@ -59,19 +64,22 @@ def _read(run_dir: Path, ref: ListRef) -> RankedList:
     table = typed(read_arrow(run_dir, ref.stem, columns=columns, coded=texts_of(columns)), columns)
     name = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}[ref.kind]
     score = table.column(name).to_numpy().astype(np.float64)  # null becomes NaN
+    score = np.where(np.isfinite(score), score, np.nan)
     first = np.argsort(-np.abs(score), kind="stable")
     table, score = table.take(first), score[first]
     return RankedList(
-        ref, _score_name(ref, record), _meta(ref, record), tuple(map(str, record.get("warnings") or ())),
+        ref, _score_name(ref, record), _meta(ref, record),
+        tuple(map(str, [*filter(None, [ref.doubt]), *(record.get("warnings") or ())])),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
         score, table, str(record["prompt_id"]) if ref.kind == "influence" else None,
     )  # fmt: skip
 
 
-def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str) -> ListRef:
+def _ref(run_dir: Path, kind: Kind, stem: str, record_name: str, manifest: Manifest | None) -> ListRef:
     try:
         record = read_json(run_dir, record_name)
-        return ListRef(kind, stem, _title(kind, record), str(record["created_at_utc"]))
+        doubt = "" if manifest is None else another_dump(manifest, record)
+        return ListRef(kind, stem, _title(kind, record), str(record["created_at_utc"]), doubt=doubt)
     except UsageError:
         raise
     except (ProjectError, *ODD) as e:

@@ -30,6 +30,8 @@ class ListRef(NamedTuple):
     created_at_utc: str
     problem: str = ""
     """Why its record cannot be read; such a list is shown, and cannot be opened."""
+    doubt: str = ""
+    """Why it may not be about this run's activations."""
 
 
 class Row(NamedTuple):
@@ -69,7 +71,7 @@ class RankedList:
     layer: Int64[np.ndarray, " row"]
     neuron: Int64[np.ndarray, " row"]
     score: Float64[np.ndarray, " row"]
-    """NaN where it is undefined."""
+    """NaN where it is undefined or infinite."""
     table: pa.Table
     prompt_id: str | None
     """The one prompt that was scored; None for a list over all prompts."""

@@ -121,7 +121,7 @@ def _broken(ctx: PageContext) -> None:
 
 def _warnings(warnings: tuple[str, ...] | list[str]) -> None:
     if warnings:
-        st.warning("Stage 2 gave warnings about this result.")
+        st.warning("There are warnings about this result.")
         st.code("\n".join(escape(w) for w in warnings), language=None, wrap_lines=True)
 
 
@@ -136,7 +136,7 @@ def _validations(ctx: PageContext) -> None:
     stem = stems[0]
     if len(stems) > 1:
         stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
-    found = loads.validation(ctx.run_dir, ctx.results_key, stem)
+    found = loads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
     heading(found.title)
     facts(_winners(found))
     _warnings(found.warnings)
