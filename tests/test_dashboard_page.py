@@ -326,7 +326,10 @@ def test_a_column_of_lists_for_numbers_is_named(demo, monkeypatch, view, stem, c
      ("signatures", "signatures_meta.json", "class_counts", {"semantic": None}),
      ("signatures", "groups.json", "groups", [{"name": "x", "class": "semantic", "members": [7]}]),
      ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5]),
-     ("ranking", f"{INFLUENCE}_meta.json", "target", "x")],
+     ("ranking", f"{INFLUENCE}_meta.json", "target", "x"),
+     ("overview", f"{INFLUENCE}_meta.json", "total_abs_influence", 10**400),
+     ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**70}),
+     ("neuron", f"{INFLUENCE}_write_scores.json", "pos", 10**400)],
 )  # fmt: skip
 def test_a_field_of_another_form_is_named(demo, monkeypatch, view, name, field, value):
     path = demo / "demo" / "analysis" / name

@@ -137,7 +137,16 @@ def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     with open_results(run) as writer:
         writer.json("x.json", {"\ud83d": ["a\ud83d", "\U0001f600"]})
-    assert read_json(run.path, "x.json") == {"\\ud83d": ["a\\ud83d", "\U0001f600"]}
+    text = (tmp_path / "r" / "analysis" / "x.json").read_text()
+    assert json.loads(text) == {"\\ud83d": ["a\\ud83d", "\U0001f600"]}
+
+
+def test_what_another_program_wrote_is_read_in_the_same_terms(tmp_path):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "run" / "analysis").mkdir()
+    path = tmp_path / "run" / "analysis" / "x.json"
+    path.write_text('{"a": ["b\\udfff", 1e999, -1e999], "n": 12345678901234567890}')
+    assert read_json(run, "x.json") == {"a": ["b\\udfff", None, None], "n": 12345678901234567890}
 
 
 def test_a_result_that_is_begun_has_no_record_and_is_not_read(tmp_path):

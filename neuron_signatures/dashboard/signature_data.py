@@ -13,7 +13,7 @@ import numpy as np
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
 from neuron_signatures.views.columns import texts_of, typed
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken
+from neuron_signatures.views.odd import odd_is_broken, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,8 +77,8 @@ def read_classes(run_dir: Path) -> Classes:
     with odd_is_broken(SIGNATURES_META):
         counts, null = record["class_counts"], record.get("null") or {}
         shuffled = null.get("class_counts") or {}
-        by_chance = [None if shuffled.get(c) is None else int(shuffled[c]) for c in counts]
-        return Classes(list(counts), [int(n) for n in counts.values()], by_chance, str(null.get("limit", "")))
+        by_chance = [None if shuffled.get(c) is None else whole(shuffled[c]) for c in counts]
+        return Classes(list(counts), [whole(n) for n in counts.values()], by_chance, str(null.get("limit", "")))
 
 
 def read_groups(run_dir: Path) -> list[Group]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from neuron_signatures.runs.results import read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
-from neuron_signatures.views.odd import odd_is_broken
+from neuron_signatures.views.odd import odd_is_broken, whole
 from neuron_signatures.views.origin import another_dump
 
 
@@ -69,7 +69,7 @@ def _validation(record: dict[str, Any]) -> Validation:
     target = record["target"]
     title = f"{visible(target['token']['token'])} ({target['mode']}), {record['prompt_id']} at {target['pos']}"
     return Validation(
-        title, str(record["created_at_utc"]), int(record["n_units"]), float(record["kept_share"]),
+        title, str(record["created_at_utc"]), whole(record["n_units"]), float(record["kept_share"]),
         _text(record["winner_single"]), _text(record["winner_sets"]), [str(w) for w in record["warnings"] or ()],
         [_metric(m) for m in record["metrics"]],
     )  # fmt: skip
@@ -78,15 +78,15 @@ def _validation(record: dict[str, Any]) -> Validation:
 def _metric(m: dict[str, Any]) -> MetricValidation:
     pearson, spearman, cpr, cmd = (_number(m[k]) for k in ("pearson", "spearman", "cpr", "cmd"))
     return MetricValidation(
-        str(m["metric"]), pearson, spearman, cpr, cmd, None if m["smallest_k"] is None else int(m["smallest_k"]),
-        [Point(int(p["k"]), _number(p["faithfulness"]), _number(p["completeness"])) for p in m["curve"]],
+        str(m["metric"]), pearson, spearman, cpr, cmd, None if m["smallest_k"] is None else whole(m["smallest_k"]),
+        [Point(whole(p["k"]), _number(p["faithfulness"]), _number(p["completeness"])) for p in m["curve"]],
         [_control(c) for c in m["controls"]],
     )  # fmt: skip
 
 
 def _control(c: dict[str, Any]) -> Control:
     observed, mean, low, high, p = (_number(c[k]) for k in ("observed", "random_mean", "low", "high", "p"))
-    return Control(int(c["k"]), observed, mean, low, high, int(c["n_random"]), p)
+    return Control(whole(c["k"]), observed, mean, low, high, whole(c["n_random"]), p)
 
 
 def _number(value: Any) -> float | None:

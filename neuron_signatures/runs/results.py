@@ -194,10 +194,14 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
 
 
 def read_json(run_dir: Path, name: str) -> Any:
-    """A JSON file of `analysis/`. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
+    """A JSON file of `analysis/`, as `ResultsWriter` writes it: of what another program wrote, half a surrogate pair
+    is an escape and a number that overflows is null.
+
+    Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
+    """
     path = _result(run_dir, name)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return strict(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant))
     except (ValueError, OSError, RecursionError) as e:
         raise _damaged(path, "JSON", e) from e
 

@@ -17,7 +17,7 @@ from neuron_signatures.runs.results import (
     write_scores_name,
 )
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken
+from neuron_signatures.views.odd import odd_is_broken, whole
 
 _SIGNATURE_COLUMNS = (
     "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
@@ -89,7 +89,7 @@ def signature_of(row: Mapping[str, Any]) -> Signature:
     numbers = ("max_peak", "main_consistency", "main_consistency_low", "main_consistency_high", "func_vs_sem",
                "seed_cosine")  # fmt: skip
     peak, *rest = (None if row[k] is None else float(row[k]) for k in numbers)
-    return Signature(_text(row["pole"]), _text(row["class"]), name, int(row["n_active"]), peak, token, *rest)
+    return Signature(_text(row["pole"]), _text(row["class"]), name, whole(row["n_active"]), peak, token, *rest)
 
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
@@ -111,10 +111,10 @@ def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
 
 def _write_scores(stem: str, record: dict[str, Any], entry: dict[str, Any]) -> WriteScores:
     up, down = (
-        [Written(_text(w["token"]), int(w["token_id"]), float(w["score"])) for w in entry[k]]
+        [Written(_text(w["token"]), whole(w["token_id"]), float(w["score"])) for w in entry[k]]
         for k in ("promotes", "suppresses")
     )
-    at = _text(record["prompt_id"]), int(record["pos"])
+    at = _text(record["prompt_id"]), whole(record["pos"])
     return WriteScores(stem, *at, _text(record["unit"]), float(entry["activation"]), up, down)
 
 

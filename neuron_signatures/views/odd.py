@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from neuron_signatures.runs.errors import BadRunError
 
 # What reading such a field raises; the last is pyarrow's (26) for a comparison of unlike types.
-ODD = (KeyError, TypeError, AttributeError, ValueError, NotImplementedError)
+ODD = (KeyError, TypeError, AttributeError, ValueError, OverflowError, NotImplementedError)
+_LARGEST = 1 << 53
 
 
 @contextlib.contextmanager
@@ -18,6 +20,14 @@ def odd_is_broken(where: str) -> Iterator[None]:
         yield
     except ODD as e:
         raise BadRunError(what_is_odd(e), where=where, next_step="Make it again") from e
+
+
+def whole(value: Any) -> int:
+    """An integer of a size that a count, an id or a position can have. Raises `ValueError` for another."""
+    number = int(value)
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{str(value)[:20]} is too large")
+    return number
 
 
 def what_is_odd(e: Exception) -> str:
