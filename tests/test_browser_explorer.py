@@ -271,6 +271,24 @@ def test_another_name_of_the_host_gets_no_connection(server, browser):
     assert request.status in (400, 403)
 
 
+def test_a_number_that_is_not_taken_does_not_stay_in_its_box(server, page):
+    visit(page, f"{server}?run=demo&view=neuron&list=influence_seed_prompt_dla_next_token_pos8_tok704")
+    before = address(page)
+    box = page.locator(".st-key-neuron input")
+    for typed in ("99999", "9" * 20):
+        box.fill(typed)
+        box.press("Enter")
+        page.get_by_text("is not a whole number from 0 to 511").wait_for()
+        page.wait_for_function("n => document.querySelector('.st-key-neuron input').value === n", arg=before["neuron"])
+        settle(page)
+        assert address(page) == before
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.wait_for_url(lambda url: "row=" + before["row"] + "&" not in url + "&")
+    settle(page)
+    assert box.input_value() == address(page)["neuron"] != before["neuron"]
+    assert page.get_by_text("is not a whole number").count() == 0
+
+
 def test_an_emptied_box_and_a_row_of_the_same_neuron_keep_the_list(server, page):
     visit(page, f"{server}?run=demo&view=query&list=influence_seed_prompt_dla_next_token_pos8_tok704")
     before = address(page)

@@ -216,6 +216,24 @@ def test_signature_figures():
     assert grid.data[0].zmax == 2.0 and "<script" not in texts(grid) and "<iframe" not in texts(grid)
 
 
+def test_labels_of_probe_bars_have_one_size_and_room_on_their_own_side():
+    high, low = np.array([5.0, -1.0, 0.5, np.nan]), np.array([-2.0, -3.0, 0.25, np.nan])
+    tokens = [[" up", " down"], [HOSTILE[1], " a token of many letters"], [" c", " d"], [" e"]]
+    places = np.array([0, 0, 0, -1]), np.array([1, 1, 1, -1])
+    figure = figures_signatures.probe_bars(high, places[0], low, places[1], ["p", "q", "r", "s"], tokens)
+    labels = list(figure.layout.annotations)
+    assert [(a.x, a.y, a.yanchor) for a in labels] == [
+        (0, 5.0, "bottom"), (1, 0.0, "bottom"), (2, 0.5, "bottom"), (0, -2.0, "top"), (1, -3.0, "top"), (2, 0.0, "top"),
+    ]  # fmt: skip
+    assert {a.font.size for a in labels} == {11} and labels[4].text == "·a token of…" and "<img" not in labels[1].text
+    bottom, top = figure.layout.yaxis.range
+    per_pixel = (top - bottom) / 340
+    assert min(top - 5.0, -3.0 - bottom) > 12 * 6 * per_pixel
+    zeros, at = np.zeros(41), np.zeros(41, int)
+    crowded = figures_signatures.probe_bars(zeros, at, zeros, at, ["p"] * 41, [[" t"]] * 41)
+    assert not crowded.layout.annotations
+
+
 def test_lists_of_the_demo_run_read_as_ranks(demo):
     found = read_list(DEMO, list_refs(DEMO)[0])
     rows = passing(found, Filters(top_k=5))

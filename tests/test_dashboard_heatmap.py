@@ -67,6 +67,16 @@ def test_what_does_not_count_and_what_is_no_number_has_no_colour():
     assert "style" not in nan and "NaN" in nan["title"] and "style" not in inf
 
 
+def test_a_value_that_is_not_finite_is_hatched_where_it_counts_and_the_key_says_so():
+    values = [np.inf, -np.inf, np.nan, 0.0, np.inf]
+    block = heatmap([line(values, counts=[True] * 4 + [False])], HeatmapOptions())
+    assert [c["class"] for c in cells(block)] == ["t up", "t down", "t nan", "t", "t x"]
+    for name in ("up", "down", "nan"):
+        assert f".ns-heat .{name}{{background:repeating-linear-gradient(" in block
+    assert "hatched: infinite" in block and "hatched: infinite" in document("L1N2", [], block)
+    assert "hatched: infinite" not in heatmap([line([0.0, 1.0, np.nan], counts=[1, 1, 0])], HeatmapOptions())
+
+
 def test_normalisation_threshold_and_rows():
     two = [line([1.0, 0.1]), line([4.0])]
     alone = cells(heatmap(two, HeatmapOptions()))

@@ -26,7 +26,9 @@ from explorer import (
 )
 
 from neuron_signatures import eda_streamlit
+from neuron_signatures.dashboard import heatmap_panel
 from neuron_signatures.dashboard.pages import overview
+from neuron_signatures.dashboard.panels import duration
 from neuron_signatures.dashboard.state import View
 from neuron_signatures.views.acts import layer_line
 
@@ -88,7 +90,7 @@ def test_the_sidebar_walks_through_the_list(demo, monkeypatch):
     page.sidebar.selectbox(key="pick").set_value(1).run()
     assert now() == stored[1]
     page.sidebar.number_input(key="ui_abs").set_value(1e6).run()
-    assert "No row of a stored layer passes" in shown(page) and now() == stored[1]
+    assert "No row of a stored neuron passes" in shown(page) and now() == stored[1]
     page.sidebar.number_input(key="ui_abs").set_value(None).run()
     page.sidebar.text_input(key="jump").set_value("L3N14").run()
     assert now() == (3, 14) and page.sidebar.selectbox(key="list").value == ""
@@ -102,7 +104,7 @@ def test_the_sidebar_walks_through_the_list(demo, monkeypatch):
 
 def test_rows_of_layers_that_are_not_stored_are_passed_over_and_counted(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", list=INFLUENCE)
-    assert "Left out: 1,024 rows of layers that this run does not store." in shown(page)
+    assert "Left out: 1,024 rows of neurons that this run does not store." in shown(page)
     options = page.sidebar.selectbox(key="pick").options
     assert len(options) == 200 and not [o for o in options if "L0N" in o or "L2N" in o]
     ranks = []
@@ -480,6 +482,24 @@ def test_a_run_of_another_size_is_chosen_in_the_sidebar(demo, monkeypatch):
     assert not page.exception and not page.error
     assert page.sidebar.selectbox(key="layer").value == 0 and page.segmented_control(key="view").value == "neuron"
     assert "prompt 1 of 1" in shown(page)
+
+
+def test_the_exported_heatmap_says_how_it_was_made(demo, monkeypatch):
+    """The demo model has no revision: its weights' fingerprint stands in for one, as in the overview."""
+    made: list[str] = []
+    monkeypatch.setattr(heatmap_panel.st, "download_button", lambda label, data, *a, **k: made.append(data()))
+    monkeypatch.setattr(heatmap_panel, "downloads", lambda *a: None)
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    manifest = json.loads((demo / "demo" / "manifest.json").read_text())
+    assert manifest["weights_fingerprint"] in made[0]
+    assert "threshold 0, least opacity 0.05" in made[0] and "<dt>BOS</dt><dd>does not count</dd>" in made[0]
+    page.checkbox(key="ui_bos").set_value(True).run()
+    assert "<dt>BOS</dt><dd>counts</dd>" in made[-1] and not page.exception
+
+
+def test_how_long_a_run_took_has_three_digits():
+    assert [duration(s) for s in (0.023, 0.5, 12.34, 999.0, 12345.6)] == ["0.023 s", "0.5 s", "12.3 s", "999 s",
+                                                                         "12,346 s"]  # fmt: skip
 
 
 def test_many_prompts_are_stacked_bit_by_bit(tmp_path, monkeypatch):

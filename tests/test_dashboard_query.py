@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -153,6 +154,10 @@ def test_sets_are_named_never_guessed(tmp_path):
     (other / "analysis" / "groups.json").write_text('{"groups": [{"name": 1}]}')
     with pytest.raises(BadRunError):
         group_sets(Run.open(other))
+    members = ["L0N1+", "L3N512-", "L3N4-", "L4N5+"]
+    (other / "analysis" / "groups.json").write_text(json.dumps({"groups": [{"name": "x", "members": members}]}))
+    part = group_sets(Run.open(other))[0]
+    assert part.neurons == (NeuronAt(3, 4), NeuronAt(4, 5)) and part.signs == (-1, 1) and "2 of its poles" in part.note
     (other / "analysis" / "groups.json").unlink()
     assert group_sets(Run.open(other)) == []
 

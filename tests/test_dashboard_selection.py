@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import streamlit as st
 from analysis_runs import BOS, make_v1_run, random_acts
-from explorer import DEMO, demo_root, html_of, open_page, shown
+from explorer import DEMO, demo_root, html_of, open_page, read_as_markdown, shown
 
 from neuron_signatures.dashboard.neuron_sets import list_set
-from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, row_of
+from neuron_signatures.dashboard.pages.ranking import rank_frame
+from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, passing, row_of
 from neuron_signatures.dashboard.state import Selection, address, address_of, resolve
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
@@ -23,6 +25,7 @@ from neuron_signatures.views.ranked import RankedList
 
 ABLATION, DLA, ACT_GRAD = (f"influence_seed_prompt_{m}_next_token_pos8_tok704" for m in ("ablation", "dla", "act_grad"))
 STORED = [1, 3, 4]
+RUN = Run.open(DEMO)
 
 
 @pytest.fixture(autouse=True)
@@ -147,17 +150,117 @@ def test_the_sidebar_and_the_ranking_have_the_same_rows(demo, monkeypatch):
     assert page.dataframe[0].value["neuron"].tolist() == neurons and len(neurons) == 200
     assert not [n for n in neurons if n.startswith(("L0N", "L2N"))]
     captions = [c.value for c in page.get("caption")]
-    assert sum("Left out: 1,024 rows of layers that this run does not store." in c for c in captions) == 2
+    assert sum("Left out: 1,024 rows of neurons that this run does not store." in c for c in captions) == 2
     assert open_page(demo, monkeypatch, view="ranking", list=ABLATION).exception == []
     assert "Left out" not in shown(open_page(demo, monkeypatch, view="ranking", list=ABLATION))
 
 
 def test_rows_that_are_left_out_are_those_that_pass_the_bounds():
     dla = ranked_of(DLA)
-    assert n_not_stored(dla, Filters(), STORED) == 1024 and n_not_stored(dla, Filters(), [0, 1, 2, 3, 4]) == 0
+    assert n_not_stored(dla, Filters(), RUN) == 1024 and n_not_stored(ranked_of(ABLATION), Filters(), RUN) == 0
     wanted = int(((np.abs(dla.score) >= 0.3) & ~np.isin(dla.layer, STORED)).sum())
-    assert 0 < n_not_stored(dla, Filters(abs_score=0.3, top_k=1), STORED) == wanted < 1024
-    assert (left_out(0), left_out(1)) == ("", "Left out: 1 row of a layer that this run does not store.")
+    assert 0 < n_not_stored(dla, Filters(abs_score=0.3, top_k=1), RUN) == wanted < 1024
+    assert (left_out(0), left_out(1)) == ("", "Left out: 1 row of a neuron that this run does not store.")
+
+
+def move_away(run_dir: Path, stem: str, n: int) -> None:
+    """Give the first `n` rows of stored layers neurons that no model of this size has."""
+    ranked = ranked_of(stem, run_dir)
+    first = [ranked.row(i) for i in passing(ranked, Filters(top_k=n), RUN)]
+    far = {(r.at, r.pole): (512, -1, 600)[i % 3] for i, r in enumerate(first)}
+
+    def change(table, neurons):
+        poles = table.column("pole").to_pylist() if "pole" in table.column_names else [""] * len(table)
+        at = map(NeuronAt, table.column("layer").to_pylist(), neurons.tolist())
+        return np.array([far.get(row, row[0].neuron) for row in zip(at, poles, strict=True)], neurons.dtype)
+
+    change_scores(run_dir, stem, "neuron", change)
+
+
+@pytest.mark.parametrize(("stem", "not_stored"), [(DLA, 1024), ("neurons_aggregated", 0), ("signatures", 0)])
+def test_rows_of_neurons_beyond_the_model_are_passed_over_and_counted(demo, monkeypatch, stem, not_stored):
+    move_away(demo / "demo", stem, 5)
+    ranked = ranked_of(stem, demo / "demo")
+    rows = passing(ranked, Filters(), RUN)
+    assert n_not_stored(ranked, Filters(), RUN) == not_stored + 5 and ranked.layer[0] in STORED and rows[0] >= 5
+    page = open_page(demo, monkeypatch, view="neuron", list=stem)
+    for at in rows[:3]:
+        assert not page.error and parts(page)["list"] == stem and parts(page)["row"] == str(at + 1)
+        assert parts(page)["neuron"] == str(ranked.neuron[at])
+        page.sidebar.button(key="step1").click().run()
+    assert f"Left out: {not_stored + 5:,} rows of neurons" in shown(page)
+    assert not set(list_set(ranked, Filters(), RUN, 20).neurons) & {ranked.row(i).at for i in range(5)}
+
+
+def test_a_list_of_another_model_stays_selected_and_the_neuron_with_it(demo, monkeypatch):
+    move_away(demo / "demo", "signatures", 10**6)
+    page = open_page(demo, monkeypatch, view="neuron", list="signatures")
+    assert not page.error and parts(page)["list"] == "signatures" and int(parts(page)["neuron"]) < 512
+    assert "No row of a stored neuron passes" in shown(page) and "Left out: 3,072 rows of neurons" in shown(page)
+    page.segmented_control(key="view").set_value("signatures").run()
+    page.multiselect(key="ui_sig_class").set_value([]).run()
+    assert "0 of 3072 rows" in shown(page) and not page.exception
+
+
+def test_it_does_not_open_on_a_neuron_that_the_model_has_not(demo, monkeypatch):
+    move_away(demo / "demo", ABLATION, 2)
+    page = open_page(demo, monkeypatch, view="neuron")
+    assert not page.error and parts(page)["list"] == ABLATION and parts(page)["row"] == "3"
+
+
+# A list that goes, and none that is selected
+
+
+def test_a_selected_list_that_goes_is_no_longer_selected_and_said_to_have_gone(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="ranking", list=DLA)
+    before = parts(page)
+    for file in (demo / "demo" / "analysis").glob(f"{DLA}*"):
+        file.unlink()
+    page.run()
+    page.button(key="reload").click().run()
+    assert not {"list", "row"} & set(parts(page)) and parts(page)["neuron"] == before["neuron"]
+    assert "The list that was selected has gone" in shown(page) and DLA in shown(page)
+    assert page.sidebar.selectbox(key="list").value == "" and not page.exception
+    page.sidebar.selectbox(key="list").set_value(ABLATION).run()
+    assert "has gone" not in shown(page) and parts(page)["list"] == ABLATION
+
+
+def test_the_ranking_says_whose_rows_it_shows_when_no_list_is_selected(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
+    said = "No list is selected. This is the newest influence result. Choose it under Selection"
+    assert said in shown(page) and "filters on the left say" not in shown(page)
+    assert "No list is selected" not in shown(open_page(demo, monkeypatch, view="ranking", list=DLA))
+    for file in (demo / "demo" / "analysis").glob("influence_*"):
+        file.unlink()
+    page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
+    assert "These are the peaks, because there is no influence result to show." in shown(page)
+
+
+def test_a_list_without_a_finite_score_has_no_chart_and_no_ranks(demo, monkeypatch):
+    change_scores(demo / "demo", DLA, "influence", lambda table, scores: scores * np.nan)
+    page = open_page(demo, monkeypatch, view="ranking", list=DLA)
+    assert "No score is finite" in shown(page) and not page.get("plotly_chart") and not page.error
+    assert "rank" not in page.dataframe[0].value and len(page.dataframe[0].value) == 200
+    assert page.sidebar.selectbox(key="pick").options[0].startswith("L")
+    page.segmented_control(key="view").set_value("neuron").run()
+    assert "no rank</span>" in "".join(html_of(page)) and "1 of 2560" not in "".join(html_of(page))
+
+
+def test_a_row_without_a_score_has_no_rank(demo):
+    change_scores(demo / "demo", ABLATION, "influence", lambda table, scores: np.where(
+        np.abs(scores) < np.abs(scores).max(), np.inf, scores))  # fmt: skip
+    frame = rank_frame(ranked_of(ABLATION, demo / "demo"), np.array([0, 1]))
+    assert frame["rank"].tolist()[0] == 1 and frame["rank"].isna().tolist() == [False, True]
+
+
+def test_the_whole_title_of_the_list_stands_below_its_box(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="overview", list=DLA)
+    small = [body for body in html_of(page) if 'class="ns-small"' in body]
+    assert len(small) == 1 and html.escape(ranked_of(DLA).ref.title) in small[0]
+    meta = demo / "demo" / "analysis" / f"{DLA}_meta.json"
+    meta.write_text(meta.read_text().replace('"metric": "dla"', '"metric": "<b>:red[EVIL]</b>"'))
+    page = open_page(demo, monkeypatch, view="overview", list=DLA)
+    assert "&lt;b&gt;:red[EVIL]" in "".join(html_of(page)) and "EVIL" not in read_as_markdown(page)
 
 
 # The first of the selected list
@@ -165,21 +268,21 @@ def test_rows_that_are_left_out_are_those_that_pass_the_bounds():
 
 def test_a_set_from_a_list_is_what_the_sidebar_shows(tmp_path, monkeypatch):
     act_grad, signatures = ranked_of(ACT_GRAD), ranked_of("signatures")
-    found = list_set(act_grad, Filters(), STORED, 20)
+    found = list_set(act_grad, Filters(), RUN, 20)
     stored = [act_grad.row(i).at for i in range(len(act_grad)) if act_grad.layer[i] in STORED]
     assert found.neurons == tuple(stored[:20]) and found.signs == () and "1,024 rows" in found.note
-    poles = list_set(signatures, Filters(), STORED, 100)
+    poles = list_set(signatures, Filters(), RUN, 100)
     rows = [signatures.row(i) for i in range(200)]
     first = {r.at: r.pole for r in reversed(rows)}
     assert len(set(poles.neurons)) == 100 and poles.note == ""
     assert len({r.at for r in rows[:100]}) < 100  # some neurons have both poles among the first
     assert poles.signs == tuple({"+": 1, "-": -1}[first[at]] for at in poles.neurons) and -1 in poles.signs
-    few = list_set(signatures, Filters(top_k=3), STORED, 20)
+    few = list_set(signatures, Filters(top_k=3), RUN, 20)
     assert len(few.neurons) <= 3 and f"let {len(few.neurons)} neurons through" in few.note
     assert few.name.startswith(f"first {len(few.neurons)} of ")
-    positive = list_set(act_grad, Filters(score_from=0.0), STORED, 5)
+    positive = list_set(act_grad, Filters(score_from=0.0), RUN, 5)
     assert all(act_grad.row(act_grad.find(at)).score >= 0 for at in positive.neurons) and len(positive.neurons) == 5
-    assert list_set(act_grad, Filters(score_from=1e9), STORED, 5).neurons == ()
+    assert list_set(act_grad, Filters(score_from=1e9), RUN, 5).neurons == ()
 
 
 @pytest.mark.parametrize("stem", [ACT_GRAD, "signatures"])
@@ -191,7 +294,7 @@ def test_the_page_asks_about_the_first_of_a_list(demo, monkeypatch, stem):
     assert turned == (stem == "signatures") and len(page.dataframe[0].value)
     assert ("Left out: 1,024 rows" in "".join(html_of(page))) == (stem == ACT_GRAD)
     page.sidebar.number_input(key="ui_abs").set_value(1e9).run()
-    assert "no row of a stored layer that passes" in shown(page) and not page.exception
+    assert "no row of a stored neuron that passes" in shown(page) and not page.exception
 
 
 # Choices outlive a change of view

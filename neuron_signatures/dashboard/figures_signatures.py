@@ -14,6 +14,10 @@ from neuron_signatures.dashboard.signature_data import Classes, Pole
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+_LABEL, _LABEL_SIZE, _PER_LETTER = 12, 11, 6.6
+"""Letters of a token that stand at a bar, their size and their pitch in pixels."""
+_PLOT_HEIGHT = 340
+_MOST_LABELLED = 40
 _GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
 
 
@@ -62,15 +66,36 @@ def probe_bars(
 ) -> go.Figure:  # fmt: skip
     """One neuron's largest and smallest activation on each prompt, with the tokens where they are (raw)."""
     x = [f"{i + 1}" for i in range(len(prompts))]
+    words = [[tokens[i][p] if p >= 0 else "" for i, p in enumerate(at)] for at in (high_at, low_at)]
     figure = go.Figure()
-    for name, values, places, colour in (("largest", high, high_at, EMERALD), ("smallest", low, low_at, ORANGE)):
-        words = [plot_text(tokens[i][p]) if p >= 0 else "" for i, p in enumerate(places)]
+    for name, values, at, colour in (("largest", high, words[0], EMERALD), ("smallest", low, words[1], ORANGE)):
         figure.add_bar(
-            x=x, y=values, name=name, marker={"color": colour}, text=words if len(prompts) <= 40 else None,
-            hovertext=[f"{plot_text(p, 40)}<br>on {w}" for p, w in zip(prompts, words, strict=True)],
-            hovertemplate="%{hovertext}<br>act %{y:+.4g}<extra></extra>", textangle=-90, textposition="auto",
+            x=x, y=values, name=name, marker={"color": colour},
+            hovertext=[f"{plot_text(p, 40)}<br>on {plot_text(t)}" for p, t in zip(prompts, at, strict=True)],
+            hovertemplate="%{hovertext}<br>act %{y:+.4g}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(barmode="overlay")
     figure.update_xaxes(title="prompt", type="category")
     figure.update_yaxes(title="act")
-    return styled(figure, height=360, legend=True)
+    if len(prompts) <= _MOST_LABELLED:
+        top, bottom = np.maximum(np.nan_to_num(high), 0), np.minimum(np.nan_to_num(low), 0)
+        labels = _labels(top, words[0], above=True) + _labels(bottom, words[1], above=False)
+        figure.update_layout(annotations=labels)
+        figure.update_yaxes(range=_with_room(float(bottom.min(initial=0)), float(top.max(initial=0))))
+    return styled(figure, height=_PLOT_HEIGHT + 90, legend=True)
+
+
+def _labels(ends: Float[np.ndarray, " bar"], words: Sequence[str], *, above: bool) -> list[dict]:
+    """Upright annotations: the text of a bar would fall on that of the other where both values have one sign."""
+    return [
+        {"x": i, "y": float(end), "text": plot_text(word, _LABEL), "textangle": -90, "showarrow": False,
+         "yanchor": "bottom" if above else "top", "yshift": 2 if above else -2, "font": {"size": _LABEL_SIZE}}
+        for i, (end, word) in enumerate(zip(ends, words, strict=True)) if word
+    ]  # fmt: skip
+
+
+def _with_room(bottom: float, top: float) -> list[float]:
+    """A range of the axis that leaves room for the longest label above and below."""
+    share = _LABEL * _PER_LETTER / _PLOT_HEIGHT
+    room = ((top - bottom) or 1.0) * share / (1 - 2 * share)
+    return [bottom - room, top + room]

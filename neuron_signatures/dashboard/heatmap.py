@@ -32,12 +32,17 @@ STYLE = """
 overflow-wrap:anywhere;font-family:"Source Code Pro",ui-monospace,monospace;font-size:.9em}
 .ns-heat .t small{display:block;font-size:.72em;opacity:.85;white-space:nowrap}
 .ns-heat .x{opacity:.45;text-decoration:line-through dotted}
+.ns-heat .up,.ns-heat .down,.ns-heat .nan{outline:1px dotted currentColor;outline-offset:-1px}
+.ns-heat .up{background:repeating-linear-gradient(45deg,rgba(52,211,153,.5) 0 3px,transparent 3px 6px)}
+.ns-heat .down{background:repeating-linear-gradient(45deg,rgba(251,146,60,.5) 0 3px,transparent 3px 6px)}
+.ns-heat .nan{background:repeating-linear-gradient(45deg,rgba(148,163,184,.5) 0 3px,transparent 3px 6px)}
 .ns-heat .m{outline:2px solid rgba(99,102,241,.9);outline-offset:-1px}
 .ns-heat.compact{font-size:.8rem;line-height:1.15}
 .ns-heat.compact .p{margin:0 0 .25rem}
 .ns-heat.compact .t{padding:0 2px}
 .ns-heat .k{display:flex;align-items:center;gap:.5rem;font-size:.8rem;opacity:.85;margin:0 0 .5rem}
 .ns-heat .k i{display:inline-block;width:9rem;height:.7rem;border-radius:3px}
+.ns-heat .k i.up{width:1.4rem}
 """
 
 
@@ -90,7 +95,8 @@ def heatmap(
         top = run_largest if globally and run_largest is not None else None
         own = largest(lines[0].values, lines[0].counts) if len(lines) == 1 else None
         why = "" if top or any(largest(line.values, line.counts) for line in lines) else _why_nothing(lines)
-        body.append(_key(top if top is not None else own, options, why))
+        hatched = any((line.counts & ~np.isfinite(line.values)).any() for line in lines)
+        body.append(_key(top if top is not None else own, options, why, hatched=hatched))
     for line in lines:
         top = run_largest if globally and run_largest is not None else largest(line.values, line.counts)
         body.append(_line(line, options, top))
@@ -136,7 +142,9 @@ def _cell(line: Line, pos: int, options: HeatmapOptions, top: float) -> str:
     classes, style = "t", ""
     if not line.counts[pos]:
         classes, hover = "t x", hover + " (left out)"
-    elif finite and top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold:
+    elif not finite:
+        classes = "t nan" if math.isnan(value) else "t up" if value > 0 else "t down"
+    elif top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold:
         alpha = opacity(abs(value) / top, options.scale, options.floor)
         ink = ";color:#111" if alpha >= _DARK_TEXT_FROM else ""
         style = f' style="background:rgba({POSITIVE if value > 0 else NEGATIVE},{alpha:.3f}){ink}"'
@@ -156,10 +164,11 @@ def _why_nothing(lines: Sequence[Line]) -> str:
     return "every activation that counts is zero"
 
 
-def _key(top: float | None, options: HeatmapOptions, why: str) -> str:
-    """The colour bar, or `why` there is nothing to colour."""
+def _key(top: float | None, options: HeatmapOptions, why: str, *, hatched: bool) -> str:
+    """The colour bar, or `why` there is nothing to colour; and what hatching means, where there is any."""
+    more = '<i class="up"></i><span>hatched: infinite, in its sign\'s colour; grey: NaN</span>' if hatched else ""
     if why:
-        return f'<div class="k">nothing to colour: {why}</div>'
+        return f'<div class="k"><span>nothing to colour: {why}</span>{more}</div>'
     low, high = ("-max", "+max") if top is None else (f"{-top:.3g}", f"+{top:.3g}")
     stops = []
     for i in range(-10, 11):
@@ -168,5 +177,5 @@ def _key(top: float | None, options: HeatmapOptions, why: str) -> str:
     whose = "of the run" if options.normalise == "run" else "of each prompt" if top is None else "of this prompt"
     return (
         f'<div class="k"><span>{low}</span><i style="background:linear-gradient(to right,{",".join(stops)})"></i>'
-        f"<span>{high}</span><span>largest |act| {whose}</span></div>"
+        f"<span>{high}</span><span>largest |act| {whose}</span>{more}</div>"
     )

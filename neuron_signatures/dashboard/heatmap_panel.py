@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from neuron_signatures.dashboard.boxes import whole_number
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.exports import downloads
 from neuron_signatures.dashboard.heatmap import HeatmapOptions, Line, document, heatmap
 from neuron_signatures.dashboard.neuron_run import NeuronOnRun
-from neuron_signatures.dashboard.panels import BOS_HELP
+from neuron_signatures.dashboard.panels import BOS_HELP, revision
 from neuron_signatures.dashboard.widgets import html_block
 
 _MOST_TOKENS = 4000
@@ -18,7 +19,7 @@ _MOST_STACKED = 200
 _ORDERS = ("largest peak first", "as in the run")
 _FILE_HELP = "One file; it runs no script and loads nothing."
 _DEFAULTS = {
-    "ui_bos": False, "ui_values": False, "ui_decimals": 2, "ui_per_row": 0, "ui_normalise": "prompt", "ui_scale": "log",
+    "ui_bos": False, "ui_values": False, "ui_normalise": "prompt", "ui_scale": "log",
     "ui_threshold": 0.0, "ui_floor": 0.05, "ui_compact": False, "ui_stack_order": _ORDERS[0], "ui_stack_n": _STACKED,
 }  # fmt: skip
 
@@ -77,8 +78,8 @@ def _controls() -> HeatmapOptions:
     now = st.session_state
     st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
     st.checkbox("Show values", key="ui_values", help="The activation under each token, with its sign.")
-    st.number_input("Decimals", 0, 6, step=1, key="ui_decimals", disabled=not now["ui_values"])
-    st.number_input("Tokens per row", 0, 200, step=1, key="ui_per_row", help="0: as many as fit.")
+    decimals = whole_number("Decimals", "ui_decimals", low=0, high=6, default=2, disabled=not now["ui_values"])
+    per_row = whole_number("Tokens per row", "ui_per_row", low=0, high=200, default=0, help="0: as many as fit.")
     st.segmented_control(
         "Normalise", ("prompt", "run"), key="ui_normalise", required=True,
         help="r is |act| over the largest |act| of the prompt, or of the neuron in the whole run.",
@@ -91,7 +92,7 @@ def _controls() -> HeatmapOptions:
     st.slider("Least opacity", 0.0, 0.5, step=0.05, key="ui_floor", help="Of a token with any activation at all.")
     st.checkbox("Compact", key="ui_compact")
     return HeatmapOptions(
-        per_row=int(now["ui_per_row"] or 0), decimals=int(now["ui_decimals"] or 0) if now["ui_values"] else None,
+        per_row=per_row, decimals=decimals if now["ui_values"] else None,
         normalise=now["ui_normalise"], scale=now["ui_scale"], threshold=now["ui_threshold"], floor=now["ui_floor"],
         compact=now["ui_compact"],
     )  # fmt: skip
@@ -106,9 +107,12 @@ def _document(ctx: PageContext, lines: list[Line], options: HeatmapOptions, neur
     where = ctx.prompt.probe_id if len(lines) == 1 else f"{len(lines)} of {len(neuron.prompts)} prompts"
     made = [
         ("run", f"{ctx.selection.run}, {m.created_at_utc}"),
-        ("model", f"{m.model_name} {m.model_revision or ''}".strip()),
+        ("model", m.model_name),
+        ("revision", revision(m)),
         ("hook", m.hook_name.replace("{layer}", str(ctx.at.layer))),
         ("prompt", where),
-        ("colour", f"{options.scale}, normalised by {options.normalise}"),
-    ]
+        ("colour", f"{options.scale}, normalised by {options.normalise}; threshold {options.threshold:g}, "
+                   f"least opacity {options.floor:g}"),
+        ("BOS", "counts" if neuron.include_bos else "does not count"),
+    ]  # fmt: skip
     return document(f"{ctx.at.label} in {m.model_name}", made, heatmap(lines, options, run_largest=neuron.largest))

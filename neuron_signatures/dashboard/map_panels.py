@@ -36,10 +36,18 @@ def provenance(
         ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; the BOS {r.bos}"),
         ("rows", f"{s.rows}: {ROWS[s.rows]}"),
         ("PCA", f"{reduced.coords.shape[1]} components hold {held} of the variance ({reduced.solver})"),
-        ("seed", str(s.seed) + (f"; perplexity {perplexity}" if perplexity is not None else "")),
+        ("seed", f"{s.seed}{_perplexity(perplexity, r.n_neurons)}"),
     ]  # fmt: skip
     facts(pairs)
     _exports(ctx, s, sample, reduced, grouped, perplexity)
+
+
+def _perplexity(used: int | None, n_neurons: int) -> str:
+    """What t-SNE used, beside what the box may ask for; empty for PCA."""
+    if used is None:
+        return ""
+    most = f", the most for {n_neurons:,} neurons" if used < int(st.session_state["ui_map_perplexity"]) else ""
+    return f"; perplexity {used}{most}"
 
 
 def _exports(

@@ -28,6 +28,8 @@ class NeuronOnRun:
     counts: list[Bool[np.ndarray, " pos"]]
     peaks: Float32[np.ndarray, " prompt"]
     """The largest |act| of each prompt; NaN where no value counts."""
+    include_bos: bool = False
+    """Whether the BOS counts."""
 
     @property
     def largest(self) -> float:
@@ -83,7 +85,7 @@ class NeuronOnRun:
 def read_neuron(ctx: PageContext, *, include_bos: bool) -> NeuronOnRun:
     values = loads.values_of(ctx.run, ctx.data_key, ctx.at.layer, ctx.at.neuron)
     counts = loads.counts_of(ctx.run, ctx.data_key, include_bos)
-    return NeuronOnRun(ctx.run.prompts, values, counts, peaks_of(values, counts))
+    return NeuronOnRun(ctx.run.prompts, values, counts, peaks_of(values, counts), include_bos)
 
 
 def peaks_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from neuron_signatures.views.coords import NeuronAt, parse_neuron
 from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import RankedList
 
-_MEMBER = re.compile(r"(L\d{1,6}N\d{1,9})([+-])")
+_MEMBER = re.compile(r"L(\d{1,6})N(\d{1,9})([+-])")
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,26 @@ def typed_set(text: str, run: Run) -> NeuronSet:
     return NeuronSet("typed", found)
 
 
-def list_set(ranked: RankedList, filters: Filters, layers: Sequence[int], n: int) -> NeuronSet:
-    """The first `n` neurons of the stored layers that pass the filters, each once, with the sign of the pole that
+def list_set(ranked: RankedList, filters: Filters, run: Run, n: int) -> NeuronSet:
+    """The first `n` neurons that the run stores and that pass the filters, each once, with the sign of the pole that
     stands first. Empty if no row passes.
     """
     first: dict[NeuronAt, int] = {}
-    for index in passing(ranked, filters, layers).tolist():
+    for index in passing(ranked, filters, run).tolist():
         row = ranked.row(index)
         first.setdefault(row.at, -1 if row.pole == "-" else 1)
     chosen = list(first.items())[:n]
     signs = tuple(sign for _, sign in chosen) if ranked.ref.kind == "signatures" else ()
     notes = [f"the filters on the left let {len(first):,} neurons through"] if len(first) < n else []
-    notes += [words] if (words := left_out(n_not_stored(ranked, filters, layers))) else []
+    notes += [words] if (words := left_out(n_not_stored(ranked, filters, run))) else []
     name = f"first {len(chosen):,} of {ranked.ref.title}"
     return NeuronSet(name, tuple(at for at, _ in chosen), signs, note="; ".join(notes))
 
 
 def group_sets(run: Run) -> list[NeuronSet]:
-    """The groups of the signatures stage, poles as signs; empty if there are none. Raises `BadRunError` if damaged."""
+    """The groups of the signatures stage, poles as signs, without neurons that the run does not store; empty if there
+    are none. Raises `BadRunError` if damaged.
+    """
     try:
         record = read_json(run.path, GROUPS)
     except UsageError:
@@ -79,5 +80,8 @@ def group_sets(run: Run) -> list[NeuronSet]:
 
 def _group(entry: Any, run: Run) -> NeuronSet:
     members = [m for text in entry["members"] if (m := _MEMBER.fullmatch(text))]
-    at: Sequence[NeuronAt] = [parse_neuron(m[1], run) for m in members]
-    return NeuronSet(str(entry["name"]), tuple(at), tuple(1 if m[2] == "+" else -1 for m in members))
+    poles = [(NeuronAt(int(m[1]), int(m[2])), 1 if m[3] == "+" else -1) for m in members]
+    kept = [(at, sign) for at, sign in poles if at.layer in run.layers and at.neuron < run.manifest.d_mlp]
+    missing = len(poles) - len(kept)
+    note = f"left out: {missing:,} of its poles, whose neurons this run does not store" if missing else ""
+    return NeuronSet(str(entry["name"]), tuple(at for at, _ in kept), tuple(sign for _, sign in kept), note=note)

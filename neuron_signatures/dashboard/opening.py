@@ -54,12 +54,25 @@ def with_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: 
     return selection
 
 
+def can_show(run: Run, selection: Selection) -> bool:
+    """Whether the run stores the selection's prompt, layer and neuron: it may have been written anew."""
+    neuron_there = selection.layer in run.layers and 0 <= selection.neuron < run.manifest.d_mlp
+    return neuron_there and selection.prompt < len(run.prompts)
+
+
+def without_lost_list(lists: tuple[ListRef, ...], selection: Selection) -> Selection:
+    """The selection; as a manual one where its list has gone from the run, or cannot be read any more."""
+    if selection.list == MANUAL or any(r.stem == selection.list and not r.problem for r in lists):
+        return selection
+    return replace(selection, list=MANUAL, row=None)
+
+
 def _at_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: Selection) -> Selection:
     """The neuron that the selection's list has in its row, or at its top, where the address names no neuron."""
     ref = next(r for r in lists if r.stem == selection.list)
     with contextlib.suppress(BadRunError, UsageError):  # the sidebar says why a list cannot be read
         ranked = loads.ranked(run.path, results_key, ref)
-        rows = passing(ranked, Filters(top_k=len(ranked)), run.layers)
+        rows = passing(ranked, Filters(top_k=len(ranked)), run)
         row = selection.row if place(rows, selection.row) is not None else step(rows, None, 1)
         return selection if row is None else selection.with_neuron(ranked.row(row).at, row)
     return selection
@@ -71,7 +84,7 @@ def default_selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key:
     with contextlib.suppress(BadRunError):
         if ref is not None:
             ranked = loads.ranked(run.path, results_key, ref)
-            for index in passing(ranked, Filters(top_k=1), run.layers).tolist():
+            for index in passing(ranked, Filters(top_k=1), run).tolist():
                 row = ranked.row(index)
                 prompt = next((i for i, p in enumerate(run.prompts) if p.probe_id == row.prompt_id), 0)
                 return Selection(name, prompt, row.at.layer, row.at.neuron, list=ref.stem, row=index)

@@ -13,10 +13,10 @@ import streamlit as st
 
 from neuron_signatures.dashboard import loads
 from neuron_signatures.dashboard.context import MOVED, SELECTION, PageContext, Render
-from neuron_signatures.dashboard.opening import default_selection, in_list, with_row
+from neuron_signatures.dashboard.opening import can_show, default_selection, in_list, with_row, without_lost_list
 from neuron_signatures.dashboard.panels import dump_command, start_command
 from neuron_signatures.dashboard.sidebar import choose_run, sidebar
-from neuron_signatures.dashboard.state import Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
 from neuron_signatures.dashboard.widgets import empty, trouble
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
@@ -33,6 +33,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 _SEEN = "seen"
 _WRITTEN = "written"
 _PROBLEMS = "problems"
+_LOST = "lost_list"
 _MADE_HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -88,6 +89,7 @@ def _show_run(run: Run, name: str) -> None:
         on_change=lambda: ctx.choose(view=st.session_state["view"]),
     )  # fmt: skip
     _say_problems()
+    _say_lost_list(selection)
     if _say_news(news, name, files, results):
         return
     _say_doubts(lists)
@@ -142,10 +144,12 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
         resolved = resolve(linked, run, default, [r.stem for r in lists])
         now, more = in_list(run, lists, results_key, linked, resolved.selection)
         st.session_state.setdefault(_PROBLEMS, []).extend([*resolved.problems, *more])
-    if now.prompt >= len(run.prompts) or now.layer not in run.layers or now.neuron >= run.manifest.d_mlp:
-        default = default_selection(run, name, lists, data_key, results_key)
-        now = replace(default, view=now.view)  # the run was written anew
-    now = with_row(run, lists, results_key, now)
+    if not can_show(run, now):
+        now = replace(default_selection(run, name, lists, data_key, results_key), view=now.view)
+    followed = without_lost_list(lists, now)
+    if followed != now:
+        st.session_state[_LOST] = (now.list, name, now.at)
+    now = with_row(run, lists, results_key, followed)
     st.session_state[SELECTION] = now
     st.session_state["view"] = now.view
     return now
@@ -179,6 +183,18 @@ def _say_problems() -> None:
     if problems:
         st.warning("Not everything in the address of this page could be followed; the defaults are shown instead.")
         st.code("\n".join(problems[:8]), language=None, wrap_lines=True)
+
+
+def _say_lost_list(selection: Selection) -> None:
+    """Say that the list that was followed has gone, until something else is selected."""
+    stem, *where = st.session_state.get(_LOST, (None,))
+    if stem is None:
+        return
+    if selection.list != MANUAL or where != [selection.run, selection.at]:
+        del st.session_state[_LOST]
+        return
+    st.warning("The list that was selected has gone, or cannot be read any more. The selection is manual now.")
+    st.code(escape(stem), language=None, wrap_lines=True)
 
 
 def _say_doubts(lists: tuple[ListRef, ...]) -> None:

@@ -36,7 +36,7 @@ def model_facts(m: Manifest) -> list[tuple[str, str]]:
     unknown = "not recorded"
     return [
         ("model", m.model_name),
-        ("revision", m.model_revision or m.weights_fingerprint or unknown),
+        ("revision", revision(m)),
         ("architecture", m.architecture or unknown),
         ("layers", f"{m.n_layers}, stored: {spans(m.layers)}"),
         ("neurons per layer", str(m.d_mlp)),
@@ -45,6 +45,10 @@ def model_facts(m: Manifest) -> list[tuple[str, str]]:
         ("BOS", f"{m.bos_policy}, id {unknown if m.bos_token_id is None else m.bos_token_id}"),
         ("tokenizer", (m.tokenizer_sha256 or unknown)[:16]),
     ]
+
+
+def revision(m: Manifest) -> str:
+    return m.model_revision or m.weights_fingerprint or "not recorded"
 
 
 def manifest_facts(run: Run) -> list[tuple[str, str]]:
@@ -58,7 +62,7 @@ def manifest_facts(run: Run) -> list[tuple[str, str]]:
         ),
         ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {len(run.file_names())} file(s)"),
         ("format", str(run.format_version)),
-        ("took", f"{m.wall_seconds:.1f} s"),
+        ("took", duration(m.wall_seconds)),
     ]
 
 
@@ -119,6 +123,10 @@ def influence_command(run_dir: Path, prompt_id: str, *flags: str) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
 
 
 def size(n_bytes: int) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.ranked import ListRef, RankedList, Row
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Bool, Float64, Int64
 
 TOP_K = 200
 MOST = 5000
@@ -42,12 +43,18 @@ def activations(ranked: RankedList) -> Float64[np.ndarray, " row"]:
     return np.full(len(ranked), np.nan)
 
 
-def passing(ranked: RankedList, filters: Filters, layers: Sequence[int] | None = None) -> Int64[np.ndarray, " kept"]:
+def stored(run: Run, layer: Int64[np.ndarray, " row"], neuron: Int64[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
+    """Which rows are of neurons that the run stores; the others cannot be opened."""
+    found: np.ndarray = np.isin(layer, list(run.layers)) & (neuron >= 0) & (neuron < run.manifest.d_mlp)
+    return found
+
+
+def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int64[np.ndarray, " kept"]:
     """Indices of the rows that pass, in the list's own order, at most `top_k`. An undefined number passes no bound.
 
-    With `layers`, only rows of these: a list can hold layers that the run does not store, which cannot be opened.
+    With `run`, only rows of neurons that it stores: a list can hold others, which cannot be opened.
     """
-    keep = np.ones(len(ranked), bool) if layers is None else np.isin(ranked.layer, list(layers))
+    keep = np.ones(len(ranked), bool) if run is None else stored(run, ranked.layer, ranked.neuron)
     with np.errstate(invalid="ignore"):
         for values, low, high in (
             (np.abs(ranked.score), filters.abs_score, None),
@@ -60,14 +67,15 @@ def passing(ranked: RankedList, filters: Filters, layers: Sequence[int] | None =
     return found
 
 
-def n_not_stored(ranked: RankedList, filters: Filters, layers: Sequence[int]) -> int:
-    """How many rows keep the bounds, whatever their rank, and are of none of these layers."""
-    return int((~np.isin(ranked.layer[passing(ranked, replace(filters, top_k=len(ranked)))], list(layers))).sum())
+def n_not_stored(ranked: RankedList, filters: Filters, run: Run) -> int:
+    """How many rows keep the bounds, whatever their rank, and are of no neuron that the run stores."""
+    rows = passing(ranked, replace(filters, top_k=len(ranked)))
+    return int((~stored(run, ranked.layer[rows], ranked.neuron[rows])).sum())
 
 
 def left_out(n: int) -> str:
     """A sentence on rows that cannot be opened; empty for none."""
-    rows = "1 row of a layer" if n == 1 else f"{n:,} rows of layers"
+    rows = "1 row of a neuron" if n == 1 else f"{n:,} rows of neurons"
     return f"Left out: {rows} that this run does not store." if n else ""
 
 
@@ -95,10 +103,17 @@ def step(rows: Int64[np.ndarray, " kept"], row: int | None, by: int) -> int | No
 
 
 def label(row: Row) -> str:
-    """A row in one line, text made visible: `1  L4N178  +1.107  ·is`."""
+    """A row in one line, text made visible: `1  L4N178  +1.107  ·is`; without a score it has no rank."""
     score = "" if row.score is None else f"{row.score:+.4g}" if row.score < 0 or row.pole == "" else f"{row.score:.4g}"
-    words = [str(row.rank), row.at.label + row.pole, score, visible(row.token or "")[:24]]
+    words = ["" if row.score is None else str(row.rank), row.at.label + row.pole, score, visible(row.token or "")[:24]]
     return "  ".join(w for w in words if w)
+
+
+def standing(ranked: RankedList, row: Row) -> tuple[str, str]:
+    """Label and text of a row's place: `3 of 200`, `in ...: influence +1.1`; a row without a score has no rank."""
+    if row.score is None:
+        return "no rank", f"in {ranked.ref.title}: {ranked.score_name} undefined"
+    return f"{row.rank} of {len(ranked)}", f"in {ranked.ref.title}: {ranked.score_name} {row.score:+.4g}"
 
 
 def default_list(lists: Sequence[ListRef]) -> ListRef | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from neuron_signatures.dashboard.boxes import whole_number
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.kept import keep, progress_bar
 from neuron_signatures.dashboard.map_work import table_of
@@ -22,6 +23,7 @@ from neuron_signatures.dashboard.query_exports import of_run, offer
 from neuron_signatures.dashboard.run_tokens import TokenIndex, TokenKind, shown_gram
 from neuron_signatures.dashboard.widgets import empty, facts, table
 
+SHOWN = 200
 _SEED = 0
 _CANDIDATES = 500
 
@@ -41,7 +43,8 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
         "tokens. mean: the mean activation at this token."))  # fmt: skip
     pole = columns[1].radio("Excited", ["most", "least"], key="ui_query_lowest", horizontal=True,
                             help="least: the most negative ones first.")  # fmt: skip
-    top = int(columns[2].number_input("Neurons shown", 1, 5_000, key="ui_query_top"))
+    with columns[2]:
+        top = whole_number("Neurons shown", "ui_query_top", low=1, high=5_000, default=SHOWN)
     ends = ends_of(index, gram)
     excited = _excited(ctx, index, gram)
     rows = most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import streamlit as st
 
+from neuron_signatures.dashboard.boxes import whole_number
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.kept import keep, progress_bar
 from neuron_signatures.dashboard.loads import ranked
@@ -28,6 +29,7 @@ from neuron_signatures.runs.tokens import encodable, escape
 
 _SETS = {"selected": "the selected neuron", "typed": "neurons that I name", "list": "the first of the selected list",
          "group": "a group of signatures", "cluster": "a cluster of the map"}  # fmt: skip
+_FIRST = 20
 _BY = {"mean": "largest mean", "max": "largest value", "min": "smallest value"}
 
 
@@ -41,7 +43,8 @@ def ask_tokens(ctx: PageContext, index: TokenIndex) -> None:
                          help="The value is read at the last of them; none reaches into another prompt.")  # fmt: skip
     by = columns[1].selectbox("Ranked by", list(RANKS), format_func=_BY.__getitem__, key="ui_query_by",
                               help="The smallest value shows the negative pole.")  # fmt: skip
-    at_least = columns[2].number_input("Occur at least", 1, 10_000, key="ui_query_min")
+    with columns[2]:
+        at_least = whole_number("Occur at least", "ui_query_min", low=1, high=10_000, default=1)
     scale: Scale = "activation"
     if several:
         scale = columns[3].radio(
@@ -51,9 +54,9 @@ def ask_tokens(ctx: PageContext, index: TokenIndex) -> None:
         )  # fmt: skip
     response = _response(ctx, index, chosen, scale)
     grams = keep(lambda: grams_of(index, n), "grams", ctx.data_key, index.include_bos, n)
-    found = gram_table(ctx.run, index, grams, response.values, by=by, min_count=int(at_least),
+    found = gram_table(ctx.run, index, grams, response.values, by=by, min_count=at_least,
                        top=int(st.session_state["ui_query_top"]))  # fmt: skip
-    _show_grams(ctx, chosen, response, grams, found, by, int(at_least))
+    _show_grams(ctx, chosen, response, grams, found, by, at_least)
 
 
 def _choose_set(ctx: PageContext) -> NeuronSet | None:
@@ -79,10 +82,11 @@ def _choose_set(ctx: PageContext) -> NeuronSet | None:
             trouble(e)
             return None
     if which == "list" and listed:
-        first = int(right.number_input("How many", 1, MAX_SET, key="ui_query_first"))
-        found = list_set(ranked(ctx.run_dir, ctx.results_key, listed), filters(), ctx.run.layers, first)
+        with right:
+            first = whole_number("How many", "ui_query_first", low=1, high=MAX_SET, default=_FIRST)
+        found = list_set(ranked(ctx.run_dir, ctx.results_key, listed), filters(), ctx.run, first)
         if not found.neurons:
-            empty("The selected list has no row of a stored layer that passes the filters on the left.")
+            empty("The selected list has no row of a stored neuron that passes the filters on the left.")
             return None
         return found
     if which == "group":
@@ -134,11 +138,11 @@ def _show_grams(
     pairs += [("value", what + ("; of a negative pole turned round" if -1 in chosen.signs else ""))]
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("cut", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
-    pairs += [("list", chosen.note)] if chosen.note else []
+    pairs += [("note", chosen.note)] if chosen.note else []
     pairs += [("left out", f"{response.n_constant:,} neurons that are the same at every token")] if (
         response.n_constant) else []  # fmt: skip
-    pairs += [("n-grams", f"{found.n_groups:,} in the run, {found.n_kept:,} of them {at_least} times or more; "
-                          f"{len(found.rows):,} shown, {_BY[by]} first")]  # fmt: skip
+    often = f", {found.n_kept:,} of them {at_least:,} times or more" if at_least > 1 else ""
+    pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
     pairs += [("not finite", f"{found.n_nonfinite:,} occurrences left out")] if found.n_nonfinite else []
     facts(pairs)
     if not found.rows:

@@ -24,7 +24,7 @@ _WHERE_HELP: dict[Kind, dict[str, str]] = {
     "signatures": {"token": "The token that the pole's peaks are on most often.", "note": "Class and name."},
 }
 _COLUMN_HELP = {
-    "rank": "In the list's own order: the largest |score| first, whatever the filters.",
+    "rank": "In the list's own order: the largest |score| first, whatever the filters; none without a score.",
     "neuron": "A click on the row opens it.",
     "pole": "+ for what excites the neuron, - for what drives it below zero.",
     "prompt": "The prompt that was scored.",

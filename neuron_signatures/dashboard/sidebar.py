@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from neuron_signatures.dashboard import loads
+from neuron_signatures.dashboard.boxes import whole_number
 from neuron_signatures.dashboard.context import SELECTION, PageContext
 from neuron_signatures.dashboard.picks import (
     MOST,
@@ -21,7 +22,7 @@ from neuron_signatures.dashboard.picks import (
     step,
 )
 from neuron_signatures.dashboard.state import MANUAL, is_text
-from neuron_signatures.dashboard.widgets import trouble
+from neuron_signatures.dashboard.widgets import small, trouble
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.tokens import escape
@@ -101,6 +102,8 @@ def _list(ctx: PageContext) -> RankedList | None:
         help="Which ranked list the buttons below walk through: influence results (newest first), peaks, signatures.",
     )  # fmt: skip
     ref = refs.get(st.session_state["list"])
+    if ref is not None:
+        small(ref.title)  # the box cuts it off
     try:
         return None if ref is None else loads.ranked(ctx.run_dir, ctx.results_key, ref)
     except (UsageError, BadRunError) as e:
@@ -121,7 +124,7 @@ def _other_list(ctx: PageContext) -> None:
         return  # the sidebar says so when it draws the list
     if ranked.prompt_id is not None:  # the scores are about one prompt: show that one
         ctx.choose(prompt=next((i for i, p in enumerate(ctx.run.prompts) if p.probe_id == ranked.prompt_id), None))
-    _open(ctx, ranked, step(passing(ranked, Filters(), ctx.run.layers), None, 1))
+    _open(ctx, ranked, step(passing(ranked, Filters(), ctx.run), None, 1))
 
 
 def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
@@ -132,7 +135,7 @@ def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
 
 def _walk(ctx: PageContext, ranked: RankedList) -> None:
     bounds = filters()
-    rows = passing(ranked, bounds, ctx.run.layers)
+    rows = passing(ranked, bounds, ctx.run)
     stands = place(rows, ctx.selection.row)
     where = f"{stands + 1} of {len(rows)}" if stands is not None else f"{len(rows)} rows"
     if len(rows):
@@ -144,8 +147,8 @@ def _walk(ctx: PageContext, ranked: RankedList) -> None:
                 ),
             )  # fmt: skip
     else:
-        st.info("No row of a stored layer passes the filters.")
-    st.caption(f"{where}. {left_out(n_not_stored(ranked, bounds, ctx.run.layers))}")
+        st.info("No row of a stored neuron passes the filters.")
+    st.caption(f"{where}. {left_out(n_not_stored(ranked, bounds, ctx.run))}")
     _filters(ranked)
 
 
@@ -162,10 +165,9 @@ def _pick(ctx: PageContext, ranked: RankedList, rows: np.ndarray, stands: int | 
 def _filters(ranked: RankedList) -> None:
     word = "influence" if ranked.ref.kind == "influence" else "score"
     with st.expander("Filters"):
-        st.session_state.setdefault("ui_top_k", TOP_K)
-        st.number_input("Top k", min_value=1, max_value=MOST, step=50, key="ui_top_k",
-                        help="Only the first rows that pass the bounds, in the list's order.")  # fmt: skip
-        st.number_input(f"|{word}| at least", min_value=0.0, value=None, key="ui_abs", format="%g", placeholder="any")
+        whole_number("Top k", "ui_top_k", low=1, high=MOST, default=TOP_K, step=50,
+                     help="Only the first rows that pass the bounds, in the list's order.")  # fmt: skip
+        st.number_input(f"|{word}| at least", value=None, key="ui_abs", format="%g", placeholder="any")
         left, right = st.columns(2)
         for key, name in (("score", word.capitalize()), ("act", "Activation")):
             left.number_input(f"{name} from", value=None, key=f"ui_{key}_from", format="%g", placeholder="any")
@@ -184,10 +186,10 @@ def _neuron(ctx: PageContext) -> None:
         "Layer", ctx.run.layers, key="layer", on_change=lambda: ctx.choose(layer=st.session_state["layer"]),
         help="The model's layers that this run stores.",
     )  # fmt: skip
-    right.number_input(  # without a value of its own, an emptied box is None, which changes nothing
-        "Neuron", min_value=0, max_value=ctx.run.manifest.d_mlp - 1, value=None, step=1, key="neuron",
-        on_change=lambda: ctx.choose(neuron=st.session_state["neuron"]), help=f"0 to {ctx.run.manifest.d_mlp - 1}",
-    )  # fmt: skip
+    highest = ctx.run.manifest.d_mlp - 1
+    with right:
+        whole_number("Neuron", "neuron", low=0, high=highest, default=ctx.at.neuron, help=f"0 to {highest}",
+                     then=lambda neuron: ctx.choose(neuron=neuron))  # fmt: skip
     st.text_input("Go to", key="jump", on_change=lambda: _jump(ctx), placeholder="L17N5863 or 17/5863",
                   help="One neuron, as L17N5863, 17/5863 or MODEL/17/5863.")  # fmt: skip
     problem = st.session_state.pop(_PROBLEM, None)

@@ -26,6 +26,7 @@ _FACTS = """<style>
 .ns-facts{margin:0;padding:0;display:grid;grid-template-columns:max-content 1fr;
 gap:.1rem .9rem;font-size:.875rem;line-height:1.45}
 .ns-facts .l{opacity:.65}.ns-facts .v{overflow-wrap:anywhere}
+.ns-small{font-size:.8rem;line-height:1.35;overflow-wrap:anywhere;opacity:.75}
 .ns-quote{font-family:"Source Code Pro",ui-monospace,monospace;font-size:.9rem;overflow-wrap:anywhere;opacity:.85}
 </style>"""
 
@@ -60,6 +61,11 @@ def _pair(label: str, value: str) -> str:
 def quote(text: str) -> None:
     """One line of text from data, such as a prompt."""
     html_block(f'{_FACTS}<div class="ns-quote">{html.escape(escape(text))}</div>')
+
+
+def small(text: str) -> None:
+    """A line of small print that may come from data."""
+    html_block(f'{_FACTS}<div class="ns-small">{html.escape(escape(text))}</div>')
 
 
 def fact(label: str, value: str) -> None:

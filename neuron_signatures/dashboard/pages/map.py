@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import streamlit as st
 
+from neuron_signatures.dashboard.boxes import whole_number
 from neuron_signatures.dashboard.clusters import Method, Settings
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.loads import ranked
@@ -93,18 +94,20 @@ def _controls() -> tuple[SampleSettings, Settings | None, DeltaGenerator]:
         "clusters; HDBSCAN looks for dense groups and leaves the rest as noise.",
     )  # fmt: skip
     if method == "HDBSCAN":
-        number.number_input("Smallest cluster", 2, 1000, key="ui_map_min_size")
+        with number:
+            _box("Smallest cluster", "ui_map_min_size", 2, 1000)
     elif method == "k-means":
-        number.number_input("Clusters k", 2, 50, key="ui_map_k")
+        with number:
+            _box("Clusters k", "ui_map_k", 2, 50)
     with right.popover("Settings", width="stretch"):
         st.radio(
             "Each neuron's activations are", list(ROWS), key="ui_map_rows",
             help="standardised: the shape of its pattern counts. centred: its size counts too.",
         )  # fmt: skip
-        st.number_input("Neurons, at most", 2, MAX_NEURONS, key="ui_map_neurons", help="Those with the largest peaks.")
-        st.number_input("Tokens, at most", 2, MAX_TOKENS, key="ui_map_tokens", help="Drawn at random beyond that.")
-        st.number_input("Seed", 0, 2**31 - 1, key="ui_map_seed", help="Of every random choice on this page.")
-        st.number_input("Perplexity of t-SNE", 1, 200, key="ui_map_perplexity", help="Neighbours that count, about.")
+        _box("Neurons, at most", "ui_map_neurons", 2, MAX_NEURONS, "Those with the largest peaks.")
+        _box("Tokens, at most", "ui_map_tokens", 2, MAX_TOKENS, "Drawn at random beyond that.")
+        _box("Seed", "ui_map_seed", 0, 2**31 - 1, "Of every random choice on this page.")
+        _box("Perplexity of t-SNE", "ui_map_perplexity", 1, 200, "Neighbours that count, about.")
         st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
     state = st.session_state
     rows = cast(Rows, state["ui_map_rows"])
@@ -116,6 +119,10 @@ def _controls() -> tuple[SampleSettings, Settings | None, DeltaGenerator]:
         return sample, None, colour
     k, size = int(state["ui_map_k"]), int(state["ui_map_min_size"])
     return sample, Settings(cast(Method, method), k, size, sample.seed), colour
+
+
+def _box(label: str, key: str, low: int, high: int, help: str | None = None) -> None:
+    whole_number(label, key, low=low, high=high, default=_DEFAULTS[key], help=help)
 
 
 def _stats(ctx: PageContext, s: SampleSettings) -> NeuronStats | None:

@@ -14,6 +14,7 @@ from neuron_signatures.dashboard.heatmap_panel import all_prompts, default_setti
 from neuron_signatures.dashboard.neuron_facts import explanation_panel, signature_panel, write_panel
 from neuron_signatures.dashboard.neuron_run import NeuronOnRun, read_neuron
 from neuron_signatures.dashboard.panels import heading
+from neuron_signatures.dashboard.picks import standing
 from neuron_signatures.dashboard.widgets import chart, facts, table
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.acts import Stats
@@ -60,9 +61,7 @@ def _place(ctx: PageContext) -> None:
     with contextlib.suppress(ProjectError):  # the sidebar says why a list cannot be read
         ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
         if ctx.selection.row < len(ranked):
-            row = ranked.row(ctx.selection.row)
-            score = "undefined" if row.score is None else f"{row.score:+.4g}"
-            facts([(f"{row.rank} of {len(ranked)}", f"in {ref.title}: {ranked.score_name} {score}")])
+            facts([standing(ranked, ranked.row(ctx.selection.row))])
 
 
 def _numbers(stats: Stats, neuron: NeuronOnRun) -> None:

@@ -9,14 +9,14 @@ import streamlit as st
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.map_work import index_of
 from neuron_signatures.dashboard.panels import BOS_HELP
-from neuron_signatures.dashboard.query_neurons import ask_neurons
+from neuron_signatures.dashboard.query_neurons import SHOWN, ask_neurons
 from neuron_signatures.dashboard.query_tokens import ask_tokens
 from neuron_signatures.dashboard.widgets import empty
 
 _DEFAULTS: dict[str, Any] = {
-    "ui_query_kind": "tokens", "ui_query_set": "selected", "ui_query_n": 1, "ui_query_by": "mean", "ui_query_min": 1,
-    "ui_query_scale": "z", "ui_query_typed": "", "ui_query_top": 200, "ui_query_text": "", "ui_query_lowest": "most",
-    "ui_query_order": "z", "ui_query_first": 20, "ui_bos": False,
+    "ui_query_kind": "tokens", "ui_query_set": "selected", "ui_query_n": 1, "ui_query_by": "mean",
+    "ui_query_scale": "z", "ui_query_typed": "", "ui_query_top": SHOWN, "ui_query_text": "", "ui_query_lowest": "most",
+    "ui_query_order": "z", "ui_bos": False,
 }  # fmt: skip
 _KINDS = {"tokens": "Which tokens excite these neurons?", "neurons": "Which neurons does this token excite?"}
 

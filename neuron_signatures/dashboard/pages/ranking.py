@@ -22,6 +22,11 @@ from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 _PARTS = ("Neurons", "Validation")
+_DEFAULT_IS = {
+    "influence": "This is the newest influence result.",
+    "peaks": "These are the peaks, because there is no influence result to show.",
+    "signatures": "These are the signatures, because there is no other list to show.",
+}
 _CHARTS = {"per layer": by_layer, "activation against score": act_against_score, "bars": bars}
 
 
@@ -49,21 +54,35 @@ def _neurons(ctx: PageContext) -> None:
     with st.expander("How this list was made"):
         facts(ranked.meta)
     bounds = filters() if walked else Filters()
-    rows = passing(ranked, bounds, ctx.run.layers)
-    more = "" if len(rows) == len(ranked) else " The filters on the left say which, and how many at most."
-    st.caption(f"{len(rows)} of {len(ranked)} rows.{more} A click on a point or a row opens the neuron.")
-    missing = n_not_stored(ranked, bounds, ctx.run.layers)
+    rows = passing(ranked, bounds, ctx.run)
+    _say_which(ref, walked, len(rows), len(ranked))
+    missing = n_not_stored(ranked, bounds, ctx.run)
     if missing:
         st.caption(left_out(missing))
     if not len(rows):
-        st.info("No row of a stored layer passes the filters." if len(ranked) else "The list is empty.")
+        st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
-    _chart(ctx, ranked, rows)
+    if np.isfinite(ranked.score[rows]).any():
+        _chart(ctx, ranked, rows)
+    else:
+        empty("No score is finite: there is nothing to draw, and the order means nothing.")
     frame = rank_frame(ranked, rows)
     table(ctx, frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
           on_row=lambda i: _open(ctx, ranked, int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")
+
+
+def _say_which(ref: ListRef, walked: bool, n: int, of: int) -> None:
+    """How many rows are shown and why; and whose they are where no list is selected."""
+    if not walked:
+        st.caption(
+            f"No list is selected. {_DEFAULT_IS[ref.kind]} Choose it under Selection on the left to walk through it "
+            "and to filter it."
+        )
+    why = " The filters on the left say which, and how many at most." if walked and n < of else ""
+    first = "The first " if not walked and n < of else ""
+    st.caption(f"{first}{n} of {of} rows.{why} A click on a point or a row opens the neuron.")
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
@@ -96,7 +115,7 @@ def rank_frame(ranked: RankedList, rows: np.ndarray) -> pd.DataFrame:
     lines = [ranked.row(int(i)) for i in rows]
     frame = pd.DataFrame(
         {
-            "rank": [r.rank for r in lines],
+            "rank": pd.array([None if r.score is None else r.rank for r in lines], dtype="Int64"),
             "neuron": [r.at.label for r in lines],
             "pole": [r.pole for r in lines],
             ranked.score_name: [r.score for r in lines],
@@ -107,9 +126,9 @@ def rank_frame(ranked: RankedList, rows: np.ndarray) -> pd.DataFrame:
             "note": [visible(r.note) for r in lines],
         }
     )
-    frame["activation"] = frame["activation"].astype("float64")
+    frame = frame.astype({ranked.score_name: "float64", "activation": "float64"})
     blank = [c for c in ("pole", "note", "prompt", "token") if not frame[c].astype(bool).any()]
-    return frame.drop(columns=blank + [c for c in ("activation", "position") if frame[c].isna().all()])
+    return frame.drop(columns=blank + [c for c in ("rank", "activation", "position") if frame[c].isna().all()])
 
 
 def _broken(ctx: PageContext) -> None:

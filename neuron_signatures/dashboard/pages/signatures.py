@@ -11,6 +11,7 @@ from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.exports import downloads
 from neuron_signatures.dashboard.figures_signatures import class_bars, members_by_prompts, probe_bars
 from neuron_signatures.dashboard.panels import stage_2
+from neuron_signatures.dashboard.picks import left_out, stored
 from neuron_signatures.dashboard.signature_data import (
     Classes,
     Group,
@@ -76,11 +77,11 @@ def _table(ctx: PageContext, classes: Classes) -> None:
     st.markdown("#### Neurons")
     whole = loads.signature_table(ctx.run_dir, ctx.results_key)
     wanted = _filter(ctx, classes)
-    rows = matching(whole, wanted)
+    passed = matching(whole, wanted)
+    rows = passed.filter(stored(ctx.run, passed["layer"].to_numpy(), passed["neuron"].to_numpy()))
     n = rows.num_rows
-    st.caption(
-        f"{n} of {whole.num_rows} rows" + (f"; the {_MOST_ROWS} largest peaks are shown" if n > _MOST_ROWS else "")
-    )
+    cut = f"; the {_MOST_ROWS} largest peaks are shown" if n > _MOST_ROWS else ""
+    st.caption(f"{n} of {whole.num_rows} rows{cut}. {left_out(passed.num_rows - n)}")
     if n == 0:
         st.info("No row passes the filters.")
         return
@@ -141,7 +142,8 @@ def _groups(ctx: PageContext) -> None:
         format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
     )  # fmt: skip
     group = named[chosen]
-    shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.layers, _MOST_MEMBERS)
+    of_size = group._replace(members=[m for m in group.members if m.at.neuron < ctx.run.manifest.d_mlp])
+    shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), of_size, ctx.run.layers, _MOST_MEMBERS)
     prompts = ctx.run.prompts[:_MOST_PROMPTS]
     st.caption(_bounds(group, shown, len(prompts), len(ctx.run.prompts)))
     if not shown:
