@@ -47,7 +47,7 @@ async def test_a_run_with_useless_values_or_prompts_is_not_called_sound(tmp_path
     async with browsing(Options(run_dir=flawed(tmp_path / "run", bad=bad, failed=failed), screen="run")) as pilot:
         lines = text_of(pilot).splitlines()
         assert lines[1].startswith("FLAWED ") and said in lines[1]
-        assert not any(x.startswith("sound") for x in lines)
+        assert not any(x.startswith(("sound", "not counted")) for x in lines)
         beside = "\n".join(lines[2:8])
         assert ("not finite" in beside) == bool(bad) and ("f0: out of memory" in beside) == bool(failed)
 
@@ -63,15 +63,28 @@ def test_the_verdict_is_data_too(tmp_path, capsys, bad, failed, verdict):
     record = json.loads(capsys.readouterr().out)
     assert (record["verdict"], record["nonfinite"], record["n_failed"]) == (verdict, bad, failed)
     assert [("truncated" in f) for f in record["faults"]] == ([True] if verdict == "fault" else [])
+    assert record["checksums"] is False
+
+
+def test_a_sound_run_says_what_was_not_looked_at(tmp_path, capsys):
+    run_dir = flawed(tmp_path / "run", bad=0, failed=0)
+    assert main(["--run_dir", str(run_dir), "--screen", "run", "--print"]) == 0
+    said = " ".join(capsys.readouterr().out.split("\nrun ")[0].split())
+    assert said.startswith("sound ") and "checksums are not compared here" in said and "runs verify" in said
 
 
 def test_what_format_1_does_not_record_is_not_said_to_be_none(tmp_path, capsys):
     make_v1_run(tmp_path / "run", PROMPTS, {k: np.ones((1, len(t), 2), np.float32) for k, t in PROMPTS.items()})
     run = ["--run_dir", str(tmp_path / "run"), "--screen", "run", "--print"]
     assert main(run) == 0
-    assert "not finite      not recorded in format 1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not finite      not recorded in format 1" in out and "sound" not in out
+    said = " ".join(out.split("not finite   ")[0].split())
+    assert said.startswith("not counted 1 file") and "was not counted in format 1" in said
+    assert "neuron_signatures.runs verify" in said and "migrate counts" in said
     assert main([*run, "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["nonfinite"] is None
+    record = json.loads(capsys.readouterr().out)
+    assert record["nonfinite"] is None and record["verdict"] == "uncounted"
 
 
 @async_test

@@ -11,6 +11,7 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, tour, 
 
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.printing import printed
 
 UNICODE = [t.encode("utf-8", "replace").decode() for t in TOKENS]
 SHOWN = ("[/]", "[bold]", "[@click=app.quit]x[", "\\x1b[31mred", "\\x1b]0;title\\x", "\\x9b31m", "a⏎b", "\\u202eabc")
@@ -40,6 +41,22 @@ async def test_the_columns_of_hostile_tokens_stand_in_line(tmp_path):
         rows = [x for x in text_of(pilot).splitlines() if "│" in x]
         assert len(rows) == len(TOKENS)
         assert len({width(x.split("│")[0]) for x in rows}) == 1
+
+
+@pytest.mark.parametrize("screen", ["browser", "prompts", "layers", "stack", "search"])
+def test_a_stream_that_takes_ascii_only_has_its_columns_in_line(tmp_path, screen):
+    prompts = {"first": [*UNICODE, "é" * 20], "second": ["<bos>", " Привет"]}
+    make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=2, d_mlp=3))
+    options = Options(run_dir=tmp_path / "run", all_tokens=True, screen=screen, query="e\u0301")
+    lines = list(printed(options, "text", columns=80, encoding="ascii"))
+    assert all(x.isascii() and len(x) <= 80 for x in lines)
+    plainly = list(printed(options, "text", columns=80, encoding="utf-8"))
+    assert len(lines) == len(plainly) and not all(x.isascii() for x in plainly)
+    if screen == "browser":
+        assert "act " in lines[2] and lines[2].split("act ")[1][0] in "+-"
+        rows = [x for x in lines if "|" in x]
+        assert len(rows) == len(UNICODE) + 1 and len({x.index("|") for x in rows}) == 1
+        assert any("\\xe9\\xe9" in x for x in rows)
 
 
 @async_test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,9 @@ MISTAKES = [
     ("l", "x", "is no layer"),
     ("c", "10", "there is no token 10"),
     ("c", "1.5", "is no token position"),
+    ("c", "٣", "is no token position"),
+    ("g", "٣", "names no neuron"),
+    ("l", "L٣", "is no layer"),
     ("g", "[bold]\x1b]0;x\x07", "names no neuron"),
 ]
 
@@ -229,16 +233,12 @@ async def test_a_list_is_sorted_filtered_and_walked_through():
 
 
 @async_test
-async def test_a_filter_that_says_nothing_leaves_the_list_as_it_is():
+async def test_a_filter_that_nothing_matches_says_how_to_change_it():
     async with browsing(Options(run_dir=DEMO, screen="peaks")) as pilot:
-        await press(pilot, "slash")
-        await type_in(pilot, ">much")
-        await settle(pilot)
-        assert "compares with no number" in text_of(pilot) and "1536 rows" in text_of(pilot)
         await press(pilot, "slash")
         await type_in(pilot, "zzzz")
         await settle(pilot)
-        assert "no row matches the filter" in text_of(pilot)
+        assert "no row matches the filter; / changes it" in text_of(pilot)
 
 
 @async_test
@@ -325,6 +325,17 @@ async def test_the_picker_opens_a_run_and_escape_leads_back_to_it():
 async def test_escape_on_the_first_screen_says_how_to_leave():
     async with browsing(START) as pilot:
         assert "q quits" in await press(pilot, "escape")
+
+
+@async_test
+async def test_a_search_without_a_text_begins_with_its_box():
+    async with browsing(replace(START, screen="search")) as pilot:
+        assert "token to search for" in text_of(pilot)
+        await type_in(pilot, "aust")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, SearchPage) and "2 tokens" in text_of(pilot)
+        await press(pilot, "escape", "r")
+        assert isinstance(pilot.app.screen, BrowserPage) and "token to search for" not in text_of(pilot)
 
 
 def test_every_key_is_bound_on_its_screens_and_has_an_action():

@@ -14,8 +14,9 @@ from tui_pilot import DEMO, async_test, browsing, press, text_of
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.plain import strict
+from neuron_signatures.runs.run import Run
 from neuron_signatures.tui import prose, tables
-from neuron_signatures.tui.list_table import ListTable, ListView, Walk, list_header, list_record
+from neuron_signatures.tui.list_table import ListTable, ListView, Order, Walk, list_header, list_record
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.pieces import Table, rooms, table_row
 from neuron_signatures.tui.place import Place
@@ -57,14 +58,14 @@ def show_lists(run_dir: Path, stem: str) -> str:
     list_header(view, 80)
     json.dumps(strict(list_record(view)), allow_nan=False)
     for key in (None, "score", "neuron", "token", "note"):
-        draw(ListTable(view.arranged(key=key, descending=True, query=""), [1, 3, 4]))
-    view.arranged(key=None, descending=True, query="L3N508+ a >0.5")
+        draw(ListTable(view.arranged(Order(key)), session.run))
+    view.arranged(Order(query="L3N508+ a >0.5"))
     Walk(view, 0).label(Place(0, *Walk(view, 0).row().at, 0))
     return ""
 
 
 def show_notes(run_dir: Path, at: NeuronAt) -> str:
-    notes = notes_of(run_dir, at)
+    notes = notes_of(Run.open(run_dir), at)
     prose.laid_out(prose.notes_facts(at, notes, ()), 80)
     json.dumps(strict(prose.notes_record(notes, ())), allow_nan=False)
     return " ".join(notes.missing)

@@ -46,8 +46,8 @@ while os.WIFSTOPPED(status := os.waitpid(pid, os.WUNTRACED)[1]):
     os.tcsetpgrp(0, os.getpgrp())
     print("the shell has it", flush=True)
     line = input()
-    if line == "kill":
-        os.kill(pid, signal.SIGTERM)
+    if line.startswith("kill "):
+        os.kill(pid, int(line[5:]))
     else:
         os.tcsetpgrp(0, pid)
     os.killpg(pid, signal.SIGCONT)
@@ -201,7 +201,7 @@ def test_bytes_that_are_no_utf_8_are_no_keys_and_end_nothing():
     assert "L1N1" in shown and "L1N2" in shown and "'caf\ufffd 9' names no neuron" in shown
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_and_the_terminal_is_as_before(end):
     out, code = talk(["--run_dir", str(DEMO)], [], end=end)
     assert code == 128 + end
@@ -229,9 +229,11 @@ def test_ctrl_z_leads_to_the_shell_and_fg_back():
     assert b"\x1b[?1049h" in after and b"prompt 1/8" in OWN.sub(b"", after) and b"L1N1" in OWN.sub(b"", after)
 
 
-def test_a_stopped_browser_can_be_ended_by_a_signal():
-    out, code = talk(["--run_dir", str(DEMO)], [b"\x1a", b"kill\r"], shell=(sys.executable, "-c", SHELL))
-    assert code == -signal.SIGTERM % 256 and b"the shell has it" in out
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_browser_can_be_ended_by_a_signal(end):
+    keys = [b"\x1a", f"kill {end:d}\r".encode()]
+    out, code = talk(["--run_dir", str(DEMO)], keys, shell=(sys.executable, "-c", SHELL))
+    assert code == -end % 256 and b"the shell has it" in out and b"Traceback" not in out
 
 
 def test_ctrl_z_without_a_shell_says_so():

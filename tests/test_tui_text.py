@@ -222,7 +222,7 @@ def test_a_walk_passes_over_layers_that_are_not_stored(run):
     ref = next(r for r in list_refs(DEMO) if r.stem.startswith("influence_seed_prompt_dla"))
     view = ListView.of(read_list(DEMO, ref))
     walk, layers = Walk(view, 0), []
-    while (step := walk.step(1, run.layers)) is not None:
+    while (step := walk.step(1, run)) is not None:
         walk = step
         layers.append(walk.row().at.layer)
     assert set(layers) == {1, 3, 4} and len(layers) in (3 * 512 - 1, 3 * 512)
@@ -314,17 +314,3 @@ def test_a_file_in_the_place_of_a_folder_is_called_a_file(tmp_path, capsys, flag
     (tmp_path / "file").touch()
     assert main([flag, str(tmp_path / "file"), "--print"]) in (2, 3)
     assert "this is a file" in capsys.readouterr().err
-
-
-def test_an_influence_list_is_not_sorted_by_notes_which_it_has_none_of():
-    lists = {r.kind: ListView.of(read_list(DEMO, r)) for r in list_refs(DEMO)}
-
-    def keys(view):
-        found = []
-        while (key := view.next_key()) is not None:
-            view = view.arranged(key=key, descending=True, query="")
-            found.append(key)
-        return found
-
-    assert keys(lists["influence"]) == ["score", "neuron", "token"]
-    assert keys(lists["signatures"]) == ["score", "neuron", "token", "note"]

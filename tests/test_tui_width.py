@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from analysis_runs import make_run
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
@@ -17,9 +19,15 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui import tables
 from neuron_signatures.tui.head_lines import Peak, run_line, statistics
+from neuron_signatures.tui.list_table import ListTable, ListView
 from neuron_signatures.tui.options import SCREENS, Options
-from neuron_signatures.tui.pieces import plain, rooms, table_row
-from neuron_signatures.views.acts import LayerLine
+from neuron_signatures.tui.pieces import Piece, clip, line, plain, rooms, table_row
+from neuron_signatures.tui.place import Place
+from neuron_signatures.tui.session import Session
+from neuron_signatures.tui.token_table import TokenTable, header, token_view
+from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt, Stats
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.list_files import list_refs, read_list
 
 REVISION = "c5ebcd40d208330abc697524c919956e692655cf"
 ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
@@ -143,3 +151,89 @@ async def test_the_reason_of_a_fault_shows_however_deep_the_folder_is(tmp_path):
     (run_dir / "activations.safetensors").unlink()
     async with browsing(Options(run_dir=run_dir)) as pilot:
         assert "cannot be read: activations.safetensors: the file is missing" in text_of(pilot)
+
+
+def wide_run(path, layers):
+    """A run whose numbers and tokens are as long as those of a real model."""
+    tokens = ["<bos>", " characteristically"]
+    acts = np.zeros((len(layers), 2, 9216), np.float32)
+    acts[:, 1] = -0.00030123
+    run = make_run(path, {"p": tokens}, {"p": acts}, layers=layers, n_layers=26)
+    run.prompts[0].token_ids[1] = 206800
+    return Session(run)
+
+
+@pytest.mark.parametrize("layers", [list(range(26)), list(range(0, 26, 2))], ids=["all", "every second"])
+def test_the_activation_is_shown_however_narrow_it_is(tmp_path, layers):
+    session = wide_run(tmp_path / "run", layers)
+    view = token_view(session, Place(0, layers[-1], 9215, 1), include_bos=False)
+    said = {n: plain(header(view, None, n)[0]) for n in range(10, 161)}
+    assert all(width(x) <= n and "-0.0003012" in x for n, x in said.items())
+    assert all("token 1/1 ·c" in said[n] for n in range(60, 161)) and "(id 206800)" in said[80]
+    assert "of layers" in said[160] and "·characteristically  act" in said[60]
+    assert "of layers" not in said[80] and "…" not in said[80] and "·charact…  act" in said[45]
+
+
+def test_a_line_that_is_cut_says_so_also_between_two_pieces():
+    pieces = line(Piece("abc"), Piece("def", "mark"), Piece("  "))
+    assert [plain(clip(pieces, n)) for n in (9, 6, 5, 4, 3, 2, 1, 0)] == [
+        "abcdef", "abcdef", "abcd…", "abc…", "ab…", "a…", "…", "",
+    ]  # fmt: skip
+    assert plain(clip(line("漢字", "x"), 4)) == "漢…" and plain(clip(line("漢字", "x"), 3)) == "漢…"
+
+
+NUMBERS = [1.234e-38, 3.403e38, 9.0123e-05, 0.00030123, 1.2345e-200]
+
+
+def tables_of(value: float):
+    """Every table with this number in all columns of numbers."""
+    with Run.open(DEMO) as run:
+        prompt = run.prompts[0]
+        stats = Stats(8, 0, value, 1, value, 2, value, abs(value))
+        acts = np.full(prompt.seq_len, value)
+        view = token_view(Session(run), Place(0, 3, 0, 0), include_bos=False)
+        yield TokenTable(replace(view, values=acts), None)
+        yield tables.StackTable(run, [OnPrompt(0, prompt, acts, stats)], include_bos=False)
+        yield tables.LayerTable(prompt, [LayerLine(25, abs(value), 9215, 1, value, abs(value), *[value] * 4, 123456)])
+        yield tables.TopTable([NeuronAct(NeuronAt(25, 9215), value)])
+    for ref in list_refs(DEMO):
+        ranked = read_list(DEMO, ref)
+        table = ranked.table
+        for name in ("activation", "max_act", "min_act"):
+            if name in table.column_names:
+                table = table.set_column(table.column_names.index(name), name, pa.array([value] * len(table)))
+        yield ListTable(ListView.of(replace(ranked, table=table, score=np.full(len(ranked), value))), run)
+    yield tables.RunTable([RunSummary("r", "complete", "m", 12_345, 1_234_567, 999_949_999, (), "", 2)])
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, *(-x for x in NUMBERS)])
+def test_no_number_is_cut_in_its_column(value):
+    for table in tables_of(value):
+        room = rooms(table.columns(), 200)
+        cells = table.cells(0, room)
+        row = plain(table_row(table, 0, room, cursor=False))
+        for column in table.columns():
+            if column.right:
+                text = cells[column.name].text
+                assert width(text) <= room[column.name] and text in row, (type(table).__name__, column.name, text)
+
+
+@async_test
+async def test_at_60_columns_the_bars_stay_and_the_ids_go():
+    async with browsing(Options(run_dir=DEMO, layer=3, neuron=508), (60, 20)) as pilot:
+        shown = text_of(pilot)
+        assert "bar to ±2.44" in shown and " 293 " not in shown.split("bar to")[1] and "act +2.438" in shown
+        row = next(x for x in shown.splitlines() if x.startswith(">"))
+        assert "│█" in row and row.rstrip().endswith("max")
+
+
+@pytest.mark.parametrize(("columns", "legend"), [(60, False), (80, True)])
+@async_test
+async def test_the_marks_of_the_tokens_are_explained_where_they_are_shown(columns, legend, capsys, monkeypatch):
+    async with browsing(Options(run_dir=DEMO, screen="stack"), (columns, 20)) as pilot:
+        shown = text_of(pilot)
+        columns_shown = next(x for x in shown.splitlines() if x.startswith("      # prompt"))
+        assert ("a mark per token" in shown) == ("tokens" in columns_shown) == legend
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["--run_dir", str(DEMO), "--screen", "stack", "--print"]) == 0
+    assert ("a mark per" in capsys.readouterr().out) == legend

@@ -70,6 +70,16 @@ def text_of(pilot: Pilot) -> str:
     return "\n".join("".join(s.text for s in strip) for strip in strips)
 
 
+async def until_shown(pilot: Pilot, text: str) -> str:
+    """Wait until this is on the screen; all that is there, in one line."""
+    for _ in range(400):
+        await pilot.pause(0.01)
+        shown = " ".join(text_of(pilot).split())
+        if text in shown:
+            return shown
+    raise AssertionError(f"{text!r} did not come:\n{text_of(pilot)}")
+
+
 ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "e", "escape", "p",
             "escape", "w", "escape", "f", "escape", "question_mark", "escape"]  # fmt: skip
 

@@ -69,6 +69,10 @@ class Run:
         """The model's layers that are stored, in order."""
         return self.manifest.layers
 
+    def stores(self, layer: int, neuron: int) -> bool:
+        """Whether this neuron's activations are here; results can name others."""
+        return layer in self._rows and 0 <= neuron < self.manifest.d_mlp
+
     @property
     def prompts(self) -> list[PromptRecord]:
         return self.manifest.prompts

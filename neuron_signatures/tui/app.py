@@ -171,16 +171,20 @@ class BrowseApp(App[ProjectError | None]):
 
         self.run_worker(work, thread=True, group="load", exclusive=True)
 
-    def reload(self) -> None:
-        """Read the present run again and show it where its browser was."""
-        if self.opened is not None:
-            self.open_run(self.opened.run_dir, self.place)
+    def reload(self) -> bool:
+        """Read the present run again and show it where its browser was; False if there is none."""
+        if self.opened is None:
+            return False
+        self.open_run(self.opened.run_dir, self.place)
+        return True
 
     def back(self) -> bool:
-        """Leave the present screen; False if there is none before it."""
+        """Leave the present screen; False if there is none before it. Back in the list of runs no run is open."""
         if len(self.screen_stack) <= 2:
             return False
         self.pop_screen()
+        if self.options.run_dir is None and len(self.screen_stack) == 2:
+            self.opened, self.stale = None, ""
         return True
 
     def suspended(self) -> bool:
@@ -193,6 +197,8 @@ class BrowseApp(App[ProjectError | None]):
     def on_loaded(self, message: Loaded) -> None:
         from neuron_signatures.tui.screens import RunsPage, pages_of
 
+        if not self.screen_stack:
+            return  # it is ending
         if message.error is not None:
             self.exit(message.error)
         elif message.opened is None:
@@ -221,11 +227,13 @@ class BrowseApp(App[ProjectError | None]):
         self.painted("data")
 
     def on_looked(self, message: Looked) -> None:
-        if self.opened is None or message.session is not self.opened.session:
+        if not self.screen_stack or self.opened is None or message.session is not self.opened.session:
             return
         from neuron_signatures.tui.base import Page
 
         page = self.screen if isinstance(self.screen, Page) else None
+        if page is not None and not page.is_drawable:
+            return  # it hears at the next look
         names = message.names if page is None else page.look_again(message.names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         if page is not None:

@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.canvas import Block, Rows
-from neuron_signatures.tui.footer import key_lines
+from neuron_signatures.tui.footer import bottom
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.pieces import (
     Line,
@@ -21,12 +21,10 @@ from neuron_signatures.tui.pieces import (
     Table,
     clip,
     line,
-    plain,
     rooms,
     safe,
     table_head,
     table_row,
-    width,
 )
 from neuron_signatures.tui.session import fault_text
 
@@ -81,6 +79,11 @@ class Page(Screen[None]):
     def on_screen_resume(self) -> None:
         self.draw()
 
+    @property
+    def is_drawable(self) -> bool:
+        """Whether its widgets are there: not yet just after it was opened, and no more once it was left."""
+        return bool(self.query("#keys"))
+
     def draw(self) -> None:
         """Fill the screen for its present size."""
         raise NotImplementedError
@@ -115,17 +118,8 @@ class Page(Screen[None]):
             self.draw_status()
 
     def draw_status(self) -> None:
-        columns, height = self.size
-        parts: list[Piece] = []
-        if self.app.stale:
-            parts.append(Piece(f"changed on disk: {safe(self.app.stale)}; press r to reload  ", "warn"))
-        parts += [Piece(safe(self.message), "mark")] if self.message else self.idle()
-        keys, rest = key_lines(self.FOOTER, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
-        if keys and not self.message:
-            said = width(plain(tuple(parts)))
-            gap = 4 if said else 0
-            parts += [Piece(" " * gap), *(p for x in key_lines(rest, columns - said - gap, 1).lines for p in x)]
-        self.block("status").show([clip(parts, columns)] if height >= 4 else [])
+        status, keys = bottom(self.message, self.app.stale, self.idle(), self.FOOTER, *self.size)
+        self.block("status").show(status)
         self.block("keys").show(keys)
 
     def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
@@ -155,7 +149,7 @@ class Page(Screen[None]):
         self.post_message(Arrived(job, ticket, None))
 
     def on_arrived(self, message: Arrived) -> None:
-        if self._tickets.get(message.job) is not message.ticket:
+        if self._tickets.get(message.job) is not message.ticket or not self.is_drawable:
             return
         if message.data is None:
             self.abandon(message.job)
@@ -164,7 +158,7 @@ class Page(Screen[None]):
             self.arrived(message.job, message.data)
 
     def on_failed(self, message: Failed) -> None:
-        if self._tickets.get(message.job) is message.ticket:
+        if self._tickets.get(message.job) is message.ticket and self.is_drawable:
             self.failed(message.job, message.text)
 
     def arrived(self, job: str, data: Any) -> None:
@@ -194,8 +188,7 @@ class Page(Screen[None]):
         self.app.exit()
 
     def action_reload(self) -> None:
-        self.say("reading again ...")
-        self.app.reload()
+        self.say("reading again ..." if self.app.reload() else "no run is open")
 
     def action_palette(self) -> None:
         self.app.action_command_palette()

@@ -61,6 +61,7 @@ class BrowserPage(Page):
         self.all_tokens = options.all_tokens
         self.include_bos = options.include_bos
         self.walk: Walk | None = None
+        self._begins_with_search = options.screen == "search" and not options.query
         self._stages = stages_of(self.session.run.path)
         self._rest: Timer | None = None
         self._read_for: tuple[NeuronAt, bool] | None = None
@@ -68,6 +69,8 @@ class BrowserPage(Page):
 
     def on_mount(self) -> None:
         self.app.place = self.place
+        if self._begins_with_search:
+            self.call_after_refresh(self.action_ask, "search")
 
     def compose(self) -> ComposeResult:
         yield Block("head")
@@ -166,7 +169,7 @@ class BrowserPage(Page):
         def work(stop: Stop, send: Send) -> None:
             with session.one_at_a_time:
                 if notes and not stop():
-                    send((at, include_bos, notes_of(session.run.path, at)))
+                    send((at, include_bos, notes_of(session.run, at)))
             found = across_reading(session.run, at, include_bos=include_bos, stop=stop) if across else None
             if found is not None:
                 usable = bool(found.fault) or session.is_current()
@@ -204,7 +207,7 @@ class BrowserPage(Page):
         view = token_view(self.session, self.place, include_bos=self.include_bos)
         pos = None if view.stats is None else view.stats.max_pos if which == "max" else view.stats.min_pos
         if pos is None:
-            self.say("no value counts on this prompt")
+            self.say(f"cannot be read: {view.brief}" if view.fault else "no value counts on this prompt")
         else:
             self.go(self.place._replace(pos=pos), walk=self.walk)
 
@@ -223,7 +226,7 @@ class BrowserPage(Page):
         if self.walk is None:
             self.say("no list is open: w shows the lists, Enter opens a neuron of one")
             return
-        walk = self.walk.step(by, self.run_.layers)
+        walk = self.walk.step(by, self.run_)
         if walk is None:
             self.say(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
             return

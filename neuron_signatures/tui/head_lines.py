@@ -49,6 +49,25 @@ def statistics(
     return made(n, (first, free - first), moments)
 
 
+def neuron_line(neuron: str, value: Piece, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
+    """The neuron, its token and the activation there. Where they find no room the layers are left out, then the id,
+    then the token is cut, then left out: the value is always there.
+    """
+
+    def made(layers: str, token: str, token_id: str) -> Line:
+        return line(Piece(neuron, "title"), Piece(layers, "dim"), "  token ", Piece(f"{where} ", "mark"),
+                    Piece(token, "token"), f"{token_id}  act ", value)  # fmt: skip
+
+    for shown in (made(layers, token, token_id), made("", token, token_id), made("", token, "")):
+        if width(plain(shown)) <= columns:
+            return shown
+    room = columns - width(plain(made("", "", "")))
+    if room > 0:
+        return made("", fit(token, room), "")
+    brief = line(Piece(neuron, "title"), " act ", value)
+    return brief if width(plain(brief)) <= columns else (value,)
+
+
 def run_line(run: Run, columns: int) -> Line:
     """The run, its model and hook. Where it is narrow the revision gets short, then the labels go, then names are cut:
     the facts (`f`) give all of it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import ANALYSIS
@@ -13,8 +13,10 @@ from neuron_signatures.tui.base import Send, Stop
 from neuron_signatures.tui.browser import BrowserPage
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
 from neuron_signatures.tui.list_table import (
+    AS_LISTED,
     ListTable,
     ListView,
+    Order,
     Walk,
     list_header,
     no_list,
@@ -23,41 +25,45 @@ from neuron_signatures.tui.list_table import (
 )
 from neuron_signatures.tui.of_browser import OfBrowser
 from neuron_signatures.tui.pieces import Line, Piece, Table, line, safe
-from neuron_signatures.views.coords import check_layer
+from neuron_signatures.views.coords import check_neuron
 from neuron_signatures.views.ranked import ListRef
-
-if TYPE_CHECKING:
-    pass
 
 
 class ListsPage(OfBrowser):
-    def __init__(self, browser: BrowserPage, row: int = 0) -> None:
+    """The cursor stays on its list when others come or go."""
+
+    def __init__(self, browser: BrowserPage, row: int = 0, stem: str = "") -> None:
+        """The cursor is on the list `stem` first; where there is none, on `row`."""
         super().__init__(browser)
         self._table = self._read()
-        self._row = row
+        self._row = self._table.row_of(stem, row)
 
     def on_mount(self) -> None:
         self.draw(self._row)
 
     def on_screen_resume(self) -> None:
-        self._table = self._read()
-        self.draw()
+        self._show_again()
 
     def again(self, browser: BrowserPage) -> ListsPage:
-        return ListsPage(browser, self.rows.cursor or 0)
+        return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
     def look_again(self, names: list[str]) -> list[str]:
         results = [n for n in names if n.startswith(f"{ANALYSIS}/")]
         if results:
-            self._table = self._read()
-            self.draw()
+            self._show_again()
         return [n for n in names if n not in results]
 
     def head(self) -> Sequence[Line]:
-        return [line(Piece("which neurons matter", "title"), Piece("  ranked lists, newest first", "dim"))]
+        order = "  influence, newest first; peaks; signatures"
+        return [line(Piece("which neurons matter", "title"), Piece(order, "dim"))]
 
     def table(self) -> Table:
         return self._table
+
+    def idle(self) -> Line:
+        i = self.rows.cursor or 0
+        doubt = self._table.refs[i].doubt if i < len(self._table) else ""
+        return line(*super().idle(), Piece(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
 
     def open_row(self, i: int) -> None:
         ref = self._table.refs[i]
@@ -66,26 +72,36 @@ class ListsPage(OfBrowser):
         else:
             self.app.push_screen(ListPage(self.browser, ref))
 
+    def _stem(self) -> str:
+        i = self.rows.cursor or 0
+        return self._table.refs[i].stem if i < len(self._table) else ""
+
+    def _show_again(self) -> None:
+        stem = self._stem()
+        self._table = self._read()
+        self.draw(self._table.row_of(stem, self.rows.cursor or 0))
+
     def _read(self) -> tables.RefTable:
         self.browser.session.drop_changed_results()
         return tables.RefTable(self.browser.session.refs(), no_list(self.run_, "ranked list"))
 
 
 class ListPage(OfBrowser):
-    """A ranked list: sorted, filtered, opened in the browser at the neuron's peak."""
+    """A ranked list: sorted, filtered, opened in the browser at the neuron's peak.
+
+    Keys change the order that is wanted; a thread sorts, and what is drawn follows.
+    """
 
     BINDINGS = bindings(LIST)
     OWN_KEYS = (*LIST, *ROWS)
     FOOTER = footer(ROWS, LIST, COMMON)
 
-    def __init__(
-        self, browser: BrowserPage, ref: ListRef, query: str = "", *, like: ListView | None = None, row: int = 0
-    ) -> None:
-        """`query` and `row`, or the order and the filter of `like`: what is shown first."""
+    def __init__(self, browser: BrowserPage, ref: ListRef, wanted: Order = AS_LISTED, row: int = 0) -> None:
+        """`wanted` and `row`: what is shown first."""
         super().__init__(browser)
         self.ref = ref
         self.view: ListView | None = None
-        self._first = (None, True, query) if like is None else (like.key, like.descending, like.query)
+        self._wanted = wanted
         self._row = row
         self._table: ListTable | None = None
         self._fault = ""
@@ -94,18 +110,14 @@ class ListPage(OfBrowser):
         def work(stop: Stop, send: Send) -> None:
             session = self.browser.session
             ranked = session.ranked(self.ref)
-            view = ListView.of(ranked, session.list_stamps(self.ref))
-            send(view)
-            if self._first != (None, True, ""):
-                key, descending, query = self._first
-                send(view.arranged(key=key, descending=descending, query=query))
+            send(ListView.of(ranked, session.list_stamps(self.ref)))
 
         self.start("list", work)
 
     def again(self, browser: BrowserPage) -> ListPage | None:
         same = (r for r in browser.session.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
-        return ref and ListPage(browser, ref, self._first[2], like=self.view, row=self.rows.cursor or 0)
+        return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)
 
     def head(self) -> Sequence[Line]:
         if self.view is None:
@@ -128,8 +140,10 @@ class ListPage(OfBrowser):
             self.go(place, walk)
             return
         self.view = data
-        self._table = ListTable(data, self.run_.layers)
+        self._table = ListTable(data, self.run_, hint="; / changes it")
         self.draw(self._row)
+        if job == "list" and self._wanted != data.order:
+            self._arrange(self._wanted, self._row)
 
     def ended(self, job: str) -> None:
         self.draw()
@@ -147,7 +161,7 @@ class ListPage(OfBrowser):
         walk = Walk(self.view, i)
         row = walk.row()
         try:
-            check_layer(self.run_, row.at.layer)
+            check_neuron(self.run_, row.at)
         except ProjectError as e:
             self.say(e.line())
             return
@@ -164,27 +178,21 @@ class ListPage(OfBrowser):
         self.start("row", work)
 
     def action_sort(self) -> None:
-        if self.view is not None:
-            self._arrange(self.view.next_key(), descending=True, query=self.view.query)
+        self._arrange(self._wanted.next(self.ref.kind))
 
     def action_reverse(self) -> None:
-        if self.view is not None:
-            self._arrange(self.view.key or "|score|", descending=not self.view.descending, query=self.view.query)
+        self._arrange(self._wanted.turned())
 
     def action_ask(self, what: str) -> None:
-        def accept(text: str) -> str:
-            if self.view is not None:
-                self._arrange(self.view.key, descending=self.view.descending, query=text)
-            return ""
+        def accept(text: str) -> None:
+            self._arrange(self._wanted._replace(query=text.strip()))
 
-        now = self.view.query if self.view else ""
-        self.app.push_screen(
-            Ask("filter: L3, L3N14, >0.5, <=-1, or text; empty shows all", accept, now, empty_too=True)
-        )
+        label = "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all"
+        self.app.push_screen(Ask(label, accept, self._wanted.query, empty_too=True))
 
-    def _arrange(self, key: Any, *, descending: bool, query: str) -> None:
-        view = self.view
-        assert view is not None
-        self._row = 0
-        self.start("arrange", lambda stop, send: send(view.arranged(key=key, descending=descending, query=query)))
-        self.draw_status()
+    def _arrange(self, wanted: Order, row: int = 0) -> None:
+        """Sort and filter the list so, once it has been read."""
+        self._wanted, self._row = wanted, row
+        if (view := self.view) is not None:
+            self.start("arrange", lambda stop, send: send(view.arranged(wanted)))
+            self.draw_status()

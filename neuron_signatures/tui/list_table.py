@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,30 @@ from neuron_signatures.tui.place import Place
 from neuron_signatures.tui.session import Session
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
-from neuron_signatures.views.ranked import SORT_KEYS, ListRef, RankedList, Row, SortKey
+from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
+
+
+class Order(NamedTuple):
+    """How a list is sorted, and which of its rows are shown."""
+
+    key: SortKey | None = None
+    """None: the list's own order, by |score|."""
+    descending: bool = True
+    query: str = ""
+
+    def next(self, kind: Kind) -> Order:
+        """By the next column: numbers begin with the largest, neurons and texts with the first."""
+        without = ("|score|", "note") if kind == "influence" else ("|score|",)  # an influence list has no notes
+        keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k not in without))
+        now = None if self.key == "|score|" else self.key
+        key = keys[(keys.index(now) + 1) % len(keys)]
+        return Order(key, key in (None, "score"), self.query)
+
+    def turned(self) -> Order:
+        return Order(self.key or "|score|", not self.descending, self.query)
+
+
+AS_LISTED = Order()
 
 
 @dataclass(frozen=True)
@@ -37,10 +60,7 @@ class ListView:
     ranked: RankedList
     rows: np.ndarray
     """Indices into the list."""
-    key: SortKey | None = None
-    """None: the list's own order, by |score|."""
-    descending: bool = True
-    query: str = ""
+    order: Order = AS_LISTED
     files: Mapping[str, Stamp] = field(default_factory=dict)
     """What the list was read from."""
 
@@ -48,31 +68,28 @@ class ListView:
     def of(cls, ranked: RankedList, files: Mapping[str, Stamp] | None = None) -> ListView:
         return cls(ranked, np.arange(len(ranked)), files=files or {})
 
-    def arranged(self, *, key: SortKey | None, descending: bool, query: str) -> ListView:
-        """The list in another order or with another filter. Raises `UsageError` for a filter that says nothing."""
+    def arranged(self, order: Order) -> ListView:
+        """The list in another order or with another filter."""
+        key, descending, query = order
         rows = np.arange(len(self.ranked)) if key is None else self.ranked.order(key, descending=descending)
         if query.strip():
             rows = rows[self.ranked.matching(query)[rows]]
-        return replace(self, rows=rows, key=key, descending=descending, query=query.strip())
-
-    def next_key(self) -> SortKey | None:
-        """The order after the present one; an influence list has no notes to sort by."""
-        without = ("|score|", "note") if self.ranked.ref.kind == "influence" else ("|score|",)
-        keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k not in without))
-        return keys[(keys.index(self.key) + 1) % len(keys)]
+        return replace(self, rows=rows, order=order)
 
 
 class ListTable:
     """The rows of a view; a row is made only when it is shown."""
 
-    def __init__(self, view: ListView, layers: Sequence[int]) -> None:
+    def __init__(self, view: ListView, run: Run, *, hint: str = "") -> None:
+        """`hint`: what to do where no row matches the filter."""
         self.view = view
-        self.layers = set(layers)
+        self._hint = hint
+        self._run = run
         self._kept: dict[int, Row] = {}
 
     @property
     def empty(self) -> str:
-        return "no row matches the filter; / changes it" if self.view.query else "the list has no row"
+        return f"no row matches the filter{self._hint}" if self.view.order.query else "the list has no row"
 
     def __len__(self) -> int:
         return len(self.view.rows)
@@ -96,7 +113,7 @@ class ListTable:
         r = self._row(i)
         kind = self.view.ranked.ref.kind
         note = token_text(r.note) if kind == "peaks" else safe(r.note)
-        if r.at.layer not in self.layers:
+        if not self._run.stores(*r.at):
             note = "not stored"
         return {
             "rank": Piece(str(r.rank), "dim"), "neuron": Piece(r.at.label + r.pole, "title"),
@@ -110,7 +127,7 @@ class ListTable:
         r = self._row(i)
         at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
-        return {**at, "stored": r.at.layer in self.layers, **rest}
+        return {**at, "stored": self._run.stores(*r.at), **rest}
 
     def _score(self, r: Row) -> Piece:
         kind = self.view.ranked.ref.kind
@@ -129,15 +146,15 @@ class ListTable:
 
 def list_header(view: ListView, columns: int) -> list[Line]:
     """Title, filter and order, warnings, how the list was made; the most needed first, long ones wrapped."""
-    ranked = view.ranked
-    order = f"by {view.key or '|score|'}, {'largest' if view.descending else 'smallest'} first"
-    if view.key in ("neuron", "token", "note"):
-        order = f"by {view.key}, {'descending' if view.descending else 'ascending'}"
-    found = f"{len(view.rows)} of {len(ranked)}" if view.query else f"{len(ranked)}"
+    ranked, (key, descending, query) = view.ranked, view.order
+    order = f"by {key or '|score|'}, {'largest' if descending else 'smallest'} first"
+    if key in ("neuron", "token", "note"):
+        order = f"by {key}, {'descending' if descending else 'ascending'}"
+    found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
         line(Piece(safe(ranked.ref.title), "title")),
         line(Piece(f"{found} rows ", "dim"),
-             *((Piece("filter ", "dim"), Piece(safe(view.query), "mark"), Piece("  ")) if view.query else ()),
+             *((Piece("filter ", "dim"), Piece(safe(query), "mark"), Piece("  ")) if query else ()),
              Piece(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
     lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]
@@ -180,12 +197,12 @@ class Walk:
         score = "" if row.score is None else f", score {_score_text(row, self.view.ranked.ref.kind)}"
         return f"{row.at.label}{row.pole} is {where}{score} (. next , previous)  {safe(self.view.ranked.ref.title)}"
 
-    def step(self, by: int, layers: Sequence[int]) -> Walk | None:
-        """The next row in this direction whose layer is stored; None at the end."""
-        stored = set(layers)
-        i = self.index + by
+    def step(self, by: int, run: Run) -> Walk | None:
+        """The next row in this direction whose neuron is stored; None at the end."""
+        ranked, i = self.view.ranked, self.index + by
         while 0 <= i < len(self.view.rows):
-            if int(self.view.ranked.layer[self.view.rows[i]]) in stored:
+            row = self.view.rows[i]
+            if run.stores(int(ranked.layer[row]), int(ranked.neuron[row])):
                 return replace(self, index=i)
             i += by
         return None

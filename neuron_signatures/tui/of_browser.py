@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from neuron_signatures.tui.base import Page, TablePage
 from neuron_signatures.tui.browser import BrowserPage
-from neuron_signatures.tui.list_table import (
-    Walk,
-)
+from neuron_signatures.tui.list_table import Walk
 from neuron_signatures.tui.place import Place
-
-if TYPE_CHECKING:
-    pass
 
 
 class OfBrowser(TablePage):

@@ -6,9 +6,11 @@ that `canvas` turns into colours; what it means is always in the text too.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from neuron_signatures.runs.tokens import escape, fit, visible
@@ -22,6 +24,10 @@ _UNSURE = (
 
 
 MAX_COLUMNS = 1000
+# What a stream of another encoding shows instead of our own marks; of the same width.
+ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
+# Of the stream that lines are laid out for; None: it takes all characters.
+_ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
 
 class Piece(NamedTuple):
@@ -62,6 +68,26 @@ class Table(Protocol):
         """The row as data, texts raw."""
 
 
+@contextlib.contextmanager
+def written_in(encoding: str) -> Iterator[None]:
+    """Within the block `safe` names what a stream of this encoding cannot take, so that it is laid out as named."""
+    before = _ENCODING.get()
+    _ENCODING.set(encoding)
+    try:
+        yield
+    finally:
+        _ENCODING.set(before)
+
+
+def encodes(text: str, encoding: str) -> bool:
+    """Whether a stream of this encoding takes the text."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def safe(text: str) -> str:
     """`text` as it may go to a terminal: printable, and of a width on which all terminals agree."""
     if text.isascii() and text.isprintable():
@@ -89,16 +115,13 @@ def plain(pieces: Line) -> str:
 
 
 def clip(pieces: Iterable[Piece], columns: int) -> Line:
-    """The line cut to at most this many columns."""
-    out, left = [], columns
-    for p in pieces:
-        if left <= 0:
-            break
-        text = p.text[: left + 1]  # no character takes less than a column
-        text = text if width(text) <= left else fit(text, left)
-        out.append(Piece(text, p.style))
-        left -= width(text)
-    return tuple(out)
+    """The line cut to at most this many columns, with `…` at its end if more than spaces was dropped."""
+    whole = tuple(pieces)
+    kept = _cut(whole, columns)
+    if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in kept) :].strip():
+        return kept
+    shorter = _cut(kept, columns - 1)
+    return (*shorter[:-1], Piece(f"{shorter[-1].text}…", shorter[-1].style))
 
 
 def rooms(columns: Sequence[Column], total: int) -> dict[str, int]:
@@ -133,17 +156,25 @@ def table_row(table: Table, i: int, room: Mapping[str, int], *, cursor: bool) ->
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None."""
+    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None. At most `digits` + 6 characters: an
+    exponent beyond 99 takes the place of a digit.
+    """
     if value is None:
         return ""
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else f"{value:+}"
-    return "0" if value == 0 else f"{value:+.{digits}g}"
+    if value == 0:
+        return "0"
+    return _at_most(f"{value:+.{digits}g}", f"{value:+.{digits - 1}g}", digits + 6)
 
 
 def size(value: float | None, digits: int = 4) -> str:
-    """A magnitude, without a sign; empty for None."""
-    return "" if value is None else f"{value:.{digits}g}"
+    """A magnitude, without a sign, as short as `number`; empty for None."""
+    return "" if value is None else _at_most(f"{value:.{digits}g}", f"{value:.{digits - 1}g}", digits + 6)
+
+
+def _at_most(text: str, shorter: str, length: int) -> str:
+    return text if len(text) <= length else shorter
 
 
 def sign_style(value: float | None) -> str:
@@ -183,8 +214,21 @@ def _fitting(text: str, columns: int) -> int:
     return len(text)
 
 
+def _cut(pieces: Line, columns: int) -> Line:
+    out, left = [], columns
+    for p in pieces:
+        text = p.text[: _fitting(p.text[: left + 1], left)]  # no character takes less than a column
+        out.append(Piece(text, p.style))
+        left -= width(text)
+        if len(text) < len(p.text):
+            break
+    return tuple(out)
+
+
 def _sure(c: str) -> bool:
-    n = ord(c)
+    n, encoding = ord(c), _ENCODING.get()
+    if encoding is not None and n not in ASCII_MARKS and not encodes(c, encoding):
+        return False
     return unicodedata.category(c) != "Mc" and not any(low <= n <= high for low, high in _UNSURE)
 
 

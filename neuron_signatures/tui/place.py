@@ -107,7 +107,7 @@ def to_neuron(run: Run, place: Place, text: str) -> Place:
 
     Raises `UsageError` if it names nothing that the run stores.
     """
-    if re.fullmatch(r"\s*\d{1,9}\s*", text):
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
         at = check_neuron(run, NeuronAt(place.layer, int(text)))
     else:
         at = parse_neuron(text, run)
@@ -135,6 +135,6 @@ def _clamp(value: int, n: int) -> int:
 
 
 def _whole(text: str, what: str) -> int:
-    if not re.fullmatch(r"\s*-?\d{1,9}\s*", text):
+    if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text):
         raise UsageError(f"{text[:40]!r} is no {what}", next_step="Type a whole number")
     return int(text)

@@ -12,20 +12,39 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui import prose, tables
 from neuron_signatures.tui.bars import STRIP_LEGEND
 from neuron_signatures.tui.head_lines import run_line
-from neuron_signatures.tui.list_table import ListTable, ListView, choose_list, list_header, list_record, no_list
+from neuron_signatures.tui.list_table import (
+    ListTable,
+    ListView,
+    Order,
+    choose_list,
+    list_header,
+    list_record,
+    no_list,
+)
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.pieces import Line, Table, clip, plain, rooms, safe, table_head, table_row, wrap
+from neuron_signatures.tui.pieces import (
+    ASCII_MARKS,
+    Line,
+    Table,
+    clip,
+    encodes,
+    plain,
+    rooms,
+    safe,
+    table_head,
+    table_row,
+    wrap,
+    written_in,
+)
 from neuron_signatures.tui.place import Place, first_place
 from neuron_signatures.tui.run_facts import health_of, run_facts
-from neuron_signatures.tui.session import Session, across_or_fault, each_prompt, notes_of
+from neuron_signatures.tui.session import Session, across_or_fault, doubts_of, each_prompt, notes_of
 from neuron_signatures.tui.token_table import TokenTable, arrange, header, summary, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
 
 _PRINTED_ROWS = 50  # of a list that may have hundreds of thousands
-# What a terminal of another encoding shows instead of our own marks; of the same width.
-_ASCII = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
 
 
 class Printed(NamedTuple):
@@ -43,6 +62,12 @@ Screen = Callable[[Session, Place, Options, int], Printed]
 
 def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iterator[str]:
     """The lines of the screen that the flags ask for. Raises `UsageError` or `BadRunError`."""
+    marks = {} if all(encodes(chr(c), encoding) for c in ASCII_MARKS) else ASCII_MARKS
+    with written_in(encoding):
+        yield from (text.translate(marks) for text in _lines(options, kind, columns))
+
+
+def _lines(options: Options, kind: str, columns: int) -> Iterator[str]:
     if options.run_dir is None:
         shown = _runs(options)
     else:
@@ -55,9 +80,8 @@ def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iter
         if shown.table is not None:
             record["rows"] = [shown.table.record(i) for i in range(n)]
         yield json.dumps(strict(record), allow_nan=False)
-        return
-    marks = _marks(encoding)
-    yield from (text.translate(marks) for text in _text(shown, n, columns))
+    else:
+        yield from _text(shown, n, columns)
 
 
 def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
@@ -84,15 +108,6 @@ def _limit(options: Options, shown: Printed) -> int:
     if most is None:
         most = _PRINTED_ROWS if isinstance(shown.table, ListTable | tables.HitTable) else 0
     return min(len(shown.table), most) if most else len(shown.table)
-
-
-def _marks(encoding: str) -> dict[int, int]:
-    """Our own marks in ASCII where the stream cannot write them; what is left becomes an escape (`cli`)."""
-    try:
-        "█▌▐│▶◀…·⏎⇥␍→▔▀▁".encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return _ASCII
-    return {}
 
 
 def _runs(options: Options) -> Printed:
@@ -130,11 +145,9 @@ def _stack(session: Session, place: Place, options: Options, columns: int) -> Pr
         raise BadRunError(rows[0].fault)
     table = tables.StackTable(session.run, rows, include_bos=options.include_bos)
     record = {**_where(session), **place.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
-    return Printed(
-        [run_line(session.run, columns), *prose.heading(f"{place.at.label} on every prompt; {STRIP_LEGEND}")],
-        table,
-        record,
-    )
+    legend = f"; {STRIP_LEGEND}" if table.has_strip(columns) else ""
+    head = [run_line(session.run, columns), *prose.heading(f"{place.at.label} on every prompt{legend}")]
+    return Printed(head, table, record)
 
 
 def _top(session: Session, place: Place, options: Options, columns: int) -> Printed:
@@ -161,15 +174,15 @@ def _list_of(kind: str) -> Screen:
     def show(session: Session, place: Place, options: Options, columns: int) -> Printed:
         view = ListView.of(session.ranked(choose_list(session, kind, options.list_name)))
         if options.query:
-            view = view.arranged(key=None, descending=True, query=options.query)
-        table = ListTable(view, session.run.layers)
+            view = view.arranged(Order(query=options.query.strip()))
+        table = ListTable(view, session.run)
         return Printed(list_header(view, columns), table, {**_where(session), **list_record(view)})
 
     return show
 
 
 def _notes(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    notes, stages = notes_of(session.run.path, place.at), stages_of(session.run.path)
+    notes, stages = notes_of(session.run, place.at), stages_of(session.run.path)
     lines = prose.laid_out(prose.notes_facts(place.at, notes, stages), columns)
     record = {**_where(session), **place.at._asdict(), **prose.notes_record(notes, stages)}
     return Printed([run_line(session.run, columns), *prose.heading(place.at.label), *lines], None, record)
@@ -186,7 +199,8 @@ def _search(session: Session, place: Place, options: Options, columns: int) -> P
 def _run(session: Session, place: Place, options: Options, columns: int) -> Printed:
     m = session.run.manifest.model_dump(exclude={"prompts"})
     health = health_of(session.run)
-    record = {**_where(session), **health._asdict(), "stages": stages_of(session.run.path), "manifest": m}
+    more = {"doubts": doubts_of(session.run), "stages": stages_of(session.run.path), "manifest": m}
+    record = {**_where(session), **health._asdict(), **more}
     return Printed(prose.laid_out(run_facts(session.run, health), columns), None, record)
 
 

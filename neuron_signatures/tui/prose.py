@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from neuron_signatures.tui.pieces import Line, Piece, line, number, safe, size, token_text, wrap
@@ -37,7 +37,7 @@ def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> lis
     """Signatures of both poles, write scores, explanations: what is there, and how to make what is not."""
     if notes is None:
         return [Fact("notes", "reading ...")]
-    facts: list[Fact] = []
+    facts = doubt_facts(notes.doubts)
     for s in notes.signatures:
         facts += _signature(s)
     for w, sources in _merged(notes.write_scores):
@@ -49,6 +49,14 @@ def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> lis
     return facts
 
 
+def doubt_facts(doubts: Mapping[str, str]) -> list[Fact]:
+    """One fact for the results that share a doubt."""
+    return [
+        Fact("doubtful", f"{why}: {', '.join(stem for stem, same in doubts.items() if same == why)}", "warn")
+        for why in dict.fromkeys(doubts.values())
+    ]
+
+
 def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
     return {
         "signatures": [s._asdict() for s in notes.signatures],
@@ -56,7 +64,7 @@ def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
             {**w._asdict(), **{k: [x._asdict() for x in getattr(w, k)] for k in ("promotes", "suppresses")}}
             for w in notes.write_scores
         ],
-        "missing": list(notes.missing), "explanations": [], "stages": list(stages),
+        "missing": list(notes.missing), "doubts": dict(notes.doubts), "explanations": [], "stages": list(stages),
     }  # fmt: skip
 
 

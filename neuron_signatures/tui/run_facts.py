@@ -11,7 +11,8 @@ from neuron_signatures.runs.listing import summarise
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.prose import Fact, count
+from neuron_signatures.tui.prose import Fact, count, doubt_facts
+from neuron_signatures.tui.session import doubts_of
 from neuron_signatures.views.facts import stages_of
 
 _FAILED_FIRST = 3
@@ -19,15 +20,19 @@ _FAILED_FIRST = 3
 
 
 class Health(NamedTuple):
-    """Whether a run is sound: `flawed` means whole files, of which some values or prompts are no use."""
+    """Whether a run is sound: `flawed` means whole files, of which some values or prompts are no use; `uncounted` that
+    nobody counted whether all values are finite.
+    """
 
-    verdict: Literal["sound", "flawed", "fault"]
+    verdict: Literal["sound", "uncounted", "flawed", "fault"]
     faults: list[str]
     """What is wrong with the files."""
     n_failed: int
     """Prompts without activations."""
     nonfinite: int | None
-    """Values that are NaN or infinite; None if the format does not record it."""
+    """Values that are NaN or infinite, as counted when they were written; None if the format does not record it."""
+    checksums: bool = False
+    """Whether the bytes of the files were compared with the manifest's checksums: never here."""
 
 
 def health_of(run: Run) -> Health:
@@ -35,7 +40,8 @@ def health_of(run: Run) -> Health:
     faults = [fault for name in run.file_names() for fault in run.check_file(name, check="size")]
     bad = sum(p.nonfinite for p in run.prompts) if run.format_version > 1 else None
     n_failed = len(run.manifest.failed_prompts)
-    return Health("fault" if faults else "flawed" if bad or n_failed else "sound", faults, n_failed, bad)
+    whole: Literal["sound", "uncounted"] = "uncounted" if bad is None else "sound"
+    return Health("fault" if faults else "flawed" if bad or n_failed else whole, faults, n_failed, bad)
 
 
 def run_facts(run: Run, health: Health) -> list[Fact]:
@@ -45,6 +51,7 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
     failed = [Fact("failed", f"{f.prompt_id}: {f.reason}", "warn") for f in m.failed_prompts]
     facts = [
         *_verdict(run, health),
+        *doubt_facts(doubts_of(run)),
         Fact("not finite", _nonfinite(run), "warn" if health.nonfinite else ""),
         *failed[:_FAILED_FIRST],
         Fact("run", f"{run.path.name} (format {run.format_version}, made {m.created_at_utc} by {m.stage})"),
@@ -106,7 +113,13 @@ def _verdict(run: Run, health: Health) -> list[Fact]:
     if health.faults:
         return [Fact("FAULT", f, "warn") for f in [*health.faults, *flaws]]
     whole = f"{files} of the size and shapes that the manifest names"
-    return [Fact("FLAWED", f"{', '.join(flaws)}; {whole}", "warn")] if flaws else [Fact("sound", whole)]
+    if flaws:
+        return [Fact("FLAWED", f"{', '.join(flaws)}; {whole}", "warn")]
+    verify = f"python -m neuron_signatures.runs verify {run.path}"
+    if health.verdict == "uncounted":
+        uncounted = "whether values are finite was not counted in format 1"
+        return [Fact("not counted", f"{whole}; {uncounted}: {verify} checks the files, migrate counts", "warn")]
+    return [Fact("sound", f"{whole}, all values finite when written; checksums are not compared here: {verify}")]
 
 
 def _nonfinite(run: Run) -> str:

@@ -13,7 +13,7 @@ from neuron_signatures.tui import tables
 from neuron_signatures.tui.base import Page, Send, Stop, TablePage
 from neuron_signatures.tui.browser import BrowserPage
 from neuron_signatures.tui.list_screens import ListPage, ListsPage
-from neuron_signatures.tui.list_table import choose_list
+from neuron_signatures.tui.list_table import Order, choose_list
 from neuron_signatures.tui.pieces import Line, Piece, Table, line, safe
 from neuron_signatures.tui.session import until
 from neuron_signatures.tui.table_screens import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 
 class RunsPage(TablePage):
-    """The runs of a folder."""
+    """The runs of a folder. Those that are shown stay until the folder has been read again."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self._rows: list[RunSummary] = []
-        self._table = tables.RunTable(self._rows)
+        self._table = tables.RunTable([])
+        self._found: list[RunSummary] = []
+        self._fault = ""
 
     def on_mount(self) -> None:
         self.action_reload()
@@ -45,37 +46,43 @@ class RunsPage(TablePage):
             for r in until(list_runs(self.root), stop):
                 send(r)
 
-        self._rows.clear()
-        self._table.empty = "reading ..."
+        self._found, self._fault = [], ""
+        if not len(self._table):
+            self._table = tables.RunTable(self._found)
         self.start("runs", work)
+        self.draw()
 
     def arrived(self, job: str, data: Any) -> None:
-        self._rows.append(data)
-        self.draw()
+        self._found.append(data)
+        if self._table.rows is self._found:
+            self.draw()
 
     def ended(self, job: str) -> None:
-        self._table.empty = tables.no_runs(self.root)
-        self.draw()
+        at = self.rows.cursor or 0
+        names = [r.name for r in self._found]
+        name = self._table.rows[at].name if at < len(self._table) else ""
+        self._table = tables.RunTable(self._found, empty=self._fault or tables.no_runs(self.root))
+        self.draw(names.index(name) if name in names else None)
 
     def failed(self, job: str, text: str) -> None:
-        self.say(text)
+        self._fault = text
 
     def head(self) -> Sequence[Line]:
-        return [
-            line(Piece("runs in ", "dim"), Piece(safe(str(self.root)), "title"), Piece(f"  {len(self._rows)}", "dim"))
-        ]
+        count = f"  {len(self._table)}" + (", reading ..." if "runs" in self.waiting else "")
+        return [line(Piece("runs in ", "dim"), Piece(safe(str(self.root)), "title"), Piece(count, "dim"))]
 
     def table(self) -> Table:
         return self._table
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        problem = self._rows[i].problem if i < len(self._rows) else ""
+        problem = self._table.rows[i].problem if i < len(self._table) else ""
         return line(*super().idle(), Piece(f"  {safe(problem)}", "warn")) if problem else super().idle()
 
     def open_row(self, i: int) -> None:
-        self.say(f"reading {safe(self._rows[i].name)} ...")
-        self.app.open_run(self.root / self._rows[i].name, None)
+        name = self._table.rows[i].name
+        self.say(f"reading {safe(name)} ...")
+        self.app.open_run(self.root / name, None)
 
 
 def pages_of(opened: Opened, options: Options) -> list[Page]:
@@ -110,7 +117,7 @@ def page_named(browser: BrowserPage, opened: Opened, options: Options) -> Page |
     name = options.screen or "browser"
     if name in ("peaks", "influence", "signatures"):
         ref = choose_list(browser.session, name, options.list_name)
-        return ListPage(browser, ref, options.query or "")
+        return ListPage(browser, ref, Order(query=(options.query or "").strip()))
     if name == "search":
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":

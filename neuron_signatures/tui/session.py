@@ -4,7 +4,7 @@ a changed file makes the session stale, and reading again means a new session.""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import ANALYSIS
+from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.place import Place
 from neuron_signatures.views.acts import NeuronAct, OnPrompt, Stats, on_prompt, over_prompts, stats_of, top_at
@@ -55,6 +55,8 @@ class Notes(NamedTuple):
     signatures: list[Signature]
     write_scores: list[WriteScores]
     missing: tuple[str, ...]
+    doubts: Mapping[str, str]
+    """Which results among them may not be about this run's activations, and why."""
 
 
 class Session:
@@ -100,7 +102,7 @@ class Session:
         return self._top[1]
 
     def refs(self) -> list[ListRef]:
-        return list_refs(self.run.path)
+        return list_refs(self.run.path, self.run.manifest)
 
     def ranked(self, ref: ListRef) -> RankedList:
         """The list, read once while its files stay the same."""
@@ -145,8 +147,9 @@ class Session:
         _keep(self.notes, at, notes)
 
 
-def notes_of(run_dir: Path, at: NeuronAt) -> Notes:
+def notes_of(run: Run, at: NeuronAt) -> Notes:
     """Signatures and write scores; a result that is damaged is named, not raised."""
+    run_dir = run.path
     missing: list[str] = []
 
     def attempt(read: Callable[[Path, NeuronAt], list[T]], otherwise: str) -> list[T]:
@@ -164,7 +167,14 @@ def notes_of(run_dir: Path, at: NeuronAt) -> Notes:
     again = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
     signatures = attempt(signatures_of, f"no signature of this neuron; they are made by: {again} --mode signatures")
     scores = attempt(write_scores_of, f"no write scores of this neuron; they are made by: {again} --write_scores")
-    return Notes(signatures, scores, tuple(missing))
+    used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())
+    doubts = {stem: why for stem, why in doubts_of(run).items() if stem in used}
+    return Notes(signatures, scores, tuple(missing), doubts)
+
+
+def doubts_of(run: Run) -> dict[str, str]:
+    """The results that may not be about the run's activations, and why."""
+    return {r.stem: r.doubt for r in list_refs(run.path, run.manifest) if r.doubt}
 
 
 def across_of(rows: Iterator[OnPrompt]) -> Across:

@@ -159,10 +159,8 @@ class StackPage(OfBrowser):
         count = f"  {len(self._table)} of {len(self.run_.prompts)} prompts, {order}{more}"
         bad = sum(1 for r in self._table.rows if r.fault)
         unread = Piece(f"  {bad} cannot be read" if bad else "", "warn")
-        return [
-            line(Piece(f"{self.place.at.label} on every prompt", "title"), Piece(count, "dim"), unread),
-            line(Piece(STRIP_LEGEND, "dim")),
-        ]
+        head = [line(Piece(f"{self.place.at.label} on every prompt", "title"), Piece(count, "dim"), unread)]
+        return [*head, line(Piece(STRIP_LEGEND, "dim"))] if self._table.has_strip(self.size.width) else head
 
     def ended(self, job: str) -> None:
         self.draw()

@@ -13,7 +13,7 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.bars import signed_bar, strip
-from neuron_signatures.tui.pieces import Column, Piece, beginning, number, safe, sign_style, size, token_text
+from neuron_signatures.tui.pieces import Column, Piece, beginning, number, rooms, safe, sign_style, size, token_text
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt
 from neuron_signatures.views.ranked import ListRef
 from neuron_signatures.views.search import TokenHit
@@ -142,10 +142,14 @@ class StackTable:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def has_strip(self, columns: int) -> bool:
+        """Whether there is room for the marks of the tokens."""
+        return "strip" in rooms(self.columns(), columns)
+
     def columns(self) -> Sequence[Column]:
         return (
-            Column("#", "#", 5, right=True), Column("id", "prompt", 20), Column("max", "max", 9, right=True),
-            Column("maxtok", "at", 10, drop=3), Column("min", "min", 9, right=True, drop=1),
+            Column("#", "#", 5, right=True), Column("id", "prompt", 20), Column("max", "max", 10, right=True),
+            Column("maxtok", "at", 10, drop=3), Column("min", "min", 10, right=True, drop=1),
             Column("mintok", "at", 10, drop=4),
             Column("strip", "tokens", 0, drop=2, least=24),
         )  # fmt: skip
@@ -262,6 +266,10 @@ class RefTable:
     def __len__(self) -> int:
         return len(self.refs)
 
+    def row_of(self, stem: str, otherwise: int) -> int:
+        """Where the list of this name stands; `otherwise` if it is not there."""
+        return next((i for i, r in enumerate(self.refs) if r.stem == stem), otherwise)
+
     def columns(self) -> Sequence[Column]:
         return (
             Column("kind", "kind", 10), Column("title", "list", 0, least=20), Column("made", "made (UTC)", 16, drop=1),
@@ -269,9 +277,9 @@ class RefTable:
 
     def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
         r = self.refs[i]
-        title = f"broken: {r.problem}" if r.problem else r.title
+        title = f"broken: {r.problem}" if r.problem else f"of another dump? {r.title}" if r.doubt else r.title
         return {
-            "kind": Piece(r.kind, "title"), "title": Piece(safe(title), "warn" if r.problem else ""),
+            "kind": Piece(r.kind, "title"), "title": Piece(safe(title), "warn" if r.problem or r.doubt else ""),
             "made": Piece(safe(r.created_at_utc[:16].replace("T", " ")), "dim"),
         }  # fmt: skip
 

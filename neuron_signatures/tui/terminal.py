@@ -1,5 +1,5 @@
 """The terminal as Textual's driver has it, with what Textual 8.2 leaves out: bytes that are no UTF-8 end its input,
-SIGTERM and SIGHUP leave the screen as it was drawn, and Ctrl-Z stops a process that no shell wakes up again."""
+SIGTERM, SIGHUP and SIGINT leave the screen as it was drawn, and Ctrl-Z stops a process that no shell wakes up again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codecs import getincrementaldecoder
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Terminal(LinuxDriver):
@@ -27,6 +27,7 @@ class Terminal(LinuxDriver):
         super().suspend_application_mode()
         for number in _ENDING:
             self._loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # asyncio (3.11) leaves KeyboardInterrupt to SIGINT
 
     @property
     def can_suspend(self) -> bool:

@@ -26,7 +26,7 @@ class NotesPage(TextPage, OfBrowser):
         self._stages = stages_of(self.run_.path)
 
     def on_mount(self) -> None:
-        self.start("notes", lambda stop, send: send(notes_of(self.run_.path, self.place.at)))
+        self.start("notes", lambda stop, send: send(notes_of(self.run_, self.place.at)))
 
     def arrived(self, job: str, data: Any) -> None:
         self._notes = data

@@ -14,7 +14,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.bars import signed_bar
-from neuron_signatures.tui.head_lines import Peak, run_line, statistics
+from neuron_signatures.tui.head_lines import Peak, neuron_line, run_line, statistics
 from neuron_signatures.tui.pieces import (
     Column,
     Line,
@@ -104,9 +104,9 @@ class TokenTable:
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("pos", "pos", 5, right=True), Column("id", "id", 7, right=True, drop=2),
+            Column("pos", "pos", 5, right=True), Column("id", "id", 7, right=True, drop=4),
             Column("token", "token", 16), Column("act", "act", 10, right=True),
-            Column("bar", self._bar_title(), 0, drop=4, least=9), Column("mark", "", 7, drop=3),
+            Column("bar", self._bar_title(), 0, drop=2, least=9), Column("mark", "", 7, drop=3),
         )  # fmt: skip
 
     def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
@@ -145,10 +145,10 @@ def header(view: TokenView, across: Across | None, columns: int) -> list[Line]:
     """Five lines, the most needed first (see `arrange`): neuron, this prompt, the prompt, all prompts, the run."""
     m, p, place = view.run.manifest, view.prompt, view.place
     value = None if view.values is None else float(view.values[place.pos])
-    neuron = line(
-        Piece(place.at.label, "title"), Piece(f" of layers {spans(view.run.layers)} x {m.d_mlp}", "dim"), "  token ",
-        Piece(f"{place.pos}/{p.seq_len - 1} ", "mark"), Piece(token_text(p.tokens[place.pos]), "token"),
-        f" (id {p.token_ids[place.pos]})  act ", Piece(number(value) or "unread", sign_style(value) or "mark"),
+    neuron = neuron_line(
+        place.at.label, Piece(number(value) or "unread", sign_style(value) or "mark"),
+        layers=f" of layers {spans(view.run.layers)} x {m.d_mlp}", where=f"{place.pos}/{p.seq_len - 1}",
+        token=token_text(p.tokens[place.pos]), token_id=f" (id {p.token_ids[place.pos]})", columns=columns,
     )  # fmt: skip
     prompt = line(
         Piece("prompt ", "dim"), Piece(f"{place.prompt + 1}/{len(view.run.prompts)} ", "mark"), Piece(safe(p.probe_id)),

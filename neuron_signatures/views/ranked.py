@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
 
@@ -19,6 +18,11 @@ if TYPE_CHECKING:
 Kind = Literal["peaks", "influence", "signatures"]
 SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
+# A word of a filter: a comparison with a number, or all up to the next space.
+_WORD = re.compile(
+    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class ListRef(NamedTuple):
@@ -100,12 +104,12 @@ class RankedList:
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
 
     def matching(self, query: str) -> Bool[np.ndarray, " row"]:
-        """Which rows hold every word of `query`: `L3`, `L3N14`, `>0.5`, `<=-1` (of the score), or text of token or
-        note, ignoring case. Raises `UsageError` for a comparison without a number.
+        """Which rows hold every word of `query`: `L3`, `L3N14`, `>0.5` or `> 0.5`, `<=-1` (of the score), or text of
+        token or note, ignoring case. A `<` or `>` that compares with no number is text.
         """
         mask = np.ones(len(self), bool)
-        for word in query.split():
-            mask &= self._matches(word)
+        for m in _WORD.finditer(query):
+            mask &= self._matches(m["word"]) if m["word"] else self._compares(m["sign"], float(m["limit"]))
         return mask
 
     def find(self, at: NeuronAt, pole: str = "") -> int | None:
@@ -114,7 +118,7 @@ class RankedList:
         return next((i for i in rows if self.row(i).pole == pole), rows[0] if rows else None)
 
     def _matches(self, word: str) -> Bool[np.ndarray, " row"]:
-        if m := re.fullmatch(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", word, re.IGNORECASE):
+        if m := re.fullmatch(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", word, re.IGNORECASE | re.ASCII):
             mask: np.ndarray = self.layer == int(m[1])
             if m[2]:
                 mask &= self.neuron == int(m[2])
@@ -122,19 +126,16 @@ class RankedList:
                 pole = self._coded("pole")
                 mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
             return mask
-        if m := re.match(r"(<=|>=|<|>)(.*)", word):
-            try:
-                limit = float(m[2])
-            except ValueError as e:
-                raise UsageError(f"{word[:40]!r} compares with no number", next_step="Such as >0.5") from e
-            compare = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[m[1]]
-            with np.errstate(invalid="ignore"):
-                found: np.ndarray = compare(self.score, limit)
-            return found
         low = word.casefold()
         found = np.zeros(len(self), bool)
         for shown in (self._shown("token"), self._shown("note")):
             found |= np.array([low in t.casefold() for t in shown.texts], bool)[shown.code]
+        return found
+
+    def _compares(self, sign: str, limit: float) -> Bool[np.ndarray, " row"]:
+        compare = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign]
+        with np.errstate(invalid="ignore"):
+            found: np.ndarray = compare(self.score, limit)
         return found
 
     def _shown(self, key: Literal["token", "note"]) -> Coded:
