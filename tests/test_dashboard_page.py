@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,11 +27,13 @@ from explorer import (
 )
 
 from neuron_signatures import eda_streamlit
-from neuron_signatures.dashboard import heatmap_panel
+from neuron_signatures.dashboard import ahead, heatmap_panel
 from neuron_signatures.dashboard.pages import overview
 from neuron_signatures.dashboard.panels import duration
 from neuron_signatures.dashboard.state import View
+from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import layer_line
+from neuron_signatures.views.coords import NeuronAt
 
 INFLUENCE = "influence_seed_prompt_dla_next_token_pos8_tok704"
 
@@ -175,6 +178,37 @@ def test_the_neuron_view_has_its_tables(demo, monkeypatch):
     columns = [list(d.value.columns) for d in page.dataframe]
     assert ["position", "id", "token", "activation", "mark"] in columns
     assert any("promotes" in c for c in columns) and len(page.get("plotly_chart")) == 2
+
+
+def test_the_next_neuron_of_the_list_is_read_ahead(demo, monkeypatch):
+    begun: list[NeuronAt] = []
+    monkeypatch.setattr(ahead, "read_ahead", lambda run, at, stop: begun.append(at))
+    rows = json.loads((demo / "demo" / "analysis" / f"{INFLUENCE}.json").read_text())["neurons"]
+    page = open_page(demo, monkeypatch, view="neuron", list=INFLUENCE, row="1")
+    first = page.session_state["stop_reading_ahead"]
+    page.sidebar.button(key="step1").click().run()
+    assert begun == [(r["layer"], r["neuron"]) for r in rows[1:3]] and first.is_set()
+    page.segmented_control(key="view").set_value("ranking").run()
+    page.sidebar.selectbox(key="list").set_value("").run()
+    assert len(begun) == 2
+
+
+def test_reading_ahead_stops_when_asked_and_leaves_faults_to_others(tmp_path, monkeypatch):
+    plain_run(tmp_path / "run", lengths=(4, 3, 2))
+    run, read = Run.open(tmp_path / "run"), []
+    stop = threading.Event()
+
+    def acts(self, prompt, **of):
+        read.append((prompt.probe_id, of))
+        if len(read) == 2:
+            stop.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "acts", acts)
+        ahead.read_ahead(run, NeuronAt(1, 4), stop)
+    assert read == [(name, {"layer": 1, "neuron": 4}) for name in ("p0", "p1")]
+    (tmp_path / "run" / "activations.safetensors").unlink()
+    ahead.read_ahead(run, NeuronAt(1, 4), threading.Event())
 
 
 # F42: before stage 2, and with little or strange data

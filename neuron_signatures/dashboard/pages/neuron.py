@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from neuron_signatures.dashboard import loads
+from neuron_signatures.dashboard.ahead import read_next
 from neuron_signatures.dashboard.context import PageContext
 from neuron_signatures.dashboard.figures_acts import Curve, histogram, over_tokens
 from neuron_signatures.dashboard.heatmap_panel import all_prompts, default_settings, this_prompt
@@ -51,6 +52,7 @@ def render(ctx: PageContext) -> None:
     all_prompts(ctx, neuron, options)
     with st.expander("Table of this prompt's tokens"):
         table(ctx, neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
+    read_next(ctx)
 
 
 def _place(ctx: PageContext) -> None:
