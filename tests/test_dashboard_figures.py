@@ -190,7 +190,7 @@ def test_signatures_filter_and_groups():
     assert all("austin" in ((r["name"] or "") + (r["mode_peak_token"] or "")).lower() for r in rows)
     assert matching(table, SignatureFilter()).num_rows == table.num_rows
     group = read_groups(DEMO)[0]
-    best = strongest(table, group, [4], 3)
+    best = strongest(table, group, lambda layer, neuron: layer == 4, 3)
     assert len(best) == 3 and {m.at.layer for m in best} == {4} and set(best) <= set(group.members)
     counts = read_classes(DEMO)
     assert sum(counts.counts) == table.num_rows and counts.shuffled[counts.names.index("semantic")] == 0

@@ -24,7 +24,7 @@ def read_next(ctx: PageContext) -> None:
     """Begin with the next neuron of the selected list, if there is one; what the session read ahead before ends."""
     if _STOP in st.session_state:
         st.session_state[_STOP].set()
-    ref = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    ref = ctx.listed
     if ref is None or ctx.selection.row is None:
         return
     ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)

@@ -42,6 +42,11 @@ class PageContext:
         return self.run.prompts[self.selection.prompt]
 
     @property
+    def listed(self) -> ListRef | None:
+        """The list that is selected; None for a manual selection, or if it cannot be read."""
+        return next((r for r in self.lists if r.stem == self.selection.list and not r.problem), None)
+
+    @property
     def at(self) -> NeuronAt:
         return self.selection.at
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.dashboard.picks import Filters, left_out, n_not_stored, passing
+from neuron_signatures.dashboard.signature_data import parse_pole
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import GROUPS, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
 from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import RankedList
-
-_MEMBER = re.compile(r"L(\d{1,6})N(\d{1,9})([+-])")
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,10 @@ def group_sets(run: Run) -> list[NeuronSet]:
 
 
 def _group(entry: Any, run: Run) -> NeuronSet:
-    members = [m for text in entry["members"] if (m := _MEMBER.fullmatch(text))]
-    poles = [(NeuronAt(int(m[1]), int(m[2])), 1 if m[3] == "+" else -1) for m in members]
-    kept = [(at, sign) for at, sign in poles if at.layer in run.layers and at.neuron < run.manifest.d_mlp]
+    poles = [parse_pole(text) for text in entry["members"]]
+    kept = [p for p in poles if run.stores(*p.at)]
     missing = len(poles) - len(kept)
     note = f"left out: {missing:,} of its poles, whose neurons this run does not store" if missing else ""
-    return NeuronSet(str(entry["name"]), tuple(at for at, _ in kept), tuple(sign for _, sign in kept), note=note)
+    return NeuronSet(
+        str(entry["name"]), tuple(p.at for p in kept), tuple(-1 if p.pole == "-" else 1 for p in kept), note=note
+    )

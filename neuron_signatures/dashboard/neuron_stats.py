@@ -19,6 +19,7 @@ from neuron_signatures.views.acts import counted
 from neuron_signatures.views.columns import typed
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.odd import odd_is_broken
+from neuron_signatures.views.origin import another_dump
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
@@ -131,11 +132,10 @@ def _peak(acts: Float32[np.ndarray, "pos neuron"]) -> Float32[np.ndarray, " neur
 
 
 def _why_not(run: Run, record: Any, include_bos: bool) -> str:
-    m = run.manifest
+    if doubt := another_dump(run.manifest, record):
+        return f"The table of peaks is not used: {doubt}."
     try:
-        of, settings = record["run"], record["settings"]
-        if (of["created_at_utc"], of["layers"], of["d_mlp"]) != (m.created_at_utc, run.layers, m.d_mlp):
-            return "The table of peaks was made from another dump."
+        settings = record["settings"]
         if settings["include_bos"] != include_bos or settings["first_pos"] != 0:
             return "The table of peaks counts other tokens than this page (BOS, first position)."
         n_tokens = sum(int(counted(run, p, include_bos=include_bos).sum()) for p in run.prompts)

@@ -56,8 +56,7 @@ def with_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: 
 
 def can_show(run: Run, selection: Selection) -> bool:
     """Whether the run stores the selection's prompt, layer and neuron: it may have been written anew."""
-    neuron_there = selection.layer in run.layers and 0 <= selection.neuron < run.manifest.d_mlp
-    return neuron_there and selection.prompt < len(run.prompts)
+    return run.stores(*selection.at) and selection.prompt < len(run.prompts)
 
 
 def without_lost_list(lists: tuple[ListRef, ...], selection: Selection) -> Selection:

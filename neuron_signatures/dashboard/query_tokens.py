@@ -63,7 +63,7 @@ def _choose_set(ctx: PageContext) -> NeuronSet | None:
     """The neurons that the question is about; None after an empty state or a message."""
     kept = st.session_state.get(CLUSTER_SET)
     cluster = kept[1] if kept and kept[0] == ctx.data_key else None
-    listed = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    listed = ctx.listed
     options = ["selected", "typed"] + (["list"] if listed else [])
     options += ["group"] if any(r.kind == "signatures" for r in ctx.lists) else []
     options += ["cluster"] if cluster else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -119,15 +119,17 @@ def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
     return table if isinstance(keep, pa.Scalar) else table.filter(keep)
 
 
-def strongest(table: pa.Table, group: Group, layers: Sequence[int], most: int) -> list[Pole]:
-    """The members on stored layers with the largest peaks, largest first; `table` is that of `read_signatures`."""
+def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool], most: int) -> list[Pole]:
+    """The members with the largest peaks whose layer and neuron are `stored`, largest first; `table` is that of
+    `read_signatures`.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     named = table.filter(pc.equal(table["name"].cast(pa.string()), group.name))
     named = named.select(["layer", "neuron", "pole"]).to_pylist()
     order = {Pole(NeuronAt(r["layer"], r["neuron"]), r["pole"]): i for i, r in enumerate(named)}
-    members = [m for m in group.members if m.at.layer in layers]
+    members = [m for m in group.members if stored(*m.at)]
     return sorted(members, key=lambda m: order.get(m, len(order)))[:most]
 
 

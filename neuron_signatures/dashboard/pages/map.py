@@ -183,7 +183,7 @@ def _picture(
 def _colours(
     ctx: PageContext, sample: Sample, labels: Int64[np.ndarray, " neuron"] | None, where: DeltaGenerator
 ) -> Colours:
-    listed = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    listed = ctx.listed
     signatures = next((r for r in ctx.lists if r.kind == "signatures" and not r.problem), None)
     options = ["layer", "peak |act|", "token at the peak"]
     options = (["cluster"] if labels is not None else []) + options

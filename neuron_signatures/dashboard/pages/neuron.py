@@ -57,7 +57,7 @@ def render(ctx: PageContext) -> None:
 
 def _place(ctx: PageContext) -> None:
     """Where the neuron stands in the list that is walked through."""
-    ref = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    ref = ctx.listed
     if ref is None or ctx.selection.row is None:
         return
     with contextlib.suppress(ProjectError):  # the sidebar says why a list cannot be read

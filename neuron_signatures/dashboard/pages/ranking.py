@@ -41,7 +41,7 @@ def render(ctx: PageContext) -> None:
 
 def _neurons(ctx: PageContext) -> None:
     _broken(ctx)
-    ref = next((r for r in ctx.lists if r.stem == ctx.selection.list and not r.problem), None)
+    ref = ctx.listed
     walked = ref is not None
     ref = ref or default_list(ctx.lists)
     if ref is None:

@@ -142,8 +142,7 @@ def _groups(ctx: PageContext) -> None:
         format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
     )  # fmt: skip
     group = named[chosen]
-    of_size = group._replace(members=[m for m in group.members if m.at.neuron < ctx.run.manifest.d_mlp])
-    shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), of_size, ctx.run.layers, _MOST_MEMBERS)
+    shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.stores, _MOST_MEMBERS)
     prompts = ctx.run.prompts[:_MOST_PROMPTS]
     st.caption(_bounds(group, shown, len(prompts), len(ctx.run.prompts)))
     if not shown:
