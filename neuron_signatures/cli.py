@@ -257,7 +257,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model_name", default=DEFAULT_MODEL, metavar="NAME",
-        help=f"demo, a Hugging Face id or a local folder; default {DEFAULT_MODEL}",
+        help=f"demo, smollm2, a Hugging Face id, a local folder or a .gguf file; default {DEFAULT_MODEL}",
     )  # fmt: skip
     group.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
     group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")

@@ -70,7 +70,16 @@ def make_parser() -> Parser:
         metavar="N",
         help="cut prompts to N tokens, or to the model's context; without it longer ones are refused",
     )
-    what.add_argument("--no_prepend_bos", action="store_true", help="do not put the BOS token in front")
+    bos = what.add_mutually_exclusive_group()
+    bos.add_argument(
+        "--bos",
+        choices=("prepend", "tokenizer", "off"),
+        default="prepend",
+        help="one BOS token in front, what the tokenizer itself does, or no BOS; default: prepend",
+    )
+    bos.add_argument(
+        "--no_prepend_bos", dest="bos", action="store_const", const="off", help="do not put the BOS token in front"
+    )
     what.add_argument("--check_finite", action="store_true", help="fail prompts with NaN or infinite activations")
     how = parser.add_argument_group("how it runs")
     how.add_argument(
@@ -101,7 +110,7 @@ def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
             save_dtype=args.save_dtype,
             save_format=args.save_format,
             shard_bytes=args.shard_size,
-            prepend_bos=not args.no_prepend_bos,
+            bos=args.bos,
             batch_size=args.batch_size,
             layers=args.layers,
             limit=args.limit,

@@ -154,7 +154,7 @@ def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int =
     return plan_dump(
         DumpConfig(
             model=ModelSpec(folder, dtype="fp32"), prompts_json=path, single_prompt=None, out_dir=tmp / name,
-            save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, prepend_bos=True, batch_size=None,
+            save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, bos="prepend", batch_size=None,
             layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False, overwrite=False,
             quiet=True, flags_given=(),
         )

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_model_dir
 
-from neuron_signatures.models import hub
+from neuron_signatures.models.faults import condense, library_faults
+from neuron_signatures.models.spec import ModelSpec
+from neuron_signatures.runs.errors import UsageError
 
 TOKEN = "hf_" + "thisIsNoRealToken"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -134,6 +136,14 @@ def test_hub_model_then_offline_then_without_network(tmp_path: Path, hub_url: st
 def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
     error = OSError(f"Cannot read it\n with {TOKEN} or secret-of-another-form. Try again. " + "x" * 500)
-    assert hub.condense(error) == "Cannot read it with *** or ***"
-    assert len(hub.condense(OSError("y" * 500))) == 240
-    assert hub.condense(OSError()) == "OSError"
+    assert condense(error) == "Cannot read it with *** or ***"
+    assert len(condense(OSError("y" * 500))) == 240
+    assert condense(OSError()) == "OSError"
+
+
+def test_a_model_whose_code_is_too_old_has_a_successor() -> None:
+    with (
+        pytest.raises(UsageError, match=r"Use Qwen/Qwen1\.5-1\.8B: .*transformers 4"),
+        library_faults(ModelSpec("Qwen/Qwen-1_8B")),
+    ):
+        raise ValueError("The repository contains custom code; pass trust_remote_code=True")

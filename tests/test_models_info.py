@@ -20,6 +20,14 @@ from neuron_signatures.models.load import ModelSpec, load_model
 # Dimensions of published configs, one per architecture, from which the catalogue's counts must follow.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "openai-community/gpt2": {"model_type": "gpt2"},
+    "google/gemma-2b": {
+        "model_type": "gemma", "vocab_size": 256000, "hidden_size": 2048, "num_hidden_layers": 18,
+        "num_attention_heads": 8, "num_key_value_heads": 1, "intermediate_size": 16384, "head_dim": 256,
+    },
+    "google/gemma-7b": {
+        "model_type": "gemma", "vocab_size": 256000, "hidden_size": 3072, "num_hidden_layers": 28,
+        "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 24576, "head_dim": 256,
+    },
     "google/gemma-2-2b": {
         "model_type": "gemma2", "vocab_size": 256000, "hidden_size": 2304, "num_hidden_layers": 26,
         "num_attention_heads": 8, "num_key_value_heads": 4, "intermediate_size": 9216, "head_dim": 256,
@@ -36,6 +44,22 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16,
         "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 8192,
         "tie_word_embeddings": True,
+    },
+    "smollm2": {
+        "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "num_hidden_layers": 30,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "tie_word_embeddings": True,
+    },
+    "meta-llama/Llama-2-7b-hf": {
+        "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 11008,
+    },
+    "meta-llama/Llama-2-13b-hf": {
+        "model_type": "llama", "vocab_size": 32000, "hidden_size": 5120, "num_hidden_layers": 40,
+        "num_attention_heads": 40, "num_key_value_heads": 40, "intermediate_size": 13824,
+    },
+    "Qwen/Qwen1.5-1.8B": {
+        "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 2048, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5504,
     },
     "Qwen/Qwen2.5-0.5B": {
         "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "num_hidden_layers": 24,
@@ -70,7 +94,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 PLACEMENT = {"gemma2": "sandwich", "gemma3": "sandwich", "phi": "parallel", "gpt_neox": "parallel"}
-RMS_NORM = ("gemma2", "gemma3", "llama", "qwen2", "qwen3", "mistral", "phi3")
+RMS_NORM = ("gemma", "gemma2", "gemma3", "llama", "qwen2", "qwen3", "mistral", "phi3")
 
 
 def info_of(name: str) -> ModelInfo:

@@ -16,14 +16,15 @@ from transformers import AutoModelForCausalLM
 
 from neuron_signatures.models import hub
 from neuron_signatures.models.capture import MlpCapture
-from neuron_signatures.models.identity import model_identity, weights_fingerprint
+from neuron_signatures.models.faults import quiet_libraries
+from neuron_signatures.models.fingerprint import weights_fingerprint
+from neuron_signatures.models.identity import model_identity
 from neuron_signatures.models.load import (
     ModelSpec,
     find_device,
     load_config,
     load_model,
     load_tokenizer,
-    quiet_libraries,
     to_bridge,
 )
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError

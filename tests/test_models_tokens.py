@@ -16,12 +16,14 @@ from transformers import PreTrainedTokenizerFast
 
 from neuron_signatures.models.load import ModelSpec, load_tokenizer
 from neuron_signatures.models.tokens import (
+    adds_bos,
     bos_policy,
     context_length,
     encode_chat,
     encode_text,
     token_strings,
     tokenizer_sha256,
+    wants_bos,
 )
 from neuron_signatures.runs.errors import UsageError
 
@@ -45,6 +47,15 @@ def test_bos_comes_exactly_once(name: str) -> None:
     assert spelled_out.count(tokenizer.bos_token_id) == 1 and spelled_out[0] == tokenizer.bos_token_id
     assert bos_policy(tokenizer, prepend_bos=True) == "prepended"
     assert bos_policy(tokenizer, prepend_bos=False) == "off"
+
+
+def test_the_tokenizers_own_bos_is_followed_if_asked_for() -> None:
+    for name, tokenizer in TOKENIZERS.items():
+        itself = tokenizer(TEXT)["input_ids"]
+        asked = encode_text(tokenizer, TEXT, prepend_bos=wants_bos(tokenizer, "tokenizer"))
+        assert asked == itself, name
+        assert adds_bos(tokenizer) == (itself[0] == tokenizer.bos_token_id)
+        assert wants_bos(tokenizer, "prepend") and not wants_bos(tokenizer, "off")
 
 
 def test_the_tiny_tokenizers_cover_those_that_add_a_bos_and_those_that_do_not() -> None:

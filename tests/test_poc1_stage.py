@@ -124,6 +124,35 @@ def test_bos_is_prepended_unless_asked_otherwise(tmp_path):
     assert (without.manifest.bos_policy, without.manifest.prepend_bos) == ("off", False)
 
 
+@pytest.mark.parametrize(
+    ("model", "bos", "adds", "policy", "notice"),
+    [
+        (
+            "gpt2",
+            "prepend",
+            False,
+            "prepended",
+            "<|endoftext|> is put in front of every prompt (--bos tokenizer leaves",
+        ),
+        ("gpt2", "tokenizer", False, "off", "prompts begin without <|endoftext|>"),
+        ("gpt2", "off", False, "off", ""),
+        ("qwen2", "prepend", False, "none", "the tokenizer has no BOS"),
+        ("gemma2", "prepend", True, "prepended", ""),
+        ("gemma2", "tokenizer", True, "prepended", ""),
+    ],
+)
+def test_what_the_tokenizer_itself_does_about_bos_is_said_and_recorded(
+    tmp_path, capsys, model, bos, adds, policy, notice
+):
+    argv = [f for f in flags(tmp_path, "--bos", bos, model=model) if f != "--quiet"]
+    assert main(argv) == 0
+    err = capsys.readouterr().err
+    assert (notice in err) if notice else ("BOS" not in err)
+    m = Run.open(tmp_path / "run").manifest
+    assert (m.tokenizer_adds_bos, m.bos_policy, m.prepend_bos) == (adds, policy, policy != "off")
+    assert m.flags_resolved["bos"] == bos
+
+
 def test_truncation_is_recorded_per_prompt(tmp_path):
     prompts = write_prompts(tmp_path / "long.json", ["Dallas " * 80, "is"])
     assert main(flags(tmp_path, "--truncate", prompts=prompts, out="context")) == 0

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.models.load import quiet_libraries
+from neuron_signatures.models.faults import quiet_libraries
 
 D_MODEL, N_LAYERS, D_MLP, CONTEXT = 32, 3, 88, 64
 VOCAB = 384
@@ -46,6 +46,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "vocab_size": VOCAB, "n_embd": D_MODEL, "n_layer": N_LAYERS, "n_head": 4, "n_inner": D_MLP,
         "n_positions": CONTEXT, "bos_token_id": 0, "eos_token_id": 0,
     },
+    "gemma": _GQA,
     "gemma2": {**_GQA, "sliding_window": SLIDING_WINDOW, "query_pre_attn_scalar": 8},
     "gemma3": {**_GQA, "sliding_window": SLIDING_WINDOW, "query_pre_attn_scalar": 8,
                     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neuron_signatures.dump.provenance import storable
-from neuron_signatures.models.spec import Dtype, ModelSpec
+from neuron_signatures.models.spec import BosRequest, Dtype, ModelSpec
 from neuron_signatures.runs.errors import UsageError
 
 SaveFormat = Literal["safetensors", "pt"]
@@ -25,7 +25,7 @@ class DumpConfig:
     save_dtype: Dtype
     save_format: SaveFormat
     shard_bytes: int
-    prepend_bos: bool
+    bos: BosRequest
     batch_size: int | None
     layers: str | None
     limit: int | None
@@ -47,7 +47,7 @@ class DumpConfig:
             "save_dtype": self.save_dtype,
             "save_format": self.save_format,
             "shard_size": self.shard_bytes,
-            "prepend_bos": self.prepend_bos,
+            "bos": self.bos,
             "limit": self.limit,
             "truncate": self.truncate,
             "seed": self.seed,

@@ -84,6 +84,8 @@ def dump(plan: DumpPlan) -> DumpSummary:
     if model is not None:
         _try_first(plan, model)
     facts = provenance(model.device, model.attn_implementation, config.flags_given) if model else {}
+    if notice := plan.bos_notice():
+        log.info("%s: %s", config.model.name, notice)
     log.info("writing to %s", config.out_dir)
     start = time.perf_counter()
     with open_writer(config.out_dir, mode, settings=plan.settings, facts=facts) as writer:

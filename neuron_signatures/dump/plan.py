@@ -13,7 +13,7 @@ from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import find_device, load_config, load_tokenizer
-from neuron_signatures.models.tokens import BosPolicy, bos_policy
+from neuron_signatures.models.tokens import BosPolicy, adds_bos, bos_policy, wants_bos
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.shards import plan_shards
@@ -46,8 +46,30 @@ class DumpPlan:
         return prompt_bytes(self.prompts[i].seq_len, len(self.layers), self.info.d_mlp, self.config.save_dtype)
 
     @property
+    def prepend_bos(self) -> bool:
+        return wants_bos(self.tokenizer, self.config.bos)
+
+    @property
     def bos_policy(self) -> BosPolicy:
-        return bos_policy(self.tokenizer, prepend_bos=self.config.prepend_bos)
+        return bos_policy(self.tokenizer, prepend_bos=self.prepend_bos)
+
+    @property
+    def tokenizer_adds_bos(self) -> bool:
+        return adds_bos(self.tokenizer)
+
+    def bos_notice(self) -> str | None:
+        """One line where a text's tokens are not those that the tokenizer alone would give, or would be expected."""
+        bos = self.tokenizer.bos_token
+        if self.tokenizer_adds_bos or self.config.bos == "off":
+            return None
+        if bos is None:
+            return "the tokenizer has no BOS, so none is in front of the prompts"
+        if self.config.bos == "tokenizer":
+            return f"the tokenizer puts no BOS in front by itself, so prompts begin without {bos}"
+        return (
+            f"the tokenizer puts no BOS in front by itself; {bos} is put in front of every prompt "
+            "(--bos tokenizer leaves it out)"
+        )
 
     def file_of(self, shard: int) -> str:
         return activation_file(shard, len(self.shards), self.config.save_format)
@@ -63,9 +85,8 @@ def plan_dump(config: DumpConfig) -> DumpPlan:
     hf_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
     info = model_info(config.model, hf_config)
     layers = parse_layers(config.layers, info.layers)
-    tokenized = tokenize(
-        tokenizer, prompts, prepend_bos=config.prepend_bos, context=info.context, truncate=config.truncate
-    )
+    prepend_bos = wants_bos(tokenizer, config.bos)
+    tokenized = tokenize(tokenizer, prompts, prepend_bos=prepend_bos, context=info.context, truncate=config.truncate)
     identity = model_identity(config.model, hf_config, tokenizer)
     sizes = [prompt_bytes(p.seq_len, len(layers), info.d_mlp, config.save_dtype) for p in tokenized]
     return DumpPlan(

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.cli import Parser, command, emit, emit_json, ok, setup_logging
-from neuron_signatures.models.catalog import SUGGESTIONS, VERIFIED
-from neuron_signatures.models.spec import DEMO_MODEL, ModelSpec
+from neuron_signatures.models.catalog import SUCCESSORS, SUGGESTIONS, VERIFIED
+from neuron_signatures.models.packaged import INSTALL
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec
 
 if TYPE_CHECKING:
     from neuron_signatures.models.info import ModelInfo
@@ -40,7 +41,11 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.models", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="verified architectures and suggested models by size")
-    what.add_argument("--info", metavar="NAME", help=f"facts about one model: {DEMO_MODEL}, a folder or a Hub id")
+    what.add_argument(
+        "--info",
+        metavar="NAME",
+        help=f"facts about one model: {DEMO_MODEL}, {SMOLLM2_MODEL}, a folder, a .gguf file or a Hub id",
+    )
     parser.add_argument("--model_revision", metavar="REV", help="branch, tag or commit (default: the repository's)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
@@ -62,7 +67,11 @@ def _show_list() -> None:
         )
     emit("")
     emit("Other dense decoder models work too if their layers are recognised; mixture of experts is refused.")
-    emit(f"--model_name {DEMO_MODEL} needs no download.")
+    for name, successor in SUCCESSORS.items():
+        emit(f"Instead of {name} use {successor.model_name}:")
+        emit(f"  {successor.reason}.")
+    emit(f"--model_name {DEMO_MODEL} needs no download, {SMOLLM2_MODEL} a package:")
+    emit(f"  {INSTALL}")
 
 
 def _list_record() -> dict[str, Any]:

@@ -35,8 +35,16 @@ class Suggestion(NamedTuple):
         return self.parameters * bytes_per_parameter
 
 
+class Successor(NamedTuple):
+    """The model to take instead of one that cannot be loaded, and why."""
+
+    model_name: str
+    reason: str
+
+
 VERIFIED: Final = (
     Architecture("gpt2", "GPT2LMHeadModel", "mlp.c_proj"),
+    Architecture("gemma", "GemmaForCausalLM", "mlp.down_proj"),
     Architecture("gemma2", "Gemma2ForCausalLM", "mlp.down_proj"),
     Architecture("gemma3_text", "Gemma3ForCausalLM", "mlp.down_proj"),
     Architecture("gemma3", "Gemma3ForCausalLM", "mlp.down_proj"),
@@ -51,10 +59,13 @@ VERIFIED: Final = (
 )
 
 SUGGESTIONS: Final = (
+    Suggestion("smollm2", "llama", 134_515_008, 30, 1536),
     Suggestion("openai-community/gpt2", "gpt2", 124_439_808, 12, 3072),
     Suggestion("openai-community/gpt2-medium", "gpt2", 354_823_168, 24, 4096),
     Suggestion("openai-community/gpt2-large", "gpt2", 774_030_080, 36, 5120),
     Suggestion("openai-community/gpt2-xl", "gpt2", 1_557_611_200, 48, 6400),
+    Suggestion("google/gemma-2b", "gemma", 2_506_172_416, 18, 16384, True),
+    Suggestion("google/gemma-7b", "gemma", 8_537_680_896, 28, 24576, True),
     Suggestion("google/gemma-2-2b", "gemma2", 2_614_341_888, 26, 9216, True),
     Suggestion("google/gemma-2-9b", "gemma2", 9_241_705_984, 42, 14336, True),
     Suggestion("google/gemma-2-27b", "gemma2", 27_227_128_320, 46, 36864, True),
@@ -64,10 +75,13 @@ SUGGESTIONS: Final = (
     Suggestion("google/gemma-3-12b-pt", "gemma3", 11_766_034_176, 48, 15360, True),
     Suggestion("google/gemma-3-27b-pt", "gemma3", 27_009_346_304, 62, 21504, True),
     Suggestion("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "llama", 1_100_048_384, 22, 5632),
+    Suggestion("meta-llama/Llama-2-7b-hf", "llama", 6_738_415_616, 32, 11008, True),
+    Suggestion("meta-llama/Llama-2-13b-hf", "llama", 13_015_864_320, 40, 13824, True),
     Suggestion("meta-llama/Llama-3.2-1B", "llama", 1_235_814_400, 16, 8192, True),
     Suggestion("meta-llama/Llama-3.2-3B", "llama", 3_212_749_824, 28, 8192, True),
     Suggestion("meta-llama/Llama-3.1-8B", "llama", 8_030_261_248, 32, 14336, True),
     Suggestion("meta-llama/Llama-3.1-70B", "llama", 70_553_706_496, 80, 28672, True),
+    Suggestion("Qwen/Qwen1.5-1.8B", "qwen2", 1_836_828_672, 24, 5504),
     Suggestion("Qwen/Qwen2.5-0.5B", "qwen2", 494_032_768, 24, 4864),
     Suggestion("Qwen/Qwen2.5-1.5B", "qwen2", 1_543_714_304, 28, 8960),
     Suggestion("Qwen/Qwen2.5-3B", "qwen2", 3_085_938_688, 36, 11008),
@@ -80,6 +94,7 @@ SUGGESTIONS: Final = (
     Suggestion("Qwen/Qwen3-8B-Base", "qwen3", 8_190_735_360, 36, 12288),
     Suggestion("Qwen/Qwen3-14B-Base", "qwen3", 14_768_307_200, 40, 17408),
     Suggestion("mistralai/Mistral-7B-v0.1", "mistral", 7_241_732_096, 32, 14336),
+    Suggestion("mistralai/Mistral-7B-Instruct-v0.2", "mistral", 7_241_732_096, 32, 14336),
     Suggestion("mistralai/Mistral-7B-v0.3", "mistral", 7_248_023_552, 32, 14336),
     Suggestion("mistralai/Mistral-Nemo-Base-2407", "mistral", 12_247_782_400, 40, 14336),
     Suggestion("microsoft/phi-1_5", "phi", 1_418_270_720, 24, 8192),
@@ -97,3 +112,10 @@ SUGGESTIONS: Final = (
     Suggestion("facebook/opt-1.3b", "opt", 1_315_758_080, 24, 8192),
     Suggestion("facebook/opt-6.7b", "opt", 6_658_473_984, 32, 16384),
 )
+
+# Qwen 1 is no architecture of transformers: its repository brings the code, written for transformers 4.
+SUCCESSORS: Final = {
+    "Qwen/Qwen-1_8B": Successor(
+        "Qwen/Qwen1.5-1.8B", "Qwen 1 needs code from its repository that was written for transformers 4"
+    ),
+}

@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedConfig as PretrainedConfig
 
 from neuron_signatures.models.capture import decoder_layers, linear_features, mlp_shape
-from neuron_signatures.models.hub import library_faults, resolved_commit
-from neuron_signatures.models.load import load_config, quiet_libraries
+from neuron_signatures.models.faults import library_faults, quiet_libraries
+from neuron_signatures.models.hub import resolved_commit
+from neuron_signatures.models.load import load_config
 from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.models.tokens import context_length
 

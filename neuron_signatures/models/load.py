@@ -6,24 +6,21 @@ transformer_lens is imported by `to_bridge` alone, because that import takes sec
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.util
 import logging
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import transformers
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.models.hub import Source, find_source, library_faults, quiet_http
+from neuron_signatures.models.faults import library_faults, quiet_libraries
+from neuron_signatures.models.hub import Source, find_source
 from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
@@ -166,31 +163,6 @@ def find_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise EnvironmentProblem("no Apple GPU here", where=where, next_step="Use --device auto")
     return device
-
-
-@contextlib.contextmanager
-def quiet_libraries(*, downloads: bool = False) -> Iterator[None]:
-    """Keep stderr for the stage: no bars (but of downloads, if asked), no notices from the libraries.
-
-    Also keeps transformers from asking the Hub to convert a pickled checkpoint, a request in the user's
-    name that opens a pull request on the model's repository.
-    """
-    bars, hub_bars_off = transformers.logging.is_progress_bar_enabled(), are_progress_bars_disabled()
-    verbosity = transformers.logging.get_verbosity()
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    if not downloads and not hub_bars_off:
-        disable_progress_bars()
-    try:
-        with quiet_http():
-            yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()
-        if not downloads and not hub_bars_off:
-            enable_progress_bars()
 
 
 def _text_part(config: PretrainedConfig) -> PretrainedConfig:

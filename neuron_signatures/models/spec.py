@@ -7,9 +7,12 @@ from typing import Final, Literal
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 Quantization = Literal["none", "8bit", "4bit"]
+# A BOS in front of every text, as the tokenizer itself does, or none.
+BosRequest = Literal["prepend", "tokenizer", "off"]
 
 DEFAULT_MODEL: Final = "google/gemma-2-2b"
 DEMO_MODEL: Final = "demo"
+SMOLLM2_MODEL: Final = "smollm2"
 DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
@@ -17,9 +20,9 @@ DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 class ModelSpec:
     """Which model, at which revision, in which precision, where.
 
-    `name` is `demo`, a folder or a Hugging Face id. `revision` (branch, tag or commit) is None for the
-    repository's default; `device` is `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `device_map` is None for one
-    device, or `auto`, `balanced`, `balanced_low_0`, `sequential` to spread a model over several.
+    `name` is `demo`, `smollm2`, a folder, a GGUF file or a Hugging Face id. `revision` (branch, tag or commit)
+    is None for the repository's default; `device` is `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `device_map` is
+    None for one device, or `auto`, `balanced`, `balanced_low_0`, `sequential` to spread a model over several.
     """
 
     name: str

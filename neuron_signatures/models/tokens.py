@@ -13,14 +13,26 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
+from neuron_signatures.models.spec import BosRequest
 from neuron_signatures.runs.errors import UsageError
 
-# prepended: one BOS comes first. off: not asked for. none: the tokenizer has no BOS, and none is invented.
+# What is done. prepended: one BOS comes first. off: none is put in front. none: the tokenizer has no BOS.
 BosPolicy = Literal["prepended", "off", "none"]
 
 _SPACE_MARK = "▁"  # sentencepiece's word boundary
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _BYTES_AS_PIECES: Final = "neuron_signatures.bytes_as_pieces"
+
+
+def adds_bos(tokenizer: TokenizerBase) -> bool:
+    """Whether the tokenizer itself puts its BOS in front of a text (Llama 2, Gemma), or not (GPT-2, Qwen, SmolLM2)."""
+    first = tokenizer("a", verbose=False)["input_ids"][:1]
+    return tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
+
+
+def wants_bos(tokenizer: TokenizerBase, request: BosRequest) -> bool:
+    """Whether `request` asks for a BOS from this tokenizer."""
+    return request == "prepend" or (request == "tokenizer" and adds_bos(tokenizer))
 
 
 def bos_policy(tokenizer: TokenizerBase, *, prepend_bos: bool) -> BosPolicy:

@@ -89,6 +89,8 @@ class Manifest(_Record):
     prepend_bos: bool
     bos_token_id: int | None
     bos_policy: str
+    tokenizer_adds_bos: bool | None = None
+    """Whether the tokenizer by itself puts its BOS in front; None where it is not recorded (earlier runs)."""
     seed: int
     activations_file: str | None
     """The file's name if there is just one, as in format 1; None when the run is sharded."""
