@@ -19,7 +19,9 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != _HERE]
 if not any(Path(p or ".").resolve() == _HERE.parent for p in sys.path):
     sys.path.append(str(_HERE.parent))
 
-from neuron_signatures.cli import Parser, command, folder  # noqa: E402
+from neuron_signatures.cli.arguments import folder  # noqa: E402
+from neuron_signatures.cli.command import command  # noqa: E402
+from neuron_signatures.cli.parser import Parser  # noqa: E402
 from neuron_signatures.runs.errors import UsageError  # noqa: E402
 
 ROOT_VARIABLE = "NEURON_SIGNATURES_RUNS"
@@ -47,7 +49,7 @@ def page(argv: Sequence[str]) -> None:
     """Draw the page; what is wrong with the flags is said on it."""
     import streamlit as st
 
-    from neuron_signatures.dashboard.page import show
+    from neuron_signatures.dashboard.shell.page import show
 
     st.set_option("client.showErrorDetails", "none")
     args = _flags(argv)

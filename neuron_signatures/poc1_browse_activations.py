@@ -15,7 +15,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuron_signatures.cli import Parser, at_least, command, emit, folder, ok
+from neuron_signatures.cli.arguments import at_least, folder
+from neuron_signatures.cli.command import command, ok
+from neuron_signatures.cli.output import emit
+from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
 from neuron_signatures.tui.options import SCREENS, Options
 

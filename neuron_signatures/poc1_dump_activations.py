@@ -14,19 +14,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuron_signatures.cli import (
-    Parser,
-    add_model_flags,
-    at_least,
-    command,
-    emit,
-    emit_json,
-    folder,
-    model_spec,
-    parse_bytes,
-    setup_logging,
-    stop_on_signals,
-)
+from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
+from neuron_signatures.cli.command import command
+from neuron_signatures.cli.model_flags import add_model_flags, model_spec
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
 from neuron_signatures.runs.names import default_run_dir
 
@@ -96,6 +89,7 @@ def make_parser() -> Parser:
 
 
 def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    from neuron_signatures.cli.progress import Progress
     from neuron_signatures.dump.config import DumpConfig
     from neuron_signatures.dump.dump import dump
     from neuron_signatures.dump.estimate import describe, dry_run
@@ -127,7 +121,7 @@ def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
         found = dry_run(plan)
         emit_json(found.__dict__) if args.json else emit("\n".join(describe(found)))
         return ExitCode.OK if found.fits else ExitCode.FAILED
-    summary = dump(plan)
+    summary = dump(plan, lambda tokens: Progress(tokens, quiet=args.quiet))
     emit_json(summary.__dict__) if args.json else emit("\n".join(summary.lines()))
     return ExitCode.FAILED if summary.failed else ExitCode.OK
 

@@ -19,25 +19,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neuron_signatures.analysis.modes import check_flags
-from neuron_signatures.cli import (
-    Parser,
-    at_least,
-    command,
-    emit,
-    emit_json,
-    folder,
-    number,
-    parse_ctx,
-    setup_logging,
-    share,
-    stop_on_signals,
-)
+from neuron_signatures.analysis.mode_flags import check_flags
+from neuron_signatures.cli.arguments import at_least, folder, number, parse_ctx, share
+from neuron_signatures.cli.command import command
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.run_influence import InfluenceOutcome, InfluenceRequest, PeakScores
+    from neuron_signatures.analysis.attribution.stage import InfluenceOutcome, InfluenceRequest, PeakScores
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
@@ -167,10 +159,10 @@ def _selection(args: Namespace) -> SelectionConfig:
 
 
 def _peaks(run: Run, args: Namespace) -> None:
-    from neuron_signatures.analysis.functional import default_functional_tokens, load_functional_tokens
-    from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
+    from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
+    from neuron_signatures.analysis.peaks.writing import write_peaks
     from neuron_signatures.analysis.report import peaks_lines
-    from neuron_signatures.analysis.write_peaks import write_peaks
+    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
 
@@ -189,15 +181,15 @@ def _peaks(run: Run, args: Namespace) -> None:
 
 
 def _peak_scores(run: Run, args: Namespace) -> PeakScores:
-    from neuron_signatures.analysis.run_influence import PeakScores
+    from neuron_signatures.analysis.attribution.stage import PeakScores
 
     return PeakScores(run, _influence_request(run, args))
 
 
 def _influence(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.attribution.stage import run_influence
     from neuron_signatures.analysis.report import influence_lines, influence_summary
-    from neuron_signatures.analysis.run_influence import run_influence
-    from neuron_signatures.dump.progress import Progress
+    from neuron_signatures.cli.progress import Progress
 
     outcome: InfluenceOutcome = run_influence(
         run, _influence_request(run, args), progress=lambda name, n: Progress(n, unit=f" {name}", quiet=args.quiet)
@@ -206,11 +198,11 @@ def _influence(run: Run, args: Namespace) -> None:
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
-    from neuron_signatures.analysis.context import ModelOverrides
-    from neuron_signatures.analysis.influence import InfluenceSettings
-    from neuron_signatures.analysis.run_influence import InfluenceRequest, parse_metrics
-    from neuron_signatures.analysis.targets import TargetRequest
-    from neuron_signatures.analysis.validation import ValidationConfig
+    from neuron_signatures.analysis.attribution.influence import InfluenceSettings
+    from neuron_signatures.analysis.attribution.model_check import ModelOverrides
+    from neuron_signatures.analysis.attribution.stage import InfluenceRequest, parse_metrics
+    from neuron_signatures.analysis.attribution.targets import TargetRequest
+    from neuron_signatures.analysis.validation.validate import ValidationConfig
     from neuron_signatures.dump.config import parse_layers
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
@@ -238,12 +230,12 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
 
 
 def _signatures(run: Run, args: Namespace) -> None:
-    from neuron_signatures.analysis.functional import default_functional_tokens, load_functional_tokens
     from neuron_signatures.analysis.report import signatures_lines
-    from neuron_signatures.analysis.signature_classes import ClassRules
-    from neuron_signatures.analysis.signature_labels import load_concepts
-    from neuron_signatures.analysis.signatures import SignatureConfig, analyze_signatures
-    from neuron_signatures.analysis.write_signatures import write_signatures
+    from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
+    from neuron_signatures.analysis.signatures.classes import ClassRules
+    from neuron_signatures.analysis.signatures.labels import load_concepts
+    from neuron_signatures.analysis.signatures.writing import write_signatures
+    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 

@@ -9,10 +9,10 @@ import torch
 from bench_common import Bar, alternate, at_most
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from neuron_signatures.analysis.ablation import every_neuron, single_ablations
-from neuron_signatures.analysis.dla import direct_logit_attribution
-from neuron_signatures.analysis.gradients import act_grad, relp
-from neuron_signatures.analysis.targets import Target
+from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
+from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution
+from neuron_signatures.analysis.attribution.estimators.gradients import act_grad, relp
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.demo import model_dir
 from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
 from neuron_signatures.models.spec import ModelSpec

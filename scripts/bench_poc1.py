@@ -21,6 +21,7 @@ import torch
 from bench_common import Bar, Bench, peak_memory, run_benches, spread, timed
 from bench_influence import random_gemma2
 
+from neuron_signatures.cli.progress import Progress
 from neuron_signatures.demo import model_dir
 from neuron_signatures.demo.world import documents
 from neuron_signatures.dump import dump as dump_module
@@ -124,7 +125,7 @@ def _dump_rate(plan: DumpPlan, model: LoadedModel) -> float:
     real = dump_module.load_model
     dump_module.load_model = lambda spec, quiet=False: model
     try:
-        return dump_module.dump(plan).tokens_per_second
+        return dump_module.dump(plan, lambda tokens: Progress(tokens, quiet=True)).tokens_per_second
     finally:
         dump_module.load_model = real
 

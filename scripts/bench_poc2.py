@@ -27,9 +27,9 @@ import torch
 from bench_common import Bar, Bench, alternate, at_most, peak_memory, run_benches
 from bench_influence import bench_ablation, bench_one_pass
 
-from neuron_signatures.analysis.functional import default_functional_tokens
-from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks
-from neuron_signatures.analysis.signatures import SignatureConfig, analyze_signatures
+from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
+from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
+from neuron_signatures.analysis.tokens.functional import default_functional_tokens
 from neuron_signatures.runs.manifest import HOOK_NAME, Manifest, PromptRecord
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.results import NEURONS, open_results
@@ -172,10 +172,10 @@ def _manifest(prompts: list[PromptRecord], files: list, d_mlp: int) -> Manifest:
 
 def _peak_memory(run_dir: Path) -> int:
     code = (
-        "import sys; from neuron_signatures.analysis.functional import default_functional_tokens;"
-        "from neuron_signatures.analysis.peaks import PeaksConfig, analyze_peaks;"
+        "import sys; from neuron_signatures.analysis.tokens.functional import default_functional_tokens;"
+        "from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks;"
         "from neuron_signatures.analysis.selection import SelectionConfig;"
-        "from neuron_signatures.analysis.write_peaks import write_peaks;"
+        "from neuron_signatures.analysis.peaks.writing import write_peaks;"
         "from neuron_signatures.runs.results import open_results; from neuron_signatures.runs.run import Run\n"
         "run = Run.open(sys.argv[1]); result = analyze_peaks(run, PeaksConfig(default_functional_tokens()))\n"
         "with open_results(run) as writer: write_peaks(writer, run, result, SelectionConfig(top_k=200))"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.analysis.record import run_identity
+from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.names import activation_file

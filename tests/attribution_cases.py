@@ -11,7 +11,8 @@ from tiny_models import VOCAB, tiny_model_dir
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from neuron_signatures.analysis.targets import Target, TargetFunction, TargetRequest, resolve_target
+from neuron_signatures.analysis.attribution.target import Target, TargetFunction
+from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.models.capture import MlpShape, mlp_shape, output_projections
 from neuron_signatures.models.load import LoadedModel, ModelSpec, load_model
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run
 from neuron_signatures.models import __main__ as models_main
@@ -16,7 +17,6 @@ from neuron_signatures.runs.errors import ExitCode
 from neuron_signatures.runs.manifest import Manifest, PromptRecord
 from neuron_signatures.runs.run import Run
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {
     "neuron_signatures.poc1_browse_activations": poc1_browse_activations.make_parser,

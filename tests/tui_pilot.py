@@ -6,14 +6,14 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 
+from paths import DEMO_RUN
 from textual.pilot import Pilot
 
 from neuron_signatures.tui.app import BrowseApp, Opening
 from neuron_signatures.tui.options import Options
 
-DEMO = Path(__file__).parent / "data" / "demo_run"
+DEMO = DEMO_RUN
 
 
 def async_test(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:

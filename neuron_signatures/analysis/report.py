@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from neuron_signatures.analysis.run_influence import InfluenceOutcome
-from neuron_signatures.analysis.signatures import SignatureResult
-from neuron_signatures.analysis.write_influence import target_record
-from neuron_signatures.analysis.write_validation import table_lines, validation_summary
+from neuron_signatures.analysis.attribution.stage import InfluenceOutcome
+from neuron_signatures.analysis.attribution.writing import target_record
+from neuron_signatures.analysis.signatures.analyze import SignatureResult
+from neuron_signatures.analysis.validation.writing import table_lines, validation_summary
 from neuron_signatures.runs.results import NEURONS, SIGNATURES, TOP_NEURONS, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape, fit, visible

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch import Tensor
 from neuron_signatures.dump.batches import plan_batches
 from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_batch
 from neuron_signatures.dump.plan import DumpPlan
-from neuron_signatures.dump.progress import Progress
 from neuron_signatures.dump.provenance import provenance
 from neuron_signatures.dump.record import build_manifest
 from neuron_signatures.models.capture import MlpCapture, MlpShape
@@ -35,6 +35,20 @@ from neuron_signatures.runs.writer import (
 )
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Something that shows how far a dump is, such as a bar."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def advance(self, n: int) -> None: ...
+
+
+MakeProgress = Callable[[int], Progress]
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,11 @@ class DumpSummary:
         ]
 
 
-def dump(plan: DumpPlan) -> DumpSummary:
+def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     """Run the model over the plan's prompts and write the run folder.
 
-    The folder is touched only after everything that can be checked was checked. Raises the project's errors.
+    The folder is touched only after everything that can be checked was checked. `progress` is told the number of
+    tokens to come, and then of those that are done. Raises the project's errors.
     """
     config = plan.config
     mode: Mode = "resume" if config.resume else "overwrite" if config.overwrite else "new"
@@ -92,7 +107,7 @@ def dump(plan: DumpPlan) -> DumpSummary:
         kept = len(writer.done)
         todo = [n for n in range(len(plan.shards)) if n not in writer.done]
         if todo:
-            _write_shards(plan, model or _load(plan), writer, todo)
+            _write_shards(plan, model or _load(plan), writer, todo, progress)
         manifest = build_manifest(plan, writer)
         writer.finish(manifest)
     wall = time.perf_counter() - start
@@ -123,7 +138,9 @@ def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
         list(run_batch(model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
 
 
-def _write_shards(plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int]) -> None:
+def _write_shards(
+    plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int], make_progress: MakeProgress
+) -> None:
     """Compute the shards in `todo`; while one is written, the next is computed, so two are in memory at most."""
     save_dtype = plan.config.save_dtype
     max_tokens = fitted_batch_tokens(model, len(plan.layers), plan.info.d_mlp, save_dtype)
@@ -131,7 +148,7 @@ def _write_shards(plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: l
     with (
         _frozen_heap(),
         MlpCapture(model.hf, plan.layers) as capture,
-        Progress(n_tokens, quiet=plan.config.quiet) as progress,
+        make_progress(n_tokens) as progress,
         ThreadPoolExecutor(1) as pool,
     ):
         pending: Future[None] | None = None

@@ -13,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from neuron_signatures.cli import Parser, command, emit, emit_json, ok, setup_logging
+from neuron_signatures.cli.command import command, ok
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
 from neuron_signatures.models.catalog import SUCCESSORS, SUGGESTIONS, VERIFIED
 from neuron_signatures.models.packaged import INSTALL
 from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec

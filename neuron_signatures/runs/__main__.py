@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_signatures.cli import Parser, command, emit, emit_json, folder, parse_bytes, setup_logging
+from neuron_signatures.cli.arguments import folder, parse_bytes
+from neuron_signatures.cli.command import command
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import ExitCode, escape_controls
 
 if TYPE_CHECKING:

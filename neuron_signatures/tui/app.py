@@ -21,15 +21,15 @@ from textual.message import Message
 from textual.screen import Screen
 
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, escape_controls
-from neuron_signatures.tui.canvas import Block
 from neuron_signatures.tui.keys import COMMON, Key, bindings
+from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
-    from neuron_signatures.tui.base import Page
-    from neuron_signatures.tui.opening import Opened
-    from neuron_signatures.tui.place import Place
-    from neuron_signatures.tui.session import Session
+    from neuron_signatures.tui.cursor import Place
+    from neuron_signatures.tui.open_run import Opened
+    from neuron_signatures.tui.opened_run import Session
+    from neuron_signatures.tui.screens.page import Page
 
 Paint = Literal["frame", "data", "move"]
 # Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
@@ -88,7 +88,7 @@ class Opening(Screen[None]):
         yield Block("opening")
 
     def on_mount(self) -> None:
-        from neuron_signatures.tui.pieces import line, safe
+        from neuron_signatures.tui.layout.text import line, safe
 
         self.query_one(Block).show([line(f"reading {safe(self._what)} ..."), (), line("q quits")])
 
@@ -148,7 +148,7 @@ class BrowseApp(App[ProjectError | None]):
 
     def action_command_palette(self) -> None:
         """Not over a box or the first frame: the commands are those of a page."""
-        from neuron_signatures.tui.base import Page
+        from neuron_signatures.tui.screens.page import Page
 
         if isinstance(self.screen, Page):
             super().action_command_palette()
@@ -162,7 +162,7 @@ class BrowseApp(App[ProjectError | None]):
         """Read a run in a thread, so that the keyboard stays alive, then show it instead of the present one."""
 
         def work() -> None:
-            from neuron_signatures.tui.opening import open_run
+            from neuron_signatures.tui.open_run import open_run
 
             try:
                 self.post_message(Loaded(open_run(run_dir, self.options, place)))
@@ -195,7 +195,7 @@ class BrowseApp(App[ProjectError | None]):
         return True
 
     def on_loaded(self, message: Loaded) -> None:
-        from neuron_signatures.tui.screens import RunsPage, pages_of
+        from neuron_signatures.tui.screens.runs import RunsPage, pages_of
 
         if not self.screen_stack:
             return  # it is ending
@@ -214,7 +214,7 @@ class BrowseApp(App[ProjectError | None]):
 
     def _show(self, opened: Opened, pages: list[Page]) -> None:
         """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
-        from neuron_signatures.tui.screens import reopened
+        from neuron_signatures.tui.screens.runs import reopened
 
         if self.opened is not None and self.opened.run_dir == opened.run_dir:
             pages = reopened(self.screen_stack, pages)
@@ -229,7 +229,7 @@ class BrowseApp(App[ProjectError | None]):
     def on_looked(self, message: Looked) -> None:
         if not self.screen_stack or self.opened is None or message.session is not self.opened.session:
             return
-        from neuron_signatures.tui.base import Page
+        from neuron_signatures.tui.screens.page import Page
 
         page = self.screen if isinstance(self.screen, Page) else None
         if page is not None and not page.is_drawable:
@@ -249,7 +249,7 @@ class BrowseApp(App[ProjectError | None]):
         self.set_interval(self._poll_seconds, self._look)
 
     def _import_screens(self) -> None:
-        import neuron_signatures.tui.screens  # noqa: F401
+        import neuron_signatures.tui.screens.runs  # noqa: F401
 
         self.post_message(Loaded())
 
@@ -274,6 +274,6 @@ def browse(options: Options) -> int:
 
 
 def _keys_of(screen: Screen[Any]) -> Sequence[Key]:
-    from neuron_signatures.tui.base import Page
+    from neuron_signatures.tui.screens.page import Page
 
     return screen.all_keys() if isinstance(screen, Page) else COMMON

@@ -9,20 +9,11 @@ from typing import Any, NamedTuple
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import list_runs
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.tui import prose, tables
-from neuron_signatures.tui.bars import STRIP_LEGEND
-from neuron_signatures.tui.head_lines import run_line
-from neuron_signatures.tui.list_table import (
-    ListTable,
-    ListView,
-    Order,
-    choose_list,
-    list_header,
-    list_record,
-    no_list,
-)
-from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.pieces import (
+from neuron_signatures.tui.cursor import Place, first_place
+from neuron_signatures.tui.layout import facts as prose
+from neuron_signatures.tui.layout.bars import STRIP_LEGEND
+from neuron_signatures.tui.layout.header import run_line
+from neuron_signatures.tui.layout.text import (
     ASCII_MARKS,
     Line,
     Table,
@@ -36,10 +27,20 @@ from neuron_signatures.tui.pieces import (
     wrap,
     written_in,
 )
-from neuron_signatures.tui.place import Place, first_place
+from neuron_signatures.tui.opened_run import Session, across_or_fault, doubts_of, each_prompt, notes_of
+from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run_facts import health_of, run_facts
-from neuron_signatures.tui.session import Session, across_or_fault, doubts_of, each_prompt, notes_of
-from neuron_signatures.tui.token_table import TokenTable, arrange, header, summary, token_view
+from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.ranked_list import (
+    ListTable,
+    ListView,
+    Order,
+    choose_list,
+    list_header,
+    list_record,
+    no_list,
+)
+from neuron_signatures.tui.tables.tokens import TokenTable, arrange, header, summary, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens

@@ -7,23 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.boxes import whole_number
-from neuron_signatures.dashboard.clusters import Method, Settings
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.loads import ranked
-from neuron_signatures.dashboard.map_figures import (
-    Colours,
-    by_cluster,
-    by_number,
-    by_score,
-    by_token,
-    by_word,
-    hover_texts,
-    pca_titles,
-    scatter,
-)
-from neuron_signatures.dashboard.map_panels import clusters_panel, provenance
-from neuron_signatures.dashboard.map_work import (
+from neuron_signatures.dashboard.data.cached_reads import ranked
+from neuron_signatures.dashboard.data.neuron_stats import NeuronStats
+from neuron_signatures.dashboard.data.sample import MAX_NEURONS, MAX_TOKENS, Sample
+from neuron_signatures.dashboard.map.cached_work import (
     Grouped,
     SampleSettings,
     grouped_of,
@@ -34,12 +21,25 @@ from neuron_signatures.dashboard.map_work import (
     table_of,
     tsne_of,
 )
-from neuron_signatures.dashboard.neuron_stats import NeuronStats
-from neuron_signatures.dashboard.panels import BOS_HELP
-from neuron_signatures.dashboard.projection import ROWS, Reduced, Rows, largest_perplexity
-from neuron_signatures.dashboard.sample import MAX_NEURONS, MAX_TOKENS, Sample
-from neuron_signatures.dashboard.state import View
-from neuron_signatures.dashboard.widgets import chart, empty
+from neuron_signatures.dashboard.map.clusters import Method, Settings
+from neuron_signatures.dashboard.map.figures import (
+    Colours,
+    by_cluster,
+    by_number,
+    by_score,
+    by_token,
+    by_word,
+    hover_texts,
+    pca_titles,
+    scatter,
+)
+from neuron_signatures.dashboard.map.panels import clusters_panel, provenance
+from neuron_signatures.dashboard.map.projection import ROWS, Reduced, Rows, largest_perplexity
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import BOS_HELP
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.elements import chart, empty
+from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ import contextlib
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard import loads
-from neuron_signatures.dashboard.ahead import read_next
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.figures_acts import Curve, histogram, over_tokens
-from neuron_signatures.dashboard.heatmap_panel import all_prompts, default_settings, this_prompt
-from neuron_signatures.dashboard.neuron_facts import explanation_panel, signature_panel, write_panel
-from neuron_signatures.dashboard.neuron_run import NeuronOnRun, read_neuron
-from neuron_signatures.dashboard.panels import heading
-from neuron_signatures.dashboard.picks import standing
-from neuron_signatures.dashboard.widgets import chart, facts, table
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
+from neuron_signatures.dashboard.neuron.facts import explanation_panel, signature_panel, write_panel
+from neuron_signatures.dashboard.neuron.figures import Curve, histogram, over_tokens
+from neuron_signatures.dashboard.neuron.heatmap_panel import all_prompts, default_settings, this_prompt
+from neuron_signatures.dashboard.neuron.read_ahead import read_next
+from neuron_signatures.dashboard.shell.list_walk import standing
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import heading
+from neuron_signatures.dashboard.widgets.elements import chart, facts, table
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.acts import Stats
 

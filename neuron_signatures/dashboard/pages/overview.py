@@ -10,12 +10,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard import loads
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.figures_acts import layers_by_tokens
-from neuron_signatures.dashboard.panels import BOS_HELP, heading, manifest_facts, model_facts, more_facts, stage_lines
-from neuron_signatures.dashboard.state import View
-from neuron_signatures.dashboard.widgets import chart, facts, quote, table
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.neuron.figures import layers_by_tokens
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import (
+    BOS_HELP,
+    heading,
+    manifest_facts,
+    model_facts,
+    more_facts,
+    stage_lines,
+)
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.map_work import index_of
-from neuron_signatures.dashboard.panels import BOS_HELP
-from neuron_signatures.dashboard.query_neurons import SHOWN, ask_neurons
-from neuron_signatures.dashboard.query_tokens import ask_tokens
-from neuron_signatures.dashboard.widgets import empty
+from neuron_signatures.dashboard.map.cached_work import index_of
+from neuron_signatures.dashboard.query.neurons import SHOWN, ask_neurons
+from neuron_signatures.dashboard.query.tokens import ask_tokens
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import BOS_HELP
+from neuron_signatures.dashboard.widgets.elements import empty
 
 _DEFAULTS: dict[str, Any] = {
     "ui_query_kind": "tokens", "ui_query_set": "selected", "ui_query_n": 1, "ui_query_by": "mean",

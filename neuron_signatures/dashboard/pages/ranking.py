@@ -6,17 +6,24 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard import loads
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.exports import downloads
-from neuron_signatures.dashboard.figures_rank import MOST_BARS, Ranks, act_against_score, bars, by_layer, curves
-from neuron_signatures.dashboard.panels import VALIDATE, heading, influence_command, stage_2
-from neuron_signatures.dashboard.picks import Filters, activations, default_list, left_out, n_not_stored, passing
-from neuron_signatures.dashboard.rank_help import rank_help
-from neuron_signatures.dashboard.sidebar import filters
-from neuron_signatures.dashboard.state import View
-from neuron_signatures.dashboard.validation import Validation
-from neuron_signatures.dashboard.widgets import chart, empty, facts, table
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.ranking.column_help import rank_help
+from neuron_signatures.dashboard.ranking.figures import MOST_BARS, Ranks, act_against_score, bars, by_layer, curves
+from neuron_signatures.dashboard.ranking.validation import Validation
+from neuron_signatures.dashboard.shell.list_walk import (
+    Filters,
+    activations,
+    default_list,
+    left_out,
+    n_not_stored,
+    passing,
+)
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influence_command, stage_2
+from neuron_signatures.dashboard.shell.sidebar import filters
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, table
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.ranked import ListRef, RankedList

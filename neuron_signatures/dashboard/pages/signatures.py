@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard import loads
-from neuron_signatures.dashboard.context import PageContext
-from neuron_signatures.dashboard.exports import downloads
-from neuron_signatures.dashboard.figures_signatures import class_bars, members_by_prompts, probe_bars
-from neuron_signatures.dashboard.panels import stage_2
-from neuron_signatures.dashboard.picks import left_out, stored
-from neuron_signatures.dashboard.signature_data import (
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.shell.list_walk import left_out, stored
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import stage_2
+from neuron_signatures.dashboard.signatures.data import (
     Classes,
     Group,
     Pole,
@@ -23,7 +22,8 @@ from neuron_signatures.dashboard.signature_data import (
     read_groups,
     strongest,
 )
-from neuron_signatures.dashboard.widgets import chart, empty, facts, table
+from neuron_signatures.dashboard.signatures.figures import class_bars, members_by_prompts, probe_bars
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, table
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.acts import counted

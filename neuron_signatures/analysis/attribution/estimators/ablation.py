@@ -1,0 +1,195 @@
+"""The true effect of ablating neurons: the model is run with their activations replaced by a baseline.
+
+`single_ablations` is the oracle for single neurons, many per forward pass; `joint_ablation` replaces whole sets,
+many sets per forward pass (faithfulness and completeness curves, random controls). Effects are differences of two
+forward passes: use a float32 model, because in bfloat16 most of them round to 0.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from neuron_signatures.analysis.attribution.baselines import refuse_undefined
+from neuron_signatures.analysis.attribution.metrics import Attribution, chosen_positions
+from neuron_signatures.analysis.attribution.readout import function_value
+from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.models.capture import mlp_shape
+from neuron_signatures.models.suffix import Edit, Suffix
+from neuron_signatures.models.weights import unembedding
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+
+log = logging.getLogger(__name__)
+
+# ablate: replace the neurons of the set, run the others; keep: the reverse.
+SetMeaning = Literal["ablate", "keep"]
+DEFAULT_BATCH = 64
+STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero"
+
+
+class AblationChunk(NamedTuple):
+    """Some of the neurons asked for, by their rows in the list, and f(clean) - f(neuron at its baseline)."""
+
+    rows: Int[Tensor, " chunk"]
+    effects: Float[Tensor, " chunk"]
+
+
+def every_neuron(hf: PreTrainedModel, *, layers: Sequence[int] | None, positions: Sequence[int]) -> Int[Tensor, "n 3"]:
+    """All (layer, pos, neuron) of these layers (all when None) and positions, in this order."""
+    shape = mlp_shape(hf)
+    chosen = list(range(shape.n_layers)) if layers is None else list(layers)
+    return torch.cartesian_prod(torch.tensor(chosen), torch.tensor(list(positions)), torch.arange(shape.d_mlp))
+
+
+@torch.no_grad()
+def single_ablations(
+    hf: PreTrainedModel,
+    token_ids: Sequence[int],
+    target: Target,
+    neurons: Int[Tensor, "n 3"],
+    *,
+    values: Float[Tensor, " n"],
+    done: Bool[Tensor, " n"] | None = None,
+    batch: int = DEFAULT_BATCH,
+) -> Iterator[AblationChunk]:
+    """Effects of setting each neuron, alone and at one position, to its value of `values`.
+
+    `neurons` are rows (layer, pos, neuron); those marked in `done` are skipped, so that a stopped run can go on. One
+    chunk per forward pass, whose first row is the clean prompt. Positive: the neuron, as it is, raises f. Raises
+    `UsageError` for a position after the target's, where nothing can have an effect.
+    """
+    todo = torch.arange(len(neurons)) if done is None else (~done).nonzero()[:, 0]
+    assert len(values) == len(neurons)
+    _refuse(neurons[todo, 1], values[todo], target)
+    head = unembedding(hf)
+    for pos in sorted(set(neurons[todo, 1].tolist())):
+        suffix = Suffix(hf, token_ids, first=pos, last=target.pos)
+        here = todo[neurons[todo, 1] == pos]
+
+        def effects(chunk: Tensor, suffix: Suffix = suffix) -> Tensor:
+            edit = _single_edit(neurons[chunk], values[chunk])
+            layers = sorted(set(neurons[chunk, 0].tolist()))
+            f = function_value(head, suffix.run(len(chunk) + 1, edit, layers), target).float().cpu()
+            return f[0] - f[1:]
+
+        for chunk in here.split(batch):
+            yield AblationChunk(chunk, _in_halves(effects, chunk))
+
+
+def ablation(
+    hf: PreTrainedModel,
+    token_ids: Sequence[int],
+    target: Target,
+    *,
+    baseline: Float[Tensor, "layer pos neuron"],
+    positions: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    batch: int = DEFAULT_BATCH,
+) -> Attribution:
+    """`single_ablations` of every neuron of `layers` (all when None) at `positions` (None: up to the target's).
+
+    `baseline` has one entry per model layer and per chosen position. The scores are effects: f(clean) - f(ablated).
+    """
+    chosen = chosen_positions(positions, target.pos)
+    shape = mlp_shape(hf)
+    picked = tuple(range(shape.n_layers)) if layers is None else tuple(layers)
+    neurons = every_neuron(hf, layers=picked, positions=chosen)
+    size = (len(picked), len(chosen), shape.d_mlp)
+    values = baseline[list(picked)].expand(size).reshape(-1)
+    effects = torch.empty(len(neurons))
+    for chunk in single_ablations(hf, token_ids, target, neurons, values=values, batch=batch):
+        effects[chunk.rows] = chunk.effects
+    acts = Suffix(hf, token_ids, first=0, last=target.pos).acts(chosen, picked).cpu()
+    return Attribution("ablation", picked, chosen, effects.view(size), acts, None)
+
+
+@torch.no_grad()
+def joint_ablation(
+    hf: PreTrainedModel,
+    token_ids: Sequence[int],
+    target: Target,
+    sets: Sequence[Int[Tensor, " _"]],
+    *,
+    baseline: Float[Tensor, "layer pos neuron"],
+    positions: Sequence[int],
+    meaning: SetMeaning = "ablate",
+    layers: Sequence[int] | None = None,
+    batch: int = DEFAULT_BATCH,
+) -> Float[Tensor, " set"]:
+    """f, float32, with each set of neurons ablated to `baseline` at all `positions`, or with only that set kept.
+
+    A set is a list of flat indices layer · d_mlp + neuron. Neurons that are not ablated respond to those that are.
+    `keep` ablates every other neuron of `layers` (all when None) and leaves other layers alone. `baseline` has one
+    entry per model layer and per position of `positions`.
+    """
+    shape = mlp_shape(hf)
+    picked = list(range(shape.n_layers)) if layers is None else list(layers)
+    _refuse(torch.tensor(list(positions)), baseline[picked], target)
+    suffix, head = Suffix(hf, token_ids, first=min(positions), last=target.pos), unembedding(hf)
+
+    def values(chunk: Tensor) -> Tensor:
+        members = torch.zeros(len(chunk), shape.n_layers * shape.d_mlp, dtype=torch.bool)
+        for row, i in enumerate(chunk.tolist()):
+            members[row, sets[i]] = True
+        masks = members.view(len(chunk), shape.n_layers, shape.d_mlp)
+        edit = _joint_edit(masks if meaning == "ablate" else ~masks, baseline, suffix.rows(positions))
+        return function_value(head, suffix.run(len(chunk), edit, picked), target).float().cpu()
+
+    return torch.cat([_in_halves(values, chunk) for chunk in torch.arange(len(sets)).split(batch)])
+
+
+@torch.no_grad()
+def clean_value(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> float:
+    """f of the prompt as it is."""
+    suffix = Suffix(hf, token_ids, first=0, last=target.pos)
+    return float(function_value(unembedding(hf), suffix.run(1), target)[0])
+
+
+def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
+    """Row 0 stays as it is; row i + 1 has neuron i at its value, at the suffix's first position."""
+
+    def edit(layer: int, acts: Tensor) -> Tensor:
+        rows = (neurons[:, 0] == layer).nonzero()[:, 0]
+        index = (rows + 1, torch.zeros_like(rows), neurons[rows, 2])
+        return acts.index_put(tuple(i.to(acts.device) for i in index), values[rows].to(acts))
+
+    return edit
+
+
+def _joint_edit(
+    masks: Bool[Tensor, "set layer neuron"], baseline: Float[Tensor, "layer pos neuron"], rows: Int[Tensor, " pos"]
+) -> Edit:
+    def edit(layer: int, acts: Tensor) -> Tensor:
+        where = rows.to(acts.device)
+        mask = masks[:, layer, None, :].to(acts.device)
+        return acts.index_copy(1, where, torch.where(mask, baseline[layer].to(acts), acts[:, where]))
+
+    return edit
+
+
+def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: Target) -> None:
+    if len(positions) and int(positions.max()) > target.pos:
+        what = f"position {int(positions.max())} comes after the target's, {target.pos}: nothing there has an effect"
+        raise UsageError(what, where="ablation")
+    refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
+
+
+def _in_halves(run: Callable[[Tensor], Tensor], items: Int[Tensor, " n"]) -> Tensor:
+    """`run(items)`, in halves of halves when the device runs out of memory."""
+    try:
+        return run(items)
+    except torch.OutOfMemoryError as e:
+        if len(items) == 1:
+            what = "out of memory with one ablated copy of the prompt"
+            raise EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu") from e
+    # outside of `except`: there the traceback would keep the batch's memory alive
+    torch.cuda.empty_cache()
+    half = len(items) // 2
+    log.warning("out of memory with %d ablations in a batch; going on with %d", len(items), half)
+    return torch.cat([_in_halves(run, items[:half]), _in_halves(run, items[half:])])

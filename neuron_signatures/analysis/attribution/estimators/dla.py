@@ -1,0 +1,158 @@
+"""Exact direct logit attribution: what each neuron writes into the pre-cap logit, and the proof by summing up.
+
+Elhage et al. 2021 and arXiv 2211.00593, with the norms' scales frozen at their values in this forward pass:
+
+    D_i = a_i · z(g ⊙ W_out[i]),   z(c) = final_norm(c) · (U[:, target] - U[:, foil])
+
+g is the norm on the MLP's output in sandwich-norm models (Gemma-2, Gemma-3), else 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.readout import target_bias, target_direction
+from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.models.capture import output_projections
+from neuron_signatures.models.norms import FrozenNorm
+from neuron_signatures.models.residual import ResidualTrace, trace_residual
+from neuron_signatures.models.weights import output_bias, output_weight, unembedding
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Every part of the pre-cap logit (with a foil: of the difference), in logits.
+
+    `neurons` and `mlp_bias` per layer add up to what that layer's MLP writes; `constants` is what the biases of the
+    final norm and of the unembedding add. `logit` is what the model computed; `relative_error` is
+    |total - logit| / |logit|, None where the logit is 0.
+    """
+
+    embed: float
+    attn: tuple[float, ...]
+    neurons: tuple[float, ...]
+    mlp_bias: tuple[float, ...]
+    constants: float
+    total: float
+    logit: float
+    absolute_error: float
+    relative_error: float | None
+
+
+class Dla(NamedTuple):
+    attribution: Attribution
+    completeness: Completeness
+
+
+def direct_logit_attribution(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> Dla:
+    """Pre-cap logit of the target (less the foil's) written directly by each neuron at the target position.
+
+    Exact with the norms' scales frozen at their values in this pass: together with the embedding, attention and
+    biases the scores give the logit back. At any earlier position the direct effect is zero by definition.
+    `target.function` does not matter: only the pre-cap logit is a sum.
+    """
+    trace = trace_residual(hf, token_ids, target.pos)
+    head = unembedding(hf)
+    to_logit = target_direction(head, target).to(trace.final)
+    direction = trace.final_norm.pull_back(to_logit)
+    constants = float(trace.final_norm.form.bias @ to_logit) + target_bias(head, target)
+    weights, biases = [], []
+    for projection, norm in zip(output_projections(hf), trace.post_mlp, strict=True):
+        read = norm.pull_back(direction) if norm is not None else direction
+        weight = output_weight(projection)
+        weights.append((weight @ read.to(weight.device)).to(read.device))
+        biases.append(_bias_term(output_bias(projection), norm, read, direction))
+    per_act = torch.stack(weights)
+    logit = float(trace.hidden @ to_logit) + target_bias(head, target)
+    attribution = _at_target("dla", trace.acts, per_act, target)
+    parts = _Parts(trace, direction, attribution, biases, constants)
+    return Dla(attribution, _completeness(parts, logit))
+
+
+def dla_without_norms(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> Attribution:
+    """The approximation of older code, `dla_pre_ln2_post`: a_i · ⟨W_out[i], U[:, target] - U[:, foil]⟩.
+
+    Leaves out the norm on the MLP's output, the final norm and its scale, so its scores are in no unit of the logit
+    and not comparable across layers; on sandwich-norm models even the order inside a layer changes.
+    """
+    trace = trace_residual(hf, token_ids, target.pos)
+    direction = target_direction(unembedding(hf), target).to(trace.final)
+    weights = []
+    for projection in output_projections(hf):
+        weight = output_weight(projection)
+        weights.append((weight @ direction.to(weight)).to(direction))
+    return _at_target("dla_pre_ln2_post", trace.acts, torch.stack(weights), target)
+
+
+def at_positions(direct: Attribution, positions: Sequence[int], acts: Float[Tensor, "layer pos neuron"]) -> Attribution:
+    """A direct attribution at other positions too, where it is 0: only the target position is read out.
+
+    `acts` are the prompt's activations in all layers at all positions.
+    """
+    (target_pos,) = direct.positions
+    assert direct.per_act is not None
+    here = torch.tensor([p == target_pos for p in positions])[:, None]
+    chosen = acts[list(direct.layers)][:, list(positions)].to(direct.scores)
+    return Attribution(
+        metric=direct.metric,
+        layers=direct.layers,
+        positions=tuple(positions),
+        scores=torch.where(here, direct.scores, 0.0),
+        acts=torch.where(here, direct.acts, chosen),
+        per_act=torch.where(here, direct.per_act, 0.0),
+    )
+
+
+class _Parts(NamedTuple):
+    trace: ResidualTrace
+    direction: Float[Tensor, " d_model"]
+    attribution: Attribution
+    biases: list[float]
+    constants: float
+
+
+def _completeness(parts: _Parts, logit: float) -> Completeness:
+    neurons = parts.attribution.scores[:, 0].double().sum(-1).tolist()
+    attn = (parts.trace.attn @ parts.direction).tolist()
+    embed = float(parts.trace.embed @ parts.direction)
+    total = embed + sum(attn) + sum(neurons) + sum(parts.biases) + parts.constants
+    error = abs(total - logit)
+    return Completeness(
+        embed=embed,
+        attn=tuple(attn),
+        neurons=tuple(neurons),
+        mlp_bias=tuple(parts.biases),
+        constants=parts.constants,
+        total=total,
+        logit=logit,
+        absolute_error=error,
+        relative_error=error / abs(logit) if logit else None,
+    )
+
+
+def _bias_term(bias: Tensor | None, norm: FrozenNorm | None, read: Tensor, direction: Tensor) -> float:
+    """What the projection's bias, and the bias of the norm after it, write."""
+    of_projection = 0.0 if bias is None else float(bias.to(read) @ read)
+    return of_projection + (0.0 if norm is None else float(norm.form.bias.to(direction) @ direction))
+
+
+def _at_target(
+    metric: Metric, acts: Float[Tensor, "layer neuron"], per_act: Float[Tensor, "layer neuron"], target: Target
+) -> Attribution:
+    acts, per_act = acts.float().cpu(), per_act.float().cpu()
+    return Attribution(
+        metric=metric,
+        layers=tuple(range(len(acts))),
+        positions=(target.pos,),
+        scores=(acts * per_act)[:, None],
+        acts=acts[:, None],
+        per_act=per_act[:, None],
+    )

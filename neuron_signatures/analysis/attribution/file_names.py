@@ -1,0 +1,96 @@
+"""Names of the results of `--mode influence`: what differs from the default is in the name of a result that depends on
+it, so that two results never share a name, and one result has one however its position or prompt was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neuron_signatures.analysis.attribution.baselines import baseline_label
+from neuron_signatures.analysis.attribution.candidates import TopFrom
+from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.metrics import Metric
+from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.validation.validate import ValidationConfig
+from neuron_signatures.runs.manifest import Dtype
+from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.results import influence_stem, validation_stem
+from neuron_signatures.runs.run import Run
+
+# Values that leave no trace in a name; those of the flags in poc2_analyze_run.
+DEFAULT_IG_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED = 50, 1000, 0
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the results of one request are named by. `dtype` is None for the precision that the stage chooses."""
+
+    run: Run
+    prompt_id: str
+    target: Target
+    positions: tuple[int, ...]
+    settings: InfluenceSettings
+    top_from: TopFrom | None
+    dtype: Dtype | None
+
+    def influence(self, metric: Metric) -> str:
+        """Stem of the files of one ranking."""
+        t = self.target
+        suffix = _joined(self._parts({metric}))
+        return influence_stem(self.prompt_id, metric, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
+
+    def validation(self, metrics: Sequence[Metric], config: ValidationConfig) -> str:
+        """Stem of the validation of these metrics; it always rests on ablation."""
+        t = self.target
+        name = ALL if set(metrics) == set(METRICS) else "-".join(metrics)
+        suffix = _joined([*self._parts({*metrics, "ablation"}), *_sets(config)])
+        return validation_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
+
+    def _parts(self, metrics: set[Metric]) -> list[str]:
+        s, ablates = self.settings, "ablation" in metrics
+        if ablates and self.top_from:
+            metrics = {*metrics, self.top_from.metric}
+        parts = [
+            "" if self.target.function == "pre_cap_logit" else self.target.function,
+            self._position(),
+            baseline_label(self.run, s.ablate_with) if ablates and s.ablate_with != "mean" else "",
+        ]
+        if "ig" in metrics:
+            parts += [
+                f"from-{baseline_label(self.run, s.ig_baseline)}" if s.ig_baseline != "mean" else "",
+                "by-layer" if s.ig_path == "layer" else "",
+                f"steps{s.ig_steps}" if s.ig_steps != DEFAULT_IG_STEPS else "",
+            ]
+        if "act_grad" in metrics and s.act_grad_source:
+            parts.append(f"to-{baseline_label(self.run, s.act_grad_source)}")
+        if ablates or "ig" in metrics:
+            parts.append(self._layers())
+        if ablates and self.top_from:
+            parts.append(f"top-{self.top_from.metric}-{self.top_from.k}")
+        return [*parts, self.dtype or ""]
+
+    def _position(self) -> str:
+        if self.positions == (self.target.pos,):
+            return ""
+        return f"ctx{self.positions[0]}" if len(self.positions) == 1 else f"ctx{ALL}"
+
+    def _layers(self) -> str:
+        layers = self.settings.layers
+        return (
+            ""
+            if layers is None or len(layers) == self.run.manifest.n_layers
+            else "layers" + spans(layers, to="-", between=".")
+        )
+
+
+def _sets(config: ValidationConfig) -> list[str]:
+    """How sets are built and compared with chance."""
+    return [
+        "signed" if config.signed else "",
+        f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
+        f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",
+    ]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "_".join(p for p in parts if p)

@@ -1,0 +1,232 @@
+"""Influence on one target of one prompt: every metric under one roof, with what its record has to say.
+
+dla is exact; the others say where they stop being true (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.baselines import Baselines, refuse_undefined
+from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron, single_ablations
+from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
+from neuron_signatures.analysis.attribution.estimators.dla import (
+    at_positions,
+    direct_logit_attribution,
+    dla_without_norms,
+)
+from neuron_signatures.analysis.attribution.estimators.gradients import (
+    IgPath,
+    act_grad,
+    cancellation,
+    integrated_gradients,
+    relp,
+)
+from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, chosen_positions
+from neuron_signatures.analysis.attribution.model_check import AnalysisContext
+from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.attribution.targets import resolve_pos
+from neuron_signatures.runs.errors import UsageError
+
+METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
+ALL = "all"
+# Metrics that are differences of forward passes with other activations: bfloat16 would round most of them to 0.
+NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
+DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
+
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class InfluenceSettings:
+    """How the metrics are computed. `ctx` is a position (may be negative), "all", or None for the target's;
+    `act_grad_source` is a baseline to patch in instead of scaling; `layers` None means all; `candidates` are
+    (layer, neuron) pairs for ablation, None for every neuron."""
+
+    ctx: int | str | None
+    ig_steps: int
+    ig_baseline: str
+    ig_path: IgPath
+    act_grad_source: str | None
+    ablate_with: str
+    ablation_batch: int
+    layers: tuple[int, ...] | None
+    candidates: tuple[tuple[int, int], ...] | None
+
+
+@dataclass(frozen=True)
+class Influence:
+    """One metric's scores, what the record says of how they were made, and warnings for a reader."""
+
+    attribution: Attribution
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def influence(
+    metric: Metric,
+    context: AnalysisContext,
+    target: Target,
+    settings: InfluenceSettings,
+    *,
+    baselines: Baselines,
+    partial: Partial | None,
+    progress: Report,
+) -> Influence:
+    """The scores of every neuron (ablation: of the candidates; NaN for others) for the target, at the positions of
+    `baselines`. `partial` keeps what is done of an ablation; other metrics need none."""
+    positions = baselines.positions
+    if metric in DIRECT:
+        return _direct(metric, context, target, positions)
+    if metric == "ig":
+        return _integrated(context, target, settings, baselines)
+    if metric == "ablation":
+        assert partial is not None
+        return _ablated(context, target, settings, baselines, partial, progress)
+    hf, ids = context.model.hf, context.token_ids
+    if metric == "relp":
+        return Influence(relp(hf, ids, target, positions=positions), {}, ())
+    source = _source(settings, baselines)
+    scores = act_grad(hf, ids, target, positions=positions, source=source)
+    facts = {"source": settings.act_grad_source}
+    return Influence(scores, *_cancelled(scores) if source is None else (facts, ()))
+
+
+def check_baselines(metrics: Sequence[Metric], settings: InfluenceSettings, baselines: Baselines) -> None:
+    """Raise `UsageError` for a baseline that one of the metrics cannot use: before any of them is computed."""
+    if "ig" in metrics:
+        _ig_baseline(settings, baselines)
+    if "act_grad" in metrics:
+        _source(settings, baselines)
+    if "ablation" in metrics:
+        values = baselines.values(settings.ablate_with)
+        if settings.candidates is not None:
+            layers, neurons = map(list, zip(*settings.candidates, strict=True))
+            values = values[layers, :, neurons]
+        elif settings.layers is not None:
+            values = values[list(settings.layers)]
+        refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
+
+
+def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
+    """The positions that are scored. Raises `UsageError` for one outside the prompt or after the target's."""
+    if ctx is None:
+        return (target_pos,)
+    if ctx == ALL:
+        return chosen_positions(None, target_pos)
+    pos = resolve_pos(int(ctx), seq_len, where="--ctx_idx")
+    if pos > target_pos:
+        raise UsageError(
+            f"{pos} comes after the target position, {target_pos}: nothing there has influence", where="--ctx_idx"
+        )
+    return (pos,)
+
+
+def _direct(metric: Metric, context: AnalysisContext, target: Target, positions: tuple[int, ...]) -> Influence:
+    hf, ids, acts = context.model.hf, context.token_ids, context.acts
+    warnings = []
+    if positions != (target.pos,):
+        warnings.append("a direct effect exists at the target position only: elsewhere the score is 0")
+    if target.function != "pre_cap_logit":
+        warnings.append(f"dla is of the pre-cap logit, not of the {target.function}")
+    if metric == "dla_pre_ln2_post":
+        warnings.append("an approximation: it leaves out the norms, so scores are in no unit and layers do not compare")
+        return Influence(at_positions(dla_without_norms(hf, ids, target), positions, acts), {}, tuple(warnings))
+    found = direct_logit_attribution(hf, ids, target)
+    scores = at_positions(found.attribution, positions, acts)
+    return Influence(scores, {"completeness": asdict(found.completeness)}, tuple(warnings))
+
+
+def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The cancellation sums, and a warning where they show that shares are not shares of the function."""
+    sums = cancellation(scores)
+    facts = {"cancellation": [{**c._asdict(), "ratio": c.ratio} for c in sums]}
+    ratios = [c.ratio for c in sums if c.ratio is not None]
+    if ratios and max(ratios) < 0.05:
+        return facts, (
+            "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit",
+        )
+    return facts, ()
+
+
+def _source(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"] | None:
+    """What act_grad patches in, None to scale instead. It has no choice of layers."""
+    if settings.act_grad_source is None:
+        return None
+    values = baselines.values(settings.act_grad_source)
+    next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
+    refuse_undefined(values, where="act_grad", next_step=next_step)
+    return values
+
+
+def _ig_baseline(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"]:
+    values = baselines.values(settings.ig_baseline)
+    next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
+    used = values if settings.layers is None else values[list(settings.layers)]
+    refuse_undefined(used, where="ig", next_step=next_step)
+    return values
+
+
+def _integrated(
+    context: AnalysisContext, target: Target, settings: InfluenceSettings, baselines: Baselines
+) -> Influence:
+    scores = integrated_gradients(
+        context.model.hf,
+        context.token_ids,
+        target,
+        baseline=_ig_baseline(settings, baselines),
+        positions=baselines.positions,
+        layers=settings.layers,
+        steps=settings.ig_steps,
+        path=settings.ig_path,
+    )
+    facts = {"ig_steps": settings.ig_steps, "baseline": settings.ig_baseline, "path": settings.ig_path}
+    return Influence(scores, facts, ())
+
+
+def _ablated(
+    context: AnalysisContext,
+    target: Target,
+    settings: InfluenceSettings,
+    baselines: Baselines,
+    partial: Partial,
+    progress: Report,
+) -> Influence:
+    """Ablate every candidate, keeping what is done in `partial` so that a stopped run goes on."""
+    n_layers, _, d_mlp = context.acts.shape
+    positions = baselines.positions
+    layers = tuple(range(n_layers)) if settings.layers is None else settings.layers
+    neurons = every_neuron(context.model.hf, layers=layers, positions=positions)
+    values = baselines.values(settings.ablate_with)[list(layers)].reshape(-1)
+    wanted = _wanted(neurons, settings.candidates)
+    effects = torch.full((len(neurons),), torch.nan)
+    done = partial.load(effects)
+    todo = single_ablations(
+        context.model.hf, context.token_ids, target, neurons, values=values, done=done | ~wanted,
+        batch=settings.ablation_batch,
+    )  # fmt: skip
+    with partial.kept(effects, done):
+        for chunk in todo:
+            effects[chunk.rows] = chunk.effects
+            done[chunk.rows] = True
+            partial.save(effects, done)
+            progress(len(chunk.rows))
+    size = (len(layers), len(positions), d_mlp)
+    acts = context.acts[list(layers)][:, list(positions)]
+    facts = {"ablate_with": settings.ablate_with, "n_ablated": int(wanted.sum())}
+    return Influence(Attribution("ablation", layers, positions, effects.view(size), acts, None), facts, ())
+
+
+def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:
+    if candidates is None:
+        return torch.ones(len(neurons), dtype=torch.bool)
+    width = int(neurons[:, 2].max()) + 1
+    chosen = torch.tensor([layer * width + neuron for layer, neuron in candidates])
+    return torch.isin(neurons[:, 0] * width + neurons[:, 2], chosen)

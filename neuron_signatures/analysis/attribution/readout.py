@@ -1,0 +1,60 @@
+"""From what the unembedding reads to the function that an attribution explains, in float32 at least."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.models.weights import Unembedding, at_least_float32
+
+if TYPE_CHECKING:
+    from neuron_signatures.analysis.attribution.target import Target
+
+# Rows of the unembedding that are widened at a time: a float32 copy of a large vocabulary takes gigabytes.
+_ROWS_AT_ONCE = 32768
+
+
+def function_value(
+    head: Unembedding, hidden: Float[Tensor, "batch d_model"], target: Target
+) -> Float[Tensor, " batch"]:
+    """f of the target for each row of what the unembedding reads at the target position; differentiable."""
+    hidden = at_least_float32(hidden).to(head.weight.device)
+    if target.function == "logprob" and target.foil_id is None:
+        logits = capped(head, pre_cap_logits(head, hidden))
+        return logits.log_softmax(-1)[:, target.token_id]
+    values = hidden @ head.rows(target.token_ids).to(hidden.dtype).T
+    if head.bias is not None:
+        values = values + head.bias[target.token_ids].to(hidden.dtype)
+    if target.function != "pre_cap_logit":
+        values = capped(head, values)
+    return values[:, 0] if target.foil_id is None else values[:, 0] - values[:, 1]
+
+
+def pre_cap_logits(head: Unembedding, hidden: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
+    """Logits before the soft cap; at least float32."""
+    hidden = at_least_float32(hidden).to(head.weight.device)
+    parts = [hidden @ rows.to(hidden.dtype).T for rows in head.weight.split(_ROWS_AT_ONCE)]
+    logits = torch.cat(parts, -1)
+    return logits if head.bias is None else logits + head.bias.to(hidden.dtype)
+
+
+def capped(head: Unembedding, logits: Tensor) -> Tensor:
+    """Logits as the model gives them: c·tanh(z/c) where it has a soft cap c."""
+    return logits if head.soft_cap is None else head.soft_cap * torch.tanh(logits / head.soft_cap)
+
+
+def target_direction(head: Unembedding, target: Target) -> Float[Tensor, " d_model"]:
+    """The unembedding direction of the target, less the foil's: z, or its difference, per unit of `hidden`."""
+    rows = head.rows(target.token_ids)
+    return rows[0] if target.foil_id is None else rows[0] - rows[1]
+
+
+def target_bias(head: Unembedding, target: Target) -> float:
+    """What the unembedding's bias adds to z of the target, less the foil's."""
+    if head.bias is None:
+        return 0.0
+    biases = at_least_float32(head.bias)[target.token_ids].tolist()
+    return float(biases[0] - (biases[1] if len(biases) > 1 else 0.0))

@@ -1,0 +1,89 @@
+"""What a neuron promotes and suppresses: its output direction read through the norms and the unembedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.readout import pre_cap_logits
+from neuron_signatures.models.capture import output_projections
+from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.residual import ResidualTrace, trace_residual
+from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.models.weights import output_weight, unembedding
+
+
+class TokenScore(NamedTuple):
+    """Pre-cap logit that one unit of the neuron's activation adds to this token."""
+
+    token_id: int
+    token: str
+    score: float
+
+
+class WriteScores(NamedTuple):
+    """One neuron at one position of one prompt. `promotes` from the highest score down, `suppresses` from the lowest
+    up, for a positive activation; a negative one exchanges the two. score times `activation` is the token's dla."""
+
+    layer: int
+    neuron: int
+    activation: float
+    promotes: tuple[TokenScore, ...]
+    suppresses: tuple[TokenScore, ...]
+    explicit: tuple[TokenScore, ...]
+
+
+def write_scores(
+    model: LoadedModel,
+    token_ids: Sequence[int],
+    pos: int,
+    neurons: Sequence[tuple[int, int]],
+    *,
+    top: int,
+    explicit_ids: Sequence[int] = (),
+) -> list[WriteScores]:
+    """The `top` tokens that each (layer, neuron) promotes and suppresses, and its score of each explicit token.
+
+    Through the exact norms, with the scales that they have at `pos` of this prompt: z(g ⊙ W_out[i]), as in
+    `dla.direct_logit_attribution`. The scales are positive factors: the order of the tokens is the neuron's own,
+    the numbers belong to this prompt and position.
+    """
+    trace = trace_residual(model.hf, token_ids, pos)
+    projections = output_projections(model.hf)
+    out: dict[tuple[int, int], WriteScores] = {}
+    for layer in sorted({layer for layer, _ in neurons}):
+        members = [neuron for where, neuron in neurons if where == layer]
+        rows = output_weight(projections[layer])[members].to(trace.final)
+        for neuron, row in zip(members, rows, strict=True):
+            scores = _token_scores(model, trace, layer, row)
+            activation = float(trace.acts[layer, neuron])
+            out[layer, neuron] = WriteScores(
+                layer, neuron, activation, *_extremes(model, scores, top), _named(model, scores, explicit_ids)
+            )
+    return [out[layer, neuron] for layer, neuron in neurons]
+
+
+@torch.no_grad()
+def _token_scores(
+    model: LoadedModel, trace: ResidualTrace, layer: int, row: Float[Tensor, " d_model"]
+) -> Float[Tensor, " vocab"]:
+    norm = trace.post_mlp[layer]
+    written = row if norm is None else norm.linear(row)
+    return pre_cap_logits(unembedding(model.hf)._replace(bias=None), trace.final_norm.linear(written)[None])[0]
+
+
+def _extremes(
+    model: LoadedModel, scores: Float[Tensor, " vocab"], top: int
+) -> tuple[tuple[TokenScore, ...], tuple[TokenScore, ...]]:
+    n = min(top, len(scores))
+    high, low = (scores.topk(n, largest=largest).indices.tolist() for largest in (True, False))
+    return _named(model, scores, high), _named(model, scores, low)
+
+
+def _named(model: LoadedModel, scores: Float[Tensor, " vocab"], token_ids: Sequence[int]) -> tuple[TokenScore, ...]:
+    names = token_strings(model.tokenizer, list(token_ids))
+    return tuple(TokenScore(i, name, float(scores[i])) for i, name in zip(token_ids, names, strict=True))

@@ -1,0 +1,1 @@
+"""How strongly each neuron fires, and on which tokens: the work of `--mode peaks`."""

@@ -1,0 +1,116 @@
+"""The files of `--mode peaks`: the table of all neurons, the selected ones, and the record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neuron_signatures.analysis.peaks.analyze import PeaksResult
+from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
+from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.results import (
+    ANALYSIS_META,
+    NEURONS,
+    TOP_NEURONS,
+    TOP_STEM,
+    ResultsWriter,
+    write_scores_name,
+)
+from neuron_signatures.runs.run import Run
+
+DEFAULT_RANK_BY = "mean_peak_abs"
+
+
+def write_peaks(
+    writer: ResultsWriter,
+    run: Run,
+    result: PeaksResult,
+    selection: SelectionConfig,
+    *,
+    rank_by: str = DEFAULT_RANK_BY,
+) -> dict[str, Any]:
+    """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`; returns that record.
+
+    Raises `UsageError` before anything is written if `rank_by` is no numeric column or the selection makes no sense.
+    """
+    chosen = select_rows(result.frame, selection, rank_by=rank_by)
+    top = selected_rows(result.frame, chosen)
+    record = peaks_record(run, result, selection, chosen, rank_by)
+    writer.begin(ANALYSIS_META, companions=[write_scores_name(TOP_STEM)])
+    writer.table(NEURONS, result.frame)
+    writer.json(
+        TOP_NEURONS, {"rank_by": rank_by, "selection": asdict(selection), "total": chosen.total, "neurons": top}
+    )
+    writer.record(ANALYSIS_META, record)
+    return record
+
+
+def select_rows(frame: pd.DataFrame, selection: SelectionConfig, *, rank_by: str) -> Selection:
+    """The rows with the largest values of the numeric column `rank_by`; see `select`."""
+    numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+    if rank_by not in numeric:
+        what = f"--rank_by {rank_by!r} is no numeric column"
+        raise UsageError(what, next_step=f"There are {', '.join(numeric)}")
+    score = frame[rank_by].to_numpy(dtype=np.float64, na_value=np.nan)
+    return select(score, frame["layer"].to_numpy(), frame["neuron"].to_numpy(), selection)
+
+
+def selected_rows(frame: pd.DataFrame, chosen: Selection) -> list[dict[str, Any]]:
+    """The chosen rows in order, each with its `rank` (from 1), `share` and `cumulative_share`."""
+    rows = frame.iloc[chosen.rows].astype(object)
+    rows = rows.where(rows.notna(), None)
+    rows.insert(0, "rank", range(1, len(rows) + 1))
+    rows["share"], rows["cumulative_share"] = chosen.share, chosen.cumulative_share
+    records: list[dict[str, Any]] = rows.to_dict("records")
+    return records
+
+
+def peaks_record(
+    run: Run, result: PeaksResult, selection: SelectionConfig, chosen: Selection, rank_by: str
+) -> dict[str, Any]:
+    """The stage record: settings, what counted, what was ignored, how many were selected."""
+    config, counted = result.config, result.counted
+    settings = {
+        "first_pos": config.first_pos,
+        "include_bos": config.include_bos,
+        "act_threshold": config.act_threshold,
+        "functional_tokens": config.functional.source,
+        "n_functional_tokens": len(config.functional.directions),
+        "rank_by": rank_by,
+        **asdict(selection),
+    }
+    return stage_record(
+        run,
+        "peaks",
+        settings,
+        bos_excluded=counted.bos_excluded,
+        bos_rule=counted.bos_rule,
+        n_bos_excluded=counted.n_bos,
+        n_prompts=result.n_prompts,
+        n_tokens=counted.n_tokens,
+        skipped_prompts=counted.skipped,
+        n_neurons=len(result.frame),
+        n_nonfinite=sum(result.nonfinite.values()),
+        nonfinite_by_prompt=result.nonfinite,
+        n_selected=len(chosen.rows),
+        selected_share=float(chosen.share.sum()) if len(chosen.rows) else 0.0,
+        total=chosen.total,
+        warnings=peaks_warnings(result, chosen),
+    )
+
+
+def peaks_warnings(result: PeaksResult, chosen: Selection) -> list[str]:
+    """What a reader of the ranking has to know."""
+    out = []
+    if result.counted.skipped:
+        out.append(f"{len(result.counted.skipped)} prompts have no token that counts and are left out")
+    if result.nonfinite:
+        n = sum(result.nonfinite.values())
+        out.append(f"{n} values in {len(result.nonfinite)} prompts are NaN or infinite and are ignored")
+    if not len(chosen.rows):
+        out.append("no neuron is selected")
+    return out

@@ -1,0 +1,1 @@
+"""What each neuron's peaks have in common across prompts: the work of `--mode signatures`."""

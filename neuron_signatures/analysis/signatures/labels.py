@@ -1,0 +1,148 @@
+"""What the counted tokens of a run are, for signatures: their keys, functional or not, their targets, concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32
+
+from neuron_signatures.analysis.tokens.functional import FunctionalTokens, read_json_input, token_key
+from neuron_signatures.analysis.tokens.positions import CountedPrompt
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import PromptRecord
+
+
+class PromptLabels(NamedTuple):
+    """One prompt's counted tokens. `target` is -1 for a semantic token and for one without a target."""
+
+    key: Int32[np.ndarray, " pos"]
+    functional: Bool[np.ndarray, " pos"]
+    target: Int32[np.ndarray, " pos"]
+    concepts: dict[int, Bool[np.ndarray, " pos"]]
+    """Where each concept is that the prompt contains, by the concept's index."""
+
+    def permuted(self, order: np.ndarray) -> PromptLabels:
+        """The same labels at other positions."""
+        concepts = {c: hit[order] for c, hit in self.concepts.items()}
+        return PromptLabels(self.key[order], self.functional[order], self.target[order], concepts)
+
+
+class Labels(NamedTuple):
+    """`names` are the keys as they are first written in the run (` Austin` is `Austin`), in order of the keys."""
+
+    prompts: list[PromptLabels]
+    names: list[str]
+    concepts: list[str]
+    n_containing: Int32[np.ndarray, " concept"]
+
+
+def make_labels(
+    prompts: Sequence[CountedPrompt], functional: FunctionalTokens, concepts: Sequence[str], *, window: int
+) -> Labels:
+    """Labels of all counted tokens. A concept of several tokens is found by its text and covers all of them."""
+    names: dict[str, str] = {}
+    for p in prompts:
+        for token in p.prompt.tokens:
+            names.setdefault(token_key(token), token.strip())
+    code = {key: i for i, key in enumerate(sorted(names))}
+    known = dict(zip(concepts, map(token_key, concepts), strict=True))
+    labels = [_prompt_labels(p, functional, code, list(known.values()), window) for p in prompts]
+    n_containing = np.zeros(len(concepts), np.int32)
+    for label in labels:
+        n_containing[list(label.concepts)] += 1
+    return Labels(labels, [names[k] for k in code], list(concepts), n_containing)
+
+
+def shuffled(labels: Labels, rng: np.random.Generator) -> Labels:
+    """The labels permuted within each prompt: what a token is no longer goes with what neurons do there."""
+    prompts = [p.permuted(rng.permutation(len(p.key))) for p in labels.prompts]
+    return labels._replace(prompts=prompts)
+
+
+def choose_concepts(
+    prompts: Sequence[CountedPrompt], seed: PromptRecord, functional: FunctionalTokens, given: Sequence[str] | None
+) -> tuple[list[str], str]:
+    """The concepts and where they are from: those `given`, else of the prompts' metadata, else the seed prompt's
+    semantic tokens. Different spellings of one key count once, as first written.
+
+    Raises `UsageError` for metadata that is not a list of texts.
+    """
+    if given is not None:
+        return _distinct(given), "given"
+    listed = [
+        c for p in prompts for c in _texts(p.prompt.metadata.get("concepts", []), f"prompt {p.prompt.probe_id!r}")
+    ]
+    if listed:
+        return _distinct(listed), "metadata"
+    return _distinct([t for t in seed.tokens if not functional.is_functional(t)]), "seed prompt"
+
+
+def load_concepts(path: Path) -> list[str]:
+    """Concepts of a file: a JSON list of texts, or an object of prompt id to such a list, whose lists are joined."""
+    raw = read_json_input(path)
+    lists = list(raw.values()) if isinstance(raw, Mapping) else [raw]
+    return _distinct([text for texts in lists for text in _texts(texts, str(path))])
+
+
+def aligned_positions(
+    seed: Sequence[str], other: Sequence[str]
+) -> tuple[Int32[np.ndarray, " shared"], Int32[np.ndarray, " shared"]]:
+    """Positions of the tokens that both prompts have: the k-th `x` of one goes with the k-th `x` of the other."""
+    at: dict[tuple[str, int], int] = {(k, n): i for i, (k, n) in enumerate(_numbered(seed))}
+    pairs = [(at[numbered], i) for i, numbered in enumerate(_numbered(other)) if numbered in at]
+    return tuple(np.array([p[side] for p in pairs], np.int32) for side in (0, 1))  # type: ignore[return-value]
+
+
+def _prompt_labels(
+    p: CountedPrompt, functional: FunctionalTokens, code: Mapping[str, int], concepts: Sequence[str], window: int
+) -> PromptLabels:
+    tokens = p.prompt.tokens
+    targets = [functional.target(tokens, i, window=window) for i in range(p.start, len(tokens))]
+    found = {c: hit for c, concept in enumerate(concepts) if (hit := _find(concept, tokens)[p.start :]).any()}
+    return PromptLabels(
+        key=np.array([code[token_key(t)] for t in tokens[p.start :]], np.int32),
+        functional=np.array([functional.is_functional(t) for t in tokens[p.start :]]),
+        target=np.array([-1 if t is None else code[token_key(tokens[t])] for t in targets], np.int32),
+        concepts=found,
+    )
+
+
+def _find(concept: str, tokens: Sequence[str]) -> Bool[np.ndarray, " pos"]:
+    """Where the tokens spell the concept, compared as keys are."""
+    hit = np.zeros(len(tokens), bool)
+    for start in range(len(tokens)):
+        text = ""
+        for end in range(start, len(tokens)):
+            text += tokens[end]
+            key = token_key(text)
+            if key == concept and token_key(tokens[start]):
+                hit[start : end + 1] = True
+            if not concept.startswith(key):
+                break
+    return hit
+
+
+def _numbered(tokens: Sequence[str]) -> list[tuple[str, int]]:
+    seen: dict[str, int] = {}
+    out = []
+    for token in tokens:
+        key = token_key(token)
+        seen[key] = seen.get(key, -1) + 1
+        out.append((key, seen[key]))
+    return out
+
+
+def _texts(raw: Any, where: str) -> list[str]:
+    if not isinstance(raw, list) or not all(isinstance(c, str) and token_key(c) for c in raw):
+        raise UsageError("concepts are not a list of texts", where=where, next_step='Write ["Dallas", "Texas"]')
+    return raw
+
+
+def _distinct(concepts: Sequence[str]) -> list[str]:
+    first: dict[str, str] = {}
+    for c in concepts:
+        first.setdefault(token_key(c), c.strip())
+    return list(first.values())

@@ -1,0 +1,153 @@
+"""Across prompts and per neuron: how often a pole is active, on which tokens its peaks fall, and how surely."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, Integer
+
+from neuron_signatures.analysis.signatures.labels import Labels
+from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, Scale, quantile_of_sorted
+from neuron_signatures.analysis.tokens.codes import Modes, modes
+
+IQR_OF_A_UNIT_NORMAL = 1.349
+
+
+class Activity(NamedTuple):
+    """Per neuron, over the prompts in which the pole is active; NaN where there is none or a scale is undefined."""
+
+    active: Bool[np.ndarray, "prompt neuron"]
+    n_active: Int32[np.ndarray, " neuron"]
+    n_tied: Int32[np.ndarray, " neuron"]
+    """Active prompts whose peak value occurs at more than one position."""
+    max_peak: Float32[np.ndarray, " neuron"]
+    """Over all prompts, active or not."""
+    median_peak: Float32[np.ndarray, " neuron"]
+    median_peak_z: Float32[np.ndarray, " neuron"]
+    """(median peak - median v) / (IQR / 1.349), with median and IQR over all tokens of the run; NaN where IQR is 0."""
+    median_sparsity: Float32[np.ndarray, " neuron"]
+    """Median of (peak - mean) / peak."""
+    mean_density: Float32[np.ndarray, " neuron"]
+
+
+class TokenMetrics(NamedTuple):
+    """Per neuron, over the peaks of active prompts; values are numbers of keys, -1 where there is none.
+
+    `concept` is the one with the highest share of the prompts that contain it in which the peak falls on it
+    (ties: contained in more prompts, then listed first), `concept_hits` in how many; -1 if none counts.
+    """
+
+    token: Modes
+    semantic: Modes
+    functional: Modes
+    target: Modes
+    n_functional: Int32[np.ndarray, " neuron"]
+    n_semantic: Int32[np.ndarray, " neuron"]
+    concept: Int32[np.ndarray, " neuron"]
+    concept_hits: Int32[np.ndarray, " neuron"]
+    concept_prompts: Int32[np.ndarray, " neuron"]
+
+
+class Interval(NamedTuple):
+    low: Float64[np.ndarray, " neuron"]
+    high: Float64[np.ndarray, " neuron"]
+
+
+def activity(p: PolePeaks, scale: Scale, *, sign: int, above: float, share: float) -> Activity:
+    """A pole is active in a prompt when its peak is above `above` and at least `share` of its largest peak."""
+    highest = np.fmax.reduce(p.peak, axis=0)
+    active = (p.peak > above) & (p.peak >= np.float32(share) * highest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sparsity = np.where(p.peak > 0, (p.peak - p.mean) / p.peak, np.nan)
+        median_peak = masked_median(p.peak, active)
+        iqr = scale.q75 - scale.q25
+        z = (median_peak - sign * scale.median) / np.where(iqr > 0, iqr / np.float32(IQR_OF_A_UNIT_NORMAL), np.nan)
+    n_active = active.sum(axis=0, dtype=np.int32)
+    density = np.where(active, p.density, 0).sum(axis=0, dtype=np.float32) / np.where(n_active > 0, n_active, np.nan)
+    return Activity(
+        active=active,
+        n_active=n_active,
+        n_tied=(active & p.tied).sum(axis=0, dtype=np.int32),
+        max_peak=highest,
+        median_peak=median_peak,
+        median_peak_z=z.astype(np.float32),
+        median_sparsity=masked_median(sparsity, active),
+        mean_density=density.astype(np.float32),
+    )
+
+
+def token_metrics(
+    pos: Int32[np.ndarray, "prompt neuron"],
+    active: Bool[np.ndarray, "prompt neuron"],
+    labels: Labels,
+    *,
+    min_concept_prompts: int,
+) -> TokenMetrics:
+    """On what the peaks at `pos` fall. A prompt that is not active has no peak, and misses the concepts it contains."""
+    n_prompts, n = pos.shape
+    token, semantic, functional, target = (np.empty((n_prompts, n), np.int32) for _ in range(4))
+    hits = np.zeros((len(labels.concepts), n), np.int32)
+    for i, label in enumerate(labels.prompts):
+        at, on = pos[i], active[i]
+        key, is_functional = label.key[at], label.functional[at]
+        token[i] = np.where(on, key, -1)
+        semantic[i] = np.where(is_functional, -1, token[i])
+        functional[i] = np.where(is_functional, token[i], -1)
+        target[i] = np.where(on, label.target[at], -1)
+        for concept, hit in label.concepts.items():
+            hits[concept] += hit[at] & on
+    best, best_hits, best_n = _best_concept(hits, labels.n_containing, min_concept_prompts)
+    return TokenMetrics(
+        token=modes(token),
+        semantic=modes(semantic),
+        functional=modes(functional),
+        target=modes(target),
+        n_functional=(functional >= 0).sum(axis=0, dtype=np.int32),
+        n_semantic=(semantic >= 0).sum(axis=0, dtype=np.int32),
+        concept=best,
+        concept_hits=best_hits,
+        concept_prompts=best_n,
+    )
+
+
+def masked_median(
+    values: Float32[np.ndarray, "prompt neuron"], mask: Bool[np.ndarray, "prompt neuron"]
+) -> Float32[np.ndarray, " neuron"]:
+    """Median over the prompts of the mask; NaN where it is empty."""
+    ranked = np.ascontiguousarray(np.where(mask, values, np.nan).T.astype(np.float32))
+    ranked.sort(axis=1)  # NaN last
+    return quantile_of_sorted(ranked, len(values) - np.isnan(ranked).sum(axis=1), 0.5)
+
+
+def ratio(
+    part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"]
+) -> Float64[np.ndarray, " neuron"]:
+    """part / whole, NaN where whole is 0."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def wilson(part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"], z: float) -> Interval:
+    """Wilson's score interval of a share, NaN where whole is 0. Its reading as a probability assumes independent
+    prompts, which probes are not; it says how little a few prompts show."""
+    share, n = ratio(part, whole), np.where(whole > 0, whole, np.nan)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
+
+
+def _best_concept(
+    hits: Int32[np.ndarray, "concept neuron"], n_containing: Int32[np.ndarray, " concept"], least: int
+) -> tuple[Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"]]:
+    n = hits.shape[1]
+    best = np.full(n, -1, np.int32)
+    best_share = np.full(n, -1.0)
+    order = [int(c) for c in np.argsort(-n_containing, kind="stable") if n_containing[c] >= max(least, 1)]
+    for c in order:
+        share = hits[c] / n_containing[c]
+        better = share > best_share
+        best[better] = c
+        best_share[better] = share[better]
+    if not order:
+        return best, np.zeros(n, np.int32), np.zeros(n, np.int32)
+    return best, hits[best, np.arange(n)], n_containing[best]

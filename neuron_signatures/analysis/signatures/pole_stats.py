@@ -1,0 +1,126 @@
+"""Per prompt and neuron: peaks of one pole, and the neuron's own scale. Arrays only.
+
+With pole s, v = s * act. Values that are not finite are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Integer
+
+from neuron_signatures.analysis.peaks.prompt_stats import count_positions, first_position
+
+_BLOCK = 1024
+
+
+class Scale(NamedTuple):
+    """Quartiles of the activation over all counted tokens of the run; linear between neighbours, as numpy does."""
+
+    q25: Float32[np.ndarray, " neuron"]
+    median: Float32[np.ndarray, " neuron"]
+    q75: Float32[np.ndarray, " neuron"]
+
+
+class PolePeaks(NamedTuple):
+    """One pole, per prompt and neuron. Where a neuron has no finite value, floats are NaN and `pos` is -1."""
+
+    peak: Float32[np.ndarray, "prompt neuron"]
+    """Largest v over the counted positions."""
+    pos: Int32[np.ndarray, "prompt neuron"]
+    """Its position, counted from the first that counts; ties go to the earliest."""
+    tied: Bool[np.ndarray, "prompt neuron"]
+    mean: Float32[np.ndarray, "prompt neuron"]
+    density: Float32[np.ndarray, "prompt neuron"]
+    """Share of the prompt's tokens with v above the 75th percentile of v over all tokens of the run."""
+
+
+def quartiles(acts: Float32[np.ndarray, "token neuron"]) -> Scale:
+    """Quartiles over tokens of the finite values; NaN where a neuron has none."""
+    n = acts.shape[1]
+    out = np.empty((3, n), np.float32)
+    for start in range(0, n, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        ranked = acts[:, part].T.copy(order="C")
+        ranked[~np.isfinite(ranked)] = np.nan
+        ranked.sort(axis=1)  # NaN last
+        count = acts.shape[0] - np.isnan(ranked).sum(axis=1)
+        for row, q in zip(out, (0.25, 0.5, 0.75), strict=True):
+            row[part] = quantile_of_sorted(ranked, count, q)
+    return Scale(*out)
+
+
+def pole_peaks(
+    acts: Float32[np.ndarray, "token neuron"], lengths: Sequence[int], scale: Scale, *, sign: int
+) -> PolePeaks:
+    """Peaks of the pole `sign` (1 or -1); prompts lie one after another along the tokens, `lengths` each."""
+    shape = (len(lengths), acts.shape[1])
+    floats = [np.empty(shape, np.float32) for _ in range(3)]
+    peaks, means, densities = floats
+    pos, tied = np.empty(shape, np.int32), np.empty(shape, bool)
+    q75 = scale.q75 if sign > 0 else -scale.q25
+    start = 0
+    for i, n in enumerate(lengths):
+        v = acts[start : start + n] if sign > 0 else -acts[start : start + n]
+        start += n
+        finite = None if np.isfinite(means_of := v.mean(axis=0)).all() else np.isfinite(v)
+        v = v if finite is None else np.where(finite, v, -np.inf).astype(np.float32)
+        peak = v.max(axis=0)
+        hit = v == peak
+        peaks[i], pos[i], means[i] = peak, first_position(hit), means_of
+        tied[i] = count_positions(hit) > 1
+        densities[i] = count_positions(v > q75) / np.float32(n)
+        if finite is not None:
+            _leave_out_gaps(finite, v, q75, peaks[i], pos[i], tied[i], means[i], densities[i])
+    return PolePeaks(peaks, pos, tied, means, densities)
+
+
+def seed_cosine(
+    acts: Float32[np.ndarray, "token neuron"],
+    seed_tokens: Integer[np.ndarray, " shared"],
+    tokens: Integer[np.ndarray, " shared"],
+) -> Float32[np.ndarray, " neuron"]:
+    """Cosine, over shared tokens, of the activations in a prompt with those in the seed prompt.
+
+    Both arguments are rows of `acts`. The same for both poles. NaN where one of the two is zero throughout, and
+    where a value is not finite.
+    """
+    a, b = acts[seed_tokens], acts[tokens]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        norm = np.sqrt(np.einsum("tn,tn->n", a, a)) * np.sqrt(np.einsum("tn,tn->n", b, b))
+        cosine = np.einsum("tn,tn->n", a, b) / norm
+    cosine[~np.isfinite(cosine)] = np.nan
+    return cosine.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def quantile_of_sorted(
+    ranked: Float32[np.ndarray, "neuron token"], count: Integer[np.ndarray, " neuron"], q: float
+) -> Float32[np.ndarray, " neuron"]:
+    """Quantile `q` of the first `count` of each row's ascending values, linear between neighbours."""
+    at = q * np.maximum(count - 1, 0)
+    low = np.floor(at).astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    rows = np.arange(len(ranked))
+    below, above = ranked[rows, low].astype(np.float64), ranked[rows, high].astype(np.float64)
+    return (below + (above - below) * (at - low)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _leave_out_gaps(
+    finite: Bool[np.ndarray, "pos neuron"],
+    v: Float32[np.ndarray, "pos neuron"],
+    q75: Float32[np.ndarray, " neuron"],
+    peak: np.ndarray,
+    pos: np.ndarray,
+    tied: np.ndarray,
+    mean: np.ndarray,
+    density: np.ndarray,
+) -> None:
+    """Correct, in place, one prompt's rows for values that are not finite (they are -inf in `v`)."""
+    count = finite.sum(axis=0)
+    none = count == 0
+    some = np.maximum(count, 1)
+    mean[:] = np.where(none, np.nan, np.where(finite, v, 0).sum(axis=0) / some)
+    density[:] = np.where(none, np.nan, (v > q75).sum(axis=0) / some)
+    peak[none], pos[none], tied[none] = np.nan, -1, False

@@ -1,0 +1,1 @@
+"""Rankings against real ablations and random sets: the work of `--validate`."""

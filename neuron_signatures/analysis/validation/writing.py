@@ -1,0 +1,207 @@
+"""The files of a validation: the record, the curves as a table, a figure, and a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neuron_signatures.analysis.attribution.model_check import AnalysisContext
+from neuron_signatures.analysis.attribution.targets import ResolvedTarget
+from neuron_signatures.analysis.attribution.writing import target_record
+from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.analysis.validation.validate import KEPT_SHARE, MetricValidation, Validation
+from neuron_signatures.runs.results import ResultsWriter, meta_name
+from neuron_signatures.runs.tokens import ascii_token
+
+_LEGEND_WIDTH = 40
+
+
+def write_validation(
+    writer: ResultsWriter,
+    stem: str,
+    found: Validation,
+    context: AnalysisContext,
+    resolved: ResolvedTarget,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record."""
+    record = validation_record(found, context, resolved, settings)
+    writer.begin(meta_name(stem))
+    writer.json(f"{stem}.json", record)
+    writer.table(stem, curves_frame(found), csv=False)
+    with writer.file(f"{stem}.png") as tmp:
+        draw(found, resolved.facts.target.token, tmp)
+    writer.record(meta_name(stem), {k: v for k, v in record.items() if k != "metrics"})
+    return record
+
+
+def validation_record(
+    found: Validation, context: AnalysisContext, resolved: ResolvedTarget, settings: dict[str, Any]
+) -> dict[str, Any]:
+    return stage_record(
+        context.run,
+        "validate",
+        settings,
+        prompt_id=context.prompt.probe_id,
+        target=target_record(resolved),
+        analysis_dtype=context.model.spec.dtype,
+        layers=found.layers,
+        positions=found.positions,
+        n_units=found.n_units,
+        n_measured=found.n_measured,
+        top_from=settings["top_from"],
+        left_out=found.left_out,
+        m_full=found.full,
+        m_empty=found.empty,
+        kept_share=KEPT_SHARE,
+        metrics=[_metric_record(m) for m in found.metrics],
+        winner_single=winner_single(found),
+        winner_sets=winner_sets(found),
+        warnings=[*context.warnings, *_warnings(found, context, settings["top_from"])],
+    )
+
+
+def curves_frame(found: Validation) -> pd.DataFrame:
+    """One row per metric and set size: `k, share, faithfulness, completeness`."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": m.metric,
+                "k": k,
+                "share": k / found.n_units,
+                "faithfulness": m.faithfulness[i],
+                "completeness": m.completeness[i],
+            }
+            for m in found.metrics
+            for i, k in enumerate(m.sizes)
+        ],
+        columns=["metric", "k", "share", "faithfulness", "completeness"],
+    )
+
+
+def winner_single(found: Validation) -> str | None:
+    """The metric whose scores agree best (Spearman) with single ablations; ablation itself does not compete."""
+    return _best(found, lambda m: None if m.metric == "ablation" else m.correlation.spearman)
+
+
+def winner_sets(found: Validation) -> str | None:
+    """The metric whose sets are most faithful: the least CMD."""
+    return _best(found, lambda m: -m.cmd if math.isfinite(m.cmd) else None)
+
+
+def table_lines(found: Validation) -> list[str]:
+    """The table on stdout: one line per metric, then the winners."""
+    head = (
+        f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}{'p':>8}"
+    )
+    lines = [head]
+    for m in found.metrics:
+        at = m.controls[0] if m.controls else None
+        cells = [m.correlation.pearson, m.correlation.spearman, m.cpr, m.cmd]
+        row = f"{m.metric:18}" + "".join(f"{_number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
+        row += f"{'-' if m.smallest is None else m.smallest:>7}"
+        if at:
+            row += f"{_number(at.observed):>8}{_number(at.random_mean):>8}{at.p:>8.4f}"
+        lines.append(row)
+    k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
+    lines += [
+        f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
+        f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}"
+        + (f"; f at k = {k}, random sets are layer-matched" if k else ""),
+        *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
+        f"best for single neurons: {winner_single(found) or '-'}; for sets (least CMD): {winner_sets(found) or '-'}",
+    ]
+    return lines
+
+
+def draw(found: Validation, target: str, path: Path) -> None:
+    """Faithfulness and completeness against the share of neurons, with random controls, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharex=True)
+    for m in found.metrics:
+        shares = [100 * k / found.n_units for k in m.sizes]
+        (line,) = left.plot(shares, m.faithfulness, marker="o", markersize=3, label=m.metric)
+        right.plot(shares, m.completeness, marker="o", markersize=3, color=line.get_color())
+        for c in m.controls:
+            at = 100 * c.k / found.n_units
+            left.errorbar(
+                at, c.random_mean, yerr=[[c.random_mean - c.low], [c.high - c.random_mean]], capsize=3,
+                color=line.get_color(), alpha=0.5, fmt="x",
+            )  # fmt: skip
+    smallest = min((k for m in found.metrics for k in m.sizes), default=1)
+    for axes, title in ((left, "faithfulness: only the top k kept"), (right, "completeness: the top k ablated")):
+        axes.axhline(1, color="0.7", linewidth=0.8)
+        axes.axhline(0, color="0.7", linewidth=0.8)
+        axes.set(xscale="log", xlabel="% of the neurons measured", ylabel="share of the function", title=title)
+        # given, because curves that are undefined throughout leave a logarithmic axis without limits
+        axes.set_xlim(80 * smallest / found.n_units, 125)
+    named = f"target '{_plain(target)}'\n(x: random sets, 5-95 %)"
+    if found.metrics:
+        legend = left.legend(fontsize=8, title=named, title_fontsize=8)
+        legend.get_title().set_parse_math(False)  # a token such as `$_$` is no formula
+    figure.savefig(path, format="png", dpi=130)
+
+
+def validation_summary(found: Validation) -> dict[str, Any]:
+    """What a program wants of a validation in one line."""
+    return {
+        "n_units": found.n_units,
+        "n_measured": found.n_measured,
+        "m_full": found.full,
+        "m_empty": found.empty,
+        "metrics": [_metric_record(m) for m in found.metrics],
+        "winner_single": winner_single(found),
+        "winner_sets": winner_sets(found),
+    }
+
+
+def _metric_record(m: MetricValidation) -> dict[str, Any]:
+    return {
+        "metric": m.metric,
+        **m.correlation._asdict(),
+        "cpr": m.cpr,
+        "cmd": m.cmd,
+        "smallest_k": m.smallest,
+        "curve": [
+            {"k": k, "faithfulness": f, "completeness": c}
+            for k, f, c in zip(m.sizes, m.faithfulness, m.completeness, strict=True)
+        ],
+        "controls": [c._asdict() for c in m.controls],
+    }
+
+
+def _warnings(found: Validation, context: AnalysisContext, top_from: str | None) -> list[str]:
+    out = []
+    if not found.defined:
+        out.append("ablating every measured neuron changes nothing: faithfulness is undefined")
+    if found.n_measured < found.n_units:
+        of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")
+        out.append(f"single effects are known for {of}: correlations are over those")
+    if found.left_out:
+        out.append(f"no sets are built by {', '.join(found.left_out)}, which has no score for some neurons")
+    if context.model.spec.dtype != "fp32":
+        out.append(f"differences of forward passes in {context.model.spec.dtype} are coarse; use --model_dtype fp32")
+    return out
+
+
+def _best(found: Validation, score: Callable[[MetricValidation], float | None]) -> str | None:
+    scored = [(s, m.metric) for m in found.metrics if (s := score(m)) is not None]
+    return max(scored)[1] if scored else None
+
+
+def _plain(token: str) -> str:
+    """A token as the figure's font can show it: other characters as escapes, and not too long for the legend."""
+    shown = ascii_token(token)
+    return shown if len(shown) <= _LEGEND_WIDTH else f"{shown[: _LEGEND_WIDTH - 3]}..."
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Flags, exit codes, signals, output: what every command shares."""

@@ -1,0 +1,34 @@
+"""The flags that say which model runs, where, and in which precision (docs/models.md)."""
+
+from __future__ import annotations
+
+import argparse
+
+from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which model runs, where, and in which precision (docs/models.md)."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model_name", default=DEFAULT_MODEL, metavar="NAME",
+        help=f"demo, smollm2, a Hugging Face id, a local folder or a .gguf file; default {DEFAULT_MODEL}",
+    )  # fmt: skip
+    group.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
+    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
+    group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
+    group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
+    group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+
+
+def model_spec(args: argparse.Namespace) -> ModelSpec:
+    return ModelSpec(
+        name=args.model_name,
+        revision=args.model_revision,
+        dtype=args.model_dtype,
+        device=args.device,
+        quantization=args.quantization,
+        device_map=args.device_map,
+        trust_remote_code=args.trust_remote_code,
+    )

@@ -1,0 +1,39 @@
+"""What a command writes: results to stdout, notices and warnings to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+from neuron_signatures.runs.errors import escape_controls
+
+_HANDLER = "neuron_signatures.stderr"
+
+
+def setup_logging(*, quiet: bool) -> None:
+    """Log to stderr: notices by default, only warnings and worse when `quiet`."""
+    project = logging.getLogger("neuron_signatures")
+    for handler in [h for h in project.handlers if h.get_name() == _HANDLER]:
+        project.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(_OneLine("%(message)s"))
+    project.addHandler(handler)
+    project.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record))
+
+
+def emit(text: str) -> None:
+    """Write one result line to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def emit_json(record: Any) -> None:
+    """Write `record` to stdout as one line of strict JSON."""
+    emit(json.dumps(record, ensure_ascii=True, allow_nan=False))

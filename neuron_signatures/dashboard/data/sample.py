@@ -1,0 +1,122 @@
+"""A bounded matrix of activations, neurons x tokens, out of a run of any size; and the record of what it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress, top_by_peak
+from neuron_signatures.dashboard.data.run_tokens import TokenIndex
+from neuron_signatures.runs.plain import strict
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Float32, Int32, Int64
+
+MAX_NEURONS, MAX_TOKENS = 5_000, 4_000
+"""80 MB of float32."""
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """What was sampled, of how much. Goes with every picture and export."""
+
+    n_neurons: int
+    """In the sample, after those that were left out."""
+    n_neurons_of: int
+    n_nonfinite: int
+    """Chosen, and left out because a sampled value is NaN or infinite."""
+    n_constant: int
+    """Chosen, and left out because all sampled values are the same."""
+    neurons_by: str
+    n_tokens: int
+    n_tokens_of: int
+    """Tokens of the run that count."""
+    tokens_by: str
+    bos: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Read only: a cache shares it."""
+
+    at: tuple[NeuronAt, ...]
+    flat: Int64[np.ndarray, " neuron"]
+    """The neurons in the order of all neurons of the run."""
+    peak: Float32[np.ndarray, " neuron"]
+    """Over all tokens of the run that count, not over the sample only."""
+    acts: Float32[np.ndarray, "neuron token"]
+    place: Int64[np.ndarray, " token"]
+    """Places of the tokens in the flat order of the run."""
+    code: Int32[np.ndarray, " token"]
+    tokens: tuple[str, ...]
+    """Raw text by `code`."""
+    peak_tokens: tuple[str, ...]
+    """Raw token at which each neuron's sampled |act| is largest; of equals the first, and maxima before minima."""
+    record: SampleRecord
+
+
+def record_of(record: SampleRecord, **more: Any) -> dict[str, Any]:
+    """As a plain dict, for an export, with what was done to the sample."""
+    return {**asdict(record), **more}
+
+
+def with_record(frame: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with a last column `how`: the record as JSON in its first row, so that no kind of file loses it."""
+    how = json.dumps(strict(record), allow_nan=False)
+    return frame.assign(how=[how] + [None] * (len(frame) - 1) if len(frame) else [])
+
+
+def draw_sample(
+    run: Run, index: TokenIndex, stats: NeuronStats, *, max_neurons: int, max_tokens: int, seed: int,
+    progress: Progress = no_progress,
+) -> Sample:  # fmt: skip
+    """The neurons with the largest peaks, at tokens drawn at random where there are more than `max_tokens`.
+
+    Reads only these tokens, one at a time.
+    """
+    chosen, place = top_by_peak(stats, max_neurons), draw_tokens(index, max_tokens, seed)
+    acts = np.empty((len(place), len(chosen)), np.float32)
+    for done, flat in enumerate(place):
+        if done % 16 == 0:
+            progress(done, len(place))
+        acts[done] = run.acts(int(index.prompt[flat]), pos=int(index.pos[flat])).reshape(-1)[chosen]
+    progress(len(place), len(place))
+    finite = np.isfinite(acts).all(axis=0)
+    varies = np.zeros(len(chosen), bool) if not len(place) else acts.max(axis=0) > acts.min(axis=0)
+    keep = finite & varies
+    if not keep.all():
+        acts, chosen = acts[:, keep], chosen[keep]
+    acts.setflags(write=False)
+    record = SampleRecord(
+        n_neurons=len(chosen), n_neurons_of=len(stats.peak), n_nonfinite=int((~finite).sum()),
+        n_constant=int((finite & ~varies).sum()), neurons_by=f"largest |act| over the run, from {stats.source}",
+        n_tokens=len(place), n_tokens_of=index.n_counted,
+        tokens_by="all tokens that count" if len(place) == index.n_counted else "drawn at random without replacement",
+        bos="counts" if index.include_bos else "left out by its id", seed=seed,
+    )  # fmt: skip
+    at = tuple(neuron_at(run, i) for i in chosen)
+    texts = tuple(kind.token for kind in index.kinds)
+    here = [index.token(flat) for flat in place]
+    peak_tokens = tuple(_peak_token(column, here) for column in acts.T)
+    return Sample(at, chosen, stats.peak[chosen], acts.T, place, index.code[place], texts, peak_tokens, record)
+
+
+def draw_tokens(index: TokenIndex, at_most: int, seed: int) -> Int64[np.ndarray, " token"]:
+    """Places of tokens that count, ascending: all, or `at_most` drawn at random."""
+    places = np.flatnonzero(index.counts)
+    if len(places) > at_most:
+        places = np.sort(np.random.default_rng(seed).choice(places, at_most, replace=False))
+    return places
+
+
+def _peak_token(acts: Float32[np.ndarray, " token"], texts: list[str]) -> str:
+    high, low = int(acts.argmax()), int(acts.argmin())
+    return texts[high if acts[high] >= -acts[low] else low]

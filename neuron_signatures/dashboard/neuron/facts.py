@@ -1,0 +1,106 @@
+"""What the results of a run say about one neuron: its signatures, what it writes, explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import influence_command, stage_2
+from neuron_signatures.dashboard.widgets.elements import empty, facts, table, trouble
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.results import TOP_STEM
+from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.views.facts import Signature, WriteScores
+
+_WRITE_HELP = (
+    "The neuron's output direction read through the unembedding, with the last norm as it was at that position: how "
+    "far one unit of activation pushes each token. With a negative activation the two columns change places."
+)
+_SIGNATURE_HELP = (
+    "From the tokens that the neuron peaks on, for each sign on its own; docs/method.md defines the classes. Compare "
+    "the number of neurons in a class with that of shuffled tokens (view Signatures)."
+)
+
+
+def signature_panel(ctx: PageContext) -> None:
+    st.markdown("#### Signature", help=_SIGNATURE_HELP)
+    try:
+        found = loads.signatures_at(ctx.run_dir, ctx.results_key, ctx.at)
+    except UsageError:
+        empty("Signatures have not been made yet.", stage_2(ctx.run_dir, "--mode", "signatures"))
+        return
+    except BadRunError as e:
+        trouble(e)
+        return
+    if not found:
+        st.caption("The signatures do not cover this neuron.")
+    for s in found:
+        facts([(f"pole {s.pole}", signature_line(s))])
+
+
+def signature_line(s: Signature) -> str:
+    """One pole in a sentence; numbers that are undefined are left out."""
+    parts = [s.cls + (f", {visible(s.name)}" if s.name else "")]
+    if s.n_active == 0:
+        return "never active"
+    parts.append(f"active in {s.n_active} prompts" + ("" if s.max_peak is None else f", largest peak {s.max_peak:.4g}"))
+    if s.mode_peak_token is not None and s.consistency is not None:
+        share = f"{s.consistency:.0%}" + ("" if s.low is None or s.high is None else f" ({s.low:.0%} to {s.high:.0%})")
+        parts.append(f"peaks most often on {visible(s.mode_peak_token)}, {share}")
+    if s.func_vs_sem is not None:
+        parts.append(f"on functional tokens {s.func_vs_sem:.0%}")
+    return "; ".join(parts)
+
+
+def write_panel(ctx: PageContext) -> None:
+    st.markdown("#### What it writes", help=_WRITE_HELP)
+    try:
+        found = loads.write_scores_at(ctx.run_dir, ctx.results_key, ctx.at)
+    except (BadRunError, UsageError) as e:
+        trouble(e)
+        return
+    if not found:
+        empty(
+            "No write scores of this neuron. They are made for the neurons that a ranking selects:",
+            influence_command(ctx.run_dir, ctx.prompt.probe_id, "--write_scores", "10"),
+        )
+        return
+    chosen = found[0]
+    if len(found) > 1:
+        stems = [w.source for w in found]
+        names = dict(zip(stems, _titles(ctx, found), strict=True))
+        stem = st.selectbox(
+            "From", stems, format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
+        )  # fmt: skip
+        chosen = found[stems.index(stem)]
+    table(ctx, write_frame(chosen), "neuron_writes")
+    facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, where it is {chosen.activation:+.4g}"),
+           ("unit", chosen.unit)])  # fmt: skip
+
+
+def _titles(ctx: PageContext, found: list[WriteScores]) -> list[str]:
+    """What each list calls itself; with the name of its files where two share a title, or that name alone."""
+    named = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
+    titles = [named.get(w.source, w.source) for w in found]
+    return [escape(t if titles.count(t) == 1 else f"{t} ({w.source})") for t, w in zip(titles, found, strict=True)]
+
+
+def write_frame(w: WriteScores) -> pd.DataFrame:
+    """Promoted and suppressed tokens side by side; the shorter column is filled with blanks."""
+    n = max(len(w.promotes), len(w.suppresses))
+    columns: dict[str, Any] = {}
+    for name, written in (("promotes", w.promotes), ("suppresses", w.suppresses)):
+        columns[name] = [visible(t.token) for t in written] + [""] * (n - len(written))
+        columns["score" + (" " if name == "suppresses" else "")] = [t.score for t in written] + [None] * (
+            n - len(written)
+        )
+    return pd.DataFrame(columns)
+
+
+def explanation_panel(ctx: PageContext) -> None:
+    st.markdown("#### Explanation")
+    st.caption("No explanation of this neuron is stored in the run.")

@@ -1,0 +1,219 @@
+"""Which tokens excite a neuron or a set of neurons, and which neurons a token excites. Records out, no widget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress
+from neuron_signatures.dashboard.data.run_tokens import JOINT, Grams, TokenIndex, TokenKind, shown_gram
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64, Int64
+
+RankBy = Literal["mean", "max", "min"]
+RANKS: tuple[RankBy, ...] = ("mean", "max", "min")
+MAX_OCCURRENCES = 500
+"""Occurrences of a token that are read."""
+LONGEST_GRAM = 3
+
+
+class GramRow(NamedTuple):
+    """An n-gram, and the response at its last token over its occurrences."""
+
+    gram: tuple[TokenKind, ...]
+    n: int
+    """Occurrences with a finite value."""
+    mean: float
+    max: float
+    min: float
+    std: float
+    """Population standard deviation."""
+    prompt_index: int
+    prompt_id: str
+    pos: int
+    """Where the value is largest; smallest when ranked by `min`."""
+
+
+class GramTable(NamedTuple):
+    """The first rows of a ranking."""
+
+    rows: list[GramRow]
+    n_groups: int
+    """Different n-grams in the run."""
+    n_kept: int
+    """Of these, often enough."""
+    n_nonfinite: int
+    """Occurrences that are not counted, because the value is not finite."""
+
+
+class Excited(NamedTuple):
+    """Every neuron's mean over occurrences of a token or n-gram, in the flat order of neurons."""
+
+    mean: Float64[np.ndarray, " neuron"]
+    """NaN for a neuron without a finite value there."""
+    n_used: int
+    n_found: int
+    """Occurrences in the run; a seeded draw of them is used if there are many."""
+    n_nonfinite: int
+
+
+class NeuronRow(NamedTuple):
+    """A neuron at the occurrences of a token. Without the peaks stage the last four are None."""
+
+    rank: int
+    at: NeuronAt
+    mean: float
+    difference: float | None
+    """`mean` less the neuron's mean over all tokens."""
+    z: float | None
+    """`difference` in the neuron's standard deviations over all tokens."""
+    mean_all: float | None
+    std_all: float | None
+
+
+NeuronOrder = Literal["z", "difference", "mean"]
+
+
+def gram_table(
+    run: Run, index: TokenIndex, grams: Grams, values: Float32[np.ndarray, " flat"], *, by: RankBy, min_count: int,
+    top: int,
+) -> GramTable:  # fmt: skip
+    """The n-grams with the largest mean or maximum, or the smallest minimum, of `values` at their last token.
+
+    Ties go to the n-gram that occurs first.
+    """
+    at_end = values[grams.end].astype(np.float64)
+    finite = np.isfinite(at_end)
+    group, end, value = grams.group[finite], grams.end[finite], at_end[finite]
+    n_groups = len(grams.first)
+    count = np.bincount(group, minlength=n_groups)
+    mean = np.bincount(group, value, n_groups) / np.maximum(count, 1)
+    spread = np.sqrt(np.bincount(group, np.square(value - mean[group]), n_groups) / np.maximum(count, 1))
+    high, low = np.full(n_groups, -np.inf), np.full(n_groups, np.inf)
+    np.maximum.at(high, group, value)
+    np.minimum.at(low, group, value)
+    kept = np.flatnonzero(count >= max(min_count, 1))
+    key = {"mean": -mean, "max": -high, "min": low}[by]
+    chosen = kept[np.argsort(key[kept], kind="stable")][:top]
+    place = _example(group, end, value == (low if by == "min" else high)[group], n_groups)
+    rows = [
+        GramRow(
+            index.gram(int(grams.first[g]), grams.n), int(count[g]), float(mean[g]), float(high[g]), float(low[g]),
+            float(spread[g]), (p := int(index.prompt[place[g]])), run.prompts[p].probe_id, int(index.pos[place[g]]),
+        )
+        for g in chosen
+    ]  # fmt: skip
+    return GramTable(rows, n_groups, len(kept), int((~finite).sum()))
+
+
+def grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]:
+    """The n-grams of up to three tokens of the run that `text` names, in order of first occurrence: as they are, as
+    they are shown (`·Austin`), or as they are shown with a bar between the tokens. Never a part of a token.
+
+    Several are ambiguous: other splits into tokens, or other ids of the same text.
+    """
+    found: dict[tuple[TokenKind, ...], int] = {}
+    shown = [visible(kind.token) for kind in index.kinds]
+    starts = [bool(text) and (text.startswith((s, kind.token)) if s else False)
+              for s, kind in zip(shown, index.kinds, strict=True)]  # fmt: skip
+    begins = np.flatnonzero(np.array(starts, bool)[index.code] & index.counts) if starts else np.empty(0, int)
+    for begin in begins:
+        for n in range(1, LONGEST_GRAM + 1):
+            end = int(begin) + n - 1
+            if end >= len(index.code) or index.prompt[end] != index.prompt[begin]:
+                break
+            gram = index.gram(end, n)
+            if gram in found:
+                continue
+            forms = ("".join(k.token for k in gram), "".join(visible(k.token) for k in gram), shown_gram(gram))
+            if text in forms:
+                found[gram] = end
+    return sorted(found, key=lambda g: found[g])
+
+
+def tokens_that_hold(index: TokenIndex, text: str, *, top: int) -> list[tuple[TokenKind, ...]]:
+    """Tokens of the run that hold `text` as they are or are shown, ignoring case: to choose from, never to assume.
+
+    All tokens for an empty text; the most frequent first.
+    """
+    low = text.casefold().replace(JOINT, "")
+    counts = np.bincount(index.code[index.counts], minlength=len(index.kinds))
+    hits = [c for c, kind in enumerate(index.kinds)
+            if counts[c] and (low in kind.token.casefold() or low in visible(kind.token).casefold())]  # fmt: skip
+    hits.sort(key=lambda c: -counts[c])
+    return [(index.kinds[c],) for c in hits[:top]]
+
+
+def ends_of(index: TokenIndex, gram: tuple[TokenKind, ...]) -> Int64[np.ndarray, " occurrence"]:
+    """Places of the last token of every occurrence, within a prompt and of tokens that count."""
+    codes = {kind: c for c, kind in enumerate(index.kinds)}
+    n, total = len(gram), len(index.code)
+    ends = np.arange(n - 1, total)
+    if len(ends) == 0 or any(kind not in codes for kind in gram):
+        return np.empty(0, np.int64)
+    whole = index.prompt[ends - n + 1] == index.prompt[ends]
+    for back, kind in enumerate(reversed(gram)):
+        whole = whole & (index.code[ends - back] == codes[kind]) & index.counts[ends - back]
+    found: np.ndarray = ends[whole]
+    return found
+
+
+def excited_by(
+    run: Run, index: TokenIndex, ends: Int64[np.ndarray, " occurrence"], *, at_most: int, seed: int,
+    progress: Progress = no_progress,
+) -> Excited:  # fmt: skip
+    """All stored neurons' mean over these tokens; only these tokens are read."""
+    used = ends
+    if len(ends) > at_most:
+        used = np.sort(np.random.default_rng(seed).choice(ends, at_most, replace=False))
+    total = np.zeros(len(run.layers) * run.manifest.d_mlp)
+    n = np.zeros(len(total), np.int64)
+    for done, flat in enumerate(used):
+        progress(done, len(used))
+        acts = run.acts(int(index.prompt[flat]), pos=int(index.pos[flat])).reshape(-1)
+        finite = np.isfinite(acts)
+        total += np.where(finite, acts, 0)
+        n += finite
+    progress(len(used), len(used))
+    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    return Excited(mean, len(used), len(ends), int((len(used) - n).sum()))
+
+
+def most_excited(
+    run: Run, excited: Excited, stats: NeuronStats | None, *, by: NeuronOrder, lowest: bool, top: int
+) -> list[NeuronRow]:
+    """The neurons with the largest (or with `lowest` the smallest) mean, difference or z; undefined ones are left
+    out. Ties go to the lowest layer and neuron.
+    """
+    known = (stats.mean, stats.std) if stats is not None else (None, None)
+    difference, z = None, None
+    if known[0] is not None and known[1] is not None:
+        difference = excited.mean - known[0]
+        z = np.divide(difference, known[1], out=np.full(len(difference), np.nan), where=known[1] > 0)
+    key = {"mean": excited.mean, "difference": difference, "z": z}[by]
+    if key is None:
+        raise ValueError(f"{by} needs the means of the peaks stage")
+    order = np.argsort(key if lowest else -key, kind="stable")[:top]
+    order = order[np.isfinite(key[order])]
+    columns = (difference, z, *known)
+    return [
+        NeuronRow(rank + 1, neuron_at(run, i), float(excited.mean[i]), *(_number(c, i) for c in columns))
+        for rank, i in enumerate(order)
+    ]
+
+
+def _number(column: Float64[np.ndarray, " neuron"] | None, i: int) -> float | None:
+    return float(column[i]) if column is not None and np.isfinite(column[i]) else None
+
+
+def _example(group: np.ndarray, end: np.ndarray, extreme: np.ndarray, n_groups: int) -> np.ndarray:
+    """The first place in each group where `extreme` holds."""
+    place = np.full(n_groups, -1, np.int64)
+    found, first = np.unique(group[extreme], return_index=True)
+    place[found] = end[extreme][first]
+    return place

@@ -1,0 +1,137 @@
+"""The second question of the Query view: which neurons a token or an n-gram excites."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from neuron_signatures.dashboard.data.result_cache import keep, progress_bar
+from neuron_signatures.dashboard.data.run_tokens import TokenIndex, TokenKind, shown_gram
+from neuron_signatures.dashboard.map.cached_work import table_of
+from neuron_signatures.dashboard.query.answers import (
+    MAX_OCCURRENCES,
+    Excited,
+    NeuronOrder,
+    NeuronRow,
+    ends_of,
+    excited_by,
+    grams_that_read,
+    most_excited,
+    tokens_that_hold,
+)
+from neuron_signatures.dashboard.query.exports import of_run, offer
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.widgets.elements import empty, facts, table
+from neuron_signatures.dashboard.widgets.number_input import whole_number
+
+SHOWN = 200
+_SEED = 0
+_CANDIDATES = 500
+
+
+def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
+    gram = _choose_gram(ctx, index)
+    if gram is None:
+        return
+    stats = table_of(ctx, include_bos=index.include_bos)
+    known = stats.stats is not None
+    columns = st.columns(3, vertical_alignment="bottom")
+    orders: list[NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
+    if st.session_state["ui_query_order"] not in orders:
+        st.session_state["ui_query_order"] = orders[0]
+    by = columns[0].selectbox("Ranked by", orders, key="ui_query_order", help=(
+        "z: the difference in the neuron's standard deviations. difference: mean at this token less the mean over all "
+        "tokens. mean: the mean activation at this token."))  # fmt: skip
+    pole = columns[1].radio("Excited", ["most", "least"], key="ui_query_lowest", horizontal=True,
+                            help="least: the most negative ones first.")  # fmt: skip
+    with columns[2]:
+        top = whole_number("Neurons shown", "ui_query_top", low=1, high=5_000, default=SHOWN)
+    ends = ends_of(index, gram)
+    excited = _excited(ctx, index, gram)
+    rows = most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)
+    pairs = [
+        ("token", f"{shown_gram(gram)}   (id {', '.join(str(k.id) for k in gram)})"),
+        ("occurrences", f"{excited.n_used:,} of {len(ends):,} read"
+                        + (f", drawn at random with seed {_SEED}" if excited.n_used < excited.n_found else "")),
+        ("neurons", f"{len(excited.mean):,} stored; value at the last token, mean over the occurrences"),
+    ]  # fmt: skip
+    pairs += [("not finite", f"{excited.n_nonfinite:,} values left out")] if excited.n_nonfinite else []
+    facts(pairs)
+    if not known:
+        empty(
+            "How much more than usual is not known: that needs every neuron's mean and deviation over the run.",
+            command=f"python -m neuron_signatures.poc2_analyze_run --run_dir {ctx.run_dir}",
+            why=stats.why,
+        )
+    if not rows:
+        empty("No neuron has a value that can be ranked this way.", why="Rank by the mean instead.")
+        return
+    _show_neurons(ctx, rows, gram, excited, by, pole)
+
+
+def _show_neurons(
+    ctx: PageContext, rows: list[NeuronRow], gram: tuple[TokenKind, ...], excited: Excited, by: NeuronOrder, pole: str
+) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({
+        "rank": [r.rank for r in rows], "neuron": [r.at.label for r in rows], "mean": [r.mean for r in rows],
+        "difference": [r.difference for r in rows], "z": [r.z for r in rows], "mean of all": [r.mean_all for r in rows],
+        "std of all": [r.std_all for r in rows],
+    })  # fmt: skip
+    frame = frame.dropna(axis="columns", how="all")
+    table(ctx, frame, "query_neurons", neurons=[r.at for r in rows], height=460, help={
+        "neuron": "A click opens it.", "mean": "Mean activation over the occurrences.",
+        "difference": "Mean less the neuron's mean over all tokens of the run that count.",
+        "z": "Difference, in the neuron's standard deviations over all tokens that count.",
+    })  # fmt: skip
+    record = {
+        **of_run(ctx), "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
+        "occurrences": excited.n_found, "occurrences_read": excited.n_used,
+        "seed": _SEED, "ranked_by": by, "pole": pole,
+        "bos_counts": bool(st.session_state["ui_bos"]),
+    }  # fmt: skip
+    frame = frame.assign(layer=[r.at.layer for r in rows], index=[r.at.neuron for r in rows])
+    offer(frame, record, "query_neurons_of_token")
+
+
+def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] | None:
+    """What is typed, if it reads as exactly one n-gram of the run; else what is picked of a list."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    text = left.text_input("Token, or up to three in a row", key="ui_query_text", placeholder="such as ·Austin",
+                           help="As shown: · is a space, ⏎ a line break. Empty: pick one on the right.")  # fmt: skip
+    exact = grams_that_read(index, text) if text else []
+    if len(exact) == 1:
+        right.text("")
+        return exact[0]
+    offered = exact or tokens_that_hold(index, text, top=_CANDIDATES)
+    last = (TokenKind(ctx.prompt.token_ids[-1], ctx.prompt.tokens[-1]),)
+    if not text and len(ends_of(index, last)):
+        offered = [last, *(gram for gram in offered if gram != last)]
+    if not offered:
+        empty("No token of this run reads so, and none holds it.", why="Spaces count: · stands for one.")
+        return None
+    names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
+    ask = "Which of these?" if exact else "Tokens that hold this" if text else "The prompt's last token, or another"
+    start = None if text else 0
+    key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
+    picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
+                             placeholder="Choose one")  # fmt: skip
+    if picked is not None:
+        return offered[int(picked)]
+    if exact:
+        empty("This reads as more than one n-gram of the run.", why="They differ in how they are split, or in ids.")
+    elif text:
+        empty("No n-gram of this run reads exactly so.", why="Choose one of the tokens that hold it.")
+    else:
+        empty("Choose a token.")
+    return None
+
+
+def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> Excited:
+    def make() -> Excited:
+        with progress_bar("Reading the occurrences") as progress:
+            return excited_by(
+                ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress
+            )
+
+    return keep(make, "excited", ctx.data_key, index.include_bos, repr(gram))

@@ -1,0 +1,114 @@
+"""What a neuron, or a set of neurons, does at every token of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, flat_of, no_progress
+from neuron_signatures.dashboard.data.run_tokens import TokenIndex
+from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64
+
+Scale = Literal["activation", "z"]
+MAX_SET = 1_000
+"""Neurons of a set that are read."""
+_READ_ALONE = 4
+"""Up to so many neurons of a layer are read one by one, more with the whole layer of a token."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a set of neurons does at every token of a run: their mean activation, or their mean z."""
+
+    values: Float32[np.ndarray, " flat"]
+    """NaN where a value of the set is not finite."""
+    scale: Scale
+    n_neurons: int
+    n_constant: int
+    """Neurons without spread over the run, which have no z and are left out of the mean."""
+    moments_by: str
+    """Where the means and standard deviations of z come from; empty for activations."""
+
+
+def response_of(
+    run: Run, index: TokenIndex, neurons: Sequence[NeuronAt], *, scale: Scale, stats: NeuronStats | None,
+    signs: Sequence[int] | None = None, progress: Progress = no_progress,
+) -> Response:  # fmt: skip
+    """The mean over the neurons at every token, each times its sign if there are `signs`. At least one neuron.
+
+    Only these neurons' layers are read, twice for z where `stats` has no moments.
+    """
+    turned = np.ones(len(neurons)) if signs is None else np.asarray(signs, np.float64)
+    passes = 1 if scale == "activation" or _has_moments(stats) else 2
+    weight, offset, constant, source = turned / len(neurons), 0.0, 0, ""
+    if scale == "z":
+        mean, std, source = _moments(run, index, neurons, stats, progress)
+        good = np.isfinite(std) & (std > 0)
+        constant = int((~good).sum())
+        weight = np.where(good, turned / np.where(good, std, 1), 0) / max(int(good.sum()), 1)
+        offset = float((weight * np.where(good, mean, 0)).sum())
+    values = np.full(len(index.code), np.nan, np.float32)
+    start, n = 0, len(run.prompts)
+    if constant < len(neurons):
+        used = [at for at, w in zip(neurons, weight, strict=True) if w]
+        for done, prompt in enumerate(run.prompts):
+            progress(n * (passes - 1) + done, n * passes)
+            with np.errstate(invalid="ignore", over="ignore"):
+                values[start : start + prompt.seq_len] = weight[weight != 0] @ _read(run, prompt, used) - offset
+            start += prompt.seq_len
+    progress(n * passes, n * passes)
+    values[~np.isfinite(values)] = np.nan
+    return Response(values, scale, len(neurons), constant, source)
+
+
+def _has_moments(stats: NeuronStats | None) -> bool:
+    return stats is not None and stats.mean is not None and stats.std is not None
+
+
+def _moments(
+    run: Run, index: TokenIndex, neurons: Sequence[NeuronAt], stats: NeuronStats | None, progress: Progress
+) -> tuple[Float64[np.ndarray, " neuron"], Float64[np.ndarray, " neuron"], str]:
+    """Mean and population standard deviation over the tokens that count, and where they are from."""
+    if stats is not None and stats.mean is not None and stats.std is not None:
+        rows = np.array([flat_of(run, at) for at in neurons], np.int64)
+        return stats.mean[rows], stats.std[rows], stats.source
+    n, mean, square = (np.zeros(len(neurons)) for _ in range(3))
+    start = 0
+    for done, prompt in enumerate(run.prompts):
+        progress(done, 2 * len(run.prompts))
+        block = _read(run, prompt, neurons)[:, index.counts[start : start + prompt.seq_len]].astype(np.float64)
+        start += prompt.seq_len
+        finite = np.isfinite(block)
+        m = finite.sum(axis=1)
+        here = np.where(finite, block, 0).sum(axis=1) / np.maximum(m, 1)
+        spread = np.square(np.where(finite, block - here[:, None], 0)).sum(axis=1)
+        step = here - mean
+        square += spread + np.square(step) * n * m / np.maximum(n + m, 1)
+        mean += step * m / np.maximum(n + m, 1)
+        n += m
+    return mean, np.sqrt(square / np.maximum(n, 1)), "a pass over the activations of these neurons"
+
+
+def _read(run: Run, prompt: PromptRecord, neurons: Sequence[NeuronAt]) -> Float32[np.ndarray, "neuron pos"]:
+    """These neurons on one prompt, with a layer's neurons read together where there are several."""
+    out = np.empty((len(neurons), prompt.seq_len), np.float32)
+    by_layer: dict[int, list[int]] = {}
+    for row, at in enumerate(neurons):
+        by_layer.setdefault(at.layer, []).append(row)
+    for layer, rows in by_layer.items():
+        if len(rows) <= _READ_ALONE:
+            for row in rows:
+                out[row] = run.acts(prompt, layer=layer, neuron=neurons[row].neuron)
+            continue
+        wanted = [neurons[row].neuron for row in rows]
+        for pos in range(prompt.seq_len):
+            out[rows, pos] = run.acts(prompt, layer=layer, pos=pos)[wanted]
+    return out

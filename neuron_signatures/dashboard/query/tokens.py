@@ -1,0 +1,194 @@
+"""The first question of the Query view: which tokens or n-grams excite a neuron, or a set of neurons."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import streamlit as st
+
+from neuron_signatures.dashboard.data.cached_reads import ranked
+from neuron_signatures.dashboard.data.neuron_sets import NeuronSet, group_sets, list_set, typed_set
+from neuron_signatures.dashboard.data.result_cache import keep, progress_bar
+from neuron_signatures.dashboard.data.run_tokens import Grams, TokenIndex, grams_of, shown_gram
+from neuron_signatures.dashboard.map.cached_work import table_of
+from neuron_signatures.dashboard.map.panels import CLUSTER_SET
+from neuron_signatures.dashboard.query.answers import (
+    RANKS,
+    GramTable,
+    RankBy,
+    gram_table,
+)
+from neuron_signatures.dashboard.query.exports import of_run, offer
+from neuron_signatures.dashboard.query.response import MAX_SET, Response, Scale, response_of
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.sidebar import filters
+from neuron_signatures.dashboard.widgets.elements import empty, facts, table, trouble
+from neuron_signatures.dashboard.widgets.number_input import whole_number
+from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.tokens import encodable, escape
+
+_SETS = {"selected": "the selected neuron", "typed": "neurons that I name", "list": "the first of the selected list",
+         "group": "a group of signatures", "cluster": "a cluster of the map"}  # fmt: skip
+_FIRST = 20
+_BY = {"mean": "largest mean", "max": "largest value", "min": "smallest value"}
+
+
+def ask_tokens(ctx: PageContext, index: TokenIndex) -> None:
+    chosen = _choose_set(ctx)
+    if chosen is None:
+        return
+    several = len(chosen.neurons) > 1
+    columns = st.columns(4, vertical_alignment="bottom")
+    n = columns[0].radio("Tokens in a row", [1, 2, 3], key="ui_query_n", horizontal=True,
+                         help="The value is read at the last of them; none reaches into another prompt.")  # fmt: skip
+    by = columns[1].selectbox("Ranked by", list(RANKS), format_func=_BY.__getitem__, key="ui_query_by",
+                              help="The smallest value shows the negative pole.")  # fmt: skip
+    with columns[2]:
+        at_least = whole_number("Occur at least", "ui_query_min", low=1, high=10_000, default=1)
+    scale: Scale = "activation"
+    if several:
+        scale = columns[3].radio(
+            "Mean of", ["z", "activation"], key="ui_query_scale", horizontal=True,
+            help="z: each neuron's activation less its mean over the run, in its standard deviations, so that all "
+            "neurons weigh the same. activation: large neurons weigh most.",
+        )  # fmt: skip
+    response = _response(ctx, index, chosen, scale)
+    grams = keep(lambda: grams_of(index, n), "grams", ctx.data_key, index.include_bos, n)
+    found = gram_table(ctx.run, index, grams, response.values, by=by, min_count=at_least,
+                       top=int(st.session_state["ui_query_top"]))  # fmt: skip
+    _show_grams(ctx, chosen, response, grams, found, by, at_least)
+
+
+def _choose_set(ctx: PageContext) -> NeuronSet | None:
+    """The neurons that the question is about; None after an empty state or a message."""
+    kept = st.session_state.get(CLUSTER_SET)
+    cluster = kept[1] if kept and kept[0] == ctx.data_key else None
+    listed = ctx.listed
+    options = ["selected", "typed"] + (["list"] if listed else [])
+    options += ["group"] if any(r.kind == "signatures" for r in ctx.lists) else []
+    options += ["cluster"] if cluster else []
+    if st.session_state["ui_query_set"] not in options:
+        st.session_state["ui_query_set"] = options[0]
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    which = left.selectbox("Neurons", options, format_func=_SETS.__getitem__, key="ui_query_set")
+    if which == "typed":
+        text = right.text_input("Coordinates", key="ui_query_typed", placeholder="L3N4, L3N5")
+        if not text.strip():
+            empty("Name one or more neurons.", why="Such as L3N4, L3N5 or 3/4.")
+            return None
+        try:
+            return typed_set(text, ctx.run).cut(MAX_SET)
+        except UsageError as e:
+            trouble(e)
+            return None
+    if which == "list" and listed:
+        with right:
+            first = whole_number("How many", "ui_query_first", low=1, high=MAX_SET, default=_FIRST)
+        found = list_set(ranked(ctx.run_dir, ctx.results_key, listed), filters(), ctx.run, first)
+        if not found.neurons:
+            empty("The selected list has no row of a stored neuron that passes the filters on the left.")
+            return None
+        return found
+    if which == "group":
+        return _choose_group(ctx, right)
+    if which == "cluster" and cluster:
+        return cast(NeuronSet, cluster).cut(MAX_SET)
+    return NeuronSet(ctx.at.label, (ctx.at,))
+
+
+def _choose_group(ctx: PageContext, where: Any) -> NeuronSet | None:
+    try:
+        groups = keep(lambda: group_sets(ctx.run), "groups", ctx.data_key, ctx.results_key)
+    except ProjectError as e:
+        trouble(e)
+        return None
+    groups = [g for g in groups if g.neurons]
+    if not groups:
+        empty("The signatures of this run form no groups.")
+        return None
+    names = [f"{escape(g.name)[:60]} ({len(g.neurons)})" for g in groups]
+    if st.session_state.get("ui_query_group") not in range(len(groups)):
+        st.session_state["ui_query_group"] = 0
+    row = where.selectbox("Group", range(len(groups)), format_func=names.__getitem__, key="ui_query_group")
+    return groups[int(row)].cut(MAX_SET)
+
+
+def _response(ctx: PageContext, index: TokenIndex, chosen: NeuronSet, scale: Scale) -> Response:
+    stats = table_of(ctx, include_bos=index.include_bos).stats if scale == "z" else None
+
+    def make() -> Response:
+        with progress_bar("Reading the neurons on all prompts") as progress:
+            return response_of(
+                ctx.run, index, chosen.neurons, scale=scale, stats=stats, signs=chosen.signs or None, progress=progress
+            )
+
+    key = (chosen.neurons, chosen.signs, scale, index.include_bos, stats is not None)
+    return keep(make, "response", ctx.data_key, ctx.results_key if stats else "", *map(str, key))
+
+
+def _show_grams(
+    ctx: PageContext, chosen: NeuronSet, response: Response, grams: Grams, found: GramTable, by: RankBy, at_least: int
+) -> None:
+    import pandas as pd
+
+    several = len(chosen.neurons) > 1
+    what = f"mean {response.scale} over {len(chosen.neurons):,} neurons" if several else "activation"
+    what += ", at the last token"
+    pairs = [("neurons", chosen.name if not several else f"{chosen.name}: {_some(chosen)}")]
+    pairs += [("value", what + ("; of a negative pole turned round" if -1 in chosen.signs else ""))]
+    pairs += [("z from", response.moments_by)] if response.moments_by else []
+    pairs += [("cut", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
+    pairs += [("note", chosen.note)] if chosen.note else []
+    pairs += [("left out", f"{response.n_constant:,} neurons that are the same at every token")] if (
+        response.n_constant) else []  # fmt: skip
+    often = f", {found.n_kept:,} of them {at_least:,} times or more" if at_least > 1 else ""
+    pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
+    pairs += [("not finite", f"{found.n_nonfinite:,} occurrences left out")] if found.n_nonfinite else []
+    facts(pairs)
+    if not found.rows:
+        _no_grams(response, found, grams)
+        return
+    frame = pd.DataFrame({
+        "n-gram": [shown_gram(r.gram) for r in found.rows], "n": [r.n for r in found.rows],
+        "mean": [r.mean for r in found.rows], "max": [r.max for r in found.rows], "min": [r.min for r in found.rows],
+        "std": [r.std for r in found.rows], "prompt": [escape(r.prompt_id) for r in found.rows],
+        "pos": [r.pos for r in found.rows],
+    })  # fmt: skip
+    help = {
+        "n-gram": "A click opens the prompt. The value is that at the last token.",
+        "n": "Occurrences with a finite value.", "std": "Population standard deviation over the occurrences.",
+        "prompt": "Where the value is largest; smallest when the smallest come first.",
+    }  # fmt: skip
+    neurons = None if several else [chosen.neurons[0]] * len(found.rows)
+    table(ctx, frame, "query_grams", neurons=neurons, prompts=[r.prompt_index for r in found.rows], help=help,
+          height=460)  # fmt: skip
+    raw = frame.assign(**{
+        "tokens": [[encodable(k.token) for k in r.gram] for r in found.rows],
+        "token_ids": [[k.id for k in r.gram] for r in found.rows],
+        "prompt": [encodable(r.prompt_id) for r in found.rows],
+    })  # fmt: skip
+    record = {
+        **of_run(ctx), "question": "tokens", "neurons": [at.label for at in chosen.neurons], "signs": chosen.signs,
+        "set": chosen.name, "value": what, "moments": response.moments_by, "ranked_by": by, "min_count": at_least,
+        "n": grams.n, "bos_counts": bool(st.session_state["ui_bos"]),
+    }  # fmt: skip
+    offer(raw, record, "query_tokens")
+
+
+def _no_grams(response: Response, found: GramTable, grams: Grams) -> None:
+    if response.n_constant == response.n_neurons:
+        empty("These neurons are the same at every token: they have no z.", why="Ask for the mean activation.")
+    elif found.n_groups == 0:
+        empty(f"No prompt of this run has {grams.n} tokens in a row that count.", why="Ask for fewer tokens in a row.")
+    elif found.n_kept == 0 and found.n_nonfinite:
+        empty("No value of these neurons is finite at n-grams that occur so often.")
+    else:
+        empty("No n-gram occurs so often.", why="Lower the number of occurrences.")
+
+
+def _some(chosen: NeuronSet) -> str:
+    signs = chosen.signs or (0,) * len(chosen.neurons)
+    marks = {1: "+", -1: "-", 0: ""}
+    names = [at.label + marks[sign] for at, sign in zip(chosen.neurons[:12], signs[:12], strict=True)]
+    more = len(chosen.neurons) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")

@@ -1,0 +1,1 @@
+"""What surrounds every page: the run, the sidebar, the selection, the address."""

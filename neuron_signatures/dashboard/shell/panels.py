@@ -1,0 +1,136 @@
+"""Panels that are text: where one stands, what the manifest says, which stages have been run."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuron_signatures.dashboard.widgets.elements import html_block
+from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.results import list_validations
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.ranked import ListRef
+
+VALIDATE = ("--influence_metric", "all", "--validate")
+BOS_HELP = (
+    "BOS is the token that stands before every prompt, known by its id. It attracts large activations that say "
+    "little, so it does not count by default."
+)
+
+
+def heading(text: str, note: str = "") -> None:
+    """A title that may come from data, with a note beside it."""
+    html_block(
+        f'<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:.2rem .9rem">'
+        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{html.escape(escape(text))}</span>'
+        f'<span style="opacity:.65;overflow-wrap:anywhere">{html.escape(escape(note))}</span></div>'
+    )
+
+
+def model_facts(m: Manifest) -> list[tuple[str, str]]:
+    """What the manifest says about the model; what it does not say is `not recorded`."""
+    unknown = "not recorded"
+    return [
+        ("model", m.model_name),
+        ("revision", revision(m)),
+        ("architecture", m.architecture or unknown),
+        ("layers", f"{m.n_layers}, stored: {spans(m.layers)}"),
+        ("neurons per layer", str(m.d_mlp)),
+        ("hook", m.hook_name),
+        ("computed in", f"{m.model_dtype}, quantization {m.quantization}, attention {m.attn_implementation}"),
+        ("BOS", f"{m.bos_policy}, id {unknown if m.bos_token_id is None else m.bos_token_id}"),
+        ("tokenizer", (m.tokenizer_sha256 or unknown)[:16]),
+    ]
+
+
+def revision(m: Manifest) -> str:
+    return m.model_revision or m.weights_fingerprint or "not recorded"
+
+
+def manifest_facts(run: Run) -> list[tuple[str, str]]:
+    m = run.manifest
+    return [
+        ("made", f"{m.created_at_utc} by {m.stage}"),
+        ("on", f"{m.host}, {m.run_device} ({m.device_name})"),
+        (
+            "prompts",
+            f"{m.n_prompts}, {m.n_tokens} tokens" + (f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""),
+        ),
+        ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {len(run.file_names())} file(s)"),
+        ("format", str(run.format_version)),
+        ("took", duration(m.wall_seconds)),
+    ]
+
+
+def more_facts(run: Run) -> list[tuple[str, str]]:
+    """What is rarely looked at."""
+    m = run.manifest
+    return [
+        ("flags", " ".join(m.flags_given) or "not recorded"),
+        ("git revision", m.git_revision or "not recorded"),
+        ("libraries", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or "not recorded"),
+    ]  # fmt: skip
+
+
+def stage_lines(
+    run_dir: Path, lists: Sequence[ListRef], prompt_id: str
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What stage 2 has left, as label and text; and what is missing, as our own words and the command that makes it."""
+    kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures")}
+    validations = list_validations(run_dir)
+    done = [("activations", "stored")]
+    done += [(kind, f"{r.title}, {r.created_at_utc}" + (f" ({r.problem})" if r.problem else ""))
+             for kind in ("peaks", "signatures") for r in kinds[kind]]  # fmt: skip
+    done += [("influence", _count(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
+    done += [("validation", f"{_count(len(validations), 'test')} of rankings against ablations")] if validations else []
+    commands = {
+        "peaks": stage_2(run_dir),
+        "signatures": stage_2(run_dir, "--mode", "signatures"),
+        "influence": influence_command(run_dir, prompt_id),
+    }
+    missing = [(f"No {kind} yet", commands[kind]) for kind in commands if not kinds[kind]]
+    if kinds["influence"] and not validations:
+        missing.append(("No validation yet", influence_command(run_dir, prompt_id, *VALIDATE)))
+    return done, missing
+
+
+def stage_2(run_dir: Path, *flags: str) -> str:
+    """A command to copy into a shell; names from data are quoted for it."""
+    return shlex.join(["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *flags])
+
+
+def dump_command(run_dir: Path) -> str:
+    """A first run, with the model that ships."""
+    return shlex.join(
+        ["python", "-m", "neuron_signatures.poc1_dump_activations", "--prompts_json", "docs/probe_prompts_list.json",
+         "--model_name", "demo", "--out_dir", str(run_dir)]
+    )  # fmt: skip
+
+
+def start_command(root: Path, run: str) -> str:
+    return shlex.join(
+        ["streamlit", "run", "neuron_signatures/eda_streamlit.py", "--", "--runs_root", str(root), "--run", run]
+    )
+
+
+def influence_command(run_dir: Path, prompt_id: str, *flags: str) -> str:
+    return stage_2(run_dir, "--mode", "influence", "--prompt_id", prompt_id, *flags)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
+
+
+def size(n_bytes: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.3g} {unit}"
+    return f"{n_bytes} bytes"

@@ -1,0 +1,210 @@
+"""The sidebar: run, list, place in the list, neuron and prompt. It is the same in every view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.shell.list_walk import (
+    MOST,
+    TOP_K,
+    Filters,
+    label,
+    left_out,
+    n_not_stored,
+    passing,
+    place,
+    step,
+)
+from neuron_signatures.dashboard.shell.page_context import SELECTION, PageContext
+from neuron_signatures.dashboard.shell.state import MANUAL, is_text
+from neuron_signatures.dashboard.widgets.elements import small, trouble
+from neuron_signatures.dashboard.widgets.number_input import whole_number
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.coords import parse_neuron
+from neuron_signatures.views.ranked import RankedList
+
+_PROBLEM = "jump_problem"
+_STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
+
+
+def choose_run(root: Path, summaries: list[RunSummary], wanted: str | None) -> str | None:
+    """The run picker; runs that cannot be opened are listed with their fault."""
+    names = [s.name for s in summaries if s.status == "complete" and is_text(s.name)]
+    if wanted is not None and wanted not in names:
+        names.insert(0, wanted)
+    with st.sidebar:
+        name: str | None = None
+        if names:
+            if st.session_state.get("run") not in names or wanted != st.session_state.get("run"):
+                st.session_state["run"] = wanted if wanted in names else None
+            name = st.selectbox(
+                "Run", names, key="run", format_func=escape, on_change=_other_run, placeholder="Choose a run",
+                help="Folders directly under the runs root.",
+            )  # fmt: skip
+        others = [s for s in summaries if s.status != "complete" or not is_text(s.name)]
+        if others:
+            with st.expander(f"{len(others)} cannot be opened"):
+                for s in others:
+                    st.code(
+                        f"{escape(s.name)}: {s.status}\n{escape(s.problem)}".strip(), language=None, wrap_lines=True
+                    )
+    return name
+
+
+def sidebar(ctx: PageContext) -> None:
+    with st.sidebar:
+        _prompt(ctx)
+        ranked = _list(ctx)
+        if ranked is not None:
+            _walk(ctx, ranked)
+        _neuron(ctx)
+
+
+def filters() -> Filters:
+    """The bounds that the sidebar holds."""
+    get = st.session_state.get
+    return Filters(
+        get("ui_abs"), get("ui_score_from"), get("ui_score_to"), get("ui_act_from"), get("ui_act_to"),
+        int(get("ui_top_k") or TOP_K),
+    )  # fmt: skip
+
+
+def _other_run() -> None:
+    _clear_filters()
+    st.session_state.pop("seen", None)
+    now = st.session_state.pop(SELECTION, None)
+    name = st.session_state["run"]
+    st.query_params.from_dict({"run": name, "view": now.view.value} if now is not None else {"run": name})
+
+
+def _prompt(ctx: PageContext) -> None:
+    st.session_state["prompt"] = ctx.selection.prompt
+    labels = loads.prompt_labels(ctx.run, ctx.data_key)
+    st.selectbox(
+        "Prompt", range(len(labels)), key="prompt", format_func=labels.__getitem__,
+        on_change=lambda: ctx.choose(prompt=st.session_state["prompt"]), help="The prompt that the views look at.",
+    )  # fmt: skip
+
+
+def _list(ctx: PageContext) -> RankedList | None:
+    """The choice of a list, and the list that is chosen; None for a manual choice or one that cannot be read."""
+    refs = {r.stem: r for r in ctx.lists if not r.problem}
+    st.session_state["list"] = ctx.selection.list if ctx.selection.list in refs else MANUAL
+    st.selectbox(
+        "Selection", [MANUAL, *refs], key="list", on_change=lambda: _other_list(ctx),
+        format_func=lambda stem: "manual" if stem == MANUAL else escape(refs[stem].title),
+        help="Which ranked list the buttons below walk through: influence results (newest first), peaks, signatures.",
+    )  # fmt: skip
+    ref = refs.get(st.session_state["list"])
+    if ref is not None:
+        small(ref.title)  # the box cuts it off
+    try:
+        return None if ref is None else loads.ranked(ctx.run_dir, ctx.results_key, ref)
+    except (UsageError, BadRunError) as e:
+        trouble(e)
+        return None
+
+
+def _other_list(ctx: PageContext) -> None:
+    _clear_filters()
+    stem = st.session_state["list"]
+    ctx.choose(list=stem)
+    ref = next((r for r in ctx.lists if r.stem == stem), None)
+    if ref is None:
+        return
+    try:
+        ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
+    except (UsageError, BadRunError):
+        return  # the sidebar says so when it draws the list
+    if ranked.prompt_id is not None:  # the scores are about one prompt: show that one
+        ctx.choose(prompt=next((i for i, p in enumerate(ctx.run.prompts) if p.probe_id == ranked.prompt_id), None))
+    _open(ctx, ranked, step(passing(ranked, Filters(), ctx.run), None, 1))
+
+
+def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
+    if index is not None:
+        at = ranked.row(index).at
+        ctx.choose(layer=at.layer, neuron=at.neuron, list=ranked.ref.stem, row=index)
+
+
+def _walk(ctx: PageContext, ranked: RankedList) -> None:
+    bounds = filters()
+    rows = passing(ranked, bounds, ctx.run)
+    stands = place(rows, ctx.selection.row)
+    where = f"{stands + 1} of {len(rows)}" if stands is not None else f"{len(rows)} rows"
+    if len(rows):
+        _pick(ctx, ranked, rows, stands)
+        for column, (text, by) in zip([*st.columns(2), *st.columns(2)], _STEPS, strict=True):
+            column.button(
+                text, key=f"step{by}", width="stretch", on_click=lambda by=by: _open(
+                    ctx, ranked, step(rows, ctx.selection.row, by)
+                ),
+            )  # fmt: skip
+    else:
+        st.info("No row of a stored neuron passes the filters.")
+    st.caption(f"{where}. {left_out(n_not_stored(ranked, bounds, ctx.run))}")
+    _filters(ranked)
+
+
+def _pick(ctx: PageContext, ranked: RankedList, rows: np.ndarray, stands: int | None) -> None:
+    shown = rows.tolist()
+    st.session_state["pick"] = shown[stands] if stands is not None else None
+    st.selectbox(
+        "Neuron of the list", shown, key="pick", format_func=lambda i: label(ranked.row(i)),
+        on_change=lambda: _open(ctx, ranked, st.session_state["pick"]), placeholder="Pick one",
+        help="Rank, layer and neuron, score, and the token where it was scored or where it peaks.",
+    )  # fmt: skip
+
+
+def _filters(ranked: RankedList) -> None:
+    word = "influence" if ranked.ref.kind == "influence" else "score"
+    with st.expander("Filters"):
+        whole_number("Top k", "ui_top_k", low=1, high=MOST, default=TOP_K, step=50,
+                     help="Only the first rows that pass the bounds, in the list's order.")  # fmt: skip
+        st.number_input(f"|{word}| at least", value=None, key="ui_abs", format="%g", placeholder="any")
+        left, right = st.columns(2)
+        for key, name in (("score", word.capitalize()), ("act", "Activation")):
+            left.number_input(f"{name} from", value=None, key=f"ui_{key}_from", format="%g", placeholder="any")
+            right.number_input("to", value=None, key=f"ui_{key}_to", format="%g", placeholder="any")
+
+
+def _clear_filters() -> None:
+    for key in ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to", "ui_top_k"):
+        st.session_state.pop(key, None)
+
+
+def _neuron(ctx: PageContext) -> None:
+    left, right = st.columns(2)
+    st.session_state["layer"], st.session_state["neuron"] = ctx.at
+    left.selectbox(
+        "Layer", ctx.run.layers, key="layer", on_change=lambda: ctx.choose(layer=st.session_state["layer"]),
+        help="The model's layers that this run stores.",
+    )  # fmt: skip
+    highest = ctx.run.manifest.d_mlp - 1
+    with right:
+        whole_number("Neuron", "neuron", low=0, high=highest, default=ctx.at.neuron, help=f"0 to {highest}",
+                     then=lambda neuron: ctx.choose(neuron=neuron))  # fmt: skip
+    st.text_input("Go to", key="jump", on_change=lambda: _jump(ctx), placeholder="L17N5863 or 17/5863",
+                  help="One neuron, as L17N5863, 17/5863 or MODEL/17/5863.")  # fmt: skip
+    problem = st.session_state.pop(_PROBLEM, None)
+    if problem:
+        st.code(problem, language=None, wrap_lines=True)
+
+
+def _jump(ctx: PageContext) -> None:
+    typed = st.session_state["jump"].strip()
+    st.session_state["jump"] = ""
+    if not typed:
+        return
+    try:
+        at = parse_neuron(typed, ctx.run)
+    except UsageError as e:
+        st.session_state[_PROBLEM] = e.line()
+    else:
+        ctx.choose(layer=at.layer, neuron=at.neuron)

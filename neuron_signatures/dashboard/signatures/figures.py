@@ -1,0 +1,101 @@
+"""Figures of signatures: arrays in, figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from neuron_signatures.dashboard.signatures.data import Classes, Pole
+from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, ORANGE, plot_text, styled
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+_LABEL, _LABEL_SIZE, _PER_LETTER = 12, 11, 6.6
+"""Letters of a token that stand at a bar, their size and their pitch in pixels."""
+_PLOT_HEIGHT = 340
+_MOST_LABELLED = 40
+_GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
+
+
+def class_bars(classes: Classes) -> go.Figure:
+    """The number of poles in each class beside that of shuffled tokens; unclassified ones are left out."""
+    shown = [i for i, name in enumerate(classes.names) if name != "unclassified"]
+    names = [plot_text(classes.names[i]) for i in shown]
+    figure = go.Figure(
+        go.Bar(x=names, y=[classes.counts[i] for i in shown], name="this run", marker={"color": EMERALD})
+    )
+    shuffled = [classes.shuffled[i] for i in shown]
+    if any(n is not None for n in shuffled):
+        figure.add_bar(x=names, y=shuffled, name="tokens shuffled", marker={"color": GREY})
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(title="poles of neurons")
+    return styled(figure, height=260, legend=True)
+
+
+def members_by_prompts(
+    peaks: Float[np.ndarray, "member prompt"],
+    members: Sequence[Pole],
+    prompts: Sequence[str],
+    tokens: Sequence[Sequence[str]],
+) -> go.Figure:
+    """The peak of each member on each prompt, on the member's own pole; `tokens` (raw) are those of the peaks."""
+    y = [m.label for m in members]
+    x = [f"{i + 1}" for i in range(len(prompts))]
+    finite = peaks[np.isfinite(peaks)]
+    top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    names = [plot_text(p, 40) for p in prompts]
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.clip(peaks, 0, None), x=x, y=y, zmin=0, zmax=top, colorscale=_GREEN_SCALE, xgap=1, ygap=1,
+            text=[[f"{names[j]}<br>peak on {plot_text(t)}" for j, t in enumerate(row)] for row in tokens],
+            hovertemplate="%{y}<br>%{text}<br>%{z:.4g}<extra></extra>", colorbar={"title": "peak", "thickness": 12},
+        )
+    )  # fmt: skip
+    figure.update_xaxes(title="prompt", type="category", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return styled(figure, height=100 + 22 * max(len(members), 3))
+
+
+def probe_bars(
+    high: Float[np.ndarray, " prompt"], high_at: Int[np.ndarray, " prompt"], low: Float[np.ndarray, " prompt"],
+    low_at: Int[np.ndarray, " prompt"], prompts: Sequence[str], tokens: Sequence[Sequence[str]],
+) -> go.Figure:  # fmt: skip
+    """One neuron's largest and smallest activation on each prompt, with the tokens where they are (raw)."""
+    x = [f"{i + 1}" for i in range(len(prompts))]
+    words = [[tokens[i][p] if p >= 0 else "" for i, p in enumerate(at)] for at in (high_at, low_at)]
+    figure = go.Figure()
+    for name, values, at, colour in (("largest", high, words[0], EMERALD), ("smallest", low, words[1], ORANGE)):
+        figure.add_bar(
+            x=x, y=values, name=name, marker={"color": colour},
+            hovertext=[f"{plot_text(p, 40)}<br>on {plot_text(t)}" for p, t in zip(prompts, at, strict=True)],
+            hovertemplate="%{hovertext}<br>act %{y:+.4g}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="overlay")
+    figure.update_xaxes(title="prompt", type="category")
+    figure.update_yaxes(title="act")
+    if len(prompts) <= _MOST_LABELLED:
+        top, bottom = np.maximum(np.nan_to_num(high), 0), np.minimum(np.nan_to_num(low), 0)
+        labels = _labels(top, words[0], above=True) + _labels(bottom, words[1], above=False)
+        figure.update_layout(annotations=labels)
+        figure.update_yaxes(range=_with_room(float(bottom.min(initial=0)), float(top.max(initial=0))))
+    return styled(figure, height=_PLOT_HEIGHT + 90, legend=True)
+
+
+def _labels(ends: Float[np.ndarray, " bar"], words: Sequence[str], *, above: bool) -> list[dict]:
+    """Upright annotations: the text of a bar would fall on that of the other where both values have one sign."""
+    return [
+        {"x": i, "y": float(end), "text": plot_text(word, _LABEL), "textangle": -90, "showarrow": False,
+         "yanchor": "bottom" if above else "top", "yshift": 2 if above else -2, "font": {"size": _LABEL_SIZE}}
+        for i, (end, word) in enumerate(zip(ends, words, strict=True)) if word
+    ]  # fmt: skip
+
+
+def _with_room(bottom: float, top: float) -> list[float]:
+    """A range of the axis that leaves room for the longest label above and below."""
+    share = _LABEL * _PER_LETTER / _PLOT_HEIGHT
+    room = ((top - bottom) or 1.0) * share / (1 - 2 * share)
+    return [bottom - room, top + room]

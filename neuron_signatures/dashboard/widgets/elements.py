@@ -1,0 +1,134 @@
+"""The pieces that every view is put together from. Text from data goes only where Streamlit does not read Markdown:
+`st.text`, `st.code`, `st.dataframe`, options of a select box, and escaped HTML."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.events import chosen_neuron, chosen_row, point_data
+from neuron_signatures.dashboard.widgets.figure_style import CONFIG
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+_FACTS = """<style>
+.ns-facts{margin:0;padding:0;display:grid;grid-template-columns:max-content 1fr;
+gap:.1rem .9rem;font-size:.875rem;line-height:1.45}
+.ns-facts .l{opacity:.65}.ns-facts .v{overflow-wrap:anywhere}
+.ns-small{font-size:.8rem;line-height:1.35;overflow-wrap:anywhere;opacity:.75}
+.ns-quote{font-family:"Source Code Pro",ui-monospace,monospace;font-size:.9rem;overflow-wrap:anywhere;opacity:.85}
+</style>"""
+
+
+def empty(what: str, command: str = "", why: str = "") -> None:
+    """An empty state: what is not there, and the command that makes it. Only `command` may hold text from data."""
+    with st.container(border=True):
+        st.write(what)
+        if why:
+            st.caption(why)
+        if command:
+            st.code(escape(command), language="bash", wrap_lines=True)
+
+
+def trouble(e: ProjectError | OSError) -> None:
+    """A failure that the reader can act on."""
+    st.error("This cannot be shown.")
+    line = e.line() if isinstance(e, ProjectError) else escape(f"{e.filename or ''}: {e.strerror or e}")
+    st.code(line, language=None, wrap_lines=True)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Labels and values side by side; both may come from data."""
+    rows = "".join(_pair(k, v) for k, v in pairs)
+    html_block(f'{_FACTS}<div class="ns-facts">{rows}</div>')
+
+
+def _pair(label: str, value: str) -> str:
+    return f'<span class="l">{html.escape(escape(label))}</span><span class="v">{html.escape(escape(value))}</span>'
+
+
+def quote(text: str) -> None:
+    """One line of text from data, such as a prompt."""
+    html_block(f'{_FACTS}<div class="ns-quote">{html.escape(escape(text))}</div>')
+
+
+def small(text: str) -> None:
+    """A line of small print that may come from data."""
+    html_block(f'{_FACTS}<div class="ns-small">{html.escape(escape(text))}</div>')
+
+
+def fact(label: str, value: str) -> None:
+    facts([(label, value)])
+
+
+def html_block(body: str) -> None:
+    """HTML of our own making, in which everything from data has been escaped."""
+    st.html(body)
+
+
+def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None = None, list: str | None = None) -> None:
+    """A figure. With `opens`, a click on a point whose `customdata` begins with layer and neuron opens that neuron;
+    with `list`, the stem of a ranked list, the third number is the row that it is in that list.
+    """
+    if opens is None:
+        st.plotly_chart(figure, key=key, config=CONFIG)
+        return
+    figure.update_layout(clickmode="event+select", dragmode="zoom")
+    opened = functools.partial(_open_point, ctx, key, opens, list)
+    st.plotly_chart(figure, key=key, config=CONFIG, selection_mode="points", on_select=opened)
+
+
+def table(
+    ctx: PageContext, frame: pd.DataFrame, key: str, *, neurons: Sequence[NeuronAt] | None = None,
+    prompts: Sequence[int] | None = None, help: Mapping[str, str] | None = None, height: int | None = None,
+    on_row: Callable[[int], None] | None = None,
+) -> None:  # fmt: skip
+    """A table; a click on a row opens its neuron, its prompt or both in the Neuron view, or calls `on_row`.
+
+    `help` explains columns on hover and is text of our own.
+    """
+    columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
+    size: Any = "auto" if height is None else height
+    if neurons is None and prompts is None and on_row is None:
+        st.dataframe(frame, key=key, hide_index=True, column_config=columns, height=size)
+        return
+    opened = functools.partial(_open_row, ctx, key, neurons, prompts, on_row)
+    st.dataframe(
+        frame, key=key, hide_index=True, column_config=columns, height=size, on_select=opened,
+        selection_mode="single-row",
+    )  # fmt: skip
+
+
+def _open_point(ctx: PageContext, key: str, view: View, list: str | None) -> None:
+    event = st.session_state.get(key)
+    at = chosen_neuron(event, ctx.run)
+    if at is not None:
+        data = None if list is None else point_data(event, 3)
+        ctx.choose(layer=at.layer, neuron=at.neuron, view=view, list=list, row=None if data is None else data[2])
+
+
+def _open_row(
+    ctx: PageContext, key: str, neurons: Sequence[NeuronAt] | None, prompts: Sequence[int] | None,
+    on_row: Callable[[int], None] | None,
+) -> None:  # fmt: skip
+    n = max(len(neurons or ()), len(prompts or ()))
+    row = chosen_row(st.session_state.get(key), n if on_row is None else 1 << 30)
+    if row is None:
+        return
+    if on_row is not None:
+        on_row(row)
+        return
+    ctx.choose(prompt=None if prompts is None else prompts[row], view=View.NEURON)
+    if neurons is not None:
+        ctx.choose(layer=neurons[row].layer, neuron=neurons[row].neuron)

@@ -1,0 +1,106 @@
+"""Text that is read rather than walked through: what the results say about a neuron, labels and texts laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from neuron_signatures.tui.layout.text import Line, Piece, line, number, safe, size, token_text, wrap
+from neuron_signatures.tui.opened_run import Notes
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.facts import Signature, WriteScores
+
+
+class Fact(NamedTuple):
+    """A label and what is so; a label alone is a heading."""
+
+    label: str
+    text: str = ""
+    style: str = ""
+
+
+def laid_out(facts: Iterable[Fact], columns: int, *, label_room: int = 15) -> list[Line]:
+    """Facts as lines, long ones wrapped beside their label. Texts are made safe here."""
+    lines: list[Line] = []
+    for f in facts:
+        if not f.text:
+            lines.append(line(Piece(safe(f.label)[:columns], f.style or "head")))
+            continue
+        room = min(label_room, columns // 3)
+        for i, part in enumerate(wrap(safe(f.text), columns - room - 1)):
+            label = safe(f.label)[:room] if i == 0 else ""
+            lines.append(line(Piece(f"{label:{room}} ", "dim"), Piece(part, f.style)))
+    return lines
+
+
+def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> list[Fact]:
+    """Signatures of both poles, write scores, explanations: what is there, and how to make what is not."""
+    if notes is None:
+        return [Fact("notes", "reading ...")]
+    facts = doubt_facts(notes.doubts)
+    for s in notes.signatures:
+        facts += _signature(s)
+    for w, sources in _merged(notes.write_scores):
+        facts += _write_scores(w, sources)
+    facts += [Fact("missing", text, "dim") for text in notes.missing]
+    for folder in ("explanations", "scores"):
+        there = "the folder is there, but this version reads no such results" if folder in stages else ""
+        facts.append(Fact(folder, there or f"no {folder} in this run yet", "" if there else "dim"))
+    return facts
+
+
+def doubt_facts(doubts: Mapping[str, str]) -> list[Fact]:
+    """One fact for the results that share a doubt."""
+    return [
+        Fact("doubtful", f"{why}: {', '.join(stem for stem, same in doubts.items() if same == why)}", "warn")
+        for why in dict.fromkeys(doubts.values())
+    ]
+
+
+def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
+    return {
+        "signatures": [s._asdict() for s in notes.signatures],
+        "write_scores": [
+            {**w._asdict(), **{k: [x._asdict() for x in getattr(w, k)] for k in ("promotes", "suppresses")}}
+            for w in notes.write_scores
+        ],
+        "missing": list(notes.missing), "doubts": dict(notes.doubts), "explanations": [], "stages": list(stages),
+    }  # fmt: skip
+
+
+def _signature(s: Signature) -> list[Fact]:
+    name = f": {s.name}" if s.name else ""
+    facts = [Fact(f"pole {s.pole}", f"{s.cls}{name}")]
+    token = "" if s.mode_peak_token is None else f", most on {token_text(s.mode_peak_token)}"
+    facts.append(Fact("", f"active on {count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
+    if s.consistency is not None:
+        between = "" if s.low is None or s.high is None else f" [{s.low:.2f}, {s.high:.2f}]"
+        facts.append(Fact("", f"consistency {s.consistency:.2f}{between}"))
+    return facts
+
+
+def _merged(scores: Sequence[WriteScores]) -> list[tuple[WriteScores, str]]:
+    """The same numbers that came with several results once, with the names of all."""
+    found: dict[str, tuple[WriteScores, str]] = {}
+    for w in scores:
+        key = repr(w._replace(source="", activation=0.0))
+        found[key] = (w, f"{found[key][1]}, {w.source}") if key in found else (w, w.source)
+    return list(found.values())
+
+
+def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
+    up, down = (
+        "  ".join(f"{token_text(x.token)} {number(x.score, 3)}" for x in side[:6])
+        for side in (w.promotes, w.suppresses)
+    )
+    return [Fact("promotes", up or "nothing"), Fact("suppresses", down or "nothing"),
+            Fact("", f"{w.unit}; {w.prompt_id} at {w.pos}", "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
+
+
+def count(n: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
+
+
+def heading(text: str) -> list[Line]:
+    return [line(Piece(safe(text), "title"))]

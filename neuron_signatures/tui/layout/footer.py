@@ -1,0 +1,64 @@
+"""The lines at the bottom of a screen: one for messages, then the keys and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from neuron_signatures.runs.tokens import fit
+from neuron_signatures.tui.layout.text import Line, Piece, clip, plain, safe, width
+
+_STALE = "press r: changed on disk"
+
+
+class KeyLines(NamedTuple):
+    lines: list[Line]
+    rest: Sequence[tuple[str, str]]
+    """What found no place."""
+
+
+def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> KeyLines:
+    """Keys and words in at most `n` lines, no line empty."""
+    lines: list[Line] = []
+    for i, (key, word) in enumerate(keys):
+        text = (Piece(key, "key"), Piece(f" {word}", "dim"))
+        room = columns - width(plain(lines[-1])) - 2 if lines else 0
+        if lines and width(plain(text)) <= room:
+            lines[-1] += (Piece("  "), *text)
+        elif len(lines) < n and width(plain(text)) <= columns:
+            lines.append(text)
+        else:
+            return KeyLines(lines, keys[i:])
+    return KeyLines(lines, ())
+
+
+class Bottom(NamedTuple):
+    """The line for messages, or none where the terminal is low, and the lines of keys."""
+
+    status: list[Line]
+    keys: list[Line]
+
+
+def bottom(message: str, stale: str, idle: Line, keys: Sequence[tuple[str, str]], columns: int, height: int) -> Bottom:
+    """A message stands alone; without one the names of files that changed (`stale`) share the line with `idle`, and
+    keys that found no place follow.
+    """
+    shown, rest = key_lines(keys, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
+    said: Line = (Piece(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
+    if shown and not message:
+        used = width(plain(said))
+        gap = 4 if used else 0
+        more = key_lines(rest, columns - used - gap, 1).lines
+        said = (*said, Piece(" " * gap), *(p for x in more for p in x))
+    return Bottom([clip(said, columns)] if height >= 4 else [], shown)
+
+
+def _with_stale(names: str, idle: Line, columns: int) -> Line:
+    """What to press first; the names are cut so that what the screen says stays."""
+    if not names:
+        return idle
+    text = f"{_STALE}: {safe(names)}"
+    room = max(len(_STALE), columns - width(plain(idle)) - 2)
+    if width(text) > room:
+        text = fit(text, room) if room >= len(_STALE) + 6 else _STALE
+    return (Piece(text, "warn"), Piece("  "), *idle)

@@ -1,0 +1,27 @@
+"""A screen that is opened from the browser."""
+
+from __future__ import annotations
+
+from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.page import Page, TablePage
+from neuron_signatures.tui.tables.ranked_list import Walk
+
+
+class OfBrowser(TablePage):
+    """A screen that was opened from the browser and leads back into it."""
+
+    def __init__(self, browser: BrowserPage) -> None:
+        super().__init__()
+        self.browser = browser
+        self.run_ = browser.session.run
+        self.place = browser.place
+
+    def again(self, browser: BrowserPage) -> Page | None:
+        return type(self)(browser)
+
+    def go(self, place: Place, walk: Walk | None = None) -> None:
+        """Back to the browser, at this place."""
+        while self.app.screen is not self.browser and self.app.back():
+            pass
+        self.browser.go(place, walk=walk or self.browser.walk)

@@ -1,0 +1,276 @@
+"""What all screens have: a head, rows, a line for messages, the keys; jobs in threads; the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import get_current_worker
+
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
+from neuron_signatures.tui.layout.footer import bottom
+from neuron_signatures.tui.layout.text import (
+    Line,
+    Piece,
+    Table,
+    clip,
+    line,
+    rooms,
+    safe,
+    table_head,
+    table_row,
+)
+from neuron_signatures.tui.layout.widgets import Block, Rows
+from neuron_signatures.tui.opened_run import fault_text
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.app import BrowseApp
+    from neuron_signatures.tui.screens.browser import BrowserPage
+
+Stop = Callable[[], bool]
+Send = Callable[[Any], None]
+
+
+class Arrived(Message):
+    """Something that a job in a thread found; `data` None: the job has ended."""
+
+    def __init__(self, job: str, ticket: object, data: Any) -> None:
+        super().__init__()
+        self.job, self.ticket, self.data = job, ticket, data
+
+
+class Failed(Message):
+    """A job met a fault, which `text` names."""
+
+    def __init__(self, job: str, ticket: object, text: str) -> None:
+        super().__init__()
+        self.job, self.ticket, self.text = job, ticket, text
+
+
+class Page(Screen[None]):
+    """A screen of the browser. `draw` fills it; it is called whenever something may have changed."""
+
+    app: BrowseApp
+    BINDINGS = bindings(COMMON)
+    OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
+    FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = ""
+        self.waiting: set[str] = set()
+        """Jobs that are under way."""
+        self._tickets: dict[str, object] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Block("head")
+        yield Rows("rows")
+        yield Block("status")
+        yield Block("keys")
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def on_screen_resume(self) -> None:
+        self.draw()
+
+    @property
+    def is_drawable(self) -> bool:
+        """Whether its widgets are there: not yet just after it was opened, and no more once it was left."""
+        return bool(self.query("#keys"))
+
+    def draw(self) -> None:
+        """Fill the screen for its present size."""
+        raise NotImplementedError
+
+    def idle(self) -> Line:
+        """What the message line says when there is no message."""
+        return ()
+
+    def again(self, browser: BrowserPage) -> Page | None:
+        """The same screen over a browser whose run was read again; None if it cannot be there."""
+        return None
+
+    def look_again(self, names: list[str]) -> list[str]:
+        """Files changed on disk: read what this screen can read at once. The names of those that need `r`."""
+        return names
+
+    def block(self, name: str) -> Block:
+        return self.query_one(f"#{name}", Block)
+
+    @property
+    def rows(self) -> Rows:
+        return self.query_one("#rows", Rows)
+
+    def say(self, message: str) -> None:
+        """Show a message until the next key."""
+        self.message = message
+        self.draw_status()
+
+    def on_key(self) -> None:
+        if self.message:
+            self.message = ""
+            self.draw_status()
+
+    def draw_status(self) -> None:
+        status, keys = bottom(self.message, self.app.stale, self.idle(), self.FOOTER, *self.size)
+        self.block("status").show(status)
+        self.block("keys").show(keys)
+
+    def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
+        """Run `work` in a thread, instead of an earlier job of this name. What it sends comes to `arrived`."""
+        ticket = self._tickets[job] = object()
+        self.waiting.add(job)
+        self.run_worker(partial(self._work, job, ticket, work), thread=True, group=job, exclusive=True)
+
+    def abandon(self, job: str) -> None:
+        """Let a job end as soon as it asks; what it still sends is dropped."""
+        self._tickets.pop(job, None)
+        self.waiting.discard(job)
+
+    def _work(self, job: str, ticket: object, work: Callable[[Stop, Send], None]) -> None:
+        worker = get_current_worker()
+
+        def stop() -> bool:
+            return worker.is_cancelled or self._tickets.get(job) is not ticket
+
+        def send(data: Any) -> None:
+            self.post_message(Arrived(job, ticket, data))
+
+        try:
+            work(stop, send)
+        except (ProjectError, OSError) as e:
+            self.post_message(Failed(job, ticket, fault_text(e)))
+        self.post_message(Arrived(job, ticket, None))
+
+    def on_arrived(self, message: Arrived) -> None:
+        if self._tickets.get(message.job) is not message.ticket or not self.is_drawable:
+            return
+        if message.data is None:
+            self.abandon(message.job)
+            self.ended(message.job)
+        else:
+            self.arrived(message.job, message.data)
+
+    def on_failed(self, message: Failed) -> None:
+        if self._tickets.get(message.job) is message.ticket and self.is_drawable:
+            self.failed(message.job, message.text)
+
+    def arrived(self, job: str, data: Any) -> None:
+        """A job of this screen sent something."""
+
+    def ended(self, job: str) -> None:
+        """A job of this screen has ended."""
+
+    def failed(self, job: str, text: str) -> None:
+        self.say(text)
+
+    @classmethod
+    def all_keys(cls) -> tuple[Key, ...]:
+        """The keys that this screen binds."""
+        return (*cls.OWN_KEYS, *COMMON)
+
+    def action_help(self) -> None:
+        from neuron_signatures.tui.screens.texts import HelpPage
+
+        self.app.push_screen(HelpPage(self.all_keys()))
+
+    def action_back(self) -> None:
+        if not self.app.back():
+            self.say("this is the first screen; q quits")
+
+    def action_quit(self) -> None:
+        self.app.exit()
+
+    def action_reload(self) -> None:
+        self.say("reading again ..." if self.app.reload() else "no run is open")
+
+    def action_palette(self) -> None:
+        self.app.action_command_palette()
+
+    def action_suspend(self) -> None:
+        if not self.app.suspended():
+            self.say("no shell waits for this process; q quits")
+
+
+class TablePage(Page):
+    """A screen of rows with a cursor, or of text (`table` None) that scrolls."""
+
+    BINDINGS = bindings(ROWS)
+    OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
+    FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
+
+    def head(self) -> Sequence[Line]:
+        """The lines above the table, the most needed first; low terminals show fewer."""
+        return ()
+
+    def table(self) -> Table | None:
+        return None
+
+    def text(self, columns: int) -> Sequence[Line]:
+        """The text of a screen without a table."""
+        return ()
+
+    def open_row(self, i: int) -> None:
+        """Enter was pressed on row `i`."""
+
+    def draw(self, cursor: int | None = None) -> None:
+        columns, height = self.size
+        table = self.table()
+        head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
+        if table is None:
+            lines = self.text(columns)
+            self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
+        elif not len(table):
+            lines = [line(Piece(x, "warn")) for x in _empty(table, columns)]
+            self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
+        else:
+            room = rooms(table.columns(), columns)
+            head += [table_head(table.columns(), room)] if height >= 6 else []
+            now = self.rows.cursor if cursor is None else cursor
+            self.rows.show(
+                len(table),
+                lambda i, w: table_row(table, i, room, cursor=i == self.rows.cursor),
+                cursor=now or 0,
+            )
+        self.block("head").show(head)
+        self.draw_status()
+
+    def idle(self) -> Line:
+        table = self.table()
+        if table is None or not len(table):
+            return ()
+        return line(Piece(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
+
+    def action_row(self, by: int) -> None:
+        self.rows.move(by)
+        self.draw_status()
+
+    def action_page(self, by: int) -> None:
+        self.action_row(by * self.rows.page)
+
+    def action_choose(self) -> None:
+        table = self.table()
+        if table is not None and len(table):
+            self.open_row(self.rows.cursor or 0)
+
+
+class TextPage(TablePage):
+    """A screen to read."""
+
+    FOOTER: ClassVar[list[tuple[str, str]]] = TEXT_FOOTER
+
+    def idle(self) -> Line:
+        last = min(self.rows.top + self.rows.size.height, self.rows.n)
+        return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
+
+
+def _empty(table: Table, columns: int) -> list[str]:
+    from neuron_signatures.tui.layout.text import wrap
+
+    return ["", *wrap(safe(table.empty), columns)]

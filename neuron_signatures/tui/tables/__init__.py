@@ -1,0 +1,1 @@
+"""The browser's tables as lines of text, without Textual."""

@@ -1,0 +1,207 @@
+"""Ablation in batches equals one plain forward pass per neuron or set."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from attribution_cases import REQUIRED, TARGET_POS, loaded, plain_value, setting, target_of, token_ids
+from tiny_models import D_MLP, N_LAYERS
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.estimators.ablation import (
+    ablation,
+    clean_value,
+    every_neuron,
+    joint_ablation,
+    single_ablations,
+)
+from neuron_signatures.models.capture import mlp_shape
+from neuron_signatures.models.suffix import Suffix
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+
+N = 12
+POSITIONS = [0, 5, TARGET_POS]
+TOLERANCE = 2e-5  # two float32 forward passes, f around 3
+
+
+def some_neurons(name: str, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    layers = torch.arange(N) % N_LAYERS
+    positions = torch.tensor(POSITIONS)[torch.arange(N) % 4 % 3]
+    return torch.stack(
+        [layers, positions, torch.randint(mlp_shape(loaded(name).hf).d_mlp, (N,), generator=generator)], 1
+    )
+
+
+def baseline_of(name: str, n_pos: int = len(POSITIONS), seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    n_layers, d_mlp = mlp_shape(loaded(name).hf)
+    return 0.2 * torch.randn(n_layers, n_pos, d_mlp, generator=generator)
+
+
+def run_singles(name: str, neurons: Tensor, values: Tensor, **kwargs: object) -> Tensor:
+    effects = torch.full((len(neurons),), float("nan"))
+    for chunk in single_ablations(
+        loaded(name).hf,
+        token_ids(),
+        target_of(name),
+        neurons,
+        values=values,
+        **kwargs,  # type: ignore[arg-type]
+    ):
+        assert torch.isnan(effects[chunk.rows]).all()  # no neuron twice
+        effects[chunk.rows] = chunk.effects
+    return effects
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "opt", "phi3", "mistral"])
+def test_equals_one_plain_forward_per_neuron(name: str) -> None:
+    target, neurons = target_of(name), some_neurons(name)
+    values = torch.linspace(-2, 2, N)
+    got = run_singles(name, neurons, values, batch=5)
+    clean = plain_value(loaded(name).hf, target)
+    for row, value, effect in zip(neurons.tolist(), values.tolist(), got.tolist(), strict=True):
+        want = clean - plain_value(loaded(name).hf, target, setting([(*row, value)]))
+        assert effect == pytest.approx(want, abs=TOLERANCE)
+    assert float(got.abs().max()) > 100 * TOLERANCE
+    assert clean_value(loaded(name).hf, token_ids(), target) == pytest.approx(clean, abs=TOLERANCE)
+
+
+def test_the_batch_does_not_matter_and_finished_neurons_are_skipped() -> None:
+    neurons, values = some_neurons("gemma2"), torch.zeros(N)
+    one, many = (run_singles("gemma2", neurons, values, batch=b) for b in (1, 64))
+    assert torch.allclose(one, many, atol=TOLERANCE)
+    done = torch.arange(N) % 2 == 0
+    rest = run_singles("gemma2", neurons, values, batch=3, done=done)
+    assert torch.equal(torch.isnan(rest), done)
+    assert torch.allclose(rest[~done], many[~done], atol=TOLERANCE)
+    assert torch.isnan(run_singles("gemma2", neurons, values, done=torch.ones(N, dtype=torch.bool))).all()
+
+
+def test_a_neuron_at_its_baseline_has_no_effect() -> None:
+    target, hf = target_of("llama"), loaded("llama").hf
+    acts = Suffix(hf, token_ids(), first=0, last=TARGET_POS).acts([5], range(N_LAYERS))
+    got = ablation(hf, token_ids(), target, baseline=acts, positions=[5])
+    assert float(got.scores.abs().max()) < TOLERANCE
+    assert torch.allclose(got.acts, acts)
+
+
+def test_all_neurons_of_chosen_layers_and_positions() -> None:
+    target, hf, baseline = target_of("gpt2"), loaded("gpt2").hf, baseline_of("gpt2", 2)
+    got = ablation(hf, token_ids(), target, baseline=baseline, positions=[3, TARGET_POS], layers=[1, 2])
+    assert got.layers == (1, 2) and got.positions == (3, TARGET_POS) and got.scores.shape == (2, 2, D_MLP)
+    for i, p, neuron in ((0, 0, 3), (0, 1, 40), (1, 1, 87)):
+        changes = [(got.layers[i], got.positions[p], neuron, float(baseline[got.layers[i], p, neuron]))]
+        want = plain_value(hf, target) - plain_value(hf, target, setting(changes))
+        assert float(got.scores[i, p, neuron]) == pytest.approx(want, abs=TOLERANCE)
+    # The last layer reaches the target position only.
+    assert float(got.scores[1, 0].abs().max()) < TOLERANCE < float(got.scores[1, 1].abs().max())
+
+
+def test_every_neuron_is_in_order() -> None:
+    rows = every_neuron(loaded("gpt2").hf, layers=[0, 2], positions=[4])
+    assert rows.shape == (2 * D_MLP, 3) and rows[D_MLP].tolist() == [2, 4, 0] and rows[-1].tolist() == [2, 4, D_MLP - 1]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_sets_equal_one_plain_forward_per_set(name: str) -> None:
+    hf, target, baseline = loaded(name).hf, target_of(name), baseline_of(name)
+    n_layers, d_mlp = mlp_shape(hf)
+    total = n_layers * d_mlp
+    sets = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
+    ablated = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, batch=3)
+    kept = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, meaning="keep")
+    for i, members in enumerate(sets):
+        inside = torch.zeros(total, dtype=torch.bool)
+        inside[members] = True
+        for got, mask in ((ablated, inside), (kept, ~inside)):
+            want = plain_value(hf, target, replacing(mask.view(n_layers, d_mlp), baseline))
+            assert float(got[i]) == pytest.approx(want, abs=TOLERANCE)
+    clean = plain_value(hf, target)
+    assert float(ablated[0]) == pytest.approx(clean, abs=TOLERANCE) == float(kept[1])
+    assert abs(float(ablated[1]) - clean) > 0.01
+    assert ablated.dtype == torch.float32
+
+
+def test_ablating_everything_to_zero_leaves_the_mlps_biases() -> None:
+    hf, target = loaded("gpt2").hf, target_of("gpt2")
+    positions = list(range(TARGET_POS + 1))
+    zeros = torch.zeros(N_LAYERS, len(positions), D_MLP)
+    everything = [torch.arange(N_LAYERS * D_MLP)]
+    got = joint_ablation(hf, token_ids(), target, everything, baseline=zeros, positions=positions)
+    assert float(got[0]) == pytest.approx(plain_value(hf, target, lambda _, acts: acts * 0), abs=TOLERANCE)
+
+
+def test_layers_that_are_not_chosen_stay() -> None:
+    hf, target, baseline = loaded("llama").hf, target_of("llama"), baseline_of("llama")
+    got = joint_ablation(
+        hf, token_ids(), target, [torch.arange(0)], baseline=baseline, positions=POSITIONS, meaning="keep", layers=[1]
+    )
+    mask = torch.zeros(N_LAYERS, D_MLP, dtype=torch.bool)
+    mask[1] = True
+    assert float(got[0]) == pytest.approx(plain_value(hf, target, replacing(mask, baseline)), abs=TOLERANCE)
+
+
+def test_functions_other_than_the_pre_cap_logit() -> None:
+    target = target_of("gemma2", foil=None, function="logprob")
+    hf, members = loaded("gemma2").hf, torch.arange(40)
+    zeros = torch.zeros(N_LAYERS, 1, D_MLP)
+    got = joint_ablation(hf, token_ids(), target, [members], baseline=zeros, positions=[TARGET_POS])
+    want = plain_value(hf, target, setting([(0, TARGET_POS, n, 0.0) for n in range(40)]))
+    assert float(got[0]) == pytest.approx(want, abs=TOLERANCE)
+
+
+def test_a_position_after_the_target_is_refused() -> None:
+    neurons, values = torch.tensor([[0, TARGET_POS + 1, 0]]), torch.zeros(1)
+    with pytest.raises(UsageError, match=f"position {TARGET_POS + 1} comes after the target's, {TARGET_POS}"):
+        run_singles("llama", neurons, values)
+
+
+def test_an_undefined_baseline_is_refused() -> None:
+    baseline = baseline_of("llama", 1)
+    baseline[1, 0, 3] = float("nan")
+    with pytest.raises(UsageError, match="not finite for every neuron"):
+        joint_ablation(
+            loaded("llama").hf, token_ids(), target_of("llama"), [torch.arange(3)], baseline=baseline, positions=[5]
+        )
+    with pytest.raises(UsageError, match="not finite for every neuron"):
+        run_singles("llama", torch.tensor([[1, 5, 3]]), torch.tensor([float("nan")]))
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    neurons, values = some_neurons("llama"), torch.zeros(N)
+    want = run_singles("llama", neurons, values)
+    run, sizes = Suffix.run, []
+
+    def small(self: Suffix, batch: int, *args: object) -> Tensor:
+        sizes.append(batch)
+        if batch > 3:
+            raise torch.OutOfMemoryError
+        return run(self, batch, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Suffix, "run", small)
+    with caplog.at_level(logging.WARNING):
+        assert torch.allclose(run_singles("llama", neurons, values), want, atol=TOLERANCE)
+    assert max(sizes) > 3 and "out of memory with" in caplog.text
+    monkeypatch.setattr(Suffix, "run", lambda *_: small(*_[:1], 99))  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentProblem, match="out of memory with one ablated copy"):
+        run_singles("llama", neurons, values)
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 2), (-1, 4), (0, 11)])
+def test_a_suffix_outside_the_prompt_is_refused(first: int, last: int) -> None:
+    with pytest.raises(UsageError, match="not in a prompt of 11 tokens"):
+        Suffix(loaded("llama").hf, token_ids(), first=first, last=last)
+
+
+def replacing(mask: Tensor, baseline: Tensor):
+    """An edit that sets the masked (layer, neuron) to the baseline at POSITIONS."""
+
+    def edit(layer: int, acts: Tensor) -> Tensor:
+        for i, pos in enumerate(POSITIONS):
+            acts[0, pos] = torch.where(mask[layer], baseline[layer, i], acts[0, pos])
+        return acts
+
+    return edit

@@ -1,0 +1,372 @@
+"""Signatures against a loop written here, hand-made neurons of every class, and the null."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis_runs import BOS, make_run, make_v1_run, random_acts
+
+from neuron_signatures.analysis.signatures import analyze as signatures_module
+from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
+from neuron_signatures.analysis.signatures.classes import ClassRules
+from neuron_signatures.analysis.signatures.labels import aligned_positions, load_concepts
+from neuron_signatures.analysis.signatures.metrics import wilson
+from neuron_signatures.analysis.signatures.writing import write_signatures
+from neuron_signatures.analysis.tokens.functional import default_functional_tokens, token_key
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.results import open_results, read_json, read_table
+
+FUNCTIONAL = default_functional_tokens()
+PROMPTS = {
+    "seed": [BOS, "The", " capital", " of", " the", " state", " containing", " Dallas", " is"],
+    "p1": [BOS, "The", " capital", " of", " Texas", " is", " Austin"],
+    "p2": [BOS, "A", " city", " in", " Texas", ",", " USA", " is", " Dallas"],
+    "p3": [BOS, "The", " state", " of", " Dal", "las", " is", " Texas"],
+    "p4": [BOS, " texas"],
+    "p5": [BOS, " the", " capital", " is", " Austin", " the", " capital"],
+}
+CONCEPTS = ("Texas", "Dallas", "capital", "is", "Nowhere")
+Z = 1.96
+N = 12
+
+
+def brute_force(acts, layer, neuron, sign, n_layers, config: SignatureConfig) -> dict:
+    """One row, value by value, from the definitions."""
+    start = 1
+    v = {k: [sign * float(x) for x in acts[k][layer, start:, neuron]] for k in PROMPTS}
+    everything = [x for values in v.values() for x in values]
+    q25, median, q75 = np.quantile(everything, [0.25, 0.5, 0.75])
+    largest = max(everything)
+    rows = []
+    for key, values in v.items():
+        peak = max(values)
+        rows.append(
+            {
+                "key": key,
+                "peak": peak,
+                "pos": values.index(peak) + start,
+                "tied": values.count(peak) > 1,
+                "sparsity": (peak - sum(values) / len(values)) / peak if peak > 0 else None,
+                "density": sum(x > q75 for x in values) / len(values),
+                "active": peak > config.active_above and peak >= np.float32(config.active_share) * largest,
+            }
+        )
+    on = [r for r in rows if r["active"]]
+    token = {r["key"]: token_key(PROMPTS[r["key"]][r["pos"]]) for r in on}
+    functional = {k: t for k, t in token.items() if FUNCTIONAL.is_functional(t)}
+    semantic = {k: t for k, t in token.items() if k not in functional}
+    targets = [
+        token_key(PROMPTS[r["key"]][at])
+        for r in on
+        if (at := FUNCTIONAL.target(PROMPTS[r["key"]], r["pos"], window=config.target_window)) is not None
+    ]
+    concept, hits, containing = _concept(on, config)
+    peaks = [r["peak"] for r in on]
+    cosines = list(_cosines(v, config))
+    return {
+        "n_active": len(on),
+        "n_tied_peaks": sum(r["tied"] for r in on),
+        "max_peak": largest,
+        "median_peak": statistics.median(peaks) if on else None,
+        "median_peak_z": (statistics.median(peaks) - median) / ((q75 - q25) / 1.349) if on and q75 > q25 else None,
+        "median_sparsity": statistics.median(r["sparsity"] for r in on) if on else None,
+        "mean_density": sum(r["density"] for r in on) / len(on) if on else None,
+        "mode_peak_token": _mode(token.values()),
+        "mode_peak_count": _count(token.values()),
+        "main_consistency": _share(_count(token.values()), len(on)),
+        "n_distinct_peaks": len(set(token.values())),
+        "concept": concept,
+        "concept_prompts": containing,
+        "peak_consistency": _share(hits, containing),
+        "func_vs_sem": _share(len(functional), len(on)),
+        "conf_sem": _share(_count(semantic.values()), len(semantic)),
+        "conf_func": _share(_count(functional.values()), len(functional)),
+        "target_token": _mode(targets),
+        "target_count": _count(targets),
+        "seed_cosine": sum(cosines) / len(cosines) if cosines else None,
+        "seed_cosine_prompts": len(cosines),
+        **_class(on, token, functional, semantic, targets, concept, hits, containing, layer, n_layers, config.rules),
+    }
+
+
+def _class(on, token, functional, semantic, targets, concept, hits, containing, layer, n_layers, rules) -> dict:
+    depth = layer / (n_layers - 1) if n_layers > 1 else 0
+    if len(on) < rules.min_active:
+        return {"class": "unclassified", "name": None}
+    conf_sem = _share(_count(semantic.values()), len(semantic)) or 0
+    early_or_sure = depth <= rules.semantic_max_depth or conf_sem >= rules.semantic_min_conf
+    consistent = (_share(hits, containing) or 0) >= rules.semantic_min_consistency
+    if consistent and len(set(token.values())) <= rules.semantic_max_distinct and early_or_sure:
+        return {"class": "semantic", "name": concept}
+    sure = (_share(_count(functional.values()), len(functional)) or 0) >= rules.say_min_conf
+    if len(functional) / len(on) >= rules.say_min_functional and sure and depth >= rules.say_min_depth:
+        return {"class": "say_x", "name": f"Say ({_mode(targets)})" if targets else None}
+    if statistics.median(r["sparsity"] for r in on) < rules.relationship_max_sparsity:
+        return {"class": "relationship", "name": f"({_mode(semantic.values())}) related" if semantic else None}
+    return {"class": "unclassified", "name": None}
+
+
+def _concept(on, config):
+    best = (None, 0, 0)
+    for concept in sorted(CONCEPTS, key=lambda c: -len(_containing(c))):
+        where = _containing(concept)
+        if len(where) >= config.min_concept_prompts:
+            hits = sum(r["pos"] in where.get(r["key"], ()) for r in on)
+            if best[0] is None or hits / len(where) > best[1] / best[2]:
+                best = (concept, hits, len(where))
+    return best
+
+
+def _containing(concept) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for key, tokens in PROMPTS.items():
+        for a in range(1, len(tokens)):
+            for b in range(a + 1, len(tokens) + 1):
+                if token_key("".join(tokens[a:b])) == token_key(concept):
+                    found.setdefault(key, set()).update(range(a, b))
+    return found
+
+
+def _cosines(v, config):
+    for key in PROMPTS:
+        pairs = []
+        for k, token in enumerate(PROMPTS["seed"][1:]):
+            nth = [token_key(t) for t in PROMPTS["seed"][1 : k + 1]].count(token_key(token))
+            places = [i for i, t in enumerate(PROMPTS[key][1:]) if token_key(t) == token_key(token)]
+            if nth < len(places):
+                pairs.append((v["seed"][k], v[key][places[nth]]))
+        if key != "seed" and len(pairs) >= config.min_shared_tokens:
+            norm = math.sqrt(sum(a * a for a, _ in pairs)) * math.sqrt(sum(b * b for _, b in pairs))
+            if norm > 0:
+                yield sum(a * b for a, b in pairs) / norm
+
+
+def _mode(values):
+    """The most frequent key as it is first written in the run; ties: the first in order of keys."""
+    counts = Counter(values)
+    if not counts:
+        return None
+    key = min(counts, key=lambda k: (-counts[k], k))
+    return next(t.strip() for tokens in PROMPTS.values() for t in tokens if token_key(t) == key)
+
+
+def _count(values) -> int:
+    return max(Counter(values).values(), default=0)
+
+
+def _share(part, whole):
+    return part / whole if whole else None
+
+
+@pytest.mark.parametrize(
+    ("above", "share", "ties", "block_bytes"),
+    [
+        (0.0, 0.5, False, 1 << 20),
+        (0.0, 0.5, True, 1 << 20),
+        (0.4, 0.0, True, 1),  # neuron by neuron
+        (0.0, 0.9, False, 500),
+        (9.0, 0.0, False, 1 << 20),
+    ],
+)
+def test_signatures_equal_a_loop(tmp_path, monkeypatch, above, share, ties, block_bytes):
+    monkeypatch.setattr(signatures_module, "_BLOCK_BYTES", block_bytes)
+    acts = random_acts(PROMPTS, n_layers=3, d_mlp=N, ties=ties, seed=3)
+    run = make_run(tmp_path / "r", PROMPTS, acts)
+    rules = ClassRules(min_active=2, semantic_min_consistency=0.3, semantic_max_distinct=3, say_min_conf=0.5)
+    config = SignatureConfig(FUNCTIONAL, concepts=CONCEPTS, active_above=above, active_share=share, rules=rules)
+    result = analyze_signatures(run, config)
+    frame = result.frame
+    assert len(frame) == 3 * N * 2
+    for i in range(len(frame)):
+        row = frame.iloc[i]
+        layer, neuron, pole = i // (2 * N), i % (2 * N) // 2, "+-"[i % 2]
+        assert (row["layer"], row["neuron"], row["pole"]) == (layer, neuron, pole)
+        for name, want in brute_force(acts, layer, neuron, 1 if pole == "+" else -1, 3, config).items():
+            if want is None:
+                assert pd.isna(row[name]), (i, name)
+            else:
+                expected = pytest.approx(want, rel=2e-5, abs=2e-6) if isinstance(want, float) else want
+                assert row[name] == expected, (i, name)
+    assert sum(result.class_counts.values()) == sum(result.null_class_counts.values()) == len(frame)
+    assert result.class_counts == {k: int((frame["class"] == k).sum()) for k in result.class_counts}
+
+
+def hand_made(n_prompts: int = 6) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
+    """Neurons 0 to 3 of a last layer: semantic, say, relationship, noise; the pole `-` of all but noise never fires."""
+    rng = np.random.default_rng(0)
+    words = ["Texas", "Ohio", "Utah"]
+    prompts, acts = {}, {}
+    for i in range(n_prompts):
+        word = words[i % 3]
+        prompts[f"p{i}"] = [BOS, " city", f" {word}", " red", " is", " Austin", " tree", " lake"]
+        a = np.zeros((4, 8, 4), np.float32)
+        a[:, 2, 0] = 5.0 * (word == "Texas")
+        a[:, 4, 1] = 3.0
+        a[:, 1:, 2] = 1.0 + 0.01 * rng.random((4, 7))
+        a[:, 1, 2] = 1.05
+        a[:, 1 + i % 7, 3] = 1.0 + rng.random(4)
+        acts[f"p{i}"] = a
+    return prompts, acts
+
+
+def test_classes_by_hand(tmp_path):
+    prompts, acts = hand_made()
+    run = make_run(tmp_path / "r", prompts, acts)
+    result = analyze_signatures(run, SignatureConfig(FUNCTIONAL, concepts=("Texas", "Ohio"), rules=ClassRules(2)))
+    rows = result.frame.set_index(["layer", "neuron", "pole"])
+    last = rows.loc[3]
+    assert last.loc[(0, "+"), ["class", "name"]].tolist() == ["semantic", "Texas"]
+    assert last.loc[(1, "+"), ["class", "name"]].tolist() == ["say_x", "Say (Austin)"]
+    assert last.loc[(2, "+"), ["class", "name"]].tolist() == ["relationship", "(city) related"]
+    assert last.loc[(0, "-"), "class"] == last.loc[(1, "-"), "class"] == "unclassified"
+    assert last.loc[(0, "-"), "n_active"] == 0
+    assert rows.loc[(0, 1, "+"), "class"] == "unclassified"  # too early to say
+    assert rows["depth"].unique().tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    groups = {g["name"]: g for g in result.groups}
+    assert groups["Say (Austin)"]["members"] == ["L1N1+", "L2N1+", "L3N1+"]
+    assert groups["Texas"]["members"] == [f"L{layer}N0+" for layer in range(4)]
+    members = [m for g in result.groups for m in g["members"]]
+    assert len(members) == len(set(members))
+    assert [g["n_members"] for g in result.groups] == sorted((len(g["members"]) for g in result.groups), reverse=True)
+
+
+def test_shuffled_tokens_leave_almost_nothing(tmp_path):
+    prompts, acts = hand_made(24)
+    acts = {k: np.repeat(a[:, :, :2], 50, axis=2) for k, a in acts.items()}
+    run = make_run(tmp_path / "r", prompts, acts)
+    found = [
+        analyze_signatures(run, SignatureConfig(FUNCTIONAL, concepts=("Texas",), null_seed=seed)) for seed in (0, 0, 1)
+    ]
+    assert found[0].class_counts["semantic"] == 200
+    assert found[0].class_counts["say_x"] == 150
+    assert found[0].null_class_counts["semantic"] == found[0].null_class_counts["say_x"] == 0
+    pd.testing.assert_frame_equal(found[0].frame, found[1].frame)
+    pd.testing.assert_frame_equal(found[0].frame, found[2].frame)  # the null does not touch the result
+
+
+def test_random_activations_are_almost_all_unclassified(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [" Texas", " Dallas", " is", " the", " Austin", " of", ",", " capital", " city", " state"]
+    prompts = {f"p{i}": [BOS, *rng.choice(words, 12)] for i in range(20)}
+    run = make_run(tmp_path / "r", prompts, random_acts(prompts, n_layers=3, d_mlp=200))
+    result = analyze_signatures(run, SignatureConfig(FUNCTIONAL))
+    assert result.class_counts["unclassified"] >= 0.97 * len(result.frame)
+    assert result.null_class_counts["unclassified"] >= 0.97 * len(result.frame)
+
+
+def test_values_that_are_not_finite_do_not_exist(tmp_path):
+    acts = random_acts(PROMPTS, n_layers=1, d_mlp=6)
+    whole = {k: a.copy() for k, a in acts.items()}
+    acts["seed"][0, 3, 2] = np.nan
+    acts["p1"][0, 4, 2] = np.inf
+    acts["p4"][0, 1, 2] = np.nan  # its only value
+    acts["p2"][0, :, 4] = -np.inf
+    config = SignatureConfig(FUNCTIONAL, concepts=CONCEPTS, active_share=0.0, rules=ClassRules(1))
+    frame = analyze_signatures(make_run(tmp_path / "a", PROMPTS, acts), config).frame
+    clean = analyze_signatures(make_run(tmp_path / "b", PROMPTS, whole), config).frame
+    untouched = ~frame["neuron"].isin([2, 4])
+    pd.testing.assert_frame_equal(frame[untouched], clean[untouched])
+    values = [float(x) for a in acts.values() for x in a[0, 1:, 2] if math.isfinite(x)]
+    row = frame[(frame["neuron"] == 2) & (frame["pole"] == "+")].iloc[0]
+    assert row["max_peak"] == np.float32(max(values))
+    peaks = [max((x for x in a[0, 1:, 2] if math.isfinite(x)), default=-1) for a in acts.values()]
+    assert row["n_active"] == sum(p > 0 for p in peaks)
+    assert row["median_peak"] == pytest.approx(statistics.median(p for p in peaks if p > 0))
+    numbers = frame.select_dtypes("number").to_numpy(dtype=float, na_value=np.nan)
+    assert not np.isinf(numbers).any()
+
+
+@pytest.mark.parametrize("prompts", [{"p": [" x"]}, {"p": [BOS, " x"], "q": [BOS]}, {"p": [" x", " the"]}])
+def test_one_prompt_one_layer_all_zero(tmp_path, prompts):
+    acts = {k: np.zeros((1, len(t), 2), np.float32) for k, t in prompts.items()}
+    result = analyze_signatures(make_run(tmp_path / "r", prompts, acts), SignatureConfig(FUNCTIONAL))
+    assert result.class_counts == {"semantic": 0, "say_x": 0, "relationship": 0, "unclassified": 4}
+    assert result.frame["depth"].unique().tolist() == [0]
+    assert result.groups == []
+    assert result.counted.skipped == (["q"] if "q" in prompts else [])
+    assert result.frame["seed_cosine"].isna().all()
+
+
+def test_depth_counts_the_layers_of_the_model(tmp_path):
+    acts = random_acts(PROMPTS, n_layers=2, d_mlp=2)
+    run = make_run(tmp_path / "r", PROMPTS, acts, layers=[2, 4], n_layers=11)
+    frame = analyze_signatures(run, SignatureConfig(FUNCTIONAL)).frame
+    assert frame["depth"].unique().tolist() == pytest.approx([0.2, 0.4])
+
+
+def test_where_concepts_come_from(tmp_path):
+    acts = random_acts(PROMPTS, n_layers=1, d_mlp=2)
+    plain = make_run(tmp_path / "a", PROMPTS, acts)
+    result = analyze_signatures(plain, SignatureConfig(FUNCTIONAL))
+    assert (result.concepts, result.concepts_source) == (
+        ["capital", "state", "containing", "Dallas"],
+        "seed prompt",
+    )
+    assert result.n_containing == [3, 2, 1, 3]  # "Dal" + "las" is Dallas
+    other = analyze_signatures(plain, SignatureConfig(FUNCTIONAL, seed_prompt="p4"))
+    assert (other.seed_prompt, other.concepts) == ("p4", ["texas"])
+    metadata = {"seed": {"concepts": ["Dallas", "state"]}, "p1": {"concepts": ["dallas ", "Austin"]}}
+    listed = make_run(tmp_path / "b", PROMPTS, acts, metadata=metadata)
+    result = analyze_signatures(listed, SignatureConfig(FUNCTIONAL))
+    assert (result.concepts, result.concepts_source) == (["Dallas", "state", "Austin"], "metadata")
+    result = analyze_signatures(listed, SignatureConfig(FUNCTIONAL, concepts=("is",)))
+    assert (result.concepts, result.concepts_source) == (["is"], "given")
+    wrong = make_run(tmp_path / "c", PROMPTS, acts, metadata={"p1": {"concepts": "Dallas"}})
+    with pytest.raises(UsageError, match=r"prompt 'p1': concepts are not a list of texts"):
+        analyze_signatures(wrong, SignatureConfig(FUNCTIONAL))
+
+
+def test_concepts_of_a_file(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(["Dallas", " dallas", "San Antonio"]))
+    assert load_concepts(path) == ["Dallas", "San Antonio"]
+    path.write_text(json.dumps({"p1": ["Dallas"], "p2": ["Texas", "Dallas"]}))
+    assert load_concepts(path) == ["Dallas", "Texas"]
+    for text in ("3", '["a", 1]', '{"p1": "Dallas"}', '[" "]', "["):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=r"c\.json"):
+            load_concepts(path)
+
+
+def test_format_1(tmp_path):
+    acts = random_acts(PROMPTS, n_layers=2, d_mlp=3)
+    new = make_run(tmp_path / "new", PROMPTS, acts)
+    old = make_v1_run(tmp_path / "old", PROMPTS, acts)
+    config = SignatureConfig(FUNCTIONAL)
+    pd.testing.assert_frame_equal(analyze_signatures(old, config).frame, analyze_signatures(new, config).frame)
+
+
+def test_files_of_the_stage(tmp_path):
+    prompts, acts = hand_made()
+    run = make_run(tmp_path / "r", prompts, acts)
+    result = analyze_signatures(run, SignatureConfig(FUNCTIONAL, concepts=("Texas", "Nowhere")))
+    with open_results(run) as writer:
+        record = write_signatures(writer, run, result)
+    pd.testing.assert_frame_equal(read_table(run.path, "signatures"), result.frame)
+    csv = pd.read_csv(run.path / "analysis" / "signatures.csv")
+    assert csv["pole"].tolist() == ["+", "-"] * 16
+    assert read_json(run.path, "groups.json")["groups"] == result.groups
+    meta = read_json(run.path, "signatures_meta.json")
+    assert meta["class_counts"] == result.class_counts
+    assert meta["null"]["class_counts"] == result.null_class_counts
+    assert meta["settings"]["semantic_min_consistency"] == 0.8
+    assert meta["concepts"] == {"Texas": 2, "Nowhere": 0}
+    assert meta["depth"] == "layer / (n_layers - 1)"
+    assert "concepts that occur in no prompt: Nowhere" in record["warnings"]
+
+
+def test_aligned_positions():
+    seed, other = aligned_positions(["the", " cat", " the"], [" The", "THE", " dog", "the", "cat"])
+    assert list(zip(seed.tolist(), other.tolist(), strict=True)) == [(0, 0), (2, 1), (1, 4)]
+
+
+def test_wilson():
+    low, high = wilson(np.array([0, 8, 10, 0]), np.array([10, 10, 10, 0]), Z)
+    np.testing.assert_allclose(low, [0, 0.4902, 0.7225, np.nan], atol=1e-4)
+    np.testing.assert_allclose(high, [0.2775, 0.9433, 1, np.nan], atol=1e-4)

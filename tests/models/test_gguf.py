@@ -1,0 +1,186 @@
+"""GGUF files: their weights and tokens, converted once, whole or not at all; others refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_gguf import write_gguf
+from tiny_models import build_model
+
+from neuron_signatures.models import gguf as gguf_module
+from neuron_signatures.models.gguf import CACHE_VARIABLE, RECORD, cache_folder
+from neuron_signatures.models.identity import model_identity
+from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
+from neuron_signatures.models.spec import ModelSpec
+from neuron_signatures.poc1_dump_activations import main
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+from neuron_signatures.runs.run import Run
+
+_CHILD = """
+import sys
+from neuron_signatures.cli.output import setup_logging
+from neuron_signatures.models.load import ModelSpec, load_tokenizer
+setup_logging(quiet=False)
+{before}
+load_tokenizer(ModelSpec(sys.argv[1], device="cpu"))
+"""
+_KILL_WHILE_SAVING = """
+import os, signal
+from transformers import PreTrainedTokenizerBase
+PreTrainedTokenizerBase.save_pretrained = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return cache_folder()
+
+
+def load(file: Path, **changes: str) -> LoadedModel:
+    return load_model(ModelSpec(str(file), dtype="fp32", device="cpu", **changes))
+
+
+def start_child(file: Path, before: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _CHILD.format(before=before), str(file)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_weights_are_those_of_the_model_that_was_written(tmp_path: Path) -> None:
+    model, reference = load(write_gguf(tmp_path / "tiny.gguf")), build_model("llama")
+    got = dict(model.hf.named_parameters())
+    assert set(got) == {name for name, _ in reference.named_parameters()}
+    for name, want in reference.named_parameters():
+        assert torch.equal(got[name], want), name
+    ids = torch.tensor([[5, 6, 7, 8]])
+    torch.testing.assert_close(model.hf(ids).logits, reference(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_digits_are_split_as_the_file_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """transformers 5.23 drops this rule: two spaces before a digit would be two tokens, not one."""
+    pieces = {}
+    for pre in ("smollm", "gpt-2", "somebody's"):
+        tokenizer = load_tokenizer(ModelSpec(str(write_gguf(tmp_path / f"{len(pieces)}.gguf", pre=pre))))
+        split = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a  12")
+        pieces[pre] = [text for text, _ in split]
+        assert ("GPT-2's rule is used" in caplog.text) == (pre == "somebody's")
+    assert pieces["smollm"] == ["a", "ĠĠ", "1", "2"]
+    assert pieces["gpt-2"] == pieces["somebody's"] == ["a", "Ġ", "Ġ12"]
+
+
+def test_the_file_is_what_identifies_the_model(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    spec = ModelSpec(str(file), device="cpu")
+    identity = model_identity(spec, load_config(spec), load_tokenizer(spec))
+    assert identity.weights_fingerprint == f"gguf:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    assert (identity.quantization, identity.architecture) == ("checkpoint:gguf-F32", "LlamaForCausalLM")
+
+
+def test_stage_1_takes_a_gguf_file_and_records_it(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    flags = ["--model_name", str(file), "--model_dtype", "fp32", "--device", "cpu", "--quiet"]
+    assert main([*flags, "--single_prompt", "the capital", "--out_dir", str(tmp_path / "run")]) == 0
+    manifest = Run.open(tmp_path / "run").manifest
+    assert manifest.model_name == str(file) and manifest.quantization == "checkpoint:gguf-F32"
+    assert manifest.weights_fingerprint == f"gguf:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "mamba"}, "architecture mamba is not a dense decoder"),
+        ({"architecture": "no-such-thing"}, "architecture no-such-thing is not a causal language model"),
+        ({"architecture": "t5"}, "architecture t5 is not a causal language model"),
+        ({"architecture": "qwen2moe", "expert_count": 8}, "architecture qwen2moe is a mixture of experts"),
+        ({"expert_count": 8}, "architecture llama is a mixture of experts"),
+    ],
+)
+def test_other_architectures_are_refused_by_name(
+    tmp_path: Path, cache: Path, changes: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", **changes)
+    assert main(["--model_name", str(file), "--single_prompt", "a", "--out_dir", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and len(err) < 600
+    assert not (tmp_path / "run").exists() and not list(cache.glob("*[!k]"))
+
+
+@pytest.mark.parametrize("keep", [0, 3, 30, 400, 9000])
+def test_a_damaged_file_is_one_line(tmp_path: Path, cache: Path, keep: int) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(write_gguf(tmp_path / "whole.gguf").read_bytes()[:keep])
+    with pytest.raises(UsageError, match="not a readable GGUF file"):
+        load_config(ModelSpec(str(file)))
+    file.write_bytes(b"\x00" * 100)
+    with pytest.raises(UsageError, match="not a readable GGUF file"):
+        load_config(ModelSpec(str(file)))
+
+
+def test_a_file_without_its_last_tensor_leaves_nothing_behind(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(write_gguf(tmp_path / "whole.gguf").read_bytes()[:-5000])
+    with pytest.raises((EnvironmentProblem, UsageError), match=r"tiny\.gguf"):
+        load_config(ModelSpec(str(file)))
+    assert not list(cache.glob("*[!k]"))
+
+
+def test_a_conversion_is_done_once_and_again_only_when_damaged(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    load(file)
+    (folder,) = (f for f in cache.iterdir() if f.is_dir())
+    again = ModelSpec(str(file), dtype="bf16", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf_module.AutoModelForCausalLM, "from_pretrained", pytest.fail)
+        load_config(again)
+    for name in ("tokenizer.json", "model.safetensors", RECORD):
+        damaged = bytearray((folder / name).read_bytes())
+        damaged[-3] ^= 1
+        (folder / name).write_bytes(damaged)
+        caplog.clear()
+        os.utime(file)  # the file is looked at anew when its time of change differs
+        load_config(again)
+        assert f"{folder} is damaged; converting again" in caplog.text, name
+
+
+def test_a_killed_conversion_leaves_no_model_and_is_swept(tmp_path: Path, cache: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    killed = start_child(file, _KILL_WHILE_SAVING)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    left = [p.name for p in cache.iterdir() if p.is_dir()]
+    assert len(left) == 1 and left[0].startswith(".tmp-")
+    assert len(load_tokenizer(ModelSpec(str(file)))) > 0
+    assert [p.name.startswith(".tmp-") for p in cache.iterdir() if p.is_dir()] == [False]
+
+
+def test_two_processes_make_one_conversion(tmp_path: Path, cache: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    children = [start_child(file) for _ in range(2)]
+    errors = [child.communicate()[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors
+    assert sum(text.count("converting tiny.gguf once") for text in errors) == 1, errors
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(EnvironmentProblem, match=CACHE_VARIABLE):
+        load_config(ModelSpec(str(write_gguf(tmp_path / "tiny.gguf"))))
+
+
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_module, "free_bytes", lambda folder: 1000)
+    with pytest.raises(EnvironmentProblem, match=r"no room to convert tiny\.gguf: .* needed, 1\.0 kB free"):
+        load_config(ModelSpec(str(write_gguf(tmp_path / "tiny.gguf"))))
+    assert not list(cache.glob("*[!k]"))

@@ -1,0 +1,417 @@
+"""Stage 2 under what goes wrong: writers that fail between two files, runs that lack layers, hostile names and tokens,
+flags that do not fit. Each of these once gave a wrong number, a stale file or a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from analysis_runs import BOS, make_run, random_acts
+from paths import DEMO_RUN
+
+from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
+from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
+from neuron_signatures.analysis.attribution.file_names import Naming
+from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.stage import parse_metrics
+from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
+from neuron_signatures.analysis.validation.faithfulness import Correlation
+from neuron_signatures.analysis.validation.validate import MetricValidation, Validation, ValidationConfig
+from neuron_signatures.analysis.validation.writing import draw, table_lines, winner_sets
+from neuron_signatures.poc1_dump_activations import main as dump
+from neuron_signatures.poc2_analyze_run import main, make_parser
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.results import (
+    list_influence,
+    list_validations,
+    open_results,
+    read_json,
+    read_table,
+)
+from neuron_signatures.runs.run import Run
+from neuron_signatures.views.list_files import list_refs
+
+SMALL = DEMO_RUN  # stores layers 1, 3 and 4 of 5
+SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin"]
+STEM = "seed_prompt_{}_next_token_pos8_tok704"
+
+
+@pytest.fixture
+def run_dir(tmp_path) -> Path:
+    """The small committed run without its results."""
+    shutil.copytree(SMALL, tmp_path / "run", ignore=shutil.ignore_patterns("analysis"))
+    return tmp_path / "run"
+
+
+def analysis(run_dir: Path) -> set[str]:
+    folder = run_dir / "analysis"
+    return {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+
+
+def call(run_dir: Path, *flags: str) -> int:
+    return main(["--run_dir", str(run_dir), "--quiet", *flags])
+
+
+def refused(capsys, run_dir: Path, *flags: str) -> str:
+    """The one line of a command that ends with 2; nothing is written."""
+    before = analysis(run_dir)
+    assert call(run_dir, *flags) == 2, flags
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and analysis(run_dir) == before, err
+    return err
+
+
+# means of layers that the run does not store
+
+
+@pytest.mark.parametrize(
+    ("flags", "needles"),
+    [
+        (["--influence_metric", "dla,ig"], ["ig:", "--layers", "--baseline zero"]),
+        (["--influence_metric", "ig", "--layers", "0,1"], ["ig:", "not finite"]),
+        (["--influence_metric", "dla,act_grad", "--act_grad_source", "mean"], ["act_grad:", "--act_grad_source zero"]),
+        (["--influence_metric", "dla,ablation"], ["ablation:", "--layers", "--ablate_with zero"]),
+        (["--influence_metric", "dla", "--validate"], ["ablation:", "--ablate_with zero"]),
+        (["--influence_metric", "dla,ablation", "--top_from", "dla:200"], ["ablation:", "not finite"]),
+    ],
+)
+def test_a_mean_that_is_undefined_is_refused_before_anything_is_written(run_dir, capsys, flags, needles):
+    err = refused(capsys, run_dir, *SEED, *flags)
+    assert all(n in err for n in needles), err
+
+
+def test_a_mean_of_the_stored_layers_is_used(run_dir):
+    assert call(run_dir, *SEED, "--influence_metric", "ig", "--layers", "1,3", "--ig_steps", "5") == 0
+    (stem,) = list_influence(run_dir)
+    assert stem == f"influence_{STEM.format('ig')}_steps5_layers1.3"
+    assert read_table(run_dir, stem).influence.notna().all()
+    assert call(run_dir, *SEED, "--influence_metric", "act_grad", "--act_grad_source", "zero") == 0
+
+
+# a writer that fails between two files
+
+FAILING = {
+    "peaks": ([], "top_neurons.json", "neurons_aggregated", "analysis_meta.json"),
+    "signatures": (["--mode", "signatures"], "groups.json", "signatures", "signatures_meta.json"),
+    "influence": (SEED, f"influence_{STEM.format('dla')}.csv", f"influence_{STEM.format('dla')}", None),
+    "validation": (
+        [*SEED, "--validate", "--layers", "4"], f"validation_{STEM.format('dla')}_layers4.png",
+        f"validation_{STEM.format('dla')}_layers4", None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_an_old_record_does_not_vouch_for_new_files(run_dir, capsys, what):
+    flags, in_the_way, stem, record = FAILING[what]
+    assert call(run_dir, *flags) == 0
+    record = record or f"{stem}_meta.json"
+    assert record in analysis(run_dir)
+    obstacle = run_dir / "analysis" / in_the_way
+    obstacle.unlink()
+    obstacle.mkdir()
+    capsys.readouterr()
+    assert call(run_dir, *flags) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and in_the_way in err and "--out_dir" not in err and "--resume" not in err, err
+    assert record not in analysis(run_dir) and f"{stem}.parquet" in analysis(run_dir)
+    assert stem not in {r.stem for r in list_refs(run_dir)} | set(list_validations(run_dir))
+    with pytest.raises(UsageError, match="not finished"):
+        read_table(run_dir, stem)
+    obstacle.rmdir()
+    assert call(run_dir, *flags) == 0
+    assert len(read_table(run_dir, stem))
+
+
+def test_write_scores_of_an_earlier_ranking_go_with_it(run_dir):
+    scores = ["--write_scores", "2"]
+    for flags, name in ((SEED, f"influence_{STEM.format('dla')}_write_scores.json"),
+                        ([], "top_neurons_write_scores.json")):  # fmt: skip
+        assert call(run_dir, *flags, *scores, "--top_k", "3") == 0
+        assert name in analysis(run_dir)
+        assert call(run_dir, *flags, "--per_layer_k", "1") == 0
+        assert name not in analysis(run_dir)
+
+
+def test_another_writer_is_told_of_in_words_that_hold_for_this_stage(run_dir, capsys):
+    with open_results(Run.open(run_dir)):
+        assert call(run_dir) == 4
+    err = capsys.readouterr().err
+    assert "another process" in err and "--" not in err and err.count("\n") == 1
+
+
+# validation at its limits
+
+
+def test_ablations_that_change_nothing_are_said_so(run_dir, capsys):
+    flags = ["--influence_metric", "act_grad", "--layers", "4", "--ctx_idx", "3", "--validate"]
+    assert call(run_dir, *SEED, *flags) == 0
+    assert "validation: ablating every measured neuron changes nothing" in capsys.readouterr().out
+    (stem,) = list_validations(run_dir)
+    record = read_json(run_dir, f"{stem}.json")
+    assert "faithfulness is undefined" in " ".join(record["warnings"])
+    assert record["metrics"][0]["curve"][0]["faithfulness"] is None and f"{stem}.png" in analysis(run_dir)
+
+
+def validation(**changes) -> Validation:
+    curve = (0.5, 1.0)
+    metric = MetricValidation("dla", Correlation(0.5, 0.5, 4), (1, 4), curve, curve, 0.5, 0.5, 2, ())
+    return replace(Validation((0,), (1,), 4, 4, 1.0, 0.0, (metric,), ()), **changes)
+
+
+@pytest.mark.parametrize("token", ["$$", "$_$", "$^$", "\x1b[2J", "\n", "\u4e2d\u6587", "\ud83d", "x" * 500])
+def test_any_token_can_be_drawn(tmp_path, token):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw(validation(), token, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_validation_without_any_ranking_has_a_table_and_a_figure(tmp_path):
+    found = validation(metrics=(), left_out=("ablation",))
+    draw(found, " Austin", tmp_path / "x.png")
+    assert winner_sets(found) is None and "for sets (least CMD): -" in table_lines(found)[-1]
+
+
+def test_a_partial_oracle_is_reported_as_one(run_dir, capsys):
+    flags = ["--influence_metric", "dla,ablation", "--layers", "1,3,4", "--top_from", "dla:20", "--validate"]
+    assert call(run_dir, *SEED, *flags) == 0
+    out = capsys.readouterr().out
+    (stem,) = list_validations(run_dir)
+    assert stem == f"validation_{STEM.format('dla-ablation')}_layers1.3-4_top-dla-20"
+    record = read_json(run_dir, f"{stem}.json")
+    n = record["n_measured"]
+    assert 0 < n <= 20 and record["top_from"] == "dla:20" and record["left_out"] == ["ablation"]
+    assert [m["metric"] for m in record["metrics"]] == ["dla"] and record["metrics"][0]["n"] == n
+    assert record["winner_sets"] == "dla"
+    assert f"single effects are of {n} neurons only" in out and "(--top_from dla:20)" in out
+
+
+# names
+
+SETTINGS = InfluenceSettings(None, 50, "mean", "joint", None, "mean", 64, None, None)
+CONFIG = ValidationConfig(1000, 0, False, 64)
+
+
+def naming(**changes) -> Naming:
+    target = Target(8, 704, None, "pre_cap_logit", "next_token")
+    settings = replace(SETTINGS, **{k: changes.pop(k) for k in list(changes) if k in SETTINGS.__dict__})
+    return replace(Naming(Run.open(SMALL), "seed_prompt", target, (8,), settings, None, None), **changes)
+
+
+def test_default_names():
+    assert naming().influence("dla") == f"influence_{STEM.format('dla')}"
+    assert naming().validation(METRICS, CONFIG) == f"validation_{STEM.format('all')}"
+    assert naming().validation(["dla"], CONFIG) == f"validation_{STEM.format('dla')}"
+    assert naming(layers=(0, 1, 2, 3, 4)).influence("ablation") == f"influence_{STEM.format('ablation')}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric", "tail"),
+    [
+        ({"layers": (1, 3, 4)}, "ablation", "layers1.3-4"),
+        ({"layers": (0, 1)}, "ig", "layers0-1"),
+        ({"ig_steps": 20}, "ig", "steps20"),
+        ({"ig_baseline": "zero", "ig_path": "layer"}, "ig", "from-zero_by-layer"),
+        ({"act_grad_source": "prompt:1"}, "act_grad", "to-prompt-probe_1_Austin"),
+        ({"act_grad_source": "prompt:probe_1_Austin"}, "act_grad", "to-prompt-probe_1_Austin"),
+        ({"ablate_with": "zero", "layers": (4,)}, "ablation", "zero_layers4"),
+        ({"top_from": TopFrom("dla", 20)}, "ablation", "top-dla-20"),
+        ({"top_from": TopFrom("ig", 5), "ig_steps": 9}, "ablation", "steps9_top-ig-5"),
+        ({"positions": (3,)}, "dla", "ctx3"),
+        ({"positions": tuple(range(9))}, "dla", "ctxall"),
+        ({"dtype": "bf16"}, "dla", "bf16"),
+        # what a metric does not depend on is not in its name
+        ({"layers": (1,), "ig_steps": 9, "ablate_with": "zero", "top_from": TopFrom("dla", 20)}, "dla", ""),
+    ],
+)
+def test_what_differs_from_the_default_is_in_the_name(changes, metric, tail):
+    stem = naming(**changes).influence(metric)
+    assert stem == f"influence_{STEM.format(metric)}" + (f"_{tail}" if tail else "")
+
+
+def test_validations_that_differ_have_names_that_differ():
+    cases = [
+        naming().validation(["dla"], CONFIG),
+        naming(ablate_with="zero").validation(["dla"], CONFIG),
+        naming(layers=(4,)).validation(["dla"], CONFIG),
+        naming(top_from=TopFrom("dla", 3)).validation(["dla"], CONFIG),
+        naming(dtype="bf16").validation(["dla"], CONFIG),
+        *(
+            naming().validation(["dla"], replace(CONFIG, **c))
+            for c in ({"signed": True}, {"seed": 3}, {"n_random": 2000})
+        ),
+        naming().validation(["dla", "act_grad"], CONFIG),
+        naming(act_grad_source="zero").validation(["dla", "act_grad"], CONFIG),
+        naming().validation(["ig"], CONFIG),
+        naming(ig_baseline="zero").validation(["ig"], CONFIG),
+        naming(ig_path="layer").validation(["ig"], CONFIG),
+        naming(ig_steps=9).validation(["ig"], CONFIG),
+        naming().validation(METRICS, CONFIG),
+    ]
+    assert len(set(cases)) == len(cases)
+    assert naming().validation(["dla", "act_grad"], CONFIG) == f"validation_{STEM.format('dla-act_grad')}"
+
+
+def test_one_position_has_one_name_however_it_is_written(run_dir):
+    for ctx in ([], ["--ctx_idx", "8"], ["--ctx_idx", "-1"]):
+        assert call(run_dir, *SEED, *ctx) == 0
+    assert list_influence(run_dir) == [f"influence_{STEM.format('dla')}"]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    """A format-1 run whose second prompt has an id that no path and no terminal should see as it is."""
+    folder = tmp_path_factory.mktemp("hostile")
+    made = folder / "made"
+    prompts = folder / "prompts.json"
+    prompts.write_text(json.dumps([{"id": "first", "text": "The capital of Texas is"},
+                                   {"id": "second", "text": "The capital of Ohio is"}]))  # fmt: skip
+    argv = ["--model_name", "demo", "--model_dtype", "fp32", "--device", "cpu", "--quiet"]
+    assert dump([*argv, "--prompts_json", str(prompts), "--out_dir", str(made)]) == 0
+    run = Run.open(made)
+    names = {"first": "first", "second": HOSTILE_ID}
+    out = folder / "run"
+    out.mkdir()
+    torch.save({names[p.probe_id]: run.tensor(p.probe_id) for p in run.prompts}, out / "activations.pt")
+    keys = ("text", "token_ids", "tokens_ascii", "seq_len", "activation_tensor_shape", "activation_tensor_dtype")
+    record = {
+        "format_version": 1, "created_at_utc": "2025-01-01T00:00:00Z", "model_name": "demo",
+        "hook_name": "mlp.hook_post", "n_layers": 5, "d_mlp": 512, "run_device": "cpu", "model_dtype": "fp32",
+        "save_dtype": "bf16", "prepend_bos": True, "activations_file": "activations.pt",
+        "prompts": [
+            {"probe_id": names[p.probe_id], "activation_tensor_key": names[p.probe_id],
+             **{k: getattr(p, k) for k in keys}} for p in run.prompts
+        ],
+    }  # fmt: skip
+    (out / "manifest.json").write_text(json.dumps(record))
+    return out
+
+
+HOSTILE_ID = "a/b\x1b[2J"
+
+
+def test_ids_of_prompts_are_harmless_in_names_and_on_the_terminal(hostile, tmp_path, capsys):
+    folder = tmp_path / "run\x1b[2J"
+    shutil.copytree(hostile, folder)
+    flags = ["--mode", "influence", "--influence_metric", "ig", "--ig_steps", "2", "--layers", "4"]
+    for name in ("1", HOSTILE_ID):
+        assert call(folder, *flags, "--baseline", f"prompt:{name}") == 0
+        assert call(folder, *flags, "--prompt_id", name) == 0
+    assert call(folder) == call(folder, "--mode", "signatures") == 0
+    assert "\x1b" not in capsys.readouterr().out
+    stems = list_influence(folder)
+    assert len(stems) == 2 and sum("_from-prompt-id_a_b" in s for s in stems) == 1
+    assert all(s.isascii() and "/" not in s and s.isprintable() for s in stems)
+
+
+def test_half_a_surrogate_pair_as_a_concept(run_dir, tmp_path):
+    concepts = tmp_path / "concepts.json"
+    concepts.write_text('["\\ud83d", "Texas"]')
+    assert call(run_dir, "--mode", "signatures", "--concepts_json", str(concepts)) == 0
+    assert "\\ud83d" in read_json(run_dir, "signatures_meta.json")["concepts"]
+
+
+# numbers that are undefined
+
+
+@pytest.fixture
+def with_a_dead_neuron(tmp_path) -> Path:
+    prompts = {"a": [BOS, "The", " capital"], "b": [BOS, " of", " Texas"]}
+    acts = random_acts(prompts, n_layers=2, d_mlp=4)
+    for values in acts.values():
+        values[1, :, 2] = np.nan
+    return make_run(tmp_path / "dead", prompts, acts).path
+
+
+def test_a_neuron_without_a_peak_is_shown(with_a_dead_neuron, capsys):
+    assert call(with_a_dead_neuron, "--rank_by", "n_nonfinite") == 0
+    line = next(row for row in capsys.readouterr().out.splitlines() if "L1N2" in row)
+    assert line.split()[:4] == ["1", "L1N2", "-", "-"]
+
+
+@pytest.mark.parametrize("flags", [["--rank_by", "min_act"], ["--mode", "signatures"], ["--rank_by", "n_nonfinite"]])
+def test_the_json_line_is_strict(with_a_dead_neuron, capsys, flags):
+    assert call(with_a_dead_neuron, "--json", *flags) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    if "min_act" in flags:
+        assert record["total"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "needle"),
+    [
+        (["--act_threshold", "nan"], "nan is not a finite number"),
+        (["--mode", "signatures", "--active_above", "inf"], "inf is not a finite number"),
+        (["--mode", "signatures", "--relationship_max_sparsity", "nan"], "not a finite number"),
+        (["--mode", "signatures", "--active_share", "nan"], "not in [0, 1]"),
+        (["--mode", "signatures", "--say_min_conf", "1.5"], "1.5 is not in [0, 1]"),
+        (["--mode", "signatures", "--semantic_max_depth", "-0.1"], "not in [0, 1]"),
+        (["--mode", "signatures", "--min_active", "-1"], "-1 is below 0"),
+        (["--mode", "signatures", "--target_window", "-1"], "-1 is below 0"),
+        # flags of another mode
+        (["--validate"], "--validate: has no effect with --mode peaks. Use it with --mode influence"),
+        (["--influence_metric", "dla"], "--influence_metric: has no effect"),
+        (["--mode", "signatures", "--target_token", " Austin"], "--target_token: has no effect"),
+        (["--mode", "signatures", "--top_k", "5"], "--top_k: has no effect"),
+        (["--mode", "influence", "--first_pos", "0"], "--first_pos: has no effect"),
+        (["--explicit_tokens", " Austin"], "unless --write_scores is given"),
+        (["--model_name", "demo"], "unless --write_scores is given"),
+        # found before the first file
+        (["--write_scores", "2", "--explicit_tokens", "Foo Bar"], "is not one token"),
+        (["--write_scores", "2", "--target_pos", "99"], "99 is not in a prompt"),
+        (["--mode", "influence", "--layers="], "'' is not a layer"),
+        ([*SEED, "--influence_metric", "dla,ablation", "--top_from", "ig:5"], "'ig:5' is not METRIC:K"),
+        ([*SEED, "--influence_metric", "dla,ablation", "--top_from", "dla:" + "9" * 5000], "is not METRIC:K"),
+        ([*SEED, "--influence_metric", "dla", "--top_from", "dla:5"], "nothing is ablated"),
+        ([*SEED, "--influence_metric", "dla,ablation", "--layers", "1", "--top_from", "dla:1"], "no neuron of"),
+        ([*SEED, "--influence_metric", "dla,ig", "--baseline", "prompt:nobody"], "no prompt 'nobody'"),
+        ([*SEED, "--ctx_idx", "99"], "--ctx_idx"),
+    ],
+)
+def test_what_is_wrong_with_the_flags_is_found_before_anything_is_written(run_dir, capsys, flags, needle):
+    assert needle in refused(capsys, run_dir, *flags)
+
+
+def test_every_flag_is_of_some_mode():
+    flags = {a.dest for a in make_parser()._actions}
+    assert flags == {*EVERYWHERE, *(f for some in FLAGS.values() for f in some)}
+    assert make_parser().given(["--run-dir", "x", "--target_pos=-1", "--top_k", "5"]) == {
+        "run_dir",
+        "target_pos",
+        "top_k",
+    }
+    check_flags("peaks", {"run_dir", "write_scores", "explicit_tokens", "device", "target_pos"})
+
+
+def test_all_is_all_in_any_company():
+    assert parse_metrics("all,dla") == parse_metrics("dla, all") == METRICS
+    assert parse_metrics("act_grad,dla") == ("dla", "act_grad")
+
+
+def test_dla_is_always_of_the_pre_cap_logit(run_dir, capsys):
+    assert call(run_dir, *SEED, "--influence_metric", "dla,relp", "--function", "logprob") == 0
+    assert "not of the logprob" in capsys.readouterr().out
+    for metric, function in (("dla", "pre_cap_logit"), ("relp", "logprob")):
+        stem = f"influence_{STEM.format(metric)}_logprob"
+        target = read_json(run_dir, f"{stem}_meta.json")["target"]
+        assert set(read_table(run_dir, stem).function) == {function} == {target["function"]}
+        assert (target["value"] == target["token"]["pre_cap_logit"]) == (metric == "dla")
+
+
+def test_an_unfinished_ablation_of_other_candidates_is_refused_in_a_short_line(tmp_path):
+    lists = [[(layer, n) for layer in range(9) for n in range(1000)][start:] for start in (0, 1)]
+    first, second = (Partial(tmp_path / "x.npz", {"candidates": digest(c)}) for c in lists)
+    effects = torch.zeros(5)
+    first.save_now(effects, torch.ones(5, dtype=torch.bool))
+    with pytest.raises(UsageError, match="candidates was '9000 neurons") as e:
+        second.load(effects)
+    assert len(e.value.line()) < 400
+    assert first.load(effects).all()

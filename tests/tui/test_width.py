@@ -1,0 +1,239 @@
+"""What 80 columns hold: nothing that is needed is cut off where it can be read nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from analysis_runs import make_run
+from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
+
+from neuron_signatures.poc1_browse_activations import main
+from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import width
+from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.layout.header import Peak, run_line, statistics
+from neuron_signatures.tui.layout.text import Piece, clip, line, plain, rooms, table_row
+from neuron_signatures.tui.opened_run import Session
+from neuron_signatures.tui.options import SCREENS, Options
+from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.ranked_list import ListTable, ListView
+from neuron_signatures.tui.tables.tokens import TokenTable, header, token_view
+from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt, Stats
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.list_files import list_refs, read_list
+
+REVISION = "c5ebcd40d208330abc697524c919956e692655cf"
+ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
+
+
+@async_test
+async def test_the_warning_of_an_influence_list_can_be_read_to_its_end():
+    async with browsing(Options(run_dir=DEMO, screen="influence", list_name=ACT_GRAD)) as pilot:
+        shown = " ".join(text_of(pilot).split())
+        assert (
+            "warning act_grad cancels within every layer" in shown and "its shares are not shares of the logit" in shown
+        )
+
+
+@async_test
+async def test_the_filter_stands_before_the_order():
+    async with browsing(Options(run_dir=DEMO, screen="influence", list_name=ACT_GRAD, query="L3 >0.01")) as pilot:
+        assert re.search(r"\d+ of 2560 rows filter L3 >0\.01 {2}by \|score\|", text_of(pilot))
+
+
+TOKENS = [("·is", "·the"), ("·antidisestablishmentarianism", "·the"), ("·is", "·antidisestablishmentarianism")]
+
+
+@pytest.mark.parametrize("tokens", [*TOKENS, ("·antidisestablishmentarianism",) * 2])
+@pytest.mark.parametrize("n_nonfinite", [0, 123])
+def test_the_minimum_is_shown_however_long_the_tokens_are(tokens, n_nonfinite):
+    high, low = Peak(2.438, "at 118", tokens[0]), Peak(-0.12011, "at 4", tokens[1])
+    shown = plain(statistics("this prompt", 0.329, 0.81, high, low, n_nonfinite=n_nonfinite, digits=4, columns=80))
+    assert width(shown) <= 80 and re.search(r"mean \+0\.3", shown)
+    assert n_nonfinite or "mean +0.329 std 0.81  max" in shown
+    assert re.search(r"min -0\.12\d* at 4 ·", shown) and ("123 not finite" in shown) == bool(n_nonfinite)
+
+
+def test_the_minimum_is_shown_where_every_number_is_long():
+    high, low = Peak(2.438e-12, "at 100000", "·is"), Peak(-1.2011e-12, "at 100001", "·the")
+    shown = plain(statistics("this prompt", 3.29e-13, 8.1e-13, high, low, n_nonfinite=0, digits=4, columns=80))
+    assert width(shown) <= 80 and shown.endswith("at 100001 ·the") and "min -1.2" in shown
+
+
+@pytest.mark.parametrize("columns", [200, 110, 100, 80, 74])
+def test_the_hook_shows_beside_a_name_of_the_hub_and_its_revision(tmp_path, columns):
+    prompts = {"p": ["<bos>", "a"]}
+    make_run(tmp_path / "gemma_capitals", prompts, {"p": np.ones((1, 2, 1), np.float32)})
+    with Run.open(tmp_path / "gemma_capitals") as run:
+        run.manifest.__dict__.update(model_name="google/gemma-2-2b", model_revision=REVISION)
+        shown = plain(run_line(run, columns))
+    assert width(shown) <= columns and shown.endswith(run.manifest.hook_name)
+    assert "google/gemma-2-2b @ c5ebcd40" in shown and ("c5ebcd40d208330" in shown) == (columns == 200)
+
+
+def test_the_picker_keeps_its_last_column_at_80():
+    row = RunSummary("run", "broken", "google/gemma-2-2b", 8, 78, 240_300, (), "", 2, "the file is missing")
+    table = tables.RunTable([row])
+    room = rooms(table.columns(), 80)
+    assert "stages" in room and "tokens" not in room and "bytes" in room
+    assert "the file is" in plain(table_row(table, 0, room, cursor=False))
+
+
+def test_a_layer_with_values_that_are_not_finite_says_so_at_80():
+    with Run.open(DEMO) as run:
+        prompt = run.prompts[0]
+    rows = [LayerLine(*(None,) * len(LayerLine._fields))._replace(layer=3, n_nonfinite=n) for n in (0, 123456)]
+    bad = tables.LayerTable(prompt, rows)
+    room = rooms(bad.columns(), 80)
+    assert "123456" in plain(table_row(bad, 1, room, cursor=False)) and {"bad", "bar", "token"} <= set(room)
+    assert "mean" in rooms(tables.LayerTable(prompt, rows[:1]).columns(), 80)
+
+
+@async_test
+async def test_the_footer_of_the_browser_names_every_key_at_80x24():
+    async with browsing(Options(run_dir=DEMO, layer=3, neuron=508)) as pilot:
+        lines = text_of(pilot).splitlines()
+        assert "f facts" in lines[-2] and "? help" in lines[-2]
+        for key in ("p prompts", "v every prompt", "m M max, min", ". , list", "r reload", ": menu", "Esc back"):
+            assert key in "\n".join(lines[-3:]), key
+
+
+@pytest.mark.parametrize("screen", ["peaks", "stack", "top", "lists", "prompts", "notes", "run"])
+@async_test
+async def test_one_line_of_keys_suffices_elsewhere(screen):
+    async with browsing(Options(run_dir=DEMO, screen=screen)) as pilot:
+        await settle(pilot)
+        lines = text_of(pilot).splitlines()
+        assert all(key in lines[-1] for key in ("? help", "q quit", "Esc back", "r reload", ": menu"))
+        assert "? help" not in lines[-2]
+
+
+@pytest.mark.parametrize("screen", sorted(SCREENS))
+def test_no_printed_line_is_longer_than_the_terminal_is_wide(screen, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shutil.copytree(DEMO, tmp_path / "runs" / "demo_run")
+    manifest = tmp_path / "runs" / "demo_run" / "manifest.json"
+    raw = json.loads(manifest.read_text())
+    raw["prompts"][0]["text"] = "long " * 300
+    manifest.write_text(json.dumps(raw))
+    where = ["--runs_root", str(tmp_path / "runs")] if screen == "runs" else ["--run_dir", str(manifest.parent)]
+    query = ["--query", "the"] if screen == "search" else []
+    assert main([*where, "--screen", screen, *query, "--print"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert max(width(x) for x in out) <= 80
+    assert screen != "browser" or "long long" in out[1]
+
+
+@async_test
+async def test_the_walk_says_whether_the_neuron_is_that_of_the_list():
+    async with browsing(Options(run_dir=DEMO, screen="influence", list_name=ACT_GRAD)) as pilot:
+        shown = await press(pilot, "enter")
+        assert "L4N154 is 1 of 2560, score -0.2508" in shown
+        shown = await press(pilot, "n")
+        assert "off the list; . goes on from 1 of 2560" in shown and "score" not in shown
+        assert "L4N154 is 1 of 2560" in await press(pilot, "b")
+        assert "L4N154 is 1 of 2560" in await press(pilot, "up")  # another token of the same neuron
+        await press(pilot, "n")
+        assert "L3N363 is 2 of 2560, score -0.2156" in await press(pilot, "full_stop")
+
+
+@async_test
+async def test_the_reason_of_a_fault_shows_however_deep_the_folder_is(tmp_path):
+    run_dir = tmp_path / ("a_long_name_" * 8) / "run"
+    make_run(run_dir, {"p": ["<bos>", "a"]}, {"p": np.ones((1, 2, 1), np.float32)})
+    (run_dir / "activations.safetensors").unlink()
+    async with browsing(Options(run_dir=run_dir)) as pilot:
+        assert "cannot be read: activations.safetensors: the file is missing" in text_of(pilot)
+
+
+def wide_run(path, layers):
+    """A run whose numbers and tokens are as long as those of a real model."""
+    tokens = ["<bos>", " characteristically"]
+    acts = np.zeros((len(layers), 2, 9216), np.float32)
+    acts[:, 1] = -0.00030123
+    run = make_run(path, {"p": tokens}, {"p": acts}, layers=layers, n_layers=26)
+    run.prompts[0].token_ids[1] = 206800
+    return Session(run)
+
+
+@pytest.mark.parametrize("layers", [list(range(26)), list(range(0, 26, 2))], ids=["all", "every second"])
+def test_the_activation_is_shown_however_narrow_it_is(tmp_path, layers):
+    session = wide_run(tmp_path / "run", layers)
+    view = token_view(session, Place(0, layers[-1], 9215, 1), include_bos=False)
+    said = {n: plain(header(view, None, n)[0]) for n in range(10, 161)}
+    assert all(width(x) <= n and "-0.0003012" in x for n, x in said.items())
+    assert all("token 1/1 ·c" in said[n] for n in range(60, 161)) and "(id 206800)" in said[80]
+    assert "of layers" in said[160] and "·characteristically  act" in said[60]
+    assert "of layers" not in said[80] and "…" not in said[80] and "·charact…  act" in said[45]
+
+
+def test_a_line_that_is_cut_says_so_also_between_two_pieces():
+    pieces = line(Piece("abc"), Piece("def", "mark"), Piece("  "))
+    assert [plain(clip(pieces, n)) for n in (9, 6, 5, 4, 3, 2, 1, 0)] == [
+        "abcdef", "abcdef", "abcd…", "abc…", "ab…", "a…", "…", "",
+    ]  # fmt: skip
+    assert plain(clip(line("漢字", "x"), 4)) == "漢…" and plain(clip(line("漢字", "x"), 3)) == "漢…"
+
+
+NUMBERS = [1.234e-38, 3.403e38, 9.0123e-05, 0.00030123, 1.2345e-200]
+
+
+def tables_of(value: float):
+    """Every table with this number in all columns of numbers."""
+    with Run.open(DEMO) as run:
+        prompt = run.prompts[0]
+        stats = Stats(8, 0, value, 1, value, 2, value, abs(value))
+        acts = np.full(prompt.seq_len, value)
+        view = token_view(Session(run), Place(0, 3, 0, 0), include_bos=False)
+        yield TokenTable(replace(view, values=acts), None)
+        yield tables.StackTable(run, [OnPrompt(0, prompt, acts, stats)], include_bos=False)
+        yield tables.LayerTable(prompt, [LayerLine(25, abs(value), 9215, 1, value, abs(value), *[value] * 4, 123456)])
+        yield tables.TopTable([NeuronAct(NeuronAt(25, 9215), value)])
+    for ref in list_refs(DEMO):
+        ranked = read_list(DEMO, ref)
+        table = ranked.table
+        for name in ("activation", "max_act", "min_act"):
+            if name in table.column_names:
+                table = table.set_column(table.column_names.index(name), name, pa.array([value] * len(table)))
+        yield ListTable(ListView.of(replace(ranked, table=table, score=np.full(len(ranked), value))), run)
+    yield tables.RunTable([RunSummary("r", "complete", "m", 12_345, 1_234_567, 999_949_999, (), "", 2)])
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, *(-x for x in NUMBERS)])
+def test_no_number_is_cut_in_its_column(value):
+    for table in tables_of(value):
+        room = rooms(table.columns(), 200)
+        cells = table.cells(0, room)
+        row = plain(table_row(table, 0, room, cursor=False))
+        for column in table.columns():
+            if column.right:
+                text = cells[column.name].text
+                assert width(text) <= room[column.name] and text in row, (type(table).__name__, column.name, text)
+
+
+@async_test
+async def test_at_60_columns_the_bars_stay_and_the_ids_go():
+    async with browsing(Options(run_dir=DEMO, layer=3, neuron=508), (60, 20)) as pilot:
+        shown = text_of(pilot)
+        assert "bar to ±2.44" in shown and " 293 " not in shown.split("bar to")[1] and "act +2.438" in shown
+        row = next(x for x in shown.splitlines() if x.startswith(">"))
+        assert "│█" in row and row.rstrip().endswith("max")
+
+
+@pytest.mark.parametrize(("columns", "legend"), [(60, False), (80, True)])
+@async_test
+async def test_the_marks_of_the_tokens_are_explained_where_they_are_shown(columns, legend, capsys, monkeypatch):
+    async with browsing(Options(run_dir=DEMO, screen="stack"), (columns, 20)) as pilot:
+        shown = text_of(pilot)
+        columns_shown = next(x for x in shown.splitlines() if x.startswith("      # prompt"))
+        assert ("a mark per token" in shown) == ("tokens" in columns_shown) == legend
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["--run_dir", str(DEMO), "--screen", "stack", "--print"]) == 0
+    assert ("a mark per" in capsys.readouterr().out) == legend
