@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import constants, events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.driver import Driver
@@ -21,6 +21,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, escape_controls
+from neuron_signatures.tui.base_app import BaseApp, Paint
 from neuron_signatures.tui.keys import COMMON, Key, bindings
 from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from neuron_signatures.tui.opened_run import Session
     from neuron_signatures.tui.screens.page import Page
 
-Paint = Literal["frame", "data", "move"]
 # Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
 _HEAD_START = 0.01
 # Seconds until a thread that computes yields to the one that draws; Python's own 5 ms add up over one redraw.
@@ -78,7 +78,7 @@ class KeyCommands(Provider):
 class Opening(Screen[None]):
     """What is painted first."""
 
-    BINDINGS = bindings(tuple(k for k in COMMON if k.action == "quit"))
+    BINDINGS = bindings(tuple(k for k in COMMON if k.action == "app.quit"))
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -92,15 +92,12 @@ class Opening(Screen[None]):
 
         self.query_one(Block).show([line(f"reading {safe(self._what)} ..."), (), line("q quits")])
 
-    def action_quit(self) -> None:
-        self.app.exit()
 
+class BrowseApp(BaseApp):
+    """The browser. Returns the error that ended it, or None.
 
-class BrowseApp(App[ProjectError | None]):
-    """The browser. `on_paint` is told what has just been painted: the frame, the first data, the answer to a key.
-
-    `poll_seconds` is how often the files are looked at; after `rest_seconds` without a move a thread reads what goes
-    beyond the prompt. The result is an error that ended it, or None.
+    `on_paint` is called after each paint: the frame, the first data, the response to a key. Every `poll_seconds` the
+    files are checked for changes. A thread reads the other prompts `rest_seconds` after the last move.
     """
 
     COMMANDS: ClassVar = {KeyCommands}
@@ -115,17 +112,9 @@ class BrowseApp(App[ProjectError | None]):
         poll_seconds: float = 2.0,
         rest_seconds: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(options, on_paint=on_paint, rest_seconds=rest_seconds)
         self.title = "neuron signatures"
-        self.options = options
-        self.opened: Opened | None = None
-        self.place: Place | None = None
-        """Where the browser of the present run is, or was."""
-        self.stale = ""
-        """Names of files that changed since the run was read; empty if none."""
-        self._on_paint = on_paint
         self._poll_seconds = poll_seconds
-        self.rest_seconds = rest_seconds
 
     def get_driver_class(self) -> type[Driver]:
         if sys.platform == "win32" or constants.DRIVER is not None:
@@ -153,15 +142,43 @@ class BrowseApp(App[ProjectError | None]):
         if isinstance(self.screen, Page):
             super().action_command_palette()
 
-    def painted(self, what: Paint) -> None:
-        """Tell `on_paint` once what was asked to be drawn is on the screen."""
-        if self._on_paint is not None:
-            self.call_after_refresh(self._on_paint, what)
+    def action_help(self) -> None:
+        """Show all keys; from the help, go back."""
+        from neuron_signatures.tui.screens.page import Page
+        from neuron_signatures.tui.screens.texts import HelpPage
 
-    def open_run(self, run_dir: Path, place: Place | None) -> None:
-        """Read a run in a thread, so that the keyboard stays alive, then show it instead of the present one."""
+        if isinstance(self.screen, HelpPage):
+            self.back()
+        elif isinstance(self.screen, Page):
+            self.push_screen(HelpPage(self.screen.all_keys()))
+
+    def action_reload(self) -> None:
+        """Read the current run, or the list of runs, again."""
+        from neuron_signatures.tui.screens.page import Page
+        from neuron_signatures.tui.screens.runs import RunsPage
+
+        page = self.screen
+        if isinstance(page, RunsPage):
+            page.read()
+        elif isinstance(page, Page):
+            page.say("reading again ..." if self.opened else "no run is open")
+            if self.opened is not None:
+                self.open_run(self.opened.run_dir, self.place)
+
+    def action_suspend(self) -> None:
+        """Stop the process until the shell's `fg`, if a shell waits for it."""
+        from neuron_signatures.tui.screens.page import Page
+
+        if self._driver is not None and self._driver.can_suspend:
+            self.action_suspend_process()
+        elif isinstance(self.screen, Page):
+            self.screen.say("no shell waits for this process; q quits")
+
+    def open_run(self, run_dir: Path, place: Place | None = None) -> None:
+        """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
 
         def work() -> None:
+            import neuron_signatures.tui.screens.navigation  # noqa: F401  here it delays no key
             from neuron_signatures.tui.open_run import open_run
 
             try:
@@ -171,38 +188,16 @@ class BrowseApp(App[ProjectError | None]):
 
         self.run_worker(work, thread=True, group="load", exclusive=True)
 
-    def reload(self) -> bool:
-        """Read the present run again and show it where its browser was; False if there is none."""
-        if self.opened is None:
-            return False
-        self.open_run(self.opened.run_dir, self.place)
-        return True
-
-    def back(self) -> bool:
-        """Leave the present screen; False if there is none before it. Back in the list of runs no run is open."""
-        if len(self.screen_stack) <= 2:
-            return False
-        self.pop_screen()
-        if self.options.run_dir is None and len(self.screen_stack) == 2:
-            self.opened, self.stale = None, ""
-        return True
-
-    def suspended(self) -> bool:
-        """Give the terminal to the shell until its `fg`; False if there is none to give it to."""
-        if self._driver is None or not self._driver.can_suspend:
-            return False
-        self.action_suspend_process()
-        return True
-
     def on_loaded(self, message: Loaded) -> None:
-        from neuron_signatures.tui.screens.runs import RunsPage, pages_of
+        from neuron_signatures.tui.screens.navigation import pages_of
+        from neuron_signatures.tui.screens.runs import RunsPage
 
         if not self.screen_stack:
             return  # it is ending
         if message.error is not None:
             self.exit(message.error)
         elif message.opened is None:
-            self.push_screen(RunsPage(self.options.runs_root))
+            self.push_screen(RunsPage(self.options.runs_root, self.open_run))
             self.painted("data")
         else:
             try:
@@ -214,7 +209,7 @@ class BrowseApp(App[ProjectError | None]):
 
     def _show(self, opened: Opened, pages: list[Page]) -> None:
         """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
-        from neuron_signatures.tui.screens.runs import reopened
+        from neuron_signatures.tui.screens.navigation import reopened
 
         if self.opened is not None and self.opened.run_dir == opened.run_dir:
             pages = reopened(self.screen_stack, pages)
@@ -243,13 +238,13 @@ class BrowseApp(App[ProjectError | None]):
         if self._on_paint is not None:
             self._on_paint("frame")
         if self.options.run_dir is not None:
-            self.open_run(self.options.run_dir, None)
+            self.open_run(self.options.run_dir)
         else:
             self.run_worker(self._import_screens, thread=True, group="load")
         self.set_interval(self._poll_seconds, self._look)
 
     def _import_screens(self) -> None:
-        import neuron_signatures.tui.screens.runs  # noqa: F401
+        import neuron_signatures.tui.screens.navigation  # noqa: F401
 
         self.post_message(Loaded())
 

@@ -19,12 +19,12 @@ class Key(NamedTuple):
 
 
 COMMON = (
-    Key("question_mark", "help", "?", "all keys", "help"),
-    Key("q,ctrl+c", "quit", "q", "quit", "quit"),
+    Key("question_mark", "app.help", "?", "all keys", "help"),
+    Key("q,ctrl+c", "app.quit", "q", "quit", "quit"),
     Key("escape,backspace", "back", "Esc", "back to the screen before", "back"),
-    Key("r", "reload", "r", "read the run again from disk", "reload"),
-    Key("ctrl+p,colon", "palette", ":", "command palette: every command by name", "menu"),
-    Key("ctrl+z", "suspend", "Ctrl-Z", "back to the shell; its fg leads here again", ""),
+    Key("r", "app.reload", "r", "read the run again from disk", "reload"),
+    Key("ctrl+p,colon", "app.command_palette", ":", "command palette: every command by name", "menu"),
+    Key("ctrl+z", "app.suspend", "Ctrl-Z", "back to the shell; its fg leads here again", ""),
 )
 
 ROWS = (
@@ -57,16 +57,16 @@ BROWSER = (
     Key("c", "ask('token')", "c", "go to a token; -1 is the last", "token"),
     Key("a", "all_tokens", "a", "all tokens, or a window around the cursor", "all"),
     Key("i", "bos", "i", "count the BOS in scale and statistics, or not", "BOS"),
-    Key("w", "lists", "w", "which neurons matter: the ranked lists", "ranked"),
+    Key("w", "open('lists')", "w", "which neurons matter: the ranked lists", "ranked"),
     Key("full_stop", "walk(1)", ".", "next neuron of the list that was opened", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the list", ""),
-    Key("enter,v", "stack", "Enter", "this neuron on every prompt (v does the same)", "every prompt"),
-    Key("t", "top", "t", "top neurons at this token", "top"),
-    Key("o", "layers", "o", "overview of the layers on this prompt", "overview"),
-    Key("e", "notes", "e", "signature, write scores and explanations of this neuron", "notes"),
-    Key("p", "prompts", "p", "the prompts", "prompts"),
+    Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (v does the same)", "every prompt"),
+    Key("t", "open('top')", "t", "top neurons at this token", "top"),
+    Key("o", "open('layers')", "o", "overview of the layers on this prompt", "overview"),
+    Key("e", "open('notes')", "e", "signature, write scores and explanations of this neuron", "notes"),
+    Key("p", "open('prompts')", "p", "the prompts", "prompts"),
     Key("s,slash", "ask('search')", "s", "search the tokens of all prompts (/ does the same)", "search"),
-    Key("f", "facts", "f", "facts about the run, and whether it is sound", "facts"),
+    Key("f", "open('run')", "f", "facts about the run, and whether it is sound", "facts"),
 )
 
 LIST = (

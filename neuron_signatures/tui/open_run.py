@@ -27,8 +27,6 @@ def open_run(run_dir: Path, options: Options, place: Place | None) -> Opened:
 
     Raises `UsageError` if the flags name what the run does not have.
     """
-    import neuron_signatures.tui.screens.runs  # noqa: F401  imported here, in the thread, where it delays no key
-
     try:
         session = Session.open(run_dir)
     except (BadRunError, OSError) as e:

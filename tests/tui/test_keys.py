@@ -11,6 +11,7 @@ from textual.command import CommandList
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, type_in
 
 from neuron_signatures.tui import keys
+from neuron_signatures.tui.app import BrowseApp
 from neuron_signatures.tui.cursor import Place
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.browser import BrowserPage
@@ -346,7 +347,8 @@ def test_every_key_is_bound_on_its_screens_and_has_an_action():
         for key in page.all_keys():
             for name in key.names.split(","):
                 assert name in bound, (page, name)
-            assert hasattr(page, f"action_{key.action.split('(')[0]}"), (page, key)
+            owner, name = (BrowseApp, key.action[4:]) if key.action.startswith("app.") else (page, key.action)
+            assert hasattr(owner, f"action_{name.split('(')[0]}"), (page, key)
 
 
 def test_the_page_lists_every_key_as_it_is_bound():

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.timer import Timer
 
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.run import Run
 from neuron_signatures.tui import cursor as moves
 from neuron_signatures.tui.cursor import Moved, Place
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.layout import facts as prose
 from neuron_signatures.tui.layout.text import Line, Piece, clip, line, number, rooms, sign_style, table_head, table_row
 from neuron_signatures.tui.layout.widgets import Block, Rows
+from neuron_signatures.tui.open_run import Opened
 from neuron_signatures.tui.opened_run import Across, Session, across_reading, fault_text, notes_of, unread
+from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop
 from neuron_signatures.tui.tables.ranked_list import Walk, peak_of_row, place_of_row
@@ -25,11 +28,7 @@ from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, arrange, 
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
 
-if TYPE_CHECKING:
-    from neuron_signatures.runs.run import Run
-    from neuron_signatures.tui.open_run import Opened
-    from neuron_signatures.tui.options import Options
-
+MakePage = Callable[["BrowserPage", Options], Page | None]
 WIDE = 120
 _SIDE = 46
 _QUESTIONS = {
@@ -51,10 +50,12 @@ class BrowserPage(Page):
     OWN_KEYS = BROWSER
     FOOTER: ClassVar[list[tuple[str, str]]] = BROWSER_FOOTER
 
-    def __init__(self, opened: Opened, options: Options) -> None:
+    def __init__(self, opened: Opened, options: Options, make_page: MakePage) -> None:
+        """`make_page` makes the page over this browser that `Options.screen` names."""
         super().__init__()
         assert opened.session is not None and opened.place is not None
         self.opened = opened
+        self._make_page = make_page
         self.session: Session = opened.session
         self.place: Place = opened.place
         self.window = options.window
@@ -247,39 +248,11 @@ class BrowserPage(Page):
             "neuron": lambda text: self._moved(Moved(moves.to_neuron(self.run_, self.place, text))),
             "layer": lambda text: self._moved(Moved(moves.to_layer(self.run_, self.place, text))),
             "token": lambda text: self._moved(Moved(moves.to_token(self.run_, self.place, text))),
-            "search": self._search,
+            "search": lambda text: self.call_later(self.action_open, "search", text),
         }
         self.app.push_screen(Ask(_QUESTIONS[what], accept[what]))
 
-    def _search(self, text: str) -> None:
-        from neuron_signatures.tui.screens.tables import SearchPage
-
-        self.call_later(lambda: self.app.push_screen(SearchPage(self, text)))
-
-    def _open(self, name: str) -> None:
-        from neuron_signatures.tui.screens.runs import page_named
-
-        page = page_named(self, self.opened, replace(self.app.options, screen=name))
+    def action_open(self, name: str, query: str | None = None) -> None:
+        page = self._make_page(self, replace(self.app.options, screen=name, query=query))
         assert page is not None
         self.app.push_screen(page)
-
-    def action_lists(self) -> None:
-        self._open("lists")
-
-    def action_stack(self) -> None:
-        self._open("stack")
-
-    def action_top(self) -> None:
-        self._open("top")
-
-    def action_layers(self) -> None:
-        self._open("layers")
-
-    def action_notes(self) -> None:
-        self._open("notes")
-
-    def action_prompts(self) -> None:
-        self._open("prompts")
-
-    def action_facts(self) -> None:
-        self._open("run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.message import Message
@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.base_app import BaseApp
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.layout.footer import bottom
 from neuron_signatures.tui.layout.text import (
@@ -24,13 +25,10 @@ from neuron_signatures.tui.layout.text import (
     safe,
     table_head,
     table_row,
+    wrap,
 )
 from neuron_signatures.tui.layout.widgets import Block, Rows
 from neuron_signatures.tui.opened_run import fault_text
-
-if TYPE_CHECKING:
-    from neuron_signatures.tui.app import BrowseApp
-    from neuron_signatures.tui.screens.browser import BrowserPage
 
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
@@ -55,7 +53,7 @@ class Failed(Message):
 class Page(Screen[None]):
     """A screen of the browser. `draw` fills it; it is called whenever something may have changed."""
 
-    app: BrowseApp
+    app: BaseApp
     BINDINGS = bindings(COMMON)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
@@ -91,10 +89,6 @@ class Page(Screen[None]):
     def idle(self) -> Line:
         """What the message line says when there is no message."""
         return ()
-
-    def again(self, browser: BrowserPage) -> Page | None:
-        """The same screen over a browser whose run was read again; None if it cannot be there."""
-        return None
 
     def look_again(self, names: list[str]) -> list[str]:
         """Files changed on disk: read what this screen can read at once. The names of those that need `r`."""
@@ -175,27 +169,9 @@ class Page(Screen[None]):
         """The keys that this screen binds."""
         return (*cls.OWN_KEYS, *COMMON)
 
-    def action_help(self) -> None:
-        from neuron_signatures.tui.screens.texts import HelpPage
-
-        self.app.push_screen(HelpPage(self.all_keys()))
-
     def action_back(self) -> None:
         if not self.app.back():
             self.say("this is the first screen; q quits")
-
-    def action_quit(self) -> None:
-        self.app.exit()
-
-    def action_reload(self) -> None:
-        self.say("reading again ..." if self.app.reload() else "no run is open")
-
-    def action_palette(self) -> None:
-        self.app.action_command_palette()
-
-    def action_suspend(self) -> None:
-        if not self.app.suspended():
-            self.say("no shell waits for this process; q quits")
 
 
 class TablePage(Page):
@@ -227,7 +203,7 @@ class TablePage(Page):
             lines = self.text(columns)
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         elif not len(table):
-            lines = [line(Piece(x, "warn")) for x in _empty(table, columns)]
+            lines = [line(), *(line(Piece(x, "warn")) for x in wrap(safe(table.empty), columns))]
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         else:
             room = rooms(table.columns(), columns)
@@ -268,9 +244,3 @@ class TextPage(TablePage):
     def idle(self) -> Line:
         last = min(self.rows.top + self.rows.size.height, self.rows.n)
         return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
-
-
-def _empty(table: Table, columns: int) -> list[str]:
-    from neuron_signatures.tui.layout.text import wrap
-
-    return ["", *wrap(safe(table.empty), columns)]

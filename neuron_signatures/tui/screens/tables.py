@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.cursor import to_prompt
@@ -18,10 +18,6 @@ from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables import small_tables as tables
 from neuron_signatures.views.acts import OnPrompt, layer_lines
 from neuron_signatures.views.search import TokenHit, find_tokens
-
-if TYPE_CHECKING:
-    pass
-
 
 _MAX_HITS = 10_000
 _BATCH = 50

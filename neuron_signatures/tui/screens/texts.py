@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuron_signatures.tui.keys import SECTIONS, Key
 from neuron_signatures.tui.layout import facts as prose
 from neuron_signatures.tui.layout.text import Line, Piece, line, safe
+from neuron_signatures.tui.open_run import Opened
 from neuron_signatures.tui.opened_run import Notes, notes_of
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import OfBrowser
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
 from neuron_signatures.views.facts import stages_of
-
-if TYPE_CHECKING:
-    from neuron_signatures.tui.open_run import Opened
 
 
 class NotesPage(TextPage, OfBrowser):
@@ -62,9 +60,6 @@ class FactsPage(TextPage):
         self._facts = data
         self.draw()
 
-    def again(self, browser: BrowserPage) -> FactsPage:
-        return FactsPage(browser.opened)
-
     def head(self) -> Sequence[Line]:
         broken = Piece("  cannot be opened; r looks again", "warn") if self._opened.session is None else Piece("")
         return [line(Piece("run ", "dim"), Piece(safe(str(self._opened.run_dir)), "title"), broken)]
@@ -78,20 +73,14 @@ class HelpPage(TextPage):
 
     def __init__(self, first: tuple[Key, ...]) -> None:
         super().__init__()
-        self._first = first
-
-    def again(self, browser: BrowserPage) -> HelpPage:
-        return HelpPage(self._first)
+        self.first = first
 
     def head(self) -> Sequence[Line]:
         return [line(Piece("keys", "title"), Piece("  Esc goes back", "dim"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        own = [s for s in SECTIONS if s[1][0] in self._first]
+        own = [s for s in SECTIONS if s[1][0] in self.first]
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
             facts += [prose.Fact(title), *(prose.Fact(k.shown, k.words) for k in keys)]
         return prose.laid_out(facts, columns, label_room=8)
-
-    def action_help(self) -> None:
-        self.app.back()

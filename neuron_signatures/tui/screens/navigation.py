@@ -1,0 +1,69 @@
+"""Which screens a run begins with, and which are opened again after it was read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.screen import Screen
+
+from neuron_signatures.tui.open_run import Opened
+from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.lists import ListPage, ListsPage
+from neuron_signatures.tui.screens.page import Page
+from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
+from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
+from neuron_signatures.tui.tables.ranked_list import Order, choose_list
+
+
+def pages_of(opened: Opened, options: Options) -> list[Page]:
+    """The screens that a run begins with, the last on top. Raises `UsageError` for a list that is not there."""
+    if opened.session is None:
+        return [FactsPage(opened)]
+    browser = BrowserPage(opened, options, page_named)
+    on_top = page_named(browser, options)
+    return [browser] if on_top is None else [browser, on_top]
+
+
+def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
+    """`pages`, and over their browser the screens that are open over the browser of the same run as it was before."""
+    at = next((i for i, s in enumerate(stack) if isinstance(s, BrowserPage)), None)
+    browser = pages[0]
+    if at is None or not isinstance(browser, BrowserPage):
+        return pages
+    before = stack[at]
+    assert isinstance(before, BrowserPage)
+    browser.walk_on(before)
+    over: list[Page] = []
+    for page in stack[at + 1 :]:
+        again = _again(page, browser)
+        if again is None:
+            break
+        over.append(again)
+    return [browser, *over]
+
+
+def _again(page: Screen[Any], browser: BrowserPage) -> Page | None:
+    """The same screen over a browser whose run was read again; None if there is no such screen."""
+    if isinstance(page, FactsPage):
+        return FactsPage(browser.opened)
+    if isinstance(page, HelpPage):
+        return HelpPage(page.first)
+    return page.again(browser) if isinstance(page, OfBrowser) else None
+
+
+def page_named(browser: BrowserPage, options: Options) -> Page | None:
+    """The screen that `--screen` names, of those over the browser."""
+    name = options.screen or "browser"
+    if name in ("peaks", "influence", "signatures"):
+        ref = choose_list(browser.session, name, options.list_name)
+        return ListPage(browser, ref, Order(query=(options.query or "").strip()))
+    if name == "search":
+        return SearchPage(browser, options.query or "") if options.query else None
+    if name == "run":
+        return FactsPage(browser.opened)
+    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
+              "notes": NotesPage}  # fmt: skip
+    return simple[name](browser) if name in simple else None
