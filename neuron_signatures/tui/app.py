@@ -27,9 +27,8 @@ from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
-    from neuron_signatures.tui.cursor import Place
-    from neuron_signatures.tui.open_run import Opened
-    from neuron_signatures.tui.opened_run import Session
+    from neuron_signatures.tui.cursor import Cursor
+    from neuron_signatures.tui.opened_run import OpenedRun, OpenResult
     from neuron_signatures.tui.screens.page import Page
 
 # Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
@@ -39,22 +38,22 @@ _SWITCH = 0.0005
 
 
 class Loaded(Message):
-    """A run was opened, or could not be (`opened.fault`), or the flags ask for what it does not have (`error`).
+    """A run was opened, or could not be (`result.fault`), or the flags ask for what it does not have (`error`).
 
     Both None: the screens are imported and the list of runs can be shown.
     """
 
-    def __init__(self, opened: Opened | None = None, error: ProjectError | None = None) -> None:
+    def __init__(self, result: OpenResult | None = None, error: ProjectError | None = None) -> None:
         super().__init__()
-        self.opened, self.error = opened, error
+        self.result, self.error = result, error
 
 
 class Looked(Message):
-    """Which files of a session's run are not what they were."""
+    """Which files of a opened's run are not what they were."""
 
-    def __init__(self, session: Session, names: list[str]) -> None:
+    def __init__(self, opened: OpenedRun, names: list[str]) -> None:
         super().__init__()
-        self.session, self.names = session, names
+        self.opened, self.names = opened, names
 
 
 class KeyCommands(Provider):
@@ -161,9 +160,9 @@ class BrowseApp(BaseApp):
         if isinstance(page, RunsPage):
             page.read()
         elif isinstance(page, Page):
-            page.say("reading again ..." if self.opened else "no run is open")
-            if self.opened is not None:
-                self.open_run(self.opened.run_dir, self.place)
+            page.say("reading again ..." if self.result else "no run is open")
+            if self.result is not None:
+                self.open_run(self.result.run_dir, self.cursor)
 
     def action_suspend(self) -> None:
         """Stop the process until the shell's `fg`, if a shell waits for it."""
@@ -174,15 +173,15 @@ class BrowseApp(BaseApp):
         elif isinstance(self.screen, Page):
             self.screen.say("no shell waits for this process; q quits")
 
-    def open_run(self, run_dir: Path, place: Place | None = None) -> None:
+    def open_run(self, run_dir: Path, cursor: Cursor | None = None) -> None:
         """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
 
         def work() -> None:
             import neuron_signatures.tui.screens.navigation  # noqa: F401  here it delays no key
-            from neuron_signatures.tui.open_run import open_run
+            from neuron_signatures.tui.opened_run import open_run
 
             try:
-                self.post_message(Loaded(open_run(run_dir, self.options, place)))
+                self.post_message(Loaded(open_run(run_dir, self.options, cursor)))
             except ProjectError as e:
                 self.post_message(Loaded(error=e))
 
@@ -196,24 +195,24 @@ class BrowseApp(BaseApp):
             return  # it is ending
         if message.error is not None:
             self.exit(message.error)
-        elif message.opened is None:
+        elif message.result is None:
             self.push_screen(RunsPage(self.options.runs_root, self.open_run))
             self.painted("data")
         else:
             try:
-                pages = pages_of(message.opened, self.options)
+                pages = pages_of(message.result, self.options)
             except ProjectError as e:
                 self.exit(e)
                 return
-            self._show(message.opened, pages)
+            self._show(message.result, pages)
 
-    def _show(self, opened: Opened, pages: list[Page]) -> None:
+    def _show(self, result: OpenResult, pages: list[Page]) -> None:
         """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
         from neuron_signatures.tui.screens.navigation import reopened
 
-        if self.opened is not None and self.opened.run_dir == opened.run_dir:
+        if self.result is not None and self.result.run_dir == result.run_dir:
             pages = reopened(self.screen_stack, pages)
-        self.opened, self.stale = opened, ""
+        self.result, self.stale = result, ""
         self.options = replace(self.options, screen=None, query=None, list_name=None)  # they were for the beginning
         while len(self.screen_stack) > (1 if self.options.run_dir else 2):
             self.pop_screen()
@@ -222,7 +221,7 @@ class BrowseApp(BaseApp):
         self.painted("data")
 
     def on_looked(self, message: Looked) -> None:
-        if not self.screen_stack or self.opened is None or message.session is not self.opened.session:
+        if not self.screen_stack or self.result is None or message.opened is not self.result.opened:
             return
         from neuron_signatures.tui.screens.page import Page
 
@@ -249,10 +248,10 @@ class BrowseApp(BaseApp):
         self.post_message(Loaded())
 
     def _look(self) -> None:
-        session = self.opened.session if self.opened else None
-        if session is not None:
+        opened = self.result.opened if self.result else None
+        if opened is not None:
             self.run_worker(
-                lambda: self.post_message(Looked(session, session.changed())), thread=True, group="look", exclusive=True
+                lambda: self.post_message(Looked(opened, opened.changed())), thread=True, group="look", exclusive=True
             )
 
 

@@ -11,8 +11,8 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
-    from neuron_signatures.tui.cursor import Place
-    from neuron_signatures.tui.open_run import Opened
+    from neuron_signatures.tui.cursor import Cursor
+    from neuron_signatures.tui.opened_run import OpenResult
 
 Paint = Literal["frame", "data", "move"]
 
@@ -23,8 +23,8 @@ class BaseApp(App[ProjectError | None]):
     def __init__(self, options: Options, *, on_paint: Callable[[Paint], None] | None, rest_seconds: float) -> None:
         super().__init__()
         self.options = options
-        self.opened: Opened | None = None
-        self.place: Place | None = None
+        self.result: OpenResult | None = None
+        self.cursor: Cursor | None = None
         """The cursor of the browser, also while another screen covers it."""
         self.stale = ""
         """Names of the files that changed since the run was read; empty if none."""
@@ -42,5 +42,5 @@ class BaseApp(App[ProjectError | None]):
             return False
         self.pop_screen()
         if self.options.run_dir is None and len(self.screen_stack) == 2:
-            self.opened, self.stale = None, ""
+            self.result, self.stale = None, ""
         return True

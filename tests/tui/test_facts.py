@@ -117,6 +117,6 @@ async def test_a_box_has_no_palette():
         await press(pilot, "ctrl+p")
         assert isinstance(pilot.app.screen, Ask)
         await type_in(pilot, "5")
-        assert pilot.app.screen.place.neuron == 5
+        assert pilot.app.screen.cursor.neuron == 5
         await press(pilot, "ctrl+p")
         assert CommandPalette.is_open(pilot.app)

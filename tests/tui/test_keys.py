@@ -12,7 +12,7 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, type_i
 
 from neuron_signatures.tui import keys
 from neuron_signatures.tui.app import BrowseApp
-from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
@@ -21,7 +21,7 @@ from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, Search
 from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
 
 START = Options(run_dir=DEMO, layer=3, neuron=200, prompt_id="probe_1_Austin", ctx_idx=4)
-HERE = Place(1, 3, 200, 4)
+HERE = Cursor(1, 3, 200, 4)
 
 
 MOVES = [
@@ -43,11 +43,11 @@ MOVES = [
 @async_test
 async def test_a_key_moves_one_thing_and_the_screen_says_so():
     async with browsing(START) as pilot:
-        run = pilot.app.opened.session.run
+        run = pilot.app.result.opened.run
         for key, there in MOVES:
             pilot.app.screen.go(HERE)
             shown = await press(pilot, key)
-            assert pilot.app.screen.place == there, key
+            assert pilot.app.screen.cursor == there, key
             prompt = run.prompts[there.prompt]
             act = float(run.acts(prompt, layer=there.layer, neuron=there.neuron, pos=there.pos))
             assert f"{there.at.label} of layers" in shown
@@ -61,19 +61,19 @@ async def test_moves_stop_at_the_ends_and_say_so():
     async with browsing(Options(run_dir=DEMO, ctx_idx=0)) as pilot:
         for key, word in (("left", "first"), ("up", "first"), ("b", "first"), ("[", "first")):
             assert word in (await press(pilot, key)).splitlines()[-3]
-        assert pilot.app.screen.place == Place(0, 1, 0, 0)
+        assert pilot.app.screen.cursor == Cursor(0, 1, 0, 0)
         await press(pilot, *["right"] * 2, *["pagedown"] * 6, *["]"] * 7, "end")
-        assert pilot.app.screen.place == Place(7, 4, 511, 11)
+        assert pilot.app.screen.cursor == Cursor(7, 4, 511, 11)
         for key in ("right", "down", "n", "]"):
             assert "last" in (await press(pilot, key)).splitlines()[-3]
-        assert pilot.app.screen.place == Place(7, 4, 511, 11)
+        assert pilot.app.screen.cursor == Cursor(7, 4, 511, 11)
 
 
 @async_test
 async def test_the_last_token_stays_the_last_over_prompts():
     async with browsing(Options(run_dir=DEMO)) as pilot:
         await press(pilot, "]")
-        assert pilot.app.screen.place.pos == 9
+        assert pilot.app.screen.cursor.pos == 9
 
 
 JUMPS = [
@@ -94,7 +94,7 @@ async def test_the_jump_boxes_go_there():
             pilot.app.screen.go(HERE)
             await press(pilot, key)
             await type_in(pilot, typed)
-            assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.place == there, typed
+            assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.cursor == there, typed
 
 
 MISTAKES = [
@@ -121,7 +121,7 @@ async def test_a_mistake_in_a_box_is_said_and_changes_nothing():
             shown = await type_in(pilot, typed)
             assert said in shown and "\x1b" not in shown and "\x07" not in shown, typed
             await press(pilot, "escape")
-            assert pilot.app.screen.place == HERE
+            assert pilot.app.screen.cursor == HERE
 
 
 @async_test
@@ -131,9 +131,9 @@ async def test_keys_that_change_what_is_shown():
         assert sum("│" in x for x in (await press(pilot, "a")).splitlines()) == 9
         assert sum("│" in x for x in (await press(pilot, "a")).splitlines()) == 5
         await press(pilot, "M")
-        assert pilot.app.screen.place.pos == 4
+        assert pilot.app.screen.cursor.pos == 4
         await press(pilot, "m")
-        assert pilot.app.screen.place.pos == 8
+        assert pilot.app.screen.cursor.pos == 8
 
 
 @async_test
@@ -170,12 +170,12 @@ async def test_a_key_opens_its_screen_and_escape_leads_back():
 
 
 WAYS_BACK = [
-    (("enter", "down", "enter"), Place(1, 3, 508, 8)),  # the peak of the second prompt
-    (("t", "enter"), Place(0, 1, 375, 8)),
-    (("o", "down", "enter"), Place(0, 4, 140, 1)),
-    (("p", "end", "enter"), Place(7, 3, 508, 11)),
-    (("p", "pagedown", "home", "enter"), Place(0, 3, 508, 8)),
-    (("w", "enter", "down", "enter"), Place(0, 4, 178, 8)),
+    (("enter", "down", "enter"), Cursor(1, 3, 508, 8)),  # the peak of the second prompt
+    (("t", "enter"), Cursor(0, 1, 375, 8)),
+    (("o", "down", "enter"), Cursor(0, 4, 140, 1)),
+    (("p", "end", "enter"), Cursor(7, 3, 508, 11)),
+    (("p", "pagedown", "home", "enter"), Cursor(0, 3, 508, 8)),
+    (("w", "enter", "down", "enter"), Cursor(0, 4, 178, 8)),
 ]
 
 
@@ -183,9 +183,9 @@ WAYS_BACK = [
 async def test_enter_leads_back_into_the_browser():
     async with browsing(Options(run_dir=DEMO, layer=3, neuron=508)) as pilot:
         for keys_, there in WAYS_BACK:
-            pilot.app.screen.go(Place(0, 3, 508, 8))
+            pilot.app.screen.go(Cursor(0, 3, 508, 8))
             await press(pilot, *keys_)
-            assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.place == there, keys_
+            assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.cursor == there, keys_
 
 
 @pytest.mark.parametrize("key", ["s", "slash"])
@@ -198,7 +198,7 @@ async def test_search_finds_tokens_and_goes_there(key):
         shown = text_of(pilot)
         assert isinstance(pilot.app.screen, SearchPage) and "2 tokens" in shown
         await press(pilot, "down", "enter")
-        assert pilot.app.screen.place == HERE._replace(prompt=3, pos=8)
+        assert pilot.app.screen.cursor == HERE._replace(prompt=3, pos=8)
 
 
 @async_test
@@ -224,12 +224,12 @@ async def test_a_list_is_sorted_filtered_and_walked_through():
         found = [x for x in shown.splitlines() if re.search(r" L4N\d+ ", x)]
         assert re.search(r"\d+ of 1536 rows", shown) and found and "L1N339" not in shown
         await press(pilot, "enter")
-        first = pilot.app.screen.place
+        first = pilot.app.screen.cursor
         second_label = re.search(r"L4N\d+", found[1])[0]
         shown = await press(pilot, "full_stop")
-        assert pilot.app.screen.place.at.label == second_label and "2 of" in shown
+        assert pilot.app.screen.cursor.at.label == second_label and "2 of" in shown
         await press(pilot, "comma")
-        assert pilot.app.screen.place == first
+        assert pilot.app.screen.cursor == first
         assert "first" in await press(pilot, "comma")
 
 
@@ -247,11 +247,11 @@ async def test_a_neuron_of_the_signatures_opens_at_the_peak_of_its_pole():
     async with browsing(Options(run_dir=DEMO, screen="signatures")) as pilot:
         assert "L1N339-" in text_of(pilot)
         await press(pilot, "enter")
-        place = pilot.app.screen.place
-        acts = pilot.app.opened.session.run.acts(place.prompt, layer=1, neuron=339)
-        assert place.at.label == "L1N339" and acts[place.pos] == -24.5
+        cursor = pilot.app.screen.cursor
+        acts = pilot.app.result.opened.run.acts(cursor.prompt, layer=1, neuron=339)
+        assert cursor.at.label == "L1N339" and acts[cursor.pos] == -24.5
         await press(pilot, "full_stop")
-        assert pilot.app.screen.place.at.label == "L3N322"
+        assert pilot.app.screen.cursor.at.label == "L3N322"
 
 
 @async_test

@@ -14,7 +14,7 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, until_
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.layout.text import plain, rooms, table_row
+from neuron_signatures.tui.layout.text import column_widths, line_text, table_row
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Order
 from neuron_signatures.views.list_files import list_refs, read_list
@@ -116,8 +116,8 @@ def test_scores_that_are_not_finite_come_last_in_any_order(tmp_path):
     view = ListView.of(read_list(tmp_path / "run", ref))
     for order in (Order(), Order("score"), Order("score", False), Order("|score|", False)):
         shown = ListTable(view.arranged(order), Run.open(DEMO))
-        room = rooms(shown.columns(), 100)
-        scores = [plain(table_row(shown, i, room, cursor=False)).split()[2] for i in range(4)]
+        widths = column_widths(shown.columns(), 100)
+        scores = [line_text(table_row(shown, i, widths, cursor=False)).split()[2] for i in range(4)]
         assert scores == ["+3", "undefined", "undefined", "undefined"]
 
 

@@ -10,26 +10,26 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, until_
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.app import Loaded, Looked
 from neuron_signatures.tui.layout.footer import bottom
-from neuron_signatures.tui.layout.text import Piece, plain
+from neuron_signatures.tui.layout.text import Span, line_text
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Arrived, Failed
 
 NAMES = "activations-00001-of-00002.safetensors, activations-00002-of-00002.safetensors and 3 more"
 KEYS = [("q", "quit")]
-IDLE = (Piece("L4N154 is 1 of 2560, score -0.2508"),)
+IDLE = (Span("L4N154 is 1 of 2560, score -0.2508"),)
 
 
 def status(message: str, stale: str, columns: int) -> str:
     (said,) = bottom(message, stale, IDLE, KEYS, columns, 24).status
-    assert width(plain(said)) <= columns
-    return plain(said)
+    assert width(line_text(said)) <= columns
+    return line_text(said)
 
 
 @pytest.mark.parametrize("columns", [200, 80, 60])
 def test_changed_files_leave_room_for_what_the_screen_says(columns):
     said = status("", NAMES, columns)
-    assert said.startswith("press r: changed on disk") and plain(IDLE) in said
+    assert said.startswith("press r: changed on disk") and line_text(IDLE) in said
     assert (NAMES in said) == (columns == 200) and ("activations-0" in said) == (columns > 60)
     assert columns != 80 or "…  L4N154" in said
 
@@ -59,7 +59,7 @@ async def test_news_of_files_or_results_for_a_screen_without_widgets_are_no_erro
         page = ListsPage(browser)
         app.push_screen(page)  # its widgets come later
         assert app.screen is page and not page.is_drawable
-        app.on_looked(Looked(browser.session, ["analysis/signatures.parquet"]))
+        app.on_looked(Looked(browser.opened, ["analysis/signatures.parquet"]))
         await settle(pilot)
         assert page.is_drawable and "changed on disk" not in text_of(pilot)
         await press(pilot, "enter")
@@ -70,5 +70,5 @@ async def test_news_of_files_or_results_for_a_screen_without_widgets_are_no_erro
         assert not page.is_drawable
         page.on_failed(Failed("list", ticket, "late"))
         page.on_arrived(Arrived("list", ticket, None))
-    app.on_looked(Looked(browser.session, ["manifest.json"]))  # the browser has ended
+    app.on_looked(Looked(browser.opened, ["manifest.json"]))  # the browser has ended
     app.on_loaded(Loaded())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from neuron_signatures.tui.layout.text import Line, Piece, line, number, safe, size, token_text, wrap
+from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores
@@ -19,17 +19,17 @@ class Fact(NamedTuple):
     style: str = ""
 
 
-def laid_out(facts: Iterable[Fact], columns: int, *, label_room: int = 15) -> list[Line]:
+def laid_out(facts: Iterable[Fact], columns: int, *, label_width: int = 15) -> list[Line]:
     """Facts as lines, long ones wrapped beside their label. Texts are made safe here."""
     lines: list[Line] = []
     for f in facts:
         if not f.text:
-            lines.append(line(Piece(safe(f.label)[:columns], f.style or "head")))
+            lines.append(line(Span(safe(f.label)[:columns], f.style or "head")))
             continue
-        room = min(label_room, columns // 3)
-        for i, part in enumerate(wrap(safe(f.text), columns - room - 1)):
-            label = safe(f.label)[:room] if i == 0 else ""
-            lines.append(line(Piece(f"{label:{room}} ", "dim"), Piece(part, f.style)))
+        width = min(label_width, columns // 3)
+        for i, part in enumerate(wrap(safe(f.text), columns - width - 1)):
+            label = safe(f.label)[:width] if i == 0 else ""
+            lines.append(line(Span(f"{label:{width}} ", "dim"), Span(part, f.style)))
     return lines
 
 
@@ -103,4 +103,4 @@ def count(n: int, what: str) -> str:
 
 
 def heading(text: str) -> list[Line]:
-    return [line(Piece(safe(text), "title"))]
+    return [line(Span(safe(text), "title"))]

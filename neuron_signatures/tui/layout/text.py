@@ -13,15 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
+from rich.cells import cell_len
+
 from neuron_signatures.runs.tokens import escape, fit, visible
 from neuron_signatures.runs.tokens import width as width
-
-# Terminals disagree on the width of jamo that join, fillers, skin tones and hexagrams; and of spacing marks (Mc).
-_UNSURE = (
-    (0x1160, 0x11FF), (0x2630, 0x2637), (0x268A, 0x268F), (0x3164, 0x3164), (0x4DC0, 0x4DFF), (0xD7B0, 0xD7FF),
-    (0xFFA0, 0xFFA0), (0x1D300, 0x1D376), (0x1F3FB, 0x1F3FF),
-)  # fmt: skip
-
 
 MAX_COLUMNS = 1000
 # What a stream of another encoding shows instead of our own marks; of the same width.
@@ -30,26 +25,26 @@ ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃�
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
 
-class Piece(NamedTuple):
+class Span(NamedTuple):
     """Text of one style; the text is safe for a terminal."""
 
     text: str
     style: str = ""
 
 
-Line = tuple[Piece, ...]
+Line = tuple[Span, ...]
 
 
 class Column(NamedTuple):
-    """A column of a table. `room` 0 takes what the others leave, but at least `least`."""
+    """A column of a table. `width` 0 takes what the others leave, but at least `min_width`."""
 
     name: str
     title: str
-    room: int
+    width: int
     right: bool = False
     drop: int = 0
     """On narrow terminals the column with the highest number goes first; 0 stays."""
-    least: int = 8
+    min_width: int = 8
 
 
 class Table(Protocol):
@@ -61,8 +56,8 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
     def columns(self) -> Sequence[Column]: ...
-    def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
-        """The cells of row `i`; `room` says how wide each shown column is."""
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        """The cells of row `i`; `widths` has the shown columns only."""
 
     def record(self, i: int) -> dict[str, Any]:
         """The row as data, texts raw."""
@@ -92,7 +87,7 @@ def safe(text: str) -> str:
     """`text` as it may go to a terminal: printable, and of a width on which all terminals agree."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isascii() or _sure(c) else _named(c) for c in escape(text))
+    return "".join(c if c.isascii() or _has_known_width(c) else _escaped(c) for c in escape(text))
 
 
 def beginning(text: str) -> str:
@@ -105,26 +100,26 @@ def token_text(token: str) -> str:
     return safe(visible(token[:MAX_COLUMNS]))
 
 
-def line(*parts: str | Piece) -> Line:
-    return tuple(p if isinstance(p, Piece) else Piece(p) for p in parts)
+def line(*parts: str | Span) -> Line:
+    return tuple(p if isinstance(p, Span) else Span(p) for p in parts)
 
 
-def plain(pieces: Line) -> str:
+def line_text(spans: Line) -> str:
     """The line as text, without trailing spaces."""
-    return "".join(p.text for p in pieces).rstrip()
+    return "".join(p.text for p in spans).rstrip()
 
 
-def clip(pieces: Iterable[Piece], columns: int) -> Line:
+def clip(spans: Iterable[Span], columns: int) -> Line:
     """The line cut to at most this many columns, with `…` at its end if more than spaces was dropped."""
-    whole = tuple(pieces)
-    kept = _cut(whole, columns)
-    if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in kept) :].strip():
-        return kept
-    shorter = _cut(kept, columns - 1)
-    return (*shorter[:-1], Piece(f"{shorter[-1].text}…", shorter[-1].style))
+    whole = tuple(spans)
+    shown = _cut(whole, columns)
+    if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in shown) :].strip():
+        return shown
+    shorter = _cut(shown, columns - 1)
+    return (*shorter[:-1], Span(f"{shorter[-1].text}…", shorter[-1].style))
 
 
-def rooms(columns: Sequence[Column], total: int) -> dict[str, int]:
+def column_widths(columns: Sequence[Column], total: int) -> dict[str, int]:
     """How wide each column is on a line of `total` columns; columns that find no place are left out."""
     shown = list(columns)
     while len(shown) > 1 and _needed(shown) > total:
@@ -132,26 +127,26 @@ def rooms(columns: Sequence[Column], total: int) -> dict[str, int]:
         if last.drop == 0:
             break
         shown.remove(last)
-    free = [c for c in shown if c.room == 0]
-    fixed = sum(c.room for c in shown) + 1 + len(shown)
+    free = [c for c in shown if c.width == 0]
+    fixed = sum(c.width for c in shown) + 1 + len(shown)
     each, more = divmod(max(0, total - fixed), len(free)) if free else (0, 0)
     wide = {c.name: each + (i < more) for i, c in enumerate(free)}
-    return {c.name: c.room or max(1, wide[c.name]) for c in shown}
+    return {c.name: c.width or max(1, wide[c.name]) for c in shown}
 
 
-def table_head(columns: Sequence[Column], room: Mapping[str, int]) -> Line:
-    text = " ".join(_pad(c.title, room[c.name], right=c.right) for c in columns if c.name in room)
-    return line(Piece("  " + text, "head"))
+def table_head(columns: Sequence[Column], widths: Mapping[str, int]) -> Line:
+    text = " ".join(_pad(c.title, widths[c.name], right=c.right) for c in columns if c.name in widths)
+    return line(Span("  " + text, "head"))
 
 
-def table_row(table: Table, i: int, room: Mapping[str, int], *, cursor: bool) -> Line:
+def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) -> Line:
     """Row `i`; the row under the cursor begins with `>`."""
-    cells = table.cells(i, room)
-    out = [Piece("> " if cursor else "  ", "cursor" if cursor else "")]
+    cells = table.cells(i, widths)
+    out = [Span("> " if cursor else "  ", "cursor" if cursor else "")]
     for c in table.columns():
-        if c.name in room:
-            cell = cells.get(c.name, Piece(""))
-            out += [Piece(_pad(cell.text, room[c.name], right=c.right), cell.style), Piece(" ")]
+        if c.name in widths:
+            cell = cells.get(c.name, Span(""))
+            out += [Span(_pad(cell.text, widths[c.name], right=c.right), cell.style), Span(" ")]
     return tuple(out[:-1])
 
 
@@ -195,7 +190,7 @@ def wrap(text: str, columns: int) -> list[str]:
 
 
 def _needed(columns: Sequence[Column]) -> int:
-    return sum(c.room or c.least for c in columns) + 1 + len(columns)
+    return sum(c.width or c.min_width for c in columns) + 1 + len(columns)
 
 
 def _pad(text: str, columns: int, *, right: bool) -> str:
@@ -214,23 +209,23 @@ def _fitting(text: str, columns: int) -> int:
     return len(text)
 
 
-def _cut(pieces: Line, columns: int) -> Line:
+def _cut(spans: Line, columns: int) -> Line:
     out, left = [], columns
-    for p in pieces:
+    for p in spans:
         text = p.text[: _fitting(p.text[: left + 1], left)]  # no character takes less than a column
-        out.append(Piece(text, p.style))
+        out.append(Span(text, p.style))
         left -= width(text)
         if len(text) < len(p.text):
             break
     return tuple(out)
 
 
-def _sure(c: str) -> bool:
+def _has_known_width(c: str) -> bool:
     n, encoding = ord(c), _ENCODING.get()
     if encoding is not None and n not in ASCII_MARKS and not encodes(c, encoding):
         return False
-    return unicodedata.category(c) != "Mc" and not any(low <= n <= high for low, high in _UNSURE)
+    return unicodedata.category(c) != "Mc" and cell_len(c) == width(c)
 
 
-def _named(c: str) -> str:
+def _escaped(c: str) -> str:
     return c.encode("unicode_escape").decode("ascii")

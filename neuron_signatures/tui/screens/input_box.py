@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from neuron_signatures.runs.errors import ProjectError, escape_controls
-from neuron_signatures.tui.layout.text import Piece, clip, line, safe
+from neuron_signatures.tui.layout.text import Span, clip, line, safe
 from neuron_signatures.tui.layout.widgets import Block
 
 
@@ -74,5 +74,5 @@ class Ask(ModalScreen[None]):
         self.dismiss()
 
     def _show(self, fault: str) -> None:
-        text = Piece(safe(fault), "warn") if fault else Piece(f"{self._label}   (Enter, or Esc)", "mark")
+        text = Span(safe(fault), "warn") if fault else Span(f"{self._label}   (Enter, or Esc)", "mark")
         self.query_one(Block).show([clip(line(text), self.size.width)])

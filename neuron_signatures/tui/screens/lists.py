@@ -8,23 +8,23 @@ from typing import Any
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
-from neuron_signatures.tui.layout import facts as prose
-from neuron_signatures.tui.layout.text import Line, Piece, Table, line, safe
+from neuron_signatures.tui.layout.facts import Fact, laid_out
+from neuron_signatures.tui.layout.text import Line, Span, Table, line, safe
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import OfBrowser
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.listings import RefTable
 from neuron_signatures.tui.tables.ranked_list import (
     AS_LISTED,
     ListTable,
     ListView,
     Order,
     Walk,
+    cursor_of_row,
     list_header,
     no_list,
     peak_of_row,
-    place_of_row,
 )
 from neuron_signatures.views.coords import check_neuron
 from neuron_signatures.views.ranked import ListRef
@@ -56,7 +56,7 @@ class ListsPage(OfBrowser):
 
     def head(self) -> Sequence[Line]:
         order = "  influence, newest first; peaks; signatures"
-        return [line(Piece("which neurons matter", "title"), Piece(order, "dim"))]
+        return [line(Span("which neurons matter", "title"), Span(order, "dim"))]
 
     def table(self) -> Table:
         return self._table
@@ -64,7 +64,7 @@ class ListsPage(OfBrowser):
     def idle(self) -> Line:
         i = self.rows.cursor or 0
         doubt = self._table.refs[i].doubt if i < len(self._table) else ""
-        return line(*super().idle(), Piece(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
+        return line(*super().idle(), Span(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
 
     def open_row(self, i: int) -> None:
         ref = self._table.refs[i]
@@ -82,9 +82,9 @@ class ListsPage(OfBrowser):
         self._table = self._read()
         self.draw(self._table.row_of(stem, self.rows.cursor or 0))
 
-    def _read(self) -> tables.RefTable:
-        self.browser.session.drop_changed_results()
-        return tables.RefTable(self.browser.session.refs(), no_list(self.run_, "ranked list"))
+    def _read(self) -> RefTable:
+        self.browser.opened.drop_changed_results()
+        return RefTable(self.browser.opened.refs(), no_list(self.run_, "ranked list"))
 
 
 class ListPage(OfBrowser):
@@ -109,36 +109,32 @@ class ListPage(OfBrowser):
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            session = self.browser.session
-            ranked = session.ranked(self.ref)
-            send(ListView.of(ranked, session.list_stamps(self.ref)))
+            opened = self.browser.opened
+            ranked = opened.ranked(self.ref)
+            send(ListView.of(ranked, opened.list_stamps(self.ref)))
 
         self.start("list", work)
 
     def again(self, browser: BrowserPage) -> ListPage | None:
-        same = (r for r in browser.session.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
+        same = (r for r in browser.opened.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
         return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)
 
     def head(self) -> Sequence[Line]:
         if self.view is None:
-            return [line(Piece(safe(self.ref.title), "title"))]
+            return [line(Span(safe(self.ref.title), "title"))]
         return list_header(self.view, self.size.width)
 
     def text(self, columns: int) -> Sequence[Line]:
-        return (
-            prose.laid_out([prose.Fact("fault", self._fault, "warn")], columns)
-            if self._fault
-            else [line("reading ...")]
-        )
+        return laid_out([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def table(self) -> Table | None:
         return self._table
 
     def arrived(self, job: str, data: Any) -> None:
         if job == "row":
-            place, walk = data
-            self.go(place, walk)
+            cursor, walk = data
+            self.go(cursor, walk)
             return
         self.view = data
         self._table = ListTable(data, self.run_, hint="; / changes it")
@@ -155,7 +151,7 @@ class ListPage(OfBrowser):
         self.draw()
 
     def idle(self) -> Line:
-        return line(Piece("sorting ...", "mark")) if "arrange" in self.waiting else super().idle()
+        return line(Span("sorting ...", "mark")) if "arrange" in self.waiting else super().idle()
 
     def open_row(self, i: int) -> None:
         assert self.view is not None
@@ -166,14 +162,14 @@ class ListPage(OfBrowser):
         except ProjectError as e:
             self.say(e.line())
             return
-        place = place_of_row(self.run_, row, self.place)
-        if place is not None:
-            self.go(place, walk)
+        cursor = cursor_of_row(self.run_, row, self.cursor)
+        if cursor is not None:
+            self.go(cursor, walk)
             return
 
         def work(stop: Stop, send: Send) -> None:
             with self.run_.another_reader() as reader:
-                send((peak_of_row(reader, row, self.place), walk))
+                send((peak_of_row(reader, row, self.cursor), walk))
 
         self.say(f"looking for the peak of {row.at.label}{row.pole} ...")
         self.start("row", work)

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.screen import Screen
 
-from neuron_signatures.tui.open_run import Opened
+from neuron_signatures.tui.opened_run import OpenResult
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import OfBrowser
@@ -18,11 +18,11 @@ from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
 from neuron_signatures.tui.tables.ranked_list import Order, choose_list
 
 
-def pages_of(opened: Opened, options: Options) -> list[Page]:
+def pages_of(result: OpenResult, options: Options) -> list[Page]:
     """The screens that a run begins with, the last on top. Raises `UsageError` for a list that is not there."""
-    if opened.session is None:
-        return [FactsPage(opened)]
-    browser = BrowserPage(opened, options, page_named)
+    if result.opened is None:
+        return [FactsPage(result)]
+    browser = BrowserPage(result, options, page_named)
     on_top = page_named(browser, options)
     return [browser] if on_top is None else [browser, on_top]
 
@@ -48,7 +48,7 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
 def _again(page: Screen[Any], browser: BrowserPage) -> Page | None:
     """The same screen over a browser whose run was read again; None if there is no such screen."""
     if isinstance(page, FactsPage):
-        return FactsPage(browser.opened)
+        return FactsPage(browser.result)
     if isinstance(page, HelpPage):
         return HelpPage(page.first)
     return page.again(browser) if isinstance(page, OfBrowser) else None
@@ -58,12 +58,12 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
     """The screen that `--screen` names, of those over the browser."""
     name = options.screen or "browser"
     if name in ("peaks", "influence", "signatures"):
-        ref = choose_list(browser.session, name, options.list_name)
+        ref = choose_list(browser.opened, name, options.list_name)
         return ListPage(browser, ref, Order(query=(options.query or "").strip()))
     if name == "search":
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
-        return FactsPage(browser.opened)
+        return FactsPage(browser.result)
     simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
               "notes": NotesPage}  # fmt: skip
     return simple[name](browser) if name in simple else None

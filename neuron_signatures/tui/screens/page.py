@@ -13,22 +13,22 @@ from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.base_app import BaseApp
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.layout.footer import bottom
 from neuron_signatures.tui.layout.text import (
     Line,
-    Piece,
+    Span,
     Table,
     clip,
+    column_widths,
     line,
-    rooms,
     safe,
     table_head,
     table_row,
     wrap,
 )
 from neuron_signatures.tui.layout.widgets import Block, Rows
-from neuron_signatures.tui.opened_run import fault_text
 
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
@@ -195,7 +195,7 @@ class TablePage(Page):
     def open_row(self, i: int) -> None:
         """Enter was pressed on row `i`."""
 
-    def draw(self, cursor: int | None = None) -> None:
+    def draw(self, row: int | None = None) -> None:
         columns, height = self.size
         table = self.table()
         head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
@@ -203,15 +203,15 @@ class TablePage(Page):
             lines = self.text(columns)
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         elif not len(table):
-            lines = [line(), *(line(Piece(x, "warn")) for x in wrap(safe(table.empty), columns))]
+            lines = [line(), *(line(Span(x, "warn")) for x in wrap(safe(table.empty), columns))]
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         else:
-            room = rooms(table.columns(), columns)
-            head += [table_head(table.columns(), room)] if height >= 6 else []
-            now = self.rows.cursor if cursor is None else cursor
+            widths = column_widths(table.columns(), columns)
+            head += [table_head(table.columns(), widths)] if height >= 6 else []
+            now = self.rows.cursor if row is None else row
             self.rows.show(
                 len(table),
-                lambda i, w: table_row(table, i, room, cursor=i == self.rows.cursor),
+                lambda i, w: table_row(table, i, widths, cursor=i == self.rows.cursor),
                 cursor=now or 0,
             )
         self.block("head").show(head)
@@ -221,7 +221,7 @@ class TablePage(Page):
         table = self.table()
         if table is None or not len(table):
             return ()
-        return line(Piece(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
+        return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
 
     def action_row(self, by: int) -> None:
         self.rows.move(by)
@@ -243,4 +243,4 @@ class TextPage(TablePage):
 
     def idle(self) -> Line:
         last = min(self.rows.top + self.rows.size.height, self.rows.n)
-        return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
+        return line(Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.listing import RunSummary, list_runs
-from neuron_signatures.tui.layout.text import Line, Piece, Table, line, safe
-from neuron_signatures.tui.opened_run import until
+from neuron_signatures.tui.layout.text import Line, Span, Table, line, safe
+from neuron_signatures.tui.overall import until
 from neuron_signatures.tui.screens.page import Send, Stop, TablePage
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.listings import RunTable, no_runs
 
 
 class RunsPage(TablePage):
@@ -20,7 +20,7 @@ class RunsPage(TablePage):
         super().__init__()
         self.root = root
         self._open_run = open_run
-        self._table = tables.RunTable([])
+        self._table = RunTable([])
         self._found: list[RunSummary] = []
         self._fault = ""
 
@@ -38,7 +38,7 @@ class RunsPage(TablePage):
 
         self._found, self._fault = [], ""
         if not len(self._table):
-            self._table = tables.RunTable(self._found)
+            self._table = RunTable(self._found)
         self.start("runs", work)
         self.draw()
 
@@ -51,7 +51,7 @@ class RunsPage(TablePage):
         at = self.rows.cursor or 0
         names = [r.name for r in self._found]
         name = self._table.rows[at].name if at < len(self._table) else ""
-        self._table = tables.RunTable(self._found, empty=self._fault or tables.no_runs(self.root))
+        self._table = RunTable(self._found, empty=self._fault or no_runs(self.root))
         self.draw(names.index(name) if name in names else None)
 
     def failed(self, job: str, text: str) -> None:
@@ -59,7 +59,7 @@ class RunsPage(TablePage):
 
     def head(self) -> Sequence[Line]:
         count = f"  {len(self._table)}" + (", reading ..." if "runs" in self.waiting else "")
-        return [line(Piece("runs in ", "dim"), Piece(safe(str(self.root)), "title"), Piece(count, "dim"))]
+        return [line(Span("runs in ", "dim"), Span(safe(str(self.root)), "title"), Span(count, "dim"))]
 
     def table(self) -> Table:
         return self._table
@@ -67,7 +67,7 @@ class RunsPage(TablePage):
     def idle(self) -> Line:
         i = self.rows.cursor or 0
         problem = self._table.rows[i].problem if i < len(self._table) else ""
-        return line(*super().idle(), Piece(f"  {safe(problem)}", "warn")) if problem else super().idle()
+        return line(*super().idle(), Span(f"  {safe(problem)}", "warn")) if problem else super().idle()
 
     def open_row(self, i: int) -> None:
         name = self._table.rows[i].name

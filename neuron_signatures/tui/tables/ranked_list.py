@@ -10,11 +10,11 @@ import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.text import (
     Column,
     Line,
-    Piece,
+    Span,
     line,
     number,
     safe,
@@ -24,7 +24,7 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.tui.opened_run import Session
+from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
 from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
@@ -109,18 +109,18 @@ class ListTable:
         titles = {"note": {"peaks": "peaks most on", "signatures": "class: name"}.get(ranked.ref.kind, "")}
         return tuple(c._replace(title=titles.get(c.name, c.title)) for c in columns)
 
-    def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self._row(i)
         kind = self.view.ranked.ref.kind
         note = token_text(r.note) if kind == "peaks" else safe(r.note)
         if not self._run.stores(*r.at):
             note = "not stored"
         return {
-            "rank": Piece(str(r.rank), "dim"), "neuron": Piece(r.at.label + r.pole, "title"),
+            "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": self._score(r),
-            "act": Piece(number(r.act), sign_style(r.act)),
-            "prompt": Piece(safe(r.prompt_id or "")), "pos": Piece("" if r.pos is None else str(r.pos), "dim"),
-            "token": Piece("" if r.token is None else token_text(r.token), "token"), "note": Piece(note, "dim"),
+            "act": Span(number(r.act), sign_style(r.act)),
+            "prompt": Span(safe(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
+            "token": Span("" if r.token is None else token_text(r.token), "token"), "note": Span(note, "dim"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
@@ -129,11 +129,11 @@ class ListTable:
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
         return {**at, "stored": self._run.stores(*r.at), **rest}
 
-    def _score(self, r: Row) -> Piece:
+    def _score(self, r: Row) -> Span:
         kind = self.view.ranked.ref.kind
         if r.score is None:
-            return Piece("undefined", "dim")
-        return Piece(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
+            return Span("undefined", "dim")
+        return Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
 
     def _row(self, i: int) -> Row:
         index = int(self.view.rows[i])
@@ -152,10 +152,10 @@ def list_header(view: ListView, columns: int) -> list[Line]:
         order = f"by {key}, {'descending' if descending else 'ascending'}"
     found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
-        line(Piece(safe(ranked.ref.title), "title")),
-        line(Piece(f"{found} rows ", "dim"),
-             *((Piece("filter ", "dim"), Piece(safe(query), "mark"), Piece("  ")) if query else ()),
-             Piece(f"{order}; score = {safe(ranked.score_name)}", "dim")),
+        line(Span(safe(ranked.ref.title), "title")),
+        line(Span(f"{found} rows ", "dim"),
+             *((Span("filter ", "dim"), Span(safe(query), "mark"), Span("  ")) if query else ()),
+             Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
     lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]
     return lines + [x for k, v in ranked.meta for x in _wrapped(k, v, "dim", columns)]
@@ -165,7 +165,7 @@ def _wrapped(label: str, text: str, style: str, columns: int) -> list[Line]:
     """A label and its text, which goes on below itself."""
     name = f"{safe(label)} "
     parts = wrap(safe(text), columns - width(name))
-    return [line(Piece(name if i == 0 else " " * width(name), style), Piece(part)) for i, part in enumerate(parts)]
+    return [line(Span(name if i == 0 else " " * width(name), style), Span(part)) for i, part in enumerate(parts)]
 
 
 def _score_text(row: Row, kind: str) -> str:
@@ -189,10 +189,10 @@ class Walk:
     view: ListView
     index: int
 
-    def label(self, place: Place) -> str:
-        """What to say at `place`: the row that is open, or that the neuron there is another."""
+    def label(self, cursor: Cursor) -> str:
+        """What to say at `cursor`: the row that is open, or that the neuron there is another."""
         row, where = self.row(), f"{self.index + 1} of {len(self.view.rows)}"
-        if place.at != row.at:
+        if cursor.at != row.at:
             return f"off the list; . goes on from {where}, {row.at.label}{row.pole}"
         score = "" if row.score is None else f", score {_score_text(row, self.view.ranked.ref.kind)}"
         return f"{row.at.label}{row.pole} is {where}{score} (. next , previous)  {safe(self.view.ranked.ref.title)}"
@@ -211,7 +211,7 @@ class Walk:
         return self.view.ranked.row(int(self.view.rows[self.index]))
 
 
-def place_of_row(run: Run, row: Row, now: Place) -> Place | None:
+def cursor_of_row(run: Run, row: Row, now: Cursor) -> Cursor | None:
     """Where to open a row if the list says it: the token that was scored, or the peak. None: the run must be read."""
     if row.prompt_id is None or row.pos is None:
         return None
@@ -221,19 +221,19 @@ def place_of_row(run: Run, row: Row, now: Place) -> Place | None:
     return now._replace(prompt=index, layer=row.at.layer, neuron=row.at.neuron, pos=row.pos)
 
 
-def peak_of_row(run: Run, row: Row, now: Place) -> Place:
+def peak_of_row(run: Run, row: Row, now: Cursor) -> Cursor:
     """The row's neuron at its peak over the run (of its pole); where no value counts, at the cursor's token."""
     found = peak_place(run, row.at, pole=row.pole)
     prompt, pos = found or (now.prompt, now.pos)
     return now._replace(prompt=prompt, layer=row.at.layer, neuron=row.at.neuron, pos=pos)
 
 
-def choose_list(session: Session, kind: str, name: str | None) -> ListRef:
+def choose_list(opened: OpenedRun, kind: str, name: str | None) -> ListRef:
     """The list of this name, or the newest of its kind. Raises `UsageError` if there is none."""
-    refs = [r for r in session.refs() if r.kind == kind]
+    refs = [r for r in opened.refs() if r.kind == kind]
     if name is None:
         if not refs:
-            raise UsageError(no_list(session.run, f"{kind} list"))
+            raise UsageError(no_list(opened.run, f"{kind} list"))
         return refs[0]
     found = next((r for r in refs if r.stem == name), None)
     if found is None:
