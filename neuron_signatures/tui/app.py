@@ -1,6 +1,6 @@
-"""The application: paint at once, then import what is heavy, open the run and show it; notice changes on disk.
+"""The application: paints the first frame, opens the run, shows it, and checks its files for changes.
 
-Only Textual is imported here: numpy, pydantic and pyarrow come after the first paint.
+Imports Textual only at module level: numpy, pydantic and pyarrow are imported after the first paint.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from neuron_signatures.tui.opened_run import OpenedRun, OpenResult
     from neuron_signatures.tui.screens.page import Page
 
-# Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
+# Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
 _HEAD_START = 0.01
-# Seconds until a thread that computes yields to the one that draws; Python's own 5 ms add up over one redraw.
+# Seconds until a computing thread yields to the drawing thread; Python's default of 5 ms slows every redraw.
 _SWITCH = 0.0005
 
 
 class Loaded(Message):
-    """A run was opened, or could not be (`result.fault`), or the flags ask for what it does not have (`error`).
+    """A run was opened (`result`), or the flags name something that it does not have (`error`).
 
-    Both None: the screens are imported and the list of runs can be shown.
+    Both None: the screens are imported, and the list of runs can be shown.
     """
 
     def __init__(self, result: OpenResult | None = None, error: ProjectError | None = None) -> None:
@@ -49,7 +49,7 @@ class Loaded(Message):
 
 
 class Looked(Message):
-    """Which files of a opened's run are not what they were."""
+    """Names of the files of a run that changed on disk."""
 
     def __init__(self, opened: OpenedRun, names: list[str]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Looked(Message):
 
 
 class KeyCommands(Provider):
-    """Every key of the screen under the palette, by what it does. The texts are our own, and given as content."""
+    """Command palette entries: all keys of the screen under the palette, as `Content` (not parsed as markup)."""
 
     async def discover(self) -> Hits:
         for key in _keys_of(self.screen):
@@ -75,7 +75,7 @@ class KeyCommands(Provider):
 
 
 class Opening(Screen[None]):
-    """What is painted first."""
+    """The first frame."""
 
     BINDINGS = bindings(tuple(k for k in COMMON if k.action == "app.quit"))
 
@@ -129,13 +129,13 @@ class BrowseApp(BaseApp):
         self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
 
     async def on_event(self, event: events.Event) -> None:
-        """What is pasted loses its control characters before any widget sees it: Textual would echo them."""
+        """Escape control characters in pasted text: Textual would write them to the terminal."""
         if isinstance(event, events.Paste) and not event.text.isprintable():
             event.text = escape_controls(event.text.strip())
         await super().on_event(event)
 
     def action_command_palette(self) -> None:
-        """Not over a box or the first frame: the commands are those of a page."""
+        """Open the palette; ignored over an input box and the first frame, which have no commands."""
         from neuron_signatures.tui.screens.page import Page
 
         if isinstance(self.screen, Page):
@@ -160,7 +160,7 @@ class BrowseApp(BaseApp):
         if isinstance(page, RunsPage):
             page.read()
         elif isinstance(page, Page):
-            page.say("reading again ..." if self.result else "no run is open")
+            page.say("reloading ..." if self.result else "no run is open")
             if self.result is not None:
                 self.open_run(self.result.run_dir, self.cursor)
 
@@ -171,13 +171,13 @@ class BrowseApp(BaseApp):
         if self._driver is not None and self._driver.can_suspend:
             self.action_suspend_process()
         elif isinstance(self.screen, Page):
-            self.screen.say("no shell waits for this process; q quits")
+            self.screen.say("no shell to return to; q quits")
 
     def open_run(self, run_dir: Path, cursor: Cursor | None = None) -> None:
         """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
 
         def work() -> None:
-            import neuron_signatures.tui.screens.navigation  # noqa: F401  here it delays no key
+            import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
             from neuron_signatures.tui.opened_run import open_run
 
             try:
@@ -192,7 +192,7 @@ class BrowseApp(BaseApp):
         from neuron_signatures.tui.screens.runs import RunsPage
 
         if not self.screen_stack:
-            return  # it is ending
+            return  # the app is exiting
         if message.error is not None:
             self.exit(message.error)
         elif message.result is None:
@@ -207,13 +207,13 @@ class BrowseApp(BaseApp):
             self._show(message.result, pages)
 
     def _show(self, result: OpenResult, pages: list[Page]) -> None:
-        """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
+        """Replace all screens except the list of runs; after a reload, reopen the screens that were open."""
         from neuron_signatures.tui.screens.navigation import reopened
 
         if self.result is not None and self.result.run_dir == result.run_dir:
             pages = reopened(self.screen_stack, pages)
         self.result, self.stale = result, ""
-        self.options = replace(self.options, screen=None, query=None, list_name=None)  # they were for the beginning
+        self.options = replace(self.options, screen=None, query=None, list_name=None)  # used only at the start
         while len(self.screen_stack) > (1 if self.options.run_dir else 2):
             self.pop_screen()
         for page in pages:
@@ -227,8 +227,8 @@ class BrowseApp(BaseApp):
 
         page = self.screen if isinstance(self.screen, Page) else None
         if page is not None and not page.is_drawable:
-            return  # it hears at the next look
-        names = message.names if page is None else page.look_again(message.names)
+            return  # the next check reports it
+        names = message.names if page is None else page.files_changed(message.names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         if page is not None:
             page.draw_status()
@@ -256,13 +256,13 @@ class BrowseApp(BaseApp):
 
 
 def browse(options: Options) -> int:
-    """Show the browser until it is left: 0, or 128 + the signal that ended it. Raises the error that ended it."""
+    """Run the browser; returns 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
-    error = app.run(mouse=False)  # the terminal keeps its own selection with the mouse
+    error = app.run(mouse=False)  # leaves mouse selection to the terminal
     if error is not None:
         raise error
-    if app.return_code is None or app.return_code == 1:  # None: Textual panicked outside of the messages
+    if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
         raise EnvironmentProblem("the browser ended with an error")
     return app.return_code
 

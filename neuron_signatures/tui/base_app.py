@@ -1,4 +1,4 @@
-"""State that the screens share: the flags, the open run, the cursor; and how to leave a screen."""
+"""State shared by all screens: flags, open run, cursor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Paint = Literal["frame", "data", "move"]
 
 
 class BaseApp(App[ProjectError | None]):
-    """What screens know of the application. `BrowseApp` adds what depends on the screens."""
+    """The part of the application that screens use; `BrowseApp` adds what depends on the screens."""
 
     def __init__(self, options: Options, *, on_paint: Callable[[Paint], None] | None, rest_seconds: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where the cursor is (prompt, layer, neuron, token), and how it moves. A move that cannot be made changes nothing."""
+"""The cursor (prompt, layer, neuron, token) and its moves. A move beyond an end leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, 
 
 
 class Cursor(NamedTuple):
-    """A prompt's index, a layer of the model, a neuron, a token's position."""
+    """Prompt index, layer of the model, neuron, and token position."""
 
     prompt: int
     layer: int
@@ -25,16 +25,16 @@ class Cursor(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """Where a move led, and what to say about it."""
+    """The cursor after a move, and a message if it did not move."""
 
     cursor: Cursor
     message: str = ""
 
 
 def first_cursor(run: Run, options: Options) -> Cursor:
-    """Where the flags say; without them the last token of the first prompt, neuron 0 of the first stored layer.
+    """The cursor that the flags select; default: last token of the first prompt, neuron 0 of the first stored layer.
 
-    Raises `UsageError` for what the run does not have.
+    Raises `UsageError` if the run does not have it.
     """
     index = 0
     if options.prompt_id is not None:
@@ -52,13 +52,13 @@ def first_cursor(run: Run, options: Options) -> Cursor:
 
 
 def prompt_index(run: Run, probe_id: str) -> int:
-    """Index of the prompt with this id, or at this number. Raises `UsageError` if there is none."""
+    """Index of the prompt with this id or index. Raises `UsageError` if there is none."""
     found = run.prompt(probe_id)
     return next(i for i, p in enumerate(run.prompts) if p.probe_id == found.probe_id)
 
 
 def resolve_pos(run: Run, prompt: int, pos: int) -> int:
-    """A position of the prompt; negative counts from the end. Raises `UsageError` if the prompt does not reach it."""
+    """`pos` as a non-negative position; negative counts from the end. Raises `UsageError` if out of range."""
     n = run.prompts[prompt].seq_len
     if not -n <= pos < n:
         raise UsageError(f"there is no token {pos} in this prompt: 0..{n - 1}, or -{n}..-1 from the end")
@@ -66,11 +66,11 @@ def resolve_pos(run: Run, prompt: int, pos: int) -> int:
 
 
 def move_layer(run: Run, cursor: Cursor, by: int) -> Moved:
-    """By so many stored layers."""
+    """Move by this number of stored layers."""
     row = run.layers.index(cursor.layer)
     new = _clamp(row + by, len(run.layers))
     if new == row:
-        return Moved(cursor, f"layer {cursor.layer} is the {'last' if by > 0 else 'first'} that is stored")
+        return Moved(cursor, f"layer {cursor.layer} is the {'last' if by > 0 else 'first'} stored layer")
     return Moved(cursor._replace(layer=run.layers[new]))
 
 
@@ -89,7 +89,7 @@ def move_token(run: Run, cursor: Cursor, by: int) -> Moved:
 
 
 def move_prompt(run: Run, cursor: Cursor, by: int) -> Moved:
-    """The position is kept if the prompt has it; the last token stays the last."""
+    """Move to another prompt; see `to_prompt`."""
     new = _clamp(cursor.prompt + by, len(run.prompts))
     if new == cursor.prompt:
         return Moved(cursor, f"this is the {'last' if by > 0 else 'first'} of {len(run.prompts)} prompts")
@@ -97,15 +97,16 @@ def move_prompt(run: Run, cursor: Cursor, by: int) -> Moved:
 
 
 def to_prompt(run: Run, cursor: Cursor, index: int) -> Cursor:
+    """Keep the position if the prompt is long enough; stay on the last token if the cursor is on it."""
     was_last = cursor.pos == run.prompts[cursor.prompt].seq_len - 1
     last = run.prompts[index].seq_len - 1
     return cursor._replace(prompt=index, pos=last if was_last else min(cursor.pos, last))
 
 
 def to_neuron(run: Run, cursor: Cursor, text: str) -> Cursor:
-    """What the jump box says: any spelling of a neuron, or a number for a neuron of this layer.
+    """Move to the neuron that `text` names: a number for a neuron of this layer, or any spelling of a neuron.
 
-    Raises `UsageError` if it names nothing that the run stores.
+    Raises `UsageError` if the run does not store it.
     """
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
         at = check_neuron(run, NeuronAt(cursor.layer, int(text)))
@@ -123,7 +124,7 @@ def to_token(run: Run, cursor: Cursor, text: str) -> Cursor:
 
 
 def keep_inside(run: Run, cursor: Cursor) -> Cursor:
-    """The nearest cursor that the run has; for a run that was read again and may be another."""
+    """The nearest valid cursor; for a run that may have changed on disk."""
     prompt = _clamp(cursor.prompt, len(run.prompts))
     layer = cursor.layer if cursor.layer in run.layers else run.layers[0]
     pos = _clamp(cursor.pos, run.prompts[prompt].seq_len)
@@ -136,5 +137,5 @@ def _clamp(value: int, n: int) -> int:
 
 def _whole(text: str, what: str) -> int:
     if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text):
-        raise UsageError(f"{text[:40]!r} is no {what}", next_step="Type a whole number")
+        raise UsageError(f"{text[:40]!r} is not a {what}", next_step="Type a whole number")
     return int(text)

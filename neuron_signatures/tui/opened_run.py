@@ -178,8 +178,8 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
         return found
 
     again = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
-    signatures = attempt(signatures_of, f"no signature of this neuron; they are made by: {again} --mode signatures")
-    scores = attempt(write_scores_of, f"no write scores of this neuron; they are made by: {again} --write_scores")
+    signatures = attempt(signatures_of, f"no signature of this neuron; make them with: {again} --mode signatures")
+    scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {again} --write_scores")
     used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())
     doubts = {stem: why for stem, why in doubts_of(run).items() if stem in used}
     return Notes(signatures, scores, tuple(missing), doubts)

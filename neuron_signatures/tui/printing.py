@@ -1,4 +1,4 @@
-"""`--print`: a screen as text or strict JSON on stdout, without a terminal."""
+"""`--print`: a screen as text or strict JSON on stdout."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
 
-_PRINTED_ROWS = 50  # of a list that may have hundreds of thousands
+_PRINTED_ROWS = 50  # a list may have hundreds of thousands
 
 
 class Printed(NamedTuple):
-    """A screen: lines above, a table or None, and the same as data."""
+    """A screen: lines above the table, the table or None, and the same as data."""
 
     head: list[Line]
     table: Table | None
@@ -60,11 +60,11 @@ class Printed(NamedTuple):
 
 
 Screen = Callable[[OpenedRun, Cursor, Options, int], Printed]
-"""What is shown of a run at a cursor, laid out for so many columns."""
+"""Lays out a screen of a run at a cursor for a number of columns."""
 
 
 def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iterator[str]:
-    """The lines of the screen that the flags ask for. Raises `UsageError` or `BadRunError`."""
+    """Lines of the screen that the flags select. Raises `UsageError` or `BadRunError`."""
     marks = {} if all(encodes(chr(c), encoding) for c in ASCII_MARKS) else ASCII_MARKS
     with written_in(encoding):
         yield from (text.translate(marks) for text in _lines(options, kind, columns))

@@ -80,7 +80,7 @@ def test_what_format_1_does_not_record_is_not_said_to_be_none(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "not finite      not recorded in format 1" in out and "sound" not in out
     said = " ".join(out.split("not finite   ")[0].split())
-    assert said.startswith("not counted 1 file") and "was not counted in format 1" in said
+    assert said.startswith("not counted 1 file") and "format 1 does not record whether all values are finite" in said
     assert "neuron_signatures.runs verify" in said and "migrate counts" in said
     assert main([*run, "json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -95,7 +95,7 @@ async def test_a_run_whose_manifest_is_refused_is_not_called_complete(tmp_path):
     async with browsing(Options(run_dir=run_dir), (120, 30)) as pilot:
         shown = text_of(pilot)
         assert "FAULT" in shown and "complete" not in shown
-        assert "status          broken, though the files are there" in shown
+        assert "status          broken, although the files have the sizes" in shown
 
 
 @async_test

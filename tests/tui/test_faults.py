@@ -99,7 +99,7 @@ SAID = {
     "one token": "max +1 at 0",
     "constant": "mean +0.5 std 0",
     "all zero": "bar: all zero",
-    "all NaN": "nothing counts: no finite value",
+    "all NaN": "no value included: no finite value",
     "infinite": "1 not finite",
 }
 

@@ -103,12 +103,12 @@ MISTAKES = [
     ("g", "gemma-2-2b/4/1", "is another model"),
     ("g", "five", "names no neuron"),
     ("l", "2", "layer 2 is not stored"),
-    ("l", "x", "is no layer"),
+    ("l", "x", "is not a layer"),
     ("c", "10", "there is no token 10"),
-    ("c", "1.5", "is no token position"),
-    ("c", "٣", "is no token position"),
+    ("c", "1.5", "is not a token position"),
+    ("c", "٣", "is not a token position"),
     ("g", "٣", "names no neuron"),
-    ("l", "L٣", "is no layer"),
+    ("l", "L٣", "is not a layer"),
     ("g", "[bold]\x1b]0;x\x07", "names no neuron"),
 ]
 
@@ -141,9 +141,9 @@ async def test_i_includes_the_bos_in_scale_and_statistics():
     async with browsing(Options(run_dir=DEMO, layer=4, neuron=127, prompt_idx=5)) as pilot:
         without = text_of(pilot)
         with_bos = await press(pilot, "i")
-        assert "BOS counts" in with_bos and "BOS" in without.split("act bar")[1]
+        assert "BOS included" in with_bos and "BOS" in without.split("act bar")[1]
         assert without.split("this prompt")[1].splitlines()[0] != with_bos.split("this prompt")[1].splitlines()[0]
-        assert "does not count" in await press(pilot, "i")
+        assert "BOS excluded" in await press(pilot, "i")
 
 
 SCREENS = [
@@ -154,7 +154,7 @@ SCREENS = [
     ("o", LayersPage, "-18.5"),
     ("e", NotesPage, "no explanations in this run yet"),
     ("p", PromptsPage, "probe_24_Springfield"),
-    ("f", FactsPage, "1 file of the size and shapes that the manifest names"),
+    ("f", FactsPage, "1 file with the sizes and shapes given in the manifest"),
     ("question_mark", HelpPage, "17/5863"),
 ]
 

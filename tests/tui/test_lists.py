@@ -139,7 +139,7 @@ async def test_lists_of_another_dump_say_so_where_they_are_shown(tmp_path):
     run_dir = of_another_dump(tmp_path)
     async with browsing(Options(run_dir=run_dir, screen="lists"), (80, 24)) as pilot:
         shown = text_of(pilot)
-        assert shown.count("of another dump?") == 5 and "row 1 of 5  made from another dump (2026-" in shown
+        assert shown.count("from another dump?") == 5 and "row 1 of 5  made from another dump (2026-" in shown
         assert "warning made from another dump (2026-" in await press(pilot, "enter")
 
 

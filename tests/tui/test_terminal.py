@@ -238,7 +238,7 @@ def test_a_stopped_browser_can_be_ended_by_a_signal(end):
 
 def test_ctrl_z_without_a_shell_says_so():
     out, code = talk(["--run_dir", str(DEMO)], [b"\x1a"])
-    assert code == 0 and b"no shell waits" in OWN.sub(b"", out)
+    assert code == 0 and b"no shell to return to" in OWN.sub(b"", out)
 
 
 def test_a_browser_that_did_not_leave_by_itself_is_an_error(monkeypatch):

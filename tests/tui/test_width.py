@@ -138,7 +138,7 @@ async def test_the_walk_says_whether_the_neuron_is_that_of_the_list():
         shown = await press(pilot, "enter")
         assert "L4N154 is 1 of 2560, score -0.2508" in shown
         shown = await press(pilot, "n")
-        assert "off the list; . goes on from 1 of 2560" in shown and "score" not in shown
+        assert "off the list; . continues from 1 of 2560" in shown and "score" not in shown
         assert "L4N154 is 1 of 2560" in await press(pilot, "b")
         assert "L4N154 is 1 of 2560" in await press(pilot, "up")  # another token of the same neuron
         await press(pilot, "n")

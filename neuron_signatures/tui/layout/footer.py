@@ -1,4 +1,4 @@
-"""The lines at the bottom of a screen: one for messages, then the keys and their words."""
+"""The bottom of a screen: the status line, then the keys with their labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STALE = "press r: changed on disk"
 class KeyLines(NamedTuple):
     lines: list[Line]
     rest: Sequence[tuple[str, str]]
-    """What found no place."""
+    """Keys that did not fit."""
 
 
 def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> KeyLines:
-    """Keys and words in at most `n` lines, no line empty."""
+    """Keys and labels in at most `n` lines."""
     lines: list[Line] = []
     for i, (key, word) in enumerate(keys):
         text = (Span(key, "key"), Span(f" {word}", "dim"))
@@ -33,15 +33,15 @@ def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> KeyLines
 
 
 class Bottom(NamedTuple):
-    """The line for messages, or none where the terminal is low, and the lines of keys."""
+    """The status line (none on very low terminals) and the lines of keys."""
 
     status: list[Line]
     keys: list[Line]
 
 
 def bottom(message: str, stale: str, idle: Line, keys: Sequence[tuple[str, str]], columns: int, height: int) -> Bottom:
-    """A message stands alone; without one the names of files that changed (`stale`) share the line with `idle`, and
-    keys that found no place follow.
+    """Status line and keys. Without a message, the status line shows the changed files (`stale`), `idle`, and the keys
+    that did not fit below.
     """
     shown, rest = key_lines(keys, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
     said: Line = (Span(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
@@ -54,7 +54,7 @@ def bottom(message: str, stale: str, idle: Line, keys: Sequence[tuple[str, str]]
 
 
 def _with_stale(names: str, idle: Line, columns: int) -> Line:
-    """What to press first; the names are cut so that what the screen says stays."""
+    """The hint to press r, with names cut so that `idle` fits."""
     if not names:
         return idle
     text = f"{_STALE}: {safe(names)}"

@@ -1,4 +1,4 @@
-"""Lines of a head that fit the width: what would go beyond it gets shorter, and the last things are not cut off."""
+"""Header lines that fit the width: less important parts are shortened or left out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from neuron_signatures.runs.tokens import fit
 from neuron_signatures.tui.layout.text import Line, Span, line, line_text, number, safe, sign_style, size, width
 
 _SHORT = 8
-"""Characters of a commit's hash, and the least of a name, that are shown where there is no room for more."""
+"""Length of a shortened commit hash, and minimum length of a shortened name."""
 
 
 class Peak(NamedTuple):
-    """A largest or smallest value, and where it is: `where` in words, `token` safe."""
+    """A maximum or minimum, its location in words, and its token (escaped)."""
 
     value: float
     where: str
@@ -25,8 +25,9 @@ def statistics(
     title: str, mean: float | None, std: float | None, high: Peak, low: Peak, *, n_nonfinite: int, digits: int,
     columns: int,
 ) -> Line:  # fmt: skip
-    """Mean, deviation, maximum and minimum with their tokens. Where they find no room the tokens are cut, then digits,
-    then deviation and mean are left out: the minimum is always there.
+    """Mean, standard deviation, maximum and minimum with their tokens.
+
+    To fit the width, tokens are cut, then digits, then std and mean are left out; maximum and minimum always stay.
     """
     tokens = [width(p.token) for p in (high, low)]
 
@@ -50,8 +51,9 @@ def statistics(
 
 
 def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
-    """The neuron, its token and the activation there. Where they find no room the layers are left out, then the id,
-    then the token is cut, then left out: the value is always there.
+    """The neuron, the token under the cursor and the activation.
+
+    To fit the width, the layers are left out, then the id, then the token is cut or left out; the value always stays.
     """
 
     def made(layers: str, token: str, token_id: str) -> Line:
@@ -69,8 +71,9 @@ def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str
 
 
 def run_line(run: Run, columns: int) -> Line:
-    """The run, its model and hook. Where it is narrow the revision gets short, then the labels go, then names are cut:
-    the facts (`f`) give all of it.
+    """The run, its model and hook.
+
+    To fit the width, the revision is shortened, then labels are left out, then names are cut; the facts show all of it.
     """
     m = run.manifest
     name, hook, revision = safe(run.path.name or str(run.path)), safe(m.hook_name), m.model_revision or ""

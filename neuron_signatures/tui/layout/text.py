@@ -1,7 +1,7 @@
-"""Lines of text with a style name for each piece, columns of fixed width, and the words for numbers.
+"""Styled lines of text, tables with fixed-width columns, and number formats.
 
-Everything from data passes `safe` (or `runs.tokens.visible`, then `safe`) before it becomes a piece. A style is a name
-that `canvas` turns into colours; what it means is always in the text too.
+All text from data passes `safe` or `token_text` before it becomes a span. `widgets` maps style names to colours; no
+information is in the colour alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from neuron_signatures.runs.tokens import escape, fit, visible
 from neuron_signatures.runs.tokens import width as width
 
 MAX_COLUMNS = 1000
-# What a stream of another encoding shows instead of our own marks; of the same width.
+# Replacements of the same width for streams that cannot encode our marks.
 ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
-# Of the stream that lines are laid out for; None: it takes all characters.
+# Encoding of the stream that lines are laid out for; None: any character.
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
 
 class Span(NamedTuple):
-    """Text of one style; the text is safe for a terminal."""
+    """Text in one style, safe for a terminal."""
 
     text: str
     style: str = ""
@@ -36,23 +36,23 @@ Line = tuple[Span, ...]
 
 
 class Column(NamedTuple):
-    """A column of a table. `width` 0 takes what the others leave, but at least `min_width`."""
+    """A column of a table. `width` 0: shares the remaining width, at least `min_width`."""
 
     name: str
     title: str
     width: int
     right: bool = False
     drop: int = 0
-    """On narrow terminals the column with the highest number goes first; 0 stays."""
+    """On narrow terminals, the column with the highest number is left out first; 0: never."""
     min_width: int = 8
 
 
 class Table(Protocol):
-    """Rows that are laid out one at a time, so that only what is on the screen costs anything."""
+    """A table whose rows are laid out on demand, only while visible."""
 
     @property
     def empty(self) -> str:
-        """What to say when there is no row."""
+        """Message shown if there are no rows."""
 
     def __len__(self) -> int: ...
     def columns(self) -> Sequence[Column]: ...
@@ -60,12 +60,12 @@ class Table(Protocol):
         """The cells of row `i`; `widths` has the shown columns only."""
 
     def record(self, i: int) -> dict[str, Any]:
-        """The row as data, texts raw."""
+        """The row as data, with unescaped text."""
 
 
 @contextlib.contextmanager
 def written_in(encoding: str) -> Iterator[None]:
-    """Within the block `safe` names what a stream of this encoding cannot take, so that it is laid out as named."""
+    """Within the block, `safe` escapes characters that this encoding cannot represent."""
     before = _ENCODING.get()
     _ENCODING.set(encoding)
     try:
@@ -75,7 +75,7 @@ def written_in(encoding: str) -> Iterator[None]:
 
 
 def encodes(text: str, encoding: str) -> bool:
-    """Whether a stream of this encoding takes the text."""
+    """Whether the text can be encoded."""
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -84,19 +84,19 @@ def encodes(text: str, encoding: str) -> bool:
 
 
 def safe(text: str) -> str:
-    """`text` as it may go to a terminal: printable, and of a width on which all terminals agree."""
+    """`text` escaped for a terminal: printable, and of a width on which terminals agree."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isascii() or _has_known_width(c) else _escaped(c) for c in escape(text))
 
 
 def beginning(text: str) -> str:
-    """`safe` of as much as any line can show: a prompt may have a hundred thousand characters."""
+    """`safe` of at most the length of a line: a prompt may have a hundred thousand characters."""
     return safe(text[:MAX_COLUMNS])
 
 
 def token_text(token: str) -> str:
-    """A token with visible edges, safe."""
+    """A token with visible edges, escaped."""
     return safe(visible(token[:MAX_COLUMNS]))
 
 
@@ -110,7 +110,7 @@ def line_text(spans: Line) -> str:
 
 
 def clip(spans: Iterable[Span], columns: int) -> Line:
-    """The line cut to at most this many columns, with `…` at its end if more than spaces was dropped."""
+    """The line cut to at most this many columns; ends in `…` if more than spaces was dropped."""
     whole = tuple(spans)
     shown = _cut(whole, columns)
     if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in shown) :].strip():
@@ -120,7 +120,7 @@ def clip(spans: Iterable[Span], columns: int) -> Line:
 
 
 def column_widths(columns: Sequence[Column], total: int) -> dict[str, int]:
-    """How wide each column is on a line of `total` columns; columns that find no place are left out."""
+    """Width of each column on a line of `total` columns; columns that do not fit are left out."""
     shown = list(columns)
     while len(shown) > 1 and _needed(shown) > total:
         last = max(shown, key=lambda c: c.drop)
@@ -140,7 +140,7 @@ def table_head(columns: Sequence[Column], widths: Mapping[str, int]) -> Line:
 
 
 def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) -> Line:
-    """Row `i`; the row under the cursor begins with `>`."""
+    """Row `i`; with `cursor`, it begins with `>`."""
     cells = table.cells(i, widths)
     out = [Span("> " if cursor else "  ", "cursor" if cursor else "")]
     for c in table.columns():
@@ -151,8 +151,9 @@ def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) 
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None. At most `digits` + 6 characters: an
-    exponent beyond 99 takes the place of a digit.
+    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None.
+
+    At most `digits` + 6 characters: a three-digit exponent costs one digit.
     """
     if value is None:
         return ""
@@ -164,7 +165,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def size(value: float | None, digits: int = 4) -> str:
-    """A magnitude, without a sign, as short as `number`; empty for None."""
+    """A magnitude without a sign, of the same length as `number`; empty for None."""
     return "" if value is None else _at_most(f"{value:.{digits}g}", f"{value:.{digits - 1}g}", digits + 6)
 
 
@@ -177,7 +178,7 @@ def sign_style(value: float | None) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """A safe text in lines of at most this many columns, broken at spaces where there are any."""
+    """Escaped text wrapped to at most this many columns, at spaces where possible."""
     columns = max(4, columns)
     lines, rest = [], text
     while width(rest) > columns:
@@ -212,7 +213,7 @@ def _fitting(text: str, columns: int) -> int:
 def _cut(spans: Line, columns: int) -> Line:
     out, left = [], columns
     for p in spans:
-        text = p.text[: _fitting(p.text[: left + 1], left)]  # no character takes less than a column
+        text = p.text[: _fitting(p.text[: left + 1], left)]  # each character takes at least one column
         out.append(Span(text, p.style))
         left -= width(text)
         if len(text) < len(p.text):

@@ -1,4 +1,4 @@
-"""The browser: one neuron on one prompt, token by token. Every key moves one thing and redraws what it changed."""
+"""The browser: one neuron on one prompt, token by token."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ _QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
     "token": "token position; -1 is the last",
-    "search": 'token to search for; "Austin" in quotes: exactly that token',
+    "search": 'token to search for; "Austin" in quotes matches exactly that token',
 }
 
 
 class BrowserPage(Page):
-    """Owns the cursor (`cursor`), what counts, and the list that is walked through."""
+    """Owns the cursor, the BOS setting and the open list (`walk`)."""
 
     CSS = f"""
     BrowserPage Horizontal {{ height: 1fr; }}
@@ -86,7 +86,7 @@ class BrowserPage(Page):
         self._stages = stages_of(self.opened.run.path)
         self._rest: Timer | None = None
         self._read_for: tuple[NeuronAt, bool] | None = None
-        """For which neuron a thread reads, or has read, all prompts."""
+        """Neuron and BOS setting for which a thread last read all prompts."""
 
     def on_mount(self) -> None:
         self.app.cursor = self.cursor
@@ -105,18 +105,18 @@ class BrowserPage(Page):
     def run_(self) -> Run:
         return self.opened.run
 
-    def walk_on(self, before: BrowserPage) -> None:
-        """Along the list of the browser before, if its files are still those that were read."""
+    def keep_walk(self, before: BrowserPage) -> None:
+        """Keep the open list of the browser before a reload, if its files are unchanged."""
         if before.walk is None:
             return
         view = before.walk.view
         if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
             self.walk = before.walk
         else:
-            self.message = "the list that was open has changed; w shows the lists"
+            self.message = "the open list has changed; w shows the lists"
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
-        """Show another cursor."""
+        """Move to a cursor and redraw."""
         self.cursor, self.message, self.walk = cursor, message, walk
         self.app.cursor = cursor
         self.draw()
@@ -171,11 +171,11 @@ class BrowserPage(Page):
         return lines + laid_out(notes_facts(self.cursor.at, notes, self._stages), columns, label_width=12)
 
     def _read_more_later(self, view: TokenView, overall: Overall | None, side: int) -> None:
-        """What needs the whole run, or tables, is read in a thread when the cursor rests."""
+        """Once the cursor rests, read all prompts and the tables in a thread."""
         if self._rest is not None:
             self._rest.stop()
         if self._read_for != (self.cursor.at, self.include_bos):
-            self.abandon("more")  # a thread that reads for another neuron takes time from this one
+            self.abandon("more")  # a thread that reads another neuron would delay this one
         needed = (overall is None and not view.fault, side > 0 and self.cursor.at not in self.opened.notes)
         if any(needed):
             self.waiting.add("more")
@@ -184,7 +184,7 @@ class BrowserPage(Page):
     def _read_more(self, overall: bool, notes: bool) -> None:
         opened, at, include_bos = self.opened, self.cursor.at, self.include_bos
         if "more" in self._tickets and self._read_for == (at, include_bos):
-            return  # it is on its way
+            return  # already reading
         self._read_for = (at, include_bos)
 
         def work(stop: Stop, send: Send) -> None:
@@ -194,7 +194,7 @@ class BrowserPage(Page):
             found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
             if found is not None:
                 usable = bool(found.fault) or opened.is_current()
-                send((at, include_bos, found if usable else unread("the files changed; r reads them again")))
+                send((at, include_bos, found if usable else unread("the files changed; r reloads them")))
 
         self.start("more", work)
 
@@ -228,7 +228,7 @@ class BrowserPage(Page):
         view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
         pos = None if view.stats is None else view.stats.max_pos if which == "max" else view.stats.min_pos
         if pos is None:
-            self.say(f"cannot be read: {view.brief}" if view.fault else "no value counts on this prompt")
+            self.say(f"cannot be read: {view.brief}" if view.fault else "no value is included on this prompt")
         else:
             self.go(self.cursor._replace(pos=pos), walk=self.walk)
 
@@ -240,12 +240,12 @@ class BrowserPage(Page):
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
         self.app.options = replace(self.app.options, include_bos=self.include_bos)
-        self.go(self.cursor, f"the BOS {'counts' if self.include_bos else 'does not count'}", walk=self.walk)
+        self.go(self.cursor, f"BOS {'included' if self.include_bos else 'excluded'}", walk=self.walk)
 
     def action_walk(self, by: int) -> None:
-        """To the next row of the list that was opened, or the previous one."""
+        """Open the next or previous row of the open list."""
         if self.walk is None:
-            self.say("no list is open: w shows the lists, Enter opens a neuron of one")
+            self.say("no list is open: w shows the lists, Enter opens a row")
             return
         walk = self.walk.step(by, self.run_)
         if walk is None:

@@ -1,4 +1,4 @@
-"""The ranked lists of a run, and one of them."""
+"""The page of all ranked lists, and the page of one list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
 from neuron_signatures.tui.layout.facts import Fact, laid_out
-from neuron_signatures.tui.layout.text import Line, Span, Table, line, safe
+from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.listings import RefTable
@@ -30,14 +30,16 @@ from neuron_signatures.views.coords import check_neuron
 from neuron_signatures.views.ranked import ListRef
 
 
-class ListsPage(OfBrowser):
-    """The cursor stays on its list when others come or go."""
+class ListsPage(BrowserChild):
+    """All ranked lists. The cursor stays on its list when others appear or disappear."""
+
+    table: RefTable
 
     def __init__(self, browser: BrowserPage, row: int = 0, stem: str = "") -> None:
-        """The cursor is on the list `stem` first; where there is none, on `row`."""
+        """The cursor starts on the list `stem`, or on `row` if there is no such list."""
         super().__init__(browser)
-        self._table = self._read()
-        self._row = self._table.row_of(stem, row)
+        self.table = self._read()
+        self._row = self.table.row_of(stem, row)
 
     def on_mount(self) -> None:
         self.draw(self._row)
@@ -48,7 +50,7 @@ class ListsPage(OfBrowser):
     def again(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
-    def look_again(self, names: list[str]) -> list[str]:
+    def files_changed(self, names: list[str]) -> list[str]:
         results = [n for n in names if n.startswith(f"{ANALYSIS}/")]
         if results:
             self._show_again()
@@ -58,16 +60,13 @@ class ListsPage(OfBrowser):
         order = "  influence, newest first; peaks; signatures"
         return [line(Span("which neurons matter", "title"), Span(order, "dim"))]
 
-    def table(self) -> Table:
-        return self._table
-
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        doubt = self._table.refs[i].doubt if i < len(self._table) else ""
+        doubt = self.table.refs[i].doubt if i < len(self.table) else ""
         return line(*super().idle(), Span(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
 
     def open_row(self, i: int) -> None:
-        ref = self._table.refs[i]
+        ref = self.table.refs[i]
         if ref.problem:
             self.say(ref.problem)
         else:
@@ -75,36 +74,38 @@ class ListsPage(OfBrowser):
 
     def _stem(self) -> str:
         i = self.rows.cursor or 0
-        return self._table.refs[i].stem if i < len(self._table) else ""
+        return self.table.refs[i].stem if i < len(self.table) else ""
 
     def _show_again(self) -> None:
         stem = self._stem()
-        self._table = self._read()
-        self.draw(self._table.row_of(stem, self.rows.cursor or 0))
+        self.table = self._read()
+        self.draw(self.table.row_of(stem, self.rows.cursor or 0))
 
     def _read(self) -> RefTable:
         self.browser.opened.drop_changed_results()
         return RefTable(self.browser.opened.refs(), no_list(self.run_, "ranked list"))
 
 
-class ListPage(OfBrowser):
-    """A ranked list: sorted, filtered, opened in the browser at the neuron's peak.
+class ListPage(BrowserChild):
+    """A ranked list with sort order and filter; Enter opens a neuron at its peak.
 
-    Keys change the order that is wanted; a thread sorts, and what is drawn follows.
+    Keys set the wanted order; a thread sorts, then the page is redrawn.
     """
 
     BINDINGS = bindings(LIST)
     OWN_KEYS = (*LIST, *ROWS)
     FOOTER = footer(ROWS, LIST, COMMON)
 
+    table: ListTable | None
+
     def __init__(self, browser: BrowserPage, ref: ListRef, wanted: Order = AS_LISTED, row: int = 0) -> None:
-        """`wanted` and `row`: what is shown first."""
+        """`wanted` and `row`: initial order and cursor."""
         super().__init__(browser)
         self.ref = ref
         self.view: ListView | None = None
         self._wanted = wanted
         self._row = row
-        self._table: ListTable | None = None
+        self.table = None
         self._fault = ""
 
     def on_mount(self) -> None:
@@ -128,16 +129,13 @@ class ListPage(OfBrowser):
     def text(self, columns: int) -> Sequence[Line]:
         return laid_out([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
-    def table(self) -> Table | None:
-        return self._table
-
     def arrived(self, job: str, data: Any) -> None:
         if job == "row":
             cursor, walk = data
             self.go(cursor, walk)
             return
         self.view = data
-        self._table = ListTable(data, self.run_, hint="; / changes it")
+        self.table = ListTable(data, self.run_, hint="; / changes it")
         self.draw(self._row)
         if job == "list" and self._wanted != data.order:
             self._arrange(self._wanted, self._row)
@@ -185,10 +183,10 @@ class ListPage(OfBrowser):
             self._arrange(self._wanted._replace(query=text.strip()))
 
         label = "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all"
-        self.app.push_screen(Ask(label, accept, self._wanted.query, empty_too=True))
+        self.app.push_screen(Ask(label, accept, self._wanted.query, allow_empty=True))
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:
-        """Sort and filter the list so, once it has been read."""
+        """Sort and filter the list, once it has been read."""
         self._wanted, self._row = wanted, row
         if (view := self.view) is not None:
             self.start("arrange", lambda stop, send: send(view.arranged(wanted)))

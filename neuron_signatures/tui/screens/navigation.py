@@ -1,4 +1,4 @@
-"""Which screens a run begins with, and which are opened again after it was read again."""
+"""Which screens are opened for a run, and again after a reload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.screen import Screen
 from neuron_signatures.tui.opened_run import OpenResult
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -19,7 +19,7 @@ from neuron_signatures.tui.tables.ranked_list import Order, choose_list
 
 
 def pages_of(result: OpenResult, options: Options) -> list[Page]:
-    """The screens that a run begins with, the last on top. Raises `UsageError` for a list that is not there."""
+    """The first screens of a run, the last on top. Raises `UsageError` for a list that does not exist."""
     if result.opened is None:
         return [FactsPage(result)]
     browser = BrowserPage(result, options, page_named)
@@ -28,14 +28,14 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
 
 
 def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
-    """`pages`, and over their browser the screens that are open over the browser of the same run as it was before."""
+    """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
     at = next((i for i, s in enumerate(stack) if isinstance(s, BrowserPage)), None)
     browser = pages[0]
     if at is None or not isinstance(browser, BrowserPage):
         return pages
     before = stack[at]
     assert isinstance(before, BrowserPage)
-    browser.walk_on(before)
+    browser.keep_walk(before)
     over: list[Page] = []
     for page in stack[at + 1 :]:
         again = _again(page, browser)
@@ -46,16 +46,16 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
 
 
 def _again(page: Screen[Any], browser: BrowserPage) -> Page | None:
-    """The same screen over a browser whose run was read again; None if there is no such screen."""
+    """The same screen over the browser of a reloaded run; None if it no longer exists."""
     if isinstance(page, FactsPage):
         return FactsPage(browser.result)
     if isinstance(page, HelpPage):
         return HelpPage(page.first)
-    return page.again(browser) if isinstance(page, OfBrowser) else None
+    return page.again(browser) if isinstance(page, BrowserChild) else None
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
-    """The screen that `--screen` names, of those over the browser."""
+    """The screen over the browser that `options.screen` names; None for the browser."""
     name = options.screen or "browser"
     if name in ("peaks", "influence", "signatures"):
         ref = choose_list(browser.opened, name, options.list_name)

@@ -1,4 +1,4 @@
-"""What all screens have: a head, rows, a line for messages, the keys; jobs in threads; the way back."""
+"""Base classes of the screens: head, rows, status line and keys; jobs in threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Send = Callable[[Any], None]
 
 
 class Arrived(Message):
-    """Something that a job in a thread found; `data` None: the job has ended."""
+    """A job in a thread sent `data`; None: the job has ended."""
 
     def __init__(self, job: str, ticket: object, data: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Arrived(Message):
 
 
 class Failed(Message):
-    """A job met a fault, which `text` names."""
+    """A job failed; `text` is the error."""
 
     def __init__(self, job: str, ticket: object, text: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Failed(Message):
 
 
 class Page(Screen[None]):
-    """A screen of the browser. `draw` fills it; it is called whenever something may have changed."""
+    """A screen. `draw` is called whenever its content or size may have changed."""
 
     app: BaseApp
     BINDINGS = bindings(COMMON)
@@ -62,7 +62,7 @@ class Page(Screen[None]):
         super().__init__()
         self.message = ""
         self.waiting: set[str] = set()
-        """Jobs that are under way."""
+        """Names of running jobs."""
         self._tickets: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
@@ -79,19 +79,19 @@ class Page(Screen[None]):
 
     @property
     def is_drawable(self) -> bool:
-        """Whether its widgets are there: not yet just after it was opened, and no more once it was left."""
+        """Whether its widgets exist: not before it is mounted, and not after it was closed."""
         return bool(self.query("#keys"))
 
     def draw(self) -> None:
-        """Fill the screen for its present size."""
+        """Fill the widgets for the current size."""
         raise NotImplementedError
 
     def idle(self) -> Line:
-        """What the message line says when there is no message."""
+        """Content of the status line without a message."""
         return ()
 
-    def look_again(self, names: list[str]) -> list[str]:
-        """Files changed on disk: read what this screen can read at once. The names of those that need `r`."""
+    def files_changed(self, names: list[str]) -> list[str]:
+        """Reread what this screen can of the changed files; returns the names that need a reload."""
         return names
 
     def block(self, name: str) -> Block:
@@ -117,13 +117,13 @@ class Page(Screen[None]):
         self.block("keys").show(keys)
 
     def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
-        """Run `work` in a thread, instead of an earlier job of this name. What it sends comes to `arrived`."""
+        """Run `work` in a thread; replaces a running job of this name. `arrived` gets what it sends."""
         ticket = self._tickets[job] = object()
         self.waiting.add(job)
         self.run_worker(partial(self._work, job, ticket, work), thread=True, group=job, exclusive=True)
 
     def abandon(self, job: str) -> None:
-        """Let a job end as soon as it asks; what it still sends is dropped."""
+        """Stop a job and drop what it still sends."""
         self._tickets.pop(job, None)
         self.waiting.discard(job)
 
@@ -156,10 +156,10 @@ class Page(Screen[None]):
             self.failed(message.job, message.text)
 
     def arrived(self, job: str, data: Any) -> None:
-        """A job of this screen sent something."""
+        """Called with each object that a job sends."""
 
     def ended(self, job: str) -> None:
-        """A job of this screen has ended."""
+        """Called when a job has ended."""
 
     def failed(self, job: str, text: str) -> None:
         self.say(text)
@@ -175,29 +175,27 @@ class Page(Screen[None]):
 
 
 class TablePage(Page):
-    """A screen of rows with a cursor, or of text (`table` None) that scrolls."""
+    """A screen with a table, or with text that scrolls (`table` None)."""
 
     BINDINGS = bindings(ROWS)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
+    table: Table | None = None
 
     def head(self) -> Sequence[Line]:
-        """The lines above the table, the most needed first; low terminals show fewer."""
+        """Lines above the table by importance; low terminals show fewer."""
         return ()
-
-    def table(self) -> Table | None:
-        return None
 
     def text(self, columns: int) -> Sequence[Line]:
         """The text of a screen without a table."""
         return ()
 
     def open_row(self, i: int) -> None:
-        """Enter was pressed on row `i`."""
+        """Called when Enter is pressed on row `i`."""
 
     def draw(self, row: int | None = None) -> None:
         columns, height = self.size
-        table = self.table()
+        table = self.table
         head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
         if table is None:
             lines = self.text(columns)
@@ -218,7 +216,7 @@ class TablePage(Page):
         self.draw_status()
 
     def idle(self) -> Line:
-        table = self.table()
+        table = self.table
         if table is None or not len(table):
             return ()
         return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
@@ -231,13 +229,13 @@ class TablePage(Page):
         self.action_row(by * self.rows.page)
 
     def action_choose(self) -> None:
-        table = self.table()
+        table = self.table
         if table is not None and len(table):
             self.open_row(self.rows.cursor or 0)
 
 
 class TextPage(TablePage):
-    """A screen to read."""
+    """A screen with text."""
 
     FOOTER: ClassVar[list[tuple[str, str]]] = TEXT_FOOTER
 

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.listing import RunSummary, list_runs
-from neuron_signatures.tui.layout.text import Line, Span, Table, line, safe
+from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.overall import until
 from neuron_signatures.tui.screens.page import Send, Stop, TablePage
 from neuron_signatures.tui.tables.listings import RunTable, no_runs
 
 
 class RunsPage(TablePage):
-    """The runs of a folder. Those that are shown stay until the folder has been read again."""
+    """The runs of a folder. While the folder is read again, the old rows stay."""
+
+    table: RunTable
 
     def __init__(self, root: Path, open_run: Callable[[Path], None]) -> None:
         super().__init__()
         self.root = root
         self._open_run = open_run
-        self._table = RunTable([])
+        self.table = RunTable([])
         self._found: list[RunSummary] = []
         self._fault = ""
 
@@ -28,7 +30,7 @@ class RunsPage(TablePage):
         self.read()
 
     def on_screen_resume(self) -> None:
-        self.message = ""  # that a run is being read, and it has been
+        self.message = ""  # that a run is being read
         self.draw()
 
     def read(self) -> None:
@@ -37,39 +39,36 @@ class RunsPage(TablePage):
                 send(r)
 
         self._found, self._fault = [], ""
-        if not len(self._table):
-            self._table = RunTable(self._found)
+        if not len(self.table):
+            self.table = RunTable(self._found)
         self.start("runs", work)
         self.draw()
 
     def arrived(self, job: str, data: Any) -> None:
         self._found.append(data)
-        if self._table.rows is self._found:
+        if self.table.rows is self._found:
             self.draw()
 
     def ended(self, job: str) -> None:
         at = self.rows.cursor or 0
         names = [r.name for r in self._found]
-        name = self._table.rows[at].name if at < len(self._table) else ""
-        self._table = RunTable(self._found, empty=self._fault or no_runs(self.root))
+        name = self.table.rows[at].name if at < len(self.table) else ""
+        self.table = RunTable(self._found, empty=self._fault or no_runs(self.root))
         self.draw(names.index(name) if name in names else None)
 
     def failed(self, job: str, text: str) -> None:
         self._fault = text
 
     def head(self) -> Sequence[Line]:
-        count = f"  {len(self._table)}" + (", reading ..." if "runs" in self.waiting else "")
+        count = f"  {len(self.table)}" + (", reading ..." if "runs" in self.waiting else "")
         return [line(Span("runs in ", "dim"), Span(safe(str(self.root)), "title"), Span(count, "dim"))]
-
-    def table(self) -> Table:
-        return self._table
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        problem = self._table.rows[i].problem if i < len(self._table) else ""
+        problem = self.table.rows[i].problem if i < len(self.table) else ""
         return line(*super().idle(), Span(f"  {safe(problem)}", "warn")) if problem else super().idle()
 
     def open_row(self, i: int) -> None:
-        name = self._table.rows[i].name
+        name = self.table.rows[i].name
         self.say(f"reading {safe(name)} ...")
         self._open_run(self.root / name)

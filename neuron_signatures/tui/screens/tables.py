@@ -1,4 +1,4 @@
-"""The screens with one table over the browser: prompts, layers, top neurons, every prompt, hits of a search."""
+"""Screens with one table over the browser: prompts, layers, top neurons, every prompt, search hits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
 from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
-from neuron_signatures.tui.layout.text import Line, Span, Table, beginning, line, safe, token_text
+from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text
 from neuron_signatures.tui.overall import each_prompt, until
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import HitTable, PromptTable
@@ -25,10 +25,12 @@ _MAX_HITS = 10_000
 _BATCH = 50
 
 
-class PromptsPage(OfBrowser):
+class PromptsPage(BrowserChild):
+    table: PromptTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = PromptTable(self.run_.prompts)
+        self.table = PromptTable(self.run_.prompts)
 
     def on_mount(self) -> None:
         self.draw(self.cursor.prompt)
@@ -36,18 +38,17 @@ class PromptsPage(OfBrowser):
     def head(self) -> Sequence[Line]:
         return [run_line(self.run_, self.size.width)]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
         self.go(to_prompt(self.run_, self.cursor, i))
 
 
-class LayersPage(OfBrowser):
+class LayersPage(BrowserChild):
+    table: LayerTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
         self.prompt = browser.opened.prompt(self.cursor)
-        self._table = LayerTable(self.prompt, [])
+        self.table = LayerTable(self.prompt, [])
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
@@ -58,40 +59,39 @@ class LayersPage(OfBrowser):
         self.start("layers", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._table = LayerTable(self.prompt, [*self._table.rows, data])
+        self.table = LayerTable(self.prompt, [*self.table.rows, data])
         at_cursor = data.layer == self.cursor.layer
-        self.draw(len(self._table) - 1 if at_cursor else None)
+        self.draw(len(self.table) - 1 if at_cursor else None)
 
     def failed(self, job: str, text: str) -> None:
-        self._table.empty = text
+        self.table.empty = text
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        bos = "the BOS counts" if self.browser.include_bos else "the BOS does not count"
+        bos = "BOS included" if self.browser.include_bos else "BOS excluded"
         return [
             line(Span("layers on ", "title"), Span(safe(self.prompt.probe_id), "title"), Span(f"  {bos}", "dim")),
             line(Span(beginning(self.prompt.text))),
         ]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        r = self._table.rows[i]
+        r = self.table.rows[i]
         if r.neuron is None or r.pos is None:
             self.say(f"layer {r.layer} has no finite value on this prompt")
         else:
             self.go(self.cursor._replace(layer=r.layer, neuron=r.neuron, pos=r.pos))
 
 
-class TopPage(OfBrowser):
+class TopPage(BrowserChild):
+    table: TopTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = TopTable([])
+        self.table = TopTable([])
         try:
-            self._table = TopTable(browser.opened.top(self.cursor))
+            self.table = TopTable(browser.opened.top(self.cursor))
         except (ProjectError, OSError) as e:
-            self._table.empty = fault_text(e)
+            self.table.empty = fault_text(e)
 
     def head(self) -> Sequence[Line]:
         p = self.browser.opened.prompt(self.cursor)
@@ -101,24 +101,23 @@ class TopPage(OfBrowser):
             line(Span(beginning(p.text), "dim")),
         ]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        at = self._table.rows[i].at
+        at = self.table.rows[i].at
         self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
 
 
-class StackPage(OfBrowser):
-    """One neuron on every prompt; rows arrive while the run is read."""
+class StackPage(BrowserChild):
+    """One neuron on every prompt; rows appear while the run is read."""
 
     BINDINGS = bindings(STACK)
     OWN_KEYS = (*STACK, *ROWS)
     FOOTER = footer(ROWS, STACK, COMMON)
 
+    table: StackTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = StackTable(self.run_, [], include_bos=browser.include_bos)
+        self.table = StackTable(self.run_, [], include_bos=browser.include_bos)
         self._by_peak = False
 
     def on_mount(self) -> None:
@@ -136,9 +135,9 @@ class StackPage(OfBrowser):
         self.start("stack", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._table.add(data)
-        here = self.cursor.prompt if len(self._table) > self.cursor.prompt >= len(self._table) - len(data) else None
-        self._table.sort(by_peak=self._by_peak)
+        self.table.add(data)
+        here = self.cursor.prompt if len(self.table) > self.cursor.prompt >= len(self.table) - len(data) else None
+        self.table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
     def again(self, browser: BrowserPage) -> StackPage:
@@ -147,46 +146,45 @@ class StackPage(OfBrowser):
         return page
 
     def failed(self, job: str, text: str) -> None:
-        self._table.empty = text
+        self.table.empty = text
         self.say(text)
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        order = "largest |act| first" if self._by_peak else "in the order of the run"
+        order = "largest |act| first" if self._by_peak else "in run order"
         more = "" if "stack" not in self.waiting else ", reading ..."
-        count = f"  {len(self._table)} of {len(self.run_.prompts)} prompts, {order}{more}"
-        bad = sum(1 for r in self._table.rows if r.fault)
+        count = f"  {len(self.table)} of {len(self.run_.prompts)} prompts, {order}{more}"
+        bad = sum(1 for r in self.table.rows if r.fault)
         unread = Span(f"  {bad} cannot be read" if bad else "", "warn")
         head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
-        return [*head, line(Span(STRIP_LEGEND, "dim"))] if self._table.has_strip(self.size.width) else head
+        return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
 
     def ended(self, job: str) -> None:
         self.draw()
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        r = self._table.rows[i]
+        r = self.table.rows[i]
         self.go(self.cursor._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        fault = self._table.rows[i].fault if i < len(self._table) else ""
+        fault = self.table.rows[i].fault if i < len(self.table) else ""
         return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak
-        self._table.sort(by_peak=self._by_peak)
+        self.table.sort(by_peak=self._by_peak)
         self.draw(0)
 
 
-class SearchPage(OfBrowser):
+class SearchPage(BrowserChild):
+    table: HitTable
+
     def __init__(self, browser: BrowserPage, query: str) -> None:
         super().__init__(browser)
         self.query_text = query
         self._hits: list[TokenHit] = []
-        self._table = HitTable(self.run_, self._hits)
+        self.table = HitTable(self.run_, self._hits)
 
     def again(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
@@ -213,9 +211,6 @@ class SearchPage(OfBrowser):
         n = f"the first {_MAX_HITS}" if len(self._hits) >= _MAX_HITS else str(len(self._hits))
         found = "searching ..." if "search" in self.waiting else f"{n} tokens"
         return [line(Span("search ", "dim"), Span(safe(self.query_text), "mark"), Span(f"  {found}", "dim"))]
-
-    def table(self) -> Table:
-        return self._table
 
     def open_row(self, i: int) -> None:
         h = self._hits[i]

@@ -1,4 +1,4 @@
-"""The screens to read: notes on a neuron, facts about the run, help."""
+"""Screens with text: notes on a neuron, facts about the run, help."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.opened_run import Notes, OpenResult, notes_of
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
 from neuron_signatures.views.facts import stages_of
 
 
-class NotesPage(TextPage, OfBrowser):
+class NotesPage(TextPage, BrowserChild):
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
         self._notes: Notes | None = None
@@ -30,14 +30,14 @@ class NotesPage(TextPage, OfBrowser):
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        return [line(Span(f"what the results say about {self.cursor.at.label}", "title"))]
+        return [line(Span(f"notes on {self.cursor.at.label}", "title"))]
 
     def text(self, columns: int) -> Sequence[Line]:
         return laid_out(notes_facts(self.cursor.at, self._notes, self._stages), columns)
 
 
 class FactsPage(TextPage):
-    """Facts about the run; of a folder that cannot be opened, the fault and what its manifest says."""
+    """Facts about the run; for a folder that cannot be opened, the fault and its manifest."""
 
     def __init__(self, result: OpenResult) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FactsPage(TextPage):
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        broken = Span("  cannot be opened; r looks again", "warn") if self._result.opened is None else Span("")
+        broken = Span("  cannot be opened; r retries", "warn") if self._result.opened is None else Span("")
         return [line(Span("run ", "dim"), Span(safe(str(self._result.run_dir)), "title"), broken)]
 
     def text(self, columns: int) -> Sequence[Line]:
@@ -68,7 +68,7 @@ class FactsPage(TextPage):
 
 
 class HelpPage(TextPage):
-    """All keys, those of the screen before first."""
+    """All keys, beginning with those of the previous screen."""
 
     def __init__(self, first: tuple[Key, ...]) -> None:
         super().__init__()

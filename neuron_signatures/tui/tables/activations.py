@@ -1,8 +1,9 @@
-"""Tables of activations: layers of a prompt, top neurons at a token, one neuron on every prompt."""
+"""Tables of activations: layers on a prompt, top neurons at a token, one neuron on every prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.runs.manifest import PromptRecord
@@ -22,14 +23,13 @@ from neuron_signatures.tui.layout.text import (
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt
 
 
+@dataclass
 class LayerTable:
-    """One line per layer on one prompt; the bar shows its largest |act| with its sign."""
+    """One row per layer on one prompt; the bar is the activation with the largest |act|."""
 
+    prompt: PromptRecord
+    rows: Sequence[LayerLine]
     empty = "reading ..."
-
-    def __init__(self, prompt: PromptRecord, rows: Sequence[LayerLine]) -> None:
-        self.prompt = prompt
-        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,13 +61,12 @@ class LayerTable:
         return {**strict(r._asdict()), "token": None if r.pos is None else self.prompt.tokens[r.pos]}
 
 
+@dataclass
 class TopTable:
     """The neurons with the largest |act| at one token."""
 
+    rows: Sequence[NeuronAct]
     empty = "no finite activation at this token"
-
-    def __init__(self, rows: Sequence[NeuronAct]) -> None:
-        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,7 +91,7 @@ class TopTable:
 
 
 class StackTable:
-    """One neuron on every prompt, one line each, drawn to a scale common to all that are there."""
+    """One neuron on every prompt, one row each, on a common scale."""
 
     empty = "reading ..."
 
@@ -110,14 +109,14 @@ class StackTable:
             self._grow(r)
 
     def sort(self, *, by_peak: bool) -> None:
-        """By the largest |act|, or in the order of the run."""
+        """Sort by largest |act|, or in run order."""
         self.rows.sort(key=lambda r: (-(r.stats.peak_abs or 0) if by_peak else 0, r.prompt_index))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def has_strip(self, columns: int) -> bool:
-        """Whether there is room for the marks of the tokens."""
+        """Whether the marks of the tokens fit the width."""
         return "strip" in column_widths(self.columns(), columns)
 
     def columns(self) -> Sequence[Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,12 @@ from neuron_signatures.views.ranked import ListRef
 from neuron_signatures.views.search import TokenHit
 
 
+@dataclass
 class PromptTable:
     """The run's prompts."""
 
+    prompts: Sequence[PromptRecord]
     empty = "the run holds no prompt"
-
-    def __init__(self, prompts: Sequence[PromptRecord]) -> None:
-        self.prompts = prompts
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -51,14 +51,13 @@ class PromptTable:
         return {"prompt_index": i, "prompt_id": p.probe_id, "seq_len": p.seq_len, "text": p.text, "tokens": p.tokens}
 
 
+@dataclass
 class HitTable:
-    """Where a token that was searched for stands."""
+    """The tokens that a search found, with their context."""
 
+    run: Run
+    rows: Sequence[TokenHit]
     empty = "no token matches"
-
-    def __init__(self, run: Run, rows: Sequence[TokenHit]) -> None:
-        self.run = run
-        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,16 +86,16 @@ class HitTable:
 
 
 def no_runs(root: Path) -> str:
-    """What to run where there is no run yet."""
+    """How to make a first run."""
     return f"no runs in {root}; make one with: python -m neuron_signatures.poc1_dump_activations"
 
 
+@dataclass
 class RunTable:
-    """The runs of a folder, broken ones too."""
+    """The runs of a folder, including broken ones."""
 
-    def __init__(self, rows: Sequence[RunSummary], empty: str = "reading ...") -> None:
-        self.rows = rows
-        self.empty = empty
+    rows: Sequence[RunSummary]
+    empty: str = "reading ..."
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -123,18 +122,18 @@ class RunTable:
         return dict(self.rows[i].__dict__)
 
 
+@dataclass
 class RefTable:
     """The ranked lists of a run."""
 
-    def __init__(self, refs: Sequence[ListRef], empty: str) -> None:
-        self.refs = refs
-        self.empty = empty
+    refs: Sequence[ListRef]
+    empty: str
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def row_of(self, stem: str, otherwise: int) -> int:
-        """Where the list of this name stands; `otherwise` if it is not there."""
+        """Row of the list with this name, or `otherwise`."""
         return next((i for i, r in enumerate(self.refs) if r.stem == stem), otherwise)
 
     def columns(self) -> Sequence[Column]:
@@ -146,7 +145,7 @@ class RefTable:
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self.refs[i]
-        title = f"broken: {r.problem}" if r.problem else f"of another dump? {r.title}" if r.doubt else r.title
+        title = f"broken: {r.problem}" if r.problem else f"from another dump? {r.title}" if r.doubt else r.title
         return {
             "kind": Span(r.kind, "title"), "title": Span(safe(title), "warn" if r.problem or r.doubt else ""),
             "made": Span(safe(r.created_at_utc[:16].replace("T", " ")), "dim"),

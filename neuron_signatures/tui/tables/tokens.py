@@ -1,4 +1,4 @@
-"""One neuron on one prompt: the lines above the table, and the table of tokens with signed bars."""
+"""One neuron on one prompt: header lines and the table of tokens with signed bars."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from neuron_signatures.views.acts import Stats, counted, stats_of
 
 @dataclass(frozen=True)
 class TokenView:
-    """What the browser shows of one cursor. `values` and `stats` are None if the tensor cannot be read: see `fault`."""
+    """What the browser shows at a cursor. Unreadable tensor: `values` and `stats` are None, `fault` is set."""
 
     run: Run
     cursor: Cursor
@@ -44,10 +44,10 @@ class TokenView:
     values: np.ndarray | None
     stats: Stats | None
     counts: np.ndarray
-    """Which positions count: are in the statistics and in the scale of the bars."""
+    """Whether each position is included in the statistics and the scale."""
     fault: str = ""
     brief: str = ""
-    """The fault in few words, for one line."""
+    """The fault, shortened."""
 
     @property
     def prompt(self) -> PromptRecord:
@@ -55,11 +55,11 @@ class TokenView:
 
     @property
     def scale(self) -> float | None:
-        """What a full bar stands for; None if nothing counts or all is zero."""
+        """Full scale of the bars; None if no value is included or all are zero."""
         return (self.stats.peak_abs or None) if self.stats else None
 
     def shown(self, window: int | None) -> range:
-        """The positions that are shown: all, or `window` of them around the cursor."""
+        """The positions shown: all, or `window` positions around the cursor."""
         n = self.prompt.seq_len
         if window is None or window >= n:
             return range(n)
@@ -67,7 +67,7 @@ class TokenView:
         return range(first, first + window)
 
     def marks(self, pos: int) -> str:
-        """What is said of a token in words."""
+        """Labels of a token: `max`, `min`, `BOS`."""
         words = []
         if self.stats and pos == self.stats.max_pos:
             words.append("max")
@@ -79,7 +79,7 @@ class TokenView:
 
 
 def token_view(opened: OpenedRun, cursor: Cursor, *, include_bos: bool) -> TokenView:
-    """The view of a cursor; a tensor that cannot be read is a fault in it, not an error."""
+    """The view at a cursor; does not raise if the tensor cannot be read."""
     counts = counted(opened.run, opened.prompt(cursor), include_bos=include_bos)
     try:
         values = opened.values(cursor)
@@ -144,7 +144,7 @@ class TokenTable:
 
 
 def header(view: TokenView, overall: Overall | None, columns: int) -> list[Line]:
-    """Five lines, the most needed first (see `arrange`): neuron, this prompt, the prompt, all prompts, the run."""
+    """Five lines by importance (see `arrange`): neuron, this prompt, prompt text, all prompts, run."""
     m, p, cursor = view.run.manifest, view.prompt, view.cursor
     value = None if view.values is None else float(view.values[cursor.pos])
     neuron = neuron_line(
@@ -166,13 +166,13 @@ def header(view: TokenView, overall: Overall | None, columns: int) -> list[Line]
 
 
 def arrange(lines: list[Line], n: int) -> list[Line]:
-    """As many of the header's lines as fit, in the order of reading: run, prompt, neuron, this prompt, all prompts."""
+    """The `n` most important header lines in reading order: run, prompt text, neuron, this prompt, all prompts."""
     reading = (4, 2, 0, 1, 3)
     return [lines[i] for i in reading if i < n]
 
 
 def summary(view: TokenView, overall: Overall | None) -> dict[str, Any]:
-    """The same as data."""
+    """The header as data."""
     m, p, cursor = view.run.manifest, view.prompt, view.cursor
     return {
         "run": str(view.run.path), "format_version": view.run.format_version, "model": m.model_name,
@@ -191,7 +191,7 @@ def _this_prompt(view: TokenView, columns: int) -> Line:
     head = Span("this prompt  ", "dim")
     if s.n == 0 or s.max is None or s.max_pos is None or s.min is None or s.min_pos is None:
         why = "no finite value" if s.n_nonfinite else "only the BOS; i includes it"
-        return line(head, Span(f"nothing counts: {why}", "warn"))
+        return line(head, Span(f"no value included: {why}", "warn"))
     high = Peak(s.max, f"at {s.max_pos}", token_text(tokens[s.max_pos]))
     low = Peak(s.min, f"at {s.min_pos}", token_text(tokens[s.min_pos]))
     return statistics("this prompt", s.mean, s.std, high, low, n_nonfinite=s.n_nonfinite, digits=4, columns=columns)
@@ -207,7 +207,7 @@ def _all_prompts(view: TokenView, overall: Overall | None, columns: int) -> Line
         return line(head, Span(f"cannot be read: {safe(overall.fault)}", "warn"))
     bad = (Span(f"  {overall.n_nonfinite} not finite", "warn"),) if overall.n_nonfinite else ()
     if overall.max is None or overall.min is None:
-        return line(head, Span("nothing counts", "warn"), *bad)
+        return line(head, Span("no value included", "warn"), *bad)
     high, low = (
         Peak(e.value, f"#{e.prompt + 1}:{e.pos}", token_text(view.run.prompts[e.prompt].tokens[e.pos]))
         for e in (overall.max, overall.min)
