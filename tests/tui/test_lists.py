@@ -1,4 +1,4 @@
-"""The ranked lists: which one the cursor is on, in which order their rows stand, what their filter finds."""
+"""The ranked lists: cursor, order of rows, filter."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ async def test_the_cursor_stays_on_its_list_when_a_newer_one_comes(tmp_path):
 
 
 @async_test
-async def test_no_press_of_a_key_is_lost_while_a_list_is_sorted():
+async def test_no_key_press_is_lost_while_a_list_is_sorted():
     async with browsing(Options(run_dir=DEMO, screen="peaks"), (120, 30)) as pilot:
+        assert "by |score|, smallest first" in await press(pilot, "S")
         await pilot.press("s", "s", "s")
         await settle(pilot)
         assert "by token, ascending" in text_of(pilot)
@@ -60,15 +61,8 @@ async def test_no_press_of_a_key_is_lost_while_a_list_is_sorted():
         assert "by score, smallest first" in text_of(pilot)
 
 
-@async_test
-async def test_the_order_that_was_turned_has_a_next_one():
-    async with browsing(Options(run_dir=DEMO, screen="peaks")) as pilot:
-        assert "by |score|, smallest first" in await press(pilot, "S")
-        assert "by score, largest first" in await press(pilot, "s")
-
-
 @pytest.mark.parametrize("kind", ["influence", "signatures"])
-def test_numbers_begin_with_the_largest_and_texts_with_the_first(kind):
+def test_scores_are_sorted_descending_and_texts_ascending(kind):
     order, found = Order().next(kind), []
     while order.key is not None:
         found.append((order.key, order.descending))
@@ -127,7 +121,7 @@ def test_a_printed_filter_without_a_match_names_no_key(capsys):
 
 
 def of_another_dump(folder):
-    """The demo run with the results of an earlier dump."""
+    """The demo run with results of an earlier dump."""
     shutil.copytree(DEMO, folder / "run")
     manifest = folder / "run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"created_at_utc": "2026-', '"created_at_utc": "2027-'))

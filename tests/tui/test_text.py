@@ -1,4 +1,4 @@
-"""What the browser shows, as plain functions: bars, columns, lines, moves, views; without Textual."""
+"""The functions behind the screens, without Textual: bars, columns, lines, moves, views, printing."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_a_strip_tells_signs_apart_without_colour():
 
 
 @given(ANY_TEXT)
-def test_safe_text_is_printable_and_of_the_width_that_terminals_agree_on(text):
+def test_safe_text_is_printable_and_has_a_known_width(text):
     shown = safe(text)
     assert shown.isprintable() and cell_len(shown) == width(shown)
     assert safe(shown) == shown
 
 
 def test_safe_covers_every_character():
-    """Every character of Unicode is either shown with a width on which rich and we agree, or named."""
+    """Every Unicode character is either shown, with the width that rich computes, or escaped."""
     for n in range(0x110000):
         c = chr(n)
         shown = safe(c)
@@ -148,7 +148,7 @@ def test_columns_are_dropped_in_their_order_when_there_is_no_room():
     assert column_widths(columns, 5) == {"a": 5}
 
 
-def test_numbers_say_their_sign():
+def test_numbers_have_a_sign():
     said = [number(x) for x in (1.0, -0.5, 0.0, -0.0, 1e-7, 123456.0, math.nan, math.inf, -math.inf, None)]
     assert said == ["+1", "-0.5", "0", "0", "+1e-07", "+1.235e+05", "nan", "+inf", "-inf", ""]
 
@@ -159,7 +159,7 @@ def run():
         yield run
 
 
-def test_a_move_changes_one_thing_or_says_why_not(run):
+def test_a_move_changes_one_coordinate_or_returns_a_message(run):
     here = Cursor(0, 3, 511, 8)
     assert move_layer(run, here, 1) == (here._replace(layer=4), "")
     assert move_layer(run, here, 9).cursor.layer == 4
@@ -170,15 +170,15 @@ def test_a_move_changes_one_thing_or_says_why_not(run):
 
 
 def test_another_prompt_keeps_the_token_or_its_last(run):
-    assert to_prompt(run, Cursor(0, 1, 0, 8), 4).pos == 7  # the last stays the last
-    assert to_prompt(run, Cursor(7, 1, 0, 10), 4).pos == 7  # the prompt is shorter
+    assert to_prompt(run, Cursor(0, 1, 0, 8), 4).pos == 7  # stays on the last token
+    assert to_prompt(run, Cursor(7, 1, 0, 10), 4).pos == 7  # shorter prompt
     assert to_prompt(run, Cursor(0, 1, 0, 3), 4).pos == 3
 
 
 @pytest.mark.parametrize(
     "options", [Options(prompt_id="none"), Options(prompt_idx=8), Options(layer=0), Options(ctx_idx=9)]
 )
-def test_a_first_place_that_is_not_there_is_refused(run, options):
+def test_a_first_cursor_outside_the_run_is_refused(run, options):
     with pytest.raises(UsageError):
         first_cursor(run, options)
 
@@ -240,7 +240,7 @@ def test_a_small_spread_about_a_large_mean_is_not_lost(tmp_path):
     assert overall.std == pytest.approx(values.std(), rel=1e-9) and 0 < overall.std < 0.1
 
 
-def test_a_walk_passes_over_layers_that_are_not_stored(run):
+def test_stepping_through_a_list_skips_layers_that_are_not_stored(run):
     ref = next(r for r in list_refs(DEMO) if r.stem.startswith("influence_seed_prompt_dla"))
     view = ListView.of(read_list(DEMO, ref))
     walk, layers = Walk(view, 0), []
@@ -332,7 +332,7 @@ def test_an_empty_folder_of_runs_says_what_to_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--runs_root", "--run_dir"])
-def test_a_file_in_the_place_of_a_folder_is_called_a_file(tmp_path, capsys, flag):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path, capsys, flag):
     (tmp_path / "file").touch()
     assert main([flag, str(tmp_path / "file"), "--print"]) in (2, 3)
     assert "this is a file" in capsys.readouterr().err

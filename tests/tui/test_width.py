@@ -1,4 +1,4 @@
-"""What 80 columns hold: nothing that is needed is cut off where it can be read nowhere else."""
+"""Narrow terminals: necessary information is not cut off."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_no_printed_line_is_longer_than_the_terminal_is_wide(screen, tmp_path, c
 
 
 @async_test
-async def test_the_walk_says_whether_the_neuron_is_that_of_the_list():
+async def test_the_status_says_whether_the_neuron_is_that_of_the_list():
     async with browsing(Options(run_dir=DEMO, screen="influence", list_name=ACT_GRAD)) as pilot:
         shown = await press(pilot, "enter")
         assert "L4N154 is 1 of 2560, score -0.2508" in shown
@@ -155,7 +155,7 @@ async def test_the_reason_of_a_fault_shows_however_deep_the_folder_is(tmp_path):
 
 
 def wide_run(path, layers):
-    """A run whose numbers and tokens are as long as those of a real model."""
+    """A run with numbers and tokens as long as those of a real model."""
     tokens = ["<bos>", " characteristically"]
     acts = np.zeros((len(layers), 2, 9216), np.float32)
     acts[:, 1] = -0.00030123
@@ -175,7 +175,7 @@ def test_the_activation_is_shown_however_narrow_it_is(tmp_path, layers):
     assert "of layers" not in said[80] and "…" not in said[80] and "·charact…  act" in said[45]
 
 
-def test_a_line_that_is_cut_says_so_also_between_two_pieces():
+def test_a_cut_line_ends_in_an_ellipsis():
     pieces = line(Span("abc"), Span("def", "mark"), Span("  "))
     assert [line_text(clip(pieces, n)) for n in (9, 6, 5, 4, 3, 2, 1, 0)] == [
         "abcdef", "abcdef", "abcd…", "abc…", "ab…", "a…", "…", "",
@@ -187,7 +187,7 @@ NUMBERS = [1.234e-38, 3.403e38, 9.0123e-05, 0.00030123, 1.2345e-200]
 
 
 def tables_of(value: float):
-    """Every table with this number in all columns of numbers."""
+    """Every table, with this number in all numeric columns."""
     with Run.open(DEMO) as run:
         prompt = run.prompts[0]
         stats = Stats(8, 0, value, 1, value, 2, value, abs(value))
