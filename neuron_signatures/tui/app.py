@@ -48,7 +48,7 @@ class Loaded(Message):
         self.result, self.error = result, error
 
 
-class Looked(Message):
+class FilesChecked(Message):
     """Names of the files of a run that changed on disk."""
 
     def __init__(self, opened: OpenedRun, names: list[str]) -> None:
@@ -136,42 +136,37 @@ class BrowseApp(BaseApp):
 
     def action_command_palette(self) -> None:
         """Open the palette; ignored over an input box and the first frame, which have no commands."""
-        from neuron_signatures.tui.screens.page import Page
-
-        if isinstance(self.screen, Page):
+        if self._page():
             super().action_command_palette()
 
     def action_help(self) -> None:
         """Show all keys; from the help, go back."""
-        from neuron_signatures.tui.screens.page import Page
         from neuron_signatures.tui.screens.texts import HelpPage
 
-        if isinstance(self.screen, HelpPage):
+        page = self._page()
+        if isinstance(page, HelpPage):
             self.back()
-        elif isinstance(self.screen, Page):
-            self.push_screen(HelpPage(self.screen.all_keys()))
+        elif page is not None:
+            self.push_screen(HelpPage(page.all_keys()))
 
     def action_reload(self) -> None:
         """Read the current run, or the list of runs, again."""
-        from neuron_signatures.tui.screens.page import Page
         from neuron_signatures.tui.screens.runs import RunsPage
 
-        page = self.screen
+        page = self._page()
         if isinstance(page, RunsPage):
             page.read()
-        elif isinstance(page, Page):
-            page.say("reloading ..." if self.result else "no run is open")
+        elif page is not None:
+            page.show_message("reloading ..." if self.result else "no run is open")
             if self.result is not None:
                 self.open_run(self.result.run_dir, self.cursor)
 
     def action_suspend(self) -> None:
         """Stop the process until the shell's `fg`, if a shell waits for it."""
-        from neuron_signatures.tui.screens.page import Page
-
         if self._driver is not None and self._driver.can_suspend:
             self.action_suspend_process()
-        elif isinstance(self.screen, Page):
-            self.screen.say("no shell to return to; q quits")
+        elif page := self._page():
+            page.show_message("no shell to return to; q quits")
 
     def open_run(self, run_dir: Path, cursor: Cursor | None = None) -> None:
         """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
@@ -220,18 +215,22 @@ class BrowseApp(BaseApp):
             self.push_screen(page)
         self.painted("data")
 
-    def on_looked(self, message: Looked) -> None:
+    def on_files_checked(self, message: FilesChecked) -> None:
         if not self.screen_stack or self.result is None or message.opened is not self.result.opened:
             return
-        from neuron_signatures.tui.screens.page import Page
-
-        page = self.screen if isinstance(self.screen, Page) else None
+        page = self._page()
         if page is not None and not page.is_drawable:
             return  # the next check reports it
         names = message.names if page is None else page.files_changed(message.names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         if page is not None:
             page.draw_status()
+
+    def _page(self) -> Page | None:
+        """The current screen, unless it is the first frame, an input box or the palette."""
+        from neuron_signatures.tui.screens.page import Page
+
+        return self.screen if isinstance(self.screen, Page) else None
 
     def _begin(self) -> None:
         if self._on_paint is not None:
@@ -240,19 +239,21 @@ class BrowseApp(BaseApp):
             self.open_run(self.options.run_dir)
         else:
             self.run_worker(self._import_screens, thread=True, group="load")
-        self.set_interval(self._poll_seconds, self._look)
+        self.set_interval(self._poll_seconds, self._check_files)
 
     def _import_screens(self) -> None:
         import neuron_signatures.tui.screens.navigation  # noqa: F401
 
         self.post_message(Loaded())
 
-    def _look(self) -> None:
+    def _check_files(self) -> None:
         opened = self.result.opened if self.result else None
         if opened is not None:
-            self.run_worker(
-                lambda: self.post_message(Looked(opened, opened.changed())), thread=True, group="look", exclusive=True
-            )
+            work = partial(self._check_in_thread, opened)
+            self.run_worker(work, thread=True, group="check", exclusive=True)
+
+    def _check_in_thread(self, opened: OpenedRun) -> None:
+        self.post_message(FilesChecked(opened, opened.changed()))
 
 
 def browse(options: Options) -> int:

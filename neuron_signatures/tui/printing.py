@@ -11,7 +11,7 @@ from neuron_signatures.runs.listing import list_runs
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui.cursor import Cursor, first_cursor
 from neuron_signatures.tui.layout.bars import STRIP_LEGEND
-from neuron_signatures.tui.layout.facts import heading, laid_out, notes_facts, notes_record
+from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_facts, notes_record
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import (
     ASCII_MARKS,
@@ -184,7 +184,7 @@ def _list_of(kind: str) -> Screen:
 
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     notes, stages = notes_of(opened.run, cursor.at), stages_of(opened.run.path)
-    lines = laid_out(notes_facts(cursor.at, notes, stages), columns)
+    lines = fact_lines(notes_facts(cursor.at, notes, stages), columns)
     record = {**_where(opened), **cursor.at._asdict(), **notes_record(notes, stages)}
     return Printed([run_line(opened.run, columns), *heading(cursor.at.label), *lines], None, record)
 
@@ -202,7 +202,7 @@ def _run(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> P
     health = health_of(opened.run)
     more = {"doubts": doubts_of(opened.run), "stages": stages_of(opened.run.path), "manifest": m}
     record = {**_where(opened), **health._asdict(), **more}
-    return Printed(laid_out(run_facts(opened.run, health), columns), None, record)
+    return Printed(fact_lines(run_facts(opened.run, health), columns), None, record)
 
 
 def _where(opened: OpenedRun) -> dict[str, Any]:

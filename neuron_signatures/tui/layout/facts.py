@@ -19,7 +19,7 @@ class Fact(NamedTuple):
     style: str = ""
 
 
-def laid_out(facts: Iterable[Fact], columns: int, *, label_width: int = 15) -> list[Line]:
+def fact_lines(facts: Iterable[Fact], columns: int, *, label_width: int = 15) -> list[Line]:
     """Facts as lines, wrapped beside their labels and escaped."""
     lines: list[Line] = []
     for f in facts:

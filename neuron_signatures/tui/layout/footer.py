@@ -44,13 +44,13 @@ def bottom(message: str, stale: str, idle: Line, keys: Sequence[tuple[str, str]]
     that did not fit below.
     """
     shown, rest = key_lines(keys, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
-    said: Line = (Span(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
+    status: Line = (Span(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
     if shown and not message:
-        used = width(line_text(said))
+        used = width(line_text(status))
         gap = 4 if used else 0
         more = key_lines(rest, columns - used - gap, 1).lines
-        said = (*said, Span(" " * gap), *(p for x in more for p in x))
-    return Bottom([clip(said, columns)] if height >= 4 else [], shown)
+        status = (*status, Span(" " * gap), *(p for x in more for p in x))
+    return Bottom([clip(status, columns)] if height >= 4 else [], shown)
 
 
 def _with_stale(names: str, idle: Line, columns: int) -> Line:

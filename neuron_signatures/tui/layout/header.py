@@ -31,7 +31,7 @@ def statistics(
     """
     tokens = [width(p.token) for p in (high, low)]
 
-    def made(digits: int, token_widths: tuple[int, int], moments: int) -> Line:
+    def layout(digits: int, token_widths: tuple[int, int], moments: int) -> Line:
         both = (f"mean {number(mean, min(3, digits))} ", f"std {size(std, min(3, digits))} ")[:moments]
         words = "".join(both) + " " if moments else ""
         bad = (Span(f"{n_nonfinite} not finite  ", "warn"),) if n_nonfinite else ()
@@ -43,11 +43,11 @@ def statistics(
         return tuple(parts)
 
     for n, moments in ((digits, 2), (3, 2), (2, 2), (2, 1), (3, 0), (2, 0)):
-        free = columns - sum(width(p.text) for p in made(n, (0, 0), moments))
+        free = columns - sum(width(p.text) for p in layout(n, (0, 0), moments))
         if free >= sum(min(t, 3) for t in tokens):
             break
     first = min(tokens[0], max(free - tokens[1], free // 2))
-    return made(n, (first, free - first), moments)
+    return layout(n, (first, free - first), moments)
 
 
 def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
@@ -56,16 +56,16 @@ def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str
     To fit the width, the layers are left out, then the id, then the token is cut or left out; the value always stays.
     """
 
-    def made(layers: str, token: str, token_id: str) -> Line:
+    def layout(layers: str, token: str, token_id: str) -> Line:
         return line(Span(neuron, "title"), Span(layers, "dim"), "  token ", Span(f"{where} ", "mark"),
                     Span(token, "token"), f"{token_id}  act ", value)  # fmt: skip
 
-    for shown in (made(layers, token, token_id), made("", token, token_id), made("", token, "")):
+    for shown in (layout(layers, token, token_id), layout("", token, token_id), layout("", token, "")):
         if width(line_text(shown)) <= columns:
             return shown
-    available = columns - width(line_text(made("", "", "")))
+    available = columns - width(line_text(layout("", "", "")))
     if available > 0:
-        return made("", fit(token, available), "")
+        return layout("", fit(token, available), "")
     brief = line(Span(neuron, "title"), " act ", value)
     return brief if width(line_text(brief)) <= columns else (value,)
 

@@ -25,7 +25,7 @@ from neuron_signatures.tui.cursor import (
 )
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
-from neuron_signatures.tui.layout.facts import Fact, heading, laid_out, notes_facts
+from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, notes_facts
 from neuron_signatures.tui.layout.text import (
     Line,
     Span,
@@ -165,10 +165,10 @@ class BrowserPage(Page):
                 act_piece = Span(f"{number(act):>10}", sign_style(act))
                 lines.append(line(Span(f"{n:>3} ", "dim"), Span(f"{at.label:11}", style), act_piece))
         except (ProjectError, OSError) as e:
-            lines += laid_out([Fact("fault", fault_text(e), "warn")], columns)
+            lines += fact_lines([Fact("fault", fault_text(e), "warn")], columns)
         lines += [(), *heading(f"notes on {self.cursor.at.label}")]
         notes = self.opened.notes.get(self.cursor.at)
-        return lines + laid_out(notes_facts(self.cursor.at, notes, self._stages), columns, label_width=12)
+        return lines + fact_lines(notes_facts(self.cursor.at, notes, self._stages), columns, label_width=12)
 
     def _read_more_later(self, view: TokenView, overall: Overall | None, side: int) -> None:
         """Once the cursor rests, read all prompts and the tables in a thread."""
@@ -228,7 +228,7 @@ class BrowserPage(Page):
         view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
         pos = None if view.stats is None else view.stats.max_pos if which == "max" else view.stats.min_pos
         if pos is None:
-            self.say(f"cannot be read: {view.brief}" if view.fault else "no value is included on this prompt")
+            self.show_message(f"cannot be read: {view.brief}" if view.fault else "no value is included on this prompt")
         else:
             self.go(self.cursor._replace(pos=pos), walk=self.walk)
 
@@ -245,11 +245,11 @@ class BrowserPage(Page):
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
         if self.walk is None:
-            self.say("no list is open: w shows the lists, Enter opens a row")
+            self.show_message("no list is open: w shows the lists, Enter opens a row")
             return
         walk = self.walk.step(by, self.run_)
         if walk is None:
-            self.say(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
+            self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
             return
         cursor = cursor_of_row(self.run_, walk.row(), self.cursor)
         if cursor is not None:
@@ -260,7 +260,7 @@ class BrowserPage(Page):
             with self.run_.another_reader() as reader:
                 send((peak_of_row(reader, walk.row(), self.cursor), walk))
 
-        self.say("looking for the peak ...")
+        self.show_message("looking for the peak ...")
         self.start("walk", work)
 
     def action_ask(self, what: str) -> None:

@@ -17,7 +17,7 @@ class BrowserChild(TablePage):
         self.run_ = browser.opened.run
         self.cursor = browser.cursor
 
-    def again(self, browser: BrowserPage) -> Page | None:
+    def reopen(self, browser: BrowserPage) -> Page | None:
         """The same screen over the browser of a reloaded run; None if it no longer exists."""
         return type(self)(browser)
 

@@ -8,7 +8,7 @@ from typing import Any
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
-from neuron_signatures.tui.layout.facts import Fact, laid_out
+from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
@@ -47,7 +47,7 @@ class ListsPage(BrowserChild):
     def on_screen_resume(self) -> None:
         self._show_again()
 
-    def again(self, browser: BrowserPage) -> ListsPage:
+    def reopen(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
     def files_changed(self, names: list[str]) -> list[str]:
@@ -68,7 +68,7 @@ class ListsPage(BrowserChild):
     def open_row(self, i: int) -> None:
         ref = self.table.refs[i]
         if ref.problem:
-            self.say(ref.problem)
+            self.show_message(ref.problem)
         else:
             self.app.push_screen(ListPage(self.browser, ref))
 
@@ -116,7 +116,7 @@ class ListPage(BrowserChild):
 
         self.start("list", work)
 
-    def again(self, browser: BrowserPage) -> ListPage | None:
+    def reopen(self, browser: BrowserPage) -> ListPage | None:
         same = (r for r in browser.opened.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
         return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)
@@ -127,7 +127,7 @@ class ListPage(BrowserChild):
         return list_header(self.view, self.size.width)
 
     def text(self, columns: int) -> Sequence[Line]:
-        return laid_out([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
+        return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def arrived(self, job: str, data: Any) -> None:
         if job == "row":
@@ -145,7 +145,7 @@ class ListPage(BrowserChild):
 
     def failed(self, job: str, text: str) -> None:
         self._fault = text
-        self.say(text)
+        self.show_message(text)
         self.draw()
 
     def idle(self) -> Line:
@@ -158,7 +158,7 @@ class ListPage(BrowserChild):
         try:
             check_neuron(self.run_, row.at)
         except ProjectError as e:
-            self.say(e.line())
+            self.show_message(e.line())
             return
         cursor = cursor_of_row(self.run_, row, self.cursor)
         if cursor is not None:
@@ -169,14 +169,14 @@ class ListPage(BrowserChild):
             with self.run_.another_reader() as reader:
                 send((peak_of_row(reader, row, self.cursor), walk))
 
-        self.say(f"looking for the peak of {row.at.label}{row.pole} ...")
+        self.show_message(f"looking for the peak of {row.at.label}{row.pole} ...")
         self.start("row", work)
 
     def action_sort(self) -> None:
         self._arrange(self._wanted.next(self.ref.kind))
 
     def action_reverse(self) -> None:
-        self._arrange(self._wanted.turned())
+        self._arrange(self._wanted.reversed())
 
     def action_ask(self, what: str) -> None:
         def accept(text: str) -> None:

@@ -38,20 +38,20 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     browser.keep_walk(before)
     over: list[Page] = []
     for page in stack[at + 1 :]:
-        again = _again(page, browser)
+        again = _reopen(page, browser)
         if again is None:
             break
         over.append(again)
     return [browser, *over]
 
 
-def _again(page: Screen[Any], browser: BrowserPage) -> Page | None:
+def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
     """The same screen over the browser of a reloaded run; None if it no longer exists."""
     if isinstance(page, FactsPage):
         return FactsPage(browser.result)
     if isinstance(page, HelpPage):
         return HelpPage(page.first)
-    return page.again(browser) if isinstance(page, BrowserChild) else None
+    return page.reopen(browser) if isinstance(page, BrowserChild) else None
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:

@@ -34,7 +34,7 @@ Stop = Callable[[], bool]
 Send = Callable[[Any], None]
 
 
-class Arrived(Message):
+class JobData(Message):
     """A job in a thread sent `data`; None: the job has ended."""
 
     def __init__(self, job: str, ticket: object, data: Any) -> None:
@@ -42,7 +42,7 @@ class Arrived(Message):
         self.job, self.ticket, self.data = job, ticket, data
 
 
-class Failed(Message):
+class JobFailed(Message):
     """A job failed; `text` is the error."""
 
     def __init__(self, job: str, ticket: object, text: str) -> None:
@@ -101,7 +101,7 @@ class Page(Screen[None]):
     def rows(self) -> Rows:
         return self.query_one("#rows", Rows)
 
-    def say(self, message: str) -> None:
+    def show_message(self, message: str) -> None:
         """Show a message until the next key."""
         self.message = message
         self.draw_status()
@@ -134,15 +134,15 @@ class Page(Screen[None]):
             return worker.is_cancelled or self._tickets.get(job) is not ticket
 
         def send(data: Any) -> None:
-            self.post_message(Arrived(job, ticket, data))
+            self.post_message(JobData(job, ticket, data))
 
         try:
             work(stop, send)
         except (ProjectError, OSError) as e:
-            self.post_message(Failed(job, ticket, fault_text(e)))
-        self.post_message(Arrived(job, ticket, None))
+            self.post_message(JobFailed(job, ticket, fault_text(e)))
+        self.post_message(JobData(job, ticket, None))
 
-    def on_arrived(self, message: Arrived) -> None:
+    def on_job_data(self, message: JobData) -> None:
         if self._tickets.get(message.job) is not message.ticket or not self.is_drawable:
             return
         if message.data is None:
@@ -151,7 +151,7 @@ class Page(Screen[None]):
         else:
             self.arrived(message.job, message.data)
 
-    def on_failed(self, message: Failed) -> None:
+    def on_job_failed(self, message: JobFailed) -> None:
         if self._tickets.get(message.job) is message.ticket and self.is_drawable:
             self.failed(message.job, message.text)
 
@@ -162,7 +162,7 @@ class Page(Screen[None]):
         """Called when a job has ended."""
 
     def failed(self, job: str, text: str) -> None:
-        self.say(text)
+        self.show_message(text)
 
     @classmethod
     def all_keys(cls) -> tuple[Key, ...]:
@@ -171,7 +171,7 @@ class Page(Screen[None]):
 
     def action_back(self) -> None:
         if not self.app.back():
-            self.say("this is the first screen; q quits")
+            self.show_message("this is the first screen; q quits")
 
 
 class TablePage(Page):

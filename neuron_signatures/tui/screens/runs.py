@@ -70,5 +70,5 @@ class RunsPage(TablePage):
 
     def open_row(self, i: int) -> None:
         name = self.table.rows[i].name
-        self.say(f"reading {safe(name)} ...")
+        self.show_message(f"reading {safe(name)} ...")
         self._open_run(self.root / name)

@@ -77,7 +77,7 @@ class LayersPage(BrowserChild):
     def open_row(self, i: int) -> None:
         r = self.table.rows[i]
         if r.neuron is None or r.pos is None:
-            self.say(f"layer {r.layer} has no finite value on this prompt")
+            self.show_message(f"layer {r.layer} has no finite value on this prompt")
         else:
             self.go(self.cursor._replace(layer=r.layer, neuron=r.neuron, pos=r.pos))
 
@@ -140,14 +140,14 @@ class StackPage(BrowserChild):
         self.table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
-    def again(self, browser: BrowserPage) -> StackPage:
+    def reopen(self, browser: BrowserPage) -> StackPage:
         page = StackPage(browser)
         page._by_peak = self._by_peak
         return page
 
     def failed(self, job: str, text: str) -> None:
         self.table.empty = text
-        self.say(text)
+        self.show_message(text)
         self.draw()
 
     def head(self) -> Sequence[Line]:
@@ -186,7 +186,7 @@ class SearchPage(BrowserChild):
         self._hits: list[TokenHit] = []
         self.table = HitTable(self.run_, self._hits)
 
-    def again(self, browser: BrowserPage) -> SearchPage:
+    def reopen(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
 
     def on_mount(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuron_signatures.tui.keys import SECTIONS, Key
-from neuron_signatures.tui.layout.facts import Fact, laid_out, notes_facts
+from neuron_signatures.tui.layout.facts import Fact, fact_lines, notes_facts
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.opened_run import Notes, OpenResult, notes_of
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
@@ -33,7 +33,7 @@ class NotesPage(TextPage, BrowserChild):
         return [line(Span(f"notes on {self.cursor.at.label}", "title"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        return laid_out(notes_facts(self.cursor.at, self._notes, self._stages), columns)
+        return fact_lines(notes_facts(self.cursor.at, self._notes, self._stages), columns)
 
 
 class FactsPage(TextPage):
@@ -64,7 +64,7 @@ class FactsPage(TextPage):
         return [line(Span("run ", "dim"), Span(safe(str(self._result.run_dir)), "title"), broken)]
 
     def text(self, columns: int) -> Sequence[Line]:
-        return laid_out(self._facts, columns)
+        return fact_lines(self._facts, columns)
 
 
 class HelpPage(TextPage):
@@ -82,4 +82,4 @@ class HelpPage(TextPage):
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
             facts += [Fact(title), *(Fact(k.shown, k.words) for k in keys)]
-        return laid_out(facts, columns, label_width=8)
+        return fact_lines(facts, columns, label_width=8)

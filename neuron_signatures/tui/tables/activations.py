@@ -10,16 +10,7 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.bars import signed_bar, strip
-from neuron_signatures.tui.layout.text import (
-    Column,
-    Span,
-    column_widths,
-    number,
-    safe,
-    sign_style,
-    size,
-    token_text,
-)
+from neuron_signatures.tui.layout.text import Column, Span, column_widths, number, safe, sign_style, size, token_text
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt
 
 

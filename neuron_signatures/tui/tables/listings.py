@@ -12,13 +12,7 @@ from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.layout.text import (
-    Column,
-    Span,
-    beginning,
-    safe,
-    token_text,
-)
+from neuron_signatures.tui.layout.text import Column, Span, beginning, safe, token_text
 from neuron_signatures.views.ranked import ListRef
 from neuron_signatures.views.search import TokenHit
 

@@ -46,7 +46,7 @@ class Order(NamedTuple):
         key = keys[(keys.index(now) + 1) % len(keys)]
         return Order(key, key in (None, "score"), self.query)
 
-    def turned(self) -> Order:
+    def reversed(self) -> Order:
         return Order(self.key or "|score|", not self.descending, self.query)
 
 
