@@ -1,6 +1,6 @@
 """An opened run with a cache of what was read and computed from it.
 
-The cache is valid for the files as they were when the run was opened: reading a changed run again makes a new object.
+The cache is valid for the files as they were when the run was opened: a reload makes a new object.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResu
     except (BadRunError, OSError) as e:
         return OpenResult(run_dir, None, None, fault_text(e))
     cursor = first_cursor(opened.run, options) if cursor is None else keep_inside(opened.run, cursor)
-    with contextlib.suppress(ProjectError, OSError):  # shown when the values are read again
+    with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
         opened.values(cursor)
     return OpenResult(run_dir, opened, cursor)
 
@@ -177,9 +177,9 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
             missing.append(otherwise)
         return found
 
-    again = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
-    signatures = attempt(signatures_of, f"no signature of this neuron; make them with: {again} --mode signatures")
-    scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {again} --write_scores")
+    command = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
+    signatures = attempt(signatures_of, f"no signature of this neuron; make them with: {command} --mode signatures")
+    scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {command} --write_scores")
     used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())
     doubts = {stem: why for stem, why in doubts_of(run).items() if stem in used}
     return Notes(signatures, scores, tuple(missing), doubts)

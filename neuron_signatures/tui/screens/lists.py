@@ -45,7 +45,7 @@ class ListsPage(BrowserChild):
         self.draw(self._row)
 
     def on_screen_resume(self) -> None:
-        self._show_again()
+        self._refresh_lists()
 
     def reopen(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
@@ -53,7 +53,7 @@ class ListsPage(BrowserChild):
     def files_changed(self, names: list[str]) -> list[str]:
         results = [n for n in names if n.startswith(f"{ANALYSIS}/")]
         if results:
-            self._show_again()
+            self._refresh_lists()
         return [n for n in names if n not in results]
 
     def head(self) -> Sequence[Line]:
@@ -76,7 +76,7 @@ class ListsPage(BrowserChild):
         i = self.rows.cursor or 0
         return self.table.refs[i].stem if i < len(self.table) else ""
 
-    def _show_again(self) -> None:
+    def _refresh_lists(self) -> None:
         stem = self._stem()
         self.table = self._read()
         self.draw(self.table.row_of(stem, self.rows.cursor or 0))

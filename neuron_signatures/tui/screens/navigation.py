@@ -1,4 +1,4 @@
-"""Which screens are opened for a run, and again after a reload."""
+"""Which screens are opened for a run and reopened after a reload."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     browser.keep_walk(before)
     over: list[Page] = []
     for page in stack[at + 1 :]:
-        again = _reopen(page, browser)
-        if again is None:
+        page_now = _reopen(page, browser)
+        if page_now is None:
             break
-        over.append(again)
+        over.append(page_now)
     return [browser, *over]
 
 
