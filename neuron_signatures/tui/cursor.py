@@ -123,6 +123,10 @@ def to_token(run: Run, cursor: Cursor, text: str) -> Cursor:
     return cursor._replace(pos=resolve_pos(run, cursor.prompt, _whole(text, "token position")))
 
 
+MOVES = {"layer": move_layer, "neuron": move_neuron, "token": move_token, "prompt": move_prompt}
+JUMPS = {"layer": to_layer, "neuron": to_neuron, "token": to_token}
+
+
 def keep_inside(run: Run, cursor: Cursor) -> Cursor:
     """The nearest valid cursor; for a run that may have changed on disk."""
     prompt = _clamp(cursor.prompt, len(run.prompts))

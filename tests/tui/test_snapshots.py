@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from svg_snapshots import FOLDER, check_snapshot, words
+from textual.command import CommandList
+from textual.widgets import Input
 from tui_pilot import DEMO, async_test, browsing, press, settle, type_in
 
+from neuron_signatures.tui.keys import BROWSER, COMMON
 from neuron_signatures.tui.options import Options
 
 SIZES = [(80, 24), (160, 48)]
@@ -39,6 +42,18 @@ def a_folder_of_runs(tmp_path, monkeypatch):
     Path("runs/broken/manifest.json").write_text('{"format_version": 7, "model_name": "some/model"}')
 
 
+async def commands_listed(pilot):
+    """Wait until the palette lists all commands, and show its cursor without blinking."""
+    palette = pilot.app.screen
+    palette.query_one(Input).cursor_blink = False
+    commands = palette.query_one(CommandList)
+    for _ in range(1000):
+        await pilot.pause(0.01)
+        if commands.option_count == len((*BROWSER, *COMMON)) and not commands.has_class("--populating"):
+            return
+    raise AssertionError(f"the palette lists {commands.option_count} commands")
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 @async_test
 async def test_screens_of_a_run(size, tmp_path):
@@ -47,7 +62,8 @@ async def test_screens_of_a_run(size, tmp_path):
             for key in keys:
                 await (type_in(pilot, key[1:]) if key[0] == "=" else press(pilot, key))
             await settle(pilot)
-            await pilot.pause(0.5 if name == "palette" else 0)
+            if name == "palette":
+                await commands_listed(pilot)
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 

@@ -12,17 +12,7 @@ from textual.timer import Timer
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import (
-    Cursor,
-    Moved,
-    move_layer,
-    move_neuron,
-    move_prompt,
-    move_token,
-    to_layer,
-    to_neuron,
-    to_token,
-)
+from neuron_signatures.tui.cursor import JUMPS, MOVES, Cursor, Moved
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, notes_facts
@@ -162,8 +152,8 @@ class BrowserPage(Page):
         try:
             for n, (at, act) in enumerate(self.opened.top(self.cursor)[:10], start=1):
                 style = "mark" if at == self.cursor.at else ""
-                act_piece = Span(f"{number(act):>10}", sign_style(act))
-                lines.append(line(Span(f"{n:>3} ", "dim"), Span(f"{at.label:11}", style), act_piece))
+                act_span = Span(f"{number(act):>10}", sign_style(act))
+                lines.append(line(Span(f"{n:>3} ", "dim"), Span(f"{at.label:11}", style), act_span))
         except (ProjectError, OSError) as e:
             lines += fact_lines([Fact("fault", fault_text(e), "warn")], columns)
         lines += [(), *heading(f"notes on {self.cursor.at.label}")]
@@ -212,17 +202,8 @@ class BrowserPage(Page):
     def _moved(self, moved: Moved) -> None:
         self.go(moved.cursor, moved.message, walk=self.walk)
 
-    def action_layer(self, by: int) -> None:
-        self._moved(move_layer(self.run_, self.cursor, by))
-
-    def action_neuron(self, by: int) -> None:
-        self._moved(move_neuron(self.run_, self.cursor, by))
-
-    def action_token(self, by: int) -> None:
-        self._moved(move_token(self.run_, self.cursor, by))
-
-    def action_prompt(self, by: int) -> None:
-        self._moved(move_prompt(self.run_, self.cursor, by))
+    def action_move(self, axis: str, by: int) -> None:
+        self._moved(MOVES[axis](self.run_, self.cursor, by))
 
     def action_extreme(self, which: str) -> None:
         view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
@@ -264,13 +245,13 @@ class BrowserPage(Page):
         self.start("walk", work)
 
     def action_ask(self, what: str) -> None:
-        accept: dict[str, Callable[[str], object]] = {
-            "neuron": lambda text: self._moved(Moved(to_neuron(self.run_, self.cursor, text))),
-            "layer": lambda text: self._moved(Moved(to_layer(self.run_, self.cursor, text))),
-            "token": lambda text: self._moved(Moved(to_token(self.run_, self.cursor, text))),
-            "search": lambda text: self.call_later(self.action_open, "search", text),
-        }
-        self.app.push_screen(Ask(_QUESTIONS[what], accept[what]))
+        def accept(text: str) -> None:
+            if what == "search":
+                self.call_later(self.action_open, "search", text)
+            else:
+                self._moved(Moved(JUMPS[what](self.run_, self.cursor, text)))
+
+        self.app.push_screen(Ask(_QUESTIONS[what], accept))
 
     def action_open(self, name: str, query: str | None = None) -> None:
         page = self._make_page(self, replace(self.app.options, screen=name, query=query))
