@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,23 +37,23 @@ _HEAD_START = 0.01
 _SWITCH = 0.0005
 
 
+@dataclass
 class Loaded(Message):
     """A run was opened (`result`), or the flags name something that it does not have (`error`).
 
     Both None: the screens are imported, and the list of runs can be shown.
     """
 
-    def __init__(self, result: OpenResult | None = None, error: ProjectError | None = None) -> None:
-        super().__init__()
-        self.result, self.error = result, error
+    result: OpenResult | None = None
+    error: ProjectError | None = None
 
 
+@dataclass
 class FilesChecked(Message):
     """Names of the files of a run that changed on disk."""
 
-    def __init__(self, opened: OpenedRun, names: list[str]) -> None:
-        super().__init__()
-        self.opened, self.names = opened, names
+    opened: OpenedRun
+    names: list[str]
 
 
 class KeyCommands(Provider):

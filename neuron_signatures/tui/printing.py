@@ -154,21 +154,13 @@ def _stack(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) ->
 def _top(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     view = token_view(opened, cursor, include_bos=options.include_bos)
     table = TopTable(opened.top(cursor))
-    record = {
-        **_where(opened),
-        "prompt_id": view.prompt.probe_id,
-        "pos": cursor.pos,
-        "token": view.prompt.tokens[cursor.pos],
-    }
-    return Printed(arrange(header(view, None, columns), 3), table, record)
+    record = {"prompt_id": view.prompt.probe_id, "pos": cursor.pos, "token": view.prompt.tokens[cursor.pos]}
+    return Printed(arrange(header(view, None, columns), 3), table, {**_where(opened), **record})
 
 
 def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    return Printed(
-        [run_line(opened.run, columns)],
-        RefTable(opened.refs(), no_list(opened.run, "ranked list")),
-        _where(opened),
-    )
+    table = RefTable(opened.refs(), no_list(opened.run, "ranked list"))
+    return Printed([run_line(opened.run, columns)], table, _where(opened))
 
 
 def _list_of(kind: str) -> Screen:

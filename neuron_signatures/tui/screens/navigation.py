@@ -29,20 +29,17 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
 
 def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
-    at = next((i for i, s in enumerate(stack) if isinstance(s, BrowserPage)), None)
+    before = next((s for s in stack if isinstance(s, BrowserPage)), None)
     browser = pages[0]
-    if at is None or not isinstance(browser, BrowserPage):
+    if before is None or not isinstance(browser, BrowserPage):
         return pages
-    before = stack[at]
-    assert isinstance(before, BrowserPage)
     browser.keep_walk(before)
-    over: list[Page] = []
-    for page in stack[at + 1 :]:
-        page_now = _reopen(page, browser)
-        if page_now is None:
+    new: list[Page] = [browser]
+    for page in stack[stack.index(before) + 1 :]:
+        if (again := _reopen(page, browser)) is None:
             break
-        over.append(page_now)
-    return [browser, *over]
+        new.append(again)
+    return new
 
 
 def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,20 +35,22 @@ Stop = Callable[[], bool]
 Send = Callable[[Any], None]
 
 
+@dataclass
 class JobData(Message):
     """A job in a thread sent `data`; None: the job has ended."""
 
-    def __init__(self, job: str, ticket: object, data: Any) -> None:
-        super().__init__()
-        self.job, self.ticket, self.data = job, ticket, data
+    job: str
+    ticket: object
+    data: Any
 
 
+@dataclass
 class JobFailed(Message):
     """A job failed; `text` is the error."""
 
-    def __init__(self, job: str, ticket: object, text: str) -> None:
-        super().__init__()
-        self.job, self.ticket, self.text = job, ticket, text
+    job: str
+    ticket: object
+    text: str
 
 
 class Page(Screen[None]):
@@ -207,19 +210,15 @@ class TablePage(Page):
             widths = column_widths(table.columns(), columns)
             head += [table_head(table.columns(), widths)] if height >= 6 else []
             now = self.rows.cursor if row is None else row
-            self.rows.show(
-                len(table),
-                lambda i, w: table_row(table, i, widths, cursor=i == self.rows.cursor),
-                cursor=now or 0,
-            )
+            rows = self.rows
+            rows.show(len(table), lambda i, w: table_row(table, i, widths, cursor=i == rows.cursor), cursor=now or 0)
         self.block("head").show(head)
         self.draw_status()
 
     def idle(self) -> Line:
-        table = self.table
-        if table is None or not len(table):
+        if not self.table:
             return ()
-        return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
+        return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(self.table)}", "dim"))
 
     def action_row(self, by: int) -> None:
         self.rows.move(by)
@@ -229,8 +228,7 @@ class TablePage(Page):
         self.action_row(by * self.rows.page)
 
     def action_choose(self) -> None:
-        table = self.table
-        if table is not None and len(table):
+        if self.table:
             self.open_row(self.rows.cursor or 0)
 
 

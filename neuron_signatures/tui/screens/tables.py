@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from neuron_signatures.runs.errors import ProjectError
@@ -191,12 +192,7 @@ class SearchPage(BrowserChild):
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            batch: list[TokenHit] = []
-            for n, hit in enumerate(until(find_tokens(self.run_, self.query_text), stop), start=1):
-                batch.append(hit)
-                if n >= _MAX_HITS:
-                    break
-            send(batch)
+            send(list(islice(until(find_tokens(self.run_, self.query_text), stop), _MAX_HITS)))
 
         self.start("search", work)
 

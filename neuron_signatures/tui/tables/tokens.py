@@ -156,13 +156,8 @@ def header(view: TokenView, overall: Overall | None, columns: int) -> list[Line]
         Span("prompt ", "dim"), Span(f"{cursor.prompt + 1}/{len(view.run.prompts)} ", "mark"), Span(safe(p.probe_id)),
         Span(": ", "dim"), Span(beginning(p.text)),
     )  # fmt: skip
-    return [
-        neuron,
-        _this_prompt(view, columns),
-        prompt,
-        _all_prompts(view, overall, columns),
-        run_line(view.run, columns),
-    ]
+    this_prompt, all_prompts = _this_prompt(view, columns), _all_prompts(view, overall, columns)
+    return [neuron, this_prompt, prompt, all_prompts, run_line(view.run, columns)]
 
 
 def arrange(lines: list[Line], n: int) -> list[Line]:
@@ -222,13 +217,8 @@ def _overall_record(view: TokenView, overall: Overall) -> dict[str, Any]:
         if e is None:
             return None
         p = view.run.prompts[e.prompt]
-        return {
-            "value": e.value,
-            "prompt_index": e.prompt,
-            "prompt_id": p.probe_id,
-            "pos": e.pos,
-            "token": p.tokens[e.pos],
-        }
+        token = {"pos": e.pos, "token": p.tokens[e.pos]}
+        return {"value": e.value, "prompt_index": e.prompt, "prompt_id": p.probe_id, **token}
 
     more = {"max": extreme_record(overall.max), "min": extreme_record(overall.min), "fault": overall.fault or None}
     return {**overall._asdict(), **more}
