@@ -137,7 +137,7 @@ def _layers(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -
     rows = list(layer_lines(opened.run, prompt, include_bos=options.include_bos))
     head = arrange(header(token_view(opened, cursor, include_bos=options.include_bos), None, columns), 5)[:2]
     record = {**_where(opened), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
-    return Printed(head, LayerTable(prompt, rows), record)
+    return Printed(head, LayerTable(rows, prompt), record)
 
 
 def _stack(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -186,7 +186,7 @@ def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -
         raise UsageError("--screen search needs --query TEXT")
     hits = list(find_tokens(opened.run, options.query))
     record = {**_where(opened), "query": options.query, "n_hits": len(hits)}
-    return Printed([run_line(opened.run, columns)], HitTable(opened.run, hits), record)
+    return Printed([run_line(opened.run, columns)], HitTable(hits, opened.run), record)
 
 
 def _run(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:

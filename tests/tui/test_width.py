@@ -91,7 +91,7 @@ def test_a_layer_with_values_that_are_not_finite_says_so_at_80():
     with Run.open(DEMO) as run:
         prompt = run.prompts[0]
     rows = [LayerLine(*(None,) * len(LayerLine._fields))._replace(layer=3, n_nonfinite=n) for n in (0, 123456)]
-    bad = LayerTable(prompt, rows)
+    bad = LayerTable(rows, prompt)
     widths = column_widths(bad.columns(), 80)
     assert "123456" in line_text(table_row(bad, 1, widths, cursor=False)) and {"bad", "bar", "token"} <= set(widths)
     assert "mean" in column_widths(LayerTable(prompt, rows[:1]).columns(), 80)
@@ -195,7 +195,7 @@ def tables_of(value: float):
         view = token_view(OpenedRun(run), Cursor(0, 3, 0, 0), include_bos=False)
         yield TokenTable(replace(view, values=acts), None)
         yield StackTable(run, [OnPrompt(0, prompt, acts, stats)], include_bos=False)
-        yield LayerTable(prompt, [LayerLine(25, abs(value), 9215, 1, value, abs(value), *[value] * 4, 123456)])
+        yield LayerTable([LayerLine(25, abs(value), 9215, 1, value, abs(value), *[value] * 4, 123456)], prompt)
         yield TopTable([NeuronAct(NeuronAt(25, 9215), value)])
     for ref in list_refs(DEMO):
         ranked = read_list(DEMO, ref)

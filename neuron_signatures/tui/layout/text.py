@@ -11,13 +11,15 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rich.cells import cell_len
 
 from neuron_signatures.runs.tokens import escape, fit, visible
 from neuron_signatures.runs.tokens import width as width
 
+R = TypeVar("R")
 MAX_COLUMNS = 1000
 # Replacements of the same width for streams that cannot encode our marks.
 ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
@@ -61,6 +63,16 @@ class Table(Protocol):
 
     def record(self, i: int) -> dict[str, Any]:
         """The row as data, with unescaped text."""
+
+
+@dataclass
+class RowTable(Generic[R]):
+    """Base of the tables with one record per row."""
+
+    rows: Sequence[R]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @contextlib.contextmanager

@@ -62,11 +62,11 @@ class ListsPage(BrowserChild):
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        doubt = self.table.refs[i].doubt if i < len(self.table) else ""
+        doubt = self.table.rows[i].doubt if i < len(self.table) else ""
         return line(*super().idle(), Span(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
 
     def open_row(self, i: int) -> None:
-        ref = self.table.refs[i]
+        ref = self.table.rows[i]
         if ref.problem:
             self.show_message(ref.problem)
         else:
@@ -74,7 +74,7 @@ class ListsPage(BrowserChild):
 
     def _stem(self) -> str:
         i = self.rows.cursor or 0
-        return self.table.refs[i].stem if i < len(self.table) else ""
+        return self.table.rows[i].stem if i < len(self.table) else ""
 
     def _refresh_lists(self) -> None:
         stem = self._stem()

@@ -49,7 +49,7 @@ class LayersPage(BrowserChild):
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
         self.prompt = browser.opened.prompt(self.cursor)
-        self.table = LayerTable(self.prompt, [])
+        self.table = LayerTable([], self.prompt)
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
@@ -60,7 +60,7 @@ class LayersPage(BrowserChild):
         self.start("layers", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self.table = LayerTable(self.prompt, [*self.table.rows, data])
+        self.table = LayerTable([*self.table.rows, data], self.prompt)
         at_cursor = data.layer == self.cursor.layer
         self.draw(len(self.table) - 1 if at_cursor else None)
 
@@ -185,7 +185,7 @@ class SearchPage(BrowserChild):
         super().__init__(browser)
         self.query_text = query
         self._hits: list[TokenHit] = []
-        self.table = HitTable(self.run_, self._hits)
+        self.table = HitTable(self._hits, self.run_)
 
     def reopen(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)

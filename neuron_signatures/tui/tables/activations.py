@@ -10,20 +10,26 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.bars import signed_bar, strip
-from neuron_signatures.tui.layout.text import Column, Span, column_widths, number, safe, sign_style, size, token_text
+from neuron_signatures.tui.layout.text import (
+    Column,
+    RowTable,
+    Span,
+    column_widths,
+    number,
+    safe,
+    sign_style,
+    size,
+    token_text,
+)
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt
 
 
 @dataclass
-class LayerTable:
+class LayerTable(RowTable[LayerLine]):
     """One row per layer on one prompt; the bar is the activation with the largest |act|."""
 
     prompt: PromptRecord
-    rows: Sequence[LayerLine]
     empty = "reading ..."
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -53,14 +59,10 @@ class LayerTable:
 
 
 @dataclass
-class TopTable:
+class TopTable(RowTable[NeuronAct]):
     """The neurons with the largest |act| at one token."""
 
-    rows: Sequence[NeuronAct]
     empty = "no finite activation at this token"
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def columns(self) -> Sequence[Column]:
         return (

@@ -12,20 +12,16 @@ from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.layout.text import Column, Span, beginning, safe, token_text
+from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning, safe, token_text
 from neuron_signatures.views.ranked import ListRef
 from neuron_signatures.views.search import TokenHit
 
 
 @dataclass
-class PromptTable:
+class PromptTable(RowTable[PromptRecord]):
     """The run's prompts."""
 
-    prompts: Sequence[PromptRecord]
     empty = "the run holds no prompt"
-
-    def __len__(self) -> int:
-        return len(self.prompts)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -34,27 +30,23 @@ class PromptTable:
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        p = self.prompts[i]
+        p = self.rows[i]
         return {
             "#": Span(str(i + 1), "dim"), "id": Span(safe(p.probe_id)), "n": Span(str(p.seq_len)),
             "last": Span(token_text(p.tokens[-1]), "token"), "text": Span(beginning(p.text)),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
-        p = self.prompts[i]
+        p = self.rows[i]
         return {"prompt_index": i, "prompt_id": p.probe_id, "seq_len": p.seq_len, "text": p.text, "tokens": p.tokens}
 
 
 @dataclass
-class HitTable:
+class HitTable(RowTable[TokenHit]):
     """The tokens that a search found, with their context."""
 
     run: Run
-    rows: Sequence[TokenHit]
     empty = "no token matches"
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -85,14 +77,10 @@ def no_runs(root: Path) -> str:
 
 
 @dataclass
-class RunTable:
+class RunTable(RowTable[RunSummary]):
     """The runs of a folder, including broken ones."""
 
-    rows: Sequence[RunSummary]
     empty: str = "reading ..."
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -117,18 +105,14 @@ class RunTable:
 
 
 @dataclass
-class RefTable:
+class RefTable(RowTable[ListRef]):
     """The ranked lists of a run."""
 
-    refs: Sequence[ListRef]
     empty: str
-
-    def __len__(self) -> int:
-        return len(self.refs)
 
     def row_of(self, stem: str, otherwise: int) -> int:
         """Row of the list with this name, or `otherwise`."""
-        return next((i for i, r in enumerate(self.refs) if r.stem == stem), otherwise)
+        return next((i for i, r in enumerate(self.rows) if r.stem == stem), otherwise)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -138,7 +122,7 @@ class RefTable:
         )
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        r = self.refs[i]
+        r = self.rows[i]
         title = f"broken: {r.problem}" if r.problem else f"from another dump? {r.title}" if r.doubt else r.title
         return {
             "kind": Span(r.kind, "title"), "title": Span(safe(title), "warn" if r.problem or r.doubt else ""),
@@ -146,4 +130,4 @@ class RefTable:
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
-        return self.refs[i]._asdict()
+        return self.rows[i]._asdict()
