@@ -94,7 +94,7 @@ def test_a_layer_with_values_that_are_not_finite_says_so_at_80():
     bad = LayerTable(rows, prompt)
     widths = column_widths(bad.columns(), 80)
     assert "123456" in line_text(table_row(bad, 1, widths, cursor=False)) and {"bad", "bar", "token"} <= set(widths)
-    assert "mean" in column_widths(LayerTable(prompt, rows[:1]).columns(), 80)
+    assert "mean" in column_widths(LayerTable(rows[:1], prompt).columns(), 80)
 
 
 @async_test
