@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.runs", description="Look at run folders.")
-    subs = parser.add_subparsers(required=True, metavar="list | show | verify | migrate", parser_class=Parser)
+    subs = parser.add_subparsers(
+        required=True, metavar="list | show | verify | migrate", prog=parser.prog, parser_class=Parser
+    )
     add = subs.add_parser("list", help="one line per run in a folder, broken ones included")
     add.add_argument("root", nargs="?", type=folder, default=Path("runs"), help="folder of runs (default: runs)")
     add.set_defaults(do=do_list)

@@ -38,7 +38,8 @@ class ProjectError(Exception):
 
     def line(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        text = f"{text}. {self.next_step}" if self.next_step else text
+        if self.next_step:
+            text += f"{'' if text.endswith('?') else '.'} {self.next_step}"
         return escape_controls(text)
 
 
