@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+INSTALL_MODELS = "Install it with `pip install neuron-signatures[models]`"
+
 
 class ExitCode(IntEnum):
     """How a stage ends. A signal that stops it at once gives 128 + its number."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.errors import INSTALL_MODELS, BadRunError, EnvironmentProblem
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype, PromptRecord
 
 if TYPE_CHECKING:
@@ -145,8 +145,12 @@ class PtFile:
     """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True` so that it can run no code."""
 
     def __init__(self, path: Path) -> None:
-        import torch
-
+        try:
+            import torch
+        except ModuleNotFoundError as e:
+            raise EnvironmentProblem(
+                "torch, which reads this file, is not installed", where=str(path), next_step=INSTALL_MODELS
+            ) from e
         try:
             mapped = zipfile.is_zipfile(path)  # files of torch before 1.6 cannot be mapped
             tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
