@@ -50,12 +50,17 @@ def encode_text(tokenizer: TokenizerBase, text: str, *, prepend_bos: bool) -> li
     there is kept, and not doubled. No other special token is added; nothing is truncated. Raises
     `UsageError` for half of a surrogate pair (`"\\ud800"` in JSON), which is no character.
     """
-    if any("\ud800" <= c <= "\udfff" for c in text):
-        raise UsageError("the text has half of a surrogate pair, which is no character", where=ascii(text[:40]))
+    refuse_half_surrogates(text)
     ids = [int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
     if bos_policy(tokenizer, prepend_bos=prepend_bos) != "prepended" or ids[:1] == [tokenizer.bos_token_id]:
         return ids
     return [int(tokenizer.bos_token_id), *ids]
+
+
+def refuse_half_surrogates(text: str) -> None:
+    """Raise `UsageError` for half of a surrogate pair, which is no character and which tokenizers cannot read."""
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise UsageError("the text has half of a surrogate pair, which is no character", where=ascii(text[:40]))
 
 
 def encode_chat(tokenizer: TokenizerBase, messages: object) -> list[int]:
