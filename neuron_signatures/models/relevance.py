@@ -33,7 +33,7 @@ _NAME = "neuron_signatures_constant_pattern"
 def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
     """Within the block, gradients through `hf` follow the rules above; values are unchanged up to rounding.
 
-    Raises `UsageError` if a norm, the activation function or the attention of the architecture is ambiguous.
+    Raises `UsageError` if a norm, the activation function or the attention of the model is ambiguous or unsupported.
     """
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
