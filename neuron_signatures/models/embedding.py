@@ -26,7 +26,7 @@ from neuron_signatures.models.hub import Source, find_source
 from neuron_signatures.models.load import find_device, refuse_invented_weights
 from neuron_signatures.models.packaged import MINILM, find_packaged
 from neuron_signatures.models.spec import SMOLLM2_MODEL, ModelSpec
-from neuron_signatures.models.tokens import refuse_half_surrogates
+from neuron_signatures.models.tokens import refuse_surrogates
 from neuron_signatures.runs.errors import UsageError
 
 DEFAULT_EMBEDDER: Final = MINILM.name
@@ -58,13 +58,13 @@ class SentenceEmbedder:
         (special tokens count, padding does not), divided by its length.
 
         Texts of like length share a batch; a vector differs between batches by rounding only (about 1e-7). Raises
-        `UsageError` for a text with half of a surrogate pair, `ValueError` for a batch size below 1.
+        `UsageError` for a text with an unpaired surrogate, `ValueError` for a batch size below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}")
         assert not isinstance(texts, str), "a list of texts, not one text"
         for text in texts:
-            refuse_half_surrogates(text)
+            refuse_surrogates(text)
         out = np.empty((len(texts), self.dimensions), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), batch_size):
