@@ -20,8 +20,8 @@ def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
     """Write `source` as a format-2 run of safetensors to `target`, a new folder; on failure nothing is left there.
 
     Values are copied bit for bit, and non-finite values are counted. What format 1 does not record (revision,
-    tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file name is replaced, and kept in the metadata as
-    `original_id`. Raises `UsageError` if there is nothing to convert or `target` exists.
+    tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file name is replaced, and kept in the
+    metadata as `original_id`. Raises `UsageError` if there is nothing to convert or `target` exists.
     """
     if target.exists():
         raise UsageError("exists already", where=str(target), next_step="Choose another --out_dir")
