@@ -62,6 +62,6 @@ def _tokenize(
     ids = ids[:most]
     if not ids or ids == [tokenizer.bos_token_id]:
         next_step = "Add text, or remove the prompt" if n <= most else "Allow more tokens with --truncate"
-        raise UsageError("has no tokens except BOS", where=where, next_step=next_step)
+        raise UsageError("has no tokens of its own", where=where, next_step=next_step)
     text = prompt.text if prompt.text is not None else "".join(token_strings(tokenizer, ids))
     return TokenizedPrompt(prompt, ids, text, n if n > most else None)
