@@ -85,7 +85,7 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     if mode == "resume" and (complete := _already_complete(plan)) is not None:
         return complete
     finished = check_target(config.out_dir, mode, settings=plan.settings)
-    _check_room(plan, finished or 0)
+    _check_disk_space(plan, finished or 0)
     torch.manual_seed(config.seed)
     # If a stopped dump has finished all shards, only the manifest is missing: no model is needed.
     model = None if finished == len(plan.shards) else _load(plan)
@@ -148,7 +148,7 @@ def _write_shards(
         for n in todo:
             start = time.perf_counter()
             acts = _compute_shard(plan, model, capture, n, max_tokens, progress)
-            tensors, outcomes = _sort_out(plan, n, acts)
+            tensors, outcomes = _split_outcomes(plan, n, acts)
             if pending is not None:
                 pending.result()
             wall = time.perf_counter() - start
@@ -188,7 +188,9 @@ def _compute_shard(
     return sorted(done, key=lambda item: item.index)
 
 
-def _sort_out(plan: DumpPlan, shard: int, acts: Iterable[PromptActs]) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
+def _split_outcomes(
+    plan: DumpPlan, shard: int, acts: Iterable[PromptActs]
+) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
     """The tensors to store, and the outcome of each prompt (`--check_finite` fails those with NaN or infinity)."""
     tensors: dict[str, Tensor] = {}
     outcomes = []
@@ -214,7 +216,7 @@ def _check_width(plan: DumpPlan, shape: MlpShape) -> None:
         )
 
 
-def _check_room(plan: DumpPlan, finished: int) -> None:
+def _check_disk_space(plan: DumpPlan, finished: int) -> None:
     needed = sum(plan.bytes_of(i) for members in plan.shards[finished:] for i in members)
     free = free_bytes(plan.config.out_dir)
     if needed > free:

@@ -57,8 +57,8 @@ def do_list(args: Any) -> int:
     from neuron_signatures.runs.listing import list_runs
     from neuron_signatures.runs.tokens import escape, fit
 
-    wide = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
-    head = f"{'run':{wide}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
+    name_columns = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
+    head = f"{'run':{name_columns}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
     n = 0
     for n, r in enumerate(list_runs(args.root), start=1):
         if args.json:
@@ -66,7 +66,7 @@ def do_list(args: Any) -> int:
             continue
         if n == 1:
             emit(head)
-        row = f"{fit(escape(r.name), wide)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
+        row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {_last_column(r)}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")

@@ -19,7 +19,7 @@ from neuron_signatures.runs.names import TMP_PREFIX
 # Valid for every stage; a stage that has a flag for the folder names the flag instead.
 ELSEWHERE = "Fix the permissions, or use another folder"
 
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 @contextlib.contextmanager
@@ -64,12 +64,12 @@ def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE
 
 
 def write_problem(path: Path, error: OSError, *, needed: int = 0, next_step: str = ELSEWHERE) -> EnvironmentProblem:
-    if error.errno in _NO_ROOM:
-        return no_room(path, needed, error.strerror or "no space left")
+    if error.errno in _DISK_FULL:
+        return disk_full(path, needed, error.strerror or "no space left")
     return EnvironmentProblem(f"cannot write ({error.strerror or error})", where=str(path), next_step=next_step)
 
 
-def no_room(path: Path, needed: int, reason: str) -> EnvironmentProblem:
+def disk_full(path: Path, needed: int, reason: str) -> EnvironmentProblem:
     """The error for a full disk, or (EFBIG, EDQUOT) for an exceeded file size limit or quota."""
     free = human_bytes(free_bytes(path.parent))
     what = f"{reason}: {human_bytes(needed)} needed, {free} free" if needed else f"{reason}: {free} free"

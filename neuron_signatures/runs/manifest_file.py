@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import whole_file
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
-from neuron_signatures.runs.manifest_v1 import ManifestV1, lift
+from neuron_signatures.runs.manifest_v1 import ManifestV1, upgrade
 from neuron_signatures.runs.names import MANIFEST, check_ids, inside
 
 PROMPTS_MARK = '\n  "prompts": ['
@@ -32,7 +32,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
         what = f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}"
         raise BadRunError(what, where=str(path), next_step="Use the version that wrote it, or a newer one")
     try:
-        manifest = lift(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
+        manifest = upgrade(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
     except ValidationError as e:
         raise BadRunError(_first_error(e), where=str(path)) from e
     _check_consistent(manifest, path, ids_follow_rule=version != 1)

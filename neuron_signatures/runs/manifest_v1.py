@@ -52,7 +52,7 @@ class PromptV1(BaseModel):
     activation_tensor_dtype: str
 
 
-def lift(old: ManifestV1, path: Path) -> Manifest:
+def upgrade(old: ManifestV1, path: Path) -> Manifest:
     """The format-2 manifest of the same run. Fields that format 1 does not record are None or `not recorded`.
 
     `path` is for the error message. Raises `BadRunError` for an unknown dtype.

@@ -12,7 +12,7 @@ def escape(text: str) -> str:
 
     The result has only printable characters; spaces stay spaces. It is safe for a terminal, but not for HTML.
     """
-    return "".join(c if _plain(c) else _escaped(c) for c in text)
+    return "".join(c if _is_safe(c) else _escaped(c) for c in text)
 
 
 def visible(token: str) -> str:
@@ -49,7 +49,7 @@ def fit(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def _plain(c: str) -> bool:
+def _is_safe(c: str) -> bool:
     return c.isprintable() and not unicodedata.combining(c) and unicodedata.category(c) not in ("Mn", "Me", "Co")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.runs.files import explain_os_errors, no_room, sha256_file, sweep_leftovers, whole_file
+from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_file, sweep_leftovers, whole_file
 from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, ShardRecord, read_journal
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
@@ -179,7 +179,7 @@ def _write_pickled(tmp: Path, path: Path, tensors: dict[str, torch.Tensor], need
     except RuntimeError as e:  # torch 2.13 loses the error number of a write that failed
         reason = " ".join(str(e).split())[:120]
         if "PytorchStreamWriter" in reason or "unexpected pos" in reason:
-            raise no_room(path, needed, reason) from e
+            raise disk_full(path, needed, reason) from e
         raise EnvironmentProblem(f"cannot be written ({reason})", where=str(path)) from e
 
 
