@@ -34,10 +34,8 @@ def ascii_token(token: str) -> str:
 
 
 def width(text: str) -> int:
-    """Terminal columns of an escaped text, measured as Textual does (wide East Asian characters take two)."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
+    """Terminal columns of an escaped text (wide East Asian characters take two)."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fit(text: str, columns: int) -> str:
