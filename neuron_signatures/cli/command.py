@@ -11,17 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from neuron_signatures.runs.errors import ExitCode, ProjectError, StoppedEarly, escape_controls
+from neuron_signatures.runs.errors import INSTALL_MODELS, ExitCode, ProjectError, StoppedEarly, escape_controls
 
-_NEEDS_MODELS = (
-    "torch",
-    "transformers",
-    "transformer_lens",
-    "tokenizers",
-    "safetensors",
-    "huggingface_hub",
-    "matplotlib",
-)
+_MODEL_LIBRARIES = (  # of requirements-models.txt
+    "torch", "transformers", "transformer_lens", "tokenizers", "safetensors", "huggingface_hub", "accelerate", "gguf",
+    "filelock", "platformdirs", "matplotlib",
+)  # fmt: skip
 
 
 class Main(Protocol):
@@ -46,11 +41,9 @@ def command(main: Main) -> Main:
             sys.stderr.write(f"error: {e.line()}\n")
             return int(e.exit_code)
         except ModuleNotFoundError as e:
-            if (e.name or "").partition(".")[0] not in _NEEDS_MODELS:
+            if (e.name or "").partition(".")[0] not in _MODEL_LIBRARIES:
                 raise
-            sys.stderr.write(
-                f"error: {e.name} is not installed. Install it with `pip install neuron-signatures[models]`\n"
-            )
+            sys.stderr.write(f"error: {e.name} is not installed. {INSTALL_MODELS}\n")
             return int(ExitCode.FAILED)
         except BrokenPipeError:
             with contextlib.suppress(OSError, ValueError):
