@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Float64, Integer
 
 Values = float | np.floating | Float[np.ndarray, "..."]
 Counts = int | Integer[np.ndarray, "..."]
 
 
 class MeanStd(NamedTuple):
-    """Mean and population standard deviation; NaN for an empty sample."""
+    """Mean and population standard deviation; NaN for an empty sample. 0-d arrays for a single sample."""
 
-    mean: Values
-    std: Values
+    mean: Float64[np.ndarray, "..."]
+    std: Float64[np.ndarray, "..."]
 
 
 class Moments(NamedTuple):
@@ -40,8 +40,8 @@ class Moments(NamedTuple):
         return Moments(n, self.mean + step * share, self.squares + other.squares + step * step * (self.n * share))
 
     def mean_std(self) -> MeanStd:
-        n = np.where(np.asarray(self.n) > 0, self.n, np.nan)[()]
-        return MeanStd(self.mean + 0 * n, np.sqrt(self.squares / n))
+        n = np.where(np.greater(self.n, 0), self.n, np.nan)
+        return MeanStd(np.asarray(self.mean + 0 * n), np.asarray(np.sqrt(self.squares / n)))
 
 
 EMPTY = Moments(0, 0.0, 0.0)

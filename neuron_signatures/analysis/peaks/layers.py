@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Integer
 
 from neuron_signatures.analysis.peaks.prompt_stats import first_position, prompt_stats
 from neuron_signatures.analysis.tokens.codes import Modes, modes, small_int
+from neuron_signatures.stats.moments import EMPTY, moments
 
 
 class Extreme(NamedTuple):
@@ -67,7 +68,7 @@ class LayerAccumulator:
         self._code = np.full((n_prompts, n_neurons), -1, small_int(len(functional)))
         self._above, self._nonfinite = np.zeros(n_neurons, np.int32), np.zeros(n_neurons, np.int32)
         self._shift: Float32[np.ndarray, " neuron"] = np.zeros(n_neurons, np.float32)
-        self._sum, self._sum2 = np.zeros(n_neurons), np.zeros(n_neurons)
+        self._moments = EMPTY
         self._poles = np.full((2, n_neurons), -np.inf, np.float32)
         self._pole_token = np.full((2, n_neurons), -1, np.int32)
         self._n_prompts = self._n_tokens = 0
@@ -88,8 +89,7 @@ class LayerAccumulator:
             self._nonfinite += len(acts) - s.n_finite
             nonfinite = int((len(acts) - s.n_finite).sum())
         self._above += s.n_above
-        self._sum += s.sum
-        self._sum2 += s.sum2
+        self._moments = self._moments.merge(s.moments)
         self._update_poles(s.poles, acts)
         self._n_tokens += len(acts)
         return nonfinite
@@ -99,8 +99,8 @@ class LayerAccumulator:
         n_peaks = has_peak.sum(axis=0, dtype=np.int32)
         none = n_peaks == 0
         some, n_finite = (np.where(none, np.nan, n) for n in (n_peaks, self._n_tokens - self._nonfinite))
-        mean, std = _mean_std(self._peak, has_peak, some)
-        away = self._sum / n_finite
+        mean, std = moments(self._peak, where=None if has_peak.all() else has_peak).mean_std()
+        act_mean, act_std = self._moments.mean_std()
         return LayerPeaks(
             mean=mean,
             std=std,
@@ -111,8 +111,8 @@ class LayerAccumulator:
             pos=modes(self._pos),
             act_max=Extreme(self._poles[0], self._pole_token[0]),
             act_min=Extreme(-self._poles[1], self._pole_token[1]),
-            act_mean=self._shift + away,
-            act_std=np.sqrt(np.maximum(self._sum2 / n_finite - away * away, 0)),
+            act_mean=act_mean,
+            act_std=act_std,
             frac_above=self._above / n_finite,
             norm=normalised(mean),
             n_peaks=n_peaks,
@@ -134,18 +134,3 @@ def normalised(mean_peak: Float64[np.ndarray, " neuron"]) -> Float64[np.ndarray,
     known = mean_peak[~np.isnan(mean_peak)]
     median = float(np.median(known)) if len(known) else 0.0
     return mean_peak / median if median > 0 else np.full(len(mean_peak), np.nan)
-
-
-def _mean_std(
-    peak: Float32[np.ndarray, "prompt neuron"],
-    has_peak: Bool[np.ndarray, "prompt neuron"],
-    n_peaks: Float64[np.ndarray, " neuron"],
-) -> tuple[Float64[np.ndarray, " neuron"], Float64[np.ndarray, " neuron"]]:
-    """Mean and population standard deviation over the prompts that have a peak."""
-    gaps = not has_peak.all()
-    mean = np.where(has_peak, peak, 0).sum(axis=0, dtype=np.float64) if gaps else peak.sum(axis=0, dtype=np.float64)
-    mean /= n_peaks
-    away = peak - mean.astype(np.float32)
-    if gaps:
-        away[~has_peak] = 0
-    return mean, np.sqrt(np.einsum("pn,pn->n", away, away, dtype=np.float64) / n_peaks)

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int8, Int32
 
-from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics, ratio
+from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
+from neuron_signatures.stats.proportions import ratio
 
 CLASSES: Final = ("unclassified", "semantic", "say_x", "relationship")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Integer
+from jaxtyping import Bool, Float32, Int32
 
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, Scale, quantile_of_sorted
@@ -47,11 +47,6 @@ class TokenMetrics(NamedTuple):
     concept: Int32[np.ndarray, " neuron"]
     concept_hits: Int32[np.ndarray, " neuron"]
     concept_prompts: Int32[np.ndarray, " neuron"]
-
-
-class Interval(NamedTuple):
-    low: Float64[np.ndarray, " neuron"]
-    high: Float64[np.ndarray, " neuron"]
 
 
 def activity(p: PolePeaks, scale: Scale, *, sign: int, above: float, share: float) -> Activity:
@@ -118,22 +113,6 @@ def masked_median(
     ranked = np.ascontiguousarray(np.where(mask, values, np.nan).T.astype(np.float32))
     ranked.sort(axis=1)  # NaN last
     return quantile_of_sorted(ranked, len(values) - np.isnan(ranked).sum(axis=1), 0.5)
-
-
-def ratio(
-    part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"]
-) -> Float64[np.ndarray, " neuron"]:
-    """part / whole, NaN where whole is 0."""
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-
-def wilson(part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"], z: float) -> Interval:
-    """Wilson's score interval of a share, NaN where whole is 0. Its reading as a probability assumes independent
-    prompts, which probes are not; it says how little a few prompts show."""
-    share, n = ratio(part, whole), np.where(whole > 0, whole, np.nan)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
 
 
 def _best_concept(

@@ -11,8 +11,9 @@ from jaxtyping import Float32, Int32
 
 from neuron_signatures.analysis.signatures.classes import CLASSES, Classified, Names
 from neuron_signatures.analysis.signatures.labels import Labels
-from neuron_signatures.analysis.signatures.metrics import Activity, Interval, TokenMetrics, ratio, wilson
+from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
 from neuron_signatures.analysis.tokens.codes import text_column
+from neuron_signatures.stats.proportions import Interval, ratio, wilson
 
 COLUMNS = (
     "class", "name", "n_active", "n_tied_peaks", "max_peak", "median_peak", "median_peak_z", "median_sparsity",

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float64, Int64
+
+from neuron_signatures.stats.correlation import pearson, spearman
 
 # Float32 forward passes of one prompt in different batches differ by less than this share of the logits: sums run in
 # another order. Smaller differences of the target function are no findings.
@@ -54,7 +55,7 @@ def correlate(scores: Float64[np.ndarray, " n"], effects: Float64[np.ndarray, " 
     """Pearson and Spearman (average ranks) over the neurons where both are finite."""
     finite = np.isfinite(scores) & np.isfinite(effects)
     x, y = scores[finite], effects[finite]
-    return Correlation(_pearson(x, y), _pearson(_ranks(x), _ranks(y)), len(x))
+    return Correlation(pearson(x, y), spearman(x, y), len(x))
 
 
 def curve_sizes(n: int) -> list[int]:
@@ -129,16 +130,3 @@ def layer_matched(
 
 def _noise(empty: float, full: float) -> float:
     return FLOAT32_NOISE * max(1.0, abs(empty), abs(full))
-
-
-def _pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> float | None:
-    if len(x) < 2:
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    scale = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale > 0 else None
-
-
-def _ranks(x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    ranks: Float64[np.ndarray, " n"] = pd.Series(x).rank(method="average").to_numpy()
-    return ranks

@@ -280,9 +280,9 @@ def test_first_position():
 
 def test_spread_keeps_its_digits_beside_a_large_mean():
     acts = (1e4 + np.random.default_rng(0).standard_normal((200, 5))).astype(np.float32)
-    s = prompt_stats(acts, acts.mean(axis=0), threshold=0.0)
-    variance = s.sum2 / 200 - (s.sum / 200) ** 2
-    np.testing.assert_allclose(variance, acts.astype(np.float64).var(axis=0), rtol=1e-3)
+    mean, std = prompt_stats(acts, acts.mean(axis=0), threshold=0.0).moments.mean_std()
+    np.testing.assert_allclose(mean, acts.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, acts.std(axis=0, dtype=np.float64), rtol=1e-3)
 
 
 # Functional tokens.

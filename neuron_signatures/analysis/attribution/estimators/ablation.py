@@ -7,8 +7,8 @@ forward passes: use a float32 model, because in bfloat16 most of them round to 0
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,12 +20,11 @@ from neuron_signatures.analysis.attribution.baselines import refuse_undefined
 from neuron_signatures.analysis.attribution.metrics import Attribution, chosen_positions
 from neuron_signatures.analysis.attribution.readout import function_value
 from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.models.batching import run_in_halves
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix
 from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
-
-log = logging.getLogger(__name__)
 
 # ablate: replace the neurons of the set, run the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
@@ -72,14 +71,15 @@ def single_ablations(
         suffix = Suffix(hf, token_ids, first=pos, last=target.pos)
         here = todo[neurons[todo, 1] == pos]
 
-        def effects(chunk: Tensor, suffix: Suffix = suffix) -> Tensor:
-            edit = _single_edit(neurons[chunk], values[chunk])
-            layers = sorted(set(neurons[chunk, 0].tolist()))
-            f = function_value(head, suffix.run(len(chunk) + 1, edit, layers), target).float().cpu()
-            return f[0] - f[1:]
+        def effects(chunk: Sequence[int], suffix: Suffix = suffix) -> AblationChunk:
+            rows = torch.tensor(chunk)
+            edit = _single_edit(neurons[rows], values[rows])
+            layers = sorted(set(neurons[rows, 0].tolist()))
+            f = function_value(head, suffix.run(len(rows) + 1, edit, layers), target).float().cpu()
+            return AblationChunk(rows, f[0] - f[1:])
 
         for chunk in here.split(batch):
-            yield AblationChunk(chunk, _in_halves(effects, chunk))
+            yield from run_in_halves(effects, chunk.tolist(), unit="ablations", too_large=_too_large)
 
 
 def ablation(
@@ -133,15 +133,17 @@ def joint_ablation(
     _refuse(torch.tensor(list(positions)), baseline[picked], target)
     suffix, head = Suffix(hf, token_ids, first=min(positions), last=target.pos), unembedding(hf)
 
-    def values(chunk: Tensor) -> Tensor:
+    def values(chunk: Sequence[int]) -> Tensor:
         members = torch.zeros(len(chunk), shape.n_layers * shape.d_mlp, dtype=torch.bool)
-        for row, i in enumerate(chunk.tolist()):
+        for row, i in enumerate(chunk):
             members[row, sets[i]] = True
         masks = members.view(len(chunk), shape.n_layers, shape.d_mlp)
         edit = _joint_edit(masks if meaning == "ablate" else ~masks, baseline, suffix.rows(positions))
         return function_value(head, suffix.run(len(chunk), edit, picked), target).float().cpu()
 
-    return torch.cat([_in_halves(values, chunk) for chunk in torch.arange(len(sets)).split(batch)])
+    chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
+    halves = (run_in_halves(values, chunk, unit="ablations", too_large=_too_large) for chunk in chunks)
+    return torch.cat(list(chain.from_iterable(halves)))
 
 
 @torch.no_grad()
@@ -180,16 +182,6 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
     refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
-def _in_halves(run: Callable[[Tensor], Tensor], items: Int[Tensor, " n"]) -> Tensor:
-    """`run(items)`, in halves of halves when the device runs out of memory."""
-    try:
-        return run(items)
-    except torch.OutOfMemoryError as e:
-        if len(items) == 1:
-            what = "out of memory with one ablated copy of the prompt"
-            raise EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu") from e
-    # outside of `except`: there the traceback would keep the batch's memory alive
-    torch.cuda.empty_cache()
-    half = len(items) // 2
-    log.warning("out of memory with %d ablations in a batch; going on with %d", len(items), half)
-    return torch.cat([_in_halves(run, items[:half]), _in_halves(run, items[half:])])
+def _too_large(_: int) -> EnvironmentProblem:
+    what = "out of memory with one ablated copy of the prompt"
+    return EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu")
