@@ -160,8 +160,8 @@ def _selection(args: Namespace) -> SelectionConfig:
 
 def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
+    from neuron_signatures.analysis.peaks.report import peaks_lines
     from neuron_signatures.analysis.peaks.writing import write_peaks
-    from neuron_signatures.analysis.report import peaks_lines
     from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
@@ -187,8 +187,8 @@ def _peak_scores(run: Run, args: Namespace) -> PeakScores:
 
 
 def _influence(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.attribution.report import influence_lines, influence_summary
     from neuron_signatures.analysis.attribution.stage import run_influence
-    from neuron_signatures.analysis.report import influence_lines, influence_summary
     from neuron_signatures.cli.progress import Progress
 
     outcome: InfluenceOutcome = run_influence(
@@ -230,10 +230,10 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
 
 
 def _signatures(run: Run, args: Namespace) -> None:
-    from neuron_signatures.analysis.report import signatures_lines
     from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
     from neuron_signatures.analysis.signatures.classes import ClassRules
     from neuron_signatures.analysis.signatures.labels import load_concepts
+    from neuron_signatures.analysis.signatures.report import signatures_lines
     from neuron_signatures.analysis.signatures.writing import write_signatures
     from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
     from neuron_signatures.runs.plain import strict

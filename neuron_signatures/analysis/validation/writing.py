@@ -12,6 +12,7 @@ import pandas as pd
 from neuron_signatures.analysis.attribution.model_check import AnalysisContext
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import target_record
+from neuron_signatures.analysis.report_text import number
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.analysis.validation.validate import KEPT_SHARE, MetricValidation, Validation
 from neuron_signatures.runs.results import ResultsWriter, meta_name
@@ -102,10 +103,10 @@ def table_lines(found: Validation) -> list[str]:
     for m in found.metrics:
         at = m.controls[0] if m.controls else None
         cells = [m.correlation.pearson, m.correlation.spearman, m.cpr, m.cmd]
-        row = f"{m.metric:18}" + "".join(f"{_number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
+        row = f"{m.metric:18}" + "".join(f"{number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
         row += f"{'-' if m.smallest is None else m.smallest:>7}"
         if at:
-            row += f"{_number(at.observed):>8}{_number(at.random_mean):>8}{at.p:>8.4f}"
+            row += f"{number(at.observed):>8}{number(at.random_mean):>8}{at.p:>8.4f}"
         lines.append(row)
     k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
     lines += [
@@ -201,7 +202,3 @@ def _plain(token: str) -> str:
     """A token as the figure's font can show it: other characters as escapes, and not too long for the legend."""
     shown = ascii_token(token)
     return shown if len(shown) <= _LEGEND_WIDTH else f"{shown[: _LEGEND_WIDTH - 3]}..."
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
