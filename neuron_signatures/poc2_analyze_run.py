@@ -198,8 +198,8 @@ def _influence(run: Run, args: Namespace) -> None:
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.influence import InfluenceSettings
-    from neuron_signatures.analysis.attribution.model_check import ModelOverrides
     from neuron_signatures.analysis.attribution.stage import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
     from neuron_signatures.analysis.validation.validate import ValidationConfig

@@ -11,6 +11,7 @@ from tiny_models import VOCAB, tiny_model_dir
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.models.capture import MlpShape, mlp_shape, output_projections
@@ -51,6 +52,14 @@ def target_of(name: str, *, foil: int | None = FOIL, function: TargetFunction = 
     """The likeliest token at `TARGET_POS`, two positions before the prompt's last."""
     request = TargetRequest("top1_logit", pos=TARGET_POS, foil_id=foil, function=function)
     return resolve_target(loaded(name), token_ids(), request).target
+
+
+def problem_of(
+    hf: PreTrainedModel, target: Target, positions: Sequence[int] | None = None, ids: Sequence[int] | None = None
+) -> Problem:
+    """The test prompt as an attribution problem, by default with all positions up to the target's."""
+    chosen = range(target.pos + 1) if positions is None else positions
+    return Problem(hf, token_ids() if ids is None else ids, target, tuple(chosen))
 
 
 def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = None) -> float:
