@@ -75,44 +75,56 @@ def influence(
     acts: Float[Tensor, "layer pos neuron"],
     settings: InfluenceSettings,
     *,
-    baselines: Baselines,
+    baseline: Float[Tensor, "layer pos neuron"] | None,
     partial: Partial | None,
     progress: Progress,
 ) -> Influence:
     """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
 
-    `acts` are the prompt's activations in all layers at all positions. `partial` stores the progress of an ablation;
-    the other metrics do not need it.
+    `acts` are the prompt's activations in all layers at all positions; `baseline` is that of `metric_baseline`.
+    `partial` stores the progress of an ablation; the other metrics do not need it.
     """
     if metric in DIRECT:
         return _direct(metric, problem, acts)
     if metric == "ig":
-        return _integrated(problem, settings, baselines)
+        assert baseline is not None
+        return _integrated(problem, settings, baseline)
     if metric == "ablation":
-        assert partial is not None
-        return _ablated(problem, acts, settings, baselines, partial, progress)
+        assert baseline is not None and partial is not None
+        return _ablated(problem, acts, settings, baseline, partial, progress)
     if metric == "relp":
         return Influence(relp(problem), {}, ())
-    source = _source(settings, baselines)
-    scores = act_grad(problem, source=source)
+    scores = act_grad(problem, source=baseline)
     facts = {"source": settings.act_grad_source}
-    return Influence(scores, *_cancelled(scores) if source is None else (facts, ()))
+    return Influence(scores, *_cancelled(scores) if baseline is None else (facts, ()))
 
 
-def check_baselines(metrics: Sequence[Metric], settings: InfluenceSettings, baselines: Baselines) -> None:
-    """Raise `UsageError` if one of the metrics cannot use its baseline."""
-    if "ig" in metrics:
-        _ig_baseline(settings, baselines)
-    if "act_grad" in metrics:
-        _source(settings, baselines)
-    if "ablation" in metrics:
-        values = baselines.values(settings.ablate_with)
+def metric_baseline(
+    metric: Metric, settings: InfluenceSettings, baselines: Baselines
+) -> Float[Tensor, "layer pos neuron"] | None:
+    """The baseline of the metric (of act_grad: what it patches in); None if it has none.
+
+    Raises `UsageError` if the baseline is not finite for every neuron that the metric needs.
+    """
+    if metric == "ig":
+        next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
+        values = baselines.values(settings.ig_baseline)
+        needed = values if settings.layers is None else values[list(settings.layers)]
+    elif metric == "ablation":
+        next_step = STORED_LAYERS
+        values = needed = baselines.values(settings.ablate_with)
         if settings.candidates is not None:
             layers, neurons = map(list, zip(*settings.candidates, strict=True))
-            values = values[layers, :, neurons]
+            needed = values[layers, :, neurons]
         elif settings.layers is not None:
-            values = values[list(settings.layers)]
-        refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
+            needed = values[list(settings.layers)]
+    elif metric == "act_grad" and settings.act_grad_source is not None:
+        next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
+        values = needed = baselines.values(settings.act_grad_source)
+    else:
+        return None
+    refuse_undefined(needed, where=metric, next_step=next_step)
+    return values
 
 
 def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
@@ -156,28 +168,12 @@ def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
     return facts, ()
 
 
-def _source(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"] | None:
-    """The activations that act_grad patches in; None to scale instead. They must be known in every layer."""
-    if settings.act_grad_source is None:
-        return None
-    values = baselines.values(settings.act_grad_source)
-    next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
-    refuse_undefined(values, where="act_grad", next_step=next_step)
-    return values
-
-
-def _ig_baseline(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"]:
-    values = baselines.values(settings.ig_baseline)
-    next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
-    used = values if settings.layers is None else values[list(settings.layers)]
-    refuse_undefined(used, where="ig", next_step=next_step)
-    return values
-
-
-def _integrated(problem: Problem, settings: InfluenceSettings, baselines: Baselines) -> Influence:
+def _integrated(
+    problem: Problem, settings: InfluenceSettings, baseline: Float[Tensor, "layer pos neuron"]
+) -> Influence:
     scores = integrated_gradients(
         problem,
-        baseline=_ig_baseline(settings, baselines),
+        baseline=baseline,
         layers=settings.layers,
         steps=settings.ig_steps,
         path=settings.ig_path,
@@ -190,14 +186,14 @@ def _ablated(
     problem: Problem,
     acts: Float[Tensor, "layer pos neuron"],
     settings: InfluenceSettings,
-    baselines: Baselines,
+    baseline: Float[Tensor, "layer pos neuron"],
     partial: Partial,
     progress: Progress,
 ) -> Influence:
     """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
     layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
     neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
-    values = baselines.values(settings.ablate_with)[list(layers)].reshape(-1)
+    values = baseline[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
     done = partial.load(effects)

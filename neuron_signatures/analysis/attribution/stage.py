@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
 from neuron_signatures.analysis.attribution.baselines import Baselines, baseline_labels
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
@@ -21,8 +23,8 @@ from neuron_signatures.analysis.attribution.influence import (
     NEED_FLOAT32,
     Influence,
     InfluenceSettings,
-    check_baselines,
     influence,
+    metric_baseline,
     positions_of,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
@@ -182,12 +184,14 @@ class _InfluenceStage:
         self.checked, self.resolved, self.problem, self.request = checked, resolved, problem, request
         self.top_from, self.naming, self.baselines, self.progress = top_from, naming, baselines, progress
         self.settings = request.settings
+        self._values: dict[Metric, Float[Tensor, "layer pos neuron"] | None] = {}
         self._ready: dict[Metric, Influence] = {}
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
-        cheap = [m for m in self.request.computed if m != "ablation"]
-        check_baselines(cheap, self.settings, self.baselines)
+        for metric in self.request.computed:
+            if metric != "ablation":
+                self._values[metric] = metric_baseline(metric, self.settings, self.baselines)
         if self.top_from is not None:
             source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
             frame = influence_frame(source.attribution, self.checked.prompt, self.resolved)
@@ -197,7 +201,7 @@ class _InfluenceStage:
         if "ablation" in self.request.computed:
             # sets are of all neurons of the layers, whichever were ablated alone
             tested = self.settings if self.request.validation is None else replace(self.settings, candidates=None)
-            check_baselines(["ablation"], tested, self.baselines)
+            self._values["ablation"] = metric_baseline("ablation", tested, self.baselines)
 
     def compute(self, writer: ResultsWriter, metric: Metric) -> _Computed:
         """Compute one metric and write its files."""
@@ -231,7 +235,8 @@ class _InfluenceStage:
         assert config is not None
         if "ablation" not in found:
             found = {**found, "ablation": self.compute(writer, "ablation").attribution}
-        baseline = self.baselines.values(self.settings.ablate_with)
+        baseline = self._values["ablation"]
+        assert baseline is not None
         result = validate(self.problem, list(found.values()), found["ablation"], baseline=baseline, config=config)
         stem = self.naming.validation(self.request.metrics, config)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
@@ -243,7 +248,7 @@ class _InfluenceStage:
         with self._progress_bar(metric) as advance:
             return influence(
                 metric, self.problem, self.checked.acts, self.settings,
-                baselines=self.baselines, partial=partial, progress=advance,
+                baseline=self._values[metric], partial=partial, progress=advance,
             )  # fmt: skip
 
     def _recorded_settings(self) -> dict[str, Any]:
