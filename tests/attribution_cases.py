@@ -31,8 +31,8 @@ ActsEdit = Callable[[int, Tensor], Tensor]
 @functools.cache
 def loaded(name: str) -> LoadedModel:
     """The tiny model of this architecture, or the demo model, for tests that leave it as it is."""
-    place = name if name == "demo" else str(tiny_model_dir(name))
-    return load_model(ModelSpec(place, dtype="fp32", device="cpu"))
+    source = name if name == "demo" else str(tiny_model_dir(name))
+    return load_model(ModelSpec(source, dtype="fp32", device="cpu"))
 
 
 def shape_of(name: str) -> MlpShape:
@@ -49,7 +49,7 @@ def token_ids(length: int = LENGTH, seed: int = 0) -> list[int]:
 
 
 def target_of(name: str, *, foil: int | None = FOIL, function: TargetFunction = "pre_cap_logit") -> Target:
-    """The likeliest token at `TARGET_POS`, two positions before the prompt's last."""
+    """The most likely token at `TARGET_POS`, two positions before the prompt's last."""
     request = TargetRequest("top1_logit", pos=TARGET_POS, foil_id=foil, function=function)
     return resolve_target(loaded(name), token_ids(), request).target
 

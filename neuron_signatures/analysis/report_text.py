@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
-from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 
 
@@ -17,8 +17,8 @@ def warning_lines(warnings: Sequence[str]) -> list[str]:
     return [f"note     {escape(w)}" for w in warnings]
 
 
-def written_line(run: Run, *names: str) -> str:
-    return f"written  {escape(str(run.path))}/analysis: {', '.join(names)}"
+def written_line(folder: Path, *names: str) -> str:
+    return f"written  {escape(str(folder))}/analysis: {', '.join(names)}"
 
 
 def number(x: float | None) -> str:

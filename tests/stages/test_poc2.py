@@ -282,7 +282,7 @@ def test_mistakes_of_the_other_modes(made, tmp_path, capsys):
     run = ["--run_dir", str(made), "--quiet"]
     (tmp_path / "bad.json").write_text('{"is": "sideways"}')
     for flags, needle in (
-        (["--rank_by", "mode_peak_token"], "no numeric column"),
+        (["--rank_by", "mode_peak_token"], "not a numeric column"),
         (["--functional_tokens_json", str(tmp_path / "bad.json")], "bad.json"),
         (["--functional_tokens_json", str(tmp_path / "none.json")], "none.json"),
         (["--first_pos", "999"], "no prompt has a token that counts"),

@@ -72,7 +72,7 @@ class Influence:
 def influence(
     metric: Metric,
     problem: Problem,
-    acts: Float[Tensor, "layer pos neuron"],
+    acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
     *,
     baseline: Float[Tensor, "layer pos neuron"] | None,
@@ -141,7 +141,7 @@ def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[
     return (pos,)
 
 
-def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer pos neuron"]) -> Influence:
+def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"]) -> Influence:
     target, positions = problem.target, problem.positions
     warnings = []
     if positions != (target.pos,):
@@ -184,7 +184,7 @@ def _integrated(
 
 def _ablated(
     problem: Problem,
-    acts: Float[Tensor, "layer pos neuron"],
+    acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
     baseline: Float[Tensor, "layer pos neuron"],
     partial: Partial,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from neuron_signatures.analysis.attribution.stage import InfluenceOutcome
@@ -10,11 +11,10 @@ from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import neuron_name, percent, warning_lines
 from neuron_signatures.analysis.validation.writing import table_lines, validation_summary
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape, visible
 
 
-def influence_lines(run: Run, outcome: InfluenceOutcome) -> list[str]:
+def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
     """The target, the first neuron of each metric, and the table of the validation."""
     target, facts = outcome.resolved.target, outcome.resolved.facts
     foil = f" against {visible(facts.foil.token)!r}" if facts.foil else ""
@@ -37,14 +37,14 @@ def influence_lines(run: Run, outcome: InfluenceOutcome) -> list[str]:
     warnings = [f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings]
     lines += ["", *warning_lines([*warnings, *(f"validation: {w}" for w in outcome.validation_warnings)])]
     stems = [m.stem for m in outcome.metrics] + ([outcome.validation_stem] if outcome.validation_stem else [])
-    return [*lines, f"written  {escape(str(run.path))}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
+    return [*lines, f"written  {escape(str(folder))}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
 
 
-def influence_summary(run: Run, outcome: InfluenceOutcome) -> dict[str, Any]:
+def influence_summary(folder: Path, outcome: InfluenceOutcome) -> dict[str, Any]:
     """The same as a JSON record."""
     summary: dict[str, Any] = strict(
         {
-            "run": str(run.path),
+            "run": str(folder),
             "prompt_id": outcome.prompt_id,
             "target": target_record(outcome.resolved),
             "metrics": [asdict(m) for m in outcome.metrics],

@@ -1,6 +1,6 @@
-"""Peaks of one layer over all prompts, a few numbers per neuron. Arrays only.
+"""Statistics of one layer over all prompts, per neuron. Arrays only.
 
-A prompt in which a neuron has no finite value has no peak of it. Of a neuron without any peak, floats are NaN,
+A neuron has no peak in a prompt where none of its values is finite. For a neuron without any peak, floats are NaN,
 counts 0, and codes and positions -1.
 """
 
@@ -17,7 +17,7 @@ from neuron_signatures.stats.moments import EMPTY, moments
 
 
 class Extreme(NamedTuple):
-    """The largest or smallest activation, and which of all counted tokens of the run it is at (-1: none).
+    """The largest or smallest activation, and the index of its token among all counted tokens (-1: none).
 
     Ties go to the first prompt and position.
     """
@@ -27,7 +27,8 @@ class Extreme(NamedTuple):
 
 
 class LayerPeaks(NamedTuple):
-    """Per neuron. `frac_functional` is a share of the peaks, `frac_above` of the tokens; `norm` is `normalised`."""
+    """Statistics per neuron. `frac_functional` is a share of the peaks, `frac_above` a share of the tokens; `norm` is
+    the result of `normalised`."""
 
     mean: Float64[np.ndarray, " neuron"]
     std: Float64[np.ndarray, " neuron"]
@@ -47,9 +48,9 @@ class LayerPeaks(NamedTuple):
 
 
 class LayerAccumulator:
-    """Takes one layer's prompts one by one, in order; keeps three numbers per prompt and neuron, at most 12 bytes.
+    """Accumulates one layer's prompts, in order; stores three numbers (at most 12 bytes) per prompt and neuron.
 
-    `functional` says of each code whether its token is functional.
+    `functional` says for each code whether its token is functional.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class LayerAccumulator:
         largest_pos: int,
     ) -> None:
         self._threshold = threshold
-        self._functional = np.append(functional, False)  # the last one is for the code -1
+        self._functional = np.append(functional, False)  # the last entry is for the code -1
         self._peak = np.full((n_prompts, n_neurons), -1, np.float32)
         self._pos = np.full((n_prompts, n_neurons), -1, small_int(largest_pos))
         self._code = np.full((n_prompts, n_neurons), -1, small_int(len(functional)))
@@ -74,9 +75,9 @@ class LayerAccumulator:
         self._n_prompts = self._n_tokens = 0
 
     def add(self, acts: Float32[np.ndarray, "pos neuron"], *, start: int, codes: Integer[np.ndarray, " pos"]) -> int:
-        """Take the counted positions of the next prompt, which begin at `start`; `codes` are their tokens.
+        """Add the counted positions of the next prompt, which begin at `start`; `codes` are their tokens.
 
-        Returns how many values are not finite.
+        Returns the number of values that are not finite.
         """
         prompt, self._n_prompts = self._n_prompts, self._n_prompts + 1
         if prompt == 0:
@@ -120,7 +121,7 @@ class LayerAccumulator:
         )
 
     def _update_poles(self, poles: Float32[np.ndarray, "2 neuron"], acts: Float32[np.ndarray, "pos neuron"]) -> None:
-        """Enter a prompt's largest act and -act where they are larger: few are, so only their positions are sought."""
+        """Update the largest act and -act. Positions are computed only for the few neurons with a new extreme."""
         larger = np.flatnonzero(poles > self._poles)
         pole, neuron = np.divmod(larger, poles.shape[1])
         signed = acts.take(neuron, axis=1) * (1 - 2 * pole).astype(np.float32)
@@ -130,7 +131,7 @@ class LayerAccumulator:
 
 
 def normalised(mean_peak: Float64[np.ndarray, " neuron"]) -> Float64[np.ndarray, " neuron"]:
-    """Mean peaks of a layer over their median; NaN where the median is 0 or there is none."""
+    """Mean peaks of a layer divided by their median; NaN if the median is 0 or undefined."""
     known = mean_peak[~np.isnan(mean_peak)]
     median = float(np.median(known)) if len(known) else 0.0
     return mean_peak / median if median > 0 else np.full(len(mean_peak), np.nan)

@@ -150,7 +150,7 @@ def test_values_that_are_not_finite_are_ignored_and_counted(tmp_path):
     assert dead["n_nonfinite"] == 8 + 6 + 1 + 7
     assert pd.isna(dead["mode_peak_token"])
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=100))
+        record = write_peaks(writer, run, result, SelectionConfig(top_k=100)).record
     assert record["n_selected"] == 23
     assert record["nonfinite_by_prompt"]["again"] == 14
     ranked = [(r["layer"], r["neuron"]) for r in read_json(run.path, "top_neurons.json")["neurons"]]
@@ -166,7 +166,7 @@ def test_one_prompt_of_one_token_in_one_layer(tmp_path):
     assert math.isnan(row["mean_peak_abs_over_layer_median"])
     assert not result.counted.n_bos
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8))
+        record = write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8)).record
     assert record["n_selected"] == 0
     assert "no neuron is selected" in record["warnings"]
 
@@ -239,10 +239,10 @@ def test_rank_by_must_be_a_numeric_column(tmp_path):
     run = make_run(tmp_path / "r", PROMPTS, random_acts(PROMPTS, n_layers=1, d_mlp=3))
     result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
     with open_results(run) as writer:
-        with pytest.raises(UsageError, match=r"no numeric column.*mean_peak_abs"):
+        with pytest.raises(UsageError, match=r"not a numeric column.*mean_peak_abs"):
             write_peaks(writer, run, result, SelectionConfig(), rank_by="mode_peak_token")
         assert list((run.path / "analysis").iterdir()) == []
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=1), rank_by="max_act")
+        record = write_peaks(writer, run, result, SelectionConfig(top_k=1), rank_by="max_act").record
     assert record["settings"]["rank_by"] == "max_act"
     best = read_json(run.path, "top_neurons.json")["neurons"][0]
     assert best["neuron"] == result.frame["max_act"].idxmax()
