@@ -174,14 +174,14 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.peaks.report import peaks_lines
     from neuron_signatures.analysis.peaks.writing import write_peaks
-    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.tokens.functional import functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
     scores = _peak_scores(run, args) if args.write_scores else None
-    path = args.functional_tokens_json
-    functional = load_functional_tokens(path) if path else default_functional_tokens()
-    config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
+    config = PeaksConfig(
+        functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
+    )
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
@@ -248,15 +248,14 @@ def _signatures(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.signatures.labels import load_concepts
     from neuron_signatures.analysis.signatures.report import signatures_lines
     from neuron_signatures.analysis.signatures.writing import write_signatures
-    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.tokens.functional import functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
-    path = args.functional_tokens_json
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
     has_seed = any(p.probe_id == "seed_prompt" for p in run.prompts)
     config = SignatureConfig(
-        functional=load_functional_tokens(path) if path else default_functional_tokens(),
+        functional=functional_tokens(args.functional_tokens_json),
         seed_prompt=args.seed_prompt or ("seed_prompt" if has_seed else 0),
         concepts=tuple(load_concepts(args.concepts_json)) if args.concepts_json else None,
         first_pos=args.first_pos,

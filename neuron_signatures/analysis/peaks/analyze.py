@@ -52,10 +52,6 @@ class PeaksResult:
     nonfinite: dict[str, int]
     """Number of NaN and infinite values, which are ignored, by prompt id; only for prompts that have any."""
 
-    @property
-    def n_prompts(self) -> int:
-        return len(self.counted.prompts)
-
 
 @dataclass(frozen=True)
 class _Tokens:

@@ -80,7 +80,7 @@ def peaks_record(
     run: Run, result: PeaksResult, selection: SelectionConfig, chosen: Selection, rank_by: str
 ) -> dict[str, Any]:
     """The stage record: settings, the tokens counted, the values ignored, the number of neurons selected."""
-    config, counted = result.config, result.counted
+    config = result.config
     settings = {
         "first_pos": config.first_pos,
         "include_bos": config.include_bos,
@@ -94,12 +94,7 @@ def peaks_record(
         run,
         "peaks",
         settings,
-        bos_excluded=counted.bos_excluded,
-        bos_rule=counted.bos_rule,
-        n_bos_excluded=counted.n_bos,
-        n_prompts=result.n_prompts,
-        n_tokens=counted.n_tokens,
-        skipped_prompts=counted.skipped,
+        **result.counted.record(),
         n_neurons=len(result.frame),
         n_nonfinite=sum(result.nonfinite.values()),
         nonfinite_by_prompt=result.nonfinite,

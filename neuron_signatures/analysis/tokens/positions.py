@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord
@@ -36,6 +37,17 @@ class Counted:
     @property
     def n_tokens(self) -> int:
         return sum(p.n_tokens for p in self.prompts)
+
+    def record(self) -> dict[str, Any]:
+        """The fields of the stage record."""
+        return {
+            "bos_excluded": self.bos_excluded,
+            "bos_rule": self.bos_rule,
+            "n_bos_excluded": self.n_bos,
+            "n_prompts": len(self.prompts),
+            "n_tokens": self.n_tokens,
+            "skipped_prompts": self.skipped,
+        }
 
     def warnings(self) -> list[str]:
         if not self.skipped:

@@ -126,7 +126,7 @@ def test_peaks_equal_a_loop(tmp_path, ties, dtype, first_pos, include_bos, start
     used = {k: t for k, t in PROMPTS.items() if len(t) > starts}
     check_frame(result.frame, PROMPTS, stored, dict.fromkeys(PROMPTS, starts), 0.5)
     assert list(result.frame.columns[:14]) == COLUMNS
-    assert result.n_prompts == len(used)
+    assert len(result.counted.prompts) == len(used)
     assert result.counted.skipped == [k for k in PROMPTS if k not in used]
     medians = result.frame.groupby("layer")["mean_peak_abs"].transform("median")
     ratio = result.frame["mean_peak_abs"] / medians
@@ -175,7 +175,7 @@ def test_a_run_of_bos_alone_has_no_peaks(tmp_path):
     run = make_run(tmp_path / "r", {"p": [BOS]}, {"p": np.ones((1, 1, 3), np.float32)})
     with pytest.raises(UsageError, match=r"no prompt has a token that counts.*--include_bos"):
         analyze_peaks(run, PeaksConfig(FUNCTIONAL))
-    assert analyze_peaks(run, PeaksConfig(FUNCTIONAL, include_bos=True)).n_prompts == 1
+    assert len(analyze_peaks(run, PeaksConfig(FUNCTIONAL, include_bos=True)).counted.prompts) == 1
 
 
 @pytest.mark.parametrize("prepend_bos", [True, False])
