@@ -156,7 +156,9 @@ def test_sets_are_named_never_guessed(tmp_path):
     with pytest.raises(BadRunError):
         group_sets(Run.open(other))
     members = ["L0N1+", "L3N512-", "L3N4-", "L4N5+"]
-    (other / "analysis" / "groups.json").write_text(json.dumps({"groups": [{"name": "x", "members": members}]}))
+    (other / "analysis" / "groups.json").write_text(
+        json.dumps({"groups": [{"name": "x", "class": "say_x", "members": members}]})
+    )
     part = group_sets(Run.open(other))[0]
     assert part.neurons == (NeuronAt(3, 4), NeuronAt(4, 5)) and part.signs == (-1, 1) and "2 of its poles" in part.note
     (other / "analysis" / "groups.json").unlink()

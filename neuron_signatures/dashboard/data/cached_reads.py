@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.ranking.validation import Validation, read_validation
+from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.signatures.data import read_signatures
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.runs.names import MANIFEST
-from neuron_signatures.runs.results import SIGNATURES
+from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
@@ -22,7 +22,6 @@ from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def prompt_peaks(_run: Run, data_key: str, prompt: int) -> list[tuple[np.ndarray
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def validation(_run: Run, data_key: str, results_key: str, stem: str) -> Validation:
+def validation(_run: Run, data_key: str, results_key: str, stem: str) -> ValidationRecord:
     return read_validation(_run, stem)
 
 
@@ -118,9 +117,8 @@ def signatures_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[Signatu
     import pyarrow.compute as pc
 
     table = signature_table(run_dir, results_key)
-    with odd_is_broken(SIGNATURES):
-        rows = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
-        return sorted(signature_of(r) for r in rows.to_pylist())
+    rows = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
+    return sorted(signature_of(r) for r in rows.to_pylist())
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from neuron_signatures.dashboard.shell.list_walk import Filters, left_out, n_not_stored, passing
 from neuron_signatures.dashboard.signatures.data import parse_pole
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import GROUPS, read_json
+from neuron_signatures.runs.result_records import GroupRecord, GroupsRecord, read_record
+from neuron_signatures.runs.results import GROUPS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
-from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import RankedList
 
 
@@ -70,18 +69,16 @@ def group_sets(run: Run) -> list[NeuronSet]:
     are none. Raises `BadRunError` if damaged.
     """
     try:
-        record = read_json(run.path, GROUPS)
+        record = read_record(run.path, GROUPS, GroupsRecord)
     except UsageError:
         return []
-    with odd_is_broken(GROUPS):
-        return [_group(entry, run) for entry in record["groups"]]
+    return [_group(group, run) for group in record.groups]
 
 
-def _group(entry: Any, run: Run) -> NeuronSet:
-    poles = [parse_pole(text) for text in entry["members"]]
-    kept = [p for p in poles if run.stores(*p.at)]
-    missing = len(poles) - len(kept)
+def _group(group: GroupRecord, run: Run) -> NeuronSet:
+    poles = [parse_pole(name) for name in group.members]
+    stored = [p for p in poles if run.stores(*p.at)]
+    missing = len(poles) - len(stored)
     note = f"left out: {missing:,} of its poles, whose neurons this run does not store" if missing else ""
-    return NeuronSet(
-        str(entry["name"]), tuple(p.at for p in kept), tuple(-1 if p.pole == "-" else 1 for p in kept), note=note
-    )
+    signs = tuple(-1 if p.pole == "-" else 1 for p in stored)
+    return NeuronSet(group.name, tuple(p.at for p in stored), signs, note=note)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import ANALYSIS_META, NEURONS, read_arrow, read_json
+from neuron_signatures.runs.result_records import PeaksRecord, read_record
+from neuron_signatures.runs.results import ANALYSIS_META, NEURONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import counted
-from neuron_signatures.views.columns import typed
+from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.origin import another_dump
 
 if TYPE_CHECKING:
@@ -66,13 +66,11 @@ def flat_of(run: Run, at: NeuronAt) -> int:
 def stats_from_table(run: Run, *, include_bos: bool) -> TableStats:
     """The peaks stage's numbers, if they are of this run and of the same tokens."""
     try:
-        record = read_json(run.path, ANALYSIS_META)
-        why = _why_not(run, record, include_bos)
-        if why:
+        record = read_record(run.path, ANALYSIS_META, PeaksRecord)
+        if why := _why_not(run, record, include_bos):
             return TableStats(None, why)
         names = ("layer", "neuron", "max_peak_abs", "mean_act", "std_act")
-        with odd_is_broken(NEURONS):
-            table = typed(read_arrow(run.path, NEURONS, columns=names), names)
+        table = read_columns(run.path, NEURONS, names)
     except UsageError:
         return TableStats(None, "The peaks of this run have not been made yet.")
     except BadRunError:
@@ -131,16 +129,10 @@ def _peak(acts: Float32[np.ndarray, "pos neuron"]) -> Float32[np.ndarray, " neur
     return size
 
 
-def _why_not(run: Run, record: Any, include_bos: bool) -> str:
+def _why_not(run: Run, record: PeaksRecord, include_bos: bool) -> str:
     if doubt := another_dump(run.manifest, record):
         return f"The table of peaks is not used: {doubt}."
-    try:
-        settings = record["settings"]
-        if settings["include_bos"] != include_bos or settings["first_pos"] != 0:
-            return "The table of peaks counts other tokens than this page (BOS, first position)."
-        n_tokens = sum(int(counted(run, p, include_bos=include_bos).sum()) for p in run.prompts)
-        if record["n_tokens"] != n_tokens:
-            return "The table of peaks is over another number of tokens."
-    except (KeyError, TypeError):
-        return "The record of the table of peaks cannot be read."
-    return ""
+    if record.settings.include_bos != include_bos or record.settings.first_pos != 0:
+        return "The table of peaks counts other tokens than this page (BOS, first position)."
+    n_tokens = sum(int(counted(run, p, include_bos=include_bos).sum()) for p in run.prompts)
+    return "" if record.n_tokens == n_tokens else "The table of peaks is over another number of tokens."

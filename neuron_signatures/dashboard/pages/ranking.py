@@ -10,7 +10,6 @@ from neuron_signatures.dashboard.data import cached_reads as loads
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.ranking.column_help import rank_help
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, Ranks, act_against_score, bars, by_layer, curves
-from neuron_signatures.dashboard.ranking.validation import Validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
     activations,
@@ -24,8 +23,10 @@ from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influenc
 from neuron_signatures.dashboard.shell.sidebar import filters
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, table
+from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.views.list_files import target_title
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 _PARTS = ("Neurons", "Validation")
@@ -163,7 +164,7 @@ def _validations(ctx: PageContext) -> None:
     if len(stems) > 1:
         stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
     found = loads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
-    heading(found.title)
+    heading(target_title(found.target, found.prompt_id))
     facts(_winners(found))
     _warnings(found.warnings)
     left, right = st.columns(2)
@@ -183,7 +184,7 @@ def _validations(ctx: PageContext) -> None:
         downloads(controls, f"{stem}_random", "val_random")
 
 
-def _winners(v: Validation) -> list[tuple[str, str]]:
+def _winners(v: ValidationRecord) -> list[tuple[str, str]]:
     return [
         ("best single effects", v.winner_single or "undecided"),
         ("best sets", v.winner_sets or "undecided"),
@@ -191,7 +192,7 @@ def _winners(v: Validation) -> list[tuple[str, str]]:
     ]
 
 
-def metric_frame(v: Validation) -> pd.DataFrame:
+def metric_frame(v: ValidationRecord) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "metric": [escape(m.metric) for m in v.metrics],
@@ -208,7 +209,7 @@ def metric_frame(v: Validation) -> pd.DataFrame:
     )
 
 
-def control_frame(v: Validation) -> pd.DataFrame:
+def control_frame(v: ValidationRecord) -> pd.DataFrame:
     pairs = [(m.metric, c) for m in v.metrics for c in m.controls]
     return pd.DataFrame(
         {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.ranking.validation import MetricValidation
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
+from neuron_signatures.runs.result_records import MetricValidation
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64

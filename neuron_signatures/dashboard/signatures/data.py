@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
-from neuron_signatures.views.columns import texts_of, typed
+from neuron_signatures.runs.result_records import GroupsRecord, NullRecord, SignaturesRecord, read_record
+from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META
+from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken, whole
+from neuron_signatures.views.facts import SIGNATURE_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float32
-
-COLUMNS = (
-    "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
-    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
-)  # fmt: skip
 
 
 class Pole(NamedTuple):
@@ -66,36 +61,28 @@ class SignatureFilter:
 
 def read_signatures(run_dir: Path) -> pa.Table:
     """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
-    table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS, coded=texts_of(COLUMNS))
-    with odd_is_broken(SIGNATURES):
-        table = typed(table, COLUMNS)
-        return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
+    table = read_columns(run_dir, SIGNATURES, SIGNATURE_COLUMNS)
+    return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
 
 
 def read_classes(run_dir: Path) -> Classes:
-    record = read_json(run_dir, SIGNATURES_META)
-    with odd_is_broken(SIGNATURES_META):
-        counts, null = record["class_counts"], record.get("null") or {}
-        shuffled = null.get("class_counts") or {}
-        by_chance = [None if shuffled.get(c) is None else whole(shuffled[c]) for c in counts]
-        return Classes(list(counts), [whole(n) for n in counts.values()], by_chance, str(null.get("limit", "")))
+    record = read_record(run_dir, SIGNATURES_META, SignaturesRecord)
+    null = record.null or NullRecord()
+    shuffled = [null.class_counts.get(c) for c in record.class_counts]
+    return Classes(list(record.class_counts), list(record.class_counts.values()), shuffled, null.limit)
 
 
 def read_groups(run_dir: Path) -> list[Group]:
-    """Groups of at least one pole, the largest first. A member that is spelt otherwise makes the file a damaged one."""
-    record = read_json(run_dir, GROUPS)
-    with odd_is_broken(GROUPS):
-        found = [
-            Group(str(g["name"]), str(g["class"]), [parse_pole(m) for m in g["members"]]) for g in record["groups"]
-        ]
-    return sorted((g for g in found if g.members), key=lambda g: (-len(g.members), g.name))
+    """Groups of at least one pole, the largest first."""
+    record = read_record(run_dir, GROUPS, GroupsRecord)
+    found = [Group(g.name, g.cls, [parse_pole(m) for m in g.members]) for g in record.groups if g.members]
+    return sorted(found, key=lambda g: (-len(g.members), g.name))
 
 
-def parse_pole(text: Any) -> Pole:
-    match = re.fullmatch(r"L(\d{1,6})N(\d{1,9})([+-])", text)
-    if match is None:
-        raise ValueError(f"{text!r:.40} names no pole of a neuron")
-    return Pole(NeuronAt(int(match[1]), int(match[2])), match[3])
+def parse_pole(name: str) -> Pole:
+    """The pole that `L3N4-` names."""
+    layer, neuron = name[1:-1].split("N")
+    return Pole(NeuronAt(int(layer), int(neuron)), name[-1])
 
 
 def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
