@@ -1,4 +1,4 @@
-"""What both viewers show, on runs made by hand: names, statistics, overviews, ranked lists, search, changes."""
+"""Data of both viewers on hand-made runs: names, statistics, ranked lists, search, changes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_other_spellings_are_refused(run, text, why):
         parse_neuron(text, run)
 
 
-def test_a_negative_neuron_is_no_neuron(run):
+def test_a_negative_neuron_is_refused(run):
     with pytest.raises(UsageError):
         check_neuron(run, NeuronAt(5, -1))
 
@@ -152,7 +152,7 @@ def test_searching_tokens(run):
         list(find_tokens(run, ""))
 
 
-def test_a_result_of_another_dump_is_told_by_its_record():
+def test_a_result_of_another_dump_is_detected():
     manifest = Run.open(DEMO).manifest
     record = read_record(DEMO, "analysis_meta.json", PeaksRecord)
     assert another_dump(manifest, record) == ""
@@ -225,7 +225,7 @@ def test_filters_of_a_list():
     assert ranked.row(ranked.find(NeuronAt(4, 178))).at == (4, 178) and ranked.find(NeuronAt(2, 1)) is None
 
 
-def test_a_damaged_record_is_listed_with_its_fault(tmp_path):
+def test_a_damaged_record_is_listed_with_the_reason(tmp_path):
     shutil.copytree(DEMO / "analysis", tmp_path / "analysis")
     stem = list_refs(DEMO)[0].stem
     path = tmp_path / "analysis" / f"{stem}_meta.json"
@@ -264,7 +264,7 @@ def test_nothing_is_listed_before_the_analysis(tmp_path):
         signatures_of(tmp_path, NeuronAt(0, 0))
 
 
-def test_what_is_known_of_a_neuron():
+def test_signatures_and_write_scores_of_a_neuron():
     up, down = signatures_of(DEMO, NeuronAt(4, 178))
     assert (up.pole, down.pole) == ("+", "-")
     assert up.low <= up.consistency <= up.high

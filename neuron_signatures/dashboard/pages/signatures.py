@@ -1,4 +1,4 @@
-"""Signatures: what the peaks of neurons have in common, beside what shuffled tokens would give."""
+"""Signatures view: classes of neurons by their peaks, compared with shuffled tokens; groups; peaks on prompts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
-from neuron_signatures.dashboard.shell.list_walk import left_out, stored
+from neuron_signatures.dashboard.shell.list_walk import left_out_note, stored
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.signatures.data import (
@@ -39,7 +39,7 @@ def render(ctx: PageContext) -> None:
     try:
         classes = read_classes(ctx.run_dir)
     except UsageError:
-        empty("Signatures have not been made yet (no model needed):", stage_2(ctx.run_dir, "--mode", "signatures"))
+        empty("Signatures have not been computed yet (no model needed):", stage_2(ctx.run_dir, "--mode", "signatures"))
         _probes(ctx)
         return
     _classes(classes)
@@ -51,8 +51,8 @@ def render(ctx: PageContext) -> None:
 def _classes(classes: Classes) -> None:
     st.markdown(
         "#### Classes",
-        help="Each neuron counts twice, once per sign (pole). A class says something only where it holds many more "
-        "poles than with shuffled tokens. docs/method.md defines them.",
+        help="Each neuron has two poles, one per sign. A class is meaningful only if it has many more poles than with "
+        "shuffled tokens. docs/method.md defines the classes.",
     )
     left, right = st.columns([3, 2])
     with left:
@@ -75,13 +75,13 @@ def class_frame(c: Classes) -> pd.DataFrame:
 
 def _table(ctx: PageContext, classes: Classes) -> None:
     st.markdown("#### Neurons")
-    whole = loads.signature_table(ctx.run_dir, ctx.results_key)
+    every = cached_reads.signature_table(ctx.run_dir, ctx.results_key)
     wanted = _filter(ctx, classes)
-    passed = matching(whole, wanted)
+    passed = matching(every, wanted)
     rows = passed.filter(stored(ctx.run, passed["layer"].to_numpy(), passed["neuron"].to_numpy()))
     n = rows.num_rows
-    cut = f"; the {_MOST_ROWS} largest peaks are shown" if n > _MOST_ROWS else ""
-    st.caption(f"{n} of {whole.num_rows} rows{cut}. {left_out(passed.num_rows - n)}")
+    limit = f"; the {_MOST_ROWS} largest peaks are shown" if n > _MOST_ROWS else ""
+    st.caption(f"{n} of {every.num_rows} rows{limit}. {left_out_note(passed.num_rows - n)}")
     if n == 0:
         st.info("No row passes the filters.")
         return
@@ -103,13 +103,13 @@ def _filter(ctx: PageContext, classes: Classes) -> SignatureFilter:
     columns = st.columns([3, 2, 1.4, 2], vertical_alignment="bottom")
     chosen = columns[0].multiselect("Class", classes.names, key="ui_sig_class", placeholder="all", format_func=escape)
     layers = columns[1].multiselect("Layers", ctx.run.layers, key="ui_sig_layers", placeholder="all")
-    pole = columns[2].selectbox("Pole", list(_POLES), key="ui_sig_pole", help="The sign that the neuron is read with.")
+    pole = columns[2].selectbox("Pole", list(_POLES), key="ui_sig_pole", help="The sign of the activations.")
     text = columns[3].text_input("Name or token", key="ui_sig_text", placeholder="part of it")
     return SignatureFilter(tuple(chosen), tuple(layers), _POLES[pole], text.strip())
 
 
 def signature_frame(rows: list[dict]) -> pd.DataFrame:
-    """Rows of the signature table for people, text made visible."""
+    """Rows of the signature table for display."""
     frame = pd.DataFrame(
         {
             "neuron": [f"L{r['layer']}N{r['neuron']}{r['pole']}" for r in rows],
@@ -130,10 +130,10 @@ def signature_frame(rows: list[dict]) -> pd.DataFrame:
 
 
 def _groups(ctx: PageContext) -> None:
-    st.markdown("#### Groups", help="Poles of neurons that got the same name.")
+    st.markdown("#### Groups", help="Poles with the same name.")
     groups = read_groups(ctx.run_dir)
     if not groups:
-        st.caption("No two neurons have the same name.")
+        st.caption("No two poles have the same name.")
         return
     named = {(g.cls, g.name): g for g in reversed(groups)}
     options = [(g.cls, g.name) for g in groups]
@@ -142,7 +142,7 @@ def _groups(ctx: PageContext) -> None:
         format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
     )  # fmt: skip
     group = named[chosen]
-    shown = strongest(loads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.stores, _MOST_MEMBERS)
+    shown = strongest(cached_reads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.stores, _MOST_MEMBERS)
     prompts = ctx.run.prompts[:_MOST_PROMPTS]
     st.caption(_bounds(group, shown, len(prompts), len(ctx.run.prompts)))
     if not shown:
@@ -160,7 +160,7 @@ def _bounds(group: Group, shown: list[Pole], n_prompts: int, of_prompts: int) ->
     n = len(group.members)
     members = f"The {len(shown)} of {n} members with the largest peaks" if len(shown) < n else "All members"
     prompts = f"the first {n_prompts} of {of_prompts} prompts" if n_prompts < of_prompts else "all prompts"
-    return f"{members} on {prompts}: the peak of each, on its own pole. Click a name below the figure to open it."
+    return f"{members} on {prompts}: peak activation on the member's pole. Click a name below the figure to open it."
 
 
 def _open_member(ctx: PageContext, members: dict[str, Pole]) -> None:
@@ -175,19 +175,19 @@ def _peaks(ctx: PageContext, members: list[Pole]) -> tuple[np.ndarray, list[list
     counts = [counted(ctx.run, p, include_bos=False) for p in prompts]
     peaks, tokens = [], []
     for m in members:
-        values = loads.first_values_of(ctx.run, ctx.data_key, m.at.layer, m.at.neuron, len(prompts))
-        heights, places = peaks_on_pole(values, counts, m.pole)
+        values = cached_reads.first_values_of(ctx.run, ctx.data_key, m.at.layer, m.at.neuron, len(prompts))
+        heights, positions = peaks_on_pole(values, counts, m.pole)
         peaks.append(heights)
-        tokens.append([p.tokens[i] if i >= 0 else "" for p, i in zip(prompts, places.tolist(), strict=True)])
+        tokens.append([p.tokens[i] if i >= 0 else "" for p, i in zip(prompts, positions.tolist(), strict=True)])
     return np.stack(peaks), tokens
 
 
 def _probes(ctx: PageContext) -> None:
     st.markdown(
         f"#### {ctx.at.label} on the prompts",
-        help="The selected neuron's largest and smallest activation on each prompt, the BOS left out.",
+        help="The selected neuron's largest and smallest activation on each prompt, without the BOS.",
     )
-    values = loads.values_of(ctx.run, ctx.data_key, ctx.at.layer, ctx.at.neuron)
+    values = cached_reads.values_of(ctx.run, ctx.data_key, ctx.at.layer, ctx.at.neuron)
     prompts = ctx.run.prompts[:_MOST_PROMPTS]
     if len(prompts) < len(ctx.run.prompts):
         st.caption(f"The first {len(prompts)} of {len(ctx.run.prompts)} prompts.")
@@ -199,12 +199,12 @@ def _probes(ctx: PageContext) -> None:
 
 
 _COLUMN_HELP = {
-    "consistency": "Share of the prompts it is active in whose peak falls on its most frequent peak token; beside it "
-    "the 95 % Wilson interval.",
+    "consistency": "Share of the active prompts whose peak is on the most frequent peak token; `from` and `to` are the "
+    "95 % Wilson interval.",
     "from": "Lower end of the interval.",
     "to": "Upper end of the interval.",
-    "active in": "Prompts whose peak is at least half of its largest.",
-    "functional": "Share of its peaks that fall on functional tokens (of, is, the, ...).",
-    "seed cosine": "Likeness of its activations to those on the seed prompt, over shared tokens.",
-    "largest peak": "Largest activation with the pole's sign, in the activations' own units.",
+    "active in": "Prompts whose peak is at least half of the largest peak.",
+    "functional": "Share of the peaks on functional tokens (of, is, the, ...).",
+    "seed cosine": "Cosine similarity with the activations on the seed prompt, over shared tokens.",
+    "largest peak": "Largest activation with the pole's sign.",
 }

@@ -1,4 +1,4 @@
-"""The signatures of a run as the view needs them: filtered rows, groups, peaks on the probes."""
+"""Data of the Signatures view: filtered rows, classes, groups, peaks on prompts."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ class Group(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """How many poles are in each class, and how many are when the tokens are shuffled (None: not computed)."""
+    """Number of poles in each class, in the run and with shuffled tokens (None: not computed)."""
 
     names: list[str]
     counts: list[int]
     shuffled: list[int | None]
     limit: str
-    """What the shuffled run cannot tell; ours or stage 2's words."""
+    """A limitation of the shuffled counts, from the record."""
 
 
 @dataclass(frozen=True)
 class SignatureFilter:
-    """Empty means all."""
+    """Filter of the table; empty fields match all rows."""
 
     classes: tuple[str, ...] = ()
     layers: tuple[int, ...] = ()
     pole: str = ""
     text: str = ""
-    """In the name or the most frequent peak token, ignoring case."""
+    """Text in the name or the most frequent peak token, ignoring case."""
 
 
 def read_signatures(run_dir: Path) -> pa.Table:
@@ -86,30 +86,28 @@ def parse_pole(name: str) -> Pole:
 
 
 def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
-    """The rows that pass, in the table's order."""
+    """The rows that pass the filter, in the table's order."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep: Any = pa.scalar(True)
+    mask: Any = pa.scalar(True)
     if wanted.classes:
-        keep = pc.and_(keep, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
+        mask = pc.and_(mask, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
     if wanted.layers:
-        keep = pc.and_(keep, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
+        mask = pc.and_(mask, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
     if wanted.pole:
-        keep = pc.and_(keep, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
+        mask = pc.and_(mask, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
     if wanted.text:
         found: Any = pa.scalar(False)
         for name in ("name", "mode_peak_token"):
             hit = pc.match_substring(table[name].cast(pa.string()), wanted.text, ignore_case=True)
             found = pc.or_(found, pc.fill_null(hit, False))
-        keep = pc.and_(keep, found)
-    return table if isinstance(keep, pa.Scalar) else table.filter(keep)
+        mask = pc.and_(mask, found)
+    return table if isinstance(mask, pa.Scalar) else table.filter(mask)
 
 
 def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool], most: int) -> list[Pole]:
-    """The members with the largest peaks whose layer and neuron are `stored`, largest first; `table` is that of
-    `read_signatures`.
-    """
+    """The `most` stored members with the largest peaks, largest first; `table` is from `read_signatures`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -123,11 +121,11 @@ def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool],
 def peaks_on_pole(
     values: Sequence[Float32[np.ndarray, " pos"]], counts: Sequence[Bool[np.ndarray, " pos"]], pole: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per prompt, the largest act (sign turned for `-`) and its position; NaN and -1 where none counts."""
+    """Per prompt, the largest act (negated for `-`) and its position; NaN and -1 if no value is included."""
     sign = -1.0 if pole == "-" else 1.0
-    peaks, places = np.full(len(values), np.nan), np.full(len(values), -1)
+    peaks, positions = np.full(len(values), np.nan), np.full(len(values), -1)
     for i, (v, mask) in enumerate(zip(values, counts, strict=True)):
-        kept = np.where(mask & np.isfinite(v), sign * v, -np.inf)
-        if len(kept) and np.isfinite(kept.max()):
-            peaks[i], places[i] = kept.max(), kept.argmax()
-    return peaks, places
+        acts = np.where(mask & np.isfinite(v), sign * v, -np.inf)
+        if len(acts) and np.isfinite(acts.max()):
+            peaks[i], positions[i] = acts.max(), acts.argmax()
+    return peaks, positions
