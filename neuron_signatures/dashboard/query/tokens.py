@@ -12,12 +12,7 @@ from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
 from neuron_signatures.dashboard.data.run_tokens import Grams, TokenIndex, grams_of, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
 from neuron_signatures.dashboard.map.panels import CLUSTER_SET
-from neuron_signatures.dashboard.query.answers import (
-    RANKS,
-    GramTable,
-    RankBy,
-    gram_table,
-)
+from neuron_signatures.dashboard.query.answers import RANKS, GramTable, RankBy, gram_table
 from neuron_signatures.dashboard.query.exports import of_run, offer
 from neuron_signatures.dashboard.query.response import MAX_SET, Response, Scale, response_of
 from neuron_signatures.dashboard.shell.page_context import PageContext

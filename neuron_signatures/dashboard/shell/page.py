@@ -23,11 +23,10 @@ from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, Pag
 from neuron_signatures.dashboard.shell.panels import dump_command, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
-from neuron_signatures.dashboard.widgets.elements import empty, show_error
+from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.ranked import ListRef
 
@@ -186,9 +185,7 @@ def _accept(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> No
 
 def _show_problems() -> None:
     problems = st.session_state.pop(_PROBLEMS, [])
-    if problems:
-        st.warning("Parts of this page's address are invalid; the defaults are shown instead.")
-        st.code("\n".join(problems[:8]), language=None, wrap_lines=True)
+    show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
 
 
 def _show_lost_list(selection: Selection) -> None:
@@ -199,15 +196,12 @@ def _show_lost_list(selection: Selection) -> None:
     if selection.list != MANUAL or where != [selection.run, selection.at]:
         del st.session_state[_LOST]
         return
-    st.warning("The selected list no longer exists or cannot be read. The selection is now manual.")
-    st.code(escape(stem), language=None, wrap_lines=True)
+    show_lines("The selected list no longer exists or cannot be read. The selection is now manual.", [stem])
 
 
 def _show_doubts(lists: tuple[ListRef, ...]) -> None:
-    doubted = [escape(f"{r.stem}: {r.doubt}") for r in lists if r.doubt]
-    if doubted:
-        st.warning("These results may not describe the activations of this run. Run stage 2 again.")
-        st.code("\n".join(doubted), language=None, wrap_lines=True)
+    doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
+    show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
 
 
 def _keep_widget_state() -> None:

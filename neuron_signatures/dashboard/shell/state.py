@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import ProjectError, UsageError
-from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron
@@ -55,9 +54,6 @@ class Selection:
 
     def with_neuron(self, at: NeuronAt, row: int | None = None) -> Selection:
         return replace(self, layer=at.layer, neuron=at.neuron, row=row)
-
-    def prompt_of(self, run: Run) -> PromptRecord:
-        return run.prompts[self.prompt]
 
 
 class Resolved(NamedTuple):

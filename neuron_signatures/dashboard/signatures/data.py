@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 
+MOST_PROMPTS = 100
+"""Prompts that the figures show."""
+
+
 class Pole(NamedTuple):
     at: NeuronAt
     pole: str

@@ -51,6 +51,13 @@ def show_error(e: ProjectError | OSError) -> None:
     st.code(line, language=None, wrap_lines=True)
 
 
+def show_lines(title: str, lines: Sequence[str]) -> None:
+    """A warning with lines that may come from data; nothing for no lines."""
+    if lines:
+        st.warning(title)
+        st.code("\n".join(map(escape, lines)), language=None, wrap_lines=True)
+
+
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """A table of labels and values; both may come from data."""
     rows = "".join(_pair(k, v) for k, v in pairs)
