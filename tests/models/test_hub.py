@@ -153,7 +153,7 @@ def test_a_hub_model_loads_from_the_cache_when_offline_or_without_network(
     assert "HF_HUB_OFFLINE is set" in offline.lines["org/gone"]
 
 
-def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_messages_are_shortened_and_hide_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
     error = OSError(f"Cannot read it\n with {TOKEN} or secret-of-another-form. Try again. " + "x" * 500)
     assert condense(error) == "Cannot read it with *** or ***"
@@ -161,7 +161,7 @@ def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyP
     assert condense(OSError()) == "OSError"
 
 
-def test_a_model_whose_code_is_too_old_has_a_successor() -> None:
+def test_a_model_with_outdated_code_names_a_replacement() -> None:
     with (
         pytest.raises(UsageError, match=r"Use Qwen/Qwen1\.5-1\.8B: .*transformers 4"),
         library_faults(ModelSpec("Qwen/Qwen-1_8B")),

@@ -1,4 +1,4 @@
-"""Stage 1 when things go wrong: real kills, full disks and signals (F1 to F4, F10 to F14, F18 to F23, F41, F46)."""
+"""Stage 1 when things go wrong: real kills, full disks and signals."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def assert_same_as_undisturbed(tmp_path, *more) -> None:
 @pytest.mark.parametrize(
     ("point", "kept"),
     [(KILL_IN_SECOND_SHARD, 1), (kill_in_journal, 1), (KILL_IN_MANIFEST, "all"), (kill_before_manifest, "all")],
-    ids=["F1-in-a-shard", "F1-in-the-journal", "F2-in-the-manifest", "F3-before-the-manifest"],
+    ids=["in-a-shard", "in-the-journal", "in-the-manifest", "before-the-manifest"],
 )
 def test_a_killed_dump_never_looks_complete_and_resumes(tmp_path, capsys, monkeypatch, point, kept):
     assert run_dump(flags(tmp_path, *SMALL_SHARDS), point).returncode == -signal.SIGKILL
@@ -100,7 +100,7 @@ def test_resume_recomputes_a_shard_that_was_damaged_meanwhile(tmp_path, capsys):
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
-def test_resume_begins_where_there_is_nothing_and_leaves_a_complete_run_alone(tmp_path, monkeypatch, capsys):
+def test_resume_starts_a_new_run_and_leaves_a_complete_one_unchanged(tmp_path, monkeypatch, capsys):
     assert main(flags(tmp_path, "--resume")) == 0
     monkeypatch.setattr("neuron_signatures.dump.dump.load_model", pytest.fail)
     before = (tmp_path / "run" / "manifest.json").read_bytes()
@@ -110,7 +110,7 @@ def test_resume_begins_where_there_is_nothing_and_leaves_a_complete_run_alone(tm
     assert "save_dtype was 'bf16', is 'fp32'" in capsys.readouterr().err
 
 
-def test_a_full_disk_names_the_bytes_and_keeps_earlier_shards(tmp_path, capsys):
+def test_a_full_disk_gives_the_bytes_needed_and_keeps_earlier_shards(tmp_path, capsys):
     done = run_dump(flags(tmp_path, "--shard_size", "6kB"), SMALL_FILES)  # the longest prompt alone is larger
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "needed" in done.stderr and "free" in done.stderr, done.stderr
@@ -124,7 +124,7 @@ def test_a_full_disk_names_the_bytes_and_keeps_earlier_shards(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["shards_kept"] == len(finished)
 
 
-def test_a_disk_that_is_too_small_is_foreseen(tmp_path, capsys, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_at_the_start(tmp_path, capsys, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     assert main(flags(tmp_path, "--dry_run")) == 1
@@ -135,7 +135,7 @@ def test_a_disk_that_is_too_small_is_foreseen(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-# F10, F11: bad prompts are refused before the model loads
+# Bad prompts and flags are refused before the model loads
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,14 @@ def test_bad_flags_give_one_line_and_exit_2(tmp_path, capsys, monkeypatch, given
     ("given", "code", "needle"),
     [(["--layers", "7"], 2, "0..2"), (["--device", "cuda:7"], 1, "--device"), (["--device", "toaster"], 2, "toaster")],
 )
-def test_flags_that_do_not_fit_the_model_or_the_machine(tmp_path, capsys, given, code, needle):
+def test_flags_that_do_not_match_the_model_or_the_machine(tmp_path, capsys, given, code, needle):
     assert main(flags(tmp_path, *given)) == code
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and needle in err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_with_other_files_is_never_taken_for_a_run(tmp_path, capsys):
+def test_a_folder_with_other_files_is_never_used_as_a_run(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     for mode in ([], ["--overwrite"], ["--resume"]):
@@ -223,10 +223,10 @@ def test_a_folder_with_other_files_is_never_taken_for_a_run(tmp_path, capsys):
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-# F12, F13, F14
+# Locks, resuming and permissions
 
 
-def test_a_second_writer_is_turned_away_and_a_stale_lock_taken_over(tmp_path, capsys, caplog):
+def test_a_second_writer_is_refused_and_a_stale_lock_replaced(tmp_path, capsys, caplog):
     writer = start_dump(flags(tmp_path), partial(hold, 1))
     try:
         writer.wait_for("computing")
@@ -246,7 +246,7 @@ def test_a_second_writer_is_turned_away_and_a_stale_lock_taken_over(tmp_path, ca
     assert not (tmp_path / "run" / ".lock").exists()
 
 
-def test_a_reader_is_not_kept_out_by_a_writer(tmp_path):
+def test_a_lock_does_not_block_readers(tmp_path):
     assert main(flags(tmp_path)) == 0
     with run_lock(tmp_path / "run"):
         assert Run.open(tmp_path / "run").acts(0, layer=0).shape[0] > 1
@@ -273,7 +273,7 @@ def test_resume_with_other_settings_is_refused_with_a_diff(tmp_path, capsys, mon
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != ".lock"} == files
 
 
-def test_other_weights_under_the_same_name_are_noticed_on_resume(tmp_path, capsys):
+def test_resume_with_other_weights_of_the_same_name_is_refused(tmp_path, capsys):
     shutil.copytree(tiny_model_dir("gemma2"), tmp_path / "model")
     argv = [*flags(tmp_path, *SMALL_SHARDS), "--model_name", str(tmp_path / "model")]
     run_dump(argv, KILL_IN_SECOND_SHARD)
@@ -300,7 +300,7 @@ def test_a_folder_without_permission_gives_one_line(tmp_path):
     assert done.stderr.count("\n") == 1 and "cannot write" in done.stderr and "--out_dir" in done.stderr
 
 
-# F18, F19, F20, F21
+# Models and values that cannot be dumped
 
 
 def test_a_mixture_of_experts_is_refused_before_anything_is_written(tmp_path, capsys):
@@ -345,7 +345,7 @@ def test_half_precision_overflow_is_counted(tmp_path):
     assert run.prompt(0).nonfinite == run.count_nonfinite(0) > 0
 
 
-def test_out_of_memory_halves_the_batch_and_gives_the_same(tmp_path, monkeypatch, caplog, capsys):
+def test_out_of_memory_halves_the_batch_with_equal_results(tmp_path, monkeypatch, caplog, capsys):
     from neuron_signatures.models.capture import MlpCapture
 
     real = MlpCapture.run
@@ -384,7 +384,7 @@ def test_the_default_command_without_access_to_gemma_ends_with_one_line(tmp_path
     assert not (tmp_path / "run").exists()
 
 
-# F23
+# Signals
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
@@ -403,7 +403,7 @@ def test_a_signal_stops_the_dump_with_75_and_it_resumes(tmp_path, capsys, name):
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
-# F41, F46
+# Terminals, pipes and locales
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_output_survives_any_terminal_and_locale(tmp_path, env):
         assert b"\x1b" not in out.stdout and not out.stderr
 
 
-def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path):
+def test_a_closed_pipe_gives_no_traceback(tmp_path):
     prompts = write_prompts(tmp_path / "many.json", ["Dallas"] * 3000)
     assert main(flags(tmp_path, prompts=prompts)) == 0
     show = f"{sys.executable} -m neuron_signatures.runs show {tmp_path / 'run'}"
@@ -448,7 +448,7 @@ def test_a_progress_bar_appears_only_on_a_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["poc1_dump_activations", "poc2_analyze_run", "runs", "models"])
-def test_help_loads_nothing_heavy(module):
+def test_help_imports_nothing_heavy(module):
     code = (
         f"import sys, runpy\nsys.argv = ['x', '--help']\n"
         f"try: runpy.run_module('neuron_signatures.{module}', run_name='__main__')\n"
@@ -461,10 +461,10 @@ def test_help_loads_nothing_heavy(module):
     assert "usage" in done.stdout
 
 
-# Found by attacking it
+# Overwriting, resuming and extreme input
 
 
-def test_overwrite_takes_nothing_for_a_run_that_is_none(tmp_path, capsys):
+def test_overwrite_refuses_a_folder_that_only_looks_like_a_run(tmp_path, capsys):
     web = tmp_path / "run"
     (web / "records").mkdir(parents=True)
     (web / "manifest.json").write_text('{"name": "an extension of a browser"}')
@@ -474,7 +474,7 @@ def test_overwrite_takes_nothing_for_a_run_that_is_none(tmp_path, capsys):
     assert (web / "records" / "data.txt").read_text() == "precious"
 
 
-def test_a_run_that_is_replaced_survives_the_failure_of_its_successor(tmp_path, capsys):
+def test_a_failed_overwrite_keeps_the_old_run(tmp_path, capsys):
     assert main(flags(tmp_path)) == 0
     (tmp_path / "run" / "analysis").mkdir()
     (tmp_path / "run" / "analysis" / "top_neurons.json").write_text("[]")
@@ -495,7 +495,7 @@ def test_a_kill_inside_a_shard_leaves_nothing_behind_after_resume(tmp_path):
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"manifest.json", "activations.safetensors"}
 
 
-def test_resume_of_a_complete_run_looks_at_its_tensors(tmp_path, capsys):
+def test_resume_of_a_complete_run_checks_its_tensors(tmp_path, capsys):
     assert main(flags(tmp_path)) == 0
     path = tmp_path / "run" / "activations.safetensors"
     raw = bytearray(path.read_bytes())
@@ -507,14 +507,14 @@ def test_resume_of_a_complete_run_looks_at_its_tensors(tmp_path, capsys):
     assert "activations.safetensors" in capsys.readouterr().err
 
 
-def test_a_journal_left_beside_a_manifest_is_tidied_by_resume(tmp_path):
+def test_resume_removes_a_journal_left_beside_a_manifest(tmp_path):
     assert main(flags(tmp_path)) == 0
     (tmp_path / "run" / "dump_journal.jsonl").write_text("{}\n")
     assert main(flags(tmp_path, "--resume")) == 0
     assert not (tmp_path / "run" / "dump_journal.jsonl").exists()
 
 
-def test_a_path_that_is_no_text_is_recorded_and_resumed(tmp_path):
+def test_a_path_that_is_not_utf_8_is_recorded_and_resumed(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe4")
     argv = [odd if f == str(tmp_path / "run") else f for f in flags(tmp_path, *SMALL_SHARDS)]
     assert run_dump(argv, KILL_IN_SECOND_SHARD).returncode == -signal.SIGKILL
@@ -532,14 +532,14 @@ def test_a_path_that_is_no_text_is_recorded_and_resumed(tmp_path):
         (["--truncate", "1"], 2, "no tokens of its own"),
     ],
 )
-def test_odd_values_of_flags(tmp_path, capsys, given, code, needle):
+def test_extreme_values_of_flags_give_one_line(tmp_path, capsys, given, code, needle):
     assert main(flags(tmp_path, *given)) == code
     err = capsys.readouterr().err
     assert needle in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_layers_may_be_negative_and_spelled_in_two_ways(tmp_path):
+def test_layers_may_be_negative_and_in_any_order(tmp_path):
     assert main(flags(tmp_path, "--layers", "-1,0")) == 0
     assert Run.open(tmp_path / "run").layers == [0, 2]
     assert main(flags(tmp_path, "--layers", "0,2", "--resume")) == 0
@@ -550,7 +550,7 @@ def test_resume_needs_a_folder(capsys):
     assert "--out_dir" in capsys.readouterr().err
 
 
-def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys):
+def test_out_of_memory_on_the_cpu_gives_one_line(tmp_path, monkeypatch, capsys):
     from neuron_signatures.models.capture import MlpCapture
 
     def run(self, *_):
@@ -563,8 +563,8 @@ def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.1, 0.3, 0.6, 1.0, 1.5, 2.5])
-def test_a_signal_at_any_moment_ends_with_75_or_done(tmp_path, moment):
-    """Also while libraries are being imported, whose C modules do not survive an exception."""
+def test_a_signal_at_any_moment_exits_with_75_or_0(tmp_path, moment):
+    """Also while libraries are imported: an exception would break the import of their C modules."""
     command = interpreter_command(
         flags(tmp_path), before="import neuron_signatures.cli.signals; print('ready', flush=True)"
     )
