@@ -47,7 +47,6 @@ class DumpConfig:
             "save_dtype": self.save_dtype,
             "save_format": self.save_format,
             "shard_size": self.shard_bytes,
-            "bos": self.bos,
             "limit": self.limit,
             "truncate": self.truncate,
             "seed": self.seed,

@@ -58,18 +58,15 @@ class DumpPlan:
         return adds_bos(self.tokenizer)
 
     def bos_notice(self) -> str | None:
-        """One line where a text's tokens are not those that the tokenizer alone would give, or would be expected."""
-        bos = self.tokenizer.bos_token
-        if self.tokenizer_adds_bos or self.config.bos == "off":
+        """One line about the BOS where the tokenizer itself adds none; None where nothing needs to be said."""
+        bos, texts = self.tokenizer.bos_token, [p for p in self.prompts if p.prompt.text is not None]
+        if self.tokenizer_adds_bos or self.config.bos == "off" or not texts:
             return None
         if bos is None:
-            return "the tokenizer has no BOS, so none is in front of the prompts"
+            return "the tokenizer has no BOS, so texts begin without one"
         if self.config.bos == "tokenizer":
-            return f"the tokenizer puts no BOS in front by itself, so prompts begin without {bos}"
-        return (
-            f"the tokenizer puts no BOS in front by itself; {bos} is put in front of every prompt "
-            "(--bos tokenizer leaves it out)"
-        )
+            return f"the tokenizer adds no BOS, so texts begin without {bos}"
+        return f"the tokenizer adds no BOS; {bos} is put in front of every text (--bos tokenizer leaves it out)"
 
     def file_of(self, shard: int) -> str:
         return activation_file(shard, len(self.shards), self.config.save_format)
@@ -97,7 +94,10 @@ def plan_dump(config: DumpConfig) -> DumpPlan:
         layers=layers,
         shards=plan_shards(sizes, config.shard_bytes),
         tokenizer=tokenizer,
-        settings=_settings(config, identity, layers, prompts_sha256(prompts), len(prompts)),
+        settings={
+            "prepend_bos": prepend_bos,
+            **_settings(config, identity, layers, prompts_sha256(prompts), len(prompts)),
+        },
     )
 
 

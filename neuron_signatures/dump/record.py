@@ -58,7 +58,12 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         versions=facts["versions"],
         git_revision=facts["git_revision"],
         flags_given=facts["flags_given"],
-        flags_resolved={**plan.settings, "batch_size": config.batch_size, "model_revision": config.model.revision},
+        flags_resolved={
+            **plan.settings,
+            "bos": config.bos,
+            "batch_size": config.batch_size,
+            "model_revision": config.model.revision,
+        },
         wall_seconds=round(sum(r.wall_seconds for r in records), 3),
         host=facts["host"],
         failed_prompts=[FailedPrompt(prompt_id=o.prompt_id, reason=o.failed) for o in outcomes.values() if o.failed],

@@ -261,7 +261,7 @@ def test_resume_with_other_settings_is_refused_with_a_diff(tmp_path, capsys, mon
     for more, prompts, needle in (
         (["--save_dtype", "fp16"], None, "save_dtype was 'bf16', is 'fp16'"),
         (["--layers", "0"], None, "layers was [0, 1, 2], is [0]"),
-        (["--no_prepend_bos"], None, "bos was 'prepend', is 'off'"),
+        (["--no_prepend_bos"], None, "prepend_bos was True, is False"),
         ([], other, "n_prompts was 7, is 2"),
         ([], other, "prompts_sha256 was"),
     ):
