@@ -1,13 +1,16 @@
-# make demo | make real | make demo-real | make test | make test-real | make test-browser | make check
+# make demo | make real | make demo-real | make check
+# make test | make test-slow | make test-real | make test-browser | make fuzz
 # (Windows: see README.md for the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run in one process per core; idle processes take tests from busy ones.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-real test-browser check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser fuzz check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -53,7 +56,10 @@ demo-real: $(VENV)/.installed-real
 	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run real"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not browser and not real"
+	$(PYTEST) -m "not slow and not browser and not real and not fuzz"
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m "slow and not browser and not real"
 
 test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 	$(BIN)/python -m pytest -m real
@@ -61,6 +67,10 @@ test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 # Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
 test-browser: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m browser
+
+# New random examples in every run, many of each; until something fails or about an hour has passed.
+fuzz: $(VENV)/.installed-dev
+	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

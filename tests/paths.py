@@ -1,4 +1,4 @@
-"""Where things are that the tests read."""
+"""Paths that the tests read."""
 
 from __future__ import annotations
 

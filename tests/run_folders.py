@@ -1,4 +1,4 @@
-"""Small run folders made by hand, in both formats, for tests that need no model."""
+"""Small run folders in both formats, made without a model."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def prompt_of(key: str, acts: torch.Tensor, dtype: str, file: str) -> PromptReco
 
 
 def write_v1(run_dir: Path, acts: dict[str, torch.Tensor] | None = None, dtype: str = "bf16", **changes) -> Path:
-    """A run as the earlier writer left it: a manifest of format 1 and one pickled dict."""
+    """A run of format 1: a manifest and one pickled dict."""
     acts = acts_of(dtype=dtype) if acts is None else acts
     run_dir.mkdir(parents=True)
     torch.save(acts, run_dir / "activations.pt")

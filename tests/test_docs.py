@@ -1,4 +1,4 @@
-"""The documents say what is true: every path, link, flag, command, field, variable and exit code in them exists."""
+"""Every path, link, flag, command, field, variable and exit code that the documents name exists."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_exit_codes_are_documented():
     assert {int(n) for n in re.findall(r"^\| (\d+) \|", text, re.M)} == {int(code) for code in ExitCode}
 
 
-def test_the_slurm_job_takes_the_variables_that_the_page_names():
+def test_variables_of_the_slurm_job_are_documented():
     job = (ROOT / "scripts" / "poc1_dump_activations.sbatch").read_text()
     table = text_of(ROOT / "docs" / "remote.md").split("| variable |")[1].split("\n\n")[0]
     named = set(re.findall(r"`([A-Z_]+)`", table))

@@ -18,10 +18,19 @@ _LAYER = {
 _ROPE_HEADS = {"attn_q": CONFIGS["llama"]["num_attention_heads"], "attn_k": CONFIGS["llama"]["num_key_value_heads"]}
 
 
-def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm", seed: int = 0, **metadata: int) -> Path:
-    """The tiny Llama of `build_model("llama", seed)` in float32, with the tiny byte-level tokenizer of GPT-2.
+def write_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    pre: str | None = "smollm",
+    metadata: dict[str, object] | None = None,
+    tensors: dict[str, np.ndarray | None] | None = None,
+) -> Path:
+    """The tiny Llama of `build_model("llama")` in float32, with the tiny byte-level tokenizer of GPT-2.
 
-    `architecture` is only what the file says of itself; `metadata` are further keys of that architecture.
+    `architecture` is only what the file says of itself. `metadata` are further or other keys, of that architecture
+    unless they begin with `general.`, `tokenizer.` or `split.`; `tensors` are further or other tensors, None to leave
+    one out.
     """
     config = CONFIGS["llama"]
     writer = gguf.GGUFWriter(path, architecture)
@@ -36,16 +45,24 @@ def write_gguf(path: Path, *, architecture: str = "llama", pre: str = "smollm", 
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(config["vocab_size"])
-    for key, value in metadata.items():
-        writer.add_uint32(f"{architecture}.{key}", value)
     _write_tokenizer(writer, pre, config["vocab_size"])
-    for name, tensor in build_model("llama", seed).state_dict().items():
-        writer.add_tensor(*_gguf_tensor(name, tensor.numpy()))
+    for key, value in (metadata or {}).items():
+        _add(writer, key if key.startswith(("general.", "tokenizer.", "split.")) else f"{architecture}.{key}", value)
+    weights = dict(_gguf_tensor(name, tensor.numpy()) for name, tensor in build_model("llama").state_dict().items())
+    for name, array in (weights | (tensors or {})).items():
+        if array is not None:
+            writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
+    writer.kv_data[0].pop(key, None)
+    kinds = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
+    kinds[type(value)](key, value)
 
 
 def _gguf_tensor(name: str, weights: np.ndarray) -> tuple[str, np.ndarray]:
@@ -63,14 +80,15 @@ def _gguf_tensor(name: str, weights: np.ndarray) -> tuple[str, np.ndarray]:
     return f"blk.{layer}.{short}.weight", weights
 
 
-def _write_tokenizer(writer: gguf.GGUFWriter, pre: str, vocab_size: int) -> None:
+def _write_tokenizer(writer: gguf.GGUFWriter, pre: str | None, vocab_size: int) -> None:
     tokenizer = build_tokenizer("gpt2")
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     tokens = [piece for piece, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
     tokens += [f"<unused{i}>" for i in range(vocab_size - len(tokens))]
     control = [3 if t in tokenizer.all_special_tokens else 1 for t in tokens]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(control)
     writer.add_token_merges([" ".join(pair) for pair in model["merges"]])

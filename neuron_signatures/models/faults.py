@@ -8,7 +8,6 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import transformers
 from huggingface_hub import constants, get_token
@@ -26,7 +25,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from safetensors import SafetensorError
 
 from neuron_signatures.models.catalog import SUCCESSORS
-from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, path_of
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 
 # What transformers, huggingface_hub and safetensors raise for a file they cannot get or read.
@@ -126,7 +125,7 @@ def _explain(spec: ModelSpec, error: BaseException) -> ProjectError:
 
 
 def _complete_or_hub(spec: ModelSpec) -> str:
-    path = Path(spec.name).expanduser()
+    path = path_of(spec.name)
     if path.is_file() or spec.name == SMOLLM2_MODEL:
         return "Check that the file is complete"
     return "Check that the folder is complete" if path.is_dir() or spec.name == DEMO_MODEL else _NO_HUB

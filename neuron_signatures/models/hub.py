@@ -23,9 +23,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from neuron_signatures.models.faults import library_faults, quiet_http
-from neuron_signatures.models.gguf import ConvertedGguf, convert_gguf
+from neuron_signatures.models.gguf.convert import ConvertedGguf, convert_gguf
 from neuron_signatures.models.packaged import SMOLLM2, find_packaged
-from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, path_of
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
 
@@ -79,8 +79,13 @@ def resolved_commit(spec: ModelSpec) -> str | None:
 
 
 def _gguf_file(name: str) -> Path | None:
-    path = Path(name).expanduser()
-    return path if path.suffix.lower() == ".gguf" and path.is_file() else None
+    path = path_of(name)
+    if not name.lower().endswith(".gguf") or path.is_dir():
+        return None
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "there is no such GGUF file"
+        raise UsageError(what, where=f"--model_name {name!r}")
+    return path
 
 
 def _local_folder(name: str) -> Path | None:
@@ -91,7 +96,7 @@ def _local_folder(name: str) -> Path | None:
         if not (folder / "config.json").is_file():
             raise EnvironmentProblem("the demo model's files are missing from this installation", where=str(folder))
         return folder
-    path = Path(name).expanduser()
+    path = path_of(name)
     where = f"--model_name {name!r}"
     if name and path.is_dir():
         if not (path / "config.json").is_file():

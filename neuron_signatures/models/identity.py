@@ -1,4 +1,4 @@
-"""What a model and its tokenizer are, so that a later stage can tell whether it has the same ones."""
+"""Identity of a model and its tokenizer, so that a later stage can check that it loads the same ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from neuron_signatures.models.tokens import tokenizer_sha256
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """`revision` is the commit that was loaded, None for a folder; `weights_fingerprint` is None for a Hub
-    model, whose commit says it, `gguf:<sha256>` of a GGUF file, and otherwise `bytes:<sha256>` or
-    `sampled:<sha256>` (see `files_fingerprint`). `attn_implementation` is None while no model is loaded.
+    """`revision` is the loaded commit, or None for a folder.
+
+    `weights_fingerprint` is None for a Hub model (the commit identifies it), `gguf:<sha256>` or
+    `gguf-sampled:<sha256>` for a GGUF file, and otherwise `bytes:<sha256>` or `sampled:<sha256>` (see
+    `files_fingerprint`).
+    `attn_implementation` is None if no model is loaded.
     `quantization` is `none`, `8bit`, `4bit`, or `checkpoint:<method>` for weights published in quantised form
     (`checkpoint:gguf-Q4_1`).
     """

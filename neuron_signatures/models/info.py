@@ -1,4 +1,4 @@
-"""What a model is, read from its config and from its modules built without weights; nothing is guessed."""
+"""Facts about a model, from its config and from its modules built without weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.models.tokens import context_length
 
 BYTES: Final[dict[Dtype, int]] = {"bf16": 2, "fp16": 2, "fp32": 4}
-# bitsandbytes: int8 weights, or nf4 with one float32 scale for every 64 weights. Row scales are left out.
+# bitsandbytes: int8 weights, or nf4 with one float32 scale per 64 weights. Row scales are not counted.
 _LINEAR_BYTES: Final[dict[Quantization, float]] = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 
-# pre: before attention and before the MLP. sandwich: before and after both. parallel: attention and MLP read
-# the same residual stream. post: on the outputs, or after the sum.
+# Position of the norms. pre: before attention and before the MLP. sandwich: before and after both. parallel:
+# attention and MLP read the same residual stream. post: on the outputs, or after the sum.
 Placement = Literal["pre", "sandwich", "parallel", "post", "unknown"]
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """`parameters` counts tied weights once; `linear_parameters` is the share that bitsandbytes quantises.
+    """`parameters` counts tied weights once; `linear_parameters` counts those that bitsandbytes quantises.
 
-    `context` is None when the config states none; `sliding_window` is None when no layer has one, and
-    `sliding_layers` counts those that do. Soft caps are None where logits are not capped.
+    `context` is None if the config states none. `sliding_window` is None if no layer has one; `sliding_layers` is
+    the number of layers that have one. Soft caps are None if there is no cap.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ModelInfo:
 
 
 def model_info(spec: ModelSpec, config: PretrainedConfig | None = None) -> ModelInfo:
-    """Facts about the model of `spec`; needs its config only (loaded when None).
+    """Facts about the model of `spec`, from its config alone (loaded if None).
 
     Raises what `load_config` raises, and `UsageError` for an architecture whose neurons cannot be captured.
     """

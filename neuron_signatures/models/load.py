@@ -108,7 +108,7 @@ def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
             **_placement(spec, device),
             **_common(spec, source),
         )
-    _refuse_invented_weights(spec, report)
+    refuse_invented_weights(spec, report)
     if source.unreachable:
         log.warning("model %s: the Hub does not answer; loaded from the local cache", spec.name)
     hf.eval().requires_grad_(False)
@@ -207,7 +207,8 @@ def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
         raise EnvironmentProblem("bitsandbytes does not run on mps", where=where, next_step="Use another --device")
 
 
-def _refuse_invented_weights(spec: ModelSpec, report: dict[str, Any]) -> None:
+def refuse_invented_weights(spec: ModelSpec, report: dict[str, Any]) -> None:
+    """Raise `EnvironmentProblem` if the loading report of transformers names weights that the checkpoint lacks."""
     invented = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if invented:
         raise EnvironmentProblem(

@@ -1,7 +1,7 @@
-"""Norms as linear maps: what LayerNorm and RMSNorm modules do to a vector once their scale is frozen.
+"""LayerNorm and RMSNorm modules as linear maps, with their scale frozen.
 
 A norm's weight, bias and centring are measured on probe vectors, so that conventions such as Gemma's 1 + w
-need no table of class names; the scale is measured from what the module makes of the vector at hand.
+need no table of class names. The scale is computed from the module's output for the given vector.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from neuron_signatures.models.weights import at_least_float32
 from neuron_signatures.runs.errors import UsageError
 
-# So large that the norm's epsilon is below float32's resolution.
+# Large enough that the norm's epsilon is below the resolution of float32.
 _PROBE = 1e3
 _TOLERANCE = 1e-4
 
 
 class NormForm(NamedTuple):
-    """norm(x) = centre(x) ⊙ weight / scale(x) + bias, where `centred` says whether the mean is taken off."""
+    """norm(x) = centre(x) ⊙ weight / scale(x) + bias; centre(x) is x where `centred` is False."""
 
     centred: bool
     weight: Float[Tensor, " d_model"]
@@ -41,7 +41,7 @@ class NormForm(NamedTuple):
 
 
 class FrozenNorm(NamedTuple):
-    """A norm with the scale that it has for one vector: an affine map of d_model."""
+    """A norm with its scale fixed to that of one vector: an affine map of d_model."""
 
     form: NormForm
     inverse_scale: Float[Tensor, "1"]
@@ -62,9 +62,9 @@ def centre(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"
 
 @torch.no_grad()
 def measure_norm(module: nn.Module, d_model: int) -> NormForm:
-    """Weight, bias and centring of a norm module, at least float32.
+    """Weight, bias and centring of a norm module, in float32 or wider.
 
-    Raises `UsageError` when the module is neither a LayerNorm nor an RMSNorm.
+    Raises `UsageError` if the module is neither a LayerNorm nor an RMSNorm.
     """
     parameter = next(module.parameters(), None)
     like = torch.ones(d_model) if parameter is None else at_least_float32(parameter.detach())
@@ -84,7 +84,7 @@ def measure_norm(module: nn.Module, d_model: int) -> NormForm:
 
 
 def freeze_norm(module: nn.Module, x: Float[Tensor, " d_model"]) -> FrozenNorm:
-    """The norm with its scale for `x`, computed in float32 at least, whatever the model's dtype."""
+    """The norm with its scale for `x`, computed in float32 or wider, whatever the model's dtype."""
     form = measure_norm(module, x.shape[-1])
     x = at_least_float32(x).to(form.weight.device)
     return FrozenNorm(form, form.inverse_scale(x, evaluate(module, x)))
@@ -92,7 +92,7 @@ def freeze_norm(module: nn.Module, x: Float[Tensor, " d_model"]) -> FrozenNorm:
 
 @torch.no_grad()
 def evaluate(module: nn.Module, x: Tensor) -> Tensor:
-    """The module's output with its parameters widened to the dtype of `x`."""
+    """The module's output, with its parameters converted to the dtype of `x`."""
     parameters = {name: p.to(x.dtype) for name, p in module.named_parameters()}
     out = torch.func.functional_call(module, parameters, (x,))
     assert isinstance(out, Tensor)

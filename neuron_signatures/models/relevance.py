@@ -1,11 +1,11 @@
-"""Relevance propagation as gradient surgery: the same forward pass with other rules for its derivatives.
+"""Relevance propagation by gradients: the same forward pass with modified derivative rules.
 
-RelP, arXiv 2508.21258. Within `relevance_rules(hf)`
-- the scale of every norm is a constant,
-- attention patterns are constants (queries and keys are detached, through which alone gradients reach them),
-- act(z) is z times the constant act(z)/z,
-- of gate times up half the gradient is passed on, so that the product's relevance is not counted twice.
-On a model without biases x·∂f/∂x then keeps its sum from the embedding to the pre-cap logit.
+RelP, arXiv 2508.21258. Within `relevance_rules(hf)`:
+- the scale of every norm is constant;
+- attention patterns are constant (gradients reach them only through queries and keys, which are detached);
+- act(z) is z times the constant act(z)/z;
+- the gradient of gate times up is halved, so that the relevance of the product is not counted twice.
+On a model without biases, the sum of x·∂f/∂x is then the same from the embedding to the pre-cap logit.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NAME = "neuron_signatures_constant_pattern"
 
 @contextlib.contextmanager
 def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
-    """Within the block, gradients through `hf` follow the rules above; values stay the same up to rounding.
+    """Within the block, gradients through `hf` follow the rules above; values are unchanged up to rounding.
 
-    Raises `UsageError` for an architecture in which a norm, an activation function or the attention cannot be told.
+    Raises `UsageError` if a norm, the activation function or the attention of the model is ambiguous or unsupported.
     """
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
@@ -48,7 +48,7 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
 
 
 class _MlpRule:
-    """The rules inside one MLP. Gated or not is seen: is the projection's input the activation function's output?"""
+    """The rules inside one MLP; it is gated if the projection's input is not the activation function's output."""
 
     def __init__(self) -> None:
         self._activated = 0
@@ -76,7 +76,7 @@ def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
 
 
 def _activation(layer: nn.Module) -> nn.Module:
-    """The activation function: the one module without parameters in the MLP that is no dropout, norm or container."""
+    """The activation function: the only leaf module of the MLP that is not a linear map, norm, dropout or identity."""
     inside_attention = set(attention(layer).modules())
     found = [
         m
@@ -90,7 +90,7 @@ def _activation(layer: nn.Module) -> nn.Module:
     if len(found) != 1:
         names = ", ".join(type(m).__name__ for m in found) or "none"
         raise UsageError(
-            f"relp needs to know the MLP's activation function, found {names}",
+            f"relp needs one activation function in the MLP, found {names}",
             where=type(layer).__name__,
             next_step="Use act_grad, dla or ablation",
         )
@@ -103,11 +103,11 @@ def _constant_patterns(hf: PreTrainedModel) -> Iterator[None]:
     called: list[nn.Module] = []
     ran: list[nn.Module] = []
     if base not in ("eager", "sdpa"):
-        raise UsageError(f"relp works with eager and sdpa attention, not {base}", where=type(hf).__name__)
+        raise UsageError(f"relp supports eager and sdpa attention, not {base}", where=type(hf).__name__)
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
         called.append(module)
-        # Every modelling file of transformers has its own eager attention, some with a soft cap.
+        # Each modelling file of transformers defines its own eager attention, some with a soft cap.
         own = sys.modules[type(module).__module__]
         original = own.eager_attention_forward if base == "eager" else AttentionInterface()["sdpa"]
         return original(module, query.detach(), key.detach(), value, mask, **kwargs)
@@ -124,7 +124,7 @@ def _constant_patterns(hf: PreTrainedModel) -> Iterator[None]:
             handle.remove()
     if called != ran:
         raise UsageError(
-            "its attention does not go through transformers' attention interface",
+            "its attention does not use transformers' attention interface",
             where=type(hf).__name__,
             next_step="Use act_grad, dla or ablation",
         )

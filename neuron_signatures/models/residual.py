@@ -1,9 +1,9 @@
-"""What attention and MLP of each layer add to the residual stream at one position, from one forward pass.
+"""The residual stream at one position as a sum of what attention and MLP of each layer add, from one forward pass.
 
     x_final = embed + Σ_layer (attn + mlp),   mlp = post_norm(W_out · acts + b_out)
 
-Where a norm sits is seen in the pass itself: a norm that reads the very tensor that attention or MLP gave is a
-norm on their output (the sandwich norms of Gemma-2 and Gemma-3). Blocks whose sum is not their output are refused.
+Norms are located during the forward pass: a norm whose input is the output tensor of attention or MLP is a norm on
+that output (the sandwich norms of Gemma-2 and Gemma-3). Layers whose parts do not add up to their output are refused.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from neuron_signatures.models.norms import FrozenNorm, freeze_norm, is_norm
 from neuron_signatures.models.weights import at_least_float32
 from neuron_signatures.runs.errors import UsageError
 
-# How far attention plus MLP may be from what a layer adds, as a share of the stream: rounding only.
+# Largest accepted error of attention plus MLP, relative to the norm of the stream: rounding only.
 _TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.01, torch.float32: 1e-4, torch.float64: 1e-4}
 
 
 @dataclass(frozen=True)
 class ResidualTrace:
-    """The residual stream at one position, taken apart; at least float32.
+    """The terms of the residual stream at one position, in float32 or wider.
 
-    `mlp` and `attn` are as they are added, after a sandwich norm where there is one; `post_mlp` is that norm on
-    the MLP per layer, None where there is none. `hidden` is the final norm's output, as the model computed it.
+    `attn` and `mlp` are the vectors added to the stream, after the sandwich norm if there is one. `post_mlp` is the
+    norm on each layer's MLP output, or None. `hidden` is the output of the final norm, as the model computed it.
     """
 
     acts: Float[Tensor, "layer neuron"]
@@ -47,9 +47,9 @@ class ResidualTrace:
 
 @torch.no_grad()
 def trace_residual(hf: PreTrainedModel, token_ids: Sequence[int], pos: int) -> ResidualTrace:
-    """Run the prompt once and take the residual stream at `pos` apart. Later tokens are not run.
+    """Run the prompt up to `pos` once and return the terms of the residual stream at `pos`.
 
-    Raises `UsageError` for a block whose attention and MLP do not add up to what it adds to the stream.
+    Raises `UsageError` for a layer whose attention and MLP do not add up to what it adds to the stream.
     """
     body = backbone(hf)
     layers = [_LayerTrace(layer, projection, pos) for layer, projection in _blocks(hf)]
@@ -85,7 +85,7 @@ def trace_residual(hf: PreTrainedModel, token_ids: Sequence[int], pos: int) -> R
 
 
 def final_norm(hf: PreTrainedModel) -> nn.Module:
-    """The norm between the last layer and the unembedding; raises `UsageError` when it cannot be told."""
+    """The norm between the last layer and the unembedding; raises `UsageError` if ambiguous."""
     body = backbone(hf)
     norms: list[nn.Module] = [m for m in body.children() if is_norm(m)]
     if len(norms) != 1:
@@ -94,7 +94,7 @@ def final_norm(hf: PreTrainedModel) -> nn.Module:
 
 
 def layer_norms(hf: PreTrainedModel) -> list[nn.Module]:
-    """The norms of the residual stream and of what is added to it, in all layers; not those inside attention."""
+    """All layers' norms on the residual stream and on what is added to it; without those inside attention."""
     return [m for layer in decoder_layers(hf) for m in layer.children() if is_norm(m)]
 
 
@@ -112,8 +112,8 @@ def _blocks(hf: PreTrainedModel) -> list[tuple[nn.Module, nn.Module]]:
 
 @dataclass
 class _LayerTrace:
-    """What one layer reads, computes and gives in a pass. Whole tensors are held until the layer is done, so that
-    their storage is not reused and the same address means the same tensor."""
+    """Input, terms and output of one layer in a forward pass. Whole tensors are held until the layer is done, so
+    that their storage is not reused and equal addresses mean the same tensor."""
 
     layer: nn.Module
     projection: nn.Module
@@ -151,7 +151,7 @@ class _LayerTrace:
             raise UsageError(
                 f"attention and MLP do not add up to what the layer adds to the residual stream (off by {error:.2g})",
                 where=where,
-                next_step="Exact attribution does not know this architecture; use act_grad or ablation",
+                next_step="Exact attribution does not support this architecture; use act_grad or ablation",
             )
 
     def _keep(self, name: str) -> Callable[..., None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 Dtype = Literal["bf16", "fp16", "fp32"]
@@ -32,3 +34,8 @@ class ModelSpec:
     quantization: Quantization = "none"
     device_map: str | None = None
     trust_remote_code: bool = False
+
+
+def path_of(name: str) -> Path:
+    """`name` as a path, `~` expanded. An unknown user's `~name` stays as it is, where `Path.expanduser` raises."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111

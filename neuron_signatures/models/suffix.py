@@ -1,7 +1,7 @@
-"""Forward passes over the end of a prompt, many at once, with the neurons' activations edited on the way.
+"""Batched forward passes over the end of a prompt, with edited activations.
 
-What comes before the first edited position does not change, so it is run once and remembered as keys and values;
-what comes after the last position of interest is not run, because attention is causal.
+Positions before the first edited one do not change, so they are run once and cached as keys and values. Positions
+after the last one of interest are not run, because attention is causal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Edit = Callable[[int, Tensor], Tensor]
 
 
 class Suffix:
-    """The positions `first` to `last` of a prompt (both included), to be run in batches of copies."""
+    """Positions `first` to `last` (inclusive) of a prompt, run in batches of copies."""
 
     def __init__(self, hf: PreTrainedModel, token_ids: Sequence[int], *, first: int, last: int) -> None:
         if not 0 <= first <= last < len(token_ids):
@@ -44,10 +44,10 @@ class Suffix:
     def run(
         self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None
     ) -> Float[Tensor, "batch d_model"]:
-        """What the unembedding reads at the last position, for `batch` copies of the prompt.
+        """Input of the unembedding at the last position, for `batch` copies of the prompt.
 
-        `edit(layer, acts)` gives the activations `[batch pos neuron]` of the suffix to go on with; it is called
-        for `layers` (all when None), in order. With gradients where the caller has not switched them off.
+        `edit(layer, acts)` returns the activations `[batch pos neuron]` of the suffix that replace `acts`; it is
+        called for `layers` (None: all) in order. Gradients are recorded unless the caller has disabled them.
         """
         past = copy.deepcopy(self._prefix)
         if past is not None:
@@ -61,7 +61,7 @@ class Suffix:
 
     @torch.no_grad()
     def acts(self, positions: Sequence[int], layers: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
-        """Activations of the unedited prompt at these positions of it, float32."""
+        """Activations of the unedited prompt at these positions of the prompt, float32."""
         seen: list[Tensor] = []
 
         def keep(_: int, acts: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Suffix:
         return torch.stack([a.to(seen[0].device) for a in seen]).float()
 
     def rows(self, positions: Sequence[int]) -> Int[Tensor, " pos"]:
-        """Where positions of the prompt are in the suffix."""
+        """Indices of these positions of the prompt in the suffix."""
         rows = torch.tensor(list(positions)) - self.first
         assert len(rows) and int(rows.min()) >= 0 and int(rows.max()) < self.length
         return rows

@@ -1,4 +1,4 @@
-"""Text to token ids, and token ids back to the exact strings they stand for."""
+"""Text to token ids, and token ids back to their exact strings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 from neuron_signatures.models.spec import BosRequest
 from neuron_signatures.runs.errors import UsageError
 
-# What is done. prepended: one BOS comes first. off: none is put in front. none: the tokenizer has no BOS.
+# prepended: the ids begin with one BOS. off: no BOS is added. none: the tokenizer has no BOS.
 BosPolicy = Literal["prepended", "off", "none"]
 
 _SPACE_MARK = "▁"  # sentencepiece's word boundary
@@ -25,7 +25,7 @@ _BYTES_AS_PIECES: Final = "neuron_signatures.bytes_as_pieces"
 
 
 def adds_bos(tokenizer: TokenizerBase) -> bool:
-    """Whether the tokenizer itself puts its BOS in front of a text (Llama 2, Gemma), or not (GPT-2, Qwen, SmolLM2)."""
+    """Whether the tokenizer itself prepends its BOS to a text (Llama 2, Gemma) or not (GPT-2, Qwen, SmolLM2)."""
     first = tokenizer("a", verbose=False)["input_ids"][:1]
     return tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
 
@@ -36,35 +36,40 @@ def wants_bos(tokenizer: TokenizerBase, request: BosRequest) -> bool:
 
 
 def bos_policy(tokenizer: TokenizerBase, *, prepend_bos: bool) -> BosPolicy:
-    """What `encode_text` does about the BOS, for the record of a run."""
+    """How `encode_text` treats the BOS, for the manifest."""
     if not prepend_bos:
         return "off"
     return "none" if tokenizer.bos_token_id is None else "prepended"
 
 
 def encode_text(tokenizer: TokenizerBase, text: str, *, prepend_bos: bool) -> list[int]:
-    """Token ids of `text`, with the BOS exactly once in front if asked for and if the tokenizer has one.
+    """Token ids of `text`, beginning with exactly one BOS if requested and if the tokenizer has one.
 
-    Whether the tokenizer itself would add a BOS (Llama, Gemma) or would not (GPT-2, Pythia) makes no
-    difference, as in transformer-lens. Special tokens written in `text` are read as such; a BOS written
-    there is kept, and not doubled. No other special token is added; nothing is truncated. Raises
-    `UsageError` for half of a surrogate pair (`"\\ud800"` in JSON), which is no character.
+    It makes no difference whether the tokenizer itself adds a BOS (Llama, Gemma) or not (GPT-2, Pythia), as in
+    transformer-lens. Special tokens written in `text` are parsed as such; a BOS at its beginning is not doubled. No
+    other special token is added, and nothing is truncated. Raises `UsageError` for an unpaired surrogate
+    (`"\\ud800"` in JSON), which is not a character.
     """
-    if any("\ud800" <= c <= "\udfff" for c in text):
-        raise UsageError("the text has half of a surrogate pair, which is no character", where=ascii(text[:40]))
+    refuse_surrogates(text)
     ids = [int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
     if bos_policy(tokenizer, prepend_bos=prepend_bos) != "prepended" or ids[:1] == [tokenizer.bos_token_id]:
         return ids
     return [int(tokenizer.bos_token_id), *ids]
 
 
-def encode_chat(tokenizer: TokenizerBase, messages: object) -> list[int]:
-    """Token ids of a conversation through the tokenizer's own chat template, which also decides about BOS.
+def refuse_surrogates(text: str) -> None:
+    """Raise `UsageError` for an unpaired surrogate, which is not a character."""
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise UsageError("the text has an unpaired surrogate, which is not a character", where=ascii(text[:40]))
 
-    `messages` is what a user wrote: a list of `{"role": ..., "content": ...}`. After a last message that is
-    not the assistant's, the template opens the assistant's turn (`add_generation_prompt`); a last message of
-    the assistant is closed as the template closes it. Raises `UsageError` for messages of another shape, for
-    a tokenizer without a template, and for what the template refuses (Gemma: a system role).
+
+def encode_chat(tokenizer: TokenizerBase, messages: object) -> list[int]:
+    """Token ids of a conversation, by the tokenizer's own chat template, which also decides on the BOS.
+
+    `messages` is user input: a list of `{"role": ..., "content": ...}`. If the last message is not the
+    assistant's, the template opens the assistant's turn (`add_generation_prompt`); otherwise it closes the turn.
+    Raises `UsageError` for messages of another shape, for a tokenizer without a template, and for messages that
+    the template rejects (Gemma: a system role).
     """
     conversation = _checked_messages(messages)
     if not getattr(tokenizer, "chat_template", None):
@@ -79,15 +84,15 @@ def encode_chat(tokenizer: TokenizerBase, messages: object) -> list[int]:
             return_dict=False,
         )
     except (TemplateError, ValueError, TypeError) as e:
-        raise UsageError(f"the chat template refuses these messages ({e})") from e
+        raise UsageError(f"the chat template rejects these messages ({e})") from e
     return [int(i) for i in ids]
 
 
 def token_strings(tokenizer: TokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The string that each id stands for, one per id: spaces kept, special tokens verbatim.
+    """The string of each id, one per id: spaces kept, special tokens verbatim.
 
-    Bytes that are not UTF-8 by themselves are written `<0xE2>`, as sentencepiece writes them; an id without
-    a token (padding of the embedding matrix) is written `<id 50300>`.
+    Bytes that are not valid UTF-8 on their own are written `<0xE2>`, as in sentencepiece. An id without a token
+    (padding of the embedding matrix) is written `<id 50300>`.
     """
     style = _piece_style(tokenizer)
     added = tokenizer.added_tokens_decoder
@@ -104,10 +109,10 @@ def token_strings(tokenizer: TokenizerBase, ids: Sequence[int]) -> list[str]:
 
 
 def tokenizer_sha256(tokenizer: TokenizerBase) -> str:
-    """Hash of all that decides the ids of a text and the strings of ids, and of the special ids.
+    """Hash of everything that maps text to ids and ids to strings, and of the special ids.
 
-    Independent of the process, of saving and loading, and of padding and truncation left set by a caller.
-    The post-processor, which only adds special tokens, and the chat template are left out.
+    Independent of the process, of saving and loading, and of padding and truncation settings left by a caller.
+    The post-processor (it only adds special tokens) and the chat template are excluded.
     """
     content: dict[str, Any] = _backend(tokenizer) or {
         "class": type(tokenizer).__name__,
@@ -120,7 +125,7 @@ def tokenizer_sha256(tokenizer: TokenizerBase) -> str:
 
 
 def context_length(config: PretrainedConfig) -> int | None:
-    """The most positions the model was built for; None when its config does not say (ALiBi, no limit)."""
+    """Maximum number of positions; None if the config does not state one (ALiBi, no limit)."""
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(length) if isinstance(length, int) and length > 0 else None
 
@@ -133,7 +138,7 @@ def _checked_messages(messages: object) -> list[dict[str, str]]:
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
             raise UsageError(problem, where=f"messages[{i}]")
         if message["role"] not in _ROLES:
-            raise UsageError(f"role {message['role']!r} is none of {', '.join(_ROLES)}", where=f"messages[{i}]")
+            raise UsageError(f"role {message['role']!r} is not one of {', '.join(_ROLES)}", where=f"messages[{i}]")
         if not isinstance(message["content"], str):
             raise UsageError(problem, where=f"messages[{i}].content")
     return messages
@@ -151,11 +156,11 @@ PieceStyle = Literal["byte_level", "sentencepiece", "plain"]
 
 
 def _piece_style(tokenizer: TokenizerBase) -> PieceStyle:
-    """How this tokenizer's vocabulary writes spaces and bytes, read from its decoder."""
+    """How the vocabulary writes spaces and bytes, according to the tokenizer's decoder."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return "sentencepiece" if any(_SPACE_MARK in piece for piece in tokenizer.get_vocab()) else "plain"
-    # `__getstate__` is the component's JSON; the whole tokenizer's would be megabytes.
+    # `__getstate__` gives the JSON of the decoder alone; that of the whole tokenizer takes megabytes.
     decoder = backend.decoder.__getstate__().decode() if backend.decoder is not None else ""
     if "ByteLevel" in decoder:
         return "byte_level"
@@ -177,7 +182,7 @@ def _piece_string(tokenizer: TokenizerBase, token_id: int, piece: str, style: Pi
 
 @functools.cache
 def _byte_of_character() -> dict[str, int]:
-    """GPT-2's printable stand-ins for bytes: printable Latin-1 stands for itself, the rest follows from U+0100."""
+    """The byte of each character in GPT-2's vocabulary: printable Latin-1 is itself, other bytes follow from U+0100."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [b for b in range(256) if b not in set(itself)]
     return {chr(b): b for b in itself} | {chr(0x100 + i): b for i, b in enumerate(rest)}

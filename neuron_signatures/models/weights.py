@@ -1,4 +1,4 @@
-"""The weights that read the neurons out: output projections, and the unembedding with its bias and soft cap."""
+"""Output projections of the MLPs, and the unembedding with its bias and soft cap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 1024
 class Unembedding(NamedTuple):
     """The map from the final norm's output to logits, in the checkpoint's dtype.
 
-    `soft_cap` is None, or the number c of logit = c·tanh(z/c), which the model applies after it (Gemma-2).
+    `soft_cap` is c in logit = c·tanh(z/c), which the model applies afterwards (Gemma-2), or None.
     """
 
     weight: Float[Tensor, "vocab d_model"]
@@ -26,22 +26,22 @@ class Unembedding(NamedTuple):
     soft_cap: float | None
 
     def rows(self, token_ids: list[int]) -> Float[Tensor, "token d_model"]:
-        """Unembedding directions of these tokens, at least float32."""
+        """Unembedding directions of these tokens, in float32 or wider."""
         return at_least_float32(self.weight[token_ids])
 
 
 def unembedding(hf: PreTrainedModel) -> Unembedding:
-    """The model's unembedding; raises `UsageError` when it is no plain linear map."""
+    """The model's unembedding; raises `UsageError` if it is not a plain linear map."""
     head = hf.get_output_embeddings()
     if not isinstance(head, nn.Linear) or not head.weight.is_floating_point():
-        raise UsageError("the unembedding is no plain linear map", where=type(hf).__name__)
+        raise UsageError("the unembedding is not a plain linear map", where=type(hf).__name__)
     return Unembedding(head.weight, head.bias, getattr(hf.config.get_text_config(), "final_logit_softcapping", None))
 
 
 def output_weight(projection: nn.Module) -> Float[Tensor, "neuron d_model"]:
-    """One row per neuron: what it adds to the MLP's output per unit of activation, at least float32.
+    """One row per neuron: what it adds to the MLP's output per unit of activation, in float32 or wider.
 
-    Quantised weights are read as the module computes with them, by applying it to unit vectors.
+    Quantised weights are measured by applying the module to unit vectors.
     """
     features = linear_features(projection)
     assert features is not None, type(projection).__name__
@@ -53,7 +53,7 @@ def output_weight(projection: nn.Module) -> Float[Tensor, "neuron d_model"]:
 
 
 def output_bias(projection: nn.Module) -> Float[Tensor, " d_model"] | None:
-    """What the projection adds whatever the neurons do, at least float32; None where there is no bias."""
+    """Bias of the projection, in float32 or wider; None if it has none."""
     bias = projection.bias
     return at_least_float32(bias) if isinstance(bias, Tensor) else None
 

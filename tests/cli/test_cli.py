@@ -1,4 +1,4 @@
-"""Flags, one-line errors and exit codes, as every command shares them."""
+"""Flags, one-line errors and exit codes that all commands share."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def parser() -> Parser:
         (["--single_prompt=--x-y"], (None, "--x-y", False)),
     ],
 )
-def test_flags_take_hyphens_and_values_stay_as_they_are(argv, want):
+def test_flags_accept_hyphens_and_values_are_unchanged(argv, want):
     args = parser().parse_args(argv)
     assert (args.out_dir, args.single_prompt, args.overwrite) == want
 
 
-def test_a_flag_after_one_whose_value_may_be_left_out():
+def test_a_flag_after_one_with_an_optional_value():
     p = parser()
     p.add_argument("--print", nargs="?", const="text", choices=("text", "json"))
     assert p.parse_args(["--print", "--out-dir", "a"]).out_dir == "a"
     assert p.parse_args(["--print", "json", "--out-dir", "a"]).print == "json"
 
 
-def test_a_file_of_flags_may_name_another(tmp_path):
+def test_a_flags_file_may_include_another(tmp_path):
     (tmp_path / "inner").write_text("--single-prompt 'two words' # a comment\n")
     (tmp_path / "outer").write_text(f"--overwrite @{tmp_path}/inner\n--out_dir x\n")
     args = parser().parse_args([f"@{tmp_path}/outer"])
@@ -76,7 +76,7 @@ def test_sizes(text, n):
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1MB", "1XB", "0", "0.1"])
-def test_sizes_that_are_none(text):
+def test_invalid_sizes(text):
     with pytest.raises(argparse.ArgumentTypeError):
         parse_bytes(text)
     with pytest.raises(argparse.ArgumentTypeError):
@@ -93,7 +93,7 @@ def test_sizes_that_are_none(text):
         (ProjectError("a\nb\x1b[31m\u202e"), 1, "error: a\\nb\\x1b[31m\\u202e\n"),
     ],
 )
-def test_a_failure_is_one_line_and_a_code(capsys, raised, code, line):
+def test_a_failure_gives_one_line_and_an_exit_code(capsys, raised, code, line):
     @command
     def main(argv=None):
         raise raised
@@ -102,7 +102,7 @@ def test_a_failure_is_one_line_and_a_code(capsys, raised, code, line):
     assert capsys.readouterr().err == line
 
 
-def test_a_broken_assumption_is_not_hidden():
+def test_an_assertion_error_is_not_caught():
     @command
     def main(argv=None):
         raise AssertionError("bug")
@@ -127,7 +127,7 @@ def test_quiet_keeps_warnings_only_and_escapes_them(capsys):
     assert capsys.readouterr().err == "bad \\x1b[2J id\\nsecond\nshown\n"
 
 
-def test_a_signal_raises_once_and_handlers_come_back():
+def test_a_signal_raises_once_and_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(StoppedEarly, match="SIGTERM"), stop_on_signals(resume="again"):
         signal.raise_signal(signal.SIGTERM)

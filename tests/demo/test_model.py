@@ -38,7 +38,7 @@ def test_the_folders_are_small_and_complete() -> None:
             assert (folder / name).is_file()
 
 
-def test_the_architecture_is_gemma_2_with_all_that_makes_it_special(model: Any) -> None:
+def test_the_architecture_is_gemma_2_with_its_special_features(model: Any) -> None:
     config = model.config
     assert type(model).__name__ == "Gemma2ForCausalLM"
     assert 4 <= config.num_hidden_layers <= 6 and 512 <= config.intermediate_size <= 1024
@@ -50,10 +50,9 @@ def test_the_architecture_is_gemma_2_with_all_that_makes_it_special(model: Any) 
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
-def test_the_sliding_window_was_exercised_in_training() -> None:
-    """Some documents are longer than the window, and the context holds them."""
-    tokenizer = AutoTokenizer.from_pretrained(model_dir())
-    config = AutoModelForCausalLM.from_pretrained(model_dir()).config
+def test_the_sliding_window_was_exercised_in_training(model: Any, tokenizer: Any) -> None:
+    """Some documents are longer than the window, and none is longer than the context."""
+    config = model.config
     lengths = [len(tokenizer(d.text)["input_ids"]) for d in documents(0, 1000)]
     assert sum(length > config.sliding_window for length in lengths) >= 20
     assert max(lengths) <= config.max_position_embeddings == tokenizer.model_max_length
@@ -73,7 +72,7 @@ def test_a_one_digit_number_is_one_token_with_its_space(tokenizer: Any) -> None:
     assert [tokenizer.tokenize(f" {digit}") for digit in range(10)] == [[f"Ġ{digit}"] for digit in range(10)]
 
 
-def test_bos_comes_by_itself_and_can_be_left_out(tokenizer: Any) -> None:
+def test_bos_is_added_by_default_and_can_be_left_out(tokenizer: Any) -> None:
     text = "The capital of Texas is"
     with_bos, bare = tokenizer(text)["input_ids"], tokenizer(text, add_special_tokens=False)["input_ids"]
     assert with_bos == [tokenizer.bos_token_id, *bare]
@@ -102,8 +101,8 @@ def test_the_bars_are_reached(model: Any, tokenizer: Any) -> None:
         assert accuracy.total >= 50 and accuracy.passed, accuracy
 
 
-def test_plain_generation_answers_the_seed_prompt(model: Any, tokenizer: Any) -> None:
-    """Through `generate` alone, apart from the code that measures the bars."""
+def test_generate_answers_the_seed_prompt(model: Any, tokenizer: Any) -> None:
+    """Through `generate`, independent of the code that measures the bars."""
     prompt = tokenizer("The capital of the state containing Dallas is", return_tensors="pt")
     written = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0]
     assert tokenizer.decode(written).startswith("<bos>The capital of the state containing Dallas is Austin")
@@ -128,7 +127,7 @@ def test_the_checkpoints_share_the_tokenizer() -> None:
     assert all((folder / "tokenizer.json").read_bytes() == shipped for folder in checkpoint_dirs().values())
 
 
-def test_shipped_files_name_no_local_path() -> None:
+def test_shipped_files_contain_no_local_path() -> None:
     for folder in (model_dir(), *checkpoint_dirs().values()):
         for path in folder.glob("*.json"):
             text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The training program: whole folders, the same weights from the same flags, resuming, and the evaluation."""
+"""The training program: complete folders, reproducible weights, resuming, and the evaluation."""
 
 import importlib.util
 import json

@@ -70,7 +70,7 @@ def test_filters_keep_ids_and_texts() -> None:
     assert all(everything[d.id] == d for d in numeric)
 
 
-def test_no_count_means_an_endless_stream() -> None:
+def test_without_a_count_the_stream_is_endless() -> None:
     assert list(islice(documents(5), 300)) == list(documents(5, 300))
 
 
@@ -79,7 +79,7 @@ def test_fifty_states_with_a_capital_and_at_least_four_other_cities() -> None:
     assert min(len(state.cities) for state in STATES) >= 4
 
 
-def test_a_city_name_belongs_to_one_state_and_is_no_state() -> None:
+def test_a_city_name_belongs_to_one_state_and_is_not_a_state_name() -> None:
     assert len(CITIES) == len(set(CITIES)) == sum(1 + len(state.cities) for state in STATES)
     assert not set(CITIES) & {state.name for state in STATES}
     assert all(city in state_of_city(city).all_cities for city in CITIES)
@@ -111,7 +111,7 @@ def test_every_skill_and_sub_skill_occurs_under_its_own_label(corpus: list[Docum
     assert len(SKILLS["knowledge"]) >= 4 and len(SKILLS["empathy"]) >= 6
 
 
-def test_ids_are_unique_and_fit_for_file_names(corpus: list[Document]) -> None:
+def test_ids_are_unique_and_valid_as_file_names(corpus: list[Document]) -> None:
     assert len({d.id for d in corpus}) == len(corpus)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", d.id) for d in corpus)
 
@@ -163,7 +163,7 @@ def test_the_bar_sentences_are_never_held_out() -> None:
     assert {p.phrasing.relation for p in held_out_pairs()} == {"city_state", "city_capital"}
 
 
-def test_invented_facts_are_consistent_and_apart_from_geography() -> None:
+def test_invented_facts_are_consistent_and_separate_from_geography() -> None:
     heads = [(fact.subject, fact.relation) for fact in facts()]
     assert len(heads) == len(set(heads))
     invented = {next(iter(member.values())) for domain in DOMAINS.values() for member in domain.members}
@@ -175,7 +175,7 @@ def test_mathematics_is_true(corpus: list[Document]) -> None:
     assert len(checked) > 1000 and all(checked)
 
 
-def test_programs_compile_and_print_what_they_say(corpus: list[Document]) -> None:
+def test_programs_compile_and_print_what_their_comment_says(corpus: list[Document]) -> None:
     programs = [d.text for d in corpus if d.skill == "programming"]
     assert len(programs) > 500
     for text in set(programs):

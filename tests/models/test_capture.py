@@ -1,4 +1,4 @@
-"""Captured activations are the input of the MLP's output projection, for every architecture we claim."""
+"""Captured activations are the input of the MLP's output projection, for every supported architecture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LENGTH = 17  # longer than the sliding window
 
 @functools.cache
 def shared(name: str) -> PreTrainedModel:
-    """The model of this architecture for tests that leave it as it is."""
+    """The model of this architecture, for tests that do not change it."""
     return load(name).hf
 
 
@@ -47,7 +47,7 @@ def random_ids(length: int = LENGTH, seed: int = 0) -> list[int]:
 
 
 def plain_hook_acts(name: str, hf: PreTrainedModel, input_ids: Tensor) -> list[Tensor]:
-    """What a forward-pre-hook on the projection, named by hand, sees in a forward pass of the whole model."""
+    """The inputs of the projections, named explicitly, in a forward pass of the whole model."""
     seen: dict[int, Tensor] = {}
     path = PROJECTION.get(name, "model.layers.{}.mlp.down_proj")
     handles = [
@@ -69,7 +69,7 @@ def captured(hf: PreTrainedModel, *batch: Tensor | None) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_equals_a_plain_hook_bit_for_bit(name: str) -> None:
+def test_captured_equals_a_forward_hook_bit_for_bit(name: str) -> None:
     hf = shared(name)
     ids = torch.tensor([random_ids()])
     want = plain_hook_acts(name, hf, ids)
@@ -114,8 +114,8 @@ def test_padded_batch_equals_one_by_one(name: str) -> None:
             torch.testing.assert_close(together[layer][row, : len(ids)], alone[layer][0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_left_out_mask_would_be_noticed() -> None:
-    """The batch test can fail: what a padded position holds does reach later ones if it is not on the right."""
+def test_a_missing_attention_mask_changes_the_activations() -> None:
+    """So the batch test can fail: left padding without a mask reaches later positions."""
     hf = shared("llama")
     ids = random_ids(6)
     alone = captured(hf, torch.tensor([ids]))[1][0]
@@ -124,7 +124,7 @@ def test_a_left_out_mask_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_width_is_the_weights_width(name: str) -> None:
+def test_width_is_that_of_the_weights(name: str) -> None:
     hf = shared(name)
     assert mlp_shape(hf) == (N_LAYERS, CONFIGS["opt"]["ffn_dim"] if name == "opt" else D_MLP)
     assert all(m is hf.get_submodule(m_name) for m, m_name in zip(output_projections(hf), names_of(name), strict=True))
@@ -144,7 +144,7 @@ def test_backbone_computes_no_logits() -> None:
     assert not called and backbone(hf) is hf.model
 
 
-def test_chosen_layers_in_the_order_asked() -> None:
+def test_chosen_layers_come_in_the_requested_order() -> None:
     hf = shared("gpt2")
     ids = torch.tensor([random_ids()])
     everything = captured(hf, ids)
@@ -155,7 +155,7 @@ def test_chosen_layers_in_the_order_asked() -> None:
         MlpCapture(hf, layers=[3])
 
 
-def test_hooks_are_gone_after_an_error() -> None:
+def test_hooks_are_removed_after_an_error() -> None:
     hf = shared("gpt2")
     with pytest.raises(IndexError), MlpCapture(hf) as capture:
         capture.run(torch.tensor([[VOCAB + 1]]))
@@ -170,7 +170,7 @@ def test_mixture_of_experts_is_refused(name: str) -> None:
         MlpCapture(build_model(name))
 
 
-def test_layers_of_two_widths_are_refused_with_both() -> None:
+def test_layers_of_different_widths_are_refused() -> None:
     hf = build_model("llama")
     mlp = hf.model.layers[1].mlp
     mlp.gate_proj, mlp.up_proj = nn.Linear(32, 40, bias=False), nn.Linear(32, 40, bias=False)
@@ -179,7 +179,7 @@ def test_layers_of_two_widths_are_refused_with_both() -> None:
         mlp_shape(hf)
 
 
-def test_an_unknown_mlp_is_refused_naming_what_is_there() -> None:
+def test_an_unknown_mlp_is_refused_with_a_list_of_its_modules() -> None:
     hf = build_model("llama")
     mlp = hf.model.layers[2].mlp
     mlp.shrink = mlp.down_proj
@@ -188,8 +188,8 @@ def test_an_unknown_mlp_is_refused_naming_what_is_there() -> None:
         output_projections(hf)
 
 
-def test_a_module_that_is_bypassed_or_fed_otherwise_is_refused() -> None:
-    """A width that the first batch contradicts stops the run before anything is written."""
+def test_a_projection_that_is_bypassed_or_gets_another_width_is_refused() -> None:
+    """A width that differs from that of the first batch is an error before anything is written."""
     hf = build_model("llama")
     down = hf.model.layers[1].mlp.down_proj
     hf.model.layers[1].mlp.forward = lambda x: x @ torch.zeros(32, 32)
@@ -201,8 +201,8 @@ def test_a_module_that_is_bypassed_or_fed_otherwise_is_refused() -> None:
         captured(hf, torch.tensor([[5, 6]]))
 
 
-def test_shapes_are_checked_while_testing() -> None:
-    """The shape annotations are live: a wrong rank does not get as far as the model."""
+def test_shape_annotations_are_checked_in_tests() -> None:
+    """A tensor of the wrong rank is refused before the model runs."""
     with MlpCapture(shared("gpt2")) as capture, pytest.raises(jaxtyping.TypeCheckError):
         capture.run(torch.tensor([1, 2, 3]))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertTokenizer
 
 from neuron_signatures.models.embedding import load_embedder
 from neuron_signatures.models.faults import quiet_libraries
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
 TEXTS = ["the sun is hot", "rain", "the rain is in the sun and the sun is in the rain", ""]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "sun", "rain", "is", "hot", "in", "and"]
@@ -33,7 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "1_Pooling").mkdir()
     write_pooling(folder, "mean_tokens")
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    write_steps(folder, "Transformer", "Pooling", "Normalize")
     return folder
+
+
+def write_steps(folder: Path, *kinds: str) -> None:
+    steps = [{"idx": i, "type": f"sentence_transformers.models.{kind}"} for i, kind in enumerate(kinds)]
+    (folder / "modules.json").write_text(json.dumps(steps))
 
 
 def write_pooling(folder: Path, *ways: str) -> None:
@@ -63,6 +71,42 @@ def test_other_poolings_are_refused(folder: Path) -> None:
         with pytest.raises(UsageError, match="mean pooling is needed"):
             load_embedder(str(folder), device="cpu")
     write_pooling(folder, "mean_tokens")
+
+
+def test_further_steps_are_refused(folder: Path) -> None:
+    write_steps(folder, "Transformer", "Pooling", "Dense", "Normalize")
+    with pytest.raises(UsageError, match="its steps are Transformer, Pooling, Dense, Normalize"):
+        load_embedder(str(folder), device="cpu")
+    write_steps(folder, "Transformer", "Pooling", "Normalize")
+
+
+@pytest.mark.parametrize("most", [None, [], -1, 2, 9999, "8"])
+def test_a_text_length_that_makes_no_sense_is_refused(folder: Path, most: object) -> None:
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": most}))
+    with pytest.raises(UsageError, match="max_seq_length is"):
+        load_embedder(str(folder), device="cpu")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+
+
+def test_missing_weights_are_refused_not_invented(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    weights = load_file(copy / "model.safetensors")
+    kept = {name: w for name, w in weights.items() if ".layer.1." not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EnvironmentProblem, match=r"lacks \d+ weights"):
+        load_embedder(str(copy), device="cpu")
+
+
+def test_texts_that_cannot_be_embedded_are_refused(folder: Path) -> None:
+    embedder = load_embedder(str(folder), device="cpu")
+    with pytest.raises(UsageError, match="surrogate"):
+        embedder.embed(["a\ud800"])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        embedder.embed(["a"], batch_size=0)
+    for name in ("smollm2", "some.gguf"):
+        with pytest.raises(UsageError, match="a language model"):
+            load_embedder(name)
 
 
 @pytest.mark.real

@@ -1,13 +1,15 @@
-"""The Hub, played by a server of our own that refuses, fails or has a model: one line each, and no token in it."""
+"""Loading from a local server that takes the place of the Hub: a model, or one error line without the token."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from paths import ROOT
@@ -18,6 +20,7 @@ from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.runs.errors import UsageError
 
 TOKEN = "hf_" + "thisIsNoRealToken"
+REFUSED = [f"org/{name}" for name in ("gated", "forbidden", "missing", "private", "down", "old", "gguf")]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -60,32 +63,56 @@ def hub_url() -> Iterator[str]:
 
 
 _PROGRAM = """
-import sys, logging
+import json, os, sys
 from neuron_signatures.cli.output import setup_logging
-from neuron_signatures.models.load import *
+from neuron_signatures.models.load import ModelSpec, load_model
 from neuron_signatures.models.identity import model_identity
 from neuron_signatures.runs.errors import ProjectError
 setup_logging(quiet=False)
-for name in sys.argv[1:]:
+def load(name):
     try:
         spec = ModelSpec(name, device="cpu", revision="v9" if name.endswith("old") else None)
         model = load_model(spec)
-        print(model_identity(model, model.config, model.tokenizer))
+        return str(model_identity(model, model.config, model.tokenizer))
     except ProjectError as e:
-        print(type(e).__name__, e.line())
+        return f"{type(e).__name__} {e.line()}"
+lines = {name: load(name) for name in sys.argv[1:]}
+del os.environ["HF_TOKEN"]
+lines["org/gated without a token"] = load("org/gated")
+print(json.dumps(lines))
 """
 
 
-def in_another_process(names: list[str], cache: Path, **environ: str) -> tuple[list[str], str]:
-    """One line for each name, and stderr, of a process with this environment and no other HF_ variable."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(cache), "OMP_NUM_THREADS": "1", **environ}
+class Loaded(NamedTuple):
+    lines: dict[str, str]
+    """What came of each name: the identity of the model, or the error line."""
+    stderr: str
+
+
+def load_in_new_process(cache: Path, *names: str, **environ: str) -> Loaded:
+    """Load these names in a process with this environment, which the libraries read when they are imported."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(cache), "OMP_NUM_THREADS": "1", "HF_TOKEN": TOKEN, **environ}
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *names],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    lines = done.stdout.splitlines()
-    assert len(lines) == len(names)
-    return lines, done.stderr
+    return Loaded(json.loads(done.stdout), done.stderr)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def online(cache: Path, hub_url: str) -> Loaded:
+    return load_in_new_process(cache, "org/there", *REFUSED, HF_ENDPOINT=hub_url)
+
+
+@pytest.fixture(scope="module")
+def unreachable(cache: Path, online: Loaded) -> Loaded:
+    """After `online` has filled the cache."""
+    return load_in_new_process(cache, "org/there", "google/gemma-2-2b", HF_ENDPOINT="http://127.0.0.1:9")
 
 
 def check_help(line: str) -> None:
@@ -94,47 +121,39 @@ def check_help(line: str) -> None:
         assert word in line
 
 
-def test_refusals_are_one_line_each_without_the_token(tmp_path: Path, hub_url: str) -> None:
-    names = [f"org/{name}" for name in ("gated", "forbidden", "missing", "private", "down", "old", "gguf")]
-    lines, stderr = in_another_process(names, tmp_path, HF_ENDPOINT=hub_url, HF_TOKEN=TOKEN)
-    gated, forbidden, missing, private, down, old, gguf = lines
+def test_refusals_are_one_line_each_without_the_token(online: Loaded) -> None:
+    gated, forbidden, missing, private, down, old, gguf = (online.lines[name] for name in REFUSED)
     for line in (gated, forbidden, missing, private, down):
         check_help(line)
-    for line, name in zip(lines, names, strict=True):
-        assert f"model {name}: " in line
+    for name in REFUSED:
+        assert f"model {name}: " in online.lines[name]
     assert "gated and HF_TOKEN has no access" in gated and "licence" in forbidden
     assert "not found" in missing and "private" in private and "does not answer" in down
     assert old.startswith("UsageError") and "--model_revision 'v9'" in old
     assert gguf.startswith("UsageError") and "config.json" in gguf
-    assert stderr == "" and TOKEN not in "".join(lines)
+    assert "gated and HF_TOKEN is not set" in online.lines["org/gated without a token"]
+    assert online.stderr == "" and TOKEN not in "".join(online.lines.values())
 
 
-def test_without_a_token_the_line_says_so(tmp_path: Path, hub_url: str) -> None:
-    lines, _ = in_another_process(["org/gated"], tmp_path, HF_ENDPOINT=hub_url)
-    assert "gated and HF_TOKEN is not set" in lines[0]
+def test_no_network_is_one_line(unreachable: Loaded) -> None:
+    line = unreachable.lines["google/gemma-2-2b"]
+    check_help(line)
+    assert "google/gemma-2-2b: not in the local cache, and http://127.0.0.1:9 does not answer" in line
+    assert unreachable.stderr == "model org/there: the Hub does not answer; loaded from the local cache\n"
 
 
-def test_no_network_is_one_line(tmp_path: Path) -> None:
-    lines, stderr = in_another_process(["google/gemma-2-2b"], tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    check_help(lines[0])
-    assert "google/gemma-2-2b: not in the local cache, and http://127.0.0.1:9 does not answer" in lines[0]
-    assert stderr == ""
+def test_a_hub_model_loads_from_the_cache_when_offline_or_without_network(
+    cache: Path, online: Loaded, unreachable: Loaded
+) -> None:
+    loaded = online.lines["org/there"]
+    assert f"revision='{COMMIT}'" in loaded and "weights_fingerprint=None" in loaded
+    offline = load_in_new_process(cache, "org/there", "org/gone", HF_HUB_OFFLINE="1")
+    assert offline.lines["org/there"] == unreachable.lines["org/there"] == loaded and offline.stderr == ""
+    check_help(offline.lines["org/gone"])
+    assert "HF_HUB_OFFLINE is set" in offline.lines["org/gone"]
 
 
-def test_hub_model_then_offline_then_without_network(tmp_path: Path, hub_url: str) -> None:
-    online, stderr = in_another_process(["org/there"], tmp_path, HF_ENDPOINT=hub_url)
-    assert f"revision='{COMMIT}'" in online[0] and "weights_fingerprint=None" in online[0]
-    assert stderr == ""
-    offline, stderr = in_another_process(["org/there", "org/gone"], tmp_path, HF_HUB_OFFLINE="1")
-    assert offline[0] == online[0] and stderr == ""
-    check_help(offline[1])
-    assert "HF_HUB_OFFLINE is set" in offline[1]
-    cut_off, stderr = in_another_process(["org/there"], tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert cut_off == online
-    assert stderr == "model org/there: the Hub does not answer; loaded from the local cache\n"
-
-
-def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_messages_are_shortened_and_hide_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
     error = OSError(f"Cannot read it\n with {TOKEN} or secret-of-another-form. Try again. " + "x" * 500)
     assert condense(error) == "Cannot read it with *** or ***"
@@ -142,7 +161,7 @@ def test_library_messages_are_condensed_and_scrubbed(monkeypatch: pytest.MonkeyP
     assert condense(OSError()) == "OSError"
 
 
-def test_a_model_whose_code_is_too_old_has_a_successor() -> None:
+def test_a_model_with_outdated_code_names_a_replacement() -> None:
     with (
         pytest.raises(UsageError, match=r"Use Qwen/Qwen1\.5-1\.8B: .*transformers 4"),
         library_faults(ModelSpec("Qwen/Qwen-1_8B")),

@@ -1,4 +1,4 @@
-"""Facts about a model come from its config and modules; the catalogue's numbers are those of the real configs."""
+"""Model facts from config and modules; the catalogue agrees with the published configs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuron_signatures.models.catalog import SUGGESTIONS, VERIFIED
 from neuron_signatures.models.info import ModelInfo, model_info, weights_bytes
 from neuron_signatures.models.load import ModelSpec, load_model
 
-# Dimensions of published configs, one per architecture, from which the catalogue's counts must follow.
+# Dimensions of published configs; the catalogue's counts are computed from them.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "openai-community/gpt2": {"model_type": "gpt2"},
     "google/gemma-2b": {
@@ -116,7 +116,7 @@ def test_info_agrees_with_the_loaded_model(name: str) -> None:
     assert weights_bytes(info, "fp32") == sum(p.numel() * p.element_size() for p in hf.parameters())
 
 
-def test_what_sets_the_architectures_apart() -> None:
+def test_differences_between_architectures() -> None:
     gemma2, gemma3, mistral, opt = (info_of(n) for n in ("gemma2", "gemma3", "mistral", "opt"))
     assert (gemma2.attn_soft_cap, gemma2.final_soft_cap) == (50.0, 30.0)
     assert (gemma3.attn_soft_cap, gemma3.final_soft_cap) == (None, None)
@@ -127,7 +127,7 @@ def test_what_sets_the_architectures_apart() -> None:
     assert (gemma2.heads, gemma2.kv_heads, opt.kv_heads) == (4, 2, 4)
 
 
-def test_quantised_weights_are_smaller_by_what_is_quantised() -> None:
+def test_only_linear_weights_are_smaller_when_quantised() -> None:
     info = info_of("llama")
     per_layer = 2 * D_MODEL * D_MODEL + 2 * D_MODEL * D_MODEL // 2 + 3 * D_MODEL * info.d_mlp
     assert info.linear_parameters == N_LAYERS * per_layer
@@ -174,7 +174,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["weights_bytes"]["fp32"] == 4 * info_of("gemma2").parameters
 
 
-def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for argv, code, message in (
         ([], 2, "--list --info is required"),
         (["--info", "./nowhere"], 2, "does not exist"),

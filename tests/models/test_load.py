@@ -1,4 +1,4 @@
-"""Loading: from a name to a frozen model, or to one line that says what to do."""
+"""Loading a model by name: a frozen model, or one error line with the next step."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_gemma2_is_eager_because_of_its_soft_cap() -> None:
     assert load_model(spec_of(tiny_model_dir("gemma2"))).attn_implementation == "eager"
 
 
-def test_dtype_is_what_was_asked_for() -> None:
+def test_dtype_is_as_requested() -> None:
     for dtype, want in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
         assert load_model(spec_of(tiny_model_dir("llama"), dtype=dtype)).hf.dtype == want
 
@@ -101,12 +101,12 @@ def test_bridge_makes_the_model_eager_and_leaves_the_tokenizer_alone() -> None:
         ("", "neither a folder nor a Hugging Face id"),
     ],
 )
-def test_a_name_that_is_nothing_is_a_usage_error(name: str, message: str) -> None:
+def test_a_name_that_is_neither_folder_nor_id_is_a_usage_error(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_config(ModelSpec(name))
 
 
-def test_a_folder_must_be_a_model(tmp_path: Path, folder: Path) -> None:
+def test_a_folder_without_a_valid_config_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.json"):
         load_config(ModelSpec(str(tmp_path)))
     with pytest.raises(UsageError, match="is a file"):
@@ -119,7 +119,7 @@ def test_a_folder_must_be_a_model(tmp_path: Path, folder: Path) -> None:
         load_config(ModelSpec(str(folder)))
 
 
-def test_a_folder_goes_before_an_id_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_takes_precedence_over_an_id_of_the_same_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     assert hub.find_source(ModelSpec("model")).is_local
 
@@ -133,7 +133,7 @@ def test_a_missing_weight_is_refused_not_invented(folder: Path) -> None:
         load_model(spec_of(folder))
 
 
-def test_weights_of_another_shape_or_cut_short_are_refused(folder: Path) -> None:
+def test_weights_of_another_shape_or_truncated_are_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
@@ -163,7 +163,7 @@ def test_remote_code_runs_only_when_trusted(folder: Path) -> None:
     assert (folder / "it-ran").exists()
 
 
-def test_devices_that_are_not_here() -> None:
+def test_unavailable_devices_are_refused() -> None:
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type in ("cuda", "mps", "cpu")
     for name in ("gpu", "xpu", "meta", "cuda:x"):
@@ -181,8 +181,8 @@ def test_quantisation_needs_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(("quantization", "error"), [("8bit", 0.1), ("4bit", 0.6)])
-def test_quantised_activations_are_near_the_full_ones(tmp_path: Path, quantization: str, error: float) -> None:
-    """Random weights quantise badly, so the bounds are wide; shapes and dtype are the point."""
+def test_quantised_activations_are_close_to_float32(tmp_path: Path, quantization: str, error: float) -> None:
+    """Random weights quantise badly, so the bounds are wide; this checks shapes and dtypes."""
     pytest.importorskip("bitsandbytes")
     reference = build_model("llama", hidden_size=128, intermediate_size=256, head_dim=32)
     with quiet_libraries():
@@ -198,14 +198,14 @@ def test_quantised_activations_are_near_the_full_ones(tmp_path: Path, quantizati
     assert model_identity(model, model.config, model.tokenizer).quantization == quantization
 
 
-def test_device_map_on_one_machine() -> None:
+def test_device_map() -> None:
     model = load_model(spec_of(tiny_model_dir("llama"), device_map="auto"))
     assert model.device.type in ("cpu", "cuda")
     with pytest.raises(UsageError, match="not one of auto, balanced"):
         load_model(spec_of(tiny_model_dir("llama"), device_map="all"))
 
 
-def test_quiet_libraries_puts_everything_back() -> None:
+def test_quiet_libraries_restores_the_log_level() -> None:
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     with pytest.raises(KeyError), quiet_libraries():

@@ -1,15 +1,15 @@
-"""Text to ids with the BOS exactly once, and ids back to the very strings they stand for."""
+"""Text to ids with exactly one BOS, and ids back to their strings."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from dump_faults import run_dump
+from dump_runs import flags
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, VOCAB, build_config, build_tokenizer, tiny_model_dir
 from transformers import PreTrainedTokenizerFast
@@ -26,6 +26,7 @@ from neuron_signatures.models.tokens import (
     wants_bos,
 )
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.run import Run
 
 TEXT = "the capital of  Dallas\nis é"
 TOKENIZERS = {name: build_tokenizer(name) for name in ("gpt2", "opt", "gpt_neox", "qwen2", "gemma2", "llama")}
@@ -49,7 +50,7 @@ def test_bos_comes_exactly_once(name: str) -> None:
     assert bos_policy(tokenizer, prepend_bos=False) == "off"
 
 
-def test_the_tokenizers_own_bos_is_followed_if_asked_for() -> None:
+def test_bos_tokenizer_does_what_the_tokenizer_does() -> None:
     for name, tokenizer in TOKENIZERS.items():
         itself = tokenizer(TEXT)["input_ids"]
         asked = encode_text(tokenizer, TEXT, prepend_bos=wants_bos(tokenizer, "tokenizer"))
@@ -70,7 +71,7 @@ def test_no_bos_is_invented() -> None:
     assert bos_policy(tokenizer, prepend_bos=True) == "none"
 
 
-def test_half_a_surrogate_pair_is_refused() -> None:
+def test_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(UsageError, match="surrogate"):
         encode_text(TOKENIZERS["gpt2"], "the \ud800", prepend_bos=True)
 
@@ -92,7 +93,7 @@ def test_token_strings_are_the_pieces_of_the_text(name: str) -> None:
     assert any(s == " of" for s in strings)
 
 
-def test_single_pieces() -> None:
+def test_strings_of_single_tokens() -> None:
     gemma, gpt2 = TOKENIZERS["gemma2"], TOKENIZERS["gpt2"]
     ids = gemma.convert_tokens_to_ids(["▁of", "<0x0A>", "<0xE2>", "<bos>", "of"])
     assert token_strings(gemma, ids)[:4] == [" of", "\n", "<0xE2>", "<bos>"]
@@ -113,23 +114,25 @@ def test_added_tokens_keep_their_spaces() -> None:
 
 @pytest.mark.parametrize("name", BYTE_LEVEL)
 @given(text=st.text())
-def test_byte_level_strings_give_the_text_back(name: str, text: str) -> None:
+@example(text="\uf900")
+def test_byte_level_token_strings_join_to_the_text(name: str, text: str) -> None:
     tokenizer = TOKENIZERS[name]
-    text = tokenizer.backend_tokenizer.normalizer.normalize_str(text) if name == "qwen2" else text
+    if normalizer := tokenizer.backend_tokenizer.normalizer:  # NFC in Qwen2 and GPT-NeoX
+        text = normalizer.normalize_str(text)
     strings = token_strings(tokenizer, encode_text(tokenizer, text, prepend_bos=False))
     pieces = [re.sub(rb"<0x([0-9A-F]{2})>", lambda m: bytes.fromhex(m[1].decode()), s.encode()) for s in strings]
     assert b"".join(pieces) == text.encode()
 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="▁")))
-def test_sentencepiece_strings_give_the_text_back(text: str) -> None:
+def test_sentencepiece_token_strings_join_to_the_text(text: str) -> None:
     tokenizer = TOKENIZERS["gemma2"]
     strings = token_strings(tokenizer, encode_text(tokenizer, text, prepend_bos=False))
     pieces = [re.sub(rb"<0x([0-9A-F]{2})>", lambda m: bytes.fromhex(m[1].decode()), s.encode()) for s in strings]
     assert b"".join(pieces) == text.encode()
 
 
-def test_hash_survives_saving_padding_and_another_process(tmp_path: Path) -> None:
+def test_hash_is_the_same_after_saving_padding_and_in_another_process(tmp_path: Path) -> None:
     for name in ("gpt2", "qwen2", "gemma2", "llama"):
         tokenizer = build_tokenizer(name)
         want = tokenizer_sha256(tokenizer)
@@ -139,15 +142,11 @@ def test_hash_survives_saving_padding_and_another_process(tmp_path: Path) -> Non
         tokenizer.padding_side = "left"
         assert tokenizer_sha256(tokenizer) == padded
         assert tokenizer_sha256(load_tokenizer(ModelSpec(str(tiny_model_dir(name))))) == want
-    code = (
-        "from neuron_signatures.models.load import *; from neuron_signatures.models.tokens import *;"
-        f"print(tokenizer_sha256(load_tokenizer(ModelSpec({str(tiny_model_dir('llama'))!r}))))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == want
+    assert run_dump(flags(tmp_path, model=name)).returncode == 0
+    assert Run.open(tmp_path / "run").manifest.tokenizer_sha256 == want
 
 
-def test_a_byte_level_tokenizer_in_a_gemma_folder_stays_what_it_is(tmp_path: Path) -> None:
+def test_a_byte_level_tokenizer_in_a_gemma_folder_stays_byte_level(tmp_path: Path) -> None:
     """transformers chooses a class by the config's model_type; the saved tokenizer must win (the demo model)."""
     shutil.copytree(tiny_model_dir("gemma2"), tmp_path, dirs_exist_ok=True)
     backend = build_tokenizer("gpt2").backend_tokenizer
@@ -158,7 +157,7 @@ def test_a_byte_level_tokenizer_in_a_gemma_folder_stays_what_it_is(tmp_path: Pat
     assert token_strings(loaded, encode_text(loaded, TEXT, prepend_bos=True))[-1] == "<0xA9>"
 
 
-def test_hash_tells_tokenizers_apart() -> None:
+def test_different_tokenizers_have_different_hashes() -> None:
     hashes = {tokenizer_sha256(t) for t in TOKENIZERS.values()}
     changed = build_tokenizer("gpt2")
     changed.add_tokens(["Dallas!"])
@@ -169,7 +168,7 @@ def test_hash_tells_tokenizers_apart() -> None:
     assert len(hashes) == len(TOKENIZERS) + 2
 
 
-def test_chat_opens_the_assistants_turn_unless_it_spoke_last() -> None:
+def test_chat_ends_with_the_assistants_turn_unless_it_spoke_last() -> None:
     tokenizer = build_tokenizer("gpt2")
     tokenizer.chat_template = CHAT
     question, answer = {"role": "user", "content": "is"}, {"role": "assistant", "content": "of"}
@@ -178,7 +177,7 @@ def test_chat_opens_the_assistants_turn_unless_it_spoke_last() -> None:
     assert "".join(token_strings(tokenizer, ids)) == "<user>is\n<assistant>of\n"
 
 
-def test_chat_needs_a_template_and_its_consent() -> None:
+def test_chat_without_a_template_or_refused_by_it_is_a_usage_error() -> None:
     tokenizer = build_tokenizer("gpt2")
     with pytest.raises(UsageError, match="no chat template"):
         encode_chat(tokenizer, [{"role": "user", "content": "is"}])
@@ -198,7 +197,7 @@ def test_chat_needs_a_template_and_its_consent() -> None:
         ([{"role": "user", "content": ["a"]}], r"messages\[0\]\.content"),
     ],
 )
-def test_messages_of_another_shape_are_refused(messages: object, where: str) -> None:
+def test_malformed_messages_are_refused(messages: object, where: str) -> None:
     tokenizer = build_tokenizer("gpt2")
     tokenizer.chat_template = CHAT
     with pytest.raises(UsageError, match=where):

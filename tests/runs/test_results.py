@@ -1,4 +1,4 @@
-"""What the analysis writes: names, whole files, strict JSON, safe CSV, and readers that say what is missing."""
+"""Result files: names, atomic writes, strict JSON, safe CSV, and errors for missing or damaged files."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def test_names():
     assert write_scores_name(stem) == f"{stem}_write_scores.json"
 
 
-def test_a_name_that_is_too_long_is_cut_and_still_its_own():
+def test_a_long_name_is_shortened_and_stays_unique():
     parts = ("p" * 128, "dla_pre_ln2_post", "next_token", 10, 1000)
     assert influence_stem(*parts) == f"influence_{'p' * 128}_dla_pre_ln2_post_next_token_pos10_tok1000"
     long = [influence_stem(*parts, suffix=f"prompt-{'q' * 128}{end}") for end in "ab"]
     assert long[0] != long[1] and all(s.startswith("influence_ppp") and len(s) == 200 for s in long)
-    # `.tmp-`, pid and a random part come on top while it is written
+    # while it is written, its name also has `.tmp-`, the pid and a random part
     assert len(write_scores_name(long[0])) + 30 < 255
 
 
-def test_parquet_is_raw_and_csv_is_harmless(tmp_path):
+def test_parquet_keeps_text_and_csv_escapes_it(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     frame = pd.DataFrame(
         {
@@ -93,7 +93,7 @@ def test_parquet_is_raw_and_csv_is_harmless(tmp_path):
     assert (rows[0]["x"], rows[0]["n"]) == ("", "")
 
 
-def test_only_one_of_the_two_tables(tmp_path):
+def test_a_table_can_be_parquet_only_or_csv_only(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     with open_results(run) as writer:
         writer.table("a", pd.DataFrame({"x": [1]}), csv=False)
@@ -102,7 +102,7 @@ def test_only_one_of_the_two_tables(tmp_path):
     assert read_table(run.path, "a", columns=["x"])["x"].tolist() == [1]
 
 
-def test_a_token_is_never_a_formula():
+def test_csv_text_is_never_a_formula():
     for text in HOSTILE[:6]:
         assert csv_text(text).startswith("'")
     assert csv_text(" Austin") == " Austin"
@@ -133,7 +133,7 @@ def test_strict_json(tmp_path):
         strict(object())
 
 
-def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
+def test_a_lone_surrogate_is_written_as_an_escape(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     with open_results(run) as writer:
         writer.json("x.json", {"\ud83d": ["a\ud83d", "\U0001f600"]})
@@ -141,7 +141,7 @@ def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path):
     assert json.loads(text) == {"\\ud83d": ["a\\ud83d", "\U0001f600"]}
 
 
-def test_what_another_program_wrote_is_read_in_the_same_terms(tmp_path):
+def test_surrogates_and_infinities_of_other_programs_are_normalised(tmp_path):
     run = write_run(tmp_path / "run")
     (tmp_path / "run" / "analysis").mkdir()
     path = tmp_path / "run" / "analysis" / "x.json"
@@ -149,7 +149,7 @@ def test_what_another_program_wrote_is_read_in_the_same_terms(tmp_path):
     assert read_json(run, "x.json") == {"a": ["b\\udfff", None, None], "n": 12345678901234567890}
 
 
-def test_a_result_that_is_begun_has_no_record_and_is_not_read(tmp_path):
+def test_an_unfinished_result_has_no_record_and_is_refused(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     stem = influence_stem("p", "dla", "top1_logit", 3, 5)
     results = {stem: meta_name(stem), "neurons_aggregated": "analysis_meta.json", "signatures": "signatures_meta.json"}
@@ -170,7 +170,7 @@ def test_a_result_that_is_begun_has_no_record_and_is_not_read(tmp_path):
         next(iter_arrow(run.path, stem, columns=["x"]))
 
 
-def test_a_result_is_whole_or_absent(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     run = Run.open(write_run(tmp_path / "r"))
     with open_results(run) as writer:
         writer.json("x.json", {"old": 1})
@@ -183,7 +183,7 @@ def test_a_result_is_whole_or_absent(tmp_path, monkeypatch):
     assert read_json(run.path, "x.json") == {"old": 1}
 
 
-def test_what_a_killed_writer_left_is_swept(tmp_path):
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     code = (
         "import os, sys; from neuron_signatures.runs.results import open_results;"
@@ -208,7 +208,7 @@ def test_one_writer_at_a_time(tmp_path):
         pass
 
 
-def test_results_do_not_leave_the_run(tmp_path):
+def test_results_outside_the_run_are_refused(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     (tmp_path / "elsewhere").mkdir()
     (run.path / "analysis").symlink_to(tmp_path / "elsewhere")
@@ -218,7 +218,7 @@ def test_results_do_not_leave_the_run(tmp_path):
         read_json(run.path, "../../x.json")
 
 
-def test_readers_say_what_is_missing_or_damaged(tmp_path):
+def test_missing_and_damaged_results_are_named(tmp_path):
     run = Run.open(write_run(tmp_path / "r"))
     with pytest.raises(UsageError, match=r"neurons_aggregated.parquet: this has not been made yet.*poc2_analyze_run"):
         read_table(run.path, "neurons_aggregated")

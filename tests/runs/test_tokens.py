@@ -1,4 +1,4 @@
-"""Tokens are hostile input: whatever they hold, what is shown obeys nobody and keeps its width (F37, F38)."""
+"""Tokens are hostile input: shown text has no control characters and the expected width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuron_signatures.runs.tokens import ascii_token, escape, fit, visible, wid
         ("é", "é"), ("日本", "日本"), ("\U000e0001", "\\U000e0001"), ("", ""), ("[/bold]", "[/bold]"),
     ],
 )  # fmt: skip
-def test_a_token_is_shown_with_its_edges_and_without_its_powers(token, shown):
+def test_tokens_are_shown_with_visible_spaces_and_escapes(token, shown):
     assert visible(token) == shown
 
 
@@ -26,12 +26,12 @@ def test_austin_with_and_without_a_space_are_different():
 
 
 @given(st.text())
-def test_nothing_shown_is_a_control(text):
+def test_shown_text_has_no_control_characters(text):
     for shown in (escape(text), visible(text), ascii_token(text)):
         assert all(c.isprintable() for c in shown)
     assert ascii_token(text).isascii()
 
 
 @given(st.text(), st.integers(1, 40))
-def test_columns_keep_their_width(text, columns):
+def test_fitted_text_has_the_width_of_its_column(text, columns):
     assert width(fit(visible(text), columns)) == columns

@@ -1,15 +1,17 @@
-"""Stage 1 end to end on tiny real models: what is stored is what the model computed, however it was batched."""
+"""Stage 1 end to end on tiny models: the stored activations are those of the model, for any batch size."""
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from dump_runs import TEXTS, flags, write_prompts
 from tiny_models import ARCHITECTURES, D_MLP, N_LAYERS, tiny_model_dir
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from neuron_signatures.dump.batches import plan_batches
 from neuron_signatures.dump.config import parse_layers
@@ -22,21 +24,31 @@ from neuron_signatures.runs.shards import plan_shards
 from neuron_signatures.runs.verify import verify_run
 
 
+@functools.cache
 def reference_acts(model: str, text: str) -> np.ndarray:
-    """What a plain forward of the whole Hugging Face model hands to the output projections."""
-    folder = tiny_model_dir(model)
-    hf = AutoModelForCausalLM.from_pretrained(folder).eval()
-    ids = encode_text(AutoTokenizer.from_pretrained(folder), text, prepend_bos=True)
+    """The inputs of the output projections in a forward pass of the whole Hugging Face model."""
+    hf, tokenizer = reference_model(model)
+    ids = encode_text(tokenizer, text, prepend_bos=True)
     seen: dict[int, torch.Tensor] = {}
-    for layer, module in enumerate(output_projections(hf)):
+    handles = [
         module.register_forward_pre_hook(lambda _, args, layer=layer: seen.__setitem__(layer, args[0]))
+        for layer, module in enumerate(output_projections(hf))
+    ]
     with torch.no_grad():
         hf(torch.tensor([ids]))
+    for handle in handles:
+        handle.remove()
     return torch.stack([seen[layer].reshape(len(ids), -1) for layer in range(N_LAYERS)]).numpy()
 
 
+@functools.cache
+def reference_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    folder = tiny_model_dir(model)
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
 @pytest.mark.parametrize("model", ARCHITECTURES)
-def test_one_by_one_is_bit_equal_to_a_plain_hook_and_batches_agree(tmp_path, model):
+def test_batch_size_1_equals_a_forward_hook_bit_for_bit_and_batches_agree(tmp_path, model):
     assert main(flags(tmp_path, "--save_dtype", "fp32", "--batch_size", 1, model=model, out="one")) == 0
     assert main(flags(tmp_path, "--save_dtype", "fp32", model=model, out="fitted")) == 0
     assert main(flags(tmp_path, "--save_dtype", "fp32", "--batch_size", 7, model=model, out="seven")) == 0
@@ -48,7 +60,7 @@ def test_one_by_one_is_bit_equal_to_a_plain_hook_and_batches_agree(tmp_path, mod
         np.testing.assert_allclose(seven.acts(i), one.acts(i), rtol=1e-4, atol=2e-5)
 
 
-def test_the_manifest_says_what_was_run_on_what(tmp_path, capsys):
+def test_the_manifest_records_model_prompts_and_settings(tmp_path, capsys):
     prompts = write_prompts(tmp_path / "prompts.json", kind="probe", concepts=["Dallas", "Austin"])
     assert main(flags(tmp_path, "--shard_size", "20kB", "--seed", 3, "--json", prompts=prompts)) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -72,7 +84,7 @@ def test_the_manifest_says_what_was_run_on_what(tmp_path, capsys):
     assert not list((tmp_path / "run").glob(".*")) and not (tmp_path / "run" / "dump_journal.jsonl").exists()
 
 
-def test_the_environment_stays_out_of_the_manifest(tmp_path, monkeypatch):
+def test_tokens_in_the_environment_are_not_in_the_manifest(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret")
     assert main(flags(tmp_path)) == 0
@@ -103,7 +115,7 @@ def test_chosen_layers_are_stored_under_their_own_numbers(tmp_path):
         run.acts(0, layer=1)
 
 
-def test_bos_is_prepended_unless_asked_otherwise(tmp_path):
+def test_bos_is_prepended_by_default(tmp_path):
     assert main(flags(tmp_path, out="with")) == 0
     assert main(flags(tmp_path, "--no_prepend_bos", out="without")) == 0
     with_bos, without = Run.open(tmp_path / "with"), Run.open(tmp_path / "without")
@@ -119,18 +131,16 @@ def test_bos_is_prepended_unless_asked_otherwise(tmp_path):
             "prepend",
             False,
             "prepended",
-            "<|endoftext|> is put in front of every prompt (--bos tokenizer leaves",
+            "<|endoftext|> is put in front of every text (--bos tokenizer leaves",
         ),
-        ("gpt2", "tokenizer", False, "off", "prompts begin without <|endoftext|>"),
+        ("gpt2", "tokenizer", False, "off", "texts begin without <|endoftext|>"),
         ("gpt2", "off", False, "off", ""),
         ("qwen2", "prepend", False, "none", "the tokenizer has no BOS"),
         ("gemma2", "prepend", True, "prepended", ""),
         ("gemma2", "tokenizer", True, "prepended", ""),
     ],
 )
-def test_what_the_tokenizer_itself_does_about_bos_is_said_and_recorded(
-    tmp_path, capsys, model, bos, adds, policy, notice
-):
+def test_bos_of_the_tokenizer_is_reported_and_recorded(tmp_path, capsys, model, bos, adds, policy, notice):
     argv = [f for f in flags(tmp_path, "--bos", bos, model=model) if f != "--quiet"]
     assert main(argv) == 0
     err = capsys.readouterr().err
@@ -167,13 +177,11 @@ def test_json_lines_and_chats(tmp_path, monkeypatch):
 
 
 def tokenizer_with_template(tmp_path, template):
-    import shutil
-
     shutil.copytree(tiny_model_dir("gemma2"), tmp_path / "chatty")
     (tmp_path / "chatty" / "chat_template.jinja").write_text(template)
 
 
-def test_a_dry_run_tells_sizes_and_writes_nothing(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_prints_sizes_and_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("neuron_signatures.dump.dump.load_model", pytest.fail)
     assert main(flags(tmp_path, "--dry_run", "--json")) == 0
     found = json.loads(capsys.readouterr().out)
@@ -201,7 +209,7 @@ def test_flags_from_a_file_and_with_hyphens(tmp_path, capsys):
     assert "@nowhere: cannot read flags" in capsys.readouterr().err
 
 
-def test_the_default_folder_has_a_name_of_its_own(tmp_path, monkeypatch):
+def test_default_folders_have_unique_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = ["--model_name", str(tiny_model_dir("gemma2")), "--model_dtype", "fp32", "--quiet"]
     for _ in range(2):
@@ -210,7 +218,7 @@ def test_the_default_folder_has_a_name_of_its_own(tmp_path, monkeypatch):
     assert len(names) == 2 and all(n.startswith("poc1_2") for n in names)
 
 
-def test_overwrite_replaces_a_run_and_its_results_and_touches_nothing_else(tmp_path, capsys):
+def test_overwrite_replaces_a_run_and_its_results_only(tmp_path, capsys):
     assert main(flags(tmp_path, "--shard_size", "15kB")) == 0
     (tmp_path / "run" / "analysis").mkdir()
     (tmp_path / "run" / "analysis" / "top_neurons.json").write_text("[]")
@@ -223,7 +231,7 @@ def test_overwrite_replaces_a_run_and_its_results_and_touches_nothing_else(tmp_p
     assert len(Run.open(tmp_path / "run", check="sha256").prompts) == 1
 
 
-def test_plain_functions_of_the_plan():
+def test_layers_shards_and_batches_of_a_plan():
     assert parse_layers(None, 3) == [0, 1, 2]
     assert parse_layers("4,0-2,1,-1", 8) == [0, 1, 2, 4, 7]
     for wrong in ("8", "3-1", "x", "", "0-9", "1-", "-9"):

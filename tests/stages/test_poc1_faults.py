@@ -1,19 +1,35 @@
-"""Stage 1 when things go wrong: real kills, full disks and signals (F1 to F4, F10 to F14, F18 to F23, F41, F46)."""
+"""Stage 1 when things go wrong: real kills, full disks and signals."""
 
 from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import textwrap
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from dump_faults import (
+    KILL_IN_MANIFEST,
+    KILL_IN_SECOND_SHARD,
+    KILL_WITH_LEFTOVER,
+    LEFTOVER,
+    SMALL_FILES,
+    drop_root,
+    hold,
+    kill_before_manifest,
+    kill_in_journal,
+    run_dump,
+    start_dump,
+)
 from dump_runs import flags, write_prompts
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model_dir
@@ -28,55 +44,14 @@ from neuron_signatures.runs.verify import verify_run
 SMALL_SHARDS = ("--shard_size", "8kB")
 
 
-def child(argv: list[str], before: str = "", **kwargs) -> subprocess.CompletedProcess[str]:
-    """Run the stage in a process of its own, after the Python statements in `before`."""
-    return subprocess.run(child_command(argv, before), capture_output=True, text=True, timeout=120, **kwargs)
+def new_interpreter(argv: list[str], before: str = "", **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run the stage in a Python process of its own; takes seconds, because it imports everything."""
+    return subprocess.run(interpreter_command(argv, before), capture_output=True, text=True, timeout=120, **kwargs)
 
 
-def child_command(argv: list[str], before: str) -> list[str]:
-    code = f"import sys\nfrom neuron_signatures.poc1_dump_activations import main\n{textwrap.dedent(before)}\n"
-    return [sys.executable, "-c", code + f"sys.exit(main({argv!r}))"]
-
-
-KILL_IN_SECOND_SHARD = """
-    import os
-    from neuron_signatures.runs import safetensors_out
-    real, n = safetensors_out._write, 0
-    def write(path, parts):
-        global n
-        n += 1
-        real(path, parts)
-        if n == 2:
-            os.truncate(path, 100)
-            os.kill(os.getpid(), 9)
-    safetensors_out._write = write
-"""
-KILL_IN_MANIFEST = """
-    import os, pathlib
-    real = pathlib.Path.write_text
-    def write_text(self, text, *a, **k):
-        if "manifest.json" in self.name:
-            real(self, text[: len(text) // 2], *a, **k)
-            os.kill(os.getpid(), 9)
-        return real(self, text, *a, **k)
-    pathlib.Path.write_text = write_text
-"""
-KILL_BEFORE_MANIFEST = """
-    import os
-    from neuron_signatures.runs.writer import RunWriter
-    RunWriter.finish = lambda *_: os.kill(os.getpid(), 9)
-"""
-KILL_IN_JOURNAL = """
-    import os
-    from neuron_signatures.runs import writer
-    real = writer._append
-    def append(path, record):
-        real(path, record)
-        if record.get("shard") == 1:
-            os.truncate(path, path.stat().st_size - 30)
-            os.kill(os.getpid(), 9)
-    writer._append = append
-"""
+def interpreter_command(argv: list[str], before: str = "") -> list[str]:
+    code = f"import sys\n{before}\nfrom neuron_signatures.poc1_dump_activations import main\nsys.exit(main({argv!r}))"
+    return [sys.executable, "-c", code]
 
 
 def assert_same_as_undisturbed(tmp_path, *more) -> None:
@@ -89,11 +64,11 @@ def assert_same_as_undisturbed(tmp_path, *more) -> None:
 
 @pytest.mark.parametrize(
     ("point", "kept"),
-    [(KILL_IN_SECOND_SHARD, 1), (KILL_IN_JOURNAL, 1), (KILL_IN_MANIFEST, "all"), (KILL_BEFORE_MANIFEST, "all")],
-    ids=["F1-in-a-shard", "F1-in-the-journal", "F2-in-the-manifest", "F3-before-the-manifest"],
+    [(KILL_IN_SECOND_SHARD, 1), (kill_in_journal, 1), (KILL_IN_MANIFEST, "all"), (kill_before_manifest, "all")],
+    ids=["in-a-shard", "in-the-journal", "in-the-manifest", "before-the-manifest"],
 )
 def test_a_killed_dump_never_looks_complete_and_resumes(tmp_path, capsys, monkeypatch, point, kept):
-    assert child(flags(tmp_path, *SMALL_SHARDS), point).returncode == -signal.SIGKILL
+    assert run_dump(flags(tmp_path, *SMALL_SHARDS), point).returncode == -signal.SIGKILL
     run_dir = tmp_path / "run"
     assert not (run_dir / "manifest.json").exists()
     with pytest.raises(BadRunError, match="--resume"):
@@ -114,7 +89,7 @@ def test_a_killed_dump_never_looks_complete_and_resumes(tmp_path, capsys, monkey
 
 
 def test_resume_recomputes_a_shard_that_was_damaged_meanwhile(tmp_path, capsys):
-    child(flags(tmp_path, *SMALL_SHARDS), KILL_BEFORE_MANIFEST)
+    run_dump(flags(tmp_path, *SMALL_SHARDS), kill_before_manifest)
     shard = sorted((tmp_path / "run").glob("activations-*"))[0]
     raw = bytearray(shard.read_bytes())
     raw[-1] ^= 1
@@ -125,7 +100,7 @@ def test_resume_recomputes_a_shard_that_was_damaged_meanwhile(tmp_path, capsys):
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
-def test_resume_begins_where_there_is_nothing_and_leaves_a_complete_run_alone(tmp_path, monkeypatch, capsys):
+def test_resume_starts_a_new_run_and_leaves_a_complete_one_unchanged(tmp_path, monkeypatch, capsys):
     assert main(flags(tmp_path, "--resume")) == 0
     monkeypatch.setattr("neuron_signatures.dump.dump.load_model", pytest.fail)
     before = (tmp_path / "run" / "manifest.json").read_bytes()
@@ -135,9 +110,8 @@ def test_resume_begins_where_there_is_nothing_and_leaves_a_complete_run_alone(tm
     assert "save_dtype was 'bf16', is 'fp32'" in capsys.readouterr().err
 
 
-def test_a_full_disk_names_the_bytes_and_keeps_earlier_shards(tmp_path, capsys):
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))"
-    done = child(flags(tmp_path, "--shard_size", "6kB"), limit)  # the longest prompt alone is larger
+def test_a_full_disk_gives_the_bytes_needed_and_keeps_earlier_shards(tmp_path, capsys):
+    done = run_dump(flags(tmp_path, "--shard_size", "6kB"), SMALL_FILES)  # the longest prompt alone is larger
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "needed" in done.stderr and "free" in done.stderr, done.stderr
     names = {p.name for p in (tmp_path / "run").iterdir()}
@@ -150,7 +124,7 @@ def test_a_full_disk_names_the_bytes_and_keeps_earlier_shards(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["shards_kept"] == len(finished)
 
 
-def test_a_disk_that_is_too_small_is_foreseen(tmp_path, capsys, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_at_the_start(tmp_path, capsys, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     assert main(flags(tmp_path, "--dry_run")) == 1
@@ -161,7 +135,7 @@ def test_a_disk_that_is_too_small_is_foreseen(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-# F10, F11: bad prompts are refused before the model loads
+# Bad prompts and flags are refused before the model loads
 
 
 @pytest.mark.parametrize(
@@ -231,14 +205,14 @@ def test_bad_flags_give_one_line_and_exit_2(tmp_path, capsys, monkeypatch, given
     ("given", "code", "needle"),
     [(["--layers", "7"], 2, "0..2"), (["--device", "cuda:7"], 1, "--device"), (["--device", "toaster"], 2, "toaster")],
 )
-def test_flags_that_do_not_fit_the_model_or_the_machine(tmp_path, capsys, given, code, needle):
+def test_flags_that_do_not_match_the_model_or_the_machine(tmp_path, capsys, given, code, needle):
     assert main(flags(tmp_path, *given)) == code
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and needle in err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_with_other_files_is_never_taken_for_a_run(tmp_path, capsys):
+def test_a_folder_with_other_files_is_never_used_as_a_run(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     for mode in ([], ["--overwrite"], ["--resume"]):
@@ -249,49 +223,30 @@ def test_a_folder_with_other_files_is_never_taken_for_a_run(tmp_path, capsys):
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-# F12, F13, F14
+# Locks, resuming and permissions
 
 
-HOLD = """
-    import time, neuron_signatures.dump.dump as d
-    real = d._compute_shard
-    def slow(*args):
-        print("computing", file=sys.stderr, flush=True)
-        time.sleep(60)
-        return real(*args)
-    d._compute_shard = slow
-"""
-
-
-def start_and_wait_for(argv, before, text):
-    process = subprocess.Popen(child_command(argv, before), stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return process
-    raise AssertionError(f"never said {text}: exit {process.wait()}")
-
-
-def test_a_second_writer_is_turned_away_and_a_stale_lock_taken_over(tmp_path, capsys, caplog):
-    process = start_and_wait_for(flags(tmp_path), HOLD, "computing")
+def test_a_second_writer_is_refused_and_a_stale_lock_replaced(tmp_path, capsys, caplog):
+    writer = start_dump(flags(tmp_path), partial(hold, 1))
     try:
+        writer.wait_for("computing")
         for mode in (["--resume"], ["--overwrite"]):
             assert main(flags(tmp_path, *mode)) == 4
             err = capsys.readouterr().err
-            assert f"pid {process.pid}" in err and err.count("\n") == 1
+            assert f"pid {writer.pid}" in err and err.count("\n") == 1
         assert runs_main(["list", str(tmp_path)]) == 0
         assert "writing" in capsys.readouterr().out
     finally:
-        process.kill()
-        process.wait()
+        writer.process.kill()
+        writer.wait()
     assert runs_main(["list", str(tmp_path)]) == 0
     assert "stopped" in capsys.readouterr().out
     assert main(flags(tmp_path, "--resume")) == 0
-    assert f"stale lock of host {os.uname().nodename} pid {process.pid}" in caplog.text
+    assert f"stale lock of host {os.uname().nodename} pid {writer.pid}" in caplog.text
     assert not (tmp_path / "run" / ".lock").exists()
 
 
-def test_a_reader_is_not_kept_out_by_a_writer(tmp_path):
+def test_a_lock_does_not_block_readers(tmp_path):
     assert main(flags(tmp_path)) == 0
     with run_lock(tmp_path / "run"):
         assert Run.open(tmp_path / "run").acts(0, layer=0).shape[0] > 1
@@ -299,14 +254,14 @@ def test_a_reader_is_not_kept_out_by_a_writer(tmp_path):
 
 
 def test_resume_with_other_settings_is_refused_with_a_diff(tmp_path, capsys, monkeypatch):
-    child(flags(tmp_path, *SMALL_SHARDS), KILL_IN_SECOND_SHARD)
+    run_dump(flags(tmp_path, *SMALL_SHARDS), KILL_IN_SECOND_SHARD)
     monkeypatch.setattr("neuron_signatures.dump.dump.load_model", pytest.fail)
     files = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != ".lock"}
     other = write_prompts(tmp_path / "other.json", ["Dallas", "Austin"])
     for more, prompts, needle in (
         (["--save_dtype", "fp16"], None, "save_dtype was 'bf16', is 'fp16'"),
         (["--layers", "0"], None, "layers was [0, 1, 2], is [0]"),
-        (["--no_prepend_bos"], None, "bos was 'prepend', is 'off'"),
+        (["--no_prepend_bos"], None, "prepend_bos was True, is False"),
         ([], other, "n_prompts was 7, is 2"),
         ([], other, "prompts_sha256 was"),
     ):
@@ -318,10 +273,10 @@ def test_resume_with_other_settings_is_refused_with_a_diff(tmp_path, capsys, mon
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.name != ".lock"} == files
 
 
-def test_other_weights_under_the_same_name_are_noticed_on_resume(tmp_path, capsys):
+def test_resume_with_other_weights_of_the_same_name_is_refused(tmp_path, capsys):
     shutil.copytree(tiny_model_dir("gemma2"), tmp_path / "model")
     argv = [*flags(tmp_path, *SMALL_SHARDS), "--model_name", str(tmp_path / "model")]
-    child(argv, KILL_IN_SECOND_SHARD)
+    run_dump(argv, KILL_IN_SECOND_SHARD)
     change_weights(tmp_path / "model", lambda t: t * 1.01)
     assert main([*argv, "--resume"]) == 2
     assert "weights_fingerprint was" in capsys.readouterr().err
@@ -336,26 +291,16 @@ def change_weights(folder: Path, change) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of another kind")
 def test_a_folder_without_permission_gives_one_line(tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o555)
-    drop_root = """
-        import os, neuron_signatures.dump.dump as d
-        real = d.open_writer
-        def open_writer(*args, **kwargs):
-            if os.getuid() == 0:
-                os.seteuid(65534)
-            return real(*args, **kwargs)
-        d.open_writer = open_writer
-    """
-    argv = flags(tmp_path, out="locked/run")
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    done = child(argv, drop_root)
+    with tempfile.TemporaryDirectory() as folder:  # not in tmp_path, which only root may enter
+        Path(folder).chmod(0o755)
+        locked = Path(folder) / "locked"
+        locked.mkdir(mode=0o555)
+        done = run_dump(flags(tmp_path, out=locked / "run"), drop_root)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1 and "cannot write" in done.stderr and "--out_dir" in done.stderr
 
 
-# F18, F19, F20, F21
+# Models and values that cannot be dumped
 
 
 def test_a_mixture_of_experts_is_refused_before_anything_is_written(tmp_path, capsys):
@@ -400,7 +345,7 @@ def test_half_precision_overflow_is_counted(tmp_path):
     assert run.prompt(0).nonfinite == run.count_nonfinite(0) > 0
 
 
-def test_out_of_memory_halves_the_batch_and_gives_the_same(tmp_path, monkeypatch, caplog, capsys):
+def test_out_of_memory_halves_the_batch_with_equal_results(tmp_path, monkeypatch, caplog, capsys):
     from neuron_signatures.models.capture import MlpCapture
 
     real = MlpCapture.run
@@ -431,7 +376,7 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same(tmp_path, monkeypatch
 
 def test_the_default_command_without_access_to_gemma_ends_with_one_line(tmp_path):
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_verysecret"}
-    done = child(["--single_prompt", "The capital of Texas is", "--out_dir", str(tmp_path / "run")], env=env)
+    done = new_interpreter(["--single_prompt", "The capital of Texas is", "--out_dir", str(tmp_path / "run")], env=env)
     assert done.returncode == 1
     for needle in ("google/gemma-2-2b", "HF_TOKEN", "HF_HUB_OFFLINE", "--model_name demo"):
         assert needle in done.stderr
@@ -439,50 +384,39 @@ def test_the_default_command_without_access_to_gemma_ends_with_one_line(tmp_path
     assert not (tmp_path / "run").exists()
 
 
-# F23
+# Signals
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_stops_the_dump_with_75_and_it_resumes(tmp_path, capsys, name):
-    slow_second = """
-        import time, neuron_signatures.dump.dump as d
-        real = d._compute_shard
-        def slow(plan, model, capture, shard, *rest):
-            if shard == 1:
-                print("computing", file=sys.stderr, flush=True)
-                time.sleep(60)
-            return real(plan, model, capture, shard, *rest)
-        d._compute_shard = slow
-    """
-    process = start_and_wait_for(flags(tmp_path, *SMALL_SHARDS), slow_second, "computing")
-    time.sleep(1.5)  # the first shard is written, the second is being computed
-    start = time.monotonic()
-    process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=30)
-    assert time.monotonic() - start < 30
-    assert process.returncode == 75
-    assert f"stopped by {name}" in err and "--resume" in err and "Traceback" not in err
+    second_shard = partial(hold, 2, journal=tmp_path / "run" / "dump_journal.jsonl")
+    child = start_dump(flags(tmp_path, *SMALL_SHARDS), second_shard)
+    child.wait_for("computing")
+    os.kill(child.pid, getattr(signal, name))
+    stopped = child.wait(timeout=30)
+    assert stopped.returncode == 75
+    assert f"stopped by {name}" in stopped.stderr and "--resume" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
     assert not (tmp_path / "run" / "manifest.json").exists()
     assert main(flags(tmp_path, *SMALL_SHARDS, "--resume", "--json")) == 0
     assert json.loads(capsys.readouterr().out)["shards_kept"] == 1
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
-# F41, F46
+# Terminals, pipes and locales
 
 
 @pytest.mark.parametrize(
     "env",
     [
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"PYTHONIOENCODING": "cp1252"},
-        {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "20"},
+        {"PYTHONIOENCODING": "cp1252", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "20"},
     ],
 )
 def test_output_survives_any_terminal_and_locale(tmp_path, env):
     prompts = write_prompts(tmp_path / "odd.json", ["Dallas \u2192 \U0001f920 \x1b[31m \u202e", "\u05d0"])
     full = {**os.environ, **env}
-    done = child([f for f in flags(tmp_path, prompts=prompts) if f != "--quiet"], env=full)
+    done = new_interpreter([f for f in flags(tmp_path, prompts=prompts) if f != "--quiet"], env=full)
     assert done.returncode == 0, done.stderr
     show = [sys.executable, "-m", "neuron_signatures.runs"]
     for argv in (["show", str(tmp_path / "run")], ["list", str(tmp_path)], ["verify", str(tmp_path / "run")]):
@@ -490,7 +424,7 @@ def test_output_survives_any_terminal_and_locale(tmp_path, env):
         assert b"\x1b" not in out.stdout and not out.stderr
 
 
-def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path):
+def test_a_closed_pipe_gives_no_traceback(tmp_path):
     prompts = write_prompts(tmp_path / "many.json", ["Dallas"] * 3000)
     assert main(flags(tmp_path, prompts=prompts)) == 0
     show = f"{sys.executable} -m neuron_signatures.runs show {tmp_path / 'run'}"
@@ -500,26 +434,21 @@ def test_a_reader_that_goes_away_leaves_no_traceback(tmp_path):
 
 def test_a_progress_bar_appears_only_on_a_terminal(tmp_path):
     argv = [f for f in flags(tmp_path, "--batch_size", 1) if f != "--quiet"]
-    assert "tok" not in child(argv).stderr
-    import pty
-
+    assert "tok" not in run_dump(argv).stderr
     parent, terminal = pty.openpty()
-    command = child_command([*argv, "--overwrite"], "")
-    process = subprocess.Popen(command, stderr=terminal, stdout=subprocess.DEVNULL)
-    os.close(terminal)
+    dumping = start_dump([*argv, "--overwrite"], stderr=os.ttyname(terminal))
     seen = b""
-    try:
-        while chunk := os.read(parent, 4096):
-            seen += chunk
-    except OSError:  # the terminal is closed when the process ends
-        pass
+    while dumping.process.is_alive() or select.select([parent], [], [], 0)[0]:
+        if select.select([parent], [], [], 0.1)[0]:
+            seen += os.read(parent, 4096)
+    os.close(terminal)
     os.close(parent)
-    assert process.wait() == 0
+    assert dumping.process.exitcode == 0, seen
     assert b"tok/s" in seen
 
 
 @pytest.mark.parametrize("module", ["poc1_dump_activations", "poc2_analyze_run", "runs", "models"])
-def test_help_loads_nothing_heavy(module):
+def test_help_imports_nothing_heavy(module):
     code = (
         f"import sys, runpy\nsys.argv = ['x', '--help']\n"
         f"try: runpy.run_module('neuron_signatures.{module}', run_name='__main__')\n"
@@ -532,10 +461,10 @@ def test_help_loads_nothing_heavy(module):
     assert "usage" in done.stdout
 
 
-# Found by attacking it
+# Overwriting, resuming and extreme input
 
 
-def test_overwrite_takes_nothing_for_a_run_that_is_none(tmp_path, capsys):
+def test_overwrite_refuses_a_folder_that_only_looks_like_a_run(tmp_path, capsys):
     web = tmp_path / "run"
     (web / "records").mkdir(parents=True)
     (web / "manifest.json").write_text('{"name": "an extension of a browser"}')
@@ -545,36 +474,28 @@ def test_overwrite_takes_nothing_for_a_run_that_is_none(tmp_path, capsys):
     assert (web / "records" / "data.txt").read_text() == "precious"
 
 
-def test_a_run_that_is_replaced_survives_the_failure_of_its_successor(tmp_path, capsys):
+def test_a_failed_overwrite_keeps_the_old_run(tmp_path, capsys):
     assert main(flags(tmp_path)) == 0
     (tmp_path / "run" / "analysis").mkdir()
     (tmp_path / "run" / "analysis" / "top_neurons.json").write_text("[]")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))"
-    assert child(flags(tmp_path, "--overwrite", "--shard_size", "6kB"), limit).returncode == 1
+    assert run_dump(flags(tmp_path, "--overwrite", "--shard_size", "6kB"), SMALL_FILES).returncode == 1
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
-    assert child(flags(tmp_path, "--overwrite", *SMALL_SHARDS), KILL_IN_SECOND_SHARD).returncode == -signal.SIGKILL
+    killed = run_dump(flags(tmp_path, "--overwrite", *SMALL_SHARDS), KILL_IN_SECOND_SHARD)
+    assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "run" / ".replaced" / "manifest.json").exists()
     assert main(flags(tmp_path, *SMALL_SHARDS, "--resume")) == 0
     assert_same_as_undisturbed(tmp_path, *SMALL_SHARDS)
 
 
 def test_a_kill_inside_a_shard_leaves_nothing_behind_after_resume(tmp_path):
-    kill = """
-        import os
-        from neuron_signatures.runs import safetensors_out
-        def write(path, parts):
-            (path.parent / ".tmp4P32Ed").write_bytes(b"half")  # how other writers call theirs
-            path.write_bytes(b"half")
-            os.kill(os.getpid(), 9)
-        safetensors_out._write = write
-    """
-    assert child(flags(tmp_path), kill).returncode == -signal.SIGKILL
+    assert run_dump(flags(tmp_path), KILL_WITH_LEFTOVER).returncode == -signal.SIGKILL
+    assert (tmp_path / "run" / LEFTOVER).exists()
     assert main(flags(tmp_path, "--resume")) == 0
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"manifest.json", "activations.safetensors"}
 
 
-def test_resume_of_a_complete_run_looks_at_its_tensors(tmp_path, capsys):
+def test_resume_of_a_complete_run_checks_its_tensors(tmp_path, capsys):
     assert main(flags(tmp_path)) == 0
     path = tmp_path / "run" / "activations.safetensors"
     raw = bytearray(path.read_bytes())
@@ -586,18 +507,17 @@ def test_resume_of_a_complete_run_looks_at_its_tensors(tmp_path, capsys):
     assert "activations.safetensors" in capsys.readouterr().err
 
 
-def test_a_journal_left_beside_a_manifest_is_tidied_by_resume(tmp_path):
+def test_resume_removes_a_journal_left_beside_a_manifest(tmp_path):
     assert main(flags(tmp_path)) == 0
     (tmp_path / "run" / "dump_journal.jsonl").write_text("{}\n")
     assert main(flags(tmp_path, "--resume")) == 0
     assert not (tmp_path / "run" / "dump_journal.jsonl").exists()
 
 
-def test_a_path_that_is_no_text_is_recorded_and_resumed(tmp_path):
+def test_a_path_that_is_not_utf_8_is_recorded_and_resumed(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe4")
     argv = [odd if f == str(tmp_path / "run") else f for f in flags(tmp_path, *SMALL_SHARDS)]
-    kill = KILL_IN_SECOND_SHARD
-    assert child(argv, kill).returncode == -signal.SIGKILL
+    assert run_dump(argv, KILL_IN_SECOND_SHARD).returncode == -signal.SIGKILL
     assert main([*argv, "--resume"]) == 0
     assert any("\\udcff" in flag for flag in Run.open(odd).manifest.flags_given)
 
@@ -612,14 +532,14 @@ def test_a_path_that_is_no_text_is_recorded_and_resumed(tmp_path):
         (["--truncate", "1"], 2, "no tokens of its own"),
     ],
 )
-def test_odd_values_of_flags(tmp_path, capsys, given, code, needle):
+def test_extreme_values_of_flags_give_one_line(tmp_path, capsys, given, code, needle):
     assert main(flags(tmp_path, *given)) == code
     err = capsys.readouterr().err
     assert needle in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_layers_may_be_negative_and_spelled_in_two_ways(tmp_path):
+def test_layers_may_be_negative_and_in_any_order(tmp_path):
     assert main(flags(tmp_path, "--layers", "-1,0")) == 0
     assert Run.open(tmp_path / "run").layers == [0, 2]
     assert main(flags(tmp_path, "--layers", "0,2", "--resume")) == 0
@@ -630,7 +550,7 @@ def test_resume_needs_a_folder(capsys):
     assert "--out_dir" in capsys.readouterr().err
 
 
-def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys):
+def test_out_of_memory_on_the_cpu_gives_one_line(tmp_path, monkeypatch, capsys):
     from neuron_signatures.models.capture import MlpCapture
 
     def run(self, *_):
@@ -641,11 +561,13 @@ def test_too_little_memory_on_the_cpu_is_one_line(tmp_path, monkeypatch, capsys)
     assert "out of memory with one prompt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.1, 0.3, 0.6, 1.0, 1.5, 2.5])
-def test_a_signal_at_any_moment_ends_with_75_or_done(tmp_path, moment):
-    """Also while libraries are being imported, whose C modules do not survive an exception."""
-    ready = "from neuron_signatures.cli.signals import stop_on_signals\nprint('ready', flush=True)"
-    command = child_command(flags(tmp_path), ready)
+def test_a_signal_at_any_moment_exits_with_75_or_0(tmp_path, moment):
+    """Also while libraries are imported: an exception would break the import of their C modules."""
+    command = interpreter_command(
+        flags(tmp_path), before="import neuron_signatures.cli.signals; print('ready', flush=True)"
+    )
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     time.sleep(moment)
