@@ -63,7 +63,7 @@ def problem_of(
 
 
 def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = None) -> float:
-    """f from one ordinary forward pass over the whole prompt, with `edit` as a hook written out by hand."""
+    """f from one plain forward pass over the whole prompt, with `edit` applied by hooks."""
     handles = []
     for layer, projection in enumerate(output_projections(hf)):
 
@@ -83,7 +83,7 @@ def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = Non
 
 
 def value_of(hf: PreTrainedModel, logits: Tensor, target: Target) -> float:
-    """f from the logits that the model gives, undoing its soft cap where f is before it."""
+    """f from the model's logits; the soft cap is inverted for the pre-cap logit."""
     cap = getattr(hf.config, "final_logit_softcapping", None)
     if target.function == "pre_cap_logit" and cap is not None:
         logits = cap * torch.atanh(logits / cap)
