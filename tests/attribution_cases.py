@@ -7,10 +7,13 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from tiny_models import VOCAB, tiny_model_dir
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
+from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
@@ -112,3 +115,17 @@ def scaling(layer: int, pos: int, neuron: int, factor: float) -> ActsEdit:
         return acts
 
     return edit
+
+
+def ablation(
+    problem: Problem, *, baseline: Float[Tensor, "layer pos neuron"], layers: Sequence[int] | None = None
+) -> Attribution:
+    """The effects of single ablations of every neuron of `layers` (all if None) as an attribution."""
+    shape = mlp_shape(problem.hf)
+    chosen = tuple(range(shape.n_layers) if layers is None else layers)
+    neurons = every_neuron(problem.hf, layers=chosen, positions=problem.positions)
+    acts = problem.suffix().acts(problem.positions, chosen)
+    effects = torch.empty(len(neurons))
+    for chunk in single_ablations(problem, neurons, values=baseline[list(chosen)].expand(acts.shape).reshape(-1)):
+        effects[chunk.rows] = chunk.effects
+    return Attribution("ablation", chosen, problem.positions, effects.view(acts.shape), acts, None)

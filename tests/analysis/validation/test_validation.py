@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from attribution_cases import ablation
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.estimators.ablation import ablation
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
