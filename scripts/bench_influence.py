@@ -47,7 +47,7 @@ def bench_one_pass(quick: bool) -> list[Bar]:
 
 
 def bench_ablation(quick: bool) -> list[Bar]:
-    """Ablating N neurons at the first position, the dearest, against N / batch plain batched forward passes."""
+    """Ablating N neurons at the first position, the most expensive, against N / batch plain batched forward passes."""
     n = 128 if quick else 512
     with tempfile.TemporaryDirectory() as tmp:
         model, ids, target = _loaded(random_gemma2(Path(tmp)))

@@ -55,7 +55,7 @@ def bench_peaks(quick: bool) -> list[Bar]:
 
 
 def bench_tables(quick: bool) -> list[Bar]:
-    """Both tables against the fastest plain writer of each kind, synced to the disk like ours."""
+    """Both tables against the fastest plain writer of each format, also synced to the disk."""
     with _synthetic_run(8, _d_mlp(quick)) as path, Run.open(path) as run:
         frame = analyze_peaks(run, PeaksConfig(default_functional_tokens())).frame
         out = path / "out"
@@ -75,7 +75,7 @@ def bench_tables(quick: bool) -> list[Bar]:
 
 
 def bench_memory(quick: bool) -> list[Bar]:
-    """Peak resident memory of peaks in a process of its own, few and many prompts."""
+    """Peak resident memory of peaks in a separate process, for few and many prompts."""
     out = []
     for n_prompts in (64, 256):
         with _synthetic_run(n_prompts, _d_mlp(quick)) as path:
@@ -127,7 +127,7 @@ def _synced(write: Callable[[pd.DataFrame, Path], None], frame: pd.DataFrame, pa
 
 @contextmanager
 def _synthetic_run(n_prompts: int, d_mlp: int) -> Iterator[Path]:
-    """A run of random activations, made shard by shard so that it never lies in memory."""
+    """A run of random activations, written shard by shard so that it is never in memory as a whole."""
     n_shards = -(-n_prompts // PER_SHARD)
     generator = torch.Generator().manual_seed(0)
     prompts = []

@@ -1,4 +1,4 @@
-"""Small runs with tokens and concepts of one's choice, for tests of the analysis that need no model."""
+"""Small runs with given tokens and concepts, for tests of the analysis without a model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def make_run(
 def make_v1_run(
     path: Path, prompts: dict[str, list[str]], acts: dict[str, np.ndarray], *, prepend_bos: bool = True
 ) -> Run:
-    """The same as an earlier writer left it, in format 1."""
+    """The same run in format 1."""
     ids = token_ids(prompts)
     path.mkdir(parents=True)
     torch.save({k: torch.from_numpy(a.copy()) for k, a in acts.items()}, path / "activations.pt")

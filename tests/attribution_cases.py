@@ -7,10 +7,13 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from tiny_models import VOCAB, tiny_model_dir
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
+from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
@@ -63,7 +66,7 @@ def problem_of(
 
 
 def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = None) -> float:
-    """f from one ordinary forward pass over the whole prompt, with `edit` as a hook written out by hand."""
+    """f from one plain forward pass over the whole prompt, with `edit` applied by hooks."""
     handles = []
     for layer, projection in enumerate(output_projections(hf)):
 
@@ -83,7 +86,7 @@ def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = Non
 
 
 def value_of(hf: PreTrainedModel, logits: Tensor, target: Target) -> float:
-    """f from the logits that the model gives, undoing its soft cap where f is before it."""
+    """f from the model's logits; the soft cap is inverted for the pre-cap logit."""
     cap = getattr(hf.config, "final_logit_softcapping", None)
     if target.function == "pre_cap_logit" and cap is not None:
         logits = cap * torch.atanh(logits / cap)
@@ -112,3 +115,17 @@ def scaling(layer: int, pos: int, neuron: int, factor: float) -> ActsEdit:
         return acts
 
     return edit
+
+
+def ablation(
+    problem: Problem, *, baseline: Float[Tensor, "layer pos neuron"], layers: Sequence[int] | None = None
+) -> Attribution:
+    """The effects of single ablations of every neuron of `layers` (all if None) as an attribution."""
+    shape = mlp_shape(problem.hf)
+    chosen = tuple(range(shape.n_layers) if layers is None else layers)
+    neurons = every_neuron(problem.hf, layers=chosen, positions=problem.positions)
+    acts = problem.suffix().acts(problem.positions, chosen)
+    effects = torch.empty(len(neurons))
+    for chunk in single_ablations(problem, neurons, values=baseline[list(chosen)].expand(acts.shape).reshape(-1)):
+        effects[chunk.rows] = chunk.effects
+    return Attribution("ablation", chosen, problem.positions, effects.view(acts.shape), acts, None)

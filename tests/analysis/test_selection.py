@@ -1,4 +1,4 @@
-"""Selection is its definition: at 0, at 1, with ties, and with values that are no numbers."""
+"""Selection follows its definition: at shares 0 and 1, with ties, and with NaN."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_smallest_prefix_that_reaches_the_share():
     assert rows_at(score, 0.91) == [1, 3, 2, 0]
 
 
-def test_zero_is_reached_by_nothing_and_one_by_all_with_mass():
+def test_share_0_selects_nothing_and_share_1_all_positive_scores():
     assert rows_at([1, 4, 0, 3], 0) == []
     assert rows_at([1, 4, 0, 3], 1) == [1, 3, 0]
     assert rows_at([1e30, 1e-30, 0, 5], 1) == [0, 3, 1]  # however small beside the sum
@@ -55,7 +55,7 @@ def test_ties_go_by_layer_then_neuron():
     assert found.rows.tolist() == [2, 3, 1]
 
 
-def test_what_is_not_finite_is_last_and_never_counted():
+def test_nonfinite_scores_are_last_and_excluded():
     found = chosen([NAN, 1, INF, 3, -INF], SelectionConfig(top_k=5))
     assert found.rows.tolist() == [3, 1]
     assert found.total == 4
@@ -78,12 +78,12 @@ def test_per_layer_k():
     found = chosen(score, SelectionConfig(per_layer_k=1, top_k=2), layer=layer)
     assert found.rows.tolist() == [0, 6]
     assert found.share.tolist() == [9 / 38, 8 / 38]
-    # What is left per layer holds 20 of 38: a share of .5 needs 19 of it, one of .9 takes all of it.
+    # The rows left per layer hold 20 of 38: a share of .5 needs 19 of it, a share of .9 selects all of it.
     assert chosen(score, SelectionConfig(1, 0.5), layer=layer).rows.tolist() == [0, 6, 5]
     assert chosen(score, SelectionConfig(1, 0.9), layer=layer).rows.tolist() == [0, 6, 5]
 
 
-def test_limits_add_up():
+def test_limits_combine():
     assert chosen([1, 4, 2, 3], SelectionConfig(cumulative_threshold=0.9, top_k=2)).rows.tolist() == [1, 3]
     assert chosen([1, 4, 2, 3], SelectionConfig()).rows.tolist() == [1, 3, 2, 0]
 

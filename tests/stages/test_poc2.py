@@ -1,4 +1,4 @@
-"""Stage 2 end to end: the documented commands on runs of both formats, and the commonest mistakes."""
+"""Stage 2 end to end: the documented commands on runs of both formats, and the most common mistakes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "n
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A dump of the probe prompts through the demo model, fp32 so that nothing hides in rounding."""
+    """A dump of the probe prompts through the demo model, in fp32 to keep rounding small."""
     run_dir = tmp_path_factory.mktemp("poc2") / "made"
     argv = ["--model_name", "demo", "--model_dtype", "fp32", "--device", "cpu", "--quiet"]
     assert dump([*argv, "--prompts_json", str(PROMPTS), "--out_dir", str(run_dir)]) == 0
@@ -45,7 +45,7 @@ def run_dir(made, tmp_path) -> Path:
 
 @pytest.fixture
 def run_v1(made, tmp_path) -> Path:
-    """The same run as format 1 has it."""
+    """The same run in format 1."""
     run = Run.open(made)
     folder = tmp_path / "v1"
     folder.mkdir()
@@ -72,7 +72,7 @@ def json_out(capsys) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["run_dir", "run_v1"])
-def test_the_documented_commands_to_the_letter(kind, request, capsys):
+def test_the_documented_commands(kind, request, capsys):
     folder = request.getfixturevalue(kind)
     run = ["--run_dir", str(folder), "--quiet"]
     influence = [*run, "--mode", "influence"]
@@ -182,7 +182,7 @@ def test_write_scores_of_the_highest_peaks(run_dir):
     assert scores["prompt_id"] == "seed_prompt" and scores["pos"] == 8
 
 
-def test_a_foil_a_context_and_another_function_have_files_of_their_own(run_dir):
+def test_a_foil_a_context_and_another_function_have_separate_files(run_dir):
     run = ["--run_dir", str(run_dir), *SEED, "--quiet", "--influence_metric", "relp"]
     for more in (
         [],
@@ -213,7 +213,7 @@ def test_ablation_of_candidates_and_of_layers(run_dir, capsys):
     assert "--top_from" in capsys.readouterr().err
 
 
-def test_a_stopped_ablation_goes_on_where_it_was(run_dir, caplog, capsys):
+def test_an_interrupted_ablation_resumes(run_dir, caplog, capsys):
     stop = (
         "import os, signal, sys, neuron_signatures.analysis.attribution.influence as i\n"
         "real = i.single_ablations\n"
@@ -230,11 +230,11 @@ def test_a_stopped_ablation_goes_on_where_it_was(run_dir, caplog, capsys):
     assert done.returncode == 75 and "SIGTERM" in done.stderr, done.stderr
     capsys.readouterr()
     assert list_influence(run_dir) == [] and len(list((run_dir / "analysis").glob("*_partial.npz"))) == 1
-    assert main([*argv, "--layers", "0"]) == 0  # a result of its own, which leaves the unfinished one alone
+    assert main([*argv, "--layers", "0"]) == 0  # a separate result, which keeps the unfinished one
     (other,) = list_influence(run_dir)
     assert other.endswith("_layers0") and len(list((run_dir / "analysis").glob("*_partial.npz"))) == 1
     assert main(argv) == 0
-    assert "going on with 1280 of 2560 ablations done" in caplog.text
+    assert "resuming with 1280 of 2560 ablations done" in caplog.text
     assert not list((run_dir / "analysis").glob("*_partial.npz"))
     (stem,) = set(list_influence(run_dir)) - {other}
     resumed = read_table(run_dir, stem)
@@ -296,9 +296,6 @@ def test_mistakes_of_the_other_modes(made, tmp_path, capsys):
     assert main(["--run_dir", str(tmp_path / "nothing")]) == 3
 
 
-# F5, F8, F19, F24, F25
-
-
 def test_broken_tensors_are_refused_in_every_mode(run_dir, capsys):
     path = run_dir / "activations.safetensors"
     raw = bytearray(path.read_bytes())
@@ -329,7 +326,7 @@ def test_other_weights_and_another_tokenizer_are_refused(run_dir, tmp_path, caps
     assert main(argv) == 3
 
 
-def test_values_that_are_not_finite_never_rank(run_dir, capsys):
+def test_nonfinite_values_are_not_ranked(run_dir, capsys):
     path = run_dir / "activations.safetensors"
     tensors = load_file(path)
     tensors["seed_prompt"][2, 3, 77] = float("nan")

@@ -1,5 +1,5 @@
-"""Stage 2 under what goes wrong: writers that fail between two files, runs that lack layers, hostile names and tokens,
-flags that do not fit. Each of these once gave a wrong number, a stale file or a traceback."""
+"""Failures of stage 2: writers that fail between two files, runs without some layers, unsafe names and tokens,
+wrong flags. Each case once gave a wrong number, a stale file or a traceback."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def call(run_dir: Path, *flags: str) -> int:
 
 
 def refused(capsys, run_dir: Path, *flags: str) -> str:
-    """The one line of a command that ends with 2; nothing is written."""
+    """The error line of a command that exits with 2 and writes nothing."""
     before = analysis(run_dir)
     assert call(run_dir, *flags) == 2, flags
     err = capsys.readouterr().err
@@ -69,7 +69,7 @@ def refused(capsys, run_dir: Path, *flags: str) -> str:
     return err
 
 
-# means of layers that the run does not store
+# means over layers that the run does not store
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("what", FAILING)
-def test_an_old_record_does_not_vouch_for_new_files(run_dir, capsys, what):
+def test_an_interrupted_writer_leaves_no_old_record(run_dir, capsys, what):
     flags, in_the_way, stem, record = FAILING[what]
     assert call(run_dir, *flags) == 0
     record = record or f"{stem}_meta.json"
@@ -131,7 +131,7 @@ def test_an_old_record_does_not_vouch_for_new_files(run_dir, capsys, what):
     assert len(read_table(run_dir, stem))
 
 
-def test_write_scores_of_an_earlier_ranking_go_with_it(run_dir):
+def test_write_scores_are_removed_with_their_ranking(run_dir):
     scores = ["--write_scores", "2"]
     for flags, name in ((SEED, f"influence_{STEM.format('dla')}_write_scores.json"),
                         ([], "top_neurons_write_scores.json")):  # fmt: skip
@@ -141,7 +141,7 @@ def test_write_scores_of_an_earlier_ranking_go_with_it(run_dir):
         assert name not in analysis(run_dir)
 
 
-def test_another_writer_is_told_of_in_words_that_hold_for_this_stage(run_dir, capsys):
+def test_a_locked_run_is_reported(run_dir, capsys):
     with open_results(Run.open(run_dir)):
         assert call(run_dir) == 4
     err = capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_another_writer_is_told_of_in_words_that_hold_for_this_stage(run_dir, ca
 # validation at its limits
 
 
-def test_ablations_that_change_nothing_are_said_so(run_dir, capsys):
+def test_ablations_without_any_effect_are_reported(run_dir, capsys):
     flags = ["--influence_metric", "act_grad", "--layers", "4", "--ctx_idx", "3", "--validate"]
     assert call(run_dir, *SEED, *flags) == 0
     assert "validation: ablating every measured neuron changes nothing" in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_a_validation_without_any_ranking_has_a_table_and_a_figure(tmp_path):
     assert winner_sets(found) is None and "for sets (least CMD): -" in table_lines(found)[-1]
 
 
-def test_a_partial_oracle_is_reported_as_one(run_dir, capsys):
+def test_partial_ablations_are_reported(run_dir, capsys):
     flags = ["--influence_metric", "dla,ablation", "--layers", "1,3,4", "--top_from", "dla:20", "--validate"]
     assert call(run_dir, *SEED, *flags) == 0
     out = capsys.readouterr().out
@@ -231,16 +231,16 @@ def test_default_names():
         ({"positions": (3,)}, "dla", "ctx3"),
         ({"positions": tuple(range(9))}, "dla", "ctxall"),
         ({"dtype": "bf16"}, "dla", "bf16"),
-        # what a metric does not depend on is not in its name
+        # a name has only the settings that the metric depends on
         ({"layers": (1,), "ig_steps": 9, "ablate_with": "zero", "top_from": TopFrom("dla", 20)}, "dla", ""),
     ],
 )
-def test_what_differs_from_the_default_is_in_the_name(changes, metric, tail):
+def test_names_contain_settings_that_differ_from_the_default(changes, metric, tail):
     stem = naming(**changes).influence(metric)
     assert stem == f"influence_{STEM.format(metric)}" + (f"_{tail}" if tail else "")
 
 
-def test_validations_that_differ_have_names_that_differ():
+def test_different_validations_have_different_names():
     cases = [
         naming().validation(["dla"], CONFIG),
         naming(ablate_with="zero").validation(["dla"], CONFIG),
@@ -263,7 +263,7 @@ def test_validations_that_differ_have_names_that_differ():
     assert naming().validation(["dla", "act_grad"], CONFIG) == f"validation_{STEM.format('dla-act_grad')}"
 
 
-def test_one_position_has_one_name_however_it_is_written(run_dir):
+def test_a_position_has_one_name(run_dir):
     for ctx in ([], ["--ctx_idx", "8"], ["--ctx_idx", "-1"]):
         assert call(run_dir, *SEED, *ctx) == 0
     assert list_influence(run_dir) == [f"influence_{STEM.format('dla')}"]
@@ -271,7 +271,7 @@ def test_one_position_has_one_name_however_it_is_written(run_dir):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Path:
-    """A format-1 run whose second prompt has an id that no path and no terminal should see as it is."""
+    """A format-1 run whose second prompt has an id that is unsafe in paths and on a terminal."""
     folder = tmp_path_factory.mktemp("hostile")
     made = folder / "made"
     prompts = folder / "prompts.json"
@@ -301,7 +301,7 @@ def hostile(tmp_path_factory) -> Path:
 HOSTILE_ID = "a/b\x1b[2J"
 
 
-def test_ids_of_prompts_are_harmless_in_names_and_on_the_terminal(hostile, tmp_path, capsys):
+def test_prompt_ids_are_escaped_in_names_and_on_the_terminal(hostile, tmp_path, capsys):
     folder = tmp_path / "run\x1b[2J"
     shutil.copytree(hostile, folder)
     flags = ["--mode", "influence", "--influence_metric", "ig", "--ig_steps", "2", "--layers", "4"]
@@ -322,7 +322,7 @@ def test_half_a_surrogate_pair_as_a_concept(run_dir, tmp_path):
     assert "\\ud83d" in read_json(run_dir, "signatures_meta.json")["concepts"]
 
 
-# numbers that are undefined
+# undefined numbers
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def test_the_json_line_is_strict(with_a_dead_neuron, capsys, flags):
         (["--mode", "influence", "--first_pos", "0"], "--first_pos: has no effect"),
         (["--explicit_tokens", " Austin"], "unless --write_scores is given"),
         (["--model_name", "demo"], "unless --write_scores is given"),
-        # found before the first file
+        # errors found before the first file is written
         (["--write_scores", "2", "--explicit_tokens", "Foo Bar"], "is not one token"),
         (["--write_scores", "2", "--target_pos", "99"], "99 is not in a prompt"),
         (["--mode", "influence", "--layers="], "'' is not a layer"),
@@ -379,11 +379,11 @@ def test_the_json_line_is_strict(with_a_dead_neuron, capsys, flags):
         ([*SEED, "--ctx_idx", "99"], "--ctx_idx"),
     ],
 )
-def test_what_is_wrong_with_the_flags_is_found_before_anything_is_written(run_dir, capsys, flags, needle):
+def test_wrong_flags_are_refused_before_anything_is_written(run_dir, capsys, flags, needle):
     assert needle in refused(capsys, run_dir, *flags)
 
 
-def test_every_flag_is_of_some_mode():
+def test_every_flag_belongs_to_a_mode():
     flags = {a.dest for a in make_parser()._actions}
     assert flags == {*EVERYWHERE, *(f for some in FLAGS.values() for f in some)}
     assert make_parser().given(["--run-dir", "x", "--target_pos=-1", "--top_k", "5"]) == {
@@ -394,12 +394,12 @@ def test_every_flag_is_of_some_mode():
     check_flags("peaks", {"run_dir", "write_scores", "explicit_tokens", "device", "target_pos"})
 
 
-def test_all_is_all_in_any_company():
+def test_all_in_a_list_of_metrics_means_all():
     assert parse_metrics("all,dla") == parse_metrics("dla, all") == METRICS
     assert parse_metrics("act_grad,dla") == ("dla", "act_grad")
 
 
-def test_dla_is_always_of_the_pre_cap_logit(run_dir, capsys):
+def test_dla_always_explains_the_pre_cap_logit(run_dir, capsys):
     assert call(run_dir, *SEED, "--influence_metric", "dla,relp", "--function", "logprob") == 0
     assert "not of the logprob" in capsys.readouterr().out
     for metric, function in (("dla", "pre_cap_logit"), ("relp", "logprob")):

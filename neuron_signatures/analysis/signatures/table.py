@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from neuron_signatures.analysis.signatures.classes import CLASSES, Classified, N
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
 from neuron_signatures.analysis.tokens.codes import text_column
-from neuron_signatures.stats.proportions import Interval, ratio, wilson
+from neuron_signatures.stats.proportions import ratio, wilson
 
 COLUMNS = (
     "class", "name", "n_active", "n_tied_peaks", "max_peak", "median_peak", "median_peak_z", "median_sparsity",
@@ -42,18 +42,15 @@ def layer_frame(
 ) -> pd.DataFrame:
     """Rows of a block of neurons of one layer, starting at `first_neuron`; `poles` are `+` and `-`."""
     n = len(poles[0].cosine)
-    order = np.arange(2 * n).reshape(2, n).T.ravel()  # neuron by neuron, `+` before `-`
-
-    def both(get: Callable[[PoleResult], np.ndarray]) -> np.ndarray:
-        return np.concatenate([get(p) for p in poles])[order]
-
-    numbers = {name: both(get) for name, get in _numbers(z).items()}
+    columns = [_pole_columns(p, names, z) for p in poles]
+    # neuron by neuron, `+` before `-`
+    rows: dict[str, Any] = {name: np.stack([c[name] for c in columns], axis=1).ravel() for name in columns[0]}
     texts = {
-        "class": text_column(both(lambda p: p.classified.kind), CLASSES),
-        "name": text_column(both(lambda p: names.of(p.classified)), names.texts),
-        "mode_peak_token": text_column(both(lambda p: p.tokens.token.value), labels.names),
-        "concept": text_column(both(lambda p: p.tokens.concept), labels.concepts),
-        "target_token": text_column(both(lambda p: p.tokens.target.value), labels.names),
+        "class": CLASSES,
+        "name": names.texts,
+        "mode_peak_token": labels.names,
+        "concept": labels.concepts,
+        "target_token": labels.names,
     }
     head = {
         "layer": np.full(2 * n, layer, np.int32),
@@ -61,53 +58,43 @@ def layer_frame(
         "pole": text_column(np.tile([0, 1], n), ("+", "-")),
         "depth": np.full(2 * n, poles[0].depth, np.float32),
     }
-    frame = pd.DataFrame({**head, **texts, **numbers})
-    return frame[[*head, *COLUMNS]]
+    coded = {name: text_column(rows[name], values) for name, values in texts.items()}
+    return pd.DataFrame({**head, **rows, **coded})[[*head, *COLUMNS]]
 
 
-def _numbers(z: float) -> dict[str, Callable[[PoleResult], np.ndarray]]:
-    """Numeric columns, as functions of a pole's result; shares have their Wilson intervals next to them."""
-    out: dict[str, Callable[[PoleResult], np.ndarray]] = {
-        "n_active": lambda p: p.activity.n_active,
-        "n_tied_peaks": lambda p: p.activity.n_tied,
-        "max_peak": lambda p: p.activity.max_peak,
-        "median_peak": lambda p: p.activity.median_peak,
-        "median_peak_z": lambda p: p.activity.median_peak_z,
-        "median_sparsity": lambda p: p.activity.median_sparsity,
-        "mean_density": lambda p: p.activity.mean_density,
-        "mode_peak_count": lambda p: p.tokens.token.times,
-        "n_distinct_peaks": lambda p: p.tokens.token.n_distinct,
-        "concept_prompts": lambda p: p.tokens.concept_prompts,
-        "conf_sem": lambda p: _float32(ratio(p.tokens.semantic.times, p.tokens.n_semantic)),
-        "conf_func": lambda p: _float32(ratio(p.tokens.functional.times, p.tokens.n_functional)),
-        "target_count": lambda p: p.tokens.target.times,
-        "seed_cosine": lambda p: p.cosine,
-        "seed_cosine_prompts": lambda p: p.n_cosines,
-    }
-    for name, get in _SHARES.items():
-        out |= _share(name, get, z)
-    return out
-
-
-_SHARES: Final[dict[str, Callable[[PoleResult], tuple[np.ndarray, np.ndarray]]]] = {
-    "main_consistency": lambda p: (p.tokens.token.times, p.activity.n_active),
-    "peak_consistency": lambda p: (p.tokens.concept_hits, p.tokens.concept_prompts),
-    "func_vs_sem": lambda p: (p.tokens.n_functional, p.activity.n_active),
-}
-
-
-def _share(
-    name: str, get: Callable[[PoleResult], tuple[np.ndarray, np.ndarray]], z: float
-) -> dict[str, Callable[[PoleResult], np.ndarray]]:
-    def interval(p: PoleResult) -> Interval:
-        part, whole = get(p)
-        return wilson(part, whole, z)
-
+def _pole_columns(p: PoleResult, names: Names, z: float) -> dict[str, np.ndarray]:
+    """The columns of one pole, with text as codes; shares have their Wilson intervals next to them."""
+    a, t = p.activity, p.tokens
     return {
-        name: lambda p: _float32(ratio(*get(p))),
-        f"{name}_low": lambda p: _float32(interval(p).low),
-        f"{name}_high": lambda p: _float32(interval(p).high),
+        "class": p.classified.kind,
+        "name": names.of(p.classified),
+        "mode_peak_token": t.token.value,
+        "concept": t.concept,
+        "target_token": t.target.value,
+        "n_active": a.n_active,
+        "n_tied_peaks": a.n_tied,
+        "max_peak": a.max_peak,
+        "median_peak": a.median_peak,
+        "median_peak_z": a.median_peak_z,
+        "median_sparsity": a.median_sparsity,
+        "mean_density": a.mean_density,
+        "mode_peak_count": t.token.times,
+        "n_distinct_peaks": t.token.n_distinct,
+        "concept_prompts": t.concept_prompts,
+        "conf_sem": _float32(ratio(t.semantic.times, t.n_semantic)),
+        "conf_func": _float32(ratio(t.functional.times, t.n_functional)),
+        "target_count": t.target.times,
+        "seed_cosine": p.cosine,
+        "seed_cosine_prompts": p.n_cosines,
+        **_share("main_consistency", t.token.times, a.n_active, z),
+        **_share("peak_consistency", t.concept_hits, t.concept_prompts, z),
+        **_share("func_vs_sem", t.n_functional, a.n_active, z),
     }
+
+
+def _share(name: str, part: np.ndarray, whole: np.ndarray, z: float) -> dict[str, np.ndarray]:
+    low, high = wilson(part, whole, z)
+    return {name: _float32(ratio(part, whole)), f"{name}_low": _float32(low), f"{name}_high": _float32(high)}
 
 
 def _float32(values: np.ndarray) -> np.ndarray:

@@ -71,5 +71,7 @@ def signatures_warnings(result: SignatureResult) -> list[str]:
     tokens_matter = ("semantic", "say_x")
     real, null = (sum(c[k] for k in tokens_matter) for c in (result.class_counts, result.null_class_counts))
     if null > 0.2 * real:
-        out.append(f"{null} are semantic or say_x with shuffled tokens, against {real}: those classes say little here")
+        out.append(
+            f"{null} are semantic or say_x with shuffled tokens, against {real}: these classes are not informative here"
+        )
     return out

@@ -1,4 +1,4 @@
-"""An analysis runs on the model that made the run, or not at all; baselines are what they say."""
+"""An analysis runs only on the model that made the run; baselines have their documented values."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def test_another_tokenizer_is_refused(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"quantization": "checkpoint:gptq"}, {"weights_fingerprint": "bytes:" + "0" * 64}])
-def test_what_the_manifest_says_of_the_model_counts(tmp_path: Path, model: Path, changes: dict[str, str]) -> None:
+def test_a_model_that_differs_from_the_manifest_is_refused(
+    tmp_path: Path, model: Path, changes: dict[str, str]
+) -> None:
     run = edit_manifest(dump(tmp_path, model), **changes)
     assert next(iter(changes)) in refused(run)
 
@@ -133,7 +135,7 @@ def test_activations_of_another_text_are_refused(tmp_path: Path, model: Path) ->
     assert "recomputed activations of prompt seed differ from the stored ones by" in refused(run)
 
 
-def test_values_that_are_not_finite_are_left_out_of_the_comparison(tmp_path: Path, model: Path) -> None:
+def test_nonfinite_values_are_excluded_from_the_comparison(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model)
     path = run.path / "activations.safetensors"
     tensors = load_file(path)
@@ -154,9 +156,7 @@ def as_format_1(tmp_path: Path, run: Run, **changes: object) -> Run:
     return Run.open(write_v1(tmp_path / "v1", acts, **{**fields, "prompts": prompts, **changes}))
 
 
-def test_format_1_is_checked_by_its_activations_alone(
-    tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_format_1_is_checked_by_activations_only(tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = as_format_1(tmp_path, dump(tmp_path, model))
     with caplog.at_level(logging.WARNING):
         checked = check_prompt(run, "seed", CPU)
@@ -171,7 +171,7 @@ def test_a_run_of_another_width_is_refused(tmp_path: Path, model: Path) -> None:
     assert refused(run) == f"the model has {N_LAYERS} layers of 72 neurons, the run has {N_LAYERS} of {D_MLP}"
 
 
-def test_token_ids_that_the_model_lacks_are_refused(tmp_path: Path, model: Path) -> None:
+def test_token_ids_outside_the_vocabulary_are_refused(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model)
     raw = json.loads((run.path / "manifest.json").read_text())
     raw["prompts"][0]["token_ids"][1] = VOCAB
@@ -203,7 +203,7 @@ def test_a_source_that_is_too_short_is_refused(tmp_path: Path, model: Path) -> N
         Baselines(run, checked, [0, 7]).values("prompt:seed")
 
 
-def test_the_mean_is_undefined_where_nothing_is_stored(tmp_path: Path, model: Path) -> None:
+def test_the_mean_is_undefined_in_layers_that_are_not_stored(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model, "--layers", "1")
     checked = check_prompt(run, "seed", CPU)
     mean = Baselines(run, checked, [2]).values("mean")

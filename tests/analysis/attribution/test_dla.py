@@ -1,4 +1,4 @@
-"""Exact direct logit attribution adds up to the logit; each neuron's part is what the formula says."""
+"""Exact direct logit attribution sums to the logit; each neuron's score equals the formula."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_the_approximation_without_norms_does_not_add_up(name: str) -> None:
     parts = exact.completeness
     total = parts.total - sum(parts.neurons) + float(old.scores.sum())
     assert abs(total - parts.logit) / abs(parts.logit) > 0.05
-    # Neither are they the same up to one factor per layer: the post norm's weights change the order.
+    # They also differ by more than one factor per layer: the post norm's weights change the order.
     for layer in range(N_LAYERS):
         both = torch.stack([exact.attribution.scores[layer, 0], old.scores[layer, 0]])
         assert not torch.equal(*both.argsort(dim=-1))
@@ -168,7 +168,7 @@ def test_a_norm_is_measured_exactly(module: nn.Module) -> None:
 
 
 class Int8Linear(nn.Linear):
-    """Weights in integers, as bitsandbytes keeps them: what the module computes with is not what it stores."""
+    """Integer weights as in bitsandbytes: the module computes with other values than it stores."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x, self.weight.to(x.dtype) / 64, None if self.bias is None else self.bias.to(x))
@@ -187,7 +187,7 @@ def test_quantised_weights_are_read_as_the_module_computes(bias: bool) -> None:
 
 
 @pytest.mark.parametrize("module", [nn.Softmax(-1), nn.Tanh(), nn.Linear(8, 8)], ids=lambda m: type(m).__name__)
-def test_what_is_no_norm_is_refused(module: nn.Module) -> None:
+def test_modules_that_are_not_norms_are_refused(module: nn.Module) -> None:
     with pytest.raises(UsageError, match="neither a LayerNorm nor an RMSNorm"):
         measure_norm(module, 8)
 

@@ -1,4 +1,4 @@
-"""act_grad is a derivative, relp keeps its sum, ig shares out a joint ablation."""
+"""act_grad is a derivative, relp conserves its sum, ig distributes the effect of a joint ablation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ POSITIONS = (2, 6, TARGET_POS)
 
 
 def strongest(scores: Tensor, n: int) -> list[tuple[int, int, int]]:
-    """(layer, index of the position, neuron) of the largest absolute scores, and of as many others."""
+    """(layer, index of the position, neuron) of the n largest absolute scores, and of n others."""
     flat = scores.abs().flatten().argsort(descending=True)
     some = [*flat[:n].tolist(), *flat[100 : 100 + n].tolist()]
     return [tuple(int(x) for x in torch.unravel_index(torch.tensor(i), scores.shape)) for i in some]
@@ -64,7 +64,7 @@ def test_act_grad_is_the_effect_of_scaling(name: str) -> None:
     for layer, p, neuron in strongest(got.scores, 4):
         want = central_difference(name, target, layer, POSITIONS[p], neuron)
         assert float(got.scores[layer, p, neuron]) == pytest.approx(want, abs=1e-4, rel=0)
-        assert abs(want) > 1e-3  # so that the tolerance means something
+        assert abs(want) > 1e-3  # much larger than the tolerance
 
 
 @pytest.mark.parametrize("function", ["logit", "logprob"])
@@ -97,7 +97,7 @@ def test_act_grad_towards_a_source_is_the_step_times_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_act_grad_cancels_exactly_where_there_is_a_norm_on_the_mlps_output(name: str) -> None:
+def test_act_grad_cancels_on_models_with_a_norm_on_the_mlp_output(name: str) -> None:
     got = cancellation(act_grad(problem_of(loaded(name).hf, target_of(name))))
     ratios = [c.ratio for c in got if c.ratio is not None]
     assert len(got) == shape_of(name).n_layers * (TARGET_POS + 1) and len(ratios) >= N_LAYERS
@@ -136,7 +136,7 @@ def test_relevance_is_conserved_without_the_biases_of_a_model_that_has_them(name
 
 
 def test_plain_gradients_do_not_conserve() -> None:
-    """So that the test above can fail: the rules, not the identity of the numbers, make it hold."""
+    """The conservation above is a property of the rules: plain gradients do not have it."""
     target = target_of("llama")
     with torch.enable_grad():
         embed, grad, value = _embedding_gradient(loaded("llama").hf, target)
@@ -166,7 +166,7 @@ def test_the_model_is_left_as_it_was(name: str) -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in hf.modules())
 
 
-def test_relevance_needs_attention_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relevance_refuses_unknown_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     hf = loaded("llama").hf
     monkeypatch.setattr(hf.config, "_attn_implementation_internal", "flex_attention")
     with pytest.raises(UsageError, match="eager and sdpa attention, not flex_attention"):

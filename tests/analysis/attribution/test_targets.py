@@ -1,4 +1,4 @@
-"""Targets: which token, where, and what the model says about it; a wrong token is an error."""
+"""Targets: token, position and the model's prediction; a wrong token is an error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_facts_are_what_the_model_predicts(name: str) -> None:
     assert facts.value == pytest.approx(facts.target.pre_cap_logit - facts.foil.pre_cap_logit, abs=1e-6)
 
 
-def test_the_soft_cap_is_told_apart() -> None:
+def test_facts_before_and_after_the_soft_cap() -> None:
     cap = 30.0
     _, facts = resolve("gemma2", "top1_logit")
     assert facts.soft_cap == cap
@@ -69,7 +69,7 @@ def test_the_value_is_the_function(function: str, foil: int | None) -> None:
     assert float(function_value(unembedding(hf), hidden, target)[0]) == pytest.approx(want, abs=1e-4)
 
 
-def test_the_modes_say_where_and_what() -> None:
+def test_the_modes_choose_position_and_token() -> None:
     ids = token_ids()
     assert resolve("gpt2", "last_token")[0] == Target(LENGTH - 2, ids[-1], None, "pre_cap_logit", "last_token")
     assert resolve("gpt2", "last_token", pos=LENGTH - 2)[0].pos == LENGTH - 2
@@ -115,7 +115,7 @@ def test_a_token_is_taken_with_its_space(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2"])
-def test_the_space_is_not_guessed_and_the_pieces_are_shown(name: str) -> None:
+def test_the_space_is_not_guessed_and_the_tokens_are_shown(name: str) -> None:
     tokenizer = build_tokenizer(name)
     with pytest.raises(UsageError) as caught:
         single_token(tokenizer, "Austin", where="--target_token")
@@ -125,7 +125,7 @@ def test_the_space_is_not_guessed_and_the_pieces_are_shown(name: str) -> None:
     assert f"'A' {a}, 'u' " in line and f"; '·Austin' is '·Austin' {AUSTIN[name]}. " in line
 
 
-def test_a_tokenizer_that_adds_a_space_does_not_exchange_the_token() -> None:
+def test_a_tokenizer_that_adds_a_space_does_not_change_the_token() -> None:
     """Llama's encodes `Austin` and ` Austin` alike; its vocabulary has no `Austin` here, but it has `A` and ` a`."""
     tokenizer = build_tokenizer("llama")
     with pytest.raises(UsageError, match="'Austin' is '·Austin' 346"):

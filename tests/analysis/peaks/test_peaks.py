@@ -1,4 +1,4 @@
-"""Peaks against loops written here, and what is left out of them: BOS, NaN, prompts without tokens."""
+"""Peaks against simple loops, and what they exclude: BOS, NaN, prompts without tokens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COLUMNS = [
 
 
 def brute_force(prompts, acts, start_of, *, threshold, first_layer_index, neuron) -> dict | None:
-    """One neuron's row, value by value. Values that are not finite do not exist."""
+    """One neuron's row, value by value; non-finite values are ignored."""
     ids = token_ids(prompts)
     peaks, tokens, places, functional, everything, extremes = [], [], [], [], [], []
     for key, names in prompts.items():
@@ -348,7 +348,7 @@ def test_token_key():
     assert token_key(" Austin\n") == token_key("▁austin") == token_key("ĠAUSTIN") == "austin"
 
 
-def test_run_stays_as_it_was(tmp_path):
+def test_the_run_is_not_changed(tmp_path):
     run = make_run(tmp_path / "r", PROMPTS, random_acts(PROMPTS, n_layers=1, d_mlp=3))
     before = {p.name: p.read_bytes() for p in run.path.iterdir()}
     with open_results(run) as writer:

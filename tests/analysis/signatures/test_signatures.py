@@ -1,4 +1,4 @@
-"""Signatures against a loop written here, hand-made neurons of every class, and the null."""
+"""Signatures against a simple loop, hand-made neurons of every class, and the null."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_shuffled_tokens_leave_almost_nothing(tmp_path):
     assert found[0].class_counts["say_x"] == 150
     assert found[0].null_class_counts["semantic"] == found[0].null_class_counts["say_x"] == 0
     pd.testing.assert_frame_equal(found[0].frame, found[1].frame)
-    pd.testing.assert_frame_equal(found[0].frame, found[2].frame)  # the null does not touch the result
+    pd.testing.assert_frame_equal(found[0].frame, found[2].frame)  # the null does not change the result
 
 
 def test_random_activations_are_almost_all_unclassified(tmp_path):
@@ -259,7 +259,7 @@ def test_random_activations_are_almost_all_unclassified(tmp_path):
     assert result.null_class_counts["unclassified"] >= 0.97 * len(result.frame)
 
 
-def test_values_that_are_not_finite_do_not_exist(tmp_path):
+def test_nonfinite_values_are_ignored(tmp_path):
     acts = random_acts(PROMPTS, n_layers=1, d_mlp=6)
     whole = {k: a.copy() for k, a in acts.items()}
     acts["seed"][0, 3, 2] = np.nan

@@ -1,4 +1,4 @@
-"""The arithmetic of validation on numbers whose answer is visible here, and its curves on a tiny real model."""
+"""The arithmetic of validation on numbers with an obvious answer, and its curves on a tiny real model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from attribution_cases import ablation
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.estimators.ablation import ablation
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
@@ -62,14 +62,14 @@ def test_areas_of_known_curves():
 def test_normalised_is_0_at_nothing_and_1_at_everything():
     assert normalised([2.0, 6.0, 4.0], empty=2.0, full=6.0).tolist() == [0, 1, 0.5]
     assert np.isnan(normalised([2.0], empty=2.0, full=2.0)).all()
-    assert np.isnan(normalised([2.0], empty=16.0, full=16.0 + 2e-6)).all()  # rounding is no effect
+    assert np.isnan(normalised([2.0], empty=16.0, full=16.0 + 2e-6)).all()  # a difference by rounding only
 
 
 def test_p_counts_random_sets_that_do_as_well():
     found = control(5, 0.9, [0.1] * 97 + [0.9, 0.95, 0.2], tolerance=1e-6)
     assert (found.p, found.n_random) == (3 / 101, 100)
     assert control(5, 2.0, [0.1] * 1000, tolerance=1e-6).p == 1 / 1001
-    # what differs by less than rounding is as good
+    # values that differ by less than rounding are equal
     assert control(5, 0.9, [0.9 - 1e-7] * 10, tolerance=1e-6).p == 1
     assert control(5, 0.9, [0.9 - 1e-5] * 10, tolerance=1e-6).p == 1 / 11
     assert tolerance(empty=0.5, full=16.5) == pytest.approx(FLOAT32_NOISE * 16.5 / 16)
@@ -126,7 +126,7 @@ def hf():
     return load_model(ModelSpec(str(tiny_model_dir("llama")), dtype="fp32", device="cpu")).hf
 
 
-def test_validation_of_the_truth_itself_on_a_tiny_model(hf):
+def test_validation_of_the_true_effects_on_a_tiny_model(hf):
     ids = [0, 300, 310, 320, 330]
     token_id = most_raised(hf, ids)
     target = Target(pos=4, token_id=token_id, foil_id=None, function="pre_cap_logit", mode="next_token")
@@ -173,7 +173,7 @@ def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkey
     (metric,) = validate(Problem(hf, ids, target, (4,)), [last], effects, baseline=baseline, config=config).metrics
     assert metric.smallest == D_MLP
     assert metric.controls[-1].k == D_MLP and metric.controls[-1].p == 1
-    assert drawn == [1]  # the set itself is not measured again, where rounding would decide
+    assert drawn == [1]  # the set itself is not measured again: rounding would decide
 
 
 def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
@@ -192,13 +192,13 @@ def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
 
 
 def most_raised(hf, ids) -> int:
-    """The token whose logit the neurons of layers 0 and 2 raise most: a model without them must say less of it."""
+    """The token whose logit the neurons of layers 0 and 2 raise most."""
     everything = torch.ones(2, D_MLP, dtype=torch.bool)
     return int((plain(hf, ids, everything) - plain(hf, ids, ~everything)).argmax())
 
 
 def plain(hf, ids, keep) -> torch.Tensor:
-    """The logits at the end from a plain forward in which the neurons of layers 0 and 2 not kept are 0 there."""
+    """Logits at the last position from a plain forward pass with the other neurons of layers 0 and 2 set to 0."""
     from neuron_signatures.models.capture import output_projections
 
     projections = output_projections(hf)

@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.baselines import refuse_undefined
-from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.batching import run_in_halves
@@ -78,29 +77,6 @@ def single_ablations(
             yield from run_in_halves(effects, chunk.tolist(), unit="ablations", too_large=_too_large)
 
 
-def ablation(
-    problem: Problem,
-    *,
-    baseline: Float[Tensor, "layer pos neuron"],
-    layers: Sequence[int] | None = None,
-    batch: int = DEFAULT_BATCH,
-) -> Attribution:
-    """`single_ablations` of every neuron of `layers` (all if None) at the problem's positions, as an attribution.
-
-    The scores are the effects: f(clean) - f(ablated).
-    """
-    shape = mlp_shape(problem.hf)
-    chosen = tuple(range(shape.n_layers)) if layers is None else tuple(layers)
-    neurons = every_neuron(problem.hf, layers=chosen, positions=problem.positions)
-    size = (len(chosen), len(problem.positions), shape.d_mlp)
-    values = baseline[list(chosen)].expand(size).reshape(-1)
-    effects = torch.empty(len(neurons))
-    for chunk in single_ablations(problem, neurons, values=values, batch=batch):
-        effects[chunk.rows] = chunk.effects
-    acts = problem.suffix().acts(problem.positions, chosen).cpu()
-    return Attribution("ablation", chosen, problem.positions, effects.view(size), acts, None)
-
-
 @torch.no_grad()
 def joint_ablation(
     problem: Problem,
@@ -132,12 +108,6 @@ def joint_ablation(
     chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
     halves = (run_in_halves(values, chunk, unit="ablations", too_large=_too_large) for chunk in chunks)
     return torch.cat(list(chain.from_iterable(halves)))
-
-
-@torch.no_grad()
-def clean_value(problem: Problem) -> float:
-    """f of the unedited prompt."""
-    return float(problem.value(problem.suffix().run(1))[0])
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:

@@ -50,7 +50,7 @@ class Partial:
         refuse_differences(before, self._settings, self._path, next_step=next_step)
         done = torch.from_numpy(ready)
         effects[done] = torch.from_numpy(measured)[done]
-        log.info("going on with %d of %d ablations done", int(done.sum()), len(done))
+        log.info("resuming with %d of %d ablations done", int(done.sum()), len(done))
         return done
 
     def save(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
