@@ -59,6 +59,19 @@ def open_page(root: Path, monkeypatch, *flags: str, **address: str) -> AppTest:
     return page.run()
 
 
+def page_of(root: Path, view: str, *, run: str = "run", **state) -> AppTest:
+    """One view of a run with this session state, not run yet."""
+    script = (
+        "from pathlib import Path\nfrom neuron_signatures.dashboard.shell.page import show\n"
+        f"show(Path({str(root)!r}), {run!r})\n"
+    )
+    page = AppTest.from_string(script, default_timeout=60)
+    page.query_params["view"] = view
+    for key, value in state.items():
+        page.session_state[key] = value
+    return page
+
+
 def shown(page: AppTest) -> str:
     """All text on the page."""
     texts = [

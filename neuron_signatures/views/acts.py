@@ -9,7 +9,6 @@ import numpy as np
 
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
-from neuron_signatures.stats.moments import moments
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -92,8 +91,9 @@ def stats_of(values: Float32[np.ndarray, " pos"], mask: Bool[np.ndarray, " pos"]
         return Stats(0, bad, None, None, None, None, None, None)
     high = int(np.where(finite, values, -np.inf).argmax())
     low = int(np.where(finite, values, np.inf).argmin())
-    mean, std = moments(values[finite].astype(np.float64)).mean_std()
-    return Stats(n, bad, float(values[high]), high, float(values[low]), low, float(mean), float(std))
+    included = values[finite].astype(np.float64)
+    mean, std = float(included.mean()), float(included.std())
+    return Stats(n, bad, float(values[high]), high, float(values[low]), low, mean, std)
 
 
 def layer_lines(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Iterator[LayerLine]:

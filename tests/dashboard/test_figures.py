@@ -24,14 +24,12 @@ from neuron_signatures.dashboard.shell.list_walk import (
 )
 from neuron_signatures.dashboard.signatures import figures as figures_signatures
 from neuron_signatures.dashboard.signatures.data import (
-    Classes,
     Group,
     Pole,
     SignatureFilter,
     matching,
     parse_pole,
     peaks_on_pole,
-    read_classes,
     read_groups,
     read_signatures,
     strongest,
@@ -202,8 +200,6 @@ def test_signatures_filter_and_groups():
     group = read_groups(DEMO)[0]
     best = strongest(table, group, lambda layer, neuron: layer == 4, 3)
     assert len(best) == 3 and {m.at.layer for m in best} == {4} and set(best) <= set(group.members)
-    counts = read_classes(DEMO)
-    assert sum(counts.counts) == table.num_rows and counts.shuffled[counts.names.index("semantic")] == 0
 
 
 def test_peaks_on_a_pole_exclude_masked_and_non_finite_values():
@@ -216,7 +212,7 @@ def test_peaks_on_a_pole_exclude_masked_and_non_finite_values():
 
 def test_signature_figures():
     assert parse_pole("L3N14-") == Pole(NeuronAt(3, 14), "-")
-    bars = figures_signatures.class_bars(Classes(["semantic", "unclassified"], [3, 9], [1, 11], ""))
+    bars = figures_signatures.class_bars({"semantic": 3, "unclassified": 9}, {"semantic": 1})
     assert [list(t.y) for t in bars.data] == [[3], [1]]
     members = Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")]).members
     grid = figures_signatures.members_by_prompts(np.array([[2.0, np.nan]]), members, HOSTILE[1:3], [HOSTILE[3:5]])

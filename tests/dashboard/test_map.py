@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from analysis_runs import BOS, make_run, make_v1_run, random_acts
+from explorer import page_of
 from paths import DEMO_RUN
 from streamlit.testing.v1 import AppTest
 
@@ -313,14 +314,7 @@ def test_results_are_cached_unless_the_computation_is_interrupted(tmp_path):
 
 
 def page(root: Path, name: str = "run", **state) -> AppTest:
-    script = (
-        "from pathlib import Path\nfrom neuron_signatures.dashboard.shell.page import show\n"
-        f"show(Path({str(root)!r}), {name!r})\n"
-    )
-    at = AppTest.from_string(script, default_timeout=60)
-    at.query_params["view"] = "map"
-    for key, value in state.items():
-        at.session_state[key] = value
+    at = page_of(root, "map", run=name, **state)
     at.run()
     assert not at.exception, at.exception
     return at

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from analysis_runs import BOS, make_run, random_acts
+from explorer import page_of
 from paths import DEMO_RUN
 from streamlit.testing.v1 import AppTest
 
@@ -239,15 +240,7 @@ def test_many_occurrences_are_drawn_by_the_seed(tmp_path):
 
 
 def page(root: Path, **state) -> AppTest:
-    script = (
-        "from pathlib import Path\nfrom neuron_signatures.dashboard.shell.page import show\n"
-        f"show(Path({str(root)!r}), 'run')\n"
-    )
-    at = AppTest.from_string(script, default_timeout=60)
-    at.query_params["view"] = "query"
-    for key, value in state.items():
-        at.session_state[key] = value
-    return again(at)
+    return again(page_of(root, "query", **state))
 
 
 def again(at: AppTest) -> AppTest:

@@ -8,30 +8,32 @@ import streamlit as st
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
-from neuron_signatures.dashboard.signatures.data import MOST_PROMPTS, Classes, peaks_on_pole, read_classes
+from neuron_signatures.dashboard.signatures.data import MOST_PROMPTS, peaks_on_pole
 from neuron_signatures.dashboard.signatures.figures import class_bars, probe_bars
 from neuron_signatures.dashboard.signatures.group_panel import group_panel
 from neuron_signatures.dashboard.signatures.table_panel import table_panel
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.result_records import NullRecord, SignaturesRecord, read_record
+from neuron_signatures.runs.results import SIGNATURES_META
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import counted
 
 
 def render(ctx: PageContext) -> None:
     try:
-        classes = read_classes(ctx.run_dir)
+        record = read_record(ctx.run_dir, SIGNATURES_META, SignaturesRecord)
     except UsageError:
         empty("Signatures have not been computed yet (no model needed):", stage_2(ctx.run_dir, "--mode", "signatures"))
         _probes(ctx)
         return
-    _classes(classes)
-    table_panel(ctx, classes)
+    _classes(record.class_counts, record.null or NullRecord())
+    table_panel(ctx, list(record.class_counts))
     group_panel(ctx)
     _probes(ctx)
 
 
-def _classes(classes: Classes) -> None:
+def _classes(counts: dict[str, int], null: NullRecord) -> None:
     st.markdown(
         "#### Classes",
         help="Each neuron has two poles, one per sign. A class is meaningful only if it has many more poles than with "
@@ -39,19 +41,19 @@ def _classes(classes: Classes) -> None:
     )
     left, right = st.columns([3, 2])
     with left:
-        st.plotly_chart(class_bars(classes), key="sig_classes", config={"displayModeBar": False})
+        st.plotly_chart(class_bars(counts, null.class_counts), key="sig_classes", config={"displayModeBar": False})
     with right:
-        st.dataframe(class_frame(classes), hide_index=True)
-        if classes.limit:
-            facts([("note", classes.limit)])
+        st.dataframe(class_frame(counts, null.class_counts), hide_index=True)
+        if null.limit:
+            facts([("note", null.limit)])
 
 
-def class_frame(c: Classes) -> pd.DataFrame:
+def class_frame(counts: dict[str, int], shuffled: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "class": [escape(n) for n in c.names],
-            "poles": c.counts,
-            "tokens shuffled": pd.array(c.shuffled, dtype="Int64"),
+            "class": [escape(name) for name in counts],
+            "poles": list(counts.values()),
+            "tokens shuffled": pd.array([shuffled.get(name) for name in counts], dtype="Int64"),
         }
     )
 

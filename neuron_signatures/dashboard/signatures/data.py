@@ -1,4 +1,4 @@
-"""Data of the Signatures view: filtered rows, classes, groups, peaks on prompts."""
+"""Data of the Signatures view: filtered rows, groups, peaks on prompts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.result_records import GroupsRecord, NullRecord, SignaturesRecord, read_record
-from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META
+from neuron_signatures.runs.result_records import GroupsRecord, read_record
+from neuron_signatures.runs.results import GROUPS, SIGNATURES
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import SIGNATURE_COLUMNS
@@ -42,16 +42,6 @@ class Group(NamedTuple):
     members: list[Pole]
 
 
-class Classes(NamedTuple):
-    """Number of poles in each class, in the run and with shuffled tokens (None: not computed)."""
-
-    names: list[str]
-    counts: list[int]
-    shuffled: list[int | None]
-    limit: str
-    """A limitation of the shuffled counts, from the record."""
-
-
 @dataclass(frozen=True)
 class SignatureFilter:
     """Filter of the table; empty fields match all rows."""
@@ -67,13 +57,6 @@ def read_signatures(run_dir: Path) -> pa.Table:
     """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
     table = read_columns(run_dir, SIGNATURES, SIGNATURE_COLUMNS)
     return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
-
-
-def read_classes(run_dir: Path) -> Classes:
-    record = read_record(run_dir, SIGNATURES_META, SignaturesRecord)
-    null = record.null or NullRecord()
-    shuffled = [null.class_counts.get(c) for c in record.class_counts]
-    return Classes(list(record.class_counts), list(record.class_counts.values()), shuffled, null.limit)
 
 
 def read_groups(run_dir: Path) -> list[Group]:

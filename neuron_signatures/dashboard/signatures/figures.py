@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.signatures.data import Classes, Pole
+from neuron_signatures.dashboard.signatures.data import Pole
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, ORANGE, plot_text, styled
 
 if TYPE_CHECKING:
@@ -21,16 +21,13 @@ _MOST_LABELLED = 40
 _GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
 
 
-def class_bars(classes: Classes) -> go.Figure:
+def class_bars(counts: Mapping[str, int], shuffled: Mapping[str, int]) -> go.Figure:
     """Number of poles in each class, in the run and with shuffled tokens, without unclassified ones."""
-    shown = [i for i, name in enumerate(classes.names) if name != "unclassified"]
-    names = [plot_text(classes.names[i]) for i in shown]
-    figure = go.Figure(
-        go.Bar(x=names, y=[classes.counts[i] for i in shown], name="this run", marker={"color": EMERALD})
-    )
-    shuffled = [classes.shuffled[i] for i in shown]
-    if any(n is not None for n in shuffled):
-        figure.add_bar(x=names, y=shuffled, name="tokens shuffled", marker={"color": GREY})
+    shown = [name for name in counts if name != "unclassified"]
+    names = [plot_text(name) for name in shown]
+    figure = go.Figure(go.Bar(x=names, y=[counts[name] for name in shown], name="this run", marker={"color": EMERALD}))
+    if shuffled:
+        figure.add_bar(x=names, y=[shuffled.get(c) for c in shown], name="tokens shuffled", marker={"color": GREY})
     figure.update_layout(barmode="group")
     figure.update_yaxes(title="poles of neurons")
     return styled(figure, height=260, legend=True)

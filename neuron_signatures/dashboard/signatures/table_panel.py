@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +11,7 @@ from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.shell.list_walk import left_out_note, stored
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.signatures.data import Classes, SignatureFilter, matching
+from neuron_signatures.dashboard.signatures.data import SignatureFilter, matching
 from neuron_signatures.dashboard.widgets.elements import table
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.coords import NeuronAt
@@ -18,7 +20,7 @@ _MOST_ROWS = 300
 _POLES = {"both": "", "+": "+", "-": "-"}
 
 
-def table_panel(ctx: PageContext, classes: Classes) -> None:
+def table_panel(ctx: PageContext, classes: Sequence[str]) -> None:
     st.markdown("#### Neurons")
     every = cached_reads.signature_table(ctx.run_dir, ctx.results_key)
     wanted = _filter(ctx, classes)
@@ -38,15 +40,13 @@ def table_panel(ctx: PageContext, classes: Classes) -> None:
         downloads(frame, "signatures", "sig")
 
 
-def _filter(ctx: PageContext, classes: Classes) -> SignatureFilter:
-    st.session_state.setdefault(
-        "ui_sig_class", [c for c in classes.names if c in ("semantic", "say_x", "relationship")]
-    )
-    st.session_state["ui_sig_class"] = [c for c in st.session_state["ui_sig_class"] if c in classes.names]
+def _filter(ctx: PageContext, classes: Sequence[str]) -> SignatureFilter:
+    st.session_state.setdefault("ui_sig_class", [c for c in classes if c in ("semantic", "say_x", "relationship")])
+    st.session_state["ui_sig_class"] = [c for c in st.session_state["ui_sig_class"] if c in classes]
     st.session_state["ui_sig_layers"] = [n for n in st.session_state.get("ui_sig_layers", []) if n in ctx.run.layers]
     st.session_state.setdefault("ui_sig_pole", "both")
     columns = st.columns([3, 2, 1.4, 2], vertical_alignment="bottom")
-    chosen = columns[0].multiselect("Class", classes.names, key="ui_sig_class", placeholder="all", format_func=escape)
+    chosen = columns[0].multiselect("Class", classes, key="ui_sig_class", placeholder="all", format_func=escape)
     layers = columns[1].multiselect("Layers", ctx.run.layers, key="ui_sig_layers", placeholder="all")
     pole = columns[2].selectbox("Pole", list(_POLES), key="ui_sig_pole", help="The sign of the activations.")
     text = columns[3].text_input("Name or token", key="ui_sig_text", placeholder="part of it")
