@@ -17,8 +17,10 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 from typing import Any
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["neuron_signatures.dump.dump", "neuron_signatures.dump.plan"])
+# Windows has no fork: children there are new interpreters.
+_context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+if os.name == "posix":
+    _context.set_forkserver_preload(["neuron_signatures.dump.dump", "neuron_signatures.dump.plan"])
 
 
 class Child:

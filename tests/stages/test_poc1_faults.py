@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import shutil
 import signal
@@ -435,6 +434,8 @@ def test_a_closed_pipe_gives_no_traceback(tmp_path):
 def test_a_progress_bar_appears_only_on_a_terminal(tmp_path):
     argv = [f for f in flags(tmp_path, "--batch_size", 1) if f != "--quiet"]
     assert "tok" not in run_dump(argv).stderr
+    import pty
+
     parent, terminal = pty.openpty()
     dumping = start_dump([*argv, "--overwrite"], stderr=os.ttyname(terminal))
     seen = b""
