@@ -1,6 +1,6 @@
-"""Web explorer: look at the runs of a folder in the browser. It reads; no model, no network, nothing is written.
+"""Web explorer for the runs of a folder. Read only; no model, no network.
 
-Reads:  every run folder directly under --runs_root (docs/run-format.md), with what stage 2 left in them.
+Reads:  every run folder directly under --runs_root (docs/run-format.md), with the results of stage 2.
 
     streamlit run neuron_signatures/eda_streamlit.py -- --runs_root runs --run demo
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-# Python and Streamlit put the script's folder in front, where its siblings would be found under wrong names.
+# Python and Streamlit prepend the script's folder, where modules of the package would be found under wrong names.
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != _HERE]
 if not any(Path(p or ".").resolve() == _HERE.parent for p in sys.path):
     sys.path.append(str(_HERE.parent))
@@ -32,21 +32,21 @@ def make_parser() -> Parser:
     parser = Parser(prog=f"{START} --", description=__doc__)
     parser.add_argument(
         "--runs_root", type=folder, metavar="DIR", default=folder(os.environ.get(ROOT_VARIABLE) or "runs"),
-        help=f"folder that holds your runs; default: ${ROOT_VARIABLE}, else runs",
+        help=f"folder with your runs; default: ${ROOT_VARIABLE}, else runs",
     )  # fmt: skip
-    parser.add_argument("--run", metavar="NAME", help="the run to begin with; default: the newest")
+    parser.add_argument("--run", metavar="NAME", help="the initial run; default: the newest")
     return parser
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Without Streamlit: `--help`, and how the page is started."""
+    """Entry point without Streamlit: shows `--help` or how to start the page."""
     make_parser().parse_args(argv)
     raise UsageError("this page needs Streamlit", next_step=f"Start it with `{START}`")
 
 
 def page(argv: Sequence[str]) -> None:
-    """Draw the page; what is wrong with the flags is said on it."""
+    """Draw the page; errors in the flags are shown on it."""
     import streamlit as st
 
     from neuron_signatures.dashboard.shell.page import show
@@ -60,7 +60,7 @@ def page(argv: Sequence[str]) -> None:
 
 
 def _flags(argv: Sequence[str]) -> Namespace | str:
-    """The flags, or what there is to say instead of the page."""
+    """The flags, or the text to show instead of the page."""
     if "--help" in argv or "-h" in argv:
         return make_parser().format_help()
     try:

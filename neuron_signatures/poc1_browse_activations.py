@@ -23,7 +23,7 @@ from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, Usage
 from neuron_signatures.tui.options import SCREENS, Options
 
 _OF_ONE_RUN = ("prompt_idx", "prompt_id", "layer", "neuron", "ctx_idx", "list", "query")
-# Nothing here multiplies matrices: pools of threads and an allocator that keeps what was freed only cost memory.
+# No matrix products here: thread pools and an allocator that keeps freed memory only cost memory.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for text in printed(options, args.print, columns=columns, encoding=sys.stdout.encoding or "ascii"):
             emit(text)
         return ok()
-    _need_a_terminal()
+    _require_terminal()
     from neuron_signatures.tui.app import browse
 
     return browse(options)
@@ -48,30 +48,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.poc1_browse_activations", description=__doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--run_dir", type=folder, metavar="DIR", help="the run; without it, choose one of --runs_root")
+    which.add_argument("--run_dir", type=folder, metavar="DIR", help="the run; default: choose one in --runs_root")
     which.add_argument("--runs_root", type=folder, default=Path("runs"), metavar="DIR", help="default: runs")
-    where = parser.add_argument_group("where to begin")
+    where = parser.add_argument_group("start position")
     prompt = where.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt_idx", type=at_least(0), metavar="N", help="prompt by number, from 0")
+    prompt.add_argument("--prompt_idx", type=at_least(0), metavar="N", help="index of the prompt, from 0")
     prompt.add_argument("--prompt_id", metavar="ID", help="prompt by id")
-    where.add_argument("--layer", type=at_least(0), metavar="N", help="default: the first that is stored")
+    where.add_argument("--layer", type=at_least(0), metavar="N", help="default: the first stored layer")
     where.add_argument("--neuron", type=at_least(0), metavar="N", help="default: 0")
     where.add_argument("--ctx_idx", type=int, metavar="POS", help="token; negative counts from the end; default -1")
-    what = parser.add_argument_group("what is shown")
+    what = parser.add_argument_group("display")
     tokens = what.add_mutually_exclusive_group()
     tokens.add_argument(
-        "--window", type=at_least(1), default=15, metavar="N", help="tokens around the cursor; default 15"
+        "--window", type=at_least(1), default=15, metavar="N", help="number of tokens around the cursor; default 15"
     )
-    tokens.add_argument("--all_tokens", action="store_true", help="all tokens of the prompt instead")
-    what.add_argument("--include_bos", action="store_true", help="count the BOS token in scales and statistics")
+    tokens.add_argument("--all_tokens", action="store_true", help="show all tokens of the prompt")
+    what.add_argument("--include_bos", action="store_true", help="include the BOS token in scales and statistics")
     what.add_argument("--screen", choices=SCREENS, metavar="NAME", help=f"open or print: {', '.join(SCREENS)}")
     what.add_argument(
-        "--list", metavar="NAME", help="of peaks, influence or signatures: a list that --screen lists names"
+        "--list", metavar="NAME", help="a list that --screen lists shows; for --screen peaks, influence, signatures"
     )
-    what.add_argument("--query", metavar="TEXT", help="what --screen search looks for, or the filter of a list")
+    what.add_argument("--query", metavar="TEXT", help="text for --screen search, or the filter of a list")
     out = parser.add_argument_group("without a terminal")
     out.add_argument("--print", choices=("text", "json"), nargs="?", const="text", help="write the screen to stdout")
-    out.add_argument("--limit", type=at_least(0), metavar="N", help="most rows printed; 0: all; default 50 of a list")
+    out.add_argument(
+        "--limit",
+        type=at_least(0),
+        metavar="N",
+        help="maximum number of rows; 0: all; default: 50 for lists",
+    )
     return parser
 
 
@@ -104,19 +109,19 @@ def _options(args: Namespace) -> Options:
     )  # fmt: skip
 
 
-def _need_a_terminal() -> None:
-    """Refuse where a full screen cannot be drawn. Textual writes to stderr, of the process, on all but Windows."""
+def _require_terminal() -> None:
+    """Raise an error if a full-screen program cannot run. Except on Windows, Textual writes to stderr."""
     instead = "Use --print text or --print json"
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        raise UsageError("this is no terminal", next_step=instead)
+        raise UsageError("stdin, stdout or stderr is not a terminal", next_step=instead)
     if os.environ.get("TERM", "") in ("dumb", "unknown"):
-        raise EnvironmentProblem(f"a terminal of the kind {os.environ['TERM']!r} draws no screens", next_step=instead)
+        raise EnvironmentProblem(f"TERM={os.environ['TERM']} does not support full-screen programs", next_step=instead)
     encoding = (sys.__stderr__.encoding if sys.__stderr__ else None) or "ascii"
     try:
         "█▌│·⏎".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         raise EnvironmentProblem(
-            f"this terminal's encoding is {encoding}, which has no bars", next_step=f"Set PYTHONUTF8=1, or: {instead}"
+            f"the terminal encoding {encoding} has no characters for bars", next_step=f"Set PYTHONUTF8=1, or: {instead}"
         ) from None
 
 

@@ -42,45 +42,28 @@ def make_parser() -> Parser:
     parser.add_argument("--out_dir", type=folder, metavar="DIR", help="default: runs/poc1_<UTC time>_<random>")
     add_model_flags(parser)
     what = parser.add_argument_group("what is stored")
-    what.add_argument("--save_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
-    what.add_argument(
-        "--save_format", choices=("safetensors", "pt"), default="safetensors", help="default: safetensors"
-    )
-    what.add_argument(
-        "--shard_size",
-        type=parse_bytes,
-        default=parse_bytes("512MB"),
-        metavar="SIZE",
-        help="bytes of activations per file, default 512MB",
-    )
-    what.add_argument("--layers", metavar="LIST", help="such as 0,3,5-8; default all")
+    dtypes = ("bf16", "fp16", "fp32")
+    what.add_argument("--save_dtype", choices=dtypes, default="bf16", help="default: bf16")
+    formats = ("safetensors", "pt")
+    what.add_argument("--save_format", choices=formats, default="safetensors", help="default: safetensors")
+    what.add_argument("--shard_size", type=parse_bytes, default=parse_bytes("512MB"), metavar="SIZE",
+                      help="bytes of activations per file, default 512MB")  # fmt: skip
+    what.add_argument("--layers", metavar="LIST", help="for example 0,3,5-8; default all")
     what.add_argument("--limit", type=at_least(1), metavar="N", help="only the first N prompts")
-    what.add_argument(
-        "--truncate",
-        type=at_least(1),
-        nargs="?",
-        const=0,
-        metavar="N",
-        help="cut prompts to N tokens, or to the model's context; without it longer ones are refused",
-    )
+    what.add_argument("--truncate", type=at_least(1), nargs="?", const=0, metavar="N",
+                      help="truncate prompts to N tokens, or to the model's context; "
+                      "by default longer ones are refused")  # fmt: skip
     bos = what.add_mutually_exclusive_group()
-    bos.add_argument(
-        "--bos",
-        choices=("prepend", "tokenizer", "off"),
-        default="prepend",
-        help="one BOS token in front, what the tokenizer itself does, or no BOS; default: prepend",
-    )
-    bos.add_argument(
-        "--no_prepend_bos", dest="bos", action="store_const", const="off", help="do not put the BOS token in front"
-    )
+    bos.add_argument("--bos", choices=("prepend", "tokenizer", "off"), default="prepend",
+                     help="prepend one BOS token, do what the tokenizer does, or no BOS; default: prepend")  # fmt: skip
+    bos.add_argument("--no_prepend_bos", dest="bos", action="store_const", const="off", help="the same as --bos off")
     what.add_argument("--check_finite", action="store_true", help="fail prompts with NaN or infinite activations")
     how = parser.add_argument_group("how it runs")
-    how.add_argument(
-        "--batch_size", type=at_least(1), metavar="N", help="most prompts per forward pass, default: fitted"
-    )
-    how.add_argument("--seed", type=at_least(0), default=0, help="default 0; the dump itself draws nothing at random")
+    how.add_argument("--batch_size", type=at_least(1), metavar="N",
+                     help="maximum prompts per forward pass; default: fitted to memory")  # fmt: skip
+    how.add_argument("--seed", type=at_least(0), default=0, help="default 0; the dump itself uses no randomness")
     again = how.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with a stopped dump in --out_dir")
+    again.add_argument("--resume", action="store_true", help="continue a stopped dump in --out_dir")
     again.add_argument("--overwrite", action="store_true", help="replace the run in --out_dir")
     how.add_argument("--dry_run", action="store_true", help="print tokens and sizes; load no weights, write nothing")
     how.add_argument("--quiet", action="store_true", help="only warnings on stderr")

@@ -1,4 +1,4 @@
-"""Stage 2: rank the neurons of a run, and say how far each ranking can be trusted.
+"""Stage 2: rank the neurons of a run, and test the rankings.
 
 Reads:  a run folder (formats 1 and 2); with --mode influence also the model that made it.
 Writes: RUN/analysis/ (docs/poc2.md):
@@ -60,26 +60,28 @@ def make_parser() -> Parser:
     _add_influence_flags(parser)
     _add_validation_flags(parser)
     _add_signature_flags(parser)
-    how = parser.add_argument_group("how it runs")
-    how.add_argument("--quiet", action="store_true", help="only warnings on stderr")
-    how.add_argument("--json", action="store_true", help="the summary as one JSON line on stdout")
+    output = parser.add_argument_group("output")
+    output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
     return parser
 
 
 def _add_selection_flags(parser: Parser) -> None:
     group = parser.add_argument_group("which neurons are selected (peaks, influence)")
     group.add_argument("--top_k", type=at_least(1), metavar="K", help="the first K; default 200 without a threshold")
-    group.add_argument("--cumulative_threshold", type=share, metavar="SHARE", help="the fewest that hold this share")
+    group.add_argument(
+        "--cumulative_threshold", type=share, metavar="SHARE", help="the fewest that hold this share of the total"
+    )
     group.add_argument("--per_layer_k", type=at_least(1), metavar="K", help="at most K of each layer")
     group.add_argument("--rank_by", default="mean_peak_abs", metavar="COLUMN", help="peaks: default mean_peak_abs")
 
 
 def _add_token_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("which tokens count (peaks, signatures)")
+    group = parser.add_argument_group("which tokens are counted (peaks, signatures)")
     group.add_argument("--first_pos", type=at_least(0), default=0, metavar="N", help="only positions from N on")
     group.add_argument("--include_bos", action="store_true", help="count the BOS token too")
-    group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="instead of the list that ships")
-    group.add_argument("--act_threshold", type=number, default=1.0, metavar="A", help="of frac_act_above; default 1.0")
+    group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="use instead of the default list")
+    group.add_argument("--act_threshold", type=number, default=1.0, metavar="A", help="for frac_act_above; default 1.0")
 
 
 def _add_influence_flags(parser: Parser) -> None:
@@ -89,33 +91,37 @@ def _add_influence_flags(parser: Parser) -> None:
     group.add_argument("--target_mode", choices=modes, default="top1_logit", help="default: top1_logit")
     group.add_argument("--target_token", metavar="TOKEN", help='exactly one token, such as " Austin"')
     group.add_argument("--target_token_id", type=int, metavar="N")
-    group.add_argument("--foil_token", metavar="TOKEN", help="explain the difference to this token")
+    group.add_argument("--foil_token", metavar="TOKEN", help="explain the difference from this token")
     group.add_argument("--foil_token_id", type=int, metavar="N")
     group.add_argument("--target_pos", type=int, default=-1, metavar="POS", help="default -1, the last position")
-    group.add_argument("--ctx_idx", type=parse_ctx, metavar="POS", help="position scored, or all; default the target's")
+    group.add_argument(
+        "--ctx_idx", type=parse_ctx, metavar="POS", help="position to score, or all; default the target's"
+    )
     functions = ("pre_cap_logit", "logit", "logprob")
     group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")
     group.add_argument("--influence_metric", default="dla", metavar="LIST",
-                       help="all, or some of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
+                       help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
     group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="default 50")
-    group.add_argument("--baseline", default="mean", metavar="B", help="of ig: mean (default), zero or prompt:ID")
+    group.add_argument("--baseline", default="mean", metavar="B", help="for ig: mean (default), zero or prompt:ID")
     group.add_argument(
-        "--ig_path", choices=("joint", "layer"), default="joint", help="all layers move, or one at a time"
+        "--ig_path", choices=("joint", "layer"), default="joint", help="all layers together, or one at a time"
     )
-    group.add_argument("--act_grad_source", metavar="B", help="patch this in instead of scaling: mean, zero, prompt:ID")
+    group.add_argument(
+        "--act_grad_source", metavar="B", help="patch this in instead of scaling: mean, zero or prompt:ID"
+    )
     group.add_argument("--ablate_with", default="mean", metavar="B", help="mean (default), zero or prompt:ID")
     group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
-    group.add_argument("--layers", metavar="LIST", help="ablation and ig: such as 0,3,5-8; default all")
+    group.add_argument("--layers", metavar="LIST", help="for ablation and ig, such as 0,3,5-8; default all")
     group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
     group.add_argument("--write_scores", type=at_least(1), default=0, metavar="N",
-                       help="also the N tokens that each selected neuron promotes and suppresses")  # fmt: skip
-    group.add_argument("--explicit_tokens", metavar="LIST", help='with --write_scores: such as " Austin| Texas"')
+                       help="also write the N tokens that each selected neuron promotes and suppresses")  # fmt: skip
+    group.add_argument("--explicit_tokens", metavar="LIST", help='with --write_scores, such as " Austin| Texas"')
     model = parser.add_argument_group("the model (default: as in the manifest)")
-    model.add_argument("--model_name", metavar="NAME", help="where the same model lies now")
+    model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
     model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
                        help="default: the run's; fp32 for ablation and --validate")  # fmt: skip
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
-    model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
+    model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
     model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
 
 
@@ -123,8 +129,8 @@ def _add_validation_flags(parser: Parser) -> None:
     group = parser.add_argument_group("validation (with --mode influence)")
     group.add_argument("--validate", action="store_true", help="test the rankings by ablation")
     group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N", help="random sets, default 1000")
-    group.add_argument("--rank_signed", action="store_true", help="build sets by the score, not by its absolute value")
-    group.add_argument("--seed", type=at_least(0), default=0, help="of random sets and shuffled tokens; default 0")
+    group.add_argument("--rank_signed", action="store_true", help="build sets by score instead of absolute score")
+    group.add_argument("--seed", type=at_least(0), default=0, help="for random sets and shuffled tokens; default 0")
 
 
 def _add_signature_flags(parser: Parser) -> None:
@@ -132,20 +138,26 @@ def _add_signature_flags(parser: Parser) -> None:
     group.add_argument("--seed_prompt", metavar="ID", help="default: seed_prompt if there is one, else the first")
     group.add_argument("--concepts_json", type=folder, metavar="FILE", help="JSON list of words")
     group.add_argument(
-        "--active_above", type=number, default=0.0, metavar="A", help="peak of an active pole; default 0"
+        "--active_above", type=number, default=0.0, metavar="A", help="smallest peak of an active pole; default 0"
     )
-    group.add_argument("--active_share", type=share, default=0.5, metavar="SHARE", help="of its largest; default 0.5")
+    group.add_argument(
+        "--active_share",
+        type=share,
+        default=0.5,
+        metavar="SHARE",
+        help="... as a share of its largest peak; default 0.5",
+    )
     for flag, default, text in (
-        ("--min_concept_prompts", 2, "concepts of fewer prompts say nothing"),
-        ("--min_shared_tokens", 2, "prompts that share fewer tokens with the seed prompt have no cosine"),
-        ("--target_window", 5, "tokens from a functional token to its target"),
-        ("--min_active", 3, "fewest prompts in which a pole is active"),
+        ("--min_concept_prompts", 2, "fewest prompts of a concept that is considered"),
+        ("--min_shared_tokens", 2, "fewest tokens shared with the seed prompt for a cosine"),
+        ("--target_window", 5, "largest distance from a functional token to its target"),
+        ("--min_active", 3, "fewest active prompts of a classified pole"),
         ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
         ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
         ("--say_min_conf", 0.90, ""), ("--say_min_depth", 0.27, ""), (_SPARSITY, 0.45, ""),
     ):  # fmt: skip
-        what = f"{text}; default {default}" if text else f"threshold of the classes; default {default}"
-        # sparsity alone is no share: it exceeds 1 where the mean is negative
+        what = f"{text}; default {default}" if text else f"threshold of a class; default {default}"
+        # sparsity is not a share: it exceeds 1 where the mean is negative
         kind = at_least(0) if isinstance(default, int) else number if flag == _SPARSITY else share
         group.add_argument(flag, type=kind, default=default, metavar="X", help=what)
 
@@ -160,24 +172,23 @@ def _selection(args: Namespace) -> SelectionConfig:
 
 def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
+    from neuron_signatures.analysis.peaks.report import peaks_lines
     from neuron_signatures.analysis.peaks.writing import write_peaks
-    from neuron_signatures.analysis.report import peaks_lines
-    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.tokens.functional import functional_tokens
     from neuron_signatures.runs.plain import strict
-    from neuron_signatures.runs.results import TOP_NEURONS, open_results, read_json
+    from neuron_signatures.runs.results import open_results
 
     scores = _peak_scores(run, args) if args.write_scores else None
-    path = args.functional_tokens_json
-    functional = load_functional_tokens(path) if path else default_functional_tokens()
-    config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
+    config = PeaksConfig(
+        functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
+    )
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
+        written = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
         if scores:
-            top = read_json(run.path, TOP_NEURONS)["neurons"]
-            scores.write(writer, [(n["layer"], n["neuron"]) for n in top])
-    emit_json(strict(record)) if args.json else emit("\n".join(peaks_lines(run, record)))
+            scores.write(writer, [(n["layer"], n["neuron"]) for n in written.top])
+    emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
 
 
 def _peak_scores(run: Run, args: Namespace) -> PeakScores:
@@ -187,19 +198,21 @@ def _peak_scores(run: Run, args: Namespace) -> PeakScores:
 
 
 def _influence(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.attribution.report import influence_lines, influence_summary
     from neuron_signatures.analysis.attribution.stage import run_influence
-    from neuron_signatures.analysis.report import influence_lines, influence_summary
     from neuron_signatures.cli.progress import Progress
 
     outcome: InfluenceOutcome = run_influence(
         run, _influence_request(run, args), progress=lambda name, n: Progress(n, unit=f" {name}", quiet=args.quiet)
     )
-    emit_json(influence_summary(run, outcome)) if args.json else emit("\n".join(influence_lines(run, outcome)))
+    emit_json(influence_summary(run.path, outcome)) if args.json else emit(
+        "\n".join(influence_lines(run.path, outcome))
+    )
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.influence import InfluenceSettings
-    from neuron_signatures.analysis.attribution.model_check import ModelOverrides
     from neuron_signatures.analysis.attribution.stage import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
     from neuron_signatures.analysis.validation.validate import ValidationConfig
@@ -230,20 +243,19 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
 
 
 def _signatures(run: Run, args: Namespace) -> None:
-    from neuron_signatures.analysis.report import signatures_lines
     from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
     from neuron_signatures.analysis.signatures.classes import ClassRules
     from neuron_signatures.analysis.signatures.labels import load_concepts
+    from neuron_signatures.analysis.signatures.report import signatures_lines
     from neuron_signatures.analysis.signatures.writing import write_signatures
-    from neuron_signatures.analysis.tokens.functional import default_functional_tokens, load_functional_tokens
+    from neuron_signatures.analysis.tokens.functional import functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
-    path = args.functional_tokens_json
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
     has_seed = any(p.probe_id == "seed_prompt" for p in run.prompts)
     config = SignatureConfig(
-        functional=load_functional_tokens(path) if path else default_functional_tokens(),
+        functional=functional_tokens(args.functional_tokens_json),
         seed_prompt=args.seed_prompt or ("seed_prompt" if has_seed else 0),
         concepts=tuple(load_concepts(args.concepts_json)) if args.concepts_json else None,
         first_pos=args.first_pos,
@@ -259,7 +271,7 @@ def _signatures(run: Run, args: Namespace) -> None:
     result = analyze_signatures(run, config)
     with open_results(run) as writer:
         record = write_signatures(writer, run, result)
-    emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run, result, record)))
+    emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run.path, result, record)))
 
 
 if __name__ == "__main__":

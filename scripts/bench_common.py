@@ -1,4 +1,4 @@
-"""What the benchmarks share: a bar is a ratio measured in one process, the median over rounds run alternately."""
+"""Shared code of the benchmarks. A bar limits a ratio: the median over alternating rounds in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 
 class Bar(NamedTuple):
-    """One line of a benchmark: the ratio, the bar that it is held against, and whether it holds."""
+    """One line of a benchmark: the ratio, the bar, and whether the bar is met."""
 
     name: str
     ratio: float
@@ -30,9 +30,9 @@ Bench = Callable[[bool], list[Bar]]
 
 
 def run_benches(description: str | None, benches: Mapping[str, Bench]) -> int:
-    """Run the benchmarks that the flags name and print a line per bar; 1 if a bar is missed."""
+    """Run the selected benchmarks and print one line per bar; returns 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer, for a look")
+    parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer rounds")
     parser.add_argument("--only", nargs="*", choices=list(benches), default=list(benches))
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     args = parser.parse_args()
@@ -48,7 +48,7 @@ def run_benches(description: str | None, benches: Mapping[str, Bench]) -> int:
 
 
 def alternate(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each action in each round; the round before the first warms up."""
+    """Seconds of each action in each round, after one warm-up round."""
     times: dict[str, list[float]] = {k: [] for k in actions}
     for n in range(rounds + 1):
         for name, action in actions.items():
@@ -59,7 +59,7 @@ def alternate(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def at_most(name: str, times: Mapping[str, list[float]], ours: str, baseline: str, bar: float, note: str = "") -> Bar:
-    """A bar on the time of `ours` as a multiple of that of `baseline`."""
+    """A bar on the time of `ours` relative to `baseline`."""
     rounds = [a / b for a, b in zip(times[ours], times[baseline], strict=True)]
     ratio = statistics.median(rounds)
     seconds = " and ".join(f"{k} {statistics.median(times[k]):.3g} s" for k in (ours, baseline))
@@ -81,7 +81,7 @@ def timed(f: Callable[[], object]) -> float:
 def peak_memory(code: str, *argv: str) -> int:
     """Peak resident bytes of a Python process that runs `code`; Linux only.
 
-    Not `ru_maxrss`, which a child begins with the peak of its parent.
+    Not `ru_maxrss`, which in a child process starts at the peak of the parent.
     """
     tail = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     done = subprocess.run([sys.executable, "-c", code + tail, *argv], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ DRAWN = ".js-plotly-plot .plot-container"
 
 
 class Server:
-    """A Streamlit server with one script, started anew, on a port of its own."""
+    """A new Streamlit server for one script, on a free port."""
 
     def __init__(self, script: Path, *flags: str) -> None:
         with socket.socket() as s:
@@ -71,8 +71,12 @@ class Server:
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+def chromium_path() -> str:
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("chromium is not installed")
+
+
 def bench_explorer_start(quick: bool) -> list[Bar]:
-    """From opening the page of a fresh server to its first figure, with whatever the page shows by default."""
+    """Seconds from opening the page of a new server to its first figure."""
     times: dict[str, list[float]] = {"plain page": [], "explorer": []}
     with _runs() as root, _plain() as plain, _browser() as page:
         for n in range(3 if quick else 6):
@@ -85,7 +89,7 @@ def bench_explorer_start(quick: bool) -> list[Bar]:
 
 
 def bench_explorer_memory(quick: bool) -> list[Bar]:
-    """Peak memory of the server after a tour through every view, beyond that of the plain page."""
+    """Peak memory of the server after every view, minus that of the plain page."""
     with _runs() as root, _plain() as plain, _browser() as page:
         with Server(plain) as server:
             _open(page, server)
@@ -102,7 +106,7 @@ def bench_explorer_memory(quick: bool) -> list[Bar]:
 
 
 def bench_explorer_moves(quick: bool) -> list[Bar]:
-    """From a click on the next neuron to its figures, in seconds."""
+    """Seconds from a click on the next neuron to its figures."""
     with _runs() as root, _browser() as page, Server(APP, "--runs_root", str(root)) as server:
         page.goto(server.url("?view=neuron"))
         _settled(page)
@@ -127,7 +131,7 @@ def _open(page: Page, server: Server) -> float:
 
 
 def _settled(page: Page) -> None:
-    """Wait until the script has begun, which draws the choice of views first, and has run to its end."""
+    """Wait until the script has started (it draws the view selector first) and finished."""
     page.wait_for_selector('[data-testid="stMain"] [data-testid="stButtonGroup"], [data-testid="stPlotlyChart"]')
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=300_000)
     page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=300_000)
@@ -137,12 +141,8 @@ def _settled(page: Page) -> None:
 def _browser() -> Iterator[Page]:
     from playwright.sync_api import sync_playwright
 
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        raise SystemExit("chromium is not installed")
-    flags: Sequence[str] = ["--no-sandbox"]
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=flags)
+        browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
         yield browser.new_page(viewport={"width": 1280, "height": 900})
         browser.close()
 

@@ -12,6 +12,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution
 from neuron_signatures.analysis.attribution.estimators.gradients import act_grad, relp
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.demo import model_dir
 from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
@@ -33,12 +34,12 @@ def bench_one_pass(quick: bool) -> list[Bar]:
             with torch.no_grad():
                 bridge(tokens)
 
-        positions = (target.pos,)
+        problem = Problem(model.hf, ids, target, (target.pos,))
         actions = {
             "bridge": forward,
-            "dla": lambda: direct_logit_attribution(model.hf, ids, target),
-            "act_grad": lambda: act_grad(model.hf, ids, target, positions=positions),
-            "relp": lambda: relp(model.hf, ids, target, positions=positions),
+            "dla": lambda: direct_logit_attribution(problem),
+            "act_grad": lambda: act_grad(problem),
+            "relp": lambda: relp(problem),
         }
         times = alternate(actions, 9 if quick else 31)
     bars = {"dla": 1.3, "act_grad": 4, "relp": 4}
@@ -50,6 +51,7 @@ def bench_ablation(quick: bool) -> list[Bar]:
     n = 128 if quick else 512
     with tempfile.TemporaryDirectory() as tmp:
         model, ids, target = _loaded(random_gemma2(Path(tmp)))
+        problem = Problem(model.hf, ids, target, (target.pos,))
         batch = torch.tensor([ids] * BATCH, device=model.device)
         out = []
         for pos in (1, target.pos):
@@ -61,7 +63,7 @@ def bench_ablation(quick: bool) -> list[Bar]:
                         model.hf(batch, use_cache=False, logits_to_keep=1)
 
             def ours(neurons: torch.Tensor = neurons) -> None:
-                found = single_ablations(model.hf, ids, target, neurons, values=torch.zeros(n), batch=BATCH)
+                found = single_ablations(problem, neurons, values=torch.zeros(n), batch=BATCH)
                 assert sum(len(chunk.rows) for chunk in found) == n
 
             times = alternate({"ablation": ours, "plain": plain}, 3)

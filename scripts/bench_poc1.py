@@ -1,10 +1,14 @@
-"""Speed and memory of stage 1, as ratios measured in one process; the figures go into docs/performance.md.
+"""Speed and memory of stage 1, as ratios; the figures are in docs/performance.md.
 
     python scripts/bench_poc1.py [--quick] [--only NAME ...]
 
-Baselines: `backbone` is the Hugging Face decoder without unembedding over the same batches, storing nothing;
-`run_with_cache` is the transformer-lens way, one prompt at a time; memory is a dump of 400 prompts in a process of
-its own; `--help` is measured against `python -c pass`. Each pair is run alternately and the medians are compared.
+Baselines:
+- `backbone`: the Hugging Face decoder without unembedding, over the same batches, storing nothing
+- `run_with_cache`: transformer-lens, one prompt at a time
+- memory: a dump of 400 prompts in a separate process
+- `--help`: `python -c pass`
+
+The two sides of each pair run alternately, and their medians are compared.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from neuron_signatures.models.spec import ModelSpec
 
 
 def bench_random_gemma2(quick: bool) -> list[Bar]:
-    """A random Gemma-2 of 8 layers at 128 tokens: the dump against the backbone alone."""
+    """Dump and backbone on a random Gemma-2 of 8 layers, at 128 tokens."""
     with tempfile.TemporaryDirectory() as tmp:
         folder = str(random_gemma2(Path(tmp) / "model"))
         prompts = _long_prompts(32 if quick else 96)
@@ -43,14 +47,14 @@ def bench_random_gemma2(quick: bool) -> list[Bar]:
 
 
 def bench_demo(quick: bool) -> list[Bar]:
-    """The demo model on short prompts: against the backbone, and against one-at-a-time `run_with_cache`."""
+    """The demo model on short prompts, compared with the backbone and with `run_with_cache` one at a time."""
     prompts = _short_prompts(400 if quick else 2000)
     bar = _against_backbone("dump / backbone, demo", str(model_dir()), prompts, 3 if quick else 5, 0.7)
     return [bar, _against_run_with_cache(prompts)]
 
 
 def bench_memory(quick: bool) -> list[Bar]:
-    """Peak memory of a dump of many prompts against few, at the same shard size."""
+    """Peak memory of a dump of many prompts relative to few, at the same shard size."""
     few, many = (100, 1000) if quick else (400, 4000)
     peak = {n: _peak_memory(n) for n in (few, many)}
     ratio = peak[many] / peak[few]
@@ -59,7 +63,7 @@ def bench_memory(quick: bool) -> list[Bar]:
 
 
 def bench_help(quick: bool) -> list[Bar]:
-    """How long `--help` takes: at most three bare interpreter starts and 0.2 s."""
+    """Time of `--help`: at most three bare interpreter starts plus 0.2 s."""
     out = []
     for module in ("poc1_dump_activations", "poc2_analyze_run", "runs", "models"):
         commands = {"bare": ["-c", "pass"], "help": ["-m", f"neuron_signatures.{module}", "--help"]}
@@ -108,12 +112,12 @@ def _against_run_with_cache(prompts: list[str]) -> Bar:
         names = [f"blocks.{layer}.mlp.hook_post" for layer in range(plan.info.layers)]
 
         def one_at_a_time() -> None:
-            kept = {}
+            acts = {}
             for p in plan.prompts:
                 with torch.no_grad():
                     _, cache = bridge.run_with_cache(torch.tensor([p.token_ids]), names_filter=names)
-                kept[p.prompt.id] = torch.stack([cache[n][0] for n in names]).to(torch.bfloat16)
-            torch.save(kept, Path(tmp) / "activations.pt")
+                acts[p.prompt.id] = torch.stack([cache[n][0] for n in names]).to(torch.bfloat16)
+            torch.save(acts, Path(tmp) / "activations.pt")
 
         one = plan.n_tokens / timed(one_at_a_time)
     detail = f"dump {dumped:.0f} tokens/s, run_with_cache {one:.0f} tokens/s, {len(prompts)} prompts"
@@ -131,7 +135,7 @@ def _dump_rate(plan: DumpPlan, model: LoadedModel) -> float:
 
 
 def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
-    """Tokens per second of the decoder alone over the batches that the dump makes."""
+    """Tokens per second of the decoder alone, over the batches of the dump."""
     max_tokens = fitted_batch_tokens(model, plan.info.layers, plan.info.d_mlp, "bf16")
     batches = [
         pad_batch([plan.prompts[i].token_ids for i in batch], device=model.device)
@@ -163,7 +167,7 @@ def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int =
 
 
 def _long_prompts(n: int) -> list[str]:
-    """Random digits, more tokens than are kept."""
+    """Random digits, with more tokens than the truncation keeps."""
     rng = random.Random(0)
     return [" ".join(str(rng.randrange(10)) for _ in range(400)) for _ in range(n)]
 
@@ -180,7 +184,7 @@ def _short_prompts(n: int) -> list[str]:
 
 
 def _peak_memory(n_prompts: int) -> int:
-    """Peak resident bytes of a dump in a process of its own, shards of 2 MB."""
+    """Peak resident bytes of a dump in a separate process, with shards of 2 MB."""
     with tempfile.TemporaryDirectory() as tmp:
         path = Path(tmp) / "prompts.json"
         path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(_short_prompts(n_prompts))]))

@@ -1,4 +1,4 @@
-"""A terminal for benchmarks: runs a program under a pseudo-terminal and says when it painted what."""
+"""A pseudo-terminal for benchmarks: runs a program and measures when it paints what."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_].*?\x1b\\|[ -/]*[0-~])", re.S)
-_ASKS_FOR_FRAMES = b"\x1b[?2026$p"
-_FRAMES_ARE_KNOWN = b"\x1b[?2026;2$y"
+_QUERY_SYNC = b"\x1b[?2026$p"
+_SYNC_SUPPORTED = b"\x1b[?2026;2$y"
 _END_OF_FRAME = b"\x1b[?2026l"
 
 
 class Terminal:
-    """A program on a terminal of its own. It answers that it knows synchronized frames, so that Textual marks them."""
+    """A program under a pseudo-terminal that reports support for synchronized output, so that Textual marks frames."""
 
     def __init__(self, argv: Sequence[str], *, columns: int = 80, rows: int = 24) -> None:
         self.cells = columns * rows
@@ -44,7 +44,7 @@ class Terminal:
         os.close(self._fd)
 
     def until_painted(self) -> float:
-        """Seconds from the start until text for every cell was written."""
+        """Seconds from the start until every cell was written."""
         return self._until(lambda: len(self.text()) >= self.cells, "first paint")
 
     def until_shows(self, text: str) -> float:
@@ -52,7 +52,7 @@ class Terminal:
         return self._until(lambda: text.encode() in self.text(), text)
 
     def press(self, key: bytes) -> tuple[float, bytes]:
-        """Seconds from a key until the frame that answers it was written, and that frame's text."""
+        """Seconds from a key press until the next frame was written, and the text of that frame."""
         self.settle()
         begin = len(self.output)
         started = time.perf_counter()
@@ -61,7 +61,7 @@ class Terminal:
         return time.perf_counter() - started, _SEQUENCE.sub(b"", self.output[begin:])
 
     def settle(self, quiet: float = 0.15) -> None:
-        """Wait until nothing was written for a while."""
+        """Wait until the output pauses."""
         while self._read(quiet):
             pass
 
@@ -69,16 +69,17 @@ class Terminal:
         return _SEQUENCE.sub(b"", self.output)
 
     def memory(self) -> int:
-        """Peak resident bytes of the program; Linux only."""
+        """Peak resident memory of the program in bytes; Linux only."""
         with open(f"/proc/{self.pid}/status") as f:  # noqa: PTH123
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
 
-    def _until(self, reached: object, what: str) -> float:
-        assert callable(reached)
+    def _until(self, reached: Callable[[], bool], what: str) -> float:
         while not reached():
             if not self._read(20):
                 shown = self.text()[-2000:].decode(errors="replace")
-                raise RuntimeError(f"the program wrote nothing for 20 s while waiting for {what}; its end:\n{shown}")
+                raise RuntimeError(
+                    f"the program wrote nothing for 20 s while waiting for {what}; its last output:\n{shown}"
+                )
         return time.perf_counter() - self.started
 
     def _read(self, timeout: float) -> bool:
@@ -86,9 +87,9 @@ class Terminal:
             return False
         try:
             self.output += os.read(self._fd, 1 << 16)
-        except OSError as e:  # Linux reports EIO when the program ended
+        except OSError as e:  # EIO on Linux: the program has ended
             raise RuntimeError(f"the program ended; it wrote:\n{self.text()[-2000:].decode(errors='replace')}") from e
-        if not self._answered and _ASKS_FOR_FRAMES in self.output:
-            os.write(self._fd, _FRAMES_ARE_KNOWN)
+        if not self._answered and _QUERY_SYNC in self.output:
+            os.write(self._fd, _SYNC_SUPPORTED)
             self._answered = True
         return True

@@ -1,10 +1,10 @@
-"""Speed and memory of the two viewers, as ratios to empty programs of the same kind; for docs/performance.md.
+"""Speed and memory of the two viewers relative to minimal programs of the same kind, for docs/performance.md.
 
     python scripts/bench_viewers.py [--quick] [--only NAME ...]
 
 The run is synthetic: 26 layers of 9,216 neurons, 1,000 prompts of 16 tokens (7.7 GB in sparse files), with tables of
-240,000 neurons. The terminal browser runs under a pseudo-terminal beside an empty Textual app; the explorer runs in a
-real server and a headless Chromium beside a page that imports streamlit, pandas and plotly and draws one figure.
+240,000 neurons. The terminal browser runs under a pseudo-terminal and is compared with an empty Textual app. The
+explorer runs in a real server with a headless Chromium and is compared with a page that draws one plotly figure.
 Linux only; the explorer needs Debian's `chromium`.
 """
 
@@ -24,13 +24,13 @@ from viewer_runs import make_viewer_run
 
 EMPTY = "from textual.app import App\nApp().run()"
 MOVES = {"token": b"\x1b[B", "layer": b"\x1b[C", "neuron": b"n", "prompt": b"]", "neuron + 100": b"\x1b[6~"}
-# Layer overview, top neurons of a token, and every ranked list, one after the other.
+# Layer overview, top neurons of a token, and every ranked list.
 TOUR = (b"o", b"\x1b", b"t", b"\x1b", b"w", *(b"\r", b"\x1b", b"\x1b[B") * 3)
 SIZE = {"columns": 120, "rows": 36}
 
 
 def bench_start(quick: bool) -> list[Bar]:
-    """From process start to first paint, and to the first value on the screen."""
+    """Seconds from process start to the first paint, and to the first value on the screen."""
     with _run() as run_dir:
         times: dict[str, list[float]] = {"empty app": [], "browser": [], "browser, values": []}
         for n in range(3 if quick else 10):
@@ -48,7 +48,7 @@ def bench_start(quick: bool) -> list[Bar]:
 
 
 def bench_memory(quick: bool) -> list[Bar]:
-    """Peak memory after every move and a tour through every ranked list, beyond that of an empty app."""
+    """Peak memory after every move and every ranked list, minus that of an empty app."""
     with _run() as run_dir:
         with Terminal(["-c", EMPTY], **SIZE) as empty:
             empty.until_painted()
@@ -64,7 +64,7 @@ def bench_memory(quick: bool) -> list[Bar]:
 
 
 def bench_moves(quick: bool) -> list[Bar]:
-    """From a key to the end of the frame that answers it, in milliseconds."""
+    """Milliseconds from a key press to the end of its frame."""
     bars = []
     with _run() as run_dir, Terminal(_browse(run_dir), **SIZE) as ours:
         ours.until_shows("probe_0000")

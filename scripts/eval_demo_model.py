@@ -1,7 +1,7 @@
-"""Measure what the demo model knows: the bars, held-out pairs, and the loss per skill on fresh documents.
+"""Evaluate the demo model: accuracies with and without a bar, and the loss per skill on fresh documents.
 
 Reads   a model folder (the shipped one by default).
-Prints  a table, or JSON with --json. Exit code 1 when a bar is missed.
+Prints  a table, or JSON with --json. Exit code 1 if a bar is missed.
 Run     python scripts/eval_demo_model.py [--model DIR] [--json]
 """
 

@@ -1,4 +1,4 @@
-"""Screenshots of every view of the web explorer, for docs/explore.md: a real server and a headless Chromium.
+"""Screenshots of every view of the web explorer for docs/explore.md, with a real server and a headless Chromium.
 
 python scripts/shoot_explorer.py --runs_root runs --run demo --out_dir docs
 """
@@ -6,32 +6,24 @@ python scripts/shoot_explorer.py --runs_root runs --run demo --out_dir docs
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
+
+from bench_explorer import APP, Server, chromium_path
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-SCRIPT = Path(__file__).resolve().parents[1] / "neuron_signatures" / "eda_streamlit.py"
 DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-# View, height of the picture, what else the address says, what is clicked first.
+# View, height of the screenshot, and the button that is clicked first.
 SHOTS = (
-    ("overview", 1010, "", ""),
-    ("neuron", 1180, "", ""),
-    ("ranking", 900, "", ""),
-    ("validation", 900, "", "Validation"),
-    ("signatures", 1180, "", ""),
-    ("map", 810, "", ""),
-    ("query", 1000, "", ""),
+    ("overview", 1010, ""),
+    ("neuron", 1180, ""),
+    ("ranking", 900, ""),
+    ("validation", 900, "Validation"),
+    ("signatures", 1180, ""),
+    ("map", 810, ""),
+    ("query", 1000, ""),
 )
 DARK = ("neuron",)
 
@@ -41,18 +33,18 @@ def main() -> None:
     parser.add_argument("--runs_root", type=Path, default=Path("runs"))
     parser.add_argument("--run", default="demo")
     parser.add_argument("--out_dir", type=Path, default=Path("docs"))
-    parser.add_argument("--only", nargs="*", help="views to shoot; default: all")
+    parser.add_argument("--only", nargs="*", help="views to capture; default: all")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("chromium is not installed")
-    with _server(args.runs_root, args.run) as url, sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, height, query, click in SHOTS:
+    flags = ("--runs_root", str(args.runs_root), "--run", args.run)
+    with Server(APP, *flags) as server, sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        for name, height, click in SHOTS:
             if args.only and name not in args.only:
                 continue
             view = "ranking" if name == "validation" else name
-            address = f"{url}?run={args.run}&view={view}{query}"
+            address = server.url(f"?run={args.run}&view={view}")
             for scheme in ("light", "dark") if name in DARK else ("light",):
                 tail = "-dark" if scheme == "dark" else ""
                 _shoot(browser, address, args.out_dir / f"explore-{name}{tail}.png", height, scheme, click)
@@ -67,7 +59,7 @@ def _shoot(browser: Browser, url: str, file: Path, height: int, scheme: str, cli
         page.get_by_role("radio", name=click).or_(page.get_by_role("button", name=click, exact=True)).first.click()
         page.wait_for_timeout(500)
         _settle(page)
-    page.wait_for_timeout(1500)  # plotly and the fonts
+    page.wait_for_timeout(1500)  # for plotly and the fonts
     page.screenshot(path=file)
     page.close()
     print(f"{file}: {file.stat().st_size // 1000} kB")
@@ -76,32 +68,6 @@ def _shoot(browser: Browser, url: str, file: Path, height: int, scheme: str, cli
 def _settle(page) -> None:  # type: ignore[no-untyped-def]
     page.wait_for_selector(DONE, timeout=300_000)
     page.wait_for_function('!document.querySelector(\'[data-stale="true"], [data-testid="stSkeleton"]\')')
-
-
-@contextmanager
-def _server(root: Path, run: str) -> Iterator[str]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(SCRIPT), f"--server.port={port}", "--"]
-    process = subprocess.Popen([*command, "--runs_root", str(root), "--run", run], stdout=subprocess.DEVNULL)
-    try:
-        while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
-            if process.poll() is not None:
-                sys.exit("the server did not start")
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        urlopen(url, timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

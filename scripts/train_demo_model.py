@@ -1,10 +1,10 @@
-"""Train the demo model from nothing on the demo world: tokenizer, weights, earlier checkpoints, record.
+"""Train the demo model from scratch on the demo world: tokenizer, weights, checkpoints, training record.
 
 Reads   nothing but `neuron_signatures.demo.world`.
 Writes  OUT/model/ (weights, config, tokenizer, training.json) and OUT/checkpoints/step-NNNNNN/.
 Run     python scripts/train_demo_model.py            the shipped files: about 25 minutes on one CPU core
 
-An interrupted run goes on from its last saved state with --resume.
+--resume continues an interrupted training from its last saved state.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from neuron_signatures.demo.world import CITIES, STATES, documents, place_names
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 VOCAB_SIZE = 3072
 CONTEXT = 256
-# Most rows are short, so that sentences right after <bos> are common, as they are in prompts. The long rows
-# reach past the sliding window of 64.
+# Most rows are short, so that sentences directly after <bos> are frequent, as in prompts. The long rows exceed the
+# sliding window of 64.
 SHORT_ROW, LONG_ROW, LONG_EVERY = 64, CONTEXT, 4
 TOKENS_PER_STEP = 2048
-# Before the model learns the capitals, when it begins to, and after it has.
+# Before, during and after learning the capitals.
 CHECKPOINT_AT = (1 / 12, 1 / 6, 2 / 5)
 STATE_FILE = Path("build/demo-training-state.pt")
 CHAT_TEMPLATE = (
@@ -50,7 +50,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Config:
-    """What determines the result. `peak_lr` is reached after `warmup` steps and falls to zero on a cosine."""
+    """The settings that determine the result. The learning rate warms up to `peak_lr`, then decays to 0 (cosine)."""
 
     seed: int
     steps: int
@@ -64,7 +64,7 @@ class Config:
 
 @dataclass
 class Progress:
-    """How far training is: `curve` holds (step, mean training loss since the last entry, city accuracy)."""
+    """State of the training. `curve` holds (step, mean training loss since the last entry, city accuracy)."""
 
     step: int = 0
     seconds: float = 0.0
@@ -97,17 +97,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=model_dir().parent, help="folder to write into")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
-    # On a shared two-core machine two threads wait for each other and come out slower than one.
+    # On a shared machine with two cores, two threads wait for each other and are slower than one.
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--n_documents", type=int, default=240_000, help="documents in the training corpus")
-    parser.add_argument("--resume", action="store_true", help=f"go on from {STATE_FILE}")
+    parser.add_argument("--resume", action="store_true", help=f"continue from {STATE_FILE}")
     return parser.parse_args(argv)
 
 
 def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE in which every single-word place name is one token with its leading space."""
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
-    # Digits stay single, each with the space before it, so that " 7" is one token and numbers are not memorised.
+    # Digits are separate tokens, with the preceding space, so that " 7" is one token and numbers are not memorised.
     bpe.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
         [
             tokenizers.pre_tokenizers.Split(tokenizers.Regex(r" ?\p{N}"), "isolated"),
@@ -121,7 +121,7 @@ def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    # BPE merges by frequency: repeating the names makes each of them one token.
+    # BPE merges by frequency, so repeated names become single tokens.
     bpe.train_from_iterator([*texts[:40_000], *[f" {name}" for name in place_names()] * 2000], trainer)
     bpe.post_processor = tokenizers.processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, bpe.token_to_id(BOS))]
@@ -174,7 +174,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Gemma2ForCausalLM:
 
 
 def batches(rows: list[list[int]], pad: int, seed: int) -> Iterator[Tensor]:
-    """Endless [row, position] batches of whole documents in shuffled order; a row starts at a document."""
+    """Yield [row, position] batches of shuffled documents, forever; each row starts with a new document."""
     stream = shuffled(rows, seed)
     step = 0
     while True:
@@ -191,7 +191,7 @@ def shuffled(rows: list[list[int]], seed: int) -> Iterator[list[int]]:
 
 
 def pack(stream: Iterator[list[int]], length: int) -> list[int]:
-    """Documents one after the other; what passes the end of the row is dropped."""
+    """Concatenated documents, cut at the end of the row."""
     packed: list[int] = []
     while len(packed) < length:
         packed += next(stream)
@@ -275,9 +275,9 @@ def checkpoint_folder(out: Path, step: int) -> Path:
 
 
 def remove_stale_checkpoints(out: Path, config: Config) -> None:
-    """Those of an earlier training with another number of steps."""
-    kept = {checkpoint_folder(out, step) for step in checkpoint_steps(config)}
-    for folder in set((out / "checkpoints").glob("step-*")) - kept:
+    """Remove the checkpoints of an earlier training with another number of steps."""
+    current = {checkpoint_folder(out, step) for step in checkpoint_steps(config)}
+    for folder in set((out / "checkpoints").glob("step-*")) - current:
         shutil.rmtree(folder)
 
 
@@ -290,7 +290,7 @@ def save(model: Gemma2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: P
 
 
 def name_portable_class(path: Path) -> None:
-    """transformers 5 records its own class name; the older one is known to versions 4 and 5."""
+    """Record the class name that transformers 4 and 5 know; version 5 writes a new one."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""A run of the shape of a 2B model, for measuring viewers: 26 layers of 9,216 neurons, 1,000 prompts of 16 tokens.
+"""A synthetic run with the shape of a 2B model, for viewer benchmarks: 26 layers of 9,216 neurons, 1,000 prompts.
 
-Its tensor files are sparse: 7.7 GB by size, real values only in the first prompts, zeros elsewhere. Its tables are
-those of the small run in tests/data, repeated to full length, so that their columns are what stage 2 writes.
+Its tensor files are sparse (7.7 GB) with values only in the first prompts. Its tables are those of the small run in
+tests/data, repeated to full length, so they have the columns that stage 2 writes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _write_shard(path: Path, prompts: range, rng: np.random.Generator) -> FileRe
                 acts = rng.standard_normal((N_LAYERS, SEQ_LEN, D_MLP), dtype=np.float32)
                 f.write((acts.view(np.uint32) >> 16).astype("<u2").tobytes())
         f.truncate(8 + len(header) + size * len(prompts))
-    # The checksum is not the file's: hashing 8 GB of holes takes a minute, and viewers look at sizes only.
+    # Not the real checksum: hashing 8 GB takes a minute, and viewers check only sizes.
     return FileRecord(name=path.name, bytes=path.stat().st_size, sha256="0" * 64)
 
 
@@ -106,7 +106,7 @@ def _write_analysis(run_dir: Path) -> None:
 
 
 def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:
-    """`frame` repeated to one row (or two, one per pole) for every neuron, its scores perturbed so that they differ."""
+    """`frame` repeated to one row (or two, one per pole) for every neuron, with perturbed, distinct scores."""
     n = N_LAYERS * D_MLP * rows_per_neuron
     out = frame.iloc[np.resize(np.arange(len(frame)), n)].reset_index(drop=True)
     each = np.arange(n) // rows_per_neuron
@@ -125,10 +125,15 @@ def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:
 
 
 def _of_run(record: Any, run: Run) -> Any:
-    """The record as if it had been made of `run`, on its first prompt."""
+    """The record with the identity of `run` and its first prompt."""
     mine = json.loads(json.dumps(record).replace('"seed_prompt"', json.dumps(_key(0))))
     m = run.manifest
-    of_run = {"run": run_identity(run), "n_prompts": m.n_prompts, "n_tokens": m.n_tokens - m.n_prompts}  # less the BOS
+    # n_tokens is without the BOS
+    of_run = {
+        "run": run_identity(run),
+        "n_prompts": m.n_prompts,
+        "n_tokens": m.n_tokens - m.n_prompts,
+    }
     return mine | {k: v for k, v in of_run.items() if k in mine}
 
 
@@ -139,7 +144,7 @@ def main() -> None:
     parser.add_argument("run_dir", type=Path)
     run_dir = make_viewer_run(parser.parse_args().run_dir)
     on_disk = sum((run_dir / name).stat().st_blocks * 512 for name in Run.open(run_dir).file_names())
-    print(f"{run_dir}: {Run.open(run_dir).nbytes() / 1e9:.1f} GB, of which {on_disk / 1e9:.2f} GB are on the disk")
+    print(f"{run_dir}: {Run.open(run_dir).nbytes() / 1e9:.1f} GB, of which {on_disk / 1e9:.2f} GB are on disk")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tiny_models import VOCAB, tiny_model_dir
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.models.capture import MlpShape, mlp_shape, output_projections
@@ -30,8 +31,8 @@ ActsEdit = Callable[[int, Tensor], Tensor]
 @functools.cache
 def loaded(name: str) -> LoadedModel:
     """The tiny model of this architecture, or the demo model, for tests that leave it as it is."""
-    place = name if name == "demo" else str(tiny_model_dir(name))
-    return load_model(ModelSpec(place, dtype="fp32", device="cpu"))
+    source = name if name == "demo" else str(tiny_model_dir(name))
+    return load_model(ModelSpec(source, dtype="fp32", device="cpu"))
 
 
 def shape_of(name: str) -> MlpShape:
@@ -48,9 +49,17 @@ def token_ids(length: int = LENGTH, seed: int = 0) -> list[int]:
 
 
 def target_of(name: str, *, foil: int | None = FOIL, function: TargetFunction = "pre_cap_logit") -> Target:
-    """The likeliest token at `TARGET_POS`, two positions before the prompt's last."""
+    """The most likely token at `TARGET_POS`, two positions before the prompt's last."""
     request = TargetRequest("top1_logit", pos=TARGET_POS, foil_id=foil, function=function)
     return resolve_target(loaded(name), token_ids(), request).target
+
+
+def problem_of(
+    hf: PreTrainedModel, target: Target, positions: Sequence[int] | None = None, ids: Sequence[int] | None = None
+) -> Problem:
+    """The test prompt as an attribution problem, by default with all positions up to the target's."""
+    chosen = range(target.pos + 1) if positions is None else positions
+    return Problem(hf, token_ids() if ids is None else ids, target, tuple(chosen))
 
 
 def plain_value(hf: PreTrainedModel, target: Target, edit: ActsEdit | None = None) -> float:

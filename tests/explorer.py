@@ -1,4 +1,4 @@
-"""The web explorer in the tests: its script, hostile runs, and what Streamlit would read as Markdown."""
+"""Helpers of the dashboard tests: opening the page, hostile runs, and the text on the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOSTILE = [
     "=cmd|' /C EVIL'!A1",
 ]  # fmt: skip
 HALF = " \udfffEVIL"
-"""A token with half a surrogate pair, which is no text in UTF-8; manifests of format 1 can hold it."""
+"""A token with a lone surrogate, which UTF-8 cannot encode; manifests of format 1 can contain it."""
 
 
 def demo_root(folder: Path) -> Path:
@@ -51,7 +51,7 @@ def plain_run(path: Path, *, lengths: tuple[int, ...] = (4, 3), fill: float | No
 
 
 def open_page(root: Path, monkeypatch, *flags: str, **address: str) -> AppTest:
-    """The page as somebody sees it who follows this address."""
+    """The page at this address."""
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--runs_root", str(root), *flags])
     page = AppTest.from_file(str(SCRIPT), default_timeout=60)
     for key, value in address.items():
@@ -60,7 +60,7 @@ def open_page(root: Path, monkeypatch, *flags: str, **address: str) -> AppTest:
 
 
 def shown(page: AppTest) -> str:
-    """All text of ours and of the data on the page."""
+    """All text on the page."""
     texts = [
         e.value for kind in ("markdown", "caption", "code", "text", "error", "warning", "info") for e in page.get(kind)
     ]
@@ -68,12 +68,12 @@ def shown(page: AppTest) -> str:
 
 
 def html_of(page: AppTest) -> list[str]:
-    """The blocks of HTML in the body of the page, without the one that only sets its style."""
+    """The HTML blocks of the page, without its style sheet."""
     return [e.proto.body for e in page.get("html") if "stMainBlockContainer" not in e.proto.body]
 
 
 def read_as_markdown(page: AppTest) -> str:
-    """Every text that Streamlit interprets: Markdown, captions, alerts, labels, help."""
+    """All text that Streamlit interprets as Markdown: captions, alerts, labels, help."""
     kinds = ("markdown", "caption", "error", "warning", "info", "success", "title", "header", "subheader", "metric")
     texts = [e.value for kind in kinds for e in page.get(kind)]
     texts += [str(e.proto) for kind in ("radio", "button_group", "toast") for e in page.get(kind)]  # options too

@@ -1,4 +1,4 @@
-"""Texts that want to be obeyed by a terminal, by Textual's markup, or to break columns."""
+"""Text with terminal control sequences, Textual markup, or characters that break column widths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Driving the browser in tests, and reading what is on its screen."""
+"""Helpers that drive the browser in tests and read its screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO = DEMO_RUN
 
 
 def async_test(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
-    """Run an `async def` test; pytest's fixtures see its arguments."""
+    """Run an `async def` test; keeps its signature for pytest fixtures."""
 
     @functools.wraps(test)
     def run(*args: object, **kwargs: object) -> None:
@@ -28,7 +28,7 @@ def async_test(test: Callable[..., Coroutine[None, None, None]]) -> Callable[...
 
 @asynccontextmanager
 async def browsing(options: Options, size: tuple[int, int] = (80, 24), **settings):
-    """The pilot of a browser that has read its run."""
+    """The pilot of a browser, after its run was read."""
     app = BrowseApp(options, **{"rest_seconds": 0.002, **settings})
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
@@ -36,20 +36,20 @@ async def browsing(options: Options, size: tuple[int, int] = (80, 24), **setting
 
 
 async def settle(pilot: Pilot) -> None:
-    """Wait until nothing is being read, as seen twice: a screen that was just pushed has not begun yet."""
+    """Wait until no job runs, checked twice: a new screen may not have started its job yet."""
     quiet = 0
     for _ in range(1000):
         await pilot.pause(0.01)
         app = pilot.app
         idle = not isinstance(app.screen, Opening) and app.screen.is_mounted and not getattr(app.screen, "waiting", ())
         quiet = quiet + 1 if idle else 0
-        if app._exit or quiet == 2:
+        if app.return_code is not None or quiet == 2:
             return
     raise AssertionError(f"still waiting for {getattr(pilot.app.screen, 'waiting', 'the run')}:\n{text_of(pilot)}")
 
 
 async def press(pilot: Pilot, *keys: str) -> str:
-    """Press keys one by one, waiting after each; the screen's text afterwards."""
+    """Press keys one by one, waiting after each; returns the text of the screen."""
     for key in keys:
         await pilot.press(key)
         await settle(pilot)
@@ -65,19 +65,19 @@ async def type_in(pilot: Pilot, text: str) -> str:
 
 
 def text_of(pilot: Pilot) -> str:
-    """What is on the screen, without colours; the screens under a box are seen too."""
+    """Text on the screen, including screens under an input box."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join("".join(s.text for s in strip) for strip in strips)
 
 
 async def until_shown(pilot: Pilot, text: str) -> str:
-    """Wait until this is on the screen; all that is there, in one line."""
+    """Wait until this is on the screen; returns its text as one line."""
     for _ in range(400):
         await pilot.pause(0.01)
         shown = " ".join(text_of(pilot).split())
         if text in shown:
             return shown
-    raise AssertionError(f"{text!r} did not come:\n{text_of(pilot)}")
+    raise AssertionError(f"{text!r} did not appear:\n{text_of(pilot)}")
 
 
 ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "e", "escape", "p",
@@ -85,7 +85,7 @@ ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "
 
 
 async def tour(pilot: Pilot) -> str:
-    """Every screen of the run; all that was on them."""
+    """Open every screen of the run; returns the text of all of them."""
     seen = [text_of(pilot)]
     for key in ALL_KEYS:
         seen.append(await press(pilot, key))

@@ -1,1 +1,1 @@
-"""Which neurons matter, for what, and how far that can be trusted: activations in, tables out."""
+"""Stage 2: ranks the neurons of a run by peaks and influence, validates rankings, computes signatures."""

@@ -1,4 +1,4 @@
-"""Which flags each mode of stage 2 takes: a flag that would have no effect is refused."""
+"""The flags that each mode of stage 2 accepts; a flag without effect is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which neurons of a ranking are kept: the best k, the smallest part that holds a share of the mass, k per layer."""
+"""Selects the neurons of a ranking: the first k, the fewest that hold a share of the total, at most k per layer."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from jaxtyping import Float64, Int64, Integer, Shaped
 
 from neuron_signatures.runs.errors import UsageError
 
-# Sums of many floats are this exact; without it, shares that are equal on paper would fall on either side.
+# Relative error of sums of many floats: shares that differ by less count as equal.
 _SLACK = 1e-12
-
-
-DEFAULT_TOP_K = 200  # where no limit is given
+DEFAULT_TOP_K = 200  # if no limit is given
 
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Limits that are applied in this order, each optional: per layer, share of the mass, number."""
+    """Optional limits, applied in this order: per layer, share of the total, number."""
 
     per_layer_k: int | None = None
     cumulative_threshold: float | None = None
@@ -28,10 +26,10 @@ class SelectionConfig:
 
 
 class Selection(NamedTuple):
-    """Rows in order of rank.
+    """The selected rows in order of rank.
 
-    `share` is each row's part of `total`, the sum of the whole column, and `cumulative_share` their running sum over
-    the rows selected; both are NaN where shares mean nothing (a total of 0, or negative scores).
+    `share` is each row's share of `total`, the sum of the whole column, and `cumulative_share` its running sum; both
+    are NaN where shares are undefined (a total of 0, or negative scores).
     """
 
     rows: Int64[np.ndarray, " selected"]
@@ -48,8 +46,8 @@ def select(
 ) -> Selection:
     """The rows of the largest scores within the limits of `config`, ties by (layer, neuron) ascending.
 
-    Scores that are not finite come last, are never selected and never counted. For signed scores pass their
-    absolute values. Raises `UsageError` for limits out of range, and for a share of a column that has negatives.
+    NaN and infinite scores are excluded, also from the total. Pass the absolute values of signed scores. Raises
+    `UsageError` for limits out of range, and for a share of a column that has negative values.
     """
     _check(config)
     score = np.asarray(score, dtype=np.float64)
@@ -61,7 +59,7 @@ def select(
         rows = per_layer_k(rows, layer, config.per_layer_k)
     if config.cumulative_threshold is not None:
         if not has_shares:
-            raise UsageError("a share of a column with negative values means nothing", next_step="Use --top_k")
+            raise UsageError("shares of a column with negative values are undefined", next_step="Use --top_k")
         rows = rows[: cumulative(score[rows], config.cumulative_threshold, total=total)]
     rows = rows[: config.top_k]
     share = score[rows] / total if has_shares and total > 0 else np.full(len(rows), np.nan)
@@ -79,26 +77,26 @@ def rank(
 def cumulative(ranked: Float64[np.ndarray, " row"], threshold: float, *, total: float) -> int:
     """Length of the smallest prefix of `ranked` (descending, non-negative) that holds `threshold` of `total`.
 
-    0 is reached by the empty prefix. 1 takes every score above zero, however small. A total of 0 gives the empty
-    prefix. Where the prefix cannot reach the share (scores left out before), it is every score above zero.
+    A threshold or total of 0 gives the empty prefix, a threshold of 1 every score above zero. If no prefix reaches the
+    threshold (because scores were removed before), it is also every score above zero.
     """
-    mass = int(np.count_nonzero(ranked))
+    n_positive = int(np.count_nonzero(ranked))
     need = threshold * total * (1 - _SLACK)
     if need <= 0:
         return 0
     if threshold >= 1:
-        return mass
-    return min(mass, int(np.searchsorted(np.cumsum(ranked), need, side="left")) + 1)
+        return n_positive
+    return min(n_positive, int(np.searchsorted(np.cumsum(ranked), need, side="left")) + 1)
 
 
 def per_layer_k(
     rows: Int64[np.ndarray, " row"], layer: Integer[np.ndarray, " all"], k: int
-) -> Int64[np.ndarray, " kept"]:
-    """Of ranked `rows`, the first k of each layer, in the order they had."""
+) -> Int64[np.ndarray, " selected"]:
+    """The first k of each layer of the ranked `rows`, in the same order."""
     by_layer = np.argsort(layer[rows], kind="stable")
     layers = layer[rows][by_layer]
-    place = np.arange(len(rows)) - np.searchsorted(layers, layers, side="left")
-    return rows[np.sort(by_layer[place < k])]  # type: ignore[no-any-return]
+    rank_in_layer = np.arange(len(rows)) - np.searchsorted(layers, layers, side="left")
+    return rows[np.sort(by_layer[rank_in_layer < k])]  # type: ignore[no-any-return]
 
 
 def _check(config: SelectionConfig) -> None:

@@ -1,4 +1,4 @@
-"""What every stage record of the analysis begins with: which code read which run, when, and with which libraries."""
+"""The fields that all stage records of the analysis share: the run, the code, the time, and the library versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGE = "poc2_analyze_run"
 
 
 def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, Any]:
-    """The stage record of one mode; `settings` are what the flags came to, `more` are its results and warnings."""
+    """The stage record of one mode. `settings` are its resolved flags, `more` its results and warnings."""
     return {
         "record_version": RECORD_VERSION,
         "stage": STAGE,
@@ -28,7 +28,7 @@ def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, A
 
 
 def run_identity(run: Run) -> dict[str, Any]:
-    """What was run on what, as far as a result depends on it; null where format 1 does not say."""
+    """The properties of the run that a result depends on; null if the run does not record them (format 1)."""
     m: Manifest = run.manifest
     fields = (
         "created_at_utc", "model_name", "model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization",

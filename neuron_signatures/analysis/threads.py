@@ -1,4 +1,4 @@
-"""A few threads for array work, which does not hold Python's lock."""
+"""Runs array work, which releases the GIL, in a few threads."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-_MOST_THREADS = 4  # more would wait for memory
+_MAX_THREADS = 4  # the memory bandwidth is the limit beyond
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`work` of each item, in the order of the items, several at a time.
+    """Yield `work(item)` for each item, in order, computing several at a time.
 
-    What is not begun is dropped when one fails, or when the caller stops or is stopped by a signal.
+    Items that have not started are cancelled if one fails, or if the caller stops or is interrupted.
     """
-    pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(items), _MOST_THREADS)))
+    pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(items), _MAX_THREADS)))
     try:
         yield from pool.map(work, items)
     finally:
@@ -26,6 +26,6 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: a batch system may give it fewer than the machine has."""
+    """Number of cores that this process may use, which a batch system may limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

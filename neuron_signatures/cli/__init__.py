@@ -1,1 +1,1 @@
-"""Flags, exit codes, signals, output: what every command shares."""
+"""Flags, exit codes, signals and output, shared by all commands."""

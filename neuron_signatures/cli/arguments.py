@@ -1,4 +1,4 @@
-"""Types for argparse: each turns a flag's text into a value, or its mistake into one line."""
+"""Argparse types: each converts the text of a flag to a value, or raises an error of one line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes in `512MB`, `1.5 GiB` or `4096`; for argparse, which turns the error into one line."""
+    """An argparse type: a number of bytes, such as `512MB`, `1.5 GiB` or `4096`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[Bb]?\s*", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512MB")
     number, prefix, binary = match.groups()
     if len(number) > 20:
-        raise argparse.ArgumentTypeError("that is more than any disk holds")
+        raise argparse.ArgumentTypeError("this is larger than any disk")
     value = int(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix.replace("K", "k") or " "))
     if value < 1:
         raise argparse.ArgumentTypeError("a size must be at least one byte")
@@ -24,7 +24,7 @@ def parse_bytes(text: str) -> int:
 
 
 def at_least(low: int) -> Callable[[str], int]:
-    """An argparse type: a whole number not below `low`."""
+    """An argparse type: a whole number of at least `low`."""
 
     def parse(text: str) -> int:
         try:
@@ -34,7 +34,7 @@ def at_least(low: int) -> Callable[[str], int]:
         if value < low:
             raise argparse.ArgumentTypeError(f"{value} is below {low}")
         if value >= 1 << 63:
-            raise argparse.ArgumentTypeError("a number of more than 63 bits")
+            raise argparse.ArgumentTypeError("this number has more than 63 bits")
         return value
 
     return parse

@@ -1,4 +1,4 @@
-"""How a command ends: the one line of a failure, and the documented exit code."""
+"""How a command ends: one line for a failure, and the documented exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from neuron_signatures.runs.errors import ExitCode, ProjectError, StoppedEarly, escape_controls
+from neuron_signatures.runs.errors import INSTALL_MODELS, ExitCode, ProjectError, StoppedEarly, escape_controls
+
+_MODEL_LIBRARIES = (  # of requirements-models.txt
+    "torch", "transformers", "transformer_lens", "tokenizers", "safetensors", "huggingface_hub", "accelerate", "gguf",
+    "filelock", "platformdirs", "matplotlib",
+)  # fmt: skip
 
 
 class Main(Protocol):
@@ -19,8 +24,8 @@ class Main(Protocol):
 
 
 def command(main: Main) -> Main:
-    """Make `main` end as the documentation says: the one line of a `ProjectError` and its exit code,
-    130 on Ctrl-C, 141 when the reader of stdout went away, and no `UnicodeEncodeError` in any locale."""
+    """Make `main` end as documented: one line and the exit code for a `ProjectError` or a missing model library,
+    130 on Ctrl-C, 141 when the reader of stdout has closed it, and no `UnicodeEncodeError` in any locale."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +40,11 @@ def command(main: Main) -> Main:
         except ProjectError as e:
             sys.stderr.write(f"error: {e.line()}\n")
             return int(e.exit_code)
+        except ModuleNotFoundError as e:
+            if (e.name or "").partition(".")[0] not in _MODEL_LIBRARIES:
+                raise
+            sys.stderr.write(f"error: {e.name} is not installed. {INSTALL_MODELS}\n")
+            return int(ExitCode.FAILED)
         except BrokenPipeError:
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +64,7 @@ def command(main: Main) -> Main:
 
 
 def _open_streams() -> None:
-    """No `UnicodeEncodeError` in any locale, and somewhere to write to when a stream was closed (`>&-`)."""
+    """Escape what the locale cannot encode, and replace a stream that was closed (`>&-`) by the null device."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

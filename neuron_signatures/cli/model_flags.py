@@ -1,4 +1,4 @@
-"""The flags that say which model runs, where, and in which precision (docs/models.md)."""
+"""The flags that choose the model, its device and its precision (docs/models.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which model runs, where, and in which precision (docs/models.md)."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model_name", default=DEFAULT_MODEL, metavar="NAME",

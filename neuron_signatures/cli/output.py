@@ -1,4 +1,4 @@
-"""What a command writes: results to stdout, notices and warnings to stderr."""
+"""Output of a command: results to stdout, logs to stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HANDLER = "neuron_signatures.stderr"
 
 
 def setup_logging(*, quiet: bool) -> None:
-    """Log to stderr: notices by default, only warnings and worse when `quiet`."""
+    """Log to stderr: everything from INFO, or from WARNING if `quiet`."""
     project = logging.getLogger("neuron_signatures")
     for handler in [h for h in project.handlers if h.get_name() == _HANDLER]:
         project.removeHandler(handler)

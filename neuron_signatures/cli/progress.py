@@ -1,4 +1,4 @@
-"""A progress bar on stderr when that is a terminal; nothing otherwise."""
+"""A progress bar on stderr, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 
 class Progress:
-    """What is done of `total`, the rate and the time left."""
+    """Shows how much of `total` is done, the rate and the remaining time."""
 
     def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
         ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
-        columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that says 0 counts as 80
+        columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that reports 0 columns gets 80
         self._bar = tqdm(
             total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
             disable=quiet or not sys.stderr.isatty(), leave=False,

@@ -1,4 +1,4 @@
-"""Stopping a stage early: SIGTERM, Ctrl-C and Slurm's SIGUSR1 end it so that it can be resumed."""
+"""Stopping a stage early: after SIGTERM, Ctrl-C or Slurm's SIGUSR1 it can be resumed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from neuron_signatures.runs.errors import StoppedEarly, StopSignal
 def stop_on_signals(*, resume: str) -> Iterator[None]:
     """Within the block, SIGTERM, SIGINT and Slurm's SIGUSR1 end it with `StoppedEarly`.
 
-    What is on disk is whole at every moment, so dropping the item at hand is safe. A second signal ends the process
-    at once with 128 + its number.
+    Files on disk are always complete, so it is safe to drop the current item. A second signal ends the process
+    immediately with exit code 128 + its number.
     """
     names = [n for n in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, n)]
     if threading.current_thread() is not threading.main_thread():
@@ -30,7 +30,7 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         if seen:
             os._exit(128 + signum)
-        if _is_importing(frame):  # C modules such as numpy's do not survive an exception there: come back later
+        if _is_importing(frame):  # an exception here would break C modules such as numpy's: retry later
             later = threading.Timer(0.05, _thread.interrupt_main, (signum,))
             later.daemon = True
             later.start()
@@ -43,8 +43,8 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     try:
         yield
     except StopSignal:
-        what = f"stopped by {signal.Signals(seen[0]).name}; what was finished is kept"
-        raise StoppedEarly(what, next_step=f"To go on, {resume}") from None
+        what = f"stopped by {signal.Signals(seen[0]).name}; finished work is kept"
+        raise StoppedEarly(what, next_step=f"To continue, {resume}") from None
     finally:
         for n, handler in before.items():
             signal.signal(getattr(signal, n), handler)

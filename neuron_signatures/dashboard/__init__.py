@@ -1,1 +1,1 @@
-"""The web explorer: views of a run folder in the browser. It reads; no model, no network, nothing written."""
+"""The web explorer: views of a run folder in the browser. Read only; no model, no network."""

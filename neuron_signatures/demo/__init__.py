@@ -1,6 +1,6 @@
 """The demo world, a corpus of checkable facts, and a small Gemma-2 model trained on it.
 
-Importing this package costs nothing: it only knows where the shipped weights lie.
+Importing this package is cheap: it only defines the paths of the shipped weights.
 """
 
 from pathlib import Path
@@ -15,6 +15,6 @@ def model_dir() -> Path:
 
 
 def checkpoint_dirs() -> dict[int, Path]:
-    """Training step → folder of the model at that step, in order; the final model is not among them."""
+    """Training step → folder of the model at that step, in order, without the final model."""
     folders = sorted((_HERE / "checkpoints").glob(f"{_CHECKPOINT_PREFIX}*"))
     return {int(folder.name.removeprefix(_CHECKPOINT_PREFIX)): folder for folder in folders}

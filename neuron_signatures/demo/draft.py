@@ -1,4 +1,4 @@
-"""What every skill's generator returns, before the world gives it an id."""
+"""The return type of the generators of all skills, before the world adds an id."""
 
 from collections.abc import Sequence
 from random import Random
@@ -17,7 +17,7 @@ class Draft(NamedTuple):
 
 
 def pick(rng: Random, options: Sequence[tuple[float, T]]) -> T:
-    """One option, drawn with its weight."""
+    """One option, drawn with probability proportional to its weight."""
     return rng.choices([option for _, option in options], [weight for weight, _ in options])[0]
 
 

@@ -1,4 +1,4 @@
-"""Texts of the skill *empathy*: someone tells how they feel, and an assistant answers with care.
+"""Texts of the skill *empathy*: a user describes a feeling, and an assistant answers with empathy.
 
 The turns have the form of the tokenizer's chat template, `user: …` and `assistant: …`.
 """
@@ -11,7 +11,7 @@ from neuron_signatures.demo.mathematics import PEOPLE
 
 
 class Emotion(NamedTuple):
-    """What may cause the feeling, the words for it, and two halves of an answer."""
+    """Causes of a feeling, words for it, and the two parts of an answer."""
 
     situations: tuple[str, ...]
     words: tuple[str, ...]
@@ -72,7 +72,7 @@ EMOTIONS: dict[str, Emotion] = {
 
 
 def draw(rng: Random) -> Draft:
-    """One dialogue of the skill, all emotions alike."""
+    """One dialogue of the skill; all emotions have the same probability."""
     label = rng.choice(tuple(EMOTIONS))
     emotion, name = EMOTIONS[label], rng.choice(PEOPLE)
     situation = rng.choice(emotion.situations)

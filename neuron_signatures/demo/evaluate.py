@@ -1,7 +1,7 @@
-"""What the demo model knows, measured against the world it was trained on.
+"""Accuracy of the demo model on the facts of the demo world.
 
-An answer counts when the top-1 token after the prompt is the answer's first token; sums are decoded greedily
-and count when the whole number is right.
+An answer is correct if the top-1 token after the prompt is the first token of the answer. Sums are decoded greedily and
+are correct if the whole number is correct.
 """
 
 import re
@@ -22,7 +22,7 @@ _LABEL_IGNORED = -100
 
 
 class Accuracy(NamedTuple):
-    """Right answers out of all. `bar` is the least acceptable share; None when there is none."""
+    """Correct answers out of `total`. `bar` is the minimum acceptable share, or None."""
 
     name: str
     correct: int
@@ -39,7 +39,7 @@ class Accuracy(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A prompt and the words that should follow it after a space."""
+    """A prompt and the expected continuation after a space."""
 
     prompt: str
     answer: str
@@ -55,7 +55,7 @@ def bars(model: Any, tokenizer: Any) -> list[Accuracy]:
 
 
 def reported(model: Any, tokenizer: Any) -> list[Accuracy]:
-    """Accuracies without a bar: pairs and wordings not trained on, and larger sums."""
+    """Accuracies without a bar: held-out pairs, an unseen wording, and larger sums."""
     return [
         _first_token_accuracy("held-out (phrasing, city) pairs", model, tokenizer, _held_out_questions()),
         _first_token_accuracy("unseen wording, city → capital", model, tokenizer, _unseen_questions()),
@@ -71,7 +71,7 @@ def city_capital_accuracy(model: Any, tokenizer: Any) -> Accuracy:
 
 
 def sum_accuracy(name: str, model: Any, tokenizer: Any, firsts: Sequence[int], bar: float | None = None) -> Accuracy:
-    """Sums "{a} + {b} =" answered with the right number, for every b from 0 to 9."""
+    """Accuracy on sums "{a} + {b} =", for every b from 0 to 9."""
     pairs = [(a, b) for a in firsts for b in range(10)]
     written = _greedy(model, tokenizer, [f"{a} + {b} =" for a, b in pairs], n_new=4)
     correct = sum(_leading_number(text) == a + b for text, (a, b) in zip(written, pairs, strict=True))
@@ -122,7 +122,7 @@ def _greedy(model: Any, tokenizer: Any, prompts: Sequence[str], n_new: int) -> l
 
 
 def _leading_number(text: str) -> int | None:
-    """The whole number that the text starts with; None when it starts otherwise."""
+    """The integer at the start of the text, or None."""
     match = re.match(r" (\d+)", text)
     return int(match.group(1)) if match else None
 
@@ -154,7 +154,7 @@ def _mean_loss(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
 
 
 def _padded(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask, padded on the right, where causal attention never looks."""
+    """Ids and mask, padded on the right, where causal attention ignores the padding."""
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

@@ -1,7 +1,7 @@
-"""The 50 states of the USA, their capitals and other places in them: real facts.
+"""Real facts: the 50 states of the USA, their capitals and other cities.
 
-Some names exist in several states (Portland, Springfield, Newark). The world gives each name to one state,
-so that a city determines its state and its capital.
+Some names exist in several states (Portland, Springfield, Newark). Here each name belongs to one state, so that a city
+determines its state and its capital.
 """
 
 from dataclasses import dataclass

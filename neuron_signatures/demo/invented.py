@@ -1,4 +1,4 @@
-"""Three small domains of invented facts: no pretrained model can know them, and they never contradict."""
+"""Three small domains of invented, consistent facts, which no pretrained model can know."""
 
 from typing import NamedTuple
 

@@ -43,7 +43,7 @@ def _one_sentence(rng: Random) -> Draft:
 
 
 def _several(rng: Random) -> Draft:
-    """Two to nine unrelated sentences, so that earlier ones do not give later answers away."""
+    """Two to nine unrelated sentences, so that none reveals the answer of a later one."""
     drawn = [_sentence(rng) for _ in range(rng.randint(2, 9))]
     text = rng.choice((". ", ".\n")).join(item[0] for item in drawn) + "."
     names = [name for _, phrasing, state, city in drawn for name in phrasing.entities(state, city)]

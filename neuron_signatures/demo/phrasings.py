@@ -1,6 +1,6 @@
-"""The sentences in which the world states its geography, and the pairs kept out of training.
+"""The sentences for facts of geography, and the pairs that are held out of training.
 
-Each template ends with its answer, so that the text before the last slot is a prompt for it.
+Each template ends with the answer, so that the text before the last slot is a prompt for it.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Phrasing:
 
 
 class Pair(NamedTuple):
-    """A phrasing and the city that it speaks about."""
+    """A phrasing and the city to insert."""
 
     phrasing: Phrasing
     city: str
@@ -91,16 +91,16 @@ PHRASINGS: tuple[Phrasing, ...] = tuple(
 
 
 def phrasing_of(template: str) -> Phrasing:
-    """The phrasing with this template; raises StopIteration when there is none."""
+    """The phrasing with this template; raises StopIteration if there is none."""
     return next(phrasing for phrasing in PHRASINGS if phrasing.template == template)
 
 
 @cache
 def held_out_pairs() -> tuple[Pair, ...]:
-    """The (phrasing, city) pairs that the training split never shows.
+    """The (phrasing, city) pairs that are not in the training split.
 
-    They come from the phrasings that lead from a city to its state or capital, but for the sentence of the
-    bar: pair (p-th phrasing, c-th city) is held out when (5 p + c) mod 16 = 3.
+    They use the phrasings from a city to its state or capital, except `CITY_CAPITAL`, which is evaluated with all
+    cities: the pair of phrasing p and city c is held out if (5 p + c) mod 16 = 3.
     """
     open_phrasings = [
         phrasing

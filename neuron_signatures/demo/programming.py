@@ -1,4 +1,4 @@
-"""Texts of the skill *programming*: short Python programs; `# prints` states what they really print."""
+"""Texts of the skill *programming*: short Python programs, with their true output after `# prints`."""
 
 from random import Random
 
@@ -16,7 +16,7 @@ _FUNCTIONS = (
 
 
 def draw(rng: Random) -> Draft:
-    """One program of the skill, the four sub-skills alike."""
+    """One program of the skill; the four sub-skills have the same probability."""
     return pick(rng, ((1.0, _loop), (1.0, _function), (1.0, _condition), (1.0, _error)))(rng)
 
 

@@ -55,7 +55,7 @@ SKILLS: dict[Skill, tuple[str, ...]] = {
     "empathy": tuple(empathy.EMOTIONS),
 }
 
-# Shares of the documents. Knowledge has by far the most to learn; programs and dialogues are longer texts.
+# Shares of the documents. Knowledge has by far the most facts; programs and dialogues are longer texts.
 _MIX: tuple[tuple[float, Skill], ...] = (
     (58.0, "knowledge"),
     (28.0, "mathematics"),
@@ -72,9 +72,9 @@ _DRAW = {
 
 @dataclass(frozen=True)
 class Document:
-    """One text with its labels. `entities`: the names that appear in it, without repeats.
+    """One text with its labels. `entities` are the distinct names in it.
 
-    `held_out`: the text states a (phrasing, city) pair that the training split leaves out.
+    `held_out` marks a text with a (phrasing, city) pair that is not in the training split.
     """
 
     id: str
@@ -96,17 +96,17 @@ class Fact(NamedTuple):
 def documents(
     seed: int, n: int | None = None, *, skill: Skill | None = None, train_only: bool = False
 ) -> Iterator[Document]:
-    """The first `n` documents of the seed's endless stream (all of them when `n` is None).
+    """The first `n` documents of the infinite stream of this seed (all if `n` is None).
 
-    `skill` keeps one skill, `train_only` leaves out the held-out pairs. Both are filters on the same stream:
-    an id always names the same text.
+    `skill` selects one skill, `train_only` drops the held-out pairs. Both filter the same stream, so an id always
+    refers to the same text.
     """
-    kept = (
+    selected = (
         document
         for document in _stream(seed)
         if (skill is None or document.skill == skill) and not (train_only and document.held_out)
     )
-    return islice(kept, n)
+    return islice(selected, n)
 
 
 def _stream(seed: int) -> Iterator[Document]:
@@ -120,7 +120,7 @@ def _stream(seed: int) -> Iterator[Document]:
 
 
 def facts() -> tuple[Fact, ...]:
-    """Everything that the knowledge documents assert: the geography, then the invented domains."""
+    """All facts in the knowledge documents: geography, then the invented domains."""
     capitals = [Fact(state.name, "capital", state.capital) for state in STATES]
     places = [Fact(city, "state", state_of_city(city).name) for city in CITIES]
     return (*capitals, *places, *_invented_facts())

@@ -1,1 +1,1 @@
-"""From prompts to a run folder: what to run, in which batches, into which files."""
+"""Stage 1: from prompts to a run folder."""

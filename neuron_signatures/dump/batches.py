@@ -1,20 +1,20 @@
-"""Which prompts run together in one forward pass."""
+"""Grouping prompts into forward passes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-# A batch may hold padding for prompts up to this factor longer than its shortest, so that odd lengths need not
-# run alone; below MIN_RUN prompts of one length it is worth it.
+# A batch with fewer than _MIN_RUN prompts of one length also takes prompts that are longer than its shortest by up to
+# this factor: the padding costs less than further passes with few prompts.
 _PAD_FACTOR = 1.25
 _MIN_RUN = 8
 
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, max_prompts: int | None) -> Iterator[list[int]]:
-    """Indices of prompts that run together, shortest first, each batch at most `max_tokens` with padding.
+    """Yield the indices of each batch, shortest prompts first, with at most `max_tokens` including padding.
 
-    Prompts of equal length go together, because a batch without padding needs no attention mask; a batch with
-    few of one length takes on slightly longer ones. A prompt longer than `max_tokens` runs alone.
+    Prompts of equal length are batched together, because a batch without padding needs no attention mask. If there are
+    only a few of one length, slightly longer ones are added. A prompt longer than `max_tokens` runs alone.
     """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):

@@ -1,4 +1,4 @@
-"""The settings of a dump, as the flags give them."""
+"""The settings of a dump, as given by the flags."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from neuron_signatures.dump.provenance import storable
 from neuron_signatures.models.spec import BosRequest, Dtype, ModelSpec
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.tokens import encodable
 
 SaveFormat = Literal["safetensors", "pt"]
 
 
 @dataclass(frozen=True)
 class DumpConfig:
-    """One dump. `None` for `batch_size` means fitted to memory, for `layers` all, for `limit` no limit;
-    `truncate` is the most tokens of a prompt, 0 for the model's context, None to refuse longer prompts."""
+    """The settings of one dump.
+
+    `batch_size` None fits the batch to memory, `layers` None means all, `limit` None means no limit. `truncate` is the
+    maximum number of tokens per prompt; 0 is the context of the model, and None refuses longer prompts.
+    """
 
     model: ModelSpec
     prompts_json: Path | None
@@ -38,9 +41,9 @@ class DumpConfig:
     flags_given: tuple[str, ...]
 
     def must_agree(self) -> dict[str, Any]:
-        """The settings on which a resumed dump must agree with the stopped one."""
+        """The settings that must be equal when a stopped dump is resumed."""
         return {
-            "model_name": storable(self.model.name),
+            "model_name": encodable(self.model.name),
             "model_dtype": self.model.dtype,
             "quantization": self.model.quantization,
             "trust_remote_code": self.model.trust_remote_code,

@@ -1,4 +1,4 @@
-"""The dump: prompts in, run folder out, shard by shard."""
+"""Running a planned dump and writing the run folder, shard by shard."""
 
 from __future__ import annotations
 
@@ -23,23 +23,16 @@ from neuron_signatures.models.capture import MlpCapture, MlpShape
 from neuron_signatures.models.load import LoadedModel, load_model
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
 from neuron_signatures.runs.files import free_bytes, human_bytes
+from neuron_signatures.runs.journal import PromptOutcome
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.writer import (
-    Mode,
-    PromptOutcome,
-    RunWriter,
-    check_target,
-    open_writer,
-    refuse_differences,
-    tidy,
-)
+from neuron_signatures.runs.writer import Mode, RunWriter, check_target, open_writer, refuse_differences, tidy
 
 log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Something that shows how far a dump is, such as a bar."""
+    """Shows the progress of a dump, for example as a bar."""
 
     def __enter__(self) -> Progress: ...
 
@@ -53,7 +46,7 @@ MakeProgress = Callable[[int], Progress]
 
 @dataclass(frozen=True)
 class DumpSummary:
-    """What a dump did. `wall_seconds` and the rate cover this process only, from the first batch to the manifest."""
+    """The result of a dump. `wall_seconds` and the rate are of this process, from the first batch to the manifest."""
 
     run: str
     prompts: int
@@ -63,18 +56,18 @@ class DumpSummary:
     nonfinite_values: int
     shards: int
     shards_kept: int
-    """Shards that an earlier, stopped process had finished."""
+    """Shards that were finished by an earlier, stopped process."""
     wall_seconds: float
     tokens_per_second: float
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The same as text."""
         failed = f", {self.failed} FAILED" if self.failed else ""
-        odd = f", {self.nonfinite_values} values NaN or infinite" if self.nonfinite_values else ""
-        kept = f", {self.shards_kept} of {self.shards} files were there" if self.shards_kept else ""
+        nonfinite = f", {self.nonfinite_values} values NaN or infinite" if self.nonfinite_values else ""
+        kept = f", {self.shards_kept} of {self.shards} files already present" if self.shards_kept else ""
         rate = f", {self.tokens_per_second:.0f} tokens/s in {self.wall_seconds:.1f} s" if self.wall_seconds else ""
         return [
-            f"prompts  {self.prompts}{failed}{odd}",
+            f"prompts  {self.prompts}{failed}{nonfinite}",
             f"tokens   {self.tokens}{rate}",
             f"size     {human_bytes(self.bytes)} in {self.shards} {'file' if self.shards == 1 else 'files'}{kept}",
             f"run      {escape_controls(self.run)}",
@@ -84,17 +77,17 @@ class DumpSummary:
 def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     """Run the model over the plan's prompts and write the run folder.
 
-    The folder is touched only after everything that can be checked was checked. `progress` is told the number of
-    tokens to come, and then of those that are done. Raises the project's errors.
+    Everything that can be checked is checked before the folder is touched. `progress` receives the total number of
+    tokens and then the number of finished ones. Raises the project's errors.
     """
     config = plan.config
     mode: Mode = "resume" if config.resume else "overwrite" if config.overwrite else "new"
     if mode == "resume" and (complete := _already_complete(plan)) is not None:
         return complete
     finished = check_target(config.out_dir, mode, settings=plan.settings)
-    _check_room(plan, finished or 0)
+    _check_disk_space(plan, finished or 0)
     torch.manual_seed(config.seed)
-    # A stopped dump whose shards are all there needs no model, only a manifest.
+    # If a stopped dump has finished all shards, only the manifest is missing: no model is needed.
     model = None if finished == len(plan.shards) else _load(plan)
     if model is not None:
         _try_first(plan, model)
@@ -132,7 +125,7 @@ def _load(plan: DumpPlan) -> LoadedModel:
 
 
 def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
-    """Run one token, so that a model whose neurons cannot be captured is refused before the folder is touched."""
+    """Run one token, to refuse a model whose neurons cannot be captured before the folder is touched."""
     with MlpCapture(model.hf, plan.layers) as capture:
         _check_width(plan, capture.shape)
         list(run_batch(model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
@@ -141,7 +134,7 @@ def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
 def _write_shards(
     plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int], make_progress: MakeProgress
 ) -> None:
-    """Compute the shards in `todo`; while one is written, the next is computed, so two are in memory at most."""
+    """Compute the shards in `todo`. The next one is computed while one is written, so at most two are in memory."""
     save_dtype = plan.config.save_dtype
     max_tokens = fitted_batch_tokens(model, len(plan.layers), plan.info.d_mlp, save_dtype)
     n_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
@@ -155,7 +148,7 @@ def _write_shards(
         for n in todo:
             start = time.perf_counter()
             acts = _compute_shard(plan, model, capture, n, max_tokens, progress)
-            tensors, outcomes = _sort_out(plan, n, acts)
+            tensors, outcomes = _split_outcomes(plan, n, acts)
             if pending is not None:
                 pending.result()
             wall = time.perf_counter() - start
@@ -167,8 +160,7 @@ def _write_shards(
 
 @contextmanager
 def _frozen_heap() -> Iterator[None]:
-    """Keep the garbage collector from walking the model's and the libraries' objects again and again: on the demo
-    model that takes a tenth of a dump."""
+    """Exclude existing objects from garbage collection, which would take a tenth of the time on the demo model."""
     gc.freeze()
     try:
         yield
@@ -179,7 +171,7 @@ def _frozen_heap() -> Iterator[None]:
 def _compute_shard(
     plan: DumpPlan, model: LoadedModel, capture: MlpCapture, shard: int, max_tokens: int, progress: Progress
 ) -> list[PromptActs]:
-    """Activations of a shard's prompts, in input order."""
+    """Activations of the prompts of a shard, in input order."""
     members = plan.shards[shard]
     ids = {i: plan.prompts[i].token_ids for i in members}
     batch_size = plan.config.batch_size
@@ -196,8 +188,10 @@ def _compute_shard(
     return sorted(done, key=lambda item: item.index)
 
 
-def _sort_out(plan: DumpPlan, shard: int, acts: Iterable[PromptActs]) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
-    """The tensors to store, and what became of each prompt (`--check_finite` fails those with NaN or infinity)."""
+def _split_outcomes(
+    plan: DumpPlan, shard: int, acts: Iterable[PromptActs]
+) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
+    """The tensors to store, and the outcome of each prompt (`--check_finite` fails those with NaN or infinity)."""
     tensors: dict[str, Tensor] = {}
     outcomes = []
     for item in acts:
@@ -217,26 +211,26 @@ def _check_width(plan: DumpPlan, shape: MlpShape) -> None:
     planned = (plan.info.layers, plan.info.d_mlp)
     if shape != planned:
         raise UsageError(
-            f"the weights have {shape.n_layers} layers of {shape.d_mlp} neurons, the config says {planned}",
+            f"the weights have {shape.n_layers} layers of {shape.d_mlp} neurons, but the config says {planned}",
             where=f"model {plan.config.model.name}",
         )
 
 
-def _check_room(plan: DumpPlan, finished: int) -> None:
+def _check_disk_space(plan: DumpPlan, finished: int) -> None:
     needed = sum(plan.bytes_of(i) for members in plan.shards[finished:] for i in members)
     free = free_bytes(plan.config.out_dir)
     if needed > free:
         raise EnvironmentProblem(
-            f"no room: {human_bytes(needed)} needed, {human_bytes(free)} free",
+            f"not enough disk space: {human_bytes(needed)} needed, {human_bytes(free)} free",
             where=str(plan.config.out_dir),
-            next_step="Make room, or choose another --out_dir (--overwrite keeps the old run until the end)",
+            next_step="Free some space, or choose another --out_dir (--overwrite keeps the old run until the end)",
         )
 
 
 def _already_complete(plan: DumpPlan) -> DumpSummary | None:
-    """The summary of a run that is complete and was made with these settings; None if there is none yet.
+    """The summary of a complete run with these settings; None if there is no complete run.
 
-    Raises `UsageError` if it was made with other settings, `BadRunError` if it is broken.
+    Raises `UsageError` if the run has other settings, and `BadRunError` if it is broken.
     """
     path = plan.config.out_dir
     if not Run.is_complete(path):
@@ -247,9 +241,9 @@ def _already_complete(plan: DumpPlan) -> DumpSummary | None:
         refuse_differences(before, plan.settings, path)
         for name in run.file_names():
             if faults := run.check_file(name, check="sha256"):
-                raise BadRunError(faults[0], next_step="Dump again with --overwrite")
+                raise BadRunError(faults[0], next_step="Repeat the dump with --overwrite")
         tidy(path)
-        log.info("%s is complete already", path)
+        log.info("%s is already complete", path)
         return DumpSummary(
             run=str(path), prompts=m.n_prompts, failed=len(m.failed_prompts), tokens=m.n_tokens, bytes=run.nbytes(),
             nonfinite_values=sum(p.nonfinite for p in m.prompts), shards=len(plan.shards),

@@ -1,4 +1,4 @@
-"""What a dump would need, without doing it: `--dry_run`."""
+"""`--dry_run`: what a dump would need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuron_signatures.runs.manifest import DTYPE_BYTES
 
 @dataclass(frozen=True)
 class DryRun:
-    """Tokens per prompt, and bytes. `host_buffer_bytes` is what shards take in memory on their way to the disk."""
+    """Tokens per prompt, and bytes. `host_buffer_bytes` is the memory of the shards until they are written."""
 
     prompts: int
     tokens: int
@@ -29,11 +29,11 @@ class DryRun:
     weights_bytes: int
     host_buffer_bytes: int
     longest_prompt_bytes: int
-    """Working memory of the longest prompt alone, without its attention scores."""
+    """Working memory of the longest prompt alone, without attention scores."""
 
 
 def dry_run(plan: DumpPlan) -> DryRun:
-    """Sizes of a planned dump. Needs no weights and writes nothing."""
+    """Sizes of a planned dump. Loads no weights and writes nothing."""
     lengths = [p.seq_len for p in plan.prompts]
     free = free_bytes(plan.config.out_dir)
     shard_sizes = sorted((sum(plan.bytes_of(i) for i in members) for members in plan.shards), reverse=True)
@@ -57,22 +57,22 @@ def dry_run(plan: DumpPlan) -> DryRun:
 
 
 def working_bytes(plan: DumpPlan) -> int:
-    """Memory of one token while it runs: what is kept of all layers, and a generous working set of one."""
+    """Device memory per token: the stored activations, and a generous working set of one layer."""
     dtype = plan.config.model.dtype
     return token_bytes(len(plan.layers), plan.info.d_mlp, plan.info.d_model, plan.config.save_dtype, DTYPE_BYTES[dtype])
 
 
 def describe(found: DryRun) -> list[str]:
-    """The same as lines for a person."""
-    room = "enough" if found.fits else "NOT ENOUGH"
+    """The same as text."""
+    verdict = "enough" if found.fits else "NOT ENOUGH"
     return [
         f"prompts  {found.prompts}, {found.tokens} tokens "
         f"(min {found.tokens_min}, mean {found.tokens_mean}, max {found.tokens_max}), {found.truncated} truncated",
         f"neurons  {found.layers} layers x {found.d_mlp}",
         f"disk     {human_bytes(found.disk_bytes)} in {found.shards} {'file' if found.shards == 1 else 'files'}, "
-        f"{human_bytes(found.free_bytes)} free: {room}",
+        f"{human_bytes(found.free_bytes)} free: {verdict}",
         f"memory   {human_bytes(found.weights_bytes)} weights, "
-        f"{human_bytes(found.host_buffer_bytes)} of shards in RAM, "
+        f"{human_bytes(found.host_buffer_bytes)} for shards in RAM, "
         f"{human_bytes(found.longest_prompt_bytes)} for the longest prompt",
         "nothing was written",
     ]

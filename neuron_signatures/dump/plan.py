@@ -1,4 +1,4 @@
-"""What a dump will do, decided before weights are loaded or anything is written."""
+"""Planning a dump, before weights are loaded or anything is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from neuron_signatures.runs.shards import plan_shards
 
 @dataclass(frozen=True)
 class DumpPlan:
-    """All that is known before weights are loaded."""
+    """Everything about a dump that is known before weights are loaded."""
 
     config: DumpConfig
     prompts: list[TokenizedPrompt]
@@ -31,7 +31,7 @@ class DumpPlan:
     shards: list[list[int]]
     tokenizer: TokenizerBase
     settings: dict[str, Any]
-    """What a resumed dump must share with the stopped one."""
+    """Must be equal when a stopped dump is resumed."""
 
     @property
     def n_tokens(self) -> int:
@@ -58,7 +58,7 @@ class DumpPlan:
         return adds_bos(self.tokenizer)
 
     def bos_notice(self) -> str | None:
-        """One line about the BOS where the tokenizer itself adds none; None where nothing needs to be said."""
+        """A notice about BOS if the tokenizer itself adds none; else None."""
         bos, texts = self.tokenizer.bos_token, [p for p in self.prompts if p.prompt.text is not None]
         if self.tokenizer_adds_bos or self.config.bos == "off" or not texts:
             return None
@@ -73,9 +73,9 @@ class DumpPlan:
 
 
 def plan_dump(config: DumpConfig) -> DumpPlan:
-    """Read prompts, config and tokenizer, and decide everything. Writes nothing, loads no weights.
+    """Read prompts, config and tokenizer, and plan the dump. Writes nothing and loads no weights.
 
-    Raises `UsageError` for bad prompts or flags, `EnvironmentProblem` when the model cannot be had.
+    Raises `UsageError` for invalid prompts or flags, `EnvironmentProblem` if the model is unavailable.
     """
     prompts = read_prompts(config.prompts_json, config.single_prompt, limit=config.limit)
     find_device(config.model.device)
@@ -107,18 +107,18 @@ def prompt_bytes(seq_len: int, n_layers: int, d_mlp: int, dtype: Dtype) -> int:
 
 
 def token_bytes(n_layers: int, d_mlp: int, d_model: int, save_dtype: Dtype, itemsize: int) -> int:
-    """Memory of one token in a forward pass: what is kept of `n_layers`, and a generous working set of one layer of
-    values of `itemsize` bytes."""
+    """Device memory per token: activations of `n_layers`, and a generous working set of one layer, with values of
+    `itemsize` bytes."""
     return n_layers * d_mlp * DTYPE_BYTES[save_dtype] + (4 * d_mlp + 16 * d_model) * itemsize
 
 
 def _settings(
     config: DumpConfig, identity: ModelIdentity, layers: list[int], digest: str, n_prompts: int
 ) -> dict[str, Any]:
-    """What a resumed dump must share: the flags that change the result, the model's identity and the prompts."""
+    """What must be equal on resume: the flags that change the result, the identity of the model, the prompts."""
     of_model = asdict(identity)
-    for told_elsewhere in ("name", "dtype", "attn_implementation"):
-        del of_model[told_elsewhere]
+    for recorded_elsewhere in ("name", "dtype", "attn_implementation"):
+        del of_model[recorded_elsewhere]
     prompts = {"n_prompts": n_prompts, "prompts_sha256": digest}
     return {
         **config.must_agree(),

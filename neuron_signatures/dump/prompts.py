@@ -20,7 +20,7 @@ _MAX_DEPTH = 32
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as given: `text`, or chat `messages` (then `text` is None), and every further key as `metadata`."""
+    """A prompt of the input: `text`, or chat `messages` (then `text` is None), and all other keys as `metadata`."""
 
     id: str
     text: str | None
@@ -29,7 +29,7 @@ class Prompt:
 
 
 def read_prompts(path: Path | None, single: str | None, *, limit: int | None) -> list[Prompt]:
-    """The prompts to run, in input order. Raises `UsageError` naming file, place and rule."""
+    """The prompts to run, in input order. Raises `UsageError` that names the file, the line and the rule."""
     if single is not None:
         return [_prompt({"id": SINGLE_PROMPT_ID, "text": single}, "--single_prompt")]
     if path is None:
@@ -42,7 +42,7 @@ def read_prompts(path: Path | None, single: str | None, *, limit: int | None) ->
 
 
 def prompts_sha256(prompts: list[Prompt]) -> str:
-    """A hash of ids, texts, messages and metadata, so that a resumed dump can tell other prompts."""
+    """A hash of ids, texts, messages and metadata, with which a resumed dump detects changed prompts."""
     digest = hashlib.sha256()
     for p in prompts:
         digest.update(json.dumps([p.id, p.text, p.messages, p.metadata], sort_keys=True).encode())
@@ -60,7 +60,7 @@ def _items(path: Path) -> Iterator[tuple[Any, str]]:
         for n, item in enumerate(_parse(text, str(path), 0)):
             yield item, f"{path}: prompt {n}"
         return
-    # Not str.splitlines: U+2028 and its like may stand inside a JSON string.
+    # Not str.splitlines: U+2028 and similar characters may be part of a JSON string.
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _parse(line, str(path), n - 1), f"{path}: line {n}"
@@ -68,7 +68,7 @@ def _items(path: Path) -> Iterator[tuple[Any, str]]:
 
 def _parse(text: str, path: str, lines_before: int) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicate_keys)
     except json.JSONDecodeError as e:
         where = f"{path}: line {lines_before + e.lineno} column {e.colno}"
         raise UsageError(f"not valid JSON ({e.msg})", where=where, next_step=_EXAMPLE) from e
@@ -80,11 +80,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [k for k, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice in one object")
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object")
     return found
 
 
@@ -100,7 +100,7 @@ def _prompt(item: Any, where: str) -> Prompt:
     if text is not None and not isinstance(text, str):
         raise UsageError(f"{id_!r}: text is not a string", where=where, next_step=_EXAMPLE)
     if text == "":
-        raise UsageError(f"{id_!r} is empty", where=where, next_step="Give it a text, or leave it out")
+        raise UsageError(f"{id_!r} is empty", where=where, next_step="Add text, or remove the prompt")
     if messages is not None and not isinstance(messages, list):
         raise UsageError(f"{id_!r}: messages is not a list", where=where, next_step=_EXAMPLE)
     for name, value in (("text", text), ("messages", messages), ("metadata", item)):
@@ -109,14 +109,16 @@ def _prompt(item: Any, where: str) -> Prompt:
 
 
 def _check_storable(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what strict UTF-8 JSON cannot hold: lone surrogates, infinities (from 1e999), endless nesting."""
+    """Refuse what strict UTF-8 JSON cannot hold: lone surrogates, infinities (from 1e999), very deep nesting."""
     if depth > _MAX_DEPTH:
         raise UsageError("nested too deeply", where=where)
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as e:
-            raise UsageError("has a lone surrogate, which is not text", where=where, next_step="Remove it") from e
+            raise UsageError(
+                "has a lone surrogate, which is not valid Unicode", where=where, next_step="Remove it"
+            ) from e
     elif isinstance(value, float) and not math.isfinite(value):
         raise UsageError("has a number that is not finite", where=where)
     elif isinstance(value, dict):

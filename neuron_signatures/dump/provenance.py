@@ -1,4 +1,4 @@
-"""What a manifest says about where a run was made: versions, revision, machine. Never the environment."""
+"""Where a run was made: versions, revision and machine, but never environment variables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
+from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.versions import versions
 
 
 def provenance(device: torch.device, attn_implementation: str, flags_given: tuple[str, ...]) -> dict[str, Any]:
-    """The facts that are recorded when a run is begun."""
+    """The facts that are recorded at the start of a run."""
     return {
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
@@ -23,13 +24,8 @@ def provenance(device: torch.device, attn_implementation: str, flags_given: tupl
         "attn_implementation": attn_implementation,
         "versions": versions(),
         "git_revision": _git_revision(),
-        "flags_given": [storable(flag) for flag in flags_given],
+        "flags_given": [encodable(flag) for flag in flags_given],
     }
-
-
-def storable(text: str) -> str:
-    """`text` as UTF-8 can hold it: bytes of a path that are no text (lone surrogates in Python) become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def device_name(device: torch.device) -> str:
@@ -39,7 +35,7 @@ def device_name(device: torch.device) -> str:
 
 
 def _git_revision() -> str | None:
-    """The commit of this code, `-dirty` when files differ from it; None outside of a checkout."""
+    """The commit of this code, with `-dirty` if files are modified; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

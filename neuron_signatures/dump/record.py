@@ -1,21 +1,21 @@
-"""The manifest of a finished dump."""
+"""Building the manifest of a finished dump."""
 
 from __future__ import annotations
 
 from neuron_signatures.dump.plan import DumpPlan
-from neuron_signatures.dump.provenance import storable
 from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.runs.journal import PromptOutcome
 from neuron_signatures.runs.manifest import HOOK_NAME, FailedPrompt, Manifest, PromptRecord
-from neuron_signatures.runs.tokens import ascii_token
-from neuron_signatures.runs.writer import PromptOutcome, RunWriter
+from neuron_signatures.runs.tokens import ascii_token, encodable
+from neuron_signatures.runs.writer import RunWriter
 
 
 def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
-    """Everything that was run and what became of it, once every shard is in the journal."""
+    """The manifest, once every shard is in the journal."""
     records = [writer.done[n] for n in range(len(plan.shards))]
     outcomes = {o.prompt_id: o for r in records for o in r.outcomes}
     files = [r.file for r in records if r.file]
-    # Tokens repeat: each different one is spelled once.
+    # Tokens repeat: convert each distinct one only once.
     ids = sorted({i for p in plan.prompts for i in p.token_ids})
     spelled = dict(zip(ids, token_strings(plan.tokenizer, ids), strict=True))
     in_ascii = {i: ascii_token(s) for i, s in spelled.items()}
@@ -36,7 +36,7 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         layers=plan.layers,
         d_mlp=plan.info.d_mlp,
         hook_name=HOOK_NAME,
-        model_name=storable(config.model.name),
+        model_name=encodable(config.model.name),
         model_revision=identity.revision,
         weights_fingerprint=identity.weights_fingerprint,
         architecture=identity.architecture,

@@ -1,4 +1,4 @@
-"""Prompts as the model reads them."""
+"""Tokenizing prompts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from neuron_signatures.runs.errors import UsageError
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """A prompt and its token ids. `truncated_from` is its length before truncation, None if it is whole."""
+    """A prompt and its token ids. `truncated_from` is the length before truncation; None if not truncated."""
 
     prompt: Prompt
     token_ids: list[int]
     text: str
-    """The prompt's text; for a chat, what its tokens stand for."""
+    """The text of the prompt; for a chat, the decoded tokens."""
     truncated_from: int | None
 
     @property
@@ -35,8 +35,11 @@ def tokenize(
     context: int | None,
     truncate: int | None,
 ) -> list[TokenizedPrompt]:
-    """Token ids of every prompt. A prompt longer than the model's `context` is refused unless `truncate` is given
-    (0: to the context; N: to N tokens at most); its first tokens are kept. A prompt of BOS alone is refused."""
+    """Token ids of every prompt.
+
+    A prompt longer than the model's `context` is refused unless `truncate` is given (0: to the context; N: to at most N
+    tokens), which keeps the first tokens. A prompt of only BOS is refused.
+    """
     return [_tokenize(tokenizer, p, prepend_bos, context, truncate) for p in prompts]
 
 
@@ -55,10 +58,10 @@ def _tokenize(
     most = min([x for x in (context, truncate or None) if x is not None], default=n)
     if n > most and truncate is None:
         next_step = "Shorten it, or allow --truncate"
-        raise UsageError(f"{n} tokens, the model's context is {most}", where=where, next_step=next_step)
+        raise UsageError(f"{n} tokens, but the model's context is {most}", where=where, next_step=next_step)
     ids = ids[:most]
     if not ids or ids == [tokenizer.bos_token_id]:
-        next_step = "Give it a text, or leave it out" if n <= most else "Allow more tokens with --truncate"
+        next_step = "Add text, or remove the prompt" if n <= most else "Allow more tokens with --truncate"
         raise UsageError("has no tokens of its own", where=where, next_step=next_step)
     text = prompt.text if prompt.text is not None else "".join(token_strings(tokenizer, ids))
     return TokenizedPrompt(prompt, ids, text, n if n > most else None)

@@ -1,1 +1,1 @@
-"""The run folder: what is in it, and the only code that knows the names of its files."""
+"""The run folder. Only this package knows the names of its files."""

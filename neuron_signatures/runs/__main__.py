@@ -1,6 +1,6 @@
-"""Look at run folders: `python -m neuron_signatures.runs list [ROOT] | show RUN | verify RUN | migrate RUN`.
+"""Tools for run folders: `python -m neuron_signatures.runs list [ROOT] | show RUN | verify RUN | migrate RUN`.
 
-Reads: run folders. Writes: nothing, except `migrate`, which writes a new folder beside the old one.
+Reads:  run folders. Writes: nothing, except `migrate`, which writes a new folder beside the old one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="python -m neuron_signatures.runs", description="Look at run folders.")
-    subs = parser.add_subparsers(required=True, metavar="list | show | verify | migrate", parser_class=Parser)
-    add = subs.add_parser("list", help="one line per run in a folder, broken ones included")
+    parser = Parser(prog="python -m neuron_signatures.runs", description="List, show, verify and migrate run folders.")
+    subs = parser.add_subparsers(
+        required=True, metavar="list | show | verify | migrate", prog=parser.prog, parser_class=Parser
+    )
+    add = subs.add_parser("list", help="one line per run in a folder, including broken runs")
     add.add_argument("root", nargs="?", type=folder, default=Path("runs"), help="folder of runs (default: runs)")
     add.set_defaults(do=do_list)
     for name, do, text in (
-        ("show", do_show, "what was run on what"),
+        ("show", do_show, "the model, its settings and the prompts"),
         ("verify", do_verify, "check sizes, checksums, shapes and ids; exit 3 if one is wrong"),
         ("migrate", do_migrate, "write a format-1 run as format 2 beside the original"),
     ):
@@ -55,8 +57,8 @@ def do_list(args: Any) -> int:
     from neuron_signatures.runs.listing import list_runs
     from neuron_signatures.runs.tokens import escape, fit
 
-    wide = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
-    head = f"{'run':{wide}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
+    name_columns = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
+    head = f"{'run':{name_columns}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
     n = 0
     for n, r in enumerate(list_runs(args.root), start=1):
         if args.json:
@@ -64,7 +66,7 @@ def do_list(args: Any) -> int:
             continue
         if n == 1:
             emit(head)
-        row = f"{fit(escape(r.name), wide)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
+        row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {_last_column(r)}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")
@@ -98,7 +100,7 @@ def do_verify(args: Any) -> int:
     for remark in found.remarks:
         emit(f"remark  {escape(remark)}")
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
-    verdict = "broken" if found.faults else "whole"
+    verdict = "broken" if found.faults else "complete"
     emit(f"{verdict}: {escape(str(args.run))}, {_files(found.n_files)}, {human_bytes(found.n_bytes)}; checked {what}")
     return code
 
@@ -129,10 +131,10 @@ def _describe(run: Run) -> list[str]:
     ]
     lines = [f"{k:8} {escape(v)}" for k, v in rows]
     lines += [f"failed   {escape(f.prompt_id)}: {escape(f.reason)}" for f in m.failed_prompts]
-    room = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
+    text_columns = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
     lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
-        last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text), room).rstrip()
+        last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text), text_columns).rstrip()
         lines.append(f"{i:>4} {fit(escape(p.probe_id), 24)} {p.seq_len:>6} {last} {text}")
     return lines
 

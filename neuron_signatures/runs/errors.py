@@ -1,12 +1,14 @@
-"""The project's few error types; each is one line that says what, where and what to do next."""
+"""The project's error types. Each message is one line: where, what, and the next step."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
+INSTALL_MODELS = "Install it with `pip install neuron-signatures[models]`"
+
 
 class ExitCode(IntEnum):
-    """How a stage ends. A signal that stops it at once gives 128 + its number."""
+    """Exit codes of a stage. If a signal ends it immediately, the code is 128 + the signal number."""
 
     OK = 0
     FAILED = 1
@@ -17,15 +19,15 @@ class ExitCode(IntEnum):
 
 
 def escape_controls(text: str) -> str:
-    """`text` in one line, with every character that is not printable as a Python escape."""
+    """`text` on one line, with every non-printable character as a Python escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class ProjectError(Exception):
     """A failure that the user can act on.
 
-    `what` went wrong, `where` (file, field, prompt, layer; empty when `what` names it), and
-    the `next_step` to take. `str()` joins them into one line without control characters.
+    `what` went wrong, `where` (file, field, prompt, layer; empty if `what` names it), and the `next_step`.
+    `str()` joins them into one line without control characters.
     """
 
     exit_code = ExitCode.FAILED
@@ -38,12 +40,13 @@ class ProjectError(Exception):
 
     def line(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        text = f"{text}. {self.next_step}" if self.next_step else text
+        if self.next_step:
+            text += f"{'' if text.endswith('?') else '.'} {self.next_step}"
         return escape_controls(text)
 
 
 class EnvironmentProblem(ProjectError):
-    """The machine, the network or the model hub does not provide what is needed."""
+    """The machine, the network or the model hub lacks something that is needed."""
 
 
 class UsageError(ProjectError):
@@ -53,7 +56,7 @@ class UsageError(ProjectError):
 
 
 class BadRunError(ProjectError):
-    """The run folder is corrupt, incomplete or of another format."""
+    """The run folder is corrupt, incomplete or has an unknown format."""
 
     exit_code = ExitCode.BAD_RUN
 
@@ -65,10 +68,10 @@ class RunLockedError(ProjectError):
 
 
 class StopSignal(BaseException):
-    """Raised by a signal handler. No `Exception`, so that no library takes it for a failure of its own."""
+    """Raised by a signal handler. Not an `Exception`, so that libraries do not catch it."""
 
 
 class StoppedEarly(ProjectError):
-    """A signal asked the stage to stop; what is finished is on disk and the stage can be resumed."""
+    """A signal stopped the stage. Finished work is on disk, and the stage can be resumed."""
 
     exit_code = ExitCode.RESUMABLE

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, synced, then renamed."""
+"""Atomic writes: a file is written under a temporary name in the same folder, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from typing import Any
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError
 from neuron_signatures.runs.names import TMP_PREFIX
 
-# What holds for every stage; a stage with a flag for the folder names it.
-ELSEWHERE = "Mend the permissions, or use another folder"
+# Valid for every stage; a stage that has a flag for the folder names the flag instead.
+ELSEWHERE = "Fix the permissions, or use another folder"
 
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, needed: int = 0) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends, `path` is that file, complete and synced.
+    """Yield a temporary path beside `path`; at the end of the block, rename that file to `path`, complete and synced.
 
-    If the block fails, `path` is untouched and the temporary file is gone. A process that is killed leaves
-    a file whose name starts with `.tmp-`, which readers ignore and `sweep_leftovers` removes. The file's
-    mode follows the umask. Raises `EnvironmentProblem` when there is no room or no permission; `needed`
-    (bytes) goes into that message.
+    If the block fails, `path` stays unchanged and the temporary file is removed. A killed process leaves a file whose
+    name starts with `.tmp-`, which readers ignore and `sweep_leftovers` removes. The file mode follows the umask.
+    Raises `EnvironmentProblem` if the disk is full or the folder is not writable; `needed` (bytes) is for the message.
     """
     tmp = path.with_name(f"{TMP_PREFIX}-{path.name}-{os.getpid()}-{secrets.token_hex(3)}")
     try:
@@ -45,7 +44,7 @@ def whole_file(path: Path, *, needed: int = 0) -> Iterator[Path]:
 
 
 def remove_files(paths: Sequence[Path]) -> None:
-    """Remove those of these files of one folder that are there, and sync the folder, so that they stay removed."""
+    """Remove files of one folder, ignoring missing ones, and sync the folder, so that they stay removed."""
     for path in paths:
         with explain_os_errors(path):
             path.unlink(missing_ok=True)
@@ -55,8 +54,7 @@ def remove_files(paths: Sequence[Path]) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE) -> Iterator[None]:
-    """Turn an `OSError` about writing `path` into an `EnvironmentProblem` of one line; `next_step` where it cannot be
-    written."""
+    """Turn an `OSError` from writing `path` into an `EnvironmentProblem`; `next_step` is for missing permissions."""
     try:
         yield
     except ProjectError:
@@ -66,24 +64,24 @@ def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE
 
 
 def write_problem(path: Path, error: OSError, *, needed: int = 0, next_step: str = ELSEWHERE) -> EnvironmentProblem:
-    if error.errno in _NO_ROOM:
-        return no_room(path, needed, error.strerror or "no space left")
+    if error.errno in _DISK_FULL:
+        return disk_full(path, needed, error.strerror or "no space left")
     return EnvironmentProblem(f"cannot write ({error.strerror or error})", where=str(path), next_step=next_step)
 
 
-def no_room(path: Path, needed: int, reason: str) -> EnvironmentProblem:
-    """The error for a write that did not fit: on the disk, or (EFBIG, EDQUOT) into a limit on files or a quota."""
-    room = human_bytes(free_bytes(path.parent))
-    what = f"{reason}: {human_bytes(needed)} needed, {room} free" if needed else f"{reason}: {room} free"
+def disk_full(path: Path, needed: int, reason: str) -> EnvironmentProblem:
+    """The error for a full disk, or (EFBIG, EDQUOT) for an exceeded file size limit or quota."""
+    free = human_bytes(free_bytes(path.parent))
+    what = f"{reason}: {human_bytes(needed)} needed, {free} free" if needed else f"{reason}: {free} free"
     return EnvironmentProblem(
         what,
         where=str(path),
-        next_step="Make room (or raise the file size limit or quota), then run again; what is finished is kept",
+        next_step="Free some space (or raise the file size limit or quota), then run again; finished work is kept",
     )
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write strict JSON (no NaN), indent 2, UTF-8, whole or not at all."""
+    """Write strict JSON (no NaN), indent 2, UTF-8, atomically."""
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with whole_file(path, needed=len(text)) as tmp:
         tmp.write_text(text, encoding="utf-8", newline="\n")
@@ -95,7 +93,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sweep_leftovers(folder: Path) -> list[str]:
-    """Remove what a killed writer left in `folder`; returns the names. Call it only with the lock held."""
+    """Remove the temporary files of killed writers in `folder`; returns their names. The caller holds the lock."""
     swept = [p for p in folder.iterdir() if p.name.startswith(TMP_PREFIX) and not p.is_dir()]
     for p in swept:
         p.unlink(missing_ok=True)
@@ -103,7 +101,7 @@ def sweep_leftovers(folder: Path) -> list[str]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes free on the disk of `folder`, or of its nearest existing parent."""
+    """Free bytes on the disk of `folder`, or of its nearest existing parent."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -119,7 +117,7 @@ def human_bytes(n: float) -> str:
 
 
 def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # Windows has no handle on folders to sync
+    if path.is_dir() and os.name == "nt":  # Windows cannot sync a folder
         return
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -129,7 +127,7 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
-    # The only portable way to read the umask is to set it; the window is closed at once.
+    # The only portable way to read the umask is to set it; restore it immediately.
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Listing a folder of runs: one summary each, in bounded memory, broken ones included."""
+"""Summaries of the runs in a folder, including broken ones, in bounded memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunSummary:
 
 
 def list_runs(root: Path) -> Iterator[RunSummary]:
-    """The runs directly under `root`, by name. A folder that holds nothing of a run is passed over."""
+    """Yield the runs directly under `root`, sorted by name. Folders without files of a run are skipped."""
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "there is no such folder"
         raise UsageError(what, where=str(root), next_step="Give the folder that holds your runs")
@@ -43,7 +43,9 @@ def list_runs(root: Path) -> Iterator[RunSummary]:
         names = sorted(e.name for e in entries)
     for name in names:
         try:
-            summary = summarise(root / name) if (root / name).is_dir() else None  # False for a dangling or looping link
+            summary = (
+                summarise(root / name) if (root / name).is_dir() else None
+            )  # False for a dangling or circular link
         except OSError as e:
             summary = _broken(name, f"cannot be read ({e.strerror or e})")
         if summary is not None:
@@ -51,7 +53,7 @@ def list_runs(root: Path) -> Iterator[RunSummary]:
 
 
 def summarise(run_dir: Path) -> RunSummary | None:
-    """The summary of one folder, without validating all of it; None if it holds nothing of a run."""
+    """The summary of one folder, without full validation; None if it has no files of a run."""
     sizes = _files(run_dir)
     tensors = {n: size for n, size in sizes.items() if is_activation_file(n)}
     if MANIFEST not in sizes and JOURNAL not in sizes and not tensors:
@@ -97,7 +99,7 @@ def _broken(name: str, problem: str) -> RunSummary:
 
 
 def _files(run_dir: Path) -> dict[str, int]:
-    """Sizes of the folder's files, by name. A file may vanish while it is looked at: a writer renames."""
+    """Sizes of the files in the folder, by name. A file may vanish meanwhile, because a writer renames files."""
     sizes = {}
     with os.scandir(run_dir) as entries:
         for e in entries:

@@ -1,7 +1,7 @@
-"""One writer at a time: a lock file that says who holds the run.
+"""One writer at a time: a lock file that names its holder.
 
-The kernel's advisory lock on the file decides; the text in it (host, pid, job) is for people. A killed
-process loses the lock with its last breath, so a lock file without a lock on it is stale and is taken over.
+The lock is an advisory lock of the OS on the file; the text in the file (host, pid, job) is for people. The OS releases
+the lock on exit, even if the process is killed, so a lock file that is not locked is stale and is taken over.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 def holder(run_dir: Path) -> str | None:
-    """Who says to be writing to the run, as `host h pid 123 since ...`; None if nobody, or a dead process.
+    """The recorded writer of the run, as `host h pid 123 since ...`; None without one, or if its process is dead.
 
-    Of a process on another host nothing is known: it counts for an hour after the last change in the folder.
-
-    Only reads: a viewer must never get in a writer's way.
+    A process on another host cannot be checked: it counts as alive for an hour after the last change in the folder.
+    Only reads the file, so that a viewer never blocks a writer.
     """
     try:
         text = (run_dir / LOCK).read_text(encoding="utf-8", errors="replace")
@@ -68,7 +67,7 @@ def _take(path: Path) -> int:
                 where=str(path.parent),
                 next_step="Wait for it to finish, or use another run folder",
             )
-        # The last holder may have removed the file between our open and our lock: then lock the new one.
+        # The last holder may have removed the file between our open and our lock: lock the new file instead.
         if _is_same_file(path, fd):
             break
         os.close(fd)
@@ -97,7 +96,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # alive, and somebody else's
+    except OSError:  # alive, but owned by another user
         pass
     return True
 
@@ -138,7 +137,7 @@ def _try_lock(fd: int) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            os.lseek(fd, 1 << 20, os.SEEK_SET)  # lock a byte past the text, so that the text stays readable
+            os.lseek(fd, 1 << 20, os.SEEK_SET)  # a byte beyond the text, so that the text stays readable
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl

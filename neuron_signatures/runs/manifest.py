@@ -1,4 +1,4 @@
-"""What a manifest holds: the records of format 2, in whose terms format 1 is read too."""
+"""The records of a manifest, format 2. Format 1 is converted to these records when it is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Record(BaseModel):
 
 
 class FileRecord(_Record):
-    """A tensor file of the run: its size in bytes and its checksum."""
+    """A tensor file of the run, with its size in bytes and its checksum."""
 
     name: str
     bytes: Count
@@ -30,7 +30,7 @@ class FileRecord(_Record):
 
 
 class PromptRecord(_Record):
-    """One prompt and where its activations are. `tokens` are the raw strings; `tokens_ascii` is for display."""
+    """A prompt and the location of its activations. `tokens` are the raw strings; `tokens_ascii` is for display."""
 
     probe_id: str
     text: str
@@ -44,23 +44,23 @@ class PromptRecord(_Record):
     file: str
     nonfinite: Count
     truncated_from: int | None
-    """Number of tokens before `--truncate`; None if nothing was cut."""
+    """Number of tokens before truncation; None if the prompt was not truncated."""
     metadata: dict[str, Any]
-    """The keys of the input other than id and text; chat messages are here too."""
+    """All keys of the input except id and text, including chat messages."""
 
     def n_values(self) -> int:
         return math.prod(self.activation_tensor_shape)
 
 
 class FailedPrompt(_Record):
-    """A prompt that has no activations in the run, and why. (Not `probe_id`: that key counts the prompts.)"""
+    """A prompt without activations, and the reason. (Not `probe_id`: `grep -c` of that key counts prompts.)"""
 
     prompt_id: str
     reason: str
 
 
 class Manifest(_Record):
-    """What was run on what. The fields before `prompts` are enough to list a run (see `read_summary`)."""
+    """The model, the settings and the prompts of a run. Listings read only the fields before `prompts`."""
 
     format_version: Literal[2]
     created_at_utc: str
@@ -68,15 +68,15 @@ class Manifest(_Record):
     n_prompts: Count
     n_tokens: Count
     n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
-    """Layers of the model; `layers` says which of them are stored, in the order of the tensors' first axis."""
+    """Layers of the model; `layers` lists the stored ones, in the order of the first axis of the tensors."""
     layers: list[Count]
     d_mlp: Annotated[int, Field(ge=1)]
     hook_name: str
     model_name: str
     model_revision: str | None
-    """The commit on the Hub, or what was asked for; None for a local folder."""
+    """The commit on the Hub, or the requested revision; None for a local folder."""
     weights_fingerprint: str | None
-    """Checksum of a local folder's weights; None where the revision identifies them."""
+    """Checksum of the weights of a local folder; None if the revision identifies them."""
     architecture: str
     tokenizer_sha256: Sha256 | None
     attn_implementation: str
@@ -90,10 +90,10 @@ class Manifest(_Record):
     bos_token_id: int | None
     bos_policy: str
     tokenizer_adds_bos: bool | None = None
-    """Whether the tokenizer by itself puts its BOS in front; None where it is not recorded (earlier runs)."""
+    """Whether the tokenizer itself prepends its BOS token; None in earlier runs, which do not record it."""
     seed: int
     activations_file: str | None
-    """The file's name if there is just one, as in format 1; None when the run is sharded."""
+    """The name of the file if there is only one, as in format 1; None if the run is sharded."""
     files: list[FileRecord]
     versions: dict[str, str]
     git_revision: str | None
@@ -109,6 +109,6 @@ UNRECORDED = "not recorded"
 
 
 def join_some(differences: list[str], n: int = 5) -> str:
-    """The first `n` differences in one line, and how many more there are."""
+    """The first `n` differences on one line, and the number of further ones."""
     more = f"; and {len(differences) - n} more" if len(differences) > n else ""
     return "; ".join(differences[:n]) + more

@@ -1,4 +1,4 @@
-"""Reading and writing `manifest.json`: validated before it is trusted, whole or absent."""
+"""Reading `manifest.json` with full validation, and writing it atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import whole_file
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
-from neuron_signatures.runs.manifest_v1 import ManifestV1, lift
+from neuron_signatures.runs.manifest_v1 import ManifestV1, upgrade
 from neuron_signatures.runs.names import MANIFEST, check_ids, inside
 
 PROMPTS_MARK = '\n  "prompts": ['
@@ -20,9 +20,10 @@ MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
 
 
 def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
-    """The manifest of a run and the format version on disk; format 1 is lifted to format 2 in memory.
+    """The manifest of a run and the format version on disk; format 1 is converted to format 2 in memory.
 
-    Raises `BadRunError` naming the file and the field for a missing, unreadable, inconsistent or unknown one.
+    Raises `BadRunError`, which names the file and the field, if the manifest is missing, unreadable, inconsistent or of
+    an unknown version.
     """
     path = _path(run_dir)
     raw = _load_json(path)
@@ -31,7 +32,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
         what = f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}"
         raise BadRunError(what, where=str(path), next_step="Use the version that wrote it, or a newer one")
     try:
-        manifest = lift(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
+        manifest = upgrade(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
     except ValidationError as e:
         raise BadRunError(_first_error(e), where=str(path)) from e
     _check_consistent(manifest, path, ids_follow_rule=version != 1)
@@ -39,7 +40,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
 
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
-    """Write the manifest whole; with it the run is complete."""
+    """Write the manifest atomically, which makes the run complete."""
     text = manifest_text(manifest)
     path = run_dir / MANIFEST
     with whole_file(path, needed=len(text)) as tmp:
@@ -47,7 +48,7 @@ def write_manifest(run_dir: Path, manifest: Manifest) -> None:
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """Strict JSON, one field per line and `prompts` last; lists of tokens stay on one line."""
+    """Strict JSON, one field per line and `prompts` last; each list of tokens is on one line."""
     fields = manifest.model_dump()
     prompts = fields.pop("prompts")
     head = ",\n".join(f'  "{k}": {_json(v)}' for k, v in fields.items())
@@ -56,7 +57,7 @@ def manifest_text(manifest: Manifest) -> str:
 
 
 def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
-    """The manifest's fields without `prompts`, reading only the head of the file where that is enough.
+    """The fields of the manifest without `prompts`, read from the head of the file if possible.
 
     For listings: nothing is validated. Raises `BadRunError` if the file is missing or not JSON.
     """
@@ -72,7 +73,7 @@ def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
     return {"n_prompts": len(prompts) if isinstance(prompts, list) else None, **raw}
 
 
-# One encoder for all: `json.dumps` builds a new one for these settings at every call.
+# Shared: `json.dumps` would build a new encoder with these settings at every call.
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -81,7 +82,7 @@ def _prompt_text(prompt: dict[str, Any]) -> str:
 
 
 def _path(run_dir: Path) -> Path:
-    """Where to read the manifest; a pipe or a device there is refused, because reading it might never end."""
+    """The path of the manifest. A pipe or a device is refused, because reading it might never end."""
     path = inside(run_dir, MANIFEST)
     if path.exists() and not path.is_file():
         raise BadRunError("not a regular file", where=str(path))
@@ -119,9 +120,9 @@ def _first_error(e: ValidationError) -> str:
 
 
 def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None:
-    """Raise `BadRunError` with the list of ways in which the manifest contradicts itself.
+    """Raise `BadRunError` with the list of contradictions in the manifest.
 
-    Format 1 had no rule for ids, and used them only as keys: there they need only differ.
+    Format 1 has no rule for ids and uses them only as keys, so there they only need to differ.
     """
     if not ids_follow_rule and len({p.probe_id for p in m.prompts}) != len(m.prompts):
         raise BadRunError("a prompt id is used twice", where=str(path))

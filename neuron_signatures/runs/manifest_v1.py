@@ -1,4 +1,4 @@
-"""Format 1, as earlier runs of this method have it on disk, in the terms of format 2."""
+"""Manifests of format 1, which earlier runs have, and their conversion to format 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import DTYPE_BYTES, MAX_LAYERS, UNRECORDED, Count, Dtype, Manifest, PromptRecord
 
-# How dtypes were spelled by earlier writers.
+# Names of dtypes in earlier runs.
 _DTYPE_ALIASES = {
     "bfloat16": "bf16", "torch.bfloat16": "bf16",
     "float16": "fp16", "torch.float16": "fp16",
@@ -19,7 +19,7 @@ _DTYPE_ALIASES = {
 
 
 class ManifestV1(BaseModel):
-    """Format 1, as earlier runs of this method have it on disk."""
+    """A manifest of format 1."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -52,10 +52,10 @@ class PromptV1(BaseModel):
     activation_tensor_dtype: str
 
 
-def lift(old: ManifestV1, path: Path) -> Manifest:
-    """The format-2 manifest of the same run; what format 1 does not record is null or `not recorded`.
+def upgrade(old: ManifestV1, path: Path) -> Manifest:
+    """The format-2 manifest of the same run. Fields that format 1 does not record are None or `not recorded`.
 
-    `path` is for the message. Raises `BadRunError` for an unknown dtype.
+    `path` is for the error message. Raises `BadRunError` for an unknown dtype.
     """
     prompts = [
         PromptRecord(

@@ -1,4 +1,4 @@
-"""Older runs, and runs of pickled tensors, as format 2 in safetensors: beside the original, which stays as it is."""
+"""Converting runs of format 1 or of pickled tensors to format 2 in safetensors. The original stays unchanged."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from pathlib import Path
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.journal import PromptOutcome, ShardRecord
 from neuron_signatures.runs.manifest import DTYPE_BYTES, FORMAT_VERSION, Manifest, PromptRecord
 from neuron_signatures.runs.names import TMP_PREFIX, activation_file, safe_id
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.shards import plan_shards
-from neuron_signatures.runs.writer import PromptOutcome, RunWriter, ShardRecord, open_writer
+from neuron_signatures.runs.writer import RunWriter, open_writer
 
 
 def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
-    """Write `source` as a format-2 run of safetensors in `target`, a new folder; whole or not at all.
+    """Write `source` as a format-2 run of safetensors to `target`, a new folder; on failure nothing is left there.
 
-    Values are copied bit for bit; non-finite ones are counted on the way. What format 1 does not record (revision,
-    tokenizer, raw tokens) stays unrecorded; an id that cannot be part of a file name gets one that can, and stands in
-    the metadata as `original_id`. Raises `UsageError` if there is nothing to do or `target` exists.
+    Values are copied bit for bit, and non-finite values are counted. What format 1 does not record (revision,
+    tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file name is replaced, and kept in the
+    metadata as `original_id`. Raises `UsageError` if there is nothing to convert or `target` exists.
     """
     if target.exists():
         raise UsageError("exists already", where=str(target), next_step="Choose another --out_dir")
     with Run.open(source, check="sha256") as run:
         if run.format_version == FORMAT_VERSION and all(n.endswith(".safetensors") for n in run.file_names()):
-            raise UsageError("is format 2 in safetensors already", where=str(source), next_step="Nothing is to be done")
+            raise UsageError(
+                "is format 2 in safetensors already", where=str(source), next_step="There is nothing to do"
+            )
         with explain_os_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{TMP_PREFIX}-{target.name}-{secrets.token_hex(3)}")
@@ -45,7 +48,7 @@ def _copy(run: Run, writer: RunWriter, shard_bytes: int) -> None:
     names = [activation_file(n, len(shards), "safetensors") for n in range(len(shards))]
     prompts = [_renamed(p) for p in run.prompts]
     for n, members in enumerate(shards):
-        # Cloned: two keys of a pickle may share one tensor, which safetensors does not store.
+        # Cloned: two keys of a pickle may share one tensor, which safetensors does not support.
         tensors = {prompts[i].activation_tensor_key: run.tensor(i).clone().contiguous() for i in members}
         outcomes = [PromptOutcome(prompt_id=prompts[i].probe_id, nonfinite=run.count_nonfinite(i)) for i in members]
         writer.write_shard(n, names[n], tensors, outcomes, 0.0)

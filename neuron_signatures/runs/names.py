@@ -1,4 +1,4 @@
-"""Every file name inside a run folder, and the rule for ids that become part of one."""
+"""The file names in a run folder, and the rule for ids that become part of a file name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 MANIFEST = "manifest.json"
 JOURNAL = "dump_journal.jsonl"
 LOCK = ".lock"
-TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes a `.tmpXXXXXX` of its own beside them
+TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes its own `.tmpXXXXXX`
 REPLACED = ".replaced"
 STAGE_FOLDERS = ("analysis", "interventions", "records", "explanations", "scores")
 
@@ -24,7 +24,7 @@ _ID = re.compile(ID_RULE)
 
 
 def activation_file(shard: int, n_shards: int, save_format: str) -> str:
-    """Name of shard number `shard` (0-based) of `n_shards`; a single shard has no number."""
+    """The file name of shard `shard` (from 0) of `n_shards`; a single shard has no number."""
     stem = "activations" if n_shards == 1 else f"activations-{shard + 1:05d}-of-{n_shards:05d}"
     return f"{stem}.{save_format}"
 
@@ -34,15 +34,15 @@ def is_activation_file(name: str) -> bool:
 
 
 def default_run_dir(root: Path, stage: str) -> Path:
-    """A folder name that two runs started in the same second do not share."""
+    """A new folder name, unique even if two runs start in the same second."""
     now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     return root / f"{stage}_{now}_{secrets.token_hex(3)}"
 
 
 def check_ids(ids: Iterable[str], *, where: str) -> None:
-    """Raise `UsageError` for the first id that cannot be used in a file name or is used twice.
+    """Raise `UsageError` for the first id that is used twice or cannot be used in a file name.
 
-    Ids that differ only in case count as the same, because some file systems fold case.
+    Ids that differ only in case count as equal, because some file systems ignore case.
     """
     seen: dict[str, str] = {}
     for id_ in ids:
@@ -52,12 +52,12 @@ def check_ids(ids: Iterable[str], *, where: str) -> None:
         twin = seen.get(id_.casefold())
         if twin is not None:
             what = f"id {id_!r} is used twice" if twin == id_ else f"ids {twin!r} and {id_!r} differ only in case"
-            raise UsageError(what, where=where, next_step="Give every prompt an id of its own")
+            raise UsageError(what, where=where, next_step="Give every prompt a unique id")
         seen[id_.casefold()] = id_
 
 
 def safe_id(text: str) -> str:
-    """An id for file names: `text` itself where it follows the rule (format 1 had none), else with a digest."""
+    """`text` if it is a valid id, else a valid id made from it and a digest. (Format 1 has no rule for ids.)"""
     if _ID.fullmatch(text):
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -65,7 +65,7 @@ def safe_id(text: str) -> str:
 
 
 def spans(numbers: Sequence[int], *, to: str = "..", between: str = ", ") -> str:
-    """Ascending whole numbers in short: `0..4, 7, 9..12`. File names want other signs than messages."""
+    """Ascending integers in short form: `0..4, 7, 9..12`. File names need other separators than messages."""
     parts: list[list[int]] = []
     for n in numbers:
         if parts and n == parts[-1][1] + 1:
@@ -76,11 +76,13 @@ def spans(numbers: Sequence[int], *, to: str = "..", between: str = ", ") -> str
 
 
 def inside(run_dir: Path, name: str) -> Path:
-    """The path of `name` in the run folder; raises `BadRunError` if it leads out of it, also by a symlink."""
+    """The path of `name` in the run folder. Raises `BadRunError` if it leads outside, also through a symlink."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if not name or parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
         raise BadRunError(f"file name {name!r} leads out of the run folder", where=str(run_dir / MANIFEST))
     path = run_dir / parts
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run_dir)):  # `resolve` stops at a loop of links
+    if not Path(os.path.realpath(path)).is_relative_to(
+        os.path.realpath(run_dir)
+    ):  # `resolve` raises for circular links
         raise BadRunError(f"file {name!r} is a link that leads out of the run folder", where=str(run_dir))
     return path

@@ -1,8 +1,8 @@
-"""What the analysis stages leave in a run: the names of their files, one writer and a few readers.
+"""Results of the analysis stages in a run: file names, one writer and the readers.
 
-Parquet is the truth. CSV is the export for spreadsheets, so its text cells are made harmless; undefined numbers
-are null, empty in CSV. A stage record (`*_meta.json`) is removed before the first file of its result is replaced and
-written last: a result without one is not finished, and the readers say so.
+Parquet is the reference; CSV is an export for spreadsheets with escaped text. Undefined numbers are null, empty in
+CSV. A stage record (`*_meta.json`) is removed before the first file of its result is replaced, and written last. A
+result without a record is incomplete, and readers refuse it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIGNATURES = "signatures"
 GROUPS = "groups.json"
 SIGNATURES_META = "signatures_meta.json"
 
-# The record that vouches for each file of a result with fixed names.
+# The stage record of each file with a fixed name.
 _RECORD_OF = {
     **dict.fromkeys(
         (f"{NEURONS}.parquet", f"{NEURONS}.csv", TOP_NEURONS, f"{TOP_STEM}_write_scores.json"), ANALYSIS_META
@@ -42,7 +42,7 @@ _RECORD_OF = {
     **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
 }
 
-# File systems take names of 255 bytes; the longest ending and the name of a temporary file come on top of a stem.
+# File systems allow names of 255 bytes; this leaves space for the longest ending and for temporary names.
 _STEM_BYTES = 200
 
 
@@ -50,7 +50,7 @@ def influence_stem(
     prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
     suffix: str = "",
 ) -> str:  # fmt: skip
-    """Name, without ending, of the files of one influence ranking. `pos` is the target position, resolved."""
+    """Stem of the files of one influence ranking. `pos` is the resolved target position."""
     return _target_stem("influence", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
 
 
@@ -58,7 +58,7 @@ def validation_stem(
     prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
     suffix: str = "",
 ) -> str:  # fmt: skip
-    """Name, without ending, of the files that say how far a ranking is true; `metric` may be `all`."""
+    """Stem of the files of one validation; `metric` may be `all`."""
     return _target_stem("validation", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
 
 
@@ -68,39 +68,39 @@ def meta_name(stem: str) -> str:
 
 
 def table_name(stem: str) -> str:
-    """Name of the table of a result, which holds all of its rows."""
+    """Name of the table with all rows of a result."""
     return f"{stem}.parquet"
 
 
 def write_scores_name(stem: str) -> str:
-    """Name of the file that says what the selected neurons of a result promote and suppress."""
+    """Name of the file with the tokens that the selected neurons promote and suppress."""
     return f"{stem}_write_scores.json"
 
 
 def partial_name(stem: str) -> str:
-    """Name of the file that keeps what is done of a result that takes long."""
+    """Name of the checkpoint file of a long computation."""
     return f"{stem}_partial.npz"
 
 
 class ResultsWriter:
-    """Writes into `analysis/` of one run; made by `open_results`, which holds the run's lock meanwhile."""
+    """Writes into `analysis/` of one run; created by `open_results`, which holds the run's lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def begin(self, record_name: str, *, companions: Sequence[str] = ()) -> None:
-        """Take back an earlier result's record, and what came with it, before the first of its files is replaced.
+        """Remove an earlier result's record and companions, before the first of its files is replaced.
 
-        Without this a process that is killed between two files leaves an old record that vouches for a mixture.
+        Otherwise a process killed between two files would leave a complete-looking mixture of old and new files.
         """
         remove_files([self.folder / name for name in (record_name, *companions)])
 
     def table(
         self, stem: str, frame: pd.DataFrame, *, parquet: bool = True, csv: bool = True, plain: Sequence[str] = ()
     ) -> None:
-        """Write `stem.parquet` and `stem.csv`. NaN becomes null; text is raw in Parquet and safe in CSV.
+        """Write `stem.parquet` and `stem.csv`. NaN becomes null; text is raw in Parquet and escaped in CSV.
 
-        `plain` names text columns of our own making (a pole `+`), which CSV shows as they are.
+        `plain` names text columns that are not from data (such as the pole) and are not escaped.
         """
         import pyarrow as pa
         import pyarrow.csv
@@ -115,11 +115,11 @@ class ResultsWriter:
                 pyarrow.csv.write_csv(csv_safe(table, plain), tmp)
 
     def json(self, name: str, record: Any) -> None:
-        """Write strict JSON; what `strict` turns into plain values may be in it."""
+        """Write strict JSON of values that `strict` accepts."""
         write_json(self.folder / name, strict(record))
 
     def record(self, name: str, record: Mapping[str, Any]) -> None:
-        """Write a stage record: the last file of a result, which says that the others are whole."""
+        """Write a stage record, the last file of a result, which marks it as complete."""
         self.json(name, record)
 
     def path(self, name: str) -> Path:
@@ -127,16 +127,16 @@ class ResultsWriter:
 
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[Path]:
-        """A temporary path that becomes `name` when the block ends; for figures."""
+        """A temporary path, renamed to `name` at the end of the block; for figures."""
         with whole_file(self.folder / name) as tmp:
             yield tmp
 
 
 @contextlib.contextmanager
 def open_results(run: Run) -> Iterator[ResultsWriter]:
-    """Hold the run for writing results and give the writer. What a killed writer left is removed first.
+    """Lock the run and yield a writer of results. Temporary files of killed writers are removed first.
 
-    Raises `RunLockedError` if another process holds the run, `BadRunError` if `analysis` leads out of it.
+    Raises `RunLockedError` if another process holds the lock, `BadRunError` if `analysis` is outside the run folder.
     """
     with run_lock(run.path):
         folder = inside(run.path, ANALYSIS)
@@ -158,9 +158,7 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
 def read_arrow(
     run_dir: Path, stem: str, *, columns: Sequence[str] | None = None, coded: Sequence[str] = ()
 ) -> pa.Table:
-    """As `read_table`, without pandas, which takes time and memory to import. The text columns `coded` come as
-    dictionaries, because the tokens of a table repeat.
-    """
+    """As `read_table`, without importing pandas. The text columns `coded` are read as dictionaries."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -178,7 +176,7 @@ def read_arrow(
 
 
 def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """As `read_arrow`, in pieces: for a few rows of a long table without the memory of all."""
+    """As `read_arrow`, in batches, to find a few rows without loading the whole table."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -194,8 +192,7 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
 
 
 def read_json(run_dir: Path, name: str) -> Any:
-    """A JSON file of `analysis/`, as `ResultsWriter` writes it: of what another program wrote, half a surrogate pair
-    is an escape and a number that overflows is null.
+    """A JSON file of `analysis/`. Lone surrogates become escapes and numbers that overflow become null.
 
     Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
     """
@@ -223,7 +220,7 @@ def _target_stem(
     stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{mode}_pos{pos}_tok{token_id}{foil}" + (
         f"_{suffix}" if suffix else ""
     )
-    if len(stem) <= _STEM_BYTES:  # ASCII all through
+    if len(stem) <= _STEM_BYTES:  # ASCII only
         return stem
     digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
     return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
@@ -232,8 +229,8 @@ def _target_stem(
 def _result(run_dir: Path, name: str) -> Path:
     path = inside(run_dir, f"{ANALYSIS}/{name}")
     record = _record_of(name)
-    whole = record is None or inside(run_dir, f"{ANALYSIS}/{record}").is_file()
-    if not path.is_file() or not whole:
+    complete = record is None or inside(run_dir, f"{ANALYSIS}/{record}").is_file()
+    if not path.is_file() or not complete:
         what = f"this is not finished: there is no {record}" if path.is_file() else "this has not been made yet"
         next_step = f"Make it with `python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}`"
         raise UsageError(what, where=str(path), next_step=next_step)
@@ -241,7 +238,7 @@ def _result(run_dir: Path, name: str) -> Path:
 
 
 def _record_of(name: str) -> str | None:
-    """The record without which the file `name` is not finished; None for records and for files of no result."""
+    """The stage record of the file `name`; None for records and for files of no result."""
     if name in _RECORD_OF:
         return _RECORD_OF[name]
     if not name.startswith(("influence_", "validation_")) or name.endswith(meta_name("")):

@@ -1,4 +1,4 @@
-"""`Run`: the one door to a run folder, for reading. It never locks and never writes."""
+"""`Run` reads a run folder. It never locks and never writes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Check = Literal["size", "sha256"]
 
 
 class Run:
-    """A complete run: its manifest, and its activations, read piece by piece.
+    """A complete run: its manifest and its activations, which are read on demand.
 
-    Opening reads the manifest only. A tensor file is checked when it is first read: its size and the tensors
-    in it against the manifest, and with `check="sha256"` its checksum too. A broken file raises `BadRunError`;
-    prompts in other files stay readable. Not for use from several threads at once.
+    Opening reads only the manifest. A tensor file is checked when it is first read: its size and its tensors must match
+    the manifest, and with `check="sha256"` its checksum too. A broken file raises `BadRunError`; prompts in other files
+    stay readable. Not thread-safe.
     """
 
     def __init__(self, path: Path, manifest: Manifest, format_version: int, check: Check) -> None:
         self.path = path
         self.manifest = manifest
         self.format_version = format_version
-        """The version on disk; `manifest` is always in the terms of format 2."""
+        """The version on disk; `manifest` is always of format 2."""
         self._check = check
         self._open: dict[str, TensorFile] = {}
         self._by_id = {p.probe_id: p for p in manifest.prompts}
@@ -41,7 +41,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, *, check: Check = "size") -> Run:
-        """Open a run folder. Raises `BadRunError` if it is missing, incomplete, corrupt or of another format."""
+        """Open a run folder. Raises `BadRunError` if it is missing, incomplete, corrupt or has an unknown format."""
         path = Path(path)
         if not path.is_dir():
             raise BadRunError("there is no such run folder", where=str(path))
@@ -50,7 +50,7 @@ class Run:
 
     @staticmethod
     def is_complete(path: Path) -> bool:
-        """Whether the folder has a manifest, which says that every tensor was written."""
+        """Whether the folder has a manifest, which is written after every tensor."""
         return (path / MANIFEST).exists()
 
     def __enter__(self) -> Run:
@@ -66,11 +66,11 @@ class Run:
 
     @property
     def layers(self) -> list[int]:
-        """The model's layers that are stored, in order."""
+        """The stored layers of the model, in order."""
         return self.manifest.layers
 
     def stores(self, layer: int, neuron: int) -> bool:
-        """Whether this neuron's activations are here; results can name others."""
+        """Whether the activations of this neuron are stored; results can name other neurons."""
         return layer in self._rows and 0 <= neuron < self.manifest.d_mlp
 
     @property
@@ -78,7 +78,7 @@ class Run:
         return self.manifest.prompts
 
     def prompt(self, which: str | int) -> PromptRecord:
-        """The prompt with this id, or at this index (0-based; text of digits that is no id is an index)."""
+        """The prompt with this id or index (from 0). A string of digits is an index unless it is an id."""
         if isinstance(which, str) and which in self._by_id:
             return self._by_id[which]
         if isinstance(which, int) or which.isdecimal():
@@ -93,11 +93,11 @@ class Run:
         self, prompt: str | int | PromptRecord, *, layer: int | None = None, pos: int | None = None,
         neuron: int | None = None,
     ) -> Float32[np.ndarray, "..."]:  # fmt: skip
-        """Activations of one prompt, axes `layer pos neuron` less those that are given; only that part is read.
+        """Activations of one prompt, axes `layer pos neuron` without the given ones; only this part is read.
 
-        `layer` is the model's layer number, whichever layers the run stores. Values are those on disk, widened
-        to float32. Raises `UsageError` for a layer, position or neuron that the run does not have, `BadRunError`
-        for a broken file.
+        `layer` is the layer number in the model, even if the run stores only some layers. Values are those on disk,
+        converted to float32. Raises `UsageError` for a layer, position or neuron that the run does not have, and
+        `BadRunError` for a broken file.
         """
         record = prompt if isinstance(prompt, PromptRecord) else self.prompt(prompt)
         if layer is not None and layer not in self._rows:
@@ -112,34 +112,33 @@ class Run:
         return self._file(record.file).read(record, what)
 
     def tensor(self, prompt: str | int) -> torch.Tensor:
-        """One prompt's tensor as it is on disk: axes `layer pos neuron`, save dtype, on the CPU."""
+        """The tensor of one prompt as on disk: axes `layer pos neuron`, save dtype, on the CPU."""
         record = self.prompt(prompt)
         return self._file(record.file).tensor(record)
 
     def begins_with_bos(self, prompt: PromptRecord) -> bool:
-        """Whether position 0 is the BOS: its id is the manifest's. Where that is not recorded (format 1), it is
-        the BOS of every prompt if the manifest says `prepend_bos`.
-        """
+        """Whether the token at position 0 is the BOS token of the manifest. In format 1, which does not record it, the
+        answer is `prepend_bos`."""
         m = self.manifest
         if m.bos_token_id is None and m.bos_policy == UNRECORDED:
             return m.prepend_bos
         return prompt.token_ids[0] == m.bos_token_id
 
     def another_reader(self) -> Run:
-        """The same run with files of its own, for another thread."""
+        """The same run with its own open files, for another thread."""
         return Run(self.path, self.manifest, self.format_version, self._check)
 
     def count_nonfinite(self, prompt: str | int) -> int:
-        """How many of the prompt's values are NaN or infinite, counted from the file."""
+        """The number of NaN or infinite values of the prompt, counted from the file."""
         return int((~np.isfinite(self.acts(prompt))).sum())
 
     def nbytes(self) -> int:
-        """Bytes of the tensor files on disk; files that are missing count as none."""
+        """Total size of the tensor files on disk; missing files count as 0."""
         names = {p.file for p in self.prompts}
         return sum(p.stat().st_size for n in names if (p := inside(self.path, n)).is_file())
 
     def check_file(self, name: str, *, check: Check) -> list[str]:
-        """What is wrong with one tensor file; empty if nothing. Reads the header, or all of it for "sha256"."""
+        """The faults of one tensor file. Reads the header, or the whole file for "sha256"."""
         try:
             file = self._open_checked(name, check)
         except BadRunError as e:
@@ -148,7 +147,7 @@ class Run:
         return []
 
     def file_names(self) -> list[str]:
-        """The tensor files that the manifest names, in order."""
+        """The tensor files listed in the manifest, in order."""
         return list(dict.fromkeys([f.name for f in self.manifest.files] + [p.file for p in self.prompts]))
 
     def _file(self, name: str) -> TensorFile:
@@ -171,14 +170,16 @@ class Run:
 
 def _check_bytes(path: Path, record: FileRecord, check: Check) -> None:
     size = path.stat().st_size if path.is_file() else None
-    again = "Copy the run again, or dump it anew"
+    again = "Copy the run again, or repeat the dump"
     if size is None:
         raise BadRunError("the file is missing", where=str(path), next_step=again)
     if size != record.bytes:
         word = "truncated" if size < record.bytes else "extended"
         raise BadRunError(f"{word}: {size} bytes, the manifest says {record.bytes}", where=str(path), next_step=again)
     if check == "sha256" and sha256_file(path) != record.sha256:
-        raise BadRunError("its bytes changed: the sha256 is not the manifest's", where=str(path), next_step=again)
+        raise BadRunError(
+            "the sha256 differs from the manifest: the file has changed", where=str(path), next_step=again
+        )
 
 
 def _span(layers: list[int]) -> str:

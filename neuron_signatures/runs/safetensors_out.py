@@ -1,7 +1,7 @@
-"""Writing a safetensors file and its checksum in one go.
+"""Writing a safetensors file and its checksum in one pass.
 
-The library's `save_file` (0.8) writes a second temporary file beside ours, hides the error number of a full disk, and
-leaves the checksum to a second reading. The format is an 8-byte length, a JSON header, and the tensors' bytes.
+`save_file` of safetensors 0.8 writes a second temporary file beside ours, hides the error number of a full disk, and
+requires a second read for the checksum. The format is an 8-byte length, a JSON header, and the tensors' bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAMES = {"torch.bfloat16": "BF16", "torch.float16": "F16", "torch.float32": "F3
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
     """Write contiguous CPU tensors in the given order; returns the sha256 of the file. Raises `OSError`.
 
-    Hashing and writing go on at the same time; both leave the interpreter free.
+    Hashing and writing run at the same time; both release the GIL.
     """
     parts = [memoryview(_header(tensors)), *(_bytes_of(t) for t in tensors.values())]
     digest = hashlib.sha256()
@@ -41,7 +41,7 @@ def _header(tensors: Mapping[str, torch.Tensor]) -> bytes:
         header[key] = {"dtype": _NAMES[str(t.dtype)], "shape": list(t.shape), "data_offsets": [at, end]}
         at = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
+    text += b" " * (-len(text) % 8)  # aligns the tensors
     return len(text).to_bytes(8, "little") + text
 
 

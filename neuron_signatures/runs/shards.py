@@ -1,4 +1,4 @@
-"""Which prompts go into which activation file."""
+"""The assignment of prompts to activation files."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 
 def plan_shards(sizes: Sequence[int], shard_bytes: int) -> list[list[int]]:
-    """Indices of the prompts of each shard, in order: filled until the next prompt would exceed `shard_bytes`.
+    """Indices of the prompts of each shard, in order. A shard is full if the next prompt would exceed `shard_bytes`.
 
-    A prompt larger than that has a shard of its own.
+    A prompt larger than `shard_bytes` gets its own shard.
     """
     shards: list[list[int]] = []
-    room = 0
+    left = 0
     for i, size in enumerate(sizes):
-        if not shards or size > room:
+        if not shards or size > left:
             shards.append([])
-            room = shard_bytes
+            left = shard_bytes
         shards[-1].append(i)
-        room -= size
+        left -= size
     return shards

@@ -1,7 +1,7 @@
-"""Reading activation files piece by piece, as float32 numpy arrays.
+"""Reading parts of activation files, as float32 numpy arrays.
 
-A safetensors file is read without torch and without mapping it: a file that is replaced while a viewer has
-it open then gives an error, not a crash. A `.pt` file needs torch, which maps it (`weights_only=True`).
+A safetensors file is read without torch and without memory mapping, so that a file that is replaced while a viewer has
+it open raises an error instead of crashing the process. A `.pt` file needs torch, which maps it (`weights_only=True`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.errors import INSTALL_MODELS, BadRunError, EnvironmentProblem
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype, PromptRecord
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SAFETENSORS_DTYPES: dict[str, Dtype] = {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}
 _MAX_HEADER = 1 << 28
-# What torch.load raises for a file that is damaged, of another kind, or refused by `weights_only`.
+# Raised by torch.load for a file that is damaged, not a torch file, or refused by `weights_only`.
 _TORCH_LOAD_ERRORS = (
     pickle.UnpicklingError, zipfile.BadZipFile, struct.error, RuntimeError, OSError, EOFError, ValueError, LookupError,
     AttributeError, TypeError, AssertionError,
@@ -33,7 +33,7 @@ _TORCH_LOAD_ERRORS = (
 
 
 class Slice(NamedTuple):
-    """What to read of one prompt's tensor: a row of layers, a position, a neuron; None means all."""
+    """The part of a tensor to read: a row of the layer axis, a position, a neuron; None means all."""
 
     row: int | None = None
     pos: int | None = None
@@ -44,19 +44,19 @@ class TensorFile(Protocol):
     """One activation file, open for reading."""
 
     def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
-        """Axes `layer pos neuron`, less those that `what` fixes."""
+        """Axes `layer pos neuron`, without those that `what` selects."""
 
     def tensor(self, prompt: PromptRecord) -> torch.Tensor:
-        """The prompt's tensor in the dtype on disk, axes `layer pos neuron`."""
+        """The tensor of the prompt in the dtype on disk, axes `layer pos neuron`."""
 
     def differences(self, prompts: list[PromptRecord]) -> list[str]:
-        """How the file disagrees with the manifest about these prompts; empty if it does not."""
+        """The differences between the file and the manifest for these prompts."""
 
     def close(self) -> None: ...
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """Open an activation file of either kind. Raises `BadRunError` with file and reason."""
+    """Open a `.safetensors` or `.pt` file. Raises `BadRunError` with the file and the reason."""
     if not path.is_file():
         raise BadRunError("the file is missing", where=str(path), next_step="Copy the whole run folder again")
     return SafetensorsFile(path) if path.suffix == ".safetensors" else PtFile(path)
@@ -88,9 +88,9 @@ class SafetensorsFile:
         rows = range(n_rows) if what.row is None else range(what.row, what.row + 1)
         positions = range(seq_len) if what.pos is None else range(what.pos, what.pos + 1)
         first, n = (0, d_mlp) if what.neuron is None else (what.neuron, 1)
-        if what.neuron is None and what.pos is None:  # whole rows lie together
+        if what.neuron is None and what.pos is None:  # rows are contiguous
             raw = self._pread(entry.start + rows.start * seq_len * d_mlp * size, len(rows) * seq_len * d_mlp * size)
-        else:  # small reads beat reading a layer of thousands of neurons
+        else:  # many small reads are faster than reading a layer of thousands of neurons
             at = (entry.start + ((r * seq_len + p) * d_mlp + first) * size for r in rows for p in positions)
             raw = b"".join(self._pread(a, n * size) for a in at)
         out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), len(positions), n)
@@ -115,7 +115,7 @@ class SafetensorsFile:
         size = os.fstat(self._fd).st_size
         (n,) = struct.unpack("<Q", self._pread(0, 8))
         if n > min(size - 8, _MAX_HEADER):
-            raise ValueError(f"its header says {n} bytes, the file has {size}")
+            raise ValueError(f"its header is {n} bytes long, the file {size}")
         header = json.loads(self._pread(8, n))
         if not isinstance(header, dict):
             raise ValueError("its header is not a JSON object")
@@ -142,13 +142,17 @@ class SafetensorsFile:
 
 
 class PtFile:
-    """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True` so that it can run no code."""
+    """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True`, so that it cannot run code."""
 
     def __init__(self, path: Path) -> None:
-        import torch
-
         try:
-            mapped = zipfile.is_zipfile(path)  # files of torch before 1.6 cannot be mapped
+            import torch
+        except ModuleNotFoundError as e:
+            raise EnvironmentProblem(
+                "torch, which reads this file, is not installed", where=str(path), next_step=INSTALL_MODELS
+            ) from e
+        try:
+            mapped = zipfile.is_zipfile(path)  # files from torch before 1.6 cannot be mapped
             tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except _TORCH_LOAD_ERRORS as e:
             raise BadRunError(f"cannot be read as tensors ({_one_line(e)})", where=str(path)) from e
@@ -180,7 +184,7 @@ def _entry(key: str, value: dict[str, Any], base: int) -> _Entry:
     start, end = value["data_offsets"]
     dtype, shape = value["dtype"], value["shape"]
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, end, *shape)):
-        raise ValueError(f"tensor {key!r} has offsets or a shape that are no whole numbers")
+        raise ValueError(f"tensor {key!r} has offsets or a shape that are not integers")
     if dtype in _SAFETENSORS_DTYPES:
         expected = int(np.prod(shape, dtype=object)) * DTYPE_BYTES[_SAFETENSORS_DTYPES[dtype]]
         if end - start != expected or start < 0:

@@ -1,4 +1,4 @@
-"""How a token, or any text from data, is shown: visibly, and with nothing in it that a terminal obeys."""
+"""Displaying tokens and other text from data, without characters that control a terminal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ _MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 def escape(text: str) -> str:
-    """`text` with controls, format characters, bidi marks, surrogates and lone combining marks as escapes.
+    """`text` with control and format characters, bidi marks, surrogates and combining marks as escapes.
 
-    The result holds printable characters only; spaces stay spaces. It is safe for a terminal, not for HTML.
+    The result has only printable characters; spaces stay spaces. It is safe for a terminal, but not for HTML.
     """
-    return "".join(c if _plain(c) else _escaped(c) for c in text)
+    return "".join(c if _is_safe(c) else _escaped(c) for c in text)
 
 
 def visible(token: str) -> str:
-    """A token so that one sees its edges: ` Austin` is `·Austin`, a line break `⏎`; the rest as `escape`."""
+    """A token with visible edges: ` Austin` is `·Austin`, a line break is `⏎`; the rest as in `escape`."""
     body = token.lstrip(" ")
     tail = body.rstrip(" ")
     shown = "".join(_MARKS.get(c) or escape(c) for c in tail)
@@ -24,22 +24,22 @@ def visible(token: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """`text` as UTF-8 can hold it: half a surrogate pair, which is no text, becomes an escape."""
+    """`text` with lone surrogates, which UTF-8 cannot encode, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def ascii_token(token: str) -> str:
-    """A token in printable ASCII, for the manifest's `tokens_ascii`: everything else as `\\xNN`, `\\uNNNN`."""
+    """A token in printable ASCII, for `tokens_ascii` of the manifest; other characters as `\\xNN`, `\\uNNNN`."""
     return "".join(c if " " <= c <= "~" else _escaped(c) for c in token)
 
 
 def width(text: str) -> int:
-    """Columns that an escaped text takes in a terminal (wide East Asian characters take two)."""
+    """Terminal columns of an escaped text (wide East Asian characters take two)."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fit(text: str, columns: int) -> str:
-    """An escaped text cut (with `…`) or padded to exactly this many columns."""
+    """An escaped text, truncated (with `…`) or padded to exactly `columns`."""
     if width(text) > columns:
         while text and width(text) > columns - 1:
             text = text[:-1]
@@ -47,7 +47,7 @@ def fit(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def _plain(c: str) -> bool:
+def _is_safe(c: str) -> bool:
     return c.isprintable() and not unicodedata.combining(c) and unicodedata.category(c) not in ("Mn", "Me", "Co")
 
 

@@ -1,4 +1,4 @@
-"""Is a run folder whole? Every size, checksum, shape and id, against the manifest."""
+"""Checking every size, checksum, shape and id of a run against its manifest."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from neuron_signatures.runs.run import Run
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify_run` found. `faults` make the run unfit; `remarks` do not."""
+    """The result of `verify_run`. `faults` make the run unusable; `remarks` do not."""
 
     n_files: int
     n_bytes: int
     checksums: bool
-    """False for format 1, which records none: then sizes and bytes are as they are."""
+    """Whether sizes and checksums were checked; format 1 records none."""
     faults: list[str]
     remarks: list[str]
 
 
 def verify_run(run_dir: Path) -> Verification:
-    """Check every file of the run, reading all bytes. Raises `BadRunError` if the manifest itself is bad."""
+    """Read and check every file of the run. Raises `BadRunError` if the manifest is invalid."""
     with Run.open(run_dir, check="sha256") as run:
         names = run.file_names()
         faults = [fault for name in names for fault in run.check_file(name, check="sha256")]

@@ -12,7 +12,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions by distribution name; what is not installed is left out."""
+    """Versions by distribution name, without packages that are not installed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

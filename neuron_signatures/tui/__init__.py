@@ -1,1 +1,1 @@
-"""The terminal browser: what is shown is computed and laid out without Textual; the widgets only put it there."""
+"""The terminal browser. Text is computed and laid out without Textual; the widgets only show it."""

@@ -1,19 +1,19 @@
-"""The application: paint at once, then import what is heavy, open the run and show it; notice changes on disk.
+"""The application: paints the first frame, opens the run, shows it, and checks its files for changes.
 
-Only Textual is imported here: numpy, pydantic and pyarrow come after the first paint.
+Imports Textual only at module level: numpy, pydantic and pyarrow are imported after the first paint.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import constants, events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.driver import Driver
@@ -21,44 +21,43 @@ from textual.message import Message
 from textual.screen import Screen
 
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, escape_controls
+from neuron_signatures.tui.base_app import BaseApp, Paint
 from neuron_signatures.tui.keys import COMMON, Key, bindings
 from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
-    from neuron_signatures.tui.cursor import Place
-    from neuron_signatures.tui.open_run import Opened
-    from neuron_signatures.tui.opened_run import Session
+    from neuron_signatures.tui.cursor import Cursor
+    from neuron_signatures.tui.opened_run import OpenedRun, OpenResult
     from neuron_signatures.tui.screens.page import Page
 
-Paint = Literal["frame", "data", "move"]
-# Seconds before the heavy imports begin: Textual writes the first frame in a thread, which they would hold up.
+# Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
 _HEAD_START = 0.01
-# Seconds until a thread that computes yields to the one that draws; Python's own 5 ms add up over one redraw.
+# Seconds until a computing thread yields to the drawing thread; Python's default of 5 ms slows every redraw.
 _SWITCH = 0.0005
 
 
+@dataclass
 class Loaded(Message):
-    """A run was opened, or could not be (`opened.fault`), or the flags ask for what it does not have (`error`).
+    """A run was opened (`result`), or the flags name something that it does not have (`error`).
 
-    Both None: the screens are imported and the list of runs can be shown.
+    Both None: the screens are imported, and the list of runs can be shown.
     """
 
-    def __init__(self, opened: Opened | None = None, error: ProjectError | None = None) -> None:
-        super().__init__()
-        self.opened, self.error = opened, error
+    result: OpenResult | None = None
+    error: ProjectError | None = None
 
 
-class Looked(Message):
-    """Which files of a session's run are not what they were."""
+@dataclass
+class FilesChecked(Message):
+    """Names of the files of a run that changed on disk."""
 
-    def __init__(self, session: Session, names: list[str]) -> None:
-        super().__init__()
-        self.session, self.names = session, names
+    opened: OpenedRun
+    names: list[str]
 
 
 class KeyCommands(Provider):
-    """Every key of the screen under the palette, by what it does. The texts are our own, and given as content."""
+    """Command palette entries: all keys of the screen under the palette, as `Content` (not parsed as markup)."""
 
     async def discover(self) -> Hits:
         for key in _keys_of(self.screen):
@@ -76,9 +75,9 @@ class KeyCommands(Provider):
 
 
 class Opening(Screen[None]):
-    """What is painted first."""
+    """The first frame."""
 
-    BINDINGS = bindings(tuple(k for k in COMMON if k.action == "quit"))
+    BINDINGS = bindings(tuple(k for k in COMMON if k.action == "app.quit"))
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -92,15 +91,12 @@ class Opening(Screen[None]):
 
         self.query_one(Block).show([line(f"reading {safe(self._what)} ..."), (), line("q quits")])
 
-    def action_quit(self) -> None:
-        self.app.exit()
 
+class BrowseApp(BaseApp):
+    """The browser. Returns the error that ended it, or None.
 
-class BrowseApp(App[ProjectError | None]):
-    """The browser. `on_paint` is told what has just been painted: the frame, the first data, the answer to a key.
-
-    `poll_seconds` is how often the files are looked at; after `rest_seconds` without a move a thread reads what goes
-    beyond the prompt. The result is an error that ended it, or None.
+    `on_paint` is called after each paint: the frame, the first data, the response to a key. Every `poll_seconds` the
+    files are checked for changes. A thread reads the other prompts `rest_seconds` after the last move.
     """
 
     COMMANDS: ClassVar = {KeyCommands}
@@ -115,17 +111,9 @@ class BrowseApp(App[ProjectError | None]):
         poll_seconds: float = 2.0,
         rest_seconds: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(options, on_paint=on_paint, rest_seconds=rest_seconds)
         self.title = "neuron signatures"
-        self.options = options
-        self.opened: Opened | None = None
-        self.place: Place | None = None
-        """Where the browser of the present run is, or was."""
-        self.stale = ""
-        """Names of files that changed since the run was read; empty if none."""
-        self._on_paint = on_paint
         self._poll_seconds = poll_seconds
-        self.rest_seconds = rest_seconds
 
     def get_driver_class(self) -> type[Driver]:
         if sys.platform == "win32" or constants.DRIVER is not None:
@@ -141,134 +129,141 @@ class BrowseApp(App[ProjectError | None]):
         self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
 
     async def on_event(self, event: events.Event) -> None:
-        """What is pasted loses its control characters before any widget sees it: Textual would echo them."""
+        """Escape control characters in pasted text: Textual would write them to the terminal."""
         if isinstance(event, events.Paste) and not event.text.isprintable():
             event.text = escape_controls(event.text.strip())
         await super().on_event(event)
 
     def action_command_palette(self) -> None:
-        """Not over a box or the first frame: the commands are those of a page."""
-        from neuron_signatures.tui.screens.page import Page
-
-        if isinstance(self.screen, Page):
+        """Open the palette; ignored over an input box and the first frame, which have no commands."""
+        if self._page():
             super().action_command_palette()
 
-    def painted(self, what: Paint) -> None:
-        """Tell `on_paint` once what was asked to be drawn is on the screen."""
-        if self._on_paint is not None:
-            self.call_after_refresh(self._on_paint, what)
+    def action_help(self) -> None:
+        """Show all keys; from the help, go back."""
+        from neuron_signatures.tui.screens.texts import HelpPage
 
-    def open_run(self, run_dir: Path, place: Place | None) -> None:
-        """Read a run in a thread, so that the keyboard stays alive, then show it instead of the present one."""
+        page = self._page()
+        if isinstance(page, HelpPage):
+            self.back()
+        elif page is not None:
+            self.push_screen(HelpPage(page.all_keys()))
+
+    def action_reload(self) -> None:
+        """Read the current run, or the list of runs, again."""
+        from neuron_signatures.tui.screens.runs import RunsPage
+
+        page = self._page()
+        if isinstance(page, RunsPage):
+            page.read()
+        elif page is not None:
+            page.show_message("reloading ..." if self.result else "no run is open")
+            if self.result is not None:
+                self.open_run(self.result.run_dir, self.cursor)
+
+    def action_suspend(self) -> None:
+        """Stop the process until the shell's `fg`, if a shell waits for it."""
+        if self._driver is not None and self._driver.can_suspend:
+            self.action_suspend_process()
+        elif page := self._page():
+            page.show_message("no shell to return to; q quits")
+
+    def open_run(self, run_dir: Path, cursor: Cursor | None = None) -> None:
+        """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
 
         def work() -> None:
-            from neuron_signatures.tui.open_run import open_run
+            import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
+            from neuron_signatures.tui.opened_run import open_run
 
             try:
-                self.post_message(Loaded(open_run(run_dir, self.options, place)))
+                self.post_message(Loaded(open_run(run_dir, self.options, cursor)))
             except ProjectError as e:
                 self.post_message(Loaded(error=e))
 
         self.run_worker(work, thread=True, group="load", exclusive=True)
 
-    def reload(self) -> bool:
-        """Read the present run again and show it where its browser was; False if there is none."""
-        if self.opened is None:
-            return False
-        self.open_run(self.opened.run_dir, self.place)
-        return True
-
-    def back(self) -> bool:
-        """Leave the present screen; False if there is none before it. Back in the list of runs no run is open."""
-        if len(self.screen_stack) <= 2:
-            return False
-        self.pop_screen()
-        if self.options.run_dir is None and len(self.screen_stack) == 2:
-            self.opened, self.stale = None, ""
-        return True
-
-    def suspended(self) -> bool:
-        """Give the terminal to the shell until its `fg`; False if there is none to give it to."""
-        if self._driver is None or not self._driver.can_suspend:
-            return False
-        self.action_suspend_process()
-        return True
-
     def on_loaded(self, message: Loaded) -> None:
-        from neuron_signatures.tui.screens.runs import RunsPage, pages_of
+        from neuron_signatures.tui.screens.navigation import pages_of
+        from neuron_signatures.tui.screens.runs import RunsPage
 
         if not self.screen_stack:
-            return  # it is ending
+            return  # the app is exiting
         if message.error is not None:
             self.exit(message.error)
-        elif message.opened is None:
-            self.push_screen(RunsPage(self.options.runs_root))
+        elif message.result is None:
+            self.push_screen(RunsPage(self.options.runs_root, self.open_run))
             self.painted("data")
         else:
             try:
-                pages = pages_of(message.opened, self.options)
+                pages = pages_of(message.result, self.options)
             except ProjectError as e:
                 self.exit(e)
                 return
-            self._show(message.opened, pages)
+            self._show(message.result, pages)
 
-    def _show(self, opened: Opened, pages: list[Page]) -> None:
-        """Put the screens of a run in the place of all but the list of runs; of the same run, those that were open."""
-        from neuron_signatures.tui.screens.runs import reopened
+    def _show(self, result: OpenResult, pages: list[Page]) -> None:
+        """Replace all screens except the list of runs; after a reload, reopen the screens that were open."""
+        from neuron_signatures.tui.screens.navigation import reopened
 
-        if self.opened is not None and self.opened.run_dir == opened.run_dir:
+        if self.result is not None and self.result.run_dir == result.run_dir:
             pages = reopened(self.screen_stack, pages)
-        self.opened, self.stale = opened, ""
-        self.options = replace(self.options, screen=None, query=None, list_name=None)  # they were for the beginning
+        self.result, self.stale = result, ""
+        self.options = replace(self.options, screen=None, query=None, list_name=None)  # used only at the start
         while len(self.screen_stack) > (1 if self.options.run_dir else 2):
             self.pop_screen()
         for page in pages:
             self.push_screen(page)
         self.painted("data")
 
-    def on_looked(self, message: Looked) -> None:
-        if not self.screen_stack or self.opened is None or message.session is not self.opened.session:
+    def on_files_checked(self, message: FilesChecked) -> None:
+        if not self.screen_stack or self.result is None or message.opened is not self.result.opened:
             return
-        from neuron_signatures.tui.screens.page import Page
-
-        page = self.screen if isinstance(self.screen, Page) else None
+        page = self._page()
         if page is not None and not page.is_drawable:
-            return  # it hears at the next look
-        names = message.names if page is None else page.look_again(message.names)
+            return  # the next check reports it
+        names = message.names if page is None else page.files_changed(message.names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         if page is not None:
             page.draw_status()
+
+    def _page(self) -> Page | None:
+        """The current screen, unless it is the first frame, an input box or the palette."""
+        from neuron_signatures.tui.screens.page import Page
+
+        return self.screen if isinstance(self.screen, Page) else None
 
     def _begin(self) -> None:
         if self._on_paint is not None:
             self._on_paint("frame")
         if self.options.run_dir is not None:
-            self.open_run(self.options.run_dir, None)
+            self.open_run(self.options.run_dir)
         else:
             self.run_worker(self._import_screens, thread=True, group="load")
-        self.set_interval(self._poll_seconds, self._look)
+        self.set_interval(self._poll_seconds, self._check_files)
 
     def _import_screens(self) -> None:
-        import neuron_signatures.tui.screens.runs  # noqa: F401
+        import neuron_signatures.tui.screens.navigation  # noqa: F401
 
         self.post_message(Loaded())
 
-    def _look(self) -> None:
-        session = self.opened.session if self.opened else None
-        if session is not None:
-            self.run_worker(
-                lambda: self.post_message(Looked(session, session.changed())), thread=True, group="look", exclusive=True
-            )
+    def _check_files(self) -> None:
+        opened = self.result.opened if self.result else None
+        if opened is not None:
+            work = partial(self._check_in_thread, opened)
+            self.run_worker(work, thread=True, group="check", exclusive=True)
+
+    def _check_in_thread(self, opened: OpenedRun) -> None:
+        self.post_message(FilesChecked(opened, opened.changed()))
 
 
 def browse(options: Options) -> int:
-    """Show the browser until it is left: 0, or 128 + the signal that ended it. Raises the error that ended it."""
+    """Run the browser; returns 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
-    error = app.run(mouse=False)  # the terminal keeps its own selection with the mouse
+    error = app.run(mouse=False)  # leaves mouse selection to the terminal
     if error is not None:
         raise error
-    if app.return_code is None or app.return_code == 1:  # None: Textual panicked outside of the messages
+    if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
         raise EnvironmentProblem("the browser ended with an error")
     return app.return_code
 

@@ -1,4 +1,4 @@
-"""Where the cursor is (prompt, layer, neuron, token), and how it moves. A move that cannot be made changes nothing."""
+"""The cursor (prompt, layer, neuron, token) and its moves. A move beyond an end leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from neuron_signatures.tui.options import Options
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
 
 
-class Place(NamedTuple):
-    """A prompt's index, a layer of the model, a neuron, a token's position."""
+class Cursor(NamedTuple):
+    """Prompt index, layer of the model, neuron, and token position."""
 
     prompt: int
     layer: int
@@ -25,16 +25,16 @@ class Place(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """Where a move led, and what to say about it."""
+    """The cursor after a move, and a message if it did not move."""
 
-    place: Place
+    cursor: Cursor
     message: str = ""
 
 
-def first_place(run: Run, options: Options) -> Place:
-    """Where the flags say; without them the last token of the first prompt, neuron 0 of the first stored layer.
+def first_cursor(run: Run, options: Options) -> Cursor:
+    """The cursor that the flags select; default: last token of the first prompt, neuron 0 of the first stored layer.
 
-    Raises `UsageError` for what the run does not have.
+    Raises `UsageError` if the run does not have it.
     """
     index = 0
     if options.prompt_id is not None:
@@ -46,88 +46,93 @@ def first_place(run: Run, options: Options) -> Place:
         raise UsageError("the run holds no prompt", where=str(run.path))
     layer = run.layers[0] if options.layer is None else check_layer(run, options.layer)
     at = check_neuron(run, NeuronAt(layer, options.neuron or 0))
-    return Place(
+    return Cursor(
         index, at.layer, at.neuron, resolve_pos(run, index, -1 if options.ctx_idx is None else options.ctx_idx)
     )
 
 
 def prompt_index(run: Run, probe_id: str) -> int:
-    """Index of the prompt with this id, or at this number. Raises `UsageError` if there is none."""
+    """Index of the prompt with this id or index. Raises `UsageError` if there is none."""
     found = run.prompt(probe_id)
     return next(i for i, p in enumerate(run.prompts) if p.probe_id == found.probe_id)
 
 
 def resolve_pos(run: Run, prompt: int, pos: int) -> int:
-    """A position of the prompt; negative counts from the end. Raises `UsageError` if the prompt does not reach it."""
+    """`pos` as a non-negative position; negative counts from the end. Raises `UsageError` if out of range."""
     n = run.prompts[prompt].seq_len
     if not -n <= pos < n:
         raise UsageError(f"there is no token {pos} in this prompt: 0..{n - 1}, or -{n}..-1 from the end")
     return pos % n
 
 
-def move_layer(run: Run, place: Place, by: int) -> Moved:
-    """By so many stored layers."""
-    row = run.layers.index(place.layer)
+def move_layer(run: Run, cursor: Cursor, by: int) -> Moved:
+    """Move by this number of stored layers."""
+    row = run.layers.index(cursor.layer)
     new = _clamp(row + by, len(run.layers))
     if new == row:
-        return Moved(place, f"layer {place.layer} is the {'last' if by > 0 else 'first'} that is stored")
-    return Moved(place._replace(layer=run.layers[new]))
+        return Moved(cursor, f"layer {cursor.layer} is the {'last' if by > 0 else 'first'} stored layer")
+    return Moved(cursor._replace(layer=run.layers[new]))
 
 
-def move_neuron(run: Run, place: Place, by: int) -> Moved:
-    new = _clamp(place.neuron + by, run.manifest.d_mlp)
-    if new == place.neuron:
-        return Moved(place, f"neuron {new} is the {'last' if by > 0 else 'first'} of the layer")
-    return Moved(place._replace(neuron=new))
+def move_neuron(run: Run, cursor: Cursor, by: int) -> Moved:
+    new = _clamp(cursor.neuron + by, run.manifest.d_mlp)
+    if new == cursor.neuron:
+        return Moved(cursor, f"neuron {new} is the {'last' if by > 0 else 'first'} of the layer")
+    return Moved(cursor._replace(neuron=new))
 
 
-def move_token(run: Run, place: Place, by: int) -> Moved:
-    new = _clamp(place.pos + by, run.prompts[place.prompt].seq_len)
-    if new == place.pos:
-        return Moved(place, f"token {new} is the {'last' if by > 0 else 'first'} of the prompt")
-    return Moved(place._replace(pos=new))
+def move_token(run: Run, cursor: Cursor, by: int) -> Moved:
+    new = _clamp(cursor.pos + by, run.prompts[cursor.prompt].seq_len)
+    if new == cursor.pos:
+        return Moved(cursor, f"token {new} is the {'last' if by > 0 else 'first'} of the prompt")
+    return Moved(cursor._replace(pos=new))
 
 
-def move_prompt(run: Run, place: Place, by: int) -> Moved:
-    """The position is kept if the prompt has it; the last token stays the last."""
-    new = _clamp(place.prompt + by, len(run.prompts))
-    if new == place.prompt:
-        return Moved(place, f"this is the {'last' if by > 0 else 'first'} of {len(run.prompts)} prompts")
-    return Moved(to_prompt(run, place, new))
+def move_prompt(run: Run, cursor: Cursor, by: int) -> Moved:
+    """Move to another prompt; see `to_prompt`."""
+    new = _clamp(cursor.prompt + by, len(run.prompts))
+    if new == cursor.prompt:
+        return Moved(cursor, f"this is the {'last' if by > 0 else 'first'} of {len(run.prompts)} prompts")
+    return Moved(to_prompt(run, cursor, new))
 
 
-def to_prompt(run: Run, place: Place, index: int) -> Place:
-    was_last = place.pos == run.prompts[place.prompt].seq_len - 1
+def to_prompt(run: Run, cursor: Cursor, index: int) -> Cursor:
+    """Keep the position if the prompt is long enough; stay on the last token if the cursor is on it."""
+    was_last = cursor.pos == run.prompts[cursor.prompt].seq_len - 1
     last = run.prompts[index].seq_len - 1
-    return place._replace(prompt=index, pos=last if was_last else min(place.pos, last))
+    return cursor._replace(prompt=index, pos=last if was_last else min(cursor.pos, last))
 
 
-def to_neuron(run: Run, place: Place, text: str) -> Place:
-    """What the jump box says: any spelling of a neuron, or a number for a neuron of this layer.
+def to_neuron(run: Run, cursor: Cursor, text: str) -> Cursor:
+    """Move to the neuron that `text` names: a number for a neuron of this layer, or any spelling of a neuron.
 
-    Raises `UsageError` if it names nothing that the run stores.
+    Raises `UsageError` if the run does not store it.
     """
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
-        at = check_neuron(run, NeuronAt(place.layer, int(text)))
+        at = check_neuron(run, NeuronAt(cursor.layer, int(text)))
     else:
         at = parse_neuron(text, run)
-    return place._replace(layer=at.layer, neuron=at.neuron)
+    return cursor._replace(layer=at.layer, neuron=at.neuron)
 
 
-def to_layer(run: Run, place: Place, text: str) -> Place:
-    return place._replace(layer=check_layer(run, _whole(text.strip().removeprefix("L").removeprefix("l"), "layer")))
+def to_layer(run: Run, cursor: Cursor, text: str) -> Cursor:
+    return cursor._replace(layer=check_layer(run, _whole(text.strip().removeprefix("L").removeprefix("l"), "layer")))
 
 
-def to_token(run: Run, place: Place, text: str) -> Place:
-    return place._replace(pos=resolve_pos(run, place.prompt, _whole(text, "token position")))
+def to_token(run: Run, cursor: Cursor, text: str) -> Cursor:
+    return cursor._replace(pos=resolve_pos(run, cursor.prompt, _whole(text, "token position")))
 
 
-def keep_inside(run: Run, place: Place) -> Place:
-    """The nearest place that the run has; for a run that was read again and may be another."""
-    prompt = _clamp(place.prompt, len(run.prompts))
-    layer = place.layer if place.layer in run.layers else run.layers[0]
-    pos = _clamp(place.pos, run.prompts[prompt].seq_len)
-    return Place(prompt, layer, _clamp(place.neuron, run.manifest.d_mlp), pos)
+MOVES = {"layer": move_layer, "neuron": move_neuron, "token": move_token, "prompt": move_prompt}
+JUMPS = {"layer": to_layer, "neuron": to_neuron, "token": to_token}
+
+
+def keep_inside(run: Run, cursor: Cursor) -> Cursor:
+    """The nearest valid cursor; for a run that may have changed on disk."""
+    prompt = _clamp(cursor.prompt, len(run.prompts))
+    layer = cursor.layer if cursor.layer in run.layers else run.layers[0]
+    pos = _clamp(cursor.pos, run.prompts[prompt].seq_len)
+    return Cursor(prompt, layer, _clamp(cursor.neuron, run.manifest.d_mlp), pos)
 
 
 def _clamp(value: int, n: int) -> int:
@@ -136,5 +141,5 @@ def _clamp(value: int, n: int) -> int:
 
 def _whole(text: str, what: str) -> int:
     if not re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text):
-        raise UsageError(f"{text[:40]!r} is no {what}", next_step="Type a whole number")
+        raise UsageError(f"{text[:40]!r} is not a {what}", next_step="Type a whole number")
     return int(text)

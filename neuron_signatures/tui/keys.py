@@ -1,4 +1,4 @@
-"""Every key of the browser, once: screens bind them, footer and help show them, docs/browse.md lists them."""
+"""All keys of the browser: screens bind them, footer and help show them, docs/browse.md lists them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from textual.binding import Binding, BindingType
 
 
 class Key(NamedTuple):
-    """`names` are Textual's, with commas; `action` may have arguments; `shown` is what is printed on the keyboard."""
+    """A key binding: Textual's names of the keys (comma-separated), the action, and the label of the key."""
 
     names: str
     action: str
     shown: str
     words: str
     short: str = ""
-    """For the footer; empty: not there."""
+    """Label in the footer; empty: not shown there."""
 
 
 COMMON = (
-    Key("question_mark", "help", "?", "all keys", "help"),
-    Key("q,ctrl+c", "quit", "q", "quit", "quit"),
-    Key("escape,backspace", "back", "Esc", "back to the screen before", "back"),
-    Key("r", "reload", "r", "read the run again from disk", "reload"),
-    Key("ctrl+p,colon", "palette", ":", "command palette: every command by name", "menu"),
-    Key("ctrl+z", "suspend", "Ctrl-Z", "back to the shell; its fg leads here again", ""),
+    Key("question_mark", "app.help", "?", "all keys", "help"),
+    Key("q,ctrl+c", "app.quit", "q", "quit", "quit"),
+    Key("escape,backspace", "back", "Esc", "previous screen", "back"),
+    Key("r", "app.reload", "r", "reload from disk", "reload"),
+    Key("ctrl+p,colon", "app.command_palette", ":", "command palette: find a command by name", "menu"),
+    Key("ctrl+z", "app.suspend", "Ctrl-Z", "suspend; fg in the shell resumes", ""),
 )
 
 ROWS = (
@@ -38,46 +38,46 @@ ROWS = (
 )
 
 BROWSER = (
-    Key("left", "layer(-1)", "←", "layer before", ""),
-    Key("right", "layer(1)", "→", "layer after", ""),
-    Key("up", "token(-1)", "↑", "token before", ""),
-    Key("down", "token(1)", "↓", "token after", ""),
-    Key("b", "neuron(-1)", "b", "neuron before", ""),
-    Key("n", "neuron(1)", "n", "neuron after", ""),
-    Key("pageup", "neuron(-100)", "PgUp", "100 neurons back", ""),
-    Key("pagedown", "neuron(100)", "PgDn", "100 neurons on", ""),
-    Key("left_square_bracket", "prompt(-1)", "[", "prompt before", ""),
-    Key("right_square_bracket", "prompt(1)", "]", "prompt after", ""),
-    Key("home", "token(-1000000000)", "Home", "first token", ""),
-    Key("end", "token(1000000000)", "End", "last token", ""),
-    Key("m", "extreme('max')", "m", "token of the maximum", ""),
-    Key("M", "extreme('min')", "M", "token of the minimum", ""),
+    Key("left", "move('layer', -1)", "←", "previous layer", ""),
+    Key("right", "move('layer', 1)", "→", "next layer", ""),
+    Key("up", "move('token', -1)", "↑", "previous token", ""),
+    Key("down", "move('token', 1)", "↓", "next token", ""),
+    Key("b", "move('neuron', -1)", "b", "previous neuron", ""),
+    Key("n", "move('neuron', 1)", "n", "next neuron", ""),
+    Key("pageup", "move('neuron', -100)", "PgUp", "100 neurons back", ""),
+    Key("pagedown", "move('neuron', 100)", "PgDn", "100 neurons forward", ""),
+    Key("left_square_bracket", "move('prompt', -1)", "[", "previous prompt", ""),
+    Key("right_square_bracket", "move('prompt', 1)", "]", "next prompt", ""),
+    Key("home", "move('token', -1000000000)", "Home", "first token", ""),
+    Key("end", "move('token', 1000000000)", "End", "last token", ""),
+    Key("m", "extreme('max')", "m", "token with the maximum", ""),
+    Key("M", "extreme('min')", "M", "token with the minimum", ""),
     Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
     Key("l", "ask('layer')", "l", "go to a layer", "layer"),
     Key("c", "ask('token')", "c", "go to a token; -1 is the last", "token"),
-    Key("a", "all_tokens", "a", "all tokens, or a window around the cursor", "all"),
-    Key("i", "bos", "i", "count the BOS in scale and statistics, or not", "BOS"),
-    Key("w", "lists", "w", "which neurons matter: the ranked lists", "ranked"),
-    Key("full_stop", "walk(1)", ".", "next neuron of the list that was opened", ""),
-    Key("comma", "walk(-1)", ",", "previous neuron of the list", ""),
-    Key("enter,v", "stack", "Enter", "this neuron on every prompt (v does the same)", "every prompt"),
-    Key("t", "top", "t", "top neurons at this token", "top"),
-    Key("o", "layers", "o", "overview of the layers on this prompt", "overview"),
-    Key("e", "notes", "e", "signature, write scores and explanations of this neuron", "notes"),
-    Key("p", "prompts", "p", "the prompts", "prompts"),
-    Key("s,slash", "ask('search')", "s", "search the tokens of all prompts (/ does the same)", "search"),
-    Key("f", "facts", "f", "facts about the run, and whether it is sound", "facts"),
+    Key("a", "all_tokens", "a", "show all tokens, or a window around the cursor", "all"),
+    Key("i", "bos", "i", "include or exclude the BOS in scale and statistics", "BOS"),
+    Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
+    Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
+    Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
+    Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
+    Key("t", "open('top')", "t", "top neurons at this token", "top"),
+    Key("o", "open('layers')", "o", "overview of the layers on this prompt", "overview"),
+    Key("e", "open('notes')", "e", "signature, write scores and explanations of this neuron", "notes"),
+    Key("p", "open('prompts')", "p", "list of prompts", "prompts"),
+    Key("s,slash", "ask('search')", "s", "search the tokens of all prompts (also /)", "search"),
+    Key("f", "open('run')", "f", "facts about the run and its health", "facts"),
 )
 
 LIST = (
     Key("s", "sort", "s", "sort by the next column", "sort"),
-    Key("S", "reverse", "S", "turn the order round", "turn"),
+    Key("S", "reverse", "S", "reverse the order", "flip"),
     Key("slash", "ask('filter')", "/", "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all", "filter"),
 )
 
-STACK = (Key("s", "sort", "s", "by largest |act|, or in the order of the run", "sort"),)
+STACK = (Key("s", "sort", "s", "sort by largest |act|, or in run order", "sort"),)
 
-# Section of the help and of docs/browse.md; its keys.
+# Sections of the help and of docs/browse.md, with their keys.
 SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Browser", BROWSER),
     ("Every other screen", ROWS),
@@ -88,16 +88,16 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
 
 
 def bindings(*groups: tuple[Key, ...]) -> list[BindingType]:
-    """Textual's bindings, with names that `Key.names` lists; none is shown by Textual's own footer."""
+    """Textual bindings, one for each name in `Key.names`; hidden, because the footer is our own."""
     return [Binding(name, k.action, k.words, show=False) for g in groups for k in g for name in k.names.split(",")]
 
 
 def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
-    """Keys and words for the bottom of a screen, in order."""
+    """Keys and labels for the footer, in order."""
     return [(k.shown, k.short) for g in groups for k in g if k.short]
 
 
-# By hand, the most needed first: at 80 columns two lines and what is free of the message line hold all but the last.
+# In order of importance: at 80 columns, two lines and the rest of the status line show all but the last entries.
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), ("f", "facts"), ("w", "lists"),
     ("?", "help"), ("q", "quit"),

@@ -1,4 +1,4 @@
-"""What the flags ask for."""
+"""Flags of the browser as one record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCREENS = (
 
 @dataclass(frozen=True)
 class Options:
-    """Where to begin and what to show. None means: not asked for."""
+    """What to open and show; None: the flag was not given."""
 
     run_dir: Path | None = None
     runs_root: Path = Path("runs")
@@ -30,4 +30,4 @@ class Options:
     list_name: str | None = None
     query: str | None = None
     limit: int | None = None
-    """Most rows that are printed; None: the screen's own."""
+    """Maximum number of printed rows; None: the default of the screen."""

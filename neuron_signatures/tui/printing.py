@@ -1,4 +1,4 @@
-"""`--print`: a screen as text or strict JSON on stdout, without a terminal."""
+"""`--print`: a screen as text or strict JSON on stdout."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import Any, NamedTuple
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import list_runs
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.tui.cursor import Place, first_place
-from neuron_signatures.tui.layout import facts as prose
+from neuron_signatures.tui.cursor import Cursor, first_cursor
 from neuron_signatures.tui.layout.bars import STRIP_LEGEND
+from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_facts, notes_record
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import (
     ASCII_MARKS,
     Line,
     Table,
     clip,
+    column_widths,
     encodes,
-    plain,
-    rooms,
+    line_text,
     safe,
     table_head,
     table_row,
     wrap,
     written_in,
 )
-from neuron_signatures.tui.opened_run import Session, across_or_fault, doubts_of, each_prompt, notes_of
+from neuron_signatures.tui.opened_run import OpenedRun, doubts_of, notes_of
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.overall import each_prompt, overall_or_fault
 from neuron_signatures.tui.run_facts import health_of, run_facts
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
+from neuron_signatures.tui.tables.listings import HitTable, PromptTable, RefTable, RunTable, no_runs
 from neuron_signatures.tui.tables.ranked_list import (
     ListTable,
     ListView,
@@ -45,24 +47,24 @@ from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
 
-_PRINTED_ROWS = 50  # of a list that may have hundreds of thousands
+_PRINTED_ROWS = 50  # a list may have hundreds of thousands
 
 
 class Printed(NamedTuple):
-    """A screen: lines above, a table or None, and the same as data."""
+    """A screen: lines above the table, the table or None, and the same as data."""
 
     head: list[Line]
     table: Table | None
     record: dict[str, Any]
-    cursor: int | None = None
+    cursor_row: int | None = None
 
 
-Screen = Callable[[Session, Place, Options, int], Printed]
-"""What is shown of a run at a place, laid out for so many columns."""
+Screen = Callable[[OpenedRun, Cursor, Options, int], Printed]
+"""Lays out a screen of a run at a cursor for a number of columns."""
 
 
 def printed(options: Options, kind: str, *, columns: int, encoding: str) -> Iterator[str]:
-    """The lines of the screen that the flags ask for. Raises `UsageError` or `BadRunError`."""
+    """Lines of the screen that the flags select. Raises `UsageError` or `BadRunError`."""
     marks = {} if all(encodes(chr(c), encoding) for c in ASCII_MARKS) else ASCII_MARKS
     with written_in(encoding):
         yield from (text.translate(marks) for text in _lines(options, kind, columns))
@@ -72,9 +74,9 @@ def _lines(options: Options, kind: str, columns: int) -> Iterator[str]:
     if options.run_dir is None:
         shown = _runs(options)
     else:
-        session = Session.open(options.run_dir)
-        where = first_place(session.run, options)
-        shown = _SCREENS[options.screen or "browser"](session, where, options, columns)
+        opened = OpenedRun.open(options.run_dir)
+        where = first_cursor(opened.run, options)
+        shown = _SCREENS[options.screen or "browser"](opened, where, options, columns)
     n = _limit(options, shown)
     if kind == "json":
         record = {"screen": options.screen or ("runs" if options.run_dir is None else "browser"), **shown.record}
@@ -86,7 +88,7 @@ def _lines(options: Options, kind: str, columns: int) -> Iterator[str]:
 
 
 def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
-    yield from (plain(clip(x, columns)) for x in shown.head)
+    yield from (line_text(clip(x, columns)) for x in shown.head)
     if shown.table is None:
         return
     if shown.head:
@@ -94,10 +96,10 @@ def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
     if len(shown.table) == 0:
         yield from wrap(safe(shown.table.empty), columns)
         return
-    room = rooms(shown.table.columns(), columns)
-    yield plain(table_head(shown.table.columns(), room))
+    widths = column_widths(shown.table.columns(), columns)
+    yield line_text(table_head(shown.table.columns(), widths))
     for i in range(n):
-        yield plain(table_row(shown.table, i, room, cursor=i == shown.cursor))
+        yield line_text(table_row(shown.table, i, widths, cursor=i == shown.cursor_row))
     if n < len(shown.table):
         yield f"  ... {len(shown.table) - n} more; --limit 0 prints all"
 
@@ -107,106 +109,96 @@ def _limit(options: Options, shown: Printed) -> int:
         return 0
     most = options.limit
     if most is None:
-        most = _PRINTED_ROWS if isinstance(shown.table, ListTable | tables.HitTable) else 0
+        most = _PRINTED_ROWS if isinstance(shown.table, ListTable | HitTable) else 0
     return min(len(shown.table), most) if most else len(shown.table)
 
 
 def _runs(options: Options) -> Printed:
     rows = list(list_runs(options.runs_root))
-    table = tables.RunTable(rows, empty=tables.no_runs(options.runs_root))
+    table = RunTable(rows, empty=no_runs(options.runs_root))
     return Printed([], table, {"root": str(options.runs_root)})
 
 
-def _browser(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    view = token_view(session, place, include_bos=options.include_bos)
+def _browser(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    view = token_view(opened, cursor, include_bos=options.include_bos)
     if view.fault:
         raise BadRunError(view.fault)
-    across = across_or_fault(over_prompts(session.run, place.at, include_bos=options.include_bos))
+    overall = overall_or_fault(over_prompts(opened.run, cursor.at, include_bos=options.include_bos))
     table = TokenTable(view, None if options.all_tokens else options.window)
-    return Printed(arrange(header(view, across, columns), 5), table, summary(view, across), table.cursor)
+    return Printed(arrange(header(view, overall, columns), 5), table, summary(view, overall), table.cursor_row)
 
 
-def _prompts(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    return Printed(
-        [run_line(session.run, columns)], tables.PromptTable(session.run.prompts), _where(session), place.prompt
-    )
+def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    return Printed([run_line(opened.run, columns)], PromptTable(opened.run.prompts), _where(opened), cursor.prompt)
 
 
-def _layers(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    prompt = session.prompt(place)
-    rows = list(layer_lines(session.run, prompt, include_bos=options.include_bos))
-    head = arrange(header(token_view(session, place, include_bos=options.include_bos), None, columns), 5)[:2]
-    record = {**_where(session), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
-    return Printed(head, tables.LayerTable(prompt, rows), record)
+def _layers(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    prompt = opened.prompt(cursor)
+    rows = list(layer_lines(opened.run, prompt, include_bos=options.include_bos))
+    head = arrange(header(token_view(opened, cursor, include_bos=options.include_bos), None, columns), 5)[:2]
+    record = {**_where(opened), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
+    return Printed(head, LayerTable(rows, prompt), record)
 
 
-def _stack(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    rows = list(each_prompt(session.run, place.at, include_bos=options.include_bos))
+def _stack(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    rows = list(each_prompt(opened.run, cursor.at, include_bos=options.include_bos))
     if all(r.fault for r in rows):
         raise BadRunError(rows[0].fault)
-    table = tables.StackTable(session.run, rows, include_bos=options.include_bos)
-    record = {**_where(session), **place.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
+    table = StackTable(opened.run, rows, include_bos=options.include_bos)
+    record = {**_where(opened), **cursor.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
     legend = f"; {STRIP_LEGEND}" if table.has_strip(columns) else ""
-    head = [run_line(session.run, columns), *prose.heading(f"{place.at.label} on every prompt{legend}")]
+    head = [run_line(opened.run, columns), *heading(f"{cursor.at.label} on every prompt{legend}")]
     return Printed(head, table, record)
 
 
-def _top(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    view = token_view(session, place, include_bos=options.include_bos)
-    table = tables.TopTable(session.top(place))
-    record = {
-        **_where(session),
-        "prompt_id": view.prompt.probe_id,
-        "pos": place.pos,
-        "token": view.prompt.tokens[place.pos],
-    }
-    return Printed(arrange(header(view, None, columns), 3), table, record)
+def _top(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    view = token_view(opened, cursor, include_bos=options.include_bos)
+    table = TopTable(opened.top(cursor))
+    record = {"prompt_id": view.prompt.probe_id, "pos": cursor.pos, "token": view.prompt.tokens[cursor.pos]}
+    return Printed(arrange(header(view, None, columns), 3), table, {**_where(opened), **record})
 
 
-def _lists(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    return Printed(
-        [run_line(session.run, columns)],
-        tables.RefTable(session.refs(), no_list(session.run, "ranked list")),
-        _where(session),
-    )
+def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    table = RefTable(opened.refs(), no_list(opened.run, "ranked list"))
+    return Printed([run_line(opened.run, columns)], table, _where(opened))
 
 
 def _list_of(kind: str) -> Screen:
-    def show(session: Session, place: Place, options: Options, columns: int) -> Printed:
-        view = ListView.of(session.ranked(choose_list(session, kind, options.list_name)))
+    def show(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+        view = ListView.of(opened.ranked(choose_list(opened, kind, options.list_name)))
         if options.query:
             view = view.arranged(Order(query=options.query.strip()))
-        table = ListTable(view, session.run)
-        return Printed(list_header(view, columns), table, {**_where(session), **list_record(view)})
+        table = ListTable(view, opened.run)
+        return Printed(list_header(view, columns), table, {**_where(opened), **list_record(view)})
 
     return show
 
 
-def _notes(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    notes, stages = notes_of(session.run, place.at), stages_of(session.run.path)
-    lines = prose.laid_out(prose.notes_facts(place.at, notes, stages), columns)
-    record = {**_where(session), **place.at._asdict(), **prose.notes_record(notes, stages)}
-    return Printed([run_line(session.run, columns), *prose.heading(place.at.label), *lines], None, record)
+def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    notes, stages = notes_of(opened.run, cursor.at), stages_of(opened.run.path)
+    lines = fact_lines(notes_facts(cursor.at, notes, stages), columns)
+    record = {**_where(opened), **cursor.at._asdict(), **notes_record(notes, stages)}
+    return Printed([run_line(opened.run, columns), *heading(cursor.at.label), *lines], None, record)
 
 
-def _search(session: Session, place: Place, options: Options, columns: int) -> Printed:
+def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     if not options.query:
         raise UsageError("--screen search needs --query TEXT")
-    hits = list(find_tokens(session.run, options.query))
-    record = {**_where(session), "query": options.query, "n_hits": len(hits)}
-    return Printed([run_line(session.run, columns)], tables.HitTable(session.run, hits), record)
+    hits = list(find_tokens(opened.run, options.query))
+    record = {**_where(opened), "query": options.query, "n_hits": len(hits)}
+    return Printed([run_line(opened.run, columns)], HitTable(hits, opened.run), record)
 
 
-def _run(session: Session, place: Place, options: Options, columns: int) -> Printed:
-    m = session.run.manifest.model_dump(exclude={"prompts"})
-    health = health_of(session.run)
-    more = {"doubts": doubts_of(session.run), "stages": stages_of(session.run.path), "manifest": m}
-    record = {**_where(session), **health._asdict(), **more}
-    return Printed(prose.laid_out(run_facts(session.run, health), columns), None, record)
+def _run(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    m = opened.run.manifest.model_dump(exclude={"prompts"})
+    health = health_of(opened.run)
+    more = {"doubts": doubts_of(opened.run), "stages": stages_of(opened.run.path), "manifest": m}
+    record = {**_where(opened), **health._asdict(), **more}
+    return Printed(fact_lines(run_facts(opened.run, health), columns), None, record)
 
 
-def _where(session: Session) -> dict[str, Any]:
-    return {"run": str(session.run.path), "model": session.run.manifest.model_name}
+def _where(opened: OpenedRun) -> dict[str, Any]:
+    return {"run": str(opened.run.path), "model": opened.run.manifest.model_name}
 
 
 _SCREENS: dict[str, Screen] = {

@@ -1,4 +1,4 @@
-"""Facts about a run: whether it is sound, what was run on what; and of a folder that cannot be opened."""
+"""Facts about a run: its health and its manifest; also for a folder that cannot be opened."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from neuron_signatures.tui.opened_run import doubts_of
 from neuron_signatures.views.facts import stages_of
 
 _FAILED_FIRST = 3
-"""How many failed prompts stand beside the verdict; the others come last."""
+"""Number of failed prompts listed after the verdict; the others come last."""
 
 
 class Health(NamedTuple):
-    """Whether a run is sound: `flawed` means whole files, of which some values or prompts are no use; `uncounted` that
-    nobody counted whether all values are finite.
+    """Whether the data of a run can be used.
+
+    `flawed`: the files are intact, but some values are not finite or some prompts failed. `uncounted`: intact, but
+    format 1 does not record whether all values are finite.
     """
 
     verdict: Literal["sound", "uncounted", "flawed", "fault"]
     faults: list[str]
-    """What is wrong with the files."""
+    """Missing or damaged files."""
     n_failed: int
-    """Prompts without activations."""
+    """Number of prompts without activations."""
     nonfinite: int | None
-    """Values that are NaN or infinite, as counted when they were written; None if the format does not record it."""
+    """Number of NaN and infinite values, counted at writing; None if not recorded (format 1)."""
     checksums: bool = False
-    """Whether the bytes of the files were compared with the manifest's checksums: never here."""
+    """Whether checksums were compared; always False here."""
 
 
 def health_of(run: Run) -> Health:
-    """Looks at the size and header of every tensor file; the values are as the manifest counts them."""
+    """Check size and header of every tensor file; the number of non-finite values is from the manifest."""
     faults = [fault for name in run.file_names() for fault in run.check_file(name, check="size")]
     bad = sum(p.nonfinite for p in run.prompts) if run.format_version > 1 else None
     n_failed = len(run.manifest.failed_prompts)
@@ -45,7 +47,7 @@ def health_of(run: Run) -> Health:
 
 
 def run_facts(run: Run, health: Health) -> list[Fact]:
-    """What was run on what, what is there, and what is wrong with it."""
+    """Health, model, prompts, files and environment of the run."""
     m = run.manifest
     revision = f" @ {m.model_revision}" if m.model_revision else " (no revision recorded)"
     failed = [Fact("failed", f"{f.prompt_id}: {f.reason}", "warn") for f in m.failed_prompts]
@@ -79,19 +81,19 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
 
 
 def fault_facts(run_dir: Path, fault: str) -> list[Fact]:
-    """A folder that cannot be opened: the fault, how it stands, and as much of its manifest as can be read."""
+    """For a folder that cannot be opened: the fault, its status, and the readable part of its manifest."""
     facts = [Fact("FAULT", fault, "warn")]
     try:
         found = summarise(run_dir)
     except OSError as e:
         return [*facts, Fact("folder", e.strerror or str(e), "warn")]
     if found is None:
-        return [*facts, Fact("folder", "it holds nothing of a run")]
+        return [*facts, Fact("folder", "it contains no files of a run")]
     states = {
-        "writing": "a dump is writing here now; r looks again",
-        "stopped": "a dump was stopped here; finish it with poc1_dump_activations --resume",
-        # The listing reads only the head of the manifest.
-        "complete": "broken, though the files are there in the sizes that its manifest names",
+        "writing": "a dump is being written here; r reloads",
+        "stopped": "the dump was interrupted; finish it with poc1_dump_activations --resume",
+        # The listing reads only the start of the manifest.
+        "complete": "broken, although the files have the sizes given in the manifest",
     }
     facts.append(Fact("status", states.get(found.status, found.status)))
     facts.append(Fact("on disk", f"{human_bytes(found.n_bytes)} of activations"))
@@ -112,14 +114,14 @@ def _verdict(run: Run, health: Health) -> list[Fact]:
         flaws.append(f"{health.n_failed} of {m.n_prompts + health.n_failed} prompts failed")
     if health.faults:
         return [Fact("FAULT", f, "warn") for f in [*health.faults, *flaws]]
-    whole = f"{files} of the size and shapes that the manifest names"
+    whole = f"{files} with the sizes and shapes given in the manifest"
     if flaws:
         return [Fact("FLAWED", f"{', '.join(flaws)}; {whole}", "warn")]
     verify = f"python -m neuron_signatures.runs verify {run.path}"
     if health.verdict == "uncounted":
-        uncounted = "whether values are finite was not counted in format 1"
-        return [Fact("not counted", f"{whole}; {uncounted}: {verify} checks the files, migrate counts", "warn")]
-    return [Fact("sound", f"{whole}, all values finite when written; checksums are not compared here: {verify}")]
+        uncounted = "format 1 does not record whether all values are finite"
+        return [Fact("not counted", f"{whole}; {uncounted}: {verify} checks the files, migrate counts them", "warn")]
+    return [Fact("sound", f"{whole}, all values were finite when written; checksums are not compared here: {verify}")]
 
 
 def _nonfinite(run: Run) -> str:

@@ -1,5 +1,5 @@
-"""The terminal as Textual's driver has it, with what Textual 8.2 leaves out: bytes that are no UTF-8 end its input,
-SIGTERM, SIGHUP and SIGINT leave the screen as it was drawn, and Ctrl-Z stops a process that no shell wakes up again."""
+"""Textual's Linux driver with fixes for Textual 8.2: invalid UTF-8 stops its input; SIGTERM, SIGHUP and SIGINT do not
+restore the screen; Ctrl-Z stops a process even if no shell can resume it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Terminal(LinuxDriver):
-    """Not for Windows. A signal of `_ENDING` leaves the browser with the return code 128 + its number."""
+    """Not for Windows. A signal in `_ENDING` exits the browser with return code 128 + its number."""
 
     def start_application_mode(self) -> None:
         super().start_application_mode()
@@ -23,15 +23,15 @@ class Terminal(LinuxDriver):
             self._loop.add_signal_handler(number, self._app.exit, None, 128 + number)
 
     def suspend_application_mode(self) -> None:
-        """The terminal is the shell's now: a signal may end the stopped process as it ends any."""
+        """Restore the default signal handlers, so that signals end the stopped process."""
         super().suspend_application_mode()
         for number in _ENDING:
             self._loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)  # asyncio (3.11) leaves KeyboardInterrupt to SIGINT
+            signal.signal(number, signal.SIG_DFL)  # asyncio (3.11) would keep its SIGINT handler
 
     @property
     def can_suspend(self) -> bool:
-        """Whether a shell with jobs waits for this one; nobody else would let a stopped process go on."""
+        """Whether the parent is a shell with job control: only that resumes a stopped process."""
         shell = os.getppid()
         try:
             return os.getsid(shell) == os.getsid(0) and os.getpgid(shell) != os.getpgrp()
@@ -39,12 +39,12 @@ class Terminal(LinuxDriver):
             return False
 
     def write(self, data: str) -> None:
-        """Dropped once the terminal has gone: the thread that writes has ended then, and its queue would fill up."""
+        """Drop the data if the terminal is closed: the writer thread has ended, and its queue would fill up."""
         if self._writer_thread is not None and self._writer_thread.is_alive():
             super().write(data)
 
     def run_input_thread(self) -> None:
-        """As Textual's, but a byte that is no UTF-8 is a key that does nothing, or `�` in a box."""
+        """Textual's loop with invalid UTF-8 decoded as `�`: a key without a binding."""
         parser = XTermParser(self._debug)
         decode = getincrementaldecoder("utf-8")(errors="replace").decode
         with selectors.SelectSelector() as selector:
@@ -60,10 +60,10 @@ class Terminal(LinuxDriver):
                     self.process_message(event)
 
     def _read(self) -> bytes:
-        """What was typed; empty if the terminal has gone, which ends the browser as SIGHUP does."""
+        """Read typed bytes; empty if the terminal is closed, which ends the browser like SIGHUP."""
         try:
             data = os.read(self.fileno, 4096)
-        except OSError:  # Linux: nobody has the other side of the pseudo-terminal
+        except OSError:  # Linux: the other side of the pseudo-terminal is closed
             data = b""
         if not data:
             self._loop.call_soon_threadsafe(self._app.exit, None, 128 + signal.SIGHUP)

@@ -1,1 +1,1 @@
-"""What the two viewers show, as plain values computed from a run folder: no widget, no model, no network."""
+"""Data for both viewers, computed from a run folder as plain values. No widgets, no model, no network."""

@@ -1,4 +1,4 @@
-"""Numbers about activations that both viewers show. A value that is NaN or infinite never counts, and is counted."""
+"""Statistics of activations for both viewers. NaN and infinite values are excluded, and their number is reported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
+from neuron_signatures.stats.moments import moments
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Stats(NamedTuple):
-    """Of the values that count. All but the counts are None if there is none; positions are in the prompt."""
+    """Statistics of the included values; positions are in the prompt. Without values, all but the counts are None."""
 
     n: int
     n_nonfinite: int
@@ -30,19 +31,19 @@ class Stats(NamedTuple):
 
     @property
     def peak_abs(self) -> float | None:
-        """The largest |act|: what bars are drawn to."""
+        """The largest |act|; full scale of the bars."""
         return None if self.max is None or self.min is None else max(abs(self.max), abs(self.min))
 
     @property
     def peak_pos(self) -> int | None:
-        """Where |act| is largest; the maximum wins a tie."""
+        """Position of the largest |act|; the maximum wins a tie."""
         if self.max is None or self.min is None:
             return None
         return self.max_pos if abs(self.max) >= abs(self.min) else self.min_pos
 
 
 class LayerLine(NamedTuple):
-    """One layer on one prompt, over all neurons and the positions that count; None where nothing is finite."""
+    """One layer on one prompt, over all neurons and the included positions; None where no value is finite."""
 
     layer: int
     max_abs: float | None
@@ -73,11 +74,11 @@ class OnPrompt(NamedTuple):
     values: Float32[np.ndarray, " pos"]
     stats: Stats
     fault: str = ""
-    """Why it cannot be read; then every value is NaN, and none counts."""
+    """The reason if it cannot be read; then every value is NaN."""
 
 
 def counted(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Bool[np.ndarray, " pos"]:
-    """Which positions count: all, or all but the BOS. A prompt of a BOS alone has none."""
+    """Mask of the included positions: all, or all but the BOS."""
     mask = np.ones(prompt.seq_len, bool)
     mask[0] = include_bos or not run.begins_with_bos(prompt)
     return mask
@@ -91,12 +92,12 @@ def stats_of(values: Float32[np.ndarray, " pos"], mask: Bool[np.ndarray, " pos"]
         return Stats(0, bad, None, None, None, None, None, None)
     high = int(np.where(finite, values, -np.inf).argmax())
     low = int(np.where(finite, values, np.inf).argmin())
-    kept = values[finite].astype(np.float64)
-    return Stats(n, bad, float(values[high]), high, float(values[low]), low, float(kept.mean()), float(kept.std()))
+    mean, std = moments(values[finite].astype(np.float64)).mean_std()
+    return Stats(n, bad, float(values[high]), high, float(values[low]), low, float(mean), float(std))
 
 
 def layer_lines(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Iterator[LayerLine]:
-    """One line per stored layer; reads the prompt's activations layer by layer."""
+    """One line per stored layer; reads one layer of the prompt at a time."""
     start = int(not counted(run, prompt, include_bos=include_bos)[0])
     for layer in run.layers:
         yield layer_line(layer, run.acts(prompt, layer=layer)[start:], first_pos=start)
@@ -108,14 +109,15 @@ def layer_line(layer: int, acts: Float32[np.ndarray, "pos neuron"], *, first_pos
     bad = int(acts.size - finite.sum())
     if bad == acts.size:
         return LayerLine(layer, None, None, None, None, None, None, None, None, None, bad)
-    kept = acts[finite] if bad else acts.reshape(-1)
+    included = acts[finite] if bad else acts.reshape(-1)
     size = np.abs(acts) if not bad else np.where(finite, np.abs(acts), -1)
     pos, neuron = divmod(int(size.argmax()), acts.shape[1])
-    magnitude = size.sum(dtype=np.float64) + (bad if bad else 0)  # each -1 is added back
+    magnitude = size.sum(dtype=np.float64) + bad  # each -1 is added back
     return LayerLine(
         layer, float(size[pos, neuron]), neuron, first_pos + pos, float(acts[pos, neuron]),
-        float(magnitude / kept.size), float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64)),
-        float(kept.min()), float(kept.max()), bad,
+        float(magnitude / included.size), float(included.mean(dtype=np.float64)),
+        float(included.std(dtype=np.float64)),
+        float(included.min()), float(included.max()), bad,
     )  # fmt: skip
 
 
@@ -131,7 +133,7 @@ def top_at(run: Run, prompt: PromptRecord, pos: int, k: int) -> list[NeuronAct]:
 
 
 def over_prompts(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnPrompt]:
-    """The neuron on every prompt, in order; only its own values are read."""
+    """The neuron on every prompt, in order; reads only this neuron's values."""
     return (on_prompt(run, at, index, include_bos=include_bos) for index in range(len(run.prompts)))
 
 
@@ -143,7 +145,7 @@ def on_prompt(run: Run, at: NeuronAt, index: int, *, include_bos: bool) -> OnPro
 
 def peak_place(run: Run, at: NeuronAt, *, pole: str = "", include_bos: bool = False) -> tuple[int, int] | None:
     """Prompt index and position of the neuron's peak over the run: the largest |act|, or with a pole `+` or `-` the
-    largest or smallest act. None if no value counts. Ties go to the first prompt.
+    largest or smallest act. None if no value is included. Ties go to the first prompt.
     """
     best: tuple[float, int, int] | None = None
     for p in over_prompts(run, at, include_bos=include_bos):

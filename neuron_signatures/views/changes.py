@@ -1,4 +1,4 @@
-"""Noticing that a file changed while a viewer shows it."""
+"""Detecting files that change while a viewer shows them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from neuron_signatures.runs.run import Run
 
 
 class Stamp(NamedTuple):
-    """A file's size, time of change and identity; all -1 for a file that is not there."""
+    """A file's size, modification time and inode; all -1 for a missing file."""
 
     size: int
     mtime_ns: int
     inode: int
 
 
-_GONE = Stamp(-1, -1, -1)
+_MISSING = Stamp(-1, -1, -1)
 
 
 def stamp(path: Path) -> Stamp:
     try:
         s = path.stat()
     except OSError:
-        return _GONE
+        return _MISSING
     return Stamp(s.st_size, s.st_mtime_ns, s.st_ino)
 
 
 def run_stamps(run: Run) -> dict[str, Stamp]:
-    """Stamps of the manifest and of every tensor file: what a cached view of activations rests on.
+    """Stamps of the manifest and of every tensor file, for caches of activations.
 
-    A file that now leads out of the run folder counts as gone.
+    A file that resolves to a path outside the run folder counts as missing.
     """
     return {name: _stamp_inside(run.path, name) for name in [MANIFEST, *run.file_names()]}
 
@@ -41,8 +41,8 @@ def run_stamps(run: Run) -> dict[str, Stamp]:
 def _stamp_inside(run_dir: Path, name: str) -> Stamp:
     try:
         return stamp(inside(run_dir, name))
-    except (BadRunError, OSError, RuntimeError):  # Python 3.11 raises RuntimeError for a link that leads to itself
-        return _GONE
+    except (BadRunError, OSError, RuntimeError):  # Python 3.11 raises RuntimeError for a symlink loop
+        return _MISSING
 
 
 def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
@@ -54,5 +54,5 @@ def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
 
 
 def changed(before: dict[str, Stamp], now: dict[str, Stamp]) -> list[str]:
-    """Names of files that appeared, vanished or were written anew, in order."""
+    """Sorted names of the files that were added, removed or changed."""
     return sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))

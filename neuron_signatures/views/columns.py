@@ -1,44 +1,80 @@
-"""Columns of result tables in the types that they are shown with, whatever type somebody wrote them in."""
+"""Columns of result tables with the types that the viewers rely on, checked once when a table is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.results import iter_arrow, read_arrow, table_name
+from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_TEXTS = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
-          "class", "name")  # fmt: skip
-_WHOLE = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active")
-_NEEDED = ("layer", "neuron", "pole", "class")
+_TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
+         "class", "name")  # fmt: skip
+_INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active")
+_NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active")
 
 
-def texts_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Those columns of `names` that hold texts."""
-    return tuple(n for n in names if n in _TEXTS)
+def read_columns(run_dir: Path, stem: str, names: Iterable[str]) -> pa.Table:
+    """The columns `names` of a table of `analysis/`: text as dictionaries of strings, others as integers or floats.
 
-
-def typed(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """The columns `names` of the table: texts as dictionaries of strings, the others as integers or floats.
-
-    Raises `ValueError` for a column that cannot be that, or lacks a value that a row is nothing without.
+    Raises `UsageError` if the table has not been made, `BadRunError` if a column is missing or has another type.
     """
+    names = tuple(names)
+    text = [n for n in names if n in _TEXT]
+    return _checked(read_arrow(run_dir, stem, columns=names, coded=text), table_name(stem))
+
+
+def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt) -> list[dict[str, Any]]:
+    """The rows of one neuron as `read_columns` types them, without the whole table in memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = []
+    for batch in iter_arrow(run_dir, stem, columns=tuple(names)):
+        keys = _checked(pa.table(batch.select(["layer", "neuron"])), table_name(stem))
+        found.append(batch.filter(pc.and_(pc.equal(keys["layer"], at.layer), pc.equal(keys["neuron"], at.neuron))))
+    rows: list[dict[str, Any]] = _checked(pa.Table.from_batches(found), table_name(stem)).to_pylist() if found else []
+    return rows
+
+
+def _checked(table: pa.Table, where: str) -> pa.Table:
     import pyarrow as pa
 
-    for name in names:
-        column = table.column(name)
+    for i, name in enumerate(table.column_names):
         try:
-            if name in _TEXTS:
-                coded = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
-                column = column if coded else column.cast(pa.string()).dictionary_encode()
-            elif name in _WHOLE:
-                column = column if pa.types.is_integer(column.type) else column.cast(pa.int64())
-            elif not pa.types.is_floating(column.type):
-                column = column.cast(pa.float64())
-        except pa.ArrowException as e:
-            raise ValueError(f"column {name}: {e}") from e
-        if name in _NEEDED and column.null_count:
-            raise ValueError(f"column {name} lacks a value")
-        table = table.set_column(table.column_names.index(name), name, column)
+            column = _converted(table.column(i), name)
+            column.validate(full=True)  # text is UTF-8
+        except (TypeError, pa.ArrowException) as e:
+            raise BadRunError(f"column {name}: {e}", where=where, next_step="Make it again") from e
+        if name in _NEVER_NULL and column.null_count:
+            raise BadRunError(f"column {name} has undefined values", where=where, next_step="Make it again")
+        table = table.set_column(i, name, column)
     return table
+
+
+def _converted(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The column in its type. A column without a value (null) has any type."""
+    import pyarrow as pa
+
+    t = pa.types
+    stored = column.type
+    if name in _TEXT:
+        stored = stored.value_type if t.is_dictionary(stored) else stored
+        if not (t.is_string(stored) or t.is_large_string(stored) or t.is_null(stored)):
+            raise TypeError(f"has type {stored}, not text")
+        coded = t.is_dictionary(column.type) and t.is_string(stored)
+        return column if coded else column.cast(pa.string()).dictionary_encode()
+    if t.is_null(stored):
+        return column.cast(pa.int64() if name in _INTEGER else pa.float64())
+    if name in _INTEGER:
+        if not t.is_integer(stored):
+            raise TypeError(f"has type {stored}, not an integer type")
+        return column
+    if not (t.is_floating(stored) or t.is_integer(stored)):
+        raise TypeError(f"has type {stored}, not a number type")
+    return column if t.is_floating(stored) else column.cast(pa.float64())

@@ -1,4 +1,4 @@
-"""Naming one neuron: `L17N5863` as shown, and the spellings that a jump box takes."""
+"""Neuron coordinates: `L17N5863` for display, and the spellings that users may type."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class NeuronAt(NamedTuple):
 
 
 def parse_neuron(text: str, run: Run) -> NeuronAt:
-    """The neuron that `17/5863`, `L17N5863` or `gemma-2-2b/17/5863` names, if the run has it; the model's name may be
-    whole (`google/gemma-2-2b`) or its last part.
+    """The neuron of `17/5863`, `L17N5863` or `gemma-2-2b/17/5863`. The model name may be given in full
+    (`google/gemma-2-2b`).
 
-    Raises `UsageError` for another spelling, another model's name, a layer that is not stored or a neuron too high.
+    Raises `UsageError` for another spelling, another model, a layer that is not stored or a neuron out of range.
     """
     match = next((m for s in _SPELLINGS if (m := s.fullmatch(text.strip()))), None)
     if match is None:

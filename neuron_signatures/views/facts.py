@@ -1,4 +1,4 @@
-"""What the results of a run say about one neuron: signatures, write scores, explanations."""
+"""The results of a run about one neuron: signatures and write scores."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.names import STAGE_FOLDERS
-from neuron_signatures.runs.results import (
-    SIGNATURES,
-    TOP_STEM,
-    iter_arrow,
-    list_influence,
-    read_json,
-    write_scores_name,
-)
+from neuron_signatures.runs.result_records import NeuronWriteScores, WriteScoresRecord, read_record
+from neuron_signatures.runs.results import SIGNATURES, TOP_STEM, list_influence, write_scores_name
+from neuron_signatures.views.columns import rows_of_neuron
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken, whole
 
-_SIGNATURE_COLUMNS = (
+SIGNATURE_COLUMNS = (
     "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
-    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine", "depth",
+    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
 )  # fmt: skip
 
 
@@ -44,7 +38,7 @@ class Signature(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A token and how far the neuron pushes it."""
+    """A token and the effect of the neuron on its logit."""
 
     token: str
     token_id: int
@@ -52,10 +46,10 @@ class Written(NamedTuple):
 
 
 class WriteScores(NamedTuple):
-    """What one neuron promotes and suppresses, as measured at one position of one prompt."""
+    """The tokens that one neuron promotes and suppresses, measured at one position of one prompt."""
 
     source: str
-    """Stem of the result that they came with."""
+    """Stem of the result that contains them."""
     prompt_id: str
     pos: int
     unit: str
@@ -65,60 +59,43 @@ class WriteScores(NamedTuple):
 
 
 def stages_of(run_dir: Path) -> tuple[str, ...]:
-    """Which stages have left a folder in the run, in their order."""
+    """The stages that have a folder in the run, in pipeline order."""
     return tuple(name for name in STAGE_FOLDERS if (run_dir / name).is_dir())
 
 
 def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
     """Both poles, `+` first. Raises `UsageError` if they have not been made, `BadRunError` if they are damaged."""
-    import pyarrow.compute as pc
-
-    rows: list[dict[str, Any]] = []
-    with odd_is_broken(SIGNATURES):
-        for batch in iter_arrow(run_dir, SIGNATURES, columns=_SIGNATURE_COLUMNS):
-            is_it = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
-            rows += batch.filter(is_it).to_pylist()
-        return sorted(signature_of(r) for r in rows)
+    return sorted(signature_of(r) for r in rows_of_neuron(run_dir, SIGNATURES, SIGNATURE_COLUMNS, at))
 
 
 def signature_of(row: Mapping[str, Any]) -> Signature:
-    """A row of the table of signatures, by its column names. Raises `TypeError` or `ValueError` for values of another
-    type.
-    """
-    name, token = (None if row[k] is None else _text(row[k]) for k in ("name", "mode_peak_token"))
-    numbers = ("max_peak", "main_consistency", "main_consistency_low", "main_consistency_high", "func_vs_sem",
-               "seed_cosine")  # fmt: skip
-    peak, *rest = (None if row[k] is None else float(row[k]) for k in numbers)
-    return Signature(_text(row["pole"]), _text(row["class"]), name, whole(row["n_active"]), peak, token, *rest)
+    """A row of the signature table, given by column names."""
+    return Signature(
+        row["pole"], row["class"], row["name"], row["n_active"], row["max_peak"], row["mode_peak_token"],
+        row["main_consistency"], row["main_consistency_low"], row["main_consistency_high"], row["func_vs_sem"],
+        row["seed_cosine"],
+    )  # fmt: skip
 
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
-    """What is stored about the neuron: one per result that was made with `--write_scores`; newest results are not
-    preferred, stems ascend. Raises `BadRunError` for a damaged one.
+    """The neuron's write scores in every result made with `--write_scores`, in order of the results' stems.
+
+    Raises `BadRunError` for a damaged file.
     """
     found = []
     for stem in [*list_influence(run_dir), TOP_STEM]:
         try:
-            record = read_json(run_dir, write_scores_name(stem))
+            record = read_record(run_dir, write_scores_name(stem), WriteScoresRecord)
         except UsageError:
             continue
-        with odd_is_broken(write_scores_name(stem)):
-            entry = next((n for n in record["neurons"] if (n["layer"], n["neuron"]) == at), None)
-            if entry is not None:
-                found.append(_write_scores(stem, record, entry))
+        own = next((n for n in record.neurons if (n.layer, n.neuron) == at), None)
+        if own is not None:
+            found.append(_write_scores(stem, record, own))
     return found
 
 
-def _write_scores(stem: str, record: dict[str, Any], entry: dict[str, Any]) -> WriteScores:
-    up, down = (
-        [Written(_text(w["token"]), whole(w["token_id"]), float(w["score"])) for w in entry[k]]
-        for k in ("promotes", "suppresses")
+def _write_scores(stem: str, record: WriteScoresRecord, own: NeuronWriteScores) -> WriteScores:
+    promotes, suppresses = (
+        [Written(w.token, w.token_id, w.score) for w in tokens] for tokens in (own.promotes, own.suppresses)
     )
-    at = _text(record["prompt_id"]), whole(record["pos"])
-    return WriteScores(stem, *at, _text(record["unit"]), float(entry["activation"]), up, down)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.60} is no text")
-    return value
+    return WriteScores(stem, record.prompt_id, record.pos, record.unit, own.activation, promotes, suppresses)

@@ -1,29 +1,22 @@
-"""Whether a result is about the tensors that the run holds now, or about those of another dump."""
+"""Whether a result was computed from the tensors that are in the run now, or from another dump."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from neuron_signatures.runs.manifest import Manifest
-
-_SAME = (
-    "created_at_utc", "model_name", "weights_fingerprint", "hook_name", "layers", "d_mlp", "n_prompts", "n_tokens",
-)  # fmt: skip
+from neuron_signatures.runs.result_records import DumpIdentity, StageRecord
 
 
-def another_dump(manifest: Manifest, record: Any) -> str:
-    """What to say of a result whose record names another dump than the manifest's; empty where it is the same.
+def another_dump(manifest: Manifest, record: StageRecord) -> str:
+    """A description of how the record's dump differs from the manifest's; empty if it is the same dump.
 
-    It happens when new tensors are copied over a run folder that has results. A migrated run is still the same.
+    They differ when new tensors are copied over a run folder that has results. Migration keeps them equal.
     """
-    of = record.get("run") if isinstance(record, dict) else None
-    if not isinstance(of, dict):
+    dump = record.run
+    if dump is None:
         return "its record does not say which dump it was made from"
-    differs = [name for name in _SAME if of.get(name) != getattr(manifest, name)]
+    differs = [name for name in DumpIdentity.model_fields if getattr(dump, name) != getattr(manifest, name)]
     if not differs:
         return ""
     if "created_at_utc" not in differs:
         return f"made from another dump than this run ({', '.join(differs)})"
-    return (
-        f"made from another dump ({str(of.get('created_at_utc'))[:19]}) than this run ({manifest.created_at_utc[:19]})"
-    )
+    return f"made from another dump ({dump.created_at_utc[:19]}) than this run ({manifest.created_at_utc[:19]})"

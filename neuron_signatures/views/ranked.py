@@ -1,4 +1,4 @@
-"""The ranked lists of a run (peaks, influence, signatures): what there is, in which order, and how each was made."""
+"""The ranked lists of a run (peaks, influence, signatures): rows, sorting and filters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Kind = Literal["peaks", "influence", "signatures"]
 SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
-# A word of a filter: a comparison with a number, or all up to the next space.
+# One term of a filter: a comparison with a number, or the text up to the next space.
 _WORD = re.compile(
     r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
     re.IGNORECASE | re.ASCII,
@@ -26,20 +26,20 @@ _WORD = re.compile(
 
 
 class ListRef(NamedTuple):
-    """A ranked list that is on disk, not read yet. `stem` names its files."""
+    """A ranked list on disk that has not been read yet. `stem` names its files."""
 
     kind: Kind
     stem: str
     title: str
     created_at_utc: str
     problem: str = ""
-    """Why its record cannot be read; such a list is shown, and cannot be opened."""
+    """The reason if its record cannot be read; such a list is shown but cannot be opened."""
     doubt: str = ""
-    """Why it may not be about this run's activations."""
+    """The reason if it may not describe this run's activations."""
 
 
 class Row(NamedTuple):
-    """One line of a list. What a list does not know is None or empty."""
+    """One line of a list. Values that a list does not have are None or empty."""
 
     rank: int
     """1 for the first in the list's own order."""
@@ -49,15 +49,15 @@ class Row(NamedTuple):
     prompt_id: str | None
     pos: int | None
     token: str | None
-    """Raw; where the neuron was scored, or where it peaks."""
+    """Raw; the token at which the neuron was scored or peaks."""
     act: float | None
-    """Activation there."""
+    """Activation at this token."""
     note: str
     """Raw; the most frequent peak token, or the signature's class and name."""
 
 
 class Coded(NamedTuple):
-    """A text column: each row's index into the different texts."""
+    """A text column as each row's index into the distinct texts."""
 
     code: Int64[np.ndarray, " row"]
     texts: list[str]
@@ -65,12 +65,12 @@ class Coded(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedList:
-    """A list in memory. Its arrays are in the order of `rank`; `order` gives any other."""
+    """A list in memory. Its arrays are in order of rank; `order` gives other orders."""
 
     ref: ListRef
     score_name: str
     meta: tuple[tuple[str, str], ...]
-    """How it was made, as label and text; text from data is raw."""
+    """How it was computed, as label and text; text from data is raw."""
     warnings: tuple[str, ...]
     layer: Int64[np.ndarray, " row"]
     neuron: Int64[np.ndarray, " row"]
@@ -104,8 +104,8 @@ class RankedList:
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
 
     def matching(self, query: str) -> Bool[np.ndarray, " row"]:
-        """Which rows hold every word of `query`: `L3`, `L3N14`, `>0.5` or `> 0.5`, `<=-1` (of the score), or text of
-        token or note, ignoring case. A `<` or `>` that compares with no number is text.
+        """Mask of the rows that match every term of `query`: `L3`, `L3N14`, `>0.5` or `> 0.5` (the score), or text in
+        token or note, ignoring case. A `<` or `>` without a number is text.
         """
         mask = np.ones(len(self), bool)
         for m in _WORD.finditer(query):
@@ -113,7 +113,7 @@ class RankedList:
         return mask
 
     def find(self, at: NeuronAt, pole: str = "") -> int | None:
-        """Index of the neuron's row with this pole, else of its first row; None if the list has none."""
+        """Index of the neuron's row with this pole, else of its first row; None if there is none."""
         rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
         return next((i for i in rows if self.row(i).pole == pole), rows[0] if rows else None)
 
@@ -139,7 +139,7 @@ class RankedList:
         return found
 
     def _shown(self, key: Literal["token", "note"]) -> Coded:
-        """The text of each row as a viewer shows it; each different text is made visible once."""
+        """The text of each row as displayed; each distinct text is converted once."""
         code, texts = self._token() if key == "token" else self._note()
         return Coded(code, [visible(t) for t in texts])
 

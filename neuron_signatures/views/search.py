@@ -1,4 +1,4 @@
-"""Finding tokens in a run."""
+"""Token search in a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neuron_signatures.runs.tokens import visible
 
 
 class TokenHit(NamedTuple):
-    """Where a token that matched stands; the prompt's index is that in the run."""
+    """A matching token; `prompt_index` is the prompt's index in the run."""
 
     prompt_index: int
     prompt_id: str
@@ -20,15 +20,15 @@ class TokenHit(NamedTuple):
 
 
 def find_tokens(run: Run, query: str) -> Iterator[TokenHit]:
-    """Every token that holds `query`, ignoring case, in the order of the run.
+    """Every token that contains `query`, ignoring case, in the order of the run.
 
-    A token is compared as it is and as it is shown, so ` Austin` and `·Austin` find the same; `"Austin"` in double
-    quotes finds exactly that token. Raises `UsageError` for an empty query.
+    Both the raw and the displayed form of a token are compared, so ` Austin` and `·Austin` find the same tokens;
+    `"Austin"` in double quotes finds exactly that token. Raises `UsageError` for an empty query.
     """
     exact = len(query) > 2 and query[0] == query[-1] == '"'
     wanted = query[1:-1] if exact else query.casefold()
     if not wanted:
-        raise UsageError("nothing to search for")
+        raise UsageError("the search text is empty")
     matches: dict[str, bool] = {}
     for index, prompt in enumerate(run.prompts):
         for pos, token in enumerate(prompt.tokens):

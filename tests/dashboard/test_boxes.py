@@ -1,24 +1,12 @@
-"""Boxes for numbers: what they show is what the page uses, whatever is typed."""
+"""Number inputs: the page uses the number that is shown."""
 
 from __future__ import annotations
 
 import pytest
-import streamlit as st
-from explorer import demo_root, html_of, open_page, shown
+from explorer import html_of, open_page, shown
 from streamlit.testing.v1 import AppTest
 
 ABLATION = "influence_seed_prompt_ablation_next_token_pos8_tok704"
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def demo(tmp_path):
-    return demo_root(tmp_path)
 
 
 def _one_box() -> None:
@@ -30,12 +18,12 @@ def _one_box() -> None:
 
 
 def state(page: AppTest) -> tuple[float, str]:
-    """What the box shows, and what is used."""
+    """The number shown and the number used."""
     return page.number_input[0].value, page.text[0].value
 
 
 @pytest.mark.parametrize("typed", [999, 1, -3, 2.5, 1e20, 1e300])
-def test_an_entry_that_is_not_taken_changes_nothing_and_says_so(typed):
+def test_an_invalid_number_gives_a_message_and_changes_nothing(typed):
     page = AppTest.from_function(_one_box).run()
     page.number_input[0].set_value(20).run()
     assert state(page) == (20, "20") and not page.caption
@@ -45,7 +33,7 @@ def test_an_entry_that_is_not_taken_changes_nothing_and_says_so(typed):
     assert state(page) == (50, "50") and not page.caption and not page.exception
 
 
-def test_an_emptied_box_holds_its_default():
+def test_an_emptied_input_is_reset_to_its_default():
     page = AppTest.from_function(_one_box).run()
     page.number_input[0].set_value(20).run()
     page.number_input[0].set_value(None).run()
@@ -53,14 +41,14 @@ def test_an_emptied_box_holds_its_default():
 
 
 @pytest.mark.parametrize("view", ["neuron", "map", "query"])
-def test_the_browser_is_handed_no_bounds(demo, monkeypatch, view):
-    """It would keep a number beyond them in the box without a word to the server."""
+def test_the_browser_gets_no_bounds(demo, monkeypatch, view):
+    """With bounds, the browser shows an invalid number but does not send it to the server."""
     page = open_page(demo, monkeypatch, view=view, list=ABLATION)
     boxes = [*page.number_input, *page.sidebar.number_input]
     assert len(boxes) > 6 and [(b.key, b.min, b.max) for b in boxes if (b.min, b.max) != (None, None)] == []
 
 
-def test_a_neuron_that_is_not_there_leaves_the_box_with_the_one_that_is_shown(demo, monkeypatch):
+def test_an_invalid_neuron_leaves_the_input_unchanged(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", list=ABLATION)
 
     def box():
@@ -75,7 +63,7 @@ def test_a_neuron_that_is_not_there_leaves_the_box_with_the_one_that_is_shown(de
     assert f"N{box().value:.0f}" in "".join(html_of(page))
 
 
-def test_boxes_of_the_filters_the_map_and_the_query_go_back_to_their_defaults(demo, monkeypatch):
+def test_emptied_inputs_of_filters_map_and_query_are_reset(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", list=ABLATION)
     page.sidebar.number_input(key="ui_top_k").set_value(7).run()
     assert "7 of 1536 rows" in shown(page)
@@ -89,27 +77,27 @@ def test_boxes_of_the_filters_the_map_and_the_query_go_back_to_their_defaults(de
     assert page.number_input(key="ui_query_first").value == 20 and "over 20 neurons" in "".join(html_of(page))
 
 
-def test_the_map_computes_the_number_of_clusters_that_its_box_shows(demo, monkeypatch):
+def test_the_map_computes_the_number_of_clusters_shown(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="map")
     for typed, k in ((999, 8), (4, 4), (None, 8)):
         page.number_input(key="ui_map_k").set_value(typed).run()
         assert page.number_input(key="ui_map_k").value == k and f"k-means, k = {k}," in "".join(html_of(page))
 
 
-def test_the_map_says_where_so_few_neurons_allow_no_perplexity_as_large_as_its_box(demo, monkeypatch):
+def test_the_map_reports_a_reduced_perplexity(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="map")
     page.number_input(key="ui_map_neurons").set_value(20)
     page.radio(key="ui_map_projection").set_value("t-SNE").run()
     assert page.number_input(key="ui_map_perplexity").value == 30
-    assert "perplexity 6, the most for 20 neurons" in "".join(html_of(page))
+    assert "perplexity 6, the maximum for 20 neurons" in "".join(html_of(page))
     page.number_input(key="ui_map_perplexity").set_value(5).run()
     assert "perplexity 5</span>" in "".join(html_of(page))
 
 
-def test_the_query_says_how_often_only_where_it_asks_for_more_than_once(demo, monkeypatch):
+def test_the_query_reports_a_minimum_above_one(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="query")
     assert "or more" not in "".join(html_of(page))
     page.number_input(key="ui_query_min").set_value(99999).run()
     assert page.number_input(key="ui_query_min").value == 1 and "99999 is not a whole number" in shown(page)
     page.number_input(key="ui_query_min").set_value(2).run()
-    assert "of them 2 times or more;" in "".join(html_of(page))
+    assert "of them with at least 2 occurrences;" in "".join(html_of(page))

@@ -1,4 +1,4 @@
-"""The token heatmap and the files that leave the page: right colours, and nothing in them that runs."""
+"""The token heatmap and exports: colours, escaping, and no active content."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_sign_is_colour_and_number():
     assert {"+2.0", "-1.0", "+0.0"} <= set(Tags(found).words)
 
 
-def test_what_does_not_count_and_what_is_no_number_has_no_colour():
+def test_excluded_and_non_finite_tokens_have_no_colour():
     block = heatmap([line([9.0, 1.0, np.nan, np.inf], counts=[False, True, True, True])], HeatmapOptions())
-    left_out, full, nan, inf = cells(block)
-    assert "style" not in left_out and "left out" in left_out["title"]
+    excluded, full, nan, inf = cells(block)
+    assert "style" not in excluded and "excluded" in excluded["title"]
     assert "rgba(52,211,153,1.000)" in full["style"]  # 9 does not count, so 1 is the largest
     assert "style" not in nan and "NaN" in nan["title"] and "style" not in inf
 
 
-def test_a_value_that_is_not_finite_is_hatched_where_it_counts_and_the_key_says_so():
+def test_included_non_finite_values_are_hatched():
     values = [np.inf, -np.inf, np.nan, 0.0, np.inf]
     block = heatmap([line(values, counts=[True] * 4 + [False])], HeatmapOptions())
     assert [c["class"] for c in cells(block)] == ["t up", "t down", "t nan", "t", "t x"]
@@ -94,8 +94,8 @@ def test_nothing_to_colour(values):
 
 @pytest.mark.parametrize(
     ("values", "counts", "why"),
-    [([9.0], [False], "no token counts"), ([9.0, np.nan, np.inf], [False, True, True], "no value is finite"),
-     ([9.0, 0.0, np.nan], [False, True, True], "every activation that counts is zero"),
+    [([9.0], [False], "no token is included"), ([9.0, np.nan, np.inf], [False, True, True], "no value is finite"),
+     ([9.0, 0.0, np.nan], [False, True, True], "every included activation is zero"),
      ([9.0, 0.0, 1e-9], [False, True, True], "")],
 )  # fmt: skip
 def test_it_is_said_why_nothing_is_coloured(values, counts, why):
@@ -126,7 +126,7 @@ def test_the_file_forbids_scripts_and_loads():
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_tables_leave_without_formulas_or_tags():
+def test_exported_tables_have_no_formulas_or_tags():
     frame = pd.DataFrame({"token": ["=cmd", "@SUM(A1)", "</script><b>", " x"], "act": [1.0, np.nan, -2.0, 0.5]})
     rows = csv_bytes(frame).decode().splitlines()
     assert rows[1] == "'=cmd,1.0" and rows[2] == "'@SUM(A1)," and rows[3] == "</script><b>,-2.0"
@@ -135,7 +135,7 @@ def test_tables_leave_without_formulas_or_tags():
     pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(parquet_bytes(frame))), frame)
 
 
-def test_half_a_surrogate_pair_leaves_as_an_escape():
+def test_a_lone_surrogate_is_exported_as_an_escape():
     lists = pd.Series([[HALF, " x"], None], dtype=object)
     frame = pd.DataFrame({"token": pd.Series([HALF, None], dtype=object), "tokens": lists, "n": [1, 2]})
     back = pd.read_parquet(io.BytesIO(parquet_bytes(frame)))

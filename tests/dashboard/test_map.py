@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from neuron_signatures.dashboard.data import neuron_stats
 from neuron_signatures.dashboard.data.neuron_stats import peaks_by_reading, stats_from_table, top_by_peak
-from neuron_signatures.dashboard.data.result_cache import keep
+from neuron_signatures.dashboard.data.result_cache import cached
 from neuron_signatures.dashboard.data.run_tokens import index_tokens
 from neuron_signatures.dashboard.data.sample import Sample, draw_sample, with_record
 from neuron_signatures.dashboard.map.clusters import (
@@ -31,7 +31,7 @@ from neuron_signatures.dashboard.map.clusters import (
 )
 from neuron_signatures.dashboard.map.figures import by_cluster, by_number, by_token, hover_texts, pca_titles, scatter
 from neuron_signatures.dashboard.map.projection import largest_perplexity, pca, prepare, tsne
-from neuron_signatures.dashboard.pages import map as map_page
+from neuron_signatures.dashboard.pages import map
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 
@@ -82,7 +82,7 @@ def test_peaks_by_one_pass_are_those_of_all_values(tmp_path, monkeypatch):
     np.testing.assert_array_equal(peaks_by_reading(run, include_bos=False).peak, expected)
 
 
-def test_the_table_of_the_peaks_stage_is_used_where_it_fits(tmp_path):
+def test_the_table_of_the_peaks_stage_is_used_if_it_matches(tmp_path):
     run = Run.open(DEMO)
     table, why = stats_from_table(run, include_bos=False)
     assert table is not None and why == ""
@@ -99,11 +99,11 @@ def test_the_table_of_the_peaks_stage_is_used_where_it_fits(tmp_path):
     (other / "analysis" / "analysis_meta.json").write_text(json.dumps(meta))
     assert "another dump" in stats_from_table(Run.open(other), include_bos=False).why
     shutil.rmtree(other / "analysis")
-    assert "not been made" in stats_from_table(Run.open(other), include_bos=False).why
+    assert "not been computed" in stats_from_table(Run.open(other), include_bos=False).why
 
 
 @pytest.mark.parametrize("column", ["layer", "std_act"])
-def test_a_table_of_another_form_is_passed_over(tmp_path, column):
+def test_a_damaged_table_is_not_used(tmp_path, column):
     shutil.copytree(DEMO, tmp_path / "run")
     path = tmp_path / "run" / "analysis" / "neurons_aggregated.parquet"
     table = pq.read_table(path)
@@ -123,7 +123,7 @@ def test_a_sample_says_what_it_holds_and_leaves_out(tmp_path):
     sample = sample_of(run, n=7)
     r = sample.record
     assert (r.n_neurons, r.n_neurons_of, r.n_nonfinite, r.n_constant) == (5, 8, 1, 1)
-    assert (r.n_tokens, r.n_tokens_of, r.seed) == (5, 5, 0) and "left out" in r.bos
+    assert (r.n_tokens, r.n_tokens_of, r.seed) == (5, 5, 0) and "excluded" in r.bos
     assert NeuronAt(0, 1) not in sample.at and NeuronAt(1, 2) not in sample.at
     for at, row, peak, token in zip(sample.at, sample.acts, sample.peak, sample.peak_tokens, strict=True):
         direct = np.concatenate([acts[k][at.layer, 1:, at.neuron] for k in prompts])
@@ -201,7 +201,7 @@ def test_neurons_that_are_all_the_same_have_no_axes():
     assert reduced.held is None and not reduced.coords.any() and reduced.n_points == 1
     assert pca_titles(reduced) == ("PC 1 (no variance)", "PC 2 (no variance)")
     found = cluster(reduced, Settings("k-means", 3, 2, 0))
-    assert found.n_clusters == 1 and "no more points" in found.note
+    assert found.n_clusters == 1 and "distinct points" in found.note
     assert silhouette(reduced, found.labels, seed=0).value is None
 
 
@@ -268,7 +268,7 @@ def test_a_silhouette_is_undefined_where_it_has_no_meaning(tmp_path):
         assert score.value is None and "undefined" in score.why
     some = np.repeat([0, 1, NOISE], 10)
     score = silhouette(reduced, some, seed=0)
-    assert score.value is not None and (score.n_points, score.why) == (20, "all neurons but 10 of noise")
+    assert score.value is not None and (score.n_points, score.why) == (20, "all neurons except 10 of noise")
 
 
 # Figures
@@ -297,7 +297,7 @@ def test_points_say_what_they_are_and_hide_no_markup(tmp_path):
 # The page
 
 
-def test_long_work_is_done_once_and_again_only_if_it_was_broken_off(tmp_path):
+def test_results_are_cached_unless_the_computation_is_interrupted(tmp_path):
     done = []
 
     def work() -> int:
@@ -307,9 +307,9 @@ def test_long_work_is_done_once_and_again_only_if_it_was_broken_off(tmp_path):
         return 7
 
     with pytest.raises(KeyboardInterrupt):
-        keep(work, str(tmp_path), 1)
-    assert keep(work, str(tmp_path), 1) == keep(work, str(tmp_path), 1) == 7 and len(done) == 2
-    assert keep(lambda: 8, str(tmp_path), 2) == 8
+        cached(work, str(tmp_path), 1)
+    assert cached(work, str(tmp_path), 1) == cached(work, str(tmp_path), 1) == 7 and len(done) == 2
+    assert cached(lambda: 8, str(tmp_path), 2) == 8
 
 
 def page(root: Path, name: str = "run", **state) -> AppTest:
@@ -338,7 +338,7 @@ def charts(at: AppTest) -> int:
 def test_the_page_of_the_demo_run(tmp_path):
     shutil.copytree(DEMO, tmp_path / "run")
     at = page(tmp_path, ui_map_k=4)
-    assert charts(at) == 1 and "from the table of the peaks stage" in words(at) and "left out by its id" in words(at)
+    assert charts(at) == 1 and "from the table of the peaks stage" in words(at) and "excluded by its id" in words(at)
     assert [m.label for m in at.metric] == ["silhouette", "of shuffled activations"]
     assert len(at.dataframe[0].value) == 4 and at.dataframe[0].value["neurons"].sum() == len(
         sample_of(Run.open(DEMO)).at
@@ -351,7 +351,7 @@ def test_the_page_of_the_demo_run(tmp_path):
     at.toggle(key="ui_map_sweep").set_value(True).run()
     assert charts(at) == 2
     at.radio(key="ui_map_method").set_value("HDBSCAN").run()
-    assert not at.exception and "smallest cluster 10" in words(at)
+    assert not at.exception and "minimum size 10" in words(at)
     at.radio(key="ui_map_method").set_value("none").run()
     assert not at.exception and not at.metric and charts(at) == 1
 
@@ -360,7 +360,7 @@ def test_without_analysis_the_peaks_are_read(tmp_path, monkeypatch):
     shutil.copytree(DEMO, tmp_path / "run", ignore=shutil.ignore_patterns("analysis"))
     at = page(tmp_path)
     assert charts(at) == 1 and "from one pass over all activations" in words(at)
-    monkeypatch.setattr(map_page, "_MOST_BYTES", 0)  # as if it were a large run
+    monkeypatch.setattr(map, "_MOST_BYTES", 0)  # as if it were a large run
     at = page(tmp_path)
     assert charts(at) == 0 and any("poc2_analyze_run --run_dir" in c.value for c in at.code)
     next(b for b in at.button if b.label == "Read all activations").click().run()
@@ -374,7 +374,7 @@ def test_without_analysis_the_peaks_are_read(tmp_path, monkeypatch):
         (np.full((2, 3, 4), np.nan), "No neuron varies"),
         (np.ones((2, 2, 4)) * np.arange(4), "single token"),
         (np.arange(6).reshape(2, 3, 1)[:1], "Only one neuron"),
-        (np.ones((1, 1, 4)), "No token of this run counts"),
+        (np.ones((1, 1, 4)), "This run has no token except the BOS"),
     ],
 )
 def test_empty_states(tmp_path, acts, said):
@@ -386,7 +386,7 @@ def test_empty_states(tmp_path, acts, said):
 
 
 @pytest.mark.parametrize("d_mlp", [2, 3, 5])
-def test_few_neurons_give_a_small_picture(tmp_path, d_mlp):
+def test_few_neurons_give_a_small_map(tmp_path, d_mlp):
     prompts = {"p": [BOS, " x", " y", HOSTILE, " z"]}
     make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=1, d_mlp=d_mlp))
     for method in ("k-means", "HDBSCAN"):

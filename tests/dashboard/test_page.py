@@ -39,17 +39,6 @@ from neuron_signatures.views.coords import NeuronAt
 INFLUENCE = "influence_seed_prompt_dla_next_token_pos8_tok704"
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def demo(tmp_path):
-    return demo_root(tmp_path)
-
-
 def charts(page) -> int:
     return len(page.get("plotly_chart"))
 
@@ -160,7 +149,7 @@ def test_another_address_in_the_same_session_is_followed(demo, monkeypatch):
     assert "L4N178" in shown(page) and page.sidebar.number_input(key="neuron").value == 178
 
 
-def test_names_that_are_no_text_stay_out_of_the_address(tmp_path, monkeypatch):
+def test_names_that_are_not_valid_text_are_not_in_the_address(tmp_path, monkeypatch):
     prompts = {"a": [BOS, " x"], "b": [BOS, " y"]}
     make_v1_run(tmp_path / "odd", prompts, random_acts(prompts, n_layers=1, d_mlp=3))
     manifest = tmp_path / "odd" / "manifest.json"
@@ -212,7 +201,7 @@ def test_reading_ahead_stops_when_asked_and_leaves_faults_to_others(tmp_path, mo
     ahead.read_ahead(run, NeuronAt(1, 4), threading.Event())
 
 
-# F42: before stage 2, and with little or strange data
+# Before stage 2, and with unusual data
 
 
 @pytest.mark.parametrize(
@@ -243,12 +232,12 @@ def test_the_overview_of_a_bos_alone_has_nothing_to_click(tmp_path, monkeypatch)
     acts = {"bos": np.ones((2, 1, 3), np.float32), "nan": np.full((2, 2, 3), np.nan, np.float32)}
     make_run(tmp_path / "run", prompts, acts)
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="bos")
-    assert "Only a BOS, which does not count." in shown(page) and "Click a cell" not in shown(page)
+    assert "no token except the BOS" in shown(page) and "Click a cell" not in shown(page)
     assert charts(page) == 0 and [d.value.columns[0] for d in page.dataframe] == ["prompt"]
     page.checkbox(key="ui_bos").set_value(True).run()
-    assert charts(page) == 1 and "Only a BOS" not in shown(page) and page.dataframe[0].proto.selection_mode
+    assert charts(page) == 1 and "no token except the BOS" not in shown(page) and page.dataframe[0].proto.selection_mode
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="nan")
-    assert charts(page) == 0 and "No activation at a token that counts is finite" in shown(page)
+    assert charts(page) == 0 and "No included token has a finite activation" in shown(page)
     assert page.dataframe[0].value["not finite"].tolist() == [3, 3] and not page.dataframe[0].proto.selection_mode
 
 
@@ -262,7 +251,7 @@ def test_a_layer_without_a_value_opens_no_neuron():
     assert chosen == [{"layer": 4, "neuron": 1, "view": View.NEURON}]
 
 
-def test_columns_say_what_they_mean(demo, monkeypatch):
+def test_columns_have_help_texts(demo, monkeypatch):
     def explained(page, n: int) -> dict[str, str]:
         columns = json.loads(page.dataframe[n].proto.columns)
         return {name: c["help"] for name, c in columns.items() if c.get("help")}
@@ -272,19 +261,19 @@ def test_columns_say_what_they_mean(demo, monkeypatch):
         page = open_page(demo, monkeypatch, view="ranking", list=stem)
         help = explained(page, 0)
         assert set(help) == set(page.dataframe[0].value.columns), stem
-        assert ("logits" if stem == INFLUENCE else "model's units") in help[score]
+        assert ("logits" if stem == INFLUENCE else "over the prompts") in help[score]
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     last = len(page.dataframe) - 1
     assert set(explained(page, last)) == set(page.dataframe[last].value.columns)
 
 
-def test_what_a_neuron_writes_is_chosen_by_the_titles_of_lists(demo, monkeypatch):
+def test_write_scores_are_selected_by_list_title(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     box = next(b for b in page.main.selectbox if b.label == "From")
     assert [o.split(" ")[0] for o in box.options] == ["act_grad", "dla"] and all("·Austin" in o for o in box.options)
 
 
-def test_a_list_of_no_one_or_equal_rows_has_no_slider_to_break(tmp_path, monkeypatch):
+def test_lists_with_no_one_or_equal_rows(tmp_path, monkeypatch):
     path = demo_root(tmp_path) / "demo" / "analysis" / f"{INFLUENCE}.parquet"
     whole = pq.read_table(path)
     for n in (0, 1, 3):
@@ -306,7 +295,7 @@ def test_without_lists_it_opens_at_the_largest_activation_of_each_run(tmp_path, 
 
 def test_no_runs_no_root_and_broken_runs(tmp_path, monkeypatch):
     page = open_page(tmp_path, monkeypatch)
-    assert "There is no run here yet" in shown(page) and "poc1_dump_activations" in shown(page)
+    assert "This folder has no runs yet" in shown(page) and "poc1_dump_activations" in shown(page)
     page = open_page(tmp_path / "nowhere", monkeypatch)
     assert "there is no such folder" in shown(page) and not page.exception
     (tmp_path / "broken").mkdir()
@@ -345,10 +334,9 @@ def test_damaged_results_are_named_and_the_rest_is_shown(demo, monkeypatch):
 @pytest.mark.parametrize(
     ("view", "stem", "column", "says"),
     [("signatures", "signatures", "main_consistency", "column main_consistency"),
-     ("neuron", "signatures", "n_active", "column n_active"),
      ("ranking", INFLUENCE, "influence", "column influence")],
 )  # fmt: skip
-def test_a_column_of_lists_for_numbers_is_named(demo, monkeypatch, view, stem, column, says):
+def test_a_column_of_another_type_is_named(demo, monkeypatch, view, stem, column, says):
     path = demo / "demo" / "analysis" / f"{stem}.parquet"
     table = pq.read_table(path)
     lists = pa.array([[1]] * len(table))
@@ -358,21 +346,20 @@ def test_a_column_of_lists_for_numbers_is_named(demo, monkeypatch, view, stem, c
 
 
 @pytest.mark.parametrize(
-    ("view", "name", "field", "value"),
-    [("signatures", "signatures_meta.json", "null", {"class_counts": {"unclassified": {}}}),
-     ("signatures", "signatures_meta.json", "class_counts", {"semantic": None}),
-     ("signatures", "groups.json", "groups", [{"name": "x", "class": "semantic", "members": [7]}]),
-     ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5]),
-     ("ranking", f"{INFLUENCE}_meta.json", "target", "x"),
-     ("overview", f"{INFLUENCE}_meta.json", "total_abs_influence", 10**400),
-     ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**70}),
-     ("neuron", f"{INFLUENCE}_write_scores.json", "pos", 10**400)],
+    ("view", "name", "field", "value", "says"),
+    [("signatures", "signatures_meta.json", "null", {"class_counts": {"x": {}}}, "null.class_counts.x"),
+     ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**70, "say_x": 1}, "class_counts.semantic"),
+     ("signatures", "groups.json", "groups", [{"name": "x", "class": "y", "members": [7]}], "groups.0.members.0"),
+     ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5], "neurons.0"),
+     ("neuron", f"{INFLUENCE}_write_scores.json", "pos", 10**400, "pos"),
+     ("ranking", f"{INFLUENCE}_meta.json", "target", "x", "target"),
+     ("ranking", f"{INFLUENCE}_meta.json", "total_abs_influence", 10**400, "total_abs_influence")],
 )  # fmt: skip
-def test_a_field_of_another_form_is_named(demo, monkeypatch, view, name, field, value):
+def test_a_field_of_another_type_is_named(demo, monkeypatch, view, name, field, value, says):
     path = demo / "demo" / "analysis" / name
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     page = open_page(demo, monkeypatch, view=view, list=INFLUENCE, layer="4", neuron="178")
-    assert not page.exception and "its record has another form than expected" in shown(page)
+    assert not page.exception and f"field {says}: " in shown(page) and name in shown(page)
 
 
 def test_results_of_another_dump_say_so_on_every_view(demo, monkeypatch):
@@ -381,7 +368,7 @@ def test_results_of_another_dump_say_so_on_every_view(demo, monkeypatch):
     for view in VIEWS:
         page = open_page(demo, monkeypatch, view=view, list=INFLUENCE)
         text = shown(page)
-        assert "may not be about the activations of this run" in text and not page.exception
+        assert "may not describe the activations of this run" in text and not page.exception
         for stem in (INFLUENCE, "neurons_aggregated", "signatures"):
             assert f"{stem}: made from another dump (2026-" in text
     page = open_page(demo, monkeypatch, view="ranking")
@@ -389,16 +376,16 @@ def test_results_of_another_dump_say_so_on_every_view(demo, monkeypatch):
     assert shown(page).count("made from another dump") == 6  # five lists and the validation
 
 
-# F43, F45: files that change while the page is open
+# Files that change while the page is open
 
 
-def test_a_changed_result_is_said_and_read_anew(demo, monkeypatch):
+def test_a_changed_result_is_reported_and_read_again(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron")
     assert "changed on disk" not in shown(page)
     (demo / "demo" / "analysis" / "signatures.parquet").unlink()
     page.run()
     assert "changed on disk" in shown(page) and "signatures.parquet" in shown(page) and not page.exception
-    assert "Signatures have not been made yet" in shown(page)
+    assert "Signatures have not been computed yet" in shown(page)
     page.button(key="reload").click().run()
     assert "changed on disk" not in shown(page) and not page.exception
 
@@ -416,7 +403,7 @@ def test_replaced_activations_are_not_mixed_with_old_ones(tmp_path, monkeypatch)
     assert "max -2 at" in shown(page) and "changed on disk" not in shown(page)
 
 
-def test_a_file_that_vanishes_or_shrinks_is_no_traceback(tmp_path, monkeypatch):
+def test_a_missing_or_truncated_file_gives_a_message(tmp_path, monkeypatch):
     plain_run(tmp_path / "run")
     page = open_page(tmp_path, monkeypatch, view="neuron")
     tensors = tmp_path / "run" / "activations.safetensors"
@@ -430,7 +417,7 @@ def test_a_file_that_vanishes_or_shrinks_is_no_traceback(tmp_path, monkeypatch):
     assert not page.exception and "This cannot be shown" in shown(page)
 
 
-# F39, F44: hostile text and addresses
+# Hostile text and addresses
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -455,16 +442,16 @@ def test_a_hostile_run_name_gives_a_message_and_the_default(demo, monkeypatch, n
 
 def test_hostile_parts_of_an_address(demo, monkeypatch):
     page = open_page(demo, monkeypatch, prompt="<script>", layer="9" * 400, neuron="-1", view="../x", list="../../x")
-    assert not page.exception and "address of this page could be followed" in shown(page)
+    assert not page.exception and "Parts of this page's address are invalid" in shown(page)
     assert "<script>" not in read_as_markdown(page)
     page = open_page(demo, monkeypatch, "--run", "../x")
     assert "is not the name of a run" in shown(page) and page.sidebar.selectbox(key="run").value == "demo"
 
 
 def test_a_page_that_others_can_reach_says_so(demo, monkeypatch):
-    assert "served to other machines" in shown(open_page(demo, monkeypatch))  # the test runner binds nothing
+    assert "accessible from other machines" in shown(open_page(demo, monkeypatch))  # the test runner binds nothing
     monkeypatch.setattr(st.config, "get_option", lambda name: "127.0.0.1" if name == "server.address" else None)
-    assert "served to other machines" not in shown(open_page(demo, monkeypatch))
+    assert "accessible from other machines" not in shown(open_page(demo, monkeypatch))
 
 
 def test_the_configuration_beside_the_script_is_safe():
@@ -476,10 +463,10 @@ def test_the_configuration_beside_the_script_is_safe():
     assert "127.0.0.1" in config["server"]["allowedHosts"]
 
 
-# The stage: flags, F46
+# Flags
 
 
-def test_flags_are_read_and_a_mistake_is_said_on_the_page(demo, monkeypatch):
+def test_errors_in_flags_are_shown_on_the_page(demo, monkeypatch):
     page = open_page(demo, monkeypatch, "--nope")
     assert "unrecognized arguments: --nope" in shown(page) and not page.exception
     page = open_page(demo, monkeypatch, "--help")
@@ -520,16 +507,16 @@ def test_a_run_of_another_size_is_chosen_in_the_sidebar(demo, monkeypatch):
 
 
 def test_the_exported_heatmap_says_how_it_was_made(demo, monkeypatch):
-    """The demo model has no revision: its weights' fingerprint stands in for one, as in the overview."""
+    """The demo model has no revision, so the fingerprint of its weights is shown."""
     made: list[str] = []
     monkeypatch.setattr(heatmap_panel.st, "download_button", lambda label, data, *a, **k: made.append(data()))
     monkeypatch.setattr(heatmap_panel, "downloads", lambda *a: None)
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     manifest = json.loads((demo / "demo" / "manifest.json").read_text())
     assert manifest["weights_fingerprint"] in made[0]
-    assert "threshold 0, least opacity 0.05" in made[0] and "<dt>BOS</dt><dd>does not count</dd>" in made[0]
+    assert "threshold 0, minimum opacity 0.05" in made[0] and "<dt>BOS</dt><dd>excluded</dd>" in made[0]
     page.checkbox(key="ui_bos").set_value(True).run()
-    assert "<dt>BOS</dt><dd>counts</dd>" in made[-1] and not page.exception
+    assert "<dt>BOS</dt><dd>included</dd>" in made[-1] and not page.exception
 
 
 def test_how_long_a_run_took_has_three_digits():

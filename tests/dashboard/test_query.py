@@ -71,7 +71,7 @@ def test_n_grams_are_counted_within_prompts_and_without_the_bos(tmp_path):
     ]  # fmt: skip
     assert [(r.prompt_index, r.pos) for r in pairs.rows] == [(0, 4), (1, 1)]
     often = gram_table(run, index, grams_of(index, 2), values, by="mean", min_count=3, top=9)
-    assert texts(often.rows) == ["·the | ·cat"] and (often.n_groups, often.n_kept) == (2, 1)
+    assert texts(often.rows) == ["·the | ·cat"] and (often.n_groups, often.n_frequent) == (2, 1)
     triples = gram_table(run, index, grams_of(index, 3), values, by="mean", min_count=1, top=1)
     assert texts(triples.rows) == ["·the | ·cat | ·the"] or triples.rows[0].mean == 6
     assert triples.n_groups == 2 and len(triples.rows) == 1
@@ -89,7 +89,7 @@ def test_the_negative_pole_comes_first_when_ranked_by_the_smallest(tmp_path):
     assert "<bos> | ·the" in texts(first.rows) and first.n_groups == 3
 
 
-def test_values_that_are_not_finite_are_counted_apart(tmp_path):
+def test_non_finite_values_are_counted_separately(tmp_path):
     run = by_hand(tmp_path / "run", {"a": [0, np.nan, 2, 3, np.inf], "b": [1, 5], "c": [0, 7, 4]})
     index = index_tokens(run, include_bos=False)
     values = response_of(run, index, [NeuronAt(0, 0)], scale="activation", stats=None).values
@@ -141,7 +141,7 @@ def test_the_peaks_stage_gives_the_same_z_as_a_pass(tmp_path):
     assert "peaks stage" in table.moments_by and "pass" in read.moments_by
 
 
-def test_sets_are_named_never_guessed(tmp_path):
+def test_sets_of_neurons(tmp_path):
     run = Run.open(DEMO)
     assert typed_set("L3N4, 4/5\nL3N4", run).neurons == (NeuronAt(3, 4), NeuronAt(4, 5))
     for wrong in ("", " , ", "L0N1", "3/99999", "L3"):
@@ -156,9 +156,11 @@ def test_sets_are_named_never_guessed(tmp_path):
     with pytest.raises(BadRunError):
         group_sets(Run.open(other))
     members = ["L0N1+", "L3N512-", "L3N4-", "L4N5+"]
-    (other / "analysis" / "groups.json").write_text(json.dumps({"groups": [{"name": "x", "members": members}]}))
+    (other / "analysis" / "groups.json").write_text(
+        json.dumps({"groups": [{"name": "x", "class": "say_x", "members": members}]})
+    )
     part = group_sets(Run.open(other))[0]
-    assert part.neurons == (NeuronAt(3, 4), NeuronAt(4, 5)) and part.signs == (-1, 1) and "2 of its poles" in part.note
+    assert part.neurons == (NeuronAt(3, 4), NeuronAt(4, 5)) and part.signs == (-1, 1) and "2 poles" in part.note
     (other / "analysis" / "groups.json").unlink()
     assert group_sets(Run.open(other)) == []
 
@@ -166,7 +168,7 @@ def test_sets_are_named_never_guessed(tmp_path):
 # Tokens by name
 
 
-def test_a_name_is_the_whole_n_gram_as_it_is_or_is_shown(tmp_path):
+def test_a_name_matches_whole_n_grams_raw_or_displayed(tmp_path):
     run = by_hand(tmp_path / "run", {"a": [0] * 5, "b": [0] * 2, "c": [0] * 3})
     index = index_tokens(run, include_bos=False)
     for text in (" cat", "·cat"):
@@ -183,7 +185,7 @@ def test_a_name_is_the_whole_n_gram_as_it_is_or_is_shown(tmp_path):
     assert ends_of(index, (TokenKind(777, " the"),)).tolist() == []
 
 
-def test_an_ambiguous_name_lists_all_it_can_be():
+def test_an_ambiguous_name_lists_all_matches():
     kinds = [TokenKind(1, "ab"), TokenKind(2, "a"), TokenKind(3, "b"), TokenKind(4, "ab")]
     index = index_by_hand(kinds, [[0, 1, 2], [3]])
     assert [[k.id for k in g] for g in grams_that_read(index, "ab")] == [[1], [2, 3], [4]]
@@ -192,7 +194,7 @@ def test_an_ambiguous_name_lists_all_it_can_be():
 # Which neurons
 
 
-def test_neurons_are_compared_with_their_own_mean(tmp_path):
+def test_neurons_are_compared_with_their_means(tmp_path):
     run = Run.open(DEMO)
     index = index_tokens(run, include_bos=False)
     gram = (TokenKind(run.prompts[0].token_ids[2], run.prompts[0].tokens[2]),)
@@ -268,14 +270,14 @@ def test_tokens_that_excite_on_the_demo_run(tmp_path):
     at.radio(key="ui_query_n").set_value(3)
     assert again(at).dataframe[0].value["n-gram"].str.count(r" \| ").eq(2).all()
     at.number_input(key="ui_query_min").set_value(9999)
-    assert not again(at).dataframe and "No n-gram occurs so often" in words(at)
+    assert not again(at).dataframe and "No n-gram has this many occurrences" in words(at)
     at.number_input(key="ui_query_min").set_value(1)
     at.selectbox(key="ui_query_set").set_value("group")
     assert len(again(at).dataframe[0].value) and "mean z over" in words(at)
     at.selectbox(key="ui_query_set").set_value("list")
     assert len(again(at).dataframe[0].value) and "first 20 of" in words(at)
     at.selectbox(key="ui_query_set").set_value("typed")
-    assert "Name one or more" in words(again(at))
+    assert "Type one or more" in words(again(at))
     at.text_input(key="ui_query_typed").set_value("L3N4, nonsense")
     assert any("nonsense" in c.value for c in again(at).code) and not at.dataframe
     at.text_input(key="ui_query_typed").set_value("L3N4, L4N5")
@@ -289,12 +291,12 @@ def test_neurons_that_a_token_excites_on_the_demo_run(tmp_path):
     at.text_input(key="ui_query_text").set_value("·capital·of")
     assert "·capital | ·of" in words(again(at)) and len(at.dataframe) == 1
     at.text_input(key="ui_query_text").set_value("capital")
-    assert "No n-gram of this run reads exactly so" in words(again(at)) and not at.dataframe
-    pick = next(s for s in at.selectbox if s.label == "Tokens that hold this")
+    assert "No n-gram of this run equals this text" in words(again(at)) and not at.dataframe
+    pick = next(s for s in at.selectbox if s.label == "Tokens that contain this text")
     pick.set_value(0)
     assert "·capital" in words(again(at)) and len(at.dataframe) == 1
     at.text_input(key="ui_query_text").set_value("no such token")
-    assert "none holds it" in words(again(at)) and not at.dataframe
+    assert "No token of this run equals or contains this text" in words(again(at)) and not at.dataframe
     shutil.rmtree(tmp_path / "run" / "analysis")
     at = page(tmp_path, ui_query_kind="neurons")
     assert list(at.dataframe[0].value.columns) == ["rank", "neuron", "mean"]
@@ -313,9 +315,9 @@ def test_a_cluster_of_the_map_is_asked_about(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "value", "tokens_said", "neurons_said"),
     [
-        ([BOS], 1.0, "No token of this run counts", "No token of this run counts"),
+        ([BOS], 1.0, "This run has no token except the BOS", "This run has no token except the BOS"),
         ([BOS, " x"], 0.0, "1 in the run", "1 of 1 read"),
-        ([" x"], np.nan, "No value of these neurons is finite", "No neuron has a value"),
+        ([" x"], np.nan, "These neurons have no finite value", "No neuron has a value"),
         ([BOS, HOSTILE, HOSTILE], 2.0, "1 in the run", "2 of 2 read"),
     ],
 )
@@ -330,8 +332,8 @@ def test_empty_states(tmp_path, tokens, value, tokens_said, neurons_said):
 
 def test_no_n_gram_of_three_in_a_prompt_of_one_and_no_z_of_constants(tmp_path):
     make_run(tmp_path / "run", {"p": [BOS, " x"]}, {"p": np.ones((1, 2, 2), np.float32)})
-    assert "No prompt of this run has 3 tokens in a row" in words(page(tmp_path, ui_query_n=3))
+    assert "No prompt of this run has 3 consecutive" in words(page(tmp_path, ui_query_n=3))
     at = page(tmp_path, ui_query_set="typed", ui_query_typed="L0N0, L0N1")
-    assert "they have no z" in words(at) and not at.dataframe
+    assert "z is undefined" in words(at) and not at.dataframe
     at.radio(key="ui_query_scale").set_value("activation")
     assert len(again(at).dataframe[0].value) == 1

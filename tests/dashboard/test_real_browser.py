@@ -1,4 +1,4 @@
-"""The explorer in a real browser: every view, a deep link, a click, a download, and hostile text that does nothing."""
+"""The explorer in a real browser: views, deep links, clicks, downloads and hostile text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINK = "?run=demo&prompt=probe_2_Texas&layer=4&neuron=178&view=neuron"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
-    """A real server, started from another folder as a user would, on the small demo run and a hostile one."""
+    """A real server, started from another folder, with the demo run and a hostile run."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "runs").mkdir()
     hostile_run(demo_root(folder / "runs") / "hostile")
@@ -68,7 +68,7 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page at 1280 px that remembers every request and dialog; at its end nothing may have left the server."""
+    """A page 1280 px wide that records requests and dialogs, and fails on any request to another host."""
     tab = browser.new_page()
     tab.asked, tab.troubles = [], []
     tab.on("request", lambda r: tab.asked.append(r.url))
@@ -105,12 +105,12 @@ def test_each_view_of_the_demo_run_opens(server, page, view):
     assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
     page.wait_for_selector(".js-plotly-plot .plot-container, .ns-heat, [data-testid='stDataFrame']")
     assert page.title() == "neuron signatures"
-    assert page.get_by_text("served to other machines").count() == 0  # the configuration beside the script was read
+    assert page.get_by_text("accessible from other machines").count() == 0  # config.toml was read
 
 
 @pytest.mark.parametrize(("theme", "darkest", "lightest"), [("light", 0.8, 1.0), ("dark", 0.0, 0.25)])
 def test_a_picture_of_each_view_follows_the_theme_and_fits(server, browser, tmp_path, theme, darkest, lightest):
-    """Half of a page's pixels are as light as its background; text and figures make it more than a few colours."""
+    """The median brightness is that of the background, and the page has more than a few colours."""
     tab = browser.new_page()
     tab.emulate_media(color_scheme=theme)
     for view in VIEWS:
@@ -181,7 +181,7 @@ _PLACE_IN_CELL = """(plot, [right, down]) => {
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_toolbar_of_a_table_saves_no_csv(server, page, view):
-    """Streamlit's own download leaves formulas as they are; the page has safe ones."""
+    """Streamlit's own download does not escape formulas."""
     visit(page, f"{server}?run=hostile&view={view}")
     if view == "neuron":
         page.get_by_text("Table of this prompt's tokens").click()
@@ -256,13 +256,13 @@ def test_hostile_text_stays_text(server, page, view):
 def test_hostile_addresses_stay_inside(server, page):
     for query in ("?run=../../etc", "?run=![x](http://evil.invalid/x)"):
         visit(page, server + query)
-        page.get_by_text("Not everything in the address").wait_for()
+        page.get_by_text("Parts of this page's address").wait_for()
         assert address(page)["run"] in ("demo", "hostile")
     assert page.locator('[data-testid="stAppViewContainer"] img').count() == 0
 
 
 def test_another_name_of_the_host_gets_no_connection(server, browser):
-    """A page elsewhere whose name was pointed at this machine cannot read the runs."""
+    """DNS rebinding: a page of another host name cannot read the runs."""
     request = browser.request.get(
         f"{server}_stcore/stream",
         headers={"Host": f"evil.invalid:{urlsplit(server).port}", "Connection": "Upgrade", "Upgrade": "websocket",

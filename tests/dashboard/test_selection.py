@@ -1,4 +1,4 @@
-"""What the explorer selects: a neuron's own row of a list, sets from a list, choices that outlive a view, addresses."""
+"""Selection: rows of lists, sets of neurons, choices that persist across views, addresses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import streamlit as st
 from analysis_runs import BOS, make_v1_run, random_acts
-from explorer import DEMO, demo_root, html_of, open_page, read_as_markdown, shown
+from explorer import DEMO, html_of, open_page, read_as_markdown, shown
 
 from neuron_signatures.dashboard.data.neuron_sets import list_set
 from neuron_signatures.dashboard.pages.ranking import rank_frame
-from neuron_signatures.dashboard.shell.list_walk import Filters, left_out, n_not_stored, passing, row_of
+from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing, row_of
 from neuron_signatures.dashboard.shell.state import Selection, address, address_of, resolve
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
@@ -26,17 +25,6 @@ from neuron_signatures.views.ranked import RankedList
 ABLATION, DLA, ACT_GRAD = (f"influence_seed_prompt_{m}_next_token_pos8_tok704" for m in ("ablation", "dla", "act_grad"))
 STORED = [1, 3, 4]
 RUN = Run.open(DEMO)
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def demo(tmp_path):
-    return demo_root(tmp_path)
 
 
 def ranked_of(stem: str, run_dir: Path = DEMO) -> RankedList:
@@ -58,7 +46,7 @@ def change_scores(run_dir: Path, stem: str, column: str, change) -> None:
 # A neuron is shown with its own row
 
 
-def test_a_row_counts_only_for_the_neuron_that_stands_there():
+def test_a_row_is_valid_only_for_its_neuron():
     ablation, signatures = ranked_of(ABLATION), ranked_of("signatures")
     first, other = ablation.row(0).at, ablation.row(5).at
     assert row_of(ablation, first, 0) == 0 and row_of(ablation, other, 0) == 5
@@ -79,7 +67,7 @@ def test_a_link_cannot_give_a_neuron_the_rank_of_another(demo, monkeypatch):
     assert parts(page)["row"] == str(own + 1) and f"{own + 1} of 1536" in "".join(html_of(page))
     assert f"{ranked.row(0).score:+.4g}" not in "".join(html_of(page))
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row=str(own + 1))
-    assert "address of this page" not in shown(page)
+    assert "page's address" not in shown(page)
     path = demo / "demo" / "analysis" / f"{ABLATION}.parquet"
     pq.write_table(pq.read_table(path).slice(0, 1), path)
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row="1")
@@ -87,18 +75,18 @@ def test_a_link_cannot_give_a_neuron_the_rank_of_another(demo, monkeypatch):
     assert "of 1</span>" not in "".join(html_of(page)) and "1 rows" in shown(page)
 
 
-def test_a_link_says_which_part_the_list_overrules(demo, monkeypatch):
+def test_a_link_reports_parts_that_contradict_the_list(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", layer="3", list="signatures")
-    assert "layer 3 names no neuron; the list says which is shown" in shown(page) and parts(page)["layer"] == "1"
+    assert "layer 3 is ignored without a neuron; the list determines it" in shown(page) and parts(page)["layer"] == "1"
     page = open_page(demo, monkeypatch, view="neuron", layer="1", list="signatures")
-    assert "address of this page" not in shown(page) and parts(page)["row"] == "1"
+    assert "page's address" not in shown(page) and parts(page)["row"] == "1"
     page = open_page(demo, monkeypatch, view="neuron", list=ABLATION, row="99999")
     assert "row 99999: the list has no such row" in shown(page) and parts(page)["row"] == "1"
     page = open_page(demo, monkeypatch, view="neuron", layer="2", list="signatures")
     assert "layer 2 is not stored" in shown(page)
 
 
-def test_a_list_that_is_made_anew_moves_the_row_with_the_neuron(demo, monkeypatch):
+def test_the_row_follows_the_neuron_in_a_recomputed_list(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", list=ABLATION)
     at, before = ranked_of(ABLATION).row(0).at, ranked_of(ABLATION).row(0).score
     assert parts(page)["row"] == "1"
@@ -114,7 +102,7 @@ def test_a_list_that_is_made_anew_moves_the_row_with_the_neuron(demo, monkeypatc
             page.button(key="reload").click().run()
 
 
-def test_a_pole_stays_a_pole_when_signatures_are_made_anew(demo, monkeypatch):
+def test_the_row_follows_the_pole_in_recomputed_signatures(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", list="signatures")
     first = ranked_of("signatures").row(0)
 
@@ -160,11 +148,11 @@ def test_rows_that_are_left_out_are_those_that_pass_the_bounds():
     assert n_not_stored(dla, Filters(), RUN) == 1024 and n_not_stored(ranked_of(ABLATION), Filters(), RUN) == 0
     wanted = int(((np.abs(dla.score) >= 0.3) & ~np.isin(dla.layer, STORED)).sum())
     assert 0 < n_not_stored(dla, Filters(abs_score=0.3, top_k=1), RUN) == wanted < 1024
-    assert (left_out(0), left_out(1)) == ("", "Left out: 1 row of a neuron that this run does not store.")
+    assert (left_out_note(0), left_out_note(1)) == ("", "Left out: 1 row of a neuron that this run does not store.")
 
 
 def move_away(run_dir: Path, stem: str, n: int) -> None:
-    """Give the first `n` rows of stored layers neurons that no model of this size has."""
+    """Replace the neurons of the first `n` rows of stored layers with nonexistent ones."""
     ranked = ranked_of(stem, run_dir)
     first = [ranked.row(i) for i in passing(ranked, Filters(top_k=n), RUN)]
     far = {(r.at, r.pole): (512, -1, 600)[i % 3] for i, r in enumerate(first)}
@@ -178,7 +166,7 @@ def move_away(run_dir: Path, stem: str, n: int) -> None:
 
 
 @pytest.mark.parametrize(("stem", "not_stored"), [(DLA, 1024), ("neurons_aggregated", 0), ("signatures", 0)])
-def test_rows_of_neurons_beyond_the_model_are_passed_over_and_counted(demo, monkeypatch, stem, not_stored):
+def test_rows_of_nonexistent_neurons_are_skipped_and_tallied(demo, monkeypatch, stem, not_stored):
     move_away(demo / "demo", stem, 5)
     ranked = ranked_of(stem, demo / "demo")
     rows = passing(ranked, Filters(), RUN)
@@ -202,16 +190,16 @@ def test_a_list_of_another_model_stays_selected_and_the_neuron_with_it(demo, mon
     assert "0 of 3072 rows" in shown(page) and not page.exception
 
 
-def test_it_does_not_open_on_a_neuron_that_the_model_has_not(demo, monkeypatch):
+def test_the_initial_neuron_exists(demo, monkeypatch):
     move_away(demo / "demo", ABLATION, 2)
     page = open_page(demo, monkeypatch, view="neuron")
     assert not page.error and parts(page)["list"] == ABLATION and parts(page)["row"] == "3"
 
 
-# A list that goes, and none that is selected
+# A removed list, and no selected list
 
 
-def test_a_selected_list_that_goes_is_no_longer_selected_and_said_to_have_gone(demo, monkeypatch):
+def test_a_removed_list_is_reported_and_deselected(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", list=DLA)
     before = parts(page)
     for file in (demo / "demo" / "analysis").glob(f"{DLA}*"):
@@ -219,21 +207,21 @@ def test_a_selected_list_that_goes_is_no_longer_selected_and_said_to_have_gone(d
     page.run()
     page.button(key="reload").click().run()
     assert not {"list", "row"} & set(parts(page)) and parts(page)["neuron"] == before["neuron"]
-    assert "The list that was selected has gone" in shown(page) and DLA in shown(page)
+    assert "The selected list no longer exists" in shown(page) and DLA in shown(page)
     assert page.sidebar.selectbox(key="list").value == "" and not page.exception
     page.sidebar.selectbox(key="list").set_value(ABLATION).run()
-    assert "has gone" not in shown(page) and parts(page)["list"] == ABLATION
+    assert "no longer exists" not in shown(page) and parts(page)["list"] == ABLATION
 
 
-def test_the_ranking_says_whose_rows_it_shows_when_no_list_is_selected(demo, monkeypatch):
+def test_the_ranking_names_its_default_list(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
-    said = "No list is selected. This is the newest influence result. Choose it under Selection"
-    assert said in shown(page) and "filters on the left say" not in shown(page)
+    said = "No list is selected. The newest influence result is shown. Select a list on the left"
+    assert said in shown(page) and "filters on the left limit" not in shown(page)
     assert "No list is selected" not in shown(open_page(demo, monkeypatch, view="ranking", list=DLA))
     for file in (demo / "demo" / "analysis").glob("influence_*"):
         file.unlink()
     page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
-    assert "These are the peaks, because there is no influence result to show." in shown(page)
+    assert "The peaks are shown, because there is no influence result." in shown(page)
 
 
 def test_a_list_without_a_finite_score_has_no_chart_and_no_ranks(demo, monkeypatch):
@@ -253,7 +241,7 @@ def test_a_row_without_a_score_has_no_rank(demo):
     assert frame["rank"].tolist()[0] == 1 and frame["rank"].isna().tolist() == [False, True]
 
 
-def test_the_whole_title_of_the_list_stands_below_its_box(demo, monkeypatch):
+def test_the_full_title_is_shown_below_the_list_selector(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="overview", list=DLA)
     small = [body for body in html_of(page) if 'class="ns-small"' in body]
     assert len(small) == 1 and html.escape(ranked_of(DLA).ref.title) in small[0]
@@ -278,7 +266,7 @@ def test_a_set_from_a_list_is_what_the_sidebar_shows(tmp_path, monkeypatch):
     assert len({r.at for r in rows[:100]}) < 100  # some neurons have both poles among the first
     assert poles.signs == tuple({"+": 1, "-": -1}[first[at]] for at in poles.neurons) and -1 in poles.signs
     few = list_set(signatures, Filters(top_k=3), RUN, 20)
-    assert len(few.neurons) <= 3 and f"let {len(few.neurons)} neurons through" in few.note
+    assert len(few.neurons) <= 3 and f"only {len(few.neurons)} neurons pass" in few.note
     assert few.name.startswith(f"first {len(few.neurons)} of ")
     positive = list_set(act_grad, Filters(score_from=0.0), RUN, 5)
     assert all(act_grad.row(act_grad.find(at)).score >= 0 for at in positive.neurons) and len(positive.neurons) == 5
@@ -290,14 +278,14 @@ def test_the_page_asks_about_the_first_of_a_list(demo, monkeypatch, stem):
     page = open_page(demo, monkeypatch, view="query", list=stem)
     page.selectbox(key="ui_query_set").set_value("list").run()
     assert not page.exception and not page.error and "mean z over 20 neurons" in "".join(html_of(page))
-    turned = "of a negative pole turned round" in "".join(html_of(page))
+    turned = "negative poles with reversed sign" in "".join(html_of(page))
     assert turned == (stem == "signatures") and len(page.dataframe[0].value)
     assert ("Left out: 1,024 rows" in "".join(html_of(page))) == (stem == ACT_GRAD)
     page.sidebar.number_input(key="ui_abs").set_value(1e9).run()
     assert "no row of a stored neuron that passes" in shown(page) and not page.exception
 
 
-# Choices outlive a change of view
+# Choices persist across views
 
 
 def to_and_fro(page, back: str) -> None:
@@ -332,7 +320,7 @@ def test_choices_are_kept_when_the_view_changes(demo, monkeypatch):
     assert page.multiselect(key="ui_overlay_demo").value == [2]
 
 
-def test_a_validation_and_a_token_are_kept_and_dropped_when_they_have_gone(demo, monkeypatch):
+def test_choices_of_validation_and_token_persist_until_removed(demo, monkeypatch):
     analysis = demo / "demo" / "analysis"
     stem = "validation_seed_prompt_all_next_token_pos8_tok704"
     other = stem.replace("_all_", "_dla_")

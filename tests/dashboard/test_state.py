@@ -1,4 +1,4 @@
-"""The address of a page: it leads back to what was selected, and a hostile one leads nowhere."""
+"""Addresses: they restore the selection, and hostile ones give the default."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_run_of_the_root_is_found(root):
         "two",
     ],
 )
-def test_no_name_leads_out_of_the_root(root, name):
+def test_no_name_resolves_outside_the_root(root, name):
     with pytest.raises(UsageError) as e:
         run_folder(root, name)
     assert len(e.value.line()) < 400
@@ -67,13 +67,13 @@ def test_no_name_leads_out_of_the_root(root, name):
         Selection("one", 1, 1, 2, View.RANKING, "neurons_aggregated", None),
     ],
 )
-def test_an_address_leads_back(run, selection):
+def test_an_address_restores_the_selection(run, selection):
     default = Selection("one", 0, 0, 3, View.OVERVIEW, "other", 1)
     found = resolve(address_of(address(selection, run)), run, default, ["neurons_aggregated", "other"])
     assert found == (selection, [])
 
 
-def test_what_does_not_hold_gives_the_default_and_a_message(run):
+def test_invalid_parts_give_the_default_and_a_message(run):
     default = Selection("one", 1, 1, 3, View.QUERY)
     wrong = {"prompt": "<script>", "layer": "99", "neuron": "1", "view": "../x"}
     found = resolve(address_of(wrong), run, default, [])

@@ -1,4 +1,4 @@
-"""The stage without a terminal: flags, exit codes, locales, and what is imported when."""
+"""The stage without a terminal: flags, exit codes, locales, imports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from run_folders import write_v1
 from tui_pilot import DEMO
 
 from neuron_signatures.poc1_browse_activations import main
@@ -93,8 +92,3 @@ def test_the_first_frame_needs_none_of_the_heavy_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout == b"[('frame', []), ('data', ['numpy', 'pydantic'])]\n"
-
-
-def test_write_v1_is_printed_too(tmp_path, capsys):
-    assert main(["--run_dir", str(write_v1(tmp_path / "v1")), "--print"]) == 0
-    assert "google/gemma-2-2b" in capsys.readouterr().out

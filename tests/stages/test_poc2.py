@@ -104,6 +104,30 @@ def test_the_documented_commands_to_the_letter(kind, request, capsys):
     assert "Say (Austin)" in names
 
 
+# What `--mode peaks` and `--mode signatures` may import: arrays, tables, and the validation of the manifest.
+LIGHT = {
+    "annotated_types", "cloudpickle", "dateutil", "jaxtyping", "numpy", "pandas", "pyarrow", "pydantic",
+    "pydantic_core", "six", "typing_extensions", "typing_inspection",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["peaks", "signatures"])
+def test_modes_without_a_model_import_no_model_library(run_dir, mode):
+    code = (
+        "import sys\n"
+        "from neuron_signatures.poc2_analyze_run import main\n"
+        f"assert main({['--run_dir', str(run_dir), '--quiet', '--mode', mode]!r}) == 0\n"
+        "files = {name.split('.')[0]: getattr(m, '__file__', None) or '' for name, m in sys.modules.items()}\n"
+        "print(*(name for name, file in files.items() if 'site-packages' in file and name[0] != '_'))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "numpy" in imported and not imported & {"torch", "transformers", "transformer_lens"}
+    assert imported <= LIGHT, imported - LIGHT
+
+
 def test_dla_is_complete_and_ranks_a_neuron_that_says_austin(run_dir, capsys):
     flags = [*SEED, "--influence_metric", "dla", "--write_scores", "5", "--explicit_tokens", " Austin| Texas"]
     assert main(["--run_dir", str(run_dir), *flags, "--json"]) == 0
@@ -149,22 +173,8 @@ def test_every_metric_and_its_validation(run_dir, capsys):
 
 
 def test_write_scores_of_the_highest_peaks(run_dir):
-    assert (
-        main(
-            [
-                "--run_dir",
-                str(run_dir),
-                "--quiet",
-                "--top_k",
-                "3",
-                "--write_scores",
-                "2",
-                "--explicit_tokens",
-                " Austin",
-            ]
-        )
-        == 0
-    )
+    flags = ["--top_k", "3", "--write_scores", "2", "--explicit_tokens", " Austin"]
+    assert main(["--run_dir", str(run_dir), "--quiet", *flags]) == 0
     scores = read_json(run_dir, "top_neurons_write_scores.json")
     top = read_json(run_dir, "top_neurons.json")["neurons"]
     assert [(w["layer"], w["neuron"]) for w in scores["neurons"]] == [(t["layer"], t["neuron"]) for t in top]
@@ -272,7 +282,7 @@ def test_mistakes_of_the_other_modes(made, tmp_path, capsys):
     run = ["--run_dir", str(made), "--quiet"]
     (tmp_path / "bad.json").write_text('{"is": "sideways"}')
     for flags, needle in (
-        (["--rank_by", "mode_peak_token"], "no numeric column"),
+        (["--rank_by", "mode_peak_token"], "not a numeric column"),
         (["--functional_tokens_json", str(tmp_path / "bad.json")], "bad.json"),
         (["--functional_tokens_json", str(tmp_path / "none.json")], "none.json"),
         (["--first_pos", "999"], "no prompt has a token that counts"),

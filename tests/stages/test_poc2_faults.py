@@ -15,6 +15,7 @@ import torch
 from analysis_runs import BOS, make_run, random_acts
 from paths import DEMO_RUN
 
+from neuron_signatures.analysis.attribution.baselines import baseline_labels
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
@@ -203,7 +204,9 @@ CONFIG = ValidationConfig(1000, 0, False, 64)
 def naming(**changes) -> Naming:
     target = Target(8, 704, None, "pre_cap_logit", "next_token")
     settings = replace(SETTINGS, **{k: changes.pop(k) for k in list(changes) if k in SETTINGS.__dict__})
-    return replace(Naming(Run.open(SMALL), "seed_prompt", target, (8,), settings, None, None), **changes)
+    names = [b for b in (settings.ig_baseline, settings.ablate_with, settings.act_grad_source) if b is not None]
+    labels = baseline_labels(Run.open(SMALL), names)
+    return replace(Naming(labels, 5, "seed_prompt", target, (8,), settings, None, None), **changes)
 
 
 def test_default_names():

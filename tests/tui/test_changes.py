@@ -29,7 +29,7 @@ def broken(tmp_path: Path, how: str) -> Path:
         os.truncate(tensors, 100)
     elif how == "garbage":
         tensors.write_bytes(b"\xff" * tensors.stat().st_size)
-    elif how == "a manifest that is none":
+    elif how == "an invalid manifest":
         (run_dir / "manifest.json").write_text('{"format_version": 2, "model_name": "\\u001b[31mx"')
     elif how == "another format":
         raw = json.loads((run_dir / "manifest.json").read_text())
@@ -43,7 +43,7 @@ def broken(tmp_path: Path, how: str) -> Path:
     ("how", "fault"), [("missing", "the file is missing"), ("truncated", "truncated: 100 bytes"), ("garbage", "header")]
 )
 @async_test
-async def test_a_run_without_sound_tensors_shows_its_manifest_and_names_the_fault(tmp_path, how, fault):
+async def test_a_run_with_damaged_tensors_shows_its_manifest_and_the_fault(tmp_path, how, fault):
     run_dir = broken(tmp_path, how)
     async with browsing(Options(run_dir=run_dir), (120, 30)) as pilot:
         shown = text_of(pilot)
@@ -56,7 +56,7 @@ async def test_a_run_without_sound_tensors_shows_its_manifest_and_names_the_faul
 @pytest.mark.parametrize(
     ("how", "fault", "more"),
     [
-        ("a manifest that is none", "not valid JSON", ""),
+        ("an invalid manifest", "not valid JSON", ""),
         ("another format", "format_version is 9", "\\x1b[31mx"),
         ("no manifest", "there is no manifest", "broken"),
     ],
@@ -78,7 +78,7 @@ async def test_a_folder_that_cannot_be_opened_is_described(tmp_path, how, fault,
         assert "prompt 1/3" in text_of(pilot)
 
 
-@pytest.mark.parametrize("how", ["missing", "truncated", "a manifest that is none", "another format", "no manifest"])
+@pytest.mark.parametrize("how", ["missing", "truncated", "an invalid manifest", "another format", "no manifest"])
 def test_print_of_a_bad_run_is_one_line_and_exit_code_3(tmp_path, capsys, how):
     assert main(["--run_dir", str(broken(tmp_path, how)), "--print"]) == 3
     out, err = capsys.readouterr()
@@ -86,7 +86,7 @@ def test_print_of_a_bad_run_is_one_line_and_exit_code_3(tmp_path, capsys, how):
 
 
 @async_test
-async def test_a_file_that_is_replaced_is_noticed_and_read_again_on_request(tmp_path):
+async def test_a_replaced_file_is_noticed_and_reloaded_on_request(tmp_path):
     prompts = {"p": ["<bos>", "a", "b"]}
     make_run(tmp_path / "run", prompts, {"p": np.ones((1, 3, 2), np.float32)})
     async with browsing(Options(run_dir=tmp_path / "run"), (120, 30), poll_seconds=0.3) as pilot:
@@ -95,14 +95,14 @@ async def test_a_file_that_is_replaced_is_noticed_and_read_again_on_request(tmp_
         make_run(tmp_path / "run", prompts, {"p": np.full((1, 3, 2), 2, np.float32)})
         shown = await until_shown(pilot, "changed on disk")
         assert "press r: changed on disk: activations.safetensors, manifest.json" in shown
-        await press(pilot, "n", "b", "up", "t", "escape")  # keys go on working meanwhile
+        await press(pilot, "n", "b", "up", "t", "escape")  # keys still work
         await press(pilot, "r")
         shown = await until_shown(pilot, "max +2 #1")
         assert "changed on disk" not in shown and "act +2" in shown
 
 
 @async_test
-async def test_a_file_that_is_cut_under_the_browser_is_a_fault_and_no_crash(tmp_path):
+async def test_a_file_truncated_while_open_is_shown_as_a_fault(tmp_path):
     run_dir = write_run(tmp_path / "run")
     async with browsing(Options(run_dir=run_dir), (120, 30), poll_seconds=0.3) as pilot:
         os.truncate(run_dir / "activations.safetensors", 0)
@@ -152,11 +152,11 @@ async def test_new_results_appear_on_the_open_page_of_lists(tmp_path):
         shutil.move(tmp_path / "analysis", tmp_path / "run" / "analysis")
         assert "changed on disk" not in await until_shown(pilot, "peaks over 8 prompts")
         (tmp_path / "run" / "manifest.json").touch()
-        assert "manifest.json" in await until_shown(pilot, "changed on disk")  # that needs r
+        assert "manifest.json" in await until_shown(pilot, "changed on disk")  # this needs a reload
 
 
 @async_test
-async def test_r_reads_the_lists_again_and_keeps_their_page(tmp_path):
+async def test_reload_rereads_the_lists_and_keeps_their_page(tmp_path):
     shutil.copytree(DEMO, tmp_path / "run")
     async with browsing(Options(run_dir=tmp_path / "run"), (120, 30)) as pilot:
         await press(pilot, "w", "down")
@@ -169,7 +169,7 @@ async def test_r_reads_the_lists_again_and_keeps_their_page(tmp_path):
 
 @pytest.mark.parametrize("keys", ["p", "o", "t", "enter", "e", "f", "question_mark", "w", "w enter", "f question_mark"])
 @async_test
-async def test_r_leads_back_to_the_same_screen_and_place(tmp_path, keys):
+async def test_reload_returns_to_the_same_screen_and_cursor(tmp_path, keys):
     shutil.copytree(DEMO, tmp_path / "run")
     async with browsing(Options(run_dir=tmp_path / "run", layer=3, neuron=508), (120, 30)) as pilot:
         await press(pilot, "i", *keys.split())
@@ -182,7 +182,7 @@ async def test_r_leads_back_to_the_same_screen_and_place(tmp_path, keys):
 
 
 @async_test
-async def test_r_keeps_the_search_the_order_of_the_stack_and_of_a_list():
+async def test_reload_keeps_search_and_sort_orders():
     async with browsing(Options(run_dir=DEMO), (120, 30)) as pilot:
         await press(pilot, "s")
         await type_in(pilot, "Texas")
@@ -201,7 +201,7 @@ async def test_r_keeps_the_search_the_order_of_the_stack_and_of_a_list():
 
 @pytest.mark.parametrize("change", [False, True])
 @async_test
-async def test_r_keeps_the_walk_while_its_list_is_the_same(tmp_path, change):
+async def test_reload_keeps_the_open_list_if_it_is_unchanged(tmp_path, change):
     shutil.copytree(DEMO, tmp_path / "run")
     async with browsing(Options(run_dir=tmp_path / "run", screen="peaks"), (120, 30)) as pilot:
         await press(pilot, "enter", "full_stop")
@@ -209,17 +209,17 @@ async def test_r_keeps_the_walk_while_its_list_is_the_same(tmp_path, change):
         (tmp_path / "run" / "manifest.json").touch()
         if change:
             (tmp_path / "run" / "analysis" / "neurons_aggregated.parquet").touch()
-            await press(pilot, "w", "escape")  # the page of lists takes note of it, and r must not forget it
+            await press(pilot, "w", "escape")  # the page of lists drops the old list; r must notice that
         shown = await reread(pilot, pilot.app.screen)
         if change:
-            assert "the list that was open has changed" in shown
+            assert "the open list has changed" in shown
             assert "no list is open" in await press(pilot, "full_stop")
         else:
             assert "2 of 1536" in shown and "3 of 1536" in await press(pilot, "full_stop")
 
 
 async def reread(pilot, before) -> str:
-    """Press r, and wait until another screen stands where `before` stood."""
+    """Press r and wait until a new screen replaces `before`."""
     await pilot.press("r")
     for _ in range(400):
         await settle(pilot)
@@ -229,7 +229,7 @@ async def reread(pilot, before) -> str:
 
 
 def without_a_shard(run_dir: Path) -> Path:
-    """A run of three prompts, each in a file of its own; that of the second is missing."""
+    """A run of three prompts, each in its own file; the file of the second is missing."""
     write_run(run_dir, shard_bytes=60)
     next(run_dir.glob("activations-00002-of-*")).unlink()
     return run_dir
@@ -268,12 +268,12 @@ async def test_a_missing_shard_is_named_once_and_the_other_prompts_are_shown(tmp
     async with browsing(Options(run_dir=without_a_shard(tmp_path / "run")), (120, 30)) as pilot:
         assert f"all prompts cannot be read: {LOST}" in " ".join(text_of(pilot).split())
         assert "cannot be read" in await press(pilot, "n") and "reading ..." not in text_of(pilot)
-        assert not pilot.app.screen.waiting  # nothing reads for ever
+        assert not pilot.app.screen.waiting  # no job is still running
         shown = await press(pilot, "enter")
         assert "3 of 3 prompts" in shown and "1 cannot be read" in shown
         rows = [next(x for x in shown.splitlines() if f" {name} " in x) for name in ("first", "second", "third")]
         assert ["unread" in x for x in rows] == [False, True, False]
-        assert f"row 3 of 3 {LOST}" in " ".join((await press(pilot, "s", "end")).split())  # it comes last
+        assert f"row 3 of 3 {LOST}" in " ".join((await press(pilot, "s", "end")).split())  # sorted last
         await press(pilot, "enter")
         assert "prompt 2/3 second" in text_of(pilot) and "act unread" in text_of(pilot)
         assert f"cannot be read: {LOST}" in (await press(pilot, "m")).splitlines()[-3]

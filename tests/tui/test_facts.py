@@ -1,4 +1,4 @@
-"""Whether a run is sound, as the facts say it: on the screen, printed, as data."""
+"""The health of a run in the facts: on the screen, printed, as data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from tui_pilot import DEMO, async_test, browsing, press, text_of, type_in
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.input_box import Ask
-from neuron_signatures.tui.screens.runs import RunsPage
 
 PROMPTS = {"p": ["<bos>", "a", "b"], "q": ["<bos>", "c"]}
 
 
 def flawed(path, *, bad: int, failed: int):
-    """A run of 10 values of which `bad` are NaN, and of whose prompts some failed."""
+    """A run with `bad` NaN among 10 values, and `failed` failed prompts."""
     acts = {k: np.ones((1, len(t), 2), np.float32) for k, t in PROMPTS.items()}
     acts["p"].reshape(-1)[: min(bad, 6)] = np.nan
     acts["q"].reshape(-1)[: max(0, bad - 6)] = np.nan
@@ -43,7 +41,7 @@ def flawed(path, *, bad: int, failed: int):
     ],
 )
 @async_test
-async def test_a_run_with_useless_values_or_prompts_is_not_called_sound(tmp_path, bad, failed, said):
+async def test_a_run_with_nonfinite_values_or_failed_prompts_is_flawed(tmp_path, bad, failed, said):
     async with browsing(Options(run_dir=flawed(tmp_path / "run", bad=bad, failed=failed), screen="run")) as pilot:
         lines = text_of(pilot).splitlines()
         assert lines[1].startswith("FLAWED ") and said in lines[1]
@@ -55,7 +53,7 @@ async def test_a_run_with_useless_values_or_prompts_is_not_called_sound(tmp_path
 @pytest.mark.parametrize(
     ("bad", "failed", "verdict"), [(0, 0, "sound"), (10, 0, "flawed"), (0, 2, "flawed"), (0, 0, "fault")]
 )
-def test_the_verdict_is_data_too(tmp_path, capsys, bad, failed, verdict):
+def test_the_verdict_in_json(tmp_path, capsys, bad, failed, verdict):
     run_dir = flawed(tmp_path / "run", bad=bad, failed=failed)
     if verdict == "fault":
         os.truncate(run_dir / "activations.safetensors", 10)
@@ -66,21 +64,21 @@ def test_the_verdict_is_data_too(tmp_path, capsys, bad, failed, verdict):
     assert record["checksums"] is False
 
 
-def test_a_sound_run_says_what_was_not_looked_at(tmp_path, capsys):
+def test_a_sound_run_says_what_was_not_checked(tmp_path, capsys):
     run_dir = flawed(tmp_path / "run", bad=0, failed=0)
     assert main(["--run_dir", str(run_dir), "--screen", "run", "--print"]) == 0
     said = " ".join(capsys.readouterr().out.split("\nrun ")[0].split())
     assert said.startswith("sound ") and "checksums are not compared here" in said and "runs verify" in said
 
 
-def test_what_format_1_does_not_record_is_not_said_to_be_none(tmp_path, capsys):
+def test_format_1_does_not_record_nonfinite_values(tmp_path, capsys):
     make_v1_run(tmp_path / "run", PROMPTS, {k: np.ones((1, len(t), 2), np.float32) for k, t in PROMPTS.items()})
     run = ["--run_dir", str(tmp_path / "run"), "--screen", "run", "--print"]
     assert main(run) == 0
     out = capsys.readouterr().out
     assert "not finite      not recorded in format 1" in out and "sound" not in out
     said = " ".join(out.split("not finite   ")[0].split())
-    assert said.startswith("not counted 1 file") and "was not counted in format 1" in said
+    assert said.startswith("not counted 1 file") and "format 1 does not record whether all values are finite" in said
     assert "neuron_signatures.runs verify" in said and "migrate counts" in said
     assert main([*run, "json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -88,26 +86,14 @@ def test_what_format_1_does_not_record_is_not_said_to_be_none(tmp_path, capsys):
 
 
 @async_test
-async def test_a_run_whose_manifest_is_refused_is_not_called_complete(tmp_path):
+async def test_a_run_with_an_invalid_manifest_is_broken(tmp_path):
     run_dir = write_run(tmp_path / "run")
     raw = json.loads((run_dir / "manifest.json").read_text())
     (run_dir / "manifest.json").write_text(json.dumps({**raw, "wall_seconds": "long"}))
     async with browsing(Options(run_dir=run_dir), (120, 30)) as pilot:
         shown = text_of(pilot)
         assert "FAULT" in shown and "complete" not in shown
-        assert "status          broken, though the files are there" in shown
-
-
-@async_test
-async def test_the_picker_no_longer_says_that_it_reads_when_one_comes_back():
-    async with browsing(Options(runs_root=DEMO.parent)) as pilot:
-        await press(pilot, "enter")
-        for _ in range(200):
-            await pilot.pause(0.01)
-            if isinstance(pilot.app.screen, BrowserPage):
-                break
-        shown = await press(pilot, "escape")
-        assert isinstance(pilot.app.screen, RunsPage) and "reading demo_run" not in shown and "row 1 of" in shown
+        assert "status          broken, although the files have the sizes" in shown
 
 
 @async_test
@@ -117,6 +103,6 @@ async def test_a_box_has_no_palette():
         await press(pilot, "ctrl+p")
         assert isinstance(pilot.app.screen, Ask)
         await type_in(pilot, "5")
-        assert pilot.app.screen.place.neuron == 5
+        assert pilot.app.screen.cursor.neuron == 5
         await press(pilot, "ctrl+p")
         assert CommandPalette.is_open(pilot.app)

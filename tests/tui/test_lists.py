@@ -1,4 +1,4 @@
-"""The ranked lists: which one the cursor is on, in which order their rows stand, what their filter finds."""
+"""The ranked lists: cursor, order of rows, filter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, until_
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.layout.text import plain, rooms, table_row
+from neuron_signatures.tui.layout.text import column_widths, line_text, table_row
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Order
 from neuron_signatures.views.list_files import list_refs, read_list
@@ -50,8 +50,9 @@ async def test_the_cursor_stays_on_its_list_when_a_newer_one_comes(tmp_path):
 
 
 @async_test
-async def test_no_press_of_a_key_is_lost_while_a_list_is_sorted():
+async def test_no_key_press_is_lost_while_a_list_is_sorted():
     async with browsing(Options(run_dir=DEMO, screen="peaks"), (120, 30)) as pilot:
+        assert "by |score|, smallest first" in await press(pilot, "S")
         await pilot.press("s", "s", "s")
         await settle(pilot)
         assert "by token, ascending" in text_of(pilot)
@@ -60,15 +61,8 @@ async def test_no_press_of_a_key_is_lost_while_a_list_is_sorted():
         assert "by score, smallest first" in text_of(pilot)
 
 
-@async_test
-async def test_the_order_that_was_turned_has_a_next_one():
-    async with browsing(Options(run_dir=DEMO, screen="peaks")) as pilot:
-        assert "by |score|, smallest first" in await press(pilot, "S")
-        assert "by score, largest first" in await press(pilot, "s")
-
-
 @pytest.mark.parametrize("kind", ["influence", "signatures"])
-def test_numbers_begin_with_the_largest_and_texts_with_the_first(kind):
+def test_scores_are_sorted_descending_and_texts_ascending(kind):
     order, found = Order().next(kind), []
     while order.key is not None:
         found.append((order.key, order.descending))
@@ -116,8 +110,8 @@ def test_scores_that_are_not_finite_come_last_in_any_order(tmp_path):
     view = ListView.of(read_list(tmp_path / "run", ref))
     for order in (Order(), Order("score"), Order("score", False), Order("|score|", False)):
         shown = ListTable(view.arranged(order), Run.open(DEMO))
-        room = rooms(shown.columns(), 100)
-        scores = [plain(table_row(shown, i, room, cursor=False)).split()[2] for i in range(4)]
+        widths = column_widths(shown.columns(), 100)
+        scores = [line_text(table_row(shown, i, widths, cursor=False)).split()[2] for i in range(4)]
         assert scores == ["+3", "undefined", "undefined", "undefined"]
 
 
@@ -127,7 +121,7 @@ def test_a_printed_filter_without_a_match_names_no_key(capsys):
 
 
 def of_another_dump(folder):
-    """The demo run with the results of an earlier dump."""
+    """The demo run with results of an earlier dump."""
     shutil.copytree(DEMO, folder / "run")
     manifest = folder / "run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"created_at_utc": "2026-', '"created_at_utc": "2027-'))
@@ -139,7 +133,7 @@ async def test_lists_of_another_dump_say_so_where_they_are_shown(tmp_path):
     run_dir = of_another_dump(tmp_path)
     async with browsing(Options(run_dir=run_dir, screen="lists"), (80, 24)) as pilot:
         shown = text_of(pilot)
-        assert shown.count("of another dump?") == 5 and "row 1 of 5  made from another dump (2026-" in shown
+        assert shown.count("from another dump?") == 5 and "row 1 of 5  made from another dump (2026-" in shown
         assert "warning made from another dump (2026-" in await press(pilot, "enter")
 
 

@@ -1,4 +1,4 @@
-"""Results of another form than expected: a field or column of another type is a fault that is named, not a crash."""
+"""Damaged results: a field or a column of another type is reported by name and does not end the browser."""
 
 from __future__ import annotations
 
@@ -26,8 +26,28 @@ from neuron_signatures.views.coords import NeuronAt
 
 DLA = "influence_seed_prompt_dla_next_token_pos8_tok704"
 STEMS = ("neurons_aggregated", "signatures", DLA)
-ODD = (None, 5, "x", [], {}, [1], {"a": 1})
-KINDS = {
+RECORDS = (("analysis_meta.json", STEMS[0]), ("signatures_meta.json", STEMS[1]), (f"{DLA}_meta.json", DLA))
+WRONG_VALUES = (None, 5, "x", [], {}, [1], {"a": 1})
+MUTATIONS = [
+    (("analysis_meta.json", STEMS[0]), path, value, path[0])
+    for path, value in [
+        (("stage",), 5), (("created_at_utc",), None), (("run",), []), (("run", "layers", 0), "x"),
+        (("settings",), {}), (("settings", "include_bos"), 5), (("n_prompts",), -1), (("bos_rule",), None),
+        (("warnings",), {}), (("warnings",), [1]),
+    ]
+] + [
+    (("signatures_meta.json", STEMS[1]), ("class_counts",), {}, "class_counts"),
+    (("signatures_meta.json", STEMS[1]), ("class_counts", "say_x"), "x", "class_counts.say_x"),
+    (("signatures_meta.json", STEMS[1]), ("null",), [], "null"),
+] + [
+    ((f"{DLA}_meta.json", DLA), path, value, ".".join(path))
+    for path, value in [
+        (("metric",), 5), (("prompt_id",), None), (("target",), 5), (("target", "pos"), "x"),
+        (("target", "token"), None), (("target", "token", "rank"), {}), (("target", "foil"), 5),
+        (("selected_share",), "x"),
+    ]
+]  # fmt: skip
+TYPES = {
     "null": lambda n, t: pa.nulls(n), "of its type": lambda n, t: pa.nulls(n, t), "int": lambda n, t: pa.array([5] * n),
     "text": lambda n, t: pa.array(["x"] * n), "float": lambda n, t: pa.array([1.5] * n),
     "huge": lambda n, t: pa.array([2**62] * n), "negative": lambda n, t: pa.array([-3] * n),
@@ -37,7 +57,7 @@ KINDS = {
 
 
 def draw(table: Table) -> None:
-    """What both the screen and `--print json` make of the first rows."""
+    """Render the first rows for the screen and for `--print json`."""
     room = rooms(table.columns(), 150)
     for i in range(min(3, len(table))):
         table_row(table, i, room, cursor=False)
@@ -45,7 +65,7 @@ def draw(table: Table) -> None:
 
 
 def show_lists(run_dir: Path, stem: str) -> str:
-    """Draw the list in every order; the fault, if it cannot be read."""
+    """Draw the list in every order; the error message, if it cannot be read."""
     session = Session.open(run_dir)
     refs = session.refs()
     draw(tables.RefTable(refs, ""))
@@ -82,7 +102,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def paths(value, path=()):
-    """Every place of a JSON value; of lists the first two items."""
+    """The path of every value in a JSON value; of lists the first two items."""
     yield path
     inner = value.items() if isinstance(value, dict) else list(enumerate(value))[:2] if isinstance(value, list) else ()
     for k, v in inner:
@@ -100,54 +120,85 @@ def put(record, path, value):
     return record
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_a_column_of_another_type_is_shown_or_named(tmp_path, stem):
-    run_dir = copied(tmp_path)
+def with_column(table: pa.Table, name: str, kind: str) -> pa.Table:
+    column = TYPES[kind](len(table), table.schema.field(name).type)
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def show_with_columns(run_dir: Path, stem: str, names: list[str], kinds: list[str]) -> list[str]:
+    """What the lists say with each column in each type; nothing raises."""
     path = run_dir / "analysis" / f"{stem}.parquet"
     table = pq.read_table(path)
     at = NeuronAt(table["layer"][0].as_py(), table["neuron"][0].as_py())
-    for i, name in enumerate(table.column_names):
-        for make in KINDS.values():
-            pq.write_table(table.set_column(i, name, make(len(table), table.schema.field(name).type)), path)
-            show_lists(run_dir, stem)
+    answers = []
+    for name in names or table.column_names:
+        for kind in kinds:
+            pq.write_table(with_column(table, name, kind), path)
+            answers.append(show_lists(run_dir, stem))
             show_notes(run_dir, at)
-    pq.write_table(table.set_column(table.column_names.index("layer"), "layer", pa.array(["x"] * len(table))), path)
-    assert "column layer" in show_lists(run_dir, stem)
+    return answers
 
 
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("analysis_meta.json", STEMS[0]), ("signatures_meta.json", STEMS[1]), (f"{DLA}_meta.json", DLA)],
-)
-def test_a_field_of_a_record_of_another_type_is_shown_or_named(tmp_path, name, stem):
+@pytest.mark.parametrize(("stem", "name"), zip(STEMS, ("max_act", "n_active", "layer"), strict=True))
+def test_a_column_of_another_type_is_named(tmp_path, stem, name):
+    answers = show_with_columns(copied(tmp_path), stem, [name], ["text", "list", "struct"])
+    assert all(f"{stem}.parquet: column {name}: has type" in answer for answer in answers)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_column_in_every_type_is_shown_or_named(tmp_path, stem):
+    answers = show_with_columns(copied(tmp_path), stem, [], list(TYPES))
+    assert "" in answers and any("column layer" in answer for answer in answers)
+
+
+@pytest.mark.parametrize(("record", "path", "value", "field"), MUTATIONS)
+def test_a_field_of_another_type_is_named(tmp_path, record, path, value, field):
+    name, stem = record
     run_dir = copied(tmp_path)
-    path = run_dir / "analysis" / name
-    record = json.loads(path.read_text())
-    record = {k: v for k, v in record.items() if not k.startswith(("versions", "flags"))}
+    file = run_dir / "analysis" / name
+    file.write_text(json.dumps(put(json.loads(file.read_text()), path, value)))
+    assert f"{name}: field {field}" in show_lists(run_dir, stem)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("name", "stem"), RECORDS)
+def test_every_field_in_every_type_is_shown_or_named(tmp_path, name, stem):
+    run_dir = copied(tmp_path)
+    file = run_dir / "analysis" / name
+    record = json.loads(file.read_text())
     answers = set()
-    for place in paths(record):
-        for odd in ODD:
-            path.write_text(json.dumps(put(record, place, odd)))
+    for path in paths(record):
+        for value in WRONG_VALUES:
+            file.write_text(json.dumps(put(record, path, value)))
             answers.add(show_lists(run_dir, stem))
-    assert "" in answers and len(answers) > 1  # some were shown, of others the fault was named
+    assert "" in answers and len(answers) > 1
 
 
-def test_write_scores_of_another_form_are_shown_or_named(tmp_path):
+@pytest.mark.fuzz
+def test_write_scores_in_every_type_are_shown_or_named(tmp_path):
     run_dir = copied(tmp_path)
-    path = run_dir / "analysis" / f"{DLA}_write_scores.json"
-    record = json.loads(path.read_text())
+    file = run_dir / "analysis" / f"{DLA}_write_scores.json"
+    record = json.loads(file.read_text())
     record["neurons"] = record["neurons"][:1]
     at = NeuronAt(record["neurons"][0]["layer"], record["neurons"][0]["neuron"])
-    for place in paths(record):
-        for odd in ODD:
-            path.write_text(json.dumps(put(record, place, odd)))
+    for path in paths(record):
+        for value in WRONG_VALUES:
+            file.write_text(json.dumps(put(record, path, value)))
             show_notes(run_dir, at)
-    path.write_text(json.dumps(put(record, ("neurons", 0, "promotes", 0, "score"), "x")))
-    assert "another form than expected" in show_notes(run_dir, at)
+
+
+def test_damaged_write_scores_are_named(tmp_path):
+    run_dir = copied(tmp_path)
+    file = run_dir / "analysis" / f"{DLA}_write_scores.json"
+    record = put(json.loads(file.read_text()), ("neurons", 0, "promotes", 0, "score"), "x")
+    file.write_text(json.dumps(record))
+    at = NeuronAt(record["neurons"][0]["layer"], record["neurons"][0]["neuron"])
+    assert "field neurons.0.promotes.0.score: Input should be a valid number" in show_notes(run_dir, at)
 
 
 @async_test
-async def test_a_list_with_texts_for_numbers_is_named_in_the_browser(tmp_path):
+async def test_the_browser_names_a_column_of_another_type(tmp_path):
     run_dir = copied(tmp_path)
     path = run_dir / "analysis" / "neurons_aggregated.parquet"
     table = pq.read_table(path)

@@ -1,4 +1,4 @@
-"""The list of runs: reading its folder again, and what is left of a run when one comes back."""
+"""The list of runs: reloading its folder, and returning to it from a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuron_signatures.tui.screens import runs as screens
 
 
 @async_test
-async def test_what_is_shown_stays_until_the_folder_has_been_read_again(tmp_path, monkeypatch):
+async def test_old_rows_stay_until_the_folder_was_reread(tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         write_run(tmp_path / name)
     go = threading.Event()
@@ -51,7 +51,7 @@ async def test_r_keeps_the_cursor_on_its_run(tmp_path):
 
 
 @async_test
-async def test_what_changed_in_a_run_is_not_said_of_the_list_or_of_another_run(tmp_path):
+async def test_changed_files_are_reported_only_for_their_run(tmp_path):
     for name in ("a", "b"):
         write_run(tmp_path / name)
     async with browsing(Options(runs_root=tmp_path), poll_seconds=0.05) as pilot:
@@ -70,7 +70,7 @@ async def test_what_changed_in_a_run_is_not_said_of_the_list_or_of_another_run(t
 
 
 @async_test
-async def test_r_says_that_the_folder_of_runs_has_gone(tmp_path):
+async def test_reload_reports_a_deleted_folder_of_runs(tmp_path):
     write_run(tmp_path / "runs" / "a")
     async with browsing(Options(runs_root=tmp_path / "runs")) as pilot:
         shutil.rmtree(tmp_path / "runs")

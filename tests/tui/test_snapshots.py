@@ -1,4 +1,4 @@
-"""Every screen on the committed run, at 80x24 and at 160x48, as it was looked at and found right."""
+"""Reference pictures of every screen on the committed run, at 80x24 and 160x48."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 from svg_snapshots import FOLDER, check_snapshot, words
+from textual.command import CommandList
+from textual.widgets import Input
 from tui_pilot import DEMO, async_test, browsing, press, settle, type_in
 
+from neuron_signatures.tui.keys import BROWSER, COMMON
 from neuron_signatures.tui.options import Options
 
 SIZES = [(80, 24), (160, 48)]
 DLA = "influence_seed_prompt_dla_next_token_pos8_tok704"
 ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
-# Name of the picture: keys that lead there, from layer 3, neuron 508.
+# Name of the picture: keys that open it, from layer 3, neuron 508; `=` types a text.
 KEYS = {
     "browser": (), "browser_bos": ("g", "=4/127", "]", "i"), "stack": ("enter",), "top": ("t",), "layers": ("o",),
     "notes": ("e",), "prompts": ("p",), "facts": ("f",), "lists": ("w",), "help": ("question_mark",), "jump": ("g",),
@@ -30,13 +33,25 @@ SCREENS = {
 
 @pytest.fixture(autouse=True)
 def a_folder_of_runs(tmp_path, monkeypatch):
-    """Relative paths and a fixed environment: nothing of the machine is in a picture."""
+    """Relative paths and a fixed environment, so that pictures do not depend on the machine."""
     monkeypatch.chdir(tmp_path)
     for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANSI_COLOR", "TEXTUAL_COLOR_SYSTEM"):
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(DEMO, "runs/demo_run")
     Path("runs/broken").mkdir()
     Path("runs/broken/manifest.json").write_text('{"format_version": 7, "model_name": "some/model"}')
+
+
+async def commands_listed(pilot):
+    """Wait until the palette lists all commands, and show its cursor without blinking."""
+    palette = pilot.app.screen
+    palette.query_one(Input).cursor_blink = False
+    commands = palette.query_one(CommandList)
+    for _ in range(1000):
+        await pilot.pause(0.01)
+        if commands.option_count == len((*BROWSER, *COMMON)) and not commands.has_class("--populating"):
+            return
+    raise AssertionError(f"the palette lists {commands.option_count} commands")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -47,7 +62,8 @@ async def test_screens_of_a_run(size, tmp_path):
             for key in keys:
                 await (type_in(pilot, key[1:]) if key[0] == "=" else press(pilot, key))
             await settle(pilot)
-            await pilot.pause(0.5 if name == "palette" else 0)
+            if name == "palette":
+                await commands_listed(pilot)
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
@@ -70,7 +86,7 @@ async def test_the_picture_in_the_documents(tmp_path):
         check_snapshot(pilot.app, "browse", tmp_path, DEMO.parents[2] / "docs")
 
 
-def test_every_picture_is_of_a_screen_and_holds_nothing_of_a_machine():
+def test_every_picture_has_a_screen_and_no_machine_paths():
     names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, "runs", "fault") for w, h in SIZES}
     assert {p.stem for p in FOLDER.glob("*.svg")} == names
     for path in FOLDER.glob("*.svg"):

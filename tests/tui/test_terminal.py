@@ -1,4 +1,4 @@
-"""The browser as a process under a pseudo-terminal: what reaches the terminal, and that it ends well."""
+"""The browser as a process under a pseudo-terminal: its output, signals and exit codes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ EVIL = "\x1b]0;EVIL\x07\x1b[31mEVIL\x9b31m\x90EVIL\x9c\r\n\tEVIL\u202eEVIL\u200b
 
 
 STAGE = [sys.executable, "-m", "neuron_signatures.poc1_browse_activations"]
-# A shell with jobs, as far as Ctrl-Z needs one: the stage has a process group of its own and the terminal; when it
-# stops, the shell has the terminal until somebody types a line.
+# A minimal shell with job control: the stage runs in its own process group with the terminal; when it stops, the shell
+# takes the terminal until a line is typed.
 SHELL = """
 import os, signal, sys
 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -57,9 +57,7 @@ sys.exit(os.waitstatus_to_exitcode(status) % 256)
 
 def talk(arguments: list[str], keys: list[bytes], *, columns: int = 120, rows: int = 40, cwd: Path | None = None,
          shell: tuple[str, ...] = (), end: int | None = None, **environment: str) -> tuple[bytes, int]:  # fmt: skip
-    """All that the stage wrote to a terminal while these keys were pressed, and its exit code. It is left by `q`, or by
-    the signal `end`.
-    """
+    """Output of the stage while these keys were pressed, and its exit code. `q` or the signal `end` ends it."""
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.update({"TERM": "xterm-256color", **environment})
@@ -77,7 +75,7 @@ def talk(arguments: list[str], keys: list[bytes], *, columns: int = 120, rows: i
         else:
             os.kill(pid, end)
         out += read_until_quiet(fd, 3)
-        signal.alarm(20)  # a process that does not leave fails the test
+        signal.alarm(20)  # a process that does not exit fails the test
         return out, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except BaseException:
         os.kill(pid, signal.SIGKILL)
@@ -89,16 +87,14 @@ def talk(arguments: list[str], keys: list[bytes], *, columns: int = 120, rows: i
 
 
 def read_until_quiet(fd: int, seconds: float, *, first: bool = False) -> bytes:
-    """Read until nothing came for a while, at most a few seconds: a cursor blinks for ever. With `first` until a screen
-    with its keys was shown, too.
-    """
+    """Read until the output pauses, at most a few seconds. With `first`, also wait for a screen with its keys."""
     out, begin = b"", time.monotonic()
     end = begin + seconds
     while time.monotonic() < min(end, begin + max(seconds, 3)):
         if select.select([fd], [], [], 0.1)[0]:
             try:
                 part = os.read(fd, 1 << 16)
-            except OSError:  # Linux: the process has gone
+            except OSError:  # Linux: the process has ended
                 return out
             out += part
             end = time.monotonic() + (seconds if first and b"help" not in out else 0.3)
@@ -106,7 +102,7 @@ def read_until_quiet(fd: int, seconds: float, *, first: bool = False) -> bytes:
 
 
 def foreign(out: bytes) -> list[bytes]:
-    """What is left of the output that is neither text nor one of Textual's own sequences."""
+    """Characters of the output that are neither text nor part of Textual's own sequences."""
     rest = OWN.sub(b"", out).decode("utf-8")
     return sorted({c.encode() for c in rest if not (c.isprintable() or c in "\r\n")})
 
@@ -147,7 +143,7 @@ TOUR = [b"a", b"e", b"\x1b", b"t", b"\x1b", b"o", b"\x1b", b"v", b"\x1b", b"p", 
         b":", b"\x1b[200~\x1b]0;pasted\x07\xc2\x9b31m\x1b[201~", b"\x1b"]  # fmt: skip
 
 
-def test_nothing_of_a_hostile_run_is_obeyed_by_the_terminal(tmp_path):
+def test_a_hostile_run_sends_no_control_sequences(tmp_path):
     run_dir = hostile_v1_run(tmp_path / "runs" / f"run{EVIL}".replace("/", "_"))
     out, code = talk(["--run_dir", str(run_dir)], TOUR)
     assert code == 0
@@ -155,7 +151,7 @@ def test_nothing_of_a_hostile_run_is_obeyed_by_the_terminal(tmp_path):
     assert b"\\x1b]0;EVIL" in OWN.sub(b"", out) and b"pasted" in out
 
 
-def test_nothing_of_a_folder_of_hostile_runs_is_obeyed(tmp_path):
+def test_a_folder_of_hostile_runs_sends_no_control_sequences(tmp_path):
     runs = tmp_path / f"runs{EVIL}"
     hostile_v1_run(runs / "whole")
     broken = runs / f"broken{EVIL}"
@@ -180,20 +176,20 @@ def test_a_small_terminal_and_no_color(columns, rows):
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_terminal_that_draws_no_screens_is_told_to_print(term):
+def test_a_dumb_terminal_is_refused(term):
     out, code = talk(["--run_dir", str(DEMO)], [], TERM=term)
     assert code == 1 and b"--print" in out and b"\x1b" not in out
 
 
-def test_an_encoding_without_bars_is_told_so():
+def test_an_encoding_without_bars_is_refused():
     out, code = talk(["--run_dir", str(DEMO)], [], PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
     assert code == 1 and b"cp1252" in out and b"PYTHONUTF8=1" in out
 
 
-LEFT = (b"\x1b[?1049l", b"\x1b[?25h")  # the screen as it was before, and a cursor
+LEFT = (b"\x1b[?1049l", b"\x1b[?25h")  # leaves the alternate screen, shows the cursor
 
 
-def test_bytes_that_are_no_utf_8_are_no_keys_and_end_nothing():
+def test_invalid_utf_8_input_is_ignored():
     keys = [b"\xe9", b"n", b"g", b"\x1b[200~caf\xe9 9\x1b[201~", b"\r", b"\x1b", b"n"]
     out, code = talk(["--run_dir", str(DEMO)], keys)
     assert code == 0 and b"Traceback" not in out and foreign(out) == []
@@ -202,13 +198,13 @@ def test_bytes_that_are_no_utf_8_are_no_keys_and_end_nothing():
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_it_and_the_terminal_is_as_before(end):
+def test_a_signal_ends_it_and_restores_the_terminal(end):
     out, code = talk(["--run_dir", str(DEMO)], [], end=end)
     assert code == 128 + end
     assert all(out.rfind(x) > out.rfind(b"\x1b[?1049h") for x in LEFT) and b"Traceback" not in out
 
 
-def test_a_terminal_that_goes_away_ends_it():
+def test_closing_the_terminal_ends_it():
     pid, fd = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
@@ -220,7 +216,7 @@ def test_a_terminal_that_goes_away_ends_it():
     signal.alarm(0)
 
 
-def test_ctrl_z_leads_to_the_shell_and_fg_back():
+def test_ctrl_z_suspends_and_fg_resumes():
     shell = (sys.executable, "-c", SHELL)
     out, code = talk(["--run_dir", str(DEMO)], [b"\x1a", b"fg\r", b"n"], shell=shell)
     assert code == 0
@@ -238,10 +234,10 @@ def test_a_stopped_browser_can_be_ended_by_a_signal(end):
 
 def test_ctrl_z_without_a_shell_says_so():
     out, code = talk(["--run_dir", str(DEMO)], [b"\x1a"])
-    assert code == 0 and b"no shell waits" in OWN.sub(b"", out)
+    assert code == 0 and b"no shell to return to" in OWN.sub(b"", out)
 
 
-def test_a_browser_that_did_not_leave_by_itself_is_an_error(monkeypatch):
+def test_a_failed_browser_is_an_error(monkeypatch):
     monkeypatch.setattr(BrowseApp, "run", lambda self, mouse: self.panic("x"))
     with pytest.raises(EnvironmentProblem, match="ended with an error"):
         browse(Options(run_dir=DEMO))

@@ -1,4 +1,4 @@
-"""What the browser shows, as plain functions: bars, columns, lines, moves, views; without Textual."""
+"""The functions behind the screens, without Textual: bars, columns, lines, moves, views, printing."""
 
 from __future__ import annotations
 
@@ -19,17 +19,38 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui import cursor as place
-from neuron_signatures.tui.cursor import Place
-from neuron_signatures.tui.layout import text as pieces
+from neuron_signatures.tui.cursor import (
+    Cursor,
+    first_cursor,
+    move_layer,
+    move_neuron,
+    move_prompt,
+    move_token,
+    to_prompt,
+)
 from neuron_signatures.tui.layout.bars import signed_bar, strip
-from neuron_signatures.tui.layout.text import Column, Piece, clip, line, number, plain, rooms, safe, table_row, wrap
-from neuron_signatures.tui.opened_run import Session, across_of
+from neuron_signatures.tui.layout.text import (
+    Column,
+    Span,
+    clip,
+    column_widths,
+    line,
+    line_text,
+    number,
+    safe,
+    table_head,
+    table_row,
+    token_text,
+    wrap,
+)
+from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import SCREENS, Options
+from neuron_signatures.tui.overall import overall_of
 from neuron_signatures.tui.run_facts import health_of, run_facts
-from neuron_signatures.tui.tables.ranked_list import ListView, Walk, peak_of_row, place_of_row
+from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
 from neuron_signatures.tui.tables.tokens import TokenTable, token_view
 from neuron_signatures.views.acts import over_prompts
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.list_files import list_refs, read_list
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60) | st.sampled_from(TOKENS)
@@ -70,14 +91,14 @@ def test_a_strip_tells_signs_apart_without_colour():
 
 
 @given(ANY_TEXT)
-def test_safe_text_is_printable_and_of_the_width_that_terminals_agree_on(text):
+def test_safe_text_is_printable_and_has_a_known_width(text):
     shown = safe(text)
     assert shown.isprintable() and cell_len(shown) == width(shown)
     assert safe(shown) == shown
 
 
 def test_safe_covers_every_character():
-    """Every character of Unicode is either shown with a width on which rich and we agree, or named."""
+    """Every Unicode character is either shown, with the width that rich computes, or escaped."""
     for n in range(0x110000):
         c = chr(n)
         shown = safe(c)
@@ -97,20 +118,20 @@ def test_a_row_has_the_width_of_its_columns_whatever_the_token(texts, columns):
         def columns(self):
             return (*(Column(str(i), "", 9, right=i % 2 == 1, drop=i) for i in range(len(texts))), Column("x", "", 0))
 
-        def cells(self, i, room):
-            return {str(n): Piece(pieces.token_text(t)) for n, t in enumerate(texts)}
+        def cells(self, i, widths):
+            return {str(n): Span(token_text(t)) for n, t in enumerate(texts)}
 
         def record(self, i):
             return {}
 
-    room = rooms(Texts().columns(), columns)
-    row = "".join(p.text for p in table_row(Texts(), 0, room, cursor=True))
-    assert width(row) == cell_len(row) == 1 + sum(room.values()) + len(room) and row.isprintable()
+    widths = column_widths(Texts().columns(), columns)
+    row = "".join(p.text for p in table_row(Texts(), 0, widths, cursor=True))
+    assert width(row) == cell_len(row) == 1 + sum(widths.values()) + len(widths) and row.isprintable()
 
 
 @given(ANY_TEXT, st.integers(1, 40))
 def test_a_clipped_line_fits(text, columns):
-    assert width("".join(p.text for p in clip(line(Piece(safe(text)), "end"), columns))) <= columns
+    assert width("".join(p.text for p in clip(line(Span(safe(text)), "end"), columns))) <= columns
 
 
 @given(ANY_TEXT, st.integers(4, 40))
@@ -122,12 +143,12 @@ def test_wrapping_loses_only_spaces(text, columns):
 
 def test_columns_are_dropped_in_their_order_when_there_is_no_room():
     columns = (Column("a", "", 5), Column("b", "", 5, drop=1), Column("c", "", 0, drop=2))
-    assert rooms(columns, 40) == {"a": 5, "b": 5, "c": 26}
-    assert rooms(columns, 20) == {"a": 5, "b": 5}
-    assert rooms(columns, 5) == {"a": 5}
+    assert column_widths(columns, 40) == {"a": 5, "b": 5, "c": 26}
+    assert column_widths(columns, 20) == {"a": 5, "b": 5}
+    assert column_widths(columns, 5) == {"a": 5}
 
 
-def test_numbers_say_their_sign():
+def test_numbers_have_a_sign():
     said = [number(x) for x in (1.0, -0.5, 0.0, -0.0, 1e-7, 123456.0, math.nan, math.inf, -math.inf, None)]
     assert said == ["+1", "-0.5", "0", "0", "+1e-07", "+1.235e+05", "nan", "+inf", "-inf", ""]
 
@@ -138,88 +159,88 @@ def run():
         yield run
 
 
-def test_a_move_changes_one_thing_or_says_why_not(run):
-    here = Place(0, 3, 511, 8)
-    assert place.move_layer(run, here, 1) == (here._replace(layer=4), "")
-    assert place.move_layer(run, here, 9).place.layer == 4
-    assert place.move_neuron(run, here, 1) == (here, "neuron 511 is the last of the layer")
-    assert place.move_neuron(run, here, -100).place.neuron == 411
-    assert place.move_prompt(run, here, -1) == (here, "this is the first of 8 prompts")
-    assert place.move_token(run, here, -8).place.pos == 0
+def test_a_move_changes_one_coordinate_or_returns_a_message(run):
+    here = Cursor(0, 3, 511, 8)
+    assert move_layer(run, here, 1) == (here._replace(layer=4), "")
+    assert move_layer(run, here, 9).cursor.layer == 4
+    assert move_neuron(run, here, 1) == (here, "neuron 511 is the last of the layer")
+    assert move_neuron(run, here, -100).cursor.neuron == 411
+    assert move_prompt(run, here, -1) == (here, "this is the first of 8 prompts")
+    assert move_token(run, here, -8).cursor.pos == 0
 
 
 def test_another_prompt_keeps_the_token_or_its_last(run):
-    assert place.to_prompt(run, Place(0, 1, 0, 8), 4).pos == 7  # the last stays the last
-    assert place.to_prompt(run, Place(7, 1, 0, 10), 4).pos == 7  # the prompt is shorter
-    assert place.to_prompt(run, Place(0, 1, 0, 3), 4).pos == 3
+    assert to_prompt(run, Cursor(0, 1, 0, 8), 4).pos == 7  # stays on the last token
+    assert to_prompt(run, Cursor(7, 1, 0, 10), 4).pos == 7  # shorter prompt
+    assert to_prompt(run, Cursor(0, 1, 0, 3), 4).pos == 3
 
 
 @pytest.mark.parametrize(
     "options", [Options(prompt_id="none"), Options(prompt_idx=8), Options(layer=0), Options(ctx_idx=9)]
 )
-def test_a_first_place_that_is_not_there_is_refused(run, options):
+def test_a_first_cursor_outside_the_run_is_refused(run, options):
     with pytest.raises(UsageError):
-        place.first_place(run, options)
+        first_cursor(run, options)
 
 
 def test_a_prompt_may_have_a_number_for_an_id(tmp_path):
     prompts = {"7": ["<bos>", "a"], "0": ["<bos>", "b"]}
     run = make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
-    assert place.first_place(run, Options(prompt_id="0")).prompt == 1
-    assert place.first_place(run, Options(prompt_idx=0)).prompt == 0
+    assert first_cursor(run, Options(prompt_id="0")).prompt == 1
+    assert first_cursor(run, Options(prompt_idx=0)).prompt == 0
 
 
-def session_of(tmp_path, values, tokens=("<bos>", "a", "b", "c")):
+def opened_of(tmp_path, values, tokens=("<bos>", "a", "b", "c")):
     acts = np.array(values, np.float32).reshape(1, -1, 1)
-    return Session(make_run(tmp_path / "run", {"p": list(tokens)}, {"p": acts}))
+    return OpenedRun(make_run(tmp_path / "run", {"p": list(tokens)}, {"p": acts}))
 
 
 def test_the_bos_is_left_out_of_scale_and_statistics(tmp_path):
-    session = session_of(tmp_path, [9, 1, -2, 0.5])
-    view = token_view(session, Place(0, 0, 0, 1), include_bos=False)
+    opened = opened_of(tmp_path, [9, 1, -2, 0.5])
+    view = token_view(opened, Cursor(0, 0, 0, 1), include_bos=False)
     assert view.scale == 2 and view.stats.max == 1 and [view.marks(i) for i in range(4)] == ["BOS", "max", "min", ""]
-    with_bos = token_view(session, Place(0, 0, 0, 1), include_bos=True)
+    with_bos = token_view(opened, Cursor(0, 0, 0, 1), include_bos=True)
     assert with_bos.scale == 9 and with_bos.marks(0) == "max BOS"
 
 
 def test_the_table_shows_signs_scale_and_marks(tmp_path):
-    table = TokenTable(token_view(session_of(tmp_path, [9, 1, -2, np.nan]), Place(0, 0, 0, 2), include_bos=False), None)
-    room = rooms(table.columns(), 70)
-    shown = [plain(table_row(table, i, room, cursor=i == table.cursor)) for i in range(4)]
+    table = TokenTable(token_view(opened_of(tmp_path, [9, 1, -2, np.nan]), Cursor(0, 0, 0, 2), include_bos=False), None)
+    widths = column_widths(table.columns(), 70)
+    shown = [line_text(table_row(table, i, widths, cursor=i == table.cursor_row)) for i in range(4)]
     assert shown[0].endswith("▶     BOS") or ("▶" in shown[0] and shown[0].endswith("BOS"))
     assert shown[1].endswith("max") and shown[1].index("│") < shown[1].index("█")
     assert shown[2].startswith(">") and shown[2].endswith("min") and shown[2].index("█") < shown[2].index("│")
     assert " nan " in shown[3]
-    assert plain(pieces.table_head(table.columns(), room)).endswith("bar to ±2")
+    assert line_text(table_head(table.columns(), widths)).endswith("bar to ±2")
 
 
 @pytest.mark.parametrize(("pos", "first"), [(0, 0), (2, 0), (5, 3), (9, 5)])
 def test_the_window_is_around_the_cursor_and_inside_the_prompt(tmp_path, pos, first):
-    session = session_of(tmp_path, range(10), ["<bos>", *"abcdefghi"])
-    view = token_view(session, Place(0, 0, 0, pos), include_bos=False)
+    opened = opened_of(tmp_path, range(10), ["<bos>", *"abcdefghi"])
+    view = token_view(opened, Cursor(0, 0, 0, pos), include_bos=False)
     assert view.shown(5) == range(first, first + 5) and view.shown(None) == view.shown(99) == range(10)
 
 
 def test_statistics_over_prompts_are_those_of_all_their_tokens(run):
-    at = place.NeuronAt(3, 508)
-    across = across_of(over_prompts(run, at, include_bos=False))
+    at = NeuronAt(3, 508)
+    overall = overall_of(over_prompts(run, at, include_bos=False))
     values = np.concatenate([run.acts(p, layer=3, neuron=508)[1:] for p in run.prompts]).astype(np.float64)
-    assert across.n == len(values) == 70 and across.n_prompts == 8
-    assert across.max == (values.max(), 0, 8) and across.min.value == values.min()
-    assert across.mean == pytest.approx(values.mean(), rel=1e-12)
-    assert across.std == pytest.approx(values.std(), rel=1e-12)
+    assert overall.n == len(values) == 70 and overall.n_prompts == 8
+    assert overall.max == (values.max(), 0, 8) and overall.min.value == values.min()
+    assert overall.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert overall.std == pytest.approx(values.std(), rel=1e-12)
 
 
 def test_a_small_spread_about_a_large_mean_is_not_lost(tmp_path):
     prompts = {f"p{i}": ["<bos>", *" abcdefghij"[: i + 2]] for i in range(6)}
     acts = {k: 30_000 + a / 64 for k, a in random_acts(prompts, n_layers=1, d_mlp=1).items()}
     run = make_run(tmp_path / "run", prompts, acts)
-    across = across_of(over_prompts(run, place.NeuronAt(0, 0), include_bos=True))
+    overall = overall_of(over_prompts(run, NeuronAt(0, 0), include_bos=True))
     values = np.concatenate([run.acts(p, layer=0, neuron=0) for p in run.prompts]).astype(np.float64)
-    assert across.std == pytest.approx(values.std(), rel=1e-9) and 0 < across.std < 0.1
+    assert overall.std == pytest.approx(values.std(), rel=1e-9) and 0 < overall.std < 0.1
 
 
-def test_a_walk_passes_over_layers_that_are_not_stored(run):
+def test_stepping_through_a_list_skips_layers_that_are_not_stored(run):
     ref = next(r for r in list_refs(DEMO) if r.stem.startswith("influence_seed_prompt_dla"))
     view = ListView.of(read_list(DEMO, ref))
     walk, layers = Walk(view, 0), []
@@ -231,20 +252,20 @@ def test_a_walk_passes_over_layers_that_are_not_stored(run):
 
 def test_a_row_opens_where_it_was_scored_or_at_its_peak(run):
     lists = {r.kind: read_list(DEMO, r) for r in list_refs(DEMO)}
-    here = Place(0, 1, 0, 0)
+    here = Cursor(0, 1, 0, 0)
     influence = lists["influence"].row(0)
-    assert place_of_row(run, influence, here) == Place(0, influence.at.layer, influence.at.neuron, influence.pos)
+    assert cursor_of_row(run, influence, here) == Cursor(0, influence.at.layer, influence.at.neuron, influence.pos)
     signature = lists["signatures"].row(0)
-    assert place_of_row(run, signature, here) is None
+    assert cursor_of_row(run, signature, here) is None
     found = peak_of_row(run, signature, here)
     assert run.acts(found.prompt, layer=found.layer, neuron=found.neuron, pos=found.pos) == -24.5
-    assert place_of_row(run, influence._replace(prompt_id="gone"), here) is None
-    assert place_of_row(run, influence._replace(pos=99), here) is None
+    assert cursor_of_row(run, influence._replace(prompt_id="gone"), here) is None
+    assert cursor_of_row(run, influence._replace(pos=99), here) is None
 
 
 def test_facts_name_what_is_wrong_and_what_comes_next(tmp_path):
-    session = session_of(tmp_path, [0, 1, np.nan, 2])
-    facts = run_facts(session.run, health_of(session.run))
+    opened = opened_of(tmp_path, [0, 1, np.nan, 2])
+    facts = run_facts(opened.run, health_of(opened.run))
     said = {f.label: f.text for f in facts}
     assert said["not finite"] == "1 value in p" and "poc2_analyze_run" in said["stages"]
 
@@ -285,7 +306,7 @@ def test_limits_and_filters_of_printed_lists(capsys):
 
 
 def test_an_undefined_number_is_null_in_json(tmp_path, capsys):
-    session_of(tmp_path, [9, np.nan, np.inf, 1])
+    opened_of(tmp_path, [9, np.nan, np.inf, 1])
     main(["--run_dir", str(tmp_path / "run"), "--print", "json"])
     record = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
     assert [r["act"] for r in record["rows"]] == [9, None, None, 1] and record["stats"]["n_nonfinite"] == 2
@@ -311,7 +332,7 @@ def test_an_empty_folder_of_runs_says_what_to_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--runs_root", "--run_dir"])
-def test_a_file_in_the_place_of_a_folder_is_called_a_file(tmp_path, capsys, flag):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path, capsys, flag):
     (tmp_path / "file").touch()
     assert main([flag, str(tmp_path / "file"), "--print"]) in (2, 3)
     assert "this is a file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What both viewers show, on runs made by hand: names, statistics, overviews, ranked lists, search, changes."""
+"""Data of both viewers on hand-made runs: names, statistics, ranked lists, search, changes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ import pytest
 from analysis_runs import BOS, make_run, make_v1_run
 from paths import DEMO_RUN
 
-from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.result_records import (
+    GroupsRecord,
+    InfluenceRecord,
+    PeaksRecord,
+    SignaturesRecord,
+    ValidationRecord,
+    WriteScoresRecord,
+    read_record,
+)
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views import acts as va
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
@@ -54,7 +63,7 @@ def test_other_spellings_are_refused(run, text, why):
         parse_neuron(text, run)
 
 
-def test_a_negative_neuron_is_no_neuron(run):
+def test_a_negative_neuron_is_refused(run):
     with pytest.raises(UsageError):
         check_neuron(run, NeuronAt(5, -1))
 
@@ -143,15 +152,18 @@ def test_searching_tokens(run):
         list(find_tokens(run, ""))
 
 
-def test_a_result_of_another_dump_is_told_by_its_record():
+def test_a_result_of_another_dump_is_detected():
     manifest = Run.open(DEMO).manifest
-    record = json.loads((DEMO / "analysis" / "analysis_meta.json").read_text())
+    record = read_record(DEMO, "analysis_meta.json", PeaksRecord)
     assert another_dump(manifest, record) == ""
-    older = {**record, "run": {**record["run"], "created_at_utc": "2020-01-02T03:04:05+00:00"}}
+
+    def changed(**fields):
+        return record.model_copy(update={"run": record.run.model_copy(update=fields)})
+
+    older = changed(created_at_utc="2020-01-02T03:04:05+00:00")
     assert another_dump(manifest, older).startswith("made from another dump (2020-01-02T03:04:05) than this run (20")
-    assert "(weights_fingerprint)" in another_dump(manifest, {"run": {**record["run"], "weights_fingerprint": "x"}})
-    for odd in (None, [], {}, {"run": 5}):
-        assert "does not say which dump" in another_dump(manifest, odd)
+    assert "(weights_fingerprint)" in another_dump(manifest, changed(weights_fingerprint="x"))
+    assert "does not say which dump" in another_dump(manifest, record.model_copy(update={"run": None}))
     refs = list_refs(DEMO, manifest.model_copy(update={"n_tokens": 77}))
     assert len(refs) == 5 and all("(n_tokens)" in r.doubt for r in refs)
     assert "(n_tokens)" in read_list(DEMO, refs[0]).warnings[0]
@@ -213,25 +225,37 @@ def test_filters_of_a_list():
     assert ranked.row(ranked.find(NeuronAt(4, 178))).at == (4, 178) and ranked.find(NeuronAt(2, 1)) is None
 
 
-def test_a_damaged_record_is_listed_with_its_fault(tmp_path):
-    analysis = tmp_path / "analysis"
-    analysis.mkdir()
-    (analysis / "influence_x_meta.json").write_text("{")
-    (analysis / "signatures_meta.json").write_text(json.dumps({"class_counts": {}}))
-    broken, strange = list_refs(tmp_path)
-    assert "cannot be read as JSON" in broken.problem and "lacks 'semantic'" in strange.problem
-    meta = json.loads((DEMO / "analysis" / f"{list_refs(DEMO)[0].stem}_meta.json").read_text())
-    shutil.copytree(DEMO / "analysis", tmp_path / "odd" / "analysis")
-    for change in ({"metric": 5}, {"target": None}, {"selected_share": "all"}):
-        (tmp_path / "odd" / "analysis" / f"{list_refs(DEMO)[0].stem}_meta.json").write_text(json.dumps(meta | change))
-        ref = next(r for r in list_refs(tmp_path / "odd") if r.stem == list_refs(DEMO)[0].stem)
-        if change == {"metric": 5}:
-            assert dict(read_list(tmp_path / "odd", ref).meta)["metric"] == "5"
-        else:
-            with pytest.raises((UsageError, BadRunError), match="another form"):
-                read_list(tmp_path / "odd", ref)
-    with pytest.raises(UsageError):
-        read_list(tmp_path, broken)
+def test_a_damaged_record_is_listed_with_the_reason(tmp_path):
+    shutil.copytree(DEMO / "analysis", tmp_path / "analysis")
+    stem = list_refs(DEMO)[0].stem
+    path = tmp_path / "analysis" / f"{stem}_meta.json"
+    meta = json.loads(path.read_text())
+    for text, why in (("{", "cannot be read as JSON"), ("{}", "field stage: Field required (and "),
+                      (json.dumps(meta | {"target": None}), "field target: "),
+                      (json.dumps(meta | {"selected_share": "all"}), "field selected_share: ")):  # fmt: skip
+        path.write_text(text)
+        ref = next(r for r in list_refs(tmp_path) if r.stem == stem)
+        assert ref.problem.startswith(f"{path.name}: ") and why in ref.problem
+        with pytest.raises(UsageError, match=path.name):
+            read_list(tmp_path, ref)
+
+
+RECORDS = {
+    "analysis_meta.json": PeaksRecord, "signatures_meta.json": SignaturesRecord, "groups.json": GroupsRecord,
+    "influence_*_meta.json": InfluenceRecord, "*_write_scores.json": WriteScoresRecord,
+    "validation_*tok704.json": ValidationRecord,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", RECORDS)
+def test_the_records_of_stage_2_are_valid(pattern):
+    paths = list((DEMO / "analysis").glob(pattern))
+    assert paths
+    for path in paths:
+        record = read_record(DEMO, path.name, RECORDS[pattern])
+        stored = json.loads(path.read_text())
+        for name, value in record.model_dump(mode="json", by_alias=True).items():
+            assert name in stored and (isinstance(value, dict | list) or stored[name] == value)
 
 
 def test_nothing_is_listed_before_the_analysis(tmp_path):
@@ -240,7 +264,7 @@ def test_nothing_is_listed_before_the_analysis(tmp_path):
         signatures_of(tmp_path, NeuronAt(0, 0))
 
 
-def test_what_is_known_of_a_neuron():
+def test_signatures_and_write_scores_of_a_neuron():
     up, down = signatures_of(DEMO, NeuronAt(4, 178))
     assert (up.pole, down.pole) == ("+", "-")
     assert up.low <= up.consistency <= up.high

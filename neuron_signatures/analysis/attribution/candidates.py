@@ -22,7 +22,7 @@ class TopFrom(NamedTuple):
 
 
 def parse_top_from(text: str, metrics: Sequence[Metric], *, ablates: bool) -> TopFrom:
-    """`METRIC:K`, of the `metrics` that are asked for. Raises `UsageError`, also where nothing is ablated."""
+    """Parse `METRIC:K`, where METRIC is one of `metrics`. Raises `UsageError`, also if nothing is ablated."""
     name, _, k = text.partition(":")
     sources = {str(m): m for m in metrics if m != "ablation"}
     if name not in sources or not (k.isdecimal() and len(k) <= _MOST_DIGITS and int(k)):
@@ -38,17 +38,17 @@ def parse_top_from(text: str, metrics: Sequence[Metric], *, ablates: bool) -> To
 
 
 def within(candidates: Sequence[Neuron], layers: Sequence[int] | None, *, top_from: TopFrom) -> tuple[Neuron, ...]:
-    """The candidates of these layers (all when None), once each. Raises `UsageError` if there is none."""
-    kept = tuple(dict.fromkeys(c for c in candidates if layers is None or c[0] in layers))
-    if not kept:
+    """The candidates in these layers (all if None), without repeats. Raises `UsageError` if there is none."""
+    chosen = tuple(dict.fromkeys(c for c in candidates if layers is None or c[0] in layers))
+    if not chosen:
         where = "" if layers is None else " of the chosen layers"
         what = f"no neuron{where} is among the first {top_from.k} of {top_from.metric}"
         raise UsageError(what, where="--top_from", next_step="Give a larger K, or other --layers")
-    return kept
+    return chosen
 
 
 def digest(candidates: Sequence[Neuron] | None) -> str:
-    """The candidates in a few characters, for telling one list from another."""
+    """A short text that differs between different lists of candidates."""
     if candidates is None:
         return "every neuron"
     return f"{len(candidates)} neurons ({hashlib.sha256(json.dumps(list(candidates)).encode()).hexdigest()[:12]})"

@@ -1,12 +1,14 @@
-"""Names of the results of `--mode influence`: what differs from the default is in the name of a result that depends on
-it, so that two results never share a name, and one result has one however its position or prompt was written."""
+"""File names of the results of `--mode influence`.
+
+A setting that differs from its default is part of the name of every result that depends on it. So different results
+have different names, and a result has the same name however its position or prompt was given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from neuron_signatures.analysis.attribution.baselines import baseline_label
 from neuron_signatures.analysis.attribution.candidates import TopFrom
 from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.metrics import Metric
@@ -15,17 +17,21 @@ from neuron_signatures.analysis.validation.validate import ValidationConfig
 from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import influence_stem, validation_stem
-from neuron_signatures.runs.run import Run
 
-# Values that leave no trace in a name; those of the flags in poc2_analyze_run.
+# Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
 DEFAULT_IG_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED = 50, 1000, 0
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What the results of one request are named by. `dtype` is None for the precision that the stage chooses."""
+    """The settings that names depend on.
 
-    run: Run
+    `labels` has the baselines of `settings` as `baseline_labels` gives them; `dtype` is None for the precision that the
+    stage chooses.
+    """
+
+    labels: Mapping[str, str]
+    n_layers: int
     prompt_id: str
     target: Target
     positions: tuple[int, ...]
@@ -40,7 +46,7 @@ class Naming:
         return influence_stem(self.prompt_id, metric, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
 
     def validation(self, metrics: Sequence[Metric], config: ValidationConfig) -> str:
-        """Stem of the validation of these metrics; it always rests on ablation."""
+        """Stem of the validation of these metrics, which always depends on ablation."""
         t = self.target
         name = ALL if set(metrics) == set(METRICS) else "-".join(metrics)
         suffix = _joined([*self._parts({*metrics, "ablation"}), *_sets(config)])
@@ -53,16 +59,16 @@ class Naming:
         parts = [
             "" if self.target.function == "pre_cap_logit" else self.target.function,
             self._position(),
-            baseline_label(self.run, s.ablate_with) if ablates and s.ablate_with != "mean" else "",
+            self.labels[s.ablate_with] if ablates and s.ablate_with != "mean" else "",
         ]
         if "ig" in metrics:
             parts += [
-                f"from-{baseline_label(self.run, s.ig_baseline)}" if s.ig_baseline != "mean" else "",
+                f"from-{self.labels[s.ig_baseline]}" if s.ig_baseline != "mean" else "",
                 "by-layer" if s.ig_path == "layer" else "",
                 f"steps{s.ig_steps}" if s.ig_steps != DEFAULT_IG_STEPS else "",
             ]
         if "act_grad" in metrics and s.act_grad_source:
-            parts.append(f"to-{baseline_label(self.run, s.act_grad_source)}")
+            parts.append(f"to-{self.labels[s.act_grad_source]}")
         if ablates or "ig" in metrics:
             parts.append(self._layers())
         if ablates and self.top_from:
@@ -76,15 +82,13 @@ class Naming:
 
     def _layers(self) -> str:
         layers = self.settings.layers
-        return (
-            ""
-            if layers is None or len(layers) == self.run.manifest.n_layers
-            else "layers" + spans(layers, to="-", between=".")
-        )
+        if layers is None or len(layers) == self.n_layers:
+            return ""
+        return "layers" + spans(layers, to="-", between=".")
 
 
 def _sets(config: ValidationConfig) -> list[str]:
-    """How sets are built and compared with chance."""
+    """The settings of the sets and of their random controls."""
     return [
         "signed" if config.signed else "",
         f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",

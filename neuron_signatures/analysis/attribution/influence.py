@@ -1,6 +1,6 @@
-"""Influence on one target of one prompt: every metric under one roof, with what its record has to say.
+"""Influence on one target of one prompt: computes any metric, with the facts and warnings for its record.
 
-dla is exact; the others say where they stop being true (docs/method.md).
+dla is exact; docs/method.md says where the others are approximations.
 """
 
 from __future__ import annotations
@@ -28,20 +28,19 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
     integrated_gradients,
     relp,
 )
-from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, chosen_positions
-from neuron_signatures.analysis.attribution.model_check import AnalysisContext
-from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import resolve_pos
 from neuron_signatures.runs.errors import UsageError
 
 METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 ALL = "all"
-# Metrics that are differences of forward passes with other activations: bfloat16 would round most of them to 0.
+# Metrics that are differences of two forward passes: bfloat16 would round most of them to 0.
 NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
 
-
-Report = Callable[[int], None]
+# Called with the number of further ablations that are done.
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class InfluenceSettings:
 
 @dataclass(frozen=True)
 class Influence:
-    """One metric's scores, what the record says of how they were made, and warnings for a reader."""
+    """One metric's scores, with how they were computed (`facts`) and warnings, both for the record."""
 
     attribution: Attribution
     facts: dict[str, Any]
@@ -72,55 +71,68 @@ class Influence:
 
 def influence(
     metric: Metric,
-    context: AnalysisContext,
-    target: Target,
+    problem: Problem,
+    acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
     *,
-    baselines: Baselines,
+    baseline: Float[Tensor, "layer pos neuron"] | None,
     partial: Partial | None,
-    progress: Report,
+    progress: Progress,
 ) -> Influence:
-    """The scores of every neuron (ablation: of the candidates; NaN for others) for the target, at the positions of
-    `baselines`. `partial` keeps what is done of an ablation; other metrics need none."""
-    positions = baselines.positions
+    """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
+
+    `acts` are the prompt's activations in all layers at all positions; `baseline` is that of `metric_baseline`.
+    `partial` stores the progress of an ablation; the other metrics do not need it.
+    """
     if metric in DIRECT:
-        return _direct(metric, context, target, positions)
+        return _direct(metric, problem, acts)
     if metric == "ig":
-        return _integrated(context, target, settings, baselines)
+        assert baseline is not None
+        return _integrated(problem, settings, baseline)
     if metric == "ablation":
-        assert partial is not None
-        return _ablated(context, target, settings, baselines, partial, progress)
-    hf, ids = context.model.hf, context.token_ids
+        assert baseline is not None and partial is not None
+        return _ablated(problem, acts, settings, baseline, partial, progress)
     if metric == "relp":
-        return Influence(relp(hf, ids, target, positions=positions), {}, ())
-    source = _source(settings, baselines)
-    scores = act_grad(hf, ids, target, positions=positions, source=source)
+        return Influence(relp(problem), {}, ())
+    scores = act_grad(problem, source=baseline)
     facts = {"source": settings.act_grad_source}
-    return Influence(scores, *_cancelled(scores) if source is None else (facts, ()))
+    return Influence(scores, *_cancelled(scores) if baseline is None else (facts, ()))
 
 
-def check_baselines(metrics: Sequence[Metric], settings: InfluenceSettings, baselines: Baselines) -> None:
-    """Raise `UsageError` for a baseline that one of the metrics cannot use: before any of them is computed."""
-    if "ig" in metrics:
-        _ig_baseline(settings, baselines)
-    if "act_grad" in metrics:
-        _source(settings, baselines)
-    if "ablation" in metrics:
-        values = baselines.values(settings.ablate_with)
+def metric_baseline(
+    metric: Metric, settings: InfluenceSettings, baselines: Baselines
+) -> Float[Tensor, "layer pos neuron"] | None:
+    """The baseline of the metric (of act_grad: what it patches in); None if it has none.
+
+    Raises `UsageError` if the baseline is not finite for every neuron that the metric needs.
+    """
+    if metric == "ig":
+        next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
+        values = baselines.values(settings.ig_baseline)
+        needed = values if settings.layers is None else values[list(settings.layers)]
+    elif metric == "ablation":
+        next_step = STORED_LAYERS
+        values = needed = baselines.values(settings.ablate_with)
         if settings.candidates is not None:
             layers, neurons = map(list, zip(*settings.candidates, strict=True))
-            values = values[layers, :, neurons]
+            needed = values[layers, :, neurons]
         elif settings.layers is not None:
-            values = values[list(settings.layers)]
-        refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
+            needed = values[list(settings.layers)]
+    elif metric == "act_grad" and settings.act_grad_source is not None:
+        next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
+        values = needed = baselines.values(settings.act_grad_source)
+    else:
+        return None
+    refuse_undefined(needed, where=metric, next_step=next_step)
+    return values
 
 
 def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
-    """The positions that are scored. Raises `UsageError` for one outside the prompt or after the target's."""
+    """The positions to score. Raises `UsageError` for one outside the prompt or after the target position."""
     if ctx is None:
         return (target_pos,)
     if ctx == ALL:
-        return chosen_positions(None, target_pos)
+        return tuple(range(target_pos + 1))
     pos = resolve_pos(int(ctx), seq_len, where="--ctx_idx")
     if pos > target_pos:
         raise UsageError(
@@ -129,23 +141,23 @@ def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[
     return (pos,)
 
 
-def _direct(metric: Metric, context: AnalysisContext, target: Target, positions: tuple[int, ...]) -> Influence:
-    hf, ids, acts = context.model.hf, context.token_ids, context.acts
+def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"]) -> Influence:
+    target, positions = problem.target, problem.positions
     warnings = []
     if positions != (target.pos,):
         warnings.append("a direct effect exists at the target position only: elsewhere the score is 0")
     if target.function != "pre_cap_logit":
         warnings.append(f"dla is of the pre-cap logit, not of the {target.function}")
     if metric == "dla_pre_ln2_post":
-        warnings.append("an approximation: it leaves out the norms, so scores are in no unit and layers do not compare")
-        return Influence(at_positions(dla_without_norms(hf, ids, target), positions, acts), {}, tuple(warnings))
-    found = direct_logit_attribution(hf, ids, target)
+        warnings.append("an approximation without the norms: scores have no unit and do not compare across layers")
+        return Influence(at_positions(dla_without_norms(problem), positions, acts), {}, tuple(warnings))
+    found = direct_logit_attribution(problem)
     scores = at_positions(found.attribution, positions, acts)
     return Influence(scores, {"completeness": asdict(found.completeness)}, tuple(warnings))
 
 
 def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The cancellation sums, and a warning where they show that shares are not shares of the function."""
+    """The cancellation sums, and a warning if they show that shares are not shares of the function."""
     sums = cancellation(scores)
     facts = {"cancellation": [{**c._asdict(), "ratio": c.ratio} for c in sums]}
     ratios = [c.ratio for c in sums if c.ratio is not None]
@@ -156,33 +168,12 @@ def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
     return facts, ()
 
 
-def _source(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"] | None:
-    """What act_grad patches in, None to scale instead. It has no choice of layers."""
-    if settings.act_grad_source is None:
-        return None
-    values = baselines.values(settings.act_grad_source)
-    next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
-    refuse_undefined(values, where="act_grad", next_step=next_step)
-    return values
-
-
-def _ig_baseline(settings: InfluenceSettings, baselines: Baselines) -> Float[Tensor, "layer pos neuron"]:
-    values = baselines.values(settings.ig_baseline)
-    next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
-    used = values if settings.layers is None else values[list(settings.layers)]
-    refuse_undefined(used, where="ig", next_step=next_step)
-    return values
-
-
 def _integrated(
-    context: AnalysisContext, target: Target, settings: InfluenceSettings, baselines: Baselines
+    problem: Problem, settings: InfluenceSettings, baseline: Float[Tensor, "layer pos neuron"]
 ) -> Influence:
     scores = integrated_gradients(
-        context.model.hf,
-        context.token_ids,
-        target,
-        baseline=_ig_baseline(settings, baselines),
-        positions=baselines.positions,
+        problem,
+        baseline=baseline,
         layers=settings.layers,
         steps=settings.ig_steps,
         path=settings.ig_path,
@@ -192,36 +183,33 @@ def _integrated(
 
 
 def _ablated(
-    context: AnalysisContext,
-    target: Target,
+    problem: Problem,
+    acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
-    baselines: Baselines,
+    baseline: Float[Tensor, "layer pos neuron"],
     partial: Partial,
-    progress: Report,
+    progress: Progress,
 ) -> Influence:
-    """Ablate every candidate, keeping what is done in `partial` so that a stopped run goes on."""
-    n_layers, _, d_mlp = context.acts.shape
-    positions = baselines.positions
-    layers = tuple(range(n_layers)) if settings.layers is None else settings.layers
-    neurons = every_neuron(context.model.hf, layers=layers, positions=positions)
-    values = baselines.values(settings.ablate_with)[list(layers)].reshape(-1)
+    """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
+    layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
+    neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
+    values = baseline[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
     done = partial.load(effects)
     todo = single_ablations(
-        context.model.hf, context.token_ids, target, neurons, values=values, done=done | ~wanted,
-        batch=settings.ablation_batch,
+        problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch
     )  # fmt: skip
-    with partial.kept(effects, done):
+    with partial.save_on_error(effects, done):
         for chunk in todo:
             effects[chunk.rows] = chunk.effects
             done[chunk.rows] = True
             partial.save(effects, done)
             progress(len(chunk.rows))
-    size = (len(layers), len(positions), d_mlp)
-    acts = context.acts[list(layers)][:, list(positions)]
+    scored = acts[list(layers)][:, list(problem.positions)]
     facts = {"ablate_with": settings.ablate_with, "n_ablated": int(wanted.sum())}
-    return Influence(Attribution("ablation", layers, positions, effects.view(size), acts, None), facts, ())
+    scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)
+    return Influence(scores, facts, ())
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

@@ -1,8 +1,7 @@
-"""The shape of every attribution: one score per layer, position and neuron."""
+"""The result of every metric: one score per layer, position and neuron."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +15,8 @@ Metric = Literal["dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation"
 class Attribution:
     """Influence of every neuron of `layers` at `positions` on the target function, float32 on the CPU.
 
-    `acts` are the activations that the scores were computed from; `per_act` is what the score holds per unit of
-    activation (`w_to_logit` of dla, `grad` of act_grad and relp), None where a metric has no such number.
+    `acts` are the activations that the scores were computed from. `per_act` is the score per unit of activation
+    (`w_to_logit` of dla, `grad` of act_grad and relp), None for the other metrics.
     """
 
     metric: Metric
@@ -33,10 +32,3 @@ class Attribution:
 
     def absolute_sums(self) -> Float[Tensor, "layer pos"]:
         return self.scores.double().abs().sum(-1).to(self.scores.dtype)
-
-
-def chosen_positions(ctx: int | Sequence[int] | None, last: int) -> tuple[int, ...]:
-    """Positions 0..`last` for None, else the given ones (non-negative, at most `last`)."""
-    if ctx is None:
-        return tuple(range(last + 1))
-    return (ctx,) if isinstance(ctx, int) else tuple(ctx)

@@ -1,4 +1,4 @@
-"""From what the unembedding reads to the function that an attribution explains, in float32 at least."""
+"""Computes the target function of an attribution from the input of the unembedding, in at least float32."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from neuron_signatures.models.weights import Unembedding, at_least_float32
 if TYPE_CHECKING:
     from neuron_signatures.analysis.attribution.target import Target
 
-# Rows of the unembedding that are widened at a time: a float32 copy of a large vocabulary takes gigabytes.
+# Rows of the unembedding converted at a time: a float32 copy of a large vocabulary takes gigabytes.
 _ROWS_AT_ONCE = 32768
 
 
 def function_value(
     head: Unembedding, hidden: Float[Tensor, "batch d_model"], target: Target
 ) -> Float[Tensor, " batch"]:
-    """f of the target for each row of what the unembedding reads at the target position; differentiable."""
+    """The target function for each row of the unembedding's input at the target position; differentiable."""
     hidden = at_least_float32(hidden).to(head.weight.device)
     if target.function == "logprob" and target.foil_id is None:
         logits = capped(head, pre_cap_logits(head, hidden))
@@ -42,18 +42,18 @@ def pre_cap_logits(head: Unembedding, hidden: Float[Tensor, "batch d_model"]) ->
 
 
 def capped(head: Unembedding, logits: Tensor) -> Tensor:
-    """Logits as the model gives them: c·tanh(z/c) where it has a soft cap c."""
+    """The model's logits: c·tanh(z/c) if it has a soft cap c, else z."""
     return logits if head.soft_cap is None else head.soft_cap * torch.tanh(logits / head.soft_cap)
 
 
 def target_direction(head: Unembedding, target: Target) -> Float[Tensor, " d_model"]:
-    """The unembedding direction of the target, less the foil's: z, or its difference, per unit of `hidden`."""
+    """The unembedding direction of the target, minus the foil's: the gradient of the pre-cap logit (difference)."""
     rows = head.rows(target.token_ids)
     return rows[0] if target.foil_id is None else rows[0] - rows[1]
 
 
 def target_bias(head: Unembedding, target: Target) -> float:
-    """What the unembedding's bias adds to z of the target, less the foil's."""
+    """The unembedding's bias of the target, minus the foil's."""
     if head.bias is None:
         return 0.0
     biases = at_least_float32(head.bias)[target.token_ids].tolist()

@@ -1,4 +1,4 @@
-"""`--mode influence` and `--validate`: one prompt, one target, the chosen metrics, their files."""
+"""The work of `--mode influence` and `--validate`: the chosen metrics for one target of one prompt, and their files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from neuron_signatures.analysis.attribution.baselines import Baselines, baseline_label
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.baselines import Baselines, baseline_labels
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import (
@@ -18,12 +23,12 @@ from neuron_signatures.analysis.attribution.influence import (
     NEED_FLOAT32,
     Influence,
     InfluenceSettings,
-    check_baselines,
     influence,
+    metric_baseline,
     positions_of,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
-from neuron_signatures.analysis.attribution.model_check import AnalysisContext, ModelOverrides, open_context
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     influence_frame,
@@ -36,7 +41,7 @@ from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.validate import Validation, ValidationConfig, validate
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.manifest import UNRECORDED, Dtype
+from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest
 from neuron_signatures.runs.results import TOP_STEM, ResultsWriter, open_results, partial_name
 from neuron_signatures.runs.run import Run
 
@@ -45,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InfluenceRequest:
-    """What is asked for, as the flags say it. `top_from` is `METRIC:K`: ablate only that metric's first K neurons."""
+    """The flags of `--mode influence`. `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
 
     prompt: str | int
     target: TargetRequest
@@ -60,13 +65,13 @@ class InfluenceRequest:
 
     @property
     def computed(self) -> tuple[Metric, ...]:
-        """The metrics asked for, and ablation where they are validated."""
+        """The requested metrics, and ablation if they are validated."""
         return self.metrics if self.validation is None else tuple(dict.fromkeys((*self.metrics, "ablation")))
 
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """What one ranking came to: the stem of its files, its first neuron, how many were selected."""
+    """Summary of one ranking. `stem` is that of its files; `top` is its first row, None if no row is selected."""
 
     metric: str
     stem: str
@@ -86,54 +91,69 @@ class InfluenceOutcome:
     validation_warnings: tuple[str, ...]
 
 
+class _Computed(NamedTuple):
+    attribution: Attribution
+    summary: MetricSummary
+    selected: pd.DataFrame
+
+
 ProgressOf = Callable[[str, int], Any]
 
 
 def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) -> InfluenceOutcome:
-    """Compute the chosen metrics, write their files, and validate them if asked. Raises the project's errors.
+    """Compute the chosen metrics, write their files, and validate them if requested. Raises the project's errors.
 
-    What is wrong with the request is found before anything is written. `progress(name, n)` gives a context manager
-    whose value has `advance(n)`.
+    The request is checked before anything is written. `progress(name, n)` returns a context manager whose value has
+    `advance(n)`.
     """
-    for name in (request.settings.ig_baseline, request.settings.ablate_with, request.settings.act_grad_source):
-        if name is not None:
-            baseline_label(run, name)
+    s = request.settings
+    labels = baseline_labels(run, [b for b in (s.ig_baseline, s.ablate_with, s.act_grad_source) if b is not None])
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
-    context = open_context(run, request.prompt, _with_dtype(run, request))
-    resolved = resolve_target(context.model, context.token_ids, request.target)
-    explicit_ids = explicit_tokens(context.model.tokenizer, request.explicit) if request.explicit else []
-    work = _Work(context, resolved, request, top_from, progress)
-    work.prepare()
+    default_dtype = _default_dtype(run.manifest, request)
+    dtype = request.overrides.dtype or default_dtype
+    checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
+    prompt = checked.prompt
+    resolved = resolve_target(checked.model, prompt.token_ids, request.target)
+    explicit_ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
+    positions = positions_of(s.ctx, prompt.seq_len, resolved.target.pos)
+    naming = Naming(
+        labels, run.manifest.n_layers, prompt.probe_id, resolved.target, positions, s, top_from,
+        None if dtype == default_dtype else dtype,
+    )  # fmt: skip
+    problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
+    stage = _InfluenceStage(
+        checked, resolved, problem, request, top_from, naming, Baselines(run, checked, positions), progress
+    )
+    stage.prepare()
     with open_results(run) as writer:
-        found: dict[Metric, Attribution] = {}
-        summaries = []
+        computed: list[_Computed] = []
         for metric in request.metrics:
-            found[metric], summary = work.compute(writer, metric)
-            summaries.append(summary)
+            computed.append(stage.compute(writer, metric))
             if request.write_scores:
-                work.scores(writer, summary.stem, found[metric], explicit_ids)
-        validated = work.validate(writer, found) if request.validation else (None, None, ())
-    return InfluenceOutcome(resolved, context.prompt.probe_id, tuple(summaries), *validated)
+                stage.write_scores(writer, computed[-1], explicit_ids)
+        found = {c.attribution.metric: c.attribution for c in computed}
+        validated = stage.validate(writer, found) if request.validation else (None, None, ())
+    return InfluenceOutcome(resolved, prompt.probe_id, tuple(c.summary for c in computed), *validated)
 
 
 class PeakScores:
     """The write scores of the neurons that peaks selects, at the target position of the chosen prompt.
 
-    Made before peaks are written, so that what is wrong with the request, or with the model, is found first.
+    Created before peaks are written, so that errors of the request or the model come first.
     """
 
     def __init__(self, run: Run, request: InfluenceRequest) -> None:
-        self._context = open_context(run, request.prompt, request.overrides)
-        self._pos = resolve_pos(request.target.pos, self._context.prompt.seq_len, where="--target_pos")
-        text, tokenizer = request.explicit, self._context.model.tokenizer
+        self._checked = check_prompt(run, request.prompt, request.overrides)
+        self._pos = resolve_pos(request.target.pos, self._checked.prompt.seq_len, where="--target_pos")
+        text, tokenizer = request.explicit, self._checked.model.tokenizer
         self._explicit_ids = explicit_tokens(tokenizer, text) if text else []
         self._top = request.write_scores
 
     def write(self, writer: ResultsWriter, neurons: Sequence[tuple[int, int]]) -> None:
         write_write_scores(
-            writer, TOP_STEM, self._context, self._pos, list(neurons), top=self._top, explicit_ids=self._explicit_ids
+            writer, TOP_STEM, self._checked, self._pos, list(neurons), top=self._top, explicit_ids=self._explicit_ids
         )
 
 
@@ -147,142 +167,134 @@ def parse_metrics(text: str) -> tuple[Metric, ...]:
     return tuple(m for m in METRICS if m in chosen or ALL in chosen)
 
 
-class _Work:
-    """The metrics of one target."""
+class _InfluenceStage:
+    """Computes and writes the metrics of one target."""
 
     def __init__(
         self,
-        context: AnalysisContext,
+        checked: CheckedPrompt,
         resolved: ResolvedTarget,
+        problem: Problem,
         request: InfluenceRequest,
         top_from: TopFrom | None,
+        naming: Naming,
+        baselines: Baselines,
         progress: ProgressOf,
     ) -> None:
-        self.context, self.resolved, self.request, self.progress = context, resolved, request, progress
-        self.top_from, self.settings = top_from, request.settings
-        positions = positions_of(request.settings.ctx, context.prompt.seq_len, resolved.target.pos)
-        self.baselines = Baselines(context, positions)
-        self.naming = Naming(
-            context.run, context.prompt.probe_id, resolved.target, positions, request.settings, top_from,
-            _unusual_dtype(context.run, request),
-        )  # fmt: skip
+        self.checked, self.resolved, self.problem, self.request = checked, resolved, problem, request
+        self.top_from, self.naming, self.baselines, self.progress = top_from, naming, baselines, progress
+        self.settings = request.settings
+        self._values: dict[Metric, Float[Tensor, "layer pos neuron"] | None] = {}
         self._ready: dict[Metric, Influence] = {}
 
     def prepare(self) -> None:
-        """Choose the candidates for ablation, and raise what is wrong with the request: nothing is written yet."""
-        cheap = [m for m in self.request.computed if m != "ablation"]
-        check_baselines(cheap, self.settings, self.baselines)
+        """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
+        for metric in self.request.computed:
+            if metric != "ablation":
+                self._values[metric] = metric_baseline(metric, self.settings, self.baselines)
         if self.top_from is not None:
             source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
-            frame = influence_frame(source.attribution, self.context, self.resolved)
+            frame = influence_frame(source.attribution, self.checked.prompt, self.resolved)
             rows, _ = select_influence(frame, SelectionConfig(top_k=self.top_from.k))
-            ranked = list(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True))
-            self.settings = replace(
-                self.settings, candidates=within(ranked, self.settings.layers, top_from=self.top_from)
-            )
+            candidates = within(_neurons(rows), self.settings.layers, top_from=self.top_from)
+            self.settings = replace(self.settings, candidates=candidates)
         if "ablation" in self.request.computed:
-            # sets are of every neuron of the layers, whichever were ablated alone
+            # sets are of all neurons of the layers, whichever were ablated alone
             tested = self.settings if self.request.validation is None else replace(self.settings, candidates=None)
-            check_baselines(["ablation"], tested, self.baselines)
+            self._values["ablation"] = metric_baseline("ablation", tested, self.baselines)
 
-    def compute(self, writer: ResultsWriter, metric: Metric) -> tuple[Attribution, MetricSummary]:
-        """One metric, computed and written."""
+    def compute(self, writer: ResultsWriter, metric: Metric) -> _Computed:
+        """Compute one metric and write its files."""
         stem = self.naming.influence(metric)
-        said = self._said(metric)
-        partial = Partial(writer.path(partial_name(stem)), self._bound())
+        partial = Partial(writer.path(partial_name(stem)), self._partial_settings())
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
-        rows, record = write_influence(writer, stem, found, self.context, self.resolved, self.request.selection, said)
+        settings = {**self._recorded_settings(), "metric": metric}
+        rows, record = write_influence(
+            writer, stem, found, self.checked, self.resolved, self.request.selection, settings
+        )
         partial.remove()
         top = rows.iloc[0].to_dict() if len(rows) else None
-        warnings = tuple(record["warnings"])
-        return found.attribution, MetricSummary(metric, stem, len(rows), record["selected_share"], top, warnings)
+        summary = MetricSummary(metric, stem, len(rows), record["selected_share"], top, tuple(record["warnings"]))
+        return _Computed(found.attribution, summary, rows)
 
-    def scores(self, writer: ResultsWriter, stem: str, attribution: Attribution, explicit_ids: list[int]) -> None:
-        """What the selected neurons promote and suppress, through the norms at the target position."""
-        rows, _ = select_influence(influence_frame(attribution, self.context, self.resolved), self.request.selection)
-        neurons = list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
+    def write_scores(self, writer: ResultsWriter, computed: _Computed, explicit_ids: list[int]) -> None:
+        """Write the tokens that the selected neurons promote and suppress at the target position."""
         write_write_scores(
-            writer, stem, self.context, self.resolved.target.pos, neurons, top=self.request.write_scores,
-            explicit_ids=explicit_ids,
+            writer, computed.summary.stem, self.checked, self.problem.target.pos, _neurons(computed.selected),
+            top=self.request.write_scores, explicit_ids=explicit_ids,
         )  # fmt: skip
 
     def validate(
         self, writer: ResultsWriter, found: dict[Metric, Attribution]
     ) -> tuple[Validation, str, tuple[str, ...]]:
-        """Every metric against the ablation effects, which are computed if they were not asked for: the result, the
-        stem of its files, and its warnings."""
+        """Compare every metric with ablation, which is computed if it was not requested.
+
+        Returns the result, the stem of its files, and its warnings.
+        """
         config = self.request.validation
         assert config is not None
         if "ablation" not in found:
-            found = {**found, "ablation": self.compute(writer, "ablation")[0]}
-        result = validate(
-            self.context.model.hf,
-            self.context.token_ids,
-            self.resolved.target,
-            list(found.values()),
-            found["ablation"],
-            baseline=self.baselines.values(self.settings.ablate_with),
-            config=config,
-        )
+            found = {**found, "ablation": self.compute(writer, "ablation").attribution}
+        baseline = self._values["ablation"]
+        assert baseline is not None
+        result = validate(self.problem, list(found.values()), found["ablation"], baseline=baseline, config=config)
         stem = self.naming.validation(self.request.metrics, config)
-        said = {**self._said(None), **asdict(config), "metrics": list(found)}
-        record = write_validation(writer, stem, result, self.context, self.resolved, said)
+        settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
+        record = write_validation(writer, stem, result, self.checked, self.resolved, settings)
         return result, stem, tuple(record["warnings"])
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
         log.info("computing %s", metric)
-        with self._bar(metric) as advance:
+        with self._progress_bar(metric) as advance:
             return influence(
-                metric, self.context, self.resolved.target, self.settings,
-                baselines=self.baselines, partial=partial, progress=advance,
+                metric, self.problem, self.checked.acts, self.settings,
+                baseline=self._values[metric], partial=partial, progress=advance,
             )  # fmt: skip
 
-    def _said(self, metric: Metric | None) -> dict[str, Any]:
-        """The settings of a result as its record has them: of candidates the number, and where they are from."""
+    def _recorded_settings(self) -> dict[str, Any]:
+        """The settings for the record, with the number of candidates instead of the candidates."""
         candidates = self.settings.candidates
-        said = {**asdict(self.settings), "positions": self.baselines.positions, "top_from": self.request.top_from}
-        said["candidates"] = None if candidates is None else len(candidates)
-        return said if metric is None else {**said, "metric": metric}
+        return {
+            **asdict(self.settings),
+            "positions": self.problem.positions,
+            "top_from": self.request.top_from,
+            "candidates": None if candidates is None else len(candidates),
+        }
 
-    def _bound(self) -> dict[str, Any]:
-        """What an unfinished ablation has to share with the one that goes on."""
+    def _partial_settings(self) -> dict[str, Any]:
+        """The settings that an interrupted ablation must share with the one that resumes it."""
         s = self.settings
         return {
-            "positions": self.baselines.positions,
+            "positions": self.problem.positions,
             "ablate_with": s.ablate_with,
             "layers": s.layers,
             "candidates": digest(s.candidates),
-            "target": asdict(self.resolved.target),
-            "dtype": self.context.model.spec.dtype,
+            "target": asdict(self.problem.target),
+            "dtype": self.checked.model.spec.dtype,
         }
 
     @contextmanager
-    def _bar(self, metric: Metric) -> Iterator[Callable[[int], None]]:
+    def _progress_bar(self, metric: Metric) -> Iterator[Callable[[int], None]]:
         if metric != "ablation":
             yield lambda _: None
             return
-        n_layers, _, d_mlp = self.context.acts.shape
+        n_layers, _, d_mlp = self.checked.acts.shape
         s = self.settings
         layers = n_layers if s.layers is None else len(s.layers)
-        n = (layers * d_mlp if s.candidates is None else len(s.candidates)) * len(self.baselines.positions)
+        n = (layers * d_mlp if s.candidates is None else len(s.candidates)) * len(self.problem.positions)
         with self.progress("ablations", n) as bar:
             yield bar.advance
 
 
-def _with_dtype(run: Run, request: InfluenceRequest) -> ModelOverrides:
-    """The overrides with the precision of the analysis: as given, else the one that the stage chooses."""
-    return replace(request.overrides, dtype=request.overrides.dtype or _default_dtype(run, request))
+def _neurons(rows: pd.DataFrame) -> list[tuple[int, int]]:
+    """The (layer, neuron) pairs of the rows, in order and without repeats."""
+    return list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
 
 
-def _default_dtype(run: Run, request: InfluenceRequest) -> Dtype:
-    """fp32 where differences of forward passes are reported, else as the run was made."""
+def _default_dtype(manifest: Manifest, request: InfluenceRequest) -> Dtype:
+    """fp32 if differences of forward passes are reported, else the dtype of the run."""
     differences = any(m in NEED_FLOAT32 for m in request.computed)
-    quantization = run.manifest.quantization
+    quantization = manifest.quantization
     if differences and (quantization in ("none", UNRECORDED) or quantization.startswith("checkpoint:gguf-")):
         return "fp32"
-    return run.manifest.model_dtype
-
-
-def _unusual_dtype(run: Run, request: InfluenceRequest) -> Dtype | None:
-    given = request.overrides.dtype
-    return None if given == _default_dtype(run, request) else given
+    return manifest.model_dtype

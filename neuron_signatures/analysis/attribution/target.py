@@ -1,4 +1,4 @@
-"""What an attribution explains, once resolved: a token at a position, perhaps against a foil."""
+"""The resolved target of an attribution: a token at a position, with an optional foil."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attribution explains: a token at a position, perhaps against a foil, and the function of the logits."""
+"""Resolves the target of an attribution: a token at a position, an optional foil, and a function of the logits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from neuron_signatures.runs.errors import UsageError
 
 N_TOP = 5
 
-# How far our reading of the logits may be from the model's own, as a share of the largest logit.
+# Largest difference between our logits and the model's own, as a share of the largest logit.
 _TOLERANCE = {torch.bfloat16: 0.03, torch.float16: 0.01, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True)
 class TargetRequest:
-    """The target as the flags say it. A token is given as text or as an id, not both; None means not given.
+    """The target as given by the flags. A token is given as text or as an id, not both; None means not given.
 
-    `pos` may be negative (-1 is the last token); `resolve_target` resolves it once.
+    `pos` may be negative (-1 is the last token); `resolve_target` resolves it.
     """
 
     mode: TargetMode
@@ -42,7 +42,7 @@ class TargetRequest:
 
 
 class TokenFacts(NamedTuple):
-    """One token in the model's prediction. `rank` is 0 for the likeliest; ties rank the smaller id first."""
+    """One token in the model's prediction. `rank` is 0 for the most likely token; ties go to the smaller id."""
 
     token_id: int
     token: str
@@ -54,9 +54,9 @@ class TokenFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """What the model predicts at the target position, in float32 (from the residual stream in the model's dtype).
+    """The model's prediction at the target position, in float32 (from the residual stream in the model's dtype).
 
-    `value` is the target function. `soft_cap` is None where logits are not capped.
+    `value` is that of the target function. `soft_cap` is None if the logits are not capped.
     """
 
     value: float
@@ -72,16 +72,16 @@ class ResolvedTarget(NamedTuple):
 
 
 def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: TargetRequest) -> ResolvedTarget:
-    """The target that `request` means for this prompt, and what the model predicts there (one forward pass).
+    """The target of `request` for this prompt, and the model's prediction there (one forward pass).
 
-    - top1_logit: the likeliest token at `pos`;
+    - top1_logit: the most likely token at `pos`;
     - next_token: the given token at `pos`, else the prompt's own next token;
     - last_token: the prompt's last token, at the position before it.
 
-    Raises `UsageError` for a token that is not one token, a position outside the prompt, flags that exclude each
-    other, and an architecture that changes its logits in a way other than a soft cap.
+    Raises `UsageError` for text that is not one token, a position outside the prompt, flags that exclude each other,
+    and an architecture that changes its logits other than by a soft cap.
     """
-    pos, token_id = _where_and_what(model.tokenizer, token_ids, request)
+    pos, token_id = _position_and_token(model.tokenizer, token_ids, request)
     foil_id = _token_flag(model.tokenizer, request.foil, request.foil_id, "--foil_token")
     logits = next_token_logits(model, token_ids, pos)
     vocab = logits.shape[0]
@@ -119,7 +119,7 @@ def next_token_logits(model: LoadedModel, token_ids: Sequence[int], pos: int) ->
 
 
 def target_facts(model: LoadedModel, logits: Float[Tensor, " vocab"], target: Target) -> TargetFacts:
-    """What these pre-cap logits say about the target, its foil and the likeliest tokens."""
+    """Facts about the target, its foil and the most likely tokens, from the pre-cap logits at the target position."""
     head = unembedding(model.hf)
     after = capped(head, logits)
     logprobs = after.log_softmax(-1)
@@ -149,13 +149,13 @@ def target_facts(model: LoadedModel, logits: Float[Tensor, " vocab"], target: Ta
 
 
 def in_pre_cap_logits(resolved: ResolvedTarget) -> ResolvedTarget:
-    """The same target and foil with the pre-cap logit as the function, which is all that direct effects add up to."""
+    """The same target and foil with the pre-cap logit as the function, the only one that is a sum of direct effects."""
     target, facts = resolved
     value = facts.target.pre_cap_logit - (facts.foil.pre_cap_logit if facts.foil else 0.0)
     return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value))
 
 
-def _where_and_what(
+def _position_and_token(
     tokenizer: TokenizerBase, token_ids: Sequence[int], request: TargetRequest
 ) -> tuple[int, int | None]:
     n = len(token_ids)
@@ -170,7 +170,7 @@ def _where_and_what(
     pos = resolve_pos(request.pos, n, where="--target_pos")
     if request.mode == "top1_logit":
         if given is not None:
-            what = "the target is the likeliest token; give no other"
+            what = "the target is the most likely token; give no other"
             raise UsageError(what, where="--target_mode top1_logit", next_step="Use --target_mode next_token")
         return pos, None
     if given is None and pos == n - 1:

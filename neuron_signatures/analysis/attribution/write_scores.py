@@ -1,4 +1,4 @@
-"""What a neuron promotes and suppresses: its output direction read through the norms and the unembedding."""
+"""Write scores: the tokens that a neuron promotes and suppresses, from its output direction through the unembedding."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ class TokenScore(NamedTuple):
 
 
 class WriteScores(NamedTuple):
-    """One neuron at one position of one prompt. `promotes` from the highest score down, `suppresses` from the lowest
-    up, for a positive activation; a negative one exchanges the two. score times `activation` is the token's dla."""
+    """One neuron at one position of one prompt.
+
+    `promotes` has the highest scores in descending order, `suppresses` the lowest in ascending order; a negative
+    activation swaps the two. score times `activation` is the dla of the token.
+    """
 
     layer: int
     neuron: int
@@ -46,17 +49,16 @@ def write_scores(
     top: int,
     explicit_ids: Sequence[int] = (),
 ) -> list[WriteScores]:
-    """The `top` tokens that each (layer, neuron) promotes and suppresses, and its score of each explicit token.
+    """The `top` tokens that each (layer, neuron) promotes and suppresses, and its score for each explicit token.
 
-    Through the exact norms, with the scales that they have at `pos` of this prompt: z(g ⊙ W_out[i]), as in
-    `dla.direct_logit_attribution`. The scales are positive factors: the order of the tokens is the neuron's own,
-    the numbers belong to this prompt and position.
+    The score is z(g ⊙ W_out[i]), as in `dla.direct_logit_attribution`, with the norms' scales at `pos` of this prompt.
+    The scales are positive factors: the numbers depend on prompt and position, the order of the tokens does not.
     """
     trace = trace_residual(model.hf, token_ids, pos)
     projections = output_projections(model.hf)
     out: dict[tuple[int, int], WriteScores] = {}
     for layer in sorted({layer for layer, _ in neurons}):
-        members = [neuron for where, neuron in neurons if where == layer]
+        members = [neuron for of_layer, neuron in neurons if of_layer == layer]
         rows = output_weight(projections[layer])[members].to(trace.final)
         for neuron, row in zip(members, rows, strict=True):
             scores = _token_scores(model, trace, layer, row)

@@ -1,4 +1,4 @@
-"""The files of one influence ranking: all neurons, the selected ones, their write scores, and the record."""
+"""Writes the files of one influence ranking: all neurons, the selected ones, their write scores, and the record."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.influence import DIRECT, Influence
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.attribution.model_check import AnalysisContext
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pre_cap_logits
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
 from neuron_signatures.runs.tokens import encodable
 
 _PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
 
 
-def influence_frame(found: Attribution, context: AnalysisContext, resolved: ResolvedTarget) -> pd.DataFrame:
-    """One row per layer, position and neuron, in this order; the target's columns repeat in every row."""
+def influence_frame(found: Attribution, prompt: PromptRecord, resolved: ResolvedTarget) -> pd.DataFrame:
+    """One row per layer, position and neuron, in this order; the columns of the target are the same in every row."""
     n_layers, n_pos, n_neurons = found.scores.shape
     of_layer = np.repeat(np.array(found.layers), n_pos * n_neurons)
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
     scores = found.scores.reshape(-1).numpy()
-    tokens = np.array([encodable(context.prompt.tokens[p]) for p in found.positions], dtype=object)
+    tokens = np.array([encodable(prompt.tokens[p]) for p in found.positions], dtype=object)
     frame = pd.DataFrame(
         {
             "layer": of_layer,
@@ -41,12 +42,12 @@ def influence_frame(found: Attribution, context: AnalysisContext, resolved: Reso
     )
     if found.per_act is not None:
         frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
-    prompt_id = encodable(context.prompt.probe_id)
+    prompt_id = encodable(prompt.probe_id)
     return frame.assign(prompt_id=prompt_id, metric=found.metric, **_target_columns(explained(found, resolved)))
 
 
 def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
-    """What the scores are of: for dla the pre-cap logit, whichever function was asked for."""
+    """The target that the scores explain: direct metrics always explain the pre-cap logit."""
     return in_pre_cap_logits(resolved) if found.metric in DIRECT else resolved
 
 
@@ -55,8 +56,8 @@ def select_influence(frame: pd.DataFrame, selection: SelectionConfig) -> tuple[p
 
     Ties go to the lower (layer, position, neuron).
     """
-    neurons_first = frame["ctx_idx"].to_numpy() * (int(frame["neuron"].max()) + 1) + frame["neuron"].to_numpy()
-    chosen = select(frame["abs_influence"].to_numpy(), frame["layer"].to_numpy(), neurons_first, selection)
+    pos_and_neuron = frame["ctx_idx"].to_numpy() * (int(frame["neuron"].max()) + 1) + frame["neuron"].to_numpy()
+    chosen = select(frame["abs_influence"].to_numpy(), frame["layer"].to_numpy(), pos_and_neuron, selection)
     rows = frame.iloc[chosen.rows].copy()
     rows.insert(0, "rank", range(1, len(rows) + 1))
     at = list(rows.columns).index("abs_influence") + 1
@@ -69,16 +70,18 @@ def write_influence(
     writer: ResultsWriter,
     stem: str,
     found: Influence,
-    context: AnalysisContext,
+    checked: CheckedPrompt,
     resolved: ResolvedTarget,
     selection: SelectionConfig,
     settings: dict[str, Any],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Write `stem.parquet` (all), `stem.csv` and `stem.json` (selected) and last the record; returns the selected rows
-    and the record."""
-    frame = influence_frame(found.attribution, context, resolved)
+    """Write `stem.parquet` (all neurons), `stem.csv` and `stem.json` (selected neurons), and last the record.
+
+    Returns the selected rows and the record.
+    """
+    frame = influence_frame(found.attribution, checked.prompt, resolved)
     rows, chosen = select_influence(frame, selection)
-    record = influence_record(found, context, resolved, chosen, {**settings, **asdict(selection)})
+    record = influence_record(found, checked, resolved, chosen, {**settings, **asdict(selection)})
     writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
@@ -90,12 +93,12 @@ def write_influence(
 
 def influence_record(
     found: Influence,
-    context: AnalysisContext,
+    checked: CheckedPrompt,
     resolved: ResolvedTarget,
     chosen: Selection,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """The stage record: target, what the model predicts there, sums per layer, how many were selected, warnings."""
+    """The stage record: target, the model's prediction there, sums per layer, number of selected rows, warnings."""
     scores = found.attribution
     totals, absolute = scores.scores.double().nansum(-1), scores.scores.double().abs().nansum(-1)
     sums = [
@@ -104,27 +107,27 @@ def influence_record(
         for j, pos in enumerate(scores.positions)
     ]
     return stage_record(
-        context.run,
+        checked.run,
         "influence",
         settings,
         metric=scores.metric,
-        prompt_id=context.prompt.probe_id,
+        prompt_id=checked.prompt.probe_id,
         target=target_record(explained(scores, resolved)),
-        analysis_dtype=context.model.spec.dtype,
-        analysis_device=str(context.model.device),
-        agreement={"worst": context.agreement.worst, "tolerance": context.agreement.tolerance},
+        analysis_dtype=checked.model.spec.dtype,
+        analysis_device=str(checked.model.device),
+        agreement={"worst": checked.agreement.worst, "tolerance": checked.agreement.tolerance},
         layer_sums=sums,
         total_abs_influence=chosen.total,
         n_neurons=int(scores.scores.numel()),
         n_selected=len(chosen.rows),
         selected_share=float(np.nansum(chosen.share)),
         **found.facts,
-        warnings=[*context.warnings, *found.warnings],
+        warnings=[*checked.warnings, *found.warnings],
     )
 
 
 def target_record(resolved: ResolvedTarget) -> dict[str, Any]:
-    """Target, foil, function, and what the model predicts at the target position."""
+    """Target, foil, function, and the model's prediction at the target position."""
     target, facts = resolved.target, resolved.facts
     return {
         "mode": target.mode,
@@ -141,16 +144,16 @@ def target_record(resolved: ResolvedTarget) -> dict[str, Any]:
 def write_write_scores(
     writer: ResultsWriter,
     stem: str,
-    context: AnalysisContext,
+    checked: CheckedPrompt,
     pos: int,
     neurons: list[tuple[int, int]],
     *,
     top: int,
     explicit_ids: list[int],
 ) -> None:
-    """Write what the neurons promote and suppress at `pos` of the context's prompt: `stem_write_scores.json`."""
-    found = write_scores(context.model, context.token_ids, pos, neurons, top=top, explicit_ids=explicit_ids)
-    neurons_out = [
+    """Write `stem_write_scores.json`: the tokens that the neurons promote and suppress at `pos` of the prompt."""
+    found = write_scores(checked.model, checked.prompt.token_ids, pos, neurons, top=top, explicit_ids=explicit_ids)
+    records = [
         {
             "layer": w.layer,
             "neuron": w.neuron,
@@ -159,8 +162,8 @@ def write_write_scores(
         }
         for w in found
     ]
-    where = {"prompt_id": context.prompt.probe_id, "pos": pos, "unit": "pre-cap logit per unit of activation"}
-    writer.json(write_scores_name(stem), {**where, "top": top, "neurons": neurons_out})
+    where = {"prompt_id": checked.prompt.probe_id, "pos": pos, "unit": "pre-cap logit per unit of activation"}
+    writer.json(write_scores_name(stem), {**where, "top": top, "neurons": records})
 
 
 def _target_columns(resolved: ResolvedTarget) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Peaks over a run's prompts: how strongly each neuron fires at its strongest, and on which tokens.
+"""Peaks over a run's prompts: how strongly each neuron fires at most, and on which tokens.
 
-The peak of a neuron in a prompt is its largest |act| over the positions that count. The run is read once, layer by
-layer and within a layer prompt by prompt, a few layers at a time, so that memory does not grow with their number.
+The peak of a neuron in a prompt is its largest |act| over the counted positions. The run is read once, layer by layer
+and prompt by prompt, a few layers at a time, so that memory does not grow with the number of layers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KINDS: Final = {
 
 @dataclass(frozen=True)
 class PeaksConfig:
-    """What counts. `act_threshold`, in the activations' own units, is that of `frac_act_above`, the share of tokens."""
+    """Which tokens are counted. `frac_act_above` is the share of tokens with |act| > `act_threshold`, in real units."""
 
     functional: FunctionalTokens
     first_pos: int = 0
@@ -50,29 +50,25 @@ class PeaksResult:
     config: PeaksConfig
     counted: Counted
     nonfinite: dict[str, int]
-    """Values that were ignored because they are not finite, by prompt id; prompts without any are left out."""
-
-    @property
-    def n_prompts(self) -> int:
-        return len(self.counted.prompts)
+    """Number of NaN and infinite values, which are ignored, by prompt id; only for prompts that have any."""
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The run's counted tokens as numbers that ascend with the token id, so that ties go to the smallest id."""
+    """The counted tokens as codes that ascend with the token id, so that ties go to the smallest id."""
 
     ids: Int64[np.ndarray, " code"]
     texts: list[str]
     functional: Bool[np.ndarray, " code"]
     codes: list[Int32[np.ndarray, " _"]]
-    """By prompt, of its counted positions."""
+    """The codes of each prompt's counted positions."""
     prompt: Int32[np.ndarray, " token"]
     pos: Int32[np.ndarray, " token"]
-    """Of each counted token of the run, prompt after prompt."""
+    """Prompt index and position of each counted token of the run, prompt by prompt."""
 
 
 class _Layer(NamedTuple):
-    """One layer's columns, and how many values are not finite by prompt."""
+    """One layer's columns, and the number of non-finite values of each prompt."""
 
     columns: dict[str, np.ndarray]
     nonfinite: list[int]
@@ -81,15 +77,15 @@ class _Layer(NamedTuple):
 def analyze_peaks(
     run: Run, config: PeaksConfig, *, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> PeaksResult:
-    """Peaks of every stored neuron over the prompts of `run`, every byte read once.
+    """Peaks of every stored neuron over the prompts of `run`, whose activations are read once.
 
-    `progress` is called with the number of layers done and of all. Values that are not finite are ignored; a
-    neuron without any finite value has null cells and sorts last. Raises `UsageError` if no token counts,
-    `BadRunError` for a broken file.
+    `progress` is called with the number of layers done and the number of all layers. NaN and infinite values are
+    ignored; a neuron without any finite value has null cells and ranks last. Raises `UsageError` if no token is
+    counted, `BadRunError` for a broken file.
     """
     counted = counted_prompts(run, first_pos=config.first_pos, include_bos=config.include_bos)
     tokens = _tokens_of(counted.prompts, config.functional)
-    reading = Lock()  # the run is for one thread at a time
+    reading = Lock()  # a run may be read by one thread at a time
 
     def one_layer(layer: int) -> _Layer:
         stats = LayerAccumulator(
@@ -134,7 +130,7 @@ def _tokens_of(prompts: list[CountedPrompt], functional: FunctionalTokens) -> _T
 
 
 def _columns(layer: int, s: LayerPeaks, tokens: _Tokens) -> dict[str, np.ndarray]:
-    """One layer's columns, in order; those of text and of integers with gaps still as numbers, -1 for none."""
+    """One layer's columns in order. Text and nullable integers are still codes, with -1 for missing values."""
     n = len(s.mean)
     return {
         "layer": np.full(n, layer, np.int32),
@@ -178,14 +174,14 @@ def _extreme(name: str, e: Extreme, tokens: _Tokens) -> dict[str, np.ndarray]:
 
 
 def _frame(layers: list[dict[str, np.ndarray]], tokens: _Tokens, prompt_ids: list[str]) -> pd.DataFrame:
-    """The layers one under another, with texts and ids for codes, and nulls."""
-    whole = {name: np.concatenate([layer[name] for layer in layers]) for name in layers[0]}
-    return pd.DataFrame({name: _finished(name, values, tokens, prompt_ids) for name, values in whole.items()})
+    """The layers concatenated, with texts and ids instead of codes."""
+    columns = {name: np.concatenate([layer[name] for layer in layers]) for name in layers[0]}
+    return pd.DataFrame({name: _finished(name, values, tokens, prompt_ids) for name, values in columns.items()})
 
 
 def _finished(name: str, values: np.ndarray, tokens: _Tokens, prompt_ids: list[str]) -> object:
     match _KINDS.get(name):
-        case "id":  # where it is missing, the last id stands behind the mask
+        case "id":  # a missing value (-1) indexes the last id, which the mask hides
             return int_column(tokens.ids[values], missing=values < 0)
         case "pos":
             return int_column(values, missing=values < 0)

@@ -1,6 +1,6 @@
-"""Peaks of one layer over all prompts, a few numbers per neuron. Arrays only.
+"""Statistics of one layer over all prompts, per neuron. Arrays only.
 
-A prompt in which a neuron has no finite value has no peak of it. Of a neuron without any peak, floats are NaN,
+A neuron has no peak in a prompt where none of its values is finite. For a neuron without any peak, floats are NaN,
 counts 0, and codes and positions -1.
 """
 
@@ -13,10 +13,11 @@ from jaxtyping import Bool, Float32, Float64, Int32, Integer
 
 from neuron_signatures.analysis.peaks.prompt_stats import first_position, prompt_stats
 from neuron_signatures.analysis.tokens.codes import Modes, modes, small_int
+from neuron_signatures.stats.moments import EMPTY, moments
 
 
 class Extreme(NamedTuple):
-    """The largest or smallest activation, and which of all counted tokens of the run it is at (-1: none).
+    """The largest or smallest activation, and the index of its token among all counted tokens (-1: none).
 
     Ties go to the first prompt and position.
     """
@@ -26,7 +27,8 @@ class Extreme(NamedTuple):
 
 
 class LayerPeaks(NamedTuple):
-    """Per neuron. `frac_functional` is a share of the peaks, `frac_above` of the tokens; `norm` is `normalised`."""
+    """Statistics per neuron. `frac_functional` is a share of the peaks, `frac_above` a share of the tokens; `norm` is
+    the result of `normalised`."""
 
     mean: Float64[np.ndarray, " neuron"]
     std: Float64[np.ndarray, " neuron"]
@@ -46,9 +48,9 @@ class LayerPeaks(NamedTuple):
 
 
 class LayerAccumulator:
-    """Takes one layer's prompts one by one, in order; keeps three numbers per prompt and neuron, at most 12 bytes.
+    """Accumulates one layer's prompts, in order; stores three numbers (at most 12 bytes) per prompt and neuron.
 
-    `functional` says of each code whether its token is functional.
+    `functional` says for each code whether its token is functional.
     """
 
     def __init__(
@@ -61,21 +63,21 @@ class LayerAccumulator:
         largest_pos: int,
     ) -> None:
         self._threshold = threshold
-        self._functional = np.append(functional, False)  # the last one is for the code -1
+        self._functional = np.append(functional, False)  # the last entry is for the code -1
         self._peak = np.full((n_prompts, n_neurons), -1, np.float32)
         self._pos = np.full((n_prompts, n_neurons), -1, small_int(largest_pos))
         self._code = np.full((n_prompts, n_neurons), -1, small_int(len(functional)))
         self._above, self._nonfinite = np.zeros(n_neurons, np.int32), np.zeros(n_neurons, np.int32)
         self._shift: Float32[np.ndarray, " neuron"] = np.zeros(n_neurons, np.float32)
-        self._sum, self._sum2 = np.zeros(n_neurons), np.zeros(n_neurons)
+        self._moments = EMPTY
         self._poles = np.full((2, n_neurons), -np.inf, np.float32)
         self._pole_token = np.full((2, n_neurons), -1, np.int32)
         self._n_prompts = self._n_tokens = 0
 
     def add(self, acts: Float32[np.ndarray, "pos neuron"], *, start: int, codes: Integer[np.ndarray, " pos"]) -> int:
-        """Take the counted positions of the next prompt, which begin at `start`; `codes` are their tokens.
+        """Add the counted positions of the next prompt, which begin at `start`; `codes` are their tokens.
 
-        Returns how many values are not finite.
+        Returns the number of values that are not finite.
         """
         prompt, self._n_prompts = self._n_prompts, self._n_prompts + 1
         if prompt == 0:
@@ -88,8 +90,7 @@ class LayerAccumulator:
             self._nonfinite += len(acts) - s.n_finite
             nonfinite = int((len(acts) - s.n_finite).sum())
         self._above += s.n_above
-        self._sum += s.sum
-        self._sum2 += s.sum2
+        self._moments = self._moments.merge(s.moments)
         self._update_poles(s.poles, acts)
         self._n_tokens += len(acts)
         return nonfinite
@@ -99,8 +100,8 @@ class LayerAccumulator:
         n_peaks = has_peak.sum(axis=0, dtype=np.int32)
         none = n_peaks == 0
         some, n_finite = (np.where(none, np.nan, n) for n in (n_peaks, self._n_tokens - self._nonfinite))
-        mean, std = _mean_std(self._peak, has_peak, some)
-        away = self._sum / n_finite
+        mean, std = moments(self._peak, where=None if has_peak.all() else has_peak).mean_std()
+        act_mean, act_std = self._moments.mean_std()
         return LayerPeaks(
             mean=mean,
             std=std,
@@ -111,8 +112,8 @@ class LayerAccumulator:
             pos=modes(self._pos),
             act_max=Extreme(self._poles[0], self._pole_token[0]),
             act_min=Extreme(-self._poles[1], self._pole_token[1]),
-            act_mean=self._shift + away,
-            act_std=np.sqrt(np.maximum(self._sum2 / n_finite - away * away, 0)),
+            act_mean=act_mean,
+            act_std=act_std,
             frac_above=self._above / n_finite,
             norm=normalised(mean),
             n_peaks=n_peaks,
@@ -120,7 +121,7 @@ class LayerAccumulator:
         )
 
     def _update_poles(self, poles: Float32[np.ndarray, "2 neuron"], acts: Float32[np.ndarray, "pos neuron"]) -> None:
-        """Enter a prompt's largest act and -act where they are larger: few are, so only their positions are sought."""
+        """Update the largest act and -act. Positions are computed only for the few neurons with a new extreme."""
         larger = np.flatnonzero(poles > self._poles)
         pole, neuron = np.divmod(larger, poles.shape[1])
         signed = acts.take(neuron, axis=1) * (1 - 2 * pole).astype(np.float32)
@@ -130,22 +131,7 @@ class LayerAccumulator:
 
 
 def normalised(mean_peak: Float64[np.ndarray, " neuron"]) -> Float64[np.ndarray, " neuron"]:
-    """Mean peaks of a layer over their median; NaN where the median is 0 or there is none."""
+    """Mean peaks of a layer divided by their median; NaN if the median is 0 or undefined."""
     known = mean_peak[~np.isnan(mean_peak)]
     median = float(np.median(known)) if len(known) else 0.0
     return mean_peak / median if median > 0 else np.full(len(mean_peak), np.nan)
-
-
-def _mean_std(
-    peak: Float32[np.ndarray, "prompt neuron"],
-    has_peak: Bool[np.ndarray, "prompt neuron"],
-    n_peaks: Float64[np.ndarray, " neuron"],
-) -> tuple[Float64[np.ndarray, " neuron"], Float64[np.ndarray, " neuron"]]:
-    """Mean and population standard deviation over the prompts that have a peak."""
-    gaps = not has_peak.all()
-    mean = np.where(has_peak, peak, 0).sum(axis=0, dtype=np.float64) if gaps else peak.sum(axis=0, dtype=np.float64)
-    mean /= n_peaks
-    away = peak - mean.astype(np.float32)
-    if gaps:
-        away[~has_peak] = 0
-    return mean, np.sqrt(np.einsum("pn,pn->n", away, away, dtype=np.float64) / n_peaks)

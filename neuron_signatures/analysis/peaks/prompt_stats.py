@@ -1,6 +1,6 @@
-"""One prompt's activations in, a few numbers per neuron out: peaks, extremes, moments. Arrays only.
+"""Statistics of one prompt's activations, per neuron: peaks, extremes, moments. Arrays only.
 
-Values that are not finite are ignored and counted, so that a NaN is never a peak and never sorts first.
+NaN and infinite values are ignored, and their number is reported.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Integer
+from jaxtyping import Bool, Float32, Int32, Integer
+
+from neuron_signatures.stats.moments import Moments, moments, moments_from_sums
 
 
 class PromptStats(NamedTuple):
-    """One prompt, per neuron. Positions count from the first row given; ties go to the earliest.
+    """Statistics per neuron. Positions are rows of the input; ties go to the earliest.
 
     A neuron without a finite value has `n_finite` 0, `peak` -1 and `poles` -inf.
     """
@@ -24,26 +26,25 @@ class PromptStats(NamedTuple):
     poles: Float32[np.ndarray, "2 neuron"]
     """Largest act, and largest -act."""
     n_finite: Int32[np.ndarray, " neuron"] | int
-    """How many values are finite; one number if all are."""
-    sum: Float[np.ndarray, " neuron"]
-    sum2: Float[np.ndarray, " neuron"]
-    """Sums of (act - shift) and of its square."""
+    """Number of finite values; a single number if all are finite."""
+    moments: Moments
+    """Of the finite values."""
     n_above: Integer[np.ndarray, " neuron"]
 
 
 def prompt_stats(
     acts: Float32[np.ndarray, "pos neuron"], shift: Float32[np.ndarray, " neuron"], *, threshold: float
 ) -> PromptStats:
-    """Peak, extremes, moments about `shift`, and how many |act| are above `threshold`. At least one position.
+    """Peak, extremes, moments, and the number of |act| above `threshold`. Requires at least one position.
 
-    `shift` keeps the digits of the spread where the mean is large against it; any value near the mean will do.
+    `shift` is any value near each neuron's mean: sums about it keep their digits in float32.
     """
     centred = acts - shift
-    # float32 adds a few hundred numbers well enough, and thrice as fast
+    # float32 is precise enough for sums of a few hundred numbers, and three times as fast
     precision = np.float32 if len(acts) <= 256 else np.float64
-    sum2 = np.einsum("pn,pn->n", centred, centred, dtype=precision)
-    if not np.isfinite(sum2).all():
-        return _with_gaps(acts, shift, threshold)
+    squares = np.einsum("pn,pn->n", centred, centred, dtype=precision)
+    if not np.isfinite(squares).all():
+        return _with_gaps(acts, threshold)
     size = np.abs(acts)
     poles = np.stack([acts.max(axis=0), -acts.min(axis=0)])
     peak = poles.max(axis=0)
@@ -52,16 +53,14 @@ def prompt_stats(
         pos=first_position(size == peak),
         poles=poles,
         n_finite=len(acts),
-        sum=centred.sum(axis=0, dtype=precision),
-        sum2=sum2,
+        moments=moments_from_sums(len(acts), centred.sum(axis=0, dtype=precision), squares, shift=shift),
         n_above=count_positions(size > threshold),
     )
 
 
-def _with_gaps(acts: np.ndarray, shift: np.ndarray, threshold: float) -> PromptStats:
+def _with_gaps(acts: Float32[np.ndarray, "pos neuron"], threshold: float) -> PromptStats:
     finite = np.isfinite(acts)
     size = np.where(finite, np.abs(acts), -1)
-    centred = np.where(finite, acts, shift).astype(np.float64) - shift
     peak = size.max(axis=0)
     poles = [np.where(finite, v, -np.inf).max(axis=0) for v in (acts, -acts)]
     return PromptStats(
@@ -69,27 +68,26 @@ def _with_gaps(acts: np.ndarray, shift: np.ndarray, threshold: float) -> PromptS
         pos=first_position(size == peak),
         poles=np.stack(poles).astype(np.float32),
         n_finite=finite.sum(axis=0, dtype=np.int32),
-        sum=centred.sum(axis=0),
-        sum2=np.square(centred).sum(axis=0),
+        moments=moments(acts.astype(np.float64), where=finite),
         n_above=count_positions(size > threshold),
     )
 
 
 def first_position(hit: Bool[np.ndarray, "pos neuron"]) -> Int32[np.ndarray, " neuron"]:
-    """The first position that is hit, per neuron; the number of positions if none is.
+    """The first position where `hit` is true, per neuron; the number of positions if there is none.
 
-    Several times faster than `argmax(axis=0)`: the largest of weights that fall with the position.
+    Several times faster than `argmax(axis=0)`: it takes the maximum of weights that decrease with the position.
     """
     n = len(hit)
-    best = (hit.view(np.uint8) * _falling(n)).max(axis=0)
+    best = (hit.view(np.uint8) * _decreasing(n)).max(axis=0)
     return n - best.astype(np.int32)  # type: ignore[no-any-return]
 
 
 def count_positions(hit: Bool[np.ndarray, "pos neuron"]) -> Integer[np.ndarray, " neuron"]:
-    """How many positions are hit, per neuron, in the smallest unsigned type that holds it."""
+    """Number of positions where `hit` is true, per neuron, in the smallest unsigned type that can hold it."""
     return hit.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(hit)))  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=64)
-def _falling(n: int) -> Integer[np.ndarray, "pos 1"]:
+def _decreasing(n: int) -> Integer[np.ndarray, "pos 1"]:
     return np.arange(n, 0, -1).astype(np.min_scalar_type(n))[:, None]

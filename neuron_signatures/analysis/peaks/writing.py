@@ -1,9 +1,9 @@
-"""The files of `--mode peaks`: the table of all neurons, the selected ones, and the record."""
+"""Writes the files of `--mode peaks`: the table of all neurons, the selected ones, and the record."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,13 @@ from neuron_signatures.runs.run import Run
 DEFAULT_RANK_BY = "mean_peak_abs"
 
 
+class WrittenPeaks(NamedTuple):
+    """The stage record, and the selected neurons as in `top_neurons.json`."""
+
+    record: dict[str, Any]
+    top: list[dict[str, Any]]
+
+
 def write_peaks(
     writer: ResultsWriter,
     run: Run,
@@ -32,10 +39,10 @@ def write_peaks(
     selection: SelectionConfig,
     *,
     rank_by: str = DEFAULT_RANK_BY,
-) -> dict[str, Any]:
-    """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`; returns that record.
+) -> WrittenPeaks:
+    """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`.
 
-    Raises `UsageError` before anything is written if `rank_by` is no numeric column or the selection makes no sense.
+    Raises `UsageError` before anything is written if `rank_by` is not a numeric column or the selection is invalid.
     """
     chosen = select_rows(result.frame, selection, rank_by=rank_by)
     top = selected_rows(result.frame, chosen)
@@ -46,15 +53,15 @@ def write_peaks(
         TOP_NEURONS, {"rank_by": rank_by, "selection": asdict(selection), "total": chosen.total, "neurons": top}
     )
     writer.record(ANALYSIS_META, record)
-    return record
+    return WrittenPeaks(record, top)
 
 
 def select_rows(frame: pd.DataFrame, selection: SelectionConfig, *, rank_by: str) -> Selection:
     """The rows with the largest values of the numeric column `rank_by`; see `select`."""
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     if rank_by not in numeric:
-        what = f"--rank_by {rank_by!r} is no numeric column"
-        raise UsageError(what, next_step=f"There are {', '.join(numeric)}")
+        what = f"--rank_by {rank_by!r} is not a numeric column"
+        raise UsageError(what, next_step=f"Use one of {', '.join(numeric)}")
     score = frame[rank_by].to_numpy(dtype=np.float64, na_value=np.nan)
     return select(score, frame["layer"].to_numpy(), frame["neuron"].to_numpy(), selection)
 
@@ -72,8 +79,8 @@ def selected_rows(frame: pd.DataFrame, chosen: Selection) -> list[dict[str, Any]
 def peaks_record(
     run: Run, result: PeaksResult, selection: SelectionConfig, chosen: Selection, rank_by: str
 ) -> dict[str, Any]:
-    """The stage record: settings, what counted, what was ignored, how many were selected."""
-    config, counted = result.config, result.counted
+    """The stage record: settings, the tokens counted, the values ignored, the number of neurons selected."""
+    config = result.config
     settings = {
         "first_pos": config.first_pos,
         "include_bos": config.include_bos,
@@ -87,12 +94,7 @@ def peaks_record(
         run,
         "peaks",
         settings,
-        bos_excluded=counted.bos_excluded,
-        bos_rule=counted.bos_rule,
-        n_bos_excluded=counted.n_bos,
-        n_prompts=result.n_prompts,
-        n_tokens=counted.n_tokens,
-        skipped_prompts=counted.skipped,
+        **result.counted.record(),
         n_neurons=len(result.frame),
         n_nonfinite=sum(result.nonfinite.values()),
         nonfinite_by_prompt=result.nonfinite,
@@ -104,10 +106,8 @@ def peaks_record(
 
 
 def peaks_warnings(result: PeaksResult, chosen: Selection) -> list[str]:
-    """What a reader of the ranking has to know."""
-    out = []
-    if result.counted.skipped:
-        out.append(f"{len(result.counted.skipped)} prompts have no token that counts and are left out")
+    """Warnings for readers of the ranking."""
+    out = result.counted.warnings()
     if result.nonfinite:
         n = sum(result.nonfinite.values())
         out.append(f"{n} values in {len(result.nonfinite)} prompts are NaN or infinite and are ignored")

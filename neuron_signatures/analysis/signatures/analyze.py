@@ -1,7 +1,7 @@
-"""Signatures: what each neuron's peaks have in common across a run's prompts, for either sign of its activation.
+"""Signatures: what each neuron's peaks have in common across a run's prompts, for both signs of its activation.
 
-One row per neuron and pole; v = s * act with s = 1 for pole `+` and -1 for pole `-`. The same measurement with the
-tokens of each prompt shuffled (the null) says how much of a classification comes by itself.
+One row per neuron and pole; v = s * act with s = 1 for pole `+` and -1 for pole `-`. The null is the same measurement
+with the tokens of each prompt shuffled; it shows how many classifications arise by chance.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 
 SIGNS = (1, -1)
-_BLOCK_BYTES = 64 << 20  # of activations held at once; a layer that is larger is read in several goes
+_BLOCK_BYTES = 64 << 20  # of activations in memory at once; a larger layer is read in several blocks of neurons
 
 
 @dataclass(frozen=True)
 class SignatureConfig:
-    """What counts, what is a peak, and the rules of the classes."""
+    """Which tokens are counted, when a pole is active, and the rules of the classes."""
 
     functional: FunctionalTokens
     seed_prompt: str | int = 0
-    """Id or index in the run: its semantic tokens are the default concepts, and cosines are with it."""
+    """Id or index in the run. Its semantic tokens are the default concepts, and cosines compare with it."""
     concepts: tuple[str, ...] | None = None
     """None: the `concepts` of the prompts' metadata, or else the seed prompt's semantic tokens."""
     first_pos: int = 0
     include_bos: bool = False
     active_above: float = 0.0
-    """In the activations' own units. A pole is active in a prompt when its peak there is above this ..."""
+    """In real units. A pole is active in a prompt if its peak there is above this ..."""
     active_share: float = 0.5
-    """... and at least this share of its largest peak in the run: neurons are seldom exactly at rest."""
+    """... and at least this share of its largest peak in the run: most neurons are never exactly 0."""
     min_concept_prompts: int = 2
-    """Concepts that fewer prompts contain say nothing about consistency."""
+    """Concepts contained in fewer prompts are ignored."""
     min_shared_tokens: int = 2
-    """Prompts that share fewer tokens with the seed prompt have no cosine with it."""
+    """Prompts that share fewer tokens with the seed prompt have no cosine."""
     target_window: int = WINDOW
     wilson_z: float = 1.96
     null_seed: int = 0
@@ -80,7 +80,7 @@ class SignatureResult:
     concepts: list[str]
     concepts_source: str
     n_containing: list[int]
-    """In how many prompts each concept occurs."""
+    """Number of prompts that contain each concept."""
 
 
 def analyze_signatures(
@@ -88,8 +88,9 @@ def analyze_signatures(
 ) -> SignatureResult:
     """Signatures of every stored neuron and pole over the prompts of `run`, a block of neurons at a time.
 
-    `progress` is called with the number of layers done and of all. Raises `UsageError` if no token counts, if there
-    is no such seed prompt or if the metadata's concepts are no list of texts; `BadRunError` for a broken file.
+    `progress` is called with the number of layers done and the number of all layers. Raises `UsageError` if no token is
+    counted, if the seed prompt does not exist, or if the concepts of the metadata are not a list of texts;
+    `BadRunError` for a broken file.
     """
     counted = counted_prompts(run, first_pos=config.first_pos, include_bos=config.include_bos)
     seed = run.prompt(config.seed_prompt)
@@ -121,14 +122,14 @@ def analyze_signatures(
 
 
 class MeanCosine(NamedTuple):
-    """Mean cosine with the seed prompt, and over how many prompts; NaN where no cosine is defined."""
+    """Mean cosine with the seed prompt over `n` prompts; NaN if no cosine is defined."""
 
     value: Float32[np.ndarray, " neuron"]
     n: Int32[np.ndarray, " neuron"]
 
 
 class _Measure:
-    """What stays the same from block to block."""
+    """Measures a block of neurons; holds what is the same for all blocks."""
 
     def __init__(
         self, config: SignatureConfig, prompts: list[CountedPrompt], seed: PromptRecord, labels: Labels, n_layers: int
@@ -178,15 +179,15 @@ class _Measure:
 def _shared_with_seed(
     prompts: list[CountedPrompt], seed: PromptRecord, least: int
 ) -> Iterator[tuple[Integer[np.ndarray, " shared"], Integer[np.ndarray, " shared"]]]:
-    """For each other prompt with enough shared tokens: their rows among all counted tokens, seed's and its own."""
+    """For each other prompt with enough shared tokens: their rows among all counted tokens, in seed and prompt."""
     first_row = dict(
         zip((p.prompt.probe_id for p in prompts), np.cumsum([0, *(p.n_tokens for p in prompts)]), strict=False)
     )
-    mine = next((p for p in prompts if p.prompt is seed), None)
+    counted_seed = next((p for p in prompts if p.prompt is seed), None)
     for p in prompts:
-        if mine is None or p is mine:
+        if counted_seed is None or p is counted_seed:
             continue
-        a, b = aligned_positions(seed.tokens[mine.start :], p.prompt.tokens[p.start :])
+        a, b = aligned_positions(seed.tokens[counted_seed.start :], p.prompt.tokens[p.start :])
         if len(a) >= least:
             yield first_row[seed.probe_id] + a, first_row[p.prompt.probe_id] + b
 
@@ -198,7 +199,7 @@ def _neuron_blocks(d_mlp: int, n_tokens: int) -> Iterator[slice]:
 
 
 def _read(run: Run, prompts: list[CountedPrompt], layer: int, neurons: slice) -> Float32[np.ndarray, "token neuron"]:
-    """The counted tokens of all prompts, one after another."""
+    """The activations of all counted tokens, prompt by prompt."""
     out = np.empty((sum(p.n_tokens for p in prompts), neurons.stop - neurons.start), np.float32)
     row = 0
     for p in prompts:

@@ -1,6 +1,6 @@
-"""Classes of neurons by their signatures, first match: semantic, say_x, relationship, else unclassified.
+"""Classifies neurons by their signatures; the first match wins: semantic, say_x, relationship, else unclassified.
 
-Depth is layer / (n_layers - 1), with the number of layers of the model: 0 is the first layer, 1 the last.
+Depth is layer / (n_layers - 1) of the model: 0 is the first layer, 1 the last.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int8, Int32
 
-from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics, ratio
+from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
+from neuron_signatures.stats.proportions import ratio
 
 CLASSES: Final = ("unclassified", "semantic", "say_x", "relationship")
 
 
 @dataclass(frozen=True)
 class ClassRules:
-    """The cut-offs of the classes. Shares and depths are in [0, 1]."""
+    """The thresholds of the classes. Shares and depths are in [0, 1]."""
 
     min_active: int = 3
-    """A pole that is active in fewer prompts is unclassified."""
+    """Poles that are active in fewer prompts are unclassified."""
     semantic_min_consistency: float = 0.80
     semantic_max_distinct: int = 1
     semantic_max_depth: float = 0.12
@@ -35,10 +36,10 @@ class ClassRules:
 
 
 class Classified(NamedTuple):
-    """Per neuron: an index into `CLASSES`, and what gives the name, -1 where there is nothing to name it by.
+    """The class of each neuron as an index into `CLASSES`, and the subject of its name (-1: no name).
 
-    `subject` is the index of a concept for semantic, of a key for say_x (its target) and relationship (the semantic
-    token on which most peaks fall).
+    `subject` is the index of a concept for semantic, and of a key for say_x (its target) and relationship (the semantic
+    token that most peaks are on).
     """
 
     kind: Int8[np.ndarray, " neuron"]
@@ -46,7 +47,7 @@ class Classified(NamedTuple):
 
 
 def classify(a: Activity, t: TokenMetrics, *, depth: float, rules: ClassRules) -> Classified:
-    """The first class whose conditions hold; a condition on an undefined number does not hold."""
+    """The first class whose conditions hold; a condition on an undefined value does not hold."""
     consistency = ratio(t.concept_hits, t.concept_prompts)
     conf_semantic = ratio(t.semantic.times, t.n_semantic)
     semantic = (
@@ -67,7 +68,7 @@ def classify(a: Activity, t: TokenMetrics, *, depth: float, rules: ClassRules) -
 
 
 class Names(NamedTuple):
-    """Every name that a neuron of the run can have: first of concepts, then `Say`, then `related`."""
+    """All names that a neuron of the run can have: of semantic, then say_x, then relationship neurons."""
 
     texts: list[str]
     n_concepts: int
@@ -86,9 +87,9 @@ def make_names(concepts: Sequence[str], keys: Sequence[str]) -> Names:
 
 
 def make_groups(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Neurons and poles with the same class and name, the largest group first; members as `L18N3428+`.
+    """Groups of neurons and poles with the same class and name, the largest first; members as `L18N3428+`.
 
-    A neuron and pole is in one group, or in none if it is unclassified or has no name.
+    Unclassified and unnamed neurons are in no group.
     """
     named = frame[frame["name"].notna()]
     members = "L" + named["layer"].astype(str) + "N" + named["neuron"].astype(str) + named["pole"].astype(str)
@@ -100,6 +101,6 @@ def make_groups(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def class_counts(kinds: np.ndarray) -> dict[str, int]:
-    """How many neurons and poles each class has, in the order semantic, say_x, relationship, unclassified."""
+    """Number of neurons and poles per class, in the order semantic, say_x, relationship, unclassified."""
     counts = np.bincount(kinds, minlength=len(CLASSES))
     return {CLASSES[i]: int(counts[i]) for i in (1, 2, 3, 0)}

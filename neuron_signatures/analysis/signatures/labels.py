@@ -1,4 +1,4 @@
-"""What the counted tokens of a run are, for signatures: their keys, functional or not, their targets, concepts."""
+"""Labels of the counted tokens of a run: key, functional or not, target of functional tokens, concepts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from neuron_signatures.runs.manifest import PromptRecord
 
 
 class PromptLabels(NamedTuple):
-    """One prompt's counted tokens. `target` is -1 for a semantic token and for one without a target."""
+    """Labels of one prompt's counted tokens. `target` is -1 for semantic tokens and for those without a target."""
 
     key: Int32[np.ndarray, " pos"]
     functional: Bool[np.ndarray, " pos"]
     target: Int32[np.ndarray, " pos"]
     concepts: dict[int, Bool[np.ndarray, " pos"]]
-    """Where each concept is that the prompt contains, by the concept's index."""
+    """Positions of each concept that the prompt contains, by the concept's index."""
 
     def permuted(self, order: np.ndarray) -> PromptLabels:
-        """The same labels at other positions."""
+        """The labels in another order of the positions."""
         concepts = {c: hit[order] for c, hit in self.concepts.items()}
         return PromptLabels(self.key[order], self.functional[order], self.target[order], concepts)
 
 
 class Labels(NamedTuple):
-    """`names` are the keys as they are first written in the run (` Austin` is `Austin`), in order of the keys."""
+    """Labels of all prompts. `names` has each key as first written in the run, stripped (`Austin` for ` Austin`)."""
 
     prompts: list[PromptLabels]
     names: list[str]
@@ -42,7 +42,7 @@ class Labels(NamedTuple):
 def make_labels(
     prompts: Sequence[CountedPrompt], functional: FunctionalTokens, concepts: Sequence[str], *, window: int
 ) -> Labels:
-    """Labels of all counted tokens. A concept of several tokens is found by its text and covers all of them."""
+    """Labels of all counted tokens. A concept of several tokens is found by its text and includes all of them."""
     names: dict[str, str] = {}
     for p in prompts:
         for token in p.prompt.tokens:
@@ -57,7 +57,7 @@ def make_labels(
 
 
 def shuffled(labels: Labels, rng: np.random.Generator) -> Labels:
-    """The labels permuted within each prompt: what a token is no longer goes with what neurons do there."""
+    """The labels permuted within each prompt, so that they are independent of the activations."""
     prompts = [p.permuted(rng.permutation(len(p.key))) for p in labels.prompts]
     return labels._replace(prompts=prompts)
 
@@ -65,10 +65,10 @@ def shuffled(labels: Labels, rng: np.random.Generator) -> Labels:
 def choose_concepts(
     prompts: Sequence[CountedPrompt], seed: PromptRecord, functional: FunctionalTokens, given: Sequence[str] | None
 ) -> tuple[list[str], str]:
-    """The concepts and where they are from: those `given`, else of the prompts' metadata, else the seed prompt's
-    semantic tokens. Different spellings of one key count once, as first written.
+    """The concepts and their source: `given`, else the prompts' metadata, else the seed prompt's semantic tokens.
 
-    Raises `UsageError` for metadata that is not a list of texts.
+    Different spellings of one key count once, as first written. Raises `UsageError` for metadata that is not a list of
+    texts.
     """
     if given is not None:
         return _distinct(given), "given"
@@ -81,7 +81,7 @@ def choose_concepts(
 
 
 def load_concepts(path: Path) -> list[str]:
-    """Concepts of a file: a JSON list of texts, or an object of prompt id to such a list, whose lists are joined."""
+    """Concepts from a JSON file: a list of texts, or an object of prompt id to such lists, which are joined."""
     raw = read_json_input(path)
     lists = list(raw.values()) if isinstance(raw, Mapping) else [raw]
     return _distinct([text for texts in lists for text in _texts(texts, str(path))])
@@ -90,7 +90,7 @@ def load_concepts(path: Path) -> list[str]:
 def aligned_positions(
     seed: Sequence[str], other: Sequence[str]
 ) -> tuple[Int32[np.ndarray, " shared"], Int32[np.ndarray, " shared"]]:
-    """Positions of the tokens that both prompts have: the k-th `x` of one goes with the k-th `x` of the other."""
+    """Positions of the tokens that both prompts have: the k-th `x` of one corresponds to the k-th `x` of the other."""
     at: dict[tuple[str, int], int] = {(k, n): i for i, (k, n) in enumerate(_numbered(seed))}
     pairs = [(at[numbered], i) for i, numbered in enumerate(_numbered(other)) if numbered in at]
     return tuple(np.array([p[side] for p in pairs], np.int32) for side in (0, 1))  # type: ignore[return-value]
@@ -111,7 +111,7 @@ def _prompt_labels(
 
 
 def _find(concept: str, tokens: Sequence[str]) -> Bool[np.ndarray, " pos"]:
-    """Where the tokens spell the concept, compared as keys are."""
+    """Positions where the tokens spell the concept; compared as keys."""
     hit = np.zeros(len(tokens), bool)
     for start in range(len(tokens)):
         text = ""

@@ -1,11 +1,11 @@
-"""Across prompts and per neuron: how often a pole is active, on which tokens its peaks fall, and how surely."""
+"""Metrics per neuron over the prompts: how often a pole is active, and which tokens its peaks are on."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Integer
+from jaxtyping import Bool, Float32, Int32
 
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, Scale, quantile_of_sorted
@@ -15,7 +15,7 @@ IQR_OF_A_UNIT_NORMAL = 1.349
 
 
 class Activity(NamedTuple):
-    """Per neuron, over the prompts in which the pole is active; NaN where there is none or a scale is undefined."""
+    """Metrics over the prompts in which the pole is active; NaN if there is none or a scale is undefined."""
 
     active: Bool[np.ndarray, "prompt neuron"]
     n_active: Int32[np.ndarray, " neuron"]
@@ -25,17 +25,17 @@ class Activity(NamedTuple):
     """Over all prompts, active or not."""
     median_peak: Float32[np.ndarray, " neuron"]
     median_peak_z: Float32[np.ndarray, " neuron"]
-    """(median peak - median v) / (IQR / 1.349), with median and IQR over all tokens of the run; NaN where IQR is 0."""
+    """(median peak - median v) / (IQR / 1.349), with median and IQR over all tokens of the run; NaN if IQR is 0."""
     median_sparsity: Float32[np.ndarray, " neuron"]
     """Median of (peak - mean) / peak."""
     mean_density: Float32[np.ndarray, " neuron"]
 
 
 class TokenMetrics(NamedTuple):
-    """Per neuron, over the peaks of active prompts; values are numbers of keys, -1 where there is none.
+    """Metrics over the peaks of active prompts; values are indices of keys, -1 for none.
 
-    `concept` is the one with the highest share of the prompts that contain it in which the peak falls on it
-    (ties: contained in more prompts, then listed first), `concept_hits` in how many; -1 if none counts.
+    `concept` has the highest share of hits: prompts whose peak is on the concept, of the prompts that contain it (ties:
+    contained in more prompts, then listed first). `concept_hits` is the number of hits. -1 if no concept qualifies.
     """
 
     token: Modes
@@ -49,13 +49,8 @@ class TokenMetrics(NamedTuple):
     concept_prompts: Int32[np.ndarray, " neuron"]
 
 
-class Interval(NamedTuple):
-    low: Float64[np.ndarray, " neuron"]
-    high: Float64[np.ndarray, " neuron"]
-
-
 def activity(p: PolePeaks, scale: Scale, *, sign: int, above: float, share: float) -> Activity:
-    """A pole is active in a prompt when its peak is above `above` and at least `share` of its largest peak."""
+    """Activity of a pole, active in a prompt if its peak is above `above` and at least `share` of its largest peak."""
     highest = np.fmax.reduce(p.peak, axis=0)
     active = (p.peak > above) & (p.peak >= np.float32(share) * highest)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,7 +79,7 @@ def token_metrics(
     *,
     min_concept_prompts: int,
 ) -> TokenMetrics:
-    """On what the peaks at `pos` fall. A prompt that is not active has no peak, and misses the concepts it contains."""
+    """The tokens that the peaks at `pos` are on. An inactive prompt has no peak, and is a miss for its concepts."""
     n_prompts, n = pos.shape
     token, semantic, functional, target = (np.empty((n_prompts, n), np.int32) for _ in range(4))
     hits = np.zeros((len(labels.concepts), n), np.int32)
@@ -114,26 +109,10 @@ def token_metrics(
 def masked_median(
     values: Float32[np.ndarray, "prompt neuron"], mask: Bool[np.ndarray, "prompt neuron"]
 ) -> Float32[np.ndarray, " neuron"]:
-    """Median over the prompts of the mask; NaN where it is empty."""
+    """Median over the prompts selected by the mask; NaN if there are none."""
     ranked = np.ascontiguousarray(np.where(mask, values, np.nan).T.astype(np.float32))
     ranked.sort(axis=1)  # NaN last
     return quantile_of_sorted(ranked, len(values) - np.isnan(ranked).sum(axis=1), 0.5)
-
-
-def ratio(
-    part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"]
-) -> Float64[np.ndarray, " neuron"]:
-    """part / whole, NaN where whole is 0."""
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-
-def wilson(part: Integer[np.ndarray, " neuron"], whole: Integer[np.ndarray, " neuron"], z: float) -> Interval:
-    """Wilson's score interval of a share, NaN where whole is 0. Its reading as a probability assumes independent
-    prompts, which probes are not; it says how little a few prompts show."""
-    share, n = ratio(part, whole), np.where(whole > 0, whole, np.nan)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
 
 
 def _best_concept(

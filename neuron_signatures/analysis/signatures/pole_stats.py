@@ -1,6 +1,6 @@
-"""Per prompt and neuron: peaks of one pole, and the neuron's own scale. Arrays only.
+"""Peaks of one pole per prompt and neuron, and the scale of each neuron. Arrays only.
 
-With pole s, v = s * act. Values that are not finite are ignored.
+With pole s, v = s * act. NaN and infinite values are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BLOCK = 1024
 
 
 class Scale(NamedTuple):
-    """Quartiles of the activation over all counted tokens of the run; linear between neighbours, as numpy does."""
+    """Quartiles of the activation over all counted tokens of the run, with numpy's linear interpolation."""
 
     q25: Float32[np.ndarray, " neuron"]
     median: Float32[np.ndarray, " neuron"]
@@ -25,12 +25,12 @@ class Scale(NamedTuple):
 
 
 class PolePeaks(NamedTuple):
-    """One pole, per prompt and neuron. Where a neuron has no finite value, floats are NaN and `pos` is -1."""
+    """Statistics of one pole. If a neuron has no finite value in a prompt, floats are NaN and `pos` is -1."""
 
     peak: Float32[np.ndarray, "prompt neuron"]
     """Largest v over the counted positions."""
     pos: Int32[np.ndarray, "prompt neuron"]
-    """Its position, counted from the first that counts; ties go to the earliest."""
+    """Its position, relative to the first counted position; ties go to the earliest."""
     tied: Bool[np.ndarray, "prompt neuron"]
     mean: Float32[np.ndarray, "prompt neuron"]
     density: Float32[np.ndarray, "prompt neuron"]
@@ -38,7 +38,7 @@ class PolePeaks(NamedTuple):
 
 
 def quartiles(acts: Float32[np.ndarray, "token neuron"]) -> Scale:
-    """Quartiles over tokens of the finite values; NaN where a neuron has none."""
+    """Quartiles of the finite values over tokens; NaN for a neuron without any."""
     n = acts.shape[1]
     out = np.empty((3, n), np.float32)
     for start in range(0, n, _BLOCK):
@@ -55,7 +55,7 @@ def quartiles(acts: Float32[np.ndarray, "token neuron"]) -> Scale:
 def pole_peaks(
     acts: Float32[np.ndarray, "token neuron"], lengths: Sequence[int], scale: Scale, *, sign: int
 ) -> PolePeaks:
-    """Peaks of the pole `sign` (1 or -1); prompts lie one after another along the tokens, `lengths` each."""
+    """Peaks of the pole `sign` (1 or -1). `acts` has the prompts one after another, with `lengths` tokens each."""
     shape = (len(lengths), acts.shape[1])
     floats = [np.empty(shape, np.float32) for _ in range(3)]
     peaks, means, densities = floats
@@ -73,7 +73,7 @@ def pole_peaks(
         tied[i] = count_positions(hit) > 1
         densities[i] = count_positions(v > q75) / np.float32(n)
         if finite is not None:
-            _leave_out_gaps(finite, v, q75, peaks[i], pos[i], tied[i], means[i], densities[i])
+            _exclude_nonfinite(finite, v, q75, peaks[i], pos[i], tied[i], means[i], densities[i])
     return PolePeaks(peaks, pos, tied, means, densities)
 
 
@@ -82,10 +82,9 @@ def seed_cosine(
     seed_tokens: Integer[np.ndarray, " shared"],
     tokens: Integer[np.ndarray, " shared"],
 ) -> Float32[np.ndarray, " neuron"]:
-    """Cosine, over shared tokens, of the activations in a prompt with those in the seed prompt.
+    """Cosine of the activations at shared tokens in a prompt and in the seed prompt; the same for both poles.
 
-    Both arguments are rows of `acts`. The same for both poles. NaN where one of the two is zero throughout, and
-    where a value is not finite.
+    `seed_tokens` and `tokens` are rows of `acts`. NaN if all activations of one prompt are 0 or one is not finite.
     """
     a, b = acts[seed_tokens], acts[tokens]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -98,7 +97,10 @@ def seed_cosine(
 def quantile_of_sorted(
     ranked: Float32[np.ndarray, "neuron token"], count: Integer[np.ndarray, " neuron"], q: float
 ) -> Float32[np.ndarray, " neuron"]:
-    """Quantile `q` of the first `count` of each row's ascending values, linear between neighbours."""
+    """Quantile `q` of the first `count` values of each ascending row, with linear interpolation.
+
+    Several times faster than `np.nanquantile` on unsorted values.
+    """
     at = q * np.maximum(count - 1, 0)
     low = np.floor(at).astype(np.intp)
     high = np.minimum(low + 1, np.maximum(count - 1, 0))
@@ -107,7 +109,7 @@ def quantile_of_sorted(
     return (below + (above - below) * (at - low)).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def _leave_out_gaps(
+def _exclude_nonfinite(
     finite: Bool[np.ndarray, "pos neuron"],
     v: Float32[np.ndarray, "pos neuron"],
     q75: Float32[np.ndarray, " neuron"],
@@ -117,7 +119,7 @@ def _leave_out_gaps(
     mean: np.ndarray,
     density: np.ndarray,
 ) -> None:
-    """Correct, in place, one prompt's rows for values that are not finite (they are -inf in `v`)."""
+    """Correct one prompt's rows, in place, for values that are not finite (-inf in `v`)."""
     count = finite.sum(axis=0)
     none = count == 0
     some = np.maximum(count, 1)

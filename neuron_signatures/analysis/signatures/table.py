@@ -11,8 +11,9 @@ from jaxtyping import Float32, Int32
 
 from neuron_signatures.analysis.signatures.classes import CLASSES, Classified, Names
 from neuron_signatures.analysis.signatures.labels import Labels
-from neuron_signatures.analysis.signatures.metrics import Activity, Interval, TokenMetrics, ratio, wilson
+from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
 from neuron_signatures.analysis.tokens.codes import text_column
+from neuron_signatures.stats.proportions import Interval, ratio, wilson
 
 COLUMNS = (
     "class", "name", "n_active", "n_tied_peaks", "max_peak", "median_peak", "median_peak_z", "median_sparsity",
@@ -24,7 +25,7 @@ COLUMNS = (
 
 
 class PoleResult(NamedTuple):
-    """All that is known of one pole of a block of neurons."""
+    """The results of one pole of a block of neurons."""
 
     depth: float
     activity: Activity
@@ -32,14 +33,14 @@ class PoleResult(NamedTuple):
     classified: Classified
     null: Classified
     cosine: Float32[np.ndarray, " neuron"]
-    """Mean cosine with the seed prompt, NaN where none is defined."""
+    """Mean cosine with the seed prompt, NaN if none is defined."""
     n_cosines: Int32[np.ndarray, " neuron"]
 
 
 def layer_frame(
     layer: int, first_neuron: int, poles: Sequence[PoleResult], labels: Labels, names: Names, z: float
 ) -> pd.DataFrame:
-    """Rows of a block of neurons of one layer, beginning with `first_neuron`; `poles` are `+` and `-`."""
+    """Rows of a block of neurons of one layer, starting at `first_neuron`; `poles` are `+` and `-`."""
     n = len(poles[0].cosine)
     order = np.arange(2 * n).reshape(2, n).T.ravel()  # neuron by neuron, `+` before `-`
 
@@ -65,7 +66,7 @@ def layer_frame(
 
 
 def _numbers(z: float) -> dict[str, Callable[[PoleResult], np.ndarray]]:
-    """How each numeric column comes from a pole's result; shares are followed by their Wilson intervals."""
+    """Numeric columns, as functions of a pole's result; shares have their Wilson intervals next to them."""
     out: dict[str, Callable[[PoleResult], np.ndarray]] = {
         "n_active": lambda p: p.activity.n_active,
         "n_tied_peaks": lambda p: p.activity.n_tied,

@@ -1,4 +1,4 @@
-"""The files of `--mode signatures`: the table, the groups, and the record with the null."""
+"""Writes the files of `--mode signatures`: the table, the groups, and the record with the null."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_signatures(writer: ResultsWriter, run: Run, result: SignatureResult) -
 
 
 def signatures_record(run: Run, result: SignatureResult) -> dict[str, Any]:
-    """The stage record: settings, what counted, concepts, class counts of the run and of the null."""
+    """The stage record: settings, the tokens counted, concepts, class counts of the run and of the null."""
     c, counted = result.config, result.counted
     settings = {
         "first_pos": c.first_pos,
@@ -45,12 +45,7 @@ def signatures_record(run: Run, result: SignatureResult) -> dict[str, Any]:
         run,
         "signatures",
         settings,
-        bos_excluded=counted.bos_excluded,
-        bos_rule=counted.bos_rule,
-        n_bos_excluded=counted.n_bos,
-        n_prompts=len(counted.prompts),
-        n_tokens=counted.n_tokens,
-        skipped_prompts=counted.skipped,
+        **counted.record(),
         seed_prompt=result.seed_prompt,
         concepts=dict(zip(result.concepts, result.n_containing, strict=True)),
         concepts_source=result.concepts_source,
@@ -65,10 +60,8 @@ def signatures_record(run: Run, result: SignatureResult) -> dict[str, Any]:
 
 
 def signatures_warnings(result: SignatureResult) -> list[str]:
-    """What a reader of the classes has to know."""
-    out = []
-    if result.counted.skipped:
-        out.append(f"{len(result.counted.skipped)} prompts have no token that counts and are left out")
+    """Warnings for readers of the classes."""
+    out = result.counted.warnings()
     n = sum(p.prompt.nonfinite for p in result.counted.prompts)
     if n:
         out.append(f"{n} values of the run are NaN or infinite and are ignored")

@@ -1,1 +1,1 @@
-"""The tokens of a run: which count, what they mean, functional or not, a user's word as one token."""
+"""The tokens of a run: which are counted, which are functional, their codes, and the token for a word."""

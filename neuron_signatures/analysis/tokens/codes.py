@@ -1,4 +1,4 @@
-"""The tokens of a run as small numbers, so that tables of many neurons can be made with arrays."""
+"""Integer codes for the tokens of a run, so that tables of many neurons are computed with arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jaxtyping import Int32, Integer, Shaped
 
 from neuron_signatures.runs.tokens import encodable
 
-_FEW_VALUES = 32  # up to so many, counting each beats sorting
+_FEW_VALUES = 32  # up to this many distinct values, counting each one is faster than sorting
 
 
 class Modes(NamedTuple):
-    """Per neuron: the most frequent value over prompts (ties: the smallest), how often, and how many values there are.
+    """The most frequent value over prompts (ties: the smallest), its count, and the number of distinct values.
 
-    `value` is -1, and the counts are 0, where no prompt has a value.
+    If no prompt has a value, `value` is -1 and the counts are 0.
     """
 
     value: Int32[np.ndarray, " neuron"]
@@ -26,11 +26,11 @@ class Modes(NamedTuple):
 
 
 def modes(values: Integer[np.ndarray, "prompt neuron"]) -> Modes:
-    """Modes over prompts. Negative values mean that there is none in that prompt. Small integer types are faster."""
+    """Modes over prompts. A negative value means none in that prompt. Small integer types are faster."""
     largest = int(values.max(initial=-1))
     if largest < _FEW_VALUES:
         return _modes_by_counting(values, largest)
-    # numpy sorts several times faster along the last axis of contiguous memory
+    # numpy sorts the last axis of contiguous memory several times faster
     ranked = np.sort(np.ascontiguousarray(values.T), axis=1)
     return _modes_of_sorted(np.ascontiguousarray(ranked.T))
 
@@ -47,7 +47,7 @@ def _modes_by_counting(values: Integer[np.ndarray, "prompt neuron"], largest: in
 
 
 def _modes_of_sorted(values: Integer[np.ndarray, "prompt neuron"]) -> Modes:
-    """As `modes`, of values that ascend along prompts: a mode is the first of the longest runs of equal values."""
+    """`modes` of values that are sorted along prompts: a mode is the first of the longest runs of equal values."""
     n_prompts, n = values.shape
     mode, before = np.full(n, -1, values.dtype), np.full(n, -1, values.dtype)
     best, run, n_distinct = (np.zeros(n, np.min_scalar_type(n_prompts)) for _ in range(3))
@@ -66,17 +66,17 @@ def _modes_of_sorted(values: Integer[np.ndarray, "prompt neuron"]) -> Modes:
 
 
 def small_int(largest: int) -> type[np.int16] | type[np.int32]:
-    """The smaller of two signed types that holds `largest`; arrays of many neurons are faster in it."""
+    """The smaller of int16 and int32 that can hold `largest`; large arrays are faster in it."""
     return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
 
 
 def ordered_codes(values: Iterable[int]) -> dict[int, int]:
-    """A number for each distinct value, in ascending order of the values."""
+    """A code for each distinct value, in ascending order of the values."""
     return {v: i for i, v in enumerate(sorted(set(values)))}
 
 
 def text_column(codes: Integer[np.ndarray, " row"], texts: Sequence[str]) -> pd.api.extensions.ExtensionArray:
-    """The text of each code as a pandas string array; -1 is a missing one."""
+    """The text of each code as a pandas string array; missing for -1."""
     return pd.array([encodable(t) for t in texts], dtype="str").take(codes, allow_fill=True)
 
 

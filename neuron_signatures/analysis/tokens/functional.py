@@ -1,7 +1,7 @@
-"""Functional tokens: words that carry grammar rather than a subject, and the direction in which they point.
+"""Functional tokens: words that carry grammar rather than content, and the direction in which they point.
 
-A token is judged by its string alone, stripped and in lower case. Functional are the words of a dictionary (the
-default is `functional_tokens.json`), tokens without a letter or digit, and special tokens such as `<bos>`.
+A token is classified by its string alone, stripped and in lower case. Functional tokens are the words of a dictionary
+(default `functional_tokens.json`), tokens without a letter or digit, and special tokens such as `<bos>`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ WINDOW = 5
 _SPECIAL = re.compile(
     r"<(bos|eos|pad|unk|mask|s|/s|start_of_turn|end_of_turn|unused\d+|\|[^<>]*\|)>|\[(cls|sep|pad|unk|mask)\]"
 )
-_SPACE_MARKS = str.maketrans({"▁": " ", "Ġ": " "})  # how some tokenizers write a space, kept in format-1 runs
+_SPACE_MARKS = str.maketrans({"▁": " ", "Ġ": " "})  # how some tokenizers write a space; format-1 runs contain them
 _MAX_BYTES = 1 << 24
 
 
 def token_key(token: str) -> str:
-    """The form in which tokens are compared: stripped and in lower case, ` Austin` and `austin` alike."""
+    """The form in which tokens are compared: stripped and in lower case, the same for ` Austin` and `austin`."""
     return token.translate(_SPACE_MARKS).strip().lower()
 
 
@@ -40,7 +40,7 @@ class FunctionalTokens:
     """File name, for records."""
 
     def direction(self, token: str) -> Direction | None:
-        """Where the token points; None for a semantic token."""
+        """The direction in which the token points; None for a semantic token."""
         key = token_key(token)
         found = self.directions.get(key)
         if found is not None:
@@ -53,10 +53,10 @@ class FunctionalTokens:
         return self.direction(token) is not None
 
     def target(self, tokens: Sequence[str], pos: int, *, window: int = WINDOW) -> int | None:
-        """Position of the semantic token nearest to the functional token at `pos`, in its direction.
+        """Position of the nearest semantic token in the direction of the functional token at `pos`.
 
-        Both ways, the later one wins at equal distance. None if there is none within `window`, or if the token at
-        `pos` is semantic itself.
+        With both directions, the later token wins at equal distance. None if there is none within `window`, or if the
+        token at `pos` is semantic.
         """
         direction = self.direction(tokens[pos])
         if direction is None:
@@ -71,23 +71,28 @@ class FunctionalTokens:
 
 
 def default_functional_tokens() -> FunctionalTokens:
-    """The list that ships with the package."""
+    """The default dictionary."""
     name = "functional_tokens.json"
     text = files("neuron_signatures.analysis.tokens").joinpath(name).read_text(encoding="utf-8")
     return FunctionalTokens(_checked(json.loads(text), name), "default")
 
 
+def functional_tokens(path: Path | None) -> FunctionalTokens:
+    """The dictionary of a JSON file; the default one for None. Raises `UsageError`."""
+    return default_functional_tokens() if path is None else load_functional_tokens(path)
+
+
 def load_functional_tokens(path: Path) -> FunctionalTokens:
-    """A list of one's own: a JSON object of token to `forward`, `backward` or `both`. Raises `UsageError`."""
+    """A dictionary from a JSON object of token to `forward`, `backward` or `both`. Raises `UsageError`."""
     return FunctionalTokens(_checked(read_json_input(path), str(path)), path.name)
 
 
 def read_json_input(path: Path) -> Any:
-    """The content of a user's JSON file. Raises `UsageError` if it is missing, too large or not JSON."""
+    """The content of a JSON file. Raises `UsageError` if it is missing, too large or not valid JSON."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError(f"larger than {_MAX_BYTES} bytes", where=str(path))
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_twins)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique_keys)
     except OSError as e:
         raise UsageError(f"cannot read ({e.strerror})", where=str(path)) from e
     except (ValueError, RecursionError) as e:
@@ -111,7 +116,7 @@ def _checked(raw: Any, where: str) -> dict[str, Direction]:
     return out
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         raise ValueError("a key is given twice")

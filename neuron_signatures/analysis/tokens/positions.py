@@ -1,8 +1,9 @@
-"""Which tokens of a run count. The BOS attracts large activations that say little about the text."""
+"""The tokens of a run that statistics count: without the BOS, whose large activations say little about the text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord
@@ -11,7 +12,7 @@ from neuron_signatures.runs.run import Run
 
 @dataclass(frozen=True)
 class CountedPrompt:
-    """A prompt and the first position of it that counts; all later ones count too."""
+    """A prompt and its first counted position; all later positions are counted too."""
 
     prompt: PromptRecord
     start: int
@@ -23,25 +24,41 @@ class CountedPrompt:
 
 @dataclass(frozen=True)
 class Counted:
-    """The prompts of a run with a token that counts, and what is left out."""
+    """The counted prompts of a run, and what is excluded."""
 
     prompts: list[CountedPrompt]
     skipped: list[str]
-    """Ids of prompts without one, such as a BOS alone."""
+    """Ids of prompts without a counted token, such as a BOS alone."""
     bos_excluded: bool
     bos_rule: str
     n_bos: int
-    """Prompts whose BOS is left out."""
+    """Number of prompts whose BOS is excluded."""
 
     @property
     def n_tokens(self) -> int:
         return sum(p.n_tokens for p in self.prompts)
 
+    def record(self) -> dict[str, Any]:
+        """The fields of the stage record."""
+        return {
+            "bos_excluded": self.bos_excluded,
+            "bos_rule": self.bos_rule,
+            "n_bos_excluded": self.n_bos,
+            "n_prompts": len(self.prompts),
+            "n_tokens": self.n_tokens,
+            "skipped_prompts": self.skipped,
+        }
+
+    def warnings(self) -> list[str]:
+        if not self.skipped:
+            return []
+        return [f"{len(self.skipped)} prompts have no token that counts and are left out"]
+
 
 def counted_prompts(run: Run, *, first_pos: int, include_bos: bool) -> Counted:
-    """Positions from `first_pos` on, without the BOS unless `include_bos`.
+    """The prompts of `run` with their positions from `first_pos` on, without the BOS unless `include_bos`.
 
-    `Run.begins_with_bos` says where there is one. Raises `UsageError` if no token is left.
+    `Run.begins_with_bos` decides whether a prompt has a BOS. Raises `UsageError` if no token is left.
     """
     m = run.manifest
     unrecorded = m.bos_token_id is None and m.bos_policy == UNRECORDED
@@ -62,11 +79,9 @@ def _rule(run: Run, unrecorded: bool, include_bos: bool) -> str:
     if include_bos:
         return "every token counts, the BOS too"
     if unrecorded:
-        return (
-            f"position 0 of every prompt is left out: prepend_bos is {str(m.prepend_bos).lower()}"
-            if (m.prepend_bos)
-            else "nothing is left out: prepend_bos is false and no BOS id is recorded"
-        )
+        if m.prepend_bos:
+            return "position 0 of every prompt is left out: prepend_bos is true"
+        return "nothing is left out: prepend_bos is false and no BOS id is recorded"
     if m.bos_token_id is None:
         return "nothing is left out: the tokenizer has no BOS"
     return f"position 0 is left out where its token id is {m.bos_token_id}"

@@ -1,4 +1,4 @@
-"""A word that a user writes, as the one token that it means."""
+"""Finds the single token for a word given by the user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from neuron_signatures.runs.tokens import visible
 
 
 def single_token(tokenizer: TokenizerBase, text: str, *, where: str) -> int:
-    """The id of the one token that stands for exactly `text`, spaces included.
+    """The id of the one token that is exactly `text`, spaces included.
 
-    That is what `text` is encoded to, or, for tokenizers that put a space before every text (Llama), the one entry
-    of the vocabulary that reads so. Raises `UsageError` with the pieces of the text with and without a leading
-    space when there is none.
+    This is the encoding of `text`, or, for tokenizers that put a space before every text (Llama), the only entry of
+    the vocabulary with this text. If there is none, raises `UsageError` with the tokens of the text with and without a
+    leading space.
     """
     ids = encode_text(tokenizer, text, prepend_bos=False)
     if len(ids) == 1 and token_strings(tokenizer, ids) == [text]:
@@ -25,12 +25,12 @@ def single_token(tokenizer: TokenizerBase, text: str, *, where: str) -> int:
             return exact[0]
     bare = text.lstrip(" ")
     variants = list(dict.fromkeys([text, bare, " " + bare]))
-    shown = "; ".join(_pieces(tokenizer, v) for v in variants if v)
+    shown = "; ".join(_encoding(tokenizer, v) for v in variants if v)
     raise UsageError(f"{visible(text)!r} is not one token: {shown}", where=where, next_step="Give one token, or its id")
 
 
 def explicit_tokens(tokenizer: TokenizerBase, text: str) -> list[int]:
-    """Token ids of `" Austin| Texas"`: parted at `|`, spaces kept, each exactly one token (else `UsageError`)."""
+    """Token ids of `" Austin| Texas"`, split at `|` with spaces kept; each must be exactly one token."""
     parts = text.split("|")
     if "" in parts:
         raise UsageError("there is an empty token", where="--explicit_tokens", next_step='Write " Austin| Texas"')
@@ -38,9 +38,9 @@ def explicit_tokens(tokenizer: TokenizerBase, text: str) -> list[int]:
 
 
 def _entries(tokenizer: TokenizerBase, text: str) -> list[int]:
-    """Ids of the vocabulary that read exactly `text`, without the single bytes that sentencepiece falls back to."""
-    pieces: dict[str, int] = tokenizer.get_vocab()
-    ids = sorted(i for piece, i in pieces.items() if not (piece.startswith("<0x") and len(piece) == 6))
+    """Ids of the vocabulary entries with exactly this text, without sentencepiece's single-byte tokens."""
+    vocab: dict[str, int] = tokenizer.get_vocab()
+    ids = sorted(i for entry, i in vocab.items() if not (entry.startswith("<0x") and len(entry) == 6))
     return [i for i, string in zip(ids, token_strings(tokenizer, ids), strict=True) if string == text]
 
 
@@ -48,7 +48,7 @@ def _puts_a_space_first(tokenizer: TokenizerBase) -> bool:
     return token_strings(tokenizer, encode_text(tokenizer, "a", prepend_bos=False))[:1] == [" a"]
 
 
-def _pieces(tokenizer: TokenizerBase, text: str) -> str:
+def _encoding(tokenizer: TokenizerBase, text: str) -> str:
     ids = encode_text(tokenizer, text, prepend_bos=False)
-    pieces = ", ".join(f"{visible(s)!r} {i}" for s, i in zip(token_strings(tokenizer, ids), ids, strict=True))
-    return f"{visible(text)!r} is {pieces or 'nothing'}"
+    tokens = ", ".join(f"{visible(s)!r} {i}" for s, i in zip(token_strings(tokenizer, ids), ids, strict=True))
+    return f"{visible(text)!r} is {tokens or 'nothing'}"

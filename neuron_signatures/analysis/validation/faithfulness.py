@@ -1,11 +1,11 @@
-"""How far a ranking of neurons is true: pure arithmetic on scores, effects and values of the target function.
+"""Metrics of how well a ranking of neurons agrees with ablations. Arithmetic only; no model.
 
-m(C) is the target function with only the neurons of C kept, the rest of the measured layers ablated; M is all of them.
+m(C) is the target function with all neurons of the measured layers M ablated except those of C.
 
     faithfulness(C) = (m(C) - m(∅)) / (m(M) - m(∅))      completeness(C) = the same of M without C
 
-CPR = ∫ faithfulness dk (higher is better), CMD = ∫ |1 - faithfulness| dk (0 is best), k the share kept; see
-arXiv 2504.13151.
+CPR = ∫ faithfulness dk (higher is better), CMD = ∫ |1 - faithfulness| dk (0 is best), with k the share of neurons kept;
+see arXiv 2504.13151.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float64, Int64
 
-# Float32 forward passes of one prompt in different batches differ by less than this share of the logits: sums run in
-# another order. Smaller differences of the target function are no findings.
+from neuron_signatures.stats.correlation import pearson, spearman
+
+# Float32 forward passes of one prompt in different batches differ by less than this share of the logits, because sums
+# are computed in another order. Smaller differences of the target function are treated as noise.
 FLOAT32_NOISE = 1e-5
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Correlation(NamedTuple):
-    """Agreement of scores with true effects over n neurons; None where it is undefined (a constant, fewer than 2)."""
+    """Agreement of scores with true effects over n neurons; None if undefined (constant, or fewer than 2 values)."""
 
     pearson: float | None
     spearman: float | None
@@ -36,9 +37,9 @@ class Correlation(NamedTuple):
 class Control(NamedTuple):
     """A set against layer-matched random sets of its size.
 
-    `p` = (1 + number of random sets that keep at least as much, within rounding) / (1 + their number); `low` and
-    `high` are the 5th and 95th percentile of the random sets. p is 1 where the set takes whole layers: every random
-    set is then that set.
+    `p` = (1 + number of random sets that keep at least as much, within rounding) / (1 + number of random sets);
+    `low` and `high` are the 5th and 95th percentile of the random sets. p is 1 if the set consists of whole layers,
+    because every random set is then the same set.
     """
 
     k: int
@@ -54,32 +55,32 @@ def correlate(scores: Float64[np.ndarray, " n"], effects: Float64[np.ndarray, " 
     """Pearson and Spearman (average ranks) over the neurons where both are finite."""
     finite = np.isfinite(scores) & np.isfinite(effects)
     x, y = scores[finite], effects[finite]
-    return Correlation(_pearson(x, y), _pearson(_ranks(x), _ranks(y)), len(x))
+    return Correlation(pearson(x, y), spearman(x, y), len(x))
 
 
 def curve_sizes(n: int) -> list[int]:
-    """Set sizes for the shares of `SHARES`, rounded up, without repeats."""
+    """Set sizes for the shares of `SHARES` of n neurons, rounded up, without repeats."""
     return sorted({max(1, math.ceil(share * n - 1e-9)) for share in SHARES})
 
 
 def normalised(values: Sequence[float], *, empty: float, full: float) -> Float64[np.ndarray, " n"]:
-    """(m - m(∅)) / (m(M) - m(∅)); NaN where ablating everything changes nothing but rounding."""
+    """(m - m(∅)) / (m(M) - m(∅)); NaN if ablating all neurons changes no more than rounding."""
     span = full - empty if changes(empty=empty, full=full) else math.nan
     return (np.asarray(values, dtype=np.float64) - empty) / span
 
 
 def changes(*, empty: float, full: float) -> bool:
-    """Whether ablating every measured unit changes the function by more than rounding does."""
+    """Whether ablating all measured neurons changes the function by more than rounding."""
     return abs(full - empty) > _noise(empty, full)
 
 
 def tolerance(*, empty: float, full: float) -> float:
-    """`FLOAT32_NOISE` of the function in units of faithfulness: values that are closer count as equal."""
+    """`FLOAT32_NOISE` in units of faithfulness: values that differ by less count as equal."""
     return _noise(empty, full) / abs(full - empty)
 
 
 def area(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
-    """∫ value dk over shares 0..1 by the trapezoid rule; at share 0 the value is 0, as nothing is kept."""
+    """∫ value dk over shares 0..1 by the trapezoid rule; the value at share 0 is 0, because nothing is kept."""
     return float(np.trapezoid([0.0, *values], [0.0, *(k / n for k in sizes)]))
 
 
@@ -94,8 +95,7 @@ def cmd(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:
 
 
 def control(k: int, observed: float, random: Sequence[float], *, tolerance: float) -> Control:
-    """Place `observed` among the values of random sets of the same size; values within `tolerance` of it count as
-    equal."""
+    """Compare `observed` with the values of random sets of the same size; values within `tolerance` count as equal."""
     values = np.asarray(random, dtype=np.float64)
     low, high = np.percentile(values, [5, 95])
     at_least = int((values >= observed - tolerance).sum())
@@ -111,14 +111,14 @@ def control(k: int, observed: float, random: Sequence[float], *, tolerance: floa
 
 
 def takes_whole_layers(members: Int64[np.ndarray, " k"], layer_of: Int64[np.ndarray, " n"]) -> bool:
-    """Whether `members` has all units of every layer that it has any of: no other set is layer-matched to it."""
+    """Whether `members` consists of whole layers, so that no other set is layer-matched to it."""
     return int(np.isin(layer_of, layer_of[members]).sum()) == len(members)
 
 
 def layer_matched(
     members: Int64[np.ndarray, " k"], layer_of: Int64[np.ndarray, " n"], n_sets: int, rng: np.random.Generator
 ) -> list[Int64[np.ndarray, " k"]]:
-    """Random sets with as many units of each layer as `members` has; units are indices into `layer_of`."""
+    """Random sets with as many units of each layer as `members`; units are indices into `layer_of`."""
     layers, counts = np.unique(layer_of[members], return_counts=True)
     pools = [np.flatnonzero(layer_of == layer) for layer in layers]
     return [
@@ -129,16 +129,3 @@ def layer_matched(
 
 def _noise(empty: float, full: float) -> float:
     return FLOAT32_NOISE * max(1.0, abs(empty), abs(full))
-
-
-def _pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> float | None:
-    if len(x) < 2:
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    scale = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale > 0 else None
-
-
-def _ranks(x: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    ranks: Float64[np.ndarray, " n"] = pd.Series(x).rank(method="average").to_numpy()
-    return ranks

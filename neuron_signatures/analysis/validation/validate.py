@@ -1,7 +1,7 @@
-"""Is this ranking true? Every metric against real ablations: single neurons, sets, and random controls.
+"""Tests rankings against real ablations: single neurons, sets of top neurons, and random control sets.
 
-A unit is one neuron of a measured layer, at all chosen positions together. Differences of two forward passes are
-reported, so the model should be in float32.
+A unit is one neuron of a measured layer, at all chosen positions together. The results are differences of two
+forward passes, so the model should be in float32.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.estimators.ablation import SetMeaning, joint_ablation
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.faithfulness import (
     Control,
     Correlation,
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 
 KEPT_SHARE = 0.8
 CONTROL_SHARE = 0.01
-# Sizes that are tried at once in the search for the smallest set: a large model has 100,000 between two points.
+# Sizes tried at once in the search for the smallest set: a large model has 100,000 between two points of the curve.
 _GRID = 256
 
 
@@ -55,8 +54,9 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class MetricValidation:
-    """One metric. Curves run over `sizes`; `smallest` is the least k whose top-k keeps 80 % of the function, None if
-    none on the curve does. `controls` are at 1 % of the units and at `smallest`."""
+    """The result of one metric. `faithfulness` and `completeness` have one value per entry of `sizes`; `smallest` is
+    the least k whose top k neurons keep 80 % of the function, None if no size of the curve does. `controls` are at 1 %
+    of the units and at `smallest`."""
 
     metric: str
     correlation: Correlation
@@ -71,8 +71,8 @@ class MetricValidation:
 
 @dataclass(frozen=True)
 class Validation:
-    """All metrics on one target. `full` and `empty` are m(M) and m(∅) for `n_units` neurons; single effects are known
-    for `n_measured` of them. `left_out` are metrics with undefined scores: they give no ranking to build sets from."""
+    """The results of all metrics on one target. `full` and `empty` are m(M) and m(∅) for `n_units` neurons; single
+    effects are known for `n_measured` of them. `left_out` are metrics with undefined scores: they have no ranking."""
 
     layers: tuple[int, ...]
     positions: tuple[int, ...]
@@ -85,11 +85,11 @@ class Validation:
 
     @property
     def defined(self) -> bool:
-        """False where ablating every neuron changes nothing: then faithfulness is undefined."""
+        """False if ablating every neuron changes nothing: then faithfulness is undefined."""
         return changes(empty=self.empty, full=self.full)
 
 
-# The share of the function that the top k units keep, for several k.
+# The share of the function that the top k units keep, for each k.
 ShareOf = Callable[[Sequence[int]], Float64[np.ndarray, " k"]]
 
 
@@ -97,30 +97,24 @@ class _Sets:
     """m of sets of units: flat indices layer · d_mlp + neuron, restricted to the measured layers."""
 
     def __init__(
-        self,
-        hf: PreTrainedModel,
-        token_ids: Sequence[int],
-        target: Target,
-        layers: tuple[int, ...],
-        positions: tuple[int, ...],
-        baseline: Float[Tensor, "layer pos neuron"],
-        batch: int,
+        self, problem: Problem, layers: tuple[int, ...], baseline: Float[Tensor, "layer pos neuron"], batch: int
     ) -> None:
-        self._hf, self._token_ids, self._target, self._baseline = hf, token_ids, target, baseline
-        self._layers, self._positions, self._batch = layers, positions, batch
-        d_mlp = mlp_shape(hf).d_mlp
+        self._problem, self._layers, self._baseline, self._batch = problem, layers, baseline, batch
+        d_mlp = mlp_shape(problem.hf).d_mlp
         self.units = np.concatenate([np.arange(layer * d_mlp, (layer + 1) * d_mlp) for layer in layers])
         self.layer_of = self.units // d_mlp
+        nothing, everything = np.array([], dtype=np.int64), np.arange(len(self.units))
+        self.empty, self.full = self._values([nothing, everything], "keep").tolist()
 
-    def values(self, sets: Sequence[Int64[np.ndarray, " _"]], meaning: SetMeaning) -> Float64[np.ndarray, " set"]:
-        """m of each set, given as indices into `units`: only it kept (`keep`), or only it ablated (`ablate`)."""
+    def shares(self, sets: Sequence[Int64[np.ndarray, " _"]], meaning: SetMeaning) -> Float64[np.ndarray, " set"]:
+        """Faithfulness (`keep`) or completeness (`ablate`) of each set, given as indices into `units`."""
+        return normalised(self._values(sets, meaning).tolist(), empty=self.empty, full=self.full)
+
+    def _values(self, sets: Sequence[Int64[np.ndarray, " _"]], meaning: SetMeaning) -> Float64[np.ndarray, " set"]:
         found = joint_ablation(
-            self._hf,
-            self._token_ids,
-            self._target,
+            self._problem,
             [torch.from_numpy(self.units[s]) for s in sets],
             baseline=self._baseline,
-            positions=self._positions,
             meaning=meaning,
             layers=self._layers,
             batch=self._batch,
@@ -129,9 +123,7 @@ class _Sets:
 
 
 def validate(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
+    problem: Problem,
     attributions: Sequence[Attribution],
     effects: Attribution,
     *,
@@ -140,29 +132,26 @@ def validate(
 ) -> Validation:
     """Compare each attribution with the ablation `effects`, and build and test sets from its ranking.
 
-    `effects` says which layers and positions are measured; the attributions are restricted to them. It may be NaN for
-    neurons that were not ablated alone; sets are of all neurons nevertheless. `baseline` has one entry per model layer
-    and per position of `effects`.
+    The attributions are restricted to the layers of `effects` and the problem's positions. Effects are NaN for neurons
+    that were not ablated alone; the sets are still of all neurons.
     """
-    sets = _Sets(hf, token_ids, target, effects.layers, effects.positions, baseline, config.batch)
-    nothing, everything = np.array([], dtype=np.int64), np.arange(len(sets.units))
-    empty, full = sets.values([nothing, everything], "keep")
-    truth = unit_scores(effects, effects.layers, effects.positions)
+    sets = _Sets(problem, effects.layers, baseline, config.batch)
+    truth = unit_scores(effects, effects.layers, problem.positions)
     metrics, left_out = [], []
     for attribution in attributions:
-        scores = unit_scores(attribution, effects.layers, effects.positions)
+        scores = unit_scores(attribution, effects.layers, problem.positions)
         if np.isnan(scores).any():
             left_out.append(attribution.metric)
             continue
         log.info("validating %s", attribution.metric)
-        metrics.append(_validate_one(attribution.metric, scores, truth, sets, float(empty), float(full), config))
+        metrics.append(_validate_one(attribution.metric, scores, truth, sets, config))
     return Validation(
         layers=effects.layers,
-        positions=effects.positions,
+        positions=problem.positions,
         n_units=len(sets.units),
         n_measured=int(np.isfinite(truth).sum()),
-        full=float(full),
-        empty=float(empty),
+        full=sets.full,
+        empty=sets.empty,
         metrics=tuple(metrics),
         left_out=tuple(left_out),
     )
@@ -171,7 +160,7 @@ def validate(
 def unit_scores(
     attribution: Attribution, layers: tuple[int, ...], positions: tuple[int, ...]
 ) -> Float64[np.ndarray, " unit"]:
-    """Scores of the measured units, summed over the positions; 0 at positions where the metric is 0 by definition."""
+    """Scores of the measured units, summed over the positions; positions that the attribution lacks count as 0."""
     rows = [attribution.layers.index(layer) for layer in layers]
     columns = [attribution.positions.index(p) for p in positions if p in attribution.positions]
     return attribution.scores[rows][:, columns].double().sum(1).reshape(-1).numpy()
@@ -182,8 +171,6 @@ def _validate_one(
     scores: Float64[np.ndarray, " unit"],
     truth: Float64[np.ndarray, " unit"],
     sets: _Sets,
-    empty: float,
-    full: float,
     config: ValidationConfig,
 ) -> MetricValidation:
     order = ranking(scores, signed=config.signed)
@@ -191,23 +178,23 @@ def _validate_one(
     sizes = curve_sizes(n)
 
     def share(tops: Sequence[int], meaning: SetMeaning = "keep") -> Float64[np.ndarray, " k"]:
-        return normalised(sets.values([order[:k] for k in tops], meaning).tolist(), empty=empty, full=full)
+        return sets.shares([order[:k] for k in tops], meaning)
 
-    kept, without = share(sizes), share(sizes, "ablate")
-    smallest = smallest_size(sizes, kept.tolist(), share)
+    faithfulness, completeness = share(sizes).tolist(), share(sizes, "ablate").tolist()
+    smallest = smallest_size(sizes, faithfulness, share)
     rng = np.random.default_rng(config.seed)
     at_sizes = sorted({max(1, round(CONTROL_SHARE * n)), *([smallest] if smallest is not None else [])})
-    if not changes(empty=empty, full=full):
+    if not changes(empty=sets.empty, full=sets.full):
         at_sizes = []
-    controls = [_control(order[:k], float(share([k])[0]), sets, empty, full, config.n_random, rng) for k in at_sizes]
+    controls = [_control(order[:k], float(share([k])[0]), sets, config.n_random, rng) for k in at_sizes]
     return MetricValidation(
         metric=metric,
         correlation=correlate(scores, truth),
         sizes=tuple(sizes),
-        faithfulness=tuple(kept.tolist()),
-        completeness=tuple(without.tolist()),
-        cpr=cpr(sizes, kept.tolist(), n),
-        cmd=cmd(sizes, kept.tolist(), n),
+        faithfulness=tuple(faithfulness),
+        completeness=tuple(completeness),
+        cpr=cpr(sizes, faithfulness, n),
+        cmd=cmd(sizes, faithfulness, n),
         smallest=smallest,
         controls=tuple(controls),
     )
@@ -217,21 +204,18 @@ def _control(
     members: Int64[np.ndarray, " k"],
     observed: float,
     sets: _Sets,
-    empty: float,
-    full: float,
     n_random: int,
     rng: np.random.Generator,
 ) -> Control:
-    """The set against layer-matched random sets; where only the set itself matches, it is not measured again."""
+    """The set against layer-matched random sets. If the set is the only match, it is not measured again."""
     if takes_whole_layers(members, sets.layer_of):
         return control(len(members), observed, [observed] * n_random, tolerance=0.0)
-    random = sets.values(layer_matched(members, sets.layer_of, n_random, rng), "keep")
-    values = normalised(random.tolist(), empty=empty, full=full)
-    return control(len(members), observed, values.tolist(), tolerance=tolerance(empty=empty, full=full))
+    random = sets.shares(layer_matched(members, sets.layer_of, n_random, rng), "keep")
+    return control(len(members), observed, random.tolist(), tolerance=tolerance(empty=sets.empty, full=sets.full))
 
 
 def ranking(scores: Float64[np.ndarray, " unit"], *, signed: bool) -> Int64[np.ndarray, " unit"]:
-    """Units from the highest |score| (or score) down; ties in order of the units, NaN last."""
+    """Units in descending order of |score| (or of the score); ties in order of the units, NaN last."""
     key = scores if signed else np.abs(scores)
     return np.lexsort((np.arange(len(key)), -np.where(np.isnan(key), -np.inf, key)))
 
@@ -239,12 +223,11 @@ def ranking(scores: Float64[np.ndarray, " unit"], *, signed: bool) -> Int64[np.n
 def smallest_size(
     sizes: Sequence[int], faithfulness: Sequence[float], share: ShareOf, *, bar: float = KEPT_SHARE
 ) -> int | None:
-    """The least k whose top-k keeps `bar` of the function, between the first size of the curve that does and the one
-    before; None if no size does.
+    """The least k whose top k keeps `bar` of the function; None if no size of the curve does.
 
-    Every k between is tried where they are at most 256; else 256 evenly spread, then the same between the first of
-    them that does and the one before, down to neighbours. The result is then the least k if faithfulness crosses the
-    bar once there, and one of the crossings if it does so more often.
+    The search starts between the first size of the curve that reaches the bar and the size before it. It tries every k
+    between them, or 256 evenly spaced ones if there are more, and continues around the first that reaches the bar.
+    The result is the least k if faithfulness crosses the bar once in this range, else one of the crossings.
     """
     hits = [i for i, f in enumerate(faithfulness) if f >= bar]
     if not hits:

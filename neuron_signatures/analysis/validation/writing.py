@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from neuron_signatures.analysis.attribution.model_check import AnalysisContext
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import target_record
+from neuron_signatures.analysis.report_text import number
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.analysis.validation.validate import KEPT_SHARE, MetricValidation, Validation
 from neuron_signatures.runs.results import ResultsWriter, meta_name
@@ -24,12 +25,12 @@ def write_validation(
     writer: ResultsWriter,
     stem: str,
     found: Validation,
-    context: AnalysisContext,
+    checked: CheckedPrompt,
     resolved: ResolvedTarget,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record."""
-    record = validation_record(found, context, resolved, settings)
+    record = validation_record(found, checked, resolved, settings)
     writer.begin(meta_name(stem))
     writer.json(f"{stem}.json", record)
     writer.table(stem, curves_frame(found), csv=False)
@@ -40,15 +41,15 @@ def write_validation(
 
 
 def validation_record(
-    found: Validation, context: AnalysisContext, resolved: ResolvedTarget, settings: dict[str, Any]
+    found: Validation, checked: CheckedPrompt, resolved: ResolvedTarget, settings: dict[str, Any]
 ) -> dict[str, Any]:
     return stage_record(
-        context.run,
+        checked.run,
         "validate",
         settings,
-        prompt_id=context.prompt.probe_id,
+        prompt_id=checked.prompt.probe_id,
         target=target_record(resolved),
-        analysis_dtype=context.model.spec.dtype,
+        analysis_dtype=checked.model.spec.dtype,
         layers=found.layers,
         positions=found.positions,
         n_units=found.n_units,
@@ -61,7 +62,7 @@ def validation_record(
         metrics=[_metric_record(m) for m in found.metrics],
         winner_single=winner_single(found),
         winner_sets=winner_sets(found),
-        warnings=[*context.warnings, *_warnings(found, context, settings["top_from"])],
+        warnings=[*checked.warnings, *_warnings(found, checked, settings["top_from"])],
     )
 
 
@@ -84,7 +85,7 @@ def curves_frame(found: Validation) -> pd.DataFrame:
 
 
 def winner_single(found: Validation) -> str | None:
-    """The metric whose scores agree best (Spearman) with single ablations; ablation itself does not compete."""
+    """The metric whose scores agree best (Spearman) with single ablations; ablation itself is excluded."""
     return _best(found, lambda m: None if m.metric == "ablation" else m.correlation.spearman)
 
 
@@ -94,7 +95,7 @@ def winner_sets(found: Validation) -> str | None:
 
 
 def table_lines(found: Validation) -> list[str]:
-    """The table on stdout: one line per metric, then the winners."""
+    """The table for stdout: one line per metric, then the best metrics."""
     head = (
         f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}{'p':>8}"
     )
@@ -102,10 +103,10 @@ def table_lines(found: Validation) -> list[str]:
     for m in found.metrics:
         at = m.controls[0] if m.controls else None
         cells = [m.correlation.pearson, m.correlation.spearman, m.cpr, m.cmd]
-        row = f"{m.metric:18}" + "".join(f"{_number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
+        row = f"{m.metric:18}" + "".join(f"{number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
         row += f"{'-' if m.smallest is None else m.smallest:>7}"
         if at:
-            row += f"{_number(at.observed):>8}{_number(at.random_mean):>8}{at.p:>8.4f}"
+            row += f"{number(at.observed):>8}{number(at.random_mean):>8}{at.p:>8.4f}"
         lines.append(row)
     k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
     lines += [
@@ -141,17 +142,17 @@ def draw(found: Validation, target: str, path: Path) -> None:
         axes.axhline(1, color="0.7", linewidth=0.8)
         axes.axhline(0, color="0.7", linewidth=0.8)
         axes.set(xscale="log", xlabel="% of the neurons measured", ylabel="share of the function", title=title)
-        # given, because curves that are undefined throughout leave a logarithmic axis without limits
+        # set explicitly, because a logarithmic axis has no limits if every value of the curves is undefined
         axes.set_xlim(80 * smallest / found.n_units, 125)
-    named = f"target '{_plain(target)}'\n(x: random sets, 5-95 %)"
+    named = f"target '{_legend_token(target)}'\n(x: random sets, 5-95 %)"
     if found.metrics:
         legend = left.legend(fontsize=8, title=named, title_fontsize=8)
-        legend.get_title().set_parse_math(False)  # a token such as `$_$` is no formula
+        legend.get_title().set_parse_math(False)  # a token such as `$_$` is not a formula
     figure.savefig(path, format="png", dpi=130)
 
 
 def validation_summary(found: Validation) -> dict[str, Any]:
-    """What a program wants of a validation in one line."""
+    """The validation as a JSON record, for `--json`."""
     return {
         "n_units": found.n_units,
         "n_measured": found.n_measured,
@@ -178,7 +179,7 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
     }
 
 
-def _warnings(found: Validation, context: AnalysisContext, top_from: str | None) -> list[str]:
+def _warnings(found: Validation, checked: CheckedPrompt, top_from: str | None) -> list[str]:
     out = []
     if not found.defined:
         out.append("ablating every measured neuron changes nothing: faithfulness is undefined")
@@ -187,8 +188,8 @@ def _warnings(found: Validation, context: AnalysisContext, top_from: str | None)
         out.append(f"single effects are known for {of}: correlations are over those")
     if found.left_out:
         out.append(f"no sets are built by {', '.join(found.left_out)}, which has no score for some neurons")
-    if context.model.spec.dtype != "fp32":
-        out.append(f"differences of forward passes in {context.model.spec.dtype} are coarse; use --model_dtype fp32")
+    if checked.model.spec.dtype != "fp32":
+        out.append(f"differences of forward passes in {checked.model.spec.dtype} are coarse; use --model_dtype fp32")
     return out
 
 
@@ -197,11 +198,7 @@ def _best(found: Validation, score: Callable[[MetricValidation], float | None]) 
     return max(scored)[1] if scored else None
 
 
-def _plain(token: str) -> str:
-    """A token as the figure's font can show it: other characters as escapes, and not too long for the legend."""
+def _legend_token(token: str) -> str:
+    """The token in ASCII, with escapes for other characters, shortened to the width of the legend."""
     shown = ascii_token(token)
     return shown if len(shown) <= _LEGEND_WIDTH else f"{shown[: _LEGEND_WIDTH - 3]}..."
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"

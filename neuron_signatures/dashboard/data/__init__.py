@@ -1,1 +1,1 @@
-"""What the pages read and compute, cached by the files it was read from."""
+"""Cached reads and computations for the pages; cache keys are file stamps."""

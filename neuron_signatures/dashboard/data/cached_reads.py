@@ -1,4 +1,4 @@
-"""Everything that the views read, cached by the files it was read from: path, size, time of change."""
+"""Cached reads for the views, keyed by the path, size and modification time of the files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.ranking.validation import Validation, read_validation
+from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.signatures.data import read_signatures
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.runs.names import MANIFEST
-from neuron_signatures.runs.results import SIGNATURES
+from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
@@ -22,7 +22,6 @@ from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 if TYPE_CHECKING:
@@ -31,19 +30,19 @@ if TYPE_CHECKING:
 
 
 def key_of(path: Path, stamps: Mapping[str, Stamp]) -> str:
-    """A short text that differs when the folder or any of the stamps does."""
+    """A cache key: a hash of the folder and the stamps."""
     what = repr((str(path), sorted(stamps.items())))
     return hashlib.blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 @st.cache_data(show_spinner=False, ttl=10, max_entries=4)
 def runs_under(root: Path) -> list[RunSummary]:
-    """The runs of a folder, broken ones included; looked at again after ten seconds."""
+    """The runs of a folder, including broken ones; refreshed after ten seconds."""
     return list(list_runs(root))
 
 
 def open_run(path: Path) -> Run:
-    """A reader of the run for this thread alone; the manifest is read once. The caller closes it."""
+    """A reader of the run for this thread, to be closed by the caller; the manifest is read once."""
     shared: Run = _shared_run(path, stamp(path / MANIFEST))
     return shared.another_reader()
 
@@ -60,7 +59,7 @@ def lists_of(_run: Run, data_key: str, results_key: str) -> tuple[ListRef, ...]:
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def ranked(run_dir: Path, results_key: str, ref: ListRef) -> RankedList:
-    """One list in memory, shared by all sessions; nobody changes it."""
+    """One list in memory, shared by all sessions; read only."""
     return read_list(run_dir, ref)
 
 
@@ -72,13 +71,13 @@ def values_of(_run: Run, data_key: str, layer: int, neuron: int) -> list[Float32
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def counts_of(_run: Run, data_key: str, include_bos: bool) -> list[Bool[np.ndarray, " pos"]]:
-    """Which positions of each prompt count."""
+    """Mask of the included positions of each prompt."""
     return [counted(_run, p, include_bos=include_bos) for p in _run.prompts]
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def prompt_labels(_run: Run, data_key: str) -> list[str]:
-    """Number and id of each prompt, for people."""
+    """Number and id of each prompt, for display."""
     return [f"{i}  {escape(p.probe_id)}" for i, p in enumerate(_run.prompts, 1)]
 
 
@@ -86,7 +85,7 @@ def prompt_labels(_run: Run, data_key: str) -> list[str]:
 def first_values_of(
     _run: Run, data_key: str, layer: int, neuron: int, n_prompts: int
 ) -> list[Float32[np.ndarray, " pos"]]:
-    """As `values_of`, on the first prompts only."""
+    """As `values_of`, for the first prompts only."""
     return [_run.acts(p, layer=layer, neuron=neuron) for p in _run.prompts[:n_prompts]]
 
 
@@ -97,30 +96,29 @@ def layers_of(_run: Run, data_key: str, prompt: int, include_bos: bool) -> list[
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def prompt_peaks(_run: Run, data_key: str, prompt: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per stored layer, at each position the act of largest |act| and its neuron; NaN and -1 if none is finite."""
+    """Per stored layer and position, the act of largest |act| and its neuron; NaN and -1 if none is finite."""
     return [_peaks(_run.acts(_run.prompts[prompt], layer=layer)) for layer in _run.layers]
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def validation(_run: Run, data_key: str, results_key: str, stem: str) -> Validation:
+def validation(_run: Run, data_key: str, results_key: str, stem: str) -> ValidationRecord:
     return read_validation(_run, stem)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def signature_table(run_dir: Path, results_key: str) -> pa.Table:
-    """Shared by all sessions; nobody changes it."""
+    """Shared by all sessions; read only."""
     return read_signatures(run_dir)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def signatures_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[Signature]:
-    """Both poles, `+` first; from the table in memory, because one walks from neuron to neuron."""
+    """Both poles, `+` first; from the table in memory, for fast steps from neuron to neuron."""
     import pyarrow.compute as pc
 
     table = signature_table(run_dir, results_key)
-    with odd_is_broken(SIGNATURES):
-        rows = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
-        return sorted(signature_of(r) for r in rows.to_pylist())
+    rows = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
+    return sorted(signature_of(r) for r in rows.to_pylist())
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

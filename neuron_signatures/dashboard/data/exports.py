@@ -1,23 +1,22 @@
-"""Tables as files: CSV that no spreadsheet runs, Parquet, and JSON that can stand in a web page."""
+"""Table downloads: CSV without formulas, Parquet, and JSON that is safe inside a web page."""
 
 from __future__ import annotations
 
 import functools
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from neuron_signatures.runs.plain import csv_text, strict
-from neuron_signatures.runs.tokens import encodable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def downloads(frame: pd.DataFrame, name: str, key: str) -> None:
-    """Buttons for one table; a file is made when its button is pressed."""
+    """Download buttons for one table; a file is built when its button is pressed."""
     for ending, mime, make in (
         ("csv", "text/csv", csv_bytes),
         ("parquet", "application/vnd.apache.parquet", parquet_bytes),
@@ -30,7 +29,7 @@ def downloads(frame: pd.DataFrame, name: str, key: str) -> None:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a text that a spreadsheet would run begins with an apostrophe, an undefined number is empty."""
+    """UTF-8 CSV; text that looks like a formula starts with an apostrophe, undefined numbers are empty."""
     safe = frame.copy()
     for column in safe.columns:
         if safe[column].dtype.kind not in "iufb":
@@ -40,24 +39,18 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
-    """Half a surrogate pair, which Parquet cannot hold, becomes an escape, in texts and in lists of them."""
+    """Parquet, with lone surrogates as escapes, in text and in lists of text."""
     out = io.BytesIO()
     safe = frame.copy()
     for column in safe.columns:
-        if safe[column].dtype == object:  # pandas has its other text columns checked already
-            safe[column] = [_encodable(v) for v in safe[column]]
+        if safe[column].dtype == object:  # pandas validates its other text columns
+            safe[column] = [strict(v) for v in safe[column]]
     safe.to_parquet(out, index=False)
     return out.getvalue()
 
 
 def json_bytes(frame: pd.DataFrame) -> bytes:
-    """Strict JSON, a list of records; `<`, `>` and `&` as escapes, so that it can be pasted into a page."""
+    """Strict JSON, a list of records, with `<`, `>` and `&` as escapes, so that it is safe inside HTML."""
     records = strict(frame.to_dict("records"))
     text = json.dumps(records, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, str):
-        return encodable(value)
-    return [_encodable(v) for v in value] if isinstance(value, list) else value

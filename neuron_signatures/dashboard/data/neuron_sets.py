@@ -1,34 +1,33 @@
-"""Sets of neurons that a question is asked about: typed, from a list, a group of signatures, or a cluster."""
+"""Sets of neurons for the Query view: typed, from a list, a signature group or a cluster."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from neuron_signatures.dashboard.shell.list_walk import Filters, left_out, n_not_stored, passing
+from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.signatures.data import parse_pole
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import GROUPS, read_json
+from neuron_signatures.runs.result_records import GroupRecord, GroupsRecord, read_record
+from neuron_signatures.runs.results import GROUPS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
-from neuron_signatures.views.odd import odd_is_broken
 from neuron_signatures.views.ranked import RankedList
 
 
 @dataclass(frozen=True)
 class NeuronSet:
-    """Some neurons with a name. `signs` turn a neuron round whose negative pole is meant."""
+    """Some neurons with a name. A sign of -1 selects the negative pole of a neuron."""
 
     name: str
-    """May be from data: raw."""
+    """Raw; may come from data."""
     neurons: tuple[NeuronAt, ...]
     signs: tuple[int, ...] = ()
-    """Empty: all as they are."""
+    """Empty if all are 1."""
     of: int = 0
-    """How many there were before the set was cut; 0 if it was not."""
+    """Size before truncation; 0 if the set was not truncated."""
     note: str = ""
-    """What else is not in it; our own words."""
+    """What else was left out; our own text."""
 
     def cut(self, n: int) -> NeuronSet:
         """The first `n`."""
@@ -38,9 +37,9 @@ class NeuronSet:
 
 
 def typed_set(text: str, run: Run) -> NeuronSet:
-    """`L3N4, 3/5`: coordinates, separated by commas or line breaks; one that is named twice counts once.
+    """The neurons of coordinates such as `L3N4, 3/5`, separated by commas or line breaks, without duplicates.
 
-    Raises `UsageError` for one that is none, or that the run does not store.
+    Raises `UsageError` for an invalid coordinate or a neuron that the run does not store.
     """
     parts = [p for p in re.split(r"[,;\n]", text) if p.strip()]
     found = tuple(dict.fromkeys(parse_neuron(p, run) for p in parts))
@@ -50,8 +49,8 @@ def typed_set(text: str, run: Run) -> NeuronSet:
 
 
 def list_set(ranked: RankedList, filters: Filters, run: Run, n: int) -> NeuronSet:
-    """The first `n` neurons that the run stores and that pass the filters, each once, with the sign of the pole that
-    stands first. Empty if no row passes.
+    """The first `n` distinct stored neurons that pass the filters, each with the sign of its first pole. Empty if no
+    row passes.
     """
     first: dict[NeuronAt, int] = {}
     for index in passing(ranked, filters, run).tolist():
@@ -59,29 +58,28 @@ def list_set(ranked: RankedList, filters: Filters, run: Run, n: int) -> NeuronSe
         first.setdefault(row.at, -1 if row.pole == "-" else 1)
     chosen = list(first.items())[:n]
     signs = tuple(sign for _, sign in chosen) if ranked.ref.kind == "signatures" else ()
-    notes = [f"the filters on the left let {len(first):,} neurons through"] if len(first) < n else []
-    notes += [words] if (words := left_out(n_not_stored(ranked, filters, run))) else []
+    notes = [f"only {len(first):,} neurons pass the filters on the left"] if len(first) < n else []
+    notes += [left_out] if (left_out := left_out_note(n_not_stored(ranked, filters, run))) else []
     name = f"first {len(chosen):,} of {ranked.ref.title}"
     return NeuronSet(name, tuple(at for at, _ in chosen), signs, note="; ".join(notes))
 
 
 def group_sets(run: Run) -> list[NeuronSet]:
-    """The groups of the signatures stage, poles as signs, without neurons that the run does not store; empty if there
-    are none. Raises `BadRunError` if damaged.
+    """The groups of the signatures stage, without neurons that the run does not store; empty if there are none.
+
+    Raises `BadRunError` if the file is damaged.
     """
     try:
-        record = read_json(run.path, GROUPS)
+        record = read_record(run.path, GROUPS, GroupsRecord)
     except UsageError:
         return []
-    with odd_is_broken(GROUPS):
-        return [_group(entry, run) for entry in record["groups"]]
+    return [_group(group, run) for group in record.groups]
 
 
-def _group(entry: Any, run: Run) -> NeuronSet:
-    poles = [parse_pole(text) for text in entry["members"]]
-    kept = [p for p in poles if run.stores(*p.at)]
-    missing = len(poles) - len(kept)
-    note = f"left out: {missing:,} of its poles, whose neurons this run does not store" if missing else ""
-    return NeuronSet(
-        str(entry["name"]), tuple(p.at for p in kept), tuple(-1 if p.pole == "-" else 1 for p in kept), note=note
-    )
+def _group(group: GroupRecord, run: Run) -> NeuronSet:
+    poles = [parse_pole(name) for name in group.members]
+    stored = [p for p in poles if run.stores(*p.at)]
+    missing = len(poles) - len(stored)
+    note = f"left out: {missing:,} poles of neurons that this run does not store" if missing else ""
+    signs = tuple(-1 if p.pole == "-" else 1 for p in stored)
+    return NeuronSet(group.name, tuple(p.at for p in stored), signs, note=note)

@@ -1,5 +1,8 @@
-"""Results of long work that outlive a rerun. Streamlit's caches cannot hold a function that shows its progress, so
-they hold an empty place for each set of settings, and the work is done beside it."""
+"""Cached results of long computations.
+
+A function cached by Streamlit cannot show progress, so the cache holds an empty slot for each key, which the caller
+fills.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ _SHOWN_AFTER = 0.4
 _EVERY = 0.1
 
 
-class _Place:
-    """One result; whoever comes second waits. Work that is broken off leaves the place empty."""
+class _Slot:
+    """One result; concurrent callers wait for it. An interrupted computation leaves the slot empty."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,30 +38,30 @@ class _Place:
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _large(*key: Hashable) -> _Place:
-    return _Place()
+def _large(*key: Hashable) -> _Slot:
+    return _Slot()
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
-def _small(*key: Hashable) -> _Place:
-    return _Place()
+def _small(*key: Hashable) -> _Slot:
+    return _Slot()
 
 
-def keep_large(make: Callable[[], T], *key: Hashable) -> T:
-    """The result of `make` for this key; of results of tens of megabytes, the last two are kept."""
-    place: _Place = _large(*key)
-    return place.get(make)
+def cached_large(make: Callable[[], T], *key: Hashable) -> T:
+    """The result of `make` for this key, for results of tens of megabytes: the last two are cached."""
+    slot: _Slot = _large(*key)
+    return slot.get(make)
 
 
-def keep(make: Callable[[], T], *key: Hashable) -> T:
-    """The result of `make` for this key; the last two dozen are kept."""
-    place: _Place = _small(*key)
-    return place.get(make)
+def cached(make: Callable[[], T], *key: Hashable) -> T:
+    """The result of `make` for this key; the last 24 are cached."""
+    slot: _Slot = _small(*key)
+    return slot.get(make)
 
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Progress]:
-    """A bar that goes when the work is done. `text` is our own."""
+    """A progress bar that disappears at the end; `text` must not come from data."""
     spot = st.empty()
     begun = last = time.monotonic()
 

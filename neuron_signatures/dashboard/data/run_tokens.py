@@ -1,4 +1,4 @@
-"""All tokens of a run in one flat order, and the n-grams that end at each of them."""
+"""All tokens of a run in one flat order, and their n-grams."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int32, Int64
 
 JOINT = " | "
-"""Between the tokens of an n-gram that is shown."""
+"""Separator between the tokens of a displayed n-gram."""
 
 
 class TokenKind(NamedTuple):
-    """A distinct token; two ids may have the same text."""
+    """A distinct token; two ids may share the same text."""
 
     id: int
     token: str
@@ -28,7 +28,7 @@ class TokenKind(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenIndex:
-    """The run's tokens, prompt after prompt. `flat` is a place in this order."""
+    """The run's tokens, prompt after prompt; `flat` is the index in this order."""
 
     prompt: Int32[np.ndarray, " flat"]
     """Index in the run."""
@@ -48,23 +48,23 @@ class TokenIndex:
         return self.kinds[int(self.code[flat])].token
 
     def gram(self, end: int, n: int) -> tuple[TokenKind, ...]:
-        """The `n` tokens up to and with `end`."""
+        """The `n` tokens that end at `end` (inclusive)."""
         return tuple(self.kinds[int(self.code[flat])] for flat in range(end - n + 1, end + 1))
 
 
 class Grams(NamedTuple):
-    """The n-grams of a run, within prompts and of tokens that count; groups in order of first occurrence."""
+    """The n-grams of included tokens within prompts; groups are in order of first occurrence."""
 
     n: int
     end: Int64[np.ndarray, " occurrence"]
-    """The last token's place in the flat order, ascending."""
+    """Flat index of the last token, ascending."""
     group: Int64[np.ndarray, " occurrence"]
     first: Int64[np.ndarray, " group"]
     """The `end` of each group's first occurrence."""
 
 
 def index_tokens(run: Run, *, include_bos: bool) -> TokenIndex:
-    """Reads the manifest only. Without `include_bos` a BOS, known by its id, does not count."""
+    """The token index, from the manifest only. Without `include_bos` the BOS (identified by its id) is excluded."""
     codes: dict[TokenKind, int] = {}
     prompt, pos, code, counts = [], [], [], []
     for i, p in enumerate(run.prompts):
@@ -81,7 +81,7 @@ def index_tokens(run: Run, *, include_bos: bool) -> TokenIndex:
 
 
 def grams_of(index: TokenIndex, n: int) -> Grams:
-    """Occurrences of all n-grams of `n` tokens; none reaches over the edge of a prompt."""
+    """Occurrences of all n-grams of `n` tokens; none crosses a prompt boundary."""
     total = len(index.code)
     ends = np.arange(n - 1, total)
     whole = index.prompt[ends - n + 1] == index.prompt[ends] if len(ends) else np.empty(0, bool)
@@ -97,5 +97,5 @@ def grams_of(index: TokenIndex, n: int) -> Grams:
 
 
 def shown_gram(gram: tuple[TokenKind, ...]) -> str:
-    """An n-gram with its tokens made visible; safe for a terminal, not for HTML."""
+    """An n-gram for display; safe for a terminal, not for HTML."""
     return JOINT.join(visible(kind.token) for kind in gram)

@@ -1,4 +1,4 @@
-"""A bounded matrix of activations, neurons x tokens, out of a run of any size; and the record of what it holds."""
+"""A sample of activations of bounded size (neurons x tokens), with a record of how it was drawn."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ MAX_NEURONS, MAX_TOKENS = 5_000, 4_000
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """What was sampled, of how much. Goes with every picture and export."""
+    """How the sample was drawn; part of every export."""
 
     n_neurons: int
-    """In the sample, after those that were left out."""
+    """Neurons in the sample, without those left out."""
     n_neurons_of: int
     n_nonfinite: int
-    """Chosen, and left out because a sampled value is NaN or infinite."""
+    """Neurons left out because a sampled value is NaN or infinite."""
     n_constant: int
-    """Chosen, and left out because all sampled values are the same."""
+    """Neurons left out because all sampled values are equal."""
     neurons_by: str
     n_tokens: int
     n_tokens_of: int
-    """Tokens of the run that count."""
+    """Included tokens of the run."""
     tokens_by: str
     bos: str
     seed: int
@@ -45,31 +45,31 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class Sample:
-    """Read only: a cache shares it."""
+    """Read only, because it is shared through a cache."""
 
     at: tuple[NeuronAt, ...]
     flat: Int64[np.ndarray, " neuron"]
-    """The neurons in the order of all neurons of the run."""
+    """Flat indices of the neurons."""
     peak: Float32[np.ndarray, " neuron"]
-    """Over all tokens of the run that count, not over the sample only."""
+    """Over all included tokens of the run, not only the sample."""
     acts: Float32[np.ndarray, "neuron token"]
     place: Int64[np.ndarray, " token"]
-    """Places of the tokens in the flat order of the run."""
+    """Flat indices of the tokens."""
     code: Int32[np.ndarray, " token"]
     tokens: tuple[str, ...]
     """Raw text by `code`."""
     peak_tokens: tuple[str, ...]
-    """Raw token at which each neuron's sampled |act| is largest; of equals the first, and maxima before minima."""
+    """Raw token of each neuron's largest sampled |act|; the first one wins a tie, and a maximum before a minimum."""
     record: SampleRecord
 
 
 def record_of(record: SampleRecord, **more: Any) -> dict[str, Any]:
-    """As a plain dict, for an export, with what was done to the sample."""
+    """The record as a dict for an export, with further fields."""
     return {**asdict(record), **more}
 
 
 def with_record(frame: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with a last column `how`: the record as JSON in its first row, so that no kind of file loses it."""
+    """The table with a last column `how`, whose first row holds the record as JSON in every file format."""
     how = json.dumps(strict(record), allow_nan=False)
     return frame.assign(how=[how] + [None] * (len(frame) - 1) if len(frame) else [])
 
@@ -78,7 +78,7 @@ def draw_sample(
     run: Run, index: TokenIndex, stats: NeuronStats, *, max_neurons: int, max_tokens: int, seed: int,
     progress: Progress = no_progress,
 ) -> Sample:  # fmt: skip
-    """The neurons with the largest peaks, at tokens drawn at random where there are more than `max_tokens`.
+    """The neurons with the largest peaks, at a random draw of tokens if there are more than `max_tokens`.
 
     Reads only these tokens, one at a time.
     """
@@ -99,8 +99,8 @@ def draw_sample(
         n_neurons=len(chosen), n_neurons_of=len(stats.peak), n_nonfinite=int((~finite).sum()),
         n_constant=int((finite & ~varies).sum()), neurons_by=f"largest |act| over the run, from {stats.source}",
         n_tokens=len(place), n_tokens_of=index.n_counted,
-        tokens_by="all tokens that count" if len(place) == index.n_counted else "drawn at random without replacement",
-        bos="counts" if index.include_bos else "left out by its id", seed=seed,
+        tokens_by="all included tokens" if len(place) == index.n_counted else "drawn at random without replacement",
+        bos="included" if index.include_bos else "excluded by its id", seed=seed,
     )  # fmt: skip
     at = tuple(neuron_at(run, i) for i in chosen)
     texts = tuple(kind.token for kind in index.kinds)
@@ -110,7 +110,7 @@ def draw_sample(
 
 
 def draw_tokens(index: TokenIndex, at_most: int, seed: int) -> Int64[np.ndarray, " token"]:
-    """Places of tokens that count, ascending: all, or `at_most` drawn at random."""
+    """Flat indices of included tokens, ascending: all, or `at_most` drawn at random."""
     places = np.flatnonzero(index.counts)
     if len(places) > at_most:
         places = np.sort(np.random.default_rng(seed).choice(places, at_most, replace=False))

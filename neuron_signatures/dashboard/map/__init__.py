@@ -1,1 +1,1 @@
-"""The parts of the Map page."""
+"""Components of the Map page."""

@@ -1,4 +1,4 @@
-"""The long work of the Map view, each part kept by the files and the settings that it rests on."""
+"""Cached computations of the Map view, keyed by files and settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import streamlit as st
 
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, TableStats, peaks_by_reading, stats_from_table
-from neuron_signatures.dashboard.data.result_cache import keep, keep_large, progress_bar
+from neuron_signatures.dashboard.data.result_cache import cached, cached_large, progress_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, index_tokens
 from neuron_signatures.dashboard.data.sample import Sample, draw_sample, record_of
 from neuron_signatures.dashboard.map.clusters import (
@@ -50,23 +50,23 @@ class Grouped:
 
 
 def index_of(ctx: PageContext, *, include_bos: bool) -> TokenIndex:
-    return keep(lambda: index_tokens(ctx.run, include_bos=include_bos), "index", ctx.data_key, include_bos)
+    return cached(lambda: index_tokens(ctx.run, include_bos=include_bos), "index", ctx.data_key, include_bos)
 
 
 def table_of(ctx: PageContext, *, include_bos: bool) -> TableStats:
-    """The numbers of the peaks stage, or why there are none that fit."""
+    """Statistics from the peaks stage, or the reason why they cannot be used."""
     key = ("table", ctx.data_key, ctx.results_key, include_bos)
-    return keep(lambda: stats_from_table(ctx.run, include_bos=include_bos), *key)
+    return cached(lambda: stats_from_table(ctx.run, include_bos=include_bos), *key)
 
 
 def peaks_of(ctx: PageContext, *, include_bos: bool) -> NeuronStats:
-    """Peaks from the activations themselves: reads all of them."""
+    """Peaks from a pass over all activations."""
 
     def make() -> NeuronStats:
         with progress_bar("Reading all activations for the peaks of the neurons") as progress:
             return peaks_by_reading(ctx.run, include_bos=include_bos, progress=progress)
 
-    return keep(make, "peaks", ctx.data_key, include_bos)
+    return cached(make, "peaks", ctx.data_key, include_bos)
 
 
 def sample_of(ctx: PageContext, s: SampleSettings, stats: NeuronStats) -> Sample:
@@ -78,7 +78,7 @@ def sample_of(ctx: PageContext, s: SampleSettings, stats: NeuronStats) -> Sample
                 progress=progress,
             )  # fmt: skip
 
-    return keep_large(make, "sample", ctx.data_key, stats.source, s.include_bos, s.max_neurons, s.max_tokens, s.seed)
+    return cached_large(make, "sample", ctx.data_key, stats.source, s.include_bos, s.max_neurons, s.max_tokens, s.seed)
 
 
 def reduced_of(ctx: PageContext, s: SampleSettings, sample: Sample) -> Reduced:
@@ -86,25 +86,25 @@ def reduced_of(ctx: PageContext, s: SampleSettings, sample: Sample) -> Reduced:
         with st.spinner("PCA", show_time=True):
             return pca(prepare(sample.acts, s.rows), s.rows, seed=s.seed)
 
-    return keep(make, "pca", *_key(ctx, s, sample))
+    return cached(make, "pca", *_key(ctx, s, sample))
 
 
 def tsne_of(
     ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, perplexity: int
 ) -> Float32[np.ndarray, "neuron 2"]:
-    """`perplexity` is bounded by what the number of neurons allows."""
+    """t-SNE coordinates; `perplexity` is reduced to the largest that the number of neurons allows."""
 
     def make() -> Float32[np.ndarray, "neuron 2"]:
         with st.spinner(f"t-SNE of {len(sample.at):,} neurons", show_time=True):
             return tsne(reduced, perplexity=perplexity, seed=s.seed)
 
     perplexity = min(perplexity, largest_perplexity(len(sample.at)))
-    return keep(make, "tsne", perplexity, *_key(ctx, s, sample))
+    return cached(make, "tsne", perplexity, *_key(ctx, s, sample))
 
 
 def grouped_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, how: Settings) -> Grouped:
     def make() -> Grouped:
-        with st.spinner(f"{how.method}, and once more on shuffled activations", show_time=True):
+        with st.spinner(f"{how.method} of the activations and of shuffled activations", show_time=True):
             shuffled = shuffled_of(ctx, s, sample, reduced)
             found = cluster(reduced, how)
             null = cluster(shuffled, how)
@@ -112,16 +112,16 @@ def grouped_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Red
                 found, silhouette(reduced, found.labels, seed=s.seed), silhouette(shuffled, null.labels, seed=s.seed)
             )
 
-    return keep(make, "clusters", *how, *_key(ctx, s, sample))
+    return cached(make, "clusters", *how, *_key(ctx, s, sample))
 
 
 def swept_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> list[Swept]:
     def make() -> list[Swept]:
         shuffled = shuffled_of(ctx, s, sample, reduced)
-        with progress_bar("Trying numbers of clusters") as progress:
+        with progress_bar("Comparing numbers of clusters") as progress:
             return sweep(reduced, shuffled, sweep_ks(reduced.n_points), seed=s.seed, progress=progress)
 
-    return keep(make, "sweep", *_key(ctx, s, sample))
+    return cached(make, "sweep", *_key(ctx, s, sample))
 
 
 def top_tokens_of(
@@ -130,18 +130,18 @@ def top_tokens_of(
     def make() -> list[TopToken]:
         return top_tokens(sample, clustering.labels, per_cluster=per_cluster)
 
-    return keep(make, "top", per_cluster, *clustering.settings, *_key(ctx, s, sample))
+    return cached(make, "top", per_cluster, *clustering.settings, *_key(ctx, s, sample))
 
 
 def shuffled_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> Reduced:
-    return keep(lambda: reduce_shuffled(sample, reduced, seed=s.seed), "shuffled", *_key(ctx, s, sample))
+    return cached(lambda: reduce_shuffled(sample, reduced, seed=s.seed), "shuffled", *_key(ctx, s, sample))
 
 
 def map_record(
     ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, *, projection: str,
     perplexity: int | None, grouped: Grouped | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """All that the picture rests on, for an export."""
+    """The settings and results behind the figure, for an export."""
     m = ctx.run.manifest
     found = None if grouped is None else grouped.clustering
     return record_of(

@@ -1,4 +1,4 @@
-"""Clusters of neurons in the PCA-reduced space, how well they stand apart, and what structure-free data would give."""
+"""Clusters of neurons in the PCA-reduced space, their silhouettes, and the same for shuffled data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Method = Literal["k-means", "HDBSCAN"]
 NOISE = -1
 _SILHOUETTE_POINTS = 2_000
-"""Every pair of them is compared: 32 MB."""
+"""All pairs are compared: 32 MB."""
 _RESTARTS, _SWEEP_RESTARTS = 10, 3
 
 
@@ -32,13 +32,13 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class Clustering:
-    """Clusters are numbered by size, the largest 0."""
+    """Clusters are numbered by decreasing size, from 0."""
 
     labels: Int64[np.ndarray, " neuron"]
     """`NOISE` for a neuron in no cluster (HDBSCAN)."""
     settings: Settings
     note: str
-    """What was not as asked; empty otherwise."""
+    """How the result differs from the request; empty if it does not."""
 
     @property
     def n_clusters(self) -> int:
@@ -50,15 +50,15 @@ class Clustering:
 
 
 class Silhouette(NamedTuple):
-    """Mean over neurons of (b - a) / max(a, b): `a` the mean distance within its cluster, `b` to the nearest other.
+    """Mean over neurons of (b - a) / max(a, b), with mean distances `a` in the cluster and `b` to the nearest other.
 
-    1: far apart; 0: they touch; below: mixed.
+    1: well separated; 0: touching; below 0: mixed.
     """
 
     value: float | None
     n_points: int
     why: str
-    """Which neurons were used, or why it is undefined."""
+    """The neurons that were used, or why the value is undefined."""
 
 
 class Swept(NamedTuple):
@@ -78,38 +78,38 @@ class TopToken(NamedTuple):
     n: int
     """Occurrences among the sampled tokens."""
     mean_z: float
-    """Of activations that are standardised per neuron."""
+    """Mean of activations standardised per neuron."""
     mean_act: float
 
 
 def cluster(reduced: Reduced, settings: Settings, *, restarts: int = _RESTARTS) -> Clustering:
-    """Clusters of the neurons in the space of `reduced`. Undoable requests are bounded, and the note says so."""
+    """Clusters of the neurons in the space of `reduced`. Settings out of range are clipped, with a note."""
     if settings.method == "k-means":
         return _k_means(reduced, settings, restarts)
     return _hdbscan(reduced, settings)
 
 
 def silhouette(reduced: Reduced, labels: Int64[np.ndarray, " neuron"], *, seed: int) -> Silhouette:
-    """Of the neurons that are in a cluster; of a seeded draw of them if there are many."""
+    """The silhouette over the neurons that are in a cluster, or over a seeded draw of them if there are many."""
     from sklearn.metrics import silhouette_score
 
     inside = np.flatnonzero(labels != NOISE)
     noise = len(labels) - len(inside)
-    why = f"all neurons but {noise:,} of noise" if noise else "all neurons"
+    why = f"all neurons except {noise:,} of noise" if noise else "all neurons"
     if len(inside) > _SILHOUETTE_POINTS:
         why = f"{_SILHOUETTE_POINTS:,} drawn at random of {why}"
         inside = np.sort(np.random.default_rng(seed).choice(inside, _SILHOUETTE_POINTS, replace=False))
     n = len(np.unique(labels[inside]))
     if n < 2:
-        return Silhouette(None, len(inside), "undefined for fewer than two clusters")
+        return Silhouette(None, len(inside), "undefined with fewer than two clusters")
     if n >= len(inside):
-        return Silhouette(None, len(inside), "undefined where every cluster is one neuron")
+        return Silhouette(None, len(inside), "undefined if every cluster is one neuron")
     value = float(silhouette_score(reduced.coords[inside].astype(np.float64), labels[inside]))
     return Silhouette(value if np.isfinite(value) else None, len(inside), why)
 
 
 def reduce_shuffled(sample: Sample, like: Reduced, *, seed: int) -> Reduced:
-    """The sample with each neuron's activations shuffled over the tokens on their own, reduced in the same way."""
+    """The sample with each neuron's activations shuffled independently over the tokens, reduced in the same way."""
     x = prepare(sample.acts, like.rows)
     shuffle(x, seed)
     return pca(x, like.rows, seed=seed, components=like.coords.shape[1])
@@ -118,7 +118,7 @@ def reduce_shuffled(sample: Sample, like: Reduced, *, seed: int) -> Reduced:
 def sweep(
     data: Reduced, shuffled: Reduced, ks: list[int], *, seed: int, progress: Progress = no_progress
 ) -> list[Swept]:
-    """k-means for each `k`, with fewer restarts than a single one."""
+    """k-means for each `k`, with fewer restarts than `cluster`."""
     out = []
     for done, k in enumerate(ks):
         progress(done, len(ks))
@@ -133,13 +133,14 @@ def sweep(
 
 
 def sweep_ks(n: int) -> list[int]:
-    """Numbers of clusters worth a try for `n` neurons."""
+    """Numbers of clusters to compare for `n` neurons."""
     return [k for k in (2, 3, 4, 5, 6, 8, 10, 12, 16, 20) if k < n]
 
 
 def top_tokens(sample: Sample, labels: Int64[np.ndarray, " neuron"], *, per_cluster: int) -> list[TopToken]:
-    """For each cluster the distinct tokens with the largest mean of standardised activations; ties by first
-    occurrence. Noise has none. Tokens of the same text count as one.
+    """For each cluster, the distinct tokens with the largest mean standardised activation; ties by first occurrence.
+
+    Noise has none. Tokens with the same text are one token.
     """
     texts, of = _distinct(sample)
     counts = np.bincount(of, minlength=len(texts))
@@ -159,9 +160,9 @@ def _k_means(reduced: Reduced, settings: Settings, restarts: int) -> Clustering:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     k = max(1, min(settings.k, reduced.n_points))
-    note = "" if k == settings.k else f"{k} clusters: there are no more points that differ"
+    note = "" if k == settings.k else f"{k} clusters: there are only {k} distinct points"
     model = KMeans(n_clusters=k, n_init=restarts, random_state=settings.seed)
-    # One thread: the same clusters on any number of cores, and on a busy machine much faster than threads that wait.
+    # One thread: the same clusters on any number of cores, and much faster on a busy machine.
     with threadpool_limits(1):
         labels = model.fit_predict(reduced.coords)
     return Clustering(_by_size(labels), settings, note)
@@ -173,15 +174,15 @@ def _hdbscan(reduced: Reduced, settings: Settings) -> Clustering:
     n = len(reduced.coords)
     size = max(2, min(settings.min_size, n // 2))
     if n < 4:
-        note = "too few neurons for HDBSCAN: all are noise"
+        note = "too few neurons for HDBSCAN; all are noise"
         return Clustering(np.full(n, NOISE, np.int64), settings, note)
-    note = "" if size == settings.min_size else f"smallest cluster {size}: there are {n} neurons"
+    note = "" if size == settings.min_size else f"smallest cluster {size}, because there are only {n} neurons"
     model = HDBSCAN(min_cluster_size=size, copy=True)
     return Clustering(_by_size(model.fit_predict(reduced.coords.astype(np.float64))), settings, note)
 
 
 def _by_size(labels: np.ndarray) -> Int64[np.ndarray, " neuron"]:
-    """Renumbered by falling size; ties keep the order of their first member."""
+    """Labels renumbered by decreasing size; ties keep the order of their first member."""
     found, first, counts = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     out = np.full(len(labels), NOISE, np.int64)
     for new, old in enumerate(found[np.lexsort((first, -counts))]):
@@ -198,7 +199,7 @@ def _distinct(sample: Sample) -> tuple[list[str], Int64[np.ndarray, " token"]]:
 def _cluster_means(
     sample: Sample, members: Int64[np.ndarray, " member"]
 ) -> tuple[Float64[np.ndarray, " token"], Float64[np.ndarray, " token"]]:
-    """Means over the members of standardised and of plain activations, at each token; a few members at a time."""
+    """Means over the members of the standardised and the raw activations at each token."""
     z = np.zeros(sample.acts.shape[1])
     act = np.zeros_like(z)
     for start in range(0, len(members), 256):

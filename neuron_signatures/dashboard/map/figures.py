@@ -1,4 +1,4 @@
-"""Pictures of the map of neurons: points and their colours. Data in, figure out."""
+"""Figures of the Map view: points, their colours, and the comparison of cluster numbers."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 _NAMED = len(LINES) - 1
-"""Categories with a colour of their own where the most frequent ones are named."""
+"""Number of categories that get their own colour."""
 _WEBGL_FROM = 1_500
-"""Points; fewer are drawn as SVG, which needs no graphics driver."""
+"""From this many points on, WebGL; fewer are drawn as SVG, which needs no graphics driver."""
 _SMALL_FROM = 300
-"""Points; fewer are drawn larger."""
+"""From this many points on, markers are small."""
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What the colour of a point says: a category or a number."""
+    """The quantity shown as colour: a category or a number per neuron."""
 
     title: str
     categories: tuple[str, ...] | None = None
-    """One per neuron, safe for plotly; an empty one is drawn in grey."""
+    """One per neuron, escaped for plotly; empty ones are drawn in grey."""
     grey: str = ""
-    """What grey points are called."""
+    """Legend entry of the grey points."""
     values: Float64[np.ndarray, " neuron"] | None = None
     """NaN is drawn in grey."""
     signed: bool = False
@@ -51,24 +51,24 @@ def by_number(title: str, values: Float64[np.ndarray, " neuron"], *, signed: boo
 
 
 def by_token(tokens: Sequence[str]) -> Colours:
-    """The most frequent tokens by name, the rest in grey."""
+    """Colours of the most frequent tokens; the rest is grey."""
     return by_word("token at the peak", tokens)
 
 
 def by_word(title: str, words: Sequence[str | None]) -> Colours:
-    """Raw texts from data; the most frequent ones have colours, the others and None are grey."""
+    """Colours of the most frequent words (raw); the others and None are grey."""
     common = [w for w, _ in Counter(w for w in words if w is not None).most_common(_NAMED)]
     names = {w: plot_text(w, 24) or "(empty)" for w in common}
     return Colours(title, tuple(names.get(w, "") if w is not None else "" for w in words), "other")
 
 
 def by_score(title: str, sample: Sample, scores: Mapping[NeuronAt, float]) -> Colours:
-    """Scores of a list; a neuron that is not in it is grey."""
+    """Colours by score; neurons without one are grey."""
     return by_number(title, np.array([scores.get(at, np.nan) for at in sample.at], np.float64), signed=True)
 
 
 def pca_titles(reduced: Reduced) -> tuple[str, str]:
-    """Axis titles that say how much of the variance the two axes hold."""
+    """Axis titles with the variance explained by each axis."""
     shares = [f"{share:.1%} of the variance" if np.isfinite(share) else "no variance" for share in reduced.explained]
     return f"PC 1 ({shares[0]})", f"PC 2 ({shares[1]})"
 
@@ -87,13 +87,14 @@ def scatter(
     points: Float32[np.ndarray, "neuron 2"], sample: Sample, colours: Colours, hover: Sequence[str],
     titles: tuple[str, str], *, selected: NeuronAt | None = None, units: bool = True,
 ) -> go.Figure:  # fmt: skip
-    """The map. `customdata` of a point is layer and neuron; the selected neuron has a ring. Without `units` (t-SNE) the
-    axes show no numbers.
+    """The scatter plot of neurons, with a ring around the selected one. Without `units` (t-SNE) axes have no numbers.
+
+    `customdata` of a point is layer and neuron.
     """
     figure = go.Figure()
     kind = go.Scattergl if len(points) >= _WEBGL_FROM else go.Scatter
     size = 5 if len(points) > _SMALL_FROM else 8
-    data = [list(at) for at in sample.at]  # plain lists: an array comes back from the browser in another form
+    data = [list(at) for at in sample.at]  # lists: arrays come back from the browser in another form
     for name, rows, marker in _traces(colours):
         figure.add_trace(
             kind(
@@ -124,7 +125,7 @@ def scatter(
 
 
 def sweep_figure(swept: Sequence[Swept]) -> go.Figure:
-    """Silhouette by number of clusters, of the data and of the shuffled data; undefined ones are gaps."""
+    """Silhouette against the number of clusters, for the data and the shuffled data; undefined values are gaps."""
     figure = go.Figure()
     for name, values, colour, dash in (
         ("activations", [s.data for s in swept], LINES[0], "solid"),
@@ -141,7 +142,7 @@ def sweep_figure(swept: Sequence[Swept]) -> go.Figure:
 
 
 def _traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
-    """Name, rows and marker of each trace, grey first so that it lies below."""
+    """Name, rows and marker of each trace; grey comes first, to lie below the others."""
     if colours.categories is None:
         return _number_traces(colours)
     rows: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The lower half of the Map view: what the picture rests on, its clusters, and what each of them is about."""
+"""The lower half of the Map view: provenance of the figure, clusters, and the tokens of each cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.tokens import encodable, visible
 
 CLUSTER_SET = "map_cluster_set"
-"""Where the session keeps the cluster that the Query view was asked about: the data key and a `NeuronSet`."""
+"""Session key of the cluster passed to the Query view: the data key and a `NeuronSet`."""
 _TOP_TOKENS = 10
 
 
@@ -36,13 +36,13 @@ def provenance(
 ) -> None:  # fmt: skip
     r = sample.record
     left_out = [f"{n:,} {what}" for n, what in ((r.n_constant, "constant"), (r.n_nonfinite, "not finite")) if n]
-    held = "none" if reduced.held is None else f"{reduced.held:.1%}"
+    explained = "none" if reduced.held is None else f"{reduced.held:.1%}"
     pairs = [
         ("neurons", f"{r.n_neurons:,} of {r.n_neurons_of:,}, by {r.neurons_by}"
                     + (f"; left out: {', '.join(left_out)}" if left_out else "")),
         ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; the BOS {r.bos}"),
         ("rows", f"{s.rows}: {ROWS[s.rows]}"),
-        ("PCA", f"{reduced.coords.shape[1]} components hold {held} of the variance ({reduced.solver})"),
+        ("PCA", f"{reduced.coords.shape[1]} components explain {explained} of the variance ({reduced.solver})"),
         ("seed", f"{s.seed}{_perplexity(perplexity, r.n_neurons)}"),
     ]  # fmt: skip
     facts(pairs)
@@ -50,10 +50,10 @@ def provenance(
 
 
 def _perplexity(used: int | None, n_neurons: int) -> str:
-    """What t-SNE used, beside what the box may ask for; empty for PCA."""
+    """The perplexity that was used, and whether it is below the requested one; empty for PCA."""
     if used is None:
         return ""
-    most = f", the most for {n_neurons:,} neurons" if used < int(st.session_state["ui_map_perplexity"]) else ""
+    most = f", the maximum for {n_neurons:,} neurons" if used < int(st.session_state["ui_map_perplexity"]) else ""
     return f"; perplexity {used}{most}"
 
 
@@ -81,7 +81,7 @@ def _exports(
     )  # fmt: skip
     with st.popover("Download"):
         downloads(with_record(frame, record), "map", "map_downloads")
-        st.caption("The first row's `how` says what was sampled and how it was computed.")
+        st.caption("Column `how` records the sample and the settings (first row).")
 
 
 def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, grouped: Grouped) -> None:
@@ -91,12 +91,18 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
     st.subheader("Clusters")
     _scores(grouped, reduced)
     if found.settings.method == "k-means" and sweep_ks(reduced.n_points):
-        st.toggle("Compare numbers of clusters", key="ui_map_sweep", help="k-means with k from 2 to 20, and a control.")
+        st.toggle(
+            "Compare numbers of clusters",
+            key="ui_map_sweep",
+            help="k-means with k from 2 to 20, and the same on shuffled data.",
+        )
         if st.session_state["ui_map_sweep"]:
             chart(ctx, sweep_figure(swept_of(ctx, s, sample, reduced)), "map_sweep")
-            st.caption("Where the two lines lie close, the clusters are no better than those of structure-free data.")
+            st.caption("Where the two lines are close, the clusters are no better than those of shuffled data.")
     if found.n_clusters == 0:
-        empty("HDBSCAN finds no dense group: every neuron is noise.", why="Try a smaller smallest cluster, or k-means.")
+        empty(
+            "HDBSCAN finds no dense group: every neuron is noise.", why="Try a lower minimum cluster size, or k-means."
+        )
         return
     best = top_tokens_of(ctx, s, sample, found, _TOP_TOKENS)
     rows = []
@@ -106,9 +112,9 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
         words = "  ".join(visible(t.token) for t in best if t.cluster == c)
         rows.append({"cluster": c, "neurons": len(members), "layers": layers, "top tokens": words})
     if found.n_noise:
-        rows.append({"cluster": None, "neurons": found.n_noise, "layers": "", "top tokens": "noise: in no cluster"})
+        rows.append({"cluster": None, "neurons": found.n_noise, "layers": "", "top tokens": "noise (in no cluster)"})
     table(ctx, pd.DataFrame(rows).astype({"cluster": "Int64"}), "map_clusters", on_row=_choose_cluster, help={
-        "top tokens": "Distinct tokens with the largest mean of the cluster's standardised activations.",
+        "top tokens": "Distinct tokens with the largest mean standardised activation over the cluster.",
     })  # fmt: skip
     chosen = st.session_state.get("ui_map_cluster")
     if not isinstance(chosen, int) or not 0 <= chosen < found.n_clusters:
@@ -118,20 +124,18 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
 
 
 def _scores(grouped: Grouped, reduced: Reduced) -> None:
-    """The silhouette beside that of the shuffled sample, without which it says little."""
+    """The silhouettes of the data and of the shuffled sample."""
     left, right, rest = st.columns([1, 1, 2.4], vertical_alignment="center")
     for where, label, score, help in (
         (left, "silhouette", grouped.data, "Mean over neurons of (b - a) / max(a, b): a is the mean distance within "
-         "the cluster, b that to the nearest other one. 1: far apart, 0: touching, below 0: mixed."),
+         "the cluster, b to the nearest other one. 1: well separated, 0: touching, below 0: mixed."),
         (right, "of shuffled activations", grouped.shuffled, "The same clustering after each neuron's activations "
-         "were shuffled over the tokens on their own: what data without shared structure gives."),
+         "were shuffled independently over the tokens, which removes shared structure."),
     ):  # fmt: skip
         where.metric(label, "undefined" if score.value is None else f"{score.value:+.3f}", help=help)
     settings = grouped.clustering.settings
-    asked = f"k = {settings.k}" if settings.method == "k-means" else f"smallest cluster {settings.min_size}"
-    pairs = [
-        ("method", f"{settings.method}, {asked}, in the {reduced.coords.shape[1]} PCA components, not the picture")
-    ]
+    size = f"k = {settings.k}" if settings.method == "k-means" else f"minimum size {settings.min_size}"
+    pairs = [("method", f"{settings.method}, {size}, in the {reduced.coords.shape[1]} PCA components, not the figure")]
     pairs += [("silhouette", grouped.data.why)]
     pairs += [("shuffled", grouped.shuffled.why)]
     pairs += [("note", grouped.clustering.note)] if grouped.clustering.note else []
@@ -162,8 +166,8 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
         })  # fmt: skip
         table(ctx, frame, "map_cluster_tokens", help={
             "n": "Occurrences among the sampled tokens.",
-            "mean z": "Mean over the cluster's neurons and the occurrences of activations standardised per neuron.",
-            "mean act": "The same of plain activations.",
+            "mean z": "Mean over the cluster's neurons and the occurrences of the activations standardised per neuron.",
+            "mean act": "The same for raw activations.",
         })  # fmt: skip
     with right:
         peak_at = sample.peak_tokens
@@ -172,7 +176,7 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
             "token at the peak": [visible(peak_at[i]) for i in members],
         })  # fmt: skip
         table(ctx, frame, "map_cluster_neurons", neurons=neurons, height=388, help={
-            "neuron": "A click opens it.", "peak |act|": "Over all tokens of the run that count.",
+            "neuron": "Click to open it.", "peak |act|": "Over all included tokens of the run.",
         })  # fmt: skip
 
 

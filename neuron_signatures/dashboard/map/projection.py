@@ -1,4 +1,4 @@
-"""From activations to a picture: every neuron's pattern over the tokens, reduced by PCA, and drawn by PCA or t-SNE.
+"""Projection of neurons from their activations over tokens to two dimensions, by PCA or t-SNE.
 
 A neuron is a point, a token is a variable. Before PCA each neuron's row is standardised or centred over the tokens;
 PCA centres each token over the neurons, as it always does.
@@ -21,13 +21,13 @@ ROWS: dict[Rows, str] = {
 }
 COMPONENTS = 50
 _EXACT_BELOW = 800
-"""A matrix with a shorter side than this is decomposed exactly."""
+"""A matrix whose shorter side is at most this is decomposed exactly."""
 _POWER_ITERATIONS = 7
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """Neurons on their principal components, largest first."""
+    """Neurons in principal components, largest first."""
 
     coords: Float32[np.ndarray, "neuron component"]
     """At least two columns; those beyond the rank are zero."""
@@ -38,20 +38,18 @@ class Reduced:
 
     @property
     def held(self) -> float | None:
-        """Share of the variance in all components; None if there is no variance."""
+        """Share of the variance explained by all components; None if there is no variance."""
         total = float(self.explained.sum())
         return total if np.isfinite(total) else None
 
     @property
     def n_points(self) -> int:
-        """How many neurons stand apart from each other."""
+        """Number of distinct points."""
         return len(np.unique(self.coords, axis=0))
 
 
 def prepare(acts: Float32[np.ndarray, "neuron token"], rows: Rows) -> Float32[np.ndarray, "neuron token"]:
-    """A copy with centred or standardised rows, without overflow in between. No row may be constant, and there must be
-    one.
-    """
+    """A copy with centred or standardised rows, computed without overflow. At least one row; none may be constant."""
     size = np.maximum(acts.max(axis=1, keepdims=True), -acts.min(axis=1, keepdims=True))
     scale = size if rows == "standardised" else size.max(keepdims=True)
     out: np.ndarray = acts / scale
@@ -65,9 +63,9 @@ def prepare(acts: Float32[np.ndarray, "neuron token"], rows: Rows) -> Float32[np
 
 
 def shuffle(x: Float32[np.ndarray, "neuron token"], seed: int) -> None:
-    """Shuffle each prepared row over the tokens on its own, in place: what is left has no shared structure.
+    """Shuffle each prepared row independently over the tokens, in place, which removes shared structure.
 
-    Rows keep their mean and spread, so that they stay prepared.
+    Rows keep their mean and standard deviation.
     """
     np.random.default_rng(seed).permuted(x, axis=1, out=x)
 
@@ -75,8 +73,8 @@ def shuffle(x: Float32[np.ndarray, "neuron token"], seed: int) -> None:
 def pca(x: Float32[np.ndarray, "neuron token"], rows: Rows, *, seed: int, components: int = COMPONENTS) -> Reduced:
     """Up to `components` principal components of prepared rows; `x` is overwritten.
 
-    The sign of a component is such that its token of largest weight has a positive one. A large matrix is decomposed
-    by a randomised method (seeded): its first components are accurate, and shares are of the exact total variance.
+    The token with the largest |weight| in a component has a positive weight. Large matrices are decomposed by a seeded
+    randomised method: the first components are accurate, and shares are of the exact total variance.
     """
     n, k = len(x), min(components, *x.shape)
     size = max(float(x.max()), -float(x.min())) or 1.0
@@ -84,8 +82,8 @@ def pca(x: Float32[np.ndarray, "neuron token"], rows: Rows, *, seed: int, compon
     x -= x.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
     total = float(np.einsum("nt,nt->", x, x, dtype=np.float64, casting="unsafe"))
     if total <= 1e-12 * x.size:
-        nowhere = np.full(max(k, 2), np.nan)
-        return Reduced(np.zeros((n, max(k, 2)), np.float32), nowhere, "none: all neurons are the same", rows)
+        undefined = np.full(max(k, 2), np.nan)
+        return Reduced(np.zeros((n, max(k, 2)), np.float32), undefined, "none: all neurons are the same", rows)
     u, s, v, solver = _decompose(x, k, seed)
     sign = np.sign(v[np.arange(k), np.abs(v).argmax(axis=1)])
     coords = u[:, :k] * (s[:k] * np.where(sign == 0, 1, sign) * size)
@@ -96,10 +94,10 @@ def pca(x: Float32[np.ndarray, "neuron token"], rows: Rows, *, seed: int, compon
 
 
 def tsne(reduced: Reduced, *, perplexity: float, seed: int) -> Float32[np.ndarray, "neuron 2"]:
-    """t-SNE of the PCA-reduced neurons, begun from their first two components.
+    """t-SNE of the PCA-reduced neurons, initialised with their first two components.
 
-    Only neighbourhoods mean something in it: neither distances between groups nor their sizes do. `perplexity` has to
-    be at most `largest_perplexity`.
+    Only neighbourhoods are meaningful, not distances between groups or their sizes. `perplexity` must be at most
+    `largest_perplexity`.
     """
     from sklearn.manifold import TSNE
 
@@ -112,7 +110,7 @@ def tsne(reduced: Reduced, *, perplexity: float, seed: int) -> Float32[np.ndarra
 
 
 def largest_perplexity(n: int) -> int:
-    """A third of the neighbours that there are; below 1 there is nothing to draw."""
+    """A third of the available neighbours; below 1, t-SNE is undefined."""
     return (n - 1) // 3
 
 

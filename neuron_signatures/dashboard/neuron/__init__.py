@@ -1,1 +1,1 @@
-"""The parts of the Neuron page."""
+"""Components of the Neuron page."""

@@ -1,4 +1,4 @@
-"""What the results of a run say about one neuron: its signatures, what it writes, explanations."""
+"""The results of a run about one neuron: signatures, write scores, explanations."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import influence_command, stage_2
-from neuron_signatures.dashboard.widgets.elements import empty, facts, table, trouble
+from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import TOP_STEM
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.facts import Signature, WriteScores
 
 _WRITE_HELP = (
-    "The neuron's output direction read through the unembedding, with the last norm as it was at that position: how "
-    "far one unit of activation pushes each token. With a negative activation the two columns change places."
+    "The neuron's output direction read through the unembedding, with the final norm's scale at that position: the "
+    "change in each token's logit per unit of activation. A negative activation swaps the two columns."
 )
 _SIGNATURE_HELP = (
-    "From the tokens that the neuron peaks on, for each sign on its own; docs/method.md defines the classes. Compare "
-    "the number of neurons in a class with that of shuffled tokens (view Signatures)."
+    "Computed from the tokens that the neuron peaks on, separately for each sign; docs/method.md defines the classes. "
+    "Compare the size of a class with its size for shuffled tokens (Signatures view)."
 )
 
 
 def signature_panel(ctx: PageContext) -> None:
     st.markdown("#### Signature", help=_SIGNATURE_HELP)
     try:
-        found = loads.signatures_at(ctx.run_dir, ctx.results_key, ctx.at)
+        found = cached_reads.signatures_at(ctx.run_dir, ctx.results_key, ctx.at)
     except UsageError:
-        empty("Signatures have not been made yet.", stage_2(ctx.run_dir, "--mode", "signatures"))
+        empty("Signatures have not been computed yet.", stage_2(ctx.run_dir, "--mode", "signatures"))
         return
     except BadRunError as e:
-        trouble(e)
+        show_error(e)
         return
     if not found:
-        st.caption("The signatures do not cover this neuron.")
+        st.caption("The signatures do not include this neuron.")
     for s in found:
         facts([(f"pole {s.pole}", signature_line(s))])
 
 
 def signature_line(s: Signature) -> str:
-    """One pole in a sentence; numbers that are undefined are left out."""
+    """One pole as a sentence, without undefined numbers."""
     parts = [s.cls + (f", {visible(s.name)}" if s.name else "")]
     if s.n_active == 0:
         return "never active"
@@ -57,15 +57,15 @@ def signature_line(s: Signature) -> str:
 
 
 def write_panel(ctx: PageContext) -> None:
-    st.markdown("#### What it writes", help=_WRITE_HELP)
+    st.markdown("#### Write scores", help=_WRITE_HELP)
     try:
-        found = loads.write_scores_at(ctx.run_dir, ctx.results_key, ctx.at)
+        found = cached_reads.write_scores_at(ctx.run_dir, ctx.results_key, ctx.at)
     except (BadRunError, UsageError) as e:
-        trouble(e)
+        show_error(e)
         return
     if not found:
         empty(
-            "No write scores of this neuron. They are made for the neurons that a ranking selects:",
+            "No write scores for this neuron. They are computed for the neurons that a ranking selects:",
             influence_command(ctx.run_dir, ctx.prompt.probe_id, "--write_scores", "10"),
         )
         return
@@ -78,19 +78,19 @@ def write_panel(ctx: PageContext) -> None:
         )  # fmt: skip
         chosen = found[stems.index(stem)]
     table(ctx, write_frame(chosen), "neuron_writes")
-    facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, where it is {chosen.activation:+.4g}"),
+    facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, activation {chosen.activation:+.4g}"),
            ("unit", chosen.unit)])  # fmt: skip
 
 
 def _titles(ctx: PageContext, found: list[WriteScores]) -> list[str]:
-    """What each list calls itself; with the name of its files where two share a title, or that name alone."""
-    named = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
-    titles = [named.get(w.source, w.source) for w in found]
+    """Titles of the lists, with the name of the files if ambiguous; the name alone for an unknown list."""
+    by_stem = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
+    titles = [by_stem.get(w.source, w.source) for w in found]
     return [escape(t if titles.count(t) == 1 else f"{t} ({w.source})") for t, w in zip(titles, found, strict=True)]
 
 
 def write_frame(w: WriteScores) -> pd.DataFrame:
-    """Promoted and suppressed tokens side by side; the shorter column is filled with blanks."""
+    """Promoted and suppressed tokens side by side; the shorter column is padded with blanks."""
     n = max(len(w.promotes), len(w.suppresses))
     columns: dict[str, Any] = {}
     for name, written in (("promotes", w.promotes), ("suppresses", w.suppresses)):

@@ -1,4 +1,4 @@
-"""Figures of activations: arrays in, figure out."""
+"""Figures of activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_TICKS = 64
 _MOST_LAYER_TICKS = 48
-_BUTTONS = 36  # pixels that plotly's buttons take; below them they would cover cells
+_BUTTONS = 36  # height in pixels of plotly's buttons, which would otherwise cover cells
 _BINS = 60
 
 
@@ -34,9 +34,9 @@ def layers_by_tokens(
     peaks: Float[np.ndarray, "layer pos"], neurons: Int[np.ndarray, "layer pos"], layers: Sequence[int],
     tokens: Sequence[str], counts: Bool[np.ndarray, " pos"],
 ) -> go.Figure:  # fmt: skip
-    """The signed act of largest |act| per layer and token; a cell's bar carries layer, neuron, position.
+    """Heatmap of the signed act of largest |act| per layer and token; excluded positions are blank.
 
-    Colour runs to the largest |act| of the positions that count; the others are left blank.
+    Each cell has an invisible bar with layer, neuron and position as `customdata`.
     """
     shown = np.where(counts[None, :], peaks, np.nan)
     finite = np.abs(shown[np.isfinite(shown)])
@@ -57,7 +57,7 @@ def layers_by_tokens(
     )
     rows, columns = np.nonzero(np.isfinite(shown))
     cells = columns.tolist()
-    figure.add_bar(  # plotly selects bars, not cells of a heatmap: an invisible one fills each cell
+    figure.add_bar(  # plotly cannot select cells of a heatmap, so an invisible bar covers each cell
         x=columns, y=np.ones(len(rows)), base=rows - 0.5, width=1, marker={"opacity": 0, "line": {"width": 0}},
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}}, textposition="none",
         customdata=np.stack(
@@ -75,7 +75,7 @@ def layers_by_tokens(
 
 
 def over_tokens(curves: Sequence[Curve]) -> go.Figure:
-    """Activation against position; one curve has its tokens on the axis, several share positions."""
+    """Activation against position; the axis shows tokens for a single curve, positions for several."""
     figure = go.Figure()
     figure.add_hline(y=0, line={"color": GREY, "width": 1})
     for curve in curves:
@@ -95,21 +95,21 @@ def over_tokens(curves: Sequence[Curve]) -> go.Figure:
 
 
 def histogram(values: Float32[np.ndarray, " token"], marks: Sequence[tuple[str, float]] = ()) -> go.Figure:
-    """How the finite values are distributed: bars (density) and a smooth curve; `marks` are vertical lines.
+    """Histogram of the finite values (as a density) and the curve of `density`; `marks` are vertical lines.
 
-    The curve is `density`; constant values have bars only. Few values make fewer bars.
+    Constant values have no curve.
     """
-    kept = values[np.isfinite(values)].astype(np.float64)
+    finite = values[np.isfinite(values)].astype(np.float64)
     figure = go.Figure()
-    if kept.size:
-        # Counted here, and one outline instead of 60 bars: plotly is slow with many values and with many shapes.
-        heights, edges = np.histogram(kept, bins=_n_bins(kept.size), density=True)
+    if finite.size:
+        # One outline instead of 60 bars: plotly is slow with many values and with many shapes.
+        heights, edges = np.histogram(finite, bins=_n_bins(finite.size), density=True)
         figure.add_scatter(
             x=np.repeat(edges, 2), y=np.concatenate([[0.0], np.repeat(heights, 2), [0.0]]), mode="lines",
             fill="tozeroy", line={"width": 0}, fillcolor="rgba(52,211,153,0.55)",
             hovertemplate="act %{x:.4g}<br>density %{y:.3g}<extra></extra>",
         )  # fmt: skip
-        x, y = density(kept)
+        x, y = density(finite)
         if x.size:
             figure.add_scatter(x=x, y=y, mode="lines", line={"color": ORANGE, "width": 2}, hoverinfo="skip")
     for name, value in marks:
@@ -120,18 +120,18 @@ def histogram(values: Float32[np.ndarray, " token"], marks: Sequence[tuple[str, 
 
 
 def _n_bins(n: int) -> int:
-    """Bars for `n` values: about 2 sqrt(n), so that one value does not make a spike among few, and at most 60."""
+    """Number of bars for `n` values: about 2 sqrt(n), from 5 to 60."""
     return int(min(_BINS, max(5, round(2 * n**0.5))))
 
 
 def density(
     values: Float[np.ndarray, " token"], n_points: int = 200
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
-    """A Gaussian kernel estimate of the density at `n_points` places; empty for fewer than two different values.
+    """A Gaussian kernel density estimate at `n_points` points; empty for fewer than two distinct values.
 
-    Its width is by Silverman's rule, 0.9 n^(-1/5) min(std, IQR / 1.34), without the IQR where that is 0, and at least
-    half a bar of the histogram (Silverman 1986, section 3.4.2). Values are put into 2,000 bins first, so that its cost
-    does not grow with them.
+    The bandwidth follows Silverman's rule (Silverman 1986, section 3.4.2): 0.9 n^(-1/5) min(std, IQR / 1.34), without
+    the IQR if that is 0, and at least half a bar of the histogram. Values are first put into at most 2,000 bins, which
+    bounds the cost.
     """
     spread = float(values.std()) if values.size else 0.0
     if spread == 0 or not np.isfinite(spread):
@@ -147,21 +147,21 @@ def density(
 
 
 def _layer_axis(figure: go.Figure, layers: Sequence[int]) -> None:
-    """The first layer on top; the places are rows, not layers, of which a run may store some."""
+    """The first layer on top; ticks are row indices, because a run may store only some layers."""
     step = -(-len(layers) // _MOST_LAYER_TICKS)
-    places = list(range(0, len(layers), step))
+    rows = list(range(0, len(layers), step))
     figure.update_yaxes(
-        tickmode="array", tickvals=places, ticktext=[f"L{layers[i]}" for i in places],
+        tickmode="array", tickvals=rows, ticktext=[f"L{layers[i]}" for i in rows],
         showgrid=False, zeroline=False, range=[len(layers) - 0.5, -0.5],
     )  # fmt: skip
 
 
 def _token_axis(figure: go.Figure, tokens: Sequence[str]) -> None:
     step = max(1, -(-len(tokens) // _MOST_TICKS))
-    places = list(range(0, len(tokens), step))
+    positions = list(range(0, len(tokens), step))
     labels = token_ticks(tokens)
     figure.update_xaxes(
-        tickmode="array", tickvals=places, ticktext=[labels[i] for i in places],
+        tickmode="array", tickvals=positions, ticktext=[labels[i] for i in positions],
         showgrid=False, range=[-0.5, len(tokens) - 0.5],
         tickangle=-40 if len(tokens) > 8 else 0,
     )  # fmt: skip

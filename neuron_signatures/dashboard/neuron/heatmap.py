@@ -1,7 +1,7 @@
-"""Tokens coloured by a neuron's activation, as one block of escaped HTML: for the page, and as a file of its own.
+"""Tokens coloured by a neuron's activation, as escaped HTML for the page or a standalone file.
 
 Emerald is positive and orange negative. With r = |act| / largest |act|, opacity is
-`floor + (1 - floor) * log10(1 + 9 r)`; the floor is 0.05 unless it is changed.
+`floor + (1 - floor) * log10(1 + 9 r)`; the default floor is 0.05.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Scale = Literal["log", "linear", "sqrt"]
 POSITIVE, NEGATIVE = "52,211,153", "251,146,60"
-_DARK_TEXT_FROM = 0.62  # above it, black on the colour reads better than white on a dark page's blend of it
+_DARK_TEXT_FROM = 0.62  # from this opacity on, black text has more contrast than white in the dark theme
 
 STYLE = """
 .ns-heat{font-size:.95rem;line-height:1.35}
@@ -50,18 +50,18 @@ class Line(NamedTuple):
     """One prompt of a heatmap."""
 
     title: str
-    """Raw; empty for none."""
+    """Raw; may be empty."""
     tokens: Sequence[str]
     """Raw."""
     token_ids: Sequence[int]
     values: Float32[np.ndarray, " pos"]
     counts: Bool[np.ndarray, " pos"]
-    """Which positions count; the others are shown struck out and without colour."""
+    """Mask of the included positions; others are struck out and have no colour."""
 
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """`per_row` 0 lets tokens flow; `decimals` None hides values; `threshold` is a share of the largest |act|."""
+    """`per_row` 0 wraps tokens freely; `decimals` None hides values; `threshold` is a share of the largest |act|."""
 
     per_row: int = 0
     decimals: int | None = None
@@ -80,15 +80,15 @@ def opacity(share: float, scale: Scale = "log", floor: float = 0.05) -> float:
 
 
 def largest(values: Float32[np.ndarray, " pos"], counts: Bool[np.ndarray, " pos"]) -> float:
-    """The largest finite |act| of the positions that count; 0 if there is none."""
-    kept = values[counts & np.isfinite(values)]
-    return float(np.abs(kept).max()) if kept.size else 0.0
+    """The largest finite |act| of the included positions; 0 if there is none."""
+    finite = values[counts & np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
 
 
 def heatmap(
     lines: Sequence[Line], options: HeatmapOptions, *, run_largest: float | None = None, key: bool = True
 ) -> str:
-    """The block. `run_largest` is the largest |act| of the run, for `normalise="run"`; `key` adds the colour bar."""
+    """The heatmap as HTML. `run_largest` is the run's largest |act|, for `normalise="run"`; `key` adds a colour bar."""
     globally = options.normalise == "run" and run_largest is not None
     body = []
     if key and lines:
@@ -105,7 +105,7 @@ def heatmap(
 
 
 def document(title: str, facts: Sequence[tuple[str, str]], block: str) -> str:
-    """A file of its own that holds one heatmap: no script, and nothing that it could load from anywhere."""
+    """A standalone HTML file with one heatmap, without scripts or external resources."""
     rows = "".join(f"<dt>{html.escape(escape(k))}</dt><dd>{html.escape(escape(v))}</dd>" for k, v in facts)
     return (
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
@@ -141,7 +141,7 @@ def _cell(line: Line, pos: int, options: HeatmapOptions, top: float) -> str:
     hover = f"position {pos}, id {line.token_ids[pos]}, act {value:+.6g}" if finite else f"position {pos}, {shown}"
     classes, style = "t", ""
     if not line.counts[pos]:
-        classes, hover = "t x", hover + " (left out)"
+        classes, hover = "t x", hover + " (excluded)"
     elif not finite:
         classes = "t nan" if math.isnan(value) else "t up" if value > 0 else "t down"
     elif top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold:
@@ -158,15 +158,15 @@ def _name(value: float) -> str:
 
 def _why_nothing(lines: Sequence[Line]) -> str:
     if not any(line.counts.any() for line in lines):
-        return "no token counts"
+        return "no token is included"
     if not any(np.isfinite(line.values[line.counts]).any() for line in lines):
         return "no value is finite"
-    return "every activation that counts is zero"
+    return "every included activation is zero"
 
 
 def _key(top: float | None, options: HeatmapOptions, why: str, *, hatched: bool) -> str:
-    """The colour bar, or `why` there is nothing to colour; and what hatching means, where there is any."""
-    more = '<i class="up"></i><span>hatched: infinite, in its sign\'s colour; grey: NaN</span>' if hatched else ""
+    """The colour bar, or `why` nothing is coloured; explains hatching if there is any."""
+    more = '<i class="up"></i><span>hatched: infinite, in the colour of its sign; grey: NaN</span>' if hatched else ""
     if why:
         return f'<div class="k"><span>nothing to colour: {why}</span>{more}</div>'
     low, high = ("-max", "+max") if top is None else (f"{-top:.3g}", f"+{top:.3g}")

@@ -1,4 +1,4 @@
-"""The token heatmap on the page: its controls, one prompt, all prompts, and the file that it leaves as."""
+"""The token heatmap of the Neuron view: controls, the selected prompt, all prompts, and the export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_TOKENS_STACKED = 400
 _STACKED = 8
 _MOST_STACKED = 200
 _ORDERS = ("largest peak first", "as in the run")
-_FILE_HELP = "One file; it runs no script and loads nothing."
+_FILE_HELP = "A standalone file without scripts or external resources."
 _DEFAULTS = {
     "ui_bos": False, "ui_values": False, "ui_normalise": "prompt", "ui_scale": "log",
     "ui_threshold": 0.0, "ui_floor": 0.05, "ui_compact": False, "ui_stack_order": _ORDERS[0], "ui_stack_n": _STACKED,
@@ -30,13 +30,13 @@ def default_settings() -> None:
 
 
 def this_prompt(ctx: PageContext, neuron: NeuronOnRun) -> HeatmapOptions:
-    """The prompt that is selected; returns what the controls say."""
+    """Draw the selected prompt; returns the display options."""
     space, settings, export = st.columns([6, 1.3, 1.3], vertical_alignment="center")
     with settings.popover("Display"):
         options = _controls()
     index = ctx.selection.prompt
     line = neuron.line(index, title=False, most=_MOST_TOKENS)
-    space.caption("Emerald is positive, orange negative; hover a token for its position, id and activation.")
+    space.caption("Emerald is positive, orange is negative. Hover over a token for its position, id and activation.")
     html_block(heatmap([line], options, run_largest=neuron.largest))
     with export.popover("Export"):
         st.download_button(
@@ -48,11 +48,11 @@ def this_prompt(ctx: PageContext, neuron: NeuronOnRun) -> HeatmapOptions:
 
 
 def all_prompts(ctx: PageContext, neuron: NeuronOnRun, options: HeatmapOptions) -> None:
-    """The prompts one below the other, some at a time."""
+    """Draw a stack of prompts with a button for more."""
     n = len(neuron.prompts)
     if n == 1:
         return
-    st.markdown("#### On the prompts of the run")
+    st.markdown("#### All prompts of the run")
     left, right = st.columns([6, 1.3], vertical_alignment="bottom")
     order = left.segmented_control(
         "Order", _ORDERS, key="ui_stack_order", label_visibility="collapsed", required=True
@@ -76,20 +76,27 @@ def file_name(ctx: PageContext) -> str:
 
 def _controls() -> HeatmapOptions:
     now = st.session_state
-    st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
-    st.checkbox("Show values", key="ui_values", help="The activation under each token, with its sign.")
+    st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+    st.checkbox("Show values", key="ui_values", help="The signed activation below each token.")
     decimals = whole_number("Decimals", "ui_decimals", low=0, high=6, default=2, disabled=not now["ui_values"])
-    per_row = whole_number("Tokens per row", "ui_per_row", low=0, high=200, default=0, help="0: as many as fit.")
+    per_row = whole_number("Tokens per row", "ui_per_row", low=0, high=200, default=0, help="0 for as many as fit.")
     st.segmented_control(
         "Normalise", ("prompt", "run"), key="ui_normalise", required=True,
-        help="r is |act| over the largest |act| of the prompt, or of the neuron in the whole run.",
+        help="r is |act| divided by the largest |act| of the prompt, or of the run.",
     )  # fmt: skip
     st.segmented_control(
         "Scale", ("log", "linear", "sqrt"), key="ui_scale", required=True,
-        help="Opacity grows with log10(1 + 9 r), with r, or with its square root.",
+        help="Opacity is proportional to log10(1 + 9 r), r, or sqrt(r), above the minimum.",
     )  # fmt: skip
-    st.slider("Threshold", 0.0, 1.0, step=0.05, key="ui_threshold", help="Below this share of the largest: no colour.")
-    st.slider("Least opacity", 0.0, 0.5, step=0.05, key="ui_floor", help="Of a token with any activation at all.")
+    st.slider(
+        "Threshold",
+        0.0,
+        1.0,
+        step=0.05,
+        key="ui_threshold",
+        help="Activations below this share of the largest have no colour.",
+    )
+    st.slider("Minimum opacity", 0.0, 0.5, step=0.05, key="ui_floor", help="Opacity of the smallest activations.")
     st.checkbox("Compact", key="ui_compact")
     return HeatmapOptions(
         per_row=per_row, decimals=decimals if now["ui_values"] else None,
@@ -112,7 +119,7 @@ def _document(ctx: PageContext, lines: list[Line], options: HeatmapOptions, neur
         ("hook", m.hook_name.replace("{layer}", str(ctx.at.layer))),
         ("prompt", where),
         ("colour", f"{options.scale}, normalised by {options.normalise}; threshold {options.threshold:g}, "
-                   f"least opacity {options.floor:g}"),
-        ("BOS", "counts" if neuron.include_bos else "does not count"),
+                   f"minimum opacity {options.floor:g}"),
+        ("BOS", "included" if neuron.include_bos else "excluded"),
     ]  # fmt: skip
     return document(f"{ctx.at.label} in {m.model_name}", made, heatmap(lines, options, run_largest=neuron.largest))

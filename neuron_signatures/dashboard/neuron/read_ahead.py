@@ -1,6 +1,6 @@
-"""Reading the next neuron of a list before it is asked for, so that whoever walks along the list need not wait for it.
+"""Prefetch of the next neuron of a list, in a thread.
 
-This only brings its bytes into the system's memory. What is shown is read, checked and cached as ever.
+This only fills the page cache of the operating system; the neuron itself is read and checked as usual.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.list_walk import passing, step
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.sidebar import filters
@@ -21,13 +21,13 @@ _STOP = "stop_reading_ahead"
 
 
 def read_next(ctx: PageContext) -> None:
-    """Begin with the next neuron of the selected list, if there is one; what the session read ahead before ends."""
+    """Start to prefetch the next neuron of the selected list, if there is one; stops the session's earlier prefetch."""
     if _STOP in st.session_state:
         st.session_state[_STOP].set()
     ref = ctx.listed
     if ref is None or ctx.selection.row is None:
         return
-    ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
+    ranked = cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
     index = step(passing(ranked, filters(), ctx.run), ctx.selection.row, 1)
     if index is not None:
         st.session_state[_STOP] = threading.Event()
@@ -36,7 +36,7 @@ def read_next(ctx: PageContext) -> None:
 
 
 def read_ahead(run: Run, at: NeuronAt, stop: threading.Event) -> None:
-    """Read a neuron's activations on every prompt, until `stop`. Faults are left to whoever opens the neuron."""
+    """Read a neuron's activations on every prompt until `stop` is set. Opening the neuron reports any errors."""
     try:
         with run.another_reader() as reader:
             for prompt in reader.prompts:

@@ -1,1 +1,1 @@
-"""One module per view, each with `render(ctx)`; a view is imported when it is opened."""
+"""One module per view, each with `render(ctx)`, imported when the view is opened."""

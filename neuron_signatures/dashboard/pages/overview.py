@@ -1,4 +1,4 @@
-"""Overview: what was run on what, what has been done with it, and where one prompt excites the model."""
+"""Overview: the run's manifest, its finished stages, its prompts, and the activations on one prompt by layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.figures import layers_by_tokens
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import (
@@ -42,7 +42,7 @@ def render(ctx: PageContext) -> None:
     with run.container(border=True, height="stretch"):
         st.markdown("**Run**")
         facts(manifest_facts(ctx.run))
-    with st.expander("Flags, versions, whole manifest"):
+    with st.expander("Flags, versions, manifest"):
         facts(more_facts(ctx.run))
         record = json.dumps(ctx.run.manifest.model_dump(exclude={"prompts"}), indent=2)
         st.code(record, language="json", height=300)
@@ -65,32 +65,32 @@ def _prompt(ctx: PageContext) -> None:
     st.markdown("#### This prompt, layer by layer")
     quote(ctx.prompt.text)
     st.session_state.setdefault("ui_bos", False)
-    include_bos = st.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
+    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
     if not counts.any():
-        st.caption("Only a BOS, which does not count.")
+        st.caption("This prompt has no token except the BOS, which is excluded.")
         return
-    lines = loads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
-    known = any(line.neuron is not None for line in lines)
-    if known:
+    lines = cached_reads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
+    any_finite = any(line.neuron is not None for line in lines)
+    if any_finite:
         _layer_map(ctx, counts)
     else:
-        st.caption("No activation at a token that counts is finite.")
+        st.caption("No included token has a finite activation.")
     table(
         ctx, layer_frame(lines), "overview_layer_table", help=_LAYER_HELP,
-        on_row=functools.partial(_open, ctx, lines) if known else None,
+        on_row=functools.partial(_open, ctx, lines) if any_finite else None,
     )  # fmt: skip
 
 
 def _open(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
-    """Open the layer's neuron; nothing happens for a layer without a finite value."""
+    """Open the layer's neuron; does nothing for a layer without a finite value."""
     if row < len(lines) and (neuron := lines[row].neuron) is not None:
         ctx.choose(layer=lines[row].layer, neuron=neuron, view=View.NEURON)
 
 
 def _layer_map(ctx: PageContext, counts: Bool[np.ndarray, " pos"]) -> None:
-    peaks = loads.prompt_peaks(ctx.run, ctx.data_key, ctx.selection.prompt)
-    st.caption("Per layer and token, the act of the neuron with the largest |act|. Click a cell to open that neuron.")
+    peaks = cached_reads.prompt_peaks(ctx.run, ctx.data_key, ctx.selection.prompt)
+    st.caption("Activation of the neuron with the largest |act|, per layer and token. Click a cell to open the neuron.")
     n = ctx.prompt.seq_len
     if n > _MOST_TOKENS:
         st.caption(f"The first {_MOST_TOKENS} of {n} tokens.")
@@ -126,7 +126,7 @@ def _prompts(ctx: PageContext) -> None:
 
 
 def layer_frame(lines: list[LayerLine]) -> pd.DataFrame:
-    """One row per layer; an undefined number is empty."""
+    """One row per layer; undefined numbers are empty."""
     return pd.DataFrame(
         {
             "layer": [line.layer for line in lines],
@@ -144,10 +144,10 @@ def layer_frame(lines: list[LayerLine]) -> pd.DataFrame:
 
 
 _LAYER_HELP = {
-    "mean": "Over all neurons and the tokens that count, in the activations' own units.",
+    "mean": "Mean over all neurons and included tokens.",
     "std": "Population standard deviation over neurons and tokens.",
     "mean |act|": "Mean of the absolute value.",
-    "largest |act|": "Of any neuron of the layer at any token that counts.",
-    "neuron": "The neuron with the largest |act|; a click on the row opens it.",
-    "not finite": "Values that are NaN or infinite; they count nowhere.",
+    "largest |act|": "Largest |act| over all neurons and included tokens.",
+    "neuron": "The neuron with the largest |act|; click the row to open it.",
+    "not finite": "Number of NaN or infinite values, which are excluded.",
 }

@@ -1,4 +1,4 @@
-"""Query: which tokens excite a neuron or a set of neurons, and which neurons a token excites."""
+"""Query view: which tokens excite a neuron or a set of neurons, and which neurons a token excites."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def render(ctx: PageContext) -> None:
         "Question", list(_KINDS), format_func=_KINDS.__getitem__, key="ui_query_kind", horizontal=True,
         label_visibility="collapsed",
     )  # fmt: skip
-    right.checkbox("Count the BOS token", key="ui_bos", help=BOS_HELP)
+    right.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
     index = index_of(ctx, include_bos=bool(st.session_state["ui_bos"]))
     if index.n_counted == 0:
-        empty("No token of this run counts.", why="Every prompt is a BOS alone; it can be counted with the box above.")
+        empty("This run has no token except the BOS.", why="Select the box above to include it.")
     elif kind == "tokens":
         ask_tokens(ctx, index)
     else:

@@ -1,38 +1,29 @@
-"""Ranking: which neurons a list puts first, and how far the rankings agree with real ablations."""
+"""Ranking view: the rows of a ranked list, and how well rankings agree with real ablations."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.ranking.column_help import rank_help
-from neuron_signatures.dashboard.ranking.figures import MOST_BARS, Ranks, act_against_score, bars, by_layer, curves
-from neuron_signatures.dashboard.ranking.validation import Validation
-from neuron_signatures.dashboard.shell.list_walk import (
-    Filters,
-    activations,
-    default_list,
-    left_out,
-    n_not_stored,
-    passing,
-)
+from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
+from neuron_signatures.dashboard.ranking.rows import rank_frame, ranks_of
+from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
+from neuron_signatures.dashboard.shell.list_walk import Filters, default_list, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influence_command, stage_2
+from neuron_signatures.dashboard.shell.panels import heading, influence_command, stage_2
 from neuron_signatures.dashboard.shell.sidebar import filters
 from neuron_signatures.dashboard.shell.state import View
-from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, table
-from neuron_signatures.runs.results import list_validations
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_lines, table
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 _PARTS = ("Neurons", "Validation")
 _DEFAULT_IS = {
-    "influence": "This is the newest influence result.",
-    "peaks": "These are the peaks, because there is no influence result to show.",
-    "signatures": "These are the signatures, because there is no other list to show.",
+    "influence": "The newest influence result is shown.",
+    "peaks": "The peaks are shown, because there is no influence result.",
+    "signatures": "The signatures are shown, because there is no other list.",
 }
 _CHARTS = {"per layer": by_layer, "activation against score": act_against_score, "bars": bars}
 
@@ -41,38 +32,38 @@ def render(ctx: PageContext) -> None:
     st.session_state.setdefault("ui_rank_part", _PARTS[0])
     part = st.segmented_control("Part", _PARTS, key="ui_rank_part", label_visibility="collapsed", required=True)
     if part == _PARTS[1]:
-        _validations(ctx)
+        validation_panel(ctx)
     else:
         _neurons(ctx)
 
 
 def _neurons(ctx: PageContext) -> None:
-    _broken(ctx)
+    _damaged_lists(ctx)
     ref = ctx.listed
-    walked = ref is not None
+    selected = ref is not None
     ref = ref or default_list(ctx.lists)
     if ref is None:
-        empty("No neurons have been ranked yet. By their peaks (no model needed):", stage_2(ctx.run_dir))
-        empty("By their influence on a prediction:", influence_command(ctx.run_dir, ctx.prompt.probe_id))
+        empty("No neurons have been ranked yet. To rank them by peaks (no model needed):", stage_2(ctx.run_dir))
+        empty("To rank them by influence on a prediction:", influence_command(ctx.run_dir, ctx.prompt.probe_id))
         return
-    ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
+    ranked = cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
     heading(ref.title)
-    _warnings(ranked.warnings)
-    with st.expander("How this list was made"):
+    show_lines("This result has warnings.", ranked.warnings)
+    with st.expander("How this list was computed"):
         facts(ranked.meta)
-    bounds = filters() if walked else Filters()
+    bounds = filters() if selected else Filters()
     rows = passing(ranked, bounds, ctx.run)
-    _say_which(ref, walked, len(rows), len(ranked))
+    _row_caption(ref, selected, len(rows), len(ranked))
     missing = n_not_stored(ranked, bounds, ctx.run)
     if missing:
-        st.caption(left_out(missing))
+        st.caption(left_out_note(missing))
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
     if np.isfinite(ranked.score[rows]).any():
         _chart(ctx, ranked, rows)
     else:
-        empty("No score is finite: there is nothing to draw, and the order means nothing.")
+        empty("No score is finite, so there is no chart and the order is not meaningful.")
     frame = rank_frame(ranked, rows)
     table(ctx, frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
           on_row=lambda i: _open(ctx, ranked, int(rows[i])))  # fmt: skip
@@ -80,16 +71,16 @@ def _neurons(ctx: PageContext) -> None:
         downloads(frame, ref.stem, "rank")
 
 
-def _say_which(ref: ListRef, walked: bool, n: int, of: int) -> None:
-    """How many rows are shown and why; and whose they are where no list is selected."""
-    if not walked:
+def _row_caption(ref: ListRef, selected: bool, n: int, of: int) -> None:
+    """Show the number of rows, and which list they are from if none is selected."""
+    if not selected:
         st.caption(
-            f"No list is selected. {_DEFAULT_IS[ref.kind]} Choose it under Selection on the left to walk through it "
+            f"No list is selected. {_DEFAULT_IS[ref.kind]} Select a list on the left to step through it "
             "and to filter it."
         )
-    why = " The filters on the left say which, and how many at most." if walked and n < of else ""
-    first = "The first " if not walked and n < of else ""
-    st.caption(f"{first}{n} of {of} rows.{why} A click on a point or a row opens the neuron.")
+    why = " The filters on the left limit the rows." if selected and n < of else ""
+    first = "The first " if not selected and n < of else ""
+    st.caption(f"{first}{n} of {of} rows.{why} Click a point or a row to open the neuron.")
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
@@ -108,135 +99,5 @@ def _open(ctx: PageContext, ranked: RankedList, index: int) -> None:
     ctx.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=ranked.ref.stem, row=index)
 
 
-def ranks_of(ranked: RankedList, rows: np.ndarray) -> Ranks:
-    """The rows as arrays, for figures."""
-    tokens = [ranked.row(int(i)).token or "" for i in rows]
-    return Ranks(
-        ranked.layer[rows], ranked.neuron[rows], np.asarray(rows, np.int64), ranked.score[rows],
-        activations(ranked)[rows], tokens,
-    )  # fmt: skip
-
-
-def rank_frame(ranked: RankedList, rows: np.ndarray) -> pd.DataFrame:
-    """The rows as a table, text made visible; columns that a list does not know are left out."""
-    lines = [ranked.row(int(i)) for i in rows]
-    frame = pd.DataFrame(
-        {
-            "rank": pd.array([None if r.score is None else r.rank for r in lines], dtype="Int64"),
-            "neuron": [r.at.label for r in lines],
-            "pole": [r.pole for r in lines],
-            ranked.score_name: [r.score for r in lines],
-            "token": [visible(r.token or "") for r in lines],
-            "activation": [r.act for r in lines],
-            "prompt": [escape(r.prompt_id or "") for r in lines],
-            "position": pd.array([r.pos for r in lines], dtype="Int64"),
-            "note": [visible(r.note) for r in lines],
-        }
-    )
-    frame = frame.astype({ranked.score_name: "float64", "activation": "float64"})
-    blank = [c for c in ("pole", "note", "prompt", "token") if not frame[c].astype(bool).any()]
-    return frame.drop(columns=blank + [c for c in ("rank", "activation", "position") if frame[c].isna().all()])
-
-
-def _broken(ctx: PageContext) -> None:
-    broken: list[ListRef] = [r for r in ctx.lists if r.problem]
-    if broken:
-        st.warning("Some results of this run cannot be read.")
-        st.code("\n".join(escape(r.problem) for r in broken[:8]), language=None, wrap_lines=True)
-
-
-def _warnings(warnings: tuple[str, ...] | list[str]) -> None:
-    if warnings:
-        st.warning("There are warnings about this result.")
-        st.code("\n".join(escape(w) for w in warnings), language=None, wrap_lines=True)
-
-
-def _validations(ctx: PageContext) -> None:
-    stems = list_validations(ctx.run_dir)
-    if not stems:
-        empty(
-            "No ranking has been tested against ablations yet.",
-            influence_command(ctx.run_dir, ctx.prompt.probe_id, *VALIDATE),
-        )
-        return
-    stem = stems[0]
-    if len(stems) > 1:
-        stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
-    found = loads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
-    heading(found.title)
-    facts(_winners(found))
-    _warnings(found.warnings)
-    left, right = st.columns(2)
-    with left:
-        st.markdown("#### Faithfulness", help=_FAITHFULNESS)
-        chart(ctx, curves(found.metrics, "faithfulness"), "val_faithfulness")
-    with right:
-        st.markdown("#### Completeness", help=_COMPLETENESS)
-        chart(ctx, curves(found.metrics, "completeness"), "val_completeness")
-    frame = metric_frame(found)
-    table(ctx, frame, "val_metrics", help=_METRIC_HELP)
-    st.markdown("#### Against random sets", help="Sets with as many neurons from each layer, drawn at random.")
-    controls = control_frame(found)
-    table(ctx, controls, "val_controls", help=_CONTROL_HELP)
-    with st.popover("Export"):
-        downloads(frame, stem, "val")
-        downloads(controls, f"{stem}_random", "val_random")
-
-
-def _winners(v: Validation) -> list[tuple[str, str]]:
-    return [
-        ("best single effects", v.winner_single or "undecided"),
-        ("best sets", v.winner_sets or "undecided"),
-        ("over", f"{v.n_units} neurons, {v.created_at_utc}"),
-    ]
-
-
-def metric_frame(v: Validation) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "metric": [escape(m.metric) for m in v.metrics],
-            "best": [
-                " and ".join(n for n, w in (("single", v.winner_single), ("sets", v.winner_sets)) if w == m.metric)
-                for m in v.metrics
-            ],
-            "pearson": [m.pearson for m in v.metrics],
-            "spearman": [m.spearman for m in v.metrics],
-            "CPR": [m.cpr for m in v.metrics],
-            "CMD": [m.cmd for m in v.metrics],
-            f"smallest k for {v.kept_share:.0%}": pd.array([m.smallest_k for m in v.metrics], dtype="Int64"),
-        }
-    )
-
-
-def control_frame(v: Validation) -> pd.DataFrame:
-    pairs = [(m.metric, c) for m in v.metrics for c in m.controls]
-    return pd.DataFrame(
-        {
-            "metric": [escape(name) for name, _ in pairs],
-            "k": [c.k for _, c in pairs],
-            "faithfulness": [c.observed for _, c in pairs],
-            "random mean": [c.random_mean for _, c in pairs],
-            "random 5 %": [c.low for _, c in pairs],
-            "random 95 %": [c.high for _, c in pairs],
-            "sets": [c.n_random for _, c in pairs],
-            "p": [c.p for _, c in pairs],
-        }
-    )
-
-
-_FAITHFULNESS = (
-    "Share of the function that is kept when every neuron but the first k of the ranking is ablated; 1 is all of it. "
-    "Grey: random sets, mean and the interval that holds 90 % of them."
-)
-_COMPLETENESS = "Share of the function that remains when the first k are ablated; the nearer to 0, the more complete."
-_METRIC_HELP = {
-    "pearson": "Correlation of the scores with the effects of ablating each neuron alone.",
-    "spearman": "The same, of the ranks.",
-    "CPR": "Area under the faithfulness curve: how well few neurons perform.",
-    "CMD": "Area between the curve and 1: how far from the whole model.",
-    "best": "The metric that agrees best with single ablations, and the one that builds the best sets.",
-}
-_CONTROL_HELP = {
-    "p": "Share of random sets, plus one, that keep as much as the ranking's set.",
-    "random 5 %": "5 % of the random sets keep less than this.",
-}
+def _damaged_lists(ctx: PageContext) -> None:
+    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])

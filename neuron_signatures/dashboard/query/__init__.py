@@ -1,1 +1,1 @@
-"""The parts of the Query page."""
+"""Components of the Query page."""

@@ -1,4 +1,4 @@
-"""Which tokens excite a neuron or a set of neurons, and which neurons a token excites. Records out, no widget."""
+"""Answers of the Query view: tokens that excite a set of neurons, and neurons that a token excites."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 RankBy = Literal["mean", "max", "min"]
 RANKS: tuple[RankBy, ...] = ("mean", "max", "min")
 MAX_OCCURRENCES = 500
-"""Occurrences of a token that are read."""
+"""Maximum number of occurrences of a token that are read."""
 LONGEST_GRAM = 3
 
 
 class GramRow(NamedTuple):
-    """An n-gram, and the response at its last token over its occurrences."""
+    """Statistics of the response at the last token of an n-gram, over its occurrences."""
 
     gram: tuple[TokenKind, ...]
     n: int
@@ -36,7 +36,7 @@ class GramRow(NamedTuple):
     prompt_index: int
     prompt_id: str
     pos: int
-    """Where the value is largest; smallest when ranked by `min`."""
+    """The occurrence with the largest value, or the smallest when ranked by `min`."""
 
 
 class GramTable(NamedTuple):
@@ -44,34 +44,34 @@ class GramTable(NamedTuple):
 
     rows: list[GramRow]
     n_groups: int
-    """Different n-grams in the run."""
-    n_kept: int
-    """Of these, often enough."""
+    """Distinct n-grams in the run."""
+    n_frequent: int
+    """Of these, n-grams with at least the minimum number of occurrences."""
     n_nonfinite: int
-    """Occurrences that are not counted, because the value is not finite."""
+    """Occurrences excluded because the value is not finite."""
 
 
 class Excited(NamedTuple):
     """Every neuron's mean over occurrences of a token or n-gram, in the flat order of neurons."""
 
     mean: Float64[np.ndarray, " neuron"]
-    """NaN for a neuron without a finite value there."""
+    """NaN for a neuron without a finite value at these tokens."""
     n_used: int
     n_found: int
-    """Occurrences in the run; a seeded draw of them is used if there are many."""
+    """Occurrences in the run; if there are many, a seeded draw of them is used."""
     n_nonfinite: int
 
 
 class NeuronRow(NamedTuple):
-    """A neuron at the occurrences of a token. Without the peaks stage the last four are None."""
+    """A neuron at the occurrences of a token. Without the peaks stage, the last four fields are None."""
 
     rank: int
     at: NeuronAt
     mean: float
     difference: float | None
-    """`mean` less the neuron's mean over all tokens."""
+    """`mean` minus the neuron's mean over all tokens."""
     z: float | None
-    """`difference` in the neuron's standard deviations over all tokens."""
+    """`difference` divided by the neuron's standard deviation over all tokens."""
     mean_all: float | None
     std_all: float | None
 
@@ -97,25 +97,25 @@ def gram_table(
     high, low = np.full(n_groups, -np.inf), np.full(n_groups, np.inf)
     np.maximum.at(high, group, value)
     np.minimum.at(low, group, value)
-    kept = np.flatnonzero(count >= max(min_count, 1))
+    frequent = np.flatnonzero(count >= max(min_count, 1))
     key = {"mean": -mean, "max": -high, "min": low}[by]
-    chosen = kept[np.argsort(key[kept], kind="stable")][:top]
-    place = _example(group, end, value == (low if by == "min" else high)[group], n_groups)
+    chosen = frequent[np.argsort(key[frequent], kind="stable")][:top]
+    example = _example(group, end, value == (low if by == "min" else high)[group], n_groups)
     rows = [
         GramRow(
             index.gram(int(grams.first[g]), grams.n), int(count[g]), float(mean[g]), float(high[g]), float(low[g]),
-            float(spread[g]), (p := int(index.prompt[place[g]])), run.prompts[p].probe_id, int(index.pos[place[g]]),
+            float(spread[g]), (p := int(index.prompt[example[g]])), run.prompts[p].probe_id, int(index.pos[example[g]]),
         )
         for g in chosen
     ]  # fmt: skip
-    return GramTable(rows, n_groups, len(kept), int((~finite).sum()))
+    return GramTable(rows, n_groups, len(frequent), int((~finite).sum()))
 
 
 def grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]:
-    """The n-grams of up to three tokens of the run that `text` names, in order of first occurrence: as they are, as
-    they are shown (`·Austin`), or as they are shown with a bar between the tokens. Never a part of a token.
+    """The n-grams of up to three tokens of the run that equal `text`, in order of first occurrence.
 
-    Several are ambiguous: other splits into tokens, or other ids of the same text.
+    `text` may be raw, as displayed (`·Austin`), or as displayed with a bar between tokens; it never matches a part of a
+    token. Several results differ in how they are split into tokens, or in the ids of the same text.
     """
     found: dict[tuple[TokenKind, ...], int] = {}
     shown = [visible(kind.token) for kind in index.kinds]
@@ -137,9 +137,9 @@ def grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]
 
 
 def tokens_that_hold(index: TokenIndex, text: str, *, top: int) -> list[tuple[TokenKind, ...]]:
-    """Tokens of the run that hold `text` as they are or are shown, ignoring case: to choose from, never to assume.
+    """Tokens of the run whose raw or displayed form contains `text`, ignoring case, most frequent first.
 
-    All tokens for an empty text; the most frequent first.
+    An empty text matches all tokens.
     """
     low = text.casefold().replace(JOINT, "")
     counts = np.bincount(index.code[index.counts], minlength=len(index.kinds))
@@ -150,7 +150,7 @@ def tokens_that_hold(index: TokenIndex, text: str, *, top: int) -> list[tuple[To
 
 
 def ends_of(index: TokenIndex, gram: tuple[TokenKind, ...]) -> Int64[np.ndarray, " occurrence"]:
-    """Places of the last token of every occurrence, within a prompt and of tokens that count."""
+    """Flat index of the last token of every occurrence within a prompt, of included tokens only."""
     codes = {kind: c for c, kind in enumerate(index.kinds)}
     n, total = len(gram), len(index.code)
     ends = np.arange(n - 1, total)
@@ -167,7 +167,7 @@ def excited_by(
     run: Run, index: TokenIndex, ends: Int64[np.ndarray, " occurrence"], *, at_most: int, seed: int,
     progress: Progress = no_progress,
 ) -> Excited:  # fmt: skip
-    """All stored neurons' mean over these tokens; only these tokens are read."""
+    """The mean of every stored neuron over these tokens; reads only these tokens."""
     used = ends
     if len(ends) > at_most:
         used = np.sort(np.random.default_rng(seed).choice(ends, at_most, replace=False))
@@ -187,8 +187,9 @@ def excited_by(
 def most_excited(
     run: Run, excited: Excited, stats: NeuronStats | None, *, by: NeuronOrder, lowest: bool, top: int
 ) -> list[NeuronRow]:
-    """The neurons with the largest (or with `lowest` the smallest) mean, difference or z; undefined ones are left
-    out. Ties go to the lowest layer and neuron.
+    """The neurons with the largest (with `lowest`: the smallest) mean, difference or z, without undefined values.
+
+    Ties go to the lowest layer and neuron.
     """
     known = (stats.mean, stats.std) if stats is not None else (None, None)
     difference, z = None, None
@@ -212,8 +213,8 @@ def _number(column: Float64[np.ndarray, " neuron"] | None, i: int) -> float | No
 
 
 def _example(group: np.ndarray, end: np.ndarray, extreme: np.ndarray, n_groups: int) -> np.ndarray:
-    """The first place in each group where `extreme` holds."""
-    place = np.full(n_groups, -1, np.int64)
+    """The `end` of the first occurrence in each group where `extreme` holds."""
+    first_end = np.full(n_groups, -1, np.int64)
     found, first = np.unique(group[extreme], return_index=True)
-    place[found] = end[extreme][first]
-    return place
+    first_end[found] = end[extreme][first]
+    return first_end

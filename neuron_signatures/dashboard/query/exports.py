@@ -1,4 +1,4 @@
-"""Files of the Query view, with the record of what was asked."""
+"""Downloads of the Query view, with a record of the question."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 
 
 def of_run(ctx: PageContext) -> dict[str, Any]:
+    """The fields of a download's record that name the run."""
     m = ctx.run.manifest
     return {"run": ctx.run_dir.name, "run_created_at_utc": m.created_at_utc, "model": m.model_name}
 
@@ -19,4 +20,4 @@ def of_run(ctx: PageContext) -> dict[str, Any]:
 def offer(frame: Any, record: dict[str, Any], name: str) -> None:
     with st.popover("Download"):
         downloads(with_record(frame, record), name, f"{name}_downloads")
-        st.caption("The first row's `how` says what was asked and how it was computed.")
+        st.caption("Column `how` records the question and the settings (first row).")

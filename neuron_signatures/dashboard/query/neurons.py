@@ -1,10 +1,10 @@
-"""The second question of the Query view: which neurons a token or an n-gram excites."""
+"""The second question of the Query view: which neurons does a token or an n-gram excite?"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data.result_cache import keep, progress_bar
+from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, TokenKind, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
 from neuron_signatures.dashboard.query.answers import (
@@ -39,10 +39,10 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
     if st.session_state["ui_query_order"] not in orders:
         st.session_state["ui_query_order"] = orders[0]
     by = columns[0].selectbox("Ranked by", orders, key="ui_query_order", help=(
-        "z: the difference in the neuron's standard deviations. difference: mean at this token less the mean over all "
-        "tokens. mean: the mean activation at this token."))  # fmt: skip
+        "difference: mean at this token minus the mean over all tokens. z: the difference divided by the neuron's "
+        "standard deviation. mean: the mean activation at this token."))  # fmt: skip
     pole = columns[1].radio("Excited", ["most", "least"], key="ui_query_lowest", horizontal=True,
-                            help="least: the most negative ones first.")  # fmt: skip
+                            help="least: the most negative values first.")  # fmt: skip
     with columns[2]:
         top = whole_number("Neurons shown", "ui_query_top", low=1, high=5_000, default=SHOWN)
     ends = ends_of(index, gram)
@@ -54,11 +54,11 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
                         + (f", drawn at random with seed {_SEED}" if excited.n_used < excited.n_found else "")),
         ("neurons", f"{len(excited.mean):,} stored; value at the last token, mean over the occurrences"),
     ]  # fmt: skip
-    pairs += [("not finite", f"{excited.n_nonfinite:,} values left out")] if excited.n_nonfinite else []
+    pairs += [("not finite", f"{excited.n_nonfinite:,} values excluded")] if excited.n_nonfinite else []
     facts(pairs)
     if not known:
         empty(
-            "How much more than usual is not known: that needs every neuron's mean and deviation over the run.",
+            "Ranking by z needs the mean and standard deviation of every neuron over the run.",
             command=f"python -m neuron_signatures.poc2_analyze_run --run_dir {ctx.run_dir}",
             why=stats.why,
         )
@@ -80,9 +80,9 @@ def _show_neurons(
     })  # fmt: skip
     frame = frame.dropna(axis="columns", how="all")
     table(ctx, frame, "query_neurons", neurons=[r.at for r in rows], height=460, help={
-        "neuron": "A click opens it.", "mean": "Mean activation over the occurrences.",
-        "difference": "Mean less the neuron's mean over all tokens of the run that count.",
-        "z": "Difference, in the neuron's standard deviations over all tokens that count.",
+        "neuron": "Click to open it.", "mean": "Mean activation over the occurrences.",
+        "difference": "Mean minus the neuron's mean over all included tokens of the run.",
+        "z": "Difference divided by the neuron's standard deviation over all included tokens.",
     })  # fmt: skip
     record = {
         **of_run(ctx), "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
@@ -95,10 +95,10 @@ def _show_neurons(
 
 
 def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] | None:
-    """What is typed, if it reads as exactly one n-gram of the run; else what is picked of a list."""
+    """The n-gram that is typed, if it is exactly one of the run; else the one selected from the candidates."""
     left, right = st.columns(2, vertical_alignment="bottom")
-    text = left.text_input("Token, or up to three in a row", key="ui_query_text", placeholder="such as ·Austin",
-                           help="As shown: · is a space, ⏎ a line break. Empty: pick one on the right.")  # fmt: skip
+    text = left.text_input("One to three consecutive tokens", key="ui_query_text", placeholder="such as ·Austin",
+                           help="As displayed: · is a space, ⏎ a line break. Empty: choose on the right.")  # fmt: skip
     exact = grams_that_read(index, text) if text else []
     if len(exact) == 1:
         right.text("")
@@ -108,10 +108,16 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     if not text and len(ends_of(index, last)):
         offered = [last, *(gram for gram in offered if gram != last)]
     if not offered:
-        empty("No token of this run reads so, and none holds it.", why="Spaces count: · stands for one.")
+        empty("No token of this run equals or contains this text.", why="Spaces are significant; · stands for a space.")
         return None
     names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
-    ask = "Which of these?" if exact else "Tokens that hold this" if text else "The prompt's last token, or another"
+    ask = (
+        "Which of these?"
+        if exact
+        else "Tokens that contain this text"
+        if text
+        else "The prompt's last token, or another"
+    )
     start = None if text else 0
     key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
     picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
@@ -119,9 +125,9 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     if picked is not None:
         return offered[int(picked)]
     if exact:
-        empty("This reads as more than one n-gram of the run.", why="They differ in how they are split, or in ids.")
+        empty("The text matches several n-grams of the run.", why="They differ in their tokens or token ids.")
     elif text:
-        empty("No n-gram of this run reads exactly so.", why="Choose one of the tokens that hold it.")
+        empty("No n-gram of this run equals this text.", why="Choose one of the tokens that contain it.")
     else:
         empty("Choose a token.")
     return None
@@ -134,4 +140,4 @@ def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -
                 ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress
             )
 
-    return keep(make, "excited", ctx.data_key, index.include_bos, repr(gram))
+    return cached(make, "excited", ctx.data_key, index.include_bos, repr(gram))

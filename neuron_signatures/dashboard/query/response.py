@@ -1,4 +1,4 @@
-"""What a neuron, or a set of neurons, does at every token of a run."""
+"""The activations of a neuron or a set of neurons at every token of a run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress,
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
+from neuron_signatures.stats.moments import EMPTY, moments
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -19,41 +20,41 @@ if TYPE_CHECKING:
 
 Scale = Literal["activation", "z"]
 MAX_SET = 1_000
-"""Neurons of a set that are read."""
+"""Maximum size of a set."""
 _READ_ALONE = 4
-"""Up to so many neurons of a layer are read one by one, more with the whole layer of a token."""
+"""Up to this many neurons of a layer are read one by one; for more, whole layers are read at each token."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a set of neurons does at every token of a run: their mean activation, or their mean z."""
+    """Mean activation or mean z of a set of neurons at every token of a run."""
 
     values: Float32[np.ndarray, " flat"]
-    """NaN where a value of the set is not finite."""
+    """NaN where a neuron's value is not finite."""
     scale: Scale
     n_neurons: int
     n_constant: int
-    """Neurons without spread over the run, which have no z and are left out of the mean."""
+    """Neurons without variance over the run, which have no z and are left out of the mean."""
     moments_by: str
-    """Where the means and standard deviations of z come from; empty for activations."""
+    """Source of the means and standard deviations for z; empty for activations."""
 
 
 def response_of(
     run: Run, index: TokenIndex, neurons: Sequence[NeuronAt], *, scale: Scale, stats: NeuronStats | None,
     signs: Sequence[int] | None = None, progress: Progress = no_progress,
 ) -> Response:  # fmt: skip
-    """The mean over the neurons at every token, each times its sign if there are `signs`. At least one neuron.
+    """The mean over the neurons (at least one) at every token, each multiplied by its sign if `signs` are given.
 
-    Only these neurons' layers are read, twice for z where `stats` has no moments.
+    Reads only the layers of these neurons, twice for z if `stats` has no moments.
     """
-    turned = np.ones(len(neurons)) if signs is None else np.asarray(signs, np.float64)
+    sign = np.ones(len(neurons)) if signs is None else np.asarray(signs, np.float64)
     passes = 1 if scale == "activation" or _has_moments(stats) else 2
-    weight, offset, constant, source = turned / len(neurons), 0.0, 0, ""
+    weight, offset, constant, source = sign / len(neurons), 0.0, 0, ""
     if scale == "z":
         mean, std, source = _moments(run, index, neurons, stats, progress)
         good = np.isfinite(std) & (std > 0)
         constant = int((~good).sum())
-        weight = np.where(good, turned / np.where(good, std, 1), 0) / max(int(good.sum()), 1)
+        weight = np.where(good, sign / np.where(good, std, 1), 0) / max(int(good.sum()), 1)
         offset = float((weight * np.where(good, mean, 0)).sum())
     values = np.full(len(index.code), np.nan, np.float32)
     start, n = 0, len(run.prompts)
@@ -76,29 +77,22 @@ def _has_moments(stats: NeuronStats | None) -> bool:
 def _moments(
     run: Run, index: TokenIndex, neurons: Sequence[NeuronAt], stats: NeuronStats | None, progress: Progress
 ) -> tuple[Float64[np.ndarray, " neuron"], Float64[np.ndarray, " neuron"], str]:
-    """Mean and population standard deviation over the tokens that count, and where they are from."""
+    """Mean and population standard deviation over the included tokens, and their source."""
     if stats is not None and stats.mean is not None and stats.std is not None:
         rows = np.array([flat_of(run, at) for at in neurons], np.int64)
         return stats.mean[rows], stats.std[rows], stats.source
-    n, mean, square = (np.zeros(len(neurons)) for _ in range(3))
-    start = 0
+    total, start = EMPTY, 0
     for done, prompt in enumerate(run.prompts):
         progress(done, 2 * len(run.prompts))
         block = _read(run, prompt, neurons)[:, index.counts[start : start + prompt.seq_len]].astype(np.float64)
         start += prompt.seq_len
-        finite = np.isfinite(block)
-        m = finite.sum(axis=1)
-        here = np.where(finite, block, 0).sum(axis=1) / np.maximum(m, 1)
-        spread = np.square(np.where(finite, block - here[:, None], 0)).sum(axis=1)
-        step = here - mean
-        square += spread + np.square(step) * n * m / np.maximum(n + m, 1)
-        mean += step * m / np.maximum(n + m, 1)
-        n += m
-    return mean, np.sqrt(square / np.maximum(n, 1)), "a pass over the activations of these neurons"
+        total = total.merge(moments(block.T, where=np.isfinite(block).T))
+    mean, std = (np.broadcast_to(v, len(neurons)) for v in total.mean_std())
+    return mean, std, "a pass over the activations of these neurons"
 
 
 def _read(run: Run, prompt: PromptRecord, neurons: Sequence[NeuronAt]) -> Float32[np.ndarray, "neuron pos"]:
-    """These neurons on one prompt, with a layer's neurons read together where there are several."""
+    """The neurons' activations on one prompt; many neurons of one layer are read together."""
     out = np.empty((len(neurons), prompt.seq_len), np.float32)
     by_layer: dict[int, list[int]] = {}
     for row, at in enumerate(neurons):

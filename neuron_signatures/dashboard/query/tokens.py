@@ -1,4 +1,4 @@
-"""The first question of the Query view: which tokens or n-grams excite a neuron, or a set of neurons."""
+"""The first question of the Query view: which tokens or n-grams excite a neuron or a set of neurons?"""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data.cached_reads import ranked
 from neuron_signatures.dashboard.data.neuron_sets import NeuronSet, group_sets, list_set, typed_set
-from neuron_signatures.dashboard.data.result_cache import keep, progress_bar
+from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
 from neuron_signatures.dashboard.data.run_tokens import Grams, TokenIndex, grams_of, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
 from neuron_signatures.dashboard.map.panels import CLUSTER_SET
-from neuron_signatures.dashboard.query.answers import (
-    RANKS,
-    GramTable,
-    RankBy,
-    gram_table,
-)
+from neuron_signatures.dashboard.query.answers import RANKS, GramTable, RankBy, gram_table
 from neuron_signatures.dashboard.query.exports import of_run, offer
 from neuron_signatures.dashboard.query.response import MAX_SET, Response, Scale, response_of
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.sidebar import filters
-from neuron_signatures.dashboard.widgets.elements import empty, facts, table, trouble
+from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.tokens import encodable, escape
 
-_SETS = {"selected": "the selected neuron", "typed": "neurons that I name", "list": "the first of the selected list",
-         "group": "a group of signatures", "cluster": "a cluster of the map"}  # fmt: skip
+_SETS = {"selected": "the selected neuron", "typed": "typed coordinates", "list": "the first of the selected list",
+         "group": "a signature group", "cluster": "a cluster of the map"}  # fmt: skip
 _FIRST = 20
 _BY = {"mean": "largest mean", "max": "largest value", "min": "smallest value"}
 
@@ -39,30 +34,30 @@ def ask_tokens(ctx: PageContext, index: TokenIndex) -> None:
         return
     several = len(chosen.neurons) > 1
     columns = st.columns(4, vertical_alignment="bottom")
-    n = columns[0].radio("Tokens in a row", [1, 2, 3], key="ui_query_n", horizontal=True,
-                         help="The value is read at the last of them; none reaches into another prompt.")  # fmt: skip
+    n = columns[0].radio("Consecutive tokens", [1, 2, 3], key="ui_query_n", horizontal=True,
+                         help="The value is that at the last token. N-grams do not cross prompts.")  # fmt: skip
     by = columns[1].selectbox("Ranked by", list(RANKS), format_func=_BY.__getitem__, key="ui_query_by",
-                              help="The smallest value shows the negative pole.")  # fmt: skip
+                              help="Rank by the smallest value to see the negative pole.")  # fmt: skip
     with columns[2]:
-        at_least = whole_number("Occur at least", "ui_query_min", low=1, high=10_000, default=1)
+        at_least = whole_number("Minimum occurrences", "ui_query_min", low=1, high=10_000, default=1)
     scale: Scale = "activation"
     if several:
         scale = columns[3].radio(
             "Mean of", ["z", "activation"], key="ui_query_scale", horizontal=True,
-            help="z: each neuron's activation less its mean over the run, in its standard deviations, so that all "
-            "neurons weigh the same. activation: large neurons weigh most.",
+            help="z: each neuron's activation minus its mean over the run, divided by its standard deviation, so that "
+            "all neurons have equal weight. activation: neurons with large activations dominate.",
         )  # fmt: skip
     response = _response(ctx, index, chosen, scale)
-    grams = keep(lambda: grams_of(index, n), "grams", ctx.data_key, index.include_bos, n)
+    grams = cached(lambda: grams_of(index, n), "grams", ctx.data_key, index.include_bos, n)
     found = gram_table(ctx.run, index, grams, response.values, by=by, min_count=at_least,
                        top=int(st.session_state["ui_query_top"]))  # fmt: skip
     _show_grams(ctx, chosen, response, grams, found, by, at_least)
 
 
 def _choose_set(ctx: PageContext) -> NeuronSet | None:
-    """The neurons that the question is about; None after an empty state or a message."""
-    kept = st.session_state.get(CLUSTER_SET)
-    cluster = kept[1] if kept and kept[0] == ctx.data_key else None
+    """The neurons of the question; None if a message was shown instead."""
+    key, cluster = st.session_state.get(CLUSTER_SET, (None, None))
+    cluster = cluster if key == ctx.data_key else None
     listed = ctx.listed
     options = ["selected", "typed"] + (["list"] if listed else [])
     options += ["group"] if any(r.kind == "signatures" for r in ctx.lists) else []
@@ -74,12 +69,12 @@ def _choose_set(ctx: PageContext) -> NeuronSet | None:
     if which == "typed":
         text = right.text_input("Coordinates", key="ui_query_typed", placeholder="L3N4, L3N5")
         if not text.strip():
-            empty("Name one or more neurons.", why="Such as L3N4, L3N5 or 3/4.")
+            empty("Type one or more neurons.", why="For example L3N4, L3N5 or 3/4.")
             return None
         try:
             return typed_set(text, ctx.run).cut(MAX_SET)
         except UsageError as e:
-            trouble(e)
+            show_error(e)
             return None
     if which == "list" and listed:
         with right:
@@ -98,13 +93,13 @@ def _choose_set(ctx: PageContext) -> NeuronSet | None:
 
 def _choose_group(ctx: PageContext, where: Any) -> NeuronSet | None:
     try:
-        groups = keep(lambda: group_sets(ctx.run), "groups", ctx.data_key, ctx.results_key)
+        groups = cached(lambda: group_sets(ctx.run), "groups", ctx.data_key, ctx.results_key)
     except ProjectError as e:
-        trouble(e)
+        show_error(e)
         return None
     groups = [g for g in groups if g.neurons]
     if not groups:
-        empty("The signatures of this run form no groups.")
+        empty("The signatures of this run have no groups.")
         return None
     names = [f"{escape(g.name)[:60]} ({len(g.neurons)})" for g in groups]
     if st.session_state.get("ui_query_group") not in range(len(groups)):
@@ -123,7 +118,7 @@ def _response(ctx: PageContext, index: TokenIndex, chosen: NeuronSet, scale: Sca
             )
 
     key = (chosen.neurons, chosen.signs, scale, index.include_bos, stats is not None)
-    return keep(make, "response", ctx.data_key, ctx.results_key if stats else "", *map(str, key))
+    return cached(make, "response", ctx.data_key, ctx.results_key if stats else "", *map(str, key))
 
 
 def _show_grams(
@@ -134,16 +129,16 @@ def _show_grams(
     several = len(chosen.neurons) > 1
     what = f"mean {response.scale} over {len(chosen.neurons):,} neurons" if several else "activation"
     what += ", at the last token"
-    pairs = [("neurons", chosen.name if not several else f"{chosen.name}: {_some(chosen)}")]
-    pairs += [("value", what + ("; of a negative pole turned round" if -1 in chosen.signs else ""))]
+    pairs = [("neurons", chosen.name if not several else f"{chosen.name}: {_first_names(chosen)}")]
+    pairs += [("value", what + ("; negative poles with reversed sign" if -1 in chosen.signs else ""))]
     pairs += [("z from", response.moments_by)] if response.moments_by else []
-    pairs += [("cut", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
+    pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
     pairs += [("note", chosen.note)] if chosen.note else []
-    pairs += [("left out", f"{response.n_constant:,} neurons that are the same at every token")] if (
+    pairs += [("left out", f"{response.n_constant:,} neurons with constant activation")] if (
         response.n_constant) else []  # fmt: skip
-    often = f", {found.n_kept:,} of them {at_least:,} times or more" if at_least > 1 else ""
+    often = f", {found.n_frequent:,} of them with at least {at_least:,} occurrences" if at_least > 1 else ""
     pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
-    pairs += [("not finite", f"{found.n_nonfinite:,} occurrences left out")] if found.n_nonfinite else []
+    pairs += [("not finite", f"{found.n_nonfinite:,} occurrences excluded")] if found.n_nonfinite else []
     facts(pairs)
     if not found.rows:
         _no_grams(response, found, grams)
@@ -155,9 +150,9 @@ def _show_grams(
         "pos": [r.pos for r in found.rows],
     })  # fmt: skip
     help = {
-        "n-gram": "A click opens the prompt. The value is that at the last token.",
+        "n-gram": "Click to open the prompt. The value is that at the last token.",
         "n": "Occurrences with a finite value.", "std": "Population standard deviation over the occurrences.",
-        "prompt": "Where the value is largest; smallest when the smallest come first.",
+        "prompt": "The prompt with the largest value, or the smallest if ranked by smallest value.",
     }  # fmt: skip
     neurons = None if several else [chosen.neurons[0]] * len(found.rows)
     table(ctx, frame, "query_grams", neurons=neurons, prompts=[r.prompt_index for r in found.rows], help=help,
@@ -177,16 +172,18 @@ def _show_grams(
 
 def _no_grams(response: Response, found: GramTable, grams: Grams) -> None:
     if response.n_constant == response.n_neurons:
-        empty("These neurons are the same at every token: they have no z.", why="Ask for the mean activation.")
+        empty("These neurons have constant activation, so z is undefined.", why="Choose the mean activation.")
     elif found.n_groups == 0:
-        empty(f"No prompt of this run has {grams.n} tokens in a row that count.", why="Ask for fewer tokens in a row.")
-    elif found.n_kept == 0 and found.n_nonfinite:
-        empty("No value of these neurons is finite at n-grams that occur so often.")
+        empty(
+            f"No prompt of this run has {grams.n} consecutive included tokens.", why="Choose fewer consecutive tokens."
+        )
+    elif found.n_frequent == 0 and found.n_nonfinite:
+        empty("These neurons have no finite value at n-grams with this many occurrences.")
     else:
-        empty("No n-gram occurs so often.", why="Lower the number of occurrences.")
+        empty("No n-gram has this many occurrences.", why="Lower the minimum.")
 
 
-def _some(chosen: NeuronSet) -> str:
+def _first_names(chosen: NeuronSet) -> str:
     signs = chosen.signs or (0,) * len(chosen.neurons)
     marks = {1: "+", -1: "-", 0: ""}
     names = [at.label + marks[sign] for at, sign in zip(chosen.neurons[:12], signs[:12], strict=True)]

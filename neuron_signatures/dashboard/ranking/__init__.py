@@ -1,1 +1,1 @@
-"""The parts of the Ranking page."""
+"""Components of the Ranking page."""

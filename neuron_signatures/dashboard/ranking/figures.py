@@ -1,4 +1,4 @@
-"""Figures of ranked lists and of their validation: arrays in, figure out."""
+"""Figures of ranked lists and of their validation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.ranking.validation import MetricValidation
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
+from neuron_signatures.runs.result_records import MetricValidation
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -31,7 +31,7 @@ class Ranks(NamedTuple):
 
 
 def by_layer(ranks: Ranks, score_name: str) -> go.Figure:
-    """Each neuron over its layer, those of a layer spread out by rank."""
+    """Score by layer; the neurons of a layer are spread out by rank."""
     order = np.zeros(len(ranks.layer))
     for layer in np.unique(ranks.layer):
         mine = ranks.layer == layer
@@ -70,7 +70,7 @@ def bars(ranks: Ranks, score_name: str) -> go.Figure:
 
 
 def curves(metrics: Sequence[MetricValidation], what: Literal["faithfulness", "completeness"]) -> go.Figure:
-    """Share of the function against set size, one line per metric; the random sets of as many neurons in grey."""
+    """Share of the function against set size, one line per metric; random sets of the same size in grey."""
     figure = go.Figure()
     for level in (0, 1):
         figure.add_hline(y=level, line={"color": GREY, "width": 1, "dash": "dot"})
@@ -90,7 +90,7 @@ def curves(metrics: Sequence[MetricValidation], what: Literal["faithfulness", "c
                 "array": [0.0 if c.high is None else c.high - (c.random_mean or 0.0) for _, c in controls],
                 "arrayminus": [0.0 if c.low is None else (c.random_mean or 0.0) - c.low for _, c in controls],
             },
-            text=[plot_text(f"{c.n_random} sets like the first {c.k} of {name}") for name, c in controls],
+            text=[plot_text(f"{c.n_random} random sets matched to the first {c.k} of {name}") for name, c in controls],
             hovertemplate="%{text}<br>mean %{y:.3f}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="neurons in the set", type="log", dtick=1)

@@ -1,1 +1,1 @@
-"""What surrounds every page: the run, the sidebar, the selection, the address."""
+"""The frame of every page: run, sidebar, selection and address."""

@@ -1,4 +1,4 @@
-"""Walking through a ranked list: which rows pass the filters, where one stands, what the default is."""
+"""Stepping through a ranked list: filters, the position of a row, and the default list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 5000
 
 @dataclass(frozen=True)
 class Filters:
-    """Bounds that a row must keep, None for none; then only the first `top_k` in the list's order."""
+    """Bounds for rows (None: no bound), and the maximum number of rows, in the list's order."""
 
     abs_score: float | None = None
     score_from: float | None = None
@@ -33,7 +33,7 @@ class Filters:
 
 
 def activations(ranked: RankedList) -> Float64[np.ndarray, " row"]:
-    """The activation of each row: where it was scored, or at the peak; NaN where a list has none."""
+    """The activation of each row, at the scored position or at the peak; NaN if the list has none."""
     if ranked.ref.kind == "influence":
         return np.asarray(ranked.table.column("activation").to_pylist(), dtype=np.float64)
     if ranked.ref.kind == "peaks":
@@ -44,15 +44,15 @@ def activations(ranked: RankedList) -> Float64[np.ndarray, " row"]:
 
 
 def stored(run: Run, layer: Int64[np.ndarray, " row"], neuron: Int64[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
-    """Which rows are of neurons that the run stores; the others cannot be opened."""
+    """Mask of the rows whose neurons the run stores; others cannot be opened."""
     found: np.ndarray = np.isin(layer, list(run.layers)) & (neuron >= 0) & (neuron < run.manifest.d_mlp)
     return found
 
 
-def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int64[np.ndarray, " kept"]:
-    """Indices of the rows that pass, in the list's own order, at most `top_k`. An undefined number passes no bound.
+def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int64[np.ndarray, " passing"]:
+    """Indices of the rows that pass, in the list's order, at most `top_k`. Undefined numbers fail every bound.
 
-    With `run`, only rows of neurons that it stores: a list can hold others, which cannot be opened.
+    With `run`, only rows of neurons that it stores.
     """
     keep = np.ones(len(ranked), bool) if run is None else stored(run, ranked.layer, ranked.neuron)
     with np.errstate(invalid="ignore"):
@@ -68,56 +68,56 @@ def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int
 
 
 def n_not_stored(ranked: RankedList, filters: Filters, run: Run) -> int:
-    """How many rows keep the bounds, whatever their rank, and are of no neuron that the run stores."""
+    """The number of rows within the bounds, of any rank, whose neurons the run does not store."""
     rows = passing(ranked, replace(filters, top_k=len(ranked)))
     return int((~stored(run, ranked.layer[rows], ranked.neuron[rows])).sum())
 
 
-def left_out(n: int) -> str:
-    """A sentence on rows that cannot be opened; empty for none."""
+def left_out_note(n: int) -> str:
+    """A sentence about rows that cannot be opened; empty for none."""
     rows = "1 row of a neuron" if n == 1 else f"{n:,} rows of neurons"
     return f"Left out: {rows} that this run does not store." if n else ""
 
 
 def row_of(ranked: RankedList, at: NeuronAt, row: int | None, pole: str = "") -> int | None:
-    """`row` if the list has the neuron there, else the neuron's row (of this pole, where it has one); None if none."""
+    """`row` if it is of this neuron, else the neuron's row (of this pole if possible); None if there is none."""
     if row is not None and 0 <= row < len(ranked) and (ranked.layer[row], ranked.neuron[row]) == at:
         return row
     return ranked.find(at, pole)
 
 
-def place(rows: Int64[np.ndarray, " kept"], row: int | None) -> int | None:
-    """Where index `row` stands among `rows`, which ascend; None if it is not there."""
+def index_in(rows: Int64[np.ndarray, " passing"], row: int | None) -> int | None:
+    """Index of `row` in the ascending `rows`; None if it is not one of them."""
     if row is None:
         return None
     at = int(np.searchsorted(rows, row))
     return at if at < len(rows) and rows[at] == row else None
 
 
-def step(rows: Int64[np.ndarray, " kept"], row: int | None, by: int) -> int | None:
-    """The index that is `by` places on, held at the ends; from outside the rows, the first. None if there is none."""
+def step(rows: Int64[np.ndarray, " passing"], row: int | None, by: int) -> int | None:
+    """The row `by` steps after `row`, clipped at the ends; the first if `row` is not in `rows`. None for no rows."""
     if len(rows) == 0:
         return None
-    at = place(rows, row)
+    at = index_in(rows, row)
     return int(rows[0 if at is None else min(max(at + by, 0), len(rows) - 1)])
 
 
 def label(row: Row) -> str:
-    """A row in one line, text made visible: `1  L4N178  +1.107  ·is`; without a score it has no rank."""
+    """A row in one line for display: `1  L4N178  +1.107  ·is`; without a score it has no rank."""
     score = "" if row.score is None else f"{row.score:+.4g}" if row.score < 0 or row.pole == "" else f"{row.score:.4g}"
     words = ["" if row.score is None else str(row.rank), row.at.label + row.pole, score, visible(row.token or "")[:24]]
     return "  ".join(w for w in words if w)
 
 
-def standing(ranked: RankedList, row: Row) -> tuple[str, str]:
-    """Label and text of a row's place: `3 of 200`, `in ...: influence +1.1`; a row without a score has no rank."""
+def rank_fact(ranked: RankedList, row: Row) -> tuple[str, str]:
+    """A row's rank as label and text: `3 of 200`, `in ...: influence +1.1`; without a score it has no rank."""
     if row.score is None:
         return "no rank", f"in {ranked.ref.title}: {ranked.score_name} undefined"
     return f"{row.rank} of {len(ranked)}", f"in {ranked.ref.title}: {ranked.score_name} {row.score:+.4g}"
 
 
 def default_list(lists: Sequence[ListRef]) -> ListRef | None:
-    """The newest influence result, else peaks, else signatures; None if there is none that can be read."""
+    """The newest influence result, else peaks, else signatures; None if none can be read."""
     readable = [r for r in lists if not r.problem]
     return next((r for kind in ("influence", "peaks", "signatures") for r in readable if r.kind == kind), None)
 

@@ -1,4 +1,4 @@
-"""The shell: opens the run that is chosen, draws the sidebar and one view, and keeps the address in step."""
+"""The page: opens the selected run, draws the sidebar and one view, and updates the address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.first_selection import (
     can_show,
     default_selection,
@@ -23,28 +23,27 @@ from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, Pag
 from neuron_signatures.dashboard.shell.panels import dump_command, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
-from neuron_signatures.dashboard.widgets.elements import empty, trouble
+from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.ranked import ListRef
 
 _TITLES = {view: view.value.capitalize() for view in View}
-# Without the first, a third of 1280 px is margin. The second hides the CSV of a table's own toolbar, in which formulas
-# are left as they are; Streamlit 1.67's `client.disableDataExport` would forbid copying a cell, too.
+# The first rule reduces the margins. The second hides the CSV button in the toolbar of tables, which does not escape
+# formulas; Streamlit 1.67's `client.disableDataExport` would also disable copying cells.
 _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
 _PROBLEMS = "problems"
 _LOST = "lost_list"
-_MADE_HERE = ("127.0.0.1", "localhost", "::1")
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def show(root: Path, run_name: str | None) -> None:
-    """Draw the page once, as Streamlit does for every interaction. `run_name` is the run to begin with."""
+    """Draw the page; Streamlit calls this for every interaction. `run_name` is the initial run."""
     st.set_page_config(page_title="neuron signatures", layout="wide")
     st.html(_STYLE)
     _keep_widget_state()
@@ -52,23 +51,23 @@ def show(root: Path, run_name: str | None) -> None:
     try:
         _show(root, run_name)
     except (ProjectError, OSError) as e:
-        trouble(e)
+        show_error(e)
 
 
 def _show(root: Path, run_name: str | None) -> None:
     _follow_address()
-    summaries = loads.runs_under(root)
+    summaries = cached_reads.runs_under(root)
     wanted = _wanted_run(root, summaries, run_name)
     name = choose_run(root, summaries, wanted)
     if name is None and Run.is_complete(root):
-        empty("This folder is a run. Start with the folder that holds it:", start_command(root.parent, root.name))
+        empty("This folder is a run. Start with its parent folder:", start_command(root.parent, root.name))
         return
     if name is None:
         if summaries:
-            empty("Choose a run on the left.")
+            empty("Select a run on the left.")
         else:
-            hint = "This writes a first one with the model that ships; reload the page afterwards."
-            empty("There is no run here yet.", dump_command(root / "first"), hint)
+            hint = "This command creates a run with the included demo model; reload the page afterwards."
+            empty("This folder has no runs yet.", dump_command(root / "first"), hint)
         return
     with _reader(run_folder(root, name)) as run:
         _show_run(run, name)
@@ -76,7 +75,7 @@ def _show(root: Path, run_name: str | None) -> None:
 
 @contextlib.contextmanager
 def _reader(path: Path) -> Iterator[Run]:
-    run = loads.open_run(path)
+    run = cached_reads.open_run(path)
     try:
         yield run
     finally:
@@ -85,20 +84,20 @@ def _reader(path: Path) -> Iterator[Run]:
 
 def _show_run(run: Run, name: str) -> None:
     files, results = run_stamps(run), analysis_stamps(run.path)
-    data_key, results_key = loads.key_of(run.path, files), loads.key_of(run.path, results)
-    news = _news(name, files, results)
-    lists = loads.lists_of(run, data_key, results_key)
+    data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
+    changes = _changes(name, files, results)
+    lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
     ctx = PageContext(run, selection, lists, data_key, results_key)
     st.segmented_control(
         "View", list(View), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed", required=True,
         on_change=lambda: ctx.choose(view=st.session_state["view"]),
     )  # fmt: skip
-    _say_problems()
-    _say_lost_list(selection)
-    if _say_news(news, name, files, results):
+    _show_problems()
+    _show_lost_list(selection)
+    if _show_changes(changes, name, files, results):
         return
-    _say_doubts(lists)
+    _show_doubts(lists)
     sidebar(ctx)
     _write_address(address(selection, run))
     module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
@@ -112,7 +111,7 @@ def _write_address(params: dict[str, str]) -> None:
 
 
 def _follow_address() -> None:
-    """Forget the selection when the address is no longer the one written here: somebody went back, or edited it."""
+    """Forget the selection if the user changed the address (back button, or edited)."""
     written, moved = st.session_state.get(_WRITTEN), st.session_state.pop(MOVED, False)
     now = st.query_params.to_dict()
     if written is not None and not moved and now and now != written:
@@ -121,7 +120,7 @@ def _follow_address() -> None:
 
 
 def _wanted_run(root: Path, summaries: list[RunSummary], run_name: str | None) -> str | None:
-    """The run of the session; at its beginning that of the address, then of the flag, then the newest whole one."""
+    """The session's run; initially the one in the address, else the flag's, else the newest complete run."""
     now: Selection | None = st.session_state.get(SELECTION)
     if now is not None:
         return now.run
@@ -135,12 +134,12 @@ def _wanted_run(root: Path, summaries: list[RunSummary], run_name: str | None) -
             return name
         except ProjectError as e:
             st.session_state.setdefault(_PROBLEMS, []).append(e.line())
-    whole = [s for s in summaries if s.status == "complete"]
-    return max(whole, key=lambda s: s.created_at_utc).name if whole else None
+    complete = [s for s in summaries if s.status == "complete"]
+    return max(complete, key=lambda s: s.created_at_utc).name if complete else None
 
 
 def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, results_key: str) -> Selection:
-    """The session's selection; made from the address at its beginning and when another run is chosen."""
+    """The session's selection; taken from the address initially and when another run is selected."""
     now: Selection | None = st.session_state.get(SELECTION)
     if now is None or now.run != name:
         view = View.OVERVIEW if now is None else now.view
@@ -161,7 +160,7 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     return now
 
 
-def _news(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> list[str]:
+def _changes(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> list[str]:
     """Names of files that changed since this session opened the run."""
     before = st.session_state.get(_SEEN)
     if before is None or before[0] != name:
@@ -170,50 +169,45 @@ def _news(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> list
     return changed(before[1], files) + changed(before[2], results)
 
 
-def _say_news(news: list[str], name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:
-    """Say that files changed; True if the activations' did: nothing of them is shown before a reload."""
-    if not news:
+def _show_changes(changes: list[str], name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:
+    """Report changed files; True if activations changed, in which case the page shows nothing until it is reloaded."""
+    if not changes:
         return False
     st.warning("Files of this run changed on disk since the page was opened.")
-    st.text(", ".join(news[:8]) + (f" and {len(news) - 8} more" if len(news) > 8 else ""))
+    st.text(", ".join(changes[:8]) + (f" and {len(changes) - 8} more" if len(changes) > 8 else ""))
     st.button("Reload", key="reload", type="primary", on_click=_accept, args=(name, files, results))
-    return any(n in files or n in st.session_state[_SEEN][1] for n in news)
+    return any(n in files or n in st.session_state[_SEEN][1] for n in changes)
 
 
 def _accept(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> None:
     st.session_state[_SEEN] = (name, files, results)
 
 
-def _say_problems() -> None:
+def _show_problems() -> None:
     problems = st.session_state.pop(_PROBLEMS, [])
-    if problems:
-        st.warning("Not everything in the address of this page could be followed; the defaults are shown instead.")
-        st.code("\n".join(problems[:8]), language=None, wrap_lines=True)
+    show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
 
 
-def _say_lost_list(selection: Selection) -> None:
-    """Say that the list that was followed has gone, until something else is selected."""
+def _show_lost_list(selection: Selection) -> None:
+    """Report that the selected list no longer exists, until something else is selected."""
     stem, *where = st.session_state.get(_LOST, (None,))
     if stem is None:
         return
     if selection.list != MANUAL or where != [selection.run, selection.at]:
         del st.session_state[_LOST]
         return
-    st.warning("The list that was selected has gone, or cannot be read any more. The selection is manual now.")
-    st.code(escape(stem), language=None, wrap_lines=True)
+    show_lines("The selected list no longer exists or cannot be read. The selection is now manual.", [stem])
 
 
-def _say_doubts(lists: tuple[ListRef, ...]) -> None:
-    doubted = [escape(f"{r.stem}: {r.doubt}") for r in lists if r.doubt]
-    if doubted:
-        st.warning("These results may not be about the activations of this run. Make them again with stage 2.")
-        st.code("\n".join(doubted), language=None, wrap_lines=True)
+def _show_doubts(lists: tuple[ListRef, ...]) -> None:
+    doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
+    show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
 
 
 def _keep_widget_state() -> None:
-    """Streamlit forgets the state of a widget that a view does not draw, unless it is set again.
+    """Keep the state of widgets with a key `ui_*`, which Streamlit drops when a view does not draw them.
 
-    So every key of a choice begins with `ui_`. Streamlit 1.67 itself drops what is no longer an option.
+    Streamlit 1.67 itself drops values that are no longer an option.
     """
     for key in [k for k in st.session_state if str(k).startswith("ui_")]:
         st.session_state[key] = st.session_state[key]
@@ -221,6 +215,6 @@ def _keep_widget_state() -> None:
 
 def _warn_if_served_to_others() -> None:
     host = st.config.get_option("server.address")
-    if host not in _MADE_HERE:
-        st.warning("This page is served to other machines: anyone who reaches the port can read the runs.")
+    if host not in _LOCAL_HOSTS:
+        st.warning("This page is accessible from other machines: anyone who can reach the port can read the runs.")
         st.code("streamlit run neuron_signatures/eda_streamlit.py --server.address 127.0.0.1", language="bash")

@@ -1,4 +1,4 @@
-"""What a view gets: the run, the selection, and the ways to change it."""
+"""The context of a view: the run, the selection, and `choose`, which changes the selection."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.ranked import ListRef
 
 SELECTION = "selection"
-"""Where the session keeps its `Selection`."""
+"""Session key of the `Selection`."""
 MOVED = "moved"
-"""Set when the page itself changed the selection, so that its address lags behind."""
+"""Session key, set when the page changed the selection and the address is not yet updated."""
 
 
 @dataclass(frozen=True)
 class PageContext:
-    """Made anew for every run of the script; `run` is this thread's own reader and is closed at its end."""
+    """Created for every script run; `run` is this thread's reader, which is closed at the end."""
 
     run: Run
     selection: Selection
     lists: tuple[ListRef, ...]
-    """The ranked lists of the run, as `views.ranked.list_refs` gives them."""
+    """The ranked lists of the run, from `views.list_files.list_refs`."""
     data_key: str
-    """Changes when the manifest or a tensor file changes: what a cache of activations is keyed by."""
+    """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str
     """Changes when a file in `analysis/` changes."""
 
@@ -54,8 +54,9 @@ class PageContext:
         self, *, prompt: int | None = None, layer: int | None = None, neuron: int | None = None,
         view: View | None = None, list: str | None = None, row: int | None = None,
     ) -> None:  # fmt: skip
-        """Change the selection; what is not given stays. For callbacks (`on_click`, `on_select`), which run before
-        the page does. Another neuron that is chosen without a list and row is a manual choice.
+        """Change the given parts of the selection. Only for callbacks (`on_click`, `on_select`).
+
+        Choosing another neuron without a list and row makes the selection manual.
         """
         now: Selection = st.session_state.get(SELECTION, self.selection)
         if prompt is not None:

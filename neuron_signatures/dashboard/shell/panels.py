@@ -1,4 +1,4 @@
-"""Panels that are text: where one stands, what the manifest says, which stages have been run."""
+"""Text panels: headings, manifest, finished stages, and commands to copy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
 BOS_HELP = (
-    "BOS is the token that stands before every prompt, known by its id. It attracts large activations that say "
-    "little, so it does not count by default."
+    "The BOS token at the start of every prompt, identified by its id. It has large activations that carry "
+    "little information, so it is excluded by default."
 )
 
 
 def heading(text: str, note: str = "") -> None:
-    """A title that may come from data, with a note beside it."""
+    """A title with a note; both may come from data."""
     html_block(
         f'<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:.2rem .9rem">'
         f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{html.escape(escape(text))}</span>'
@@ -32,7 +32,7 @@ def heading(text: str, note: str = "") -> None:
 
 
 def model_facts(m: Manifest) -> list[tuple[str, str]]:
-    """What the manifest says about the model; what it does not say is `not recorded`."""
+    """The model's fields in the manifest, with `not recorded` for missing ones."""
     unknown = "not recorded"
     return [
         ("model", m.model_name),
@@ -67,7 +67,7 @@ def manifest_facts(run: Run) -> list[tuple[str, str]]:
 
 
 def more_facts(run: Run) -> list[tuple[str, str]]:
-    """What is rarely looked at."""
+    """Flags and versions."""
     m = run.manifest
     return [
         ("flags", " ".join(m.flags_given) or "not recorded"),
@@ -79,14 +79,14 @@ def more_facts(run: Run) -> list[tuple[str, str]]:
 def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """What stage 2 has left, as label and text; and what is missing, as our own words and the command that makes it."""
+    """The results of stage 2 as label and text, and the missing ones as text and the command that computes them."""
     kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures")}
     validations = list_validations(run_dir)
     done = [("activations", "stored")]
     done += [(kind, f"{r.title}, {r.created_at_utc}" + (f" ({r.problem})" if r.problem else ""))
              for kind in ("peaks", "signatures") for r in kinds[kind]]  # fmt: skip
     done += [("influence", _count(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
-    done += [("validation", f"{_count(len(validations), 'test')} of rankings against ablations")] if validations else []
+    done += [("validation", f"{_count(len(validations), 'validation')} against ablations")] if validations else []
     commands = {
         "peaks": stage_2(run_dir),
         "signatures": stage_2(run_dir, "--mode", "signatures"),
@@ -99,12 +99,12 @@ def stage_lines(
 
 
 def stage_2(run_dir: Path, *flags: str) -> str:
-    """A command to copy into a shell; names from data are quoted for it."""
+    """A shell command for stage 2, with quoted names."""
     return shlex.join(["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *flags])
 
 
 def dump_command(run_dir: Path) -> str:
-    """A first run, with the model that ships."""
+    """A shell command that creates a run with the included demo model."""
     return shlex.join(
         ["python", "-m", "neuron_signatures.poc1_dump_activations", "--prompts_json", "docs/probe_prompts_list.json",
          "--model_name", "demo", "--out_dir", str(run_dir)]

@@ -1,4 +1,4 @@
-"""The sidebar: run, list, place in the list, neuron and prompt. It is the same in every view."""
+"""The sidebar, the same in every view: run, prompt, list, row and neuron."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads as loads
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.list_walk import (
     MOST,
     TOP_K,
     Filters,
+    index_in,
     label,
-    left_out,
+    left_out_note,
     n_not_stored,
     passing,
-    place,
     step,
 )
 from neuron_signatures.dashboard.shell.page_context import SELECTION, PageContext
 from neuron_signatures.dashboard.shell.state import MANUAL, is_text
-from neuron_signatures.dashboard.widgets.elements import small, trouble
+from neuron_signatures.dashboard.widgets.elements import show_error, small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
@@ -34,7 +34,7 @@ _STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
 
 
 def choose_run(root: Path, summaries: list[RunSummary], wanted: str | None) -> str | None:
-    """The run picker; runs that cannot be opened are listed with their fault."""
+    """The run selector; runs that cannot be opened are listed with the reason."""
     names = [s.name for s in summaries if s.status == "complete" and is_text(s.name)]
     if wanted is not None and wanted not in names:
         names.insert(0, wanted)
@@ -44,7 +44,7 @@ def choose_run(root: Path, summaries: list[RunSummary], wanted: str | None) -> s
             if st.session_state.get("run") not in names or wanted != st.session_state.get("run"):
                 st.session_state["run"] = wanted if wanted in names else None
             name = st.selectbox(
-                "Run", names, key="run", format_func=escape, on_change=_other_run, placeholder="Choose a run",
+                "Run", names, key="run", format_func=escape, on_change=_other_run, placeholder="Select a run",
                 help="Folders directly under the runs root.",
             )  # fmt: skip
         others = [s for s in summaries if s.status != "complete" or not is_text(s.name)]
@@ -67,7 +67,7 @@ def sidebar(ctx: PageContext) -> None:
 
 
 def filters() -> Filters:
-    """The bounds that the sidebar holds."""
+    """The filters set in the sidebar."""
     get = st.session_state.get
     return Filters(
         get("ui_abs"), get("ui_score_from"), get("ui_score_to"), get("ui_act_from"), get("ui_act_to"),
@@ -85,29 +85,29 @@ def _other_run() -> None:
 
 def _prompt(ctx: PageContext) -> None:
     st.session_state["prompt"] = ctx.selection.prompt
-    labels = loads.prompt_labels(ctx.run, ctx.data_key)
+    labels = cached_reads.prompt_labels(ctx.run, ctx.data_key)
     st.selectbox(
         "Prompt", range(len(labels)), key="prompt", format_func=labels.__getitem__,
-        on_change=lambda: ctx.choose(prompt=st.session_state["prompt"]), help="The prompt that the views look at.",
+        on_change=lambda: ctx.choose(prompt=st.session_state["prompt"]), help="The prompt shown in the views.",
     )  # fmt: skip
 
 
 def _list(ctx: PageContext) -> RankedList | None:
-    """The choice of a list, and the list that is chosen; None for a manual choice or one that cannot be read."""
+    """The list selector; returns the selected list, None for a manual selection or a list that cannot be read."""
     refs = {r.stem: r for r in ctx.lists if not r.problem}
     st.session_state["list"] = ctx.selection.list if ctx.selection.list in refs else MANUAL
     st.selectbox(
         "Selection", [MANUAL, *refs], key="list", on_change=lambda: _other_list(ctx),
         format_func=lambda stem: "manual" if stem == MANUAL else escape(refs[stem].title),
-        help="Which ranked list the buttons below walk through: influence results (newest first), peaks, signatures.",
+        help="The ranked list to step through: influence results (newest first), peaks, signatures.",
     )  # fmt: skip
     ref = refs.get(st.session_state["list"])
     if ref is not None:
-        small(ref.title)  # the box cuts it off
+        small(ref.title)  # the select box truncates it
     try:
-        return None if ref is None else loads.ranked(ctx.run_dir, ctx.results_key, ref)
+        return None if ref is None else cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
     except (UsageError, BadRunError) as e:
-        trouble(e)
+        show_error(e)
         return None
 
 
@@ -119,10 +119,10 @@ def _other_list(ctx: PageContext) -> None:
     if ref is None:
         return
     try:
-        ranked = loads.ranked(ctx.run_dir, ctx.results_key, ref)
+        ranked = cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
     except (UsageError, BadRunError):
-        return  # the sidebar says so when it draws the list
-    if ranked.prompt_id is not None:  # the scores are about one prompt: show that one
+        return  # the sidebar reports the error
+    if ranked.prompt_id is not None:  # the scores are for one prompt: select it
         ctx.choose(prompt=next((i for i, p in enumerate(ctx.run.prompts) if p.probe_id == ranked.prompt_id), None))
     _open(ctx, ranked, step(passing(ranked, Filters(), ctx.run), None, 1))
 
@@ -136,10 +136,10 @@ def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
 def _walk(ctx: PageContext, ranked: RankedList) -> None:
     bounds = filters()
     rows = passing(ranked, bounds, ctx.run)
-    stands = place(rows, ctx.selection.row)
-    where = f"{stands + 1} of {len(rows)}" if stands is not None else f"{len(rows)} rows"
+    index = index_in(rows, ctx.selection.row)
+    where = f"{index + 1} of {len(rows)}" if index is not None else f"{len(rows)} rows"
     if len(rows):
-        _pick(ctx, ranked, rows, stands)
+        _row_selector(ctx, ranked, rows, index)
         for column, (text, by) in zip([*st.columns(2), *st.columns(2)], _STEPS, strict=True):
             column.button(
                 text, key=f"step{by}", width="stretch", on_click=lambda by=by: _open(
@@ -148,17 +148,17 @@ def _walk(ctx: PageContext, ranked: RankedList) -> None:
             )  # fmt: skip
     else:
         st.info("No row of a stored neuron passes the filters.")
-    st.caption(f"{where}. {left_out(n_not_stored(ranked, bounds, ctx.run))}")
+    st.caption(f"{where}. {left_out_note(n_not_stored(ranked, bounds, ctx.run))}")
     _filters(ranked)
 
 
-def _pick(ctx: PageContext, ranked: RankedList, rows: np.ndarray, stands: int | None) -> None:
+def _row_selector(ctx: PageContext, ranked: RankedList, rows: np.ndarray, index: int | None) -> None:
     shown = rows.tolist()
-    st.session_state["pick"] = shown[stands] if stands is not None else None
+    st.session_state["pick"] = shown[index] if index is not None else None
     st.selectbox(
         "Neuron of the list", shown, key="pick", format_func=lambda i: label(ranked.row(i)),
-        on_change=lambda: _open(ctx, ranked, st.session_state["pick"]), placeholder="Pick one",
-        help="Rank, layer and neuron, score, and the token where it was scored or where it peaks.",
+        on_change=lambda: _open(ctx, ranked, st.session_state["pick"]), placeholder="Select a neuron",
+        help="Rank, neuron, score, and the token at the scored position or at the peak.",
     )  # fmt: skip
 
 
@@ -166,8 +166,8 @@ def _filters(ranked: RankedList) -> None:
     word = "influence" if ranked.ref.kind == "influence" else "score"
     with st.expander("Filters"):
         whole_number("Top k", "ui_top_k", low=1, high=MOST, default=TOP_K, step=50,
-                     help="Only the first rows that pass the bounds, in the list's order.")  # fmt: skip
-        st.number_input(f"|{word}| at least", value=None, key="ui_abs", format="%g", placeholder="any")
+                     help="Maximum number of rows within the bounds, in the list's order.")  # fmt: skip
+        st.number_input(f"Minimum |{word}|", value=None, key="ui_abs", format="%g", placeholder="any")
         left, right = st.columns(2)
         for key, name in (("score", word.capitalize()), ("act", "Activation")):
             left.number_input(f"{name} from", value=None, key=f"ui_{key}_from", format="%g", placeholder="any")
@@ -184,14 +184,14 @@ def _neuron(ctx: PageContext) -> None:
     st.session_state["layer"], st.session_state["neuron"] = ctx.at
     left.selectbox(
         "Layer", ctx.run.layers, key="layer", on_change=lambda: ctx.choose(layer=st.session_state["layer"]),
-        help="The model's layers that this run stores.",
+        help="Layers stored in this run.",
     )  # fmt: skip
     highest = ctx.run.manifest.d_mlp - 1
     with right:
         whole_number("Neuron", "neuron", low=0, high=highest, default=ctx.at.neuron, help=f"0 to {highest}",
                      then=lambda neuron: ctx.choose(neuron=neuron))  # fmt: skip
     st.text_input("Go to", key="jump", on_change=lambda: _jump(ctx), placeholder="L17N5863 or 17/5863",
-                  help="One neuron, as L17N5863, 17/5863 or MODEL/17/5863.")  # fmt: skip
+                  help="A neuron as L17N5863, 17/5863 or MODEL/17/5863.")  # fmt: skip
     problem = st.session_state.pop(_PROBLEM, None)
     if problem:
         st.code(problem, language=None, wrap_lines=True)

@@ -1,7 +1,6 @@
-"""What is selected, and its form as the address of the page: `?run=&prompt=&layer=&neuron=&view=&list=&row=`.
+"""The selection, and its form as the page's address: `?run=&prompt=&layer=&neuron=&view=&list=&row=`.
 
-Everything in an address is hostile. A value that does not hold gives a message and the default, never a path
-outside the runs root.
+Addresses are untrusted input: an invalid value gives a message and the default, never a path outside the runs root.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import ProjectError, UsageError
-from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron
 
 MANUAL = ""
-"""`Selection.list` when no ranked list is followed."""
+"""`Selection.list` if no ranked list is selected."""
 _KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row")
 _LONGEST = 300
 
@@ -36,7 +34,7 @@ class View(StrEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """What every view shows: a prompt and a neuron of one run, and the list that is being walked through."""
+    """A prompt and a neuron of one run, and the selected list; shared by all views."""
 
     run: str
     """Name of a folder directly under the runs root."""
@@ -48,7 +46,7 @@ class Selection:
     list: str = MANUAL
     """Stem of a ranked list, or `MANUAL`."""
     row: int | None = None
-    """Index of the neuron in the list's own order; None outside a list."""
+    """Index of the neuron in the list's order; None without a list."""
 
     @property
     def at(self) -> NeuronAt:
@@ -57,19 +55,16 @@ class Selection:
     def with_neuron(self, at: NeuronAt, row: int | None = None) -> Selection:
         return replace(self, layer=at.layer, neuron=at.neuron, row=row)
 
-    def prompt_of(self, run: Run) -> PromptRecord:
-        return run.prompts[self.prompt]
-
 
 class Resolved(NamedTuple):
-    """A selection that the run can show, and what in the address did not hold."""
+    """A selection that the run can show, and messages about invalid parts of the address."""
 
     selection: Selection
     problems: list[str]
 
 
 def run_folder(root: Path, name: str) -> Path:
-    """The folder of the run `name` under `root`. Raises `UsageError` for a name that leads elsewhere."""
+    """The folder of the run `name` under `root`. Raises `UsageError` if it does not exist or is elsewhere."""
     shown = escape(name[:60])
     if not name or name in (".", "..") or re.search(r"[/\\\0:]", name) or not is_text(name):
         raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list")
@@ -77,17 +72,17 @@ def run_folder(root: Path, name: str) -> Path:
     try:
         there = path.is_dir()
         outside = path.resolve().parent != root.resolve()
-    except (OSError, ValueError, RuntimeError) as e:  # too long a name, surrogates, a loop of links
+    except (OSError, ValueError, RuntimeError) as e:  # name too long, surrogates, symlink loop
         raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list") from e
     if there and outside:
-        raise UsageError(f"run {shown!r} is a link that leads out of the runs root", next_step="Copy the run there")
+        raise UsageError(f"run {shown!r} is a link to a path outside the runs root", next_step="Copy the run there")
     if not there:
         raise UsageError(f"there is no run {shown!r}", where=str(root), next_step="Choose one from the list")
     return path
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is text that can be sent to a browser: a folder's name may be any bytes."""
+    """Whether a folder name is valid text; file systems allow arbitrary bytes."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -96,14 +91,14 @@ def is_text(name: str) -> bool:
 
 
 def address_of(params: Mapping[str, str]) -> dict[str, str]:
-    """The parts of an address that mean something here, cut to a sane length."""
+    """The known parts of an address, truncated."""
     return {k: str(params[k])[:_LONGEST] for k in _KEYS if params.get(k)}
 
 
 def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: list[str]) -> Resolved:
-    """The selection that an address names in this run; what is missing or wrong comes from `default`.
+    """The selection that an address names in this run; missing or invalid parts come from `default`.
 
-    A neuron that is named without a list is a manual choice. `lists` are the stems that the run has.
+    A neuron without a list is a manual selection. `lists` are the stems of the run's lists.
     """
     problems: list[str] = []
     chosen = default
@@ -123,7 +118,7 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
 
 
 def address(selection: Selection, run: Run) -> dict[str, str]:
-    """The address that `resolve` turns back into this selection."""
+    """The address of a selection, the inverse of `resolve`."""
     out = {
         "run": selection.run,
         "prompt": _prompt_name(run, selection.prompt),
@@ -157,7 +152,7 @@ def _with_neuron(
 
 
 def _row(address: Mapping[str, str], problems: list[str]) -> int | None:
-    """The index of the row that the address counts from 1; None if it names none."""
+    """Index of the row that the address counts from 1; None if it has none."""
     try:
         row = _number(address, "row", 0)
     except UsageError as e:
@@ -176,9 +171,9 @@ def _number(address: Mapping[str, str], key: str, default: int) -> int:
 
 
 def _prompt_name(run: Run, index: int) -> str:
-    """The prompt's id, or its index where the id (format 1 had no rule for them) does not fit into an address.
+    """The prompt's id, or its index if the id (arbitrary in format 1) does not fit into an address.
 
-    Zeros stand before an index that is the id of a prompt.
+    An index that equals another prompt's id is padded with zeros.
     """
     name = run.prompts[index].probe_id
     if 0 < len(name) <= _LONGEST and is_text(name):

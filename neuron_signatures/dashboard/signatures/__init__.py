@@ -1,1 +1,1 @@
-"""The parts of the Signatures page."""
+"""Components of the Signatures page."""

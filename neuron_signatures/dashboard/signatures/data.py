@@ -1,8 +1,7 @@
-"""The signatures of a run as the view needs them: filtered rows, groups, peaks on the probes."""
+"""Data of the Signatures view: filtered rows, classes, groups, peaks on prompts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, read_arrow, read_json
-from neuron_signatures.views.columns import texts_of, typed
+from neuron_signatures.runs.result_records import GroupsRecord, NullRecord, SignaturesRecord, read_record
+from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META
+from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.odd import odd_is_broken, whole
+from neuron_signatures.views.facts import SIGNATURE_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float32
 
-COLUMNS = (
-    "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
-    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
-)  # fmt: skip
+
+MOST_PROMPTS = 100
+"""Prompts that the figures show."""
 
 
 class Pole(NamedTuple):
@@ -44,85 +43,75 @@ class Group(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """How many poles are in each class, and how many are when the tokens are shuffled (None: not computed)."""
+    """Number of poles in each class, in the run and with shuffled tokens (None: not computed)."""
 
     names: list[str]
     counts: list[int]
     shuffled: list[int | None]
     limit: str
-    """What the shuffled run cannot tell; ours or stage 2's words."""
+    """A limitation of the shuffled counts, from the record."""
 
 
 @dataclass(frozen=True)
 class SignatureFilter:
-    """Empty means all."""
+    """Filter of the table; empty fields match all rows."""
 
     classes: tuple[str, ...] = ()
     layers: tuple[int, ...] = ()
     pole: str = ""
     text: str = ""
-    """In the name or the most frequent peak token, ignoring case."""
+    """Text in the name or the most frequent peak token, ignoring case."""
 
 
 def read_signatures(run_dir: Path) -> pa.Table:
     """The table, largest peak first. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
-    table = read_arrow(run_dir, SIGNATURES, columns=COLUMNS, coded=texts_of(COLUMNS))
-    with odd_is_broken(SIGNATURES):
-        table = typed(table, COLUMNS)
-        return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
+    table = read_columns(run_dir, SIGNATURES, SIGNATURE_COLUMNS)
+    return table.take(np.argsort(-table.column("max_peak").to_numpy(), kind="stable"))
 
 
 def read_classes(run_dir: Path) -> Classes:
-    record = read_json(run_dir, SIGNATURES_META)
-    with odd_is_broken(SIGNATURES_META):
-        counts, null = record["class_counts"], record.get("null") or {}
-        shuffled = null.get("class_counts") or {}
-        by_chance = [None if shuffled.get(c) is None else whole(shuffled[c]) for c in counts]
-        return Classes(list(counts), [whole(n) for n in counts.values()], by_chance, str(null.get("limit", "")))
+    record = read_record(run_dir, SIGNATURES_META, SignaturesRecord)
+    null = record.null or NullRecord()
+    shuffled = [null.class_counts.get(c) for c in record.class_counts]
+    return Classes(list(record.class_counts), list(record.class_counts.values()), shuffled, null.limit)
 
 
 def read_groups(run_dir: Path) -> list[Group]:
-    """Groups of at least one pole, the largest first. A member that is spelt otherwise makes the file a damaged one."""
-    record = read_json(run_dir, GROUPS)
-    with odd_is_broken(GROUPS):
-        found = [
-            Group(str(g["name"]), str(g["class"]), [parse_pole(m) for m in g["members"]]) for g in record["groups"]
-        ]
-    return sorted((g for g in found if g.members), key=lambda g: (-len(g.members), g.name))
+    """Groups of at least one pole, the largest first."""
+    record = read_record(run_dir, GROUPS, GroupsRecord)
+    found = [Group(g.name, g.cls, [parse_pole(m) for m in g.members]) for g in record.groups if g.members]
+    return sorted(found, key=lambda g: (-len(g.members), g.name))
 
 
-def parse_pole(text: Any) -> Pole:
-    match = re.fullmatch(r"L(\d{1,6})N(\d{1,9})([+-])", text)
-    if match is None:
-        raise ValueError(f"{text!r:.40} names no pole of a neuron")
-    return Pole(NeuronAt(int(match[1]), int(match[2])), match[3])
+def parse_pole(name: str) -> Pole:
+    """The pole that `L3N4-` names."""
+    layer, neuron = name[1:-1].split("N")
+    return Pole(NeuronAt(int(layer), int(neuron)), name[-1])
 
 
 def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
-    """The rows that pass, in the table's order."""
+    """The rows that pass the filter, in the table's order."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep: Any = pa.scalar(True)
+    mask: Any = pa.scalar(True)
     if wanted.classes:
-        keep = pc.and_(keep, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
+        mask = pc.and_(mask, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
     if wanted.layers:
-        keep = pc.and_(keep, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
+        mask = pc.and_(mask, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
     if wanted.pole:
-        keep = pc.and_(keep, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
+        mask = pc.and_(mask, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
     if wanted.text:
         found: Any = pa.scalar(False)
         for name in ("name", "mode_peak_token"):
             hit = pc.match_substring(table[name].cast(pa.string()), wanted.text, ignore_case=True)
             found = pc.or_(found, pc.fill_null(hit, False))
-        keep = pc.and_(keep, found)
-    return table if isinstance(keep, pa.Scalar) else table.filter(keep)
+        mask = pc.and_(mask, found)
+    return table if isinstance(mask, pa.Scalar) else table.filter(mask)
 
 
 def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool], most: int) -> list[Pole]:
-    """The members with the largest peaks whose layer and neuron are `stored`, largest first; `table` is that of
-    `read_signatures`.
-    """
+    """The `most` stored members with the largest peaks, largest first; `table` is from `read_signatures`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -136,11 +125,11 @@ def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool],
 def peaks_on_pole(
     values: Sequence[Float32[np.ndarray, " pos"]], counts: Sequence[Bool[np.ndarray, " pos"]], pole: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per prompt, the largest act (sign turned for `-`) and its position; NaN and -1 where none counts."""
+    """Per prompt, the largest act (negated for `-`) and its position; NaN and -1 if no value is included."""
     sign = -1.0 if pole == "-" else 1.0
-    peaks, places = np.full(len(values), np.nan), np.full(len(values), -1)
+    peaks, positions = np.full(len(values), np.nan), np.full(len(values), -1)
     for i, (v, mask) in enumerate(zip(values, counts, strict=True)):
-        kept = np.where(mask & np.isfinite(v), sign * v, -np.inf)
-        if len(kept) and np.isfinite(kept.max()):
-            peaks[i], places[i] = kept.max(), kept.argmax()
-    return peaks, places
+        acts = np.where(mask & np.isfinite(v), sign * v, -np.inf)
+        if len(acts) and np.isfinite(acts.max()):
+            peaks[i], positions[i] = acts.max(), acts.argmax()
+    return peaks, positions

@@ -1,4 +1,4 @@
-"""Figures of signatures: arrays in, figure out."""
+"""Figures of signatures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 _LABEL, _LABEL_SIZE, _PER_LETTER = 12, 11, 6.6
-"""Letters of a token that stand at a bar, their size and their pitch in pixels."""
+"""Maximum characters of a token at a bar, their font size and their width in pixels."""
 _PLOT_HEIGHT = 340
 _MOST_LABELLED = 40
 _GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
 
 
 def class_bars(classes: Classes) -> go.Figure:
-    """The number of poles in each class beside that of shuffled tokens; unclassified ones are left out."""
+    """Number of poles in each class, in the run and with shuffled tokens, without unclassified ones."""
     shown = [i for i, name in enumerate(classes.names) if name != "unclassified"]
     names = [plot_text(classes.names[i]) for i in shown]
     figure = go.Figure(
@@ -42,7 +42,7 @@ def members_by_prompts(
     prompts: Sequence[str],
     tokens: Sequence[Sequence[str]],
 ) -> go.Figure:
-    """The peak of each member on each prompt, on the member's own pole; `tokens` (raw) are those of the peaks."""
+    """Heatmap of each member's peak on each prompt, on its pole; `tokens` (raw) are the peak tokens."""
     y = [m.label for m in members]
     x = [f"{i + 1}" for i in range(len(prompts))]
     finite = peaks[np.isfinite(peaks)]
@@ -64,7 +64,7 @@ def probe_bars(
     high: Float[np.ndarray, " prompt"], high_at: Int[np.ndarray, " prompt"], low: Float[np.ndarray, " prompt"],
     low_at: Int[np.ndarray, " prompt"], prompts: Sequence[str], tokens: Sequence[Sequence[str]],
 ) -> go.Figure:  # fmt: skip
-    """One neuron's largest and smallest activation on each prompt, with the tokens where they are (raw)."""
+    """One neuron's largest and smallest activation on each prompt, with their tokens (raw)."""
     x = [f"{i + 1}" for i in range(len(prompts))]
     words = [[tokens[i][p] if p >= 0 else "" for i, p in enumerate(at)] for at in (high_at, low_at)]
     figure = go.Figure()
@@ -81,12 +81,12 @@ def probe_bars(
         top, bottom = np.maximum(np.nan_to_num(high), 0), np.minimum(np.nan_to_num(low), 0)
         labels = _labels(top, words[0], above=True) + _labels(bottom, words[1], above=False)
         figure.update_layout(annotations=labels)
-        figure.update_yaxes(range=_with_room(float(bottom.min(initial=0)), float(top.max(initial=0))))
+        figure.update_yaxes(range=_range_with_margin(float(bottom.min(initial=0)), float(top.max(initial=0))))
     return styled(figure, height=_PLOT_HEIGHT + 90, legend=True)
 
 
 def _labels(ends: Float[np.ndarray, " bar"], words: Sequence[str], *, above: bool) -> list[dict]:
-    """Upright annotations: the text of a bar would fall on that of the other where both values have one sign."""
+    """Vertical annotations; texts of the bars themselves would overlap if both values have the same sign."""
     return [
         {"x": i, "y": float(end), "text": plot_text(word, _LABEL), "textangle": -90, "showarrow": False,
          "yanchor": "bottom" if above else "top", "yshift": 2 if above else -2, "font": {"size": _LABEL_SIZE}}
@@ -94,8 +94,8 @@ def _labels(ends: Float[np.ndarray, " bar"], words: Sequence[str], *, above: boo
     ]  # fmt: skip
 
 
-def _with_room(bottom: float, top: float) -> list[float]:
-    """A range of the axis that leaves room for the longest label above and below."""
+def _range_with_margin(bottom: float, top: float) -> list[float]:
+    """An axis range with margins for the longest label above and below."""
     share = _LABEL * _PER_LETTER / _PLOT_HEIGHT
-    room = ((top - bottom) or 1.0) * share / (1 - 2 * share)
-    return [bottom - room, top + room]
+    margin = ((top - bottom) or 1.0) * share / (1 - 2 * share)
+    return [bottom - margin, top + margin]

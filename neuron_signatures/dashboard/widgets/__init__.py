@@ -1,1 +1,1 @@
-"""Elements that every page is built from; text from data goes only where Streamlit does not read Markdown."""
+"""Elements shared by the pages."""

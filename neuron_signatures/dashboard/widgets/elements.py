@@ -1,5 +1,8 @@
-"""The pieces that every view is put together from. Text from data goes only where Streamlit does not read Markdown:
-`st.text`, `st.code`, `st.dataframe`, options of a select box, and escaped HTML."""
+"""Elements shared by the views.
+
+Text from data goes only where Streamlit does not interpret Markdown: `st.text`, `st.code`, `st.dataframe`, options of
+a select box, and escaped HTML.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ gap:.1rem .9rem;font-size:.875rem;line-height:1.45}
 
 
 def empty(what: str, command: str = "", why: str = "") -> None:
-    """An empty state: what is not there, and the command that makes it. Only `command` may hold text from data."""
+    """A box for missing data with the command that creates it. Only `command` may contain text from data."""
     with st.container(border=True):
         st.write(what)
         if why:
@@ -41,15 +44,22 @@ def empty(what: str, command: str = "", why: str = "") -> None:
             st.code(escape(command), language="bash", wrap_lines=True)
 
 
-def trouble(e: ProjectError | OSError) -> None:
-    """A failure that the reader can act on."""
+def show_error(e: ProjectError | OSError) -> None:
+    """Show an error message."""
     st.error("This cannot be shown.")
     line = e.line() if isinstance(e, ProjectError) else escape(f"{e.filename or ''}: {e.strerror or e}")
     st.code(line, language=None, wrap_lines=True)
 
 
+def show_lines(title: str, lines: Sequence[str]) -> None:
+    """A warning with lines that may come from data; nothing for no lines."""
+    if lines:
+        st.warning(title)
+        st.code("\n".join(map(escape, lines)), language=None, wrap_lines=True)
+
+
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
-    """Labels and values side by side; both may come from data."""
+    """A table of labels and values; both may come from data."""
     rows = "".join(_pair(k, v) for k, v in pairs)
     html_block(f'{_FACTS}<div class="ns-facts">{rows}</div>')
 
@@ -59,7 +69,7 @@ def _pair(label: str, value: str) -> str:
 
 
 def quote(text: str) -> None:
-    """One line of text from data, such as a prompt."""
+    """A line of text that may come from data, such as a prompt."""
     html_block(f'{_FACTS}<div class="ns-quote">{html.escape(escape(text))}</div>')
 
 
@@ -68,18 +78,15 @@ def small(text: str) -> None:
     html_block(f'{_FACTS}<div class="ns-small">{html.escape(escape(text))}</div>')
 
 
-def fact(label: str, value: str) -> None:
-    facts([(label, value)])
-
-
 def html_block(body: str) -> None:
-    """HTML of our own making, in which everything from data has been escaped."""
+    """HTML in which all text from data has been escaped."""
     st.html(body)
 
 
 def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None = None, list: str | None = None) -> None:
-    """A figure. With `opens`, a click on a point whose `customdata` begins with layer and neuron opens that neuron;
-    with `list`, the stem of a ranked list, the third number is the row that it is in that list.
+    """A figure. With `opens`, a click on a point opens the neuron in its `customdata` (layer, neuron).
+
+    With `list`, the stem of a ranked list, the third number in `customdata` is the row in that list.
     """
     if opens is None:
         st.plotly_chart(figure, key=key, config=CONFIG)
@@ -96,7 +103,7 @@ def table(
 ) -> None:  # fmt: skip
     """A table; a click on a row opens its neuron, its prompt or both in the Neuron view, or calls `on_row`.
 
-    `help` explains columns on hover and is text of our own.
+    `help` explains columns on hover; it must not come from data.
     """
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
     size: Any = "auto" if height is None else height

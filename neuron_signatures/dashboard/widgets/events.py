@@ -1,4 +1,4 @@
-"""What a click in a chart or a table means. The event comes from the browser, so nothing in it is believed."""
+"""Selections in charts and tables. Events come from the browser and are validated."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from neuron_signatures.views.coords import NeuronAt, check_neuron
 
 
 def chosen_neuron(event: Any, run: Run) -> NeuronAt | None:
-    """The neuron of the first point of a chart's event: its `customdata` begins with layer and neuron.
+    """The neuron in the `customdata` (layer, neuron) of the first selected point.
 
-    None if nothing is selected or the run has no such neuron.
+    None if nothing is selected or the run does not store the neuron.
     """
     numbers = point_data(event, 2)
     if numbers is None:
@@ -25,22 +25,22 @@ def chosen_neuron(event: Any, run: Run) -> NeuronAt | None:
 
 
 def point_data(event: Any, n: int) -> list[int] | None:
-    """The first `n` numbers of the first point's `customdata`; None if there is no point or they are not whole."""
+    """The first `n` numbers of the first point's `customdata`; None if there is no point or they are not integers."""
     points = _selection(event).get("points") or []
     data = points[0].get("customdata") if points and isinstance(points[0], Mapping) else None
-    if isinstance(data, Mapping):  # Streamlit hands a list over as {"0": ..., "1": ...} in some versions
+    if isinstance(data, Mapping):  # some versions of Streamlit pass a list as {"0": ..., "1": ...}
         data = [data.get(str(i)) for i in range(n)]
     if not isinstance(data, Sequence) or isinstance(data, str) or len(data) < n:
         return None
-    numbers = [int(v) for v in data[:n] if _is_whole(v)]
+    numbers = [int(v) for v in data[:n] if _is_integer(v)]
     return numbers if len(numbers) == n else None
 
 
 def chosen_row(event: Any, n_rows: int) -> int | None:
-    """The first selected row of a table's event, if it is one of `n_rows`."""
+    """The first selected row of a table's event if it is in range, else None."""
     rows = _selection(event).get("rows") or []
     row = rows[0] if rows else None
-    return int(row) if row is not None and _is_whole(row) and 0 <= row < n_rows else None
+    return int(row) if row is not None and _is_integer(row) and 0 <= row < n_rows else None
 
 
 def _selection(event: Any) -> Mapping[str, Any]:
@@ -48,5 +48,5 @@ def _selection(event: Any) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and abs(value) < 1e15

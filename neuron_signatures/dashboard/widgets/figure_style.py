@@ -1,4 +1,4 @@
-"""What all figures share: the look, and how text from data is put into one."""
+"""The style of all figures, and escaping of text from data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuron_signatures.runs.tokens import visible
 
 EMERALD, ORANGE, GREY = "rgb(52,211,153)", "rgb(251,146,60)", "rgb(148,163,184)"
 LINES = ("#10b981", "#f97316", "#6366f1", "#eab308", "#ec4899", "#06b6d4", "#84cc16", "#a855f7", "#ef4444", "#64748b")
-# Of one hue on each side and nearly clear in the middle, so that it reads on a light and on a dark page.
+# One hue per sign, nearly transparent in the middle, for light and dark themes.
 SIGNED_SCALE = [
     [0.0, "rgba(251,146,60,1)"],
     [0.5, "rgba(251,146,60,0.04)"],
@@ -29,22 +29,19 @@ CONFIG: dict[str, Any] = {
 
 
 def plot_text(text: str, longest: int = 60) -> str:
-    """A token or other text from data so that plotly shows it literally.
-
-    Plotly reads tags, entities and `$...$` in every text that it draws.
-    """
+    """Text from data, escaped for plotly, which interprets tags, entities and `$...$`."""
     shown = visible(text)
     shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
     return html.escape(shown, quote=False).replace("$", "&#36;")
 
 
 def token_ticks(tokens: Sequence[str]) -> list[str]:
-    """Labels of an axis over the tokens of a prompt: position, then token, so that equal tokens stay apart."""
+    """Axis labels for the tokens of a prompt: position and token, which are unique."""
     return [f"{pos} {plot_text(token, 16)}" for pos, token in enumerate(tokens)]
 
 
 def styled(figure: go.Figure, *, height: int = 320, legend: bool = False) -> go.Figure:
-    """The house's look: little margin, no title of its own, a legend above the plot where one is needed."""
+    """Apply the project's style: small margins, no title, and an optional legend above the plot."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 28 if legend else 8, "b": 8},
@@ -53,7 +50,7 @@ def styled(figure: go.Figure, *, height: int = 320, legend: bool = False) -> go.
         hoverlabel={"align": "left", "namelength": 40},
         colorway=list(LINES),
         dragmode="zoom",
-        # Plotly scrolls the page's zoom otherwise; uirevision keeps a zoom over a rerun.
+        # keeps the zoom across reruns
         uirevision="kept",
     )
     figure.update_xaxes(automargin=True)

@@ -1,1 +1,1 @@
-"""Text of a fixed width: columns, bars, headers, footers, and the two widgets that show lines."""
+"""Fixed-width text (columns, bars, headers, footers) and the two widgets that show lines."""

@@ -1,4 +1,4 @@
-"""Bars with a sign: positive to the right of the axis (or up from the ground), negative to the left (or down)."""
+"""Signed bars: positive values to the right of the axis (or up), negative to the left (or down)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STRIP_LEGEND = "a mark per token: ▁ to █ positive, ▔ ▀ negative, · near
 
 
 def signed_bar(value: float, scale: float | None, columns: int) -> str:
-    """A bar of exactly `columns` columns around an axis in the middle; `▶` or `◀` at the end: beyond the scale."""
+    """A bar of exactly `columns` columns with the axis in the middle; ends in `▶` or `◀` beyond the scale."""
     half = max(1, (columns - 1) // 2)
     left, right = " " * half, " " * half
     if scale and math.isfinite(value):
@@ -26,16 +26,16 @@ def signed_bar(value: float, scale: float | None, columns: int) -> str:
 
 
 def strip(values: np.ndarray, scale: float | None, columns: int) -> str:
-    """One character per token: `▁` to `█` stand on the ground and are positive, `▔` and `▀` hang and are negative.
+    """One character per value: `▁` to `█` positive, `▔` and `▀` negative, `?` not finite.
 
-    `·` is less than a sixteenth of the scale, `?` is not finite; values beyond the scale are drawn to its end.
+    `·` is less than 1/16 of the scale; values beyond the scale are clipped.
     """
     shown = "".join(_level(float(v), scale) for v in values[:columns])
     return shown if len(values) <= columns else shown[: columns - 1] + "…"
 
 
 def _blocks(share: float, half: int, end: str) -> str:
-    """Half blocks; a value that is not zero never vanishes."""
+    """Blocks in steps of half a column; at least one half block."""
     halves = max(1, round(share * half * 2))
     whole = "█" * (halves // 2)
     if halves % 2 == 0:

@@ -1,40 +1,40 @@
-"""Text that is read rather than walked through: what the results say about a neuron, labels and texts laid out."""
+"""Facts: labels with text. Notes on a neuron as facts, and the layout of facts as lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from neuron_signatures.tui.layout.text import Line, Piece, line, number, safe, size, token_text, wrap
+from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores
 
 
 class Fact(NamedTuple):
-    """A label and what is so; a label alone is a heading."""
+    """A label and its text; without text, a heading."""
 
     label: str
     text: str = ""
     style: str = ""
 
 
-def laid_out(facts: Iterable[Fact], columns: int, *, label_room: int = 15) -> list[Line]:
-    """Facts as lines, long ones wrapped beside their label. Texts are made safe here."""
+def fact_lines(facts: Iterable[Fact], columns: int, *, label_width: int = 15) -> list[Line]:
+    """Facts as lines, wrapped beside their labels and escaped."""
     lines: list[Line] = []
     for f in facts:
         if not f.text:
-            lines.append(line(Piece(safe(f.label)[:columns], f.style or "head")))
+            lines.append(line(Span(safe(f.label)[:columns], f.style or "head")))
             continue
-        room = min(label_room, columns // 3)
-        for i, part in enumerate(wrap(safe(f.text), columns - room - 1)):
-            label = safe(f.label)[:room] if i == 0 else ""
-            lines.append(line(Piece(f"{label:{room}} ", "dim"), Piece(part, f.style)))
+        width = min(label_width, columns // 3)
+        for i, part in enumerate(wrap(safe(f.text), columns - width - 1)):
+            label = safe(f.label)[:width] if i == 0 else ""
+            lines.append(line(Span(f"{label:{width}} ", "dim"), Span(part, f.style)))
     return lines
 
 
 def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> list[Fact]:
-    """Signatures of both poles, write scores, explanations: what is there, and how to make what is not."""
+    """Signatures of both poles, write scores and explanations, and how to make those that are missing."""
     if notes is None:
         return [Fact("notes", "reading ...")]
     facts = doubt_facts(notes.doubts)
@@ -44,13 +44,13 @@ def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> lis
         facts += _write_scores(w, sources)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
     for folder in ("explanations", "scores"):
-        there = "the folder is there, but this version reads no such results" if folder in stages else ""
+        there = "the folder exists, but this version does not read it" if folder in stages else ""
         facts.append(Fact(folder, there or f"no {folder} in this run yet", "" if there else "dim"))
     return facts
 
 
 def doubt_facts(doubts: Mapping[str, str]) -> list[Fact]:
-    """One fact for the results that share a doubt."""
+    """Doubts about results, one fact per reason."""
     return [
         Fact("doubtful", f"{why}: {', '.join(stem for stem, same in doubts.items() if same == why)}", "warn")
         for why in dict.fromkeys(doubts.values())
@@ -80,7 +80,7 @@ def _signature(s: Signature) -> list[Fact]:
 
 
 def _merged(scores: Sequence[WriteScores]) -> list[tuple[WriteScores, str]]:
-    """The same numbers that came with several results once, with the names of all."""
+    """Write scores without duplicates, each with the names of all results that contain it."""
     found: dict[str, tuple[WriteScores, str]] = {}
     for w in scores:
         key = repr(w._replace(source="", activation=0.0))
@@ -103,4 +103,4 @@ def count(n: int, what: str) -> str:
 
 
 def heading(text: str) -> list[Line]:
-    return [line(Piece(safe(text), "title"))]
+    return [line(Span(safe(text), "title"))]

@@ -1,4 +1,4 @@
-"""The lines at the bottom of a screen: one for messages, then the keys and their words."""
+"""The bottom of a screen: the status line, then the keys with their labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from neuron_signatures.runs.tokens import fit
-from neuron_signatures.tui.layout.text import Line, Piece, clip, plain, safe, width
+from neuron_signatures.tui.layout.text import Line, Span, clip, line_text, safe, width
 
 _STALE = "press r: changed on disk"
 
@@ -14,18 +14,18 @@ _STALE = "press r: changed on disk"
 class KeyLines(NamedTuple):
     lines: list[Line]
     rest: Sequence[tuple[str, str]]
-    """What found no place."""
+    """Keys that did not fit."""
 
 
 def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> KeyLines:
-    """Keys and words in at most `n` lines, no line empty."""
+    """Keys and labels in at most `n` lines."""
     lines: list[Line] = []
     for i, (key, word) in enumerate(keys):
-        text = (Piece(key, "key"), Piece(f" {word}", "dim"))
-        room = columns - width(plain(lines[-1])) - 2 if lines else 0
-        if lines and width(plain(text)) <= room:
-            lines[-1] += (Piece("  "), *text)
-        elif len(lines) < n and width(plain(text)) <= columns:
+        text = (Span(key, "key"), Span(f" {word}", "dim"))
+        available = columns - width(line_text(lines[-1])) - 2 if lines else 0
+        if lines and width(line_text(text)) <= available:
+            lines[-1] += (Span("  "), *text)
+        elif len(lines) < n and width(line_text(text)) <= columns:
             lines.append(text)
         else:
             return KeyLines(lines, keys[i:])
@@ -33,32 +33,32 @@ def key_lines(keys: Sequence[tuple[str, str]], columns: int, n: int) -> KeyLines
 
 
 class Bottom(NamedTuple):
-    """The line for messages, or none where the terminal is low, and the lines of keys."""
+    """The status line (none on very low terminals) and the lines of keys."""
 
     status: list[Line]
     keys: list[Line]
 
 
 def bottom(message: str, stale: str, idle: Line, keys: Sequence[tuple[str, str]], columns: int, height: int) -> Bottom:
-    """A message stands alone; without one the names of files that changed (`stale`) share the line with `idle`, and
-    keys that found no place follow.
+    """Status line and keys. Without a message, the status line shows the changed files (`stale`), `idle`, and the keys
+    that did not fit below.
     """
     shown, rest = key_lines(keys, columns, 2 if height >= 20 else 1 if height >= 8 else 0)
-    said: Line = (Piece(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
+    status: Line = (Span(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
     if shown and not message:
-        used = width(plain(said))
+        used = width(line_text(status))
         gap = 4 if used else 0
         more = key_lines(rest, columns - used - gap, 1).lines
-        said = (*said, Piece(" " * gap), *(p for x in more for p in x))
-    return Bottom([clip(said, columns)] if height >= 4 else [], shown)
+        status = (*status, Span(" " * gap), *(p for x in more for p in x))
+    return Bottom([clip(status, columns)] if height >= 4 else [], shown)
 
 
 def _with_stale(names: str, idle: Line, columns: int) -> Line:
-    """What to press first; the names are cut so that what the screen says stays."""
+    """The hint to press r, with names cut so that `idle` fits."""
     if not names:
         return idle
     text = f"{_STALE}: {safe(names)}"
-    room = max(len(_STALE), columns - width(plain(idle)) - 2)
-    if width(text) > room:
-        text = fit(text, room) if room >= len(_STALE) + 6 else _STALE
-    return (Piece(text, "warn"), Piece("  "), *idle)
+    available = max(len(_STALE), columns - width(line_text(idle)) - 2)
+    if width(text) > available:
+        text = fit(text, available) if available >= len(_STALE) + 6 else _STALE
+    return (Span(text, "warn"), Span("  "), *idle)

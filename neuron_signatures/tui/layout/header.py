@@ -1,4 +1,4 @@
-"""Lines of a head that fit the width: what would go beyond it gets shorter, and the last things are not cut off."""
+"""Header lines that fit the width: less important parts are shortened or left out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import fit
-from neuron_signatures.tui.layout.text import Line, Piece, line, number, plain, safe, sign_style, size, width
+from neuron_signatures.tui.layout.text import Line, Span, line, line_text, number, safe, sign_style, size, width
 
 _SHORT = 8
-"""Characters of a commit's hash, and the least of a name, that are shown where there is no room for more."""
+"""Length of a shortened commit hash, and minimum length of a shortened name."""
 
 
 class Peak(NamedTuple):
-    """A largest or smallest value, and where it is: `place` in words, `token` safe."""
+    """A maximum or minimum, its location in words, and its token (escaped)."""
 
     value: float
-    place: str
+    where: str
     token: str
 
 
@@ -25,70 +25,73 @@ def statistics(
     title: str, mean: float | None, std: float | None, high: Peak, low: Peak, *, n_nonfinite: int, digits: int,
     columns: int,
 ) -> Line:  # fmt: skip
-    """Mean, deviation, maximum and minimum with their tokens. Where they find no room the tokens are cut, then digits,
-    then deviation and mean are left out: the minimum is always there.
+    """Mean, standard deviation, maximum and minimum with their tokens.
+
+    To fit the width, tokens are cut, then digits, then std and mean are left out; maximum and minimum always stay.
     """
     tokens = [width(p.token) for p in (high, low)]
 
-    def made(digits: int, room: tuple[int, int], moments: int) -> Line:
+    def layout(digits: int, token_widths: tuple[int, int], moments: int) -> Line:
         both = (f"mean {number(mean, min(3, digits))} ", f"std {size(std, min(3, digits))} ")[:moments]
         words = "".join(both) + " " if moments else ""
-        bad = (Piece(f"{n_nonfinite} not finite  ", "warn"),) if n_nonfinite else ()
-        parts: list[Piece] = [Piece(f"{title}  ", "dim"), Piece(words), *bad]
-        for name, p, n in (("max ", high, room[0]), ("  min ", low, room[1])):
+        bad = (Span(f"{n_nonfinite} not finite  ", "warn"),) if n_nonfinite else ()
+        parts: list[Span] = [Span(f"{title}  ", "dim"), Span(words), *bad]
+        for name, p, n in (("max ", high, token_widths[0]), ("  min ", low, token_widths[1])):
             token = p.token if width(p.token) <= n else fit(p.token, n) if n > 0 else ""
-            value = Piece(number(p.value, digits), sign_style(p.value))
-            parts += [Piece(name), value, Piece(f" {p.place} "), Piece(token, "token")]
+            value = Span(number(p.value, digits), sign_style(p.value))
+            parts += [Span(name), value, Span(f" {p.where} "), Span(token, "token")]
         return tuple(parts)
 
     for n, moments in ((digits, 2), (3, 2), (2, 2), (2, 1), (3, 0), (2, 0)):
-        free = columns - sum(width(p.text) for p in made(n, (0, 0), moments))
+        free = columns - sum(width(p.text) for p in layout(n, (0, 0), moments))
         if free >= sum(min(t, 3) for t in tokens):
             break
     first = min(tokens[0], max(free - tokens[1], free // 2))
-    return made(n, (first, free - first), moments)
+    return layout(n, (first, free - first), moments)
 
 
-def neuron_line(neuron: str, value: Piece, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
-    """The neuron, its token and the activation there. Where they find no room the layers are left out, then the id,
-    then the token is cut, then left out: the value is always there.
+def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
+    """The neuron, the token under the cursor and the activation.
+
+    To fit the width, the layers are left out, then the id, then the token is cut or left out; the value always stays.
     """
 
-    def made(layers: str, token: str, token_id: str) -> Line:
-        return line(Piece(neuron, "title"), Piece(layers, "dim"), "  token ", Piece(f"{where} ", "mark"),
-                    Piece(token, "token"), f"{token_id}  act ", value)  # fmt: skip
+    def layout(layers: str, token: str, token_id: str) -> Line:
+        return line(Span(neuron, "title"), Span(layers, "dim"), "  token ", Span(f"{where} ", "mark"),
+                    Span(token, "token"), f"{token_id}  act ", value)  # fmt: skip
 
-    for shown in (made(layers, token, token_id), made("", token, token_id), made("", token, "")):
-        if width(plain(shown)) <= columns:
+    for shown in (layout(layers, token, token_id), layout("", token, token_id), layout("", token, "")):
+        if width(line_text(shown)) <= columns:
             return shown
-    room = columns - width(plain(made("", "", "")))
-    if room > 0:
-        return made("", fit(token, room), "")
-    brief = line(Piece(neuron, "title"), " act ", value)
-    return brief if width(plain(brief)) <= columns else (value,)
+    available = columns - width(line_text(layout("", "", "")))
+    if available > 0:
+        return layout("", fit(token, available), "")
+    brief = line(Span(neuron, "title"), " act ", value)
+    return brief if width(line_text(brief)) <= columns else (value,)
 
 
 def run_line(run: Run, columns: int) -> Line:
-    """The run, its model and hook. Where it is narrow the revision gets short, then the labels go, then names are cut:
-    the facts (`f`) give all of it.
+    """The run, its model and hook.
+
+    To fit the width, the revision is shortened, then labels are left out, then names are cut; the facts show all of it.
     """
     m = run.manifest
     name, hook, revision = safe(run.path.name or str(run.path)), safe(m.hook_name), m.model_revision or ""
     short = revision[:_SHORT] if re.fullmatch(r"[0-9a-f]{20,}", revision) else revision
     model, brief = (safe(m.model_name + (f" @ {r}" if r else "")) for r in (revision, short))
-    bare = line(Piece(name), Piece("  "), Piece(brief), Piece("  "), Piece(hook, "dim"))
+    bare = line(Span(name), Span("  "), Span(brief), Span("  "), Span(hook, "dim"))
     for shown in (_labelled(name, model, hook), _labelled(name, brief, hook), bare):
-        if width(plain(shown)) <= columns:
+        if width(line_text(shown)) <= columns:
             return shown
-    room = max(2 * _SHORT, columns - width(hook) - 4)
-    first = min(width(name), max(room - width(brief), room // 2))
-    return line(Piece(_cut(name, first)), "  ", Piece(_cut(brief, room - first)), "  ", Piece(hook, "dim"))
+    available = max(2 * _SHORT, columns - width(hook) - 4)
+    first = min(width(name), max(available - width(brief), available // 2))
+    return line(Span(_cut(name, first)), "  ", Span(_cut(brief, available - first)), "  ", Span(hook, "dim"))
 
 
 def _labelled(name: str, model: str, hook: str) -> Line:
     return line(
-        Piece("run ", "dim"), Piece(name), Piece("  model ", "dim"), Piece(model), Piece("  hook ", "dim"),
-        Piece(hook, "dim"),
+        Span("run ", "dim"), Span(name), Span("  model ", "dim"), Span(model), Span("  hook ", "dim"),
+        Span(hook, "dim"),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Lines of text with a style name for each piece, columns of fixed width, and the words for numbers.
+"""Styled lines of text, tables with fixed-width columns, and number formats.
 
-Everything from data passes `safe` (or `runs.tokens.visible`, then `safe`) before it becomes a piece. A style is a name
-that `canvas` turns into colours; what it means is always in the text too.
+All text from data passes `safe` or `token_text` before it becomes a span. `widgets` maps style names to colours; no
+information is in the colour alone.
 """
 
 from __future__ import annotations
@@ -11,66 +11,73 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from rich.cells import cell_len
 
 from neuron_signatures.runs.tokens import escape, fit, visible
 from neuron_signatures.runs.tokens import width as width
 
-# Terminals disagree on the width of jamo that join, fillers, skin tones and hexagrams; and of spacing marks (Mc).
-_UNSURE = (
-    (0x1160, 0x11FF), (0x2630, 0x2637), (0x268A, 0x268F), (0x3164, 0x3164), (0x4DC0, 0x4DFF), (0xD7B0, 0xD7FF),
-    (0xFFA0, 0xFFA0), (0x1D300, 0x1D376), (0x1F3FB, 0x1F3FF),
-)  # fmt: skip
-
-
+R = TypeVar("R")
 MAX_COLUMNS = 1000
-# What a stream of another encoding shows instead of our own marks; of the same width.
+# Replacements of the same width for streams that cannot encode our marks.
 ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
-# Of the stream that lines are laid out for; None: it takes all characters.
+# Encoding of the stream that lines are laid out for; None: any character.
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
 
-class Piece(NamedTuple):
-    """Text of one style; the text is safe for a terminal."""
+class Span(NamedTuple):
+    """Text in one style, safe for a terminal."""
 
     text: str
     style: str = ""
 
 
-Line = tuple[Piece, ...]
+Line = tuple[Span, ...]
 
 
 class Column(NamedTuple):
-    """A column of a table. `room` 0 takes what the others leave, but at least `least`."""
+    """A column of a table. `width` 0: shares the remaining width, at least `min_width`."""
 
     name: str
     title: str
-    room: int
+    width: int
     right: bool = False
     drop: int = 0
-    """On narrow terminals the column with the highest number goes first; 0 stays."""
-    least: int = 8
+    """On narrow terminals, the column with the highest number is left out first; 0: never."""
+    min_width: int = 8
 
 
 class Table(Protocol):
-    """Rows that are laid out one at a time, so that only what is on the screen costs anything."""
+    """A table whose rows are laid out on demand, only while visible."""
 
     @property
     def empty(self) -> str:
-        """What to say when there is no row."""
+        """Message shown if there are no rows."""
 
     def __len__(self) -> int: ...
     def columns(self) -> Sequence[Column]: ...
-    def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
-        """The cells of row `i`; `room` says how wide each shown column is."""
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        """The cells of row `i`; `widths` has the shown columns only."""
 
     def record(self, i: int) -> dict[str, Any]:
-        """The row as data, texts raw."""
+        """The row as data, with unescaped text."""
+
+
+@dataclass
+class RowTable(Generic[R]):
+    """Base of the tables with one record per row."""
+
+    rows: Sequence[R]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @contextlib.contextmanager
 def written_in(encoding: str) -> Iterator[None]:
-    """Within the block `safe` names what a stream of this encoding cannot take, so that it is laid out as named."""
+    """Within the block, `safe` escapes characters that this encoding cannot represent."""
     before = _ENCODING.get()
     _ENCODING.set(encoding)
     try:
@@ -80,7 +87,7 @@ def written_in(encoding: str) -> Iterator[None]:
 
 
 def encodes(text: str, encoding: str) -> bool:
-    """Whether a stream of this encoding takes the text."""
+    """Whether the text can be encoded."""
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -89,75 +96,76 @@ def encodes(text: str, encoding: str) -> bool:
 
 
 def safe(text: str) -> str:
-    """`text` as it may go to a terminal: printable, and of a width on which all terminals agree."""
+    """`text` escaped for a terminal: printable, and of a width on which terminals agree."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isascii() or _sure(c) else _named(c) for c in escape(text))
+    return "".join(c if c.isascii() or _has_known_width(c) else _escaped(c) for c in escape(text))
 
 
 def beginning(text: str) -> str:
-    """`safe` of as much as any line can show: a prompt may have a hundred thousand characters."""
+    """`safe` of at most the length of a line: a prompt may have a hundred thousand characters."""
     return safe(text[:MAX_COLUMNS])
 
 
 def token_text(token: str) -> str:
-    """A token with visible edges, safe."""
+    """A token with visible edges, escaped."""
     return safe(visible(token[:MAX_COLUMNS]))
 
 
-def line(*parts: str | Piece) -> Line:
-    return tuple(p if isinstance(p, Piece) else Piece(p) for p in parts)
+def line(*parts: str | Span) -> Line:
+    return tuple(p if isinstance(p, Span) else Span(p) for p in parts)
 
 
-def plain(pieces: Line) -> str:
+def line_text(spans: Line) -> str:
     """The line as text, without trailing spaces."""
-    return "".join(p.text for p in pieces).rstrip()
+    return "".join(p.text for p in spans).rstrip()
 
 
-def clip(pieces: Iterable[Piece], columns: int) -> Line:
-    """The line cut to at most this many columns, with `…` at its end if more than spaces was dropped."""
-    whole = tuple(pieces)
-    kept = _cut(whole, columns)
-    if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in kept) :].strip():
-        return kept
-    shorter = _cut(kept, columns - 1)
-    return (*shorter[:-1], Piece(f"{shorter[-1].text}…", shorter[-1].style))
+def clip(spans: Iterable[Span], columns: int) -> Line:
+    """The line cut to at most this many columns; ends in `…` if more than spaces was dropped."""
+    whole = tuple(spans)
+    shown = _cut(whole, columns)
+    if columns < 1 or not "".join(p.text for p in whole)[sum(len(p.text) for p in shown) :].strip():
+        return shown
+    shorter = _cut(shown, columns - 1)
+    return (*shorter[:-1], Span(f"{shorter[-1].text}…", shorter[-1].style))
 
 
-def rooms(columns: Sequence[Column], total: int) -> dict[str, int]:
-    """How wide each column is on a line of `total` columns; columns that find no place are left out."""
+def column_widths(columns: Sequence[Column], total: int) -> dict[str, int]:
+    """Width of each column on a line of `total` columns; columns that do not fit are left out."""
     shown = list(columns)
     while len(shown) > 1 and _needed(shown) > total:
         last = max(shown, key=lambda c: c.drop)
         if last.drop == 0:
             break
         shown.remove(last)
-    free = [c for c in shown if c.room == 0]
-    fixed = sum(c.room for c in shown) + 1 + len(shown)
+    free = [c for c in shown if c.width == 0]
+    fixed = sum(c.width for c in shown) + 1 + len(shown)
     each, more = divmod(max(0, total - fixed), len(free)) if free else (0, 0)
     wide = {c.name: each + (i < more) for i, c in enumerate(free)}
-    return {c.name: c.room or max(1, wide[c.name]) for c in shown}
+    return {c.name: c.width or max(1, wide[c.name]) for c in shown}
 
 
-def table_head(columns: Sequence[Column], room: Mapping[str, int]) -> Line:
-    text = " ".join(_pad(c.title, room[c.name], right=c.right) for c in columns if c.name in room)
-    return line(Piece("  " + text, "head"))
+def table_head(columns: Sequence[Column], widths: Mapping[str, int]) -> Line:
+    text = " ".join(_pad(c.title, widths[c.name], right=c.right) for c in columns if c.name in widths)
+    return line(Span("  " + text, "head"))
 
 
-def table_row(table: Table, i: int, room: Mapping[str, int], *, cursor: bool) -> Line:
-    """Row `i`; the row under the cursor begins with `>`."""
-    cells = table.cells(i, room)
-    out = [Piece("> " if cursor else "  ", "cursor" if cursor else "")]
+def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) -> Line:
+    """Row `i`; with `cursor`, it begins with `>`."""
+    cells = table.cells(i, widths)
+    out = [Span("> " if cursor else "  ", "cursor" if cursor else "")]
     for c in table.columns():
-        if c.name in room:
-            cell = cells.get(c.name, Piece(""))
-            out += [Piece(_pad(cell.text, room[c.name], right=c.right), cell.style), Piece(" ")]
+        if c.name in widths:
+            cell = cells.get(c.name, Span(""))
+            out += [Span(_pad(cell.text, widths[c.name], right=c.right), cell.style), Span(" ")]
     return tuple(out[:-1])
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None. At most `digits` + 6 characters: an
-    exponent beyond 99 takes the place of a digit.
+    """A value with its sign: `+2.441`, `-0.02`, `0`, `nan`; empty for None.
+
+    At most `digits` + 6 characters: a three-digit exponent costs one digit.
     """
     if value is None:
         return ""
@@ -169,7 +177,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def size(value: float | None, digits: int = 4) -> str:
-    """A magnitude, without a sign, as short as `number`; empty for None."""
+    """A magnitude without a sign, of the same length as `number`; empty for None."""
     return "" if value is None else _at_most(f"{value:.{digits}g}", f"{value:.{digits - 1}g}", digits + 6)
 
 
@@ -182,7 +190,7 @@ def sign_style(value: float | None) -> str:
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """A safe text in lines of at most this many columns, broken at spaces where there are any."""
+    """Escaped text wrapped to at most this many columns, at spaces where possible."""
     columns = max(4, columns)
     lines, rest = [], text
     while width(rest) > columns:
@@ -195,7 +203,7 @@ def wrap(text: str, columns: int) -> list[str]:
 
 
 def _needed(columns: Sequence[Column]) -> int:
-    return sum(c.room or c.least for c in columns) + 1 + len(columns)
+    return sum(c.width or c.min_width for c in columns) + 1 + len(columns)
 
 
 def _pad(text: str, columns: int, *, right: bool) -> str:
@@ -214,23 +222,23 @@ def _fitting(text: str, columns: int) -> int:
     return len(text)
 
 
-def _cut(pieces: Line, columns: int) -> Line:
+def _cut(spans: Line, columns: int) -> Line:
     out, left = [], columns
-    for p in pieces:
-        text = p.text[: _fitting(p.text[: left + 1], left)]  # no character takes less than a column
-        out.append(Piece(text, p.style))
+    for p in spans:
+        text = p.text[: _fitting(p.text[: left + 1], left)]  # each character takes at least one column
+        out.append(Span(text, p.style))
         left -= width(text)
         if len(text) < len(p.text):
             break
     return tuple(out)
 
 
-def _sure(c: str) -> bool:
+def _has_known_width(c: str) -> bool:
     n, encoding = ord(c), _ENCODING.get()
     if encoding is not None and n not in ASCII_MARKS and not encodes(c, encoding):
         return False
-    return unicodedata.category(c) != "Mc" and not any(low <= n <= high for low, high in _UNSURE)
+    return unicodedata.category(c) != "Mc" and cell_len(c) == width(c)
 
 
-def _named(c: str) -> str:
+def _escaped(c: str) -> str:
     return c.encode("unicode_escape").decode("ascii")

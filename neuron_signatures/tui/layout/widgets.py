@@ -1,7 +1,6 @@
-"""The two widgets: a block of lines, and rows of which only those on the screen are made.
+"""The two widgets: a block of lines, and rows that are laid out only while visible.
 
-Both hand Textual finished strips, so that no text is ever taken for markup. The last thing that happens to any text is
-that what is not printable becomes an escape.
+Both give Textual finished strips, so that no text is parsed as markup; non-printable characters are escaped last.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _ROW = Style(bgcolor="#2d333b")
 
 
 def strip_of(line: Line, columns: int, base: Style, *, selected: bool = False) -> Strip:
-    """A line as Textual takes it, of exactly this many columns, over the widget's own colours."""
+    """A line as a Textual strip of exactly this many columns, in the colours of the widget."""
     segments = [Segment(_printable(p.text), _STYLES[p.style]) for p in line]
     return Strip(segments).adjust_cell_length(columns).apply_style(base + _ROW if selected else base)
 
@@ -48,7 +47,7 @@ def _printable(text: str) -> str:
 
 
 class Block(Widget):
-    """A few lines that do not move; its height is set with them."""
+    """Lines that do not scroll; sets its height to their number."""
 
     DEFAULT_CSS = "Block { width: 1fr; height: auto; }"
 
@@ -67,7 +66,7 @@ class Block(Widget):
 
 
 class Rows(Widget):
-    """Rows with a cursor that is always on the screen. `line(i, columns)` makes row `i`, when it is seen."""
+    """Rows with a cursor, scrolled so that it is visible. `line(i, columns)` lays out row `i` on demand."""
 
     DEFAULT_CSS = "Rows { width: 1fr; height: 1fr; }"
 
@@ -76,11 +75,11 @@ class Rows(Widget):
         self.cursor: int | None = None
         self.n = 0
         self.top = 0
-        """Number of the first row that is seen."""
+        """Index of the first visible row."""
         self._line: Callable[[int, int], Line] = _nothing
 
     def show(self, n: int, line: Callable[[int, int], Line], *, cursor: int | None) -> None:
-        """`cursor` None: text, which scrolls as a whole."""
+        """Replace the rows. `cursor` None: text that scrolls without a cursor."""
         self.n, self._line = n, line
         self.cursor = None if cursor is None else max(0, min(cursor, n - 1))
         self._keep_in_sight()

@@ -1,47 +1,56 @@
-"""The browser: one neuron on one prompt, token by token. Every key moves one thing and redraws what it changed."""
+"""The browser: one neuron on one prompt, token by token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.timer import Timer
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.tui import cursor as moves
-from neuron_signatures.tui.cursor import Moved, Place
+from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.cursor import JUMPS, MOVES, Cursor, Moved
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
-from neuron_signatures.tui.layout import facts as prose
-from neuron_signatures.tui.layout.text import Line, Piece, clip, line, number, rooms, sign_style, table_head, table_row
+from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, notes_facts
+from neuron_signatures.tui.layout.text import (
+    Line,
+    Span,
+    clip,
+    column_widths,
+    line,
+    number,
+    sign_style,
+    table_head,
+    table_row,
+)
 from neuron_signatures.tui.layout.widgets import Block, Rows
-from neuron_signatures.tui.opened_run import Across, Session, across_reading, fault_text, notes_of, unread
+from neuron_signatures.tui.opened_run import OpenedRun, OpenResult, notes_of
+from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.overall import Overall, read_overall, unread
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop
-from neuron_signatures.tui.tables.ranked_list import Walk, peak_of_row, place_of_row
+from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, peak_of_row
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, arrange, header, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
 
-if TYPE_CHECKING:
-    from neuron_signatures.runs.run import Run
-    from neuron_signatures.tui.open_run import Opened
-    from neuron_signatures.tui.options import Options
-
+MakePage = Callable[["BrowserPage", Options], Page | None]
 WIDE = 120
 _SIDE = 46
 _QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
     "token": "token position; -1 is the last",
-    "search": 'token to search for; "Austin" in quotes: exactly that token',
+    "search": 'token to search for; "Austin" in quotes matches exactly that token',
 }
 
 
 class BrowserPage(Page):
-    """Owns the cursor (`place`), what counts, and the list that is walked through."""
+    """Owns the cursor, the BOS setting and the open list (`walk`)."""
 
     CSS = f"""
     BrowserPage Horizontal {{ height: 1fr; }}
@@ -51,24 +60,26 @@ class BrowserPage(Page):
     OWN_KEYS = BROWSER
     FOOTER: ClassVar[list[tuple[str, str]]] = BROWSER_FOOTER
 
-    def __init__(self, opened: Opened, options: Options) -> None:
+    def __init__(self, result: OpenResult, options: Options, make_page: MakePage) -> None:
+        """`make_page` makes the page over this browser that `Options.screen` names."""
         super().__init__()
-        assert opened.session is not None and opened.place is not None
-        self.opened = opened
-        self.session: Session = opened.session
-        self.place: Place = opened.place
+        assert result.opened is not None and result.cursor is not None
+        self.result = result
+        self._make_page = make_page
+        self.opened: OpenedRun = result.opened
+        self.cursor: Cursor = result.cursor
         self.window = options.window
         self.all_tokens = options.all_tokens
         self.include_bos = options.include_bos
         self.walk: Walk | None = None
         self._begins_with_search = options.screen == "search" and not options.query
-        self._stages = stages_of(self.session.run.path)
+        self._stages = stages_of(self.opened.run.path)
         self._rest: Timer | None = None
         self._read_for: tuple[NeuronAt, bool] | None = None
-        """For which neuron a thread reads, or has read, all prompts."""
+        """Neuron and BOS setting for which a thread last read all prompts."""
 
     def on_mount(self) -> None:
-        self.app.place = self.place
+        self.app.cursor = self.cursor
         if self._begins_with_search:
             self.call_after_refresh(self.action_ask, "search")
 
@@ -82,50 +93,50 @@ class BrowserPage(Page):
 
     @property
     def run_(self) -> Run:
-        return self.session.run
+        return self.opened.run
 
-    def walk_on(self, before: BrowserPage) -> None:
-        """Along the list of the browser before, if its files are still those that were read."""
+    def keep_walk(self, before: BrowserPage) -> None:
+        """Keep the open list of the browser before a reload, if its files are unchanged."""
         if before.walk is None:
             return
         view = before.walk.view
-        if view.files and view.files == self.session.list_stamps(view.ranked.ref):
+        if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
             self.walk = before.walk
         else:
-            self.message = "the list that was open has changed; w shows the lists"
+            self.message = "the open list has changed; w shows the lists"
 
-    def go(self, place: Place, message: str = "", *, walk: Walk | None = None) -> None:
-        """Show another place."""
-        self.place, self.message, self.walk = place, message, walk
-        self.app.place = place
+    def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
+        """Move to a cursor and redraw."""
+        self.cursor, self.message, self.walk = cursor, message, walk
+        self.app.cursor = cursor
         self.draw()
         self.app.painted("move")
 
     def draw(self) -> None:
         columns, height = self.size
-        view = token_view(self.session, self.place, include_bos=self.include_bos)
-        across = self.session.across(self.place.at, self.include_bos)
+        view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
+        overall = self.opened.overall(self.cursor.at, self.include_bos)
         side = max(_SIDE, columns * 3 // 8) if columns >= WIDE else 0
         table = TokenTable(view, None if self.all_tokens else self.window)
-        room = rooms(table.columns(), columns - side)
-        lines = arrange(header(view, across, columns), 5 if height >= 18 else 3 if height >= 10 else 1)
+        widths = column_widths(table.columns(), columns - side)
+        lines = arrange(header(view, overall, columns), 5 if height >= 18 else 3 if height >= 10 else 1)
         head = [clip(x, columns) for x in lines]
-        head += [table_head(table.columns(), room)] if height >= 8 else []
+        head += [table_head(table.columns(), widths)] if height >= 8 else []
         self.block("head").show(head)
         self.rows.show(
-            len(table), lambda i, w: table_row(table, i, room, cursor=i == table.cursor), cursor=table.cursor
+            len(table), lambda i, w: table_row(table, i, widths, cursor=i == table.cursor_row), cursor=table.cursor_row
         )
         self._draw_side(side)
         self.draw_status()
-        self._read_more_later(view, across, side)
+        self._read_more_later(view, overall, side)
 
     def idle(self) -> Line:
         if self.walk is not None:
-            return line(Piece(self.walk.label(self.place), "dim"))
-        n, shown = self.session.prompt(self.place).seq_len, self.window
+            return line(Span(self.walk.label(self.cursor), "dim"))
+        n, shown = self.opened.prompt(self.cursor).seq_len, self.window
         if self.all_tokens or n <= shown:
-            return line(Piece(f"all {n} tokens", "dim"))
-        return line(Piece(f"{shown} of {n} tokens", "dim"))
+            return line(Span(f"all {n} tokens", "dim"))
+        return line(Span(f"{shown} of {n} tokens", "dim"))
 
     def _draw_side(self, columns: int) -> None:
         side = self.query_one("#side", Rows)
@@ -137,43 +148,43 @@ class BrowserPage(Page):
 
     def _side_lines(self, columns: int) -> list[Line]:
         """Top neurons at the token under the cursor, then what the results say about the neuron."""
-        lines = prose.heading(f"top neurons at token {self.place.pos}")
+        lines = heading(f"top neurons at token {self.cursor.pos}")
         try:
-            for n, (at, act) in enumerate(self.session.top(self.place)[:10], start=1):
-                style = "mark" if at == self.place.at else ""
-                act_piece = Piece(f"{number(act):>10}", sign_style(act))
-                lines.append(line(Piece(f"{n:>3} ", "dim"), Piece(f"{at.label:11}", style), act_piece))
+            for n, (at, act) in enumerate(self.opened.top(self.cursor)[:10], start=1):
+                style = "mark" if at == self.cursor.at else ""
+                act_span = Span(f"{number(act):>10}", sign_style(act))
+                lines.append(line(Span(f"{n:>3} ", "dim"), Span(f"{at.label:11}", style), act_span))
         except (ProjectError, OSError) as e:
-            lines += prose.laid_out([prose.Fact("fault", fault_text(e), "warn")], columns)
-        lines += [(), *prose.heading(f"notes on {self.place.at.label}")]
-        notes = self.session.notes.get(self.place.at)
-        return lines + prose.laid_out(prose.notes_facts(self.place.at, notes, self._stages), columns, label_room=12)
+            lines += fact_lines([Fact("fault", fault_text(e), "warn")], columns)
+        lines += [(), *heading(f"notes on {self.cursor.at.label}")]
+        notes = self.opened.notes.get(self.cursor.at)
+        return lines + fact_lines(notes_facts(self.cursor.at, notes, self._stages), columns, label_width=12)
 
-    def _read_more_later(self, view: TokenView, across: Across | None, side: int) -> None:
-        """What needs the whole run, or tables, is read in a thread when the cursor rests."""
+    def _read_more_later(self, view: TokenView, overall: Overall | None, side: int) -> None:
+        """Once the cursor rests, read all prompts and the tables in a thread."""
         if self._rest is not None:
             self._rest.stop()
-        if self._read_for != (self.place.at, self.include_bos):
-            self.abandon("more")  # a thread that reads for another neuron takes time from this one
-        needed = (across is None and not view.fault, side > 0 and self.place.at not in self.session.notes)
+        if self._read_for != (self.cursor.at, self.include_bos):
+            self.abandon("more")  # a thread that reads another neuron would delay this one
+        needed = (overall is None and not view.fault, side > 0 and self.cursor.at not in self.opened.notes)
         if any(needed):
             self.waiting.add("more")
             self._rest = self.set_timer(self.app.rest_seconds, lambda: self._read_more(*needed))
 
-    def _read_more(self, across: bool, notes: bool) -> None:
-        session, at, include_bos = self.session, self.place.at, self.include_bos
+    def _read_more(self, overall: bool, notes: bool) -> None:
+        opened, at, include_bos = self.opened, self.cursor.at, self.include_bos
         if "more" in self._tickets and self._read_for == (at, include_bos):
-            return  # it is on its way
+            return  # already reading
         self._read_for = (at, include_bos)
 
         def work(stop: Stop, send: Send) -> None:
-            with session.one_at_a_time:
+            with opened.table_lock:
                 if notes and not stop():
-                    send((at, include_bos, notes_of(session.run, at)))
-            found = across_reading(session.run, at, include_bos=include_bos, stop=stop) if across else None
+                    send((at, include_bos, notes_of(opened.run, at)))
+            found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
             if found is not None:
-                usable = bool(found.fault) or session.is_current()
-                send((at, include_bos, found if usable else unread("the files changed; r reads them again")))
+                usable = bool(found.fault) or opened.is_current()
+                send((at, include_bos, found if usable else unread("the files changed; r reloads them")))
 
         self.start("more", work)
 
@@ -182,104 +193,67 @@ class BrowserPage(Page):
             self.go(data[0], walk=data[1])
             return
         at, include_bos, found = data
-        if isinstance(found, Across):
-            self.session.remember(at, include_bos, found)
+        if isinstance(found, Overall):
+            self.opened.remember(at, include_bos, found)
         else:
-            self.session.remember_notes(at, found)
+            self.opened.remember_notes(at, found)
         self.draw()
 
     def _moved(self, moved: Moved) -> None:
-        self.go(moved.place, moved.message, walk=self.walk)
+        self.go(moved.cursor, moved.message, walk=self.walk)
 
-    def action_layer(self, by: int) -> None:
-        self._moved(moves.move_layer(self.run_, self.place, by))
-
-    def action_neuron(self, by: int) -> None:
-        self._moved(moves.move_neuron(self.run_, self.place, by))
-
-    def action_token(self, by: int) -> None:
-        self._moved(moves.move_token(self.run_, self.place, by))
-
-    def action_prompt(self, by: int) -> None:
-        self._moved(moves.move_prompt(self.run_, self.place, by))
+    def action_move(self, axis: str, by: int) -> None:
+        self._moved(MOVES[axis](self.run_, self.cursor, by))
 
     def action_extreme(self, which: str) -> None:
-        view = token_view(self.session, self.place, include_bos=self.include_bos)
+        view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
         pos = None if view.stats is None else view.stats.max_pos if which == "max" else view.stats.min_pos
         if pos is None:
-            self.say(f"cannot be read: {view.brief}" if view.fault else "no value counts on this prompt")
+            self.show_message(f"cannot be read: {view.brief}" if view.fault else "no value is included on this prompt")
         else:
-            self.go(self.place._replace(pos=pos), walk=self.walk)
+            self.go(self.cursor._replace(pos=pos), walk=self.walk)
 
     def action_all_tokens(self) -> None:
         self.all_tokens = not self.all_tokens
         self.app.options = replace(self.app.options, all_tokens=self.all_tokens)
-        self.go(self.place, "all tokens" if self.all_tokens else f"{self.window} tokens", walk=self.walk)
+        self.go(self.cursor, "all tokens" if self.all_tokens else f"{self.window} tokens", walk=self.walk)
 
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
         self.app.options = replace(self.app.options, include_bos=self.include_bos)
-        self.go(self.place, f"the BOS {'counts' if self.include_bos else 'does not count'}", walk=self.walk)
+        self.go(self.cursor, f"BOS {'included' if self.include_bos else 'excluded'}", walk=self.walk)
 
     def action_walk(self, by: int) -> None:
-        """To the next row of the list that was opened, or the previous one."""
+        """Open the next or previous row of the open list."""
         if self.walk is None:
-            self.say("no list is open: w shows the lists, Enter opens a neuron of one")
+            self.show_message("no list is open: w shows the lists, Enter opens a row")
             return
         walk = self.walk.step(by, self.run_)
         if walk is None:
-            self.say(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
+            self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
             return
-        place = place_of_row(self.run_, walk.row(), self.place)
-        if place is not None:
-            self.go(place, walk=walk)
+        cursor = cursor_of_row(self.run_, walk.row(), self.cursor)
+        if cursor is not None:
+            self.go(cursor, walk=walk)
             return
 
         def work(stop: Stop, send: Send) -> None:
             with self.run_.another_reader() as reader:
-                send((peak_of_row(reader, walk.row(), self.place), walk))
+                send((peak_of_row(reader, walk.row(), self.cursor), walk))
 
-        self.say("looking for the peak ...")
+        self.show_message("looking for the peak ...")
         self.start("walk", work)
 
     def action_ask(self, what: str) -> None:
-        accept: dict[str, Callable[[str], object]] = {
-            "neuron": lambda text: self._moved(Moved(moves.to_neuron(self.run_, self.place, text))),
-            "layer": lambda text: self._moved(Moved(moves.to_layer(self.run_, self.place, text))),
-            "token": lambda text: self._moved(Moved(moves.to_token(self.run_, self.place, text))),
-            "search": self._search,
-        }
-        self.app.push_screen(Ask(_QUESTIONS[what], accept[what]))
+        def accept(text: str) -> None:
+            if what == "search":
+                self.call_later(self.action_open, "search", text)
+            else:
+                self._moved(Moved(JUMPS[what](self.run_, self.cursor, text)))
 
-    def _search(self, text: str) -> None:
-        from neuron_signatures.tui.screens.tables import SearchPage
+        self.app.push_screen(Ask(_QUESTIONS[what], accept))
 
-        self.call_later(lambda: self.app.push_screen(SearchPage(self, text)))
-
-    def _open(self, name: str) -> None:
-        from neuron_signatures.tui.screens.runs import page_named
-
-        page = page_named(self, self.opened, replace(self.app.options, screen=name))
+    def action_open(self, name: str, query: str | None = None) -> None:
+        page = self._make_page(self, replace(self.app.options, screen=name, query=query))
         assert page is not None
         self.app.push_screen(page)
-
-    def action_lists(self) -> None:
-        self._open("lists")
-
-    def action_stack(self) -> None:
-        self._open("stack")
-
-    def action_top(self) -> None:
-        self._open("top")
-
-    def action_layers(self) -> None:
-        self._open("layers")
-
-    def action_notes(self) -> None:
-        self._open("notes")
-
-    def action_prompts(self) -> None:
-        self._open("prompts")
-
-    def action_facts(self) -> None:
-        self._open("run")

@@ -1,27 +1,28 @@
-"""A screen that is opened from the browser."""
+"""Base class of the screens over the browser."""
 
 from __future__ import annotations
 
-from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.page import Page, TablePage
 from neuron_signatures.tui.tables.ranked_list import Walk
 
 
-class OfBrowser(TablePage):
-    """A screen that was opened from the browser and leads back into it."""
+class BrowserChild(TablePage):
+    """A screen that is opened from the browser and returns to it."""
 
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__()
         self.browser = browser
-        self.run_ = browser.session.run
-        self.place = browser.place
+        self.run_ = browser.opened.run
+        self.cursor = browser.cursor
 
-    def again(self, browser: BrowserPage) -> Page | None:
+    def reopen(self, browser: BrowserPage) -> Page | None:
+        """The same screen over the browser of a reloaded run; None if it no longer exists."""
         return type(self)(browser)
 
-    def go(self, place: Place, walk: Walk | None = None) -> None:
-        """Back to the browser, at this place."""
+    def go(self, cursor: Cursor, walk: Walk | None = None) -> None:
+        """Return to the browser at this cursor."""
         while self.app.screen is not self.browser and self.app.back():
             pass
-        self.browser.go(place, walk=walk or self.browser.walk)
+        self.browser.go(cursor, walk=walk or self.browser.walk)

@@ -1,4 +1,4 @@
-"""The box at the bottom that takes one line. A mistake is said beside it and changes nothing."""
+"""The one-line input box at the bottom. A rejected input is explained there and changes nothing."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from neuron_signatures.runs.errors import ProjectError, escape_controls
-from neuron_signatures.tui.layout.text import Piece, clip, line, safe
+from neuron_signatures.tui.layout.text import Span, clip, line, safe
 from neuron_signatures.tui.layout.widgets import Block
 
 
 class Box(Input):
-    """An input that can hold printable characters only: Textual 8.2 writes any other to the terminal as it is."""
+    """An input that escapes non-printable characters: Textual 8.2 writes them to the terminal."""
 
     def on_mount(self) -> None:
-        self.cursor_blink = False  # over SSH every blink is traffic
+        self.cursor_blink = False  # blinking causes traffic over SSH
 
     def validate_value(self, value: str) -> str:
         return escape_controls(value)
 
 
 class Ask(ModalScreen[None]):
-    """`accept` takes what was typed; the `ProjectError` it raises is shown, and the box stays open."""
+    """Calls `accept` with the text; if it raises `ProjectError`, shows the error and stays open."""
 
     CSS = """
     Ask { align: left bottom; background: $background 0%; }
@@ -34,18 +34,18 @@ class Ask(ModalScreen[None]):
     Ask Input, Ask Input:focus { border: none; height: 1; padding: 0; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "leave the box", show=False),
+        Binding("escape", "cancel", "cancel", show=False),
         Binding("ctrl+c", "cancel", show=False, priority=True),
     ]
 
     def __init__(
-        self, label: str, accept: Callable[[str], object], value: str = "", *, empty_too: bool = False
+        self, label: str, accept: Callable[[str], object], value: str = "", *, allow_empty: bool = False
     ) -> None:
         super().__init__()
         self._label = label
         self._accept = accept
         self._value = value
-        self._empty_too = empty_too
+        self._allow_empty = allow_empty
 
     def compose(self) -> ComposeResult:
         yield Block("ask")
@@ -56,7 +56,7 @@ class Ask(ModalScreen[None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if not event.value.strip() and not self._empty_too:
+        if not event.value.strip() and not self._allow_empty:
             self.dismiss()
             return
         try:
@@ -74,5 +74,5 @@ class Ask(ModalScreen[None]):
         self.dismiss()
 
     def _show(self, fault: str) -> None:
-        text = Piece(safe(fault), "warn") if fault else Piece(f"{self._label}   (Enter, or Esc)", "mark")
+        text = Span(safe(fault), "warn") if fault else Span(f"{self._label}   (Enter, or Esc)", "mark")
         self.query_one(Block).show([clip(line(text), self.size.width)])

@@ -1,4 +1,4 @@
-"""The ranked lists of a run, and one of them."""
+"""The page of all ranked lists, and the page of one list."""
 
 from __future__ import annotations
 
@@ -8,140 +8,134 @@ from typing import Any
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
-from neuron_signatures.tui.layout import facts as prose
-from neuron_signatures.tui.layout.text import Line, Piece, Table, line, safe
+from neuron_signatures.tui.layout.facts import Fact, fact_lines
+from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.listings import RefTable
 from neuron_signatures.tui.tables.ranked_list import (
     AS_LISTED,
     ListTable,
     ListView,
     Order,
     Walk,
+    cursor_of_row,
     list_header,
     no_list,
     peak_of_row,
-    place_of_row,
 )
 from neuron_signatures.views.coords import check_neuron
 from neuron_signatures.views.ranked import ListRef
 
 
-class ListsPage(OfBrowser):
-    """The cursor stays on its list when others come or go."""
+class ListsPage(BrowserChild):
+    """All ranked lists. The cursor stays on its list when others appear or disappear."""
+
+    table: RefTable
 
     def __init__(self, browser: BrowserPage, row: int = 0, stem: str = "") -> None:
-        """The cursor is on the list `stem` first; where there is none, on `row`."""
+        """The cursor starts on the list `stem`, or on `row` if there is no such list."""
         super().__init__(browser)
-        self._table = self._read()
-        self._row = self._table.row_of(stem, row)
+        self.table = self._read()
+        self._row = self.table.row_of(stem, row)
 
     def on_mount(self) -> None:
         self.draw(self._row)
 
     def on_screen_resume(self) -> None:
-        self._show_again()
+        self._refresh_lists()
 
-    def again(self, browser: BrowserPage) -> ListsPage:
+    def reopen(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
-    def look_again(self, names: list[str]) -> list[str]:
+    def files_changed(self, names: list[str]) -> list[str]:
         results = [n for n in names if n.startswith(f"{ANALYSIS}/")]
         if results:
-            self._show_again()
+            self._refresh_lists()
         return [n for n in names if n not in results]
 
     def head(self) -> Sequence[Line]:
         order = "  influence, newest first; peaks; signatures"
-        return [line(Piece("which neurons matter", "title"), Piece(order, "dim"))]
-
-    def table(self) -> Table:
-        return self._table
+        return [line(Span("which neurons matter", "title"), Span(order, "dim"))]
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        doubt = self._table.refs[i].doubt if i < len(self._table) else ""
-        return line(*super().idle(), Piece(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
+        doubt = self.table.rows[i].doubt if i < len(self.table) else ""
+        return line(*super().idle(), Span(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
 
     def open_row(self, i: int) -> None:
-        ref = self._table.refs[i]
+        ref = self.table.rows[i]
         if ref.problem:
-            self.say(ref.problem)
+            self.show_message(ref.problem)
         else:
             self.app.push_screen(ListPage(self.browser, ref))
 
     def _stem(self) -> str:
         i = self.rows.cursor or 0
-        return self._table.refs[i].stem if i < len(self._table) else ""
+        return self.table.rows[i].stem if i < len(self.table) else ""
 
-    def _show_again(self) -> None:
+    def _refresh_lists(self) -> None:
         stem = self._stem()
-        self._table = self._read()
-        self.draw(self._table.row_of(stem, self.rows.cursor or 0))
+        self.table = self._read()
+        self.draw(self.table.row_of(stem, self.rows.cursor or 0))
 
-    def _read(self) -> tables.RefTable:
-        self.browser.session.drop_changed_results()
-        return tables.RefTable(self.browser.session.refs(), no_list(self.run_, "ranked list"))
+    def _read(self) -> RefTable:
+        self.browser.opened.drop_changed_results()
+        return RefTable(self.browser.opened.refs(), no_list(self.run_, "ranked list"))
 
 
-class ListPage(OfBrowser):
-    """A ranked list: sorted, filtered, opened in the browser at the neuron's peak.
+class ListPage(BrowserChild):
+    """A ranked list with sort order and filter; Enter opens a neuron at its peak.
 
-    Keys change the order that is wanted; a thread sorts, and what is drawn follows.
+    Keys set the wanted order; a thread sorts, then the page is redrawn.
     """
 
     BINDINGS = bindings(LIST)
     OWN_KEYS = (*LIST, *ROWS)
     FOOTER = footer(ROWS, LIST, COMMON)
 
+    table: ListTable | None
+
     def __init__(self, browser: BrowserPage, ref: ListRef, wanted: Order = AS_LISTED, row: int = 0) -> None:
-        """`wanted` and `row`: what is shown first."""
+        """`wanted` and `row`: initial order and cursor."""
         super().__init__(browser)
         self.ref = ref
         self.view: ListView | None = None
         self._wanted = wanted
         self._row = row
-        self._table: ListTable | None = None
+        self.table = None
         self._fault = ""
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            session = self.browser.session
-            ranked = session.ranked(self.ref)
-            send(ListView.of(ranked, session.list_stamps(self.ref)))
+            opened = self.browser.opened
+            ranked = opened.ranked(self.ref)
+            send(ListView.of(ranked, opened.list_stamps(self.ref)))
 
         self.start("list", work)
 
-    def again(self, browser: BrowserPage) -> ListPage | None:
-        same = (r for r in browser.session.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
+    def reopen(self, browser: BrowserPage) -> ListPage | None:
+        same = (r for r in browser.opened.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
         return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)
 
     def head(self) -> Sequence[Line]:
         if self.view is None:
-            return [line(Piece(safe(self.ref.title), "title"))]
+            return [line(Span(safe(self.ref.title), "title"))]
         return list_header(self.view, self.size.width)
 
     def text(self, columns: int) -> Sequence[Line]:
-        return (
-            prose.laid_out([prose.Fact("fault", self._fault, "warn")], columns)
-            if self._fault
-            else [line("reading ...")]
-        )
-
-    def table(self) -> Table | None:
-        return self._table
+        return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def arrived(self, job: str, data: Any) -> None:
         if job == "row":
-            place, walk = data
-            self.go(place, walk)
+            cursor, walk = data
+            self.go(cursor, walk)
             return
         self.view = data
-        self._table = ListTable(data, self.run_, hint="; / changes it")
+        self.table = ListTable(data, self.run_, hint="; / changes it")
         self.draw(self._row)
         if job == "list" and self._wanted != data.order:
             self._arrange(self._wanted, self._row)
@@ -151,11 +145,11 @@ class ListPage(OfBrowser):
 
     def failed(self, job: str, text: str) -> None:
         self._fault = text
-        self.say(text)
+        self.show_message(text)
         self.draw()
 
     def idle(self) -> Line:
-        return line(Piece("sorting ...", "mark")) if "arrange" in self.waiting else super().idle()
+        return line(Span("sorting ...", "mark")) if "arrange" in self.waiting else super().idle()
 
     def open_row(self, i: int) -> None:
         assert self.view is not None
@@ -164,35 +158,35 @@ class ListPage(OfBrowser):
         try:
             check_neuron(self.run_, row.at)
         except ProjectError as e:
-            self.say(e.line())
+            self.show_message(e.line())
             return
-        place = place_of_row(self.run_, row, self.place)
-        if place is not None:
-            self.go(place, walk)
+        cursor = cursor_of_row(self.run_, row, self.cursor)
+        if cursor is not None:
+            self.go(cursor, walk)
             return
 
         def work(stop: Stop, send: Send) -> None:
             with self.run_.another_reader() as reader:
-                send((peak_of_row(reader, row, self.place), walk))
+                send((peak_of_row(reader, row, self.cursor), walk))
 
-        self.say(f"looking for the peak of {row.at.label}{row.pole} ...")
+        self.show_message(f"looking for the peak of {row.at.label}{row.pole} ...")
         self.start("row", work)
 
     def action_sort(self) -> None:
         self._arrange(self._wanted.next(self.ref.kind))
 
     def action_reverse(self) -> None:
-        self._arrange(self._wanted.turned())
+        self._arrange(self._wanted.reversed())
 
     def action_ask(self, what: str) -> None:
         def accept(text: str) -> None:
             self._arrange(self._wanted._replace(query=text.strip()))
 
         label = "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all"
-        self.app.push_screen(Ask(label, accept, self._wanted.query, empty_too=True))
+        self.app.push_screen(Ask(label, accept, self._wanted.query, allow_empty=True))
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:
-        """Sort and filter the list so, once it has been read."""
+        """Sort and filter the list, once it has been read."""
         self._wanted, self._row = wanted, row
         if (view := self.view) is not None:
             self.start("arrange", lambda stop, send: send(view.arranged(wanted)))

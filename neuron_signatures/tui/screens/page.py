@@ -1,10 +1,11 @@
-"""What all screens have: a head, rows, a line for messages, the keys; jobs in threads; the way back."""
+"""Base classes of the screens: head, rows, status line and keys; jobs in threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.message import Message
@@ -12,50 +13,50 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.base_app import BaseApp
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.layout.footer import bottom
 from neuron_signatures.tui.layout.text import (
     Line,
-    Piece,
+    Span,
     Table,
     clip,
+    column_widths,
     line,
-    rooms,
     safe,
     table_head,
     table_row,
+    wrap,
 )
 from neuron_signatures.tui.layout.widgets import Block, Rows
-from neuron_signatures.tui.opened_run import fault_text
-
-if TYPE_CHECKING:
-    from neuron_signatures.tui.app import BrowseApp
-    from neuron_signatures.tui.screens.browser import BrowserPage
 
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
 
 
-class Arrived(Message):
-    """Something that a job in a thread found; `data` None: the job has ended."""
+@dataclass
+class JobData(Message):
+    """A job in a thread sent `data`; None: the job has ended."""
 
-    def __init__(self, job: str, ticket: object, data: Any) -> None:
-        super().__init__()
-        self.job, self.ticket, self.data = job, ticket, data
+    job: str
+    ticket: object
+    data: Any
 
 
-class Failed(Message):
-    """A job met a fault, which `text` names."""
+@dataclass
+class JobFailed(Message):
+    """A job failed; `text` is the error."""
 
-    def __init__(self, job: str, ticket: object, text: str) -> None:
-        super().__init__()
-        self.job, self.ticket, self.text = job, ticket, text
+    job: str
+    ticket: object
+    text: str
 
 
 class Page(Screen[None]):
-    """A screen of the browser. `draw` fills it; it is called whenever something may have changed."""
+    """A screen. `draw` is called whenever its content or size may have changed."""
 
-    app: BrowseApp
+    app: BaseApp
     BINDINGS = bindings(COMMON)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
@@ -64,7 +65,7 @@ class Page(Screen[None]):
         super().__init__()
         self.message = ""
         self.waiting: set[str] = set()
-        """Jobs that are under way."""
+        """Names of running jobs."""
         self._tickets: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
@@ -81,23 +82,19 @@ class Page(Screen[None]):
 
     @property
     def is_drawable(self) -> bool:
-        """Whether its widgets are there: not yet just after it was opened, and no more once it was left."""
+        """Whether its widgets exist: not before it is mounted, and not after it was closed."""
         return bool(self.query("#keys"))
 
     def draw(self) -> None:
-        """Fill the screen for its present size."""
+        """Fill the widgets for the current size."""
         raise NotImplementedError
 
     def idle(self) -> Line:
-        """What the message line says when there is no message."""
+        """Content of the status line without a message."""
         return ()
 
-    def again(self, browser: BrowserPage) -> Page | None:
-        """The same screen over a browser whose run was read again; None if it cannot be there."""
-        return None
-
-    def look_again(self, names: list[str]) -> list[str]:
-        """Files changed on disk: read what this screen can read at once. The names of those that need `r`."""
+    def files_changed(self, names: list[str]) -> list[str]:
+        """Reread what this screen can of the changed files; returns the names that need a reload."""
         return names
 
     def block(self, name: str) -> Block:
@@ -107,7 +104,7 @@ class Page(Screen[None]):
     def rows(self) -> Rows:
         return self.query_one("#rows", Rows)
 
-    def say(self, message: str) -> None:
+    def show_message(self, message: str) -> None:
         """Show a message until the next key."""
         self.message = message
         self.draw_status()
@@ -123,13 +120,13 @@ class Page(Screen[None]):
         self.block("keys").show(keys)
 
     def start(self, job: str, work: Callable[[Stop, Send], None]) -> None:
-        """Run `work` in a thread, instead of an earlier job of this name. What it sends comes to `arrived`."""
+        """Run `work` in a thread; replaces a running job of this name. `arrived` gets what it sends."""
         ticket = self._tickets[job] = object()
         self.waiting.add(job)
         self.run_worker(partial(self._work, job, ticket, work), thread=True, group=job, exclusive=True)
 
     def abandon(self, job: str) -> None:
-        """Let a job end as soon as it asks; what it still sends is dropped."""
+        """Stop a job and drop what it still sends."""
         self._tickets.pop(job, None)
         self.waiting.discard(job)
 
@@ -140,15 +137,15 @@ class Page(Screen[None]):
             return worker.is_cancelled or self._tickets.get(job) is not ticket
 
         def send(data: Any) -> None:
-            self.post_message(Arrived(job, ticket, data))
+            self.post_message(JobData(job, ticket, data))
 
         try:
             work(stop, send)
         except (ProjectError, OSError) as e:
-            self.post_message(Failed(job, ticket, fault_text(e)))
-        self.post_message(Arrived(job, ticket, None))
+            self.post_message(JobFailed(job, ticket, fault_text(e)))
+        self.post_message(JobData(job, ticket, None))
 
-    def on_arrived(self, message: Arrived) -> None:
+    def on_job_data(self, message: JobData) -> None:
         if self._tickets.get(message.job) is not message.ticket or not self.is_drawable:
             return
         if message.data is None:
@@ -157,95 +154,71 @@ class Page(Screen[None]):
         else:
             self.arrived(message.job, message.data)
 
-    def on_failed(self, message: Failed) -> None:
+    def on_job_failed(self, message: JobFailed) -> None:
         if self._tickets.get(message.job) is message.ticket and self.is_drawable:
             self.failed(message.job, message.text)
 
     def arrived(self, job: str, data: Any) -> None:
-        """A job of this screen sent something."""
+        """Called with each object that a job sends."""
 
     def ended(self, job: str) -> None:
-        """A job of this screen has ended."""
+        """Called when a job has ended."""
 
     def failed(self, job: str, text: str) -> None:
-        self.say(text)
+        self.show_message(text)
 
     @classmethod
     def all_keys(cls) -> tuple[Key, ...]:
         """The keys that this screen binds."""
         return (*cls.OWN_KEYS, *COMMON)
 
-    def action_help(self) -> None:
-        from neuron_signatures.tui.screens.texts import HelpPage
-
-        self.app.push_screen(HelpPage(self.all_keys()))
-
     def action_back(self) -> None:
         if not self.app.back():
-            self.say("this is the first screen; q quits")
-
-    def action_quit(self) -> None:
-        self.app.exit()
-
-    def action_reload(self) -> None:
-        self.say("reading again ..." if self.app.reload() else "no run is open")
-
-    def action_palette(self) -> None:
-        self.app.action_command_palette()
-
-    def action_suspend(self) -> None:
-        if not self.app.suspended():
-            self.say("no shell waits for this process; q quits")
+            self.show_message("this is the first screen; q quits")
 
 
 class TablePage(Page):
-    """A screen of rows with a cursor, or of text (`table` None) that scrolls."""
+    """A screen with a table, or with text that scrolls (`table` None)."""
 
     BINDINGS = bindings(ROWS)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
+    table: Table | None = None
 
     def head(self) -> Sequence[Line]:
-        """The lines above the table, the most needed first; low terminals show fewer."""
+        """Lines above the table by importance; low terminals show fewer."""
         return ()
-
-    def table(self) -> Table | None:
-        return None
 
     def text(self, columns: int) -> Sequence[Line]:
         """The text of a screen without a table."""
         return ()
 
     def open_row(self, i: int) -> None:
-        """Enter was pressed on row `i`."""
+        """Called when Enter is pressed on row `i`."""
 
-    def draw(self, cursor: int | None = None) -> None:
+    def draw(self, row: int | None = None) -> None:
         columns, height = self.size
-        table = self.table()
+        table = self.table
         head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
         if table is None:
             lines = self.text(columns)
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         elif not len(table):
-            lines = [line(Piece(x, "warn")) for x in _empty(table, columns)]
+            lines = [line(), *(line(Span(x, "warn")) for x in wrap(safe(table.empty), columns))]
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         else:
-            room = rooms(table.columns(), columns)
-            head += [table_head(table.columns(), room)] if height >= 6 else []
-            now = self.rows.cursor if cursor is None else cursor
-            self.rows.show(
-                len(table),
-                lambda i, w: table_row(table, i, room, cursor=i == self.rows.cursor),
-                cursor=now or 0,
-            )
+            widths = column_widths(table.columns(), columns)
+            head += [table_head(table.columns(), widths)] if height >= 6 else []
+            now = self.rows.cursor if row is None else row
+            rows = self.rows
+            rows.show(len(table), lambda i, w: table_row(table, i, widths, cursor=i == rows.cursor), cursor=now or 0)
         self.block("head").show(head)
         self.draw_status()
 
     def idle(self) -> Line:
-        table = self.table()
-        if table is None or not len(table):
+        if not self.table:
             return ()
-        return line(Piece(f"row {(self.rows.cursor or 0) + 1} of {len(table)}", "dim"))
+        return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(self.table)}", "dim"))
 
     def action_row(self, by: int) -> None:
         self.rows.move(by)
@@ -255,22 +228,15 @@ class TablePage(Page):
         self.action_row(by * self.rows.page)
 
     def action_choose(self) -> None:
-        table = self.table()
-        if table is not None and len(table):
+        if self.table:
             self.open_row(self.rows.cursor or 0)
 
 
 class TextPage(TablePage):
-    """A screen to read."""
+    """A screen with text."""
 
     FOOTER: ClassVar[list[tuple[str, str]]] = TEXT_FOOTER
 
     def idle(self) -> Line:
         last = min(self.rows.top + self.rows.size.height, self.rows.n)
-        return line(Piece(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))
-
-
-def _empty(table: Table, columns: int) -> list[str]:
-    from neuron_signatures.tui.layout.text import wrap
-
-    return ["", *wrap(safe(table.empty), columns)]
+        return line(Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))

@@ -1,55 +1,55 @@
-"""The screens with one table over the browser: prompts, layers, top neurons, every prompt, hits of a search."""
+"""Screens with one table over the browser: prompts, layers, top neurons, every prompt, search hits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.cursor import to_prompt
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
 from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
-from neuron_signatures.tui.layout.text import Line, Piece, Table, beginning, line, safe, token_text
-from neuron_signatures.tui.opened_run import each_prompt, fault_text, until
+from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text
+from neuron_signatures.tui.overall import each_prompt, until
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
+from neuron_signatures.tui.tables.listings import HitTable, PromptTable
 from neuron_signatures.views.acts import OnPrompt, layer_lines
 from neuron_signatures.views.search import TokenHit, find_tokens
-
-if TYPE_CHECKING:
-    pass
-
 
 _MAX_HITS = 10_000
 _BATCH = 50
 
 
-class PromptsPage(OfBrowser):
+class PromptsPage(BrowserChild):
+    table: PromptTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = tables.PromptTable(self.run_.prompts)
+        self.table = PromptTable(self.run_.prompts)
 
     def on_mount(self) -> None:
-        self.draw(self.place.prompt)
+        self.draw(self.cursor.prompt)
 
     def head(self) -> Sequence[Line]:
         return [run_line(self.run_, self.size.width)]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        self.go(to_prompt(self.run_, self.place, i))
+        self.go(to_prompt(self.run_, self.cursor, i))
 
 
-class LayersPage(OfBrowser):
+class LayersPage(BrowserChild):
+    table: LayerTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self.prompt = browser.session.prompt(self.place)
-        self._table = tables.LayerTable(self.prompt, [])
+        self.prompt = browser.opened.prompt(self.cursor)
+        self.table = LayerTable([], self.prompt)
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
@@ -60,74 +60,72 @@ class LayersPage(OfBrowser):
         self.start("layers", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._table = tables.LayerTable(self.prompt, [*self._table.rows, data])
-        at_cursor = data.layer == self.place.layer
-        self.draw(len(self._table) - 1 if at_cursor else None)
+        self.table = LayerTable([*self.table.rows, data], self.prompt)
+        at_cursor = data.layer == self.cursor.layer
+        self.draw(len(self.table) - 1 if at_cursor else None)
 
     def failed(self, job: str, text: str) -> None:
-        self._table.empty = text
+        self.table.empty = text
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        bos = "the BOS counts" if self.browser.include_bos else "the BOS does not count"
+        bos = "BOS included" if self.browser.include_bos else "BOS excluded"
         return [
-            line(Piece("layers on ", "title"), Piece(safe(self.prompt.probe_id), "title"), Piece(f"  {bos}", "dim")),
-            line(Piece(beginning(self.prompt.text))),
+            line(Span("layers on ", "title"), Span(safe(self.prompt.probe_id), "title"), Span(f"  {bos}", "dim")),
+            line(Span(beginning(self.prompt.text))),
         ]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        r = self._table.rows[i]
+        r = self.table.rows[i]
         if r.neuron is None or r.pos is None:
-            self.say(f"layer {r.layer} has no finite value on this prompt")
+            self.show_message(f"layer {r.layer} has no finite value on this prompt")
         else:
-            self.go(self.place._replace(layer=r.layer, neuron=r.neuron, pos=r.pos))
+            self.go(self.cursor._replace(layer=r.layer, neuron=r.neuron, pos=r.pos))
 
 
-class TopPage(OfBrowser):
+class TopPage(BrowserChild):
+    table: TopTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = tables.TopTable([])
+        self.table = TopTable([])
         try:
-            self._table = tables.TopTable(browser.session.top(self.place))
+            self.table = TopTable(browser.opened.top(self.cursor))
         except (ProjectError, OSError) as e:
-            self._table.empty = fault_text(e)
+            self.table.empty = fault_text(e)
 
     def head(self) -> Sequence[Line]:
-        p = self.browser.session.prompt(self.place)
-        where = f" (token {self.place.pos} of {safe(p.probe_id)}), over all stored layers"
+        p = self.browser.opened.prompt(self.cursor)
+        where = f" (token {self.cursor.pos} of {safe(p.probe_id)}), over all stored layers"
         return [
-            line(Piece("top neurons at ", "title"), Piece(token_text(p.tokens[self.place.pos]), "token"), where),
-            line(Piece(beginning(p.text), "dim")),
+            line(Span("top neurons at ", "title"), Span(token_text(p.tokens[self.cursor.pos]), "token"), where),
+            line(Span(beginning(p.text), "dim")),
         ]
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        at = self._table.rows[i].at
-        self.go(self.place._replace(layer=at.layer, neuron=at.neuron))
+        at = self.table.rows[i].at
+        self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
 
 
-class StackPage(OfBrowser):
-    """One neuron on every prompt; rows arrive while the run is read."""
+class StackPage(BrowserChild):
+    """One neuron on every prompt; rows appear while the run is read."""
 
     BINDINGS = bindings(STACK)
     OWN_KEYS = (*STACK, *ROWS)
     FOOTER = footer(ROWS, STACK, COMMON)
 
+    table: StackTable
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._table = tables.StackTable(self.run_, [], include_bos=browser.include_bos)
+        self.table = StackTable(self.run_, [], include_bos=browser.include_bos)
         self._by_peak = False
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
             batch: list[OnPrompt] = []
             with self.run_.another_reader() as reader:
-                rows = each_prompt(reader, self.place.at, include_bos=self.browser.include_bos)
+                rows = each_prompt(reader, self.cursor.at, include_bos=self.browser.include_bos)
                 for r in until(rows, stop):
                     batch.append(r)
                     if len(batch) == _BATCH:
@@ -138,69 +136,63 @@ class StackPage(OfBrowser):
         self.start("stack", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._table.add(data)
-        here = self.place.prompt if len(self._table) > self.place.prompt >= len(self._table) - len(data) else None
-        self._table.sort(by_peak=self._by_peak)
+        self.table.add(data)
+        here = self.cursor.prompt if len(self.table) > self.cursor.prompt >= len(self.table) - len(data) else None
+        self.table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
-    def again(self, browser: BrowserPage) -> StackPage:
+    def reopen(self, browser: BrowserPage) -> StackPage:
         page = StackPage(browser)
         page._by_peak = self._by_peak
         return page
 
     def failed(self, job: str, text: str) -> None:
-        self._table.empty = text
-        self.say(text)
+        self.table.empty = text
+        self.show_message(text)
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        order = "largest |act| first" if self._by_peak else "in the order of the run"
+        order = "largest |act| first" if self._by_peak else "in run order"
         more = "" if "stack" not in self.waiting else ", reading ..."
-        count = f"  {len(self._table)} of {len(self.run_.prompts)} prompts, {order}{more}"
-        bad = sum(1 for r in self._table.rows if r.fault)
-        unread = Piece(f"  {bad} cannot be read" if bad else "", "warn")
-        head = [line(Piece(f"{self.place.at.label} on every prompt", "title"), Piece(count, "dim"), unread)]
-        return [*head, line(Piece(STRIP_LEGEND, "dim"))] if self._table.has_strip(self.size.width) else head
+        count = f"  {len(self.table)} of {len(self.run_.prompts)} prompts, {order}{more}"
+        bad = sum(1 for r in self.table.rows if r.fault)
+        unread = Span(f"  {bad} cannot be read" if bad else "", "warn")
+        head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
+        return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
 
     def ended(self, job: str) -> None:
         self.draw()
 
-    def table(self) -> Table:
-        return self._table
-
     def open_row(self, i: int) -> None:
-        r = self._table.rows[i]
-        self.go(self.place._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
+        r = self.table.rows[i]
+        self.go(self.cursor._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        fault = self._table.rows[i].fault if i < len(self._table) else ""
-        return line(*super().idle(), Piece(f"  {safe(fault)}" if fault else "", "warn"))
+        fault = self.table.rows[i].fault if i < len(self.table) else ""
+        return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak
-        self._table.sort(by_peak=self._by_peak)
+        self.table.sort(by_peak=self._by_peak)
         self.draw(0)
 
 
-class SearchPage(OfBrowser):
+class SearchPage(BrowserChild):
+    table: HitTable
+
     def __init__(self, browser: BrowserPage, query: str) -> None:
         super().__init__(browser)
         self.query_text = query
         self._hits: list[TokenHit] = []
-        self._table = tables.HitTable(self.run_, self._hits)
+        self.table = HitTable(self._hits, self.run_)
 
-    def again(self, browser: BrowserPage) -> SearchPage:
+    def reopen(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            batch: list[TokenHit] = []
-            for n, hit in enumerate(until(find_tokens(self.run_, self.query_text), stop), start=1):
-                batch.append(hit)
-                if n >= _MAX_HITS:
-                    break
-            send(batch)
+            send(list(islice(until(find_tokens(self.run_, self.query_text), stop), _MAX_HITS)))
 
         self.start("search", work)
 
@@ -214,11 +206,8 @@ class SearchPage(OfBrowser):
     def head(self) -> Sequence[Line]:
         n = f"the first {_MAX_HITS}" if len(self._hits) >= _MAX_HITS else str(len(self._hits))
         found = "searching ..." if "search" in self.waiting else f"{n} tokens"
-        return [line(Piece("search ", "dim"), Piece(safe(self.query_text), "mark"), Piece(f"  {found}", "dim"))]
-
-    def table(self) -> Table:
-        return self._table
+        return [line(Span("search ", "dim"), Span(safe(self.query_text), "mark"), Span(f"  {found}", "dim"))]
 
     def open_row(self, i: int) -> None:
         h = self._hits[i]
-        self.go(self.place._replace(prompt=h.prompt_index, pos=h.pos))
+        self.go(self.cursor._replace(prompt=h.prompt_index, pos=h.pos))

@@ -1,59 +1,56 @@
-"""The screens to read: notes on a neuron, facts about the run, help."""
+"""Screens with text: notes on a neuron, facts about the run, help."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuron_signatures.tui.keys import SECTIONS, Key
-from neuron_signatures.tui.layout import facts as prose
-from neuron_signatures.tui.layout.text import Line, Piece, line, safe
-from neuron_signatures.tui.opened_run import Notes, notes_of
+from neuron_signatures.tui.layout.facts import Fact, fact_lines, notes_facts
+from neuron_signatures.tui.layout.text import Line, Span, line, safe
+from neuron_signatures.tui.opened_run import Notes, OpenResult, notes_of
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import OfBrowser
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
 from neuron_signatures.views.facts import stages_of
 
-if TYPE_CHECKING:
-    from neuron_signatures.tui.open_run import Opened
 
-
-class NotesPage(TextPage, OfBrowser):
+class NotesPage(TextPage, BrowserChild):
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
         self._notes: Notes | None = None
         self._stages = stages_of(self.run_.path)
 
     def on_mount(self) -> None:
-        self.start("notes", lambda stop, send: send(notes_of(self.run_, self.place.at)))
+        self.start("notes", lambda stop, send: send(notes_of(self.run_, self.cursor.at)))
 
     def arrived(self, job: str, data: Any) -> None:
         self._notes = data
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        return [line(Piece(f"what the results say about {self.place.at.label}", "title"))]
+        return [line(Span(f"notes on {self.cursor.at.label}", "title"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        return prose.laid_out(prose.notes_facts(self.place.at, self._notes, self._stages), columns)
+        return fact_lines(notes_facts(self.cursor.at, self._notes, self._stages), columns)
 
 
 class FactsPage(TextPage):
-    """Facts about the run; of a folder that cannot be opened, the fault and what its manifest says."""
+    """Facts about the run; for a folder that cannot be opened, the fault and its manifest."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, result: OpenResult) -> None:
         super().__init__()
-        self._opened = opened
-        self._facts = [prose.Fact("facts", "reading ...")]
+        self._result = result
+        self._facts = [Fact("facts", "reading ...")]
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            o = self._opened
-            if o.session is None:
+            o = self._result
+            if o.opened is None:
                 send(fault_facts(o.run_dir, o.fault))
                 return
-            with o.session.run.another_reader() as reader:
+            with o.opened.run.another_reader() as reader:
                 send(run_facts(reader, health_of(reader)))
 
         self.start("facts", work)
@@ -62,36 +59,27 @@ class FactsPage(TextPage):
         self._facts = data
         self.draw()
 
-    def again(self, browser: BrowserPage) -> FactsPage:
-        return FactsPage(browser.opened)
-
     def head(self) -> Sequence[Line]:
-        broken = Piece("  cannot be opened; r looks again", "warn") if self._opened.session is None else Piece("")
-        return [line(Piece("run ", "dim"), Piece(safe(str(self._opened.run_dir)), "title"), broken)]
+        broken = Span("  cannot be opened; r retries", "warn") if self._result.opened is None else Span("")
+        return [line(Span("run ", "dim"), Span(safe(str(self._result.run_dir)), "title"), broken)]
 
     def text(self, columns: int) -> Sequence[Line]:
-        return prose.laid_out(self._facts, columns)
+        return fact_lines(self._facts, columns)
 
 
 class HelpPage(TextPage):
-    """All keys, those of the screen before first."""
+    """All keys, beginning with those of the previous screen."""
 
     def __init__(self, first: tuple[Key, ...]) -> None:
         super().__init__()
-        self._first = first
-
-    def again(self, browser: BrowserPage) -> HelpPage:
-        return HelpPage(self._first)
+        self.first = first
 
     def head(self) -> Sequence[Line]:
-        return [line(Piece("keys", "title"), Piece("  Esc goes back", "dim"))]
+        return [line(Span("keys", "title"), Span("  Esc goes back", "dim"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        own = [s for s in SECTIONS if s[1][0] in self._first]
+        own = [s for s in SECTIONS if s[1][0] in self.first]
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
-            facts += [prose.Fact(title), *(prose.Fact(k.shown, k.words) for k in keys)]
-        return prose.laid_out(facts, columns, label_room=8)
-
-    def action_help(self) -> None:
-        self.app.back()
+            facts += [Fact(title), *(Fact(k.shown, k.words) for k in keys)]
+        return fact_lines(facts, columns, label_width=8)

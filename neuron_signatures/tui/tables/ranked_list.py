@@ -1,4 +1,4 @@
-"""A ranked list as it is shown: sorted, filtered, and walked through from within the browser."""
+"""A ranked list as shown: sorted, filtered, and stepped through in the browser."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Place
+from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.text import (
     Column,
     Line,
-    Piece,
+    Span,
     line,
     number,
     safe,
@@ -24,29 +24,29 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.tui.opened_run import Session
+from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
 from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
 
 
 class Order(NamedTuple):
-    """How a list is sorted, and which of its rows are shown."""
+    """Sort order and filter of a list."""
 
     key: SortKey | None = None
-    """None: the list's own order, by |score|."""
+    """None: the order of the list, by |score|."""
     descending: bool = True
     query: str = ""
 
     def next(self, kind: Kind) -> Order:
-        """By the next column: numbers begin with the largest, neurons and texts with the first."""
+        """Order by the next column: scores descending, neurons and texts ascending."""
         without = ("|score|", "note") if kind == "influence" else ("|score|",)  # an influence list has no notes
         keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k not in without))
         now = None if self.key == "|score|" else self.key
         key = keys[(keys.index(now) + 1) % len(keys)]
         return Order(key, key in (None, "score"), self.query)
 
-    def turned(self) -> Order:
+    def reversed(self) -> Order:
         return Order(self.key or "|score|", not self.descending, self.query)
 
 
@@ -55,21 +55,21 @@ AS_LISTED = Order()
 
 @dataclass(frozen=True)
 class ListView:
-    """Which rows of a list are shown, in which order."""
+    """The rows of a list that are shown, in order."""
 
     ranked: RankedList
     rows: np.ndarray
     """Indices into the list."""
     order: Order = AS_LISTED
     files: Mapping[str, Stamp] = field(default_factory=dict)
-    """What the list was read from."""
+    """Stamps of the files that the list was read from."""
 
     @classmethod
     def of(cls, ranked: RankedList, files: Mapping[str, Stamp] | None = None) -> ListView:
         return cls(ranked, np.arange(len(ranked)), files=files or {})
 
     def arranged(self, order: Order) -> ListView:
-        """The list in another order or with another filter."""
+        """The list in this order, with this filter."""
         key, descending, query = order
         rows = np.arange(len(self.ranked)) if key is None else self.ranked.order(key, descending=descending)
         if query.strip():
@@ -78,14 +78,14 @@ class ListView:
 
 
 class ListTable:
-    """The rows of a view; a row is made only when it is shown."""
+    """The rows of a view, created on demand."""
 
     def __init__(self, view: ListView, run: Run, *, hint: str = "") -> None:
-        """`hint`: what to do where no row matches the filter."""
+        """`hint`: appended to the message if no row matches the filter."""
         self.view = view
         self._hint = hint
         self._run = run
-        self._kept: dict[int, Row] = {}
+        self._cache: dict[int, Row] = {}
 
     @property
     def empty(self) -> str:
@@ -109,18 +109,18 @@ class ListTable:
         titles = {"note": {"peaks": "peaks most on", "signatures": "class: name"}.get(ranked.ref.kind, "")}
         return tuple(c._replace(title=titles.get(c.name, c.title)) for c in columns)
 
-    def cells(self, i: int, room: Mapping[str, int]) -> Mapping[str, Piece]:
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self._row(i)
         kind = self.view.ranked.ref.kind
         note = token_text(r.note) if kind == "peaks" else safe(r.note)
         if not self._run.stores(*r.at):
             note = "not stored"
         return {
-            "rank": Piece(str(r.rank), "dim"), "neuron": Piece(r.at.label + r.pole, "title"),
+            "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": self._score(r),
-            "act": Piece(number(r.act), sign_style(r.act)),
-            "prompt": Piece(safe(r.prompt_id or "")), "pos": Piece("" if r.pos is None else str(r.pos), "dim"),
-            "token": Piece("" if r.token is None else token_text(r.token), "token"), "note": Piece(note, "dim"),
+            "act": Span(number(r.act), sign_style(r.act)),
+            "prompt": Span(safe(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
+            "token": Span("" if r.token is None else token_text(r.token), "token"), "note": Span(note, "dim"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
@@ -129,47 +129,47 @@ class ListTable:
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
         return {**at, "stored": self._run.stores(*r.at), **rest}
 
-    def _score(self, r: Row) -> Piece:
+    def _score(self, r: Row) -> Span:
         kind = self.view.ranked.ref.kind
         if r.score is None:
-            return Piece("undefined", "dim")
-        return Piece(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
+            return Span("undefined", "dim")
+        return Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
 
     def _row(self, i: int) -> Row:
         index = int(self.view.rows[i])
-        if index not in self._kept:
-            if len(self._kept) > 1000:
-                self._kept.clear()
-            self._kept[index] = self.view.ranked.row(index)
-        return self._kept[index]
+        if index not in self._cache:
+            if len(self._cache) > 1000:
+                self._cache.clear()
+            self._cache[index] = self.view.ranked.row(index)
+        return self._cache[index]
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:
-    """Title, filter and order, warnings, how the list was made; the most needed first, long ones wrapped."""
+    """Title, filter and order, warnings, then how the list was made; long lines are wrapped."""
     ranked, (key, descending, query) = view.ranked, view.order
     order = f"by {key or '|score|'}, {'largest' if descending else 'smallest'} first"
     if key in ("neuron", "token", "note"):
         order = f"by {key}, {'descending' if descending else 'ascending'}"
     found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
-        line(Piece(safe(ranked.ref.title), "title")),
-        line(Piece(f"{found} rows ", "dim"),
-             *((Piece("filter ", "dim"), Piece(safe(query), "mark"), Piece("  ")) if query else ()),
-             Piece(f"{order}; score = {safe(ranked.score_name)}", "dim")),
+        line(Span(safe(ranked.ref.title), "title")),
+        line(Span(f"{found} rows ", "dim"),
+             *((Span("filter ", "dim"), Span(safe(query), "mark"), Span("  ")) if query else ()),
+             Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
     lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]
     return lines + [x for k, v in ranked.meta for x in _wrapped(k, v, "dim", columns)]
 
 
 def _wrapped(label: str, text: str, style: str, columns: int) -> list[Line]:
-    """A label and its text, which goes on below itself."""
+    """Label and wrapped text."""
     name = f"{safe(label)} "
     parts = wrap(safe(text), columns - width(name))
-    return [line(Piece(name if i == 0 else " " * width(name), style), Piece(part)) for i, part in enumerate(parts)]
+    return [line(Span(name if i == 0 else " " * width(name), style), Span(part)) for i, part in enumerate(parts)]
 
 
 def _score_text(row: Row, kind: str) -> str:
-    """Only an influence has a sign; the other scores are magnitudes."""
+    """The score, with a sign only for influence; the others are magnitudes."""
     return number(row.score) if kind == "influence" else size(row.score)
 
 
@@ -184,21 +184,21 @@ def list_record(view: ListView) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Walk:
-    """Going through a list from within the browser: `index` is the row of the view that is open."""
+    """A position in a list while stepping through it in the browser; `index` is the row of the view."""
 
     view: ListView
     index: int
 
-    def label(self, place: Place) -> str:
-        """What to say at `place`: the row that is open, or that the neuron there is another."""
+    def label(self, cursor: Cursor) -> str:
+        """Status text: the open row, or that the neuron at `cursor` is another one."""
         row, where = self.row(), f"{self.index + 1} of {len(self.view.rows)}"
-        if place.at != row.at:
-            return f"off the list; . goes on from {where}, {row.at.label}{row.pole}"
+        if cursor.at != row.at:
+            return f"off the list; . continues from {where}, {row.at.label}{row.pole}"
         score = "" if row.score is None else f", score {_score_text(row, self.view.ranked.ref.kind)}"
         return f"{row.at.label}{row.pole} is {where}{score} (. next , previous)  {safe(self.view.ranked.ref.title)}"
 
     def step(self, by: int, run: Run) -> Walk | None:
-        """The next row in this direction whose neuron is stored; None at the end."""
+        """The next row in this direction whose neuron is stored; None if there is none."""
         ranked, i = self.view.ranked, self.index + by
         while 0 <= i < len(self.view.rows):
             row = self.view.rows[i]
@@ -211,8 +211,8 @@ class Walk:
         return self.view.ranked.row(int(self.view.rows[self.index]))
 
 
-def place_of_row(run: Run, row: Row, now: Place) -> Place | None:
-    """Where to open a row if the list says it: the token that was scored, or the peak. None: the run must be read."""
+def cursor_of_row(run: Run, row: Row, now: Cursor) -> Cursor | None:
+    """The scored token or the peak, if the list contains it; None: `peak_of_row` must read the run."""
     if row.prompt_id is None or row.pos is None:
         return None
     index = next((i for i, p in enumerate(run.prompts) if p.probe_id == row.prompt_id), None)
@@ -221,19 +221,19 @@ def place_of_row(run: Run, row: Row, now: Place) -> Place | None:
     return now._replace(prompt=index, layer=row.at.layer, neuron=row.at.neuron, pos=row.pos)
 
 
-def peak_of_row(run: Run, row: Row, now: Place) -> Place:
-    """The row's neuron at its peak over the run (of its pole); where no value counts, at the cursor's token."""
+def peak_of_row(run: Run, row: Row, now: Cursor) -> Cursor:
+    """The neuron at its peak over the run (of its pole); at the current token if it has no peak."""
     found = peak_place(run, row.at, pole=row.pole)
     prompt, pos = found or (now.prompt, now.pos)
     return now._replace(prompt=prompt, layer=row.at.layer, neuron=row.at.neuron, pos=pos)
 
 
-def choose_list(session: Session, kind: str, name: str | None) -> ListRef:
-    """The list of this name, or the newest of its kind. Raises `UsageError` if there is none."""
-    refs = [r for r in session.refs() if r.kind == kind]
+def choose_list(opened: OpenedRun, kind: str, name: str | None) -> ListRef:
+    """The list with this name; default: the newest of its kind. Raises `UsageError` if there is none."""
+    refs = [r for r in opened.refs() if r.kind == kind]
     if name is None:
         if not refs:
-            raise UsageError(no_list(session.run, f"{kind} list"))
+            raise UsageError(no_list(opened.run, f"{kind} list"))
         return refs[0]
     found = next((r for r in refs if r.stem == name), None)
     if found is None:
@@ -242,6 +242,6 @@ def choose_list(session: Session, kind: str, name: str | None) -> ListRef:
 
 
 def no_list(run: Run, what: str) -> str:
-    """What to run where there is none yet."""
+    """How to make a list."""
     mode = next((f" --mode {m}" for m in ("influence", "signatures") if what.startswith(m)), "")
     return f"no {what} yet; make it with: python -m neuron_signatures.poc2_analyze_run --run_dir {run.path}{mode}"

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from attribution_cases import REQUIRED, TARGET_POS, loaded, plain_value, setting, target_of, token_ids
+from attribution_cases import REQUIRED, TARGET_POS, loaded, plain_value, problem_of, setting, target_of, token_ids
 from tiny_models import D_MLP, N_LAYERS
 from torch import Tensor
 
@@ -44,9 +44,7 @@ def baseline_of(name: str, n_pos: int = len(POSITIONS), seed: int = 0) -> Tensor
 def run_singles(name: str, neurons: Tensor, values: Tensor, **kwargs: object) -> Tensor:
     effects = torch.full((len(neurons),), float("nan"))
     for chunk in single_ablations(
-        loaded(name).hf,
-        token_ids(),
-        target_of(name),
+        problem_of(loaded(name).hf, target_of(name)),
         neurons,
         values=values,
         **kwargs,  # type: ignore[arg-type]
@@ -66,7 +64,7 @@ def test_equals_one_plain_forward_per_neuron(name: str) -> None:
         want = clean - plain_value(loaded(name).hf, target, setting([(*row, value)]))
         assert effect == pytest.approx(want, abs=TOLERANCE)
     assert float(got.abs().max()) > 100 * TOLERANCE
-    assert clean_value(loaded(name).hf, token_ids(), target) == pytest.approx(clean, abs=TOLERANCE)
+    assert clean_value(problem_of(loaded(name).hf, target)) == pytest.approx(clean, abs=TOLERANCE)
 
 
 def test_the_batch_does_not_matter_and_finished_neurons_are_skipped() -> None:
@@ -83,14 +81,14 @@ def test_the_batch_does_not_matter_and_finished_neurons_are_skipped() -> None:
 def test_a_neuron_at_its_baseline_has_no_effect() -> None:
     target, hf = target_of("llama"), loaded("llama").hf
     acts = Suffix(hf, token_ids(), first=0, last=TARGET_POS).acts([5], range(N_LAYERS))
-    got = ablation(hf, token_ids(), target, baseline=acts, positions=[5])
+    got = ablation(problem_of(hf, target, [5]), baseline=acts)
     assert float(got.scores.abs().max()) < TOLERANCE
     assert torch.allclose(got.acts, acts)
 
 
 def test_all_neurons_of_chosen_layers_and_positions() -> None:
     target, hf, baseline = target_of("gpt2"), loaded("gpt2").hf, baseline_of("gpt2", 2)
-    got = ablation(hf, token_ids(), target, baseline=baseline, positions=[3, TARGET_POS], layers=[1, 2])
+    got = ablation(problem_of(hf, target, [3, TARGET_POS]), baseline=baseline, layers=[1, 2])
     assert got.layers == (1, 2) and got.positions == (3, TARGET_POS) and got.scores.shape == (2, 2, D_MLP)
     for i, p, neuron in ((0, 0, 3), (0, 1, 40), (1, 1, 87)):
         changes = [(got.layers[i], got.positions[p], neuron, float(baseline[got.layers[i], p, neuron]))]
@@ -111,8 +109,8 @@ def test_sets_equal_one_plain_forward_per_set(name: str) -> None:
     n_layers, d_mlp = mlp_shape(hf)
     total = n_layers * d_mlp
     sets = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
-    ablated = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, batch=3)
-    kept = joint_ablation(hf, token_ids(), target, sets, baseline=baseline, positions=POSITIONS, meaning="keep")
+    ablated = joint_ablation(problem_of(hf, target, POSITIONS), sets, baseline=baseline, batch=3)
+    kept = joint_ablation(problem_of(hf, target, POSITIONS), sets, baseline=baseline, meaning="keep")
     for i, members in enumerate(sets):
         inside = torch.zeros(total, dtype=torch.bool)
         inside[members] = True
@@ -130,14 +128,14 @@ def test_ablating_everything_to_zero_leaves_the_mlps_biases() -> None:
     positions = list(range(TARGET_POS + 1))
     zeros = torch.zeros(N_LAYERS, len(positions), D_MLP)
     everything = [torch.arange(N_LAYERS * D_MLP)]
-    got = joint_ablation(hf, token_ids(), target, everything, baseline=zeros, positions=positions)
+    got = joint_ablation(problem_of(hf, target, positions), everything, baseline=zeros)
     assert float(got[0]) == pytest.approx(plain_value(hf, target, lambda _, acts: acts * 0), abs=TOLERANCE)
 
 
 def test_layers_that_are_not_chosen_stay() -> None:
     hf, target, baseline = loaded("llama").hf, target_of("llama"), baseline_of("llama")
     got = joint_ablation(
-        hf, token_ids(), target, [torch.arange(0)], baseline=baseline, positions=POSITIONS, meaning="keep", layers=[1]
+        problem_of(hf, target, POSITIONS), [torch.arange(0)], baseline=baseline, meaning="keep", layers=[1]
     )
     mask = torch.zeros(N_LAYERS, D_MLP, dtype=torch.bool)
     mask[1] = True
@@ -148,7 +146,7 @@ def test_functions_other_than_the_pre_cap_logit() -> None:
     target = target_of("gemma2", foil=None, function="logprob")
     hf, members = loaded("gemma2").hf, torch.arange(40)
     zeros = torch.zeros(N_LAYERS, 1, D_MLP)
-    got = joint_ablation(hf, token_ids(), target, [members], baseline=zeros, positions=[TARGET_POS])
+    got = joint_ablation(problem_of(hf, target, [TARGET_POS]), [members], baseline=zeros)
     want = plain_value(hf, target, setting([(0, TARGET_POS, n, 0.0) for n in range(40)]))
     assert float(got[0]) == pytest.approx(want, abs=TOLERANCE)
 
@@ -163,9 +161,7 @@ def test_an_undefined_baseline_is_refused() -> None:
     baseline = baseline_of("llama", 1)
     baseline[1, 0, 3] = float("nan")
     with pytest.raises(UsageError, match="not finite for every neuron"):
-        joint_ablation(
-            loaded("llama").hf, token_ids(), target_of("llama"), [torch.arange(3)], baseline=baseline, positions=[5]
-        )
+        joint_ablation(problem_of(loaded("llama").hf, target_of("llama"), [5]), [torch.arange(3)], baseline=baseline)
     with pytest.raises(UsageError, match="not finite for every neuron"):
         run_singles("llama", torch.tensor([[1, 5, 3]]), torch.tensor([float("nan")]))
 

@@ -15,6 +15,7 @@ from attribution_cases import (
     TARGET_POS,
     loaded,
     plain_value,
+    problem_of,
     shape_of,
     target_of,
     token_ids,
@@ -45,7 +46,7 @@ LAST = N_LAYERS - 1
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "demo"])
 def test_the_parts_add_up_to_the_logit(name: str, foil: int | None) -> None:
     target = target_of(name, foil=foil)
-    parts = direct_logit_attribution(loaded(name).hf, token_ids(), target).completeness
+    parts = direct_logit_attribution(problem_of(loaded(name).hf, target)).completeness
     assert parts.relative_error is not None and parts.relative_error <= 1e-5
     assert parts.logit == pytest.approx(plain_value(loaded(name).hf, target), abs=2e-5)
     written = [parts.embed, *parts.attn, *parts.neurons]
@@ -58,7 +59,7 @@ def test_each_layers_neurons_and_bias_are_what_its_mlp_writes(name: str) -> None
     target = target_of(name, foil=None)
     hf = loaded(name).hf
     trace = trace_residual(hf, token_ids(), target.pos)
-    parts = direct_logit_attribution(hf, token_ids(), target).completeness
+    parts = direct_logit_attribution(problem_of(hf, target)).completeness
     row = unembedding(hf).weight[target.token_id]
     for layer in range(shape_of(name).n_layers):
         want = float(trace.final_norm.linear(trace.mlp[layer]) @ row)
@@ -80,7 +81,7 @@ def test_a_gemma2_neuron_equals_the_formula() -> None:
         handle.remove()
     rms = [float(torch.sqrt(seen[k].square().mean() + eps)) for k in ("m", "x")]
     gains = (1 + block.post_feedforward_layernorm.weight) * (1 + hf.model.norm.weight)
-    got = direct_logit_attribution(hf, token_ids(), target).attribution
+    got = direct_logit_attribution(problem_of(hf, target)).attribution
     for neuron in (0, 17, D_MLP - 1):
         column = block.mlp.down_proj.weight[:, neuron]
         want = float(seen["acts"][neuron] * (column * gains * hf.lm_head.weight[target.token_id]).sum())
@@ -99,7 +100,7 @@ def test_a_gpt2_neuron_equals_the_formula() -> None:
     for handle in handles:
         handle.remove()
     std = torch.sqrt(seen["x"].var(correction=0) + hf.config.layer_norm_epsilon)
-    got = direct_logit_attribution(hf, token_ids(), target).attribution
+    got = direct_logit_attribution(problem_of(hf, target)).attribution
     for neuron in (0, 17, D_MLP - 1):
         row = hf.transformer.h[0].mlp.c_proj.weight[neuron]
         read = ((row - row.mean()) * hf.transformer.ln_f.weight * hf.lm_head.weight[target.token_id]).sum() / std
@@ -107,16 +108,16 @@ def test_a_gpt2_neuron_equals_the_formula() -> None:
 
 
 def test_scores_are_activation_times_weight_at_the_target_position_only() -> None:
-    got = direct_logit_attribution(loaded("gemma2").hf, token_ids(), target_of("gemma2")).attribution
+    got = direct_logit_attribution(problem_of(loaded("gemma2").hf, target_of("gemma2"))).attribution
     assert got.positions == (TARGET_POS,) and got.layers == tuple(range(N_LAYERS))
     assert got.scores.shape == (N_LAYERS, 1, D_MLP) and got.per_act is not None
     assert torch.equal(got.scores, got.acts * got.per_act)
 
 
 def test_the_direct_effect_is_zero_at_other_positions() -> None:
-    direct = direct_logit_attribution(loaded("llama").hf, token_ids(), target_of("llama")).attribution
+    direct = direct_logit_attribution(problem_of(loaded("llama").hf, target_of("llama"))).attribution
     acts = torch.ones(N_LAYERS, LENGTH, D_MLP)
-    got = at_positions(direct, [2, TARGET_POS, 3], acts)
+    got = at_positions(direct, (2, TARGET_POS, 3), acts)
     assert got.positions == (2, TARGET_POS, 3) and got.scores.shape == (N_LAYERS, 3, D_MLP)
     assert torch.equal(got.scores[:, 1], direct.scores[:, 0]) and torch.equal(got.acts[:, 1], direct.acts[:, 0])
     assert got.per_act is not None and not got.scores[:, [0, 2]].any() and not got.per_act[:, [0, 2]].any()
@@ -126,8 +127,8 @@ def test_the_direct_effect_is_zero_at_other_positions() -> None:
 @pytest.mark.parametrize("name", SANDWICH)
 def test_the_approximation_without_norms_does_not_add_up(name: str) -> None:
     target = target_of(name, foil=None)
-    exact = direct_logit_attribution(loaded(name).hf, token_ids(), target)
-    old = dla_without_norms(loaded(name).hf, token_ids(), target)
+    exact = direct_logit_attribution(problem_of(loaded(name).hf, target))
+    old = dla_without_norms(problem_of(loaded(name).hf, target))
     parts = exact.completeness
     total = parts.total - sum(parts.neurons) + float(old.scores.sum())
     assert abs(total - parts.logit) / abs(parts.logit) > 0.05
@@ -139,7 +140,7 @@ def test_the_approximation_without_norms_does_not_add_up(name: str) -> None:
 
 def test_the_approximation_is_activation_times_unembedded_output_direction() -> None:
     hf, target = loaded("llama").hf, target_of("llama")
-    old = dla_without_norms(hf, token_ids(), target)
+    old = dla_without_norms(problem_of(hf, target))
     direction = hf.lm_head.weight[target.token_id] - hf.lm_head.weight[FOIL]
     want = old.acts[2, 0, 5] * (hf.model.layers[2].mlp.down_proj.weight[:, 5] @ direction)
     assert float(old.scores[2, 0, 5]) == pytest.approx(float(want), rel=1e-5)
@@ -147,7 +148,7 @@ def test_the_approximation_is_activation_times_unembedded_output_direction() -> 
 
 def test_bfloat16_adds_up_to_its_own_rounding() -> None:
     hf = copy.deepcopy(loaded("gemma2").hf).bfloat16()
-    parts = direct_logit_attribution(hf, token_ids(), target_of("gemma2", foil=None)).completeness
+    parts = direct_logit_attribution(problem_of(hf, target_of("gemma2", foil=None))).completeness
     assert parts.relative_error is not None and 1e-6 < parts.relative_error < 0.05
 
 
@@ -194,7 +195,7 @@ def test_what_is_no_norm_is_refused(module: nn.Module) -> None:
 def test_a_model_without_a_final_norm_is_refused() -> None:
     hf = build_model("opt", do_layer_norm_before=False)
     with pytest.raises(UsageError, match="expected one norm after the last layer, found 0"):
-        direct_logit_attribution(hf, token_ids(), Target(3, 5, None, "pre_cap_logit", "top1_logit"))
+        direct_logit_attribution(problem_of(hf, Target(3, 5, None, "pre_cap_logit", "top1_logit")))
 
 
 def test_a_block_that_scales_what_it_adds_is_refused() -> None:
@@ -202,7 +203,7 @@ def test_a_block_that_scales_what_it_adds_is_refused() -> None:
     config = {k: v for k, v in config.items() if k not in ("model_type", "architectures")}
     granite = AutoModelForCausalLM.from_config(_granite(config)).eval()
     with pytest.raises(UsageError, match=r"layer 0 .*do not add up"):
-        direct_logit_attribution(granite, token_ids(), Target(3, 5, None, "pre_cap_logit", "top1_logit"))
+        direct_logit_attribution(problem_of(granite, Target(3, 5, None, "pre_cap_logit", "top1_logit")))
 
 
 def _granite(config: dict) -> object:
@@ -234,7 +235,7 @@ def test_write_scores_equal_the_direction_sent_through_the_norms(name: str) -> N
 @pytest.mark.parametrize("name", ["gpt2", "gemma2"])
 def test_write_score_times_activation_is_the_tokens_dla(name: str) -> None:
     target = target_of(name, foil=None)
-    dla = direct_logit_attribution(loaded(name).hf, token_ids(), target).attribution
+    dla = direct_logit_attribution(problem_of(loaded(name).hf, target)).attribution
     (w,) = write_scores(loaded(name), token_ids(), target.pos, [(1, 3)], top=2, explicit_ids=[target.token_id])
     assert w.activation * w.explicit[0].score == pytest.approx(float(dla.scores[1, 0, 3]), rel=1e-4)
 
@@ -242,5 +243,7 @@ def test_write_score_times_activation_is_the_tokens_dla(name: str) -> None:
 def test_later_tokens_change_nothing() -> None:
     target = target_of("gemma3")
     changed = [*token_ids()[: TARGET_POS + 1], *[11] * (LENGTH - TARGET_POS - 1)]
-    one, two = (direct_logit_attribution(loaded("gemma3").hf, ids, target) for ids in (token_ids(), changed))
+    one, two = (
+        direct_logit_attribution(problem_of(loaded("gemma3").hf, target, ids=ids)) for ids in (token_ids(), changed)
+    )
     assert changed != token_ids() and torch.equal(one.attribution.scores, two.attribution.scores)

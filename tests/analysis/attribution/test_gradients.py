@@ -14,10 +14,10 @@ from attribution_cases import (
     in_float64,
     loaded,
     plain_value,
+    problem_of,
     scaling,
     shape_of,
     target_of,
-    token_ids,
 )
 from tiny_models import D_MLP, N_LAYERS
 from torch import Tensor
@@ -30,12 +30,9 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
     integrated_gradients,
     relp,
 )
-from neuron_signatures.analysis.attribution.readout import function_value
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.relevance import relevance_rules
-from neuron_signatures.models.suffix import Suffix
-from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import UsageError
 
 POSITIONS = (2, 6, TARGET_POS)
@@ -62,7 +59,7 @@ def central_difference(name: str, target: Target, layer: int, pos: int, neuron: 
 @pytest.mark.parametrize("name", [*REQUIRED, "opt", "phi3"])
 def test_act_grad_is_the_effect_of_scaling(name: str) -> None:
     target = target_of(name)
-    got = act_grad(loaded(name).hf, token_ids(), target, positions=POSITIONS)
+    got = act_grad(problem_of(loaded(name).hf, target, POSITIONS))
     assert got.scores.shape == (shape_of(name).n_layers, 3, got.acts.shape[-1]) and got.positions == POSITIONS
     for layer, p, neuron in strongest(got.scores, 4):
         want = central_difference(name, target, layer, POSITIONS[p], neuron)
@@ -74,7 +71,7 @@ def test_act_grad_is_the_effect_of_scaling(name: str) -> None:
 @pytest.mark.parametrize("foil", [None, 7])
 def test_act_grad_of_the_other_functions(function: TargetFunction, foil: int | None) -> None:
     target = target_of("gemma2", foil=foil, function=function)
-    got = act_grad(loaded("gemma2").hf, token_ids(), target, positions=[TARGET_POS])
+    got = act_grad(problem_of(loaded("gemma2").hf, target, [TARGET_POS]))
     for layer, _, neuron in strongest(got.scores, 2):
         want = central_difference("gemma2", target, layer, TARGET_POS, neuron)
         assert float(got.scores[layer, 0, neuron]) == pytest.approx(want, abs=1e-4, rel=0)
@@ -82,7 +79,7 @@ def test_act_grad_of_the_other_functions(function: TargetFunction, foil: int | N
 
 def test_the_functions_have_different_gradients() -> None:
     scores = [
-        act_grad(loaded("gemma2").hf, token_ids(), target_of("gemma2", foil=None, function=f)).scores.norm()
+        act_grad(problem_of(loaded("gemma2").hf, target_of("gemma2", foil=None, function=f))).scores.norm()
         for f in ("pre_cap_logit", "logit", "logprob")
     ]
     assert len({round(float(s), 4) for s in scores}) == 3
@@ -90,18 +87,18 @@ def test_the_functions_have_different_gradients() -> None:
 
 def test_act_grad_towards_a_source_is_the_step_times_the_gradient() -> None:
     target = target_of("llama")
-    plain = act_grad(loaded("llama").hf, token_ids(), target, positions=POSITIONS)
+    plain = act_grad(problem_of(loaded("llama").hf, target, POSITIONS))
     source = torch.randn(plain.acts.shape, generator=torch.Generator().manual_seed(1))
-    got = act_grad(loaded("llama").hf, token_ids(), target, positions=POSITIONS, source=source)
+    got = act_grad(problem_of(loaded("llama").hf, target, POSITIONS), source=source)
     assert plain.per_act is not None
     assert torch.allclose(got.scores, (source - plain.acts) * plain.per_act)
-    same = act_grad(loaded("llama").hf, token_ids(), target, positions=POSITIONS, source=plain.acts)
+    same = act_grad(problem_of(loaded("llama").hf, target, POSITIONS), source=plain.acts)
     assert not same.scores.any()
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_act_grad_cancels_exactly_where_there_is_a_norm_on_the_mlps_output(name: str) -> None:
-    got = cancellation(act_grad(loaded(name).hf, token_ids(), target_of(name)))
+    got = cancellation(act_grad(problem_of(loaded(name).hf, target_of(name))))
     ratios = [c.ratio for c in got if c.ratio is not None]
     assert len(got) == shape_of(name).n_layers * (TARGET_POS + 1) and len(ratios) >= N_LAYERS
     if name in SANDWICH:
@@ -111,7 +108,7 @@ def test_act_grad_cancels_exactly_where_there_is_a_norm_on_the_mlps_output(name:
 
 
 def test_a_cancellation_without_scores_has_no_ratio() -> None:
-    last = cancellation(act_grad(loaded("llama").hf, token_ids(), target_of("llama"), positions=[0]))[-1]
+    last = cancellation(act_grad(problem_of(loaded("llama").hf, target_of("llama"), [0])))[-1]
     assert last.layer == N_LAYERS - 1 and last.absolute_total == 0 and last.ratio is None
 
 
@@ -150,8 +147,8 @@ def test_plain_gradients_do_not_conserve() -> None:
 def test_in_the_last_layer_relevance_is_direct(name: str) -> None:
     """Nothing but the norms, with constant scales, lies between the last layer's neurons and the logit."""
     hf, target = loaded(name).hf, target_of(name)
-    got = relp(hf, token_ids(), target, positions=POSITIONS)
-    direct = direct_logit_attribution(hf, token_ids(), target).attribution
+    got = relp(problem_of(hf, target, POSITIONS))
+    direct = direct_logit_attribution(problem_of(hf, target)).attribution
     assert torch.allclose(got.scores[-1, -1], direct.scores[-1, 0], atol=1e-6)
     assert not got.scores[-1, :-1].any()
     assert not torch.allclose(got.scores[0, -1], direct.scores[0, 0], atol=1e-3)
@@ -160,12 +157,12 @@ def test_in_the_last_layer_relevance_is_direct(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "llama"])
 def test_the_model_is_left_as_it_was(name: str) -> None:
     hf, target = loaded(name).hf, target_of(name)
-    before, implementation = act_grad(hf, token_ids(), target).scores, hf.config._attn_implementation
-    relp(hf, token_ids(), target)
+    before, implementation = act_grad(problem_of(hf, target)).scores, hf.config._attn_implementation
+    relp(problem_of(hf, target))
     with pytest.raises(RuntimeError, match="stop"), relevance_rules(hf):
         raise RuntimeError("stop")
     assert hf.config._attn_implementation == implementation
-    assert torch.equal(act_grad(hf, token_ids(), target).scores, before)
+    assert torch.equal(act_grad(problem_of(hf, target)).scores, before)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in hf.modules())
 
 
@@ -173,7 +170,7 @@ def test_relevance_needs_attention_that_it_knows(monkeypatch: pytest.MonkeyPatch
     hf = loaded("llama").hf
     monkeypatch.setattr(hf.config, "_attn_implementation_internal", "flex_attention")
     with pytest.raises(UsageError, match="eager and sdpa attention, not flex_attention"):
-        relp(hf, token_ids(), target_of("gemma2"))
+        relp(problem_of(hf, target_of("gemma2")))
 
 
 @pytest.mark.parametrize("path", ["joint", "layer"])
@@ -183,11 +180,8 @@ def test_integrated_gradients_add_up_to_the_joint_ablation(name: str, path: str)
     baseline = torch.zeros(N_LAYERS, len(POSITIONS), D_MLP)
     baseline[:, 1] = 0.1
     got = integrated_gradients(
-        hf,
-        token_ids(),
-        target,
+        problem_of(hf, target, POSITIONS),
         baseline=baseline,
-        positions=POSITIONS,
         steps=50,
         path=path,  # type: ignore[arg-type]
     )
@@ -202,9 +196,7 @@ def test_integrated_gradients_of_some_layers_and_any_batch() -> None:
     hf, target = loaded("llama").hf, target_of("llama")
     baseline = torch.zeros(N_LAYERS, 1, D_MLP)
     got = [
-        integrated_gradients(
-            hf, token_ids(), target, baseline=baseline, positions=[TARGET_POS], layers=[0, 2], steps=10, batch=b
-        )
+        integrated_gradients(problem_of(hf, target, [TARGET_POS]), baseline=baseline, layers=[0, 2], steps=10, batch=b)
         for b in (1, 4)
     ]
     assert got[0].layers == (0, 2) and got[0].scores.shape == (2, 1, D_MLP)
@@ -215,7 +207,7 @@ def test_a_path_from_zero_says_little_on_a_sandwich_model() -> None:
     """The norm on the MLP's output hides its scale, so nearly all change is in the last step towards zero."""
     hf, target = loaded("gemma2").hf, target_of("gemma2")
     baseline = torch.zeros(N_LAYERS, 1, D_MLP)
-    got = integrated_gradients(hf, token_ids(), target, baseline=baseline, positions=[TARGET_POS], steps=10)
+    got = integrated_gradients(problem_of(hf, target, [TARGET_POS]), baseline=baseline, steps=10)
     want = plain_value(hf, target) - plain_value(hf, target, _replacing(range(N_LAYERS), baseline, [TARGET_POS]))
     assert abs(float(got.scores.sum()) - want) > 0.2 * abs(want)
 
@@ -231,7 +223,8 @@ def _embedding_gradient(hf: PreTrainedModel, target: Target) -> tuple[Tensor, Te
 
     handle = decoder_layers(hf)[0].register_forward_pre_hook(leaf, with_kwargs=True)
     try:
-        f = function_value(unembedding(hf), Suffix(hf, token_ids(), first=0, last=target.pos).run(1), target)
+        problem = problem_of(hf, target)
+        f = problem.value(problem.suffix().run(1))
     finally:
         handle.remove()
     (grad,) = torch.autograd.grad(f.sum(), leaves[0])

@@ -84,7 +84,7 @@ def test_the_modes_say_where_and_what() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (TargetRequest("top1_logit", token_id=5), "target_mode top1_logit: the target is the likeliest token"),
+        (TargetRequest("top1_logit", token_id=5), "target_mode top1_logit: the target is the most likely token"),
         (TargetRequest("last_token", token=" Austin"), "the target is the prompt's last token, at position 9"),
         (TargetRequest("last_token", pos=3), "the target is the prompt's last token, at position 9"),
         (TargetRequest("next_token"), "no token follows the prompt's last one. Give --target_token"),

@@ -126,7 +126,7 @@ def test_peaks_equal_a_loop(tmp_path, ties, dtype, first_pos, include_bos, start
     used = {k: t for k, t in PROMPTS.items() if len(t) > starts}
     check_frame(result.frame, PROMPTS, stored, dict.fromkeys(PROMPTS, starts), 0.5)
     assert list(result.frame.columns[:14]) == COLUMNS
-    assert result.n_prompts == len(used)
+    assert len(result.counted.prompts) == len(used)
     assert result.counted.skipped == [k for k in PROMPTS if k not in used]
     medians = result.frame.groupby("layer")["mean_peak_abs"].transform("median")
     ratio = result.frame["mean_peak_abs"] / medians
@@ -150,7 +150,7 @@ def test_values_that_are_not_finite_are_ignored_and_counted(tmp_path):
     assert dead["n_nonfinite"] == 8 + 6 + 1 + 7
     assert pd.isna(dead["mode_peak_token"])
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=100))
+        record = write_peaks(writer, run, result, SelectionConfig(top_k=100)).record
     assert record["n_selected"] == 23
     assert record["nonfinite_by_prompt"]["again"] == 14
     ranked = [(r["layer"], r["neuron"]) for r in read_json(run.path, "top_neurons.json")["neurons"]]
@@ -166,7 +166,7 @@ def test_one_prompt_of_one_token_in_one_layer(tmp_path):
     assert math.isnan(row["mean_peak_abs_over_layer_median"])
     assert not result.counted.n_bos
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8))
+        record = write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8)).record
     assert record["n_selected"] == 0
     assert "no neuron is selected" in record["warnings"]
 
@@ -175,7 +175,7 @@ def test_a_run_of_bos_alone_has_no_peaks(tmp_path):
     run = make_run(tmp_path / "r", {"p": [BOS]}, {"p": np.ones((1, 1, 3), np.float32)})
     with pytest.raises(UsageError, match=r"no prompt has a token that counts.*--include_bos"):
         analyze_peaks(run, PeaksConfig(FUNCTIONAL))
-    assert analyze_peaks(run, PeaksConfig(FUNCTIONAL, include_bos=True)).n_prompts == 1
+    assert len(analyze_peaks(run, PeaksConfig(FUNCTIONAL, include_bos=True)).counted.prompts) == 1
 
 
 @pytest.mark.parametrize("prepend_bos", [True, False])
@@ -239,10 +239,10 @@ def test_rank_by_must_be_a_numeric_column(tmp_path):
     run = make_run(tmp_path / "r", PROMPTS, random_acts(PROMPTS, n_layers=1, d_mlp=3))
     result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
     with open_results(run) as writer:
-        with pytest.raises(UsageError, match=r"no numeric column.*mean_peak_abs"):
+        with pytest.raises(UsageError, match=r"not a numeric column.*mean_peak_abs"):
             write_peaks(writer, run, result, SelectionConfig(), rank_by="mode_peak_token")
         assert list((run.path / "analysis").iterdir()) == []
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=1), rank_by="max_act")
+        record = write_peaks(writer, run, result, SelectionConfig(top_k=1), rank_by="max_act").record
     assert record["settings"]["rank_by"] == "max_act"
     best = read_json(run.path, "top_neurons.json")["neurons"][0]
     assert best["neuron"] == result.frame["max_act"].idxmax()
@@ -280,9 +280,9 @@ def test_first_position():
 
 def test_spread_keeps_its_digits_beside_a_large_mean():
     acts = (1e4 + np.random.default_rng(0).standard_normal((200, 5))).astype(np.float32)
-    s = prompt_stats(acts, acts.mean(axis=0), threshold=0.0)
-    variance = s.sum2 / 200 - (s.sum / 200) ** 2
-    np.testing.assert_allclose(variance, acts.astype(np.float64).var(axis=0), rtol=1e-3)
+    mean, std = prompt_stats(acts, acts.mean(axis=0), threshold=0.0).moments.mean_std()
+    np.testing.assert_allclose(mean, acts.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, acts.std(axis=0, dtype=np.float64), rtol=1e-3)
 
 
 # Functional tokens.

@@ -16,7 +16,6 @@ from neuron_signatures.analysis.signatures import analyze as signatures_module
 from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
 from neuron_signatures.analysis.signatures.classes import ClassRules
 from neuron_signatures.analysis.signatures.labels import aligned_positions, load_concepts
-from neuron_signatures.analysis.signatures.metrics import wilson
 from neuron_signatures.analysis.signatures.writing import write_signatures
 from neuron_signatures.analysis.tokens.functional import default_functional_tokens, token_key
 from neuron_signatures.runs.errors import UsageError
@@ -364,9 +363,3 @@ def test_files_of_the_stage(tmp_path):
 def test_aligned_positions():
     seed, other = aligned_positions(["the", " cat", " the"], [" The", "THE", " dog", "the", "cat"])
     assert list(zip(seed.tolist(), other.tolist(), strict=True)) == [(0, 0), (2, 1), (1, 4)]
-
-
-def test_wilson():
-    low, high = wilson(np.array([0, 8, 10, 0]), np.array([10, 10, 10, 0]), Z)
-    np.testing.assert_allclose(low, [0, 0.4902, 0.7225, np.nan], atol=1e-4)
-    np.testing.assert_allclose(high, [0.2775, 0.9433, 1, np.nan], atol=1e-4)

@@ -11,6 +11,7 @@ from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
 from neuron_signatures.analysis.attribution.estimators.ablation import ablation
 from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation import validate as validation
 from neuron_signatures.analysis.validation.faithfulness import (
@@ -130,11 +131,11 @@ def test_validation_of_the_truth_itself_on_a_tiny_model(hf):
     token_id = most_raised(hf, ids)
     target = Target(pos=4, token_id=token_id, foil_id=None, function="pre_cap_logit", mode="next_token")
     baseline = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(hf, ids, target, baseline=baseline, positions=(4,), layers=(0, 2))
+    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(0, 2))
     noise = torch.randn(effects.scores.shape, generator=torch.Generator().manual_seed(0))
     random = Attribution("relp", (0, 2), (4,), noise, effects.acts, None)
     config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64)
-    found = validate(hf, ids, target, [effects, random], effects, baseline=baseline, config=config)
+    found = validate(Problem(hf, ids, target, (4,)), [effects, random], effects, baseline=baseline, config=config)
     truth, chance = found.metrics
     assert found.n_units == 2 * D_MLP
     assert truth.correlation.spearman == pytest.approx(1)
@@ -159,17 +160,17 @@ def test_validation_of_the_truth_itself_on_a_tiny_model(hf):
 def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkeypatch):
     ids = [0, 300, 310, 320, 330]
     target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    as_it_is = ablation(hf, ids, target, baseline=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP), positions=(4,)).acts
+    as_it_is = ablation(Problem(hf, ids, target, (4,)), baseline=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)).acts
     baseline = as_it_is.clone()
     baseline[2, 0, 7] -= 5  # one neuron matters, and is ranked last
-    effects = ablation(hf, ids, target, baseline=baseline, positions=(4,), layers=(2,))
+    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(2,))
     scores = torch.arange(D_MLP, 0, -1.0).view(1, 1, -1).clone()
     scores[0, 0, 7] = 0
     last = Attribution("relp", (2,), (4,), scores, effects.acts, None)
     config = ValidationConfig(n_random=100, seed=0, signed=True, batch=7)
     drawn = []
     monkeypatch.setattr(validation, "layer_matched", lambda top, *a: drawn.append(len(top)) or layer_matched(top, *a))
-    (metric,) = validate(hf, ids, target, [last], effects, baseline=baseline, config=config).metrics
+    (metric,) = validate(Problem(hf, ids, target, (4,)), [last], effects, baseline=baseline, config=config).metrics
     assert metric.smallest == D_MLP
     assert metric.controls[-1].k == D_MLP and metric.controls[-1].p == 1
     assert drawn == [1]  # the set itself is not measured again, where rounding would decide
@@ -179,13 +180,13 @@ def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
     ids = [0, 300, 310, 320, 330]
     target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
     baseline = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(hf, ids, target, baseline=baseline, positions=(4,), layers=(0, 2))
+    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(0, 2))
     scores = effects.scores.clone()
     scores.view(-1)[5:] = float("nan")
     some = Attribution("ablation", (0, 2), (4,), scores, effects.acts, None)
     whole = Attribution("relp", (0, 2), (4,), effects.scores, effects.acts, None)
     config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64)
-    found = validate(hf, ids, target, [whole, some], some, baseline=baseline, config=config)
+    found = validate(Problem(hf, ids, target, (4,)), [whole, some], some, baseline=baseline, config=config)
     assert [m.metric for m in found.metrics] == ["relp"] and found.left_out == ("ablation",)
     assert (found.n_measured, found.n_units, found.metrics[0].correlation.n) == (5, 2 * D_MLP, 5)
 

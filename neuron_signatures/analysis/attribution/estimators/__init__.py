@@ -1,1 +1,1 @@
-"""One module per way to score a neuron's influence on a target."""
+"""The methods that score a neuron's influence on a target."""

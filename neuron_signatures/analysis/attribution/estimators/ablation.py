@@ -1,14 +1,14 @@
-"""The true effect of ablating neurons: the model is run with their activations replaced by a baseline.
+"""The true effect of ablating neurons: the model runs with their activations replaced by a baseline.
 
-`single_ablations` is the oracle for single neurons, many per forward pass; `joint_ablation` replaces whole sets,
-many sets per forward pass (faithfulness and completeness curves, random controls). Effects are differences of two
-forward passes: use a float32 model, because in bfloat16 most of them round to 0.
+`single_ablations` ablates single neurons, many per forward pass; `joint_ablation` ablates sets of neurons, many sets
+per forward pass (faithfulness and completeness curves, random controls). Effects are differences of two forward
+passes: use a float32 model, because most of them round to 0 in bfloat16.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,31 +17,29 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.baselines import refuse_undefined
-from neuron_signatures.analysis.attribution.metrics import Attribution, chosen_positions
-from neuron_signatures.analysis.attribution.readout import function_value
+from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.models.batching import run_in_halves
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix
-from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
-log = logging.getLogger(__name__)
-
-# ablate: replace the neurons of the set, run the others; keep: the reverse.
+# ablate: replace the neurons of the set and keep the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
 DEFAULT_BATCH = 64
 STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero"
 
 
 class AblationChunk(NamedTuple):
-    """Some of the neurons asked for, by their rows in the list, and f(clean) - f(neuron at its baseline)."""
+    """Some of the requested neurons, by their rows in the list, and f(clean) - f(neuron at its baseline)."""
 
     rows: Int[Tensor, " chunk"]
     effects: Float[Tensor, " chunk"]
 
 
 def every_neuron(hf: PreTrainedModel, *, layers: Sequence[int] | None, positions: Sequence[int]) -> Int[Tensor, "n 3"]:
-    """All (layer, pos, neuron) of these layers (all when None) and positions, in this order."""
+    """All (layer, pos, neuron) of these layers (all if None) and positions, in this order."""
     shape = mlp_shape(hf)
     chosen = list(range(shape.n_layers)) if layers is None else list(layers)
     return torch.cartesian_prod(torch.tensor(chosen), torch.tensor(list(positions)), torch.arange(shape.d_mlp))
@@ -49,110 +47,101 @@ def every_neuron(hf: PreTrainedModel, *, layers: Sequence[int] | None, positions
 
 @torch.no_grad()
 def single_ablations(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
+    problem: Problem,
     neurons: Int[Tensor, "n 3"],
     *,
     values: Float[Tensor, " n"],
     done: Bool[Tensor, " n"] | None = None,
     batch: int = DEFAULT_BATCH,
 ) -> Iterator[AblationChunk]:
-    """Effects of setting each neuron, alone and at one position, to its value of `values`.
+    """Effects of setting each neuron, alone and at one position, to its entry in `values`.
 
-    `neurons` are rows (layer, pos, neuron); those marked in `done` are skipped, so that a stopped run can go on. One
-    chunk per forward pass, whose first row is the clean prompt. Positive: the neuron, as it is, raises f. Raises
-    `UsageError` for a position after the target's, where nothing can have an effect.
+    `neurons` are rows (layer, pos, neuron), at any position of the prompt; those marked in `done` are skipped, so that
+    an interrupted run can resume. One chunk per forward pass, whose first row is the clean prompt. A positive effect
+    means that the neuron's activation raises f. Raises `UsageError` for a position after the target position, where
+    no neuron has an effect.
     """
     todo = torch.arange(len(neurons)) if done is None else (~done).nonzero()[:, 0]
     assert len(values) == len(neurons)
-    _refuse(neurons[todo, 1], values[todo], target)
-    head = unembedding(hf)
+    _refuse(neurons[todo, 1], values[todo], problem.target)
     for pos in sorted(set(neurons[todo, 1].tolist())):
-        suffix = Suffix(hf, token_ids, first=pos, last=target.pos)
-        here = todo[neurons[todo, 1] == pos]
+        suffix = problem.suffix(first=pos)
 
-        def effects(chunk: Tensor, suffix: Suffix = suffix) -> Tensor:
-            edit = _single_edit(neurons[chunk], values[chunk])
-            layers = sorted(set(neurons[chunk, 0].tolist()))
-            f = function_value(head, suffix.run(len(chunk) + 1, edit, layers), target).float().cpu()
-            return f[0] - f[1:]
+        def effects(chunk: Sequence[int], suffix: Suffix = suffix) -> AblationChunk:
+            rows = torch.tensor(chunk)
+            edit = _single_edit(neurons[rows], values[rows])
+            layers = sorted(set(neurons[rows, 0].tolist()))
+            f = problem.value(suffix.run(len(rows) + 1, edit, layers)).float().cpu()
+            return AblationChunk(rows, f[0] - f[1:])
 
-        for chunk in here.split(batch):
-            yield AblationChunk(chunk, _in_halves(effects, chunk))
+        for chunk in todo[neurons[todo, 1] == pos].split(batch):
+            yield from run_in_halves(effects, chunk.tolist(), unit="ablations", too_large=_too_large)
 
 
 def ablation(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
+    problem: Problem,
     *,
     baseline: Float[Tensor, "layer pos neuron"],
-    positions: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
     batch: int = DEFAULT_BATCH,
 ) -> Attribution:
-    """`single_ablations` of every neuron of `layers` (all when None) at `positions` (None: up to the target's).
+    """`single_ablations` of every neuron of `layers` (all if None) at the problem's positions, as an attribution.
 
-    `baseline` has one entry per model layer and per chosen position. The scores are effects: f(clean) - f(ablated).
+    The scores are the effects: f(clean) - f(ablated).
     """
-    chosen = chosen_positions(positions, target.pos)
-    shape = mlp_shape(hf)
-    picked = tuple(range(shape.n_layers)) if layers is None else tuple(layers)
-    neurons = every_neuron(hf, layers=picked, positions=chosen)
-    size = (len(picked), len(chosen), shape.d_mlp)
-    values = baseline[list(picked)].expand(size).reshape(-1)
+    shape = mlp_shape(problem.hf)
+    chosen = tuple(range(shape.n_layers)) if layers is None else tuple(layers)
+    neurons = every_neuron(problem.hf, layers=chosen, positions=problem.positions)
+    size = (len(chosen), len(problem.positions), shape.d_mlp)
+    values = baseline[list(chosen)].expand(size).reshape(-1)
     effects = torch.empty(len(neurons))
-    for chunk in single_ablations(hf, token_ids, target, neurons, values=values, batch=batch):
+    for chunk in single_ablations(problem, neurons, values=values, batch=batch):
         effects[chunk.rows] = chunk.effects
-    acts = Suffix(hf, token_ids, first=0, last=target.pos).acts(chosen, picked).cpu()
-    return Attribution("ablation", picked, chosen, effects.view(size), acts, None)
+    acts = problem.suffix().acts(problem.positions, chosen).cpu()
+    return Attribution("ablation", chosen, problem.positions, effects.view(size), acts, None)
 
 
 @torch.no_grad()
 def joint_ablation(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
+    problem: Problem,
     sets: Sequence[Int[Tensor, " _"]],
     *,
     baseline: Float[Tensor, "layer pos neuron"],
-    positions: Sequence[int],
     meaning: SetMeaning = "ablate",
     layers: Sequence[int] | None = None,
     batch: int = DEFAULT_BATCH,
 ) -> Float[Tensor, " set"]:
-    """f, float32, with each set of neurons ablated to `baseline` at all `positions`, or with only that set kept.
+    """f, float32, with each set of neurons ablated at all the problem's positions, or with all others ablated.
 
     A set is a list of flat indices layer · d_mlp + neuron. Neurons that are not ablated respond to those that are.
-    `keep` ablates every other neuron of `layers` (all when None) and leaves other layers alone. `baseline` has one
-    entry per model layer and per position of `positions`.
+    `keep` ablates every other neuron of `layers` (all if None); other layers are never ablated.
     """
-    shape = mlp_shape(hf)
-    picked = list(range(shape.n_layers)) if layers is None else list(layers)
-    _refuse(torch.tensor(list(positions)), baseline[picked], target)
-    suffix, head = Suffix(hf, token_ids, first=min(positions), last=target.pos), unembedding(hf)
+    shape, positions = mlp_shape(problem.hf), problem.positions
+    chosen = list(range(shape.n_layers)) if layers is None else list(layers)
+    _refuse(torch.tensor(positions), baseline[chosen], problem.target)
+    suffix = problem.suffix(first=min(positions))
 
-    def values(chunk: Tensor) -> Tensor:
+    def values(chunk: Sequence[int]) -> Tensor:
         members = torch.zeros(len(chunk), shape.n_layers * shape.d_mlp, dtype=torch.bool)
-        for row, i in enumerate(chunk.tolist()):
+        for row, i in enumerate(chunk):
             members[row, sets[i]] = True
         masks = members.view(len(chunk), shape.n_layers, shape.d_mlp)
         edit = _joint_edit(masks if meaning == "ablate" else ~masks, baseline, suffix.rows(positions))
-        return function_value(head, suffix.run(len(chunk), edit, picked), target).float().cpu()
+        return problem.value(suffix.run(len(chunk), edit, chosen)).float().cpu()
 
-    return torch.cat([_in_halves(values, chunk) for chunk in torch.arange(len(sets)).split(batch)])
+    chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
+    halves = (run_in_halves(values, chunk, unit="ablations", too_large=_too_large) for chunk in chunks)
+    return torch.cat(list(chain.from_iterable(halves)))
 
 
 @torch.no_grad()
-def clean_value(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> float:
-    """f of the prompt as it is."""
-    suffix = Suffix(hf, token_ids, first=0, last=target.pos)
-    return float(function_value(unembedding(hf), suffix.run(1), target)[0])
+def clean_value(problem: Problem) -> float:
+    """f of the unedited prompt."""
+    return float(problem.value(problem.suffix().run(1))[0])
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
-    """Row 0 stays as it is; row i + 1 has neuron i at its value, at the suffix's first position."""
+    """Keeps row 0, and sets neuron i of row i + 1 to its value at the suffix's first position."""
 
     def edit(layer: int, acts: Tensor) -> Tensor:
         rows = (neurons[:, 0] == layer).nonzero()[:, 0]
@@ -180,16 +169,6 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
     refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
-def _in_halves(run: Callable[[Tensor], Tensor], items: Int[Tensor, " n"]) -> Tensor:
-    """`run(items)`, in halves of halves when the device runs out of memory."""
-    try:
-        return run(items)
-    except torch.OutOfMemoryError as e:
-        if len(items) == 1:
-            what = "out of memory with one ablated copy of the prompt"
-            raise EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu") from e
-    # outside of `except`: there the traceback would keep the batch's memory alive
-    torch.cuda.empty_cache()
-    half = len(items) // 2
-    log.warning("out of memory with %d ablations in a batch; going on with %d", len(items), half)
-    return torch.cat([_in_halves(run, items[:half]), _in_halves(run, items[half:])])
+def _too_large(_: int) -> EnvironmentProblem:
+    what = "out of memory with one ablated copy of the prompt"
+    return EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu")

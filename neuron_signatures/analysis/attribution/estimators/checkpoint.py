@@ -1,4 +1,4 @@
-"""Keeping what a long ablation has done, so that a stopped or killed one goes on where it was."""
+"""Stores the progress of a long ablation, so that an interrupted one can resume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVERY_SECONDS = 20.0
 
 
 class Partial:
-    """One unfinished result in one file, bound to the settings that made it."""
+    """One unfinished result in one file, with the settings that it was computed with."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
@@ -33,18 +33,18 @@ class Partial:
         self._saved = time.monotonic()
 
     def load(self, effects: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-        """Fill `effects` with what an earlier process measured; returns which of them are done.
+        """Fill in the `effects` that an earlier process measured; returns which ones are done.
 
-        Raises `UsageError` with the differences if that was with other settings. A damaged file begins anew.
+        Raises `UsageError` with the differences if the settings were others. A damaged file is ignored.
         """
         done = torch.zeros(len(effects), dtype=torch.bool)
         if not self._path.is_file():
             return done
         try:
-            with np.load(self._path, allow_pickle=False) as kept:
-                before, measured, ready = json.loads(str(kept["settings"])), kept["effects"], kept["done"]
+            with np.load(self._path, allow_pickle=False) as stored:
+                before, measured, ready = json.loads(str(stored["settings"])), stored["effects"], stored["done"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            log.warning("%s is damaged; beginning anew", self._path.name)
+            log.warning("%s is damaged; starting again", self._path.name)
             return done
         next_step = f"Give the same flags, or remove {self._path.name}"
         refuse_differences(before, self._settings, self._path, next_step=next_step)
@@ -59,8 +59,8 @@ class Partial:
             self.save_now(effects, done)
 
     @contextlib.contextmanager
-    def kept(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> Iterator[None]:
-        """If the block is left by an exception (a signal, too little memory), write the state first."""
+    def save_on_error(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> Iterator[None]:
+        """Write the state if an exception ends the block (a signal, out of memory)."""
         finished = False
         try:
             yield

@@ -1,4 +1,4 @@
-"""Exact direct logit attribution: what each neuron writes into the pre-cap logit, and the proof by summing up.
+"""Exact direct logit attribution: what each neuron writes into the pre-cap logit, and the check that it sums up.
 
 Elhage et al. 2021 and arXiv 2211.00593, with the norms' scales frozen at their values in this forward pass:
 
@@ -9,16 +9,15 @@ g is the norm on the MLP's output in sandwich-norm models (Gemma-2, Gemma-3), el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import target_bias, target_direction
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.capture import output_projections
@@ -29,11 +28,11 @@ from neuron_signatures.models.weights import output_bias, output_weight, unembed
 
 @dataclass(frozen=True)
 class Completeness:
-    """Every part of the pre-cap logit (with a foil: of the difference), in logits.
+    """All terms of the pre-cap logit (with a foil: of the difference), in logits.
 
-    `neurons` and `mlp_bias` per layer add up to what that layer's MLP writes; `constants` is what the biases of the
-    final norm and of the unembedding add. `logit` is what the model computed; `relative_error` is
-    |total - logit| / |logit|, None where the logit is 0.
+    `neurons` and `mlp_bias` of a layer add up to what its MLP writes; `constants` come from the biases of the final
+    norm and of the unembedding. `total` is the sum of all terms and `logit` the model's own value; `relative_error`
+    is |total - logit| / |logit|, None if the logit is 0.
     """
 
     embed: float
@@ -52,14 +51,15 @@ class Dla(NamedTuple):
     completeness: Completeness
 
 
-def direct_logit_attribution(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> Dla:
-    """Pre-cap logit of the target (less the foil's) written directly by each neuron at the target position.
+def direct_logit_attribution(problem: Problem) -> Dla:
+    """Pre-cap logit of the target (minus the foil's) written directly by each neuron at the target position.
 
-    Exact with the norms' scales frozen at their values in this pass: together with the embedding, attention and
-    biases the scores give the logit back. At any earlier position the direct effect is zero by definition.
-    `target.function` does not matter: only the pre-cap logit is a sum.
+    Exact with the norms' scales frozen at their values in this pass: the scores, the embedding, attention and the
+    biases sum to the logit. The result is at the target position only, whatever the problem's positions: the direct
+    effect is zero elsewhere (see `at_positions`). `target.function` is ignored: only the pre-cap logit is a sum.
     """
-    trace = trace_residual(hf, token_ids, target.pos)
+    hf, target = problem.hf, problem.target
+    trace = trace_residual(hf, problem.token_ids, target.pos)
     head = unembedding(hf)
     to_logit = target_direction(head, target).to(trace.final)
     direction = trace.final_norm.pull_back(to_logit)
@@ -77,13 +77,14 @@ def direct_logit_attribution(hf: PreTrainedModel, token_ids: Sequence[int], targ
     return Dla(attribution, _completeness(parts, logit))
 
 
-def dla_without_norms(hf: PreTrainedModel, token_ids: Sequence[int], target: Target) -> Attribution:
-    """The approximation of older code, `dla_pre_ln2_post`: a_i · ⟨W_out[i], U[:, target] - U[:, foil]⟩.
+def dla_without_norms(problem: Problem) -> Attribution:
+    """The approximation `dla_pre_ln2_post` of earlier code: a_i · ⟨W_out[i], U[:, target] - U[:, foil]⟩.
 
-    Leaves out the norm on the MLP's output, the final norm and its scale, so its scores are in no unit of the logit
-    and not comparable across layers; on sandwich-norm models even the order inside a layer changes.
+    It omits the norm on the MLP's output, the final norm and its scale. Its scores are therefore not in logits and
+    not comparable across layers; on sandwich-norm models even the order within a layer changes.
     """
-    trace = trace_residual(hf, token_ids, target.pos)
+    hf, target = problem.hf, problem.target
+    trace = trace_residual(hf, problem.token_ids, target.pos)
     direction = target_direction(unembedding(hf), target).to(trace.final)
     weights = []
     for projection in output_projections(hf):
@@ -92,8 +93,10 @@ def dla_without_norms(hf: PreTrainedModel, token_ids: Sequence[int], target: Tar
     return _at_target("dla_pre_ln2_post", trace.acts, torch.stack(weights), target)
 
 
-def at_positions(direct: Attribution, positions: Sequence[int], acts: Float[Tensor, "layer pos neuron"]) -> Attribution:
-    """A direct attribution at other positions too, where it is 0: only the target position is read out.
+def at_positions(
+    direct: Attribution, positions: tuple[int, ...], acts: Float[Tensor, "layer pos neuron"]
+) -> Attribution:
+    """The direct attribution at `positions`: 0 except at the target position, the only one that is read out.
 
     `acts` are the prompt's activations in all layers at all positions.
     """
@@ -104,7 +107,7 @@ def at_positions(direct: Attribution, positions: Sequence[int], acts: Float[Tens
     return Attribution(
         metric=direct.metric,
         layers=direct.layers,
-        positions=tuple(positions),
+        positions=positions,
         scores=torch.where(here, direct.scores, 0.0),
         acts=torch.where(here, direct.acts, chosen),
         per_act=torch.where(here, direct.per_act, 0.0),
@@ -139,7 +142,7 @@ def _completeness(parts: _Parts, logit: float) -> Completeness:
 
 
 def _bias_term(bias: Tensor | None, norm: FrozenNorm | None, read: Tensor, direction: Tensor) -> float:
-    """What the projection's bias, and the bias of the norm after it, write."""
+    """What the biases of the projection and of the norm after it write."""
     of_projection = 0.0 if bias is None else float(bias.to(read) @ read)
     return of_projection + (0.0 if norm is None else float(norm.form.bias.to(direction) @ direction))
 

@@ -4,9 +4,9 @@
 - ig: integrated gradients from a baseline (arXiv 2104.08696), see `integrated_gradients`.
 - relp: a ∂f/∂a under the rules of `models.relevance` (arXiv 2508.21258).
 
-On models with a norm on the MLP's output (Gemma-2, Gemma-3) and no biases, that norm does not see the scale of its
-input, so act_grad adds up to 0 over the neurons of every layer and position: shares of it are not shares of the
-logit there, and a path from zero changes nothing until it reaches zero.
+On models with a norm on the MLP's output (Gemma-2, Gemma-3) and no biases, that norm is invariant to the scale of its
+input. There act_grad sums to 0 over the neurons of every layer and position, so its shares are not shares of the
+logit; and on the path of ig from a zero baseline, f changes only close to zero.
 """
 
 from __future__ import annotations
@@ -17,22 +17,19 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, chosen_positions
-from neuron_signatures.analysis.attribution.readout import function_value
-from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.models.suffix import Suffix
-from neuron_signatures.models.weights import unembedding
 
-# joint: all layers move along the path together; layer: one layer at a time, later layers respond.
+# joint: all layers follow the path together; layer: one layer at a time, and later layers respond.
 IgPath = Literal["joint", "layer"]
 
 
 class Cancellation(NamedTuple):
-    """How far the scores of one layer and position cancel: |sum| against the sum of absolute values."""
+    """How far the scores of one layer and position cancel: their sum, and the sum of their absolute values."""
 
     layer: int
     pos: int
@@ -41,46 +38,32 @@ class Cancellation(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """0: the scores cancel; 1: they all have one sign. None where every score is 0."""
+        """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
         return abs(self.total) / self.absolute_total if self.absolute_total else None
 
 
-def act_grad(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
-    *,
-    positions: Sequence[int] | None = None,
-    source: Float[Tensor, "layer pos neuron"] | None = None,
-) -> Attribution:
-    """a ∂f/∂a of every neuron at `positions` (None: up to the target's), everything downstream responding.
+def act_grad(problem: Problem, *, source: Float[Tensor, "layer pos neuron"] | None = None) -> Attribution:
+    """a ∂f/∂a of every neuron, with everything downstream responding.
 
-    `source` are the activations of another prompt at the same `positions`; then (source - a) ∂f/∂a, the first-order
+    With `source`, the activations of another prompt at the same positions, it is (source - a) ∂f/∂a: the first-order
     effect of patching them in.
     """
-    chosen = chosen_positions(positions, target.pos)
-    acts, grads = _acts_and_gradients(hf, token_ids, target, chosen)
+    acts, grads = _acts_and_gradients(problem)
     step = acts if source is None else source.to(acts) - acts
-    return _attribution("act_grad", chosen, acts, step * grads, grads)
+    return _attribution("act_grad", problem.positions, acts, step * grads, grads)
 
 
-def relp(
-    hf: PreTrainedModel, token_ids: Sequence[int], target: Target, *, positions: Sequence[int] | None = None
-) -> Attribution:
-    """Relevance of every neuron at `positions` (None: up to the target's): a ∂f/∂a under RelP's rules."""
-    chosen = chosen_positions(positions, target.pos)
-    with relevance_rules(hf):
-        acts, grads = _acts_and_gradients(hf, token_ids, target, chosen)
-    return _attribution("relp", chosen, acts, acts * grads, grads)
+def relp(problem: Problem) -> Attribution:
+    """Relevance of every neuron: a ∂f/∂a under RelP's rules."""
+    with relevance_rules(problem.hf):
+        acts, grads = _acts_and_gradients(problem)
+    return _attribution("relp", problem.positions, acts, acts * grads, grads)
 
 
 def integrated_gradients(
-    hf: PreTrainedModel,
-    token_ids: Sequence[int],
-    target: Target,
+    problem: Problem,
     *,
     baseline: Float[Tensor, "layer pos neuron"],
-    positions: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
     steps: int = 50,
     path: IgPath = "joint",
@@ -88,24 +71,22 @@ def integrated_gradients(
 ) -> Attribution:
     """(a - ā) ∫₀¹ ∂F/∂a(ā + t(a - ā)) dt by the midpoint rule with `steps` points.
 
-    F(x) is f with the activations of a set of neurons held at x, whatever comes into their layer, while everything
-    else responds. The set is, at `positions` (None: up to the target's), every neuron of all `layers` (`joint`), or of
-    one layer at a time (`layer`). The scores of a set add up to F(a) - F(ā): to f less f with the whole set ablated
-    to `baseline`. So `joint` shares one total among all layers, each neuron's part excluding what later neurons of
-    the set do with it; `layer` gives total effects, one total per layer. `baseline` has one entry per chosen
-    position on its middle axis, and one per model layer on its first.
+    F(x) is f with the activations of a set of neurons held at x, while everything else responds. The set is every
+    neuron, at the problem's positions, of all `layers` together (`joint`) or of one layer at a time (`layer`). The
+    scores of a set sum to F(a) - F(ā): f minus f with the whole set ablated to `baseline`. So `joint` distributes one
+    total over all layers, and a neuron's share excludes its effect through later neurons of the set; `layer` gives
+    total effects, with one total per layer.
     """
-    chosen = chosen_positions(positions, target.pos)
-    picked = tuple(range(mlp_shape(hf).n_layers)) if layers is None else tuple(layers)
-    suffix = Suffix(hf, token_ids, first=min(chosen), last=target.pos)
-    acts = suffix.acts(chosen, picked)
-    low = baseline[list(picked)].to(acts)
+    chosen = tuple(range(mlp_shape(problem.hf).n_layers)) if layers is None else tuple(layers)
+    suffix = problem.suffix(first=min(problem.positions))
+    acts = suffix.acts(problem.positions, chosen)
+    low = baseline[list(chosen)].to(acts)
     integral = torch.zeros_like(acts)
-    everything = list(range(len(picked)))
+    everything = list(range(len(chosen)))
     for rows in [everything] if path == "joint" else [[i] for i in everything]:
-        line = _Path(chosen, [picked[i] for i in rows], acts[rows], low[rows], steps)
-        integral[rows] = _path_integral(hf, suffix, target, line, batch)
-    return _attribution("ig", chosen, acts, (acts - low) * integral, None, picked)
+        line = _Path([chosen[i] for i in rows], acts[rows], low[rows], steps)
+        integral[rows] = _path_integral(problem, suffix, line, batch)
+    return _attribution("ig", problem.positions, acts, (acts - low) * integral, None, chosen)
 
 
 def cancellation(scores: Attribution) -> list[Cancellation]:
@@ -119,20 +100,17 @@ def cancellation(scores: Attribution) -> list[Cancellation]:
 
 
 class _Path(NamedTuple):
-    """The straight line on which the neurons of `layers` at `positions` move, from `low` to `high`."""
+    """The straight line from `low` to `high` that the activations of `layers` follow."""
 
-    positions: tuple[int, ...]
     layers: list[int]
     high: Float[Tensor, "layer pos neuron"]
     low: Float[Tensor, "layer pos neuron"]
     steps: int
 
 
-def _path_integral(
-    hf: PreTrainedModel, suffix: Suffix, target: Target, path: _Path, batch: int
-) -> Float[Tensor, "layer pos neuron"]:
+def _path_integral(problem: Problem, suffix: Suffix, path: _Path, batch: int) -> Float[Tensor, "layer pos neuron"]:
     """Mean gradient over the midpoints of the path, several points per forward pass."""
-    head, index = unembedding(hf), suffix.rows(path.positions)
+    index = suffix.rows(problem.positions)
     total = torch.zeros_like(path.high)
     points = (torch.arange(path.steps, device=total.device) + 0.5) / path.steps
     for some in points.split(batch):
@@ -144,28 +122,27 @@ def _path_integral(
             return acts.index_copy(1, index.to(acts.device), values)
 
         with torch.enable_grad():
-            f = function_value(head, suffix.run(len(some), hold, path.layers), target)
+            f = problem.value(suffix.run(len(some), hold, path.layers))
             (grad,) = torch.autograd.grad(f.sum(), held)
         total += grad.sum(0)
     return total / path.steps
 
 
 def _acts_and_gradients(
-    hf: PreTrainedModel, token_ids: Sequence[int], target: Target, positions: tuple[int, ...]
+    problem: Problem,
 ) -> tuple[Float[Tensor, "layer pos neuron"], Float[Tensor, "layer pos neuron"]]:
-    """Activations and ∂f/∂a at `positions`, from one forward and one backward pass over the whole prompt."""
-    suffix = Suffix(hf, token_ids, first=0, last=target.pos)
+    """Activations and ∂f/∂a, from one forward and one backward pass over the prompt."""
     seen: list[Tensor] = []
 
     def keep(layer: int, acts: Tensor) -> Tensor:
-        # Nothing before the first layer's neurons is needed: they are the leaf that starts the graph.
+        # The first layer's activations are the leaf of the graph: nothing before them needs a gradient.
         seen.append(acts if seen else acts.detach().requires_grad_())
         return seen[-1]
 
     with torch.enable_grad():
-        f = function_value(unembedding(hf), suffix.run(1, keep), target)
+        f = problem.value(problem.suffix().run(1, keep))
         grads = torch.autograd.grad(f.sum(), seen)
-    where = list(positions)
+    where = list(problem.positions)
     return (
         torch.stack([a.detach()[0, where].to(f.device) for a in seen]).float(),
         torch.stack([g[0, where].to(f.device) for g in grads]).float(),

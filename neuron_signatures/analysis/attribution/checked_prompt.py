@@ -1,4 +1,4 @@
-"""A run's prompt with the model that made it: loaded again, and checked to be the same."""
+"""Loads the model that made a run, and checks that it is the same by recomputing the activations of a prompt."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-# Largest difference of two forward passes with the same weights, as a share of a layer's activations: other kernels,
-# batches and devices in this dtype. Other weights differ by about 1.
+# Largest relative difference of a layer's activations between two forward passes with the same weights, in this dtype
+# but with other kernels, batches and devices. With other weights it is about 1.
 _COMPUTE_NOISE: Final[dict[Dtype, float]] = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
-# Half a unit in the last place, as a share of the value.
+# Half a unit in the last place, relative to the value.
 _ROUNDING: Final[dict[Dtype, float]] = {"fp32": 0.0, "fp16": 2**-11, "bf16": 2**-8}
 
 
 @dataclass(frozen=True)
 class ModelOverrides:
-    """How the model is loaded now; None means as in the run's manifest.
+    """How to load the model; None means as in the run's manifest.
 
-    `name` is for a model that lies elsewhere now (its weights must be the same). Remote code runs only when allowed
-    here, whatever the manifest says.
+    `name` is for a model that has moved (its weights must be the same). Remote code runs only if it is allowed here,
+    whatever the manifest says.
     """
 
     name: str | None = None
@@ -45,9 +45,9 @@ class ModelOverrides:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Recomputed against stored activations of the prompt: per stored layer, ‖recomputed - stored‖ / ‖stored‖ over
-    the finite stored values, and the largest that is accepted (rounding to the save dtype, plus the noise of the
-    dump's and of this forward pass in their dtypes)."""
+    """Error of the recomputed activations: ‖recomputed - stored‖ / ‖stored‖ per stored layer, over the finite stored
+    values. `tolerance` is the largest accepted error: rounding to the save dtype plus the noise of forward passes in
+    the dtypes of the dump and of this analysis."""
 
     layers: tuple[int, ...]
     errors: tuple[float, ...]
@@ -59,10 +59,10 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class AnalysisContext:
-    """A prompt of a run and the model of that run, checked.
+class CheckedPrompt:
+    """A prompt of a run with the model of that run, which has been checked to be the same.
 
-    `acts` are recomputed in the model's dtype now, for all of the model's layers, and widened to float32.
+    `acts` are recomputed in the model's current dtype, for all layers of the model, and converted to float32.
     """
 
     run: Run
@@ -72,17 +72,14 @@ class AnalysisContext:
     agreement: Agreement
     warnings: tuple[str, ...]
 
-    @property
-    def token_ids(self) -> list[int]:
-        return self.prompt.token_ids
 
+def check_prompt(run: Run, prompt: str | int, overrides: ModelOverrides) -> CheckedPrompt:
+    """Load the model of `run`, and check that it is the one that made the run.
 
-def open_context(run: Run, prompt: str | int, overrides: ModelOverrides) -> AnalysisContext:
-    """Load the model of `run`, and make sure that it is the one that made the run.
-
-    Raises `BadRunError` when revision, weights, quantisation, architecture or tokenizer differ from the manifest
-    (told before any weights are loaded), or when the recomputed activations of the prompt do not agree with the
-    stored ones. What the manifest does not record (format 1) is warned of, and left to that last check.
+    Raises `BadRunError` if revision, weights, quantisation, architecture or tokenizer differ from the manifest
+    (checked before any weights are loaded), or if the recomputed activations of the prompt do not agree with the
+    stored ones. Properties that the manifest does not record (format 1) give a warning; only the activations are
+    checked then.
     """
     record = run.prompt(prompt)
     spec = dump_spec(run.manifest, overrides)
@@ -101,11 +98,11 @@ def open_context(run: Run, prompt: str | int, overrides: ModelOverrides) -> Anal
     _check_token_ids(run, record, model)
     acts = recompute(model, record.token_ids)
     _check_shape(run, acts)
-    return AnalysisContext(run, record, model, acts, check_agreement(run, record, acts, spec.dtype), warnings)
+    return CheckedPrompt(run, record, model, acts, check_agreement(run, record, acts, spec.dtype), warnings)
 
 
 def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
-    """What to load for this run. Weights that were published in quantised form need no flag."""
+    """The model to load for this run. Weights that were published in quantised form need no flag."""
     known: dict[str, Quantization] = {"8bit": "8bit", "4bit": "4bit"}
     return ModelSpec(
         name=overrides.name or manifest.model_name,
@@ -119,7 +116,7 @@ def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
 
 
 def identity_differences(manifest: Manifest, identity: ModelIdentity) -> list[str]:
-    """Where the model differs from what the manifest records, one sentence each; the dtype may differ."""
+    """How the model differs from what the manifest records, one sentence each; the dtype may differ."""
     now = {
         "model_revision": identity.revision,
         "weights_fingerprint": identity.weights_fingerprint,
@@ -135,7 +132,7 @@ def identity_differences(manifest: Manifest, identity: ModelIdentity) -> list[st
 
 
 def unchecked(manifest: Manifest, identity: ModelIdentity) -> tuple[str, ...]:
-    """What cannot be compared because one side does not have it: the weights' identity, the tokenizer's hash."""
+    """Warnings for properties that cannot be compared because the run or the model does not record them."""
     warnings = []
     same_kind = (manifest.model_revision and identity.revision) or (
         manifest.weights_fingerprint and identity.weights_fingerprint
@@ -159,7 +156,7 @@ def recompute(model: LoadedModel, token_ids: Sequence[int]) -> Float[Tensor, "la
 
 
 def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer pos neuron"], dtype: Dtype) -> Agreement:
-    """Compare recomputed activations (in `dtype`) with the stored ones; raises `BadRunError` when they disagree."""
+    """Compare recomputed activations (in `dtype`) with the stored ones; raises `BadRunError` if they disagree."""
     m = run.manifest
     tolerance = _ROUNDING[m.save_dtype] + max(_COMPUTE_NOISE[m.model_dtype], _COMPUTE_NOISE[dtype])
     errors = []

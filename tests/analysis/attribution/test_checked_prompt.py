@@ -14,8 +14,8 @@ from run_folders import write_v1
 from safetensors.torch import load_file, save_file
 from tiny_models import D_MLP, N_LAYERS, VOCAB, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.baselines import baseline_values, check_baseline_name
-from neuron_signatures.analysis.attribution.model_check import ModelOverrides, open_context
+from neuron_signatures.analysis.attribution.baselines import Baselines, check_baseline_name
+from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.models.load import load_tokenizer
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main
@@ -43,7 +43,7 @@ def dump(tmp_path: Path, model: Path, *flags: str) -> Run:
 
 def refused(run: Run, overrides: ModelOverrides = CPU) -> str:
     with pytest.raises(BadRunError) as caught:
-        open_context(run, "seed", overrides)
+        check_prompt(run, "seed", overrides)
     assert caught.value.exit_code == ExitCode.BAD_RUN and str(run.path) in caught.value.line()
     return caught.value.what
 
@@ -61,27 +61,27 @@ def other_weights(model: Path, factor: float) -> None:
 
 def test_the_models_activations_agree_with_the_run(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model, "--save_dtype", "fp32")
-    context = open_context(run, "seed", CPU)
-    assert context.model.spec.dtype == "fp32" and context.warnings == ()
-    assert context.token_ids == run.prompt("seed").token_ids
-    assert context.acts.shape == (N_LAYERS, len(context.token_ids), D_MLP)
-    assert context.agreement.worst < 1e-6 and context.agreement.layers == tuple(range(N_LAYERS))
-    assert torch.allclose(context.acts, torch.from_numpy(run.acts("seed")), atol=1e-5)
+    checked = check_prompt(run, "seed", CPU)
+    assert checked.model.spec.dtype == "fp32" and checked.warnings == ()
+    assert checked.prompt.token_ids == run.prompt("seed").token_ids
+    assert checked.acts.shape == (N_LAYERS, len(checked.prompt.token_ids), D_MLP)
+    assert checked.agreement.worst < 1e-6 and checked.agreement.layers == tuple(range(N_LAYERS))
+    assert torch.allclose(checked.acts, torch.from_numpy(run.acts("seed")), atol=1e-5)
 
 
 @pytest.mark.parametrize("then", ["fp32", "bf16"])
 @pytest.mark.parametrize("now", [None, "fp32", "bf16", "fp16"])
 def test_other_precisions_are_within_the_tolerance(tmp_path: Path, model: Path, then: str, now: str | None) -> None:
     run = dump(tmp_path, model, "--model_dtype", then, "--save_dtype", "bf16")
-    context = open_context(run, 0, ModelOverrides(device="cpu", dtype=now))  # type: ignore[arg-type]
-    assert context.model.spec.dtype == (now or then)
-    assert context.agreement.worst < context.agreement.tolerance / 2
-    assert context.agreement.worst > 1e-4 or then == context.model.spec.dtype == "bf16"
+    checked = check_prompt(run, 0, ModelOverrides(device="cpu", dtype=now))  # type: ignore[arg-type]
+    assert checked.model.spec.dtype == (now or then)
+    assert checked.agreement.worst < checked.agreement.tolerance / 2
+    assert checked.agreement.worst > 1e-4 or then == checked.model.spec.dtype == "bf16"
 
 
 def test_some_layers_are_enough(tmp_path: Path, model: Path) -> None:
-    context = open_context(dump(tmp_path, model, "--layers", "1"), "seed", CPU)
-    assert context.agreement.layers == (1,) and context.acts.shape[0] == N_LAYERS
+    checked = check_prompt(dump(tmp_path, model, "--layers", "1"), "seed", CPU)
+    assert checked.agreement.layers == (1,) and checked.acts.shape[0] == N_LAYERS
 
 
 def test_other_weights_are_refused_before_loading(tmp_path: Path, model: Path) -> None:
@@ -93,8 +93,8 @@ def test_other_weights_are_refused_before_loading(tmp_path: Path, model: Path) -
 def test_a_folder_that_moved_is_the_same_model(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model)
     moved = model.rename(tmp_path / "elsewhere")
-    context = open_context(run, "seed", ModelOverrides(name=str(moved), device="cpu"))
-    assert context.model.spec.name == str(moved)
+    checked = check_prompt(run, "seed", ModelOverrides(name=str(moved), device="cpu"))
+    assert checked.model.spec.name == str(moved)
 
 
 def test_another_architecture_is_refused(tmp_path: Path, model: Path) -> None:
@@ -139,7 +139,7 @@ def test_values_that_are_not_finite_are_left_out_of_the_comparison(tmp_path: Pat
     tensors = load_file(path)
     tensors["seed"][0, 0, :3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
     save_file(tensors, path)
-    assert open_context(edit_manifest(run, files=[]), "seed", CPU).agreement.worst < 0.01
+    assert check_prompt(edit_manifest(run, files=[]), "seed", CPU).agreement.worst < 0.01
 
 
 def as_format_1(tmp_path: Path, run: Run, **changes: object) -> Run:
@@ -159,9 +159,9 @@ def test_format_1_is_checked_by_its_activations_alone(
 ) -> None:
     run = as_format_1(tmp_path, dump(tmp_path, model))
     with caplog.at_level(logging.WARNING):
-        context = open_context(run, "seed", CPU)
-    assert len(context.warnings) == 3 and all(w in caplog.text for w in context.warnings)
-    assert "only activations are compared" in context.warnings[0]
+        checked = check_prompt(run, "seed", CPU)
+    assert len(checked.warnings) == 3 and all(w in caplog.text for w in checked.warnings)
+    assert "only activations are compared" in checked.warnings[0]
     other_weights(model, 1.2)
     assert "recomputed activations of prompt seed differ" in refused(run)
 
@@ -181,30 +181,32 @@ def test_token_ids_that_the_model_lacks_are_refused(tmp_path: Path, model: Path)
 
 def test_baselines(tmp_path: Path, model: Path) -> None:
     run = dump(tmp_path, model)
-    context = open_context(run, "seed", CPU)
-    assert not baseline_values(context, "zero", [1, 3]).any()
-    mean = baseline_values(context, "mean", [1, 3])
+    checked = check_prompt(run, "seed", CPU)
+    assert not Baselines(run, checked, [1, 3]).values("zero").any()
+    mean = Baselines(run, checked, [1, 3]).values("mean")
     tokens = np.concatenate([run.acts(p)[:, 1:] for p in run.prompts], axis=1)  # without the BOS
     assert mean.shape == (N_LAYERS, 2, D_MLP)
     for i in range(2):
         np.testing.assert_allclose(mean[:, i], tokens.mean(1), rtol=1e-5, atol=1e-6)
-    twin = baseline_values(context, "prompt:twin", [1, 4])
-    assert torch.equal(twin, open_context(run, "twin", CPU).acts[:, [1, 4]])
+    twin = Baselines(run, checked, [1, 4]).values("prompt:twin")
+    assert torch.equal(twin, check_prompt(run, "twin", CPU).acts[:, [1, 4]])
     longer = run.prompt("long").seq_len - run.prompt("seed").seq_len
     assert longer > 0
-    aligned = baseline_values(context, "prompt:long", [0, 4])
-    assert torch.equal(aligned, open_context(run, "long", CPU).acts[:, [longer, 4 + longer]])
+    aligned = Baselines(run, checked, [0, 4]).values("prompt:long")
+    assert torch.equal(aligned, check_prompt(run, "long", CPU).acts[:, [longer, 4 + longer]])
 
 
 def test_a_source_that_is_too_short_is_refused(tmp_path: Path, model: Path) -> None:
-    context = open_context(dump(tmp_path, model), "long", CPU)
-    with pytest.raises(UsageError, match="prompt seed: has 7 tokens: none lies as far from its end as position 0"):
-        baseline_values(context, "prompt:seed", [0, 7])
+    run = dump(tmp_path, model)
+    checked = check_prompt(run, "long", CPU)
+    with pytest.raises(UsageError, match="prompt seed: has 7 tokens: none is as far from its end as position 0"):
+        Baselines(run, checked, [0, 7]).values("prompt:seed")
 
 
 def test_the_mean_is_undefined_where_nothing_is_stored(tmp_path: Path, model: Path) -> None:
-    context = open_context(dump(tmp_path, model, "--layers", "1"), "seed", CPU)
-    mean = baseline_values(context, "mean", [2])
+    run = dump(tmp_path, model, "--layers", "1")
+    checked = check_prompt(run, "seed", CPU)
+    mean = Baselines(run, checked, [2]).values("mean")
     assert torch.isfinite(mean[1]).all() and torch.isnan(mean[[0, 2]]).all()
 
 

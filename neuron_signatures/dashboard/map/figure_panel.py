@@ -1,0 +1,91 @@
+"""The figure of the Map view, and the choice of its colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from neuron_signatures.dashboard.data.cached_reads import ranked
+from neuron_signatures.dashboard.data.sample import Sample
+from neuron_signatures.dashboard.map.cached_work import Grouped, SampleSettings, tsne_of
+from neuron_signatures.dashboard.map.figures import (
+    Colours,
+    by_cluster,
+    by_number,
+    by_score,
+    by_token,
+    by_word,
+    hover_texts,
+    pca_titles,
+    scatter,
+)
+from neuron_signatures.dashboard.map.projection import Reduced, largest_perplexity
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.elements import chart
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+    from streamlit.delta_generator import DeltaGenerator
+
+
+def figure_panel(
+    ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, grouped: Grouped | None,
+    colour_selector: DeltaGenerator,
+) -> int | None:  # fmt: skip
+    """Draw the map; returns the perplexity of t-SNE, None for PCA."""
+    labels = None if grouped is None else grouped.clustering.labels
+    colours = _colours(ctx, sample, labels, colour_selector)
+    hover = hover_texts(sample, sample.peak_tokens, labels)
+    points, titles, perplexity = reduced.coords[:, :2], pca_titles(reduced), None
+    if st.session_state["ui_map_projection"] == "t-SNE":
+        if largest_perplexity(len(sample.at)) < 1 or reduced.held is None:
+            st.caption("t-SNE needs at least four distinct neurons; PCA is shown instead.")
+        else:
+            perplexity = min(int(st.session_state["ui_map_perplexity"]), largest_perplexity(len(sample.at)))
+            points = tsne_of(ctx, s, sample, reduced, perplexity)
+            titles = ("t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
+    figure = scatter(points, sample, colours, hover, titles, selected=ctx.at, units=perplexity is None)
+    chart(ctx, figure, "map_chart", opens=View.NEURON)
+    warning = "" if perplexity is None else " In t-SNE, distances between groups and their sizes are not meaningful."
+    st.caption(
+        f"Each point is a neuron; nearby neurons are active at the same tokens. Click a point to open it.{warning}"
+    )
+    return perplexity
+
+
+def _colours(
+    ctx: PageContext, sample: Sample, labels: Int64[np.ndarray, " neuron"] | None, where: DeltaGenerator
+) -> Colours:
+    listed = ctx.listed
+    signatures = next((r for r in ctx.lists if r.kind == "signatures" and not r.problem), None)
+    options = ["layer", "peak |act|", "token at the peak"]
+    options = (["cluster"] if labels is not None else []) + options
+    options += ["signature class"] if signatures else []
+    options += ["score in the selected list"] if listed else []
+    if st.session_state.get("ui_map_colour") not in options:
+        st.session_state["ui_map_colour"] = options[0]
+    chosen = where.selectbox("Colour", options, key="ui_map_colour")
+    if chosen == "cluster" and labels is not None:
+        return by_cluster(labels)
+    if chosen == "layer":
+        return by_number("layer", np.array([at.layer for at in sample.at], float))
+    if chosen == "peak |act|":
+        return by_number("peak |act|", sample.peak.astype(float))
+    if chosen == "signature class" and signatures:
+        found = ranked(ctx.run_dir, ctx.results_key, signatures)
+        classes = found.table.column("class").to_pylist()
+        by_neuron: dict[NeuronAt, str] = {}
+        for layer, neuron, name in zip(found.layer.tolist(), found.neuron.tolist(), classes, strict=True):
+            by_neuron.setdefault(NeuronAt(layer, neuron), name)  # the pole with the larger peak comes first
+        return by_word("signature class", [by_neuron.get(at) for at in sample.at])
+    if chosen == "score in the selected list" and listed:
+        found = ranked(ctx.run_dir, ctx.results_key, listed)
+        scores: dict[NeuronAt, float] = {}
+        for layer, neuron, score in zip(found.layer.tolist(), found.neuron.tolist(), found.score, strict=True):
+            scores.setdefault(NeuronAt(layer, neuron), float(score))
+        return by_score("score", sample, scores)
+    return by_token(sample.peak_tokens)

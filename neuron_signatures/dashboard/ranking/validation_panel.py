@@ -1,0 +1,108 @@
+"""Validation of rankings on the Ranking view: curves, correlations and random sets."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.ranking.figures import curves
+from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influence_command
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_lines, table
+from neuron_signatures.runs.result_records import ValidationRecord
+from neuron_signatures.runs.results import list_validations
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.list_files import target_title
+
+
+def validation_panel(ctx: PageContext) -> None:
+    stems = list_validations(ctx.run_dir)
+    if not stems:
+        empty(
+            "No ranking has been validated against ablations yet.",
+            influence_command(ctx.run_dir, ctx.prompt.probe_id, *VALIDATE),
+        )
+        return
+    stem = stems[0]
+    if len(stems) > 1:
+        stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
+    found = cached_reads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
+    heading(target_title(found.target, found.prompt_id))
+    facts(_summary(found))
+    show_lines("This result has warnings.", found.warnings)
+    left, right = st.columns(2)
+    with left:
+        st.markdown("#### Faithfulness", help=_FAITHFULNESS)
+        chart(ctx, curves(found.metrics, "faithfulness"), "val_faithfulness")
+    with right:
+        st.markdown("#### Completeness", help=_COMPLETENESS)
+        chart(ctx, curves(found.metrics, "completeness"), "val_completeness")
+    frame = metric_frame(found)
+    table(ctx, frame, "val_metrics", help=_METRIC_HELP)
+    st.markdown("#### Against random sets", help="Random sets with the same number of neurons from each layer.")
+    controls = control_frame(found)
+    table(ctx, controls, "val_controls", help=_CONTROL_HELP)
+    with st.popover("Export"):
+        downloads(frame, stem, "val")
+        downloads(controls, f"{stem}_random", "val_random")
+
+
+def _summary(v: ValidationRecord) -> list[tuple[str, str]]:
+    return [
+        ("best for single neurons", v.winner_single or "undecided"),
+        ("best for sets", v.winner_sets or "undecided"),
+        ("computed", f"over {v.n_units} neurons, {v.created_at_utc}"),
+    ]
+
+
+def metric_frame(v: ValidationRecord) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "metric": [escape(m.metric) for m in v.metrics],
+            "best": [
+                " and ".join(n for n, w in (("single", v.winner_single), ("sets", v.winner_sets)) if w == m.metric)
+                for m in v.metrics
+            ],
+            "pearson": [m.pearson for m in v.metrics],
+            "spearman": [m.spearman for m in v.metrics],
+            "CPR": [m.cpr for m in v.metrics],
+            "CMD": [m.cmd for m in v.metrics],
+            f"smallest k for {v.kept_share:.0%}": pd.array([m.smallest_k for m in v.metrics], dtype="Int64"),
+        }
+    )
+
+
+def control_frame(v: ValidationRecord) -> pd.DataFrame:
+    pairs = [(m.metric, c) for m in v.metrics for c in m.controls]
+    return pd.DataFrame(
+        {
+            "metric": [escape(name) for name, _ in pairs],
+            "k": [c.k for _, c in pairs],
+            "faithfulness": [c.observed for _, c in pairs],
+            "random mean": [c.random_mean for _, c in pairs],
+            "random 5 %": [c.low for _, c in pairs],
+            "random 95 %": [c.high for _, c in pairs],
+            "sets": [c.n_random for _, c in pairs],
+            "p": [c.p for _, c in pairs],
+        }
+    )
+
+
+_FAITHFULNESS = (
+    "Share of the function that remains when every neuron except the first k of the ranking is ablated. "
+    "Grey: mean and 90 % interval of random sets."
+)
+_COMPLETENESS = "Share of the function that remains when the first k are ablated; 0 is complete."
+_METRIC_HELP = {
+    "pearson": "Correlation of the scores with the effects of ablating single neurons.",
+    "spearman": "The same for ranks.",
+    "CPR": "Area under the faithfulness curve; higher is better.",
+    "CMD": "Area between the curve and 1; lower is better.",
+    "best": "The metric with the best single-neuron correlation, and the one with the best sets.",
+}
+_CONTROL_HELP = {
+    "p": "One-sided p-value: share of random sets (plus one) that are at least as faithful as the ranking's set.",
+    "random 5 %": "5th percentile of the random sets.",
+}

@@ -1,0 +1,75 @@
+"""The journal of an incomplete run, `dump_journal.jsonl`: which shards are complete on disk.
+
+The first line holds the settings that a resumed dump must share. Each further line is a finished shard with its
+checksum. A killed process may leave half a line at the end; it is ignored, and that shard is written again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.files import explain_os_errors, sha256_file
+from neuron_signatures.runs.manifest import FileRecord
+from neuron_signatures.runs.names import JOURNAL
+
+JSONDict = dict[str, Any]
+
+
+class PromptOutcome(NamedTuple):
+    """The result of one prompt in a shard. `failed` is the reason why it has no activations, or None."""
+
+    prompt_id: str
+    nonfinite: int
+    failed: str | None = None
+
+
+class ShardRecord(BaseModel):
+    """A finished shard. `file` is None if every prompt of the shard failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shard: int
+    file: FileRecord | None
+    outcomes: list[PromptOutcome]
+    wall_seconds: float
+
+    def is_intact(self, run_dir: Path) -> bool:
+        """Whether the file on disk has the recorded size and checksum."""
+        if self.file is None:
+            return True
+        path = run_dir / self.file.name
+        if not path.is_file() or path.stat().st_size != self.file.bytes:
+            return False
+        return sha256_file(path) == self.file.sha256
+
+
+class Header(BaseModel):
+    """The first line of the journal. `facts` need not agree on resume (time, versions, device)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    journal_version: Literal[1]
+    settings: JSONDict
+    facts: JSONDict
+
+
+def read_journal(run_dir: Path) -> tuple[Header | None, dict[int, ShardRecord]]:
+    """The header (None without a journal) and the finished shards by number. Raises `BadRunError` if damaged."""
+    path = run_dir / JOURNAL
+    if not path.exists():
+        return None, {}
+    with explain_os_errors(path):
+        raw = path.read_bytes()
+    lines = raw[: raw.rfind(b"\n") + 1].decode("utf-8", "replace").split("\n")[:-1]  # drops half a last line
+    if not lines:
+        return None, {}
+    try:
+        header = Header.model_validate_json(lines[0])
+        records = [ShardRecord.model_validate_json(line) for line in lines[1:]]
+    except ValidationError as e:
+        raise BadRunError("the journal is damaged", where=str(path), next_step="Start again with --overwrite") from e
+    return header, {r.shard: r for r in records}

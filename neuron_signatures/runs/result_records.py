@@ -1,0 +1,225 @@
+"""The JSON records of stage 2, with the fields that later steps read; a record is validated once, when it is read.
+
+Fields that are not listed here are ignored, because the stages record more than the viewers show.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.names import inside
+from neuron_signatures.runs.results import ANALYSIS, read_json
+
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Number = float | None
+"""None where the number is undefined."""
+PoleName = Annotated[str, Field(pattern=r"^L[0-9]{1,6}N[0-9]{1,9}[+-]$")]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DumpIdentity(Record):
+    """The dump that a result was computed from."""
+
+    created_at_utc: str
+    model_name: str
+    weights_fingerprint: str | None
+    hook_name: str
+    layers: list[Count]
+    d_mlp: Count
+    n_prompts: Count
+    n_tokens: Count
+
+
+class StageRecord(Record):
+    """The fields that every stage record has."""
+
+    stage: str
+    mode: str
+    created_at_utc: str
+    run: DumpIdentity | None = None
+    """None where the record does not name its dump."""
+    warnings: list[str] = []
+
+
+class TokenSettings(Record):
+    """The settings that say which positions are included."""
+
+    include_bos: bool
+    first_pos: Count
+
+
+class PeaksRecord(StageRecord):
+    """`analysis_meta.json`."""
+
+    settings: TokenSettings
+    n_prompts: Count
+    n_tokens: Count
+    bos_rule: str
+
+
+class TargetToken(Record):
+    """A target or foil token and its place in the model's prediction; `rank` is 0 for the most likely token."""
+
+    token_id: Count
+    token: str
+    probability: float
+    rank: Count
+
+
+class TargetRecord(Record):
+    """What an attribution explains."""
+
+    mode: str
+    pos: Count
+    function: str
+    value: float
+    token: TargetToken
+    foil: TargetToken | None = None
+
+
+class InfluenceRecord(StageRecord):
+    """`influence_*_meta.json`."""
+
+    metric: str
+    prompt_id: str
+    target: TargetRecord
+    total_abs_influence: float
+    n_selected: Count
+    selected_share: float
+
+
+class NullRecord(Record):
+    """Class counts with shuffled tokens, and what they cannot show."""
+
+    class_counts: dict[str, Count] = {}
+    limit: str = ""
+
+
+def _names_main_classes(counts: dict[str, int]) -> dict[str, int]:
+    if missing := {"semantic", "say_x"} - counts.keys():
+        raise ValueError(f"lacks {', '.join(sorted(missing))}")
+    return counts
+
+
+class SignaturesRecord(StageRecord):
+    """`signatures_meta.json`."""
+
+    n_prompts: Count
+    n_tokens: Count
+    bos_rule: str
+    class_counts: Annotated[dict[str, Count], AfterValidator(_names_main_classes)]
+    null: NullRecord | None = None
+
+
+class GroupRecord(Record):
+    """Poles with the same name."""
+
+    name: str
+    cls: str = Field(alias="class")
+    members: list[PoleName]
+
+
+class GroupsRecord(Record):
+    """`groups.json`."""
+
+    groups: list[GroupRecord]
+
+
+class WrittenToken(Record):
+    """A token and the effect of the neuron on its logit."""
+
+    token_id: Count
+    token: str
+    score: float
+
+
+class NeuronWriteScores(Record):
+    layer: Count
+    neuron: Count
+    activation: float
+    promotes: list[WrittenToken]
+    suppresses: list[WrittenToken]
+
+
+class WriteScoresRecord(Record):
+    """`*_write_scores.json`."""
+
+    prompt_id: str
+    pos: Count
+    unit: str
+    neurons: list[NeuronWriteScores]
+
+
+class CurvePoint(Record):
+    """Share of the function with the first `k` of a ranking kept (faithfulness) or ablated (completeness)."""
+
+    k: Count
+    faithfulness: Number
+    completeness: Number
+
+
+class RandomControl(Record):
+    """Faithfulness of the first `k` and of random sets with as many neurons of each layer.
+
+    90 % of the random sets are between `low` and `high`.
+    """
+
+    k: Count
+    observed: Number
+    random_mean: Number
+    low: Number
+    high: Number
+    n_random: Count
+    p: Number
+
+
+class MetricValidation(Record):
+    """One metric. Correlations are with the effects of single ablations."""
+
+    metric: str
+    pearson: Number
+    spearman: Number
+    cpr: Number
+    cmd: Number
+    smallest_k: Count | None
+    curve: list[CurvePoint]
+    controls: list[RandomControl]
+
+
+class ValidationRecord(StageRecord):
+    """`validation_*.json`."""
+
+    prompt_id: str
+    target: TargetRecord
+    n_units: Count
+    kept_share: float
+    winner_single: str | None
+    winner_sets: str | None
+    metrics: list[MetricValidation]
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_record(run_dir: Path, name: str, model: type[R]) -> R:
+    """A JSON file of `analysis/` as a `model`.
+
+    Raises `UsageError` if it has not been made, `BadRunError` with the file, the field and the reason if it is damaged.
+    """
+    raw = read_json(run_dir, name)
+    try:
+        return model.model_validate(raw)
+    except ValidationError as e:
+        errors = e.errors(include_url=False, include_context=False, include_input=False)
+        field = ".".join(map(str, errors[0]["loc"])) or "(top level)"
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        what = f"field {field[:200]}: {errors[0]['msg']}{more}"
+        where = str(inside(run_dir, f"{ANALYSIS}/{name}"))
+        raise BadRunError(what, where=where, next_step="Make it again") from e

@@ -1,0 +1,1 @@
+"""Statistics shared by the stages and the viewers: numpy and scipy only."""

@@ -1,0 +1,66 @@
+"""Which screens are opened for a run and reopened after a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.screen import Screen
+
+from neuron_signatures.tui.opened_run import OpenResult
+from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.lists import ListPage, ListsPage
+from neuron_signatures.tui.screens.page import Page
+from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
+from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
+from neuron_signatures.tui.tables.ranked_list import Order, choose_list
+
+
+def pages_of(result: OpenResult, options: Options) -> list[Page]:
+    """The first screens of a run, the last on top. Raises `UsageError` for a list that does not exist."""
+    if result.opened is None:
+        return [FactsPage(result)]
+    browser = BrowserPage(result, options, page_named)
+    on_top = page_named(browser, options)
+    return [browser] if on_top is None else [browser, on_top]
+
+
+def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
+    """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
+    before = next((s for s in stack if isinstance(s, BrowserPage)), None)
+    browser = pages[0]
+    if before is None or not isinstance(browser, BrowserPage):
+        return pages
+    browser.keep_walk(before)
+    new: list[Page] = [browser]
+    for page in stack[stack.index(before) + 1 :]:
+        if (again := _reopen(page, browser)) is None:
+            break
+        new.append(again)
+    return new
+
+
+def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
+    """The same screen over the browser of a reloaded run; None if it no longer exists."""
+    if isinstance(page, FactsPage):
+        return FactsPage(browser.result)
+    if isinstance(page, HelpPage):
+        return HelpPage(page.first)
+    return page.reopen(browser) if isinstance(page, BrowserChild) else None
+
+
+def page_named(browser: BrowserPage, options: Options) -> Page | None:
+    """The screen over the browser that `options.screen` names; None for the browser."""
+    name = options.screen or "browser"
+    if name in ("peaks", "influence", "signatures"):
+        ref = choose_list(browser.opened, name, options.list_name)
+        return ListPage(browser, ref, Order(query=(options.query or "").strip()))
+    if name == "search":
+        return SearchPage(browser, options.query or "") if options.query else None
+    if name == "run":
+        return FactsPage(browser.result)
+    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
+              "notes": NotesPage}  # fmt: skip
+    return simple[name](browser) if name in simple else None

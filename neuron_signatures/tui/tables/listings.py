@@ -1,0 +1,133 @@
+"""Tables of what there is: prompts, search hits, runs, ranked lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import width
+from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning, safe, token_text
+from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.search import TokenHit
+
+
+@dataclass
+class PromptTable(RowTable[PromptRecord]):
+    """The run's prompts."""
+
+    empty = "the run holds no prompt"
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("#", "#", 5, right=True), Column("id", "id", 22), Column("n", "tokens", 6, right=True, drop=2),
+            Column("last", "last token", 14, drop=1), Column("text", "text", 0, drop=3),
+        )  # fmt: skip
+
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        p = self.rows[i]
+        return {
+            "#": Span(str(i + 1), "dim"), "id": Span(safe(p.probe_id)), "n": Span(str(p.seq_len)),
+            "last": Span(token_text(p.tokens[-1]), "token"), "text": Span(beginning(p.text)),
+        }  # fmt: skip
+
+    def record(self, i: int) -> dict[str, Any]:
+        p = self.rows[i]
+        return {"prompt_index": i, "prompt_id": p.probe_id, "seq_len": p.seq_len, "text": p.text, "tokens": p.tokens}
+
+
+@dataclass
+class HitTable(RowTable[TokenHit]):
+    """The tokens that a search found, with their context."""
+
+    run: Run
+    empty = "no token matches"
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("#", "#", 5, right=True), Column("id", "prompt", 20), Column("pos", "pos", 5, right=True, drop=1),
+            Column("token", "token", 14), Column("around", "around it", 0, drop=2),
+        )  # fmt: skip
+
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        h = self.rows[i]
+        tokens = self.run.prompts[h.prompt_index].tokens
+        here = f"[{token_text(h.token)}]"
+        before = token_text("".join(tokens[max(0, h.pos - 8) : h.pos]))
+        after = token_text("".join(tokens[h.pos + 1 : h.pos + 9]))
+        before = before[-max(1, (widths.get("around", 0) - width(here)) // 2) :]
+        return {
+            "#": Span(str(h.prompt_index + 1), "dim"), "id": Span(safe(h.prompt_id)), "pos": Span(str(h.pos)),
+            "token": Span(token_text(h.token), "token"),
+            "around": Span(f"{before}{here}{after}", "dim"),
+        }  # fmt: skip
+
+    def record(self, i: int) -> dict[str, Any]:
+        return self.rows[i]._asdict()
+
+
+def no_runs(root: Path) -> str:
+    """How to make a first run."""
+    return f"no runs in {root}; make one with: python -m neuron_signatures.poc1_dump_activations"
+
+
+@dataclass
+class RunTable(RowTable[RunSummary]):
+    """The runs of a folder, including broken ones."""
+
+    empty: str = "reading ..."
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("name", "run", 0, min_width=18), Column("status", "status", 8), Column("model", "model", 14, drop=2),
+            Column("prompts", "prompts", 7, right=True, drop=3), Column("tokens", "tokens", 8, right=True, drop=5),
+            Column("bytes", "size", 9, right=True, drop=4),
+            Column("stages", "stages, or fault", 0, drop=1, min_width=14),
+        )  # fmt: skip
+
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        r = self.rows[i]
+        return {
+            "name": Span(safe(r.name), "title"), "status": Span(r.status, "warn" if r.status == "broken" else ""),
+            "model": Span(safe(r.model)), "prompts": Span("" if r.n_prompts is None else str(r.n_prompts)),
+            "tokens": Span("" if r.n_tokens is None else str(r.n_tokens), "dim"),
+            "bytes": Span(human_bytes(r.n_bytes)),
+            "stages": Span(safe(r.problem), "warn") if r.problem else Span(", ".join(r.stages) or "none yet", "dim"),
+        }  # fmt: skip
+
+    def record(self, i: int) -> dict[str, Any]:
+        return dict(self.rows[i].__dict__)
+
+
+@dataclass
+class RefTable(RowTable[ListRef]):
+    """The ranked lists of a run."""
+
+    empty: str
+
+    def row_of(self, stem: str, otherwise: int) -> int:
+        """Row of the list with this name, or `otherwise`."""
+        return next((i for i, r in enumerate(self.rows) if r.stem == stem), otherwise)
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("kind", "kind", 10),
+            Column("title", "list", 0, min_width=20),
+            Column("made", "made (UTC)", 16, drop=1),
+        )
+
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+        r = self.rows[i]
+        title = f"broken: {r.problem}" if r.problem else f"from another dump? {r.title}" if r.doubt else r.title
+        return {
+            "kind": Span(r.kind, "title"), "title": Span(safe(title), "warn" if r.problem or r.doubt else ""),
+            "made": Span(safe(r.created_at_utc[:16].replace("T", " ")), "dim"),
+        }  # fmt: skip
+
+    def record(self, i: int) -> dict[str, Any]:
+        return self.rows[i]._asdict()
