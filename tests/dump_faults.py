@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -103,6 +102,8 @@ def hold(nth: int, journal: Path | None = None) -> None:
 
 
 def limit_file_size(n_bytes: int) -> None:
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 

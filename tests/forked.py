@@ -17,15 +17,17 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 from typing import Any
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["neuron_signatures.dump.dump", "neuron_signatures.dump.plan"])
+# Windows has no fork: children there are new interpreters.
+_context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+if os.name == "posix":
+    _context.set_forkserver_preload(["neuron_signatures.dump.dump", "neuron_signatures.dump.plan"])
 
 
 class Child:
     """A running child process that calls `function(*args)` and exits with what it returns."""
 
     def __init__(self, function: Callable[..., int | None], *args: Any, stderr: str | None = None) -> None:
-        """Start the process; it writes to files, or with `stderr`, to that path (for example, a terminal)."""
+        """Start the process; stdout and stderr go to files, or stderr to the path given (for example, a terminal)."""
         self._folder = tempfile.TemporaryDirectory(prefix="child-")
         self._out, self._err = (Path(self._folder.name) / name for name in ("out", "err"))
         call = (function, args, dict(os.environ), str(self._out), stderr or str(self._err))
@@ -41,7 +43,7 @@ class Child:
     def stderr(self) -> str:
         return self._err.read_text() if self._err.exists() else ""
 
-    def wait_for(self, text: str, timeout: float = 120) -> None:
+    def wait_for(self, text: str, timeout: float = 300) -> None:
         """Return when stderr contains the text."""
         deadline = time.monotonic() + timeout
         while text not in self.stderr:
@@ -49,13 +51,15 @@ class Child:
             assert time.monotonic() < deadline, f"no {text!r} in: {self.stderr}"
             time.sleep(0.01)
 
-    def wait(self, timeout: float = 120) -> CompletedProcess[str]:
+    def wait(self, timeout: float = 300) -> CompletedProcess[str]:
         """The exit code (minus the signal's number if killed) and the output, as `subprocess.run` gives them."""
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.process.kill()
             raise TimeoutExpired(repr(self.process), timeout, stderr=self.stderr)
-        return CompletedProcess([], self.process.exitcode, self._out.read_text(), self.stderr)
+        done = CompletedProcess([], self.process.exitcode, self._out.read_text(), self.stderr)
+        self._folder.cleanup()
+        return done
 
 
 def run(function: Callable[..., int | None], *args: Any) -> CompletedProcess[str]:

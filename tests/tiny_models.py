@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def build_tokenizer(name: str) -> TokenizerBase:
 @functools.cache
 def tiny_model_dir(name: str) -> Path:
     """A folder with config, float32 safetensors weights and tokenizer of a tiny model; made once per test process."""
-    folder = Path(_root().name) / name
+    folder = _root() / name
     with quiet_libraries():
         build_model(name).save_pretrained(folder)
     build_tokenizer(name).save_pretrained(folder)
@@ -131,8 +131,10 @@ def tiny_model_dir(name: str) -> Path:
 
 
 @functools.cache
-def _root() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix=f"tiny-models-{os.getpid()}-")
+def _root() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="tiny-models-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _byte_level_vocab(special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

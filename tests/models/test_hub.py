@@ -94,7 +94,7 @@ def load_in_new_process(cache: Path, *names: str, **environ: str) -> Loaded:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(cache), "OMP_NUM_THREADS": "1", "HF_TOKEN": TOKEN, **environ}
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *names],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     return Loaded(json.loads(done.stdout), done.stderr)
 
