@@ -15,12 +15,12 @@ from tui_pilot import DEMO, async_test, browsing, press, text_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Place
-from neuron_signatures.tui.layout import facts as prose
-from neuron_signatures.tui.layout.text import Table, rooms, table_row
-from neuron_signatures.tui.opened_run import Session, notes_of
+from neuron_signatures.tui.cursor import Cursor
+from neuron_signatures.tui.layout.facts import fact_lines, notes_facts, notes_record
+from neuron_signatures.tui.layout.text import Table, column_widths, table_row
+from neuron_signatures.tui.opened_run import OpenedRun, notes_of
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.tables import small_tables as tables
+from neuron_signatures.tui.tables.listings import RefTable
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Order, Walk, list_header, list_record
 from neuron_signatures.views.coords import NeuronAt
 
@@ -51,37 +51,37 @@ TYPES = {
 
 def draw(table: Table) -> None:
     """Render the first rows for the screen and for `--print json`."""
-    room = rooms(table.columns(), 150)
+    widths = column_widths(table.columns(), 150)
     for i in range(min(3, len(table))):
-        table_row(table, i, room, cursor=False)
+        table_row(table, i, widths, cursor=False)
         json.dumps(strict(table.record(i)), allow_nan=False)
 
 
 def show_lists(run_dir: Path, stem: str) -> str:
     """Draw the list in every order; the error message, if it cannot be read."""
-    session = Session.open(run_dir)
-    refs = session.refs()
-    draw(tables.RefTable(refs, ""))
+    opened = OpenedRun.open(run_dir)
+    refs = opened.refs()
+    draw(RefTable(refs, ""))
     ref = next((r for r in refs if r.stem == stem), None)
     if ref is None:
         return "gone"
     try:
-        view = ListView.of(session.ranked(ref))
+        view = ListView.of(opened.ranked(ref))
     except ProjectError as e:
         return e.line()
     list_header(view, 80)
     json.dumps(strict(list_record(view)), allow_nan=False)
     for key in (None, "score", "neuron", "token", "note"):
-        draw(ListTable(view.arranged(Order(key)), session.run))
+        draw(ListTable(view.arranged(Order(key)), opened.run))
     view.arranged(Order(query="L3N508+ a >0.5"))
-    Walk(view, 0).label(Place(0, *Walk(view, 0).row().at, 0))
+    Walk(view, 0).label(Cursor(0, *Walk(view, 0).row().at, 0))
     return ""
 
 
 def show_notes(run_dir: Path, at: NeuronAt) -> str:
     notes = notes_of(Run.open(run_dir), at)
-    prose.laid_out(prose.notes_facts(at, notes, ()), 80)
-    json.dumps(strict(prose.notes_record(notes, ())), allow_nan=False)
+    fact_lines(notes_facts(at, notes, ()), 80)
+    json.dumps(strict(notes_record(notes, ())), allow_nan=False)
     return " ".join(notes.missing)
 
 
