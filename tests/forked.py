@@ -41,7 +41,7 @@ class Child:
 
     @property
     def stderr(self) -> str:
-        return self._err.read_text() if self._err.exists() else ""
+        return _text(self._err)
 
     def wait_for(self, text: str, timeout: float = 300) -> None:
         """Return when stderr contains the text."""
@@ -57,7 +57,7 @@ class Child:
         if self.process.exitcode is None:
             self.process.kill()
             raise TimeoutExpired(repr(self.process), timeout, stderr=self.stderr)
-        done = CompletedProcess([], self.process.exitcode, self._out.read_text(), self.stderr)
+        done = CompletedProcess([], self.process.exitcode, _text(self._out), self.stderr)
         self._folder.cleanup()
         return done
 
@@ -65,6 +65,10 @@ class Child:
 def run(function: Callable[..., int | None], *args: Any) -> CompletedProcess[str]:
     """Call the function in a child process and wait for its end."""
     return Child(function, *args).wait()
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""  # absent if the child was not started or writes to a terminal
 
 
 def _call(function: Callable[..., int | None], args: tuple[Any, ...], env: dict[str, str], out: str, err: str) -> None:
