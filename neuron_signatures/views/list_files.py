@@ -38,6 +38,9 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
+_RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
+    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord
+}  # fmt: skip
 
 
 def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
@@ -59,7 +62,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     """Raises `UsageError` if the list no longer exists, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
-    record = _read_record(run_dir, ref.kind, ref.stem)
+    record: ListRecord = read_record(run_dir, _record_name(ref.kind, ref.stem), _RECORD[ref.kind])
     table = read_columns(run_dir, ref.stem, _COLUMNS[ref.kind])
     score = table.column(_SCORE[ref.kind]).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
@@ -85,7 +88,7 @@ def target_title(target: TargetRecord, prompt_id: str) -> str:
 
 def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> ListRef:
     try:
-        record = _read_record(run_dir, kind, stem)
+        record: ListRecord = read_record(run_dir, _record_name(kind, stem), _RECORD[kind])
     except BadRunError as e:
         return ListRef(kind, stem, stem, "", f"{_record_name(kind, stem)}: {e.what}")
     doubt = "" if manifest is None else another_dump(manifest, record)
@@ -94,15 +97,6 @@ def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> Lis
 
 def _record_name(kind: Kind, stem: str) -> str:
     return {"peaks": ANALYSIS_META, "signatures": SIGNATURES_META}.get(kind) or meta_name(stem)
-
-
-def _read_record(run_dir: Path, kind: Kind, stem: str) -> ListRecord:
-    name = _record_name(kind, stem)
-    if kind == "influence":
-        return read_record(run_dir, name, InfluenceRecord)
-    if kind == "peaks":
-        return read_record(run_dir, name, PeaksRecord)
-    return read_record(run_dir, name, SignaturesRecord)
 
 
 def _title(record: ListRecord) -> str:

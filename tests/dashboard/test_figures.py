@@ -15,7 +15,6 @@ from neuron_signatures.dashboard.ranking import figures as figures_rank
 from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
-    activations,
     default_list,
     index_in,
     label,
@@ -112,7 +111,7 @@ def test_filters_apply_bounds_and_drop_undefined_numbers():
     assert passing(rows, Filters(act_to=1.0)).tolist() == [0, 1]
     assert passing(rows, Filters(top_k=2)).tolist() == [0, 1]
     assert passing(rows, Filters(score_from=9.0)).tolist() == []
-    assert np.isnan(activations(rows)[2])
+    assert np.isnan(rows.acts()[2])
 
 
 def test_walking_stays_in_the_list():
@@ -240,7 +239,7 @@ def test_labels_of_probe_bars_have_one_size_and_room_on_their_own_side():
 def test_lists_of_the_demo_run_read_as_ranks(demo):
     found = read_list(DEMO, list_refs(DEMO)[0])
     rows = passing(found, Filters(top_k=5))
-    assert rows.tolist() == [0, 1, 2, 3, 4] and not np.isnan(activations(found)[rows]).any()
+    assert rows.tolist() == [0, 1, 2, 3, 4] and not np.isnan(found.acts()[rows]).any()
 
 
 def test_peaks_of_prompts_and_their_order():

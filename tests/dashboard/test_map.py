@@ -17,10 +17,11 @@ from paths import DEMO_RUN
 from streamlit.testing.v1 import AppTest
 
 from neuron_signatures.dashboard.data import neuron_stats
+from neuron_signatures.dashboard.data.exports import with_record
 from neuron_signatures.dashboard.data.neuron_stats import peaks_by_reading, stats_from_table, top_by_peak
 from neuron_signatures.dashboard.data.result_cache import cached
 from neuron_signatures.dashboard.data.run_tokens import index_tokens
-from neuron_signatures.dashboard.data.sample import Sample, draw_sample, with_record
+from neuron_signatures.dashboard.data.sample import Sample, draw_sample
 from neuron_signatures.dashboard.map.clusters import (
     NOISE,
     Settings,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress, top_by_peak
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex
-from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
-    import pandas as pd
     from jaxtyping import Float32, Int32, Int64
 
 MAX_NEURONS, MAX_TOKENS = 5_000, 4_000
@@ -61,17 +57,6 @@ class Sample:
     peak_tokens: tuple[str, ...]
     """Raw token of each neuron's largest sampled |act|; the first one wins a tie, and a maximum before a minimum."""
     record: SampleRecord
-
-
-def record_of(record: SampleRecord, **more: Any) -> dict[str, Any]:
-    """The record as a dict for an export, with further fields."""
-    return {**asdict(record), **more}
-
-
-def with_record(frame: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with a last column `how`, whose first row holds the record as JSON in every file format."""
-    how = json.dumps(strict(record), allow_nan=False)
-    return frame.assign(how=[how] + [None] * (len(frame) - 1) if len(frame) else [])
 
 
 def draw_sample(

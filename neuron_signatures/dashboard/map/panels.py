@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.data.exports import downloads_with_record
 from neuron_signatures.dashboard.data.neuron_sets import NeuronSet
-from neuron_signatures.dashboard.data.sample import Sample, with_record
-from neuron_signatures.dashboard.map.cached_work import (
-    Grouped,
-    SampleSettings,
-    map_record,
-    swept_of,
-    top_tokens_of,
-    tsne_of,
-)
+from neuron_signatures.dashboard.data.sample import Sample
+from neuron_signatures.dashboard.map.cached_work import Grouped, SampleSettings, swept_of, top_tokens_of, tsne_of
 from neuron_signatures.dashboard.map.clusters import Clustering, TopToken, sweep_ks
 from neuron_signatures.dashboard.map.figures import sweep_figure
 from neuron_signatures.dashboard.map.projection import ROWS, Reduced
@@ -73,15 +68,22 @@ def _exports(
     if perplexity is not None:
         points = tsne_of(ctx, s, sample, reduced, perplexity)
         frame["tsne1"], frame["tsne2"] = points[:, 0], points[:, 1]
+    clusters = None
     if grouped is not None:
-        frame["cluster"] = grouped.clustering.labels
-    record = map_record(
-        ctx, s, sample, reduced, projection="PCA" if perplexity is None else "t-SNE", perplexity=perplexity,
-        grouped=grouped,
-    )  # fmt: skip
-    with st.popover("Download"):
-        downloads(with_record(frame, record), "map", "map_downloads")
-        st.caption("Column `how` records the sample and the settings (first row).")
+        found = grouped.clustering
+        frame["cluster"] = found.labels
+        clusters = {
+            "space": "the PCA components", **found.settings._asdict(), "note": found.note,
+            "n_clusters": found.n_clusters, "n_noise": found.n_noise, "silhouette": grouped.data._asdict(),
+            "silhouette_shuffled": grouped.shuffled._asdict(),
+        }  # fmt: skip
+    record = {
+        **asdict(sample.record), "rows": ROWS[s.rows], "projection": "PCA" if perplexity is None else "t-SNE",
+        "pca_components": reduced.coords.shape[1], "pca_variance_held": reduced.held,
+        "pca_explained": reduced.explained, "pca_solver": reduced.solver, "tsne_perplexity": perplexity,
+        "clusters": clusters,
+    }  # fmt: skip
+    downloads_with_record(ctx, frame, record, "map", "the sample")
 
 
 def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, grouped: Grouped) -> None:
@@ -113,9 +115,11 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
         rows.append({"cluster": c, "neurons": len(members), "layers": layers, "top tokens": words})
     if found.n_noise:
         rows.append({"cluster": None, "neurons": found.n_noise, "layers": "", "top tokens": "noise (in no cluster)"})
-    table(ctx, pd.DataFrame(rows).astype({"cluster": "Int64"}), "map_clusters", on_row=_choose_cluster, help={
-        "top tokens": "Distinct tokens with the largest mean standardised activation over the cluster.",
-    })  # fmt: skip
+    table(
+        pd.DataFrame(rows).astype({"cluster": "Int64"}), "map_clusters",
+        on_row=lambda row: st.session_state.update(ui_map_cluster=row),
+        help={"top tokens": "Distinct tokens with the largest mean standardised activation over the cluster."},
+    )  # fmt: skip
     chosen = st.session_state.get("ui_map_cluster")
     if not isinstance(chosen, int) or not 0 <= chosen < found.n_clusters:
         st.session_state["ui_map_cluster"] = 0
@@ -143,10 +147,6 @@ def _scores(grouped: Grouped, reduced: Reduced) -> None:
         facts(pairs)
 
 
-def _choose_cluster(row: int) -> None:
-    st.session_state["ui_map_cluster"] = row
-
-
 def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[TopToken], c: int) -> None:
     import pandas as pd
 
@@ -164,7 +164,7 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
             "token": [visible(t.token) for t in tokens], "n": [t.n for t in tokens],
             "mean z": [t.mean_z for t in tokens], "mean act": [t.mean_act for t in tokens],
         })  # fmt: skip
-        table(ctx, frame, "map_cluster_tokens", help={
+        table(frame, "map_cluster_tokens", help={
             "n": "Occurrences among the sampled tokens.",
             "mean z": "Mean over the cluster's neurons and the occurrences of the activations standardised per neuron.",
             "mean act": "The same for raw activations.",
@@ -175,7 +175,7 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
             "neuron": [at.label for at in neurons], "peak |act|": sample.peak[members],
             "token at the peak": [visible(peak_at[i]) for i in members],
         })  # fmt: skip
-        table(ctx, frame, "map_cluster_neurons", neurons=neurons, height=388, help={
+        table(frame, "map_cluster_neurons", on_row=lambda i: ctx.open_neuron(neurons[i]), height=388, help={
             "neuron": "Click to open it.", "peak |act|": "Over all included tokens of the run.",
         })  # fmt: skip
 

@@ -77,7 +77,7 @@ def write_panel(ctx: PageContext) -> None:
             "From", stems, format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
         )  # fmt: skip
         chosen = found[stems.index(stem)]
-    table(ctx, write_frame(chosen), "neuron_writes")
+    table(write_frame(chosen), "neuron_writes")
     facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, activation {chosen.activation:+.4g}"),
            ("unit", chosen.unit)])  # fmt: skip
 

@@ -51,7 +51,7 @@ def render(ctx: PageContext) -> None:
     explanation_panel(ctx)
     all_prompts(ctx, neuron, options)
     with st.expander("Table of this prompt's tokens"):
-        table(ctx, neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
+        table(neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
     read_next(ctx)
 
 

@@ -25,6 +25,7 @@ from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted
+from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -76,16 +77,15 @@ def _prompt(ctx: PageContext) -> None:
         _layer_map(ctx, counts)
     else:
         st.caption("No included token has a finite activation.")
-    table(
-        ctx, layer_frame(lines), "overview_layer_table", help=_LAYER_HELP,
-        on_row=functools.partial(_open, ctx, lines) if any_finite else None,
-    )  # fmt: skip
+    on_row = functools.partial(_open, ctx, lines) if any_finite else None
+    table(layer_frame(lines), "overview_layer_table", help=_LAYER_HELP, on_row=on_row)
 
 
 def _open(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
     """Open the layer's neuron; does nothing for a layer without a finite value."""
-    if row < len(lines) and (neuron := lines[row].neuron) is not None:
-        ctx.choose(layer=lines[row].layer, neuron=neuron, view=View.NEURON)
+    neuron = lines[row].neuron
+    if neuron is not None:
+        ctx.open_neuron(NeuronAt(lines[row].layer, neuron))
 
 
 def _layer_map(ctx: PageContext, counts: Bool[np.ndarray, " pos"]) -> None:
@@ -115,10 +115,11 @@ def _prompts(ctx: PageContext) -> None:
             "not finite": [p.nonfinite for p in shown],
         }
     )
-    table(ctx, frame, "overview_prompts", prompts=list(range(len(shown))), height=min(38 + 35 * len(shown), 420))
-    if ctx.run.manifest.failed_prompts:
-        st.caption(f"{len(ctx.run.manifest.failed_prompts)} prompts have no activations in this run:")
-        failed = ctx.run.manifest.failed_prompts
+    table(frame, "overview_prompts", on_row=lambda i: ctx.choose(prompt=i, view=View.NEURON),
+          height=min(38 + 35 * len(shown), 420))  # fmt: skip
+    failed = ctx.run.manifest.failed_prompts
+    if failed:
+        st.caption(f"{len(failed)} prompts have no activations in this run:")
         st.dataframe(
             pd.DataFrame({"prompt": [escape(f.prompt_id) for f in failed], "why": [escape(f.reason) for f in failed]}),
             hide_index=True,

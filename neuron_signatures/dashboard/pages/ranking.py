@@ -38,7 +38,7 @@ def render(ctx: PageContext) -> None:
 
 
 def _neurons(ctx: PageContext) -> None:
-    _damaged_lists(ctx)
+    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])
     ref = ctx.listed
     selected = ref is not None
     ref = ref or default_list(ctx.lists)
@@ -65,8 +65,8 @@ def _neurons(ctx: PageContext) -> None:
     else:
         empty("No score is finite, so there is no chart and the order is not meaningful.")
     frame = rank_frame(ranked, rows)
-    table(ctx, frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
-          on_row=lambda i: _open(ctx, ranked, int(rows[i])))  # fmt: skip
+    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
+          on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")
 
@@ -92,12 +92,3 @@ def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
         st.caption(f"The first {MOST_BARS}.")
     figure = _CHARTS[name](ranks_of(ranked, rows), ranked.score_name)
     chart(ctx, figure, f"rank_chart_{name}", opens=View.NEURON, list=ranked.ref.stem)
-
-
-def _open(ctx: PageContext, ranked: RankedList, index: int) -> None:
-    at = ranked.row(index).at
-    ctx.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=ranked.ref.stem, row=index)
-
-
-def _damaged_lists(ctx: PageContext) -> None:
-    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
+from neuron_signatures.dashboard.data.exports import downloads_with_record
+from neuron_signatures.dashboard.data.neuron_stats import Progress
+from neuron_signatures.dashboard.data.result_cache import cached_with_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, TokenKind, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
 from neuron_signatures.dashboard.query.answers import (
@@ -18,7 +20,6 @@ from neuron_signatures.dashboard.query.answers import (
     most_excited,
     tokens_that_hold,
 )
-from neuron_signatures.dashboard.query.exports import of_run, offer
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, facts, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
@@ -79,19 +80,19 @@ def _show_neurons(
         "std of all": [r.std_all for r in rows],
     })  # fmt: skip
     frame = frame.dropna(axis="columns", how="all")
-    table(ctx, frame, "query_neurons", neurons=[r.at for r in rows], height=460, help={
+    table(frame, "query_neurons", on_row=lambda i: ctx.open_neuron(rows[i].at), height=460, help={
         "neuron": "Click to open it.", "mean": "Mean activation over the occurrences.",
         "difference": "Mean minus the neuron's mean over all included tokens of the run.",
         "z": "Difference divided by the neuron's standard deviation over all included tokens.",
     })  # fmt: skip
     record = {
-        **of_run(ctx), "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
+        "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
         "occurrences": excited.n_found, "occurrences_read": excited.n_used,
         "seed": _SEED, "ranked_by": by, "pole": pole,
         "bos_counts": bool(st.session_state["ui_bos"]),
     }  # fmt: skip
     frame = frame.assign(layer=[r.at.layer for r in rows], index=[r.at.neuron for r in rows])
-    offer(frame, record, "query_neurons_of_token")
+    downloads_with_record(ctx, frame, record, "query_neurons_of_token", "the question")
 
 
 def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] | None:
@@ -134,10 +135,9 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
 
 
 def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> Excited:
-    def make() -> Excited:
-        with progress_bar("Reading the occurrences") as progress:
-            return excited_by(
-                ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress
-            )
+    def make(progress: Progress) -> Excited:
+        return excited_by(ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress)
 
-    return cached(make, "excited", ctx.data_key, index.include_bos, repr(gram))
+    return cached_with_bar(
+        "Reading the occurrences", make, "excited", ctx.data_key, index.include_bos, repr(gram)
+    )  # fmt: skip

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from neuron_signatures.dashboard.ranking.figures import Ranks
-from neuron_signatures.dashboard.shell.list_walk import activations
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.ranked import RankedList
 
@@ -16,7 +15,7 @@ def ranks_of(ranked: RankedList, rows: np.ndarray) -> Ranks:
     tokens = [ranked.row(int(i)).token or "" for i in rows]
     return Ranks(
         ranked.layer[rows], ranked.neuron[rows], np.asarray(rows, np.int64), ranked.score[rows],
-        activations(ranked)[rows], tokens,
+        ranked.acts()[rows], tokens,
     )  # fmt: skip
 
 

@@ -40,10 +40,10 @@ def validation_panel(ctx: PageContext) -> None:
         st.markdown("#### Completeness", help=_COMPLETENESS)
         chart(ctx, curves(found.metrics, "completeness"), "val_completeness")
     frame = metric_frame(found)
-    table(ctx, frame, "val_metrics", help=_METRIC_HELP)
+    table(frame, "val_metrics", help=_METRIC_HELP)
     st.markdown("#### Against random sets", help="Random sets with the same number of neurons from each layer.")
     controls = control_frame(found)
-    table(ctx, controls, "val_controls", help=_CONTROL_HELP)
+    table(controls, "val_controls", help=_CONTROL_HELP)
     with st.popover("Export"):
         downloads(frame, stem, "val")
         downloads(controls, f"{stem}_random", "val_random")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuron_signatures.dashboard.widgets.elements import html_block
+from neuron_signatures.dashboard.widgets.elements import as_html, html_block
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
@@ -26,8 +24,8 @@ def heading(text: str, note: str = "") -> None:
     """A title with a note; both may come from data."""
     html_block(
         f'<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:.2rem .9rem">'
-        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{html.escape(escape(text))}</span>'
-        f'<span style="opacity:.65;overflow-wrap:anywhere">{html.escape(escape(note))}</span></div>'
+        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{as_html(text)}</span>'
+        f'<span style="opacity:.65;overflow-wrap:anywhere">{as_html(note)}</span></div>'
     )
 
 

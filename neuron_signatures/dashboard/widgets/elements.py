@@ -6,7 +6,6 @@ a select box, and escaped HTML.
 
 from __future__ import annotations
 
-import functools
 import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from neuron_signatures.dashboard.widgets.events import chosen_neuron, chosen_row
 from neuron_signatures.dashboard.widgets.figure_style import CONFIG
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,22 +58,23 @@ def show_lines(title: str, lines: Sequence[str]) -> None:
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """A table of labels and values; both may come from data."""
-    rows = "".join(_pair(k, v) for k, v in pairs)
+    rows = "".join(f'<span class="l">{as_html(k)}</span><span class="v">{as_html(v)}</span>' for k, v in pairs)
     html_block(f'{_FACTS}<div class="ns-facts">{rows}</div>')
-
-
-def _pair(label: str, value: str) -> str:
-    return f'<span class="l">{html.escape(escape(label))}</span><span class="v">{html.escape(escape(value))}</span>'
 
 
 def quote(text: str) -> None:
     """A line of text that may come from data, such as a prompt."""
-    html_block(f'{_FACTS}<div class="ns-quote">{html.escape(escape(text))}</div>')
+    html_block(f'{_FACTS}<div class="ns-quote">{as_html(text)}</div>')
 
 
 def small(text: str) -> None:
     """A line of small print that may come from data."""
-    html_block(f'{_FACTS}<div class="ns-small">{html.escape(escape(text))}</div>')
+    html_block(f'{_FACTS}<div class="ns-small">{as_html(text)}</div>')
+
+
+def as_html(text: str) -> str:
+    """Text from data, escaped for HTML and for display."""
+    return html.escape(escape(text))
 
 
 def html_block(body: str) -> None:
@@ -92,29 +91,22 @@ def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None =
         st.plotly_chart(figure, key=key, config=CONFIG)
         return
     figure.update_layout(clickmode="event+select", dragmode="zoom")
-    opened = functools.partial(_open_point, ctx, key, opens, list)
-    st.plotly_chart(figure, key=key, config=CONFIG, selection_mode="points", on_select=opened)
+    st.plotly_chart(
+        figure, key=key, config=CONFIG, selection_mode="points",
+        on_select=lambda: _open_point(ctx, key, opens, list),
+    )  # fmt: skip
 
 
 def table(
-    ctx: PageContext, frame: pd.DataFrame, key: str, *, neurons: Sequence[NeuronAt] | None = None,
-    prompts: Sequence[int] | None = None, help: Mapping[str, str] | None = None, height: int | None = None,
+    frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
     on_row: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
-    """A table; a click on a row opens its neuron, its prompt or both in the Neuron view, or calls `on_row`.
-
-    `help` explains columns on hover; it must not come from data.
-    """
+    """A table; a click on a row calls `on_row`. `help` explains columns on hover; it must not come from data."""
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
-    size: Any = "auto" if height is None else height
-    if neurons is None and prompts is None and on_row is None:
-        st.dataframe(frame, key=key, hide_index=True, column_config=columns, height=size)
-        return
-    opened = functools.partial(_open_row, ctx, key, neurons, prompts, on_row)
-    st.dataframe(
-        frame, key=key, hide_index=True, column_config=columns, height=size, on_select=opened,
-        selection_mode="single-row",
-    )  # fmt: skip
+    options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
+    if on_row is not None:
+        options |= {"selection_mode": "single-row", "on_select": lambda: _open_row(key, len(frame), on_row)}
+    st.dataframe(frame, **options)
 
 
 def _open_point(ctx: PageContext, key: str, view: View, list: str | None) -> None:
@@ -125,17 +117,7 @@ def _open_point(ctx: PageContext, key: str, view: View, list: str | None) -> Non
         ctx.choose(layer=at.layer, neuron=at.neuron, view=view, list=list, row=None if data is None else data[2])
 
 
-def _open_row(
-    ctx: PageContext, key: str, neurons: Sequence[NeuronAt] | None, prompts: Sequence[int] | None,
-    on_row: Callable[[int], None] | None,
-) -> None:  # fmt: skip
-    n = max(len(neurons or ()), len(prompts or ()))
-    row = chosen_row(st.session_state.get(key), n if on_row is None else 1 << 30)
-    if row is None:
-        return
-    if on_row is not None:
+def _open_row(key: str, n_rows: int, on_row: Callable[[int], None]) -> None:
+    row = chosen_row(st.session_state.get(key), n_rows)
+    if row is not None:
         on_row(row)
-        return
-    ctx.choose(prompt=None if prompts is None else prompts[row], view=View.NEURON)
-    if neurons is not None:
-        ctx.choose(layer=neurons[row].layer, neuron=neurons[row].neuron)
