@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from explorer import DEMO, HALF, HOSTILE, plain_run
 
+from neuron_signatures.dashboard.data.cached_reads import validation
 from neuron_signatures.dashboard.neuron import figures as figures_acts
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, peaks_of
 from neuron_signatures.dashboard.ranking import figures as figures_rank
-from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
     default_list,
@@ -170,7 +170,7 @@ def test_a_row_is_one_of_the_table():
 
 
 def test_validation_of_the_demo_run():
-    v = read_validation(Run.open(DEMO), list_validations(DEMO)[0])
+    v = validation(Run.open(DEMO), "data", "results", list_validations(DEMO)[0])
     assert {m.metric for m in v.metrics} == {"dla", "act_grad", "ablation"} and v.winner_single == "act_grad"
     figure = figures_rank.curves(v.metrics, "faithfulness")
     assert [t.name for t in figure.data] == [*(m.metric for m in v.metrics), "random sets"]
@@ -183,7 +183,7 @@ def test_a_damaged_validation_is_named(tmp_path):
     (tmp_path / "run" / "analysis").mkdir()
     (tmp_path / "run" / "analysis" / "v.json").write_text('{"target": 1}')
     with pytest.raises(BadRunError, match=r"v\.json"):
-        read_validation(Run.open(tmp_path / "run"), "v")
+        validation(Run.open(tmp_path / "run"), "data", "results", "v")
 
 
 def test_signatures_filter_and_groups():

@@ -31,7 +31,7 @@ from neuron_signatures.dashboard.map.clusters import (
     sweep,
     top_tokens,
 )
-from neuron_signatures.dashboard.map.figures import by_cluster, by_number, by_token, hover_texts, pca_titles, scatter
+from neuron_signatures.dashboard.map.figures import by_cluster, by_number, by_word, hover_texts, pca_titles, scatter
 from neuron_signatures.dashboard.map.projection import largest_perplexity, pca, prepare, tsne
 from neuron_signatures.dashboard.pages import map
 from neuron_signatures.runs.run import Run
@@ -289,7 +289,7 @@ def test_points_say_what_they_are_and_hide_no_markup(tmp_path):
     assert [t.name for t in figure.data] == ["noise", "cluster 0", "L0N2"]
     assert [[list(point) for point in t.customdata] for t in figure.data] == [[[0, 1]], [[0, 0], [0, 2]], [[0, 2]]]
     assert "% of the variance" in figure.layout.xaxis.title.text
-    tokens = scatter(reduced.coords, sample, by_token(sample.peak_tokens), hover, ("", ""))
+    tokens = scatter(reduced.coords, sample, by_word("token at the peak", sample.peak_tokens), hover, ("", ""))
     names = " ".join(t.name for t in tokens.data)
     assert "<img" not in names and "$" not in names and "·ok" in names
     partly = scatter(reduced.coords, sample, by_number("score", np.array([1, np.nan, -2.0])), hover, ("", ""))

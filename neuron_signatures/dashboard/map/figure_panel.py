@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -14,8 +14,6 @@ from neuron_signatures.dashboard.map.figures import (
     Colours,
     by_cluster,
     by_number,
-    by_score,
-    by_token,
     by_word,
     hover_texts,
     pca_titles,
@@ -26,10 +24,13 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.ranked import RankedList
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
     from streamlit.delta_generator import DeltaGenerator
+
+T = TypeVar("T")
 
 
 def figure_panel(
@@ -77,15 +78,16 @@ def _colours(
         return by_number("peak |act|", sample.peak.astype(float))
     if chosen == "signature class" and signatures:
         found = ranked(ctx.run_dir, ctx.results_key, signatures)
-        classes = found.table.column("class").to_pylist()
-        by_neuron: dict[NeuronAt, str] = {}
-        for layer, neuron, name in zip(found.layer.tolist(), found.neuron.tolist(), classes, strict=True):
-            by_neuron.setdefault(NeuronAt(layer, neuron), name)  # the pole with the larger peak comes first
-        return by_word("signature class", [by_neuron.get(at) for at in sample.at])
+        classes = _of_first_row(found, found.table.column("class").to_pylist())  # of the pole with the larger peak
+        return by_word("signature class", [classes.get(at) for at in sample.at])
     if chosen == "score in the selected list" and listed:
         found = ranked(ctx.run_dir, ctx.results_key, listed)
-        scores: dict[NeuronAt, float] = {}
-        for layer, neuron, score in zip(found.layer.tolist(), found.neuron.tolist(), found.score, strict=True):
-            scores.setdefault(NeuronAt(layer, neuron), float(score))
-        return by_score("score", sample, scores)
-    return by_token(sample.peak_tokens)
+        scores = _of_first_row(found, found.score.tolist())
+        return by_number("score", np.array([scores.get(at, np.nan) for at in sample.at]), signed=True)
+    return by_word("token at the peak", sample.peak_tokens)
+
+
+def _of_first_row(found: RankedList, values: list[T]) -> dict[NeuronAt, T]:
+    """Each neuron's value in its first row."""
+    at = map(NeuronAt, found.layer.tolist(), found.neuron.tolist())
+    return dict(reversed([*zip(at, values, strict=True)]))

@@ -7,9 +7,8 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
-from neuron_signatures.dashboard.ranking.column_help import rank_help
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
-from neuron_signatures.dashboard.ranking.rows import rank_frame, ranks_of
+from neuron_signatures.dashboard.ranking.table import rank_frame, rank_help, ranks_of
 from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
 from neuron_signatures.dashboard.shell.list_walk import Filters, default_list, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.shell.page_context import PageContext

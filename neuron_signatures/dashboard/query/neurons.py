@@ -112,25 +112,20 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
         empty("No token of this run equals or contains this text.", why="Spaces are significant; · stands for a space.")
         return None
     names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
-    ask = (
-        "Which of these?"
-        if exact
-        else "Tokens that contain this text"
-        if text
-        else "The prompt's last token, or another"
-    )
+    ask, what, why = "The prompt's last token, or another", "Choose a token.", ""
+    if exact:
+        ask, what = "Which of these?", "The text matches several n-grams of the run."
+        why = "They differ in their tokens or token ids."
+    elif text:
+        ask, what = "Tokens that contain this text", "No n-gram of this run equals this text."
+        why = "Choose one of the tokens that contain it."
     start = None if text else 0
     key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
     picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
                              placeholder="Choose one")  # fmt: skip
     if picked is not None:
         return offered[int(picked)]
-    if exact:
-        empty("The text matches several n-grams of the run.", why="They differ in their tokens or token ids.")
-    elif text:
-        empty("No n-gram of this run equals this text.", why="Choose one of the tokens that contain it.")
-    else:
-        empty("Choose a token.")
+    empty(what, why=why)
     return None
 
 

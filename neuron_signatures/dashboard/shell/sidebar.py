@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.ranked import RankedList
 
 _PROBLEM = "jump_problem"
+_BOUNDS = ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to")
+"""Session keys of the bounds, in the order of `Filters`."""
 _STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
 
 
@@ -69,10 +72,7 @@ def sidebar(ctx: PageContext) -> None:
 def filters() -> Filters:
     """The filters set in the sidebar."""
     get = st.session_state.get
-    return Filters(
-        get("ui_abs"), get("ui_score_from"), get("ui_score_to"), get("ui_act_from"), get("ui_act_to"),
-        int(get("ui_top_k") or TOP_K),
-    )  # fmt: skip
+    return replace(Filters(*map(get, _BOUNDS)), top_k=int(get("ui_top_k") or TOP_K))
 
 
 def _other_run() -> None:
@@ -175,7 +175,7 @@ def _filters(ranked: RankedList) -> None:
 
 
 def _clear_filters() -> None:
-    for key in ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to", "ui_top_k"):
+    for key in (*_BOUNDS, "ui_top_k"):
         st.session_state.pop(key, None)
 
 
