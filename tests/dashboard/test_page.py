@@ -31,7 +31,6 @@ from neuron_signatures.dashboard.neuron import heatmap_panel
 from neuron_signatures.dashboard.neuron import read_ahead as ahead
 from neuron_signatures.dashboard.pages import overview
 from neuron_signatures.dashboard.shell.panels import duration
-from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import layer_line
 from neuron_signatures.views.coords import NeuronAt
