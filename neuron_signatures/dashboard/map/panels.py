@@ -38,18 +38,13 @@ def provenance(
         ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; the BOS {r.bos}"),
         ("rows", f"{s.rows}: {ROWS[s.rows]}"),
         ("PCA", f"{reduced.coords.shape[1]} components explain {explained} of the variance ({reduced.solver})"),
-        ("seed", f"{s.seed}{_perplexity(perplexity, r.n_neurons)}"),
     ]  # fmt: skip
-    facts(pairs)
+    seed = str(s.seed)
+    if perplexity is not None:
+        clipped = perplexity < int(st.session_state["ui_map_perplexity"])
+        seed += f"; perplexity {perplexity}" + (f", the maximum for {r.n_neurons:,} neurons" if clipped else "")
+    facts([*pairs, ("seed", seed)])
     _exports(ctx, s, sample, reduced, grouped, perplexity)
-
-
-def _perplexity(used: int | None, n_neurons: int) -> str:
-    """The perplexity that was used, and whether it is below the requested one; empty for PCA."""
-    if used is None:
-        return ""
-    most = f", the maximum for {n_neurons:,} neurons" if used < int(st.session_state["ui_map_perplexity"]) else ""
-    return f"; perplexity {used}{most}"
 
 
 def _exports(

@@ -21,6 +21,7 @@ from neuron_signatures.dashboard.query.answers import (
     tokens_that_hold,
 )
 from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 
@@ -60,7 +61,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
     if not known:
         empty(
             "Ranking by z needs the mean and standard deviation of every neuron over the run.",
-            command=f"python -m neuron_signatures.poc2_analyze_run --run_dir {ctx.run_dir}",
+            stage_2(ctx.run_dir),
             why=stats.why,
         )
     if not rows:
