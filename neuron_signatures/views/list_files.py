@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neuron_signatures.runs import results
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
@@ -15,15 +16,6 @@ from neuron_signatures.runs.result_records import (
     SignaturesRecord,
     TargetRecord,
     read_record,
-)
-from neuron_signatures.runs.results import (
-    ANALYSIS_META,
-    NEURONS,
-    SIGNATURES,
-    SIGNATURES_META,
-    list_influence,
-    meta_name,
-    table_name,
 )
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.columns import read_columns
@@ -39,7 +31,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
 _RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
-    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord
+    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord,
 }  # fmt: skip
 
 
@@ -48,11 +40,11 @@ def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
 
     With the run's manifest, lists computed from another dump have a `doubt`.
     """
-    influence = [_ref(run_dir, "influence", stem, manifest) for stem in list_influence(run_dir)]
+    influence = [_ref(run_dir, "influence", stem, manifest) for stem in results.list_influence(run_dir)]
     influence.sort(key=lambda r: r.stem)
     influence.sort(key=lambda r: r.created_at_utc, reverse=True)
     others = []
-    for kind, stem in ("peaks", NEURONS), ("signatures", SIGNATURES):
+    for kind, stem in ("peaks", results.NEURONS), ("signatures", results.SIGNATURES):
         with contextlib.suppress(UsageError):  # not made yet
             others.append(_ref(run_dir, kind, stem, manifest))  # type: ignore[arg-type]
     return influence + others
@@ -77,7 +69,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
 
 def files_of(ref: ListRef) -> tuple[str, str]:
     """Names, in `analysis/`, of the files that `read_list` reads."""
-    return _record_name(ref.kind, ref.stem), table_name(ref.stem)
+    return _record_name(ref.kind, ref.stem), results.table_name(ref.stem)
 
 
 def target_title(target: TargetRecord, prompt_id: str) -> str:
@@ -96,7 +88,7 @@ def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> Lis
 
 
 def _record_name(kind: Kind, stem: str) -> str:
-    return {"peaks": ANALYSIS_META, "signatures": SIGNATURES_META}.get(kind) or meta_name(stem)
+    return {"peaks": results.ANALYSIS_META, "signatures": results.SIGNATURES_META}.get(kind) or results.meta_name(stem)
 
 
 def _title(record: ListRecord) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
@@ -76,9 +77,7 @@ def stats_from_table(run: Run, *, include_bos: bool) -> TableStats:
     except BadRunError:
         return TableStats(None, "The table of peaks cannot be read.")
     layer, neuron, peak, mean, std = (np.asarray(table.column(n).to_numpy(), np.float64) for n in names)
-    rows = {number: row for row, number in enumerate(run.layers)}
-    flat = np.array([rows.get(int(number), -1) for number in np.unique(layer)], np.int64)
-    flat = flat[np.unique(layer, return_inverse=True)[1]] * run.manifest.d_mlp + neuron.astype(np.int64)
+    flat = pd.Index(run.layers).get_indexer(layer) * run.manifest.d_mlp + neuron.astype(np.int64)
     n = len(run.layers) * run.manifest.d_mlp
     if len(flat) != n or not np.array_equal(np.sort(flat), np.arange(n)):
         return TableStats(None, "The table of peaks does not hold exactly the neurons of this run.")

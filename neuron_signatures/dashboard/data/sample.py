@@ -67,7 +67,7 @@ def draw_sample(
 
     Reads only these tokens, one at a time.
     """
-    chosen, place = top_by_peak(stats, max_neurons), draw_tokens(index, max_tokens, seed)
+    chosen, place = top_by_peak(stats, max_neurons), draw(np.flatnonzero(index.counts), max_tokens, seed)
     acts = np.empty((len(place), len(chosen)), np.float32)
     for done, flat in enumerate(place):
         if done % 16 == 0:
@@ -94,12 +94,11 @@ def draw_sample(
     return Sample(at, chosen, stats.peak[chosen], acts.T, place, index.code[place], texts, peak_tokens, record)
 
 
-def draw_tokens(index: TokenIndex, at_most: int, seed: int) -> Int64[np.ndarray, " token"]:
-    """Flat indices of included tokens, ascending: all, or `at_most` drawn at random."""
-    places = np.flatnonzero(index.counts)
-    if len(places) > at_most:
-        places = np.sort(np.random.default_rng(seed).choice(places, at_most, replace=False))
-    return places
+def draw(items: Int64[np.ndarray, " item"], at_most: int, seed: int) -> Int64[np.ndarray, " drawn"]:
+    """All of the ascending `items`, or `at_most` drawn at random without replacement, ascending."""
+    if len(items) <= at_most:
+        return items
+    return np.sort(np.random.default_rng(seed).choice(items, at_most, replace=False))
 
 
 def _peak_token(acts: Float32[np.ndarray, " token"], texts: list[str]) -> str:

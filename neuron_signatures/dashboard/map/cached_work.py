@@ -15,19 +15,7 @@ from neuron_signatures.dashboard.data.neuron_stats import (
 from neuron_signatures.dashboard.data.result_cache import cached, cached_with_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, index_tokens
 from neuron_signatures.dashboard.data.sample import Sample, draw_sample
-from neuron_signatures.dashboard.map.clusters import (
-    Clustering,
-    Settings,
-    Silhouette,
-    Swept,
-    TopToken,
-    cluster,
-    reduce_shuffled,
-    silhouette,
-    sweep,
-    sweep_ks,
-    top_tokens,
-)
+from neuron_signatures.dashboard.map import clusters
 from neuron_signatures.dashboard.map.projection import Reduced, Rows, largest_perplexity, pca, prepare, tsne
 from neuron_signatures.dashboard.shell.page_context import PageContext
 
@@ -48,9 +36,9 @@ class SampleSettings(NamedTuple):
 class Grouped:
     """A clustering with its silhouette, and that of the shuffled sample under the same settings."""
 
-    clustering: Clustering
-    data: Silhouette
-    shuffled: Silhouette
+    clustering: clusters.Clustering
+    data: clusters.Silhouette
+    shuffled: clusters.Silhouette
 
 
 def index_of(ctx: PageContext, *, include_bos: bool) -> TokenIndex:
@@ -100,35 +88,39 @@ def tsne_of(
     )  # fmt: skip
 
 
-def grouped_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, how: Settings) -> Grouped:
+def grouped_of(
+    ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, how: clusters.Settings
+) -> Grouped:
     def make() -> Grouped:
         shuffled = shuffled_of(ctx, s, sample, reduced)
-        found, null = cluster(reduced, how), cluster(shuffled, how)
+        found, null = clusters.cluster(reduced, how), clusters.cluster(shuffled, how)
         return Grouped(
-            found, silhouette(reduced, found.labels, seed=s.seed), silhouette(shuffled, null.labels, seed=s.seed)
+            found,
+            clusters.silhouette(reduced, found.labels, seed=s.seed),
+            clusters.silhouette(shuffled, null.labels, seed=s.seed),
         )
 
     text = f"{how.method} of the activations and of shuffled activations"
     return cached(make, "clusters", *how, *_key(ctx, s, sample), spinner=text)
 
 
-def swept_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> list[Swept]:
-    def make(progress: Progress) -> list[Swept]:
+def swept_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> list[clusters.Swept]:
+    def make(progress: Progress) -> list[clusters.Swept]:
         shuffled = shuffled_of(ctx, s, sample, reduced)
-        return sweep(reduced, shuffled, sweep_ks(reduced.n_points), seed=s.seed, progress=progress)
+        return clusters.sweep(reduced, shuffled, clusters.sweep_ks(reduced.n_points), seed=s.seed, progress=progress)
 
     return cached_with_bar("Comparing numbers of clusters", make, "sweep", *_key(ctx, s, sample))
 
 
 def top_tokens_of(
-    ctx: PageContext, s: SampleSettings, sample: Sample, clustering: Clustering, per_cluster: int
-) -> list[TopToken]:
+    ctx: PageContext, s: SampleSettings, sample: Sample, clustering: clusters.Clustering, per_cluster: int
+) -> list[clusters.TopToken]:
     key = ("top", per_cluster, *clustering.settings, *_key(ctx, s, sample))
-    return cached(lambda: top_tokens(sample, clustering.labels, per_cluster=per_cluster), *key)
+    return cached(lambda: clusters.top_tokens(sample, clustering.labels, per_cluster=per_cluster), *key)
 
 
 def shuffled_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> Reduced:
-    return cached(lambda: reduce_shuffled(sample, reduced, seed=s.seed), "shuffled", *_key(ctx, s, sample))
+    return cached(lambda: clusters.reduce_shuffled(sample, reduced, seed=s.seed), "shuffled", *_key(ctx, s, sample))
 
 
 def _key(ctx: PageContext, s: SampleSettings, sample: Sample) -> tuple[Any, ...]:

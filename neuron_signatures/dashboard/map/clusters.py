@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neuron_signatures.dashboard.data.neuron_stats import Progress, no_progress
-from neuron_signatures.dashboard.data.sample import Sample
+from neuron_signatures.dashboard.data.sample import Sample, draw
 from neuron_signatures.dashboard.map.projection import Reduced, pca, prepare, shuffle
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def silhouette(reduced: Reduced, labels: Int64[np.ndarray, " neuron"], *, seed: 
     why = f"all neurons except {noise:,} of noise" if noise else "all neurons"
     if len(inside) > _SILHOUETTE_POINTS:
         why = f"{_SILHOUETTE_POINTS:,} drawn at random of {why}"
-        inside = np.sort(np.random.default_rng(seed).choice(inside, _SILHOUETTE_POINTS, replace=False))
+        inside = draw(inside, _SILHOUETTE_POINTS, seed)
     n = len(np.unique(labels[inside]))
     if n < 2:
         return Silhouette(None, len(inside), "undefined with fewer than two clusters")

@@ -16,7 +16,6 @@ from neuron_signatures.dashboard.widgets.number_input import whole_number
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-
 _DEFAULTS: dict[str, Any] = {
     "ui_map_projection": "PCA", "ui_map_method": "k-means", "ui_map_k": 8, "ui_map_min_size": 10, "ui_map_seed": 0,
     "ui_map_neurons": MAX_NEURONS, "ui_map_tokens": MAX_TOKENS, "ui_map_rows": "standardised", "ui_bos": False,

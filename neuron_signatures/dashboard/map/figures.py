@@ -130,10 +130,10 @@ def sweep_figure(swept: Sequence[Swept]) -> go.Figure:
 
 def _traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
     """Name, rows and marker of each trace; grey comes first, to lie below the others."""
-    if colours.categories is None:
-        return _number_traces(colours)
+    if colours.values is not None:
+        return _number_traces(colours, colours.values)
     rows: dict[str, list[int]] = {}
-    for i, category in enumerate(colours.categories):
+    for i, category in enumerate(colours.categories or ()):
         rows.setdefault(category, []).append(i)
     grey = rows.pop("", [])
     out: list[tuple[str, list[int], dict[str, object]]] = []
@@ -146,10 +146,9 @@ def _traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
     return out
 
 
-def _number_traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
-    values = colours.values
-    if values is None:
-        raise ValueError("colours without categories need values")
+def _number_traces(
+    colours: Colours, values: Float64[np.ndarray, " neuron"]
+) -> list[tuple[str, list[int], dict[str, object]]]:
     known = np.isfinite(values)
     out: list[tuple[str, list[int], dict[str, object]]] = []
     if not known.all():

@@ -10,27 +10,8 @@ import streamlit as st
 from neuron_signatures.dashboard.data.cached_reads import ranked
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats
 from neuron_signatures.dashboard.data.sample import Sample
-from neuron_signatures.dashboard.map.cached_work import (
-    Grouped,
-    SampleSettings,
-    grouped_of,
-    index_of,
-    peaks_of,
-    reduced_of,
-    sample_of,
-    table_of,
-    tsne_of,
-)
+from neuron_signatures.dashboard.map import cached_work, figures
 from neuron_signatures.dashboard.map.controls import controls
-from neuron_signatures.dashboard.map.figures import (
-    Colours,
-    by_cluster,
-    by_number,
-    by_word,
-    hover_texts,
-    pca_titles,
-    scatter,
-)
 from neuron_signatures.dashboard.map.panels import clusters_panel, provenance
 from neuron_signatures.dashboard.map.projection import Reduced, largest_perplexity
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -54,15 +35,15 @@ def render(ctx: PageContext) -> None:
     stats = _stats(ctx, settings)
     if stats is None:
         return
-    if index_of(ctx, include_bos=settings.include_bos).n_counted == 0:
+    if cached_work.index_of(ctx, include_bos=settings.include_bos).n_counted == 0:
         empty("This run has no token except the BOS.", why="Under Settings, the BOS token can be included.")
         return
-    sample = sample_of(ctx, settings, stats)
+    sample = cached_work.sample_of(ctx, settings, stats)
     if len(sample.at) < 2:
         _too_few(sample)
         return
-    reduced = reduced_of(ctx, settings, sample)
-    grouped = None if how is None or len(sample.at) < 3 else grouped_of(ctx, settings, sample, reduced, how)
+    reduced = cached_work.reduced_of(ctx, settings, sample)
+    grouped = None if how is None or len(sample.at) < 3 else cached_work.grouped_of(ctx, settings, sample, reduced, how)
     perplexity = _figure(ctx, settings, sample, reduced, grouped, colour_selector)
     provenance(ctx, settings, sample, reduced, grouped, perplexity)
     if grouped is not None:
@@ -71,9 +52,9 @@ def render(ctx: PageContext) -> None:
         st.caption("Clusters need at least three neurons.")
 
 
-def _stats(ctx: PageContext, s: SampleSettings) -> NeuronStats | None:
+def _stats(ctx: PageContext, s: cached_work.SampleSettings) -> NeuronStats | None:
     """Peaks of the neurons; None if a long pass over the activations still needs a confirmation."""
-    found = table_of(ctx, include_bos=s.include_bos)
+    found = cached_work.table_of(ctx, include_bos=s.include_bos)
     if found.stats is not None:
         return found.stats
     size = ctx.run.nbytes()
@@ -85,7 +66,7 @@ def _stats(ctx: PageContext, s: SampleSettings) -> NeuronStats | None:
         )
         st.button("Read all activations", on_click=lambda: st.session_state.update(map_read_all=ctx.data_key))
         return None
-    return peaks_of(ctx, include_bos=s.include_bos)
+    return cached_work.peaks_of(ctx, include_bos=s.include_bos)
 
 
 def _too_few(sample: Sample) -> None:
@@ -100,22 +81,22 @@ def _too_few(sample: Sample) -> None:
 
 
 def _figure(
-    ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, grouped: Grouped | None,
-    colour_selector: DeltaGenerator,
+    ctx: PageContext, s: cached_work.SampleSettings, sample: Sample, reduced: Reduced,
+    grouped: cached_work.Grouped | None, colour_selector: DeltaGenerator,
 ) -> int | None:  # fmt: skip
     """Draw the map; returns the perplexity of t-SNE, None for PCA."""
     labels = None if grouped is None else grouped.clustering.labels
     colours = _colours(ctx, sample, labels, colour_selector)
-    hover = hover_texts(sample, sample.peak_tokens, labels)
-    points, titles, perplexity = reduced.coords[:, :2], pca_titles(reduced), None
+    hover = figures.hover_texts(sample, sample.peak_tokens, labels)
+    points, titles, perplexity = reduced.coords[:, :2], figures.pca_titles(reduced), None
     if st.session_state["ui_map_projection"] == "t-SNE":
         if largest_perplexity(len(sample.at)) < 1 or reduced.held is None:
             st.caption("t-SNE needs at least four distinct neurons; PCA is shown instead.")
         else:
             perplexity = min(int(st.session_state["ui_map_perplexity"]), largest_perplexity(len(sample.at)))
-            points = tsne_of(ctx, s, sample, reduced, perplexity)
+            points = cached_work.tsne_of(ctx, s, sample, reduced, perplexity)
             titles = ("t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
-    figure = scatter(points, sample, colours, hover, titles, selected=ctx.at, units=perplexity is None)
+    figure = figures.scatter(points, sample, colours, hover, titles, selected=ctx.at, units=perplexity is None)
     chart(ctx, figure, "map_chart", opens=View.NEURON)
     warning = "" if perplexity is None else " In t-SNE, distances between groups and their sizes are not meaningful."
     st.caption(
@@ -126,7 +107,7 @@ def _figure(
 
 def _colours(
     ctx: PageContext, sample: Sample, labels: Int64[np.ndarray, " neuron"] | None, where: DeltaGenerator
-) -> Colours:
+) -> figures.Colours:
     listed = ctx.listed
     signatures = next((r for r in ctx.lists if r.kind == "signatures" and not r.problem), None)
     options = ["layer", "peak |act|", "token at the peak"]
@@ -137,20 +118,20 @@ def _colours(
         st.session_state["ui_map_colour"] = options[0]
     chosen = where.selectbox("Colour", options, key="ui_map_colour")
     if chosen == "cluster" and labels is not None:
-        return by_cluster(labels)
+        return figures.by_cluster(labels)
     if chosen == "layer":
-        return by_number("layer", np.array([at.layer for at in sample.at], float))
+        return figures.by_number("layer", np.array([at.layer for at in sample.at], float))
     if chosen == "peak |act|":
-        return by_number("peak |act|", sample.peak.astype(float))
+        return figures.by_number("peak |act|", sample.peak.astype(float))
     if chosen == "signature class" and signatures:
         found = ranked(ctx.run_dir, ctx.results_key, signatures)
         classes = _of_first_row(found, found.table.column("class").to_pylist())  # of the pole with the larger peak
-        return by_word("signature class", [classes.get(at) for at in sample.at])
+        return figures.by_word("signature class", [classes.get(at) for at in sample.at])
     if chosen == "score in the selected list" and listed:
         found = ranked(ctx.run_dir, ctx.results_key, listed)
         scores = _of_first_row(found, found.score.tolist())
-        return by_number("score", np.array([scores.get(at, np.nan) for at in sample.at]), signed=True)
-    return by_word("token at the peak", sample.peak_tokens)
+        return figures.by_number("score", np.array([scores.get(at, np.nan) for at in sample.at]), signed=True)
+    return figures.by_word("token at the peak", sample.peak_tokens)
 
 
 def _of_first_row(found: RankedList, values: list[T]) -> dict[NeuronAt, T]:

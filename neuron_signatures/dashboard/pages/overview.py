@@ -12,15 +12,8 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.figures import layers_by_tokens
+from neuron_signatures.dashboard.shell import panels
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.shell.panels import (
-    BOS_HELP,
-    heading,
-    manifest_facts,
-    model_facts,
-    more_facts,
-    stage_lines,
-)
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
 from neuron_signatures.runs.tokens import escape
@@ -35,16 +28,16 @@ _MOST_TOKENS = 400
 
 
 def render(ctx: PageContext) -> None:
-    heading(ctx.selection.run)
+    panels.heading(ctx.selection.run)
     model, run = st.columns(2)
     with model.container(border=True, height="stretch"):
         st.markdown("**Model**")
-        facts(model_facts(ctx.run.manifest))
+        facts(panels.model_facts(ctx.run.manifest))
     with run.container(border=True, height="stretch"):
         st.markdown("**Run**")
-        facts(manifest_facts(ctx.run))
+        facts(panels.manifest_facts(ctx.run))
     with st.expander("Flags, versions, manifest"):
-        facts(more_facts(ctx.run))
+        facts(panels.more_facts(ctx.run))
         record = json.dumps(ctx.run.manifest.model_dump(exclude={"prompts"}), indent=2)
         st.code(record, language="json", height=300)
     _stages(ctx)
@@ -54,7 +47,7 @@ def render(ctx: PageContext) -> None:
 
 def _stages(ctx: PageContext) -> None:
     st.markdown("#### Stages")
-    done, missing = stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
+    done, missing = panels.stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
     if done:
         facts(done)
     for what, command in missing:
@@ -66,7 +59,7 @@ def _prompt(ctx: PageContext) -> None:
     st.markdown("#### This prompt, layer by layer")
     quote(ctx.prompt.text)
     st.session_state.setdefault("ui_bos", False)
-    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=panels.BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
     if not counts.any():
         st.caption("This prompt has no token except the BOS, which is excluded.")

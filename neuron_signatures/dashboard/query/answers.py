@@ -9,6 +9,7 @@ import pandas as pd
 
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress
 from neuron_signatures.dashboard.data.run_tokens import JOINT, Grams, TokenIndex, TokenKind, gram_ends, shown_gram
+from neuron_signatures.dashboard.data.sample import draw
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
@@ -155,9 +156,7 @@ def excited_by(
     progress: Progress = no_progress,
 ) -> Excited:  # fmt: skip
     """The mean of every stored neuron over these tokens; reads only these tokens."""
-    used = ends
-    if len(ends) > at_most:
-        used = np.sort(np.random.default_rng(seed).choice(ends, at_most, replace=False))
+    used = draw(ends, at_most, seed)
     total = np.zeros(len(run.layers) * run.manifest.d_mlp)
     n = np.zeros(len(total), np.int64)
     for done, flat in enumerate(used):

@@ -9,17 +9,7 @@ from neuron_signatures.dashboard.data.neuron_stats import Progress
 from neuron_signatures.dashboard.data.result_cache import cached_with_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, TokenKind, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
-from neuron_signatures.dashboard.query.answers import (
-    MAX_OCCURRENCES,
-    Excited,
-    NeuronOrder,
-    NeuronRow,
-    ends_of,
-    excited_by,
-    grams_that_read,
-    most_excited,
-    tokens_that_hold,
-)
+from neuron_signatures.dashboard.query import answers
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, table
@@ -37,7 +27,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
     stats = table_of(ctx, include_bos=index.include_bos)
     known = stats.stats is not None
     columns = st.columns(3, vertical_alignment="bottom")
-    orders: list[NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
+    orders: list[answers.NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
     if st.session_state["ui_query_order"] not in orders:
         st.session_state["ui_query_order"] = orders[0]
     by = columns[0].selectbox("Ranked by", orders, key="ui_query_order", help=(
@@ -47,9 +37,9 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
                             help="least: the most negative values first.")  # fmt: skip
     with columns[2]:
         top = whole_number("Neurons shown", "ui_query_top", low=1, high=5_000, default=SHOWN)
-    ends = ends_of(index, gram)
+    ends = answers.ends_of(index, gram)
     excited = _excited(ctx, index, gram)
-    rows = most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)
+    rows = answers.most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)
     pairs = [
         ("token", f"{shown_gram(gram)}   (id {', '.join(str(k.id) for k in gram)})"),
         ("occurrences", f"{excited.n_used:,} of {len(ends):,} read"
@@ -71,7 +61,12 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
 
 
 def _show_neurons(
-    ctx: PageContext, rows: list[NeuronRow], gram: tuple[TokenKind, ...], excited: Excited, by: NeuronOrder, pole: str
+    ctx: PageContext,
+    rows: list[answers.NeuronRow],
+    gram: tuple[TokenKind, ...],
+    excited: answers.Excited,
+    by: answers.NeuronOrder,
+    pole: str,
 ) -> None:
     import pandas as pd
 
@@ -101,13 +96,13 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     left, right = st.columns(2, vertical_alignment="bottom")
     text = left.text_input("One to three consecutive tokens", key="ui_query_text", placeholder="such as ·Austin",
                            help="As displayed: · is a space, ⏎ a line break. Empty: choose on the right.")  # fmt: skip
-    exact = grams_that_read(index, text) if text else []
+    exact = answers.grams_that_read(index, text) if text else []
     if len(exact) == 1:
         right.text("")
         return exact[0]
-    offered = exact or tokens_that_hold(index, text, top=_CANDIDATES)
+    offered = exact or answers.tokens_that_hold(index, text, top=_CANDIDATES)
     last = (TokenKind(ctx.prompt.token_ids[-1], ctx.prompt.tokens[-1]),)
-    if not text and len(ends_of(index, last)):
+    if not text and len(answers.ends_of(index, last)):
         offered = [last, *(gram for gram in offered if gram != last)]
     if not offered:
         empty("No token of this run equals or contains this text.", why="Spaces are significant; · stands for a space.")
@@ -130,9 +125,11 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     return None
 
 
-def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> Excited:
-    def make(progress: Progress) -> Excited:
-        return excited_by(ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress)
+def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> answers.Excited:
+    def make(progress: Progress) -> answers.Excited:
+        return answers.excited_by(
+            ctx.run, index, answers.ends_of(index, gram), at_most=answers.MAX_OCCURRENCES, seed=_SEED, progress=progress
+        )
 
     return cached_with_bar(
         "Reading the occurrences", make, "excited", ctx.data_key, index.include_bos, repr(gram)
