@@ -15,11 +15,11 @@ from neuron_signatures.runs.result_records import (
     PeaksRecord,
     SignaturesRecord,
     TargetRecord,
+    another_dump,
     read_record,
 )
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.columns import read_columns
-from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {

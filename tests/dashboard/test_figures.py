@@ -33,7 +33,7 @@ from neuron_signatures.dashboard.signatures.data import (
     read_signatures,
     strongest,
 )
-from neuron_signatures.dashboard.widgets.events import chosen_neuron, chosen_row, point_data
+from neuron_signatures.dashboard.widgets.elements import chosen_neuron, chosen_row, point_data
 from neuron_signatures.dashboard.widgets.figure_style import CONFIG, plot_text
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import list_validations

@@ -13,7 +13,7 @@ import streamlit as st
 from neuron_signatures.dashboard.signatures.data import read_signatures
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.runs.names import MANIFEST
-from neuron_signatures.runs.result_records import ValidationRecord, read_record
+from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
@@ -21,7 +21,6 @@ from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import ListRef, RankedList
 
 if TYPE_CHECKING:

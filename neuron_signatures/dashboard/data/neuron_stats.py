@@ -14,13 +14,12 @@ import pandas as pd
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.result_records import PeaksRecord, read_record
+from neuron_signatures.runs.result_records import PeaksRecord, another_dump, read_record
 from neuron_signatures.runs.results import ANALYSIS_META, NEURONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import counted
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.origin import another_dump
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64

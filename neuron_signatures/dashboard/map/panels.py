@@ -88,12 +88,8 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
     st.subheader("Clusters")
     _scores(grouped, reduced)
     if found.settings.method == "k-means" and sweep_ks(reduced.n_points):
-        st.toggle(
-            "Compare numbers of clusters",
-            key="ui_map_sweep",
-            help="k-means with k from 2 to 20, and the same on shuffled data.",
-        )
-        if st.session_state["ui_map_sweep"]:
+        sweep_help = "k-means with k from 2 to 20, and the same on shuffled data."
+        if st.toggle("Compare numbers of clusters", key="ui_map_sweep", help=sweep_help):
             chart(ctx, sweep_figure(swept_of(ctx, s, sample, reduced)), "map_sweep")
             st.caption("Where the two lines are close, the clusters are no better than those of shuffled data.")
     if found.n_clusters == 0:
@@ -115,8 +111,7 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
         on_row=lambda row: st.session_state.update(ui_map_cluster=row),
         help={"top tokens": "Distinct tokens with the largest mean standardised activation over the cluster."},
     )  # fmt: skip
-    chosen = st.session_state.get("ui_map_cluster")
-    if not isinstance(chosen, int) or not 0 <= chosen < found.n_clusters:
+    if st.session_state.get("ui_map_cluster") not in range(found.n_clusters):
         st.session_state["ui_map_cluster"] = 0
     c = st.selectbox("Cluster", range(found.n_clusters), key="ui_map_cluster", width=260)
     _cluster(ctx, sample, found, best, int(c))

@@ -53,9 +53,8 @@ def _neurons(ctx: PageContext) -> None:
     bounds = filters() if selected else Filters()
     rows = passing(ranked, bounds, ctx.run)
     _row_caption(ref, selected, len(rows), len(ranked))
-    missing = n_not_stored(ranked, bounds, ctx.run)
-    if missing:
-        st.caption(left_out_note(missing))
+    if left_out := left_out_note(n_not_stored(ranked, bounds, ctx.run)):
+        st.caption(left_out)
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return

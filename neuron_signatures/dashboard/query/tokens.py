@@ -134,8 +134,8 @@ def _show_grams(
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
     pairs += [("note", chosen.note)] if chosen.note else []
-    pairs += [("left out", f"{response.n_constant:,} neurons with constant activation")] if (
-        response.n_constant) else []  # fmt: skip
+    n_constant = response.n_constant
+    pairs += [("left out", f"{n_constant:,} neurons with constant activation")] if n_constant else []
     often = f", {found.n_frequent:,} of them with at least {at_least:,} occurrences" if at_least > 1 else ""
     pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
     pairs += [("not finite", f"{found.n_nonfinite:,} occurrences excluded")] if found.n_nonfinite else []
