@@ -112,9 +112,10 @@ def layer_line(layer: int, acts: Float32[np.ndarray, "pos neuron"], *, first_pos
     included = acts[finite] if bad else acts.reshape(-1)
     size = np.abs(acts) if not bad else np.where(finite, np.abs(acts), -1)
     pos, neuron = divmod(int(size.argmax()), acts.shape[1])
+    magnitude = size.sum(dtype=np.float64) + bad  # each -1 is added back
     return LayerLine(
         layer, float(size[pos, neuron]), neuron, first_pos + pos, float(acts[pos, neuron]),
-        float(np.abs(included).mean(dtype=np.float64)), float(included.mean(dtype=np.float64)),
+        float(magnitude / included.size), float(included.mean(dtype=np.float64)),
         float(included.std(dtype=np.float64)),
         float(included.min()), float(included.max()), bad,
     )  # fmt: skip
