@@ -100,8 +100,9 @@ def table(
     """A table; a click on a row calls `on_row`. `help` explains columns on hover; it must not come from data."""
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
+    n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
     if on_row is not None:
-        options |= {"selection_mode": "single-row", "on_select": lambda: _open_row(key, len(frame), on_row)}
+        options |= {"selection_mode": "single-row", "on_select": lambda: _open_row(key, n_rows, on_row)}
     st.dataframe(frame, **options)
 
 
