@@ -5,13 +5,15 @@ Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for co
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Integer
 
-Values = float | np.floating | Float[np.ndarray, "..."]
-Counts = int | Integer[np.ndarray, "..."]
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Integer
+
+    Values = float | np.floating | Float[np.ndarray, "..."]
+    Counts = int | Integer[np.ndarray, "..."]
 
 
 class MeanStd(NamedTuple):
