@@ -14,8 +14,7 @@ from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text
 from neuron_signatures.tui.overall import each_prompt, until
-from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import HitTable, PromptTable
@@ -160,17 +159,12 @@ class StackPage(BrowserChild):
         head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
         return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
 
-    def ended(self, job: str) -> None:
-        self.draw()
-
     def open_row(self, i: int) -> None:
         r = self.table.rows[i]
         self.go(self.cursor._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
 
-    def idle(self) -> Line:
-        i = self.rows.cursor or 0
-        fault = self.table.rows[i].fault if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
+    def problem(self, i: int) -> str:
+        return self.table.rows[i].fault
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak
@@ -198,9 +192,6 @@ class SearchPage(BrowserChild):
 
     def arrived(self, job: str, data: Any) -> None:
         self._hits.extend(data)
-        self.draw()
-
-    def ended(self, job: str) -> None:
         self.draw()
 
     def head(self) -> Sequence[Line]:
