@@ -34,7 +34,7 @@ from neuron_signatures.tui.overall import Overall, read_overall
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, peak_of_row
-from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, arrange, header, token_view
+from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, header, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
 
@@ -119,7 +119,7 @@ class BrowserPage(Page):
         side = max(_SIDE, columns * 3 // 8) if columns >= WIDE else 0
         table = TokenTable(view, None if self.all_tokens else self.window)
         widths = column_widths(table.columns(), columns - side)
-        lines = arrange(header(view, overall, columns), 5 if height >= 18 else 3 if height >= 10 else 1)
+        lines = header(view, overall, columns, 5 if height >= 18 else 3 if height >= 10 else 1)
         head = [clip(x, columns) for x in lines]
         head += [table_head(table.columns(), widths)] if height >= 8 else []
         self.block("head").show(head)
@@ -131,12 +131,9 @@ class BrowserPage(Page):
         self._read_more_later(view, overall, side)
 
     def idle(self) -> Line:
-        if self.walk is not None:
-            return line(Span(self.walk.label(self.cursor), "dim"))
-        n, shown = self.opened.prompt(self.cursor).seq_len, self.window
-        if self.all_tokens or n <= shown:
-            return line(Span(f"all {n} tokens", "dim"))
-        return line(Span(f"{shown} of {n} tokens", "dim"))
+        n = self.opened.prompt(self.cursor).seq_len
+        shown = f"all {n}" if self.all_tokens or n <= self.window else f"{self.window} of {n}"
+        return line(Span(self.walk.label(self.cursor) if self.walk else f"{shown} tokens", "dim"))
 
     def _draw_side(self, columns: int) -> None:
         side = self.query_one("#side", Rows)
@@ -193,11 +190,7 @@ class BrowserPage(Page):
             cursor, walk = data
             self.go(cursor, walk=walk)
             return
-        at, include_bos, found = data
-        if isinstance(found, Overall):
-            self.opened.remember(at, include_bos, found)
-        else:
-            self.opened.remember_notes(at, found)
+        self.opened.remember(*data)
         self.draw()
 
     def action_move(self, axis: Axis, by: int) -> None:

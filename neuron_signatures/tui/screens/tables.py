@@ -18,8 +18,8 @@ from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import HitTable, PromptTable
-from neuron_signatures.views.acts import OnPrompt, layer_lines
-from neuron_signatures.views.search import TokenHit, find_tokens
+from neuron_signatures.views.acts import layer_lines
+from neuron_signatures.views.search import find_tokens
 
 _MAX_HITS = 10_000
 _BATCH = 50
@@ -122,15 +122,10 @@ class StackPage(BrowserChild):
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            batch: list[OnPrompt] = []
             with self.run_.another_reader() as reader:
-                rows = each_prompt(reader, self.cursor.at, include_bos=self.browser.include_bos)
-                for r in until(rows, stop):
-                    batch.append(r)
-                    if len(batch) == _BATCH:
-                        send(batch)
-                        batch = []
-            send(batch)
+                rows = until(each_prompt(reader, self.cursor.at, include_bos=self.browser.include_bos), stop)
+                while batch := list(islice(rows, _BATCH)):
+                    send(batch)
 
         self.start("stack", work)
 
@@ -163,8 +158,10 @@ class StackPage(BrowserChild):
         r = self.table.rows[i]
         self.go(self.cursor._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
 
-    def problem(self, i: int) -> str:
-        return self.table.rows[i].fault
+    def idle(self) -> Line:
+        i = self.rows.cursor or 0
+        fault = self.table.rows[i].fault if i < len(self.table) else ""
+        return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak
@@ -178,8 +175,7 @@ class SearchPage(BrowserChild):
     def __init__(self, browser: BrowserPage, query: str) -> None:
         super().__init__(browser)
         self.query_text = query
-        self._hits: list[TokenHit] = []
-        self.table = HitTable(self._hits, self.run_)
+        self.table = HitTable([], self.run_)
 
     def reopen(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
@@ -191,14 +187,14 @@ class SearchPage(BrowserChild):
         self.start("search", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._hits.extend(data)
+        self.table.rows = data
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        n = f"the first {_MAX_HITS}" if len(self._hits) >= _MAX_HITS else str(len(self._hits))
+        n = f"the first {_MAX_HITS}" if len(self.table) >= _MAX_HITS else str(len(self.table))
         found = "searching ..." if "search" in self.waiting else f"{n} tokens"
         return [line(Span("search ", "dim"), Span(safe(self.query_text), "mark"), Span(f"  {found}", "dim"))]
 
     def open_row(self, i: int) -> None:
-        h = self._hits[i]
+        h = self.table.rows[i]
         self.go(self.cursor._replace(prompt=h.prompt_index, pos=h.pos))
