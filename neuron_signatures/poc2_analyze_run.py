@@ -29,7 +29,7 @@ from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.stage import InfluenceOutcome, InfluenceRequest, PeakScores
+    from neuron_signatures.analysis.attribution.stage import InfluenceRequest
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
@@ -176,9 +176,13 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.writing import write_peaks
     from neuron_signatures.analysis.tokens.functional import functional_tokens
     from neuron_signatures.runs.plain import strict
-    from neuron_signatures.runs.results import open_results
+    from neuron_signatures.runs.results import TOP_STEM, open_results
 
-    scores = _peak_scores(run, args) if args.write_scores else None
+    tokens = None
+    if args.write_scores:  # imports torch
+        from neuron_signatures.analysis.attribution.stage import peak_token_writer
+
+        tokens = peak_token_writer(run, _influence_request(run, args))
     config = PeaksConfig(
         functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
     )
@@ -186,15 +190,9 @@ def _peaks(run: Run, args: Namespace) -> None:
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
         written = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
-        if scores:
-            scores.write(writer, [(n["layer"], n["neuron"]) for n in written.top])
+        if tokens:
+            tokens.write(writer, TOP_STEM, [(n["layer"], n["neuron"]) for n in written.top])
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
-
-
-def _peak_scores(run: Run, args: Namespace) -> PeakScores:
-    from neuron_signatures.analysis.attribution.stage import PeakScores
-
-    return PeakScores(run, _influence_request(run, args))
 
 
 def _influence(run: Run, args: Namespace) -> None:
@@ -202,12 +200,11 @@ def _influence(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.attribution.stage import run_influence
     from neuron_signatures.cli.progress import Progress
 
-    outcome: InfluenceOutcome = run_influence(
-        run, _influence_request(run, args), progress=lambda name, n: Progress(n, unit=f" {name}", quiet=args.quiet)
-    )
-    emit_json(influence_summary(run.path, outcome)) if args.json else emit(
-        "\n".join(influence_lines(run.path, outcome))
-    )
+    def progress(unit: str, n: int) -> Progress:
+        return Progress(n, unit=f" {unit}", quiet=args.quiet)
+
+    done = run_influence(run, _influence_request(run, args), progress=progress)
+    emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:

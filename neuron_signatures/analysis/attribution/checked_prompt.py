@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -43,19 +43,14 @@ class ModelOverrides:
     trust_remote_code: bool = False
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Error of the recomputed activations: ‖recomputed - stored‖ / ‖stored‖ per stored layer, over the finite stored
-    values. `tolerance` is the largest accepted error: rounding to the save dtype plus the noise of forward passes in
-    the dtypes of the dump and of this analysis."""
+class Agreement(NamedTuple):
+    """Largest error of the recomputed activations over the stored `layers`: ‖recomputed - stored‖ / ‖stored‖, over the
+    finite stored values. `tolerance` is the largest accepted error: rounding to the save dtype plus the noise of
+    forward passes in the dtypes of the dump and of this analysis."""
 
     layers: tuple[int, ...]
-    errors: tuple[float, ...]
+    worst: float
     tolerance: float
-
-    @property
-    def worst(self) -> float:
-        return max(self.errors)
 
 
 @dataclass(frozen=True)
@@ -173,7 +168,7 @@ def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer p
             where=str(run.path),
             next_step="The run was made by another model or another text; dump again",
         )
-    return Agreement(tuple(run.layers), tuple(errors), tolerance)
+    return Agreement(tuple(run.layers), errors[worst], tolerance)
 
 
 def _check_shape(run: Run, acts: Float[Tensor, "layer pos neuron"]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pr
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
 from neuron_signatures.runs.tokens import encodable
@@ -135,35 +137,29 @@ def target_record(resolved: ResolvedTarget) -> dict[str, Any]:
         "function": target.function,
         "value": facts.value,
         "soft_cap": facts.soft_cap,
-        "token": facts.target._asdict(),
-        "foil": facts.foil._asdict() if facts.foil else None,
-        "top": [t._asdict() for t in facts.top],
+        "token": facts.target,
+        "foil": facts.foil,
+        "top": facts.top,
     }
 
 
-def write_write_scores(
-    writer: ResultsWriter,
-    stem: str,
-    checked: CheckedPrompt,
-    pos: int,
-    neurons: list[tuple[int, int]],
-    *,
-    top: int,
-    explicit_ids: list[int],
-) -> None:
-    """Write `stem_write_scores.json`: the tokens that the neurons promote and suppress at `pos` of the prompt."""
-    found = write_scores(checked.model, checked.prompt.token_ids, pos, neurons, top=top, explicit_ids=explicit_ids)
-    records = [
-        {
-            "layer": w.layer,
-            "neuron": w.neuron,
-            "activation": w.activation,
-            **{k: [t._asdict() for t in getattr(w, k)] for k in ("promotes", "suppresses", "explicit")},
-        }
-        for w in found
-    ]
-    where = {"prompt_id": checked.prompt.probe_id, "pos": pos, "unit": "pre-cap logit per unit of activation"}
-    writer.json(write_scores_name(stem), {**where, "top": top, "neurons": records})
+@dataclass(frozen=True)
+class TokenWriter:
+    """Writes the `top` tokens that neurons promote and suppress at `pos` of the prompt, and the explicit tokens."""
+
+    model: LoadedModel
+    prompt: PromptRecord
+    pos: int
+    top: int
+    explicit_ids: Sequence[int]
+
+    def write(self, writer: ResultsWriter, stem: str, neurons: Sequence[tuple[int, int]]) -> None:
+        """Write `stem_write_scores.json` for these (layer, neuron) pairs."""
+        found = write_scores(
+            self.model, self.prompt.token_ids, self.pos, neurons, top=self.top, explicit_ids=self.explicit_ids
+        )
+        where = {"prompt_id": self.prompt.probe_id, "pos": self.pos, "unit": "pre-cap logit per unit of activation"}
+        writer.json(write_scores_name(stem), {**where, "top": self.top, "neurons": found})
 
 
 def _target_columns(resolved: ResolvedTarget) -> dict[str, Any]:
