@@ -174,7 +174,7 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.peaks.report import peaks_lines
     from neuron_signatures.analysis.peaks.writing import write_peaks
-    from neuron_signatures.analysis.tokens.functional import functional_tokens
+    from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import TOP_STEM, open_results
 
@@ -184,12 +184,12 @@ def _peaks(run: Run, args: Namespace) -> None:
 
         tokens = peak_token_writer(run, _influence_request(run, args))
     config = PeaksConfig(
-        functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
+        load_functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
     )
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
-        written = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
+        written = write_peaks(writer, result, selection, rank_by=args.rank_by)
         if tokens:
             tokens.write(writer, TOP_STEM, [(n["layer"], n["neuron"]) for n in written.top])
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
@@ -245,14 +245,14 @@ def _signatures(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.signatures.labels import load_concepts
     from neuron_signatures.analysis.signatures.report import signatures_lines
     from neuron_signatures.analysis.signatures.writing import write_signatures
-    from neuron_signatures.analysis.tokens.functional import functional_tokens
+    from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
     has_seed = any(p.probe_id == "seed_prompt" for p in run.prompts)
     config = SignatureConfig(
-        functional=functional_tokens(args.functional_tokens_json),
+        functional=load_functional_tokens(args.functional_tokens_json),
         seed_prompt=args.seed_prompt or ("seed_prompt" if has_seed else 0),
         concepts=tuple(load_concepts(args.concepts_json)) if args.concepts_json else None,
         first_pos=args.first_pos,
@@ -267,7 +267,7 @@ def _signatures(run: Run, args: Namespace) -> None:
     )
     result = analyze_signatures(run, config)
     with open_results(run) as writer:
-        record = write_signatures(writer, run, result)
+        record = write_signatures(writer, result)
     emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run.path, result, record)))
 
 

@@ -27,13 +27,12 @@ _PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "
 def influence_frame(found: Attribution, prompt: PromptRecord, resolved: ResolvedTarget) -> pd.DataFrame:
     """One row per layer, position and neuron, in this order; the columns of the target are the same in every row."""
     n_layers, n_pos, n_neurons = found.scores.shape
-    of_layer = np.repeat(np.array(found.layers), n_pos * n_neurons)
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
     scores = found.scores.reshape(-1).numpy()
     tokens = np.array([encodable(prompt.tokens[p]) for p in found.positions], dtype=object)
     frame = pd.DataFrame(
         {
-            "layer": of_layer,
+            "layer": np.repeat(np.array(found.layers), n_pos * n_neurons),
             "neuron": np.tile(np.arange(n_neurons), n_layers * n_pos),
             "ctx_idx": np.array(found.positions)[of_pos],
             "ctx_token": tokens[of_pos],
@@ -44,8 +43,17 @@ def influence_frame(found: Attribution, prompt: PromptRecord, resolved: Resolved
     )
     if found.per_act is not None:
         frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
-    prompt_id = encodable(prompt.probe_id)
-    return frame.assign(prompt_id=prompt_id, metric=found.metric, **_target_columns(explained(found, resolved)))
+    target, facts = explained(found, resolved)
+    return frame.assign(
+        prompt_id=encodable(prompt.probe_id),
+        metric=found.metric,
+        function=target.function,
+        target_pos=target.pos,
+        target_token_id=target.token_id,
+        target_token=encodable(facts.target.token),
+        foil_token_id=target.foil_id,
+        foil_token=encodable(facts.foil.token) if facts.foil else None,
+    )
 
 
 def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
@@ -87,8 +95,8 @@ def write_influence(
     writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
-    records = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    writer.json(f"{stem}.json", {"metric": found.attribution.metric, "total": chosen.total, "neurons": records})
+    summary = {"metric": found.attribution.metric, "total": chosen.total, "neurons": rows.to_dict("records")}
+    writer.json(f"{stem}.json", summary)
     writer.record(meta_name(stem), record)
     return rows, record
 
@@ -160,15 +168,3 @@ class TokenWriter:
         )
         where = {"prompt_id": self.prompt.probe_id, "pos": self.pos, "unit": "pre-cap logit per unit of activation"}
         writer.json(write_scores_name(stem), {**where, "top": self.top, "neurons": found})
-
-
-def _target_columns(resolved: ResolvedTarget) -> dict[str, Any]:
-    target, facts = resolved.target, resolved.facts
-    return {
-        "function": target.function,
-        "target_pos": target.pos,
-        "target_token_id": target.token_id,
-        "target_token": encodable(facts.target.token),
-        "foil_token_id": target.foil_id,
-        "foil_token": encodable(facts.foil.token) if facts.foil else None,
-    }

@@ -69,20 +69,12 @@ def validation_record(
 
 def curves_frame(found: Validation) -> pd.DataFrame:
     """One row per metric and set size: `k, share, faithfulness, completeness`."""
-    return pd.DataFrame(
-        [
-            {
-                "metric": m.metric,
-                "k": k,
-                "share": k / found.n_units,
-                "faithfulness": m.faithfulness[i],
-                "completeness": m.completeness[i],
-            }
-            for m in found.metrics
-            for i, k in enumerate(m.sizes)
-        ],
-        columns=["metric", "k", "share", "faithfulness", "completeness"],
-    )
+    rows = [
+        (m.metric, k, k / found.n_units, f, c)
+        for m in found.metrics
+        for k, f, c in zip(m.sizes, m.faithfulness, m.completeness, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["metric", "k", "share", "faithfulness", "completeness"])
 
 
 def winner_single(found: Validation) -> str | None:
