@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
-from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
+from neuron_signatures.analysis.attribution.problem import Target, TargetFunction, TargetMode, capped, pre_cap_logits
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.tokens import token_strings
@@ -41,7 +40,8 @@ class TargetRequest:
     function: TargetFunction = "pre_cap_logit"
 
 
-class TokenFacts(NamedTuple):
+@dataclass(frozen=True)
+class TokenFacts:
     """One token in the model's prediction. `rank` is 0 for the most likely token; ties go to the smaller id."""
 
     token_id: int
