@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 
 _MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -41,9 +42,8 @@ def width(text: str) -> int:
 def fit(text: str, columns: int) -> str:
     """An escaped text, truncated (with `…`) or padded to exactly `columns`."""
     if width(text) > columns:
-        while text and width(text) > columns - 1:
-            text = text[:-1]
-        text += "…"
+        ends = itertools.accumulate(map(width, text))
+        text = text[: sum(end < columns for end in ends)] + "…"
     return text + " " * (columns - width(text))
 
 
