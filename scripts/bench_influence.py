@@ -12,7 +12,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution
 from neuron_signatures.analysis.attribution.estimators.gradients import act_grad, relp
-from neuron_signatures.analysis.attribution.problem import Problem, Target
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.demo import model_dir
 from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
 from neuron_signatures.models.spec import ModelSpec

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, single_ablations
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.attribution.problem import Problem, Target, TargetFunction
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.models.capture import MlpShape, mlp_shape, output_projections
 from neuron_signatures.models.load import LoadedModel, ModelSpec, load_model

@@ -20,8 +20,8 @@ from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
-from neuron_signatures.analysis.attribution.problem import Target
 from neuron_signatures.analysis.attribution.stage import parse_metrics
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
 from neuron_signatures.analysis.validation.faithfulness import Correlation
 from neuron_signatures.analysis.validation.validate import MetricValidation, Validation, ValidationConfig

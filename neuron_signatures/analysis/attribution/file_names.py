@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from neuron_signatures.analysis.attribution.candidates import TopFrom
 from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.metrics import Metric
-from neuron_signatures.analysis.attribution.problem import Target
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation.validate import ValidationConfig
 from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.names import spans

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from neuron_signatures.analysis.attribution.readout import function_value
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.suffix import Suffix
-from neuron_signatures.models.weights import Unembedding, at_least_float32, unembedding
-
-# Rows of the unembedding converted at a time: a float32 copy of a large vocabulary takes gigabytes.
-_ROWS_AT_ONCE = 32768
-
-TargetMode = Literal["top1_logit", "last_token", "next_token"]
-TargetFunction = Literal["pre_cap_logit", "logit", "logprob"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """f = `function` of `token_id` at `pos`, where the model predicts the token after `pos`.
-
-    With a foil, f is the difference of the function between the two tokens: of z for `pre_cap_logit`, of the
-    capped logits for `logit`, of log probabilities (the same as of capped logits) for `logprob`.
-    """
-
-    pos: int
-    token_id: int
-    foil_id: int | None
-    function: TargetFunction
-    mode: TargetMode
-
-    @property
-    def token_ids(self) -> list[int]:
-        """The target, and the foil if there is one."""
-        return [self.token_id] if self.foil_id is None else [self.token_id, self.foil_id]
+from neuron_signatures.models.weights import unembedding
 
 
 @dataclass(frozen=True)
@@ -61,46 +35,3 @@ class Problem:
     def value(self, hidden: Float[Tensor, "batch d_model"]) -> Float[Tensor, " batch"]:
         """The target function f for each row of the unembedding's input at the target position."""
         return function_value(unembedding(self.hf), hidden, self.target)
-
-
-def function_value(
-    head: Unembedding, hidden: Float[Tensor, "batch d_model"], target: Target
-) -> Float[Tensor, " batch"]:
-    """The target function for each row of the unembedding's input at the target position; differentiable."""
-    hidden = at_least_float32(hidden).to(head.weight.device)
-    if target.function == "logprob" and target.foil_id is None:
-        logits = capped(head, pre_cap_logits(head, hidden))
-        return logits.log_softmax(-1)[:, target.token_id]
-    values = hidden @ head.rows(target.token_ids).to(hidden.dtype).T
-    if head.bias is not None:
-        values = values + head.bias[target.token_ids].to(hidden.dtype)
-    if target.function != "pre_cap_logit":
-        values = capped(head, values)
-    return values[:, 0] if target.foil_id is None else values[:, 0] - values[:, 1]
-
-
-def pre_cap_logits(head: Unembedding, hidden: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
-    """Logits before the soft cap; at least float32."""
-    hidden = at_least_float32(hidden).to(head.weight.device)
-    parts = [hidden @ rows.to(hidden.dtype).T for rows in head.weight.split(_ROWS_AT_ONCE)]
-    logits = torch.cat(parts, -1)
-    return logits if head.bias is None else logits + head.bias.to(hidden.dtype)
-
-
-def capped(head: Unembedding, logits: Tensor) -> Tensor:
-    """The model's logits: c·tanh(z/c) if it has a soft cap c, else z."""
-    return logits if head.soft_cap is None else head.soft_cap * torch.tanh(logits / head.soft_cap)
-
-
-def target_direction(head: Unembedding, target: Target) -> Float[Tensor, " d_model"]:
-    """The unembedding direction of the target, minus the foil's: the gradient of the pre-cap logit (difference)."""
-    rows = head.rows(target.token_ids)
-    return rows[0] if target.foil_id is None else rows[0] - rows[1]
-
-
-def target_bias(head: Unembedding, target: Target) -> float:
-    """The unembedding's bias of the target, minus the foil's."""
-    if head.bias is None:
-        return 0.0
-    biases = at_least_float32(head.bias)[target.token_ids].tolist()
-    return float(biases[0] - (biases[1] if len(biases) > 1 else 0.0))

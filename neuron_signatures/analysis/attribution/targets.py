@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.analysis.attribution.problem import Target, TargetFunction, TargetMode, capped, pre_cap_logits
+from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
+from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.tokens import token_strings

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.problem import pre_cap_logits
+from neuron_signatures.analysis.attribution.readout import pre_cap_logits
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.residual import ResidualTrace, trace_residual

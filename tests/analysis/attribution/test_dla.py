@@ -31,7 +31,7 @@ from neuron_signatures.analysis.attribution.estimators.dla import (
     direct_logit_attribution,
     dla_without_norms,
 )
-from neuron_signatures.analysis.attribution.problem import Target
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.norms import freeze_norm, measure_norm

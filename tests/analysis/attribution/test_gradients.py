@@ -30,7 +30,7 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
     integrated_gradients,
     relp,
 )
-from neuron_signatures.analysis.attribution.problem import Target, TargetFunction
+from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.runs.errors import UsageError

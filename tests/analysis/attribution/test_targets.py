@@ -8,7 +8,8 @@ from attribution_cases import LENGTH, REQUIRED, loaded, token_ids
 from tiny_models import VOCAB, build_config, build_tokenizer
 from transformers import AutoModelForCausalLM, GraniteConfig
 
-from neuron_signatures.analysis.attribution.problem import Target, function_value
+from neuron_signatures.analysis.attribution.readout import function_value
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens, single_token
 from neuron_signatures.models.load import LoadedModel

@@ -11,7 +11,8 @@ from attribution_cases import ablation
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.attribution.problem import Problem, Target
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation import validate as validation
 from neuron_signatures.analysis.validation.faithfulness import (
     FLOAT32_NOISE,

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.baselines import refuse_undefined
-from neuron_signatures.analysis.attribution.problem import Problem, Target
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.batching import run_in_halves
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix

@@ -17,7 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, attribution
-from neuron_signatures.analysis.attribution.problem import Problem, Target, target_bias, target_direction
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.readout import target_bias, target_direction
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.norms import FrozenNorm
 from neuron_signatures.models.residual import trace_residual
