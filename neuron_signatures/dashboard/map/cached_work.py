@@ -94,11 +94,8 @@ def grouped_of(
     def make() -> Grouped:
         shuffled = shuffled_of(ctx, s, sample, reduced)
         found, null = clusters.cluster(reduced, how), clusters.cluster(shuffled, how)
-        return Grouped(
-            found,
-            clusters.silhouette(reduced, found.labels, seed=s.seed),
-            clusters.silhouette(shuffled, null.labels, seed=s.seed),
-        )
+        pairs = ((reduced, found), (shuffled, null))
+        return Grouped(found, *(clusters.silhouette(x, c.labels, seed=s.seed) for x, c in pairs))
 
     text = f"{how.method} of the activations and of shuffled activations"
     return cached(make, "clusters", *how, *_key(ctx, s, sample), spinner=text)

@@ -72,7 +72,9 @@ def write_panel(ctx: PageContext) -> None:
     chosen = found[0]
     if len(found) > 1:
         names = _titles(ctx, found)
-        stem = st.selectbox("From", [*names], format_func=names.get, key="ui_write_from", label_visibility="collapsed")
+        stem = st.selectbox(
+            "From", list(names), format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
+        )
         chosen = next(w for w in found if w.source == stem)
     table(write_frame(chosen), "neuron_writes")
     facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, activation {chosen.activation:+.4g}"),
