@@ -72,10 +72,7 @@ def make_parser() -> Parser:
     out = parser.add_argument_group("without a terminal")
     out.add_argument("--print", choices=("text", "json"), nargs="?", const="text", help="write the screen to stdout")
     out.add_argument(
-        "--limit",
-        type=at_least(0),
-        metavar="N",
-        help="maximum number of rows; 0: all; default: 50 for lists",
+        "--limit", type=at_least(0), metavar="N", help="maximum number of rows; 0: all; default: 50 for lists"
     )
     return parser
 
@@ -111,18 +108,18 @@ def _options(args: Namespace) -> Options:
 
 def _require_terminal() -> None:
     """Raise an error if a full-screen program cannot run. Except on Windows, Textual writes to stderr."""
+    from neuron_signatures.tui.layout.text import encodes
+
     instead = "Use --print text or --print json"
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UsageError("stdin, stdout or stderr is not a terminal", next_step=instead)
     if os.environ.get("TERM", "") in ("dumb", "unknown"):
         raise EnvironmentProblem(f"TERM={os.environ['TERM']} does not support full-screen programs", next_step=instead)
     encoding = (sys.__stderr__.encoding if sys.__stderr__ else None) or "ascii"
-    try:
-        "█▌│·⏎".encode(encoding)
-    except (UnicodeEncodeError, LookupError):
+    if not encodes("█▌│·⏎", encoding):
         raise EnvironmentProblem(
             f"the terminal encoding {encoding} has no characters for bars", next_step=f"Set PYTHONUTF8=1, or: {instead}"
-        ) from None
+        )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.stage import InfluenceOutcome, InfluenceRequest, PeakScores
+    from neuron_signatures.analysis.attribution.stage import InfluenceRequest
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
@@ -174,27 +174,25 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.peaks.report import peaks_lines
     from neuron_signatures.analysis.peaks.writing import write_peaks
-    from neuron_signatures.analysis.tokens.functional import functional_tokens
+    from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
-    from neuron_signatures.runs.results import open_results
+    from neuron_signatures.runs.results import TOP_STEM, open_results
 
-    scores = _peak_scores(run, args) if args.write_scores else None
+    tokens = None
+    if args.write_scores:  # imports torch
+        from neuron_signatures.analysis.attribution.stage import peak_token_writer
+
+        tokens = peak_token_writer(run, _influence_request(run, args))
     config = PeaksConfig(
-        functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
+        load_functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
     )
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
-        written = write_peaks(writer, run, result, selection, rank_by=args.rank_by)
-        if scores:
-            scores.write(writer, [(n["layer"], n["neuron"]) for n in written.top])
+        written = write_peaks(writer, result, selection, rank_by=args.rank_by)
+        if tokens:
+            tokens.write(writer, TOP_STEM, [(n["layer"], n["neuron"]) for n in written.top])
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
-
-
-def _peak_scores(run: Run, args: Namespace) -> PeakScores:
-    from neuron_signatures.analysis.attribution.stage import PeakScores
-
-    return PeakScores(run, _influence_request(run, args))
 
 
 def _influence(run: Run, args: Namespace) -> None:
@@ -202,12 +200,11 @@ def _influence(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.attribution.stage import run_influence
     from neuron_signatures.cli.progress import Progress
 
-    outcome: InfluenceOutcome = run_influence(
-        run, _influence_request(run, args), progress=lambda name, n: Progress(n, unit=f" {name}", quiet=args.quiet)
-    )
-    emit_json(influence_summary(run.path, outcome)) if args.json else emit(
-        "\n".join(influence_lines(run.path, outcome))
-    )
+    def progress(unit: str, n: int) -> Progress:
+        return Progress(n, unit=f" {unit}", quiet=args.quiet)
+
+    done = run_influence(run, _influence_request(run, args), progress=progress)
+    emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
@@ -248,14 +245,14 @@ def _signatures(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.signatures.labels import load_concepts
     from neuron_signatures.analysis.signatures.report import signatures_lines
     from neuron_signatures.analysis.signatures.writing import write_signatures
-    from neuron_signatures.analysis.tokens.functional import functional_tokens
+    from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
     rules = ClassRules(**{name: getattr(args, name) for name in ClassRules.__dataclass_fields__})
     has_seed = any(p.probe_id == "seed_prompt" for p in run.prompts)
     config = SignatureConfig(
-        functional=functional_tokens(args.functional_tokens_json),
+        functional=load_functional_tokens(args.functional_tokens_json),
         seed_prompt=args.seed_prompt or ("seed_prompt" if has_seed else 0),
         concepts=tuple(load_concepts(args.concepts_json)) if args.concepts_json else None,
         first_pos=args.first_pos,
@@ -270,7 +267,7 @@ def _signatures(run: Run, args: Namespace) -> None:
     )
     result = analyze_signatures(run, config)
     with open_results(run) as writer:
-        record = write_signatures(writer, run, result)
+        record = write_signatures(writer, result)
     emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run.path, result, record)))
 
 

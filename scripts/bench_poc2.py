@@ -154,7 +154,7 @@ def _peak_memory(run_dir: Path) -> int:
         "from neuron_signatures.analysis.peaks.writing import write_peaks;"
         "from neuron_signatures.runs.results import open_results; from neuron_signatures.runs.run import Run\n"
         "run = Run.open(sys.argv[1]); result = analyze_peaks(run, PeaksConfig(default_functional_tokens()))\n"
-        "with open_results(run) as writer: write_peaks(writer, run, result, SelectionConfig(top_k=200))"
+        "with open_results(run) as writer: write_peaks(writer, result, SelectionConfig(top_k=200))"
     )
     return peak_memory(code, str(run_dir))
 

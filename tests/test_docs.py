@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+from neuron_signatures import __main__ as console
 from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
@@ -19,6 +20,7 @@ from neuron_signatures.runs.run import Run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {
+    "neuron_signatures": console.make_parser,
     "neuron_signatures.poc1_browse_activations": poc1_browse_activations.make_parser,
     "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
     "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.versions import versions
 
@@ -13,15 +12,18 @@ RECORD_VERSION = 1
 STAGE = "poc2_analyze_run"
 
 
-def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, Any]:
-    """The stage record of one mode. `settings` are its resolved flags, `more` its results and warnings."""
+def stage_record(run: dict[str, Any], mode: str, settings: Any, **more: Any) -> dict[str, Any]:
+    """The stage record of one mode on the `run_identity` given.
+
+    `settings` are its resolved flags, `more` its results and warnings.
+    """
     return {
         "record_version": RECORD_VERSION,
         "stage": STAGE,
         "mode": mode,
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "run": run_identity(run),
+        "run": run,
         "settings": settings,
         **more,
     }
@@ -29,9 +31,8 @@ def stage_record(run: Run, mode: str, settings: Any, **more: Any) -> dict[str, A
 
 def run_identity(run: Run) -> dict[str, Any]:
     """The properties of the run that a result depends on; null if the run does not record them (format 1)."""
-    m: Manifest = run.manifest
     fields = (
         "created_at_utc", "model_name", "model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization",
         "model_dtype", "save_dtype", "hook_name", "n_layers", "layers", "d_mlp", "n_prompts", "n_tokens",
     )  # fmt: skip
-    return {"format_version": run.format_version, **{f: getattr(m, f) for f in fields}}
+    return {"format_version": run.format_version, **{f: getattr(run.manifest, f) for f in fields}}

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.results import ANALYSIS, read_json
 
@@ -223,3 +224,19 @@ def read_record(run_dir: Path, name: str, model: type[R]) -> R:
         what = f"field {field[:200]}: {errors[0]['msg']}{more}"
         where = str(inside(run_dir, f"{ANALYSIS}/{name}"))
         raise BadRunError(what, where=where, next_step="Make it again") from e
+
+
+def another_dump(manifest: Manifest, record: StageRecord) -> str:
+    """A description of how the record's dump differs from the manifest's; empty if it is the same dump.
+
+    They differ when new tensors are copied over a run folder that has results. Migration keeps them equal.
+    """
+    dump = record.run
+    if dump is None:
+        return "its record does not say which dump it was made from"
+    differs = [name for name in DumpIdentity.model_fields if getattr(dump, name) != getattr(manifest, name)]
+    if not differs:
+        return ""
+    if "created_at_utc" not in differs:
+        return f"made from another dump than this run ({', '.join(differs)})"
+    return f"made from another dump ({dump.created_at_utc[:19]}) than this run ({manifest.created_at_utc[:19]})"

@@ -8,6 +8,7 @@ result without a record is incomplete, and readers refuse it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,20 +47,22 @@ _RECORD_OF = {
 _STEM_BYTES = 200
 
 
-def influence_stem(
-    prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
+def _target_stem(
+    kind: str, prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
     suffix: str = "",
 ) -> str:  # fmt: skip
-    """Stem of the files of one influence ranking. `pos` is the resolved target position."""
-    return _target_stem("influence", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
+    """Stem of the files of one result for a target. `pos` is the resolved target position."""
+    foil = "" if foil_id is None else f"_foil{foil_id}"
+    end = f"_{suffix}" if suffix else ""
+    stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{target_mode}_pos{pos}_tok{token_id}{foil}{end}"
+    if len(stem) <= _STEM_BYTES:  # ASCII only
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
+    return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
 
 
-def validation_stem(
-    prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
-    suffix: str = "",
-) -> str:  # fmt: skip
-    """Stem of the files of one validation; `metric` may be `all`."""
-    return _target_stem("validation", prompt_id, metric, target_mode, pos, token_id, foil_id, suffix)
+influence_stem = functools.partial(_target_stem, "influence")
+validation_stem = functools.partial(_target_stem, "validation")
 
 
 def meta_name(stem: str) -> str:
@@ -169,9 +172,7 @@ def read_arrow(
             table = file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError, KeyError) as e:
         raise _damaged(path, "a Parquet table", e) from e
-    missing = [c for c in columns or () if c not in table.column_names]
-    if missing:
-        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
+    _require(columns or (), table.column_names, path)
     return table
 
 
@@ -183,9 +184,7 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
     path = _result(run_dir, table_name(stem))
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 16) as file:
-            missing = [c for c in columns if c not in file.schema_arrow.names]
-            if missing:
-                raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
+            _require(columns, file.schema_arrow.names, path)
             yield from file.iter_batches(1 << 13, columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError) as e:
         raise _damaged(path, "a Parquet table", e) from e
@@ -213,19 +212,6 @@ def list_validations(run_dir: Path) -> list[str]:
     return _finished(run_dir, "validation_")
 
 
-def _target_stem(
-    kind: str, prompt_id: str, metric: str, mode: str, pos: int, token_id: int, foil_id: int | None, suffix: str
-) -> str:
-    foil = "" if foil_id is None else f"_foil{foil_id}"
-    stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{mode}_pos{pos}_tok{token_id}{foil}" + (
-        f"_{suffix}" if suffix else ""
-    )
-    if len(stem) <= _STEM_BYTES:  # ASCII only
-        return stem
-    digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
-    return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
-
-
 def _result(run_dir: Path, name: str) -> Path:
     path = inside(run_dir, f"{ANALYSIS}/{name}")
     record = _record_of(name)
@@ -251,6 +237,11 @@ def _finished(run_dir: Path, prefix: str) -> list[str]:
     tail = meta_name("")
     names = (p.name for p in (run_dir / ANALYSIS).glob(f"{prefix}*{tail}"))
     return sorted(n.removesuffix(tail) for n in names)
+
+
+def _require(columns: Sequence[str], present: Sequence[str], path: Path) -> None:
+    if missing := [c for c in columns if c not in present]:
+        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
 
 
 def _damaged(path: Path, what: str, e: Exception) -> BadRunError:

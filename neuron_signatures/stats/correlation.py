@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Float64
+from typing import TYPE_CHECKING
+
 from scipy import stats  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float64
 
 
 def pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> float | None:

@@ -5,13 +5,15 @@ Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for co
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Integer
 
-Values = float | np.floating | Float[np.ndarray, "..."]
-Counts = int | Integer[np.ndarray, "..."]
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Integer
+
+    Values = float | np.floating | Float[np.ndarray, "..."]
+    Counts = int | Integer[np.ndarray, "..."]
 
 
 class MeanStd(NamedTuple):
@@ -54,12 +56,13 @@ def moments(values: Float[np.ndarray, "row *rest"], *, where: Bool[np.ndarray, "
     """
     n = len(values) if where is None else where.sum(axis=0)
     selected = values if where is None else np.where(where, values, 0)
-    shift = (selected.sum(axis=0, dtype=np.float64) / np.maximum(n, 1)).astype(values.dtype)
-    away = values - shift
+    mean = selected.sum(axis=0, dtype=np.float64) / np.maximum(n, 1)
+    away = values - mean.astype(values.dtype)
     if where is not None:
         away = np.where(where, away, 0)
     squares = np.einsum("p...,p...->...", away, away, dtype=np.float64)
-    return moments_from_sums(n, away.sum(axis=0, dtype=np.float64), squares, shift=shift)
+    total = away.sum(axis=0, dtype=np.float64)  # not 0, because the mean is rounded to the dtype of `values`
+    return Moments(n, mean, np.maximum(squares - total * total / np.maximum(n, 1), 0))
 
 
 def moments_from_sums(n: Counts, total: Values, squares: Values, *, shift: Values) -> Moments:

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import constants, events
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.driver import Driver
-from textual.message import Message
 from textual.screen import Screen
 
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, escape_controls
-from neuron_signatures.tui.base_app import BaseApp, Paint
 from neuron_signatures.tui.keys import COMMON, Key, bindings
 from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
@@ -36,24 +34,7 @@ _HEAD_START = 0.01
 # Seconds until a computing thread yields to the drawing thread; Python's default of 5 ms slows every redraw.
 _SWITCH = 0.0005
 
-
-@dataclass
-class Loaded(Message):
-    """A run was opened (`result`), or the flags name something that it does not have (`error`).
-
-    Both None: the screens are imported, and the list of runs can be shown.
-    """
-
-    result: OpenResult | None = None
-    error: ProjectError | None = None
-
-
-@dataclass
-class FilesChecked(Message):
-    """Names of the files of a run that changed on disk."""
-
-    opened: OpenedRun
-    names: list[str]
+Paint = Literal["frame", "data", "move"]
 
 
 class KeyCommands(Provider):
@@ -92,7 +73,7 @@ class Opening(Screen[None]):
         self.query_one(Block).show([line(f"reading {safe(self._what)} ..."), (), line("q quits")])
 
 
-class BrowseApp(BaseApp):
+class BrowseApp(App[ProjectError | None]):
     """The browser. Returns the error that ended it, or None.
 
     `on_paint` is called after each paint: the frame, the first data, the response to a key. Every `poll_seconds` the
@@ -111,9 +92,17 @@ class BrowseApp(BaseApp):
         poll_seconds: float = 2.0,
         rest_seconds: float = 0.1,
     ) -> None:
-        super().__init__(options, on_paint=on_paint, rest_seconds=rest_seconds)
+        super().__init__()
         self.title = "neuron signatures"
+        self.options = options
+        self.result: OpenResult | None = None
+        self.cursor: Cursor | None = None
+        """The cursor of the browser, also while another screen covers it."""
+        self.stale = ""
+        """Names of the files that changed since the run was read; empty if none."""
+        self.rest_seconds = rest_seconds
         self._poll_seconds = poll_seconds
+        self._on_paint = on_paint
 
     def get_driver_class(self) -> type[Driver]:
         if sys.platform == "win32" or constants.DRIVER is not None:
@@ -127,6 +116,20 @@ class BrowseApp(BaseApp):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
+
+    def painted(self, what: Paint) -> None:
+        """Call `on_paint` after the next refresh."""
+        if self._on_paint is not None:
+            self.call_after_refresh(self._on_paint, what)
+
+    def back(self) -> bool:
+        """Close the current screen; False if it is the first one. In the list of runs no run is open."""
+        if len(self.screen_stack) <= 2:
+            return False
+        self.pop_screen()
+        if self.options.run_dir is None and len(self.screen_stack) == 2:
+            self.result, self.stale = None, ""
+        return True
 
     async def on_event(self, event: events.Event) -> None:
         """Escape control characters in pasted text: Textual would write them to the terminal."""
@@ -176,35 +179,21 @@ class BrowseApp(BaseApp):
             from neuron_signatures.tui.opened_run import open_run
 
             try:
-                self.post_message(Loaded(open_run(run_dir, self.options, cursor)))
+                self.call_later(self.show_run, open_run(run_dir, self.options, cursor))
             except ProjectError as e:
-                self.post_message(Loaded(error=e))
+                self.call_later(self.exit, e)
 
         self.run_worker(work, thread=True, group="load", exclusive=True)
 
-    def on_loaded(self, message: Loaded) -> None:
-        from neuron_signatures.tui.screens.navigation import pages_of
-        from neuron_signatures.tui.screens.runs import RunsPage
-
-        if not self.screen_stack:
-            return  # the app is exiting
-        if message.error is not None:
-            self.exit(message.error)
-        elif message.result is None:
-            self.push_screen(RunsPage(self.options.runs_root, self.open_run))
-            self.painted("data")
-        else:
-            try:
-                pages = pages_of(message.result, self.options)
-            except ProjectError as e:
-                self.exit(e)
-                return
-            self._show(message.result, pages)
-
-    def _show(self, result: OpenResult, pages: list[Page]) -> None:
+    def show_run(self, result: OpenResult) -> None:
         """Replace all screens except the list of runs; after a reload, reopen the screens that were open."""
-        from neuron_signatures.tui.screens.navigation import reopened
+        from neuron_signatures.tui.screens.navigation import pages_of, reopened
 
+        try:
+            pages = pages_of(result, self.options)
+        except ProjectError as e:
+            self.exit(e)
+            return
         if self.result is not None and self.result.run_dir == result.run_dir:
             pages = reopened(self.screen_stack, pages)
         self.result, self.stale = result, ""
@@ -215,13 +204,14 @@ class BrowseApp(BaseApp):
             self.push_screen(page)
         self.painted("data")
 
-    def on_files_checked(self, message: FilesChecked) -> None:
-        if not self.screen_stack or self.result is None or message.opened is not self.result.opened:
+    def show_changes(self, opened: OpenedRun, names: list[str]) -> None:
+        """Report the files of a run that changed on disk, unless another run is open now."""
+        if self.result is None or opened is not self.result.opened:
             return
         page = self._page()
         if page is not None and not page.is_drawable:
             return  # the next check reports it
-        names = message.names if page is None else page.files_changed(message.names)
+        names = names if page is None else page.files_changed(names)
         self.stale = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         if page is not None:
             page.draw_status()
@@ -238,22 +228,24 @@ class BrowseApp(BaseApp):
         if self.options.run_dir is not None:
             self.open_run(self.options.run_dir)
         else:
-            self.run_worker(self._import_screens, thread=True, group="load")
+            self.run_worker(self._load_runs, thread=True, group="load")
         self.set_interval(self._poll_seconds, self._check_files)
 
-    def _import_screens(self) -> None:
-        import neuron_signatures.tui.screens.navigation  # noqa: F401
+    def _load_runs(self) -> None:
+        import neuron_signatures.tui.screens.navigation  # noqa: F401  in this thread to keep keys responsive
+        from neuron_signatures.tui.screens.runs import RunsPage
 
-        self.post_message(Loaded())
+        self.call_later(lambda: self.push_screen(RunsPage(self.options.runs_root, self.open_run)))
+        self.call_later(self.painted, "data")
 
     def _check_files(self) -> None:
-        opened = self.result.opened if self.result else None
-        if opened is not None:
-            work = partial(self._check_in_thread, opened)
-            self.run_worker(work, thread=True, group="check", exclusive=True)
-
-    def _check_in_thread(self, opened: OpenedRun) -> None:
-        self.post_message(FilesChecked(opened, opened.changed()))
+        if self.result and (opened := self.result.opened):
+            self.run_worker(
+                lambda: self.call_later(self.show_changes, opened, opened.changed()),
+                thread=True,
+                group="check",
+                exclusive=True,
+            )
 
 
 def browse(options: Options) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.options import Options
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
+
+Axis = Literal["layer", "neuron", "token", "prompt"]
 
 
 class Cursor(NamedTuple):
@@ -36,25 +38,11 @@ def first_cursor(run: Run, options: Options) -> Cursor:
 
     Raises `UsageError` if the run does not have it.
     """
-    index = 0
-    if options.prompt_id is not None:
-        index = prompt_index(run, options.prompt_id)
-    elif options.prompt_idx is not None:
-        run.prompt(options.prompt_idx)
-        index = options.prompt_idx
-    elif not run.prompts:
-        raise UsageError("the run holds no prompt", where=str(run.path))
+    prompt = run.prompt((options.prompt_idx or 0) if options.prompt_id is None else options.prompt_id)
+    index = next(i for i, p in enumerate(run.prompts) if p is prompt)
     layer = run.layers[0] if options.layer is None else check_layer(run, options.layer)
     at = check_neuron(run, NeuronAt(layer, options.neuron or 0))
-    return Cursor(
-        index, at.layer, at.neuron, resolve_pos(run, index, -1 if options.ctx_idx is None else options.ctx_idx)
-    )
-
-
-def prompt_index(run: Run, probe_id: str) -> int:
-    """Index of the prompt with this id or index. Raises `UsageError` if there is none."""
-    found = run.prompt(probe_id)
-    return next(i for i, p in enumerate(run.prompts) if p.probe_id == found.probe_id)
+    return Cursor(index, *at, resolve_pos(run, index, -1 if options.ctx_idx is None else options.ctx_idx))
 
 
 def resolve_pos(run: Run, prompt: int, pos: int) -> int:
@@ -65,35 +53,24 @@ def resolve_pos(run: Run, prompt: int, pos: int) -> int:
     return pos % n
 
 
-def move_layer(run: Run, cursor: Cursor, by: int) -> Moved:
-    """Move by this number of stored layers."""
-    row = run.layers.index(cursor.layer)
-    new = _clamp(row + by, len(run.layers))
-    if new == row:
-        return Moved(cursor, f"layer {cursor.layer} is the {'last' if by > 0 else 'first'} stored layer")
-    return Moved(cursor._replace(layer=run.layers[new]))
-
-
-def move_neuron(run: Run, cursor: Cursor, by: int) -> Moved:
-    new = _clamp(cursor.neuron + by, run.manifest.d_mlp)
-    if new == cursor.neuron:
-        return Moved(cursor, f"neuron {new} is the {'last' if by > 0 else 'first'} of the layer")
-    return Moved(cursor._replace(neuron=new))
-
-
-def move_token(run: Run, cursor: Cursor, by: int) -> Moved:
-    new = _clamp(cursor.pos + by, run.prompts[cursor.prompt].seq_len)
-    if new == cursor.pos:
-        return Moved(cursor, f"token {new} is the {'last' if by > 0 else 'first'} of the prompt")
-    return Moved(cursor._replace(pos=new))
-
-
-def move_prompt(run: Run, cursor: Cursor, by: int) -> Moved:
-    """Move to another prompt; see `to_prompt`."""
-    new = _clamp(cursor.prompt + by, len(run.prompts))
-    if new == cursor.prompt:
-        return Moved(cursor, f"this is the {'last' if by > 0 else 'first'} of {len(run.prompts)} prompts")
-    return Moved(to_prompt(run, cursor, new))
+def move(run: Run, cursor: Cursor, axis: Axis, by: int) -> Moved:
+    """Move by this number of stored layers, neurons, tokens or prompts; for prompts see `to_prompt`."""
+    now, n = {
+        "layer": (run.layers.index(cursor.layer), len(run.layers)),
+        "neuron": (cursor.neuron, run.manifest.d_mlp),
+        "token": (cursor.pos, run.prompts[cursor.prompt].seq_len),
+        "prompt": (cursor.prompt, len(run.prompts)),
+    }[axis]
+    new, end = _clamp(now + by, n), "last" if by > 0 else "first"
+    if axis == "layer":
+        there, message = cursor._replace(layer=run.layers[new]), f"layer {cursor.layer} is the {end} stored layer"
+    elif axis == "neuron":
+        there, message = cursor._replace(neuron=new), f"neuron {new} is the {end} of the layer"
+    elif axis == "token":
+        there, message = cursor._replace(pos=new), f"token {new} is the {end} of the prompt"
+    else:
+        there, message = to_prompt(run, cursor, new), f"this is the {end} of {n} prompts"
+    return Moved(cursor, message) if new == now else Moved(there)
 
 
 def to_prompt(run: Run, cursor: Cursor, index: int) -> Cursor:
@@ -123,7 +100,6 @@ def to_token(run: Run, cursor: Cursor, text: str) -> Cursor:
     return cursor._replace(pos=resolve_pos(run, cursor.prompt, _whole(text, "token position")))
 
 
-MOVES = {"layer": move_layer, "neuron": move_neuron, "token": move_token, "prompt": move_prompt}
 JUMPS = {"layer": to_layer, "neuron": to_neuron, "token": to_token}
 
 

@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -59,8 +60,8 @@ class OpenedRun:
         """Held while a thread reads tables: reading cannot be stopped, and each thread needs memory for it."""
         self._overall: dict[tuple[NeuronAt, bool], Overall] = {}
         self._unread: Overall | None = None
-        self._values: tuple[tuple[int, NeuronAt], np.ndarray] | None = None
-        self._top: tuple[tuple[int, int], list[NeuronAct]] | None = None
+        self._values = lru_cache(maxsize=1)(lambda prompt, at: run.acts(prompt, layer=at.layer, neuron=at.neuron))
+        self._top = lru_cache(maxsize=1)(lambda prompt, pos: top_at(run, run.prompts[prompt], pos, N_TOP))
         self._lists: dict[str, RankedList] = {}
 
     @classmethod
@@ -76,18 +77,11 @@ class OpenedRun:
 
     def values(self, cursor: Cursor) -> np.ndarray:
         """The neuron's activations on the prompt, one per token."""
-        key = (cursor.prompt, cursor.at)
-        if self._values is None or self._values[0] != key:
-            acts = self.run.acts(self.prompt(cursor), layer=cursor.layer, neuron=cursor.neuron)
-            self._values = (key, acts)
-        return self._values[1]
+        return self._values(cursor.prompt, cursor.at)
 
     def top(self, cursor: Cursor) -> list[NeuronAct]:
         """The neurons with the largest |act| at the token."""
-        key = (cursor.prompt, cursor.pos)
-        if self._top is None or self._top[0] != key:
-            self._top = (key, top_at(self.run, self.prompt(cursor), cursor.pos, N_TOP))
-        return self._top[1]
+        return self._top(cursor.prompt, cursor.pos)
 
     def refs(self) -> list[ListRef]:
         return list_refs(self.run.path, self.run.manifest)
@@ -125,14 +119,13 @@ class OpenedRun:
         """Cached statistics over all prompts. After an unreadable prompt: that fault, for every neuron."""
         return self._overall.get((at, include_bos), self._unread)
 
-    def remember(self, at: NeuronAt, include_bos: bool, overall: Overall) -> None:
-        if overall.fault:
-            self._unread = overall
+    def remember(self, at: NeuronAt, include_bos: bool, found: Overall | Notes) -> None:
+        if isinstance(found, Notes):
+            _store(self.notes, at, found)
+        elif found.fault:
+            self._unread = found
         else:
-            _store(self._overall, (at, include_bos), overall)
-
-    def remember_notes(self, at: NeuronAt, notes: Notes) -> None:
-        _store(self.notes, at, notes)
+            _store(self._overall, (at, include_bos), found)
 
 
 @dataclass(frozen=True)

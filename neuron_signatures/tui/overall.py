@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -27,13 +28,13 @@ class Extreme(NamedTuple):
 class Overall(NamedTuple):
     """Statistics of one neuron over all prompts; None if no value is included."""
 
-    n_prompts: int
-    n: int
-    n_nonfinite: int
-    max: Extreme | None
-    min: Extreme | None
-    mean: float | None
-    std: float | None
+    n_prompts: int = 0
+    n: int = 0
+    n_nonfinite: int = 0
+    max: Extreme | None = None
+    min: Extreme | None = None
+    mean: float | None = None
+    std: float | None = None
     fault: str = ""
     """Why the statistics cannot be computed: one prompt that cannot be read is enough."""
 
@@ -58,7 +59,7 @@ def overall_of(prompts: Iterator[OnPrompt]) -> Overall:
         mean += difference * s.n / n
         squares += s.n * s.std**2 + difference**2 * s.n * (n - s.n) / n
     if not n:
-        return Overall(n_prompts, 0, n_nonfinite, None, None, None, None)
+        return Overall(n_prompts, 0, n_nonfinite)
     return Overall(n_prompts, n, n_nonfinite, high, low, mean, float(np.sqrt(squares / n)))
 
 
@@ -67,11 +68,7 @@ def overall_or_fault(prompts: Iterator[OnPrompt]) -> Overall:
     try:
         return overall_of(prompts)
     except (ProjectError, OSError) as e:
-        return unread(short_fault(e))
-
-
-def unread(fault: str) -> Overall:
-    return Overall(0, 0, 0, None, None, None, None, fault)
+        return Overall(fault=short_fault(e))
 
 
 def read_overall(run: Run, at: NeuronAt, *, include_bos: bool, stop: Callable[[], bool]) -> Overall | None:
@@ -93,7 +90,4 @@ def each_prompt(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnProm
 
 def until(items: Iterator[T], stop: Callable[[], bool]) -> Iterator[T]:
     """The items up to the first at which `stop` is set."""
-    for item in items:
-        if stop():
-            return
-        yield item
+    return takewhile(lambda _: not stop(), items)

@@ -42,7 +42,7 @@ from neuron_signatures.tui.tables.ranked_list import (
     list_record,
     no_list,
 )
-from neuron_signatures.tui.tables.tokens import TokenTable, arrange, header, summary, token_view
+from neuron_signatures.tui.tables.tokens import TokenTable, header, summary, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
@@ -125,7 +125,7 @@ def _browser(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) 
         raise BadRunError(view.fault)
     overall = overall_or_fault(over_prompts(opened.run, cursor.at, include_bos=options.include_bos))
     table = TokenTable(view, None if options.all_tokens else options.window)
-    return Printed(arrange(header(view, overall, columns), 5), table, summary(view, overall), table.cursor_row)
+    return Printed(header(view, overall, columns), table, summary(view, overall), table.cursor_row)
 
 
 def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -135,7 +135,7 @@ def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) 
 def _layers(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     prompt = opened.prompt(cursor)
     rows = list(layer_lines(opened.run, prompt, include_bos=options.include_bos))
-    head = arrange(header(token_view(opened, cursor, include_bos=options.include_bos), None, columns), 5)[:2]
+    head = header(token_view(opened, cursor, include_bos=options.include_bos), None, columns)[:2]
     record = {**_where(opened), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
     return Printed(head, LayerTable(rows, prompt), record)
 
@@ -155,7 +155,7 @@ def _top(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> P
     view = token_view(opened, cursor, include_bos=options.include_bos)
     table = TopTable(opened.top(cursor))
     record = {"prompt_id": view.prompt.probe_id, "pos": cursor.pos, "token": view.prompt.tokens[cursor.pos]}
-    return Printed(arrange(header(view, None, columns), 3), table, {**_where(opened), **record})
+    return Printed(header(view, None, columns, 3), table, {**_where(opened), **record})
 
 
 def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -163,15 +163,11 @@ def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) ->
     return Printed([run_line(opened.run, columns)], table, _where(opened))
 
 
-def _list_of(kind: str) -> Screen:
-    def show(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-        view = ListView.of(opened.ranked(choose_list(opened, kind, options.list_name)))
-        if options.query:
-            view = view.arranged(Order(query=options.query.strip()))
-        table = ListTable(view, opened.run)
-        return Printed(list_header(view, columns), table, {**_where(opened), **list_record(view)})
-
-    return show
+def _list(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    view = ListView.of(opened.ranked(choose_list(opened, options.screen or "", options.list_name)))
+    if options.query:
+        view = view.arranged(Order(query=options.query.strip()))
+    return Printed(list_header(view, columns), ListTable(view, opened.run), {**_where(opened), **list_record(view)})
 
 
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -203,6 +199,5 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 _SCREENS: dict[str, Screen] = {
     "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
-    "peaks": _list_of("peaks"), "influence": _list_of("influence"), "signatures": _list_of("signatures"),
-    "notes": _notes, "search": _search, "run": _run,
+    "peaks": _list, "influence": _list, "signatures": _list, "notes": _notes, "search": _search, "run": _run,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from neuron_signatures.runs.results import SIGNATURES, TOP_STEM, list_influence,
 from neuron_signatures.views.columns import rows_of_neuron
 from neuron_signatures.views.coords import NeuronAt
 
+# After layer and neuron, the fields of `Signature` in order.
 SIGNATURE_COLUMNS = (
     "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
     "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
@@ -70,11 +71,7 @@ def signatures_of(run_dir: Path, at: NeuronAt) -> list[Signature]:
 
 def signature_of(row: Mapping[str, Any]) -> Signature:
     """A row of the signature table, given by column names."""
-    return Signature(
-        row["pole"], row["class"], row["name"], row["n_active"], row["max_peak"], row["mode_peak_token"],
-        row["main_consistency"], row["main_consistency_low"], row["main_consistency_high"], row["func_vs_sem"],
-        row["seed_cosine"],
-    )  # fmt: skip
+    return Signature(*(row[name] for name in SIGNATURE_COLUMNS[2:]))
 
 
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neuron_signatures.runs import results
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
@@ -14,20 +15,11 @@ from neuron_signatures.runs.result_records import (
     PeaksRecord,
     SignaturesRecord,
     TargetRecord,
+    another_dump,
     read_record,
-)
-from neuron_signatures.runs.results import (
-    ANALYSIS_META,
-    NEURONS,
-    SIGNATURES,
-    SIGNATURES_META,
-    list_influence,
-    meta_name,
-    table_name,
 )
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.columns import read_columns
-from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -38,6 +30,9 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
+_RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
+    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord,
+}  # fmt: skip
 
 
 def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
@@ -45,11 +40,11 @@ def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
 
     With the run's manifest, lists computed from another dump have a `doubt`.
     """
-    influence = [_ref(run_dir, "influence", stem, manifest) for stem in list_influence(run_dir)]
+    influence = [_ref(run_dir, "influence", stem, manifest) for stem in results.list_influence(run_dir)]
     influence.sort(key=lambda r: r.stem)
     influence.sort(key=lambda r: r.created_at_utc, reverse=True)
     others = []
-    for kind, stem in ("peaks", NEURONS), ("signatures", SIGNATURES):
+    for kind, stem in ("peaks", results.NEURONS), ("signatures", results.SIGNATURES):
         with contextlib.suppress(UsageError):  # not made yet
             others.append(_ref(run_dir, kind, stem, manifest))  # type: ignore[arg-type]
     return influence + others
@@ -59,7 +54,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     """Raises `UsageError` if the list no longer exists, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
-    record = _read_record(run_dir, ref.kind, ref.stem)
+    record: ListRecord = read_record(run_dir, _record_name(ref.kind, ref.stem), _RECORD[ref.kind])
     table = read_columns(run_dir, ref.stem, _COLUMNS[ref.kind])
     score = table.column(_SCORE[ref.kind]).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
@@ -74,7 +69,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
 
 def files_of(ref: ListRef) -> tuple[str, str]:
     """Names, in `analysis/`, of the files that `read_list` reads."""
-    return _record_name(ref.kind, ref.stem), table_name(ref.stem)
+    return _record_name(ref.kind, ref.stem), results.table_name(ref.stem)
 
 
 def target_title(target: TargetRecord, prompt_id: str) -> str:
@@ -85,7 +80,7 @@ def target_title(target: TargetRecord, prompt_id: str) -> str:
 
 def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> ListRef:
     try:
-        record = _read_record(run_dir, kind, stem)
+        record: ListRecord = read_record(run_dir, _record_name(kind, stem), _RECORD[kind])
     except BadRunError as e:
         return ListRef(kind, stem, stem, "", f"{_record_name(kind, stem)}: {e.what}")
     doubt = "" if manifest is None else another_dump(manifest, record)
@@ -93,16 +88,7 @@ def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> Lis
 
 
 def _record_name(kind: Kind, stem: str) -> str:
-    return {"peaks": ANALYSIS_META, "signatures": SIGNATURES_META}.get(kind) or meta_name(stem)
-
-
-def _read_record(run_dir: Path, kind: Kind, stem: str) -> ListRecord:
-    name = _record_name(kind, stem)
-    if kind == "influence":
-        return read_record(run_dir, name, InfluenceRecord)
-    if kind == "peaks":
-        return read_record(run_dir, name, PeaksRecord)
-    return read_record(run_dir, name, SignaturesRecord)
+    return {"peaks": results.ANALYSIS_META, "signatures": results.SIGNATURES_META}.get(kind) or results.meta_name(stem)
 
 
 def _title(record: ListRecord) -> str:

@@ -112,6 +112,14 @@ class RankedList:
             mask &= self._matches(m["word"]) if m["word"] else self._compares(m["sign"], float(m["limit"]))
         return mask
 
+    def acts(self) -> Float64[np.ndarray, " row"]:
+        """The activation of each row, at the scored position or at the peak; NaN if the list has none."""
+        if self.ref.kind == "influence":
+            return self._numbers("activation")
+        if self.ref.kind == "peaks":
+            return np.where(self._peak_is_max(), self._numbers("max_act"), self._numbers("min_act"))
+        return np.full(len(self), np.nan)
+
     def find(self, at: NeuronAt, pole: str = "") -> int | None:
         """Index of the neuron's row with this pole, else of its first row; None if there is none."""
         rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
@@ -134,8 +142,7 @@ class RankedList:
 
     def _compares(self, sign: str, limit: float) -> Bool[np.ndarray, " row"]:
         compare = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign]
-        with np.errstate(invalid="ignore"):
-            found: np.ndarray = compare(self.score, limit)
+        found: np.ndarray = compare(self.score, limit)
         return found
 
     def _shown(self, key: Literal["token", "note"]) -> Coded:
@@ -147,8 +154,7 @@ class RankedList:
         if self.ref.kind != "peaks":
             return self._coded("ctx_token" if self.ref.kind == "influence" else "mode_peak_token")
         high, low = self._coded("max_act_token"), self._coded("min_act_token")
-        higher = self._numbers("max_act") >= -self._numbers("min_act")
-        return Coded(np.where(higher, high.code, low.code + len(high.texts)), high.texts + low.texts)
+        return Coded(np.where(self._peak_is_max(), high.code, low.code + len(high.texts)), high.texts + low.texts)
 
     def _note(self) -> Coded:
         if self.ref.kind == "influence":
@@ -163,6 +169,11 @@ class RankedList:
         column = self.table.column(name).unify_dictionaries().combine_chunks()
         texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
         return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
+
+    def _peak_is_max(self) -> Bool[np.ndarray, " row"]:
+        high, low = (np.nan_to_num(v, nan=-np.inf) for v in (self._numbers("max_act"), -self._numbers("min_act")))
+        found: np.ndarray = high >= low
+        return found
 
     def _numbers(self, name: str) -> Float64[np.ndarray, " row"]:
         values: np.ndarray = self.table.column(name).to_numpy().astype(np.float64)

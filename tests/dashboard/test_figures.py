@@ -9,13 +9,12 @@ import pyarrow as pa
 import pytest
 from explorer import DEMO, HALF, HOSTILE, plain_run
 
+from neuron_signatures.dashboard.data.cached_reads import validation
 from neuron_signatures.dashboard.neuron import figures as figures_acts
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, peaks_of
 from neuron_signatures.dashboard.ranking import figures as figures_rank
-from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
-    activations,
     default_list,
     index_in,
     label,
@@ -34,7 +33,7 @@ from neuron_signatures.dashboard.signatures.data import (
     read_signatures,
     strongest,
 )
-from neuron_signatures.dashboard.widgets.events import chosen_neuron, chosen_row, point_data
+from neuron_signatures.dashboard.widgets.elements import chosen_neuron, chosen_row, point_data
 from neuron_signatures.dashboard.widgets.figure_style import CONFIG, plot_text
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import list_validations
@@ -112,7 +111,7 @@ def test_filters_apply_bounds_and_drop_undefined_numbers():
     assert passing(rows, Filters(act_to=1.0)).tolist() == [0, 1]
     assert passing(rows, Filters(top_k=2)).tolist() == [0, 1]
     assert passing(rows, Filters(score_from=9.0)).tolist() == []
-    assert np.isnan(activations(rows)[2])
+    assert np.isnan(rows.acts()[2])
 
 
 def test_walking_stays_in_the_list():
@@ -171,7 +170,7 @@ def test_a_row_is_one_of_the_table():
 
 
 def test_validation_of_the_demo_run():
-    v = read_validation(Run.open(DEMO), list_validations(DEMO)[0])
+    v = validation(Run.open(DEMO), "data", "results", list_validations(DEMO)[0])
     assert {m.metric for m in v.metrics} == {"dla", "act_grad", "ablation"} and v.winner_single == "act_grad"
     figure = figures_rank.curves(v.metrics, "faithfulness")
     assert [t.name for t in figure.data] == [*(m.metric for m in v.metrics), "random sets"]
@@ -184,7 +183,7 @@ def test_a_damaged_validation_is_named(tmp_path):
     (tmp_path / "run" / "analysis").mkdir()
     (tmp_path / "run" / "analysis" / "v.json").write_text('{"target": 1}')
     with pytest.raises(BadRunError, match=r"v\.json"):
-        read_validation(Run.open(tmp_path / "run"), "v")
+        validation(Run.open(tmp_path / "run"), "data", "results", "v")
 
 
 def test_signatures_filter_and_groups():
@@ -240,7 +239,7 @@ def test_labels_of_probe_bars_have_one_size_and_room_on_their_own_side():
 def test_lists_of_the_demo_run_read_as_ranks(demo):
     found = read_list(DEMO, list_refs(DEMO)[0])
     rows = passing(found, Filters(top_k=5))
-    assert rows.tolist() == [0, 1, 2, 3, 4] and not np.isnan(activations(found)[rows]).any()
+    assert rows.tolist() == [0, 1, 2, 3, 4] and not np.isnan(found.acts()[rows]).any()
 
 
 def test_peaks_of_prompts_and_their_order():

@@ -17,10 +17,11 @@ from paths import DEMO_RUN
 from streamlit.testing.v1 import AppTest
 
 from neuron_signatures.dashboard.data import neuron_stats
+from neuron_signatures.dashboard.data.exports import with_record
 from neuron_signatures.dashboard.data.neuron_stats import peaks_by_reading, stats_from_table, top_by_peak
 from neuron_signatures.dashboard.data.result_cache import cached
 from neuron_signatures.dashboard.data.run_tokens import index_tokens
-from neuron_signatures.dashboard.data.sample import Sample, draw_sample, with_record
+from neuron_signatures.dashboard.data.sample import Sample, draw_sample
 from neuron_signatures.dashboard.map.clusters import (
     NOISE,
     Settings,
@@ -30,7 +31,7 @@ from neuron_signatures.dashboard.map.clusters import (
     sweep,
     top_tokens,
 )
-from neuron_signatures.dashboard.map.figures import by_cluster, by_number, by_token, hover_texts, pca_titles, scatter
+from neuron_signatures.dashboard.map.figures import by_cluster, by_number, by_word, hover_texts, pca_titles, scatter
 from neuron_signatures.dashboard.map.projection import largest_perplexity, pca, prepare, tsne
 from neuron_signatures.dashboard.pages import map
 from neuron_signatures.runs.run import Run
@@ -288,7 +289,7 @@ def test_points_say_what_they_are_and_hide_no_markup(tmp_path):
     assert [t.name for t in figure.data] == ["noise", "cluster 0", "L0N2"]
     assert [[list(point) for point in t.customdata] for t in figure.data] == [[[0, 1]], [[0, 0], [0, 2]], [[0, 2]]]
     assert "% of the variance" in figure.layout.xaxis.title.text
-    tokens = scatter(reduced.coords, sample, by_token(sample.peak_tokens), hover, ("", ""))
+    tokens = scatter(reduced.coords, sample, by_word("token at the peak", sample.peak_tokens), hover, ("", ""))
     names = " ".join(t.name for t in tokens.data)
     assert "<img" not in names and "$" not in names and "·ok" in names
     partly = scatter(reduced.coords, sample, by_number("score", np.array([1, np.nan, -2.0])), hover, ("", ""))

@@ -31,7 +31,6 @@ from neuron_signatures.dashboard.neuron import heatmap_panel
 from neuron_signatures.dashboard.neuron import read_ahead as ahead
 from neuron_signatures.dashboard.pages import overview
 from neuron_signatures.dashboard.shell.panels import duration
-from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import layer_line
 from neuron_signatures.views.coords import NeuronAt
@@ -242,13 +241,13 @@ def test_the_overview_of_a_bos_alone_has_nothing_to_click(tmp_path, monkeypatch)
 
 
 def test_a_layer_without_a_value_opens_no_neuron():
-    chosen: list[dict] = []
-    ctx = SimpleNamespace(choose=lambda **what: chosen.append(what))
+    opened: list[NeuronAt] = []
+    ctx = SimpleNamespace(open_neuron=opened.append)
     undefined = layer_line(1, np.full((2, 3), np.nan, np.float32), first_pos=0)
     defined = layer_line(4, np.array([[0, 5, 1]], np.float32), first_pos=0)
-    for row in (0, 1, 2):
+    for row in (0, 1):
         overview._open(ctx, [undefined, defined], row)
-    assert chosen == [{"layer": 4, "neuron": 1, "view": View.NEURON}]
+    assert opened == [NeuronAt(4, 1)]
 
 
 def test_columns_have_help_texts(demo, monkeypatch):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from gguf_faults import kill_while_saving, limit_file_size, start_conversion
 from tiny_gguf import write_gguf
 from tiny_models import build_model
 
@@ -24,20 +23,6 @@ from neuron_signatures.poc1_dump_activations import main
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 from neuron_signatures.runs.run import Run
 
-_CHILD = """
-import sys
-from neuron_signatures.cli.output import setup_logging
-from neuron_signatures.models.load import ModelSpec, load_tokenizer
-setup_logging(quiet=False)
-{before}
-load_tokenizer(ModelSpec(sys.argv[1], device="cpu"))
-"""
-_KILL_WHILE_SAVING = """
-import os, signal
-from transformers import PreTrainedTokenizerBase
-PreTrainedTokenizerBase.save_pretrained = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -47,11 +32,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(file: Path, **changes: str) -> LoadedModel:
     return load_model(ModelSpec(str(file), dtype="fp32", device="cpu", **changes))
-
-
-def start_child(file: Path, before: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", _CHILD.format(before=before), str(file)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_weights_are_those_of_the_model_that_was_written(tmp_path: Path) -> None:
@@ -182,11 +162,8 @@ def test_a_file_that_changes_meanwhile_is_not_kept(
 
 
 def test_a_full_disk_is_said_of_the_cache(tmp_path: Path, cache: Path) -> None:
-    child = start_child(
-        write_gguf(tmp_path / "tiny.gguf"), "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90000, 90000))"
-    )
-    error = child.communicate()[1]
-    assert f"EnvironmentProblem: {cache}" in error and CACHE_VARIABLE in error
+    done = start_conversion(write_gguf(tmp_path / "tiny.gguf"), limit_file_size(90_000)).wait()
+    assert done.returncode == 1 and f"error: {cache}" in done.stderr and CACHE_VARIABLE in done.stderr
     assert not list(cache.glob("*[!k]"))
 
 
@@ -215,9 +192,7 @@ def test_a_conversion_is_done_once_and_again_only_when_damaged(
 
 def test_a_killed_conversion_leaves_no_model_and_is_swept(tmp_path: Path, cache: Path) -> None:
     file = write_gguf(tmp_path / "tiny.gguf")
-    killed = start_child(file, _KILL_WHILE_SAVING)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    assert start_conversion(file, kill_while_saving).wait().returncode == -signal.SIGKILL
     left = [p.name for p in cache.iterdir() if p.is_dir()]
     assert len(left) == 1 and left[0].startswith(".tmp-")
     assert len(load_tokenizer(ModelSpec(str(file)))) > 0
@@ -226,9 +201,9 @@ def test_a_killed_conversion_leaves_no_model_and_is_swept(tmp_path: Path, cache:
 
 def test_two_processes_make_one_conversion(tmp_path: Path, cache: Path) -> None:
     file = write_gguf(tmp_path / "tiny.gguf")
-    children = [start_child(file) for _ in range(2)]
-    errors = [child.communicate()[1] for child in children]
-    assert [child.returncode for child in children] == [0, 0], errors
+    ended = [child.wait() for child in [start_conversion(file), start_conversion(file)]]
+    errors = [child.stderr for child in ended]
+    assert [child.returncode for child in ended] == [0, 0], errors
     assert sum(text.count("converting tiny.gguf once") for text in errors) == 1, errors
 
 

@@ -14,6 +14,7 @@ from paths import ROOT
 from transformers import AutoModelForCausalLM
 
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution
+from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.models import packaged
 from neuron_signatures.models.capture import MlpCapture, output_projections
@@ -96,7 +97,7 @@ def test_dla_is_complete(foil: str | None) -> None:
     ids = encode_text(tokenizer, "The capital of France is", prepend_bos=True)
     request = TargetRequest("next_token", token=" Paris", foil=foil)
     target = resolve_target(smollm2(), ids, request).target
-    completeness = direct_logit_attribution(smollm2().hf, ids, target).completeness
+    completeness = direct_logit_attribution(Problem(smollm2().hf, ids, target, (target.pos,))).completeness
     assert completeness.relative_error is not None and completeness.relative_error <= 1e-5
 
 

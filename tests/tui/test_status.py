@@ -10,7 +10,6 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, until_
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.app import FilesChecked, Loaded
 from neuron_signatures.tui.layout.footer import bottom
 from neuron_signatures.tui.layout.text import Span, line_text
 from neuron_signatures.tui.options import Options
@@ -60,7 +59,7 @@ async def test_messages_to_a_screen_without_widgets_are_ignored():
         page = ListsPage(browser)
         app.push_screen(page)  # its widgets are created later
         assert app.screen is page and not page.is_drawable
-        app.on_files_checked(FilesChecked(browser.opened, ["analysis/signatures.parquet"]))
+        app.show_changes(browser.opened, ["analysis/signatures.parquet"])
         await settle(pilot)
         assert page.is_drawable and "changed on disk" not in text_of(pilot)
         await press(pilot, "enter")
@@ -79,5 +78,4 @@ async def test_messages_to_a_screen_without_widgets_are_ignored():
         assert not page.is_drawable
         closed.set()
         await settle(pilot)
-    app.on_files_checked(FilesChecked(browser.opened, ["manifest.json"]))  # the browser has ended
-    app.on_loaded(Loaded())
+    assert not app.call_later(app.show_changes, browser.opened, ["manifest.json"])  # the browser has ended

@@ -19,15 +19,7 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.cursor import (
-    Cursor,
-    first_cursor,
-    move_layer,
-    move_neuron,
-    move_prompt,
-    move_token,
-    to_prompt,
-)
+from neuron_signatures.tui.cursor import Cursor, first_cursor, move, to_prompt
 from neuron_signatures.tui.layout.bars import signed_bar, strip
 from neuron_signatures.tui.layout.text import (
     Column,
@@ -161,12 +153,12 @@ def run():
 
 def test_a_move_changes_one_coordinate_or_returns_a_message(run):
     here = Cursor(0, 3, 511, 8)
-    assert move_layer(run, here, 1) == (here._replace(layer=4), "")
-    assert move_layer(run, here, 9).cursor.layer == 4
-    assert move_neuron(run, here, 1) == (here, "neuron 511 is the last of the layer")
-    assert move_neuron(run, here, -100).cursor.neuron == 411
-    assert move_prompt(run, here, -1) == (here, "this is the first of 8 prompts")
-    assert move_token(run, here, -8).cursor.pos == 0
+    assert move(run, here, "layer", 1) == (here._replace(layer=4), "")
+    assert move(run, here, "layer", 9).cursor.layer == 4
+    assert move(run, here, "neuron", 1) == (here, "neuron 511 is the last of the layer")
+    assert move(run, here, "neuron", -100).cursor.neuron == 411
+    assert move(run, here, "prompt", -1) == (here, "this is the first of 8 prompts")
+    assert move(run, here, "token", -8).cursor.pos == 0
 
 
 def test_another_prompt_keeps_the_token_or_its_last(run):

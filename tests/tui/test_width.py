@@ -168,7 +168,7 @@ def wide_run(path, layers):
 def test_the_activation_is_shown_however_narrow_it_is(tmp_path, layers):
     opened = wide_run(tmp_path / "run", layers)
     view = token_view(opened, Cursor(0, layers[-1], 9215, 1), include_bos=False)
-    said = {n: line_text(header(view, None, n)[0]) for n in range(10, 161)}
+    said = {n: line_text(header(view, None, n, 1)[0]) for n in range(10, 161)}
     assert all(width(x) <= n and "-0.0003012" in x for n, x in said.items())
     assert all("token 1/1 ·c" in said[n] for n in range(60, 161)) and "(id 206800)" in said[80]
     assert "of layers" in said[160] and "·characteristically  act" in said[60]

@@ -21,6 +21,7 @@ from neuron_signatures.runs.result_records import (
     SignaturesRecord,
     ValidationRecord,
     WriteScoresRecord,
+    another_dump,
     read_record,
 )
 from neuron_signatures.runs.run import Run
@@ -29,7 +30,6 @@ from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron
 from neuron_signatures.views.facts import signatures_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.origin import another_dump
 from neuron_signatures.views.ranked import SORT_KEYS
 from neuron_signatures.views.search import find_tokens
 

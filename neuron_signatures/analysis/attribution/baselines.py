@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, recompute
+from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.analysis.tokens.positions import counted_prompts
+from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.run import Run
 
@@ -39,8 +41,8 @@ def baseline_labels(run: Run, names: Iterable[str]) -> dict[str, str]:
 class Baselines:
     """The baselines of a prompt of `run` at some positions, each computed once (the mean reads the whole run)."""
 
-    def __init__(self, run: Run, checked: CheckedPrompt, positions: Sequence[int]) -> None:
-        self._run, self._checked, self._positions = run, checked, positions
+    def __init__(self, run: Run, model: LoadedModel, prompt: PromptRecord, positions: Sequence[int]) -> None:
+        self._run, self._model, self._prompt, self._positions = run, model, prompt, positions
         self._values: dict[str, Float[Tensor, "layer pos neuron"]] = {}
 
     def values(self, name: str) -> Float[Tensor, "layer pos neuron"]:
@@ -57,19 +59,18 @@ class Baselines:
         return self._values[name]
 
     def _compute(self, name: str) -> Float[Tensor, "layer pos neuron"]:
-        n_layers, _, d_mlp = self._checked.acts.shape
-        size = (n_layers, len(self._positions), d_mlp)
+        size = (self._run.manifest.n_layers, len(self._positions), self._run.manifest.d_mlp)
         if name == "zero":
             return torch.zeros(1, 1, 1).expand(size)
         if name == "mean":
             return run_mean(self._run)[:, None].expand(size)
         source = self._run.prompt(name.removeprefix(PROMPT_PREFIX))
-        shift = source.seq_len - self._checked.prompt.seq_len
+        shift = source.seq_len - self._prompt.seq_len
         aligned = [p + shift for p in self._positions]
         if min(aligned) < 0:
             what = f"has {source.seq_len} tokens: none is as far from its end as position {min(self._positions)}"
             raise UsageError(what, where=f"prompt {source.probe_id}", next_step="Use a prompt that is as long")
-        return recompute(self._checked.model, source.token_ids)[:, aligned]
+        return recompute(self._model, source.token_ids)[:, aligned]
 
 
 def run_mean(run: Run) -> Float[Tensor, "layer neuron"]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
@@ -43,19 +45,14 @@ class ModelOverrides:
     trust_remote_code: bool = False
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Error of the recomputed activations: ‖recomputed - stored‖ / ‖stored‖ per stored layer, over the finite stored
-    values. `tolerance` is the largest accepted error: rounding to the save dtype plus the noise of forward passes in
-    the dtypes of the dump and of this analysis."""
+class Agreement(NamedTuple):
+    """Largest error of the recomputed activations over the stored `layers`: ‖recomputed - stored‖ / ‖stored‖, over the
+    finite stored values. `tolerance` is the largest accepted error: rounding to the save dtype plus the noise of
+    forward passes in the dtypes of the dump and of this analysis."""
 
     layers: tuple[int, ...]
-    errors: tuple[float, ...]
+    worst: float
     tolerance: float
-
-    @property
-    def worst(self) -> float:
-        return max(self.errors)
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,8 @@ class CheckedPrompt:
     `acts` are recomputed in the model's current dtype, for all layers of the model, and converted to float32.
     """
 
-    run: Run
+    run: dict[str, Any]
+    """Its `run_identity`."""
     prompt: PromptRecord
     model: LoadedModel
     acts: Float[Tensor, "layer pos neuron"]
@@ -95,10 +93,11 @@ def check_prompt(run: Run, prompt: str | int, overrides: ModelOverrides) -> Chec
     for warning in warnings:
         log.warning("%s", warning)
     model = load_model(spec, quiet=True)
-    _check_token_ids(run, record, model)
+    _check_token_ids(run.path, record, model)
     acts = recompute(model, record.token_ids)
-    _check_shape(run, acts)
-    return CheckedPrompt(run, record, model, acts, check_agreement(run, record, acts, spec.dtype), warnings)
+    _check_shape(run.path, run.manifest, acts)
+    agreement = check_agreement(run, record, acts, spec.dtype)
+    return CheckedPrompt(run_identity(run), record, model, acts, agreement, warnings)
 
 
 def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
@@ -173,18 +172,18 @@ def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer p
             where=str(run.path),
             next_step="The run was made by another model or another text; dump again",
         )
-    return Agreement(tuple(run.layers), tuple(errors), tolerance)
+    return Agreement(tuple(run.layers), errors[worst], tolerance)
 
 
-def _check_shape(run: Run, acts: Float[Tensor, "layer pos neuron"]) -> None:
-    want, have = (run.manifest.n_layers, run.manifest.d_mlp), (acts.shape[0], acts.shape[2])
+def _check_shape(path: Path, manifest: Manifest, acts: Float[Tensor, "layer pos neuron"]) -> None:
+    want, have = (manifest.n_layers, manifest.d_mlp), (acts.shape[0], acts.shape[2])
     if want != have:
         what = f"the model has {have[0]} layers of {have[1]} neurons, the run has {want[0]} of {want[1]}"
-        raise BadRunError(what, where=str(run.path), next_step="Load the dump's model, or dump again")
+        raise BadRunError(what, where=str(path), next_step="Load the dump's model, or dump again")
 
 
-def _check_token_ids(run: Run, prompt: PromptRecord, model: LoadedModel) -> None:
+def _check_token_ids(path: Path, prompt: PromptRecord, model: LoadedModel) -> None:
     vocab = model.hf.get_input_embeddings().weight.shape[0]
     if max(prompt.token_ids) >= vocab:
         what = f"prompt {prompt.probe_id} has token id {max(prompt.token_ids)}, the model's are in 0..{vocab - 1}"
-        raise BadRunError(what, where=str(run.path), next_step="Load the dump's model, or dump again")
+        raise BadRunError(what, where=str(path), next_step="Load the dump's model, or dump again")

@@ -6,7 +6,7 @@ dla is exact; docs/method.md says where the others are approximations.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,8 +39,8 @@ ALL = "all"
 NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
 
-# Called with the number of further ablations that are done.
-Progress = Callable[[int], None]
+# Called with the unit and the number of steps; returns a context manager whose value has `advance(n)`.
+ProgressOf = Callable[[str, int], Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def influence(
     *,
     baseline: Float[Tensor, "layer pos neuron"] | None,
     partial: Partial | None,
-    progress: Progress,
+    progress: ProgressOf,
 ) -> Influence:
     """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
 
@@ -88,15 +88,21 @@ def influence(
         return _direct(metric, problem, acts)
     if metric == "ig":
         assert baseline is not None
-        return _integrated(problem, settings, baseline)
+        s = settings
+        found = integrated_gradients(problem, baseline=baseline, layers=s.layers, steps=s.ig_steps, path=s.ig_path)
+        return Influence(found, {"ig_steps": s.ig_steps, "baseline": s.ig_baseline, "path": s.ig_path}, ())
     if metric == "ablation":
         assert baseline is not None and partial is not None
         return _ablated(problem, acts, settings, baseline, partial, progress)
     if metric == "relp":
         return Influence(relp(problem), {}, ())
     scores = act_grad(problem, source=baseline)
-    facts = {"source": settings.act_grad_source}
-    return Influence(scores, *_cancelled(scores) if baseline is None else (facts, ()))
+    if baseline is not None:
+        return Influence(scores, {"source": settings.act_grad_source}, ())
+    sums = cancellation(scores)
+    ratios = [c.ratio for c in sums if c.ratio is not None]
+    cancels = "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit"
+    return Influence(scores, {"cancellation": sums}, (cancels,) if ratios and max(ratios) < 0.05 else ())
 
 
 def metric_baseline(
@@ -153,33 +159,7 @@ def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_
         return Influence(at_positions(dla_without_norms(problem), positions, acts), {}, tuple(warnings))
     found = direct_logit_attribution(problem)
     scores = at_positions(found.attribution, positions, acts)
-    return Influence(scores, {"completeness": asdict(found.completeness)}, tuple(warnings))
-
-
-def _cancelled(scores: Attribution) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The cancellation sums, and a warning if they show that shares are not shares of the function."""
-    sums = cancellation(scores)
-    facts = {"cancellation": [{**c._asdict(), "ratio": c.ratio} for c in sums]}
-    ratios = [c.ratio for c in sums if c.ratio is not None]
-    if ratios and max(ratios) < 0.05:
-        return facts, (
-            "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit",
-        )
-    return facts, ()
-
-
-def _integrated(
-    problem: Problem, settings: InfluenceSettings, baseline: Float[Tensor, "layer pos neuron"]
-) -> Influence:
-    scores = integrated_gradients(
-        problem,
-        baseline=baseline,
-        layers=settings.layers,
-        steps=settings.ig_steps,
-        path=settings.ig_path,
-    )
-    facts = {"ig_steps": settings.ig_steps, "baseline": settings.ig_baseline, "path": settings.ig_path}
-    return Influence(scores, facts, ())
+    return Influence(scores, {"completeness": found.completeness}, tuple(warnings))
 
 
 def _ablated(
@@ -188,7 +168,7 @@ def _ablated(
     settings: InfluenceSettings,
     baseline: Float[Tensor, "layer pos neuron"],
     partial: Partial,
-    progress: Progress,
+    progress: ProgressOf,
 ) -> Influence:
     """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
     layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
@@ -197,15 +177,13 @@ def _ablated(
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
     done = partial.load(effects)
-    todo = single_ablations(
-        problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch
-    )  # fmt: skip
-    with partial.save_on_error(effects, done):
+    todo = single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch)
+    with progress("ablations", int(wanted.sum())) as bar, partial.save_on_error(effects, done):
         for chunk in todo:
             effects[chunk.rows] = chunk.effects
             done[chunk.rows] = True
             partial.save(effects, done)
-            progress(len(chunk.rows))
+            bar.advance(len(chunk.rows))
     scored = acts[list(layers)][:, list(problem.positions)]
     facts = {"ablate_with": settings.ablate_with, "n_ablated": int(wanted.sum())}
     scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)

@@ -26,9 +26,17 @@ class Attribution:
     acts: Float[Tensor, "layer pos neuron"]
     per_act: Float[Tensor, "layer pos neuron"] | None
 
-    def sums(self) -> Float[Tensor, "layer pos"]:
-        """Sum of the scores over the neurons of each layer."""
-        return self.scores.double().sum(-1).to(self.scores.dtype)
 
-    def absolute_sums(self) -> Float[Tensor, "layer pos"]:
-        return self.scores.double().abs().sum(-1).to(self.scores.dtype)
+def attribution(
+    metric: Metric, positions: tuple[int, ...], acts: Tensor, scores: Tensor, per_act: Tensor | None = None,
+    layers: tuple[int, ...] | None = None,
+) -> Attribution:  # fmt: skip
+    """The result of a metric, converted to float32 on the CPU; `layers` None means all."""
+    return Attribution(
+        metric=metric,
+        layers=tuple(range(len(acts))) if layers is None else layers,
+        positions=positions,
+        scores=scores.float().cpu(),
+        acts=acts.float().cpu(),
+        per_act=None if per_act is None else per_act.float().cpu(),
+    )

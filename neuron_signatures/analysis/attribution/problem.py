@@ -1,4 +1,4 @@
-"""The attribution problem: one prediction of a model, and the positions whose neurons are scored."""
+"""The attribution problem: one prediction of a model, its target function, and the positions that are scored."""
 
 from __future__ import annotations
 

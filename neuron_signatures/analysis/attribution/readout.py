@@ -1,17 +1,13 @@
-"""Computes the target function of an attribution from the input of the unembedding, in at least float32."""
+"""From the unembedding's input to the target function, in float32 at least."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.weights import Unembedding, at_least_float32
-
-if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.target import Target
 
 # Rows of the unembedding converted at a time: a float32 copy of a large vocabulary takes gigabytes.
 _ROWS_AT_ONCE = 32768

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.analysis.attribution.stage import InfluenceOutcome
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import neuron_name, percent, warning_lines
-from neuron_signatures.analysis.validation.writing import table_lines, validation_summary
+from neuron_signatures.analysis.validation.writing import table_lines
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
+
+# The fields of a validation's record that are part of the summary.
+_VALIDATION = ("n_units", "n_measured", "m_full", "m_empty", "metrics", "winner_single", "winner_sets")
 
 
 def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
@@ -32,25 +34,28 @@ def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
             name = neuron_name(m.top["layer"], m.top["neuron"])
             first = f"{name} {m.top['influence']:+.3f} (act {m.top['activation']:+.3f} at {m.top['ctx_idx']})"
         lines.append(f"{m.metric:18}{m.n_selected:>9}{percent(m.selected_share):>8}  {first}")
-    if outcome.validation:
-        lines += ["", *table_lines(outcome.validation)]
     warnings = [f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings]
-    lines += ["", *warning_lines([*warnings, *(f"validation: {w}" for w in outcome.validation_warnings)])]
-    stems = [m.stem for m in outcome.metrics] + ([outcome.validation_stem] if outcome.validation_stem else [])
+    stems = [m.stem for m in outcome.metrics]
+    if found := outcome.validated:
+        lines += ["", *table_lines(found.result)]
+        warnings += [f"validation: {w}" for w in found.record["warnings"]]
+        stems.append(found.stem)
+    lines += ["", *warning_lines(warnings)]
     return [*lines, f"written  {escape(str(folder))}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
 
 
 def influence_summary(folder: Path, outcome: InfluenceOutcome) -> dict[str, Any]:
     """The same as a JSON record."""
+    found = outcome.validated
     summary: dict[str, Any] = strict(
         {
-            "run": str(folder),
+            "run": folder,
             "prompt_id": outcome.prompt_id,
             "target": target_record(outcome.resolved),
-            "metrics": [asdict(m) for m in outcome.metrics],
-            "validation": validation_summary(outcome.validation) if outcome.validation else None,
-            "validation_stem": outcome.validation_stem,
-            "validation_warnings": outcome.validation_warnings,
+            "metrics": outcome.metrics,
+            "validation": {k: found.record[k] for k in _VALIDATION} if found else None,
+            "validation_stem": found.stem if found else None,
+            "validation_warnings": found.record["warnings"] if found else [],
         }
     )
     return summary

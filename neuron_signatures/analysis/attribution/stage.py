@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -23,6 +22,7 @@ from neuron_signatures.analysis.attribution.influence import (
     NEED_FLOAT32,
     Influence,
     InfluenceSettings,
+    ProgressOf,
     influence,
     metric_baseline,
     positions_of,
@@ -31,10 +31,10 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
+    TokenWriter,
     influence_frame,
     select_influence,
     write_influence,
-    write_write_scores,
 )
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
@@ -42,7 +42,7 @@ from neuron_signatures.analysis.validation.validate import Validation, Validatio
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest
-from neuron_signatures.runs.results import TOP_STEM, ResultsWriter, open_results, partial_name
+from neuron_signatures.runs.results import ResultsWriter, open_results, partial_name
 from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -81,14 +81,20 @@ class MetricSummary:
     warnings: tuple[str, ...]
 
 
+class Validated(NamedTuple):
+    """A validation, the stem of its files, and its record."""
+
+    result: Validation
+    stem: str
+    record: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class InfluenceOutcome:
     resolved: ResolvedTarget
     prompt_id: str
     metrics: tuple[MetricSummary, ...]
-    validation: Validation | None
-    validation_stem: str | None
-    validation_warnings: tuple[str, ...]
+    validated: Validated | None
 
 
 class _Computed(NamedTuple):
@@ -97,64 +103,51 @@ class _Computed(NamedTuple):
     selected: pd.DataFrame
 
 
-ProgressOf = Callable[[str, int], Any]
-
-
 def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) -> InfluenceOutcome:
     """Compute the chosen metrics, write their files, and validate them if requested. Raises the project's errors.
 
-    The request is checked before anything is written. `progress(name, n)` returns a context manager whose value has
-    `advance(n)`.
+    The request is checked before anything is written.
     """
     s = request.settings
     labels = baseline_labels(run, [b for b in (s.ig_baseline, s.ablate_with, s.act_grad_source) if b is not None])
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
-    default_dtype = _default_dtype(run.manifest, request)
+    default_dtype = _default_dtype(run.manifest, request.computed)
     dtype = request.overrides.dtype or default_dtype
     checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
     prompt = checked.prompt
     resolved = resolve_target(checked.model, prompt.token_ids, request.target)
-    explicit_ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
+    tokens = _token_writer(checked, resolved.target.pos, request)
     positions = positions_of(s.ctx, prompt.seq_len, resolved.target.pos)
     naming = Naming(
         labels, run.manifest.n_layers, prompt.probe_id, resolved.target, positions, s, top_from,
         None if dtype == default_dtype else dtype,
     )  # fmt: skip
     problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
-    stage = _InfluenceStage(
-        checked, resolved, problem, request, top_from, naming, Baselines(run, checked, positions), progress
-    )
+    baselines = Baselines(run, checked.model, prompt, positions)
+    stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, baselines, progress, s)
     stage.prepare()
     with open_results(run) as writer:
         computed: list[_Computed] = []
         for metric in request.metrics:
             computed.append(stage.compute(writer, metric))
             if request.write_scores:
-                stage.write_scores(writer, computed[-1], explicit_ids)
+                tokens.write(writer, computed[-1].summary.stem, _neurons(computed[-1].selected))
         found = {c.attribution.metric: c.attribution for c in computed}
-        validated = stage.validate(writer, found) if request.validation else (None, None, ())
-    return InfluenceOutcome(resolved, prompt.probe_id, tuple(c.summary for c in computed), *validated)
+        validated = stage.validate(writer, found, request.validation) if request.validation else None
+    return InfluenceOutcome(resolved, prompt.probe_id, tuple(c.summary for c in computed), validated)
 
 
-class PeakScores:
-    """The write scores of the neurons that peaks selects, at the target position of the chosen prompt.
+def peak_token_writer(run: Run, request: InfluenceRequest) -> TokenWriter:
+    """Writes the write scores of the neurons that peaks selects, at the target position of the chosen prompt.
 
     Created before peaks are written, so that errors of the request or the model come first.
     """
-
-    def __init__(self, run: Run, request: InfluenceRequest) -> None:
-        self._checked = check_prompt(run, request.prompt, request.overrides)
-        self._pos = resolve_pos(request.target.pos, self._checked.prompt.seq_len, where="--target_pos")
-        text, tokenizer = request.explicit, self._checked.model.tokenizer
-        self._explicit_ids = explicit_tokens(tokenizer, text) if text else []
-        self._top = request.write_scores
-
-    def write(self, writer: ResultsWriter, neurons: Sequence[tuple[int, int]]) -> None:
-        write_write_scores(
-            writer, TOP_STEM, self._checked, self._pos, list(neurons), top=self._top, explicit_ids=self._explicit_ids
-        )
+    checked = check_prompt(run, request.prompt, request.overrides)
+    return _token_writer(
+        checked, resolve_pos(request.target.pos, checked.prompt.seq_len, where="--target_pos"), request
+    )
 
 
 def parse_metrics(text: str) -> tuple[Metric, ...]:
@@ -167,25 +160,21 @@ def parse_metrics(text: str) -> tuple[Metric, ...]:
     return tuple(m for m in METRICS if m in chosen or ALL in chosen)
 
 
+@dataclass
 class _InfluenceStage:
     """Computes and writes the metrics of one target."""
 
-    def __init__(
-        self,
-        checked: CheckedPrompt,
-        resolved: ResolvedTarget,
-        problem: Problem,
-        request: InfluenceRequest,
-        top_from: TopFrom | None,
-        naming: Naming,
-        baselines: Baselines,
-        progress: ProgressOf,
-    ) -> None:
-        self.checked, self.resolved, self.problem, self.request = checked, resolved, problem, request
-        self.top_from, self.naming, self.baselines, self.progress = top_from, naming, baselines, progress
-        self.settings = request.settings
-        self._values: dict[Metric, Float[Tensor, "layer pos neuron"] | None] = {}
-        self._ready: dict[Metric, Influence] = {}
+    checked: CheckedPrompt
+    resolved: ResolvedTarget
+    problem: Problem
+    request: InfluenceRequest
+    top_from: TopFrom | None
+    naming: Naming
+    baselines: Baselines
+    progress: ProgressOf
+    settings: InfluenceSettings
+    _values: dict[Metric, Float[Tensor, "layer pos neuron"] | None] = field(default_factory=dict)
+    _ready: dict[Metric, Influence] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
@@ -217,22 +206,8 @@ class _InfluenceStage:
         summary = MetricSummary(metric, stem, len(rows), record["selected_share"], top, tuple(record["warnings"]))
         return _Computed(found.attribution, summary, rows)
 
-    def write_scores(self, writer: ResultsWriter, computed: _Computed, explicit_ids: list[int]) -> None:
-        """Write the tokens that the selected neurons promote and suppress at the target position."""
-        write_write_scores(
-            writer, computed.summary.stem, self.checked, self.problem.target.pos, _neurons(computed.selected),
-            top=self.request.write_scores, explicit_ids=explicit_ids,
-        )  # fmt: skip
-
-    def validate(
-        self, writer: ResultsWriter, found: dict[Metric, Attribution]
-    ) -> tuple[Validation, str, tuple[str, ...]]:
-        """Compare every metric with ablation, which is computed if it was not requested.
-
-        Returns the result, the stem of its files, and its warnings.
-        """
-        config = self.request.validation
-        assert config is not None
+    def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
+        """Compare every metric with ablation, which is computed if it was not requested."""
         if "ablation" not in found:
             found = {**found, "ablation": self.compute(writer, "ablation").attribution}
         baseline = self._values["ablation"]
@@ -240,16 +215,14 @@ class _InfluenceStage:
         result = validate(self.problem, list(found.values()), found["ablation"], baseline=baseline, config=config)
         stem = self.naming.validation(self.request.metrics, config)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
-        record = write_validation(writer, stem, result, self.checked, self.resolved, settings)
-        return result, stem, tuple(record["warnings"])
+        return Validated(result, stem, write_validation(writer, stem, result, self.checked, self.resolved, settings))
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
         log.info("computing %s", metric)
-        with self._progress_bar(metric) as advance:
-            return influence(
-                metric, self.problem, self.checked.acts, self.settings,
-                baseline=self._values[metric], partial=partial, progress=advance,
-            )  # fmt: skip
+        return influence(
+            metric, self.problem, self.checked.acts, self.settings,
+            baseline=self._values[metric], partial=partial, progress=self.progress,
+        )  # fmt: skip
 
     def _recorded_settings(self) -> dict[str, Any]:
         """The settings for the record, with the number of candidates instead of the candidates."""
@@ -273,27 +246,20 @@ class _InfluenceStage:
             "dtype": self.checked.model.spec.dtype,
         }
 
-    @contextmanager
-    def _progress_bar(self, metric: Metric) -> Iterator[Callable[[int], None]]:
-        if metric != "ablation":
-            yield lambda _: None
-            return
-        n_layers, _, d_mlp = self.checked.acts.shape
-        s = self.settings
-        layers = n_layers if s.layers is None else len(s.layers)
-        n = (layers * d_mlp if s.candidates is None else len(s.candidates)) * len(self.problem.positions)
-        with self.progress("ablations", n) as bar:
-            yield bar.advance
-
 
 def _neurons(rows: pd.DataFrame) -> list[tuple[int, int]]:
     """The (layer, neuron) pairs of the rows, in order and without repeats."""
     return list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
 
 
-def _default_dtype(manifest: Manifest, request: InfluenceRequest) -> Dtype:
+def _token_writer(checked: CheckedPrompt, pos: int, request: InfluenceRequest) -> TokenWriter:
+    ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
+    return TokenWriter(checked.model, checked.prompt, pos, request.write_scores, ids)
+
+
+def _default_dtype(manifest: Manifest, metrics: Sequence[Metric]) -> Dtype:
     """fp32 if differences of forward passes are reported, else the dtype of the run."""
-    differences = any(m in NEED_FLOAT32 for m in request.computed)
+    differences = any(m in NEED_FLOAT32 for m in metrics)
     quantization = manifest.quantization
     if differences and (quantization in ("none", UNRECORDED) or quantization.startswith("checkpoint:gguf-")):
         return "fp32"

@@ -1,4 +1,4 @@
-"""The resolved target of an attribution: a token at a position, with an optional foil."""
+"""What an attribution explains, once resolved: a token at a position, with or without a foil."""
 
 from __future__ import annotations
 

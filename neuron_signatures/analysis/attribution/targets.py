@@ -41,7 +41,8 @@ class TargetRequest:
     function: TargetFunction = "pre_cap_logit"
 
 
-class TokenFacts(NamedTuple):
+@dataclass(frozen=True)
+class TokenFacts:
     """One token in the model's prediction. `rank` is 0 for the most likely token; ties go to the smaller id."""
 
     token_id: int

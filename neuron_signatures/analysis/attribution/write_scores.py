@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,8 @@ from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.models.weights import output_weight, unembedding
 
 
-class TokenScore(NamedTuple):
+@dataclass(frozen=True)
+class TokenScore:
     """Pre-cap logit that one unit of the neuron's activation adds to this token."""
 
     token_id: int
@@ -25,7 +26,8 @@ class TokenScore(NamedTuple):
     score: float
 
 
-class WriteScores(NamedTuple):
+@dataclass(frozen=True)
+class WriteScores:
     """One neuron at one position of one prompt.
 
     `promotes` has the highest scores in descending order, `suppresses` the lowest in ascending order; a negative
@@ -62,10 +64,9 @@ def write_scores(
         rows = output_weight(projections[layer])[members].to(trace.final)
         for neuron, row in zip(members, rows, strict=True):
             scores = _token_scores(model, trace, layer, row)
-            activation = float(trace.acts[layer, neuron])
-            out[layer, neuron] = WriteScores(
-                layer, neuron, activation, *_extremes(model, scores, top), _named(model, scores, explicit_ids)
-            )
+            tokens = [scores.topk(min(top, len(scores)), largest=high).indices.tolist() for high in (True, False)]
+            named = [_named(model, scores, ids) for ids in (*tokens, explicit_ids)]
+            out[layer, neuron] = WriteScores(layer, neuron, float(trace.acts[layer, neuron]), *named)
     return [out[layer, neuron] for layer, neuron in neurons]
 
 
@@ -76,14 +77,6 @@ def _token_scores(
     norm = trace.post_mlp[layer]
     written = row if norm is None else norm.linear(row)
     return pre_cap_logits(unembedding(model.hf)._replace(bias=None), trace.final_norm.linear(written)[None])[0]
-
-
-def _extremes(
-    model: LoadedModel, scores: Float[Tensor, " vocab"], top: int
-) -> tuple[tuple[TokenScore, ...], tuple[TokenScore, ...]]:
-    n = min(top, len(scores))
-    high, low = (scores.topk(n, largest=largest).indices.tolist() for largest in (True, False))
-    return _named(model, scores, high), _named(model, scores, low)
 
 
 def _named(model: LoadedModel, scores: Float[Tensor, " vocab"], token_ids: Sequence[int]) -> tuple[TokenScore, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pr
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
 from neuron_signatures.runs.tokens import encodable
@@ -25,13 +27,12 @@ _PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "
 def influence_frame(found: Attribution, prompt: PromptRecord, resolved: ResolvedTarget) -> pd.DataFrame:
     """One row per layer, position and neuron, in this order; the columns of the target are the same in every row."""
     n_layers, n_pos, n_neurons = found.scores.shape
-    of_layer = np.repeat(np.array(found.layers), n_pos * n_neurons)
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
     scores = found.scores.reshape(-1).numpy()
     tokens = np.array([encodable(prompt.tokens[p]) for p in found.positions], dtype=object)
     frame = pd.DataFrame(
         {
-            "layer": of_layer,
+            "layer": np.repeat(np.array(found.layers), n_pos * n_neurons),
             "neuron": np.tile(np.arange(n_neurons), n_layers * n_pos),
             "ctx_idx": np.array(found.positions)[of_pos],
             "ctx_token": tokens[of_pos],
@@ -42,8 +43,17 @@ def influence_frame(found: Attribution, prompt: PromptRecord, resolved: Resolved
     )
     if found.per_act is not None:
         frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
-    prompt_id = encodable(prompt.probe_id)
-    return frame.assign(prompt_id=prompt_id, metric=found.metric, **_target_columns(explained(found, resolved)))
+    target, facts = explained(found, resolved)
+    return frame.assign(
+        prompt_id=encodable(prompt.probe_id),
+        metric=found.metric,
+        function=target.function,
+        target_pos=target.pos,
+        target_token_id=target.token_id,
+        target_token=encodable(facts.target.token),
+        foil_token_id=target.foil_id,
+        foil_token=encodable(facts.foil.token) if facts.foil else None,
+    )
 
 
 def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
@@ -85,8 +95,8 @@ def write_influence(
     writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
-    records = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    writer.json(f"{stem}.json", {"metric": found.attribution.metric, "total": chosen.total, "neurons": records})
+    summary = {"metric": found.attribution.metric, "total": chosen.total, "neurons": rows.to_dict("records")}
+    writer.json(f"{stem}.json", summary)
     writer.record(meta_name(stem), record)
     return rows, record
 
@@ -135,44 +145,26 @@ def target_record(resolved: ResolvedTarget) -> dict[str, Any]:
         "function": target.function,
         "value": facts.value,
         "soft_cap": facts.soft_cap,
-        "token": facts.target._asdict(),
-        "foil": facts.foil._asdict() if facts.foil else None,
-        "top": [t._asdict() for t in facts.top],
+        "token": facts.target,
+        "foil": facts.foil,
+        "top": facts.top,
     }
 
 
-def write_write_scores(
-    writer: ResultsWriter,
-    stem: str,
-    checked: CheckedPrompt,
-    pos: int,
-    neurons: list[tuple[int, int]],
-    *,
-    top: int,
-    explicit_ids: list[int],
-) -> None:
-    """Write `stem_write_scores.json`: the tokens that the neurons promote and suppress at `pos` of the prompt."""
-    found = write_scores(checked.model, checked.prompt.token_ids, pos, neurons, top=top, explicit_ids=explicit_ids)
-    records = [
-        {
-            "layer": w.layer,
-            "neuron": w.neuron,
-            "activation": w.activation,
-            **{k: [t._asdict() for t in getattr(w, k)] for k in ("promotes", "suppresses", "explicit")},
-        }
-        for w in found
-    ]
-    where = {"prompt_id": checked.prompt.probe_id, "pos": pos, "unit": "pre-cap logit per unit of activation"}
-    writer.json(write_scores_name(stem), {**where, "top": top, "neurons": records})
+@dataclass(frozen=True)
+class TokenWriter:
+    """Writes the `top` tokens that neurons promote and suppress at `pos` of the prompt, and the explicit tokens."""
 
+    model: LoadedModel
+    prompt: PromptRecord
+    pos: int
+    top: int
+    explicit_ids: Sequence[int]
 
-def _target_columns(resolved: ResolvedTarget) -> dict[str, Any]:
-    target, facts = resolved.target, resolved.facts
-    return {
-        "function": target.function,
-        "target_pos": target.pos,
-        "target_token_id": target.token_id,
-        "target_token": encodable(facts.target.token),
-        "foil_token_id": target.foil_id,
-        "foil_token": encodable(facts.foil.token) if facts.foil else None,
-    }
+    def write(self, writer: ResultsWriter, stem: str, neurons: Sequence[tuple[int, int]]) -> None:
+        """Write `stem_write_scores.json` for these (layer, neuron) pairs."""
+        found = write_scores(
+            self.model, self.prompt.token_ids, self.pos, neurons, top=self.top, explicit_ids=self.explicit_ids
+        )
+        where = {"prompt_id": self.prompt.probe_id, "pos": self.pos, "unit": "pre-cap logit per unit of activation"}
+        writer.json(write_scores_name(stem), {**where, "top": self.top, "neurons": found})

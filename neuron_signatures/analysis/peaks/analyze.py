@@ -6,17 +6,19 @@ and prompt by prompt, a few layers at a time, so that memory does not grow with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int32, Int64
 
-from neuron_signatures.analysis.peaks.layers import Extreme, LayerAccumulator, LayerPeaks
-from neuron_signatures.analysis.threads import in_order
+from neuron_signatures.analysis.peaks.layers import LayerAccumulator
+from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.analysis.tokens.codes import int_column, ordered_codes, text_column
 from neuron_signatures.analysis.tokens.functional import FunctionalTokens
 from neuron_signatures.analysis.tokens.positions import Counted, CountedPrompt, counted_prompts
@@ -24,12 +26,12 @@ from neuron_signatures.runs.run import Run
 
 _EXTREMES: Final = ("max_act", "min_act")
 _KINDS: Final = {
-    "mode_peak_token_id": "id",
+    "mode_peak_token_id": "token_id",
     "mode_peak_token": "token",
     "mode_peak_ctx_idx": "pos",
-    **{f"{name}_{kind}": kind for name in _EXTREMES for kind in ("prompt", "pos", "token")},
-    **{f"{name}_token_id": "id" for name in _EXTREMES},
+    **{f"{name}_{kind}": kind for name in _EXTREMES for kind in ("prompt", "pos", "token_id", "token")},
 }
+_MAX_THREADS = 4  # the memory bandwidth is the limit beyond
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class PeaksConfig:
 class PeaksResult:
     """`frame` has one row per neuron of the stored layers, ordered by (layer, neuron); columns as in docs/poc2.md."""
 
+    run: dict[str, Any]
+    """Its `run_identity`."""
     frame: pd.DataFrame
     config: PeaksConfig
     counted: Counted
@@ -74,14 +78,11 @@ class _Layer(NamedTuple):
     nonfinite: list[int]
 
 
-def analyze_peaks(
-    run: Run, config: PeaksConfig, *, progress: Callable[[int, int], None] = lambda done, of: None
-) -> PeaksResult:
+def analyze_peaks(run: Run, config: PeaksConfig) -> PeaksResult:
     """Peaks of every stored neuron over the prompts of `run`, whose activations are read once.
 
-    `progress` is called with the number of layers done and the number of all layers. NaN and infinite values are
-    ignored; a neuron without any finite value has null cells and ranks last. Raises `UsageError` if no token is
-    counted, `BadRunError` for a broken file.
+    NaN and infinite values are ignored; a neuron without any finite value has null cells and ranks last. Raises
+    `UsageError` if no token is counted, `BadRunError` for a broken file.
     """
     counted = counted_prompts(run, first_pos=config.first_pos, include_bos=config.include_bos)
     tokens = _tokens_of(counted.prompts, config.functional)
@@ -100,16 +101,16 @@ def analyze_peaks(
             with reading:
                 acts = run.acts(p.prompt, layer=layer)
             nonfinite.append(stats.add(acts[p.start :], start=p.start, codes=codes))
-        return _Layer(_columns(layer, stats.finish(), tokens), nonfinite)
+        n = run.manifest.d_mlp
+        names = {"layer": np.full(n, layer, np.int32), "neuron": np.arange(n, dtype=np.int32)}
+        return _Layer({**names, **stats.finish()}, nonfinite)
 
-    layers = []
-    for layer in in_order(one_layer, run.layers):
-        layers.append(layer)
-        progress(len(layers), len(run.layers))
+    layers = list(_in_order(one_layer, run.layers))
     ids = [p.prompt.probe_id for p in counted.prompts]
     nonfinite = np.sum([layer.nonfinite for layer in layers], axis=0)
     found = {id_: int(n) for id_, n in zip(ids, nonfinite, strict=True) if n}
-    return PeaksResult(_frame([layer.columns for layer in layers], tokens, ids), config, counted, found)
+    frame = _frame([layer.columns for layer in layers], tokens, ids)
+    return PeaksResult(run_identity(run), frame, config, counted, found)
 
 
 def _tokens_of(prompts: list[CountedPrompt], functional: FunctionalTokens) -> _Tokens:
@@ -129,50 +130,6 @@ def _tokens_of(prompts: list[CountedPrompt], functional: FunctionalTokens) -> _T
     )
 
 
-def _columns(layer: int, s: LayerPeaks, tokens: _Tokens) -> dict[str, np.ndarray]:
-    """One layer's columns in order. Text and nullable integers are still codes, with -1 for missing values."""
-    n = len(s.mean)
-    return {
-        "layer": np.full(n, layer, np.int32),
-        "neuron": np.arange(n, dtype=np.int32),
-        "mean_peak_abs": s.mean,
-        "std_peak_abs": s.std,
-        "max_peak_abs": s.max,
-        "min_peak_abs": s.min,
-        "frac_peak_functional": s.frac_functional,
-        "mode_peak_token_id": s.code.value,
-        "mode_peak_token": s.code.value,
-        "mode_peak_token_count": s.code.times,
-        "n_unique_peak_token_id": s.code.n_distinct,
-        "mode_peak_ctx_idx": s.pos.value,
-        "mode_peak_ctx_count": s.pos.times,
-        "n_unique_peak_ctx_idx": s.pos.n_distinct,
-        **_extreme("max_act", s.act_max, tokens),
-        **_extreme("min_act", s.act_min, tokens),
-        "mean_act": s.act_mean,
-        "std_act": s.act_std,
-        "frac_act_above": s.frac_above,
-        "mean_peak_abs_over_layer_median": s.norm,
-        "n_peaks": s.n_peaks,
-        "n_nonfinite": s.n_nonfinite,
-    }
-
-
-def _extreme(name: str, e: Extreme, tokens: _Tokens) -> dict[str, np.ndarray]:
-    none = e.token < 0
-    code = np.concatenate(tokens.codes)[e.token]
-    columns = {
-        f"{name}_prompt": tokens.prompt[e.token],
-        f"{name}_pos": tokens.pos[e.token],
-        f"{name}_token_id": code,
-        f"{name}_token": code,
-    }
-    return {
-        name: np.where(none, np.nan, e.value.astype(np.float64)),
-        **{k: np.where(none, -1, v) for k, v in columns.items()},
-    }
-
-
 def _frame(layers: list[dict[str, np.ndarray]], tokens: _Tokens, prompt_ids: list[str]) -> pd.DataFrame:
     """The layers concatenated, with texts and ids instead of codes."""
     columns = {name: np.concatenate([layer[name] for layer in layers]) for name in layers[0]}
@@ -180,14 +137,32 @@ def _frame(layers: list[dict[str, np.ndarray]], tokens: _Tokens, prompt_ids: lis
 
 
 def _finished(name: str, values: np.ndarray, tokens: _Tokens, prompt_ids: list[str]) -> object:
-    match _KINDS.get(name):
-        case "id":  # a missing value (-1) indexes the last id, which the mask hides
-            return int_column(tokens.ids[values], missing=values < 0)
+    kind, missing = _KINDS.get(name), values < 0
+    if kind and name.startswith(_EXTREMES):
+        of_token = {"prompt": tokens.prompt, "pos": tokens.pos}.get(kind, np.concatenate(tokens.codes))
+        values = np.where(missing, -1, of_token[values])
+    match kind:
+        case "token_id":  # a missing value (-1) indexes the last id, which the mask hides
+            return int_column(tokens.ids[values], missing=missing)
         case "pos":
-            return int_column(values, missing=values < 0)
+            return int_column(values, missing=missing)
         case "token":
             return text_column(values, tokens.texts)
         case "prompt":
             return text_column(values, prompt_ids)
         case _:
             return values
+
+
+def _in_order(work: Callable[[int], _Layer], layers: Sequence[int]) -> Iterator[_Layer]:
+    """Yield `work(layer)` for each layer, in order, computing several at a time (numpy releases the GIL).
+
+    Layers that have not started are cancelled if one fails, or if the caller stops or is interrupted.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # a batch system may limit the cores
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(max(1, min(cores, len(layers), _MAX_THREADS)))
+    try:
+        yield from pool.map(work, layers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

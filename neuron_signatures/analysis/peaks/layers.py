@@ -6,45 +6,12 @@ counts 0, and codes and positions -1.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Integer
 
 from neuron_signatures.analysis.peaks.prompt_stats import first_position, prompt_stats
-from neuron_signatures.analysis.tokens.codes import Modes, modes, small_int
+from neuron_signatures.analysis.tokens.codes import modes, small_int
 from neuron_signatures.stats.moments import EMPTY, moments
-
-
-class Extreme(NamedTuple):
-    """The largest or smallest activation, and the index of its token among all counted tokens (-1: none).
-
-    Ties go to the first prompt and position.
-    """
-
-    value: Float32[np.ndarray, " neuron"]
-    token: Int32[np.ndarray, " neuron"]
-
-
-class LayerPeaks(NamedTuple):
-    """Statistics per neuron. `frac_functional` is a share of the peaks, `frac_above` a share of the tokens; `norm` is
-    the result of `normalised`."""
-
-    mean: Float64[np.ndarray, " neuron"]
-    std: Float64[np.ndarray, " neuron"]
-    max: Float64[np.ndarray, " neuron"]
-    min: Float64[np.ndarray, " neuron"]
-    frac_functional: Float64[np.ndarray, " neuron"]
-    code: Modes
-    pos: Modes
-    act_max: Extreme
-    act_min: Extreme
-    act_mean: Float64[np.ndarray, " neuron"]
-    act_std: Float64[np.ndarray, " neuron"]
-    frac_above: Float64[np.ndarray, " neuron"]
-    norm: Float64[np.ndarray, " neuron"]
-    n_peaks: Int32[np.ndarray, " neuron"]
-    n_nonfinite: Int32[np.ndarray, " neuron"]
 
 
 class LayerAccumulator:
@@ -95,30 +62,42 @@ class LayerAccumulator:
         self._n_tokens += len(acts)
         return nonfinite
 
-    def finish(self) -> LayerPeaks:
+    def finish(self) -> dict[str, np.ndarray]:
+        """The columns of docs/poc2.md, with codes instead of token ids and texts.
+
+        `max_act_*` and `min_act_*` have the index of the token among all counted tokens of the run.
+        """
         has_peak = self._peak >= 0
         n_peaks = has_peak.sum(axis=0, dtype=np.int32)
         none = n_peaks == 0
         some, n_finite = (np.where(none, np.nan, n) for n in (n_peaks, self._n_tokens - self._nonfinite))
         mean, std = moments(self._peak, where=None if has_peak.all() else has_peak).mean_std()
         act_mean, act_std = self._moments.mean_std()
-        return LayerPeaks(
-            mean=mean,
-            std=std,
-            max=np.where(none, np.nan, self._peak.max(axis=0).astype(np.float64)),
-            min=np.where(none, np.nan, self._peak.min(axis=0, where=has_peak, initial=np.inf).astype(np.float64)),
-            frac_functional=self._functional.take(self._code).sum(axis=0) / some,
-            code=modes(self._code),
-            pos=modes(self._pos),
-            act_max=Extreme(self._poles[0], self._pole_token[0]),
-            act_min=Extreme(-self._poles[1], self._pole_token[1]),
-            act_mean=act_mean,
-            act_std=act_std,
-            frac_above=self._above / n_finite,
-            norm=normalised(mean),
-            n_peaks=n_peaks,
-            n_nonfinite=self._nonfinite,
-        )
+        code, pos = modes(self._code), modes(self._pos)
+        return {
+            "mean_peak_abs": mean,
+            "std_peak_abs": std,
+            "max_peak_abs": np.where(none, np.nan, self._peak.max(axis=0).astype(np.float64)),
+            "min_peak_abs": np.where(
+                none, np.nan, self._peak.min(axis=0, where=has_peak, initial=np.inf).astype(np.float64)
+            ),
+            "frac_peak_functional": self._functional.take(self._code).sum(axis=0) / some,
+            "mode_peak_token_id": code.value,
+            "mode_peak_token": code.value,
+            "mode_peak_token_count": code.times,
+            "n_unique_peak_token_id": code.n_distinct,
+            "mode_peak_ctx_idx": pos.value,
+            "mode_peak_ctx_count": pos.times,
+            "n_unique_peak_ctx_idx": pos.n_distinct,
+            **_extreme("max_act", self._poles[0], self._pole_token[0]),
+            **_extreme("min_act", -self._poles[1], self._pole_token[1]),
+            "mean_act": act_mean,
+            "std_act": act_std,
+            "frac_act_above": self._above / n_finite,
+            "mean_peak_abs_over_layer_median": _over_median(mean),
+            "n_peaks": n_peaks,
+            "n_nonfinite": self._nonfinite,
+        }
 
     def _update_poles(self, poles: Float32[np.ndarray, "2 neuron"], acts: Float32[np.ndarray, "pos neuron"]) -> None:
         """Update the largest act and -act. Positions are computed only for the few neurons with a new extreme."""
@@ -130,7 +109,15 @@ class LayerAccumulator:
         self._pole_token.ravel()[larger] = first_position(signed == best) + self._n_tokens
 
 
-def normalised(mean_peak: Float64[np.ndarray, " neuron"]) -> Float64[np.ndarray, " neuron"]:
+def _extreme(
+    name: str, value: Float32[np.ndarray, " neuron"], token: Int32[np.ndarray, " neuron"]
+) -> dict[str, np.ndarray]:
+    """The largest or smallest activation, and the first token with it."""
+    columns = dict.fromkeys((f"{name}_{what}" for what in ("prompt", "pos", "token_id", "token")), token)
+    return {name: np.where(token < 0, np.nan, value.astype(np.float64)), **columns}
+
+
+def _over_median(mean_peak: Float64[np.ndarray, " neuron"]) -> Float64[np.ndarray, " neuron"]:
     """Mean peaks of a layer divided by their median; NaN if the median is 0 or undefined."""
     known = mean_peak[~np.isnan(mean_peak)]
     median = float(np.median(known)) if len(known) else 0.0

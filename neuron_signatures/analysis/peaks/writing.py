@@ -12,6 +12,7 @@ from neuron_signatures.analysis.peaks.analyze import PeaksResult
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import (
     ANALYSIS_META,
     NEURONS,
@@ -20,7 +21,6 @@ from neuron_signatures.runs.results import (
     ResultsWriter,
     write_scores_name,
 )
-from neuron_signatures.runs.run import Run
 
 DEFAULT_RANK_BY = "mean_peak_abs"
 
@@ -34,7 +34,6 @@ class WrittenPeaks(NamedTuple):
 
 def write_peaks(
     writer: ResultsWriter,
-    run: Run,
     result: PeaksResult,
     selection: SelectionConfig,
     *,
@@ -46,7 +45,7 @@ def write_peaks(
     """
     chosen = select_rows(result.frame, selection, rank_by=rank_by)
     top = selected_rows(result.frame, chosen)
-    record = peaks_record(run, result, selection, chosen, rank_by)
+    record = peaks_record(result, selection, chosen, rank_by)
     writer.begin(ANALYSIS_META, companions=[write_scores_name(TOP_STEM)])
     writer.table(NEURONS, result.frame)
     writer.json(
@@ -68,17 +67,14 @@ def select_rows(frame: pd.DataFrame, selection: SelectionConfig, *, rank_by: str
 
 def selected_rows(frame: pd.DataFrame, chosen: Selection) -> list[dict[str, Any]]:
     """The chosen rows in order, each with its `rank` (from 1), `share` and `cumulative_share`."""
-    rows = frame.iloc[chosen.rows].astype(object)
-    rows = rows.where(rows.notna(), None)
+    rows = frame.iloc[chosen.rows].copy()
     rows.insert(0, "rank", range(1, len(rows) + 1))
     rows["share"], rows["cumulative_share"] = chosen.share, chosen.cumulative_share
-    records: list[dict[str, Any]] = rows.to_dict("records")
+    records: list[dict[str, Any]] = strict(rows.to_dict("records"))
     return records
 
 
-def peaks_record(
-    run: Run, result: PeaksResult, selection: SelectionConfig, chosen: Selection, rank_by: str
-) -> dict[str, Any]:
+def peaks_record(result: PeaksResult, selection: SelectionConfig, chosen: Selection, rank_by: str) -> dict[str, Any]:
     """The stage record: settings, the tokens counted, the values ignored, the number of neurons selected."""
     config = result.config
     settings = {
@@ -91,7 +87,7 @@ def peaks_record(
         **asdict(selection),
     }
     return stage_record(
-        run,
+        result.run,
         "peaks",
         settings,
         **result.counted.record(),

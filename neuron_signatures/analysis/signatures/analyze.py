@@ -6,13 +6,13 @@ with the tokens of each prompt shuffled; it shows how many classifications arise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int32, Integer
+from jaxtyping import Float32, Integer
 
 from neuron_signatures.analysis.signatures.classes import (
     ClassRules,
@@ -31,7 +31,8 @@ from neuron_signatures.analysis.signatures.labels import (
 )
 from neuron_signatures.analysis.signatures.metrics import activity, token_metrics
 from neuron_signatures.analysis.signatures.pole_stats import Scale, pole_peaks, quartiles, seed_cosine
-from neuron_signatures.analysis.signatures.table import PoleResult, layer_frame
+from neuron_signatures.analysis.signatures.table import MeanCosine, PoleResult, layer_frame
+from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.analysis.tokens.functional import WINDOW, FunctionalTokens
 from neuron_signatures.analysis.tokens.positions import Counted, CountedPrompt, counted_prompts
 from neuron_signatures.runs.manifest import PromptRecord
@@ -70,6 +71,8 @@ class SignatureConfig:
 class SignatureResult:
     """`frame` is ordered by (layer, neuron, pole `+` first); floats are float32. Counts are per class."""
 
+    run: dict[str, Any]
+    """Its `run_identity`."""
     frame: pd.DataFrame
     groups: list[dict[str, object]]
     class_counts: dict[str, int]
@@ -83,14 +86,11 @@ class SignatureResult:
     """Number of prompts that contain each concept."""
 
 
-def analyze_signatures(
-    run: Run, config: SignatureConfig, *, progress: Callable[[int, int], None] = lambda done, of: None
-) -> SignatureResult:
+def analyze_signatures(run: Run, config: SignatureConfig) -> SignatureResult:
     """Signatures of every stored neuron and pole over the prompts of `run`, a block of neurons at a time.
 
-    `progress` is called with the number of layers done and the number of all layers. Raises `UsageError` if no token is
-    counted, if the seed prompt does not exist, or if the concepts of the metadata are not a list of texts;
-    `BadRunError` for a broken file.
+    Raises `UsageError` if no token is counted, if the seed prompt does not exist, or if the concepts of the metadata
+    are not a list of texts; `BadRunError` for a broken file.
     """
     counted = counted_prompts(run, first_pos=config.first_pos, include_bos=config.include_bos)
     seed = run.prompt(config.seed_prompt)
@@ -98,16 +98,16 @@ def analyze_signatures(
     labels = make_labels(counted.prompts, config.functional, concepts, window=config.target_window)
     measure = _Measure(config, counted.prompts, seed, labels, run.manifest.n_layers)
     frames, null_kinds, real_kinds = [], [], []
-    for done, layer in enumerate(run.layers, start=1):
+    for layer in run.layers:
         for block in _neuron_blocks(run.manifest.d_mlp, counted.n_tokens):
             acts = _read(run, counted.prompts, layer, block)
             poles = measure.poles(acts, layer)
             frames.append(layer_frame(layer, block.start, poles, labels, measure.names, config.wilson_z))
             real_kinds += [p.classified.kind for p in poles]
             null_kinds += [p.null.kind for p in poles]
-        progress(done, len(run.layers))
     frame = pd.concat(frames, ignore_index=True)
     return SignatureResult(
+        run=run_identity(run),
         frame=frame,
         groups=make_groups(frame),
         class_counts=class_counts(np.concatenate(real_kinds)),
@@ -119,13 +119,6 @@ def analyze_signatures(
         concepts_source=source,
         n_containing=labels.n_containing.tolist(),
     )
-
-
-class MeanCosine(NamedTuple):
-    """Mean cosine with the seed prompt over `n` prompts; NaN if no cosine is defined."""
-
-    value: Float32[np.ndarray, " neuron"]
-    n: Int32[np.ndarray, " neuron"]
 
 
 class _Measure:
@@ -163,8 +156,7 @@ class _Measure:
             tokens=found,
             classified=classify(active, found, depth=depth, rules=c.rules),
             null=classify(active, null, depth=depth, rules=c.rules),
-            cosine=cosine.value,
-            n_cosines=cosine.n,
+            cosine=cosine,
         )
 
     def _cosine(self, acts: Float32[np.ndarray, "token neuron"]) -> MeanCosine:

@@ -48,8 +48,8 @@ def make_labels(
         for token in p.prompt.tokens:
             names.setdefault(token_key(token), token.strip())
     code = {key: i for i, key in enumerate(sorted(names))}
-    known = dict(zip(concepts, map(token_key, concepts), strict=True))
-    labels = [_prompt_labels(p, functional, code, list(known.values()), window) for p in prompts]
+    concept_keys = [token_key(c) for c in concepts]
+    labels = [_prompt_labels(p, functional, code, concept_keys, window) for p in prompts]
     n_containing = np.zeros(len(concepts), np.int32)
     for label in labels:
         n_containing[list(label.concepts)] += 1

@@ -57,24 +57,26 @@ def pole_peaks(
 ) -> PolePeaks:
     """Peaks of the pole `sign` (1 or -1). `acts` has the prompts one after another, with `lengths` tokens each."""
     shape = (len(lengths), acts.shape[1])
-    floats = [np.empty(shape, np.float32) for _ in range(3)]
-    peaks, means, densities = floats
-    pos, tied = np.empty(shape, np.int32), np.empty(shape, bool)
+    out = PolePeaks(*(np.empty(shape, dtype) for dtype in (np.float32, np.int32, bool, np.float32, np.float32)))
     q75 = scale.q75 if sign > 0 else -scale.q25
     start = 0
     for i, n in enumerate(lengths):
         v = acts[start : start + n] if sign > 0 else -acts[start : start + n]
         start += n
-        finite = None if np.isfinite(means_of := v.mean(axis=0)).all() else np.isfinite(v)
+        finite = None if np.isfinite(mean := v.mean(axis=0)).all() else np.isfinite(v)
         v = v if finite is None else np.where(finite, v, -np.inf).astype(np.float32)
         peak = v.max(axis=0)
         hit = v == peak
-        peaks[i], pos[i], means[i] = peak, first_position(hit), means_of
-        tied[i] = count_positions(hit) > 1
-        densities[i] = count_positions(v > q75) / np.float32(n)
-        if finite is not None:
-            _exclude_nonfinite(finite, v, q75, peaks[i], pos[i], tied[i], means[i], densities[i])
-    return PolePeaks(peaks, pos, tied, means, densities)
+        out.peak[i], out.pos[i], out.mean[i] = peak, first_position(hit), mean
+        out.tied[i] = count_positions(hit) > 1
+        out.density[i] = count_positions(v > q75) / np.float32(n)
+        if finite is not None:  # the mean and the density are of the finite values only
+            n_finite = finite.sum(axis=0)
+            none, some = n_finite == 0, np.maximum(n_finite, 1)
+            out.mean[i] = np.where(none, np.nan, np.where(finite, v, 0).sum(axis=0) / some)
+            out.density[i] = np.where(none, np.nan, (v > q75).sum(axis=0) / some)
+            out.peak[i, none], out.pos[i, none], out.tied[i, none] = np.nan, -1, False
+    return out
 
 
 def seed_cosine(
@@ -107,22 +109,3 @@ def quantile_of_sorted(
     rows = np.arange(len(ranked))
     below, above = ranked[rows, low].astype(np.float64), ranked[rows, high].astype(np.float64)
     return (below + (above - below) * (at - low)).astype(np.float32)  # type: ignore[no-any-return]
-
-
-def _exclude_nonfinite(
-    finite: Bool[np.ndarray, "pos neuron"],
-    v: Float32[np.ndarray, "pos neuron"],
-    q75: Float32[np.ndarray, " neuron"],
-    peak: np.ndarray,
-    pos: np.ndarray,
-    tied: np.ndarray,
-    mean: np.ndarray,
-    density: np.ndarray,
-) -> None:
-    """Correct one prompt's rows, in place, for values that are not finite (-inf in `v`)."""
-    count = finite.sum(axis=0)
-    none = count == 0
-    some = np.maximum(count, 1)
-    mean[:] = np.where(none, np.nan, np.where(finite, v, 0).sum(axis=0) / some)
-    density[:] = np.where(none, np.nan, (v > q75).sum(axis=0) / some)
-    peak[none], pos[none], tied[none] = np.nan, -1, False

@@ -15,13 +15,12 @@ from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
 from neuron_signatures.analysis.tokens.codes import text_column
 from neuron_signatures.stats.proportions import ratio, wilson
 
-COLUMNS = (
-    "class", "name", "n_active", "n_tied_peaks", "max_peak", "median_peak", "median_peak_z", "median_sparsity",
-    "mean_density", "mode_peak_token", "mode_peak_count", "main_consistency", "main_consistency_low",
-    "main_consistency_high", "n_distinct_peaks", "concept", "concept_prompts", "peak_consistency",
-    "peak_consistency_low", "peak_consistency_high", "func_vs_sem", "func_vs_sem_low", "func_vs_sem_high", "conf_sem",
-    "conf_func", "target_token", "target_count", "seed_cosine", "seed_cosine_prompts",
-)  # fmt: skip
+
+class MeanCosine(NamedTuple):
+    """Mean cosine with the seed prompt over `n` prompts; NaN if no cosine is defined."""
+
+    value: Float32[np.ndarray, " neuron"]
+    n: Int32[np.ndarray, " neuron"]
 
 
 class PoleResult(NamedTuple):
@@ -32,16 +31,14 @@ class PoleResult(NamedTuple):
     tokens: TokenMetrics
     classified: Classified
     null: Classified
-    cosine: Float32[np.ndarray, " neuron"]
-    """Mean cosine with the seed prompt, NaN if none is defined."""
-    n_cosines: Int32[np.ndarray, " neuron"]
+    cosine: MeanCosine
 
 
 def layer_frame(
     layer: int, first_neuron: int, poles: Sequence[PoleResult], labels: Labels, names: Names, z: float
 ) -> pd.DataFrame:
     """Rows of a block of neurons of one layer, starting at `first_neuron`; `poles` are `+` and `-`."""
-    n = len(poles[0].cosine)
+    n = len(poles[0].cosine.value)
     columns = [_pole_columns(p, names, z) for p in poles]
     # neuron by neuron, `+` before `-`
     rows: dict[str, Any] = {name: np.stack([c[name] for c in columns], axis=1).ravel() for name in columns[0]}
@@ -59,18 +56,15 @@ def layer_frame(
         "depth": np.full(2 * n, poles[0].depth, np.float32),
     }
     coded = {name: text_column(rows[name], values) for name, values in texts.items()}
-    return pd.DataFrame({**head, **rows, **coded})[[*head, *COLUMNS]]
+    return pd.DataFrame({**head, **rows, **coded})
 
 
 def _pole_columns(p: PoleResult, names: Names, z: float) -> dict[str, np.ndarray]:
-    """The columns of one pole, with text as codes; shares have their Wilson intervals next to them."""
+    """The columns of one pole in order, with text as codes; shares have their Wilson intervals next to them."""
     a, t = p.activity, p.tokens
     return {
         "class": p.classified.kind,
         "name": names.of(p.classified),
-        "mode_peak_token": t.token.value,
-        "concept": t.concept,
-        "target_token": t.target.value,
         "n_active": a.n_active,
         "n_tied_peaks": a.n_tied,
         "max_peak": a.max_peak,
@@ -78,17 +72,20 @@ def _pole_columns(p: PoleResult, names: Names, z: float) -> dict[str, np.ndarray
         "median_peak_z": a.median_peak_z,
         "median_sparsity": a.median_sparsity,
         "mean_density": a.mean_density,
+        "mode_peak_token": t.token.value,
         "mode_peak_count": t.token.times,
-        "n_distinct_peaks": t.token.n_distinct,
-        "concept_prompts": t.concept_prompts,
-        "conf_sem": _float32(ratio(t.semantic.times, t.n_semantic)),
-        "conf_func": _float32(ratio(t.functional.times, t.n_functional)),
-        "target_count": t.target.times,
-        "seed_cosine": p.cosine,
-        "seed_cosine_prompts": p.n_cosines,
         **_share("main_consistency", t.token.times, a.n_active, z),
+        "n_distinct_peaks": t.token.n_distinct,
+        "concept": t.concept,
+        "concept_prompts": t.concept_prompts,
         **_share("peak_consistency", t.concept_hits, t.concept_prompts, z),
         **_share("func_vs_sem", t.n_functional, a.n_active, z),
+        "conf_sem": _float32(ratio(t.semantic.times, t.n_semantic)),
+        "conf_func": _float32(ratio(t.functional.times, t.n_functional)),
+        "target_token": t.target.value,
+        "target_count": t.target.times,
+        "seed_cosine": p.cosine.value,
+        "seed_cosine_prompts": p.cosine.n,
     }
 
 

@@ -8,15 +8,14 @@ from typing import Any
 from neuron_signatures.analysis.signatures.analyze import SignatureResult
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, ResultsWriter
-from neuron_signatures.runs.run import Run
 
 NULL = "tokens permuted within each prompt, activations as they are"
 NULL_LIMIT = "relationship rests on sparsity, which does not depend on tokens: the null keeps it"
 
 
-def write_signatures(writer: ResultsWriter, run: Run, result: SignatureResult) -> dict[str, Any]:
+def write_signatures(writer: ResultsWriter, result: SignatureResult) -> dict[str, Any]:
     """Write `signatures`, `groups.json` and last `signatures_meta.json`; returns that record."""
-    record = signatures_record(run, result)
+    record = signatures_record(result)
     writer.begin(SIGNATURES_META)
     writer.table(SIGNATURES, result.frame, plain=("pole",))
     writer.json(GROUPS, {"n_groups": len(result.groups), "groups": result.groups})
@@ -24,7 +23,7 @@ def write_signatures(writer: ResultsWriter, run: Run, result: SignatureResult) -
     return record
 
 
-def signatures_record(run: Run, result: SignatureResult) -> dict[str, Any]:
+def signatures_record(result: SignatureResult) -> dict[str, Any]:
     """The stage record: settings, the tokens counted, concepts, class counts of the run and of the null."""
     c, counted = result.config, result.counted
     settings = {
@@ -42,7 +41,7 @@ def signatures_record(run: Run, result: SignatureResult) -> dict[str, Any]:
         **asdict(c.rules),
     }
     return stage_record(
-        run,
+        result.run,
         "signatures",
         settings,
         **counted.record(),

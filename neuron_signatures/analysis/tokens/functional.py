@@ -77,13 +77,13 @@ def default_functional_tokens() -> FunctionalTokens:
     return FunctionalTokens(_checked(json.loads(text), name), "default")
 
 
-def functional_tokens(path: Path | None) -> FunctionalTokens:
-    """The dictionary of a JSON file; the default one for None. Raises `UsageError`."""
-    return default_functional_tokens() if path is None else load_functional_tokens(path)
+def load_functional_tokens(path: Path | None) -> FunctionalTokens:
+    """A dictionary from a JSON object of token to `forward`, `backward` or `both`; the default one for None.
 
-
-def load_functional_tokens(path: Path) -> FunctionalTokens:
-    """A dictionary from a JSON object of token to `forward`, `backward` or `both`. Raises `UsageError`."""
+    Raises `UsageError`.
+    """
+    if path is None:
+        return default_functional_tokens()
     return FunctionalTokens(_checked(read_json_input(path), str(path)), path.name)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord
+from neuron_signatures.runs.manifest import UNRECORDED, Manifest, PromptRecord
 from neuron_signatures.runs.run import Run
 
 
@@ -61,7 +61,6 @@ def counted_prompts(run: Run, *, first_pos: int, include_bos: bool) -> Counted:
     `Run.begins_with_bos` decides whether a prompt has a BOS. Raises `UsageError` if no token is left.
     """
     m = run.manifest
-    unrecorded = m.bos_token_id is None and m.bos_policy == UNRECORDED
     found = [run.begins_with_bos(p) for p in m.prompts]
     starts = [max(first_pos, int(bos and not include_bos)) for bos in found]
     prompts = [CountedPrompt(p, s) for p, s in zip(m.prompts, starts, strict=True) if s < p.seq_len]
@@ -69,16 +68,13 @@ def counted_prompts(run: Run, *, first_pos: int, include_bos: bool) -> Counted:
         what = "no prompt has a token that counts"
         raise UsageError(what, where=str(run.path), next_step="Use --include_bos, or a smaller --first_pos")
     skipped = [p.probe_id for p, s in zip(m.prompts, starts, strict=True) if s >= p.seq_len]
-    return Counted(
-        prompts, skipped, not include_bos, _rule(run, unrecorded, include_bos), sum(found) * (not include_bos)
-    )
+    return Counted(prompts, skipped, not include_bos, _rule(m, include_bos), sum(found) * (not include_bos))
 
 
-def _rule(run: Run, unrecorded: bool, include_bos: bool) -> str:
-    m = run.manifest
+def _rule(m: Manifest, include_bos: bool) -> str:
     if include_bos:
         return "every token counts, the BOS too"
-    if unrecorded:
+    if m.bos_token_id is None and m.bos_policy == UNRECORDED:
         if m.prepend_bos:
             return "position 0 of every prompt is left out: prepend_bos is true"
         return "nothing is left out: prepend_bos is false and no BOS id is recorded"

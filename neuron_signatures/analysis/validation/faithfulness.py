@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ class Correlation(NamedTuple):
     n: int
 
 
-class Control(NamedTuple):
+@dataclass(frozen=True)
+class Control:
     """A set against layer-matched random sets of its size.
 
     `p` = (1 + number of random sets that keep at least as much, within rounding) / (1 + number of random sets);
@@ -79,13 +81,9 @@ def tolerance(*, empty: float, full: float) -> float:
     return _noise(empty, full) / abs(full - empty)
 
 
-def area(sizes: Sequence[int], values: Sequence[float], n: int) -> float:
-    """∫ value dk over shares 0..1 by the trapezoid rule; the value at share 0 is 0, because nothing is kept."""
-    return float(np.trapezoid([0.0, *values], [0.0, *(k / n for k in sizes)]))
-
-
 def cpr(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:
-    return area(sizes, faithfulness, n)
+    """∫ f dk over shares 0..1 by the trapezoid rule; f is 0 at share 0, because nothing is kept."""
+    return float(np.trapezoid([0.0, *faithfulness], [0.0, *(k / n for k in sizes)]))
 
 
 def cmd(sizes: Sequence[int], faithfulness: Sequence[float], n: int) -> float:

@@ -15,6 +15,7 @@ from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import number
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.analysis.validation.validate import KEPT_SHARE, MetricValidation, Validation
+from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.results import ResultsWriter, meta_name
 from neuron_signatures.runs.tokens import ascii_token
 
@@ -62,26 +63,18 @@ def validation_record(
         metrics=[_metric_record(m) for m in found.metrics],
         winner_single=winner_single(found),
         winner_sets=winner_sets(found),
-        warnings=[*checked.warnings, *_warnings(found, checked, settings["top_from"])],
+        warnings=[*checked.warnings, *_warnings(found, checked.model.spec.dtype, settings["top_from"])],
     )
 
 
 def curves_frame(found: Validation) -> pd.DataFrame:
     """One row per metric and set size: `k, share, faithfulness, completeness`."""
-    return pd.DataFrame(
-        [
-            {
-                "metric": m.metric,
-                "k": k,
-                "share": k / found.n_units,
-                "faithfulness": m.faithfulness[i],
-                "completeness": m.completeness[i],
-            }
-            for m in found.metrics
-            for i, k in enumerate(m.sizes)
-        ],
-        columns=["metric", "k", "share", "faithfulness", "completeness"],
-    )
+    rows = [
+        (m.metric, k, k / found.n_units, f, c)
+        for m in found.metrics
+        for k, f, c in zip(m.sizes, m.faithfulness, m.completeness, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["metric", "k", "share", "faithfulness", "completeness"])
 
 
 def winner_single(found: Validation) -> str | None:
@@ -151,19 +144,6 @@ def draw(found: Validation, target: str, path: Path) -> None:
     figure.savefig(path, format="png", dpi=130)
 
 
-def validation_summary(found: Validation) -> dict[str, Any]:
-    """The validation as a JSON record, for `--json`."""
-    return {
-        "n_units": found.n_units,
-        "n_measured": found.n_measured,
-        "m_full": found.full,
-        "m_empty": found.empty,
-        "metrics": [_metric_record(m) for m in found.metrics],
-        "winner_single": winner_single(found),
-        "winner_sets": winner_sets(found),
-    }
-
-
 def _metric_record(m: MetricValidation) -> dict[str, Any]:
     return {
         "metric": m.metric,
@@ -175,11 +155,11 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
             {"k": k, "faithfulness": f, "completeness": c}
             for k, f, c in zip(m.sizes, m.faithfulness, m.completeness, strict=True)
         ],
-        "controls": [c._asdict() for c in m.controls],
+        "controls": m.controls,
     }
 
 
-def _warnings(found: Validation, checked: CheckedPrompt, top_from: str | None) -> list[str]:
+def _warnings(found: Validation, dtype: Dtype, top_from: str | None) -> list[str]:
     out = []
     if not found.defined:
         out.append("ablating every measured neuron changes nothing: faithfulness is undefined")
@@ -188,8 +168,8 @@ def _warnings(found: Validation, checked: CheckedPrompt, top_from: str | None) -
         out.append(f"single effects are known for {of}: correlations are over those")
     if found.left_out:
         out.append(f"no sets are built by {', '.join(found.left_out)}, which has no score for some neurons")
-    if checked.model.spec.dtype != "fp32":
-        out.append(f"differences of forward passes in {checked.model.spec.dtype} are coarse; use --model_dtype fp32")
+    if dtype != "fp32":
+        out.append(f"differences of forward passes in {dtype} are coarse; use --model_dtype fp32")
     return out
 
 

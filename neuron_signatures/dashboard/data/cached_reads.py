@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.ranking.validation import read_validation
 from neuron_signatures.dashboard.signatures.data import read_signatures
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.runs.names import MANIFEST
-from neuron_signatures.runs.result_records import ValidationRecord
+from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
@@ -102,7 +101,13 @@ def prompt_peaks(_run: Run, data_key: str, prompt: int) -> list[tuple[np.ndarray
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def validation(_run: Run, data_key: str, results_key: str, stem: str) -> ValidationRecord:
-    return read_validation(_run, stem)
+    """The record of a validation, with a first warning if it is of another dump.
+
+    Raises `UsageError` if it no longer exists, `BadRunError` if it is damaged.
+    """
+    record = read_record(_run.path, f"{stem}.json", ValidationRecord)
+    doubt = another_dump(_run.manifest, record)
+    return record.model_copy(update={"warnings": [doubt, *record.warnings]}) if doubt else record
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

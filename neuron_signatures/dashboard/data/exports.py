@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.plain import csv_text, strict
 
 if TYPE_CHECKING:
@@ -26,6 +28,23 @@ def downloads(frame: pd.DataFrame, name: str, key: str) -> None:
             f"Table ({ending.upper() if ending != 'parquet' else 'Parquet'})", functools.partial(make, frame),
             f"{name}.{ending}", mime, key=f"{key}_{ending}", on_click="ignore",
         )  # fmt: skip
+
+
+def downloads_with_record(
+    ctx: PageContext, frame: pd.DataFrame, record: Mapping[str, Any], name: str, what: str
+) -> None:
+    """Downloads of a table with a record of the run and of how it was made; `what` describes the record."""
+    m = ctx.run.manifest
+    run = {"run": ctx.run_dir.name, "run_created_at_utc": m.created_at_utc, "model": m.model_name}
+    with st.popover("Download"):
+        downloads(with_record(frame, {**run, **record}), name, f"{name}_downloads")
+        st.caption(f"Column `how` records {what} and the settings (first row).")
+
+
+def with_record(frame: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with a last column `how`, whose first row holds the record as JSON in every file format."""
+    how = json.dumps(strict(record), allow_nan=False)
+    return frame.assign(how=[how] + [None] * (len(frame) - 1) if len(frame) else [])
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

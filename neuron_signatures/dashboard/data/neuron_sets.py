@@ -6,10 +6,8 @@ import re
 from dataclasses import dataclass
 
 from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing
-from neuron_signatures.dashboard.signatures.data import parse_pole
+from neuron_signatures.dashboard.signatures.data import Group, read_groups
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.result_records import GroupRecord, GroupsRecord, read_record
-from neuron_signatures.runs.results import GROUPS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
 from neuron_signatures.views.ranked import RankedList
@@ -70,16 +68,14 @@ def group_sets(run: Run) -> list[NeuronSet]:
     Raises `BadRunError` if the file is damaged.
     """
     try:
-        record = read_record(run.path, GROUPS, GroupsRecord)
+        return [_group(group, run) for group in read_groups(run.path)]
     except UsageError:
         return []
-    return [_group(group, run) for group in record.groups]
 
 
-def _group(group: GroupRecord, run: Run) -> NeuronSet:
-    poles = [parse_pole(name) for name in group.members]
-    stored = [p for p in poles if run.stores(*p.at)]
-    missing = len(poles) - len(stored)
+def _group(group: Group, run: Run) -> NeuronSet:
+    stored = [p for p in group.members if run.stores(*p.at)]
+    missing = len(group.members) - len(stored)
     note = f"left out: {missing:,} poles of neurons that this run does not store" if missing else ""
     signs = tuple(-1 if p.pole == "-" else 1 for p in stored)
     return NeuronSet(group.name, tuple(p.at for p in stored), signs, note=note)

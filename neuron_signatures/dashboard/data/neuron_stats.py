@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.result_records import PeaksRecord, read_record
+from neuron_signatures.runs.result_records import PeaksRecord, another_dump, read_record
 from neuron_signatures.runs.results import ANALYSIS_META, NEURONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import counted
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.origin import another_dump
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
@@ -76,9 +76,7 @@ def stats_from_table(run: Run, *, include_bos: bool) -> TableStats:
     except BadRunError:
         return TableStats(None, "The table of peaks cannot be read.")
     layer, neuron, peak, mean, std = (np.asarray(table.column(n).to_numpy(), np.float64) for n in names)
-    rows = {number: row for row, number in enumerate(run.layers)}
-    flat = np.array([rows.get(int(number), -1) for number in np.unique(layer)], np.int64)
-    flat = flat[np.unique(layer, return_inverse=True)[1]] * run.manifest.d_mlp + neuron.astype(np.int64)
+    flat = pd.Index(run.layers).get_indexer(layer) * run.manifest.d_mlp + neuron.astype(np.int64)
     n = len(run.layers) * run.manifest.d_mlp
     if len(flat) != n or not np.array_equal(np.sort(flat), np.arange(n)):
         return TableStats(None, "The table of peaks does not hold exactly the neurons of this run.")

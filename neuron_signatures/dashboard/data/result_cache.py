@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -29,10 +29,12 @@ class _Slot:
         self._lock = threading.Lock()
         self._value: list[Any] = []
 
-    def get(self, make: Callable[[], T]) -> T:
+    def get(self, make: Callable[[Any], T], shown: AbstractContextManager[Any]) -> T:
+        """The result; `make` is called with what `shown` yields, if there is no result yet."""
         with self._lock:
             if not self._value:
-                self._value.append(make())
+                with shown as progress:
+                    self._value.append(make(progress))
             value: T = self._value[0]
             return value
 
@@ -47,20 +49,20 @@ def _small(*key: Hashable) -> _Slot:
     return _Slot()
 
 
-def cached_large(make: Callable[[], T], *key: Hashable) -> T:
-    """The result of `make` for this key, for results of tens of megabytes: the last two are cached."""
-    slot: _Slot = _large(*key)
-    return slot.get(make)
-
-
-def cached(make: Callable[[], T], *key: Hashable) -> T:
-    """The result of `make` for this key; the last 24 are cached."""
+def cached(make: Callable[[], T], *key: Hashable, spinner: str = "") -> T:
+    """The result of `make` for this key; the last 24 are cached. `spinner` is shown while `make` runs."""
     slot: _Slot = _small(*key)
-    return slot.get(make)
+    return slot.get(lambda _: make(), st.spinner(spinner, show_time=True) if spinner else nullcontext())
+
+
+def cached_with_bar(text: str, make: Callable[[Progress], T], *key: Hashable, large: bool = False) -> T:
+    """As `cached`, with a progress bar that `make` moves. Of `large` results (tens of megabytes), two are cached."""
+    slot: _Slot = (_large if large else _small)(*key)
+    return slot.get(make, _progress_bar(text))
 
 
 @contextmanager
-def progress_bar(text: str) -> Iterator[Progress]:
+def _progress_bar(text: str) -> Iterator[Progress]:
     """A progress bar that disappears at the end; `text` must not come from data."""
     spot = st.empty()
     begun = last = time.monotonic()

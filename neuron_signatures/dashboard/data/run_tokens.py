@@ -80,17 +80,23 @@ def index_tokens(run: Run, *, include_bos: bool) -> TokenIndex:
     return TokenIndex(flat[0], flat[1], flat[2], np.concatenate(counts), tuple(codes), include_bos)
 
 
+def gram_ends(index: TokenIndex, n: int) -> Int64[np.ndarray, " occurrence"]:
+    """Flat index of the last token of every n-gram of `n` included tokens of the same prompt, ascending."""
+    ends = np.arange(n - 1, len(index.code))
+    whole = index.prompt[ends - n + 1] == index.prompt[ends]
+    for back in range(n):
+        whole &= index.counts[ends - back]
+    found: np.ndarray = ends[whole]
+    return found
+
+
 def grams_of(index: TokenIndex, n: int) -> Grams:
-    """Occurrences of all n-grams of `n` tokens; none crosses a prompt boundary."""
-    total = len(index.code)
-    ends = np.arange(n - 1, total)
-    whole = index.prompt[ends - n + 1] == index.prompt[ends] if len(ends) else np.empty(0, bool)
+    """Occurrences of all n-grams of `n` tokens."""
+    ends = gram_ends(index, n)
     key = np.zeros(len(ends), np.int64)
     for back in range(n - 1, -1, -1):
-        whole = whole & index.counts[ends - back]
         key = key * len(index.kinds) + index.code[ends - back]  # below 2**63 for three of two million tokens
-    ends = ends[whole]
-    _, first, inverse = np.unique(key[whole], return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return Grams(n, ends, rank[inverse], ends[np.sort(first)])

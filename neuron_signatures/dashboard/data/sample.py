@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress, top_by_peak
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex
-from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
-    import pandas as pd
     from jaxtyping import Float32, Int32, Int64
 
 MAX_NEURONS, MAX_TOKENS = 5_000, 4_000
@@ -63,17 +59,6 @@ class Sample:
     record: SampleRecord
 
 
-def record_of(record: SampleRecord, **more: Any) -> dict[str, Any]:
-    """The record as a dict for an export, with further fields."""
-    return {**asdict(record), **more}
-
-
-def with_record(frame: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
-    """The table with a last column `how`, whose first row holds the record as JSON in every file format."""
-    how = json.dumps(strict(record), allow_nan=False)
-    return frame.assign(how=[how] + [None] * (len(frame) - 1) if len(frame) else [])
-
-
 def draw_sample(
     run: Run, index: TokenIndex, stats: NeuronStats, *, max_neurons: int, max_tokens: int, seed: int,
     progress: Progress = no_progress,
@@ -82,7 +67,7 @@ def draw_sample(
 
     Reads only these tokens, one at a time.
     """
-    chosen, place = top_by_peak(stats, max_neurons), draw_tokens(index, max_tokens, seed)
+    chosen, place = top_by_peak(stats, max_neurons), draw(np.flatnonzero(index.counts), max_tokens, seed)
     acts = np.empty((len(place), len(chosen)), np.float32)
     for done, flat in enumerate(place):
         if done % 16 == 0:
@@ -109,12 +94,11 @@ def draw_sample(
     return Sample(at, chosen, stats.peak[chosen], acts.T, place, index.code[place], texts, peak_tokens, record)
 
 
-def draw_tokens(index: TokenIndex, at_most: int, seed: int) -> Int64[np.ndarray, " token"]:
-    """Flat indices of included tokens, ascending: all, or `at_most` drawn at random."""
-    places = np.flatnonzero(index.counts)
-    if len(places) > at_most:
-        places = np.sort(np.random.default_rng(seed).choice(places, at_most, replace=False))
-    return places
+def draw(items: Int64[np.ndarray, " item"], at_most: int, seed: int) -> Int64[np.ndarray, " drawn"]:
+    """All of the ascending `items`, or `at_most` drawn at random without replacement, ascending."""
+    if len(items) <= at_most:
+        return items
+    return np.sort(np.random.default_rng(seed).choice(items, at_most, replace=False))
 
 
 def _peak_token(acts: Float32[np.ndarray, " token"], texts: list[str]) -> str:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from neuron_signatures.dashboard.data.neuron_stats import Progress, no_progress
-from neuron_signatures.dashboard.data.sample import Sample
+from neuron_signatures.dashboard.data.sample import Sample, draw
 from neuron_signatures.dashboard.map.projection import Reduced, pca, prepare, shuffle
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Float64, Int64
 
 Method = Literal["k-means", "HDBSCAN"]
 NOISE = -1
@@ -98,7 +99,7 @@ def silhouette(reduced: Reduced, labels: Int64[np.ndarray, " neuron"], *, seed: 
     why = f"all neurons except {noise:,} of noise" if noise else "all neurons"
     if len(inside) > _SILHOUETTE_POINTS:
         why = f"{_SILHOUETTE_POINTS:,} drawn at random of {why}"
-        inside = np.sort(np.random.default_rng(seed).choice(inside, _SILHOUETTE_POINTS, replace=False))
+        inside = draw(inside, _SILHOUETTE_POINTS, seed)
     n = len(np.unique(labels[inside]))
     if n < 2:
         return Silhouette(None, len(inside), "undefined with fewer than two clusters")
@@ -142,15 +143,13 @@ def top_tokens(sample: Sample, labels: Int64[np.ndarray, " neuron"], *, per_clus
 
     Noise has none. Tokens with the same text are one token.
     """
-    texts, of = _distinct(sample)
-    counts = np.bincount(of, minlength=len(texts))
-    first = np.full(len(texts), len(of))
-    np.minimum.at(first, of, np.arange(len(of)))
+    of, texts = pd.factorize(np.array([sample.tokens[c] for c in sample.code], object))  # by first occurrence
+    counts = np.bincount(of)
     out = []
     for c in range(int(labels.max(initial=NOISE)) + 1):
         z, act = _cluster_means(sample, np.flatnonzero(labels == c))
-        mean_z, mean_act = (np.bincount(of, v, minlength=len(texts)) / counts for v in (z, act))
-        order = np.lexsort((first, -mean_z))[:per_cluster]
+        mean_z, mean_act = (np.bincount(of, v) / counts for v in (z, act))
+        order = np.argsort(-mean_z, kind="stable")[:per_cluster]
         out += [TopToken(c, texts[i], int(counts[i]), float(mean_z[i]), float(mean_act[i])) for i in order]
     return out
 
@@ -190,12 +189,6 @@ def _by_size(labels: np.ndarray) -> Int64[np.ndarray, " neuron"]:
     return out
 
 
-def _distinct(sample: Sample) -> tuple[list[str], Int64[np.ndarray, " token"]]:
-    numbers: dict[str, int] = {}
-    of = np.array([numbers.setdefault(sample.tokens[c], len(numbers)) for c in sample.code], np.int64)
-    return list(numbers), of
-
-
 def _cluster_means(
     sample: Sample, members: Int64[np.ndarray, " member"]
 ) -> tuple[Float64[np.ndarray, " token"], Float64[np.ndarray, " token"]]:
@@ -205,10 +198,5 @@ def _cluster_means(
     for start in range(0, len(members), 256):
         rows = sample.acts[members[start : start + 256]]
         act += rows.sum(axis=0, dtype=np.float64)
-        z += _standardised_sum(rows)
+        z += prepare(rows, "standardised").sum(axis=0, dtype=np.float64)
     return z / len(members), act / len(members)
-
-
-def _standardised_sum(rows: Float32[np.ndarray, "member token"]) -> Float64[np.ndarray, " token"]:
-    total: np.ndarray = prepare(rows, "standardised").sum(axis=0, dtype=np.float64)
-    return total

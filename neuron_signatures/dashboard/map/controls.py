@@ -16,7 +16,6 @@ from neuron_signatures.dashboard.widgets.number_input import whole_number
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-
 _DEFAULTS: dict[str, Any] = {
     "ui_map_projection": "PCA", "ui_map_method": "k-means", "ui_map_k": 8, "ui_map_min_size": 10, "ui_map_seed": 0,
     "ui_map_neurons": MAX_NEURONS, "ui_map_tokens": MAX_TOKENS, "ui_map_rows": "standardised", "ui_bos": False,
@@ -54,13 +53,8 @@ def controls() -> tuple[SampleSettings, Settings | None, DeltaGenerator]:
         _box("Maximum neurons", "ui_map_neurons", 2, MAX_NEURONS, "The neurons with the largest peaks are used.")
         _box("Maximum tokens", "ui_map_tokens", 2, MAX_TOKENS, "A random sample if the run has more.")
         _box("Seed", "ui_map_seed", 0, 2**31 - 1, "Seed of every random choice on this page.")
-        _box(
-            "Perplexity of t-SNE",
-            "ui_map_perplexity",
-            1,
-            200,
-            "Approximate number of neighbours that t-SNE takes into account.",
-        )
+        perplexity_help = "Approximate number of neighbours that t-SNE takes into account."
+        _box("Perplexity of t-SNE", "ui_map_perplexity", 1, 200, perplexity_help)
         st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
     state = st.session_state
     rows = cast(Rows, state["ui_map_rows"])

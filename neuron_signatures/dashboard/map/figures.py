@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,21 +50,11 @@ def by_number(title: str, values: Float64[np.ndarray, " neuron"], *, signed: boo
     return Colours(title, values=np.asarray(values, np.float64), signed=signed)
 
 
-def by_token(tokens: Sequence[str]) -> Colours:
-    """Colours of the most frequent tokens; the rest is grey."""
-    return by_word("token at the peak", tokens)
-
-
 def by_word(title: str, words: Sequence[str | None]) -> Colours:
     """Colours of the most frequent words (raw); the others and None are grey."""
     common = [w for w, _ in Counter(w for w in words if w is not None).most_common(_NAMED)]
     names = {w: plot_text(w, 24) or "(empty)" for w in common}
     return Colours(title, tuple(names.get(w, "") if w is not None else "" for w in words), "other")
-
-
-def by_score(title: str, sample: Sample, scores: Mapping[NeuronAt, float]) -> Colours:
-    """Colours by score; neurons without one are grey."""
-    return by_number(title, np.array([scores.get(at, np.nan) for at in sample.at], np.float64), signed=True)
 
 
 def pca_titles(reduced: Reduced) -> tuple[str, str]:
@@ -131,11 +121,8 @@ def sweep_figure(swept: Sequence[Swept]) -> go.Figure:
         ("activations", [s.data for s in swept], LINES[0], "solid"),
         ("shuffled over tokens", [s.shuffled for s in swept], GREY, "dot"),
     ):
-        figure.add_trace(
-            go.Scatter(
-                x=[s.k for s in swept], y=values, mode="lines+markers", name=name, line={"color": colour, "dash": dash}
-            )
-        )
+        line = {"color": colour, "dash": dash}
+        figure.add_scatter(x=[s.k for s in swept], y=values, mode="lines+markers", name=name, line=line)
     figure.update_xaxes(title="clusters (k-means)")
     figure.update_yaxes(title="silhouette", rangemode="tozero")
     return styled(figure, height=280, legend=True)
@@ -143,10 +130,10 @@ def sweep_figure(swept: Sequence[Swept]) -> go.Figure:
 
 def _traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
     """Name, rows and marker of each trace; grey comes first, to lie below the others."""
-    if colours.categories is None:
-        return _number_traces(colours)
+    if colours.values is not None:
+        return _number_traces(colours, colours.values)
     rows: dict[str, list[int]] = {}
-    for i, category in enumerate(colours.categories):
+    for i, category in enumerate(colours.categories or ()):
         rows.setdefault(category, []).append(i)
     grey = rows.pop("", [])
     out: list[tuple[str, list[int], dict[str, object]]] = []
@@ -159,10 +146,9 @@ def _traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
     return out
 
 
-def _number_traces(colours: Colours) -> list[tuple[str, list[int], dict[str, object]]]:
-    values = colours.values
-    if values is None:
-        raise ValueError("colours without categories need values")
+def _number_traces(
+    colours: Colours, values: Float64[np.ndarray, " neuron"]
+) -> list[tuple[str, list[int], dict[str, object]]]:
     known = np.isfinite(values)
     out: list[tuple[str, list[int], dict[str, object]]] = []
     if not known.all():

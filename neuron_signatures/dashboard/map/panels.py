@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import streamlit as st
 
-from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.data.exports import downloads_with_record
 from neuron_signatures.dashboard.data.neuron_sets import NeuronSet
-from neuron_signatures.dashboard.data.sample import Sample, with_record
-from neuron_signatures.dashboard.map.cached_work import (
-    Grouped,
-    SampleSettings,
-    map_record,
-    swept_of,
-    top_tokens_of,
-    tsne_of,
-)
+from neuron_signatures.dashboard.data.sample import Sample
+from neuron_signatures.dashboard.map.cached_work import Grouped, SampleSettings, swept_of, top_tokens_of, tsne_of
 from neuron_signatures.dashboard.map.clusters import Clustering, TopToken, sweep_ks
 from neuron_signatures.dashboard.map.figures import sweep_figure
 from neuron_signatures.dashboard.map.projection import ROWS, Reduced
@@ -43,18 +38,13 @@ def provenance(
         ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; the BOS {r.bos}"),
         ("rows", f"{s.rows}: {ROWS[s.rows]}"),
         ("PCA", f"{reduced.coords.shape[1]} components explain {explained} of the variance ({reduced.solver})"),
-        ("seed", f"{s.seed}{_perplexity(perplexity, r.n_neurons)}"),
     ]  # fmt: skip
-    facts(pairs)
+    seed = str(s.seed)
+    if perplexity is not None:
+        clipped = perplexity < int(st.session_state["ui_map_perplexity"])
+        seed += f"; perplexity {perplexity}" + (f", the maximum for {r.n_neurons:,} neurons" if clipped else "")
+    facts([*pairs, ("seed", seed)])
     _exports(ctx, s, sample, reduced, grouped, perplexity)
-
-
-def _perplexity(used: int | None, n_neurons: int) -> str:
-    """The perplexity that was used, and whether it is below the requested one; empty for PCA."""
-    if used is None:
-        return ""
-    most = f", the maximum for {n_neurons:,} neurons" if used < int(st.session_state["ui_map_perplexity"]) else ""
-    return f"; perplexity {used}{most}"
 
 
 def _exports(
@@ -73,15 +63,22 @@ def _exports(
     if perplexity is not None:
         points = tsne_of(ctx, s, sample, reduced, perplexity)
         frame["tsne1"], frame["tsne2"] = points[:, 0], points[:, 1]
+    clusters = None
     if grouped is not None:
-        frame["cluster"] = grouped.clustering.labels
-    record = map_record(
-        ctx, s, sample, reduced, projection="PCA" if perplexity is None else "t-SNE", perplexity=perplexity,
-        grouped=grouped,
-    )  # fmt: skip
-    with st.popover("Download"):
-        downloads(with_record(frame, record), "map", "map_downloads")
-        st.caption("Column `how` records the sample and the settings (first row).")
+        found = grouped.clustering
+        frame["cluster"] = found.labels
+        clusters = {
+            "space": "the PCA components", **found.settings._asdict(), "note": found.note,
+            "n_clusters": found.n_clusters, "n_noise": found.n_noise, "silhouette": grouped.data._asdict(),
+            "silhouette_shuffled": grouped.shuffled._asdict(),
+        }  # fmt: skip
+    record = {
+        **asdict(sample.record), "rows": ROWS[s.rows], "projection": "PCA" if perplexity is None else "t-SNE",
+        "pca_components": reduced.coords.shape[1], "pca_variance_held": reduced.held,
+        "pca_explained": reduced.explained, "pca_solver": reduced.solver, "tsne_perplexity": perplexity,
+        "clusters": clusters,
+    }  # fmt: skip
+    downloads_with_record(ctx, frame, record, "map", "the sample")
 
 
 def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, grouped: Grouped) -> None:
@@ -91,12 +88,8 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
     st.subheader("Clusters")
     _scores(grouped, reduced)
     if found.settings.method == "k-means" and sweep_ks(reduced.n_points):
-        st.toggle(
-            "Compare numbers of clusters",
-            key="ui_map_sweep",
-            help="k-means with k from 2 to 20, and the same on shuffled data.",
-        )
-        if st.session_state["ui_map_sweep"]:
+        sweep_help = "k-means with k from 2 to 20, and the same on shuffled data."
+        if st.toggle("Compare numbers of clusters", key="ui_map_sweep", help=sweep_help):
             chart(ctx, sweep_figure(swept_of(ctx, s, sample, reduced)), "map_sweep")
             st.caption("Where the two lines are close, the clusters are no better than those of shuffled data.")
     if found.n_clusters == 0:
@@ -113,11 +106,12 @@ def clusters_panel(ctx: PageContext, s: SampleSettings, sample: Sample, reduced:
         rows.append({"cluster": c, "neurons": len(members), "layers": layers, "top tokens": words})
     if found.n_noise:
         rows.append({"cluster": None, "neurons": found.n_noise, "layers": "", "top tokens": "noise (in no cluster)"})
-    table(ctx, pd.DataFrame(rows).astype({"cluster": "Int64"}), "map_clusters", on_row=_choose_cluster, help={
-        "top tokens": "Distinct tokens with the largest mean standardised activation over the cluster.",
-    })  # fmt: skip
-    chosen = st.session_state.get("ui_map_cluster")
-    if not isinstance(chosen, int) or not 0 <= chosen < found.n_clusters:
+    table(
+        pd.DataFrame(rows).astype({"cluster": "Int64"}), "map_clusters",
+        on_row=lambda row: st.session_state.update(ui_map_cluster=row),
+        help={"top tokens": "Distinct tokens with the largest mean standardised activation over the cluster."},
+    )  # fmt: skip
+    if st.session_state.get("ui_map_cluster") not in range(found.n_clusters):
         st.session_state["ui_map_cluster"] = 0
     c = st.selectbox("Cluster", range(found.n_clusters), key="ui_map_cluster", width=260)
     _cluster(ctx, sample, found, best, int(c))
@@ -143,10 +137,6 @@ def _scores(grouped: Grouped, reduced: Reduced) -> None:
         facts(pairs)
 
 
-def _choose_cluster(row: int) -> None:
-    st.session_state["ui_map_cluster"] = row
-
-
 def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[TopToken], c: int) -> None:
     import pandas as pd
 
@@ -164,7 +154,7 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
             "token": [visible(t.token) for t in tokens], "n": [t.n for t in tokens],
             "mean z": [t.mean_z for t in tokens], "mean act": [t.mean_act for t in tokens],
         })  # fmt: skip
-        table(ctx, frame, "map_cluster_tokens", help={
+        table(frame, "map_cluster_tokens", help={
             "n": "Occurrences among the sampled tokens.",
             "mean z": "Mean over the cluster's neurons and the occurrences of the activations standardised per neuron.",
             "mean act": "The same for raw activations.",
@@ -175,7 +165,7 @@ def _cluster(ctx: PageContext, sample: Sample, found: Clustering, best: list[Top
             "neuron": [at.label for at in neurons], "peak |act|": sample.peak[members],
             "token at the peak": [visible(peak_at[i]) for i in members],
         })  # fmt: skip
-        table(ctx, frame, "map_cluster_neurons", neurons=neurons, height=388, help={
+        table(frame, "map_cluster_neurons", on_row=lambda i: ctx.open_neuron(neurons[i]), height=388, help={
             "neuron": "Click to open it.", "peak |act|": "Over all included tokens of the run.",
         })  # fmt: skip
 

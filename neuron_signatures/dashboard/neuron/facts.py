@@ -1,4 +1,4 @@
-"""The results of a run about one neuron: signatures, write scores, explanations."""
+"""The results of a run about one neuron: signatures and write scores."""
 
 from __future__ import annotations
 
@@ -71,36 +71,28 @@ def write_panel(ctx: PageContext) -> None:
         return
     chosen = found[0]
     if len(found) > 1:
-        stems = [w.source for w in found]
-        names = dict(zip(stems, _titles(ctx, found), strict=True))
-        stem = st.selectbox(
-            "From", stems, format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
-        )  # fmt: skip
-        chosen = found[stems.index(stem)]
-    table(ctx, write_frame(chosen), "neuron_writes")
+        names = _titles(ctx, found)
+        stem = st.selectbox("From", [*names], format_func=names.get, key="ui_write_from", label_visibility="collapsed")
+        chosen = next(w for w in found if w.source == stem)
+    table(write_frame(chosen), "neuron_writes")
     facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, activation {chosen.activation:+.4g}"),
            ("unit", chosen.unit)])  # fmt: skip
 
 
-def _titles(ctx: PageContext, found: list[WriteScores]) -> list[str]:
-    """Titles of the lists, with the name of the files if ambiguous; the name alone for an unknown list."""
+def _titles(ctx: PageContext, found: list[WriteScores]) -> dict[str, str]:
+    """Titles of the lists by stem, with the stem if ambiguous; the stem alone for an unknown list."""
     by_stem = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
-    titles = [by_stem.get(w.source, w.source) for w in found]
-    return [escape(t if titles.count(t) == 1 else f"{t} ({w.source})") for t, w in zip(titles, found, strict=True)]
+    titles = {w.source: by_stem.get(w.source, w.source) for w in found}
+    every = list(titles.values())
+    return {stem: escape(t if every.count(t) == 1 else f"{t} ({stem})") for stem, t in titles.items()}
 
 
 def write_frame(w: WriteScores) -> pd.DataFrame:
     """Promoted and suppressed tokens side by side; the shorter column is padded with blanks."""
     n = max(len(w.promotes), len(w.suppresses))
     columns: dict[str, Any] = {}
-    for name, written in (("promotes", w.promotes), ("suppresses", w.suppresses)):
-        columns[name] = [visible(t.token) for t in written] + [""] * (n - len(written))
-        columns["score" + (" " if name == "suppresses" else "")] = [t.score for t in written] + [None] * (
-            n - len(written)
-        )
+    for name, score, written in (("promotes", "score", w.promotes), ("suppresses", "score ", w.suppresses)):
+        missing = n - len(written)
+        columns[name] = [visible(t.token) for t in written] + [""] * missing
+        columns[score] = [t.score for t in written] + [None] * missing
     return pd.DataFrame(columns)
-
-
-def explanation_panel(ctx: PageContext) -> None:
-    st.markdown("#### Explanation")
-    st.caption("No explanation of this neuron is stored in the run.")

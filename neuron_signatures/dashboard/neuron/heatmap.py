@@ -89,17 +89,13 @@ def heatmap(
     lines: Sequence[Line], options: HeatmapOptions, *, run_largest: float | None = None, key: bool = True
 ) -> str:
     """The heatmap as HTML. `run_largest` is the run's largest |act|, for `normalise="run"`; `key` adds a colour bar."""
-    globally = options.normalise == "run" and run_largest is not None
-    body = []
+    whole = run_largest if options.normalise == "run" else None
+    tops = [largest(line.values, line.counts) if whole is None else whole for line in lines]
+    body = [_line(line, options, top) for line, top in zip(lines, tops, strict=True)]
     if key and lines:
-        top = run_largest if globally and run_largest is not None else None
-        own = largest(lines[0].values, lines[0].counts) if len(lines) == 1 else None
-        why = "" if top or any(largest(line.values, line.counts) for line in lines) else _why_nothing(lines)
         hatched = any((line.counts & ~np.isfinite(line.values)).any() for line in lines)
-        body.append(_key(top if top is not None else own, options, why, hatched=hatched))
-    for line in lines:
-        top = run_largest if globally and run_largest is not None else largest(line.values, line.counts)
-        body.append(_line(line, options, top))
+        shared = tops[0] if whole is not None or len(lines) == 1 else None
+        body.insert(0, _key(shared, options, "" if any(tops) else _why_nothing(lines), hatched=hatched))
     compact = " compact" if options.compact else ""
     return f'<style>{STYLE}</style><div class="ns-heat{compact}">{"".join(body)}</div>'
 

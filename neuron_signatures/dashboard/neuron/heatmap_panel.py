@@ -9,7 +9,6 @@ from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun
 from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions, Line, document, heatmap
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import BOS_HELP, revision
-from neuron_signatures.dashboard.widgets.elements import html_block
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 
 _MOST_TOKENS = 4000
@@ -37,7 +36,7 @@ def this_prompt(ctx: PageContext, neuron: NeuronOnRun) -> HeatmapOptions:
     index = ctx.selection.prompt
     line = neuron.line(index, title=False, most=_MOST_TOKENS)
     space.caption("Emerald is positive, orange is negative. Hover over a token for its position, id and activation.")
-    html_block(heatmap([line], options, run_largest=neuron.largest))
+    st.html(heatmap([line], options, run_largest=neuron.largest))
     with export.popover("Export"):
         st.download_button(
             "This heatmap (HTML)", lambda: _document(ctx, [line], options, neuron), f"{file_name(ctx)}.html",
@@ -64,7 +63,7 @@ def all_prompts(ctx: PageContext, neuron: NeuronOnRun, options: HeatmapOptions) 
             "These prompts (HTML)", lambda: _document(ctx, lines, options, neuron), f"{file_name(ctx)}_prompts.html",
             "text/html", key="stack_html", on_click="ignore", help=_FILE_HELP,
         )  # fmt: skip
-    html_block(heatmap(lines, options, run_largest=neuron.largest))
+    st.html(heatmap(lines, options, run_largest=neuron.largest))
     st.caption(f"{len(shown)} of {n} prompts.")
     if len(shown) < min(n, _MOST_STACKED):
         st.button("Show more", key="stack_more", on_click=_show_more)
@@ -88,14 +87,8 @@ def _controls() -> HeatmapOptions:
         "Scale", ("log", "linear", "sqrt"), key="ui_scale", required=True,
         help="Opacity is proportional to log10(1 + 9 r), r, or sqrt(r), above the minimum.",
     )  # fmt: skip
-    st.slider(
-        "Threshold",
-        0.0,
-        1.0,
-        step=0.05,
-        key="ui_threshold",
-        help="Activations below this share of the largest have no colour.",
-    )
+    threshold_help = "Activations below this share of the largest have no colour."
+    st.slider("Threshold", 0.0, 1.0, step=0.05, key="ui_threshold", help=threshold_help)
     st.slider("Minimum opacity", 0.0, 0.5, step=0.05, key="ui_floor", help="Opacity of the smallest activations.")
     st.checkbox("Compact", key="ui_compact")
     return HeatmapOptions(

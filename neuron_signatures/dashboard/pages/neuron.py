@@ -9,7 +9,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
-from neuron_signatures.dashboard.neuron.facts import explanation_panel, signature_panel, write_panel
+from neuron_signatures.dashboard.neuron.facts import signature_panel, write_panel
 from neuron_signatures.dashboard.neuron.figures import Curve, histogram, over_tokens
 from neuron_signatures.dashboard.neuron.heatmap_panel import all_prompts, default_settings, this_prompt
 from neuron_signatures.dashboard.neuron.read_ahead import read_next
@@ -48,10 +48,11 @@ def render(ctx: PageContext) -> None:
         signature_panel(ctx)
     with right:
         write_panel(ctx)
-    explanation_panel(ctx)
+    st.markdown("#### Explanation")
+    st.caption("No explanation of this neuron is stored in the run.")
     all_prompts(ctx, neuron, options)
     with st.expander("Table of this prompt's tokens"):
-        table(ctx, neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
+        table(neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
     read_next(ctx)
 
 

@@ -12,19 +12,13 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.figures import layers_by_tokens
+from neuron_signatures.dashboard.shell import panels
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.shell.panels import (
-    BOS_HELP,
-    heading,
-    manifest_facts,
-    model_facts,
-    more_facts,
-    stage_lines,
-)
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.acts import LayerLine, counted
+from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -34,16 +28,16 @@ _MOST_TOKENS = 400
 
 
 def render(ctx: PageContext) -> None:
-    heading(ctx.selection.run)
+    panels.heading(ctx.selection.run)
     model, run = st.columns(2)
     with model.container(border=True, height="stretch"):
         st.markdown("**Model**")
-        facts(model_facts(ctx.run.manifest))
+        facts(panels.model_facts(ctx.run.manifest))
     with run.container(border=True, height="stretch"):
         st.markdown("**Run**")
-        facts(manifest_facts(ctx.run))
+        facts(panels.manifest_facts(ctx.run))
     with st.expander("Flags, versions, manifest"):
-        facts(more_facts(ctx.run))
+        facts(panels.more_facts(ctx.run))
         record = json.dumps(ctx.run.manifest.model_dump(exclude={"prompts"}), indent=2)
         st.code(record, language="json", height=300)
     _stages(ctx)
@@ -53,7 +47,7 @@ def render(ctx: PageContext) -> None:
 
 def _stages(ctx: PageContext) -> None:
     st.markdown("#### Stages")
-    done, missing = stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
+    done, missing = panels.stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
     if done:
         facts(done)
     for what, command in missing:
@@ -65,7 +59,7 @@ def _prompt(ctx: PageContext) -> None:
     st.markdown("#### This prompt, layer by layer")
     quote(ctx.prompt.text)
     st.session_state.setdefault("ui_bos", False)
-    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=panels.BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
     if not counts.any():
         st.caption("This prompt has no token except the BOS, which is excluded.")
@@ -76,16 +70,15 @@ def _prompt(ctx: PageContext) -> None:
         _layer_map(ctx, counts)
     else:
         st.caption("No included token has a finite activation.")
-    table(
-        ctx, layer_frame(lines), "overview_layer_table", help=_LAYER_HELP,
-        on_row=functools.partial(_open, ctx, lines) if any_finite else None,
-    )  # fmt: skip
+    on_row = functools.partial(_open, ctx, lines) if any_finite else None
+    table(layer_frame(lines), "overview_layer_table", help=_LAYER_HELP, on_row=on_row)
 
 
 def _open(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
     """Open the layer's neuron; does nothing for a layer without a finite value."""
-    if row < len(lines) and (neuron := lines[row].neuron) is not None:
-        ctx.choose(layer=lines[row].layer, neuron=neuron, view=View.NEURON)
+    neuron = lines[row].neuron
+    if neuron is not None:
+        ctx.open_neuron(NeuronAt(lines[row].layer, neuron))
 
 
 def _layer_map(ctx: PageContext, counts: Bool[np.ndarray, " pos"]) -> None:
@@ -115,10 +108,11 @@ def _prompts(ctx: PageContext) -> None:
             "not finite": [p.nonfinite for p in shown],
         }
     )
-    table(ctx, frame, "overview_prompts", prompts=list(range(len(shown))), height=min(38 + 35 * len(shown), 420))
-    if ctx.run.manifest.failed_prompts:
-        st.caption(f"{len(ctx.run.manifest.failed_prompts)} prompts have no activations in this run:")
-        failed = ctx.run.manifest.failed_prompts
+    table(frame, "overview_prompts", on_row=lambda i: ctx.choose(prompt=i, view=View.NEURON),
+          height=min(38 + 35 * len(shown), 420))  # fmt: skip
+    failed = ctx.run.manifest.failed_prompts
+    if failed:
+        st.caption(f"{len(failed)} prompts have no activations in this run:")
         st.dataframe(
             pd.DataFrame({"prompt": [escape(f.prompt_id) for f in failed], "why": [escape(f.reason) for f in failed]}),
             hide_index=True,

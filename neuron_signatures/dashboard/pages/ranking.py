@@ -7,9 +7,8 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
-from neuron_signatures.dashboard.ranking.column_help import rank_help
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
-from neuron_signatures.dashboard.ranking.rows import rank_frame, ranks_of
+from neuron_signatures.dashboard.ranking.table import rank_frame, rank_help, ranks_of
 from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
 from neuron_signatures.dashboard.shell.list_walk import Filters, default_list, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -38,7 +37,7 @@ def render(ctx: PageContext) -> None:
 
 
 def _neurons(ctx: PageContext) -> None:
-    _damaged_lists(ctx)
+    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])
     ref = ctx.listed
     selected = ref is not None
     ref = ref or default_list(ctx.lists)
@@ -54,9 +53,8 @@ def _neurons(ctx: PageContext) -> None:
     bounds = filters() if selected else Filters()
     rows = passing(ranked, bounds, ctx.run)
     _row_caption(ref, selected, len(rows), len(ranked))
-    missing = n_not_stored(ranked, bounds, ctx.run)
-    if missing:
-        st.caption(left_out_note(missing))
+    if left_out := left_out_note(n_not_stored(ranked, bounds, ctx.run)):
+        st.caption(left_out)
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
@@ -65,8 +63,8 @@ def _neurons(ctx: PageContext) -> None:
     else:
         empty("No score is finite, so there is no chart and the order is not meaningful.")
     frame = rank_frame(ranked, rows)
-    table(ctx, frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
-          on_row=lambda i: _open(ctx, ranked, int(rows[i])))  # fmt: skip
+    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
+          on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")
 
@@ -92,12 +90,3 @@ def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
         st.caption(f"The first {MOST_BARS}.")
     figure = _CHARTS[name](ranks_of(ranked, rows), ranked.score_name)
     chart(ctx, figure, f"rank_chart_{name}", opens=View.NEURON, list=ranked.ref.stem)
-
-
-def _open(ctx: PageContext, ranked: RankedList, index: int) -> None:
-    at = ranked.row(index).at
-    ctx.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=ranked.ref.stem, row=index)
-
-
-def _damaged_lists(ctx: PageContext) -> None:
-    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])

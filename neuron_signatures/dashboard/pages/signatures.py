@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
-from neuron_signatures.dashboard.signatures.data import MOST_PROMPTS, peaks_on_pole
-from neuron_signatures.dashboard.signatures.figures import class_bars, probe_bars
-from neuron_signatures.dashboard.signatures.group_panel import group_panel
+from neuron_signatures.dashboard.signatures.data import MOST_PROMPTS, Group, Pole, peaks_on_pole, read_groups, strongest
+from neuron_signatures.dashboard.signatures.figures import class_bars, members_by_prompts, probe_bars
 from neuron_signatures.dashboard.signatures.table_panel import table_panel
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.result_records import NullRecord, SignaturesRecord, read_record
 from neuron_signatures.runs.results import SIGNATURES_META
-from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.acts import counted
+from neuron_signatures.runs.tokens import escape, visible
+
+_MOST_MEMBERS = 24
 
 
 def render(ctx: PageContext) -> None:
@@ -29,7 +30,7 @@ def render(ctx: PageContext) -> None:
         return
     _classes(record.class_counts, record.null or NullRecord())
     table_panel(ctx, list(record.class_counts))
-    group_panel(ctx)
+    _groups(ctx)
     _probes(ctx)
 
 
@@ -58,17 +59,64 @@ def class_frame(counts: dict[str, int], shuffled: dict[str, int]) -> pd.DataFram
     )
 
 
+def _groups(ctx: PageContext) -> None:
+    st.markdown("#### Groups", help="Poles with the same name.")
+    groups = read_groups(ctx.run_dir)
+    if not groups:
+        st.caption("No two poles have the same name.")
+        return
+    named = {(g.cls, g.name): g for g in reversed(groups)}
+    options = [(g.cls, g.name) for g in groups]
+    chosen = st.selectbox(
+        "Group", options, key="ui_sig_group", label_visibility="collapsed",
+        format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
+    )  # fmt: skip
+    group = named[chosen]
+    shown = strongest(cached_reads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.stores, _MOST_MEMBERS)
+    prompts = ctx.run.prompts[:MOST_PROMPTS]
+    st.caption(_bounds(group, shown, len(prompts), len(ctx.run.prompts)))
+    if not shown:
+        return
+    peaks, positions = zip(*(_peaks_on_prompts(ctx, m) for m in shown), strict=True)
+    tokens = [[p.tokens[i] if i >= 0 else "" for p, i in zip(prompts, at, strict=True)] for at in positions]
+    chart(ctx, members_by_prompts(np.stack(peaks), shown, [p.probe_id for p in prompts], tokens), "sig_group")
+    members = {m.label: m for m in shown}
+    st.pills(
+        "Open", list(members), key="sig_open", label_visibility="collapsed",
+        on_change=lambda: _open_member(ctx, members),
+    )  # fmt: skip
+
+
+def _bounds(group: Group, shown: list[Pole], n_prompts: int, of_prompts: int) -> str:
+    n = len(group.members)
+    members = f"The {len(shown)} of {n} members with the largest peaks" if len(shown) < n else "All members"
+    prompts = f"the first {n_prompts} of {of_prompts} prompts" if n_prompts < of_prompts else "all prompts"
+    return f"{members} on {prompts}: peak activation on the member's pole. Click a name below the figure to open it."
+
+
+def _open_member(ctx: PageContext, members: dict[str, Pole]) -> None:
+    chosen = members.get(st.session_state.get("sig_open") or "")
+    st.session_state["sig_open"] = None
+    if chosen is not None:
+        ctx.choose(layer=chosen.at.layer, neuron=chosen.at.neuron)
+
+
+def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndarray]:
+    """As `peaks_on_pole`, on the prompts that the figures show, without the BOS."""
+    n = min(len(ctx.run.prompts), MOST_PROMPTS)
+    values = cached_reads.first_values_of(ctx.run, ctx.data_key, pole.at.layer, pole.at.neuron, n)
+    return peaks_on_pole(values, cached_reads.counts_of(ctx.run, ctx.data_key, False)[:n], pole.pole)
+
+
 def _probes(ctx: PageContext) -> None:
     st.markdown(
         f"#### {ctx.at.label} on the prompts",
         help="The selected neuron's largest and smallest activation on each prompt, without the BOS.",
     )
-    values = cached_reads.values_of(ctx.run, ctx.data_key, ctx.at.layer, ctx.at.neuron)
     prompts = ctx.run.prompts[:MOST_PROMPTS]
     if len(prompts) < len(ctx.run.prompts):
         st.caption(f"The first {len(prompts)} of {len(ctx.run.prompts)} prompts.")
-    counts = [counted(ctx.run, p, include_bos=False) for p in prompts]
-    high, high_at = peaks_on_pole(values[: len(prompts)], counts, "+")
-    low, low_at = peaks_on_pole(values[: len(prompts)], counts, "-")
+    high, high_at = _peaks_on_prompts(ctx, Pole(ctx.at, "+"))
+    low, low_at = _peaks_on_prompts(ctx, Pole(ctx.at, "-"))
     names, tokens = [p.probe_id for p in prompts], [p.tokens for p in prompts]
     chart(ctx, probe_bars(high, high_at, -low, low_at, names, tokens), "sig_probes")

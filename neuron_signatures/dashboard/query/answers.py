@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from neuron_signatures.dashboard.data.neuron_stats import NeuronStats, Progress, neuron_at, no_progress
-from neuron_signatures.dashboard.data.run_tokens import JOINT, Grams, TokenIndex, TokenKind, shown_gram
+from neuron_signatures.dashboard.data.run_tokens import JOINT, Grams, TokenIndex, TokenKind, gram_ends, shown_gram
+from neuron_signatures.dashboard.data.sample import draw
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
@@ -89,26 +91,17 @@ def gram_table(
     """
     at_end = values[grams.end].astype(np.float64)
     finite = np.isfinite(at_end)
-    group, end, value = grams.group[finite], grams.end[finite], at_end[finite]
-    n_groups = len(grams.first)
-    count = np.bincount(group, minlength=n_groups)
-    mean = np.bincount(group, value, n_groups) / np.maximum(count, 1)
-    spread = np.sqrt(np.bincount(group, np.square(value - mean[group]), n_groups) / np.maximum(count, 1))
-    high, low = np.full(n_groups, -np.inf), np.full(n_groups, np.inf)
-    np.maximum.at(high, group, value)
-    np.minimum.at(low, group, value)
-    frequent = np.flatnonzero(count >= max(min_count, 1))
-    key = {"mean": -mean, "max": -high, "min": low}[by]
-    chosen = frequent[np.argsort(key[frequent], kind="stable")][:top]
-    example = _example(group, end, value == (low if by == "min" else high)[group], n_groups)
-    rows = [
-        GramRow(
-            index.gram(int(grams.first[g]), grams.n), int(count[g]), float(mean[g]), float(high[g]), float(low[g]),
-            float(spread[g]), (p := int(index.prompt[example[g]])), run.prompts[p].probe_id, int(index.pos[example[g]]),
-        )
-        for g in chosen
-    ]  # fmt: skip
-    return GramTable(rows, n_groups, len(frequent), int((~finite).sum()))
+    grouped = pd.Series(at_end)[finite].groupby(grams.group[finite])
+    table = grouped.agg(["size", "mean", "max", "min"])
+    table["std"] = grouped.std(ddof=0)
+    table["example"] = grouped.idxmin() if by == "min" else grouped.idxmax()  # the first of equal values
+    frequent = table[table["size"] >= min_count]
+    rows = []
+    for r in frequent.sort_values(by, ascending=by == "min", kind="stable")[:top].itertuples():
+        gram, example = index.gram(int(grams.first[r.Index]), grams.n), int(grams.end[r.example])
+        prompt, pos = int(index.prompt[example]), int(index.pos[example])
+        rows.append(GramRow(gram, r.size, r.mean, r.max, r.min, r.std, prompt, run.prompts[prompt].probe_id, pos))
+    return GramTable(rows, len(grams.first), len(frequent), int((~finite).sum()))
 
 
 def grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]:
@@ -152,15 +145,10 @@ def tokens_that_hold(index: TokenIndex, text: str, *, top: int) -> list[tuple[To
 def ends_of(index: TokenIndex, gram: tuple[TokenKind, ...]) -> Int64[np.ndarray, " occurrence"]:
     """Flat index of the last token of every occurrence within a prompt, of included tokens only."""
     codes = {kind: c for c, kind in enumerate(index.kinds)}
-    n, total = len(gram), len(index.code)
-    ends = np.arange(n - 1, total)
-    if len(ends) == 0 or any(kind not in codes for kind in gram):
-        return np.empty(0, np.int64)
-    whole = index.prompt[ends - n + 1] == index.prompt[ends]
+    ends: np.ndarray = gram_ends(index, len(gram))
     for back, kind in enumerate(reversed(gram)):
-        whole = whole & (index.code[ends - back] == codes[kind]) & index.counts[ends - back]
-    found: np.ndarray = ends[whole]
-    return found
+        ends = ends[index.code[ends - back] == codes.get(kind, -1)]
+    return ends
 
 
 def excited_by(
@@ -168,9 +156,7 @@ def excited_by(
     progress: Progress = no_progress,
 ) -> Excited:  # fmt: skip
     """The mean of every stored neuron over these tokens; reads only these tokens."""
-    used = ends
-    if len(ends) > at_most:
-        used = np.sort(np.random.default_rng(seed).choice(ends, at_most, replace=False))
+    used = draw(ends, at_most, seed)
     total = np.zeros(len(run.layers) * run.manifest.d_mlp)
     n = np.zeros(len(total), np.int64)
     for done, flat in enumerate(used):
@@ -191,17 +177,17 @@ def most_excited(
 
     Ties go to the lowest layer and neuron.
     """
-    known = (stats.mean, stats.std) if stats is not None else (None, None)
-    difference, z = None, None
-    if known[0] is not None and known[1] is not None:
-        difference = excited.mean - known[0]
-        z = np.divide(difference, known[1], out=np.full(len(difference), np.nan), where=known[1] > 0)
+    mean, std = (stats.mean, stats.std) if stats is not None else (None, None)
+    difference = z = None
+    if mean is not None and std is not None:
+        difference = excited.mean - mean
+        z = np.divide(difference, std, out=np.full(len(difference), np.nan), where=std > 0)
     key = {"mean": excited.mean, "difference": difference, "z": z}[by]
     if key is None:
         raise ValueError(f"{by} needs the means of the peaks stage")
     order = np.argsort(key if lowest else -key, kind="stable")[:top]
     order = order[np.isfinite(key[order])]
-    columns = (difference, z, *known)
+    columns = (difference, z, mean, std)
     return [
         NeuronRow(rank + 1, neuron_at(run, i), float(excited.mean[i]), *(_number(c, i) for c in columns))
         for rank, i in enumerate(order)
@@ -210,11 +196,3 @@ def most_excited(
 
 def _number(column: Float64[np.ndarray, " neuron"] | None, i: int) -> float | None:
     return float(column[i]) if column is not None and np.isfinite(column[i]) else None
-
-
-def _example(group: np.ndarray, end: np.ndarray, extreme: np.ndarray, n_groups: int) -> np.ndarray:
-    """The `end` of the first occurrence in each group where `extreme` holds."""
-    first_end = np.full(n_groups, -1, np.int64)
-    found, first = np.unique(group[extreme], return_index=True)
-    first_end[found] = end[extreme][first]
-    return first_end

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
+from neuron_signatures.dashboard.data.exports import downloads_with_record
+from neuron_signatures.dashboard.data.neuron_stats import Progress
+from neuron_signatures.dashboard.data.result_cache import cached_with_bar
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, TokenKind, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
-from neuron_signatures.dashboard.query.answers import (
-    MAX_OCCURRENCES,
-    Excited,
-    NeuronOrder,
-    NeuronRow,
-    ends_of,
-    excited_by,
-    grams_that_read,
-    most_excited,
-    tokens_that_hold,
-)
-from neuron_signatures.dashboard.query.exports import of_run, offer
+from neuron_signatures.dashboard.query import answers
 from neuron_signatures.dashboard.shell.page_context import PageContext
+from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 
@@ -35,7 +27,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
     stats = table_of(ctx, include_bos=index.include_bos)
     known = stats.stats is not None
     columns = st.columns(3, vertical_alignment="bottom")
-    orders: list[NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
+    orders: list[answers.NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
     if st.session_state["ui_query_order"] not in orders:
         st.session_state["ui_query_order"] = orders[0]
     by = columns[0].selectbox("Ranked by", orders, key="ui_query_order", help=(
@@ -45,9 +37,9 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
                             help="least: the most negative values first.")  # fmt: skip
     with columns[2]:
         top = whole_number("Neurons shown", "ui_query_top", low=1, high=5_000, default=SHOWN)
-    ends = ends_of(index, gram)
+    ends = answers.ends_of(index, gram)
     excited = _excited(ctx, index, gram)
-    rows = most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)
+    rows = answers.most_excited(ctx.run, excited, stats.stats, by=by, lowest=pole == "least", top=top)
     pairs = [
         ("token", f"{shown_gram(gram)}   (id {', '.join(str(k.id) for k in gram)})"),
         ("occurrences", f"{excited.n_used:,} of {len(ends):,} read"
@@ -59,7 +51,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
     if not known:
         empty(
             "Ranking by z needs the mean and standard deviation of every neuron over the run.",
-            command=f"python -m neuron_signatures.poc2_analyze_run --run_dir {ctx.run_dir}",
+            stage_2(ctx.run_dir),
             why=stats.why,
         )
     if not rows:
@@ -69,7 +61,12 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
 
 
 def _show_neurons(
-    ctx: PageContext, rows: list[NeuronRow], gram: tuple[TokenKind, ...], excited: Excited, by: NeuronOrder, pole: str
+    ctx: PageContext,
+    rows: list[answers.NeuronRow],
+    gram: tuple[TokenKind, ...],
+    excited: answers.Excited,
+    by: answers.NeuronOrder,
+    pole: str,
 ) -> None:
     import pandas as pd
 
@@ -79,19 +76,19 @@ def _show_neurons(
         "std of all": [r.std_all for r in rows],
     })  # fmt: skip
     frame = frame.dropna(axis="columns", how="all")
-    table(ctx, frame, "query_neurons", neurons=[r.at for r in rows], height=460, help={
+    table(frame, "query_neurons", on_row=lambda i: ctx.open_neuron(rows[i].at), height=460, help={
         "neuron": "Click to open it.", "mean": "Mean activation over the occurrences.",
         "difference": "Mean minus the neuron's mean over all included tokens of the run.",
         "z": "Difference divided by the neuron's standard deviation over all included tokens.",
     })  # fmt: skip
     record = {
-        **of_run(ctx), "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
+        "question": "neurons", "tokens": [k.token for k in gram], "token_ids": [k.id for k in gram],
         "occurrences": excited.n_found, "occurrences_read": excited.n_used,
         "seed": _SEED, "ranked_by": by, "pole": pole,
         "bos_counts": bool(st.session_state["ui_bos"]),
     }  # fmt: skip
     frame = frame.assign(layer=[r.at.layer for r in rows], index=[r.at.neuron for r in rows])
-    offer(frame, record, "query_neurons_of_token")
+    downloads_with_record(ctx, frame, record, "query_neurons_of_token", "the question")
 
 
 def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] | None:
@@ -99,45 +96,41 @@ def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] |
     left, right = st.columns(2, vertical_alignment="bottom")
     text = left.text_input("One to three consecutive tokens", key="ui_query_text", placeholder="such as ·Austin",
                            help="As displayed: · is a space, ⏎ a line break. Empty: choose on the right.")  # fmt: skip
-    exact = grams_that_read(index, text) if text else []
+    exact = answers.grams_that_read(index, text) if text else []
     if len(exact) == 1:
         right.text("")
         return exact[0]
-    offered = exact or tokens_that_hold(index, text, top=_CANDIDATES)
+    offered = exact or answers.tokens_that_hold(index, text, top=_CANDIDATES)
     last = (TokenKind(ctx.prompt.token_ids[-1], ctx.prompt.tokens[-1]),)
-    if not text and len(ends_of(index, last)):
+    if not text and len(answers.ends_of(index, last)):
         offered = [last, *(gram for gram in offered if gram != last)]
     if not offered:
         empty("No token of this run equals or contains this text.", why="Spaces are significant; · stands for a space.")
         return None
     names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
-    ask = (
-        "Which of these?"
-        if exact
-        else "Tokens that contain this text"
-        if text
-        else "The prompt's last token, or another"
-    )
+    ask, what, why = "The prompt's last token, or another", "Choose a token.", ""
+    if exact:
+        ask, what = "Which of these?", "The text matches several n-grams of the run."
+        why = "They differ in their tokens or token ids."
+    elif text:
+        ask, what = "Tokens that contain this text", "No n-gram of this run equals this text."
+        why = "Choose one of the tokens that contain it."
     start = None if text else 0
     key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
     picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
                              placeholder="Choose one")  # fmt: skip
     if picked is not None:
         return offered[int(picked)]
-    if exact:
-        empty("The text matches several n-grams of the run.", why="They differ in their tokens or token ids.")
-    elif text:
-        empty("No n-gram of this run equals this text.", why="Choose one of the tokens that contain it.")
-    else:
-        empty("Choose a token.")
+    empty(what, why=why)
     return None
 
 
-def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> Excited:
-    def make() -> Excited:
-        with progress_bar("Reading the occurrences") as progress:
-            return excited_by(
-                ctx.run, index, ends_of(index, gram), at_most=MAX_OCCURRENCES, seed=_SEED, progress=progress
-            )
+def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> answers.Excited:
+    def make(progress: Progress) -> answers.Excited:
+        return answers.excited_by(
+            ctx.run, index, answers.ends_of(index, gram), at_most=answers.MAX_OCCURRENCES, seed=_SEED, progress=progress
+        )
 
-    return cached(make, "excited", ctx.data_key, index.include_bos, repr(gram))
+    return cached_with_bar(
+        "Reading the occurrences", make, "excited", ctx.data_key, index.include_bos, repr(gram)
+    )  # fmt: skip

@@ -48,7 +48,7 @@ def response_of(
     Reads only the layers of these neurons, twice for z if `stats` has no moments.
     """
     sign = np.ones(len(neurons)) if signs is None else np.asarray(signs, np.float64)
-    passes = 1 if scale == "activation" or _has_moments(stats) else 2
+    passes = 2 if scale == "z" and (stats is None or stats.mean is None) else 1
     weight, offset, constant, source = sign / len(neurons), 0.0, 0, ""
     if scale == "z":
         mean, std, source = _moments(run, index, neurons, stats, progress)
@@ -68,10 +68,6 @@ def response_of(
     progress(n * passes, n * passes)
     values[~np.isfinite(values)] = np.nan
     return Response(values, scale, len(neurons), constant, source)
-
-
-def _has_moments(stats: NeuronStats | None) -> bool:
-    return stats is not None and stats.mean is not None and stats.std is not None
 
 
 def _moments(

@@ -7,16 +7,18 @@ from typing import Any, cast
 import streamlit as st
 
 from neuron_signatures.dashboard.data.cached_reads import ranked
+from neuron_signatures.dashboard.data.exports import downloads_with_record
 from neuron_signatures.dashboard.data.neuron_sets import NeuronSet, group_sets, list_set, typed_set
-from neuron_signatures.dashboard.data.result_cache import cached, progress_bar
+from neuron_signatures.dashboard.data.neuron_stats import Progress
+from neuron_signatures.dashboard.data.result_cache import cached, cached_with_bar
 from neuron_signatures.dashboard.data.run_tokens import Grams, TokenIndex, grams_of, shown_gram
 from neuron_signatures.dashboard.map.cached_work import table_of
 from neuron_signatures.dashboard.map.panels import CLUSTER_SET
-from neuron_signatures.dashboard.query.answers import RANKS, GramTable, RankBy, gram_table
-from neuron_signatures.dashboard.query.exports import of_run, offer
+from neuron_signatures.dashboard.query.answers import RANKS, GramRow, GramTable, RankBy, gram_table
 from neuron_signatures.dashboard.query.response import MAX_SET, Response, Scale, response_of
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.sidebar import filters
+from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import ProjectError, UsageError
@@ -111,14 +113,12 @@ def _choose_group(ctx: PageContext, where: Any) -> NeuronSet | None:
 def _response(ctx: PageContext, index: TokenIndex, chosen: NeuronSet, scale: Scale) -> Response:
     stats = table_of(ctx, include_bos=index.include_bos).stats if scale == "z" else None
 
-    def make() -> Response:
-        with progress_bar("Reading the neurons on all prompts") as progress:
-            return response_of(
-                ctx.run, index, chosen.neurons, scale=scale, stats=stats, signs=chosen.signs or None, progress=progress
-            )
+    def make(progress: Progress) -> Response:
+        signs = chosen.signs or None
+        return response_of(ctx.run, index, chosen.neurons, scale=scale, stats=stats, signs=signs, progress=progress)
 
-    key = (chosen.neurons, chosen.signs, scale, index.include_bos, stats is not None)
-    return cached(make, "response", ctx.data_key, ctx.results_key if stats else "", *map(str, key))
+    key = (chosen.neurons, chosen.signs, scale, index.include_bos, ctx.results_key if stats else "")
+    return cached_with_bar("Reading the neurons on all prompts", make, "response", ctx.data_key, *map(str, key))
 
 
 def _show_grams(
@@ -134,8 +134,8 @@ def _show_grams(
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
     pairs += [("note", chosen.note)] if chosen.note else []
-    pairs += [("left out", f"{response.n_constant:,} neurons with constant activation")] if (
-        response.n_constant) else []  # fmt: skip
+    n_constant = response.n_constant
+    pairs += [("left out", f"{n_constant:,} neurons with constant activation")] if n_constant else []
     often = f", {found.n_frequent:,} of them with at least {at_least:,} occurrences" if at_least > 1 else ""
     pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
     pairs += [("not finite", f"{found.n_nonfinite:,} occurrences excluded")] if found.n_nonfinite else []
@@ -154,20 +154,25 @@ def _show_grams(
         "n": "Occurrences with a finite value.", "std": "Population standard deviation over the occurrences.",
         "prompt": "The prompt with the largest value, or the smallest if ranked by smallest value.",
     }  # fmt: skip
-    neurons = None if several else [chosen.neurons[0]] * len(found.rows)
-    table(ctx, frame, "query_grams", neurons=neurons, prompts=[r.prompt_index for r in found.rows], help=help,
-          height=460)  # fmt: skip
+    table(frame, "query_grams", help=help, height=460, on_row=lambda i: _open(ctx, found.rows[i], chosen))
     raw = frame.assign(**{
         "tokens": [[encodable(k.token) for k in r.gram] for r in found.rows],
         "token_ids": [[k.id for k in r.gram] for r in found.rows],
         "prompt": [encodable(r.prompt_id) for r in found.rows],
     })  # fmt: skip
     record = {
-        **of_run(ctx), "question": "tokens", "neurons": [at.label for at in chosen.neurons], "signs": chosen.signs,
+        "question": "tokens", "neurons": [at.label for at in chosen.neurons], "signs": chosen.signs,
         "set": chosen.name, "value": what, "moments": response.moments_by, "ranked_by": by, "min_count": at_least,
         "n": grams.n, "bos_counts": bool(st.session_state["ui_bos"]),
     }  # fmt: skip
-    offer(raw, record, "query_tokens")
+    downloads_with_record(ctx, raw, record, "query_tokens", "the question")
+
+
+def _open(ctx: PageContext, row: GramRow, chosen: NeuronSet) -> None:
+    """Open the row's prompt, with the neuron if the question is about a single one."""
+    ctx.choose(prompt=row.prompt_index, view=View.NEURON)
+    if len(chosen.neurons) == 1:
+        ctx.open_neuron(chosen.neurons[0])
 
 
 def _no_grams(response: Response, found: GramTable, grams: Grams) -> None:

@@ -36,23 +36,18 @@ def by_layer(ranks: Ranks, score_name: str) -> go.Figure:
     for layer in np.unique(ranks.layer):
         mine = ranks.layer == layer
         order[mine] = np.linspace(-0.35, 0.35, int(mine.sum())) if mine.sum() > 1 else 0.0
-    figure = go.Figure(_points(ranks, ranks.layer + order, ranks.score, score_name))
-    figure.update_xaxes(title="layer", dtick=1 if len(ranks.layer) and np.ptp(ranks.layer) < 30 else None)
-    figure.update_yaxes(title=plot_text(score_name))
-    return styled(figure, height=380)
+    figure = _points(ranks, ranks.layer + order, score_name)
+    return figure.update_xaxes(title="layer", dtick=1 if len(ranks.layer) and np.ptp(ranks.layer) < 30 else None)
 
 
 def act_against_score(ranks: Ranks, score_name: str) -> go.Figure:
-    figure = go.Figure(_points(ranks, ranks.act, ranks.score, score_name))
-    figure.update_xaxes(title="activation")
-    figure.update_yaxes(title=plot_text(score_name))
-    return styled(figure, height=380)
+    return _points(ranks, ranks.act, score_name).update_xaxes(title="activation")
 
 
 def bars(ranks: Ranks, score_name: str) -> go.Figure:
     """The first rows, the best at the top."""
     n = min(len(ranks.layer), MOST_BARS)
-    first = Ranks(ranks.layer[:n], ranks.neuron[:n], ranks.row[:n], ranks.score[:n], ranks.act[:n], ranks.token[:n])
+    first = Ranks._make(column[:n] for column in ranks)
     names = [
         f"{r + 1}  L{layer}N{neuron}" for r, layer, neuron in zip(first.row, first.layer, first.neuron, strict=True)
     ]
@@ -98,15 +93,17 @@ def curves(metrics: Sequence[MetricValidation], what: Literal["faithfulness", "c
     return styled(figure, height=400, legend=True)
 
 
-def _points(ranks: Ranks, x: np.ndarray, y: np.ndarray, score_name: str) -> go.Scattergl:
-    return go.Scattergl(
-        x=x, y=y, mode="markers", marker={"color": _colours(ranks.score), "size": 7, "opacity": 0.85},
+def _points(ranks: Ranks, x: np.ndarray, score_name: str) -> go.Figure:
+    figure = go.Figure(go.Scattergl(
+        x=x, y=ranks.score, mode="markers", marker={"color": _colours(ranks.score), "size": 7, "opacity": 0.85},
         customdata=_data(ranks), text=[plot_text(t) for t in ranks.token],
         hovertext=[_number(v) for v in ranks.act],
         meta=plot_text(score_name),
         hovertemplate="L%{customdata[0]}N%{customdata[1]} at %{text}<br>%{meta} %{y:.4g}<br>act %{hovertext}"
                       "<extra></extra>",
-    )  # fmt: skip
+    ))  # fmt: skip
+    figure.update_yaxes(title=plot_text(score_name))
+    return styled(figure, height=380)
 
 
 def _data(ranks: Ranks) -> np.ndarray:

@@ -30,7 +30,11 @@ def validation_panel(ctx: PageContext) -> None:
         stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
     found = cached_reads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
     heading(target_title(found.target, found.prompt_id))
-    facts(_summary(found))
+    facts([
+        ("best for single neurons", found.winner_single or "undecided"),
+        ("best for sets", found.winner_sets or "undecided"),
+        ("computed", f"over {found.n_units} neurons, {found.created_at_utc}"),
+    ])  # fmt: skip
     show_lines("This result has warnings.", found.warnings)
     left, right = st.columns(2)
     with left:
@@ -40,21 +44,13 @@ def validation_panel(ctx: PageContext) -> None:
         st.markdown("#### Completeness", help=_COMPLETENESS)
         chart(ctx, curves(found.metrics, "completeness"), "val_completeness")
     frame = metric_frame(found)
-    table(ctx, frame, "val_metrics", help=_METRIC_HELP)
+    table(frame, "val_metrics", help=_METRIC_HELP)
     st.markdown("#### Against random sets", help="Random sets with the same number of neurons from each layer.")
     controls = control_frame(found)
-    table(ctx, controls, "val_controls", help=_CONTROL_HELP)
+    table(controls, "val_controls", help=_CONTROL_HELP)
     with st.popover("Export"):
         downloads(frame, stem, "val")
         downloads(controls, f"{stem}_random", "val_random")
-
-
-def _summary(v: ValidationRecord) -> list[tuple[str, str]]:
-    return [
-        ("best for single neurons", v.winner_single or "undecided"),
-        ("best for sets", v.winner_sets or "undecided"),
-        ("computed", f"over {v.n_units} neurons, {v.created_at_utc}"),
-    ]
 
 
 def metric_frame(v: ValidationRecord) -> pd.DataFrame:

@@ -54,11 +54,6 @@ def with_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: 
     return selection
 
 
-def can_show(run: Run, selection: Selection) -> bool:
-    """Whether the run stores the selection's prompt, layer and neuron; the run may have been replaced."""
-    return run.stores(*selection.at) and selection.prompt < len(run.prompts)
-
-
 def without_lost_list(lists: tuple[ListRef, ...], selection: Selection) -> Selection:
     """The selection, without its list if that no longer exists or cannot be read."""
     if selection.list == MANUAL or any(r.stem == selection.list and not r.problem for r in lists):

@@ -14,7 +14,7 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.ranked import ListRef, RankedList, Row
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool, Int64
 
 TOP_K = 200
 MOST = 5000
@@ -32,17 +32,6 @@ class Filters:
     top_k: int = TOP_K
 
 
-def activations(ranked: RankedList) -> Float64[np.ndarray, " row"]:
-    """The activation of each row, at the scored position or at the peak; NaN if the list has none."""
-    if ranked.ref.kind == "influence":
-        return np.asarray(ranked.table.column("activation").to_pylist(), dtype=np.float64)
-    if ranked.ref.kind == "peaks":
-        high = np.asarray(ranked.table.column("max_act").to_pylist(), dtype=np.float64)
-        low = np.asarray(ranked.table.column("min_act").to_pylist(), dtype=np.float64)
-        return np.where(np.nan_to_num(high, nan=-np.inf) >= np.nan_to_num(-low, nan=-np.inf), high, low)
-    return np.full(len(ranked), np.nan)
-
-
 def stored(run: Run, layer: Int64[np.ndarray, " row"], neuron: Int64[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
     """Mask of the rows whose neurons the run stores; others cannot be opened."""
     found: np.ndarray = np.isin(layer, list(run.layers)) & (neuron >= 0) & (neuron < run.manifest.d_mlp)
@@ -55,14 +44,15 @@ def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int
     With `run`, only rows of neurons that it stores.
     """
     keep = np.ones(len(ranked), bool) if run is None else stored(run, ranked.layer, ranked.neuron)
-    with np.errstate(invalid="ignore"):
-        for values, low, high in (
-            (np.abs(ranked.score), filters.abs_score, None),
-            (ranked.score, filters.score_from, filters.score_to),
-        ):
-            keep &= _between(values, low, high)
-        if filters.act_from is not None or filters.act_to is not None:
-            keep &= _between(activations(ranked), filters.act_from, filters.act_to)
+    for values, low, high in (
+        (np.abs(ranked.score), filters.abs_score, None),
+        (ranked.score, filters.score_from, filters.score_to),
+        (ranked.acts(), filters.act_from, filters.act_to),
+    ):
+        if low is not None:
+            keep &= values >= low
+        if high is not None:
+            keep &= values <= high
     found: np.ndarray = np.flatnonzero(keep)[: filters.top_k]
     return found
 
@@ -120,10 +110,3 @@ def default_list(lists: Sequence[ListRef]) -> ListRef | None:
     """The newest influence result, else peaks, else signatures; None if none can be read."""
     readable = [r for r in lists if not r.problem]
     return next((r for kind in ("influence", "peaks", "signatures") for r in readable if r.kind == kind), None)
-
-
-def _between(values: Float64[np.ndarray, " row"], low: float | None, high: float | None) -> np.ndarray:
-    keep = np.ones(len(values), bool)
-    keep &= values >= low if low is not None else True
-    keep &= values <= high if high is not None else True
-    return keep

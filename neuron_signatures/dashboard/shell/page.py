@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -12,14 +10,8 @@ from typing import cast
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
-from neuron_signatures.dashboard.shell.first_selection import (
-    can_show,
-    default_selection,
-    in_list,
-    with_row,
-    without_lost_list,
-)
-from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext, Render
+from neuron_signatures.dashboard.shell.first_selection import default_selection, in_list, with_row, without_lost_list
+from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
@@ -69,23 +61,13 @@ def _show(root: Path, run_name: str | None) -> None:
             hint = "This command creates a run with the included demo model; reload the page afterwards."
             empty("This folder has no runs yet.", dump_command(root / "first"), hint)
         return
-    with _reader(run_folder(root, name)) as run:
+    with cached_reads.open_run(run_folder(root, name)) as run:
         _show_run(run, name)
-
-
-@contextlib.contextmanager
-def _reader(path: Path) -> Iterator[Run]:
-    run = cached_reads.open_run(path)
-    try:
-        yield run
-    finally:
-        run.close()
 
 
 def _show_run(run: Run, name: str) -> None:
     files, results = run_stamps(run), analysis_stamps(run.path)
     data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
-    changes = _changes(name, files, results)
     lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
     ctx = PageContext(run, selection, lists, data_key, results_key)
@@ -93,21 +75,19 @@ def _show_run(run: Run, name: str) -> None:
         "View", list(View), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed", required=True,
         on_change=lambda: ctx.choose(view=st.session_state["view"]),
     )  # fmt: skip
-    _show_problems()
+    problems = st.session_state.pop(_PROBLEMS, [])
+    show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
     _show_lost_list(selection)
-    if _show_changes(changes, name, files, results):
+    if _changed(name, files, results):
         return
-    _show_doubts(lists)
+    doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
+    show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
     sidebar(ctx)
-    _write_address(address(selection, run))
-    module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
-    cast(Render, module.render)(ctx)
-
-
-def _write_address(params: dict[str, str]) -> None:
+    st.session_state[_WRITTEN] = params = address(selection, run)
     if st.query_params.to_dict() != params:
         st.query_params.from_dict(params)
-    st.session_state[_WRITTEN] = params
+    module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
+    module.render(ctx)
 
 
 def _follow_address() -> None:
@@ -149,7 +129,7 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
         resolved = resolve(linked, run, default, [r.stem for r in lists])
         now, more = in_list(run, lists, results_key, linked, resolved.selection)
         st.session_state.setdefault(_PROBLEMS, []).extend([*resolved.problems, *more])
-    if not can_show(run, now):
+    if not run.stores(*now.at) or now.prompt >= len(run.prompts):  # the run may have been replaced
         now = replace(default_selection(run, name, lists, data_key, results_key), view=now.view)
     followed = without_lost_list(lists, now)
     if followed != now:
@@ -160,32 +140,22 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     return now
 
 
-def _changes(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> list[str]:
-    """Names of files that changed since this session opened the run."""
+def _changed(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:
+    """Report the files that changed since this session opened the run.
+
+    True if activations changed, in which case the page shows nothing until it is reloaded.
+    """
+    now = (name, files, results)
     before = st.session_state.get(_SEEN)
     if before is None or before[0] != name:
-        st.session_state[_SEEN] = (name, files, results)
-        return []
-    return changed(before[1], files) + changed(before[2], results)
-
-
-def _show_changes(changes: list[str], name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:
-    """Report changed files; True if activations changed, in which case the page shows nothing until it is reloaded."""
+        st.session_state[_SEEN] = before = now
+    changes = changed(before[1], files) + changed(before[2], results)
     if not changes:
         return False
     st.warning("Files of this run changed on disk since the page was opened.")
     st.text(", ".join(changes[:8]) + (f" and {len(changes) - 8} more" if len(changes) > 8 else ""))
-    st.button("Reload", key="reload", type="primary", on_click=_accept, args=(name, files, results))
-    return any(n in files or n in st.session_state[_SEEN][1] for n in changes)
-
-
-def _accept(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> None:
-    st.session_state[_SEEN] = (name, files, results)
-
-
-def _show_problems() -> None:
-    problems = st.session_state.pop(_PROBLEMS, [])
-    show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
+    st.button("Reload", key="reload", type="primary", on_click=lambda: st.session_state.update({_SEEN: now}))
+    return any(n in files or n in before[1] for n in changes)
 
 
 def _show_lost_list(selection: Selection) -> None:
@@ -197,11 +167,6 @@ def _show_lost_list(selection: Selection) -> None:
         del st.session_state[_LOST]
         return
     show_lines("The selected list no longer exists or cannot be read. The selection is now manual.", [stem])
-
-
-def _show_doubts(lists: tuple[ListRef, ...]) -> None:
-    doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
-    show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
 
 
 def _keep_widget_state() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,5 +72,6 @@ class PageContext:
         st.session_state[SELECTION] = now
         st.session_state[MOVED] = True
 
-
-Render = Callable[[PageContext], None]
+    def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:
+        """As `choose`, and show the Neuron view."""
+        self.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=list, row=row)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuron_signatures.dashboard.widgets.elements import html_block
+import streamlit as st
+
+from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
@@ -24,10 +24,10 @@ BOS_HELP = (
 
 def heading(text: str, note: str = "") -> None:
     """A title with a note; both may come from data."""
-    html_block(
+    st.html(
         f'<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:.2rem .9rem">'
-        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{html.escape(escape(text))}</span>'
-        f'<span style="opacity:.65;overflow-wrap:anywhere">{html.escape(escape(note))}</span></div>'
+        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{as_html(text)}</span>'
+        f'<span style="opacity:.65;overflow-wrap:anywhere">{as_html(note)}</span></div>'
     )
 
 
@@ -53,13 +53,11 @@ def revision(m: Manifest) -> str:
 
 def manifest_facts(run: Run) -> list[tuple[str, str]]:
     m = run.manifest
+    failed = f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""
     return [
         ("made", f"{m.created_at_utc} by {m.stage}"),
         ("on", f"{m.host}, {m.run_device} ({m.device_name})"),
-        (
-            "prompts",
-            f"{m.n_prompts}, {m.n_tokens} tokens" + (f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""),
-        ),
+        ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens{failed}"),
         ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {len(run.file_names())} file(s)"),
         ("format", str(run.format_version)),
         ("took", duration(m.wall_seconds)),

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
-from neuron_signatures.dashboard.shell.list_walk import (
-    MOST,
-    TOP_K,
-    Filters,
-    index_in,
-    label,
-    left_out_note,
-    n_not_stored,
-    passing,
-    step,
-)
+from neuron_signatures.dashboard.shell import list_walk
 from neuron_signatures.dashboard.shell.page_context import SELECTION, PageContext
 from neuron_signatures.dashboard.shell.state import MANUAL, is_text
 from neuron_signatures.dashboard.widgets.elements import show_error, small
@@ -30,6 +21,8 @@ from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.ranked import RankedList
 
 _PROBLEM = "jump_problem"
+_BOUNDS = ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to")
+"""Session keys of the bounds, in the order of `Filters`."""
 _STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
 
 
@@ -66,13 +59,10 @@ def sidebar(ctx: PageContext) -> None:
         _neuron(ctx)
 
 
-def filters() -> Filters:
+def filters() -> list_walk.Filters:
     """The filters set in the sidebar."""
     get = st.session_state.get
-    return Filters(
-        get("ui_abs"), get("ui_score_from"), get("ui_score_to"), get("ui_act_from"), get("ui_act_to"),
-        int(get("ui_top_k") or TOP_K),
-    )  # fmt: skip
+    return replace(list_walk.Filters(*map(get, _BOUNDS)), top_k=int(get("ui_top_k") or list_walk.TOP_K))
 
 
 def _other_run() -> None:
@@ -124,7 +114,7 @@ def _other_list(ctx: PageContext) -> None:
         return  # the sidebar reports the error
     if ranked.prompt_id is not None:  # the scores are for one prompt: select it
         ctx.choose(prompt=next((i for i, p in enumerate(ctx.run.prompts) if p.probe_id == ranked.prompt_id), None))
-    _open(ctx, ranked, step(passing(ranked, Filters(), ctx.run), None, 1))
+    _open(ctx, ranked, list_walk.step(list_walk.passing(ranked, list_walk.Filters(), ctx.run), None, 1))
 
 
 def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
@@ -135,20 +125,21 @@ def _open(ctx: PageContext, ranked: RankedList, index: int | None) -> None:
 
 def _walk(ctx: PageContext, ranked: RankedList) -> None:
     bounds = filters()
-    rows = passing(ranked, bounds, ctx.run)
-    index = index_in(rows, ctx.selection.row)
+    rows = list_walk.passing(ranked, bounds, ctx.run)
+    index = list_walk.index_in(rows, ctx.selection.row)
     where = f"{index + 1} of {len(rows)}" if index is not None else f"{len(rows)} rows"
     if len(rows):
         _row_selector(ctx, ranked, rows, index)
         for column, (text, by) in zip([*st.columns(2), *st.columns(2)], _STEPS, strict=True):
             column.button(
                 text, key=f"step{by}", width="stretch", on_click=lambda by=by: _open(
-                    ctx, ranked, step(rows, ctx.selection.row, by)
+                    ctx, ranked, list_walk.step(rows, ctx.selection.row, by)
                 ),
             )  # fmt: skip
     else:
         st.info("No row of a stored neuron passes the filters.")
-    st.caption(f"{where}. {left_out_note(n_not_stored(ranked, bounds, ctx.run))}")
+    left_out = list_walk.left_out_note(list_walk.n_not_stored(ranked, bounds, ctx.run))
+    st.caption(f"{where}. {left_out}")
     _filters(ranked)
 
 
@@ -156,7 +147,7 @@ def _row_selector(ctx: PageContext, ranked: RankedList, rows: np.ndarray, index:
     shown = rows.tolist()
     st.session_state["pick"] = shown[index] if index is not None else None
     st.selectbox(
-        "Neuron of the list", shown, key="pick", format_func=lambda i: label(ranked.row(i)),
+        "Neuron of the list", shown, key="pick", format_func=lambda i: list_walk.label(ranked.row(i)),
         on_change=lambda: _open(ctx, ranked, st.session_state["pick"]), placeholder="Select a neuron",
         help="Rank, neuron, score, and the token at the scored position or at the peak.",
     )  # fmt: skip
@@ -165,7 +156,7 @@ def _row_selector(ctx: PageContext, ranked: RankedList, rows: np.ndarray, index:
 def _filters(ranked: RankedList) -> None:
     word = "influence" if ranked.ref.kind == "influence" else "score"
     with st.expander("Filters"):
-        whole_number("Top k", "ui_top_k", low=1, high=MOST, default=TOP_K, step=50,
+        whole_number("Top k", "ui_top_k", low=1, high=list_walk.MOST, default=list_walk.TOP_K, step=50,
                      help="Maximum number of rows within the bounds, in the list's order.")  # fmt: skip
         st.number_input(f"Minimum |{word}|", value=None, key="ui_abs", format="%g", placeholder="any")
         left, right = st.columns(2)
@@ -175,7 +166,7 @@ def _filters(ranked: RankedList) -> None:
 
 
 def _clear_filters() -> None:
-    for key in ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to", "ui_top_k"):
+    for key in (*_BOUNDS, "ui_top_k"):
         st.session_state.pop(key, None)
 
 

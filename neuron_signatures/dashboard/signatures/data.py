@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float32
 
-
 MOST_PROMPTS = 100
 """Prompts that the figures show."""
 

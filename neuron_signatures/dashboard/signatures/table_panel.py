@@ -34,8 +34,8 @@ def table_panel(ctx: PageContext, classes: Sequence[str]) -> None:
         return
     shown = rows.slice(0, _MOST_ROWS).to_pylist()
     frame = signature_frame(shown)
-    neurons = [NeuronAt(r["layer"], r["neuron"]) for r in shown]
-    table(ctx, frame, "sig_table", neurons=neurons, help=_COLUMN_HELP, height=380)
+    table(frame, "sig_table", help=_COLUMN_HELP, height=380,
+          on_row=lambda i: ctx.open_neuron(NeuronAt(shown[i]["layer"], shown[i]["neuron"])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, "signatures", "sig")
 

@@ -1,4 +1,4 @@
-"""Elements shared by the views.
+"""Elements shared by the views. Selections in charts and tables come from the browser and are validated.
 
 Text from data goes only where Streamlit does not interpret Markdown: `st.text`, `st.code`, `st.dataframe`, options of
 a select box, and escaped HTML.
@@ -6,7 +6,6 @@ a select box, and escaped HTML.
 
 from __future__ import annotations
 
-import functools
 import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ import streamlit as st
 
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
-from neuron_signatures.dashboard.widgets.events import chosen_neuron, chosen_row, point_data
 from neuron_signatures.dashboard.widgets.figure_style import CONFIG
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.coords import NeuronAt
 
@@ -60,27 +59,23 @@ def show_lines(title: str, lines: Sequence[str]) -> None:
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """A table of labels and values; both may come from data."""
-    rows = "".join(_pair(k, v) for k, v in pairs)
-    html_block(f'{_FACTS}<div class="ns-facts">{rows}</div>')
-
-
-def _pair(label: str, value: str) -> str:
-    return f'<span class="l">{html.escape(escape(label))}</span><span class="v">{html.escape(escape(value))}</span>'
+    rows = "".join(f'<span class="l">{as_html(k)}</span><span class="v">{as_html(v)}</span>' for k, v in pairs)
+    st.html(f'{_FACTS}<div class="ns-facts">{rows}</div>')
 
 
 def quote(text: str) -> None:
     """A line of text that may come from data, such as a prompt."""
-    html_block(f'{_FACTS}<div class="ns-quote">{html.escape(escape(text))}</div>')
+    st.html(f'{_FACTS}<div class="ns-quote">{as_html(text)}</div>')
 
 
 def small(text: str) -> None:
     """A line of small print that may come from data."""
-    html_block(f'{_FACTS}<div class="ns-small">{html.escape(escape(text))}</div>')
+    st.html(f'{_FACTS}<div class="ns-small">{as_html(text)}</div>')
 
 
-def html_block(body: str) -> None:
-    """HTML in which all text from data has been escaped."""
-    st.html(body)
+def as_html(text: str) -> str:
+    """Text from data, escaped for HTML and for display."""
+    return html.escape(escape(text))
 
 
 def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None = None, list: str | None = None) -> None:
@@ -92,29 +87,23 @@ def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None =
         st.plotly_chart(figure, key=key, config=CONFIG)
         return
     figure.update_layout(clickmode="event+select", dragmode="zoom")
-    opened = functools.partial(_open_point, ctx, key, opens, list)
-    st.plotly_chart(figure, key=key, config=CONFIG, selection_mode="points", on_select=opened)
+    st.plotly_chart(
+        figure, key=key, config=CONFIG, selection_mode="points",
+        on_select=lambda: _open_point(ctx, key, opens, list),
+    )  # fmt: skip
 
 
 def table(
-    ctx: PageContext, frame: pd.DataFrame, key: str, *, neurons: Sequence[NeuronAt] | None = None,
-    prompts: Sequence[int] | None = None, help: Mapping[str, str] | None = None, height: int | None = None,
+    frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
     on_row: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
-    """A table; a click on a row opens its neuron, its prompt or both in the Neuron view, or calls `on_row`.
-
-    `help` explains columns on hover; it must not come from data.
-    """
+    """A table; a click on a row calls `on_row`. `help` explains columns on hover; it must not come from data."""
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
-    size: Any = "auto" if height is None else height
-    if neurons is None and prompts is None and on_row is None:
-        st.dataframe(frame, key=key, hide_index=True, column_config=columns, height=size)
-        return
-    opened = functools.partial(_open_row, ctx, key, neurons, prompts, on_row)
-    st.dataframe(
-        frame, key=key, hide_index=True, column_config=columns, height=size, on_select=opened,
-        selection_mode="single-row",
-    )  # fmt: skip
+    options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
+    n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
+    if on_row is not None:
+        options |= {"selection_mode": "single-row", "on_select": lambda: _open_row(key, n_rows, on_row)}
+    st.dataframe(frame, **options)
 
 
 def _open_point(ctx: PageContext, key: str, view: View, list: str | None) -> None:
@@ -125,17 +114,44 @@ def _open_point(ctx: PageContext, key: str, view: View, list: str | None) -> Non
         ctx.choose(layer=at.layer, neuron=at.neuron, view=view, list=list, row=None if data is None else data[2])
 
 
-def _open_row(
-    ctx: PageContext, key: str, neurons: Sequence[NeuronAt] | None, prompts: Sequence[int] | None,
-    on_row: Callable[[int], None] | None,
-) -> None:  # fmt: skip
-    n = max(len(neurons or ()), len(prompts or ()))
-    row = chosen_row(st.session_state.get(key), n if on_row is None else 1 << 30)
-    if row is None:
-        return
-    if on_row is not None:
+def _open_row(key: str, n_rows: int, on_row: Callable[[int], None]) -> None:
+    row = chosen_row(st.session_state.get(key), n_rows)
+    if row is not None:
         on_row(row)
-        return
-    ctx.choose(prompt=None if prompts is None else prompts[row], view=View.NEURON)
-    if neurons is not None:
-        ctx.choose(layer=neurons[row].layer, neuron=neurons[row].neuron)
+
+
+def chosen_neuron(event: Any, run: Run) -> NeuronAt | None:
+    """The neuron in the `customdata` (layer, neuron) of the first selected point.
+
+    None if nothing is selected or the run does not store the neuron.
+    """
+    numbers = point_data(event, 2)
+    return NeuronAt(*numbers) if numbers is not None and run.stores(*numbers) else None
+
+
+def point_data(event: Any, n: int) -> list[int] | None:
+    """The first `n` numbers of the first point's `customdata`; None if there is no point or they are not integers."""
+    points = _selection(event).get("points") or []
+    data = points[0].get("customdata") if points and isinstance(points[0], Mapping) else None
+    if isinstance(data, Mapping):  # some versions of Streamlit pass a list as {"0": ..., "1": ...}
+        data = [data.get(str(i)) for i in range(n)]
+    if not isinstance(data, Sequence) or isinstance(data, str) or len(data) < n:
+        return None
+    numbers = [int(v) for v in data[:n] if _is_integer(v)]
+    return numbers if len(numbers) == n else None
+
+
+def chosen_row(event: Any, n_rows: int) -> int | None:
+    """The first selected row of a table's event if it is in range, else None."""
+    rows = _selection(event).get("rows") or []
+    row = rows[0] if rows else None
+    return int(row) if row is not None and _is_integer(row) and 0 <= row < n_rows else None
+
+
+def _selection(event: Any) -> Mapping[str, Any]:
+    found = event.get("selection") if isinstance(event, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and abs(value) < 1e15

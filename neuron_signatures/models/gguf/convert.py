@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 CACHE_VARIABLE: Final = "NEURON_SIGNATURES_CACHE"
 RECORD: Final = "conversion.json"
-_NEXT_STEP: Final = f"Make room, mend the permissions, or set {CACHE_VARIABLE} to another folder"
+_NEXT_STEP: Final = f"Make room, fix the permissions, or set {CACHE_VARIABLE} to another folder"
 # Changes when a conversion would give another folder than before.
 _VERSION: Final = 1
 # How byte-level tokenizers (`tokenizer.ggml.pre`) split text before merging. transformers 5.23 knows some, and

@@ -37,7 +37,7 @@ def statistics(
         bad = (Span(f"{n_nonfinite} not finite  ", "warn"),) if n_nonfinite else ()
         parts: list[Span] = [Span(f"{title}  ", "dim"), Span(words), *bad]
         for name, p, n in (("max ", high, token_widths[0]), ("  min ", low, token_widths[1])):
-            token = p.token if width(p.token) <= n else fit(p.token, n) if n > 0 else ""
+            token = _cut(p.token, n) if n > 0 else ""
             value = Span(number(p.value, digits), sign_style(p.value))
             parts += [Span(name), value, Span(f" {p.where} "), Span(token, "token")]
         return tuple(parts)

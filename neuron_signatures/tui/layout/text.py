@@ -99,7 +99,9 @@ def safe(text: str) -> str:
     """`text` escaped for a terminal: printable, and of a width on which terminals agree."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isascii() or _has_known_width(c) else _escaped(c) for c in escape(text))
+    return "".join(
+        c if c.isascii() or _has_known_width(c) else c.encode("unicode_escape").decode() for c in escape(text)
+    )
 
 
 def beginning(text: str) -> str:
@@ -134,7 +136,7 @@ def clip(spans: Iterable[Span], columns: int) -> Line:
 def column_widths(columns: Sequence[Column], total: int) -> dict[str, int]:
     """Width of each column on a line of `total` columns; columns that do not fit are left out."""
     shown = list(columns)
-    while len(shown) > 1 and _needed(shown) > total:
+    while len(shown) > 1 and sum(c.width or c.min_width for c in shown) + 1 + len(shown) > total:
         last = max(shown, key=lambda c: c.drop)
         if last.drop == 0:
             break
@@ -202,10 +204,6 @@ def wrap(text: str, columns: int) -> list[str]:
     return [*lines, rest]
 
 
-def _needed(columns: Sequence[Column]) -> int:
-    return sum(c.width or c.min_width for c in columns) + 1 + len(columns)
-
-
 def _pad(text: str, columns: int, *, right: bool) -> str:
     text = text[: columns + 1]
     if right and width(text) < columns:
@@ -238,7 +236,3 @@ def _has_known_width(c: str) -> bool:
     if encoding is not None and n not in ASCII_MARKS and not encodes(c, encoding):
         return False
     return unicodedata.category(c) != "Mc" and cell_len(c) == width(c)
-
-
-def _escaped(c: str) -> str:
-    return c.encode("unicode_escape").decode("ascii")

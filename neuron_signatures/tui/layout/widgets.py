@@ -13,6 +13,8 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from neuron_signatures.runs.tokens import escape
+
 if TYPE_CHECKING:
     from neuron_signatures.tui.layout.text import Line
 
@@ -39,11 +41,7 @@ def strip_of(line: Line, columns: int, base: Style, *, selected: bool = False) -
 
 
 def _printable(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
-    from neuron_signatures.runs.tokens import escape
-
-    return escape(text)
+    return text if text.isascii() and text.isprintable() else escape(text)
 
 
 class Block(Widget):
@@ -76,7 +74,7 @@ class Rows(Widget):
         self.n = 0
         self.top = 0
         """Index of the first visible row."""
-        self._line: Callable[[int, int], Line] = _nothing
+        self._line: Callable[[int, int], Line] = lambda i, columns: ()
 
     def show(self, n: int, line: Callable[[int, int], Line], *, cursor: int | None) -> None:
         """Replace the rows. `cursor` None: text that scrolls without a cursor."""
@@ -112,7 +110,3 @@ class Rows(Widget):
         if self.cursor is not None:
             self.top = max(self.cursor - height + 1, min(self.top, self.cursor))
         self.top = max(0, min(self.top, self.n - height))
-
-
-def _nothing(i: int, columns: int) -> Line:
-    return ()

@@ -12,7 +12,7 @@ from textual.timer import Timer
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import JUMPS, MOVES, Cursor, Moved
+from neuron_signatures.tui.cursor import JUMPS, Axis, Cursor, move
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, notes_facts
@@ -30,11 +30,11 @@ from neuron_signatures.tui.layout.text import (
 from neuron_signatures.tui.layout.widgets import Block, Rows
 from neuron_signatures.tui.opened_run import OpenedRun, OpenResult, notes_of
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.overall import Overall, read_overall, unread
+from neuron_signatures.tui.overall import Overall, read_overall
 from neuron_signatures.tui.screens.input_box import Ask
-from neuron_signatures.tui.screens.page import Page, Send, Stop
+from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, peak_of_row
-from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, arrange, header, token_view
+from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, header, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import stages_of
 
@@ -106,8 +106,8 @@ class BrowserPage(Page):
             self.message = "the open list has changed; w shows the lists"
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
-        """Move to a cursor and redraw."""
-        self.cursor, self.message, self.walk = cursor, message, walk
+        """Move to a cursor and redraw. `walk`: the list that is open from now on; None: the same as before."""
+        self.cursor, self.message, self.walk = cursor, message, walk or self.walk
         self.app.cursor = cursor
         self.draw()
         self.app.painted("move")
@@ -119,7 +119,7 @@ class BrowserPage(Page):
         side = max(_SIDE, columns * 3 // 8) if columns >= WIDE else 0
         table = TokenTable(view, None if self.all_tokens else self.window)
         widths = column_widths(table.columns(), columns - side)
-        lines = arrange(header(view, overall, columns), 5 if height >= 18 else 3 if height >= 10 else 1)
+        lines = header(view, overall, columns, 5 if height >= 18 else 3 if height >= 10 else 1)
         head = [clip(x, columns) for x in lines]
         head += [table_head(table.columns(), widths)] if height >= 8 else []
         self.block("head").show(head)
@@ -131,12 +131,9 @@ class BrowserPage(Page):
         self._read_more_later(view, overall, side)
 
     def idle(self) -> Line:
-        if self.walk is not None:
-            return line(Span(self.walk.label(self.cursor), "dim"))
-        n, shown = self.opened.prompt(self.cursor).seq_len, self.window
-        if self.all_tokens or n <= shown:
-            return line(Span(f"all {n} tokens", "dim"))
-        return line(Span(f"{shown} of {n} tokens", "dim"))
+        n = self.opened.prompt(self.cursor).seq_len
+        shown = f"all {n}" if self.all_tokens or n <= self.window else f"{self.window} of {n}"
+        return line(Span(self.walk.label(self.cursor) if self.walk else f"{shown} tokens", "dim"))
 
     def _draw_side(self, columns: int) -> None:
         side = self.query_one("#side", Rows)
@@ -184,26 +181,20 @@ class BrowserPage(Page):
             found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
             if found is not None:
                 usable = bool(found.fault) or opened.is_current()
-                send((at, include_bos, found if usable else unread("the files changed; r reloads them")))
+                send((at, include_bos, found if usable else Overall(fault="the files changed; r reloads them")))
 
         self.start("more", work)
 
     def arrived(self, job: str, data: Any) -> None:
         if job == "walk":
-            self.go(data[0], walk=data[1])
+            cursor, walk = data
+            self.go(cursor, walk=walk)
             return
-        at, include_bos, found = data
-        if isinstance(found, Overall):
-            self.opened.remember(at, include_bos, found)
-        else:
-            self.opened.remember_notes(at, found)
+        self.opened.remember(*data)
         self.draw()
 
-    def _moved(self, moved: Moved) -> None:
-        self.go(moved.cursor, moved.message, walk=self.walk)
-
-    def action_move(self, axis: str, by: int) -> None:
-        self._moved(MOVES[axis](self.run_, self.cursor, by))
+    def action_move(self, axis: Axis, by: int) -> None:
+        self.go(*move(self.run_, self.cursor, axis, by))
 
     def action_extreme(self, which: str) -> None:
         view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
@@ -211,17 +202,17 @@ class BrowserPage(Page):
         if pos is None:
             self.show_message(f"cannot be read: {view.brief}" if view.fault else "no value is included on this prompt")
         else:
-            self.go(self.cursor._replace(pos=pos), walk=self.walk)
+            self.go(self.cursor._replace(pos=pos))
 
     def action_all_tokens(self) -> None:
         self.all_tokens = not self.all_tokens
         self.app.options = replace(self.app.options, all_tokens=self.all_tokens)
-        self.go(self.cursor, "all tokens" if self.all_tokens else f"{self.window} tokens", walk=self.walk)
+        self.go(self.cursor, "all tokens" if self.all_tokens else f"{self.window} tokens")
 
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
         self.app.options = replace(self.app.options, include_bos=self.include_bos)
-        self.go(self.cursor, f"BOS {'included' if self.include_bos else 'excluded'}", walk=self.walk)
+        self.go(self.cursor, f"BOS {'included' if self.include_bos else 'excluded'}")
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
@@ -232,24 +223,14 @@ class BrowserPage(Page):
         if walk is None:
             self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
             return
-        cursor = cursor_of_row(self.run_, walk.row(), self.cursor)
-        if cursor is not None:
-            self.go(cursor, walk=walk)
-            return
-
-        def work(stop: Stop, send: Send) -> None:
-            with self.run_.another_reader() as reader:
-                send((peak_of_row(reader, walk.row(), self.cursor), walk))
-
-        self.show_message("looking for the peak ...")
-        self.start("walk", work)
+        open_walk(self, walk, "looking for the peak ...")
 
     def action_ask(self, what: str) -> None:
         def accept(text: str) -> None:
             if what == "search":
                 self.call_later(self.action_open, "search", text)
             else:
-                self._moved(Moved(JUMPS[what](self.run_, self.cursor, text)))
+                self.go(JUMPS[what](self.run_, self.cursor, text))
 
         self.app.push_screen(Ask(_QUESTIONS[what], accept))
 
@@ -257,3 +238,38 @@ class BrowserPage(Page):
         page = self._make_page(self, replace(self.app.options, screen=name, query=query))
         assert page is not None
         self.app.push_screen(page)
+
+
+class BrowserChild(TablePage):
+    """A screen that is opened from the browser and returns to it."""
+
+    def __init__(self, browser: BrowserPage) -> None:
+        super().__init__()
+        self.browser = browser
+        self.run_ = browser.opened.run
+        self.cursor = browser.cursor
+
+    def reopen(self, browser: BrowserPage) -> Page | None:
+        """The same screen over the browser of a reloaded run; None if it no longer exists."""
+        return type(self)(browser)
+
+    def go(self, cursor: Cursor, *, walk: Walk | None = None) -> None:
+        """Return to the browser at this cursor."""
+        while self.app.screen is not self.browser and self.app.back():
+            pass
+        self.browser.go(cursor, walk=walk)
+
+
+def open_walk(page: BrowserPage | BrowserChild, walk: Walk, message: str) -> None:
+    """Open the neuron of a row of a list. The job `walk` looks for its peak if the list does not contain it."""
+    cursor = cursor_of_row(page.run_, walk.row(), page.cursor)
+    if cursor is not None:
+        page.go(cursor, walk=walk)
+        return
+
+    def work(stop: Stop, send: Send) -> None:
+        with page.run_.another_reader() as reader:
+            send((peak_of_row(reader, walk.row(), page.cursor), walk))
+
+    page.show_message(message)
+    page.start("walk", work)

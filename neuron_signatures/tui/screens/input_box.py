@@ -34,8 +34,8 @@ class Ask(ModalScreen[None]):
     Ask Input, Ask Input:focus { border: none; height: 1; padding: 0; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "cancel", show=False),
-        Binding("ctrl+c", "cancel", show=False, priority=True),
+        Binding("escape", "dismiss", "cancel", show=False),
+        Binding("ctrl+c", "dismiss", show=False, priority=True),
     ]
 
     def __init__(
@@ -69,9 +69,6 @@ class Ask(ModalScreen[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._show("")
-
-    def action_cancel(self) -> None:
-        self.dismiss()
 
     def _show(self, fault: str) -> None:
         text = Span(safe(fault), "warn") if fault else Span(f"{self._label}   (Enter, or Esc)", "mark")

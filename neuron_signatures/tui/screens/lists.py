@@ -10,8 +10,7 @@ from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
-from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage, open_walk
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.listings import RefTable
@@ -21,10 +20,8 @@ from neuron_signatures.tui.tables.ranked_list import (
     ListView,
     Order,
     Walk,
-    cursor_of_row,
     list_header,
     no_list,
-    peak_of_row,
 )
 from neuron_signatures.views.coords import check_neuron
 from neuron_signatures.views.ranked import ListRef
@@ -60,10 +57,8 @@ class ListsPage(BrowserChild):
         order = "  influence, newest first; peaks; signatures"
         return [line(Span("which neurons matter", "title"), Span(order, "dim"))]
 
-    def idle(self) -> Line:
-        i = self.rows.cursor or 0
-        doubt = self.table.rows[i].doubt if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {safe(doubt)}", "warn")) if doubt else super().idle()
+    def problem(self, i: int) -> str:
+        return self.table.rows[i].doubt
 
     def open_row(self, i: int) -> None:
         ref = self.table.rows[i]
@@ -130,18 +125,15 @@ class ListPage(BrowserChild):
         return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def arrived(self, job: str, data: Any) -> None:
-        if job == "row":
+        if job == "walk":
             cursor, walk = data
-            self.go(cursor, walk)
+            self.go(cursor, walk=walk)
             return
         self.view = data
         self.table = ListTable(data, self.run_, hint="; / changes it")
         self.draw(self._row)
         if job == "list" and self._wanted != data.order:
             self._arrange(self._wanted, self._row)
-
-    def ended(self, job: str) -> None:
-        self.draw()
 
     def failed(self, job: str, text: str) -> None:
         self._fault = text
@@ -160,17 +152,7 @@ class ListPage(BrowserChild):
         except ProjectError as e:
             self.show_message(e.line())
             return
-        cursor = cursor_of_row(self.run_, row, self.cursor)
-        if cursor is not None:
-            self.go(cursor, walk)
-            return
-
-        def work(stop: Stop, send: Send) -> None:
-            with self.run_.another_reader() as reader:
-                send((peak_of_row(reader, row, self.cursor), walk))
-
-        self.show_message(f"looking for the peak of {row.at.label}{row.pole} ...")
-        self.start("row", work)
+        open_walk(self, walk, f"looking for the peak of {row.at.label}{row.pole} ...")
 
     def action_sort(self) -> None:
         self._arrange(self._wanted.next(self.ref.kind))

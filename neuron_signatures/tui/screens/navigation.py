@@ -9,8 +9,7 @@ from textual.screen import Screen
 
 from neuron_signatures.tui.opened_run import OpenResult
 from neuron_signatures.tui.options import Options
-from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.message import Message
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.tui.base_app import BaseApp
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
 from neuron_signatures.tui.layout.footer import bottom
@@ -31,32 +28,17 @@ from neuron_signatures.tui.layout.text import (
 )
 from neuron_signatures.tui.layout.widgets import Block, Rows
 
+if TYPE_CHECKING:
+    from neuron_signatures.tui.app import BrowseApp
+
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
-
-
-@dataclass
-class JobData(Message):
-    """A job in a thread sent `data`; None: the job has ended."""
-
-    job: str
-    ticket: object
-    data: Any
-
-
-@dataclass
-class JobFailed(Message):
-    """A job failed; `text` is the error."""
-
-    job: str
-    ticket: object
-    text: str
 
 
 class Page(Screen[None]):
     """A screen. `draw` is called whenever its content or size may have changed."""
 
-    app: BaseApp
+    app: BrowseApp
     BINDINGS = bindings(COMMON)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
@@ -136,27 +118,23 @@ class Page(Screen[None]):
         def stop() -> bool:
             return worker.is_cancelled or self._tickets.get(job) is not ticket
 
-        def send(data: Any) -> None:
-            self.post_message(JobData(job, ticket, data))
+        def call(handler: Callable[..., None], *data: Any) -> None:
+            self.call_later(self._call, handler, job, ticket, *data)
 
         try:
-            work(stop, send)
+            work(stop, partial(call, self.arrived))
         except (ProjectError, OSError) as e:
-            self.post_message(JobFailed(job, ticket, fault_text(e)))
-        self.post_message(JobData(job, ticket, None))
+            call(self.failed, fault_text(e))
+        call(self._end)
 
-    def on_job_data(self, message: JobData) -> None:
-        if self._tickets.get(message.job) is not message.ticket or not self.is_drawable:
-            return
-        if message.data is None:
-            self.abandon(message.job)
-            self.ended(message.job)
-        else:
-            self.arrived(message.job, message.data)
+    def _call(self, handler: Callable[..., None], job: str, ticket: object, *data: Any) -> None:
+        """Call a handler in the drawing thread, unless the job was abandoned or the screen was closed."""
+        if self._tickets.get(job) is ticket and self.is_drawable:
+            handler(job, *data)
 
-    def on_job_failed(self, message: JobFailed) -> None:
-        if self._tickets.get(message.job) is message.ticket and self.is_drawable:
-            self.failed(message.job, message.text)
+    def _end(self, job: str) -> None:
+        self.abandon(job)
+        self.ended(job)
 
     def arrived(self, job: str, data: Any) -> None:
         """Called with each object that a job sends."""
@@ -193,6 +171,10 @@ class TablePage(Page):
         """The text of a screen without a table."""
         return ()
 
+    def problem(self, i: int) -> str:
+        """What the status line says about row `i`."""
+        return ""
+
     def open_row(self, i: int) -> None:
         """Called when Enter is pressed on row `i`."""
 
@@ -218,7 +200,13 @@ class TablePage(Page):
     def idle(self) -> Line:
         if not self.table:
             return ()
-        return line(Span(f"row {(self.rows.cursor or 0) + 1} of {len(self.table)}", "dim"))
+        i = self.rows.cursor or 0
+        problem = self.problem(i) if i < len(self.table) else ""
+        row = Span(f"row {i + 1} of {len(self.table)}", "dim")
+        return line(row, Span(f"  {safe(problem)}", "warn")) if problem else line(row)
+
+    def ended(self, job: str) -> None:
+        self.draw()
 
     def action_row(self, by: int) -> None:
         self.rows.move(by)

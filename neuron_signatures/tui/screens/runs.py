@@ -63,10 +63,8 @@ class RunsPage(TablePage):
         count = f"  {len(self.table)}" + (", reading ..." if "runs" in self.waiting else "")
         return [line(Span("runs in ", "dim"), Span(safe(str(self.root)), "title"), Span(count, "dim"))]
 
-    def idle(self) -> Line:
-        i = self.rows.cursor or 0
-        problem = self.table.rows[i].problem if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {safe(problem)}", "warn")) if problem else super().idle()
+    def problem(self, i: int) -> str:
+        return self.table.rows[i].problem
 
     def open_row(self, i: int) -> None:
         name = self.table.rows[i].name

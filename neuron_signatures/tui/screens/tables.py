@@ -14,13 +14,12 @@ from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text
 from neuron_signatures.tui.overall import each_prompt, until
-from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import HitTable, PromptTable
-from neuron_signatures.views.acts import OnPrompt, layer_lines
-from neuron_signatures.views.search import TokenHit, find_tokens
+from neuron_signatures.views.acts import layer_lines
+from neuron_signatures.views.search import find_tokens
 
 _MAX_HITS = 10_000
 _BATCH = 50
@@ -123,15 +122,10 @@ class StackPage(BrowserChild):
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            batch: list[OnPrompt] = []
             with self.run_.another_reader() as reader:
-                rows = each_prompt(reader, self.cursor.at, include_bos=self.browser.include_bos)
-                for r in until(rows, stop):
-                    batch.append(r)
-                    if len(batch) == _BATCH:
-                        send(batch)
-                        batch = []
-            send(batch)
+                rows = until(each_prompt(reader, self.cursor.at, include_bos=self.browser.include_bos), stop)
+                while batch := list(islice(rows, _BATCH)):
+                    send(batch)
 
         self.start("stack", work)
 
@@ -160,9 +154,6 @@ class StackPage(BrowserChild):
         head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
         return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
 
-    def ended(self, job: str) -> None:
-        self.draw()
-
     def open_row(self, i: int) -> None:
         r = self.table.rows[i]
         self.go(self.cursor._replace(prompt=r.prompt_index, pos=r.stats.peak_pos or 0))
@@ -184,8 +175,7 @@ class SearchPage(BrowserChild):
     def __init__(self, browser: BrowserPage, query: str) -> None:
         super().__init__(browser)
         self.query_text = query
-        self._hits: list[TokenHit] = []
-        self.table = HitTable(self._hits, self.run_)
+        self.table = HitTable([], self.run_)
 
     def reopen(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
@@ -197,17 +187,14 @@ class SearchPage(BrowserChild):
         self.start("search", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._hits.extend(data)
-        self.draw()
-
-    def ended(self, job: str) -> None:
+        self.table.rows = data
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        n = f"the first {_MAX_HITS}" if len(self._hits) >= _MAX_HITS else str(len(self._hits))
+        n = f"the first {_MAX_HITS}" if len(self.table) >= _MAX_HITS else str(len(self.table))
         found = "searching ..." if "search" in self.waiting else f"{n} tokens"
         return [line(Span("search ", "dim"), Span(safe(self.query_text), "mark"), Span(f"  {found}", "dim"))]
 
     def open_row(self, i: int) -> None:
-        h = self._hits[i]
+        h = self.table.rows[i]
         self.go(self.cursor._replace(prompt=h.prompt_index, pos=h.pos))

@@ -10,8 +10,7 @@ from neuron_signatures.tui.layout.facts import Fact, fact_lines, notes_facts
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.opened_run import Notes, OpenResult, notes_of
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
-from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
 from neuron_signatures.views.facts import stages_of
 

@@ -88,18 +88,16 @@ class StackTable:
 
     empty = "reading ..."
 
-    def __init__(self, run: Run, rows: list[OnPrompt], *, include_bos: bool) -> None:
+    def __init__(self, run: Run, rows: Sequence[OnPrompt], *, include_bos: bool) -> None:
         self.run = run
         self.include_bos = include_bos
-        self.rows = rows
+        self.rows: list[OnPrompt] = []
         self.scale = 0.0
-        for r in rows:
-            self._grow(r)
+        self.add(rows)
 
     def add(self, rows: Sequence[OnPrompt]) -> None:
         self.rows.extend(rows)
-        for r in rows:
-            self._grow(r)
+        self.scale = max([self.scale, *(r.stats.peak_abs or 0.0 for r in rows)])
 
     def sort(self, *, by_peak: bool) -> None:
         """Sort by largest |act|, or in run order."""
@@ -122,17 +120,15 @@ class StackTable:
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         p = self.rows[i]
+        which = {"#": Span(str(p.prompt_index + 1), "dim"), "id": Span(safe(p.prompt.probe_id))}
         if p.fault:
-            return {
-                "#": Span(str(p.prompt_index + 1), "dim"), "id": Span(safe(p.prompt.probe_id)),
-                "max": Span("unread", "warn"), "strip": Span(safe(p.fault), "warn"),
-            }  # fmt: skip
+            return {**which, "max": Span("unread", "warn"), "strip": Span(safe(p.fault), "warn")}
         s, tokens = p.stats, p.prompt.tokens
         levels = strip(p.values, self.scale or None, widths["strip"]) if "strip" in widths else ""
         if levels and not self.include_bos and self.run.begins_with_bos(p.prompt):
             levels = "B" + levels[1:]
         return {
-            "#": Span(str(p.prompt_index + 1), "dim"), "id": Span(safe(p.prompt.probe_id)),
+            **which,
             "max": Span(number(s.max), sign_style(s.max)), "min": Span(number(s.min), sign_style(s.min)),
             "maxtok": Span("" if s.max_pos is None else token_text(tokens[s.max_pos]), "token"),
             "mintok": Span("" if s.min_pos is None else token_text(tokens[s.min_pos]), "token"),
@@ -145,6 +141,3 @@ class StackTable:
             "prompt_index": p.prompt_index, "prompt_id": p.prompt.probe_id, "stats": p.stats._asdict(),
             "tokens": p.prompt.tokens, "acts": None if p.fault else strict(p.values), "fault": p.fault or None,
         }  # fmt: skip
-
-    def _grow(self, r: OnPrompt) -> None:
-        self.scale = max(self.scale, r.stats.peak_abs or 0.0)

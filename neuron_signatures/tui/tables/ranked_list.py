@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ class ListTable:
         self.view = view
         self._hint = hint
         self._run = run
-        self._cache: dict[int, Row] = {}
+        self._row = lru_cache(maxsize=1000)(lambda i: view.ranked.row(int(view.rows[i])))
 
     @property
     def empty(self) -> str:
@@ -95,19 +96,16 @@ class ListTable:
         return len(self.view.rows)
 
     def columns(self) -> Sequence[Column]:
-        ranked = self.view.ranked
-        columns = [
+        kind = self.view.ranked.ref.kind
+        title = {"peaks": "peaks most on", "signatures": "class: name"}.get(kind, "")
+        hidden = {"signatures": ("act", "prompt", "pos"), "influence": ("prompt",)}.get(kind, ())
+        columns = (
             Column("rank", "#", 6, right=True), Column("neuron", "neuron", 11),
             Column("score", "score", 10, right=True), Column("act", "act", 10, right=True, drop=4),
             Column("prompt", "prompt", 18, drop=5), Column("pos", "pos", 5, right=True, drop=3),
-            Column("token", "token", 14, drop=1), Column("note", "", 0, drop=2),
-        ]  # fmt: skip
-        if ranked.ref.kind == "signatures":
-            columns = [c for c in columns if c.name not in ("act", "prompt", "pos")]
-        if ranked.ref.kind == "influence":
-            columns = [c for c in columns if c.name != "prompt"]
-        titles = {"note": {"peaks": "peaks most on", "signatures": "class: name"}.get(ranked.ref.kind, "")}
-        return tuple(c._replace(title=titles.get(c.name, c.title)) for c in columns)
+            Column("token", "token", 14, drop=1), Column("note", title, 0, drop=2),
+        )  # fmt: skip
+        return tuple(c for c in columns if c.name not in hidden)
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self._row(i)
@@ -115,9 +113,10 @@ class ListTable:
         note = token_text(r.note) if kind == "peaks" else safe(r.note)
         if not self._run.stores(*r.at):
             note = "not stored"
+        score = Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
         return {
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
-            "score": self._score(r),
+            "score": Span("undefined", "dim") if r.score is None else score,
             "act": Span(number(r.act), sign_style(r.act)),
             "prompt": Span(safe(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
             "token": Span("" if r.token is None else token_text(r.token), "token"), "note": Span(note, "dim"),
@@ -128,20 +127,6 @@ class ListTable:
         at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
         return {**at, "stored": self._run.stores(*r.at), **rest}
-
-    def _score(self, r: Row) -> Span:
-        kind = self.view.ranked.ref.kind
-        if r.score is None:
-            return Span("undefined", "dim")
-        return Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
-
-    def _row(self, i: int) -> Row:
-        index = int(self.view.rows[i])
-        if index not in self._cache:
-            if len(self._cache) > 1000:
-                self._cache.clear()
-            self._cache[index] = self.view.ranked.row(index)
-        return self._cache[index]
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:

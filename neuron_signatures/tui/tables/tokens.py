@@ -143,8 +143,8 @@ class TokenTable:
         return f"bar to ±{size(scale, 3)}"
 
 
-def header(view: TokenView, overall: Overall | None, columns: int) -> list[Line]:
-    """Five lines by importance (see `arrange`): neuron, this prompt, prompt text, all prompts, run."""
+def header(view: TokenView, overall: Overall | None, columns: int, n: int = 5) -> list[Line]:
+    """The `n` most important of: neuron, this prompt, prompt text, all prompts, run; in reading order."""
     m, p, cursor = view.run.manifest, view.prompt, view.cursor
     value = None if view.values is None else float(view.values[cursor.pos])
     neuron = neuron_line(
@@ -157,13 +157,8 @@ def header(view: TokenView, overall: Overall | None, columns: int) -> list[Line]
         Span(": ", "dim"), Span(beginning(p.text)),
     )  # fmt: skip
     this_prompt, all_prompts = _this_prompt(view, columns), _all_prompts(view, overall, columns)
-    return [neuron, this_prompt, prompt, all_prompts, run_line(view.run, columns)]
-
-
-def arrange(lines: list[Line], n: int) -> list[Line]:
-    """The `n` most important header lines in reading order: run, prompt text, neuron, this prompt, all prompts."""
-    reading = (4, 2, 0, 1, 3)
-    return [lines[i] for i in reading if i < n]
+    lines = ((5, run_line(view.run, columns)), (3, prompt), (1, neuron), (2, this_prompt), (4, all_prompts))
+    return [x for importance, x in lines if importance <= n]
 
 
 def summary(view: TokenView, overall: Overall | None) -> dict[str, Any]:

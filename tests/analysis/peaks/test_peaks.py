@@ -150,7 +150,7 @@ def test_values_that_are_not_finite_are_ignored_and_counted(tmp_path):
     assert dead["n_nonfinite"] == 8 + 6 + 1 + 7
     assert pd.isna(dead["mode_peak_token"])
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=100)).record
+        record = write_peaks(writer, result, SelectionConfig(top_k=100)).record
     assert record["n_selected"] == 23
     assert record["nonfinite_by_prompt"]["again"] == 14
     ranked = [(r["layer"], r["neuron"]) for r in read_json(run.path, "top_neurons.json")["neurons"]]
@@ -166,7 +166,7 @@ def test_one_prompt_of_one_token_in_one_layer(tmp_path):
     assert math.isnan(row["mean_peak_abs_over_layer_median"])
     assert not result.counted.n_bos
     with open_results(run) as writer:
-        record = write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8)).record
+        record = write_peaks(writer, result, SelectionConfig(cumulative_threshold=0.8)).record
     assert record["n_selected"] == 0
     assert "no neuron is selected" in record["warnings"]
 
@@ -219,7 +219,7 @@ def test_files_of_the_stage(tmp_path):
     run = make_run(tmp_path / "r", PROMPTS, random_acts(PROMPTS, n_layers=2, d_mlp=30))
     result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
     with open_results(run) as writer:
-        write_peaks(writer, run, result, SelectionConfig(cumulative_threshold=0.8))
+        write_peaks(writer, result, SelectionConfig(cumulative_threshold=0.8))
     pd.testing.assert_frame_equal(read_table(run.path, "neurons_aggregated"), result.frame)
     csv = pd.read_csv(run.path / "analysis" / "neurons_aggregated.csv")
     assert list(csv.columns) == list(result.frame.columns)
@@ -240,9 +240,9 @@ def test_rank_by_must_be_a_numeric_column(tmp_path):
     result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
     with open_results(run) as writer:
         with pytest.raises(UsageError, match=r"not a numeric column.*mean_peak_abs"):
-            write_peaks(writer, run, result, SelectionConfig(), rank_by="mode_peak_token")
+            write_peaks(writer, result, SelectionConfig(), rank_by="mode_peak_token")
         assert list((run.path / "analysis").iterdir()) == []
-        record = write_peaks(writer, run, result, SelectionConfig(top_k=1), rank_by="max_act").record
+        record = write_peaks(writer, result, SelectionConfig(top_k=1), rank_by="max_act").record
     assert record["settings"]["rank_by"] == "max_act"
     best = read_json(run.path, "top_neurons.json")["neurons"][0]
     assert best["neuron"] == result.frame["max_act"].idxmax()
@@ -352,7 +352,7 @@ def test_the_run_is_not_changed(tmp_path):
     run = make_run(tmp_path / "r", PROMPTS, random_acts(PROMPTS, n_layers=1, d_mlp=3))
     before = {p.name: p.read_bytes() for p in run.path.iterdir()}
     with open_results(run) as writer:
-        write_peaks(writer, run, analyze_peaks(run, PeaksConfig(FUNCTIONAL)), SelectionConfig(top_k=2))
+        write_peaks(writer, analyze_peaks(run, PeaksConfig(FUNCTIONAL)), SelectionConfig(top_k=2))
     after = {p.name: p.read_bytes() for p in run.path.iterdir() if p.is_file()}
     assert after == before
     assert Run.open(run.path).manifest == run.manifest

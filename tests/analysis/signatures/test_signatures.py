@@ -346,7 +346,7 @@ def test_files_of_the_stage(tmp_path):
     run = make_run(tmp_path / "r", prompts, acts)
     result = analyze_signatures(run, SignatureConfig(FUNCTIONAL, concepts=("Texas", "Nowhere")))
     with open_results(run) as writer:
-        record = write_signatures(writer, run, result)
+        record = write_signatures(writer, result)
     pd.testing.assert_frame_equal(read_table(run.path, "signatures"), result.frame)
     csv = pd.read_csv(run.path / "analysis" / "signatures.csv")
     assert csv["pole"].tolist() == ["+", "-"] * 16

@@ -37,11 +37,10 @@ class AblationChunk(NamedTuple):
     effects: Float[Tensor, " chunk"]
 
 
-def every_neuron(hf: PreTrainedModel, *, layers: Sequence[int] | None, positions: Sequence[int]) -> Int[Tensor, "n 3"]:
-    """All (layer, pos, neuron) of these layers (all if None) and positions, in this order."""
-    shape = mlp_shape(hf)
-    chosen = list(range(shape.n_layers)) if layers is None else list(layers)
-    return torch.cartesian_prod(torch.tensor(chosen), torch.tensor(list(positions)), torch.arange(shape.d_mlp))
+def every_neuron(hf: PreTrainedModel, *, layers: Sequence[int], positions: Sequence[int]) -> Int[Tensor, "n 3"]:
+    """All (layer, pos, neuron) of these layers and positions, in this order."""
+    d_mlp = mlp_shape(hf).d_mlp
+    return torch.cartesian_prod(torch.tensor(list(layers)), torch.tensor(list(positions)), torch.arange(d_mlp))
 
 
 @torch.no_grad()

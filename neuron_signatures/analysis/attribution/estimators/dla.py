@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import target_bias, target_direction
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.norms import FrozenNorm
-from neuron_signatures.models.residual import ResidualTrace, trace_residual
+from neuron_signatures.models.residual import trace_residual
 from neuron_signatures.models.weights import output_bias, output_weight, unembedding
 
 
@@ -70,11 +70,18 @@ def direct_logit_attribution(problem: Problem) -> Dla:
         weight = output_weight(projection)
         weights.append((weight @ read.to(weight.device)).to(read.device))
         biases.append(_bias_term(output_bias(projection), norm, read, direction))
-    per_act = torch.stack(weights)
+    scores = _at_target("dla", trace.acts, torch.stack(weights), target)
+    neurons = scores.scores[:, 0].double().sum(-1).tolist()
+    attn = (trace.attn @ direction).tolist()
+    embed = float(trace.embed @ direction)
+    total = embed + sum(attn) + sum(neurons) + sum(biases) + constants
     logit = float(trace.hidden @ to_logit) + target_bias(head, target)
-    attribution = _at_target("dla", trace.acts, per_act, target)
-    parts = _Parts(trace, direction, attribution, biases, constants)
-    return Dla(attribution, _completeness(parts, logit))
+    error = abs(total - logit)
+    relative = error / abs(logit) if logit else None
+    return Dla(
+        scores,
+        Completeness(embed, tuple(attn), tuple(neurons), tuple(biases), constants, total, logit, error, relative),
+    )
 
 
 def dla_without_norms(problem: Problem) -> Attribution:
@@ -114,33 +121,6 @@ def at_positions(
     )
 
 
-class _Parts(NamedTuple):
-    trace: ResidualTrace
-    direction: Float[Tensor, " d_model"]
-    attribution: Attribution
-    biases: list[float]
-    constants: float
-
-
-def _completeness(parts: _Parts, logit: float) -> Completeness:
-    neurons = parts.attribution.scores[:, 0].double().sum(-1).tolist()
-    attn = (parts.trace.attn @ parts.direction).tolist()
-    embed = float(parts.trace.embed @ parts.direction)
-    total = embed + sum(attn) + sum(neurons) + sum(parts.biases) + parts.constants
-    error = abs(total - logit)
-    return Completeness(
-        embed=embed,
-        attn=tuple(attn),
-        neurons=tuple(neurons),
-        mlp_bias=tuple(parts.biases),
-        constants=parts.constants,
-        total=total,
-        logit=logit,
-        absolute_error=error,
-        relative_error=error / abs(logit) if logit else None,
-    )
-
-
 def _bias_term(bias: Tensor | None, norm: FrozenNorm | None, read: Tensor, direction: Tensor) -> float:
     """What the biases of the projection and of the norm after it write."""
     of_projection = 0.0 if bias is None else float(bias.to(read) @ read)
@@ -150,12 +130,5 @@ def _bias_term(bias: Tensor | None, norm: FrozenNorm | None, read: Tensor, direc
 def _at_target(
     metric: Metric, acts: Float[Tensor, "layer neuron"], per_act: Float[Tensor, "layer neuron"], target: Target
 ) -> Attribution:
-    acts, per_act = acts.float().cpu(), per_act.float().cpu()
-    return Attribution(
-        metric=metric,
-        layers=tuple(range(len(acts))),
-        positions=(target.pos,),
-        scores=(acts * per_act)[:, None],
-        acts=acts[:, None],
-        per_act=per_act[:, None],
-    )
+    acts, per_act = acts.float()[:, None], per_act.float()[:, None]
+    return attribution(metric, (target.pos,), acts, acts * per_act, per_act)

@@ -12,13 +12,14 @@ logit; and on the path of ig from a zero baseline, f changes only close to zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
@@ -28,18 +29,16 @@ from neuron_signatures.models.suffix import Suffix
 IgPath = Literal["joint", "layer"]
 
 
-class Cancellation(NamedTuple):
+@dataclass(frozen=True)
+class Cancellation:
     """How far the scores of one layer and position cancel: their sum, and the sum of their absolute values."""
 
     layer: int
     pos: int
     total: float
     absolute_total: float
-
-    @property
-    def ratio(self) -> float | None:
-        """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
-        return abs(self.total) / self.absolute_total if self.absolute_total else None
+    ratio: float | None
+    """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
 
 
 def act_grad(problem: Problem, *, source: Float[Tensor, "layer pos neuron"] | None = None) -> Attribution:
@@ -50,14 +49,14 @@ def act_grad(problem: Problem, *, source: Float[Tensor, "layer pos neuron"] | No
     """
     acts, grads = _acts_and_gradients(problem)
     step = acts if source is None else source.to(acts) - acts
-    return _attribution("act_grad", problem.positions, acts, step * grads, grads)
+    return attribution("act_grad", problem.positions, acts, step * grads, grads)
 
 
 def relp(problem: Problem) -> Attribution:
     """Relevance of every neuron: a ∂f/∂a under RelP's rules."""
     with relevance_rules(problem.hf):
         acts, grads = _acts_and_gradients(problem)
-    return _attribution("relp", problem.positions, acts, acts * grads, grads)
+    return attribution("relp", problem.positions, acts, acts * grads, grads)
 
 
 def integrated_gradients(
@@ -86,14 +85,14 @@ def integrated_gradients(
     for rows in [everything] if path == "joint" else [[i] for i in everything]:
         line = _Path([chosen[i] for i in rows], acts[rows], low[rows], steps)
         integral[rows] = _path_integral(problem, suffix, line, batch)
-    return _attribution("ig", problem.positions, acts, (acts - low) * integral, None, chosen)
+    return attribution("ig", problem.positions, acts, (acts - low) * integral, layers=chosen)
 
 
 def cancellation(scores: Attribution) -> list[Cancellation]:
     """Per layer and position, how far the scores cancel (see the module's docstring)."""
-    totals, absolute = scores.sums().tolist(), scores.absolute_sums().tolist()
+    total, size = (x.sum(-1).float().tolist() for x in (scores.scores.double(), scores.scores.double().abs()))
     return [
-        Cancellation(layer, pos, totals[i][j], absolute[i][j])
+        Cancellation(layer, pos, total[i][j], size[i][j], abs(total[i][j]) / size[i][j] if size[i][j] else None)
         for i, layer in enumerate(scores.layers)
         for j, pos in enumerate(scores.positions)
     ]
@@ -146,22 +145,4 @@ def _acts_and_gradients(
     return (
         torch.stack([a.detach()[0, where].to(f.device) for a in seen]).float(),
         torch.stack([g[0, where].to(f.device) for g in grads]).float(),
-    )
-
-
-def _attribution(
-    metric: Metric,
-    positions: tuple[int, ...],
-    acts: Tensor,
-    scores: Tensor,
-    per_act: Tensor | None,
-    layers: tuple[int, ...] | None = None,
-) -> Attribution:
-    return Attribution(
-        metric=metric,
-        layers=tuple(range(len(acts))) if layers is None else layers,
-        positions=positions,
-        scores=scores.float().cpu(),
-        acts=acts.float().cpu(),
-        per_act=None if per_act is None else per_act.float().cpu(),
     )
