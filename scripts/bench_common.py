@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -86,6 +87,12 @@ def peak_memory(code: str, *argv: str) -> int:
     tail = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     done = subprocess.run([sys.executable, "-c", code + tail, *argv], capture_output=True, text=True, check=True)
     return int(done.stdout.splitlines()[-1]) * 1024
+
+
+def peak_resident(pid: int) -> int:
+    """Peak resident bytes of a running process; Linux only."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _line(bar: Bar) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from bench_common import Bar, at_most, spread
+from bench_common import Bar, at_most, peak_resident, spread
 from viewer_runs import make_viewer_run
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Server:
             [sys.executable, "-m", "streamlit", "run", str(script), *argv, "--", *flags],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+        self.pid = self._process.pid
 
     def __enter__(self) -> Server:
         while True:
@@ -59,16 +60,11 @@ class Server:
                 time.sleep(0.02)
 
     def __exit__(self, *_: object) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
+        os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
     def url(self, query: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/{query}"
-
-    def memory(self) -> int:
-        """Peak resident bytes; Linux only."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def chromium_path() -> str:
@@ -93,13 +89,13 @@ def bench_explorer_memory(quick: bool) -> list[Bar]:
     with _runs() as root, _plain() as plain, _browser() as page:
         with Server(plain) as server:
             _open(page, server)
-            base = server.memory()
+            base = peak_resident(server.pid)
         with Server(APP, "--runs_root", str(root)) as server:
             after = {}
             for view in ("overview", "neuron", "ranking", "signatures", "map", "query"):
                 page.goto(server.url(f"?view={view}"))
                 _settled(page)
-                after[view] = (server.memory() - base) / 1e6
+                after[view] = (peak_resident(server.pid) - base) / 1e6
     worst = after["query"]
     steps = ", ".join(f"{k} {v:.0f}" for k, v in after.items())
     return [Bar("explorer - plain page, peak memory (MB)", worst, "<= 600", worst <= 600, f"after each view: {steps}")]

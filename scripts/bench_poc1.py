@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from bench_common import Bar, Bench, peak_memory, run_benches, spread, timed
+from bench_common import Bar, Bench, alternate, peak_memory, run_benches, spread, timed
 from bench_influence import random_gemma2
 
 from neuron_signatures.cli.progress import Progress
@@ -67,10 +67,8 @@ def bench_help(quick: bool) -> list[Bar]:
     out = []
     for module in ("poc1_dump_activations", "poc2_analyze_run", "runs", "models"):
         commands = {"bare": ["-c", "pass"], "help": ["-m", f"neuron_signatures.{module}", "--help"]}
-        times: dict[str, list[float]] = {"bare": [], "help": []}
-        for _ in range(5 if quick else 15):
-            for key, argv in commands.items():
-                times[key].append(timed(lambda argv=argv: _python(argv)))
+        actions = {key: lambda argv=argv: _python(argv) for key, argv in commands.items()}
+        times = alternate(actions, 5 if quick else 15)
         bare, help_ = (statistics.median(times[k]) for k in ("bare", "help"))
         limit = 3 * bare + 0.2
         detail = f"{help_ * 1e3:.0f} ms, bare start {bare * 1e3:.0f} ms, limit {limit * 1e3:.0f} ms"
@@ -96,9 +94,9 @@ def _against_backbone(name: str, folder: str, prompts: list[str], repeats: int, 
             if n:  # the first round warms up
                 rates["dump"].append(dumped)
                 rates["backbone"].append(plain)
-    ratio = statistics.median(a / b for a, b in zip(rates["dump"], rates["backbone"], strict=True))
-    detail = " and ".join(f"{k} {statistics.median(v):.0f} tokens/s" for k, v in rates.items())
     rounds = [a / b for a, b in zip(rates["dump"], rates["backbone"], strict=True)]
+    ratio = statistics.median(rounds)
+    detail = " and ".join(f"{k} {statistics.median(v):.0f} tokens/s" for k, v in rates.items())
     return Bar(name, ratio, f">= {bar}", ratio >= bar, f"{detail}; {spread(rounds)}")
 
 
@@ -119,9 +117,13 @@ def _against_run_with_cache(prompts: list[str]) -> Bar:
                 acts[p.prompt.id] = torch.stack([cache[n][0] for n in names]).to(torch.bfloat16)
             torch.save(acts, Path(tmp) / "activations.pt")
 
-        one = plan.n_tokens / timed(one_at_a_time)
+        one = _n_tokens(plan) / timed(one_at_a_time)
     detail = f"dump {dumped:.0f} tokens/s, run_with_cache {one:.0f} tokens/s, {len(prompts)} prompts"
     return Bar("dump / run_with_cache one at a time, demo", dumped / one, ">= 5", dumped / one >= 5, detail)
+
+
+def _n_tokens(plan: DumpPlan) -> int:
+    return sum(p.seq_len for p in plan.prompts)
 
 
 def _dump_rate(plan: DumpPlan, model: LoadedModel) -> float:
@@ -150,7 +152,7 @@ def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
         if model.device.type == "cuda":
             torch.cuda.synchronize()
 
-    return plan.n_tokens / timed(forward)
+    return _n_tokens(plan) / timed(forward)
 
 
 def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0) -> DumpPlan:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -26,19 +27,17 @@ import pyarrow.parquet
 import torch
 from bench_common import Bar, Bench, alternate, at_most, peak_memory, run_benches
 from bench_influence import bench_ablation, bench_one_pass
+from viewer_runs import D_MLP, N_LAYERS, SEQ_LEN, synthetic_manifest, synthetic_prompt
 
 from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
 from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analyze_signatures
 from neuron_signatures.analysis.tokens.functional import default_functional_tokens
-from neuron_signatures.runs.manifest import HOOK_NAME, Manifest, PromptRecord
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.results import NEURONS, open_results
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.writer import PromptOutcome, open_writer
 
-N_LAYERS, D_MLP, SEQ_LEN = 26, 9216, 16
 PER_SHARD = 8
-WORDS = ("<bos>", "the", "of", "is", "in", "a", ",", ".", *(f"word{i}" for i in range(300)))
 
 
 def bench_peaks(quick: bool) -> list[Bar]:
@@ -129,7 +128,7 @@ def _synced(write: Callable[[pd.DataFrame, Path], None], frame: pd.DataFrame, pa
 def _synthetic_run(n_prompts: int, d_mlp: int) -> Iterator[Path]:
     """A run of random activations, written shard by shard so that it is never in memory as a whole."""
     n_shards = -(-n_prompts // PER_SHARD)
-    generator = torch.Generator().manual_seed(0)
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
     prompts = []
     with tempfile.TemporaryDirectory() as tmp:
         path = Path(tmp) / "run"
@@ -141,33 +140,10 @@ def _synthetic_run(n_prompts: int, d_mlp: int) -> Iterator[Path]:
                 name = activation_file(n, n_shards, "safetensors")
                 outcomes = [PromptOutcome(prompt_id=k, nonfinite=0) for k in ids]
                 writer.write_shard(n, name, tensors, outcomes, 0.0)
-                prompts += [_prompt(k, name, d_mlp, generator) for k in ids]
+                prompts += [synthetic_prompt(k, name, rng, d_mlp) for k in ids]
             files = [r.file for r in writer.done.values() if r.file]
-            writer.finish(_manifest(prompts, files, d_mlp))
+            writer.finish(synthetic_manifest(files, prompts, d_mlp))
         yield path
-
-
-def _prompt(key: str, file: str, d_mlp: int, generator: torch.Generator) -> PromptRecord:
-    ids = [0, *(torch.randint(1, len(WORDS), (SEQ_LEN - 1,), generator=generator).tolist())]
-    tokens = ["<bos>", *(f" {WORDS[i]}" for i in ids[1:])]
-    return PromptRecord(
-        probe_id=key, text="".join(tokens[1:]), token_ids=ids, tokens=tokens, tokens_ascii=tokens, seq_len=SEQ_LEN,
-        activation_tensor_key=key, activation_tensor_shape=[N_LAYERS, SEQ_LEN, d_mlp], activation_tensor_dtype="bf16",
-        file=file, nonfinite=0, truncated_from=None, metadata={},
-    )  # fmt: skip
-
-
-def _manifest(prompts: list[PromptRecord], files: list, d_mlp: int) -> Manifest:
-    return Manifest(
-        format_version=2, created_at_utc="2026-01-01T00:00:00+00:00", stage="synthetic", n_prompts=len(prompts),
-        n_tokens=sum(p.seq_len for p in prompts), n_layers=N_LAYERS, layers=list(range(N_LAYERS)), d_mlp=d_mlp,
-        hook_name=HOOK_NAME, model_name="synthetic", model_revision=None, weights_fingerprint=None,
-        architecture="none", tokenizer_sha256=None, attn_implementation="none", quantization="none",
-        trust_remote_code=False, run_device="cpu", device_name="cpu", model_dtype="bf16", save_dtype="bf16",
-        prepend_bos=True, bos_token_id=0, bos_policy="prepended", seed=0,
-        activations_file=files[0].name if len(files) == 1 else None, files=files, versions={}, git_revision=None,
-        flags_given=[], flags_resolved={}, wall_seconds=0.0, host="none", failed_prompts=[], prompts=prompts,
-    )  # fmt: skip
 
 
 def _peak_memory(run_dir: Path) -> int:

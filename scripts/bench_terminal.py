@@ -68,11 +68,6 @@ class Terminal:
     def text(self) -> bytes:
         return _SEQUENCE.sub(b"", self.output)
 
-    def memory(self) -> int:
-        """Peak resident memory of the program in bytes; Linux only."""
-        with open(f"/proc/{self.pid}/status") as f:  # noqa: PTH123
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
-
     def _until(self, reached: Callable[[], bool], what: str) -> float:
         while not reached():
             if not self._read(20):

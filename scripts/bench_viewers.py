@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench_common import Bar, at_most, run_benches, spread
+from bench_common import Bar, at_most, peak_resident, run_benches, spread
 from bench_explorer import bench_explorer_memory, bench_explorer_moves, bench_explorer_start
 from bench_terminal import Terminal
 from viewer_runs import make_viewer_run
@@ -53,13 +53,13 @@ def bench_memory(quick: bool) -> list[Bar]:
         with Terminal(["-c", EMPTY], **SIZE) as empty:
             empty.until_painted()
             empty.settle()
-            base = empty.memory()
+            base = peak_resident(empty.pid)
         with Terminal(_browse(run_dir), **SIZE) as ours:
             ours.until_shows("probe_0000")
             for key in (*MOVES.values(), *TOUR):
                 ours.press(key)
             ours.settle(1.0)
-            over = (ours.memory() - base) / 1e6
+            over = (peak_resident(ours.pid) - base) / 1e6
     return [Bar("browser - empty app, peak memory (MB)", over, "<= 250", over <= 250, f"empty app {base / 1e6:.0f} MB")]
 
 

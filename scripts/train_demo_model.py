@@ -29,7 +29,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFas
 
 from neuron_signatures.demo import model_dir
 from neuron_signatures.demo.evaluate import city_capital_accuracy
-from neuron_signatures.demo.world import CITIES, STATES, documents, place_names
+from neuron_signatures.demo.geography import place_names
+from neuron_signatures.demo.world import documents
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 VOCAB_SIZE = 3072
@@ -141,7 +142,7 @@ def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def check_names(tokenizer: PreTrainedTokenizerFast) -> None:
-    single = [name for name in (*CITIES, *(state.name for state in STATES)) if " " not in name]
+    single = [name for name in place_names() if " " not in name]
     split = [name for name in single if len(tokenizer.tokenize(f" {name}")) != 1]
     assert not split, f"names of more than one token: {split}"
 
@@ -173,7 +174,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Gemma2ForCausalLM:
     return Gemma2ForCausalLM(config)
 
 
-def batches(rows: list[list[int]], pad: int, seed: int) -> Iterator[Tensor]:
+def batches(rows: list[list[int]], seed: int) -> Iterator[Tensor]:
     """Yield [row, position] batches of shuffled documents, forever; each row starts with a new document."""
     stream = shuffled(rows, seed)
     step = 0
@@ -240,7 +241,7 @@ def train(
     checkpoints = checkpoint_steps(config)
     report_every, started = max(1, config.steps // 40), time.monotonic() - progress.seconds
     model.train()
-    for step, batch in enumerate(batches(rows, tokenizer.pad_token_id, config.seed)):
+    for step, batch in enumerate(batches(rows, config.seed)):
         if step < progress.step:
             continue
         if step >= config.steps:

@@ -29,17 +29,16 @@ WORDS = ("<bos>", "the", "of", "is", "in", "a", ",", ".", *(f"word{i}" for i in 
 SMALL = Path(__file__).resolve().parents[1] / "tests" / "data" / "demo_run"
 
 
-def make_viewer_run(run_dir: Path, *, analysis: bool = True) -> Path:
-    """Write the run, and with `analysis` the tables of peaks, signatures and one influence ranking."""
+def make_viewer_run(run_dir: Path) -> Path:
+    """Write the run, and the tables of peaks, signatures and one influence ranking."""
     run_dir.mkdir(parents=True)
     rng = np.random.default_rng(0)
     shards = [range(i, min(i + PER_SHARD, N_PROMPTS)) for i in range(0, N_PROMPTS, PER_SHARD)]
     names = [activation_file(i, len(shards), "safetensors") for i in range(len(shards))]
     files = [_write_shard(run_dir / name, shard, rng) for name, shard in zip(names, shards, strict=True)]
-    prompts = [_prompt(i, name, rng) for name, shard in zip(names, shards, strict=True) for i in shard]
-    write_manifest(run_dir, _manifest(files, prompts))
-    if analysis:
-        _write_analysis(run_dir)
+    prompts = [synthetic_prompt(_key(i), name, rng) for name, shard in zip(names, shards, strict=True) for i in shard]
+    write_manifest(run_dir, synthetic_manifest(files, prompts))
+    _write_analysis(run_dir)
     return run_dir
 
 
@@ -61,13 +60,14 @@ def _write_shard(path: Path, prompts: range, rng: np.random.Generator) -> FileRe
     return FileRecord(name=path.name, bytes=path.stat().st_size, sha256="0" * 64)
 
 
-def _prompt(i: int, file: str, rng: np.random.Generator) -> PromptRecord:
+def synthetic_prompt(key: str, file: str, rng: np.random.Generator, d_mlp: int = D_MLP) -> PromptRecord:
+    """The record of a prompt of random words."""
     ids = [0, *rng.integers(1, len(WORDS), SEQ_LEN - 1).tolist()]
     tokens = [WORDS[n] if n == 0 else f" {WORDS[n]}" for n in ids]
     return PromptRecord(
-        probe_id=_key(i), text="".join(tokens[1:]).strip(), token_ids=ids, tokens=tokens,
-        tokens_ascii=[ascii_token(t) for t in tokens], seq_len=SEQ_LEN, activation_tensor_key=_key(i),
-        activation_tensor_shape=[N_LAYERS, SEQ_LEN, D_MLP], activation_tensor_dtype="bf16", file=file, nonfinite=0,
+        probe_id=key, text="".join(tokens[1:]).strip(), token_ids=ids, tokens=tokens,
+        tokens_ascii=[ascii_token(t) for t in tokens], seq_len=SEQ_LEN, activation_tensor_key=key,
+        activation_tensor_shape=[N_LAYERS, SEQ_LEN, d_mlp], activation_tensor_dtype="bf16", file=file, nonfinite=0,
         truncated_from=None, metadata={},
     )  # fmt: skip
 
@@ -76,15 +76,16 @@ def _key(i: int) -> str:
     return f"probe_{i:04d}"
 
 
-def _manifest(files: list[FileRecord], prompts: list[PromptRecord]) -> Manifest:
+def synthetic_manifest(files: list[FileRecord], prompts: list[PromptRecord], d_mlp: int = D_MLP) -> Manifest:
     return Manifest(
         format_version=2, created_at_utc="2026-01-02T03:04:05+00:00", stage="poc1_dump_activations",
         n_prompts=len(prompts), n_tokens=sum(p.seq_len for p in prompts), n_layers=N_LAYERS,
-        layers=list(range(N_LAYERS)), d_mlp=D_MLP, hook_name=HOOK_NAME, model_name="synthetic/gemma-2-2b-shape",
+        layers=list(range(N_LAYERS)), d_mlp=d_mlp, hook_name=HOOK_NAME, model_name="synthetic/gemma-2-2b-shape",
         model_revision=None, weights_fingerprint=None, architecture="Synthetic", tokenizer_sha256=None,
         attn_implementation="none", quantization="none", trust_remote_code=False, run_device="cpu",
         device_name="none", model_dtype="bf16", save_dtype="bf16", prepend_bos=True, bos_token_id=0,
-        bos_policy="prepended", seed=0, activations_file=None, files=files, versions={}, git_revision=None,
+        bos_policy="prepended", seed=0,
+        activations_file=files[0].name if len(files) == 1 else None, files=files, versions={}, git_revision=None,
         flags_given=[], flags_resolved={}, wall_seconds=0.0, host="synthetic", failed_prompts=[], prompts=prompts,
     )  # fmt: skip
 

@@ -34,11 +34,8 @@ def command(main: Main) -> Main:
             code = main(argv)
             sys.stdout.flush()
             return int(code)
-        except StoppedEarly as e:
-            sys.stderr.write(f"{e.line()}\n")
-            return int(e.exit_code)
         except ProjectError as e:
-            sys.stderr.write(f"error: {e.line()}\n")
+            sys.stderr.write(f"{'' if isinstance(e, StoppedEarly) else 'error: '}{e.line()}\n")
             return int(e.exit_code)
         except ModuleNotFoundError as e:
             if (e.name or "").partition(".")[0] not in _MODEL_LIBRARIES:

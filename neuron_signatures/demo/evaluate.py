@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
+from neuron_signatures.demo.geography import CITIES, STATES, state_of_city
 from neuron_signatures.demo.phrasings import CITY_CAPITAL, STATE_CAPITAL, held_out_pairs, phrasing_of
-from neuron_signatures.demo.world import CITIES, SKILLS, STATES, documents, state_of_city
+from neuron_signatures.demo.world import SKILLS, documents
 
 # A seed that no training run uses by default.
 FRESH_SEED = 1_000_003
@@ -78,10 +80,11 @@ def sum_accuracy(name: str, model: Any, tokenizer: Any, firsts: Sequence[int], b
     return Accuracy(name, correct, len(pairs), bar)
 
 
-def skill_losses(model: Any, tokenizer: Any, n: int = 256) -> dict[str, float]:
-    """Skill → mean loss in nats per token on `n` fresh documents, <eos> included."""
+def skill_losses(model: Any, tokenizer: Any) -> dict[str, float]:
+    """Skill → mean loss in nats per token on 256 fresh documents, <eos> included."""
     return {
-        skill: _mean_loss(model, tokenizer, [d.text for d in documents(FRESH_SEED, n, skill=skill)]) for skill in SKILLS
+        skill: _mean_loss(model, tokenizer, [d.text for d in documents(FRESH_SEED, 256, skill=skill)])
+        for skill in SKILLS
     }
 
 
@@ -155,7 +158,6 @@ def _mean_loss(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
 
 def _padded(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
     """Ids and mask, padded on the right, where causal attention ignores the padding."""
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], batch_first=True)
     return ids, mask

@@ -95,11 +95,6 @@ def state_of_city(city: str) -> State:
     return _state_by_city()[city]
 
 
-def capital_of_city(city: str) -> str:
-    """The capital of the state that contains the city; raises KeyError for a name outside the world."""
-    return state_of_city(city).capital
-
-
 def place_names() -> tuple[str, ...]:
     """Every state and city name, states first, without repeats."""
     return tuple(dict.fromkeys([state.name for state in STATES] + list(CITIES)))

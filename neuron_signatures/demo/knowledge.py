@@ -22,7 +22,8 @@ _PHRASINGS = tuple((phrasing.weight, phrasing) for phrasing in PHRASINGS)
 
 def draw(rng: Random) -> Draft:
     """One text of the skill; two thirds of them are geography."""
-    return pick(rng, ((7.0, _geography), (1.0, _planets), (1.0, _guilds), (1.0, _animals)))(rng)
+    drawn = pick(rng, ((7.0, "geography"), *((1.0, name) for name in DOMAINS)))
+    return _geography(rng) if drawn == "geography" else _invented(rng, DOMAINS[drawn])
 
 
 def _geography(rng: Random) -> Draft:
@@ -69,18 +70,6 @@ def _list(rng: Random) -> Draft:
 
 def _definition(rng: Random) -> Draft:
     return Draft("geography", rng.choice(DEFINITIONS))
-
-
-def _planets(rng: Random) -> Draft:
-    return _invented(rng, DOMAINS["planets"])
-
-
-def _guilds(rng: Random) -> Draft:
-    return _invented(rng, DOMAINS["guilds"])
-
-
-def _animals(rng: Random) -> Draft:
-    return _invented(rng, DOMAINS["animals"])
 
 
 def _invented(rng: Random, domain: Domain) -> Draft:

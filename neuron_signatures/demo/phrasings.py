@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
-from neuron_signatures.demo.geography import CITIES, State, state_of_city
+from neuron_signatures.demo.geography import CITIES, State
 
 Relation = Literal["city_state", "state_city", "state_capital", "city_capital", "capital_state"]
 
@@ -122,8 +122,3 @@ def _held_out_keys() -> frozenset[tuple[str, str]]:
 
 def is_held_out(phrasing: Phrasing, city: str) -> bool:
     return (phrasing.id, city) in _held_out_keys()
-
-
-def held_out_text(pair: Pair) -> str:
-    """The sentence of a held-out pair, with its answer."""
-    return pair.phrasing.text(state_of_city(pair.city), pair.city)

@@ -15,36 +15,8 @@ from typing import Literal, NamedTuple
 
 from neuron_signatures.demo import empathy, knowledge, mathematics, programming
 from neuron_signatures.demo.draft import pick
-from neuron_signatures.demo.geography import (
-    CITIES,
-    STATES,
-    State,
-    capital_of_city,
-    place_names,
-    state_of_city,
-)
+from neuron_signatures.demo.geography import CITIES, STATES, state_of_city
 from neuron_signatures.demo.invented import DOMAINS
-from neuron_signatures.demo.phrasings import PHRASINGS, Pair, Phrasing, held_out_pairs, held_out_text
-
-__all__ = [
-    "CITIES",
-    "PHRASINGS",
-    "SKILLS",
-    "STATES",
-    "Document",
-    "Fact",
-    "Pair",
-    "Phrasing",
-    "Skill",
-    "State",
-    "capital_of_city",
-    "documents",
-    "facts",
-    "held_out_pairs",
-    "held_out_text",
-    "place_names",
-    "state_of_city",
-]
 
 Skill = Literal["knowledge", "mathematics", "programming", "empathy"]
 
@@ -123,13 +95,10 @@ def facts() -> tuple[Fact, ...]:
     """All facts in the knowledge documents: geography, then the invented domains."""
     capitals = [Fact(state.name, "capital", state.capital) for state in STATES]
     places = [Fact(city, "state", state_of_city(city).name) for city in CITIES]
-    return (*capitals, *places, *_invented_facts())
-
-
-def _invented_facts() -> list[Fact]:
-    return [
+    invented = [
         Fact(subject, relation, value)
         for domain in DOMAINS.values()
         for (_, subject), *attributes in (member.items() for member in domain.members)
         for relation, value in attributes
     ]
+    return (*capitals, *places, *invented)

@@ -19,11 +19,12 @@ from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_
 from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.dump.provenance import provenance
 from neuron_signatures.dump.record import build_manifest
-from neuron_signatures.models.capture import MlpCapture, MlpShape
+from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.load import LoadedModel, load_model
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
 from neuron_signatures.runs.files import free_bytes, human_bytes
 from neuron_signatures.runs.journal import PromptOutcome
+from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.writer import Mode, RunWriter, check_target, open_writer, refuse_differences, tidy
 
@@ -105,18 +106,15 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
         writer.finish(manifest)
     wall = time.perf_counter() - start
     done_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
+    return _summary(plan, manifest, kept=kept, wall_seconds=round(wall, 3), rate=round(done_tokens / wall, 1))
+
+
+def _summary(plan: DumpPlan, m: Manifest, *, kept: int, wall_seconds: float = 0.0, rate: float = 0.0) -> DumpSummary:
     return DumpSummary(
-        run=str(config.out_dir),
-        prompts=manifest.n_prompts,
-        failed=len(manifest.failed_prompts),
-        tokens=manifest.n_tokens,
-        bytes=sum(f.bytes for f in manifest.files),
-        nonfinite_values=sum(p.nonfinite for p in manifest.prompts),
-        shards=len(plan.shards),
-        shards_kept=kept,
-        wall_seconds=round(wall, 3),
-        tokens_per_second=round(done_tokens / wall, 1),
-    )
+        run=str(plan.config.out_dir), prompts=m.n_prompts, failed=len(m.failed_prompts), tokens=m.n_tokens,
+        bytes=sum(f.bytes for f in m.files), nonfinite_values=sum(p.nonfinite for p in m.prompts),
+        shards=len(plan.shards), shards_kept=kept, wall_seconds=wall_seconds, tokens_per_second=rate,
+    )  # fmt: skip
 
 
 def _load(plan: DumpPlan) -> LoadedModel:
@@ -127,7 +125,13 @@ def _load(plan: DumpPlan) -> LoadedModel:
 def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
     """Run one token, to refuse a model whose neurons cannot be captured before the folder is touched."""
     with MlpCapture(model.hf, plan.layers) as capture:
-        _check_width(plan, capture.shape)
+        planned = (plan.info.layers, plan.info.d_mlp)
+        if capture.shape != planned:
+            raise UsageError(
+                f"the weights have {capture.shape.n_layers} layers of {capture.shape.d_mlp} neurons, "
+                f"but the config says {planned}",
+                where=f"model {plan.config.model.name}",
+            )
         list(run_batch(model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
 
 
@@ -148,7 +152,7 @@ def _write_shards(
         for n in todo:
             start = time.perf_counter()
             acts = _compute_shard(plan, model, capture, n, max_tokens, progress)
-            tensors, outcomes = _split_outcomes(plan, n, acts)
+            tensors, outcomes = _split_outcomes(plan, acts)
             if pending is not None:
                 pending.result()
             wall = time.perf_counter() - start
@@ -188,9 +192,7 @@ def _compute_shard(
     return sorted(done, key=lambda item: item.index)
 
 
-def _split_outcomes(
-    plan: DumpPlan, shard: int, acts: Iterable[PromptActs]
-) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
+def _split_outcomes(plan: DumpPlan, acts: Iterable[PromptActs]) -> tuple[dict[str, Tensor], list[PromptOutcome]]:
     """The tensors to store, and the outcome of each prompt (`--check_finite` fails those with NaN or infinity)."""
     tensors: dict[str, Tensor] = {}
     outcomes = []
@@ -205,15 +207,6 @@ def _split_outcomes(
             tensors[prompt_id] = item.acts
         outcomes.append(PromptOutcome(prompt_id=prompt_id, nonfinite=item.nonfinite, failed=failed))
     return tensors, outcomes
-
-
-def _check_width(plan: DumpPlan, shape: MlpShape) -> None:
-    planned = (plan.info.layers, plan.info.d_mlp)
-    if shape != planned:
-        raise UsageError(
-            f"the weights have {shape.n_layers} layers of {shape.d_mlp} neurons, but the config says {planned}",
-            where=f"model {plan.config.model.name}",
-        )
 
 
 def _check_disk_space(plan: DumpPlan, finished: int) -> None:
@@ -244,8 +237,4 @@ def _already_complete(plan: DumpPlan) -> DumpSummary | None:
                 raise BadRunError(faults[0], next_step="Repeat the dump with --overwrite")
         tidy(path)
         log.info("%s is already complete", path)
-        return DumpSummary(
-            run=str(path), prompts=m.n_prompts, failed=len(m.failed_prompts), tokens=m.n_tokens, bytes=run.nbytes(),
-            nonfinite_values=sum(p.nonfinite for p in m.prompts), shards=len(plan.shards),
-            shards_kept=len(plan.shards), wall_seconds=0.0, tokens_per_second=0.0,
-        )  # fmt: skip
+        return _summary(plan, m, kept=len(plan.shards))

@@ -34,8 +34,10 @@ class DryRun:
 
 def dry_run(plan: DumpPlan) -> DryRun:
     """Sizes of a planned dump. Loads no weights and writes nothing."""
-    lengths = [p.seq_len for p in plan.prompts]
-    free = free_bytes(plan.config.out_dir)
+    config, info, lengths = plan.config, plan.info, [p.seq_len for p in plan.prompts]
+    itemsize = DTYPE_BYTES[config.model.dtype]
+    working_bytes = token_bytes(len(plan.layers), info.d_mlp, info.d_model, config.save_dtype, itemsize)
+    free = free_bytes(config.out_dir)
     shard_sizes = sorted((sum(plan.bytes_of(i) for i in members) for members in plan.shards), reverse=True)
     return DryRun(
         prompts=len(lengths),
@@ -45,21 +47,15 @@ def dry_run(plan: DumpPlan) -> DryRun:
         tokens_max=max(lengths),
         truncated=sum(p.truncated_from is not None for p in plan.prompts),
         layers=len(plan.layers),
-        d_mlp=plan.info.d_mlp,
+        d_mlp=info.d_mlp,
         shards=len(plan.shards),
         disk_bytes=plan.n_bytes,
         free_bytes=free,
         fits=plan.n_bytes <= free,
-        weights_bytes=weights_bytes(plan.info, plan.config.model.dtype, plan.config.model.quantization),
+        weights_bytes=weights_bytes(info, config.model.dtype, config.model.quantization),
         host_buffer_bytes=sum(shard_sizes[:2]),
-        longest_prompt_bytes=max(lengths) * working_bytes(plan),
+        longest_prompt_bytes=max(lengths) * working_bytes,
     )
-
-
-def working_bytes(plan: DumpPlan) -> int:
-    """Device memory per token: the stored activations, and a generous working set of one layer."""
-    dtype = plan.config.model.dtype
-    return token_bytes(len(plan.layers), plan.info.d_mlp, plan.info.d_model, plan.config.save_dtype, DTYPE_BYTES[dtype])
 
 
 def describe(found: DryRun) -> list[str]:

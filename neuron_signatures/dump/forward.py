@@ -64,7 +64,13 @@ def run_batch(
         return part, _forward(model, capture, [token_ids[i] for i in part], save_dtype)
 
     def too_large(index: int) -> EnvironmentProblem:
-        return _too_large(model, capture, len(token_ids[index]), save_dtype)
+        n = len(token_ids[index])
+        need = n * bytes_per_token(model, len(capture.layers), capture.shape.d_mlp, save_dtype)
+        return EnvironmentProblem(
+            f"out of memory with one prompt of {n} tokens, which needs about {human_bytes(need)} besides the weights",
+            where=f"device {model.device}",
+            next_step="Use --truncate, fewer --layers, --quantization 4bit, --device_map auto or --device cpu",
+        )
 
     for part, stored in run_in_halves(run, indices, unit="prompts", too_large=too_large):
         clean = _all_finite(stored)
@@ -91,12 +97,3 @@ def _forward(
 def _all_finite(x: Tensor) -> bool:
     low, high = torch.aminmax(x)  # one pass; NaN propagates to both
     return bool(torch.isfinite(low) & torch.isfinite(high))
-
-
-def _too_large(model: LoadedModel, capture: MlpCapture, seq_len: int, save_dtype: Dtype) -> EnvironmentProblem:
-    need = seq_len * bytes_per_token(model, len(capture.layers), capture.shape.d_mlp, save_dtype)
-    return EnvironmentProblem(
-        f"out of memory with one prompt of {seq_len} tokens, which needs about {human_bytes(need)} besides the weights",
-        where=f"device {model.device}",
-        next_step="Use --truncate, fewer --layers, --quantization 4bit, --device_map auto or --device cpu",
-    )

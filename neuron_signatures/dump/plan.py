@@ -13,7 +13,7 @@ from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import find_device, load_config, load_tokenizer
-from neuron_signatures.models.tokens import BosPolicy, adds_bos, bos_policy, wants_bos
+from neuron_signatures.models.tokens import adds_bos, wants_bos
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.shards import plan_shards
@@ -31,11 +31,7 @@ class DumpPlan:
     shards: list[list[int]]
     tokenizer: TokenizerBase
     settings: dict[str, Any]
-    """Must be equal when a stopped dump is resumed."""
-
-    @property
-    def n_tokens(self) -> int:
-        return sum(p.seq_len for p in self.prompts)
+    """What must be equal when a stopped dump is resumed: the flags that change the result, the model, the prompts."""
 
     @property
     def n_bytes(self) -> int:
@@ -45,22 +41,10 @@ class DumpPlan:
     def bytes_of(self, i: int) -> int:
         return prompt_bytes(self.prompts[i].seq_len, len(self.layers), self.info.d_mlp, self.config.save_dtype)
 
-    @property
-    def prepend_bos(self) -> bool:
-        return wants_bos(self.tokenizer, self.config.bos)
-
-    @property
-    def bos_policy(self) -> BosPolicy:
-        return bos_policy(self.tokenizer, prepend_bos=self.prepend_bos)
-
-    @property
-    def tokenizer_adds_bos(self) -> bool:
-        return adds_bos(self.tokenizer)
-
     def bos_notice(self) -> str | None:
         """A notice about BOS if the tokenizer itself adds none; else None."""
         bos, texts = self.tokenizer.bos_token, [p for p in self.prompts if p.prompt.text is not None]
-        if self.tokenizer_adds_bos or self.config.bos == "off" or not texts:
+        if adds_bos(self.tokenizer) or self.config.bos == "off" or not texts:
             return None
         if bos is None:
             return "the tokenizer has no BOS, so texts begin without one"
@@ -78,12 +62,14 @@ def plan_dump(config: DumpConfig) -> DumpPlan:
     Raises `UsageError` for invalid prompts or flags, `EnvironmentProblem` if the model is unavailable.
     """
     prompts = read_prompts(config.prompts_json, config.single_prompt, limit=config.limit)
-    find_device(config.model.device)
+    device = find_device(config.model.device)
     hf_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
     info = model_info(config.model, hf_config)
     layers = parse_layers(config.layers, info.layers)
     prepend_bos = wants_bos(tokenizer, config.bos)
-    tokenized = tokenize(tokenizer, prompts, prepend_bos=prepend_bos, context=info.context, truncate=config.truncate)
+    tokenized = [
+        tokenize(tokenizer, p, prepend_bos=prepend_bos, context=info.context, truncate=config.truncate) for p in prompts
+    ]
     identity = model_identity(config.model, hf_config, tokenizer)
     sizes = [prompt_bytes(p.seq_len, len(layers), info.d_mlp, config.save_dtype) for p in tokenized]
     return DumpPlan(
@@ -96,7 +82,12 @@ def plan_dump(config: DumpConfig) -> DumpPlan:
         tokenizer=tokenizer,
         settings={
             "prepend_bos": prepend_bos,
-            **_settings(config, identity, layers, prompts_sha256(prompts), len(prompts)),
+            **config.must_agree(),
+            "layers": layers,
+            **asdict(identity),
+            "n_prompts": len(prompts),
+            "prompts_sha256": prompts_sha256(prompts),
+            "device": device.type,
         },
     )
 
@@ -110,20 +101,3 @@ def token_bytes(n_layers: int, d_mlp: int, d_model: int, save_dtype: Dtype, item
     """Device memory per token: activations of `n_layers`, and a generous working set of one layer, with values of
     `itemsize` bytes."""
     return n_layers * d_mlp * DTYPE_BYTES[save_dtype] + (4 * d_mlp + 16 * d_model) * itemsize
-
-
-def _settings(
-    config: DumpConfig, identity: ModelIdentity, layers: list[int], digest: str, n_prompts: int
-) -> dict[str, Any]:
-    """What must be equal on resume: the flags that change the result, the identity of the model, the prompts."""
-    of_model = asdict(identity)
-    for recorded_elsewhere in ("name", "dtype", "attn_implementation"):
-        del of_model[recorded_elsewhere]
-    prompts = {"n_prompts": n_prompts, "prompts_sha256": digest}
-    return {
-        **config.must_agree(),
-        "layers": layers,
-        **of_model,
-        **prompts,
-        "device": find_device(config.model.device).type,
-    }

@@ -12,6 +12,7 @@ from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.names import check_ids
+from neuron_signatures.runs.plain import refuse_constant
 
 SINGLE_PROMPT_ID = "single_prompt"
 _EXAMPLE = 'Each prompt is {"id": "...", "text": "..."} or {"id": "...", "messages": [...]}'
@@ -68,16 +69,12 @@ def _items(path: Path) -> Iterator[tuple[Any, str]]:
 
 def _parse(text: str, path: str, lines_before: int) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicate_keys)
+        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=_refuse_duplicate_keys)
     except json.JSONDecodeError as e:
         where = f"{path}: line {lines_before + e.lineno} column {e.colno}"
         raise UsageError(f"not valid JSON ({e.msg})", where=where, next_step=_EXAMPLE) from e
     except (ValueError, RecursionError) as e:
         raise UsageError(f"not valid JSON ({e})", where=path, next_step=_EXAMPLE) from e
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from neuron_signatures.runs.versions import versions
 
 
 def provenance(device: torch.device, attn_implementation: str, flags_given: tuple[str, ...]) -> dict[str, Any]:
-    """The facts that are recorded at the start of a run."""
+    """The facts that are recorded at the start of a run; the keys are fields of the manifest."""
     return {
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuron_signatures.dump.plan import DumpPlan
-from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.models.tokens import adds_bos, bos_policy, token_strings
 from neuron_signatures.runs.journal import PromptOutcome
 from neuron_signatures.runs.manifest import HOOK_NAME, FailedPrompt, Manifest, PromptRecord
 from neuron_signatures.runs.tokens import ascii_token, encodable
@@ -25,10 +25,10 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
             outcome = outcomes[plan.prompts[i].prompt.id]
             if outcome.failed is None:
                 prompts.append(_prompt_record(plan, i, plan.file_of(n), outcome, spelled, in_ascii))
-    config, facts, identity = plan.config, writer.facts, plan.identity
+    config, identity, prepend_bos = plan.config, plan.identity, plan.settings["prepend_bos"]
     return Manifest(
+        **writer.facts,
         format_version=2,
-        created_at_utc=facts["created_at_utc"],
         stage="poc1_dump_activations",
         n_prompts=len(prompts),
         n_tokens=sum(p.seq_len for p in prompts),
@@ -41,23 +41,18 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         weights_fingerprint=identity.weights_fingerprint,
         architecture=identity.architecture,
         tokenizer_sha256=identity.tokenizer_sha256,
-        attn_implementation=facts["attn_implementation"],
         quantization=identity.quantization,
         trust_remote_code=config.model.trust_remote_code,
         run_device=plan.settings["device"],
-        device_name=facts["device_name"],
         model_dtype=config.model.dtype,
         save_dtype=config.save_dtype,
-        prepend_bos=plan.prepend_bos,
+        prepend_bos=prepend_bos,
         bos_token_id=plan.tokenizer.bos_token_id,
-        bos_policy=plan.bos_policy,
-        tokenizer_adds_bos=plan.tokenizer_adds_bos,
+        bos_policy=bos_policy(plan.tokenizer, prepend_bos=prepend_bos),
+        tokenizer_adds_bos=adds_bos(plan.tokenizer),
         seed=config.seed,
         activations_file=files[0].name if len(files) == 1 else None,
         files=files,
-        versions=facts["versions"],
-        git_revision=facts["git_revision"],
-        flags_given=facts["flags_given"],
         flags_resolved={
             **plan.settings,
             "bos": config.bos,
@@ -65,7 +60,6 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
             "model_revision": config.model.revision,
         },
         wall_seconds=round(sum(r.wall_seconds for r in records), 3),
-        host=facts["host"],
         failed_prompts=[FailedPrompt(prompt_id=o.prompt_id, reason=o.failed) for o in outcomes.values() if o.failed],
         prompts=prompts,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase as TokenizerBase
@@ -28,24 +27,13 @@ class TokenizedPrompt:
 
 
 def tokenize(
-    tokenizer: TokenizerBase,
-    prompts: Sequence[Prompt],
-    *,
-    prepend_bos: bool,
-    context: int | None,
-    truncate: int | None,
-) -> list[TokenizedPrompt]:
-    """Token ids of every prompt.
+    tokenizer: TokenizerBase, prompt: Prompt, *, prepend_bos: bool, context: int | None, truncate: int | None
+) -> TokenizedPrompt:
+    """Token ids of a prompt.
 
     A prompt longer than the model's `context` is refused unless `truncate` is given (0: to the context; N: to at most N
     tokens), which keeps the first tokens. A prompt of only BOS is refused.
     """
-    return [_tokenize(tokenizer, p, prepend_bos, context, truncate) for p in prompts]
-
-
-def _tokenize(
-    tokenizer: TokenizerBase, prompt: Prompt, prepend_bos: bool, context: int | None, truncate: int | None
-) -> TokenizedPrompt:
     where = f"prompt {prompt.id!r}"
     if prompt.messages is not None:
         try:

@@ -29,13 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     setup_logging(quiet=False)
     if args.list:
-        if args.json:
-            emit_json(_list_record())
-        else:
-            _show_list()
-        return ok()
-    spec = ModelSpec(args.info, revision=args.model_revision, trust_remote_code=args.trust_remote_code)
-    _show_info(spec, as_json=args.json)
+        emit_json(_list_record()) if args.json else _show_list()
+    else:
+        spec = ModelSpec(args.info, revision=args.model_revision, trust_remote_code=args.trust_remote_code)
+        _show_info(spec, as_json=args.json)
     return ok()
 
 
@@ -65,7 +62,7 @@ def _show_list() -> None:
         name = s.model_name + (" *" if s.gated else "")
         emit(
             f"  {name:36} {s.model_type:12} {_count(s.parameters):>8} {s.neurons:>10,} "
-            f"{s.weights_bytes(4) / 1e9:>7.1f} {s.weights_bytes(2) / 1e9:>10.1f}"
+            f"{4 * s.parameters / 1e9:>7.1f} {2 * s.parameters / 1e9:>10.1f}"
         )
     emit("")
     emit("Other dense decoders work if their layers are recognised; mixture-of-experts models are refused.")
@@ -78,7 +75,7 @@ def _show_list() -> None:
 
 def _list_record() -> dict[str, Any]:
     models = [
-        s._asdict() | {"neurons": s.neurons, "bytes_fp32": s.weights_bytes(4), "bytes_bf16": s.weights_bytes(2)}
+        s._asdict() | {"neurons": s.neurons, "bytes_fp32": 4 * s.parameters, "bytes_bf16": 2 * s.parameters}
         for s in SUGGESTIONS
     ]
     return {"architectures": [a._asdict() for a in VERIFIED], "models": models}

@@ -70,7 +70,7 @@ def output_projections(hf: PreTrainedModel) -> list[nn.Module]:
 
 def mlp_shape(hf: PreTrainedModel) -> MlpShape:
     """Number of layers and of neurons per layer, from the weights; raises `UsageError` if layers differ in width."""
-    widths = mlp_widths(hf)
+    widths = [shape[0] for m in output_projections(hf) if (shape := linear_features(m)) is not None]
     for layer, width in enumerate(widths):
         if width != widths[0]:
             raise UsageError(
@@ -78,11 +78,6 @@ def mlp_shape(hf: PreTrainedModel) -> MlpShape:
                 where=type(hf).__name__,
             )
     return MlpShape(len(widths), widths[0])
-
-
-def mlp_widths(hf: PreTrainedModel) -> list[int]:
-    """Neurons in each layer."""
-    return [shape[0] for m in output_projections(hf) if (shape := linear_features(m)) is not None]
 
 
 def linear_features(module: nn.Module) -> tuple[int, int] | None:
@@ -94,10 +89,10 @@ def linear_features(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device, pad_id: int = 0) -> Batch:
+def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device) -> Batch:
     """Prompts as one right-padded batch. Values at padded positions are meaningless; slice them off."""
     longest = max(len(ids) for ids in prompts)
-    input_ids = torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in prompts], device=device)
+    input_ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in prompts], device=device)
     if all(len(ids) == longest for ids in prompts):
         return Batch(input_ids, None)
     lengths = torch.tensor([len(ids) for ids in prompts], device=device)
@@ -114,28 +109,25 @@ class MlpCapture:
     """
 
     def __init__(self, hf: PreTrainedModel, layers: Sequence[int] | None = None) -> None:
-        projections = output_projections(hf)
         self.shape = mlp_shape(hf)
         self.layers = tuple(range(self.shape.n_layers) if layers is None else layers)
         if len(set(self.layers)) != len(self.layers) or not set(self.layers) <= set(range(self.shape.n_layers)):
             raise UsageError(f"layers must be distinct and in 0..{self.shape.n_layers - 1}, got {self.layers}")
         self._body = backbone(hf)
+        projections = output_projections(hf)
         self._modules = [projections[layer] for layer in self.layers]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self._seen: dict[int, Tensor | None] = {}
-        self._sink: Sink | None = None
-        self._batch_shape = torch.Size()
+        self._take: Sink | None = None
 
     def __enter__(self) -> MlpCapture:
-        for layer, module in zip(self.layers, self._modules, strict=True):
-            self._handles.append(module.register_forward_pre_hook(self._keep(layer)))
+        for row, module in enumerate(self._modules):
+            self._handles.append(module.register_forward_pre_hook(self._keep(row)))
         return self
 
     def __exit__(self, *exc: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._seen.clear()
 
     def run(
         self,
@@ -154,33 +146,31 @@ class MlpCapture:
         assert self._handles, "MlpCapture.run needs `with MlpCapture(...) as capture:`"
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None
-        self._seen.clear()
-        self._sink, self._batch_shape = sink, input_ids.shape
+        kept: dict[int, Tensor] = {}
+        missing = set(range(len(self.layers)))
+
+        def take(row: int, acts: Tensor) -> None:
+            missing.discard(row)
+            (sink or kept.__setitem__)(row, self._checked(row, acts, input_ids.shape))
+
+        self._take = take
         try:
             with torch.inference_mode():
                 self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-            acts = [self._checked(layer, self._seen.get(layer)) for layer in self.layers if not self._taken(layer)]
         finally:
-            self._seen.clear()
-        return acts
+            self._take = None
+        for row in sorted(missing):
+            self._checked(row, None, input_ids.shape)
+        return [kept[row] for row in sorted(kept)]
 
-    def _taken(self, layer: int) -> bool:
-        return self._sink is not None and layer in self._seen
-
-    def _keep(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        row = self.layers.index(layer)
-
+    def _keep(self, row: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            if self._sink is None:
-                self._seen[layer] = args[0]
-            else:
-                self._sink(row, self._checked(layer, args[0]))
-                self._seen[layer] = None
+            if self._take is not None:
+                self._take(row, args[0])
 
         return hook
 
-    def _checked(self, layer: int, acts: Tensor | None) -> Tensor:
-        batch_shape = self._batch_shape
+    def _checked(self, row: int, acts: Tensor | None, batch_shape: torch.Size) -> Tensor:
         want = (*batch_shape, self.shape.d_mlp)
         if acts is not None and acts.ndim == 2:
             # OPT (transformers 5.23) flattens batch and positions before its MLP.
@@ -189,7 +179,7 @@ class MlpCapture:
             found = "nothing" if acts is None else f"shape {tuple(acts.shape)}"
             raise UsageError(
                 f"the input of the MLP's output projection should have shape {want}, found {found}",
-                where=f"layer {layer} of {type(self._body).__name__}",
+                where=f"layer {self.layers[row]} of {type(self._body).__name__}",
                 next_step="This architecture is not supported",
             )
         return acts

@@ -30,10 +30,6 @@ class Suggestion(NamedTuple):
     def neurons(self) -> int:
         return self.layers * self.d_mlp
 
-    def weights_bytes(self, bytes_per_parameter: int) -> int:
-        """Bytes of the weights alone, at 4 (fp32) or 2 (bf16, fp16) bytes per parameter."""
-        return self.parameters * bytes_per_parameter
-
 
 class Successor(NamedTuple):
     """Replacement for a model that cannot be loaded, and the reason."""

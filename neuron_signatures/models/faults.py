@@ -29,18 +29,10 @@ from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, 
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 
 # What transformers, huggingface_hub and safetensors raise for a file they cannot get or read.
-LIBRARY_FAULTS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ImportError,
-    KeyError,
-    SafetensorError,
-    HTTPError,
-    StrictDataclassError,
+_LIBRARY_FAULTS = (
+    OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError, HTTPError, StrictDataclassError,
     struct.error,
-    NotImplementedError,
-)
+)  # fmt: skip
 
 _NO_HUB = (
     "Set HF_TOKEN for gated or private models; with HF_HUB_OFFLINE=1 only downloaded models are used; "
@@ -55,12 +47,11 @@ def library_faults(spec: ModelSpec) -> Iterator[None]:
         yield
     except ProjectError:
         raise
-    except LIBRARY_FAULTS as e:
-        raise _explain(spec, e) from e
     except Exception as e:
-        if type(e) is not Exception:
-            raise
-        raise _explain(spec, e) from e  # tokenizers 0.23 raises the bare class for a damaged tokenizer.json
+        # tokenizers 0.23 raises the bare class for a damaged tokenizer.json
+        if isinstance(e, _LIBRARY_FAULTS) or type(e) is Exception:
+            raise _explain(spec, e) from e
+        raise
 
 
 @contextlib.contextmanager
@@ -134,6 +125,7 @@ def _complete_or_hub(spec: ModelSpec) -> str:
 def _explain_refusal(spec: ModelSpec, causes: list[BaseException]) -> ProjectError | None:
     """What the Hub's refusal or silence means; None when the Hub is not the cause."""
     where, hub = f"model {spec.name}", constants.ENDPOINT
+    status = next((e.response.status_code for e in causes if isinstance(e, HfHubHTTPError)), None)
 
     def caused_by(kind: type[BaseException]) -> bool:
         return any(isinstance(e, kind) for e in causes)
@@ -143,7 +135,7 @@ def _explain_refusal(spec: ModelSpec, causes: list[BaseException]) -> ProjectErr
         return EnvironmentProblem(f"access is gated and {_token_state()}", where=where, next_step=step)
     if caused_by(RevisionNotFoundError):
         return UsageError(f"--model_revision {spec.revision!r} does not exist", where=where)
-    if caused_by(RepositoryNotFoundError) or _status(causes) in (401, 403):
+    if caused_by(RepositoryNotFoundError) or status in (401, 403):
         what = f"not found on {hub}, or private, and {_token_state()}"
         return EnvironmentProblem(what, where=where, next_step=f"Check the name. {_NO_HUB}")
     if caused_by(LocalEntryNotFoundError):
@@ -170,10 +162,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _status(causes: list[BaseException]) -> int | None:
-    return next((e.response.status_code for e in causes if isinstance(e, HfHubHTTPError)), None)
 
 
 def _token_state() -> str:

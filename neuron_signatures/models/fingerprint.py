@@ -31,7 +31,8 @@ def files_fingerprint(files: Sequence[Path], *, full_hash_bytes: int = FULL_HASH
     for file in files:
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
-            for block in _all_blocks(stream) if whole else _sample_blocks(stream, file.stat().st_size):
+            blocks = iter(lambda: stream.read(_BLOCK), b"") if whole else _sample_blocks(stream, file.stat().st_size)
+            for block in blocks:
                 digest.update(block)
     return f"{'bytes' if whole else 'sampled'}:{digest.hexdigest()}"
 
@@ -44,11 +45,6 @@ def sampled_sha256(file: Path) -> str:
         for block in _sample_blocks(stream, size):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _all_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    while block := stream.read(_BLOCK):
-        yield block
 
 
 def _sample_blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:

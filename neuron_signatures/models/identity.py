@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 
 from neuron_signatures.models.fingerprint import weights_fingerprint
 from neuron_signatures.models.hub import Source, find_source, resolved_commit
-from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.models.spec import Dtype, ModelSpec
+from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.models.tokens import tokenizer_sha256
 
 
@@ -22,40 +21,28 @@ class ModelIdentity:
     `weights_fingerprint` is None for a Hub model (the commit identifies it), `gguf:<sha256>` or
     `gguf-sampled:<sha256>` for a GGUF file, and otherwise `bytes:<sha256>` or `sampled:<sha256>` (see
     `files_fingerprint`).
-    `attn_implementation` is None if no model is loaded.
     `quantization` is `none`, `8bit`, `4bit`, or `checkpoint:<method>` for weights published in quantised form
     (`checkpoint:gguf-Q4_1`).
     """
 
-    name: str
     revision: str | None
     weights_fingerprint: str | None
     tokenizer_sha256: str
     architecture: str
     model_type: str
-    attn_implementation: str | None
-    dtype: Dtype
     quantization: str
-    trust_remote_code: bool
 
 
-def model_identity(
-    source: LoadedModel | ModelSpec, config: PretrainedConfig, tokenizer: TokenizerBase
-) -> ModelIdentity:
-    """Identity of a loaded model, or of a spec before loading (a dry run, a check before an analysis)."""
-    spec = source.spec if isinstance(source, LoadedModel) else source
+def model_identity(spec: ModelSpec, config: PretrainedConfig, tokenizer: TokenizerBase) -> ModelIdentity:
+    """Identity of the model of `spec`, whose weights need not be loaded."""
     place = find_source(spec)
     return ModelIdentity(
-        name=spec.name,
         revision=resolved_commit(spec),
         weights_fingerprint=_fingerprint(place),
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         architecture=(config.architectures or ["unknown"])[0],
         model_type=config.model_type,
-        attn_implementation=source.attn_implementation if isinstance(source, LoadedModel) else None,
-        dtype=spec.dtype,
         quantization=_quantization(spec, place, config),
-        trust_remote_code=spec.trust_remote_code,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -14,10 +15,11 @@ from neuron_signatures.models.capture import decoder_layers, linear_features, ml
 from neuron_signatures.models.faults import library_faults, quiet_libraries
 from neuron_signatures.models.hub import resolved_commit
 from neuron_signatures.models.load import load_config
+from neuron_signatures.models.norms import is_norm
 from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.models.tokens import context_length
+from neuron_signatures.runs.manifest import DTYPE_BYTES
 
-BYTES: Final[dict[Dtype, int]] = {"bf16": 2, "fp16": 2, "fp32": 4}
 # bitsandbytes: int8 weights, or nf4 with one float32 scale per 64 weights. Row scales are not counted.
 _LINEAR_BYTES: Final[dict[Quantization, float]] = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 
@@ -67,7 +69,8 @@ def model_info(spec: ModelSpec, config: PretrainedConfig | None = None) -> Model
     Raises what `load_config` raises, and `UsageError` for an architecture whose neurons cannot be captured.
     """
     config = load_config(spec) if config is None else config
-    hf = _without_weights(spec, config)
+    with library_faults(spec), quiet_libraries(), torch.device("meta"):
+        hf = AutoModelForCausalLM.from_config(config, trust_remote_code=spec.trust_remote_code)
     text = hf.config.get_text_config()
     shape = mlp_shape(hf)
     layer = decoder_layers(hf)[0]
@@ -101,20 +104,15 @@ def model_info(spec: ModelSpec, config: PretrainedConfig | None = None) -> Model
 def weights_bytes(info: ModelInfo, dtype: Dtype, quantization: Quantization = "none") -> int:
     """Bytes of the weights alone: exact without quantisation, within a few per cent with it."""
     if quantization == "none":
-        return info.parameters * BYTES[dtype]
+        return info.parameters * DTYPE_BYTES[dtype]
     rest = info.parameters - info.linear_parameters
-    return int(info.linear_parameters * _LINEAR_BYTES[quantization]) + rest * BYTES[dtype]
-
-
-def _without_weights(spec: ModelSpec, config: PretrainedConfig) -> PreTrainedModel:
-    with library_faults(spec), quiet_libraries(), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=spec.trust_remote_code)
+    return int(info.linear_parameters * _LINEAR_BYTES[quantization]) + rest * DTYPE_BYTES[dtype]
 
 
 def _linear_parameters(hf: PreTrainedModel) -> int:
     head = hf.get_output_embeddings()
-    sizes = [shape[0] * shape[1] for m in hf.modules() if m is not head and (shape := linear_features(m)) is not None]
-    return sum(sizes)
+    shapes = (linear_features(m) for m in hf.modules() if m is not head)
+    return sum(math.prod(shape) for shape in shapes if shape is not None)
 
 
 def _sliding_window(text: PretrainedConfig, n_layers: int) -> tuple[int | None, int]:
@@ -126,17 +124,14 @@ def _sliding_window(text: PretrainedConfig, n_layers: int) -> tuple[int | None, 
     return (int(window), count) if count else (None, 0)
 
 
-def _norms(layer: nn.Module) -> dict[str, nn.Module]:
-    return {name: m for name, m in layer.named_children() if "norm" in type(m).__name__.lower()}
-
-
 def _norm_kind(layer: nn.Module) -> str:
-    kinds = sorted({"RMSNorm" if "rms" in type(m).__name__.lower() else "LayerNorm" for m in _norms(layer).values()})
+    norms = filter(is_norm, layer.children())
+    kinds = sorted({"RMSNorm" if "rms" in type(m).__name__.lower() else "LayerNorm" for m in norms})
     return "+".join(kinds) or "none"
 
 
 def _norm_placement(layer: nn.Module, text: Any) -> Placement:
-    names = set(_norms(layer))
+    names = {name for name, m in layer.named_children() if is_norm(m)}
     if getattr(text, "do_layer_norm_before", True) is False:
         return "post"
     if len(names) == 1 or getattr(text, "use_parallel_residual", False) or getattr(text, "parallel_attn", False):

@@ -21,24 +21,17 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 
 from neuron_signatures.models.faults import library_faults, quiet_libraries
 from neuron_signatures.models.hub import Source, find_source
-from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
+from neuron_signatures.models.spec import DEVICE_MAPS, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-__all__ = [
-    "Dtype", "LoadedModel", "ModelSpec", "Quantization", "find_device", "load_config", "load_model",
-    "load_tokenizer", "quiet_libraries", "to_bridge",
-]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 # Where Gemma-3 checkpoints with a vision tower keep the text model, as published and as saved again.
 _TEXT_KEYS: Final = {"^language_model.model": "model", "^model.language_model": "model"}
 
-# accelerate's ways to spread a model over the GPUs.
-DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 TORCH_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -74,7 +67,12 @@ def load_config(spec: ModelSpec) -> PretrainedConfig:
     source = find_source(spec)
     with library_faults(spec), quiet_libraries():
         config = AutoConfig.from_pretrained(source.path, **_common(spec, source))
-    return _text_part(config)
+    if config.model_type != "gemma3":
+        return config
+    text = config.text_config
+    text.architectures = ["Gemma3ForCausalLM"]
+    text.dtype = text.dtype or config.dtype
+    return text
 
 
 def load_tokenizer(spec: ModelSpec) -> TokenizerBase:
@@ -165,15 +163,6 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _text_part(config: PretrainedConfig) -> PretrainedConfig:
-    if config.model_type != "gemma3":
-        return config
-    text = config.text_config
-    text.architectures = ["Gemma3ForCausalLM"]
-    text.dtype = text.dtype or config.dtype
-    return text
-
-
 def _common(spec: ModelSpec, source: Source) -> dict[str, Any]:
     return {
         "revision": None if source.is_local else spec.revision,
@@ -183,22 +172,22 @@ def _common(spec: ModelSpec, source: Source) -> dict[str, Any]:
 
 
 def _placement(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {"dtype": TORCH_DTYPES[spec.dtype]}
-    kwargs["device_map"] = spec.device_map or {"": device}
+    dtype = TORCH_DTYPES[spec.dtype]
+    kwargs: dict[str, Any] = {"dtype": dtype, "device_map": spec.device_map or {"": device}}
     if spec.quantization != "none":
         kwargs["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_8bit=spec.quantization == "8bit",
             load_in_4bit=spec.quantization == "4bit",
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=TORCH_DTYPES[spec.dtype],
+            bnb_4bit_compute_dtype=dtype,
         )
     return kwargs
 
 
 def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
-    where = f"--quantization {spec.quantization}"
     if spec.quantization == "none":
         return
+    where = f"--quantization {spec.quantization}"
     if importlib.util.find_spec("bitsandbytes") is None:
         raise EnvironmentProblem(
             "bitsandbytes is not installed", where=where, next_step="Run: pip install bitsandbytes"

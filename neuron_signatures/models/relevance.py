@@ -38,11 +38,11 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
             form = measure_norm(norm, hf.config.get_text_config().hidden_size)
-            stack.callback(norm.register_forward_hook(_constant_scale(form)).remove)
+            stack.enter_context(norm.register_forward_hook(_constant_scale(form)))
         for layer, projection in zip(decoder_layers(hf), output_projections(hf), strict=True):
             rule = _MlpRule()
-            stack.callback(_activation(layer).register_forward_hook(rule.activation).remove)
-            stack.callback(projection.register_forward_pre_hook(rule.product).remove)
+            stack.enter_context(_activation(layer).register_forward_hook(rule.activation))
+            stack.enter_context(projection.register_forward_pre_hook(rule.product))
         stack.enter_context(_constant_patterns(hf))
         yield
 

@@ -9,7 +9,7 @@ that output (the sandwich norms of Gemma-2 and Gemma-3). Layers whose parts do n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,8 @@ def trace_residual(hf: PreTrainedModel, token_ids: Sequence[int], pos: int) -> R
     Raises `UsageError` for a layer whose attention and MLP do not add up to what it adds to the stream.
     """
     body = backbone(hf)
-    layers = [_LayerTrace(layer, projection, pos) for layer, projection in _blocks(hf)]
+    blocks = zip(decoder_layers(hf), output_projections(hf), strict=True)
+    layers = [_LayerTrace(layer, projection, pos) for layer, projection in blocks]
     norm = final_norm(hf)
     finals: list[Tensor] = []
 
@@ -61,8 +62,8 @@ def trace_residual(hf: PreTrainedModel, token_ids: Sequence[int], pos: int) -> R
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(layer.watching())
-        stack.callback(norm.register_forward_pre_hook(keep_final).remove)
+            layer.watch(stack)
+        stack.enter_context(norm.register_forward_pre_hook(keep_final))
         ids = torch.tensor([list(token_ids[: pos + 1])], device=hf.get_input_embeddings().weight.device)
         out = body(input_ids=ids, use_cache=False).last_hidden_state
     for i, layer in enumerate(layers):
@@ -106,10 +107,6 @@ def attention(layer: nn.Module) -> nn.Module:
     return found[0]
 
 
-def _blocks(hf: PreTrainedModel) -> list[tuple[nn.Module, nn.Module]]:
-    return list(zip(decoder_layers(hf), output_projections(hf), strict=True))
-
-
 @dataclass
 class _LayerTrace:
     """Input, terms and output of one layer in a forward pass. Whole tensors are held until the layer is done, so
@@ -128,20 +125,14 @@ class _LayerTrace:
     mlp: Tensor = field(init=False)
     post_mlp: FrozenNorm | None = None
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        handles = [
-            self.layer.register_forward_pre_hook(self._enter, with_kwargs=True),
-            self.layer.register_forward_hook(self._leave),
-            attention(self.layer).register_forward_hook(self._keep("_attn_out")),
-            self.projection.register_forward_hook(self._keep_mlp),
-            *(m.register_forward_hook(self._keep_norm) for m in self.layer.children() if is_norm(m)),
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def watch(self, stack: contextlib.ExitStack) -> None:
+        """Register the hooks, until `stack` is closed."""
+        stack.enter_context(self.layer.register_forward_pre_hook(self._enter, with_kwargs=True))
+        stack.enter_context(self.layer.register_forward_hook(self._leave))
+        stack.enter_context(attention(self.layer).register_forward_hook(self._keep_attn))
+        stack.enter_context(self.projection.register_forward_hook(self._keep_mlp))
+        for norm in filter(is_norm, self.layer.children()):
+            stack.enter_context(norm.register_forward_hook(self._keep_norm))
 
     def check(self, where: str) -> None:
         added = at_least_float32(self.attn) + at_least_float32(self.mlp)
@@ -154,11 +145,8 @@ class _LayerTrace:
                 next_step="Exact attribution does not support this architecture; use act_grad or ablation",
             )
 
-    def _keep(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: Any, out: Any) -> None:
-            setattr(self, name, out[0] if isinstance(out, tuple) else out)
-
-        return hook
+    def _keep_attn(self, _: nn.Module, args: Any, out: Any) -> None:
+        self._attn_out = out[0] if isinstance(out, tuple) else out
 
     def _keep_mlp(self, _: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
         self.acts, self._mlp_out = self._at(args[0]), out

@@ -15,6 +15,7 @@ BosRequest = Literal["prepend", "tokenizer", "off"]
 DEFAULT_MODEL: Final = "google/gemma-2-2b"
 DEMO_MODEL: Final = "demo"
 SMOLLM2_MODEL: Final = "smollm2"
+# accelerate's ways to spread a model over the GPUs.
 DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,11 @@ class Suffix:
         past = copy.deepcopy(self._prefix)
         if past is not None:
             past.batch_repeat_interleave(batch)
-        with self._editing(edit, layers, batch):
+        with contextlib.ExitStack() as stack:
+            if edit is not None:
+                for layer in range(len(self._projections)) if layers is None else layers:
+                    hook = _hook(edit, layer, (batch, self.length))
+                    stack.enter_context(self._projections[layer].register_forward_pre_hook(hook))
             out = self._body(
                 input_ids=self._ids.expand(batch, -1), past_key_values=past, use_cache=past is not None
             ).last_hidden_state
@@ -76,20 +80,6 @@ class Suffix:
         rows = torch.tensor(list(positions)) - self.first
         assert len(rows) and int(rows.min()) >= 0 and int(rows.max()) < self.length
         return rows
-
-    @contextlib.contextmanager
-    def _editing(self, edit: Edit | None, layers: Sequence[int] | None, batch: int) -> Iterator[None]:
-        chosen = range(len(self._projections)) if layers is None else layers
-        handles = []
-        if edit is not None:
-            for layer in chosen:
-                hook = _hook(edit, layer, (batch, self.length))
-                handles.append(self._projections[layer].register_forward_pre_hook(hook))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @torch.no_grad()
     def _run_prefix(self, ids: Tensor) -> DynamicCache:

@@ -114,10 +114,12 @@ def tokenizer_sha256(tokenizer: TokenizerBase) -> str:
     Independent of the process, of saving and loading, and of padding and truncation settings left by a caller.
     The post-processor (it only adds special tokens) and the chat template are excluded.
     """
-    content: dict[str, Any] = _backend(tokenizer) or {
-        "class": type(tokenizer).__name__,
-        "vocab": tokenizer.get_vocab(),
-    }
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content: dict[str, Any]
+    if backend is None:
+        content = {"class": type(tokenizer).__name__, "vocab": tokenizer.get_vocab()}
+    else:
+        content = json.loads(backend.to_str())
     ignored = ("truncation", "padding", "post_processor")
     special = {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "unk", "pad")}
     record = {"content": {k: v for k, v in content.items() if k not in ignored}, "special": special}
@@ -142,14 +144,6 @@ def _checked_messages(messages: object) -> list[dict[str, str]]:
         if not isinstance(message["content"], str):
             raise UsageError(problem, where=f"messages[{i}].content")
     return messages
-
-
-def _backend(tokenizer: TokenizerBase) -> dict[str, Any] | None:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return None
-    content: dict[str, Any] = json.loads(backend.to_str())
-    return content
 
 
 PieceStyle = Literal["byte_level", "sentencepiece", "plain"]

@@ -16,9 +16,10 @@ from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import ExitCode, escape_controls
+from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.tokens import escape, fit, visible
 
 if TYPE_CHECKING:
-    from neuron_signatures.runs.listing import RunSummary
     from neuron_signatures.runs.run import Run
 
 
@@ -53,9 +54,7 @@ def make_parser() -> Parser:
 
 
 def do_list(args: Any) -> int:
-    from neuron_signatures.runs.files import human_bytes
     from neuron_signatures.runs.listing import list_runs
-    from neuron_signatures.runs.tokens import escape, fit
 
     name_columns = max(12, shutil.get_terminal_size((100, 24)).columns - 68)
     head = f"{'run':{name_columns}} {'status':9} {'model':18} {'prompts':>7} {'tokens':>8} {'size':>9}  stages"
@@ -67,7 +66,8 @@ def do_list(args: Any) -> int:
         if n == 1:
             emit(head)
         row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
-        emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {_last_column(r)}".rstrip())
+        last = escape(r.problem) or ", ".join(r.stages)
+        emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {last}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")
     return ExitCode.OK
@@ -86,8 +86,6 @@ def do_show(args: Any) -> int:
 
 
 def do_verify(args: Any) -> int:
-    from neuron_signatures.runs.files import human_bytes
-    from neuron_signatures.runs.tokens import escape
     from neuron_signatures.runs.verify import verify_run
 
     found = verify_run(args.run)
@@ -116,8 +114,6 @@ def do_migrate(args: Any) -> int:
 
 
 def _describe(run: Run) -> list[str]:
-    from neuron_signatures.runs.files import human_bytes
-    from neuron_signatures.runs.tokens import escape, fit, visible
 
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
@@ -145,12 +141,6 @@ def _files(n: int) -> str:
 
 def _count(n: int | None) -> str:
     return "" if n is None else str(n)
-
-
-def _last_column(r: RunSummary) -> str:
-    from neuron_signatures.runs.tokens import escape
-
-    return escape(r.problem) if r.problem else ", ".join(r.stages)
 
 
 if __name__ == "__main__":

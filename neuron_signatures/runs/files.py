@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError
+from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.names import TMP_PREFIX
 
 # Valid for every stage; a stage that has a flag for the folder names the flag instead.
@@ -57,16 +57,10 @@ def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE
     """Turn an `OSError` from writing `path` into an `EnvironmentProblem`; `next_step` is for missing permissions."""
     try:
         yield
-    except ProjectError:
-        raise
     except OSError as e:
-        raise write_problem(path, e, needed=needed, next_step=next_step) from e
-
-
-def write_problem(path: Path, error: OSError, *, needed: int = 0, next_step: str = ELSEWHERE) -> EnvironmentProblem:
-    if error.errno in _DISK_FULL:
-        return disk_full(path, needed, error.strerror or "no space left")
-    return EnvironmentProblem(f"cannot write ({error.strerror or error})", where=str(path), next_step=next_step)
+        if e.errno in _DISK_FULL:
+            raise disk_full(path, needed, e.strerror or "no space left") from e
+        raise EnvironmentProblem(f"cannot write ({e.strerror or e})", where=str(path), next_step=next_step) from e
 
 
 def disk_full(path: Path, needed: int, reason: str) -> EnvironmentProblem:
@@ -82,7 +76,11 @@ def disk_full(path: Path, needed: int, reason: str) -> EnvironmentProblem:
 
 def write_json(path: Path, record: Any) -> None:
     """Write strict JSON (no NaN), indent 2, UTF-8, atomically."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
     with whole_file(path, needed=len(text)) as tmp:
         tmp.write_text(text, encoding="utf-8", newline="\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,13 +24,13 @@ class RunSummary:
 
     name: str
     status: Status
-    model: str
-    n_prompts: int | None
-    n_tokens: int | None
-    n_bytes: int
-    stages: tuple[str, ...]
-    created_at_utc: str
-    format_version: int | None
+    model: str = ""
+    n_prompts: int | None = None
+    n_tokens: int | None = None
+    n_bytes: int = 0
+    stages: tuple[str, ...] = ()
+    created_at_utc: str = ""
+    format_version: int | None = None
     problem: str = ""
 
 
@@ -43,11 +43,10 @@ def list_runs(root: Path) -> Iterator[RunSummary]:
         names = sorted(e.name for e in entries)
     for name in names:
         try:
-            summary = (
-                summarise(root / name) if (root / name).is_dir() else None
-            )  # False for a dangling or circular link
+            # `is_dir` is False for a dangling or circular link
+            summary = summarise(root / name) if (root / name).is_dir() else None
         except OSError as e:
-            summary = _broken(name, f"cannot be read ({e.strerror or e})")
+            summary = RunSummary(name, "broken", problem=f"cannot be read ({e.strerror or e})")
         if summary is not None:
             yield summary
 
@@ -59,17 +58,19 @@ def summarise(run_dir: Path) -> RunSummary | None:
     if MANIFEST not in sizes and JOURNAL not in sizes and not tensors:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
-    blank = RunSummary(run_dir.name, "stopped", "", None, None, sum(tensors.values()), stages, "", None)
+    blank = RunSummary(run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages)
     if MANIFEST not in sizes:
-        status: Status = "writing" if holder(run_dir) else "stopped" if JOURNAL in sizes else "broken"
-        problem = "no manifest and no journal" if status == "broken" else ""
-        return RunSummary(**{**blank.__dict__, "status": status, "problem": problem})
+        if holder(run_dir):
+            return replace(blank, status="writing")
+        if JOURNAL in sizes:
+            return replace(blank, status="stopped")
+        return replace(blank, problem="no manifest and no journal")
     try:
         return _complete(run_dir, blank)
     except BadRunError as e:
-        return RunSummary(**{**blank.__dict__, "status": "broken", "problem": e.what})
+        return replace(blank, problem=e.what)
     except (KeyError, TypeError, AttributeError, ValueError) as e:
-        return RunSummary(**{**blank.__dict__, "status": "broken", "problem": f"manifest: {e!r}"[:200]})
+        return replace(blank, problem=f"manifest: {e!r}"[:200])
 
 
 def _complete(run_dir: Path, blank: RunSummary) -> RunSummary:
@@ -80,22 +81,17 @@ def _complete(run_dir: Path, blank: RunSummary) -> RunSummary:
     files = {f["name"]: f["bytes"] for f in head.get("files", [])} or {head["activations_file"]: None}
     sizes = {n: p.stat().st_size if (p := inside(run_dir, n)).is_file() else None for n in files}
     wrong = [n for n, size in sizes.items() if size is None or files[n] not in (None, size)]
-    return RunSummary(
-        name=blank.name,
+    return replace(
+        blank,
         status="broken" if wrong else "complete",
         model=str(head["model_name"]),
         n_prompts=head["n_prompts"],
         n_tokens=head.get("n_tokens"),
         n_bytes=sum(s or 0 for s in sizes.values()),
-        stages=blank.stages,
         created_at_utc=str(head["created_at_utc"]),
         format_version=version,
         problem=f"{wrong[0]} is missing or of another size" if wrong else "",
     )
-
-
-def _broken(name: str, problem: str) -> RunSummary:
-    return RunSummary(name, "broken", "", None, None, 0, (), "", None, problem)
 
 
 def _files(run_dir: Path) -> dict[str, int]:

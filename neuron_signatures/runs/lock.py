@@ -101,9 +101,9 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _recently_changed(run_dir: Path, seconds: float = 3600.0) -> bool:
+def _recently_changed(run_dir: Path) -> bool:
     newest = max((p.lstat().st_mtime for p in run_dir.iterdir()), default=0.0)
-    return time.time() - newest < seconds
+    return time.time() - newest < 3600
 
 
 def _me() -> dict[str, str | int | None]:

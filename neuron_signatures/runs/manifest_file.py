@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import whole_file
+from neuron_signatures.runs.files import write_text
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.manifest_v1 import ManifestV1, upgrade
 from neuron_signatures.runs.names import MANIFEST, check_ids, inside
+from neuron_signatures.runs.plain import refuse_constant
 
 PROMPTS_MARK = '\n  "prompts": ['
 MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
@@ -41,10 +42,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
     """Write the manifest atomically, which makes the run complete."""
-    text = manifest_text(manifest)
-    path = run_dir / MANIFEST
-    with whole_file(path, needed=len(text)) as tmp:
-        tmp.write_text(text, encoding="utf-8", newline="\n")
+    write_text(run_dir / MANIFEST, manifest_text(manifest))
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -56,7 +54,7 @@ def manifest_text(manifest: Manifest) -> str:
     return f"{{\n{head},{PROMPTS_MARK}\n{body}\n  ]\n}}\n"
 
 
-def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
+def read_summary(run_dir: Path) -> dict[str, Any]:
     """The fields of the manifest without `prompts`, read from the head of the file if possible.
 
     For listings: nothing is validated. Raises `BadRunError` if the file is missing or not JSON.
@@ -64,7 +62,7 @@ def read_summary(run_dir: Path, *, head_bytes: int = 1 << 18) -> dict[str, Any]:
     path = _path(run_dir)
     with contextlib.suppress(OSError, ValueError):
         with path.open("rb") as f:
-            head = f.read(head_bytes).decode("utf-8", "ignore")
+            head = f.read(1 << 18).decode("utf-8", "ignore")
         fields = json.loads(head[: head.index(PROMPTS_MARK)] + ' "prompts": []}') if PROMPTS_MARK in head else None
         if isinstance(fields, dict) and fields.get("format_version") == FORMAT_VERSION:
             return fields
@@ -93,7 +91,7 @@ def _load_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadRunError(f"larger than {MAX_BYTES} bytes", where=str(path))
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except FileNotFoundError as e:
         next_step = "If a dump was stopped here, finish it with --resume"
         raise BadRunError("there is no manifest", where=str(path), next_step=next_step) from e
@@ -108,10 +106,6 @@ def _load_json(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _first_error(e: ValidationError) -> str:
     errors = e.errors(include_url=False, include_context=False, include_input=False)
     field = ".".join(str(p) for p in errors[0]["loc"]) or "(top level)"
@@ -124,11 +118,12 @@ def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None
 
     Format 1 has no rule for ids and uses them only as keys, so there they only need to differ.
     """
-    if not ids_follow_rule and len({p.probe_id for p in m.prompts}) != len(m.prompts):
-        raise BadRunError("a prompt id is used twice", where=str(path))
+    ids = [p.probe_id for p in m.prompts]
     try:
         if ids_follow_rule:
-            check_ids((p.probe_id for p in m.prompts), where=str(path))
+            check_ids(ids, where=str(path))
+        elif len(set(ids)) != len(ids):
+            raise BadRunError("a prompt id is used twice", where=str(path))
     except UsageError as e:
         raise BadRunError(e.what, where=str(path)) from e
     wrong = [f"{p.probe_id}: {why}" for p in m.prompts for why in _contradictions(m, p)]

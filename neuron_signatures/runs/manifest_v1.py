@@ -57,16 +57,11 @@ def upgrade(old: ManifestV1, path: Path) -> Manifest:
 
     `path` is for the error message. Raises `BadRunError` for an unknown dtype.
     """
+    # Fields have the same names in both formats.
     prompts = [
         PromptRecord(
-            probe_id=p.probe_id,
-            text=p.text,
-            token_ids=p.token_ids,
+            **p.model_dump(exclude={"activation_tensor_dtype"}),
             tokens=p.tokens_ascii,
-            tokens_ascii=p.tokens_ascii,
-            seq_len=p.seq_len,
-            activation_tensor_key=p.activation_tensor_key,
-            activation_tensor_shape=p.activation_tensor_shape,
             activation_tensor_dtype=_dtype(p.activation_tensor_dtype, path),
             file=old.activations_file,
             nonfinite=0,
@@ -76,16 +71,12 @@ def upgrade(old: ManifestV1, path: Path) -> Manifest:
         for p in old.prompts
     ]
     return Manifest(
+        **old.model_dump(exclude={"format_version", "model_dtype", "save_dtype", "prompts"}),
         format_version=2,
-        created_at_utc=old.created_at_utc,
         stage="poc1_dump_activations",
         n_prompts=len(prompts),
         n_tokens=sum(p.seq_len for p in prompts),
-        n_layers=old.n_layers,
         layers=list(range(old.n_layers)),
-        d_mlp=old.d_mlp,
-        hook_name=old.hook_name,
-        model_name=old.model_name,
         model_revision=None,
         weights_fingerprint=None,
         architecture=UNRECORDED,
@@ -93,15 +84,12 @@ def upgrade(old: ManifestV1, path: Path) -> Manifest:
         attn_implementation=UNRECORDED,
         quantization=UNRECORDED,
         trust_remote_code=False,
-        run_device=old.run_device,
         device_name=UNRECORDED,
         model_dtype=_dtype(old.model_dtype, path),
         save_dtype=_dtype(old.save_dtype, path),
-        prepend_bos=old.prepend_bos,
         bos_token_id=None,
         bos_policy=UNRECORDED,
         seed=0,
-        activations_file=old.activations_file,
         files=[],
         versions={},
         git_revision=None,

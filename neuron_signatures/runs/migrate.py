@@ -57,9 +57,7 @@ def _copy(run: Run, writer: RunWriter, shard_bytes: int) -> None:
 
 def _renamed(p: PromptRecord) -> PromptRecord:
     new = safe_id(p.probe_id)
-    if new == p.probe_id:
-        return p.model_copy(update={"activation_tensor_key": new})
-    metadata = {**p.metadata, "original_id": p.probe_id}
+    metadata = p.metadata if new == p.probe_id else {**p.metadata, "original_id": p.probe_id}
     return p.model_copy(update={"probe_id": new, "activation_tensor_key": new, "metadata": metadata})
 
 

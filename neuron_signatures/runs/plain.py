@@ -49,6 +49,11 @@ def strict(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a record")
 
 
+def refuse_constant(name: str) -> None:
+    """The `parse_constant` of a strict `json.loads`: NaN and infinities are refused."""
+    raise ValueError(f"{name} is not JSON")
+
+
 def csv_text(text: str) -> str:
     """A text cell that no spreadsheet takes for a formula and no terminal obeys: `=1` is `'=1`, a tab `\\x09`."""
     shown = escape(text)

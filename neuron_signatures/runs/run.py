@@ -11,7 +11,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.manifest_file import read_manifest
-from neuron_signatures.runs.names import MANIFEST, inside
+from neuron_signatures.runs.names import MANIFEST, inside, spans
 from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ class Run:
         """
         record = prompt if isinstance(prompt, PromptRecord) else self.prompt(prompt)
         if layer is not None and layer not in self._rows:
-            raise UsageError(f"layer {layer} is not stored (layers {_span(self.layers)} are)", where=str(self.path))
+            raise UsageError(
+                f"layer {layer} is not stored (layers {spans(self.layers, between=',')} are)", where=str(self.path)
+            )
         if neuron is not None and not 0 <= neuron < self.manifest.d_mlp:
             raise UsageError(f"neuron {neuron} is not in 0..{self.manifest.d_mlp - 1}", where=str(self.path))
         if pos is not None and not 0 <= pos < record.seq_len:
@@ -180,9 +182,3 @@ def _check_bytes(path: Path, record: FileRecord, check: Check) -> None:
         raise BadRunError(
             "the sha256 differs from the manifest: the file has changed", where=str(path), next_step=again
         )
-
-
-def _span(layers: list[int]) -> str:
-    if layers == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}..{layers[-1]}"
-    return ",".join(map(str, layers))

@@ -12,7 +12,7 @@ import pickle
 import struct
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,21 +38,6 @@ class Slice(NamedTuple):
     row: int | None = None
     pos: int | None = None
     neuron: int | None = None
-
-
-class TensorFile(Protocol):
-    """One activation file, open for reading."""
-
-    def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
-        """Axes `layer pos neuron`, without those that `what` selects."""
-
-    def tensor(self, prompt: PromptRecord) -> torch.Tensor:
-        """The tensor of the prompt in the dtype on disk, axes `layer pos neuron`."""
-
-    def differences(self, prompts: list[PromptRecord]) -> list[str]:
-        """The differences between the file and the manifest for these prompts."""
-
-    def close(self) -> None: ...
 
 
 def open_tensors(path: Path) -> TensorFile:
@@ -82,6 +67,7 @@ class SafetensorsFile:
             raise BadRunError(f"not a whole safetensors file ({e})", where=str(path)) from e
 
     def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
+        """Axes `layer pos neuron`, without those that `what` selects."""
         entry = self._entries[prompt.activation_tensor_key]
         n_rows, seq_len, d_mlp = entry.shape
         size = DTYPE_BYTES[_SAFETENSORS_DTYPES[entry.dtype]]
@@ -97,6 +83,7 @@ class SafetensorsFile:
         return out[tuple(slice(None) if index is None else 0 for index in what)]
 
     def tensor(self, prompt: PromptRecord) -> torch.Tensor:
+        """The tensor of the prompt in the dtype on disk, axes `layer pos neuron`."""
         import torch
 
         entry = self._entries[prompt.activation_tensor_key]
@@ -105,6 +92,7 @@ class SafetensorsFile:
         return torch.frombuffer(raw, dtype=dtype).reshape(entry.shape)
 
     def differences(self, prompts: list[PromptRecord]) -> list[str]:
+        """The differences between the file and the manifest for these prompts."""
         found = {k: (e.shape, _SAFETENSORS_DTYPES.get(e.dtype, e.dtype)) for k, e in self._entries.items()}
         return _differences(found, prompts)
 
@@ -142,7 +130,10 @@ class SafetensorsFile:
 
 
 class PtFile:
-    """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True`, so that it cannot run code."""
+    """A `.pt` file: a pickled dict of tensors, opened with `weights_only=True`, so that it cannot run code.
+
+    The methods are those of `SafetensorsFile`.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -155,7 +146,8 @@ class PtFile:
             mapped = zipfile.is_zipfile(path)  # files from torch before 1.6 cannot be mapped
             tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except _TORCH_LOAD_ERRORS as e:
-            raise BadRunError(f"cannot be read as tensors ({_one_line(e)})", where=str(path)) from e
+            reason = " ".join(str(e).split())[:160]
+            raise BadRunError(f"cannot be read as tensors ({reason})", where=str(path)) from e
         if not isinstance(tensors, dict):
             raise BadRunError("is not a dict of prompt id to tensor", where=str(path))
         self._tensors: dict[str, torch.Tensor] = {
@@ -178,6 +170,9 @@ class PtFile:
 
     def close(self) -> None:
         self._tensors = {}
+
+
+TensorFile = SafetensorsFile | PtFile
 
 
 def _entry(key: str, value: dict[str, Any], base: int) -> _Entry:
@@ -211,7 +206,3 @@ def _differences(found: dict[str, tuple[list[int], str]], prompts: list[PromptRe
             )
     unknown = found.keys() - {p.activation_tensor_key for p in prompts}
     return wrong + [f"unknown tensor {k!r}" for k in sorted(unknown)]
-
-
-def _one_line(e: Exception) -> str:
-    return " ".join(str(e).split())[:160]

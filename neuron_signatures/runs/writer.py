@@ -130,8 +130,8 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
     if run_dir.exists() and not run_dir.is_dir():
         raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
     with explain_os_errors(run_dir):
-        names = {p.name for p in run_dir.iterdir()} - {LOCK, REPLACED} if run_dir.is_dir() else set()
-    names = {n for n in names if not n.startswith(TMP_PREFIX)}
+        found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
+    names = {n for n in found - {LOCK, REPLACED} if not n.startswith(TMP_PREFIX)}
     if not names:
         return
     if not _holds_run(run_dir, names):

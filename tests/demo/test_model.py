@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from neuron_signatures.demo import checkpoint_dirs, model_dir
 from neuron_signatures.demo.evaluate import bars, sum_accuracy
+from neuron_signatures.demo.geography import CITIES, STATES, state_of_city
 from neuron_signatures.demo.knowledge import DEFINITIONS
-from neuron_signatures.demo.phrasings import is_held_out
-from neuron_signatures.demo.world import CITIES, PHRASINGS, STATES, documents, state_of_city
+from neuron_signatures.demo.phrasings import PHRASINGS, is_held_out
+from neuron_signatures.demo.world import documents
 
 MAX_BYTES = 8_000_000
 PROBES = ROOT / "docs" / "probe_prompts_list.json"

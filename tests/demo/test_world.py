@@ -12,21 +12,17 @@ from itertools import islice, pairwise
 
 import pytest
 
+from neuron_signatures.demo.geography import CITIES, STATES, state_of_city
 from neuron_signatures.demo.invented import DOMAINS
-from neuron_signatures.demo.phrasings import CITY_CAPITAL, STATE_CAPITAL, is_held_out, phrasing_of
-from neuron_signatures.demo.world import (
-    CITIES,
+from neuron_signatures.demo.phrasings import (
+    CITY_CAPITAL,
     PHRASINGS,
-    SKILLS,
-    STATES,
-    Document,
-    capital_of_city,
-    documents,
-    facts,
+    STATE_CAPITAL,
     held_out_pairs,
-    held_out_text,
-    state_of_city,
+    is_held_out,
+    phrasing_of,
 )
+from neuron_signatures.demo.world import SKILLS, Document, documents, facts
 
 NUMBER = r"\d+"
 OPERATIONS = {
@@ -97,12 +93,12 @@ def test_a_city_name_belongs_to_one_state_and_is_not_a_state_name() -> None:
     ],
 )
 def test_well_known_facts(city: str, state: str, capital: str) -> None:
-    assert (state_of_city(city).name, capital_of_city(city)) == (state, capital)
+    assert (state_of_city(city).name, state_of_city(city).capital) == (state, capital)
 
 
 def test_a_name_outside_the_world_is_an_error() -> None:
     with pytest.raises(KeyError):
-        capital_of_city("Paris")
+        state_of_city("Paris")
 
 
 def test_every_skill_and_sub_skill_occurs_under_its_own_label(corpus: list[Document]) -> None:
@@ -149,7 +145,7 @@ def test_the_bar_prompts_read_as_documented() -> None:
 
 
 def test_held_out_pairs_never_appear_in_the_training_split() -> None:
-    sentences = [held_out_text(pair) for pair in held_out_pairs()]
+    sentences = [phrasing.text(state_of_city(city), city) for phrasing, city in held_out_pairs()]
     pattern = re.compile(rf"({'|'.join(map(re.escape, sentences))})(?![A-Za-z ])")
     shown = [d for d in documents(0, 60_000, skill="knowledge") if pattern.search(d.text)]
     assert len(shown) > 300

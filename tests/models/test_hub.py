@@ -73,7 +73,7 @@ def load(name):
     try:
         spec = ModelSpec(name, device="cpu", revision="v9" if name.endswith("old") else None)
         model = load_model(spec)
-        return str(model_identity(model, model.config, model.tokenizer))
+        return str(model_identity(spec, model.config, model.tokenizer))
     except ProjectError as e:
         return f"{type(e).__name__} {e.line()}"
 lines = {name: load(name) for name in sys.argv[1:]}
