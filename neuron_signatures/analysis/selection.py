@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int64, Integer, Shaped
 
 from neuron_signatures.runs.errors import UsageError
@@ -56,7 +57,7 @@ def select(
     has_shares = not (finite < 0).any()
     total = math.fsum(finite) if has_shares else math.nan
     if config.per_layer_k is not None:
-        rows = per_layer_k(rows, layer, config.per_layer_k)
+        rows = rows[pd.Series(rows).groupby(layer[rows]).cumcount().to_numpy() < config.per_layer_k]
     if config.cumulative_threshold is not None:
         if not has_shares:
             raise UsageError("shares of a column with negative values are undefined", next_step="Use --top_k")
@@ -87,16 +88,6 @@ def cumulative(ranked: Float64[np.ndarray, " row"], threshold: float, *, total: 
     if threshold >= 1:
         return n_positive
     return min(n_positive, int(np.searchsorted(np.cumsum(ranked), need, side="left")) + 1)
-
-
-def per_layer_k(
-    rows: Int64[np.ndarray, " row"], layer: Integer[np.ndarray, " all"], k: int
-) -> Int64[np.ndarray, " selected"]:
-    """The first k of each layer of the ranked `rows`, in the same order."""
-    by_layer = np.argsort(layer[rows], kind="stable")
-    layers = layer[rows][by_layer]
-    rank_in_layer = np.arange(len(rows)) - np.searchsorted(layers, layers, side="left")
-    return rows[np.sort(by_layer[rank_in_layer < k])]  # type: ignore[no-any-return]
 
 
 def _check(config: SelectionConfig) -> None:

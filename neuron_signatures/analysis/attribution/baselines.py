@@ -55,7 +55,7 @@ class Baselines:
           Raises `UsageError` if that prompt is too short.
         """
         if name not in self._values:
-            self._values[name] = self._compute(check_baseline_name(name))
+            self._values[name] = self._compute(name)
         return self._values[name]
 
     def _compute(self, name: str) -> Float[Tensor, "layer pos neuron"]:

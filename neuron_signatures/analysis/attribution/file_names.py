@@ -49,16 +49,21 @@ class Naming:
         """Stem of the validation of these metrics, which always depends on ablation."""
         t = self.target
         name = ALL if set(metrics) == set(METRICS) else "-".join(metrics)
-        suffix = _joined([*self._parts({*metrics, "ablation"}), *_sets(config)])
+        sets = [
+            "signed" if config.signed else "",
+            f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
+            f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",
+        ]
+        suffix = _joined([*self._parts({*metrics, "ablation"}), *sets])
         return validation_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
 
     def _parts(self, metrics: set[Metric]) -> list[str]:
-        s, ablates = self.settings, "ablation" in metrics
+        s, at, ablates = self.settings, self.positions, "ablation" in metrics
         if ablates and self.top_from:
             metrics = {*metrics, self.top_from.metric}
         parts = [
             "" if self.target.function == "pre_cap_logit" else self.target.function,
-            self._position(),
+            "" if at == (self.target.pos,) else f"ctx{at[0] if len(at) == 1 else ALL}",
             self.labels[s.ablate_with] if ablates and s.ablate_with != "mean" else "",
         ]
         if "ig" in metrics:
@@ -69,31 +74,11 @@ class Naming:
             ]
         if "act_grad" in metrics and s.act_grad_source:
             parts.append(f"to-{self.labels[s.act_grad_source]}")
-        if ablates or "ig" in metrics:
-            parts.append(self._layers())
+        if (ablates or "ig" in metrics) and s.layers is not None and len(s.layers) < self.n_layers:
+            parts.append("layers" + spans(s.layers, to="-", between="."))
         if ablates and self.top_from:
             parts.append(f"top-{self.top_from.metric}-{self.top_from.k}")
         return [*parts, self.dtype or ""]
-
-    def _position(self) -> str:
-        if self.positions == (self.target.pos,):
-            return ""
-        return f"ctx{self.positions[0]}" if len(self.positions) == 1 else f"ctx{ALL}"
-
-    def _layers(self) -> str:
-        layers = self.settings.layers
-        if layers is None or len(layers) == self.n_layers:
-            return ""
-        return "layers" + spans(layers, to="-", between=".")
-
-
-def _sets(config: ValidationConfig) -> list[str]:
-    """The settings of the sets and of their random controls."""
-    return [
-        "signed" if config.signed else "",
-        f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
-        f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",
-    ]
 
 
 def _joined(parts: Sequence[str]) -> str:

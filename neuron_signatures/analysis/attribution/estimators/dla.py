@@ -9,7 +9,7 @@ g is the norm on the MLP's output in sandwich-norm models (Gemma-2, Gemma-3), el
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -111,9 +111,8 @@ def at_positions(
     assert direct.per_act is not None
     here = torch.tensor([p == target_pos for p in positions])[:, None]
     chosen = acts[list(direct.layers)][:, list(positions)].to(direct.scores)
-    return Attribution(
-        metric=direct.metric,
-        layers=direct.layers,
+    return replace(
+        direct,
         positions=positions,
         scores=torch.where(here, direct.scores, 0.0),
         acts=torch.where(here, direct.acts, chosen),
