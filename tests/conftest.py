@@ -8,6 +8,8 @@ import os
 import hypothesis
 from jaxtyping import install_import_hook
 
+# pytest-xdist sets a terminal width in its workers.
+os.environ.pop("COLUMNS", None)
 # Before torch, transformers and huggingface_hub are imported, which read these once. Several test processes run at
 # the same time, and threads that wait for each other take longer than the arithmetic of tiny models.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
