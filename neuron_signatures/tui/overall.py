@@ -10,6 +10,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.run import Run
+from neuron_signatures.stats.moments import EMPTY, Moments
 from neuron_signatures.tui.faults import short_fault
 from neuron_signatures.views.acts import OnPrompt, on_prompt, over_prompts, stats_of
 from neuron_signatures.views.coords import NeuronAt
@@ -41,10 +42,10 @@ class Overall(NamedTuple):
 
 def overall_of(prompts: Iterator[OnPrompt]) -> Overall:
     """Statistics over all included tokens; of equal extremes, the one on the first prompt."""
-    n = n_nonfinite = n_prompts = 0
+    n_nonfinite = n_prompts = 0
     high: Extreme | None = None
     low: Extreme | None = None
-    mean = squares = 0.0  # sum of squared differences from the mean, merged per prompt (Chan et al. 1979)
+    total = EMPTY
     for p in prompts:
         s = p.stats
         n_prompts, n_nonfinite = n_prompts + 1, n_nonfinite + s.n_nonfinite
@@ -55,12 +56,11 @@ def overall_of(prompts: Iterator[OnPrompt]) -> Overall:
             high = Extreme(s.max, p.prompt_index, s.max_pos)
         if low is None or s.min < low.value:
             low = Extreme(s.min, p.prompt_index, s.min_pos)
-        n, difference = n + s.n, s.mean - mean
-        mean += difference * s.n / n
-        squares += s.n * s.std**2 + difference**2 * s.n * (n - s.n) / n
-    if not n:
+        total = total.merge(Moments(s.n, s.mean, s.n * s.std**2))
+    if high is None:
         return Overall(n_prompts, 0, n_nonfinite)
-    return Overall(n_prompts, n, n_nonfinite, high, low, mean, float(np.sqrt(squares / n)))
+    mean, std = total.mean_std()
+    return Overall(n_prompts, int(total.n), n_nonfinite, high, low, float(mean), float(std))
 
 
 def overall_or_fault(prompts: Iterator[OnPrompt]) -> Overall:

@@ -246,7 +246,7 @@ def test_a_layer_without_a_value_opens_no_neuron():
     undefined = layer_line(1, np.full((2, 3), np.nan, np.float32), first_pos=0)
     defined = layer_line(4, np.array([[0, 5, 1]], np.float32), first_pos=0)
     for row in (0, 1):
-        overview._open(ctx, [undefined, defined], row)
+        overview.open_neuron_of_row(ctx, [undefined, defined], row)
     assert opened == [NeuronAt(4, 1)]
 
 

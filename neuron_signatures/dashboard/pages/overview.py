@@ -70,11 +70,11 @@ def _prompt(ctx: PageContext) -> None:
         _layer_map(ctx, counts)
     else:
         st.caption("No included token has a finite activation.")
-    on_row = functools.partial(_open, ctx, lines) if any_finite else None
+    on_row = functools.partial(open_neuron_of_row, ctx, lines) if any_finite else None
     table(layer_frame(lines), "overview_layer_table", help=_LAYER_HELP, on_row=on_row)
 
 
-def _open(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
+def open_neuron_of_row(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
     """Open the layer's neuron; does nothing for a layer without a finite value."""
     neuron = lines[row].neuron
     if neuron is not None:
