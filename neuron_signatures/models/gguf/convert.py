@@ -57,7 +57,7 @@ _AS_GPT2: Final = ("gpt-2", "phi-2", "olmo", "mpt", "roberta-bpe")
 class ConvertedGguf:
     """A model folder made from a GGUF file.
 
-    `fingerprint` is `gguf:<sha256>` of the GGUF file (`gguf-sampled:<sha256>` above 1 GB, see `files_fingerprint`),
+    `fingerprint` is `gguf:<sha256>` of the GGUF file (`gguf-sampled:<sha256>` above 1 GB, see `sampled_sha256`),
     `quantization` how its tensors are stored, such as `Q4_1`.
     """
 
@@ -138,9 +138,8 @@ def _make(spec: ModelSpec, file: Path, header: Header, converted: ConvertedGguf)
     final = converted.folder
     if final.exists():
         log.warning("%s is damaged; converting again", final)
-    for leftover in final.parent.glob(f"{TMP_PREFIX}-*"):
-        if leftover.name.startswith(f"{TMP_PREFIX}-{final.name}-"):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in final.parent.glob(f"{TMP_PREFIX}-{final.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = final.with_name(f"{TMP_PREFIX}-{final.name}-{secrets.token_hex(3)}")
     try:
         with _quiet(spec):

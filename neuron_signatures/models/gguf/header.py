@@ -34,7 +34,7 @@ _FILE_TYPES: Final = {
 # What transformers raises for metadata that make no sense: it checks none of them.
 BAD_VALUES: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
-    MemoryError, NotImplementedError, struct.error,
+    MemoryError, struct.error,
 )  # fmt: skip
 # Metadata that change the model and that transformers does not read, with the value that changes nothing.
 _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
@@ -47,8 +47,11 @@ _OTHER_SOURCE: Final = "Use the model's Hugging Face id or folder instead"
 
 @dataclass(frozen=True)
 class Header:
-    """`quantization` is how most tensors are stored, such as `Q4_1`; `pre_tokenizer` is the rule by which a byte-level
-    tokenizer splits text, `` if the file does not name it, None for other kinds of tokenizers."""
+    """`quantization` is how most tensors are stored, such as `Q4_1`.
+
+    `pre_tokenizer` names the rule by which a byte-level tokenizer splits text: empty if the file does not name it, None
+    for other kinds of tokenizers. `sliding_window` is in tokens, None if attention has no window.
+    """
 
     architecture: str
     quantization: str
