@@ -44,15 +44,16 @@ def kill_at_rename(start: str, nth: int = 1, beside: str | None = None) -> None:
     """
     rename, seen = os.replace, []
 
-    def replace(source: Path, target: Path) -> None:
-        if Path(target).name.startswith(start):
+    def replace(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if target.startswith(start):
             seen.append(target)
             if len(seen) == nth:
-                os.truncate(source, Path(source).stat().st_size // 2)
+                fd = os.open(source, os.O_RDWR, dir_fd=src_dir_fd)
+                os.ftruncate(fd, os.fstat(fd).st_size // 2)
                 if beside:
-                    (Path(target).parent / beside).write_bytes(b"half")
+                    os.write(os.open(beside, os.O_WRONLY | os.O_CREAT, dir_fd=dst_dir_fd), b"half")
                 kill()
-        rename(source, target)
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     os.replace = replace
 

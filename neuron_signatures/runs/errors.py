@@ -7,6 +7,10 @@ from enum import IntEnum
 INSTALL_MODELS = "Install it with `pip install neuron-signatures[models]`"
 
 
+MAX_LINE = 380
+"""Longest line of an error, in characters."""
+
+
 class ExitCode(IntEnum):
     """Exit codes of a stage. If a signal ends it immediately, the code is 128 + the signal number."""
 
@@ -23,11 +27,19 @@ def escape_controls(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shorten(text: str, length: int) -> str:
+    """`text`, or its beginning and end with ` ... ` between them, in at most `length` characters."""
+    if len(text) <= length:
+        return text
+    head = (length - 5) // 2
+    return f"{text[:head]} ... {text[-(length - 5 - head) :]}"
+
+
 class ProjectError(Exception):
     """A failure that the user can act on.
 
     `what` went wrong, `where` (file, field, prompt, layer; empty if `what` names it), and the `next_step`.
-    `str()` joins them into one line without control characters.
+    `str()` joins them into one line of at most `MAX_LINE` characters, without control characters.
     """
 
     exit_code = ExitCode.FAILED
@@ -39,10 +51,14 @@ class ProjectError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        if self.next_step:
-            text += f"{'' if text.endswith('?') else '.'} {self.next_step}"
-        return escape_controls(text)
+        where, what, next_step = map(escape_controls, (self.where, self.what, self.next_step))
+        if len(where) + len(what) + len(next_step) > MAX_LINE - 4:
+            where, next_step = shorten(where, 120), shorten(next_step, 120)
+            what = shorten(what, MAX_LINE - 4 - len(where) - len(next_step))
+        text = f"{where}: {what}" if where else what
+        if next_step:
+            text += f"{'' if text.endswith('?') else '.'} {next_step}"
+        return text
 
 
 class EnvironmentProblem(ProjectError):

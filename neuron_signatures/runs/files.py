@@ -11,10 +11,18 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.names import TMP_PREFIX
+from neuron_signatures.runs.opening import (
+    create_file,
+    folder_below,
+    open_regular,
+    remove_file,
+    replace_file,
+    sync_folder,
+)  # fmt: skip
 
 # Valid for every stage; a stage that has a flag for the folder names the flag instead.
 ELSEWHERE = "Fix the permissions, or use another folder"
@@ -23,33 +31,34 @@ _DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, needed: int = 0) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; at the end of the block, rename that file to `path`, complete and synced.
+def whole_file(folder: Path, name: str, *, below: str = "", needed: int = 0) -> Iterator[BinaryIO]:
+    """Yield a new temporary file; at the end of the block, rename it to `name`, complete and synced.
 
-    If the block fails, `path` stays unchanged and the temporary file is removed. A killed process leaves a file whose
-    name starts with `.tmp-`, which readers ignore and `sweep_leftovers` removes. The file mode follows the umask.
+    The file lies in the subfolder `below` of `folder`; neither the subfolder nor the file is opened through a link. If
+    the block fails, an earlier file stays unchanged and the temporary one is removed. A killed process leaves a file
+    whose name starts with `.tmp-`, which readers ignore and `sweep_leftovers` removes. The file mode follows the umask.
     Raises `EnvironmentProblem` if the disk is full or the folder is not writable; `needed` (bytes) is for the message.
     """
-    tmp = path.with_name(f"{TMP_PREFIX}-{path.name}-{os.getpid()}-{secrets.token_hex(3)}")
-    try:
-        with explain_os_errors(path, needed=needed):
-            yield tmp
-            tmp.chmod(0o666 & ~_umask())
-            _fsync(tmp)
-            tmp.replace(path)
-            _fsync(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            tmp.unlink(missing_ok=True)
+    tmp = f"{TMP_PREFIX}-{name}-{os.getpid()}-{secrets.token_hex(6)}"
+    with explain_os_errors(folder / below / name, needed=needed), folder_below(folder, below) as at:
+        try:
+            with create_file(at, tmp) as f:
+                yield f
+                f.flush()
+                os.fsync(f.fileno())
+            replace_file(at, tmp, name)
+            sync_folder(at)
+        finally:
+            with contextlib.suppress(OSError):
+                remove_file(at, tmp)
 
 
-def remove_files(paths: Sequence[Path]) -> None:
+def remove_files(folder: Path, names: Sequence[str], *, below: str = "") -> None:
     """Remove files of one folder, ignoring missing ones, and sync the folder, so that they stay removed."""
-    for path in paths:
-        with explain_os_errors(path):
-            path.unlink(missing_ok=True)
-    if paths:
-        _fsync(paths[0].parent)
+    with explain_os_errors(folder / below), folder_below(folder, below) as at:
+        for name in names:
+            remove_file(at, name)
+        sync_folder(at)
 
 
 @contextlib.contextmanager
@@ -74,20 +83,27 @@ def disk_full(path: Path, needed: int, reason: str) -> EnvironmentProblem:
     )
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write strict JSON (no NaN), indent 2, UTF-8, atomically."""
-    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def json_text(record: Any) -> str:
+    """Strict JSON (no NaN), indent 2."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with whole_file(path, needed=len(text)) as tmp:
-        tmp.write_text(text, encoding="utf-8", newline="\n")
+def write_text(folder: Path, name: str, text: str, *, below: str = "") -> None:
+    """Write UTF-8 text atomically, as `whole_file` does."""
+    raw = text.encode("utf-8")
+    with whole_file(folder, name, below=below, needed=len(raw)) as f:
+        f.write(raw)
 
 
 def sha256_file(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    with open_regular(path) as f:
+        return sha256_of(f)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The checksum of the file from its beginning."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # has `readinto`
 
 
 def sweep_leftovers(folder: Path) -> list[str]:
@@ -112,20 +128,3 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
-
-
-def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # Windows cannot sync a folder
-        return
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _umask() -> int:
-    # The only portable way to read the umask is to set it; restore it immediately.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -6,17 +6,22 @@ checksum. A killed process may leave half a line at the end; it is ignored, and 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import explain_os_errors, sha256_file
 from neuron_signatures.runs.manifest import FileRecord
-from neuron_signatures.runs.names import JOURNAL
+from neuron_signatures.runs.names import JOURNAL, inside
+from neuron_signatures.runs.opening import read_regular
 
 JSONDict = dict[str, Any]
+
+_MAX_BYTES = 1 << 30  # about ten million prompts
 
 
 class PromptOutcome(NamedTuple):
@@ -41,7 +46,7 @@ class ShardRecord(BaseModel):
         """Whether the file on disk has the recorded size and checksum."""
         if self.file is None:
             return True
-        path = run_dir / self.file.name
+        path = inside(run_dir, self.file.name)
         if not path.is_file() or path.stat().st_size != self.file.bytes:
             return False
         return sha256_file(path) == self.file.sha256
@@ -60,16 +65,14 @@ class Header(BaseModel):
 def read_journal(run_dir: Path) -> tuple[Header | None, dict[int, ShardRecord]]:
     """The header (None without a journal) and the finished shards by number. Raises `BadRunError` if damaged."""
     path = run_dir / JOURNAL
-    if not path.exists():
-        return None, {}
-    with explain_os_errors(path):
-        raw = path.read_bytes()
-    lines = raw[: raw.rfind(b"\n") + 1].decode("utf-8", "replace").split("\n")[:-1]  # drops half a last line
-    if not lines:
-        return None, {}
     try:
-        header = Header.model_validate_json(lines[0])
-        records = [ShardRecord.model_validate_json(line) for line in lines[1:]]
-    except ValidationError as e:
+        with explain_os_errors(path):
+            raw = read_regular(path, max_bytes=_MAX_BYTES) if os.path.lexists(path) else b""
+        lines = raw[: raw.rfind(b"\n") + 1].split(b"\n")[:-1]  # drops half a last line
+        if not lines:
+            return None, {}
+        header = Header.model_validate(parse_json(lines[0]))
+        records = [ShardRecord.model_validate(parse_json(line)) for line in lines[1:]]
+    except ValueError as e:
         raise BadRunError("the journal is damaged", where=str(path), next_step="Start again with --overwrite") from e
     return header, {r.shard: r for r in records}

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from neuron_signatures.runs.errors import BadRunError, UsageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.lock import holder
-from neuron_signatures.runs.manifest import FORMAT_VERSION
-from neuron_signatures.runs.manifest_file import read_summary
+from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
+from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
 
 Status = Literal["complete", "writing", "stopped", "broken"]
@@ -46,7 +48,7 @@ def list_runs(root: Path) -> Iterator[RunSummary]:
             # `is_dir` is False for a dangling or circular link
             summary = summarise(root / name) if (root / name).is_dir() else None
         except OSError as e:
-            summary = RunSummary(name, "broken", problem=f"cannot be read ({e.strerror or e})")
+            summary = RunSummary(name, "broken", problem=f"cannot be read ({e.strerror or type(e).__name__})")
         if summary is not None:
             yield summary
 
@@ -68,27 +70,43 @@ def summarise(run_dir: Path) -> RunSummary | None:
     try:
         return _complete(run_dir, blank)
     except BadRunError as e:
-        return replace(blank, problem=e.what)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
-        return replace(blank, problem=f"manifest: {e!r}"[:200])
+        return replace(blank, problem=shorten(e.what, 200))
+    except ValidationError as e:
+        return replace(blank, problem=shorten(f"manifest: {first_error(e)}", 200))
+
+
+class _Head(BaseModel):
+    """What a listing shows of a manifest of either format."""
+
+    model_config = ConfigDict(strict=True)
+
+    model_name: Annotated[str, Field(max_length=1000)]
+    created_at_utc: Annotated[str, Field(max_length=100)]
+    n_prompts: Count | None
+    n_tokens: Count | None = None
+    files: list[FileRecord] = []
+    activations_file: str | None
 
 
 def _complete(run_dir: Path, blank: RunSummary) -> RunSummary:
-    head = read_summary(run_dir)
-    version = head.get("format_version")
-    if version not in (1, FORMAT_VERSION):
-        raise BadRunError(f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}")
-    files = {f["name"]: f["bytes"] for f in head.get("files", [])} or {head["activations_file"]: None}
-    sizes = {n: p.stat().st_size if (p := inside(run_dir, n)).is_file() else None for n in files}
-    wrong = [n for n, size in sizes.items() if size is None or files[n] not in (None, size)]
+    raw = read_summary(run_dir)
+    version = raw.get("format_version")
+    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+        raise unknown_version(version)
+    head = _Head.model_validate(raw)
+    recorded: dict[str, int | None] = {f.name: f.bytes for f in head.files}
+    if not recorded and head.activations_file:
+        recorded = {head.activations_file: None}
+    sizes = {n: p.stat().st_size if (p := inside(run_dir, n)).is_file() else None for n in recorded}
+    wrong = [n for n, size in sizes.items() if size is None or recorded[n] not in (None, size)]
     return replace(
         blank,
         status="broken" if wrong else "complete",
-        model=str(head["model_name"]),
-        n_prompts=head["n_prompts"],
-        n_tokens=head.get("n_tokens"),
+        model=head.model_name,
+        n_prompts=head.n_prompts,
+        n_tokens=head.n_tokens,
         n_bytes=sum(s or 0 for s in sizes.values()),
-        created_at_utc=str(head["created_at_utc"]),
+        created_at_utc=head.created_at_utc,
         format_version=version,
         problem=f"{wrong[0]} is missing or of another size" if wrong else "",
     )

@@ -7,7 +7,6 @@ the lock on exit, even if the process is killed, so a lock file that is not lock
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -15,24 +14,46 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import ProjectError, RunLockedError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.names import LOCK
+from neuron_signatures.runs.opening import open_in_place, read_regular
 
 log = logging.getLogger(__name__)
+
+_MAX_BYTES = 4096
+_UNKNOWN = "an unknown process"
+
+
+class Holder(BaseModel):
+    """The text of a lock file: the process that writes to the run."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    host: Annotated[str, Field(max_length=255)]
+    pid: Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
+    job: Annotated[str, Field(max_length=64)] | None
+    since: Annotated[str, Field(max_length=64)]
+
+    def describe(self) -> str:
+        job = f" job {self.job}" if self.job else ""
+        return f"host {self.host} pid {self.pid}{job} since {self.since}"
 
 
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold the run folder for writing. Raises `RunLockedError` naming the holder if another process does."""
-    path = run_dir / LOCK
-    fd = _take(path)
+    fd = _take(run_dir)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):  # an overwritten folder may be gone
-            path.unlink()
+            (run_dir / LOCK).unlink()
         os.close(fd)
 
 
@@ -43,22 +64,22 @@ def holder(run_dir: Path) -> str | None:
     Only reads the file, so that a viewer never blocks a writer.
     """
     try:
-        text = (run_dir / LOCK).read_text(encoding="utf-8", errors="replace")
-        record = json.loads(text)
-        here = record["host"] == socket.gethostname()
-        if not (_alive(int(record["pid"])) if here else _recently_changed(run_dir)):
+        found = _parse(read_regular(run_dir / LOCK, max_bytes=_MAX_BYTES))
+        here = found.host == socket.gethostname()
+        if not (_alive(found.pid) if here else _recently_changed(run_dir)):
             return None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return "an unknown process"
-    return _describe(text)
+    except (OSError, ValueError):
+        return _UNKNOWN
+    return found.describe()
 
 
-def _take(path: Path) -> int:
+def _take(run_dir: Path) -> int:
+    path = run_dir / LOCK
     while True:
         with explain_os_errors(path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fd = open_in_place(run_dir, LOCK)
         before = _read(fd)
         if not _try_lock(fd):
             os.close(fd)
@@ -77,7 +98,7 @@ def _take(path: Path) -> int:
         with explain_os_errors(path):
             os.ftruncate(fd, 0)
             os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, json.dumps(_me()).encode())
+            os.write(fd, _me().model_dump_json().encode())
     except ProjectError:
         os.close(fd)
         raise
@@ -86,7 +107,7 @@ def _take(path: Path) -> int:
 
 def _is_same_file(path: Path, fd: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
+        return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:
         return False
 
@@ -106,30 +127,33 @@ def _recently_changed(run_dir: Path) -> bool:
     return time.time() - newest < 3600
 
 
-def _me() -> dict[str, str | int | None]:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "job": os.environ.get("SLURM_JOB_ID"),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _me() -> Holder:
+    return Holder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        job=os.environ.get("SLURM_JOB_ID"),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
-def _describe(text: str) -> str:
+def _parse(raw: bytes) -> Holder:
+    """Raises `ValueError` for a text that is no record of a lock."""
+    return Holder.model_validate(parse_json(raw))
+
+
+def _describe(raw: bytes) -> str:
     try:
-        r = json.loads(text)
-        job = f" job {r['job']}" if r["job"] else ""
-        return f"host {r['host']} pid {r['pid']}{job} since {r['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "an unknown process"
+        return _parse(raw).describe()
+    except ValueError:
+        return _UNKNOWN
 
 
-def _read(fd: int) -> str:
+def _read(fd: int) -> bytes:
     try:
         os.lseek(fd, 0, os.SEEK_SET)
-        return os.read(fd, 4096).decode("utf-8", "replace")
+        return os.read(fd, _MAX_BYTES)
     except OSError:
-        return ""
+        return b""
 
 
 def _try_lock(fd: int) -> bool:

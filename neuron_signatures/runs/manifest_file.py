@@ -9,15 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from neuron_signatures.runs.bounded_json import parse_json, read_json_file
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import write_text
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.manifest_v1 import ManifestV1, upgrade
 from neuron_signatures.runs.names import MANIFEST, check_ids, inside
-from neuron_signatures.runs.plain import refuse_constant
+from neuron_signatures.runs.opening import open_regular
 
 PROMPTS_MARK = '\n  "prompts": ['
-MAX_BYTES = 4 << 30  # about a million prompts of 128 tokens
+MAX_BYTES = 1 << 30  # about 250,000 prompts of 128 tokens
 
 
 def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
@@ -26,23 +27,22 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
     Raises `BadRunError`, which names the file and the field, if the manifest is missing, unreadable, inconsistent or of
     an unknown version.
     """
-    path = _path(run_dir)
+    path = inside(run_dir, MANIFEST)
     raw = _load_json(path)
     version = raw.get("format_version")
     if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
-        what = f"format_version is {str(version)[:40]}, this reader knows 1 and {FORMAT_VERSION}"
-        raise BadRunError(what, where=str(path), next_step="Use the version that wrote it, or a newer one")
+        raise unknown_version(version, where=str(path))
     try:
         manifest = upgrade(ManifestV1.model_validate(raw), path) if version == 1 else Manifest.model_validate(raw)
     except ValidationError as e:
-        raise BadRunError(_first_error(e), where=str(path)) from e
+        raise BadRunError(first_error(e), where=str(path)) from e
     _check_consistent(manifest, path, ids_follow_rule=version != 1)
     return manifest, int(version)
 
 
 def write_manifest(run_dir: Path, manifest: Manifest) -> None:
     """Write the manifest atomically, which makes the run complete."""
-    write_text(run_dir / MANIFEST, manifest_text(manifest))
+    write_text(run_dir, MANIFEST, manifest_text(manifest))
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -59,16 +59,32 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
 
     For listings: nothing is validated. Raises `BadRunError` if the file is missing or not JSON.
     """
-    path = _path(run_dir)
+    path = inside(run_dir, MANIFEST)
     with contextlib.suppress(OSError, ValueError):
-        with path.open("rb") as f:
-            head = f.read(1 << 18).decode("utf-8", "ignore")
-        fields = json.loads(head[: head.index(PROMPTS_MARK)] + ' "prompts": []}') if PROMPTS_MARK in head else None
+        with open_regular(path) as f:
+            head = f.read(1 << 18)
+        mark = head.find(PROMPTS_MARK.encode())
+        fields = parse_json(head[:mark] + b' "prompts": []}') if mark >= 0 else None
         if isinstance(fields, dict) and fields.get("format_version") == FORMAT_VERSION:
             return fields
     raw = _load_json(path)
     prompts = raw.pop("prompts", None)
     return {"n_prompts": len(prompts) if isinstance(prompts, list) else None, **raw}
+
+
+def unknown_version(version: Any, *, where: str = "") -> BadRunError:
+    """The error for a manifest of a format that this reader does not know."""
+    shown = repr(version)[:40] if isinstance(version, str | int | float | None) else type(version).__name__
+    what = f"format_version is {shown}, this reader knows 1 and {FORMAT_VERSION}"
+    return BadRunError(what, where=where, next_step="Use the version that wrote it, or a newer one")
+
+
+def first_error(e: ValidationError) -> str:
+    """The first invalid field and the number of further ones."""
+    errors = e.errors(include_url=False, include_context=False, include_input=False)
+    field = ".".join(str(p) for p in errors[0]["loc"]) or "(top level)"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"field {field[:200]}: {errors[0]['msg']}{more}"
 
 
 # Shared: `json.dumps` would build a new encoder with these settings at every call.
@@ -79,38 +95,15 @@ def _prompt_text(prompt: dict[str, Any]) -> str:
     return "    {\n" + ",\n".join([f'      "{k}": {_json(v)}' for k, v in prompt.items()]) + "\n    }"
 
 
-def _path(run_dir: Path) -> Path:
-    """The path of the manifest. A pipe or a device is refused, because reading it might never end."""
-    path = inside(run_dir, MANIFEST)
-    if path.exists() and not path.is_file():
-        raise BadRunError("not a regular file", where=str(path))
-    return path
-
-
 def _load_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadRunError(f"larger than {MAX_BYTES} bytes", where=str(path))
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        raw = read_json_file(path, max_bytes=MAX_BYTES)
     except FileNotFoundError as e:
         next_step = "If a dump was stopped here, finish it with --resume"
         raise BadRunError("there is no manifest", where=str(path), next_step=next_step) from e
-    except OSError as e:
-        raise BadRunError(f"cannot read ({e.strerror})", where=str(path)) from e
-    except RecursionError as e:
-        raise BadRunError("nested too deeply", where=str(path)) from e
-    except ValueError as e:  # not UTF-8, not JSON, NaN, a number of 5,000 digits
-        raise BadRunError(f"not valid JSON ({e})", where=str(path)) from e
     if not isinstance(raw, dict):
         raise BadRunError("not a JSON object", where=str(path))
     return raw
-
-
-def _first_error(e: ValidationError) -> str:
-    errors = e.errors(include_url=False, include_context=False, include_input=False)
-    field = ".".join(str(p) for p in errors[0]["loc"]) or "(top level)"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"field {field[:200]}: {errors[0]['msg']}{more}"
 
 
 def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None:

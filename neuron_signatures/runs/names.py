@@ -47,8 +47,7 @@ def check_ids(ids: Iterable[str], *, where: str) -> None:
     seen: dict[str, str] = {}
     for id_ in ids:
         if not _ID.fullmatch(id_):
-            shown = id_ if len(id_) <= 60 else f"{id_[:57]}... ({len(id_)} characters)"
-            raise UsageError(f"id {shown!r} does not match {ID_RULE}", where=where, next_step="Rename it")
+            raise UsageError(f"id {_shown(id_)} does not match {ID_RULE}", where=where, next_step="Rename it")
         twin = seen.get(id_.casefold())
         if twin is not None:
             what = f"id {id_!r} is used twice" if twin == id_ else f"ids {twin!r} and {id_!r} differ only in case"
@@ -76,13 +75,24 @@ def spans(numbers: Sequence[int], *, to: str = "..", between: str = ", ") -> str
 
 
 def inside(run_dir: Path, name: str) -> Path:
-    """The path of `name` in the run folder. Raises `BadRunError` if it leads outside, also through a symlink."""
+    """The path of `name` in the run folder. Raises `BadRunError` if it leads outside, also through a symlink, or if no
+    file can have this name."""
     parts = PurePosixPath(name.replace("\\", "/"))
+    where = str(run_dir / MANIFEST)
     if not name or parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
-        raise BadRunError(f"file name {name!r} leads out of the run folder", where=str(run_dir / MANIFEST))
+        raise BadRunError(f"file name {_shown(name)} leads out of the run folder", where=where)
+    try:
+        too_long = max(len(part.encode()) for part in parts.parts) > 255 or len(name) > 1000
+    except UnicodeEncodeError as e:
+        raise BadRunError(f"file name {_shown(name)} has a lone surrogate", where=where) from e
+    if too_long:
+        raise BadRunError(f"file name {_shown(name)} is too long", where=where)
     path = run_dir / parts
-    if not Path(os.path.realpath(path)).is_relative_to(
-        os.path.realpath(run_dir)
-    ):  # `resolve` raises for circular links
-        raise BadRunError(f"file {name!r} is a link that leads out of the run folder", where=str(run_dir))
+    # `resolve` raises for circular links
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run_dir)):
+        raise BadRunError(f"file {_shown(name)} is a link that leads out of the run folder", where=str(run_dir))
     return path
+
+
+def _shown(name: str) -> str:
+    return ascii(name) if len(name) <= 60 else f"{name[:57]!a}... ({len(name)} characters)"

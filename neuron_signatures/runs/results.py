@@ -10,15 +10,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import explain_os_errors, remove_files, sweep_leftovers, whole_file, write_json
+from neuron_signatures.runs.files import (
+    explain_os_errors,
+    json_text,
+    remove_files,
+    sweep_leftovers,
+    whole_file,
+    write_text,
+)
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.names import inside, safe_id
+from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.plain import csv_safe, strict
 from neuron_signatures.runs.run import Run
 
@@ -88,15 +96,16 @@ def partial_name(stem: str) -> str:
 class ResultsWriter:
     """Writes into `analysis/` of one run; created by `open_results`, which holds the run's lock."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.folder = run_dir / ANALYSIS
 
     def begin(self, record_name: str, *, companions: Sequence[str] = ()) -> None:
         """Remove an earlier result's record and companions, before the first of its files is replaced.
 
         Otherwise a process killed between two files would leave a complete-looking mixture of old and new files.
         """
-        remove_files([self.folder / name for name in (record_name, *companions)])
+        remove_files(self.run_dir, (record_name, *companions), below=ANALYSIS)
 
     def table(
         self, stem: str, frame: pd.DataFrame, *, parquet: bool = True, csv: bool = True, plain: Sequence[str] = ()
@@ -111,42 +120,41 @@ class ResultsWriter:
 
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if parquet:
-            with whole_file(self.folder / table_name(stem), needed=table.nbytes) as tmp:
-                pyarrow.parquet.write_table(table, tmp)
+            with self.file(table_name(stem), needed=table.nbytes) as f:
+                pyarrow.parquet.write_table(table, f)
         if csv:
-            with whole_file(self.folder / f"{stem}.csv", needed=table.nbytes) as tmp:
-                pyarrow.csv.write_csv(csv_safe(table, plain), tmp)
+            with self.file(f"{stem}.csv", needed=table.nbytes) as f:
+                pyarrow.csv.write_csv(csv_safe(table, plain), f)
 
     def json(self, name: str, record: Any) -> None:
         """Write strict JSON of values that `strict` accepts."""
-        write_json(self.folder / name, strict(record))
+        write_text(self.run_dir, name, json_text(strict(record)), below=ANALYSIS)
 
     def record(self, name: str, record: Mapping[str, Any]) -> None:
         """Write a stage record, the last file of a result, which marks it as complete."""
         self.json(name, record)
 
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
     @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[Path]:
-        """A temporary path, renamed to `name` at the end of the block; for figures."""
-        with whole_file(self.folder / name) as tmp:
-            yield tmp
+    def file(self, name: str, *, needed: int = 0) -> Iterator[BinaryIO]:
+        """A temporary file, renamed to `name` at the end of the block."""
+        with whole_file(self.run_dir, name, below=ANALYSIS, needed=needed) as f:
+            yield f
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it exists."""
+        remove_files(self.run_dir, [name], below=ANALYSIS)
 
 
 @contextlib.contextmanager
 def open_results(run: Run) -> Iterator[ResultsWriter]:
     """Lock the run and yield a writer of results. Temporary files of killed writers are removed first.
 
-    Raises `RunLockedError` if another process holds the lock, `BadRunError` if `analysis` is outside the run folder.
+    Raises `RunLockedError` if another process holds the lock, `BadRunError` if `analysis` is a link.
     """
     with run_lock(run.path):
-        folder = inside(run.path, ANALYSIS)
-        with explain_os_errors(folder):
-            folder.mkdir(exist_ok=True)
-            sweep_leftovers(folder)
-        yield ResultsWriter(folder)
+        with explain_os_errors(run.path / ANALYSIS), folder_below(run.path, ANALYSIS, create=True):
+            sweep_leftovers(run.path / ANALYSIS)
+        yield ResultsWriter(run.path)
 
 
 def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -191,15 +199,17 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
 
 
 def read_json(run_dir: Path, name: str) -> Any:
-    """A JSON file of `analysis/`. Lone surrogates become escapes and numbers that overflow become null.
+    """A JSON file of `analysis/`. Lone surrogates become escapes.
 
     Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
     """
     path = _result(run_dir, name)
     try:
-        return strict(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant))
-    except (ValueError, OSError, RecursionError) as e:
+        return strict(read_json_file(path, max_bytes=RECORD_BYTES))
+    except FileNotFoundError as e:  # removed meanwhile
         raise _damaged(path, "JSON", e) from e
+    except BadRunError as e:
+        raise BadRunError(e.what, where=str(path), next_step="Make it again") from e
 
 
 def list_influence(run_dir: Path) -> list[str]:
@@ -247,7 +257,3 @@ def _require(columns: Sequence[str], present: Sequence[str], path: Path) -> None
 def _damaged(path: Path, what: str, e: Exception) -> BadRunError:
     reason = " ".join(str(e).split())[:160]
     return BadRunError(f"cannot be read as {what} ({reason})", where=str(path), next_step="Make it again")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -10,8 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import torch
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
 _NAMES = {"torch.bfloat16": "BF16", "torch.float16": "F16", "torch.float32": "F32"}
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Write contiguous CPU tensors in the given order; returns the sha256 of the file. Raises `OSError`.
+def write_safetensors(file: BinaryIO, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Write contiguous CPU tensors in the given order; returns the sha256 of what was written. Raises `OSError`.
 
     Hashing and writing run at the same time; both release the GIL.
     """
     parts = [memoryview(_header(tensors)), *(_bytes_of(t) for t in tensors.values())]
     digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(_write, path, parts)
+        written = pool.submit(file.writelines, parts)
         for part in parts:
             digest.update(part)
         written.result()
@@ -50,9 +49,3 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
 
     assert tensor.is_contiguous() and tensor.device.type == "cpu"
     return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _write(path: Path, parts: list[memoryview]) -> None:
-    with path.open("wb") as f:
-        for part in parts:
-            f.write(part)

@@ -7,15 +7,16 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_file, sweep_leftovers, whole_file
+from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, shorten
+from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_of, sweep_leftovers, whole_file
 from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, ShardRecord, read_journal
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import read_summary, write_manifest
 from neuron_signatures.runs.names import JOURNAL, LOCK, MANIFEST, REPLACED, TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.opening import open_in_place, refuse_links
 from neuron_signatures.runs.replacement import put_back, remove_temporary_parts, set_aside
 from neuron_signatures.runs.safetensors_out import write_safetensors
 
@@ -45,9 +46,9 @@ class RunWriter:
         wall_seconds: float,
     ) -> None:
         """Write one shard and add it to the journal. Contiguous CPU tensors, keys as in the manifest."""
-        file = _write_tensors(self.run_dir / name, tensors) if tensors else None
+        file = _write_tensors(self.run_dir, name, tensors) if tensors else None
         record = ShardRecord(shard=shard, file=file, outcomes=outcomes, wall_seconds=wall_seconds)
-        _append(self.run_dir / JOURNAL, record.model_dump())
+        _append(self.run_dir, record.model_dump())
         self.done[shard] = record
 
     def finish(self, manifest: Manifest) -> None:
@@ -80,7 +81,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
         header, done = read_journal(run_dir) if mode == "resume" else (None, {})
         if header is None:
             header = Header(journal_version=1, settings=settings, facts=facts)
-            _append(run_dir / JOURNAL, header.model_dump())
+            _append(run_dir, header.model_dump())
         refuse_differences(header.settings, settings, run_dir)
         writer = RunWriter(run_dir, header.facts, {k: r for k, r in done.items() if r.is_intact(run_dir)})
         try:
@@ -93,6 +94,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
 
 def tidy(run_dir: Path) -> None:
     """Remove what remains if a process was killed after it wrote the manifest."""
+    refuse_links(run_dir, (JOURNAL, REPLACED))
     if (run_dir / JOURNAL).exists() or (run_dir / REPLACED).exists():
         with run_lock(run_dir):
             sweep_leftovers(run_dir)
@@ -120,9 +122,13 @@ def refuse_differences(
     """Raise `UsageError` with the list of settings that differ from those at the start."""
     now = json.loads(json.dumps(now))
     keys = sorted(before.keys() | now.keys())
-    wrong = [f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in keys if before.get(k) != now.get(k)]
+    wrong = [f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in keys if before.get(k) != now.get(k)]
     if wrong:
         raise UsageError(f"cannot resume: {join_some(wrong, 12)}", where=str(where), next_step=next_step)
+
+
+def _short(value: Any) -> str:
+    return shorten(repr(value), 32)
 
 
 def _check_folder(run_dir: Path, mode: Mode) -> None:
@@ -131,6 +137,7 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
+    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
     names = {n for n in found - {LOCK, REPLACED} if not n.startswith(TMP_PREFIX)}
     if not names:
         return
@@ -159,23 +166,23 @@ def _holds_run(run_dir: Path, names: set[str]) -> bool:
         return False
 
 
-def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> FileRecord:
+def _write_tensors(run_dir: Path, name: str, tensors: dict[str, torch.Tensor]) -> FileRecord:
     needed = sum(t.numel() * t.element_size() for t in tensors.values())
-    with whole_file(path, needed=needed) as tmp:
-        if path.suffix == ".pt":
-            _write_pickled(tmp, path, tensors, needed)
-            digest = sha256_file(tmp)
+    with whole_file(run_dir, name, needed=needed) as file:
+        if name.endswith(".pt"):
+            _write_pickled(file, run_dir / name, tensors, needed)
+            digest = sha256_of(file)
         else:
-            digest = write_safetensors(tmp, tensors)
-        size = tmp.stat().st_size
-    return FileRecord(name=path.name, bytes=size, sha256=digest)
+            digest = write_safetensors(file, tensors)
+        size = file.seek(0, os.SEEK_END)
+    return FileRecord(name=name, bytes=size, sha256=digest)
 
 
-def _write_pickled(tmp: Path, path: Path, tensors: dict[str, torch.Tensor], needed: int) -> None:
+def _write_pickled(file: BinaryIO, path: Path, tensors: dict[str, torch.Tensor], needed: int) -> None:
     import torch
 
     try:
-        torch.save(tensors, tmp)
+        torch.save(tensors, file)
     except RuntimeError as e:  # torch 2.13 loses the error number of a write that failed
         reason = " ".join(str(e).split())[:120]
         if "PytorchStreamWriter" in reason or "unexpected pos" in reason:
@@ -183,18 +190,25 @@ def _write_pickled(tmp: Path, path: Path, tensors: dict[str, torch.Tensor], need
         raise EnvironmentProblem(f"cannot be written ({reason})", where=str(path)) from e
 
 
-def _append(path: Path, record: JSONDict) -> None:
-    """Append one line to the journal and sync it."""
+def _append(run_dir: Path, record: JSONDict) -> None:
+    """Append one line to the journal and sync it; half a line that a killed writer left is removed first."""
     line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
-    with explain_os_errors(path, needed=len(line)), path.open("a+b") as f:
-        _cut_half_line(f)
+    with explain_os_errors(run_dir / JOURNAL, needed=len(line)), os.fdopen(open_in_place(run_dir, JOURNAL), "r+b") as f:
+        f.truncate(_end_of_last_line(f))
+        f.seek(0, os.SEEK_END)
         f.write(line)
         f.flush()
         os.fsync(f.fileno())
 
 
-def _cut_half_line(f: BinaryIO) -> None:
-    """Remove what a killed writer left after the last newline."""
-    f.seek(0)
-    raw = f.read()
-    f.truncate(raw.rfind(b"\n") + 1)
+def _end_of_last_line(f: BinaryIO) -> int:
+    """The offset after the last newline."""
+    end = f.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - (1 << 16))
+        f.seek(start)
+        newline = f.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -177,6 +177,10 @@ def edited(tmp_path, edit):
     return run_dir
 
 
+def nested(depth: int) -> dict:
+    return {"x": nested(depth - 1)} if depth else {}
+
+
 def change(**fields):
     return lambda text: {**json.loads(text), **fields}
 
@@ -196,10 +200,11 @@ def change_prompt(**fields):
         (lambda t: t[:-20], "not valid JSON"),
         (lambda t: "", "not valid JSON"),
         (lambda t: "[]", "not a JSON object"),
-        (lambda t: "[" * 200_000, "nested too deeply"),
+        (lambda t: "[" * 200_000, "nested deeper than 64 levels"),
+        (change(flags_resolved=nested(65)), "nested deeper than 64 levels"),
         (lambda t: t.replace('"wall_seconds": 0.5', '"wall_seconds": NaN'), "NaN is not JSON"),
         (lambda t: t.replace('"wall_seconds": 0.5', '"wall_seconds": ' + "9" * 5000), "not valid JSON"),
-        (lambda t: t.replace('"wall_seconds": 0.5', '"wall_seconds": 1e999'), "wall_seconds"),
+        (lambda t: t.replace('"wall_seconds": 0.5', '"wall_seconds": 1e999'), "1e100 or more"),
         (change(surprise=1), "surprise"),
         (change(d_mlp="5"), "d_mlp"),
         (change(d_mlp=None), "d_mlp"),
@@ -294,7 +299,7 @@ def test_a_manifest_that_is_not_a_regular_file_of_the_run_is_refused_unopened(tm
     else:
         to = {"device": Path("/dev/zero"), "outside": tmp_path / "elsewhere.json", "loop": manifest}[kind]
         manifest.symlink_to(to)
-    says = {"pipe": "not a regular file", "folder": "not a regular file", "loop": "cannot read"}
+    says = {"pipe": "not a regular file", "folder": "not a regular file", "loop": "cannot be read"}
     with pytest.raises(BadRunError, match=says.get(kind, "link that leads out")):
         Run.open(run_dir)
     assert main(["list", str(tmp_path / "runs"), "--json"]) == 0

@@ -30,6 +30,7 @@ from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import (
+    ResultsWriter,
     list_influence,
     list_validations,
     open_results,
@@ -411,7 +412,9 @@ def test_dla_always_explains_the_pre_cap_logit(run_dir, capsys):
 
 def test_an_unfinished_ablation_of_other_candidates_is_refused_in_a_short_line(tmp_path):
     lists = [[(layer, n) for layer in range(9) for n in range(1000)][start:] for start in (0, 1)]
-    first, second = (Partial(tmp_path / "x.npz", {"candidates": digest(c)}) for c in lists)
+    writer = ResultsWriter(tmp_path)
+    writer.folder.mkdir()
+    first, second = (Partial(writer, "x.npz", {"candidates": digest(c)}) for c in lists)
     effects = torch.zeros(5)
     first.save_now(effects, torch.ones(5, dtype=torch.bool))
     with pytest.raises(UsageError, match="candidates was '9000 neurons") as e:

@@ -230,7 +230,7 @@ def test_a_damaged_record_is_listed_with_the_reason(tmp_path):
     stem = list_refs(DEMO)[0].stem
     path = tmp_path / "analysis" / f"{stem}_meta.json"
     meta = json.loads(path.read_text())
-    for text, why in (("{", "cannot be read as JSON"), ("{}", "field stage: Field required (and "),
+    for text, why in (("{", "not valid JSON"), ("{}", "field stage: Field required (and "),
                       (json.dumps(meta | {"target": None}), "field target: "),
                       (json.dumps(meta | {"selected_share": "all"}), "field selected_share: ")):  # fmt: skip
         path.write_text(text)

@@ -195,7 +195,7 @@ class _InfluenceStage:
     def compute(self, writer: ResultsWriter, metric: Metric) -> _Computed:
         """Compute one metric and write its files."""
         stem = self.naming.influence(metric)
-        partial = Partial(writer.path(partial_name(stem)), self._partial_settings())
+        partial = Partial(writer, partial_name(stem), self._partial_settings())
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -112,7 +111,7 @@ def table_lines(found: Validation) -> list[str]:
     return lines
 
 
-def draw(found: Validation, target: str, path: Path) -> None:
+def draw(found: Validation, target: str, file: BinaryIO) -> None:
     """Faithfulness and completeness against the share of neurons, with random controls, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -141,7 +140,7 @@ def draw(found: Validation, target: str, path: Path) -> None:
     if found.metrics:
         legend = left.legend(fontsize=8, title=named, title_fontsize=8)
         legend.get_title().set_parse_math(False)  # a token such as `$_$` is not a formula
-    figure.savefig(path, format="png", dpi=130)
+    figure.savefig(file, format="png", dpi=130)
 
 
 def _metric_record(m: MetricValidation) -> dict[str, Any]:

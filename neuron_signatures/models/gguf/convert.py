@@ -37,7 +37,7 @@ from neuron_signatures.models.fingerprint import FULL_HASH_BYTES, files_fingerpr
 from neuron_signatures.models.gguf.header import BAD_VALUES, Header, checked_config, read_header
 from neuron_signatures.models.spec import ModelSpec, path_of
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
-from neuron_signatures.runs.files import explain_os_errors, free_bytes, human_bytes, sha256_file, write_json
+from neuron_signatures.runs.files import explain_os_errors, free_bytes, human_bytes, json_text, sha256_file, write_text
 from neuron_signatures.runs.names import TMP_PREFIX
 
 log = logging.getLogger(__name__)
@@ -250,6 +250,6 @@ def _finish(temporary: Path, final: Path, record: dict[str, Any]) -> None:
     for path in temporary.iterdir():
         with path.open("rb") as f:
             os.fsync(f.fileno())
-    write_json(temporary / RECORD, record)
+    write_text(temporary, RECORD, json_text(record))
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)

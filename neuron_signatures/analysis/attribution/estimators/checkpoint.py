@@ -8,27 +8,29 @@ import logging
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neuron_signatures.runs.files import whole_file
+from neuron_signatures.runs.bounded_json import parse_json
+from neuron_signatures.runs.opening import open_regular
+from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 20.0
+_SETTINGS_BYTES = 64 << 20
 
 
 class Partial:
-    """One unfinished result in one file, with the settings that it was computed with."""
+    """One unfinished result in one file of `analysis/`, with the settings that it was computed with."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(self, writer: ResultsWriter, name: str, settings: Mapping[str, Any]) -> None:
+        self._writer, self._name = writer, name
         self._settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
         self._saved = time.monotonic()
 
@@ -38,16 +40,17 @@ class Partial:
         Raises `UsageError` with the differences if the settings were others. A damaged file is ignored.
         """
         done = torch.zeros(len(effects), dtype=torch.bool)
-        if not self._path.is_file():
-            return done
+        path = self._writer.folder / self._name
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
-                before, measured, ready = json.loads(str(stored["settings"])), stored["effects"], stored["done"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            log.warning("%s is damaged; starting again", self._path.name)
+            with open_regular(path) as f:
+                before, measured, ready = _read(f, len(effects))
+        except FileNotFoundError:
             return done
-        next_step = f"Give the same flags, or remove {self._path.name}"
-        refuse_differences(before, self._settings, self._path, next_step=next_step)
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+            log.warning("%s is damaged; starting again", self._name)
+            return done
+        next_step = f"Give the same flags, or remove {self._name}"
+        refuse_differences(before, self._settings, path, next_step=next_step)
         done = torch.from_numpy(ready)
         effects[done] = torch.from_numpy(measured)[done]
         log.info("resuming with %d of %d ablations done", int(done.sum()), len(done))
@@ -70,9 +73,22 @@ class Partial:
                 self.save_now(effects, done)
 
     def save_now(self, effects: Float[Tensor, " n"], done: Bool[Tensor, " n"]) -> None:
-        with whole_file(self._path) as tmp, tmp.open("wb") as f:
+        with self._writer.file(self._name) as f:
             np.savez(f, settings=np.array(json.dumps(self._settings)), effects=effects.numpy(), done=done.numpy())
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self._writer.remove(self._name)
+
+
+def _read(file: BinaryIO, n: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """The settings, effects and flags of the `n` neurons. Raises `ValueError`, among others, for a damaged file."""
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > 16 * n + _SETTINGS_BYTES:
+            raise ValueError("larger than its arrays")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        settings, effects, done = parse_json(str(stored["settings"]).encode()), stored["effects"], stored["done"]
+    if not isinstance(settings, dict) or effects.shape != (n,) or done.shape != (n,) or done.dtype != bool:
+        raise ValueError("other arrays")
+    return settings, effects, done
