@@ -176,22 +176,20 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.writing import write_peaks
     from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
-    from neuron_signatures.runs.results import TOP_STEM, open_results
+    from neuron_signatures.runs.results import open_results
 
-    tokens = None
+    write_scores = None
     if args.write_scores:  # imports torch
-        from neuron_signatures.analysis.attribution.stage import peak_token_writer
+        from neuron_signatures.analysis.attribution.stage import peak_token_scorer
 
-        tokens = peak_token_writer(run, _influence_request(run, args))
+        write_scores = peak_token_scorer(run, _influence_request(run, args)).score
     config = PeaksConfig(
         load_functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
     )
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
-        written = write_peaks(writer, result, selection, rank_by=args.rank_by)
-        if tokens:
-            tokens.write(writer, TOP_STEM, [(n["layer"], n["neuron"]) for n in written.top])
+        written = write_peaks(writer, result, selection, rank_by=args.rank_by, write_scores=write_scores)
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
 
 

@@ -7,7 +7,6 @@ tests/data, repeated to full length, so they have the columns that stage 2 write
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -91,19 +90,23 @@ def synthetic_manifest(files: list[FileRecord], prompts: list[PromptRecord], d_m
 
 
 def _write_analysis(run_dir: Path) -> None:
-    tables = {"neurons_aggregated": "analysis_meta.json", "signatures": "signatures_meta.json"}
+    tables = {
+        "neurons_aggregated": ("top_neurons.json", "analysis_meta.json"),
+        "signatures": ("groups.json", "signatures_meta.json"),
+    }
     stem = "influence_seed_prompt_dla_next_token_pos8_tok704"
     run = Run.open(run_dir)
     with open_results(run) as writer:
-        for name, record in tables.items():
+        for name, (other, record) in tables.items():
+            writer.begin(record)
             writer.table(name, _stretched(read_table(SMALL, name), 2 if name == "signatures" else 1), csv=False)
+            writer.json(other, read_json(SMALL, other))
             writer.record(record, _of_run(read_json(SMALL, record), run))
         mine = stem.replace("seed_prompt", _key(0))
         writer.table(mine, _stretched(read_table(SMALL, stem), 1), csv=False)
-        for tail in (".json", "_write_scores.json", "_meta.json"):
+        for tail in (".json", "_write_scores.json"):
             writer.json(mine + tail, _of_run(read_json(SMALL, stem + tail), run))
-        for name in ("top_neurons.json", "groups.json"):
-            shutil.copyfile(SMALL / "analysis" / name, writer.path(name))
+        writer.record(mine + "_meta.json", _of_run(read_json(SMALL, stem + "_meta.json"), run))
 
 
 def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def make_parser() -> Parser:
     add.set_defaults(do=do_list)
     for name, do, text in (
         ("show", do_show, "the model, its settings and the prompts"),
-        ("verify", do_verify, "check sizes, checksums, shapes and ids; exit 3 if one is wrong"),
+        ("verify", do_verify, "check sizes, checksums, shapes and ids, and every result; exit 3 if one is wrong"),
         ("migrate", do_migrate, "write a format-1 run as format 2 beside the original"),
     ):
         add = subs.add_parser(name, help=text)
@@ -98,6 +98,8 @@ def do_verify(args: Any) -> int:
     for remark in found.remarks:
         emit(f"remark  {escape(remark)}")
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
+    if found.n_records:
+        what += f"; {_files(found.n_result_files)} of {found.n_records} results: sizes and sha256"
     verdict = "broken" if found.faults else "complete"
     emit(f"{verdict}: {escape(str(args.run))}, {_files(found.n_files)}, {human_bytes(found.n_bytes)}; checked {what}")
     return code

@@ -22,7 +22,7 @@ class _Record(BaseModel):
 
 
 class FileRecord(_Record):
-    """A tensor file of the run, with its size in bytes and its checksum."""
+    """A file of the run, with its size in bytes and its checksum."""
 
     name: str
     bytes: Count

@@ -17,7 +17,12 @@ JOURNAL = "dump_journal.jsonl"
 LOCK = ".lock"
 TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes its own `.tmpXXXXXX`
 REPLACED = ".replaced"
-STAGE_FOLDERS = ("analysis", "interventions", "records", "explanations", "scores")
+STAGE_FOLDERS = (
+    "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "comparisons", "circuits",
+    "llm",
+)  # fmt: skip
+META = "_meta.json"
+"""The ending of a stage record's name."""
 
 ID_RULE = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _ID = re.compile(ID_RULE)

@@ -1,8 +1,8 @@
 """Results of the analysis stages in a run: file names, one writer and the readers.
 
 Parquet is the reference; CSV is an export for spreadsheets with escaped text. Undefined numbers are null, empty in
-CSV. A stage record (`*_meta.json`) is removed before the first file of its result is replaced, and written last. A
-result without a record is incomplete, and readers refuse it.
+CSV. A stage record (`*_meta.json`) is removed before the first file of its result is replaced, and written last, with
+the size and checksum of each file of the result. A result without a record is incomplete, and readers refuse it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from neuron_signatures.runs.files import (
     explain_os_errors,
     json_text,
     remove_files,
+    sha256_of,
     sweep_leftovers,
     whole_file,
     write_text,
 )
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.names import inside, safe_id
+from neuron_signatures.runs.manifest import FileRecord
+from neuron_signatures.runs.names import META, inside, safe_id
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.plain import csv_safe, strict
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.seal import SEAL, seal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +78,7 @@ validation_stem = functools.partial(_target_stem, "validation")
 
 def meta_name(stem: str) -> str:
     """Name of the stage record of a result."""
-    return f"{stem}_meta.json"
+    return f"{stem}{META}"
 
 
 def table_name(stem: str) -> str:
@@ -99,13 +102,16 @@ class ResultsWriter:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.folder = run_dir / ANALYSIS
+        self._files: dict[str, FileRecord] = {}
 
     def begin(self, record_name: str, *, companions: Sequence[str] = ()) -> None:
         """Remove an earlier result's record and companions, before the first of its files is replaced.
 
         Otherwise a process killed between two files would leave a complete-looking mixture of old and new files.
+        The files that are written from here to `record` are the files of the result.
         """
         remove_files(self.run_dir, (record_name, *companions), below=ANALYSIS)
+        self._files = {}
 
     def table(
         self, stem: str, frame: pd.DataFrame, *, parquet: bool = True, csv: bool = True, plain: Sequence[str] = ()
@@ -128,21 +134,33 @@ class ResultsWriter:
 
     def json(self, name: str, record: Any) -> None:
         """Write strict JSON of values that `strict` accepts."""
-        write_text(self.run_dir, name, json_text(strict(record)), below=ANALYSIS)
+        raw = json_text(strict(record)).encode()
+        with self.file(name, needed=len(raw)) as f:
+            f.write(raw)
 
     def record(self, name: str, record: Mapping[str, Any]) -> None:
-        """Write a stage record, the last file of a result, which marks it as complete."""
-        self.json(name, record)
+        """Write a stage record, the last file of a result, which marks it as complete.
+
+        It holds the name, size and checksum of each file of the result, and its own checksum.
+        """
+        own = {k: v for k, v in strict(record).items() if k != SEAL}
+        full = {**own, "files": [f.model_dump() for f in self._files.values()]}
+        write_text(self.run_dir, name, seal(json_text(full)), below=ANALYSIS)
+        self._files = {}
 
     @contextlib.contextmanager
     def file(self, name: str, *, needed: int = 0) -> Iterator[BinaryIO]:
         """A temporary file, renamed to `name` at the end of the block."""
         with whole_file(self.run_dir, name, below=ANALYSIS, needed=needed) as f:
             yield f
+            sha256 = sha256_of(f)
+            written = FileRecord(name=name, bytes=f.tell(), sha256=sha256)
+        self._files[name] = written
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
         remove_files(self.run_dir, [name], below=ANALYSIS)
+        self._files.pop(name, None)
 
 
 @contextlib.contextmanager

@@ -1,23 +1,33 @@
-"""Checking every size, checksum, shape and id of a run against its manifest."""
+"""Checking every size, checksum, shape and id of a run against its manifest, and its results against their records."""
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.names import TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.opening import open_regular
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.verify_results import check_results
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify_run`. `faults` make the run unusable; `remarks` do not."""
+    """The result of `verify_run`. `faults` make the run or a result unusable; `remarks` do not."""
 
     n_files: int
     n_bytes: int
     checksums: bool
     """Whether sizes and checksums were checked; format 1 records none."""
+    n_records: int
+    """Stage records."""
+    n_result_files: int
+    """Files that the stage records list."""
     faults: list[str]
     remarks: list[str]
 
@@ -26,7 +36,8 @@ def verify_run(run_dir: Path) -> Verification:
     """Read and check every file of the run. Raises `BadRunError` if the manifest is invalid."""
     with Run.open(run_dir, check="sha256") as run:
         names = run.file_names()
-        faults = [fault for name in names for fault in run.check_file(name, check="sha256")]
+        checksums = bool(run.manifest.files)
+        faults = [fault for name in names for fault in run.check_file(name, check="sha256") or _crc_faults(run, name)]
         listed = set(names)
         remarks = [
             f"{p.name} is not part of the run"
@@ -35,6 +46,40 @@ def verify_run(run_dir: Path) -> Verification:
         ]
         remarks += [f"{p.probe_id}: {p.nonfinite} values are not finite" for p in run.prompts if p.nonfinite]
         remarks += [f"{p.prompt_id}: failed, {p.reason}" for p in run.manifest.failed_prompts]
+        results = check_results(run)
         if who := holder(run_dir):
             remarks.append(f"being written by {who}")
-        return Verification(len(names), run.nbytes(), bool(run.manifest.files), faults, remarks)
+        return Verification(
+            len(names), run.nbytes(), checksums, results.n_records, results.n_files, faults + results.faults,
+            remarks + results.remarks,
+        )  # fmt: skip
+
+
+def _crc_faults(run: Run, name: str) -> list[str]:
+    """The fault of a `.pt` file without a checksum in the manifest, from the CRCs in the file."""
+    if run.manifest.files or not name.endswith(".pt"):
+        return []
+    fault = zip_fault(run.path / name)
+    return [BadRunError(fault, where=str(run.path / name), next_step="Copy the run again").line()] if fault else []
+
+
+def zip_fault(path: Path) -> str | None:
+    """The first member of a zip archive whose CRC is wrong, with the reason; None if there is none.
+
+    None also for a `.pt` file from torch before 1.6, which is no archive and has no CRC.
+    """
+    with open_regular(path) as f:
+        if not zipfile.is_zipfile(f):
+            return None
+        try:
+            with zipfile.ZipFile(f) as archive:
+                members = archive.infolist()
+                if sum(m.file_size for m in members) > path.stat().st_size:  # torch does not compress
+                    return "its members are larger than the file"
+                for member in members:
+                    with archive.open(member) as part:
+                        while part.read(_BLOCK):
+                            pass
+        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as e:
+            return f"damaged ({e})"
+    return None

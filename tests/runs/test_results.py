@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -250,4 +251,32 @@ def test_a_ranking_without_its_record_is_not_listed(tmp_path):
         writer.record(meta_name(validation_stem("p", "all", "top1_logit", 3, 5)), {})
     assert list_influence(run.path) == [stems[1]]
     assert list_validations(run.path) == ["validation_p_all_top1_logit_pos3_tok5"]
-    assert json.loads((writer.folder / meta_name(stems[1])).read_text()) == {}
+
+
+def test_a_record_lists_the_files_of_its_result_with_their_checksums(tmp_path):
+    run = Run.open(write_run(tmp_path / "r"))
+    stem = influence_stem("p", "dla", "top1_logit", 3, 5)
+    with open_results(run) as writer:
+        writer.json("earlier.json", {})
+        with writer.file(f"{stem}_partial.npz") as f:
+            f.write(b"unfinished")
+        writer.begin(meta_name(stem))
+        writer.table(stem, pd.DataFrame({"x": [1]}))
+        writer.json(f"{stem}.json", {"old": 1})
+        writer.json(f"{stem}.json", {"new": 2})
+        writer.json("dropped.json", {})
+        writer.remove("dropped.json")
+        with writer.file(f"{stem}.png") as f:
+            f.write(b"12345")
+            f.seek(2)
+        writer.record(meta_name(stem), {"x": 1, "files": "mine", "record_sha256": "0" * 64})
+        writer.record("other_meta.json", {})
+    record = read_json(run.path, meta_name(stem))
+    paths = [writer.folder / f"{stem}.{ending}" for ending in ("parquet", "csv", "json", "png")]
+    assert record["files"] == [
+        {"name": p.name, "bytes": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths
+    ]
+    raw = (writer.folder / meta_name(stem)).read_text()
+    before, _, last = raw.partition(',\n  "record_sha256": ')
+    assert hashlib.sha256(before.encode()).hexdigest() == record["record_sha256"] == last[1:65]
+    assert read_json(run.path, "other_meta.json")["files"] == []

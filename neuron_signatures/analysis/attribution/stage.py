@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,8 +30,9 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
-    TokenWriter,
+    TokenScorer,
     influence_frame,
+    neurons_of,
     select_influence,
     write_influence,
 )
@@ -100,7 +100,6 @@ class InfluenceOutcome:
 class _Computed(NamedTuple):
     attribution: Attribution
     summary: MetricSummary
-    selected: pd.DataFrame
 
 
 def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) -> InfluenceOutcome:
@@ -118,7 +117,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
     prompt = checked.prompt
     resolved = resolve_target(checked.model, prompt.token_ids, request.target)
-    tokens = _token_writer(checked, resolved.target.pos, request)
+    scorer = _token_scorer(checked, resolved.target.pos, request)
     positions = positions_of(s.ctx, prompt.seq_len, resolved.target.pos)
     naming = Naming(
         labels, run.manifest.n_layers, prompt.probe_id, resolved.target, positions, s, top_from,
@@ -131,21 +130,19 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     with open_results(run) as writer:
         computed: list[_Computed] = []
         for metric in request.metrics:
-            computed.append(stage.compute(writer, metric))
-            if request.write_scores:
-                tokens.write(writer, computed[-1].summary.stem, _neurons(computed[-1].selected))
+            computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
         found = {c.attribution.metric: c.attribution for c in computed}
         validated = stage.validate(writer, found, request.validation) if request.validation else None
     return InfluenceOutcome(resolved, prompt.probe_id, tuple(c.summary for c in computed), validated)
 
 
-def peak_token_writer(run: Run, request: InfluenceRequest) -> TokenWriter:
-    """Writes the write scores of the neurons that peaks selects, at the target position of the chosen prompt.
+def peak_token_scorer(run: Run, request: InfluenceRequest) -> TokenScorer:
+    """Computes the write scores of the neurons that peaks selects, at the target position of the chosen prompt.
 
     Created before peaks are written, so that errors of the request or the model come first.
     """
     checked = check_prompt(run, request.prompt, request.overrides)
-    return _token_writer(
+    return _token_scorer(
         checked, resolve_pos(request.target.pos, checked.prompt.seq_len, where="--target_pos"), request
     )
 
@@ -185,31 +182,31 @@ class _InfluenceStage:
             source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
             frame = influence_frame(source.attribution, self.checked.prompt, self.resolved)
             rows, _ = select_influence(frame, SelectionConfig(top_k=self.top_from.k))
-            candidates = within(_neurons(rows), self.settings.layers, top_from=self.top_from)
+            candidates = within(neurons_of(rows), self.settings.layers, top_from=self.top_from)
             self.settings = replace(self.settings, candidates=candidates)
         if "ablation" in self.request.computed:
             # sets are of all neurons of the layers, whichever were ablated alone
             tested = self.settings if self.request.validation is None else replace(self.settings, candidates=None)
             self._values["ablation"] = metric_baseline("ablation", tested, self.baselines)
 
-    def compute(self, writer: ResultsWriter, metric: Metric) -> _Computed:
-        """Compute one metric and write its files."""
+    def compute(self, writer: ResultsWriter, metric: Metric, scorer: TokenScorer | None) -> _Computed:
+        """Compute one metric and write its files, with write scores if there is a `scorer`."""
         stem = self.naming.influence(metric)
         partial = Partial(writer, partial_name(stem), self._partial_settings())
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(
-            writer, stem, found, self.checked, self.resolved, self.request.selection, settings
+            writer, stem, found, self.checked, self.resolved, self.request.selection, settings, scorer
         )
         partial.remove()
         top = rows.iloc[0].to_dict() if len(rows) else None
         summary = MetricSummary(metric, stem, len(rows), record["selected_share"], top, tuple(record["warnings"]))
-        return _Computed(found.attribution, summary, rows)
+        return _Computed(found.attribution, summary)
 
     def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
         """Compare every metric with ablation, which is computed if it was not requested."""
         if "ablation" not in found:
-            found = {**found, "ablation": self.compute(writer, "ablation").attribution}
+            found = {**found, "ablation": self.compute(writer, "ablation", None).attribution}
         baseline = self._values["ablation"]
         assert baseline is not None
         result = validate(self.problem, list(found.values()), found["ablation"], baseline=baseline, config=config)
@@ -247,14 +244,9 @@ class _InfluenceStage:
         }
 
 
-def _neurons(rows: pd.DataFrame) -> list[tuple[int, int]]:
-    """The (layer, neuron) pairs of the rows, in order and without repeats."""
-    return list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
-
-
-def _token_writer(checked: CheckedPrompt, pos: int, request: InfluenceRequest) -> TokenWriter:
+def _token_scorer(checked: CheckedPrompt, pos: int, request: InfluenceRequest) -> TokenScorer:
     ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
-    return TokenWriter(checked.model, checked.prompt, pos, request.write_scores, ids)
+    return TokenScorer(checked.model, checked.prompt, pos, request.write_scores, ids)
 
 
 def _default_dtype(manifest: Manifest, metrics: Sequence[Metric]) -> Dtype:

@@ -84,19 +84,24 @@ def write_influence(
     resolved: ResolvedTarget,
     selection: SelectionConfig,
     settings: dict[str, Any],
+    scorer: TokenScorer | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write `stem.parquet` (all neurons), `stem.csv` and `stem.json` (selected neurons), and last the record.
 
-    Returns the selected rows and the record.
+    With a `scorer`, the write scores of the selected neurons are part of the result. Returns the selected rows and the
+    record.
     """
     frame = influence_frame(found.attribution, checked.prompt, resolved)
     rows, chosen = select_influence(frame, selection)
     record = influence_record(found, checked, resolved, chosen, {**settings, **asdict(selection)})
+    tokens = scorer.score(neurons_of(rows)) if scorer else None
     writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
     summary = {"metric": found.attribution.metric, "total": chosen.total, "neurons": rows.to_dict("records")}
     writer.json(f"{stem}.json", summary)
+    if tokens is not None:
+        writer.json(write_scores_name(stem), tokens)
     writer.record(meta_name(stem), record)
     return rows, record
 
@@ -152,8 +157,8 @@ def target_record(resolved: ResolvedTarget) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class TokenWriter:
-    """Writes the `top` tokens that neurons promote and suppress at `pos` of the prompt, and the explicit tokens."""
+class TokenScorer:
+    """Finds the `top` tokens that neurons promote and suppress at `pos` of the prompt, and the explicit tokens."""
 
     model: LoadedModel
     prompt: PromptRecord
@@ -161,10 +166,15 @@ class TokenWriter:
     top: int
     explicit_ids: Sequence[int]
 
-    def write(self, writer: ResultsWriter, stem: str, neurons: Sequence[tuple[int, int]]) -> None:
-        """Write `stem_write_scores.json` for these (layer, neuron) pairs."""
+    def score(self, neurons: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """The content of `*_write_scores.json` for these (layer, neuron) pairs."""
         found = write_scores(
             self.model, self.prompt.token_ids, self.pos, neurons, top=self.top, explicit_ids=self.explicit_ids
         )
         where = {"prompt_id": self.prompt.probe_id, "pos": self.pos, "unit": "pre-cap logit per unit of activation"}
-        writer.json(write_scores_name(stem), {**where, "top": self.top, "neurons": found})
+        return {**where, "top": self.top, "neurons": found}
+
+
+def neurons_of(rows: pd.DataFrame) -> list[tuple[int, int]]:
+    """The (layer, neuron) pairs of the rows, in order and without repeats."""
+    return list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))

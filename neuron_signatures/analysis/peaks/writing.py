@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -38,19 +39,24 @@ def write_peaks(
     selection: SelectionConfig,
     *,
     rank_by: str = DEFAULT_RANK_BY,
+    write_scores: Callable[[Sequence[tuple[int, int]]], dict[str, Any]] | None = None,
 ) -> WrittenPeaks:
     """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`.
 
+    `write_scores` returns the write scores of (layer, neuron) pairs, which are then part of the result.
     Raises `UsageError` before anything is written if `rank_by` is not a numeric column or the selection is invalid.
     """
     chosen = select_rows(result.frame, selection, rank_by=rank_by)
     top = selected_rows(result.frame, chosen)
     record = peaks_record(result, selection, chosen, rank_by)
+    tokens = write_scores([(n["layer"], n["neuron"]) for n in top]) if write_scores else None
     writer.begin(ANALYSIS_META, companions=[write_scores_name(TOP_STEM)])
     writer.table(NEURONS, result.frame)
     writer.json(
         TOP_NEURONS, {"rank_by": rank_by, "selection": asdict(selection), "total": chosen.total, "neurons": top}
     )
+    if tokens is not None:
+        writer.json(write_scores_name(TOP_STEM), tokens)
     writer.record(ANALYSIS_META, record)
     return WrittenPeaks(record, top)
 

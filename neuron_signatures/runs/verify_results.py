@@ -1,0 +1,237 @@
+"""Checking the files in a run's stage folders against the stage records (`*_meta.json`) that list them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
+from neuron_signatures.runs.errors import BadRunError, shorten
+from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
+from neuron_signatures.runs.manifest_file import first_error
+from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
+from neuron_signatures.runs.opening import NotReadableError, read_regular
+from neuron_signatures.runs.result_records import StageRecord, another_dump
+from neuron_signatures.runs.results import partial_name
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.seal import SEAL, seal_fits
+
+_DEPTH = 4
+"""Levels of subfolders in a stage folder."""
+_MOST_FILES = 100_000
+"""Limit for the files of one record."""
+_MOST_FAULTS = 100
+"""Faults of one record that are reported one by one."""
+_FILES = TypeAdapter(list[FileRecord])
+_AGAIN = "Copy the run again, or make this result again"
+# Records of other stages have always listed their files.
+_STAGE_2 = {
+    "peaks": "--mode peaks",
+    "signatures": "--mode signatures",
+    "influence": "--mode influence",
+    "validate": "--mode influence --validate",
+}
+
+
+@dataclass
+class ResultCheck:
+    """What was checked: the stage records, and the files that they list. `faults` and `remarks` are one line each."""
+
+    n_records: int = 0
+    n_files: int = 0
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def check_results(run: Run) -> ResultCheck:
+    """Check every result of the run. Nothing is opened through a link, and pipes and devices are not opened."""
+    total = ResultCheck()
+    for name in STAGE_FOLDERS:
+        folder = run.path / name
+        try:
+            mode = folder.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                _Folder(folder, run.manifest, total).check()
+            else:
+                total.faults.append(_fault(folder, f"is {_kind(mode)}, not a folder"))
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            total.faults.append(_fault(folder, f"cannot be read ({e.strerror or e})"))
+    return total
+
+
+class _Folder:
+    """Checks one stage folder; adds to `total`."""
+
+    def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck) -> None:
+        self.folder, self.manifest, self.total = folder, manifest, total
+        self.modes = dict(_walk(folder, _DEPTH))
+        self.listed: set[str] = set()
+        self.digests: dict[str, str] = {}
+
+    def check(self) -> None:
+        records = [name for name in self.modes if name.endswith(META) and not _is_temporary(name)]
+        for name in records:
+            self.total.n_records += 1
+            try:
+                self._check_record(name)
+            except FileNotFoundError:
+                self._remark(name, "is being rewritten", next_step="Verify again")
+            except BadRunError as e:
+                self.total.faults.append(e.line())
+        self._remark_others(set(records))
+
+    def _check_record(self, name: str) -> None:
+        """Raises `BadRunError` if the record is damaged, `FileNotFoundError` if a process rewrites the result."""
+        path = self.folder / name
+        raw = self._read(name)
+        record = _object(raw, path)
+        if "files" in record or SEAL in record:
+            self._check_files(name, raw, _listed(record, path))
+        else:
+            why = "lists no files, because an earlier version made it: they were not checked"
+            self._remark(name, why, next_step=_remake(record, self.folder.parent))
+        try:
+            doubt = another_dump(self.manifest, StageRecord.model_validate(record))
+        except ValidationError as e:
+            raise _bad(path, first_error(e)) from e
+        if doubt:
+            self._remark(name, doubt)
+
+    def _check_files(self, record: str, raw: bytes, files: list[FileRecord]) -> None:
+        below = record.rpartition("/")[0]
+        names = [f"{below}/{f.name}" if below else f.name for f in files]
+        self.listed.update(names)
+        path = self.folder / record
+        if not seal_fits(raw):
+            raise _bad(path, "the record differs from its own checksum: it has changed")
+        faults = [fault for f, at in zip(files, names, strict=True) if (fault := self._file_fault(f, at, record))]
+        if faults and self._read(record) != raw:
+            raise FileNotFoundError(record)
+        self.total.n_files += len(files)
+        self.total.faults += faults[:_MOST_FAULTS]
+        if len(faults) > _MOST_FAULTS:
+            self.total.faults.append(_fault(path, f"{len(faults) - _MOST_FAULTS} more of its files are wrong"))
+
+    def _read(self, name: str) -> bytes:
+        path, mode = self.folder / name, self.modes[name]
+        if not stat.S_ISREG(mode):
+            raise _bad(path, f"is {_kind(mode)}, not a file")
+        try:
+            return read_regular(path, max_bytes=RECORD_BYTES)
+        except FileNotFoundError:
+            raise
+        except NotReadableError as e:
+            raise _bad(path, str(e)) from e
+        except OSError as e:
+            raise _bad(path, f"cannot be read ({e.strerror or e})") from e
+
+    def _file_fault(self, recorded: FileRecord, name: str, record: str) -> str:
+        """The fault of one file, empty if there is none. Names that lead out of the folder are of no file in it."""
+        path = self.folder / name
+        says = f"its record {shorten(record, 200)}"
+        mode = self.modes.get(name)
+        if mode is None:
+            return _fault(path, f"is missing, {says} lists it")
+        if not stat.S_ISREG(mode):
+            return _fault(path, f"is {_kind(mode)}, not a file, {says} lists it")
+        try:
+            size = path.lstat().st_size
+            if size != recorded.bytes:
+                word = "truncated" if size < recorded.bytes else "extended"
+                return _fault(path, f"{word}: {size} bytes, {says} has {recorded.bytes}")
+            if name not in self.digests:
+                self.digests[name] = sha256_file(path)
+        except (OSError, NotReadableError) as e:
+            return _fault(path, f"cannot be read ({getattr(e, 'strerror', None) or e})")
+        differs = self.digests[name] != recorded.sha256
+        return _fault(path, f"its sha256 differs from {says}: the file has changed") if differs else ""
+
+    def _remark_others(self, records: set[str]) -> None:
+        others = [name for name in sorted(self.modes) if name not in self.listed | records]
+        unknown = []
+        for name in others:
+            if _is_temporary(name):
+                self._remark(name, "a temporary file of a killed or running process; the next stage removes it")
+            elif name.endswith(partial_name("")):
+                self._remark(name, "an unfinished ablation; the same command resumes it")
+            else:
+                unknown.append(shorten(name, 60))
+        if unknown:
+            what = "1 file that no record lists" if len(unknown) == 1 else f"{len(unknown)} files that no record lists"
+            self._remark("", f"{what}: {join_some(unknown, 3)}")
+
+    def _remark(self, name: str, what: str, *, next_step: str = "") -> None:
+        line = BadRunError(what, where=f"{self.folder.name}/{name}", next_step=next_step).line()
+        self.total.remarks.append(line)
+
+
+def _walk(folder: Path, depth: int, below: str = "") -> Iterator[tuple[str, int]]:
+    """The path in `folder`, with slashes, and the mode of everything that is not a folder; links are not followed.
+
+    A folder below `depth` is yielded itself.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda e: e.name)
+    for e in found:
+        try:
+            mode = e.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:  # renamed meanwhile
+            continue
+        if stat.S_ISDIR(mode) and depth:
+            yield from _walk(folder / e.name, depth - 1, f"{below}{e.name}/")
+        else:
+            yield below + e.name, mode
+
+
+def _object(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        record = parse_json(raw)
+    except ValueError as e:
+        raise _bad(path, f"not valid JSON ({e})") from e
+    if not isinstance(record, dict):
+        raise _bad(path, "not a JSON object")
+    return record
+
+
+def _listed(record: dict[str, Any], path: Path) -> list[FileRecord]:
+    files = record.get("files")
+    if isinstance(files, list) and len(files) > _MOST_FILES:
+        raise _bad(path, f"lists {len(files)} files, more than {_MOST_FILES}")
+    try:
+        return _FILES.validate_python(files)
+    except ValidationError as e:
+        raise _bad(path, f"files: {first_error(e)}") from e
+
+
+def _remake(record: dict[str, Any], run_dir: Path) -> str:
+    """How to make the result of an earlier version again. The record's own text is in no command."""
+    flags = _STAGE_2.get(str(record.get("mode")))
+    if flags is None or record.get("stage") != "poc2_analyze_run":
+        return "Make it again"
+    return f"Make it again: `python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir} {flags}` and its settings"
+
+
+def _is_temporary(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(TMP_PREFIX)
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"), (stat.S_ISREG, "a file"))
+    return next((name for test, name in kinds if test(mode)), "a pipe, socket or device")
+
+
+def _bad(path: Path, what: str) -> BadRunError:
+    return BadRunError(what, where=str(path), next_step=_AGAIN)
+
+
+def _fault(path: Path, what: str) -> str:
+    return _bad(path, what).line()
