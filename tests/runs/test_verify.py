@@ -23,7 +23,8 @@ from neuron_signatures.runs.__main__ import main
 from neuron_signatures.runs.errors import MAX_LINE
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.names import STAGE_FOLDERS
-from neuron_signatures.runs.results import open_results
+from neuron_signatures.runs.result_records import SignaturesRecord, another_dump, read_record
+from neuron_signatures.runs.results import open_results, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import seal
 from neuron_signatures.runs.verify import Verification, verify_run
@@ -92,6 +93,15 @@ def test_every_file_of_every_result_is_checked(made, capsys):
     assert main(["verify", str(made), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["ok"], shown["n_records"], shown["n_result_files"]) == (True, 5, len(files) - 5)
+
+
+def test_readers_accept_records_with_and_without_files(made):
+    for run_dir in (made, SMALL):
+        record = read_record(run_dir, "signatures_meta.json", SignaturesRecord)
+        assert another_dump(Run.open(run_dir).manifest, record) == ""
+    assert "files" in read_json(made, "signatures_meta.json") and "files" not in read_json(
+        SMALL, "signatures_meta.json"
+    )
 
 
 def test_a_flipped_byte_in_any_file_is_found(run_dir):
@@ -298,6 +308,21 @@ def test_leftovers_and_unfinished_ablations_are_remarks(run_dir):
         "analysis/.tmp-x_meta.json-1-abc", "analysis/influence_p_partial.npz", "analysis/",
     ]  # fmt: skip
     assert "unfinished ablation" in found.remarks[1] and "notes.txt" in found.remarks[2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows file names are text")
+def test_hostile_file_names_are_escaped_and_shortened(tmp_path, capsys):
+    run_dir = write_run(tmp_path / "r")
+    (run_dir / "analysis").mkdir()
+    endings = (b".txt", b"_partial.npz", b"_meta.json")
+    names = [start + end for start in (b"\xff", b"\x1b[2J", b"a\nb", b".tmp\x9b", b"x" * 240) for end in endings]
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(run_dir / "analysis") + b"/" + name))).write_bytes(b"{}")
+    for flags in ([], ["--json"]):
+        assert main(["verify", str(run_dir), *flags]) == 3
+        out = capsys.readouterr().out
+        assert set(out) - {"\n"} <= set(map(chr, range(32, 127)))
+        assert flags or max(map(len, out.splitlines())) < MAX_LINE + 20
 
 
 def test_results_of_another_dump_are_remarks(run_dir):
