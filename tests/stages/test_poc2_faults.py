@@ -172,13 +172,15 @@ def validation(**changes) -> Validation:
 def test_any_token_can_be_drawn(tmp_path, token):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw(validation(), token, tmp_path / "x.png")
+        with (tmp_path / "x.png").open("wb") as f:
+            draw(validation(), token, f)
     assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_validation_without_any_ranking_has_a_table_and_a_figure(tmp_path):
     found = validation(metrics=(), left_out=("ablation",))
-    draw(found, " Austin", tmp_path / "x.png")
+    with (tmp_path / "x.png").open("wb") as f:
+        draw(found, " Austin", f)
     assert winner_sets(found) is None and "for sets (least CMD): -" in table_lines(found)[-1]
 
 
