@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.results import iter_arrow, read_arrow, table_name
+from neuron_signatures.runs.results import table_name
+from neuron_signatures.runs.tables import iter_arrow, read_arrow
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
