@@ -20,7 +20,7 @@ SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
 # One term of a filter: a comparison with a number, or the text up to the next space.
 _WORD = re.compile(
-    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
+    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
     re.IGNORECASE | re.ASCII,
 )
 
