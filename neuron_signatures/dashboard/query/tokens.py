@@ -133,7 +133,7 @@ def _show_grams(
     several = len(chosen.neurons) > 1
     what = f"mean {response.scale} over {len(chosen.neurons):,} neurons" if several else "activation"
     what += ", at the last token"
-    pairs = [("neurons", chosen.name if not several else f"{brief(chosen.name)}: {_first_names(chosen)}")]
+    pairs = [("neurons", brief(chosen.name) if not several else f"{brief(chosen.name)}: {_first_names(chosen)}")]
     pairs += [("value", what + ("; negative poles with reversed sign" if -1 in chosen.signs else ""))]
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
