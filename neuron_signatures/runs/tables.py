@@ -37,7 +37,11 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
 
     Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read or is too large.
     """
-    frame: pd.DataFrame = read_arrow(run_dir, stem, columns=columns).to_pandas()
+    import pyarrow as pa
+
+    table = read_arrow(run_dir, stem, columns=columns)
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    frame: pd.DataFrame = table.cast(pa.schema(plain, table.schema.metadata)).to_pandas()
     return frame
 
 
