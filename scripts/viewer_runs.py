@@ -18,8 +18,9 @@ from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.names import activation_file
-from neuron_signatures.runs.results import open_results, read_json, read_table
+from neuron_signatures.runs.results import open_results, read_json
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import read_table
 from neuron_signatures.runs.tokens import ascii_token
 
 N_LAYERS, D_MLP, N_PROMPTS, SEQ_LEN = 26, 9216, 1000, 16

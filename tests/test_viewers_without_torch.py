@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from paths import DEMO_RUN, ROOT
+from run_folders import write_run
 
 BLOCKED = ("torch", "transformers", "transformer_lens", "safetensors", "tokenizers", "huggingface_hub", "accelerate")
 PRELUDE = f"""
@@ -94,8 +94,8 @@ def test_a_stage_that_needs_a_model_names_the_command_to_install_it(tmp_path, ar
     assert "pip install neuron-signatures[models]" in done.stderr
 
 
-def test_a_run_of_pickled_tensors_names_the_command_too(tmp_path):
-    Path(tmp_path / "activations.pt").write_bytes(b"")
-    code = "from pathlib import Path; from neuron_signatures.runs.tensors import open_tensors\n"
-    done = run_blocked(code + "open_tensors(Path(sys.argv[1]))", str(tmp_path / "activations.pt"))
-    assert "EnvironmentProblem" in done.stderr and "pip install neuron-signatures[models]" in done.stderr
+def test_a_run_of_pickled_tensors_is_read(tmp_path):
+    run = write_run(tmp_path / "run", save_format="pt")
+    code = "from neuron_signatures.runs.run import Run; print(Run.open(sys.argv[1]).acts('first', layer=1).shape)"
+    done = run_blocked(code, str(run))
+    assert done.stdout == "(4, 5)\n", done.stderr

@@ -116,7 +116,6 @@ def do_migrate(args: Any) -> int:
 
 
 def _describe(run: Run) -> list[str]:
-
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
     rows = [
@@ -132,8 +131,8 @@ def _describe(run: Run) -> list[str]:
     text_columns = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
     lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
-        last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text), text_columns).rstrip()
-        lines.append(f"{i:>4} {fit(escape(p.probe_id), 24)} {p.seq_len:>6} {last} {text}")
+        last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text[: text_columns + 1]), text_columns).rstrip()
+        lines.append(f"{i:>4} {fit(escape(p.probe_id[:25]), 24)} {p.seq_len:>6} {last} {text}")
     return lines
 
 

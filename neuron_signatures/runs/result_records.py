@@ -18,6 +18,9 @@ from neuron_signatures.runs.results import ANALYSIS, read_json
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Number = float | None
 """None where the number is undefined."""
+Label = Annotated[str, Field(max_length=1000)]
+Name = Annotated[str, Field(max_length=1 << 16)]
+"""Text from data: a token, the id of a prompt, the name of a pole."""
 PoleName = Annotated[str, Field(pattern=r"^L[0-9]{1,6}N[0-9]{1,9}[+-]$")]
 
 
@@ -28,10 +31,10 @@ class Record(BaseModel):
 class DumpIdentity(Record):
     """The dump that a result was computed from."""
 
-    created_at_utc: str
-    model_name: str
-    weights_fingerprint: str | None
-    hook_name: str
+    created_at_utc: Label
+    model_name: Label
+    weights_fingerprint: Label | None
+    hook_name: Label
     layers: list[Count]
     d_mlp: Count
     n_prompts: Count
@@ -41,12 +44,12 @@ class DumpIdentity(Record):
 class StageRecord(Record):
     """The fields that every stage record has."""
 
-    stage: str
-    mode: str
-    created_at_utc: str
+    stage: Label
+    mode: Label
+    created_at_utc: Label
     run: DumpIdentity | None = None
     """None where the record does not name its dump."""
-    warnings: list[str] = []
+    warnings: list[Label] = []
 
 
 class TokenSettings(Record):
@@ -62,14 +65,14 @@ class PeaksRecord(StageRecord):
     settings: TokenSettings
     n_prompts: Count
     n_tokens: Count
-    bos_rule: str
+    bos_rule: Label
 
 
 class TargetToken(Record):
     """A target or foil token and its place in the model's prediction; `rank` is 0 for the most likely token."""
 
     token_id: Count
-    token: str
+    token: Name
     probability: float
     rank: Count
 
@@ -77,9 +80,9 @@ class TargetToken(Record):
 class TargetRecord(Record):
     """What an attribution explains."""
 
-    mode: str
+    mode: Label
     pos: Count
-    function: str
+    function: Label
     value: float
     token: TargetToken
     foil: TargetToken | None = None
@@ -88,8 +91,8 @@ class TargetRecord(Record):
 class InfluenceRecord(StageRecord):
     """`influence_*_meta.json`."""
 
-    metric: str
-    prompt_id: str
+    metric: Label
+    prompt_id: Name
     target: TargetRecord
     total_abs_influence: float
     n_selected: Count
@@ -99,8 +102,8 @@ class InfluenceRecord(StageRecord):
 class NullRecord(Record):
     """Class counts with shuffled tokens, and what they cannot show."""
 
-    class_counts: dict[str, Count] = {}
-    limit: str = ""
+    class_counts: dict[Name, Count] = {}
+    limit: Label = ""
 
 
 def _names_main_classes(counts: dict[str, int]) -> dict[str, int]:
@@ -114,16 +117,16 @@ class SignaturesRecord(StageRecord):
 
     n_prompts: Count
     n_tokens: Count
-    bos_rule: str
-    class_counts: Annotated[dict[str, Count], AfterValidator(_names_main_classes)]
+    bos_rule: Label
+    class_counts: Annotated[dict[Name, Count], AfterValidator(_names_main_classes)]
     null: NullRecord | None = None
 
 
 class GroupRecord(Record):
     """Poles with the same name."""
 
-    name: str
-    cls: str = Field(alias="class")
+    name: Name
+    cls: Name = Field(alias="class")
     members: list[PoleName]
 
 
@@ -137,7 +140,7 @@ class WrittenToken(Record):
     """A token and the effect of the neuron on its logit."""
 
     token_id: Count
-    token: str
+    token: Name
     score: float
 
 
@@ -152,9 +155,9 @@ class NeuronWriteScores(Record):
 class WriteScoresRecord(Record):
     """`*_write_scores.json`."""
 
-    prompt_id: str
+    prompt_id: Name
     pos: Count
-    unit: str
+    unit: Label
     neurons: list[NeuronWriteScores]
 
 
@@ -184,7 +187,7 @@ class RandomControl(Record):
 class MetricValidation(Record):
     """One metric. Correlations are with the effects of single ablations."""
 
-    metric: str
+    metric: Label
     pearson: Number
     spearman: Number
     cpr: Number
@@ -197,12 +200,12 @@ class MetricValidation(Record):
 class ValidationRecord(StageRecord):
     """`validation_*.json`."""
 
-    prompt_id: str
+    prompt_id: Name
     target: TargetRecord
     n_units: Count
     kept_share: float
-    winner_single: str | None
-    winner_sets: str | None
+    winner_single: Label | None
+    winner_sets: Label | None
     metrics: list[MetricValidation]
 
 

@@ -35,7 +35,6 @@ from neuron_signatures.runs.seal import SEAL, seal
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 ANALYSIS = "analysis"
 NEURONS = "neurons_aggregated"
@@ -175,57 +174,16 @@ def open_results(run: Run) -> Iterator[ResultsWriter]:
         yield ResultsWriter(run.path)
 
 
-def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A table of `analysis/` from its Parquet file; only `columns`, if given.
-
-    Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read.
-    """
-    frame: pd.DataFrame = read_arrow(run_dir, stem, columns=columns).to_pandas()
-    return frame
-
-
-def read_arrow(
-    run_dir: Path, stem: str, *, columns: Sequence[str] | None = None, coded: Sequence[str] = ()
-) -> pa.Table:
-    """As `read_table`, without importing pandas. The text columns `coded` are read as dictionaries."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    path = _result(run_dir, table_name(stem))
-    try:
-        # pyarrow 26: `parquet.read_table` imports pandas
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=list(coded) or None) as file:
-            table = file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError, KeyError) as e:
-        raise _damaged(path, "a Parquet table", e) from e
-    _require(columns or (), table.column_names, path)
-    return table
-
-
-def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """As `read_arrow`, in batches, to find a few rows without loading the whole table."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    path = _result(run_dir, table_name(stem))
-    try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 16) as file:
-            _require(columns, file.schema_arrow.names, path)
-            yield from file.iter_batches(1 << 13, columns=list(columns), use_threads=False)
-    except (pa.ArrowException, OSError) as e:
-        raise _damaged(path, "a Parquet table", e) from e
-
-
 def read_json(run_dir: Path, name: str) -> Any:
     """A JSON file of `analysis/`. Lone surrogates become escapes.
 
     Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
     """
-    path = _result(run_dir, name)
+    path = result_path(run_dir, name)
     try:
         return strict(read_json_file(path, max_bytes=RECORD_BYTES))
     except FileNotFoundError as e:  # removed meanwhile
-        raise _damaged(path, "JSON", e) from e
+        raise damaged(path, "JSON", e) from e
     except BadRunError as e:
         raise BadRunError(e.what, where=str(path), next_step="Make it again") from e
 
@@ -240,7 +198,8 @@ def list_validations(run_dir: Path) -> list[str]:
     return _finished(run_dir, "validation_")
 
 
-def _result(run_dir: Path, name: str) -> Path:
+def result_path(run_dir: Path, name: str) -> Path:
+    """The path of a finished result. Raises `UsageError` if it has not been made or is not finished."""
     path = inside(run_dir, f"{ANALYSIS}/{name}")
     record = _record_of(name)
     complete = record is None or inside(run_dir, f"{ANALYSIS}/{record}").is_file()
@@ -267,11 +226,7 @@ def _finished(run_dir: Path, prefix: str) -> list[str]:
     return sorted(n.removesuffix(tail) for n in names)
 
 
-def _require(columns: Sequence[str], present: Sequence[str], path: Path) -> None:
-    if missing := [c for c in columns if c not in present]:
-        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step="Make it again")
-
-
-def _damaged(path: Path, what: str, e: Exception) -> BadRunError:
+def damaged(path: Path, what: str, e: Exception) -> BadRunError:
+    """The error for a result that a library cannot read."""
     reason = " ".join(str(e).split())[:160]
     return BadRunError(f"cannot be read as {what} ({reason})", where=str(path), next_step="Make it again")

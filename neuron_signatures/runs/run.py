@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import sha256_file
-from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, PromptRecord, join_some
+from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import read_manifest
 from neuron_signatures.runs.names import MANIFEST, inside, spans
 from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
 Check = Literal["size", "sha256"]
+MAX_OPEN = 32
+"""Tensor files that a reader keeps open: a system may allow only 256 per process."""
 
 
 class Run:
@@ -26,7 +30,7 @@ class Run:
 
     Opening reads only the manifest. A tensor file is checked when it is first read: its size and its tensors must match
     the manifest, and with `check="sha256"` its checksum too. A broken file raises `BadRunError`; prompts in other files
-    stay readable. Not thread-safe.
+    stay readable. At most `MAX_OPEN` files are open at a time. Not thread-safe.
     """
 
     def __init__(self, path: Path, manifest: Manifest, format_version: int, check: Check) -> None:
@@ -35,8 +39,13 @@ class Run:
         self.format_version = format_version
         """The version on disk; `manifest` is always of format 2."""
         self._check = check
-        self._open: dict[str, TensorFile] = {}
+        self._open: OrderedDict[str, TensorFile] = OrderedDict()  # the least recently used first
+        self._checked: set[str] = set()
         self._by_id = {p.probe_id: p for p in manifest.prompts}
+        self._by_file: defaultdict[str, list[PromptRecord]] = defaultdict(list)
+        for p in manifest.prompts:
+            self._by_file[p.file].append(p)
+        self._records = {f.name: f for f in manifest.files}
         self._rows = {layer: row for row, layer in enumerate(manifest.layers)}
 
     @classmethod
@@ -81,7 +90,7 @@ class Run:
         """The prompt with this id or index (from 0). A string of digits is an index unless it is an id."""
         if isinstance(which, str) and which in self._by_id:
             return self._by_id[which]
-        if isinstance(which, int) or which.isdecimal():
+        if isinstance(which, int) or (which.isdecimal() and len(which) < 20):
             if 0 <= int(which) < len(self.prompts):
                 return self.prompts[int(which)]
             raise UsageError(f"prompt index {which} is not in 0..{len(self.prompts) - 1}", where=str(self.path))
@@ -128,7 +137,9 @@ class Run:
 
     def another_reader(self) -> Run:
         """The same run with its own open files, for another thread."""
-        return Run(self.path, self.manifest, self.format_version, self._check)
+        reader = copy.copy(self)  # shares the indexes of the manifest
+        reader._open, reader._checked = OrderedDict(), set()
+        return reader
 
     def count_nonfinite(self, prompt: str | int) -> int:
         """The number of NaN or infinite values of the prompt, counted from the file."""
@@ -154,27 +165,27 @@ class Run:
 
     def _file(self, name: str) -> TensorFile:
         if name not in self._open:
-            self._open[name] = self._open_checked(name, self._check)
+            while len(self._open) >= MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            # A checksum is compared once: a file of many shards is closed and opened again and again.
+            self._open[name] = self._open_checked(name, "size" if name in self._checked else self._check)
+            self._checked.add(name)
+        self._open.move_to_end(name)
         return self._open[name]
 
     def _open_checked(self, name: str, check: Check) -> TensorFile:
         path = inside(self.path, name)
-        record = next((f for f in self.manifest.files if f.name == name), None)
-        if record is not None:
-            _check_bytes(path, record, check)
-        file = open_tensors(path)
-        differences = file.differences([p for p in self.prompts if p.file == name])
-        if differences:
-            file.close()
-            raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
-        return file
+        if name in self._records:
+            _check_bytes(path, self._records[name], check)
+        return open_tensors(path, self._by_file.get(name, []))
 
 
 def _check_bytes(path: Path, record: FileRecord, check: Check) -> None:
     size = path.stat().st_size if path.is_file() else None
     again = "Copy the run again, or repeat the dump"
     if size is None:
-        raise BadRunError("the file is missing", where=str(path), next_step=again)
+        what = "not a regular file" if path.exists() else "the file is missing"
+        raise BadRunError(what, where=str(path), next_step=again)
     if size != record.bytes:
         word = "truncated" if size < record.bytes else "extended"
         raise BadRunError(f"{word}: {size} bytes, the manifest says {record.bytes}", where=str(path), next_step=again)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import unicodedata
 
+MAX_SHOWN = 300
+"""Characters of a token or name that are shown; a run folder may contain longer ones."""
 _MARKS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
@@ -16,8 +18,15 @@ def escape(text: str) -> str:
     return "".join(c if _is_safe(c) else _escaped(c) for c in text)
 
 
+def brief(text: str) -> str:
+    """`escape` of the first `MAX_SHOWN` characters; `…` marks that there are more."""
+    return escape(text) if len(text) <= MAX_SHOWN else f"{escape(text[:MAX_SHOWN])}…"
+
+
 def visible(token: str) -> str:
-    """A token with visible edges: ` Austin` is `·Austin`, a line break is `⏎`; the rest as in `escape`."""
+    """A token with visible edges: ` Austin` is `·Austin`, a line break is `⏎`; the rest as in `brief`."""
+    if len(token) > MAX_SHOWN:
+        return f"{visible(token[:MAX_SHOWN])}…"
     body = token.lstrip(" ")
     tail = body.rstrip(" ")
     shown = "".join(_MARKS.get(c) or escape(c) for c in tail)
@@ -41,8 +50,8 @@ def width(text: str) -> int:
 
 def fit(text: str, columns: int) -> str:
     """An escaped text, truncated (with `…`) or padded to exactly `columns`."""
-    if width(text) > columns:
-        ends = itertools.accumulate(map(width, text))
+    if len(text) > columns or width(text) > columns:
+        ends = itertools.accumulate(map(width, text[:columns]))  # each character takes at least one column
         text = text[: sum(end < columns for end in ends)] + "…"
     return text + " " * (columns - width(text))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.results import iter_arrow, read_arrow, table_name
+from neuron_signatures.runs.results import table_name
+from neuron_signatures.runs.tables import iter_arrow, read_arrow
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def read_columns(run_dir: Path, stem: str, names: Iterable[str]) -> pa.Table:
 
     Raises `UsageError` if the table has not been made, `BadRunError` if a column is missing or has another type.
     """
-    names = tuple(names)
-    text = [n for n in names if n in _TEXT]
-    return _checked(read_arrow(run_dir, stem, columns=names, coded=text), table_name(stem))
+    return _checked(read_arrow(run_dir, stem, columns=tuple(names)), table_name(stem))
 
 
 def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt) -> list[dict[str, Any]]:
@@ -64,11 +63,14 @@ def _converted(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     t = pa.types
     stored = column.type
     if name in _TEXT:
+        if t.is_null(stored):
+            return column.cast(pa.string()).dictionary_encode()
         stored = stored.value_type if t.is_dictionary(stored) else stored
-        if not (t.is_string(stored) or t.is_large_string(stored) or t.is_null(stored)):
+        if not (t.is_string(stored) or t.is_large_string(stored)):
             raise TypeError(f"has type {stored}, not text")
-        coded = t.is_dictionary(column.type) and t.is_string(stored)
-        return column if coded else column.cast(pa.string()).dictionary_encode()
+        # A cast of the column would repeat the text in each row.
+        chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(pa.string())) for c in column.chunks]
+        return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
     if t.is_null(stored):
         return column.cast(pa.int64() if name in _INTEGER else pa.float64())
     if name in _INTEGER:

@@ -18,7 +18,7 @@ from neuron_signatures.runs.result_records import (
     another_dump,
     read_record,
 )
-from neuron_signatures.runs.tokens import visible
+from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 
@@ -29,6 +29,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "signatures": ("layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token"),
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
+_MOST_CLASSES = 20
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
 _RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
     "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord,
@@ -75,7 +76,7 @@ def files_of(ref: ListRef) -> tuple[str, str]:
 def target_title(target: TargetRecord, prompt_id: str) -> str:
     """Token, foil and position of a target, visible."""
     foil = f" - {visible(target.foil.token)}" if target.foil else ""
-    return f"{visible(target.token.token)}{foil} ({target.mode}), {prompt_id} at {target.pos}"
+    return f"{visible(target.token.token)}{foil} ({brief(target.mode)}), {brief(prompt_id)} at {target.pos}"
 
 
 def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> ListRef:
@@ -97,12 +98,12 @@ def _title(record: ListRecord) -> str:
     if isinstance(record, SignaturesRecord):
         counts = record.class_counts
         return f"signatures: {counts['semantic']} semantic, {counts['say_x']} say-x"
-    return f"{record.metric} → {target_title(record.target, record.prompt_id)}"
+    return f"{brief(record.metric)} → {target_title(record.target, record.prompt_id)}"
 
 
 def _score_name(record: ListRecord) -> str:
     if isinstance(record, InfluenceRecord):
-        return f"influence ({record.target.function})"
+        return f"influence ({brief(record.target.function)})"  # also a column name
     return "mean peak |act|" if isinstance(record, PeaksRecord) else "largest peak"
 
 
@@ -124,7 +125,7 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
         ("metric", record.metric),
         ("target", f"{visible(token.token)} ({token.token_id}) after position {target.pos}, {probability}"),
         *([("foil", f"{visible(foil.token)} ({foil.token_id})")] if foil else []),
-        ("prompt", record.prompt_id),
+        ("prompt", brief(record.prompt_id)),
         ("function", f"{target.function} = {target.value:.4g}"),
         ("|influence|", f"{record.total_abs_influence:.4g} in all, {record.n_selected} neurons selected "
                         f"hold {record.selected_share:.0%}"),
@@ -132,4 +133,5 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
 
 
 def _counts(classes: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in classes.items())
+    more = f" and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""
+    return ", ".join(f"{brief(name)} {n}" for name, n in list(classes.items())[:_MOST_CLASSES]) + more

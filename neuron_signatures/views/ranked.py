@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.tokens import visible
+from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
 # One term of a filter: a comparison with a number, or the text up to the next space.
 _WORD = re.compile(
-    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
+    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -98,7 +98,8 @@ class RankedList:
             return rows[::-1] if descending else rows
         if key in ("token", "note"):
             shown = self._shown(key)
-            ranks = np.unique(shown.texts, return_inverse=True)[1][shown.code]
+            rank_of = {text: rank for rank, text in enumerate(sorted(set(shown.texts)))}
+            ranks = np.array([rank_of[t] for t in shown.texts])[shown.code]
             return np.argsort(-ranks if descending else ranks, kind="stable")
         values = np.abs(self.score) if key == "|score|" else self.score
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
@@ -131,7 +132,7 @@ class RankedList:
             if m[2]:
                 mask &= self.neuron == int(m[2])
             if m[3] and self.ref.kind == "signatures":
-                pole = self._coded("pole")
+                pole = self.coded("pole")
                 mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
             return mask
         low = word.casefold()
@@ -152,20 +153,22 @@ class RankedList:
 
     def _token(self) -> Coded:
         if self.ref.kind != "peaks":
-            return self._coded("ctx_token" if self.ref.kind == "influence" else "mode_peak_token")
-        high, low = self._coded("max_act_token"), self._coded("min_act_token")
+            return self.coded("ctx_token" if self.ref.kind == "influence" else "mode_peak_token")
+        high, low = self.coded("max_act_token"), self.coded("min_act_token")
         return Coded(np.where(self._peak_is_max(), high.code, low.code + len(high.texts)), high.texts + low.texts)
 
     def _note(self) -> Coded:
         if self.ref.kind == "influence":
             return Coded(np.zeros(len(self), np.int64), [""])
         if self.ref.kind == "peaks":
-            return self._coded("mode_peak_token")
-        cls, name = self._coded("class"), self._coded("name")
-        texts = [signature_note(c, n) for c in cls.texts for n in name.texts]
-        return Coded(cls.code * len(name.texts) + name.code, texts)
+            return self.coded("mode_peak_token")
+        cls, name = self.coded("class"), self.coded("name")
+        pairs, code = np.unique(cls.code * len(name.texts) + name.code, return_inverse=True)
+        both = (divmod(int(pair), len(name.texts)) for pair in pairs)
+        return Coded(code, [signature_note(cls.texts[c][:MAX_SHOWN], name.texts[n][:MAX_SHOWN]) for c, n in both])
 
-    def _coded(self, name: str) -> Coded:
+    def coded(self, name: str) -> Coded:
+        """A text column of the table; null is an empty text."""
         column = self.table.column(name).unify_dictionaries().combine_chunks()
         texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
         return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])

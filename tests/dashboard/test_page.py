@@ -347,12 +347,13 @@ def test_a_column_of_another_type_is_named(demo, monkeypatch, view, stem, column
 @pytest.mark.parametrize(
     ("view", "name", "field", "value", "says"),
     [("signatures", "signatures_meta.json", "null", {"class_counts": {"x": {}}}, "null.class_counts.x"),
-     ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**70, "say_x": 1}, "class_counts.semantic"),
+     ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**60, "say_x": 1}, "class_counts.semantic"),
      ("signatures", "groups.json", "groups", [{"name": "x", "class": "y", "members": [7]}], "groups.0.members.0"),
      ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5], "neurons.0"),
-     ("neuron", f"{INFLUENCE}_write_scores.json", "pos", 10**400, "pos"),
+     ("neuron", f"{INFLUENCE}_write_scores.json", "pos", 10**18, "pos"),
      ("ranking", f"{INFLUENCE}_meta.json", "target", "x", "target"),
-     ("ranking", f"{INFLUENCE}_meta.json", "total_abs_influence", 10**400, "total_abs_influence")],
+     ("ranking", f"{INFLUENCE}_meta.json", "total_abs_influence", "1", "total_abs_influence"),
+     ("ranking", f"{INFLUENCE}_meta.json", "metric", "x" * 2000, "metric")],
 )  # fmt: skip
 def test_a_field_of_another_type_is_named(demo, monkeypatch, view, name, field, value, says):
     path = demo / "demo" / "analysis" / name

@@ -22,17 +22,16 @@ from neuron_signatures.runs.names import TMP_PREFIX
 from neuron_signatures.runs.plain import csv_text, strict
 from neuron_signatures.runs.results import (
     influence_stem,
-    iter_arrow,
     list_influence,
     list_validations,
     meta_name,
     open_results,
     read_json,
-    read_table,
     validation_stem,
     write_scores_name,
 )
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import iter_arrow, read_table
 
 HOSTILE: list[str | None] = [
     "=cmd|' /C calc'!A0",

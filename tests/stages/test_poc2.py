@@ -21,8 +21,9 @@ from tiny_models import tiny_model_dir
 from neuron_signatures.demo import model_dir
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main
-from neuron_signatures.runs.results import list_influence, list_validations, read_json, read_table
+from neuron_signatures.runs.results import list_influence, list_validations, read_json
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import read_table
 
 PROMPTS = ROOT / "docs" / "probe_prompts_list.json"
 SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin"]

@@ -29,15 +29,9 @@ from neuron_signatures.analysis.validation.writing import draw, table_lines, win
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import (
-    ResultsWriter,
-    list_influence,
-    list_validations,
-    open_results,
-    read_json,
-    read_table,
-)
+from neuron_signatures.runs.results import ResultsWriter, list_influence, list_validations, open_results, read_json
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import read_table
 from neuron_signatures.views.list_files import list_refs
 
 SMALL = DEMO_RUN  # stores layers 1, 3 and 4 of 5

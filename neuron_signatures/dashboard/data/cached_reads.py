@@ -15,7 +15,7 @@ from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.runs.names import MANIFEST
 from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
@@ -77,7 +77,7 @@ def counts_of(_run: Run, data_key: str, include_bos: bool) -> list[Bool[np.ndarr
 @st.cache_data(show_spinner=False, max_entries=8)
 def prompt_labels(_run: Run, data_key: str) -> list[str]:
     """Number and id of each prompt, for display."""
-    return [f"{i}  {escape(p.probe_id)}" for i, p in enumerate(_run.prompts, 1)]
+    return [f"{i}  {brief(p.probe_id)}" for i, p in enumerate(_run.prompts, 1)]
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

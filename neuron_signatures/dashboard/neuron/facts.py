@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from neuron_signatures.dashboard.shell.panels import influence_command, stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import TOP_STEM
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import brief, escape, visible
 from neuron_signatures.views.facts import Signature, WriteScores
 
 _WRITE_HELP = (
@@ -44,7 +45,7 @@ def signature_panel(ctx: PageContext) -> None:
 
 def signature_line(s: Signature) -> str:
     """One pole as a sentence, without undefined numbers."""
-    parts = [s.cls + (f", {visible(s.name)}" if s.name else "")]
+    parts = [brief(s.cls) + (f", {visible(s.name)}" if s.name else "")]
     if s.n_active == 0:
         return "never active"
     parts.append(f"active in {s.n_active} prompts" + ("" if s.max_peak is None else f", largest peak {s.max_peak:.4g}"))
@@ -77,7 +78,7 @@ def write_panel(ctx: PageContext) -> None:
         )
         chosen = next(w for w in found if w.source == stem)
     table(write_frame(chosen), "neuron_writes")
-    facts([("at", f"position {chosen.pos} of {chosen.prompt_id}, activation {chosen.activation:+.4g}"),
+    facts([("at", f"position {chosen.pos} of {brief(chosen.prompt_id)}, activation {chosen.activation:+.4g}"),
            ("unit", chosen.unit)])  # fmt: skip
 
 
@@ -85,8 +86,8 @@ def _titles(ctx: PageContext, found: list[WriteScores]) -> dict[str, str]:
     """Titles of the lists by stem, with the stem if ambiguous; the stem alone for an unknown list."""
     by_stem = {TOP_STEM if r.kind == "peaks" else r.stem: r.title for r in ctx.lists}
     titles = {w.source: by_stem.get(w.source, w.source) for w in found}
-    every = list(titles.values())
-    return {stem: escape(t if every.count(t) == 1 else f"{t} ({stem})") for stem, t in titles.items()}
+    every = Counter(titles.values())
+    return {stem: escape(t if every[t] == 1 else f"{t} ({stem})") for stem, t in titles.items()}
 
 
 def write_frame(w: WriteScores) -> pd.DataFrame:

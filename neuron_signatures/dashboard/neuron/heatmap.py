@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import brief, escape, visible
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
@@ -125,7 +125,7 @@ def _line(line: Line, options: HeatmapOptions, top: float) -> str:
     cells = [_cell(line, pos, options, top) for pos in range(len(line.tokens))]
     step = options.per_row or max(len(cells), 1)
     rows = "".join(f'<div class="r">{"".join(cells[i : i + step])}</div>' for i in range(0, len(cells), step))
-    title = f'<div class="h">{html.escape(escape(line.title))}</div>' if line.title else ""
+    title = f'<div class="h">{html.escape(brief(line.title))}</div>' if line.title else ""
     return f'<div class="p">{title}{rows}</div>'
 
 

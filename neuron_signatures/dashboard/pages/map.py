@@ -125,7 +125,8 @@ def _colours(
         return figures.by_number("peak |act|", sample.peak.astype(float))
     if chosen == "signature class" and signatures:
         found = ranked(ctx.run_dir, ctx.results_key, signatures)
-        classes = _of_first_row(found, found.table.column("class").to_pylist())  # of the pole with the larger peak
+        coded = found.coded("class")
+        classes = _of_first_row(found, [coded.texts[c] for c in coded.code])  # of the pole with the larger peak
         return figures.by_word("signature class", [classes.get(at) for at in sample.at])
     if chosen == "score in the selected list" and listed:
         found = ranked(ctx.run_dir, ctx.results_key, listed)

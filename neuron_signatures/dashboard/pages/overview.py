@@ -16,7 +16,7 @@ from neuron_signatures.dashboard.shell import panels
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.acts import LayerLine, counted
 from neuron_signatures.views.coords import NeuronAt
 
@@ -102,9 +102,9 @@ def _prompts(ctx: PageContext) -> None:
     shown = ctx.run.prompts[:_MOST_PROMPTS]
     frame = pd.DataFrame(
         {
-            "prompt": [escape(p.probe_id) for p in shown],
+            "prompt": [brief(p.probe_id) for p in shown],
             "tokens": [p.seq_len for p in shown],
-            "text": [escape(p.text)[:300] for p in shown],
+            "text": [brief(p.text) for p in shown],
             "not finite": [p.nonfinite for p in shown],
         }
     )
@@ -112,9 +112,11 @@ def _prompts(ctx: PageContext) -> None:
           height=min(38 + 35 * len(shown), 420))  # fmt: skip
     failed = ctx.run.manifest.failed_prompts
     if failed:
-        st.caption(f"{len(failed)} prompts have no activations in this run:")
+        first = failed[:_MOST_PROMPTS]
+        which = f"; the first {_MOST_PROMPTS}" if len(failed) > len(first) else ""
+        st.caption(f"{len(failed)} prompts have no activations in this run{which}:")
         st.dataframe(
-            pd.DataFrame({"prompt": [escape(f.prompt_id) for f in failed], "why": [escape(f.reason) for f in failed]}),
+            pd.DataFrame({"prompt": [brief(f.prompt_id) for f in first], "why": [brief(f.reason) for f in first]}),
             hide_index=True,
         )
 

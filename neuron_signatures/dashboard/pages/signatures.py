@@ -16,9 +16,11 @@ from neuron_signatures.dashboard.widgets.elements import chart, empty, facts
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.result_records import NullRecord, SignaturesRecord, read_record
 from neuron_signatures.runs.results import SIGNATURES_META
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import brief, visible
 
 _MOST_MEMBERS = 24
+MOST_CLASSES, MOST_GROUPS = 40, 1000
+"""Classes and groups that can be chosen; stage 2 writes six classes."""
 
 
 def render(ctx: PageContext) -> None:
@@ -29,7 +31,7 @@ def render(ctx: PageContext) -> None:
         _probes(ctx)
         return
     _classes(record.class_counts, record.null or NullRecord())
-    table_panel(ctx, list(record.class_counts))
+    table_panel(ctx, list(_first_classes(record.class_counts)))
     _groups(ctx)
     _probes(ctx)
 
@@ -40,6 +42,9 @@ def _classes(counts: dict[str, int], null: NullRecord) -> None:
         help="Each neuron has two poles, one per sign. A class is meaningful only if it has many more poles than with "
         "shuffled tokens. docs/method.md defines the classes.",
     )
+    if len(counts) > MOST_CLASSES:
+        st.caption(f"The first {MOST_CLASSES} of {len(counts)} classes.")
+    counts = _first_classes(counts)
     left, right = st.columns([3, 2])
     with left:
         st.plotly_chart(class_bars(counts, null.class_counts), key="sig_classes", config={"displayModeBar": False})
@@ -49,10 +54,14 @@ def _classes(counts: dict[str, int], null: NullRecord) -> None:
             facts([("note", null.limit)])
 
 
+def _first_classes(counts: dict[str, int]) -> dict[str, int]:
+    return dict(list(counts.items())[:MOST_CLASSES])
+
+
 def class_frame(counts: dict[str, int], shuffled: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "class": [escape(name) for name in counts],
+            "class": [brief(name) for name in counts],
             "poles": list(counts.values()),
             "tokens shuffled": pd.array([shuffled.get(name) for name in counts], dtype="Int64"),
         }
@@ -65,6 +74,9 @@ def _groups(ctx: PageContext) -> None:
     if not groups:
         st.caption("No two poles have the same name.")
         return
+    if len(groups) > MOST_GROUPS:
+        st.caption(f"The {MOST_GROUPS} largest of {len(groups)} groups.")
+    groups = groups[:MOST_GROUPS]
     named = {(g.cls, g.name): g for g in reversed(groups)}
     options = [(g.cls, g.name) for g in groups]
     chosen = st.selectbox(

@@ -22,11 +22,12 @@ from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import ProjectError, UsageError
-from neuron_signatures.runs.tokens import encodable, escape
+from neuron_signatures.runs.tokens import brief, encodable, escape
 
 _SETS = {"selected": "the selected neuron", "typed": "typed coordinates", "list": "the first of the selected list",
          "group": "a signature group", "cluster": "a cluster of the map"}  # fmt: skip
 _FIRST = 20
+_MOST_GROUPS = 1000
 _BY = {"mean": "largest mean", "max": "largest value", "min": "smallest value"}
 
 
@@ -103,7 +104,10 @@ def _choose_group(ctx: PageContext, where: Any) -> NeuronSet | None:
     if not groups:
         empty("The signatures of this run have no groups.")
         return None
-    names = [f"{escape(g.name)[:60]} ({len(g.neurons)})" for g in groups]
+    if len(groups) > _MOST_GROUPS:
+        where.caption(f"The {_MOST_GROUPS} largest of {len(groups)} groups.")
+        groups = groups[:_MOST_GROUPS]
+    names = [f"{escape(g.name[:60])[:60]} ({len(g.neurons)})" for g in groups]
     if st.session_state.get("ui_query_group") not in range(len(groups)):
         st.session_state["ui_query_group"] = 0
     row = where.selectbox("Group", range(len(groups)), format_func=names.__getitem__, key="ui_query_group")
@@ -129,7 +133,7 @@ def _show_grams(
     several = len(chosen.neurons) > 1
     what = f"mean {response.scale} over {len(chosen.neurons):,} neurons" if several else "activation"
     what += ", at the last token"
-    pairs = [("neurons", chosen.name if not several else f"{chosen.name}: {_first_names(chosen)}")]
+    pairs = [("neurons", brief(chosen.name) if not several else f"{brief(chosen.name)}: {_first_names(chosen)}")]
     pairs += [("value", what + ("; negative poles with reversed sign" if -1 in chosen.signs else ""))]
     pairs += [("z from", response.moments_by)] if response.moments_by else []
     pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
@@ -146,7 +150,7 @@ def _show_grams(
     frame = pd.DataFrame({
         "n-gram": [shown_gram(r.gram) for r in found.rows], "n": [r.n for r in found.rows],
         "mean": [r.mean for r in found.rows], "max": [r.max for r in found.rows], "min": [r.min for r in found.rows],
-        "std": [r.std for r in found.rows], "prompt": [escape(r.prompt_id) for r in found.rows],
+        "std": [r.std for r in found.rows], "prompt": [brief(r.prompt_id) for r in found.rows],
         "pos": [r.pos for r in found.rows],
     })  # fmt: skip
     help = {

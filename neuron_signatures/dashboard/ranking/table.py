@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neuron_signatures.dashboard.ranking.figures import Ranks
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.ranked import Kind, RankedList
 
 _SCORE_HELP: dict[Kind, str] = {
@@ -56,7 +56,7 @@ def rank_frame(ranked: RankedList, rows: np.ndarray) -> pd.DataFrame:
             ranked.score_name: [r.score for r in lines],
             "token": [visible(r.token or "") for r in lines],
             "activation": [r.act for r in lines],
-            "prompt": [escape(r.prompt_id or "") for r in lines],
+            "prompt": [brief(r.prompt_id or "") for r in lines],
             "position": pd.array([r.pos for r in lines], dtype="Int64"),
             "note": [visible(r.note) for r in lines],
         }

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influenc
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_lines, table
 from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.results import list_validations
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.list_files import target_title
 
 
@@ -56,7 +56,7 @@ def validation_panel(ctx: PageContext) -> None:
 def metric_frame(v: ValidationRecord) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "metric": [escape(m.metric) for m in v.metrics],
+            "metric": [brief(m.metric) for m in v.metrics],
             "best": [
                 " and ".join(n for n, w in (("single", v.winner_single), ("sets", v.winner_sets)) if w == m.metric)
                 for m in v.metrics
@@ -74,7 +74,7 @@ def control_frame(v: ValidationRecord) -> pd.DataFrame:
     pairs = [(m.metric, c) for m in v.metrics for c in m.controls]
     return pd.DataFrame(
         {
-            "metric": [escape(name) for name, _ in pairs],
+            "metric": [brief(name) for name, _ in pairs],
             "k": [c.k for _, c in pairs],
             "faithfulness": [c.observed for _, c in pairs],
             "random mean": [c.random_mean for _, c in pairs],

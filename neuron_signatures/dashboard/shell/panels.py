@@ -13,6 +13,7 @@ from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
@@ -26,8 +27,8 @@ def heading(text: str, note: str = "") -> None:
     """A title with a note; both may come from data."""
     st.html(
         f'<div style="display:flex;flex-wrap:wrap;align-items:baseline;gap:.2rem .9rem">'
-        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{as_html(text)}</span>'
-        f'<span style="opacity:.65;overflow-wrap:anywhere">{as_html(note)}</span></div>'
+        f'<span style="font-size:1.6rem;font-weight:600;overflow-wrap:anywhere">{as_html(brief(text))}</span>'
+        f'<span style="opacity:.65;overflow-wrap:anywhere">{as_html(brief(note))}</span></div>'
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -76,32 +76,40 @@ def matching(table: pa.Table, wanted: SignatureFilter) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    mask: Any = pa.scalar(True)
+    keep = np.ones(table.num_rows, bool)
     if wanted.classes:
-        mask = pc.and_(mask, pc.is_in(table["class"].cast(pa.string()), pa.array(wanted.classes, pa.string())))
+        keep &= _rows_where(table["class"], lambda texts: pc.is_in(texts, pa.array(wanted.classes, pa.string())))
     if wanted.layers:
-        mask = pc.and_(mask, pc.is_in(table["layer"], pa.array(wanted.layers, table["layer"].type)))
+        keep &= np.isin(table["layer"].to_numpy(), wanted.layers)
     if wanted.pole:
-        mask = pc.and_(mask, pc.equal(table["pole"].cast(pa.string()), wanted.pole))
+        keep &= _rows_where(table["pole"], lambda texts: pc.equal(texts, wanted.pole))
     if wanted.text:
-        found: Any = pa.scalar(False)
+        found = np.zeros(table.num_rows, bool)
         for name in ("name", "mode_peak_token"):
-            hit = pc.match_substring(table[name].cast(pa.string()), wanted.text, ignore_case=True)
-            found = pc.or_(found, pc.fill_null(hit, False))
-        mask = pc.and_(mask, found)
-    return table if isinstance(mask, pa.Scalar) else table.filter(mask)
+            found |= _rows_where(table[name], lambda t: pc.match_substring(t, wanted.text, ignore_case=True))
+        keep &= found
+    return table if keep.all() else table.filter(keep)
 
 
 def strongest(table: pa.Table, group: Group, stored: Callable[[int, int], bool], most: int) -> list[Pole]:
     """The `most` stored members with the largest peaks, largest first; `table` is from `read_signatures`."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    named = table.filter(pc.equal(table["name"].cast(pa.string()), group.name))
+    named = table.filter(_rows_where(table["name"], lambda texts: pc.equal(texts, group.name)))
     named = named.select(["layer", "neuron", "pole"]).to_pylist()
     order = {Pole(NeuronAt(r["layer"], r["neuron"]), r["pole"]): i for i, r in enumerate(named)}
     members = [m for m in group.members if stored(*m.at)]
     return sorted(members, key=lambda m: order.get(m, len(order)))[:most]
+
+
+def _rows_where(column: pa.ChunkedArray, test: Callable[[pa.Array], pa.Array]) -> Bool[np.ndarray, " row"]:
+    """Mask of the rows whose text passes the test, which sees each distinct text once; null fails."""
+    if len(column) == 0:
+        return np.zeros(0, bool)
+    coded = column.unify_dictionaries().combine_chunks()
+    passes = np.append(test(coded.dictionary).to_numpy(zero_copy_only=False).astype(bool), False)
+    found: np.ndarray = passes[coded.indices.fill_null(len(passes) - 1).to_numpy()]
+    return found
 
 
 def peaks_on_pole(

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.shell.list_walk import left_out_note, stored
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.signatures.data import SignatureFilter, matching
 from neuron_signatures.dashboard.widgets.elements import table
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
 
 _MOST_ROWS = 300
@@ -46,7 +46,7 @@ def _filter(ctx: PageContext, classes: Sequence[str]) -> SignatureFilter:
     st.session_state["ui_sig_layers"] = [n for n in st.session_state.get("ui_sig_layers", []) if n in ctx.run.layers]
     st.session_state.setdefault("ui_sig_pole", "both")
     columns = st.columns([3, 2, 1.4, 2], vertical_alignment="bottom")
-    chosen = columns[0].multiselect("Class", classes, key="ui_sig_class", placeholder="all", format_func=escape)
+    chosen = columns[0].multiselect("Class", classes, key="ui_sig_class", placeholder="all", format_func=brief)
     layers = columns[1].multiselect("Layers", ctx.run.layers, key="ui_sig_layers", placeholder="all")
     pole = columns[2].selectbox("Pole", list(_POLES), key="ui_sig_pole", help="The sign of the activations.")
     text = columns[3].text_input("Name or token", key="ui_sig_text", placeholder="part of it")
@@ -58,7 +58,7 @@ def signature_frame(rows: list[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "neuron": [f"L{r['layer']}N{r['neuron']}{r['pole']}" for r in rows],
-            "class": [escape(r["class"]) for r in rows],
+            "class": [brief(r["class"]) for r in rows],
             "name": [visible(r["name"] or "") for r in rows],
             "peak token": [visible(r["mode_peak_token"] or "") for r in rows],
             "consistency": [r["main_consistency"] for r in rows],

@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
 
 def plot_text(text: str, longest: int = 60) -> str:
     """Text from data, escaped for plotly, which interprets tags, entities and `$...$`."""
-    shown = visible(text)
+    shown = visible(text[: longest + 1])
     shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
     return html.escape(shown, quote=False).replace("$", "&#36;")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from neuron_signatures.runs.tokens import brief
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.views.coords import NeuronAt
@@ -51,10 +52,10 @@ def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> lis
 
 def doubt_facts(doubts: Mapping[str, str]) -> list[Fact]:
     """Doubts about results, one fact per reason."""
-    return [
-        Fact("doubtful", f"{why}: {', '.join(stem for stem, same in doubts.items() if same == why)}", "warn")
-        for why in dict.fromkeys(doubts.values())
-    ]
+    stems: dict[str, list[str]] = {}
+    for stem, why in doubts.items():
+        stems.setdefault(why, []).append(stem)
+    return [Fact("doubtful", f"{why}: {', '.join(of)}", "warn") for why, of in stems.items()]
 
 
 def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
@@ -69,8 +70,8 @@ def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
 
 
 def _signature(s: Signature) -> list[Fact]:
-    name = f": {s.name}" if s.name else ""
-    facts = [Fact(f"pole {s.pole}", f"{s.cls}{name}")]
+    name = f": {brief(s.name)}" if s.name else ""
+    facts = [Fact(f"pole {s.pole}", f"{brief(s.cls)}{name}")]
     token = "" if s.mode_peak_token is None else f", most on {token_text(s.mode_peak_token)}"
     facts.append(Fact("", f"active on {count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
     if s.consistency is not None:
@@ -81,11 +82,10 @@ def _signature(s: Signature) -> list[Fact]:
 
 def _merged(scores: Sequence[WriteScores]) -> list[tuple[WriteScores, str]]:
     """Write scores without duplicates, each with the names of all results that contain it."""
-    found: dict[str, tuple[WriteScores, str]] = {}
+    found: dict[str, list[WriteScores]] = {}
     for w in scores:
-        key = repr(w._replace(source="", activation=0.0))
-        found[key] = (w, f"{found[key][1]}, {w.source}") if key in found else (w, w.source)
-    return list(found.values())
+        found.setdefault(repr(w._replace(source="", activation=0.0)), []).append(w)
+    return [(same[-1], ", ".join(w.source for w in same)) for same in found.values()]
 
 
 def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
@@ -93,8 +93,9 @@ def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
         "  ".join(f"{token_text(x.token)} {number(x.score, 3)}" for x in side[:6])
         for side in (w.promotes, w.suppresses)
     )
+    where = f"{w.unit}; {brief(w.prompt_id)} at {w.pos}"
     return [Fact("promotes", up or "nothing"), Fact("suppresses", down or "nothing"),
-            Fact("", f"{w.unit}; {w.prompt_id} at {w.pos}", "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
+            Fact("", where, "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
 
 
 def count(n: int, what: str) -> str:

@@ -194,14 +194,15 @@ def sign_style(value: float | None) -> str:
 def wrap(text: str, columns: int) -> list[str]:
     """Escaped text wrapped to at most this many columns, at spaces where possible."""
     columns = max(4, columns)
-    lines, rest = [], text
-    while width(rest) > columns:
-        cut = _fitting(rest, columns)
-        space = rest.rfind(" ", 1, cut + 1)
-        cut = space if space > cut // 2 else cut
-        lines.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return [*lines, rest]
+    lines, start = [], 0
+    while (end := _fitting(text, columns, start)) < len(text):
+        space = text.rfind(" ", start + 1, end + 1)
+        cut = space if space - start > (end - start) // 2 else end
+        lines.append(text[start:cut].rstrip())
+        start = cut
+        while start < len(text) and text[start] == " ":
+            start += 1
+    return [*lines, text[start:]]
 
 
 def _pad(text: str, columns: int, *, right: bool) -> str:
@@ -211,10 +212,11 @@ def _pad(text: str, columns: int, *, right: bool) -> str:
     return fit(text, columns)
 
 
-def _fitting(text: str, columns: int) -> int:
+def _fitting(text: str, columns: int, start: int = 0) -> int:
+    """The end of the part of `text` from `start` on that fits."""
     used = 0
-    for i, c in enumerate(text):
-        used += width(c)
+    for i in range(start, len(text)):
+        used += width(text[i])
         if used > columns:
             return i
     return len(text)

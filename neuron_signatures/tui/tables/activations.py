@@ -14,9 +14,9 @@ from neuron_signatures.tui.layout.text import (
     Column,
     RowTable,
     Span,
+    beginning,
     column_widths,
     number,
-    safe,
     sign_style,
     size,
     token_text,
@@ -120,9 +120,9 @@ class StackTable:
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         p = self.rows[i]
-        which = {"#": Span(str(p.prompt_index + 1), "dim"), "id": Span(safe(p.prompt.probe_id))}
+        which = {"#": Span(str(p.prompt_index + 1), "dim"), "id": Span(beginning(p.prompt.probe_id))}
         if p.fault:
-            return {**which, "max": Span("unread", "warn"), "strip": Span(safe(p.fault), "warn")}
+            return {**which, "max": Span("unread", "warn"), "strip": Span(beginning(p.fault), "warn")}
         s, tokens = p.stats, p.prompt.tokens
         levels = strip(p.values, self.scale or None, widths["strip"]) if "strip" in widths else ""
         if levels and not self.include_bos and self.run.begins_with_bos(p.prompt):

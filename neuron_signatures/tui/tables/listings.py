@@ -12,7 +12,7 @@ from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning, safe, token_text
+from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning, token_text
 from neuron_signatures.views.ranked import ListRef
 from neuron_signatures.views.search import TokenHit
 
@@ -32,7 +32,7 @@ class PromptTable(RowTable[PromptRecord]):
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         p = self.rows[i]
         return {
-            "#": Span(str(i + 1), "dim"), "id": Span(safe(p.probe_id)), "n": Span(str(p.seq_len)),
+            "#": Span(str(i + 1), "dim"), "id": Span(beginning(p.probe_id)), "n": Span(str(p.seq_len)),
             "last": Span(token_text(p.tokens[-1]), "token"), "text": Span(beginning(p.text)),
         }  # fmt: skip
 
@@ -62,7 +62,7 @@ class HitTable(RowTable[TokenHit]):
         after = token_text("".join(tokens[h.pos + 1 : h.pos + 9]))
         before = before[-max(1, (widths.get("around", 0) - width(here)) // 2) :]
         return {
-            "#": Span(str(h.prompt_index + 1), "dim"), "id": Span(safe(h.prompt_id)), "pos": Span(str(h.pos)),
+            "#": Span(str(h.prompt_index + 1), "dim"), "id": Span(beginning(h.prompt_id)), "pos": Span(str(h.pos)),
             "token": Span(token_text(h.token), "token"),
             "around": Span(f"{before}{here}{after}", "dim"),
         }  # fmt: skip
@@ -92,12 +92,13 @@ class RunTable(RowTable[RunSummary]):
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self.rows[i]
+        stages = Span(", ".join(r.stages) or "none yet", "dim")
         return {
-            "name": Span(safe(r.name), "title"), "status": Span(r.status, "warn" if r.status == "broken" else ""),
-            "model": Span(safe(r.model)), "prompts": Span("" if r.n_prompts is None else str(r.n_prompts)),
+            "name": Span(beginning(r.name), "title"), "status": Span(r.status, "warn" if r.status == "broken" else ""),
+            "model": Span(beginning(r.model)), "prompts": Span("" if r.n_prompts is None else str(r.n_prompts)),
             "tokens": Span("" if r.n_tokens is None else str(r.n_tokens), "dim"),
             "bytes": Span(human_bytes(r.n_bytes)),
-            "stages": Span(safe(r.problem), "warn") if r.problem else Span(", ".join(r.stages) or "none yet", "dim"),
+            "stages": Span(beginning(r.problem), "warn") if r.problem else stages,
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
@@ -125,8 +126,8 @@ class RefTable(RowTable[ListRef]):
         r = self.rows[i]
         title = f"broken: {r.problem}" if r.problem else f"from another dump? {r.title}" if r.doubt else r.title
         return {
-            "kind": Span(r.kind, "title"), "title": Span(safe(title), "warn" if r.problem or r.doubt else ""),
-            "made": Span(safe(r.created_at_utc[:16].replace("T", " ")), "dim"),
+            "kind": Span(r.kind, "title"), "title": Span(beginning(title), "warn" if r.problem or r.doubt else ""),
+            "made": Span(beginning(r.created_at_utc[:16].replace("T", " ")), "dim"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from neuron_signatures.tui.layout.text import (
     Column,
     Line,
     Span,
+    beginning,
     line,
     number,
     safe,
@@ -110,7 +111,7 @@ class ListTable:
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self._row(i)
         kind = self.view.ranked.ref.kind
-        note = token_text(r.note) if kind == "peaks" else safe(r.note)
+        note = token_text(r.note) if kind == "peaks" else beginning(r.note)
         if not self._run.stores(*r.at):
             note = "not stored"
         score = Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
@@ -118,7 +119,7 @@ class ListTable:
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": Span("undefined", "dim") if r.score is None else score,
             "act": Span(number(r.act), sign_style(r.act)),
-            "prompt": Span(safe(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
+            "prompt": Span(beginning(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
             "token": Span("" if r.token is None else token_text(r.token), "token"), "note": Span(note, "dim"),
         }  # fmt: skip
 
@@ -137,9 +138,9 @@ def list_header(view: ListView, columns: int) -> list[Line]:
         order = f"by {key}, {'descending' if descending else 'ascending'}"
     found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
-        line(Span(safe(ranked.ref.title), "title")),
+        line(Span(beginning(ranked.ref.title), "title")),
         line(Span(f"{found} rows ", "dim"),
-             *((Span("filter ", "dim"), Span(safe(query), "mark"), Span("  ")) if query else ()),
+             *((Span("filter ", "dim"), Span(beginning(query), "mark"), Span("  ")) if query else ()),
              Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
     lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]

@@ -27,8 +27,9 @@ from neuron_signatures.analysis.tokens.functional import (
     token_key,
 )
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import open_results, read_json, read_table
+from neuron_signatures.runs.results import open_results, read_json
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import read_table
 
 FUNCTIONAL = default_functional_tokens()
 PROMPTS = {

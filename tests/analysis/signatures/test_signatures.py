@@ -19,7 +19,8 @@ from neuron_signatures.analysis.signatures.labels import aligned_positions, load
 from neuron_signatures.analysis.signatures.writing import write_signatures
 from neuron_signatures.analysis.tokens.functional import default_functional_tokens, token_key
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import open_results, read_json, read_table
+from neuron_signatures.runs.results import open_results, read_json
+from neuron_signatures.runs.tables import read_table
 
 FUNCTIONAL = default_functional_tokens()
 PROMPTS = {

@@ -1,0 +1,137 @@
+"""Reading the Parquet tables of `analysis/`.
+
+A small file can describe a table of any size, so its sizes are checked before it is read: the number of values, the
+bytes of text, and how they are stored. Text is read as dictionaries, in which a text that is repeated is there once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.results import damaged, result_path, table_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+MAX_VALUES = 40_000_000
+"""Rows times columns that are read: 320 MB. A ranking at every position of 27 tokens of Gemma-2-2b has as many."""
+MAX_TEXT = 64 << 20
+"""Bytes of the distinct texts of one column."""
+MAX_CELL = 1 << 16
+"""Bytes of one text."""
+_MAX_FOOTER = 4 << 20
+_MAX_COMPRESSED_TEXT = MAX_TEXT >> 1  # snappy packs at most 21 bytes into one
+_TYPES = {"BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY"}
+_ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"}
+_COMPRESSIONS = {"SNAPPY", "UNCOMPRESSED"}
+
+
+def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table of `analysis/` from its Parquet file; only `columns`, if given.
+
+    Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read or is too large.
+    """
+    import pyarrow as pa
+
+    table = read_arrow(run_dir, stem, columns=columns)
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    frame: pd.DataFrame = table.cast(pa.schema(plain, table.schema.metadata)).to_pandas()
+    return frame
+
+
+def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """As `read_table`, without importing pandas. Columns of text are dictionaries."""
+    import pyarrow as pa
+
+    path = result_path(run_dir, table_name(stem))
+    try:
+        with _open(path, columns) as file:  # pyarrow 26: `parquet.read_table` imports pandas
+            table = file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError, KeyError) as e:
+        raise damaged(path, "a Parquet table", e) from e
+    for column in table.columns:
+        _check_texts(column.chunks, path)
+    return table
+
+
+def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """As `read_arrow`, in batches, to find a few rows without loading the whole table."""
+    import pyarrow as pa
+
+    path = result_path(run_dir, table_name(stem))
+    try:
+        with _open(path, columns, buffer_size=1 << 16) as file:
+            for batch in file.iter_batches(1 << 13, columns=list(columns), use_threads=False):
+                _check_texts(batch.columns, path)
+                yield batch
+    except (pa.ArrowException, OSError) as e:
+        raise damaged(path, "a Parquet table", e) from e
+
+
+def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.ParquetFile:
+    """The file, whose sizes are within the limits. Raises `BadRunError` if a column is missing."""
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        file.seek(-min(8, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        footer = file.read(8)
+        if footer.endswith(b"PAR1") and int.from_bytes(footer[:4], "little") > _MAX_FOOTER:
+            raise _refused(path, "its footer is not that of one of our tables")
+    metadata = pyarrow.parquet.read_metadata(path)
+    schema = metadata.schema.to_arrow_schema()
+    names = schema.names if columns is None else columns
+    if missing := [c for c in names if c not in schema.names]:
+        raise _refused(path, f"has no column {', '.join(missing)}")
+    if metadata.num_rows * len(names) > MAX_VALUES:
+        what = f"has {metadata.num_rows} rows; {MAX_VALUES // len(names)} can be read"
+        raise BadRunError(what, where=str(path), next_step="Rank fewer positions")
+    leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    for name in names:
+        nested = name not in leaves
+        why = f"has type {schema.field(name).type}, not text or numbers" if nested else _unusual(metadata, leaves[name])
+        if why:
+            raise _refused(path, f"column {name}: {why}")
+    text = [n for n in names if metadata.schema.column(leaves[n]).physical_type == "BYTE_ARRAY"]
+    return pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text or None, **options)
+
+
+def _unusual(metadata: pq.FileMetaData, i: int) -> str:
+    """Why a column is not one that stage 2 writes; empty if it can be."""
+    schema = metadata.schema.column(i)
+    if schema.max_repetition_level or schema.max_definition_level > 1 or schema.physical_type not in _TYPES:
+        return f"has type {schema.physical_type}, not text or numbers"
+    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
+    chunks = [g.column(i) for g in groups]
+    if any(c.num_values != g.num_rows for c, g in zip(chunks, groups, strict=True)):
+        return "not one value per row"
+    if any(c.compression not in _COMPRESSIONS or not _ENCODINGS.issuperset(c.encodings) for c in chunks):
+        return "an unusual compression or encoding"
+    if sum(g.num_rows for g in groups) != metadata.num_rows:
+        return "not one value per row"
+    n_bytes, packed = (sum(getattr(c, f"total_{kind}_size") for c in chunks) for kind in ("uncompressed", "compressed"))
+    if schema.physical_type == "BYTE_ARRAY" and (n_bytes > MAX_TEXT or packed > _MAX_COMPRESSED_TEXT):
+        return f"{n_bytes} bytes of text; {MAX_TEXT} can be read"
+    return ""
+
+
+def _check_texts(arrays: Sequence[pa.Array], path: Path) -> None:
+    """Raise `BadRunError` for a dictionary with a text of more than `MAX_CELL` bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for array in arrays:
+        if not pa.types.is_dictionary(array.type) or not len(array.dictionary):
+            continue
+        longest = pc.max(pc.binary_length(array.dictionary)).as_py() or 0
+        if longest > MAX_CELL:
+            raise _refused(path, f"has a text of {longest} bytes; {MAX_CELL} can be read")
+
+
+def _refused(path: Path, what: str) -> BadRunError:
+    return BadRunError(what, where=str(path), next_step="Make it again")
