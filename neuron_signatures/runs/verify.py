@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.names import TMP_PREFIX, is_activation_file
-from neuron_signatures.runs.opening import open_regular
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tensors import zip_fault
 from neuron_signatures.runs.verify_results import check_results
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,25 +58,3 @@ def _crc_faults(run: Run, name: str) -> list[str]:
         return []
     fault = zip_fault(run.path / name)
     return [BadRunError(fault, where=str(run.path / name), next_step="Copy the run again").line()] if fault else []
-
-
-def zip_fault(path: Path) -> str | None:
-    """The first member of a zip archive whose CRC is wrong, with the reason; None if there is none.
-
-    None also for a `.pt` file from torch before 1.6, which is no archive and has no CRC.
-    """
-    with open_regular(path) as f:
-        if not zipfile.is_zipfile(f):
-            return None
-        try:
-            with zipfile.ZipFile(f) as archive:
-                members = archive.infolist()
-                if sum(m.file_size for m in members) > path.stat().st_size:  # torch does not compress
-                    return "its members are larger than the file"
-                for member in members:
-                    with archive.open(member) as part:
-                        while part.read(_BLOCK):
-                            pass
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as e:
-            return f"damaged ({e})"
-    return None

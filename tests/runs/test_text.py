@@ -29,8 +29,8 @@ TEXTS = {
 }  # fmt: skip
 N = 600
 COLUMNS = 40
-# These act on files or the terminal with the name that is their text.
-NOT_TEXT = {"is_activation_file", "default_run_dir"}
+# These act on files or the terminal with the name that is their text; `seal` takes JSON of ours only.
+NOT_TEXT = {"is_activation_file", "default_run_dir", "seal"}
 
 
 def text_functions() -> Iterator[Callable[..., object]]:
