@@ -15,7 +15,7 @@ from neuron_signatures.cli.arguments import folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.runs.errors import ExitCode, escape_controls
+from neuron_signatures.runs.errors import MAX_LINE, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.tokens import escape, fit, visible
 
@@ -94,9 +94,9 @@ def do_verify(args: Any) -> int:
         emit_json({"run": str(args.run), "ok": not found.faults, **found.__dict__})
         return code
     for fault in found.faults:
-        emit(f"FAULT   {escape(fault)}")
+        emit(f"FAULT   {_short(fault)}")
     for remark in found.remarks:
-        emit(f"remark  {escape(remark)}")
+        emit(f"remark  {_short(remark)}")
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
     verdict = "broken" if found.faults else "complete"
     emit(f"{verdict}: {escape(str(args.run))}, {_files(found.n_files)}, {human_bytes(found.n_bytes)}; checked {what}")
@@ -125,14 +125,18 @@ def _describe(run: Run) -> list[str]:
         ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
     ]
-    lines = [f"{k:8} {escape(v)}" for k, v in rows]
-    lines += [f"failed   {escape(f.prompt_id)}: {escape(f.reason)}" for f in m.failed_prompts]
+    lines = [f"{k:8} {_short(v)}" for k, v in rows]
+    lines += [f"failed   {_short(f'{f.prompt_id}: {f.reason}')}" for f in m.failed_prompts]
     text_columns = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
     lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
         last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text), text_columns).rstrip()
         lines.append(f"{i:>4} {fit(escape(p.probe_id), 24)} {p.seq_len:>6} {last} {text}")
     return lines
+
+
+def _short(text: str) -> str:
+    return shorten(escape(shorten(text, MAX_LINE)), MAX_LINE)
 
 
 def _files(n: int) -> str:
