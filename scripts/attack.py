@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ KINDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the scratch folder
     import_libraries()
     parent = args.keep or Path(tempfile.mkdtemp(prefix="attack-", dir=_fast_folder()))
     defects = 0

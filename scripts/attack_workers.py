@@ -115,12 +115,13 @@ def _serve(run_case: RunCase, shared: Path, folder: Path, clock: Clock, pipe: Co
     size = _status("VmSize") + _MEMORY_LIMIT
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
     while True:
-        try:
-            case: Case = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
+        while not pipe.poll(1.0):
+            if os.getppid() != parent:  # it was killed
+                return
+        case: Case = pipe.recv()
         trial = Trial(case, folder, shared, clock)
         try:
             run_case(trial)

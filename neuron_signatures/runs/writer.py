@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -36,6 +36,15 @@ class RunWriter:
         self.finished = False
         self.done = done
         """Shards that are complete on disk and have the recorded checksum, by number."""
+
+    def holds(self, shard: int, name: str, prompt_ids: Sequence[str]) -> bool:
+        """Whether the shard is complete on disk, in the file `name` and for these prompts, in their order."""
+        record = self.done.get(shard)
+        if record is None or [o.prompt_id for o in record.outcomes] != list(prompt_ids):
+            return False
+        if record.file is None:
+            return all(o.failed is not None for o in record.outcomes)
+        return record.file.name == name
 
     def write_shard(
         self,
