@@ -69,8 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="master seed, default 0")
-    for name, kind in KINDS.items():
-        parser.add_argument(f"--{name}", type=int, default=kind.cases, metavar="N", help=f"{kind.what}; {kind.cases}")
+    for flag in ("--kills", "--manifests", "--files", "--command_lines"):
+        kind = KINDS[flag.removeprefix("--")]
+        parser.add_argument(flag, type=int, default=kind.cases, metavar="N", help=f"{kind.what}; default {kind.cases}")
     parser.add_argument("--only", type=_kinds, default=list(KINDS), metavar="KINDS", help="such as kills,files")
     parser.add_argument("--case", type=int, metavar="N", help="only the case with this number; needs --only")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the runs, which is kept")

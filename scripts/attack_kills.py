@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attack_common import EXIT_CODES, MAX_LINE, MAX_SECONDS, Trial
+from attack_common import EXIT_CODES, MAX_LINE, MAX_WAIT, Trial
 from attack_fixtures import INFLUENCE, dump_flags
 
 from neuron_signatures import poc1_dump_activations as poc1
@@ -110,11 +110,11 @@ def _run(trial: Trial, what: str, run_dir: Path, stop: Stop | None) -> int:
         process.join(stop.seconds)
         if process.exitcode is None and process.pid:
             os.kill(process.pid, getattr(signal, stop.signal))
-    process.join(MAX_SECONDS)
+    process.join(MAX_WAIT)
     if process.exitcode is None:
         process.kill()
         process.join()
-        trial.defect(f"{what}, {stop}: no end after {MAX_SECONDS:.0f} s")
+        trial.defect(f"{what}, {stop}: no end after {MAX_WAIT:.0f} s")
     code = process.exitcode or 0
     trial.count(f"exit {code}")
     _check_stderr(trial, f"{what}, {stop}", err.read_text(errors="replace"), code)

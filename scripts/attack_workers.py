@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from attack_common import MAX_SECONDS, Case, Clock, Result, Trial, _status
+from attack_common import MAX_WAIT, Case, Clock, Result, Trial, _status
 
 RunCase = Callable[[Trial], None]
 
@@ -26,7 +26,7 @@ def run_cases(
 ) -> Iterator[Result]:
     """Run every case in one of several processes and yield the results in the order in which they end.
 
-    A step of more than `MAX_SECONDS` and the end of a process are defects of the case; a new process takes over.
+    A step of more than `MAX_WAIT` seconds and the end of a process are defects of the case; a new process takes over.
     """
     left = iter(cases)
     workers = [_Worker(run_case, shared, scratch, n) for n in range(min(processes, len(cases)))]
@@ -76,12 +76,11 @@ class _Worker:
 
     def overdue(self) -> Result | None:
         """The defect that a step takes too long, else None."""
-        # Twice the limit: a step that ends before that is reported with its seconds.
-        if self.clock.seconds() <= 2 * MAX_SECONDS:
+        if self.clock.seconds() <= MAX_WAIT:
             return None
         self.process.kill()
         self.process.join()
-        return self._replaced(f"no end after {2 * MAX_SECONDS:.0f} s")
+        return self._replaced(f"no end after {MAX_WAIT:.0f} s")
 
     def stop(self) -> None:
         self.process.kill()

@@ -112,7 +112,7 @@ def refuse():
     from neuron_signatures.runs.errors import BadRunError
     raise BadRunError("x" * 1000)
 
-attack_workers.MAX_SECONDS = 0.2
+attack_workers.MAX_WAIT = 0.2
 attack.KINDS["manifests"] = attack.Kind(planted, 5, "")
 sys.exit(attack.attack([Case("manifests", n, 9) for n in range(5)], Path(sys.argv[1]), processes=2))
 """
