@@ -24,8 +24,18 @@ from neuron_signatures.runs.names import MANIFEST
 
 _SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _STAGES = {"peaks": (), "signatures": ("--mode", "signatures"), "influence": INFLUENCE}
-# Fields that differ between two undisturbed processes.
-_TIMES = {"created_at_utc", "wall_seconds", "seconds", "flags_given", "out_dir", "resume", "overwrite", "command"}
+# Fields that differ between two undisturbed processes, or if this code is edited meanwhile.
+_TIMES = {
+    "created_at_utc",
+    "wall_seconds",
+    "seconds",
+    "flags_given",
+    "out_dir",
+    "resume",
+    "overwrite",
+    "command",
+    "git_revision",
+}
 
 # Seconds of a stage, and how often it calls these functions, so that most stops come before its end.
 _SECONDS = {"dump": 1.0, "overwrite": 1.0, "peaks": 0.25, "signatures": 0.2, "influence": 1.5}
@@ -97,10 +107,8 @@ def _finish(trial: Trial, what: str, run_dir: Path) -> None:
 def _run(trial: Trial, what: str, run_dir: Path, stop: Stop | None) -> int:
     """The exit code of the stage in a process of its own, minus the number of the signal that ended it."""
     if what not in _STAGES:
-        complete = (run_dir / MANIFEST).exists()
-        if what == "dump" and complete:  # the last process was stopped after its end
-            return 0
-        main, argv = poc1.main, dump_flags(trial.shared, run_dir, "--overwrite" if complete else "--resume")
+        again = what == "overwrite" and (run_dir / MANIFEST).exists()
+        main, argv = poc1.main, dump_flags(trial.shared, run_dir, "--overwrite" if again else "--resume")
     else:
         main, argv = poc2.main, ["--run_dir", str(run_dir), "--quiet", *_STAGES[what]]
     err = trial.folder / "stderr.txt"

@@ -103,7 +103,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
 
 def tidy(run_dir: Path) -> None:
     """Remove what remains if a process was killed after it wrote the manifest."""
-    refuse_links(run_dir, (JOURNAL, REPLACED))
+    _refuse_traps(run_dir)
     if (run_dir / JOURNAL).exists() or (run_dir / REPLACED).exists():
         with run_lock(run_dir):
             sweep_leftovers(run_dir)
@@ -146,7 +146,7 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
-    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
+    _refuse_traps(run_dir)
     names = {n for n in found - {LOCK, REPLACED} if not n.startswith(TMP_PREFIX)}
     if not names:
         return
@@ -163,6 +163,13 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise UsageError("is complete already", where=str(run_dir), next_step="There is nothing to resume")
     if mode == "resume" and JOURNAL not in names:
         raise BadRunError("has tensors but no journal to resume from", where=str(run_dir), next_step="Use --overwrite")
+
+
+def _refuse_traps(run_dir: Path) -> None:
+    """Refuse links, and a pipe in the place of the replaced run: `shutil.rmtree` would wait for a writer of it."""
+    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
+    if (run_dir / REPLACED).exists() and not (run_dir / REPLACED).is_dir():
+        raise BadRunError("is not a folder", where=str(run_dir / REPLACED), next_step="Remove it")
 
 
 def _holds_run(run_dir: Path, names: set[str]) -> bool:
