@@ -66,7 +66,7 @@ def do_list(args: Any) -> int:
         if n == 1:
             emit(head)
         row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
-        last = escape(r.problem) or ", ".join(r.stages)
+        last = shorten(escape(shorten(r.problem, 200)), 200) or ", ".join(r.stages)
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {last}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")

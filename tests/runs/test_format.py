@@ -405,10 +405,12 @@ def test_show_escapes_control_characters(tmp_path, capsys):
     assert r"\x1b]52;c;aGk=\x07" in out
 
 
-def test_show_and_verify_shorten_long_fields(tmp_path, capsys):
+def test_list_show_and_verify_shorten_long_fields(tmp_path, capsys):
     run_dir = write_v1(tmp_path / "old", hook_name="x" * 100_000, created_at_utc="\x1b" * 1000)
     assert main(["show", str(run_dir)]) == 0
     assert main(["verify", str(run_dir)]) == 0
+    write_v1(tmp_path / "long", activations_file="\x1b/" * 400 + "b")
+    assert main(["list", str(tmp_path)]) == 0
     failed = [{"prompt_id": "p" * 1000, "reason": "\x07" * 1000}]
     run_dir = edited(tmp_path, change(failed_prompts=failed))
     assert main(["show", str(run_dir)]) == 0
