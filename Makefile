@@ -1,5 +1,5 @@
 # make demo | make real | make demo-real | make check
-# make test | make test-slow | make test-real | make test-browser | make fuzz
+# make test | make test-slow | make test-real | make test-browser | make fuzz | make attack
 # (Windows: see README.md for the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-slow test-real test-browser fuzz check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser fuzz attack check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -71,6 +71,10 @@ test-browser: $(VENV)/.installed-dev
 # New random examples in every run, many of each; until something fails or about an hour has passed.
 fuzz: $(VENV)/.installed-dev
 	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real"
+
+# 100 kills, 50,000 manifests, 10,000 files and 300 command lines; docs/reliability.md. Linux only.
+attack: $(VENV)/.installed-dev
+	$(BIN)/python scripts/attack.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

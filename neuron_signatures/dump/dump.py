@@ -98,8 +98,9 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     log.info("writing to %s", config.out_dir)
     start = time.perf_counter()
     with open_writer(config.out_dir, mode, settings=plan.settings, facts=facts) as writer:
-        kept = len(writer.done)
-        todo = [n for n in range(len(plan.shards)) if n not in writer.done]
+        ids = [[plan.prompts[i].prompt.id for i in members] for members in plan.shards]
+        todo = [n for n in range(len(plan.shards)) if not writer.holds(n, plan.file_of(n), ids[n])]
+        kept = len(plan.shards) - len(todo)
         if todo:
             _write_shards(plan, model or _load(plan), writer, todo, progress)
         manifest = build_manifest(plan, writer)

@@ -15,7 +15,7 @@ from neuron_signatures.cli.arguments import folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.runs.errors import ExitCode, escape_controls
+from neuron_signatures.runs.errors import MAX_LINE, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.tokens import escape, fit, visible
 
@@ -66,7 +66,7 @@ def do_list(args: Any) -> int:
         if n == 1:
             emit(head)
         row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
-        last = escape(r.problem) or ", ".join(r.stages)
+        last = shorten(escape(shorten(r.problem, 200)), 200) or ", ".join(r.stages)
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {last}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")
@@ -94,9 +94,9 @@ def do_verify(args: Any) -> int:
         emit_json({"run": str(args.run), "ok": not found.faults, **found.__dict__})
         return code
     for fault in found.faults:
-        emit(f"FAULT   {escape(fault)}")
+        emit(f"FAULT   {_short(fault)}")
     for remark in found.remarks:
-        emit(f"remark  {escape(remark)}")
+        emit(f"remark  {_short(remark)}")
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
     if found.n_records:
         what += f"; {_files(found.n_result_files)} of {found.n_records} results: sizes and sha256"
@@ -126,14 +126,18 @@ def _describe(run: Run) -> list[str]:
         ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
     ]
-    lines = [f"{k:8} {escape(v)}" for k, v in rows]
-    lines += [f"failed   {escape(f.prompt_id)}: {escape(f.reason)}" for f in m.failed_prompts]
+    lines = [f"{k:8} {_short(v)}" for k, v in rows]
+    lines += [f"failed   {_short(f'{f.prompt_id}: {f.reason}')}" for f in m.failed_prompts]
     text_columns = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
     lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
         last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text[: text_columns + 1]), text_columns).rstrip()
         lines.append(f"{i:>4} {fit(escape(p.probe_id[:25]), 24)} {p.seq_len:>6} {last} {text}")
     return lines
+
+
+def _short(text: str) -> str:
+    return shorten(escape(shorten(text, MAX_LINE)), MAX_LINE)
 
 
 def _files(n: int) -> str:

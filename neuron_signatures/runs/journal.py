@@ -6,30 +6,54 @@ checksum. A killed process may leave half a line at the end; it is ignored, and 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import explain_os_errors, sha256_file
-from neuron_signatures.runs.manifest import FileRecord
+from neuron_signatures.runs.manifest import Count, FileRecord, Manifest
 from neuron_signatures.runs.names import JOURNAL, inside
 from neuron_signatures.runs.opening import read_regular
 
 JSONDict = dict[str, Any]
 
 _MAX_BYTES = 1 << 30  # about ten million prompts
+_FACTS = frozenset((
+    "created_at_utc", "host", "device_name", "cpu_threads", "attn_implementation", "versions", "git_revision",
+    "flags_given",
+))  # fmt: skip
+
+
+def _encodable(value: Any) -> Any:
+    """The value, if it has no lone surrogates, which cannot be written to the manifest."""
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _valid_facts(facts: JSONDict) -> JSONDict:
+    """The facts, if the manifest can hold them."""
+    if unknown := facts.keys() - (_FACTS & Manifest.model_fields.keys()):
+        raise ValueError(f"unknown facts {sorted(unknown)[:5]}")
+    for name, value in facts.items():
+        field = TypeAdapter(Manifest.model_fields[name].rebuild_annotation(), config=ConfigDict(strict=True))
+        field.validate_python(value)
+    return facts
+
+
+_Text = Annotated[str, AfterValidator(_encodable)]
 
 
 class PromptOutcome(NamedTuple):
     """The result of one prompt in a shard. `failed` is the reason why it has no activations, or None."""
 
     prompt_id: str
-    nonfinite: int
-    failed: str | None = None
+    nonfinite: Count
+    failed: _Text | None = None
 
 
 class ShardRecord(BaseModel):
@@ -59,7 +83,7 @@ class Header(BaseModel):
 
     journal_version: Literal[1]
     settings: JSONDict
-    facts: JSONDict
+    facts: Annotated[JSONDict, AfterValidator(_encodable), AfterValidator(_valid_facts)]
 
 
 def read_journal(run_dir: Path) -> tuple[Header | None, dict[int, ShardRecord]]:
@@ -74,5 +98,13 @@ def read_journal(run_dir: Path) -> tuple[Header | None, dict[int, ShardRecord]]:
         header = Header.model_validate(parse_json(lines[0]))
         records = [ShardRecord.model_validate(parse_json(line)) for line in lines[1:]]
     except ValueError as e:
-        raise BadRunError("the journal is damaged", where=str(path), next_step="Start again with --overwrite") from e
+        raise _damaged(path) from e
+    needed = {name for name in _FACTS & Manifest.model_fields.keys() if Manifest.model_fields[name].is_required()}
+    if missing := needed - header.facts.keys():
+        raise _damaged(path, f"it lacks {', '.join(sorted(missing))}")
     return header, {r.shard: r for r in records}
+
+
+def _damaged(path: Path, why: str = "") -> BadRunError:
+    what = f"the journal is damaged{why and f' ({why})'}"
+    return BadRunError(what, where=str(path), next_step="Start again with --overwrite")

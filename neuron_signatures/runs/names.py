@@ -86,6 +86,8 @@ def inside(run_dir: Path, name: str) -> Path:
     where = str(run_dir / MANIFEST)
     if not name or parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
         raise BadRunError(f"file name {_shown(name)} leads out of the run folder", where=where)
+    if not parts.parts:
+        raise BadRunError(f"file name {_shown(name)} names no file", where=where)
     try:
         too_long = max(len(part.encode()) for part in parts.parts) > 255 or len(name) > 1000
     except UnicodeEncodeError as e:

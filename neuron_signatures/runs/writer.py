@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -36,6 +36,15 @@ class RunWriter:
         self.finished = False
         self.done = done
         """Shards that are complete on disk and have the recorded checksum, by number."""
+
+    def holds(self, shard: int, name: str, prompt_ids: Sequence[str]) -> bool:
+        """Whether the shard is complete on disk, in the file `name` and for these prompts, in their order."""
+        record = self.done.get(shard)
+        if record is None or [o.prompt_id for o in record.outcomes] != list(prompt_ids):
+            return False
+        if record.file is None:
+            return all(o.failed is not None for o in record.outcomes)
+        return record.file.name == name
 
     def write_shard(
         self,
@@ -94,7 +103,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
 
 def tidy(run_dir: Path) -> None:
     """Remove what remains if a process was killed after it wrote the manifest."""
-    refuse_links(run_dir, (JOURNAL, REPLACED))
+    _refuse_traps(run_dir)
     if (run_dir / JOURNAL).exists() or (run_dir / REPLACED).exists():
         with run_lock(run_dir):
             sweep_leftovers(run_dir)
@@ -137,7 +146,7 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
-    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
+    _refuse_traps(run_dir)
     names = {n for n in found - {LOCK, REPLACED} if not n.startswith(TMP_PREFIX)}
     if not names:
         return
@@ -154,6 +163,13 @@ def _check_folder(run_dir: Path, mode: Mode) -> None:
         raise UsageError("is complete already", where=str(run_dir), next_step="There is nothing to resume")
     if mode == "resume" and JOURNAL not in names:
         raise BadRunError("has tensors but no journal to resume from", where=str(run_dir), next_step="Use --overwrite")
+
+
+def _refuse_traps(run_dir: Path) -> None:
+    """Refuse links, and a pipe in the place of the replaced run: `shutil.rmtree` would wait for a writer of it."""
+    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
+    if (run_dir / REPLACED).exists() and not (run_dir / REPLACED).is_dir():
+        raise BadRunError("is not a folder", where=str(run_dir / REPLACED), next_step="Remove it")
 
 
 def _holds_run(run_dir: Path, names: set[str]) -> bool:

@@ -279,6 +279,17 @@ def test_a_file_outside_the_run_is_refused_unopened(tmp_path, name):
         Run.open(run_dir).acts("first")
 
 
+@pytest.mark.parametrize("name", [".", "./", "/.", "./."])
+def test_a_file_name_that_names_the_run_folder_is_refused_in_a_listing_too(tmp_path, capsys, name):
+    run_dir = write_v1(tmp_path / "old", activations_file=name)
+    with pytest.raises(BadRunError, match=r"names no file|leads out of the run folder"):
+        Run.open(run_dir).acts("first")
+    write_run(tmp_path / "z_other")
+    assert main(["list", str(tmp_path), "--json"]) == 0
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    assert [(r["name"], r["status"]) for r in rows] == [("old", "broken"), ("z_other", "complete")]
+
+
 def test_a_link_that_leads_out_of_the_run_is_refused(tmp_path):
     run_dir = write_v1(tmp_path / "old")
     (run_dir / "activations.pt").rename(tmp_path / "elsewhere.pt")
@@ -392,6 +403,19 @@ def test_show_escapes_control_characters(tmp_path, capsys):
     out = capsys.readouterr().out
     assert not set(out) - {"\n"} & {"\x1b", "\x07", "\r", "\t", "\u202e"}
     assert r"\x1b]52;c;aGk=\x07" in out
+
+
+def test_list_show_and_verify_shorten_long_fields(tmp_path, capsys):
+    run_dir = write_v1(tmp_path / "old", hook_name="x" * 100_000, created_at_utc="\x1b" * 1000)
+    assert main(["show", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir)]) == 0
+    write_v1(tmp_path / "long", activations_file="\x1b/" * 400 + "b")
+    assert main(["list", str(tmp_path)]) == 0
+    failed = [{"prompt_id": "p" * 1000, "reason": "\x07" * 1000}]
+    run_dir = edited(tmp_path, change(failed_prompts=failed))
+    assert main(["show", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 400
 
 
 def test_missing_folders_give_one_line(tmp_path, capsys):

@@ -96,6 +96,13 @@ def test_a_linked_folder_of_a_run_is_refused(tmp_path, capsys):
     assert [p.name for p in victim.iterdir()] == [".tmp-mine"]
 
 
+def test_a_replaced_run_that_is_no_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / ".replaced")
+    assert main(flags(tmp_path, "--overwrite")) == 3
+    assert "is not a folder" in capsys.readouterr().err
+
+
 def test_a_result_that_is_a_link_is_replaced_not_followed(tmp_path):
     run, victim = Run.open(write_run(tmp_path / "r")), tmp_path / "victim.json"
     with open_results(run) as writer:
