@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.input_files import read_text_input
 
+_FLAGS_BYTES = 1 << 16  # shlex takes quadratic time for a long word
 _prog: ContextVar[str | None] = ContextVar("prog", default=None)
 
 
@@ -105,7 +107,10 @@ def _nearest(text: str, known: Iterable[str]) -> str | None:
 
 
 def _flags_in(path: Path) -> list[str]:
+    where = f"@{path}"
     try:
-        return shlex.split(path.read_text(encoding="utf-8"), comments=True)
-    except (OSError, ValueError) as e:
-        raise UsageError(f"cannot read flags from this file ({e})", where=f"@{path}") from e
+        return shlex.split(read_text_input(path, max_bytes=_FLAGS_BYTES), comments=True)
+    except UsageError as e:
+        raise UsageError(f"cannot read flags from this file ({e.what})", where=where, next_step=e.next_step) from e
+    except ValueError as e:
+        raise UsageError(f"cannot read flags from this file ({e})", where=where) from e
