@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from neuron_signatures.cli.output import emit
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.input_files import read_text_input
 
@@ -57,6 +58,10 @@ class Parser(argparse.ArgumentParser):
         missing = object()
         blank = argparse.Namespace(**{a.dest: missing for a in self._actions})
         return {name for name, value in vars(self.parse_args(args, blank)).items() if value is not missing}
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help to stdout. Raises an error if that fails, where argparse does not."""
+        emit(self.format_help().rstrip("\n")) if file is None else super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, where=self.prog, next_step="See --help")
