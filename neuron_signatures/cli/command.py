@@ -20,6 +20,7 @@ _MODEL_LIBRARIES = (  # of requirements-models.txt
     "filelock", "platformdirs", "matplotlib",
 )  # fmt: skip
 _MAX_TERMINAL_SIZE = 1000
+_NOT_DETERMINISTIC = "does not have a deterministic implementation"  # torch 2.13, with `--deterministic`
 
 
 class Main(Protocol):
@@ -79,6 +80,12 @@ def _run(main: Main, argv: Sequence[str] | None) -> int:
         return 141  # 128 + SIGPIPE, which Windows does not name
     except OSError as e:
         _report(f"error: {EnvironmentProblem(e.strerror or str(e), where=_place(e)).line()}")
+        return ExitCode.FAILED
+    except RuntimeError as e:
+        if _NOT_DETERMINISTIC not in str(e):
+            raise
+        what = str(e).partition(_NOT_DETERMINISTIC)[0] + "has no deterministic implementation on this device"
+        _report(f"error: {EnvironmentProblem(what, next_step='Use --device cpu, or omit --deterministic').line()}")
         return ExitCode.FAILED
     except MemoryError:
         _report("error: out of memory")

@@ -255,6 +255,21 @@ def test_deterministic_dumps_have_equal_bits_for_any_batch_shard_and_threads(tmp
     assert "2 CPU threads\n" in capsys.readouterr().out
 
 
+def _use_an_operation_without_a_deterministic_kernel() -> None:
+    from neuron_signatures.dump import dump
+
+    def forward(*_, **__):
+        torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))
+
+    dump.run_batch = forward
+
+
+def test_an_operation_that_is_not_deterministic_ends_with_one_line(tmp_path):
+    done = run_dump(flags(tmp_path, "--deterministic"), _use_an_operation_without_a_deterministic_kernel)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "put_ has no deterministic implementation on this device. Use --device cpu" in done.stderr
+
+
 def test_a_deterministic_dump_is_resumed_as_such(tmp_path, capsys):
     argv = flags(tmp_path, *SMALL_SHARDS)
     assert run_dump([*argv, "--deterministic"], KILL_IN_SECOND_SHARD).returncode == -signal.SIGKILL
