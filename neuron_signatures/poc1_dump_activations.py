@@ -13,15 +13,19 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.model_flags import add_model_flags, model_spec
+from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
 from neuron_signatures.runs.names import default_run_dir
+
+if TYPE_CHECKING:
+    from neuron_signatures.dump.config import DumpConfig
 
 
 @command
@@ -72,34 +76,21 @@ def make_parser() -> Parser:
 
 
 def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    if args.deterministic:
+        prepare_for_determinism()
+    from neuron_signatures.dump.prompts import read_prompts
+
+    config = _config(args, flags_given)
+    # First what needs no model library, because importing them takes seconds.
+    prompts = read_prompts(config.prompts_json, config.single_prompt, limit=config.limit)
+    _check_out_dir(config, dry_run=args.dry_run)
+
     from neuron_signatures.cli.progress import Progress
-    from neuron_signatures.dump.config import DumpConfig
     from neuron_signatures.dump.dump import dump
     from neuron_signatures.dump.estimate import describe, dry_run
     from neuron_signatures.dump.plan import plan_dump
 
-    plan = plan_dump(
-        DumpConfig(
-            model=model_spec(args),
-            prompts_json=args.prompts_json,
-            single_prompt=args.single_prompt,
-            out_dir=args.out_dir or default_run_dir(Path("runs"), "poc1"),
-            save_dtype=args.save_dtype,
-            save_format=args.save_format,
-            shard_bytes=args.shard_size,
-            bos=args.bos,
-            batch_size=args.batch_size,
-            layers=args.layers,
-            limit=args.limit,
-            truncate=args.truncate,
-            seed=args.seed,
-            check_finite=args.check_finite,
-            resume=args.resume,
-            overwrite=args.overwrite,
-            quiet=args.quiet,
-            flags_given=flags_given,
-        )
-    )
+    plan = plan_dump(config, prompts)
     if args.dry_run:
         found = dry_run(plan)
         emit_json(found.__dict__) if args.json else emit("\n".join(describe(found)))
@@ -107,6 +98,41 @@ def _run(args: Namespace, flags_given: tuple[str, ...]) -> int:
     summary = dump(plan, lambda tokens: Progress(tokens, quiet=args.quiet))
     emit_json(summary.__dict__) if args.json else emit("\n".join(summary.lines()))
     return ExitCode.FAILED if summary.failed else ExitCode.OK
+
+
+def _config(args: Namespace, flags_given: tuple[str, ...]) -> DumpConfig:
+    from neuron_signatures.dump.config import DumpConfig
+
+    return DumpConfig(
+        model=model_spec(args),
+        prompts_json=args.prompts_json,
+        single_prompt=args.single_prompt,
+        out_dir=args.out_dir or default_run_dir(Path("runs"), "poc1"),
+        save_dtype=args.save_dtype,
+        save_format=args.save_format,
+        shard_bytes=args.shard_size,
+        bos=args.bos,
+        batch_size=args.batch_size,
+        layers=args.layers,
+        limit=args.limit,
+        truncate=args.truncate,
+        seed=args.seed,
+        check_finite=args.check_finite,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        quiet=args.quiet,
+        flags_given=flags_given,
+    )
+
+
+def _check_out_dir(config: DumpConfig, *, dry_run: bool) -> None:
+    from neuron_signatures.runs.run import Run
+    from neuron_signatures.runs.writer import check_folder, check_place
+
+    if dry_run:
+        check_place(config.out_dir)
+    elif not (config.resume and Run.is_complete(config.out_dir)):
+        check_folder(config.out_dir, config.mode)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from neuron_signatures.analysis.mode_flags import check_flags
 from neuron_signatures.cli.arguments import at_least, folder, number, parse_ctx, share
 from neuron_signatures.cli.command import command
+from neuron_signatures.cli.model_flags import add_deterministic_flag, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.signals import stop_on_signals
@@ -43,10 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_flags(args.mode, parser.given(argv))
     setup_logging(quiet=args.quiet)
+    if args.deterministic:
+        prepare_for_determinism()
     with stop_on_signals(resume="run the same command again"):
         from neuron_signatures.runs.run import Run
 
         with Run.open(args.run_dir, check="sha256") as run:
+            if args.mode == "influence" or args.write_scores:
+                run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
             {"peaks": _peaks, "influence": _influence, "signatures": _signatures}[args.mode](run, args)
     return ExitCode.OK
 
@@ -123,6 +128,7 @@ def _add_influence_flags(parser: Parser) -> None:
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
     model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
     model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+    add_deterministic_flag(model)
 
 
 def _add_validation_flags(parser: Parser) -> None:
@@ -178,14 +184,13 @@ def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
 
+    functional = load_functional_tokens(args.functional_tokens_json)
     write_scores = None
     if args.write_scores:  # imports torch
         from neuron_signatures.analysis.attribution.stage import peak_token_scorer
 
         write_scores = peak_token_scorer(run, _influence_request(run, args)).score
-    config = PeaksConfig(
-        load_functional_tokens(args.functional_tokens_json), args.first_pos, args.include_bos, args.act_threshold
-    )
+    config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
     selection = _selection(args)
     result = analyze_peaks(run, config)
     with open_results(run) as writer:
@@ -228,7 +233,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         ),
         selection=_selection(args),
         overrides=ModelOverrides(
-            args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code
+            args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
         ),
         top_from=args.top_from,
         write_scores=args.write_scores,

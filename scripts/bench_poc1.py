@@ -33,6 +33,7 @@ from neuron_signatures.dump.batches import plan_batches
 from neuron_signatures.dump.config import DumpConfig
 from neuron_signatures.dump.forward import fitted_batch_tokens
 from neuron_signatures.dump.plan import DumpPlan, plan_dump
+from neuron_signatures.dump.prompts import read_prompts
 from neuron_signatures.models.capture import backbone, pad_batch
 from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
 from neuron_signatures.models.spec import ModelSpec
@@ -158,14 +159,13 @@ def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
 def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0) -> DumpPlan:
     path = tmp / "prompts.json"
     path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(prompts)]))
-    return plan_dump(
-        DumpConfig(
-            model=ModelSpec(folder, dtype="fp32"), prompts_json=path, single_prompt=None, out_dir=tmp / name,
-            save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, bos="prepend", batch_size=None,
-            layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False, overwrite=False,
-            quiet=True, flags_given=(),
-        )
+    config = DumpConfig(
+        model=ModelSpec(folder, dtype="fp32"), prompts_json=path, single_prompt=None, out_dir=tmp / name,
+        save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, bos="prepend", batch_size=None,
+        layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False, overwrite=False,
+        quiet=True, flags_given=(),
     )  # fmt: skip
+    return plan_dump(config, read_prompts(path, None, limit=None))
 
 
 def _long_prompts(n: int) -> list[str]:

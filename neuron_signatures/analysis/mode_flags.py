@@ -8,7 +8,7 @@ from neuron_signatures.runs.errors import UsageError
 
 _SELECTION = ("top_k", "cumulative_threshold", "per_layer_k")
 _TOKENS = ("first_pos", "include_bos", "functional_tokens_json")
-_MODEL = ("model_name", "model_dtype", "device", "device_map", "trust_remote_code")
+_MODEL = ("model_name", "model_dtype", "device", "device_map", "trust_remote_code", "deterministic")
 # In peaks mode these need --write_scores, which loads the model.
 _SCORES = ("prompt_id", "target_pos", "explicit_tokens", *_MODEL)
 

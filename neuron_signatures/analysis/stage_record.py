@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,14 +16,18 @@ STAGE = "poc2_analyze_run"
 def stage_record(run: dict[str, Any], mode: str, settings: Any, **more: Any) -> dict[str, Any]:
     """The stage record of one mode on the `run_identity` given.
 
-    `settings` are its resolved flags, `more` its results and warnings.
+    `settings` are its resolved flags, `more` its results and warnings. `cpu_threads` and `deterministic` (whether torch
+    used only deterministic operations) are null if the mode needs no model.
     """
+    torch = sys.modules.get("torch")
     return {
         "record_version": RECORD_VERSION,
         "stage": STAGE,
         "mode": mode,
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
+        "cpu_threads": torch.get_num_threads() if torch else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled() if torch else None,
         "run": run,
         "settings": settings,
         **more,

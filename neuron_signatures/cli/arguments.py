@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,8 @@ def parse_bytes(text: str) -> int:
     value = int(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix.replace("K", "k") or " "))
     if value < 1:
         raise argparse.ArgumentTypeError("a size must be at least one byte")
+    if value >= 1 << 63:
+        raise argparse.ArgumentTypeError("this is larger than any disk")
     return value
 
 
@@ -41,19 +43,22 @@ def at_least(low: int) -> Callable[[str], int]:
 
 
 def number(text: str) -> float:
-    """An argparse type: a finite number."""
+    """An argparse type: a number between -1e99 and 1e99, which records can hold."""
     try:
         value = float(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from e
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    if not abs(value) < 1e99:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number below 1e99")
     return value
 
 
 def folder(text: str) -> Path:
-    """An argparse type: a path, `~` expanded."""
-    return Path(text).expanduser()
+    """An argparse type: a path, `~` expanded. An unknown user's `~name` stays as it is, where `Path.expanduser`
+    raises."""
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("a path has no NUL characters")
+    return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def share(text: str) -> float:

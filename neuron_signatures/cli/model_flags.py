@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
 
@@ -19,6 +20,18 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
     group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+    add_deterministic_flag(group)
+
+
+def add_deterministic_flag(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--deterministic", action="store_true",
+                       help="bit-equal results: one prompt per forward pass, one CPU thread; slower")  # fmt: skip
+
+
+def prepare_for_determinism() -> None:
+    """Set the environment variables that numpy, torch and CUDA read when they start. `load_model` does the rest."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 def model_spec(args: argparse.Namespace) -> ModelSpec:
@@ -30,4 +43,5 @@ def model_spec(args: argparse.Namespace) -> ModelSpec:
         quantization=args.quantization,
         device_map=args.device_map,
         trust_remote_code=args.trust_remote_code,
+        deterministic=args.deterministic,
     )

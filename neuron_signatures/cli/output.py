@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from neuron_signatures.runs.errors import escape_controls
+from neuron_signatures.runs.errors import MAX_LINE, EnvironmentProblem, escape_controls, shorten
 
 _HANDLER = "neuron_signatures.stderr"
 
@@ -26,12 +28,24 @@ def setup_logging(*, quiet: bool) -> None:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return escape_controls(super().format(record))
+        return shorten(escape_controls(super().format(record)), MAX_LINE)
 
 
 def emit(text: str) -> None:
-    """Write one result line to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write one result line to stdout. Raises `EnvironmentProblem` if stdout is a file on a full disk."""
+    with stdout_errors():
+        sys.stdout.write(text + "\n")
+
+
+@contextlib.contextmanager
+def stdout_errors() -> Iterator[None]:
+    """Turn an `OSError` from writing to stdout into an `EnvironmentProblem`, except for a closed pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise EnvironmentProblem(e.strerror or str(e), where="standard output") from e
 
 
 def emit_json(record: Any) -> None:

@@ -13,8 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from neuron_signatures.cli.output import emit
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.input_files import read_text_input
 
+_FLAGS_BYTES = 1 << 16  # shlex takes quadratic time for a long word
 _prog: ContextVar[str | None] = ContextVar("prog", default=None)
 
 
@@ -55,6 +58,10 @@ class Parser(argparse.ArgumentParser):
         missing = object()
         blank = argparse.Namespace(**{a.dest: missing for a in self._actions})
         return {name for name, value in vars(self.parse_args(args, blank)).items() if value is not missing}
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help to stdout. Raises an error if that fails, where argparse does not."""
+        emit(self.format_help().rstrip("\n")) if file is None else super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, where=self.prog, next_step="See --help")
@@ -105,7 +112,10 @@ def _nearest(text: str, known: Iterable[str]) -> str | None:
 
 
 def _flags_in(path: Path) -> list[str]:
+    where = f"@{path}"
     try:
-        return shlex.split(path.read_text(encoding="utf-8"), comments=True)
-    except (OSError, ValueError) as e:
-        raise UsageError(f"cannot read flags from this file ({e})", where=f"@{path}") from e
+        return shlex.split(read_text_input(path, max_bytes=_FLAGS_BYTES), comments=True)
+    except UsageError as e:
+        raise UsageError(f"cannot read flags from this file ({e.what})", where=where, next_step=e.next_step) from e
+    except ValueError as e:
+        raise UsageError(f"cannot read flags from this file ({e})", where=where) from e

@@ -1,4 +1,4 @@
-"""Stopping a stage early: after SIGTERM, Ctrl-C or Slurm's SIGUSR1 it can be resumed."""
+"""Stopping a stage early: after SIGTERM, Ctrl-C, a closed terminal or Slurm's SIGUSR1 it can be resumed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from types import FrameType
 
 from neuron_signatures.runs.errors import StoppedEarly, StopSignal
 
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
+
 
 @contextlib.contextmanager
 def stop_on_signals(*, resume: str) -> Iterator[None]:
-    """Within the block, SIGTERM, SIGINT and Slurm's SIGUSR1 end it with `StoppedEarly`.
+    """Within the block, SIGTERM, SIGINT, SIGHUP and Slurm's SIGUSR1 end it with `StoppedEarly`.
 
     Files on disk are always complete, so it is safe to drop the current item. A second signal ends the process
-    immediately with exit code 128 + its number.
+    immediately with exit code 128 + its number. Only a second SIGHUP is ignored, until the process ends: the shell and
+    the system both send one when a terminal is closed. A process that ignores SIGHUP from its start (`nohup`)
+    continues to.
     """
-    names = [n for n in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, n)]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {n: signal.getsignal(getattr(signal, n)) for n in names}
+    before = {n: signal.getsignal(getattr(signal, n)) for n in _NAMES if hasattr(signal, n)}
+    if before.get("SIGHUP") is signal.SIG_IGN:
+        del before["SIGHUP"]
     seen: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -36,9 +41,11 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
             later.start()
             return
         seen.append(signum)
+        if signal.Signals(signum).name == "SIGHUP":
+            signal.signal(signum, signal.SIG_IGN)
         raise StopSignal
 
-    for n in names:
+    for n in before:
         signal.signal(getattr(signal, n), stop)
     try:
         yield
@@ -47,7 +54,8 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
         raise StoppedEarly(what, next_step=f"To continue, {resume}") from None
     finally:
         for n, handler in before.items():
-            signal.signal(getattr(signal, n), handler)
+            if signal.getsignal(getattr(signal, n)) is stop:
+                signal.signal(getattr(signal, n), handler)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

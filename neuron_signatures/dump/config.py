@@ -40,6 +40,16 @@ class DumpConfig:
     quiet: bool
     flags_given: tuple[str, ...]
 
+    @property
+    def mode(self) -> Literal["new", "resume", "overwrite"]:
+        """What may be in `out_dir`, as `runs.writer.Mode`."""
+        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+
+    @property
+    def max_prompts(self) -> int | None:
+        """Largest number of prompts per forward pass; None if only memory limits it."""
+        return 1 if self.model.deterministic else self.batch_size
+
     def must_agree(self) -> dict[str, Any]:
         """The settings that must be equal when a stopped dump is resumed."""
         return {
@@ -54,6 +64,7 @@ class DumpConfig:
             "truncate": self.truncate,
             "seed": self.seed,
             "check_finite": self.check_finite,
+            "deterministic": self.model.deterministic or None,  # earlier runs have no such setting
         }
 
 

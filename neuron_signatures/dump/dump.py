@@ -18,7 +18,7 @@ from neuron_signatures.dump.batches import plan_batches
 from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_batch
 from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.dump.provenance import provenance
-from neuron_signatures.dump.record import build_manifest
+from neuron_signatures.dump.record import build_manifest, check_manifest_size
 from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.load import LoadedModel, load_model
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
@@ -26,7 +26,7 @@ from neuron_signatures.runs.files import free_bytes, human_bytes
 from neuron_signatures.runs.journal import PromptOutcome
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.writer import Mode, RunWriter, check_target, open_writer, refuse_differences, tidy
+from neuron_signatures.runs.writer import RunWriter, check_target, open_writer, refuse_differences, tidy
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,10 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     tokens and then the number of finished ones. Raises the project's errors.
     """
     config = plan.config
-    mode: Mode = "resume" if config.resume else "overwrite" if config.overwrite else "new"
+    mode = config.mode
     if mode == "resume" and (complete := _already_complete(plan)) is not None:
         return complete
+    check_manifest_size(plan)
     finished = check_target(config.out_dir, mode, settings=plan.settings)
     _check_disk_space(plan, finished or 0)
     torch.manual_seed(config.seed)
@@ -179,11 +180,11 @@ def _compute_shard(
     """Activations of the prompts of a shard, in input order."""
     members = plan.shards[shard]
     ids = {i: plan.prompts[i].token_ids for i in members}
-    batch_size = plan.config.batch_size
+    max_prompts = plan.config.max_prompts
     batches = plan_batches(
         [len(ids[i]) for i in members],
-        max_tokens=max_tokens if batch_size is None else 1 << 62,
-        max_prompts=batch_size,
+        max_tokens=max_tokens if max_prompts is None else 1 << 62,
+        max_prompts=max_prompts,
     )
     done: list[PromptActs] = []
     for batch in batches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuron_signatures.dump.plan import DumpPlan, token_bytes
+from neuron_signatures.dump.record import check_manifest_size
 from neuron_signatures.models.info import weights_bytes
 from neuron_signatures.runs.files import free_bytes, human_bytes
 from neuron_signatures.runs.manifest import DTYPE_BYTES
@@ -33,7 +34,8 @@ class DryRun:
 
 
 def dry_run(plan: DumpPlan) -> DryRun:
-    """Sizes of a planned dump. Loads no weights and writes nothing."""
+    """Sizes of a planned dump. Loads no weights and writes nothing. Raises `UsageError` for too many prompts."""
+    check_manifest_size(plan)
     config, info, lengths = plan.config, plan.info, [p.seq_len for p in plan.prompts]
     itemsize = DTYPE_BYTES[config.model.dtype]
     working_bytes = token_bytes(len(plan.layers), info.d_mlp, info.d_model, config.save_dtype, itemsize)

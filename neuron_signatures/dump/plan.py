@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
 from neuron_signatures.dump.config import DumpConfig, parse_layers
-from neuron_signatures.dump.prompts import prompts_sha256, read_prompts
+from neuron_signatures.dump.prompts import Prompt, prompts_sha256
 from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
@@ -56,12 +56,11 @@ class DumpPlan:
         return activation_file(shard, len(self.shards), self.config.save_format)
 
 
-def plan_dump(config: DumpConfig) -> DumpPlan:
-    """Read prompts, config and tokenizer, and plan the dump. Writes nothing and loads no weights.
+def plan_dump(config: DumpConfig, prompts: list[Prompt]) -> DumpPlan:
+    """Read the model's config and tokenizer, and plan the dump. Writes nothing and loads no weights.
 
     Raises `UsageError` for invalid prompts or flags, `EnvironmentProblem` if the model is unavailable.
     """
-    prompts = read_prompts(config.prompts_json, config.single_prompt, limit=config.limit)
     device = find_device(config.model.device)
     hf_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
     info = model_info(config.model, hf_config)

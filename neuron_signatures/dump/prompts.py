@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuron_signatures.runs.bounded_json import check_bounds
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.input_files import read_text_input, unique_keys
 from neuron_signatures.runs.names import check_ids
 from neuron_signatures.runs.plain import refuse_constant
 
 SINGLE_PROMPT_ID = "single_prompt"
 _EXAMPLE = 'Each prompt is {"id": "...", "text": "..."} or {"id": "...", "messages": [...]}'
 _MAX_DEPTH = 32
+
+MAX_FILE_BYTES = 256 << 20
+"""Limit for a prompts file. Its manifest is several times larger, and readers accept manifests of 1 GiB."""
+MAX_PROMPT_BYTES = 1 << 20
+"""Limit for one prompt: about 250,000 tokens. Tokenizers need 1.6 s and 270 MB for it, and more in proportion."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ def read_prompts(path: Path | None, single: str | None, *, limit: int | None) ->
     if not prompts:
         raise UsageError("holds no prompts", where=str(path), next_step=_EXAMPLE)
     check_ids((p.id for p in prompts), where=str(path))
+    _check_readable_again(prompts, path)
     return prompts
 
 
@@ -51,25 +59,42 @@ def prompts_sha256(prompts: list[Prompt]) -> str:
 
 
 def _items(path: Path) -> Iterator[tuple[Any, str]]:
+    text = read_text_input(path, max_bytes=MAX_FILE_BYTES, next_step=_EXAMPLE)
+    is_list = text.lstrip().startswith("[")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as e:
-        raise UsageError("there is no such file", where=str(path), next_step=_EXAMPLE) from e
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot be read as UTF-8 text ({e})", where=str(path)) from e
-    if text.lstrip().startswith("["):
+        check_bounds(text.encode())
+    except ValueError as e:
+        if not is_list:
+            _refuse_line(text, path)
+        raise UsageError(f"not valid JSON ({e})", where=str(path), next_step=_EXAMPLE) from e
+    if is_list:
         for n, item in enumerate(_parse(text, str(path), 0)):
             yield item, f"{path}: prompt {n}"
         return
+    for n, line in _lines(text):
+        yield _parse(line, str(path), n - 1), f"{path}: line {n}"
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1."""
     # Not str.splitlines: U+2028 and similar characters may be part of a JSON string.
-    for n, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield _parse(line, str(path), n - 1), f"{path}: line {n}"
+    return ((n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip())
+
+
+def _refuse_line(text: str, path: Path) -> None:
+    """Raise `UsageError` for the first of the JSON Lines that is invalid on its own."""
+    for n, line in _lines(text):
+        where = f"{path}: line {n}"
+        try:
+            check_bounds(line.encode())
+        except ValueError as e:
+            raise UsageError(f"not valid JSON ({e})", where=where, next_step=_EXAMPLE) from e
+        _parse(line, str(path), n - 1)
 
 
 def _parse(text: str, path: str, lines_before: int) -> Any:
     try:
-        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=_refuse_duplicate_keys)
+        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as e:
         where = f"{path}: line {lines_before + e.lineno} column {e.colno}"
         raise UsageError(f"not valid JSON ({e.msg})", where=where, next_step=_EXAMPLE) from e
@@ -77,12 +102,21 @@ def _parse(text: str, path: str, lines_before: int) -> Any:
         raise UsageError(f"not valid JSON ({e})", where=path, next_step=_EXAMPLE) from e
 
 
-def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [k for k, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object")
-    return found
+def _check_readable_again(prompts: list[Prompt], path: Path) -> None:
+    """Refuse metadata that a reader would refuse in the manifest, such as 123e98, which is written as 1.23e+100."""
+    try:
+        check_bounds(_stored(prompts))
+    except ValueError as e:
+        for p in prompts:
+            try:
+                check_bounds(_stored([p]))
+            except ValueError as one:
+                raise UsageError(f"{p.id!r}: metadata has {one}", where=str(path)) from e
+        raise UsageError(f"metadata has {e}", where=str(path)) from e
+
+
+def _stored(prompts: list[Prompt]) -> bytes:
+    return json.dumps([[p.metadata, p.messages] for p in prompts], ensure_ascii=False).encode()
 
 
 def _prompt(item: Any, where: str) -> Prompt:
@@ -102,7 +136,15 @@ def _prompt(item: Any, where: str) -> Prompt:
         raise UsageError(f"{id_!r}: messages is not a list", where=where, next_step=_EXAMPLE)
     for name, value in (("text", text), ("messages", messages), ("metadata", item)):
         _check_storable(value, f"{where}: {id_!r}: {name}")
+    _check_length(json.dumps(messages, ensure_ascii=False) if text is None else text, f"{where}: {id_!r}")
     return Prompt(id_, text, messages, item)
+
+
+def _check_length(text: str, where: str) -> None:
+    n_bytes = len(text.encode())
+    if n_bytes > MAX_PROMPT_BYTES:
+        what = f"has {n_bytes} bytes of text, the limit for one prompt is {MAX_PROMPT_BYTES}"
+        raise UsageError(what, where=where, next_step="Shorten it, or split it into several prompts")
 
 
 def _check_storable(value: Any, where: str, depth: int = 0) -> None:

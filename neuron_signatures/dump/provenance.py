@@ -21,6 +21,7 @@ def provenance(device: torch.device, attn_implementation: str, flags_given: tupl
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "device_name": device_name(device),
+        "cpu_threads": torch.get_num_threads(),
         "attn_implementation": attn_implementation,
         "versions": versions(),
         "git_revision": _git_revision(),

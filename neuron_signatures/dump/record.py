@@ -1,13 +1,46 @@
-"""Building the manifest of a finished dump."""
+"""Building the manifest of a finished dump, and bounding its size before the dump starts."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.models.tokens import adds_bos, bos_policy, token_strings
+from neuron_signatures.runs import manifest_file
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.journal import PromptOutcome
 from neuron_signatures.runs.manifest import HOOK_NAME, FailedPrompt, Manifest, PromptRecord
 from neuron_signatures.runs.tokens import ascii_token, encodable
 from neuron_signatures.runs.writer import RunWriter
+
+# Bytes of the manifest without prompts, files and flags, of a record of a file, and of a prompt besides its id, text,
+# tokens and metadata: several times what they take.
+_HEAD_BYTES, _FILE_BYTES, _PROMPT_BYTES = 1 << 20, 400, 1000
+
+
+def check_manifest_size(plan: DumpPlan) -> None:
+    """Raise `UsageError` if readers could refuse the manifest of this dump because of its size."""
+    size, limit = manifest_bytes(plan), manifest_file.MAX_BYTES
+    if size > limit:
+        n_tokens = sum(p.seq_len for p in plan.prompts)
+        what = (
+            f"the manifest of {len(plan.prompts)} prompts with {n_tokens} tokens would take about {human_bytes(size)}, "
+            f"the limit is {human_bytes(limit)}"
+        )
+        raise UsageError(what, where=str(plan.config.prompts_json), next_step="Split the prompts into several runs")
+
+
+def manifest_bytes(plan: DumpPlan) -> int:
+    """An upper bound for the bytes of the manifest."""
+    ids, spelled, in_ascii = _spelled(plan)
+    per_token = {i: len(str(i)) + _json_bytes(spelled[i]) + _json_bytes(in_ascii[i]) + 6 for i in ids}
+    total = _HEAD_BYTES + _FILE_BYTES * len(plan.shards) + _json_bytes(plan.config.flags_given)
+    for p in plan.prompts:
+        own = (p.text, p.prompt.metadata, p.prompt.messages, p.prompt.id, p.prompt.id)
+        total += _PROMPT_BYTES + sum(map(_json_bytes, own)) + sum(per_token[i] for i in p.token_ids)
+    return total
 
 
 def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
@@ -15,10 +48,7 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
     records = [writer.done[n] for n in range(len(plan.shards))]
     outcomes = {o.prompt_id: o for r in records for o in r.outcomes}
     files = [r.file for r in records if r.file]
-    # Tokens repeat: convert each distinct one only once.
-    ids = sorted({i for p in plan.prompts for i in p.token_ids})
-    spelled = dict(zip(ids, token_strings(plan.tokenizer, ids), strict=True))
-    in_ascii = {i: ascii_token(s) for i, s in spelled.items()}
+    _, spelled, in_ascii = _spelled(plan)
     prompts = []
     for n, members in enumerate(plan.shards):
         for i in members:
@@ -63,6 +93,17 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         failed_prompts=[FailedPrompt(prompt_id=o.prompt_id, reason=o.failed) for o in outcomes.values() if o.failed],
         prompts=prompts,
     )
+
+
+def _spelled(plan: DumpPlan) -> tuple[list[int], dict[int, str], dict[int, str]]:
+    """The distinct token ids of the plan, and the string of each as it is and in ASCII."""
+    ids = sorted({i for p in plan.prompts for i in p.token_ids})
+    spelled = dict(zip(ids, token_strings(plan.tokenizer, ids), strict=True))
+    return ids, spelled, {i: ascii_token(s) for i, s in spelled.items()}
+
+
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def _prompt_record(

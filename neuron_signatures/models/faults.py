@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from neuron_signatures.models.catalog import SUCCESSORS
 from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, path_of
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
+from neuron_signatures.runs.files import DISK_FULL
 
 # What transformers, huggingface_hub and safetensors raise for a file they cannot get or read.
 _LIBRARY_FAULTS = (
@@ -103,6 +104,10 @@ def _explain(spec: ModelSpec, error: BaseException) -> ProjectError:
             where=where,
             next_step="Use --quantization 4bit, --device_map auto or --device cpu",
         )
+    full = next((e for e in causes if isinstance(e, OSError) and e.errno in DISK_FULL), None)
+    if full is not None:
+        place = str(full.filename or constants.HF_HUB_CACHE)
+        return EnvironmentProblem(f"{where}: {full.strerror}", where=place, next_step="Free some space, or set HF_HOME")
     if "trust_remote_code" in text:
         step = "Read that code, then add --trust_remote_code"
         if (successor := SUCCESSORS.get(spec.name)) is not None:

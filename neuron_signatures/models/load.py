@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
+from neuron_signatures.models.determinism import make_deterministic
 from neuron_signatures.models.faults import library_faults, quiet_libraries
 from neuron_signatures.models.hub import Source, find_source
 from neuron_signatures.models.spec import DEVICE_MAPS, ModelSpec
@@ -88,8 +89,11 @@ def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
     """The model with every weight from the checkpoint, in eval mode, without gradients.
 
     Download bars go to stderr when that is a terminal and not `quiet`. Raises as `load_config` does, and
-    `EnvironmentProblem` when the device is absent or a weight is missing from the checkpoint.
+    `EnvironmentProblem` when the device is absent or a weight is missing from the checkpoint. With
+    `spec.deterministic`, torch is deterministic from then on.
     """
+    if spec.deterministic:
+        make_deterministic()
     device = find_device(spec.device)
     if spec.device_map not in (None, *DEVICE_MAPS):
         raise UsageError(f"not one of {', '.join(DEVICE_MAPS)}", where=f"--device_map {spec.device_map}")

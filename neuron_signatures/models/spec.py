@@ -35,6 +35,8 @@ class ModelSpec:
     quantization: Quantization = "none"
     device_map: str | None = None
     trust_remote_code: bool = False
+    deterministic: bool = False
+    """Bit-equal results for any number of threads: see `models.determinism`."""
 
 
 def path_of(name: str) -> Path:

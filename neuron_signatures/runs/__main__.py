@@ -20,6 +20,7 @@ from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.tokens import escape, fit, visible
 
 if TYPE_CHECKING:
+    from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
 
 
@@ -121,7 +122,7 @@ def _describe(run: Run) -> list[str]:
     rows = [
         ("run", f"{run.path} (format {run.format_version}, {m.created_at_utc})"),
         ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
-        ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention"),
+        ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention{_threads(m)}"),
         ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
         ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
@@ -138,6 +139,13 @@ def _describe(run: Run) -> list[str]:
 
 def _short(text: str) -> str:
     return shorten(escape(shorten(text, MAX_LINE)), MAX_LINE)
+
+
+def _threads(m: Manifest) -> str:
+    if m.cpu_threads is None:
+        return ""
+    deterministic = ", deterministic" if m.flags_resolved.get("deterministic") is True else ""
+    return f", {m.cpu_threads} CPU {'thread' if m.cpu_threads == 1 else 'threads'}{deterministic}"
 
 
 def _files(n: int) -> str:

@@ -27,7 +27,7 @@ from neuron_signatures.runs.opening import (
 # Valid for every stage; a stage that has a flag for the folder names the flag instead.
 ELSEWHERE = "Fix the permissions, or use another folder"
 
-_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def explain_os_errors(path: Path, *, needed: int = 0, next_step: str = ELSEWHERE
     try:
         yield
     except OSError as e:
-        if e.errno in _DISK_FULL:
+        if e.errno in DISK_FULL:
             raise disk_full(path, needed, e.strerror or "no space left") from e
         raise EnvironmentProblem(f"cannot write ({e.strerror or e})", where=str(path), next_step=next_step) from e
 

@@ -84,6 +84,8 @@ class Manifest(_Record):
     trust_remote_code: bool
     run_device: str
     device_name: str
+    cpu_threads: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
+    """Threads of a matrix product on the CPU; None in earlier runs, which do not record it."""
     model_dtype: Dtype
     save_dtype: Dtype
     prepend_bos: bool

@@ -90,7 +90,7 @@ class Run:
         """The prompt with this id or index (from 0). A string of digits is an index unless it is an id."""
         if isinstance(which, str) and which in self._by_id:
             return self._by_id[which]
-        if isinstance(which, int) or (which.isdecimal() and len(which) < 20):
+        if isinstance(which, int) or (which.isdecimal() and len(which) < 19):
             if 0 <= int(which) < len(self.prompts):
                 return self.prompts[int(which)]
             raise UsageError(f"prompt index {which} is not in 0..{len(self.prompts) - 1}", where=str(self.path))

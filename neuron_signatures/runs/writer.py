@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -79,11 +80,11 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
 
     Raises `UsageError`, `BadRunError` or `RunLockedError`.
     """
-    _check_folder(run_dir, mode)
+    check_folder(run_dir, mode)
     with explain_os_errors(run_dir, next_step="Choose another --out_dir or fix its permissions"):
         run_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(run_dir):
-        _check_folder(run_dir, mode)  # again: another writer may have been faster
+        check_folder(run_dir, mode)  # again: another writer may have been faster
         sweep_leftovers(run_dir)
         if mode == "overwrite":
             set_aside(run_dir)
@@ -115,7 +116,7 @@ def check_target(run_dir: Path, mode: Mode, *, settings: JSONDict) -> int | None
 
     Returns how many shards a stopped dump has finished if `mode` is "resume" and there is one, else None.
     """
-    _check_folder(run_dir, mode)
+    check_folder(run_dir, mode)
     if mode != "resume" or not run_dir.is_dir():
         return None
     header, done = read_journal(run_dir)
@@ -140,10 +141,25 @@ def _short(value: Any) -> str:
     return shorten(repr(value), 32)
 
 
-def _check_folder(run_dir: Path, mode: Mode) -> None:
+def check_place(run_dir: Path) -> None:
+    """Raise `UsageError` if the folder is a file or lies below one, and `EnvironmentProblem` if it cannot be written.
+
+    Changes nothing.
+    """
+    with explain_os_errors(run_dir, next_step="Choose another --out_dir"):
+        for path in (run_dir, *run_dir.parents):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.lstat()
+                if not path.is_dir():
+                    raise UsageError("is a file, not a folder", where=str(path), next_step="Choose another --out_dir")
+                if not os.access(path, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                return
+
+
+def check_folder(run_dir: Path, mode: Mode) -> None:
     """Refuse a target that `mode` must not touch, without changing anything."""
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UsageError("is a file, not a folder", where=str(run_dir), next_step="Choose another --out_dir")
+    check_place(run_dir)
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
     _refuse_traps(run_dir)

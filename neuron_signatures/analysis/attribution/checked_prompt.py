@@ -43,6 +43,7 @@ class ModelOverrides:
     device: str = "auto"
     device_map: str | None = None
     trust_remote_code: bool = False
+    deterministic: bool = False
 
 
 class Agreement(NamedTuple):
@@ -111,6 +112,7 @@ def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
         quantization=known.get(manifest.quantization, "none"),
         device_map=overrides.device_map,
         trust_remote_code=overrides.trust_remote_code,
+        deterministic=overrides.deterministic,
     )
 
 

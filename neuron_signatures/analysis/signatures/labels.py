@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from neuron_signatures.analysis.tokens.functional import FunctionalTokens, read_json_input, token_key
+from neuron_signatures.analysis.tokens.functional import FunctionalTokens, token_key
 from neuron_signatures.analysis.tokens.positions import CountedPrompt
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.input_files import read_json_input
 from neuron_signatures.runs.manifest import PromptRecord
 
 

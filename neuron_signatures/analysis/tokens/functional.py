@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.input_files import read_json_input
 
 Direction = Literal["forward", "backward", "both"]
 WINDOW = 5
@@ -23,7 +24,6 @@ _SPECIAL = re.compile(
     r"<(bos|eos|pad|unk|mask|s|/s|start_of_turn|end_of_turn|unused\d+|\|[^<>]*\|)>|\[(cls|sep|pad|unk|mask)\]"
 )
 _SPACE_MARKS = str.maketrans({"▁": " ", "Ġ": " "})  # how some tokenizers write a space; format-1 runs contain them
-_MAX_BYTES = 1 << 24
 
 
 def token_key(token: str) -> str:
@@ -87,18 +87,6 @@ def load_functional_tokens(path: Path | None) -> FunctionalTokens:
     return FunctionalTokens(_checked(read_json_input(path), str(path)), path.name)
 
 
-def read_json_input(path: Path) -> Any:
-    """The content of a JSON file. Raises `UsageError` if it is missing, too large or not valid JSON."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"larger than {_MAX_BYTES} bytes", where=str(path))
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique_keys)
-    except OSError as e:
-        raise UsageError(f"cannot read ({e.strerror})", where=str(path)) from e
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"not valid JSON ({e})", where=str(path)) from e
-
-
 def _checked(raw: Any, where: str) -> dict[str, Direction]:
     if not isinstance(raw, dict) or not raw:
         next_step = 'Write {"is": "forward", ",": "both", ...}'
@@ -113,11 +101,4 @@ def _checked(raw: Any, where: str) -> dict[str, Direction]:
             raise UsageError(f"token {token!r} is empty once stripped", where=where, next_step="Leave it out")
         if out.setdefault(key, direction) != direction:
             raise UsageError(f"token {key!r} has two directions", where=where, next_step="Tokens ignore case")
-    return out
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("a key is given twice")
     return out
