@@ -20,7 +20,7 @@ from neuron_signatures import poc1_dump_activations as poc1
 from neuron_signatures import poc2_analyze_run as poc2
 from neuron_signatures.runs import __main__ as runs
 from neuron_signatures.runs import result_records as records
-from neuron_signatures.runs import results
+from neuron_signatures.runs import results, tables
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.options import SCREENS
 
@@ -132,12 +132,12 @@ def _results(trial: Trial, run_dir: Path) -> None:
     ):
         trial.call(record, lambda r=record, m=model: records.read_record(run_dir, r, m))
     for stem in ("neurons_aggregated", "signatures"):
-        trial.call(f"table {stem}", lambda s=stem: results.read_arrow(run_dir, s).num_rows)
+        trial.call(f"table {stem}", lambda s=stem: tables.read_arrow(run_dir, s).num_rows)
     stems: Sequence[str] = trial.call("list_influence", lambda: results.list_influence(run_dir)) or ()
     for stem in stems[:3]:
         meta = results.meta_name(stem)
         trial.call(meta, lambda m=meta: records.read_record(run_dir, m, records.InfluenceRecord))
-        trial.call(f"table {stem}", lambda s=stem: results.read_table(run_dir, s, columns=["layer", "neuron"]))
+        trial.call(f"table {stem}", lambda s=stem: tables.read_table(run_dir, s, columns=["layer", "neuron"]))
 
 
 def _browse(trial: Trial, run_dir: Path) -> None:

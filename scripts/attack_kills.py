@@ -35,6 +35,7 @@ _TIMES = {
     "overwrite",
     "command",
     "git_revision",
+    "record_sha256",
 }
 
 # Seconds of a stage, and how often it calls these functions, so that most stops come before its end.
