@@ -38,7 +38,7 @@ async def browsing(options: Options, size: tuple[int, int] = (80, 24), **setting
 async def settle(pilot: Pilot) -> None:
     """Wait until no job runs, checked twice: a new screen may not have started its job yet."""
     quiet = 0
-    for _ in range(1000):
+    for _ in range(6000):
         await pilot.pause(0.01)
         app = pilot.app
         idle = not isinstance(app.screen, Opening) and app.screen.is_mounted and not getattr(app.screen, "waiting", ())
