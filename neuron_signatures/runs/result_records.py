@@ -53,7 +53,8 @@ class TokenSettings(Record):
     """The settings that say which positions are included."""
 
     include_bos: bool
-    first_pos: Count
+    first_pos: Count | None
+    """None: 1, or 0 with `include_bos`."""
 
 
 class PeaksRecord(StageRecord):

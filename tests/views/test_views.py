@@ -136,11 +136,12 @@ def test_the_peak_over_prompts_and_of_a_pole(run):
     assert [p.stats.max for p in va.over_prompts(run, NeuronAt(2, 0), include_bos=False)] == [1, 5]
 
 
-def test_the_bos_of_format_1_is_what_prepend_bos_says(tmp_path):
+def test_the_first_position_is_excluded_with_or_without_bos(tmp_path):
     acts = {k: np.ones((1, len(t), 1), np.float32) for k, t in PROMPTS.items()}
     for prepended in (True, False):
         old = make_v1_run(tmp_path / str(prepended), PROMPTS, acts, prepend_bos=prepended)
-        assert va.counted(old, old.prompts[0], include_bos=False)[0] != prepended
+        assert va.counted(old, old.prompts[0], include_bos=False).tolist() == [False, True, True]
+        assert va.counted(old, old.prompts[0], include_bos=True).all()
         assert old.acts("first", layer=0, pos=1, neuron=0) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, Scale, quantile_of_sorted
-from neuron_signatures.analysis.tokens.codes import Modes, modes
+from neuron_signatures.analysis.tokens.codes import Modes, modes, small_int
 
 IQR_OF_A_UNIT_NORMAL = 1.349
 
@@ -32,12 +33,14 @@ class Activity(NamedTuple):
 
 
 class TokenMetrics(NamedTuple):
-    """Metrics over the peaks of active prompts; values are indices of keys, -1 for none.
+    """Metrics over the peaks on different texts; values are indices of keys, -1 for none.
 
     `concept` has the highest share of hits: prompts whose peak is on the concept, of the prompts that contain it (ties:
     contained in more prompts, then listed first). `concept_hits` is the number of hits. -1 if no concept qualifies.
     """
 
+    n: Int32[np.ndarray, " neuron"]
+    """Number of peaks on different texts."""
     token: Modes
     semantic: Modes
     functional: Modes
@@ -75,16 +78,24 @@ def activity(p: PolePeaks, scale: Scale, *, sign: int, above: float, share: floa
 def token_metrics(
     pos: Int32[np.ndarray, "prompt neuron"],
     active: Bool[np.ndarray, "prompt neuron"],
+    counted: Bool[np.ndarray, "prompt neuron"],
     labels: Labels,
     *,
     min_concept_prompts: int,
 ) -> TokenMetrics:
-    """The tokens that the peaks at `pos` are on. An inactive prompt has no peak, and is a miss for its concepts."""
+    """The tokens that the peaks at `pos` are on, over the prompts of `counted` (see `first_of_text`).
+
+    An inactive prompt has no peak, and is a miss for its concepts. An active one that is not counted is left out.
+    """
     n_prompts, n = pos.shape
-    token, semantic, functional, target = (np.empty((n_prompts, n), np.int32) for _ in range(4))
+    codes = small_int(len(labels.names))
+    token, semantic, functional, target = (np.empty((n_prompts, n), codes) for _ in range(4))
     hits = np.zeros((len(labels.concepts), n), np.int32)
+    n_containing = labels.n_containing
+    containing = np.repeat(n_containing[:, None], n, axis=1)
     for i, label in enumerate(labels.prompts):
-        at, on = pos[i], active[i]
+        at, on = pos[i], counted[i]
+        repeated = active[i] & ~on
         key, is_functional = label.key[at], label.functional[at]
         token[i] = np.where(on, key, -1)
         semantic[i] = np.where(is_functional, -1, token[i])
@@ -92,8 +103,11 @@ def token_metrics(
         target[i] = np.where(on, label.target[at], -1)
         for concept, hit in label.concepts.items():
             hits[concept] += hit[at] & on
-    best, best_hits, best_n = _best_concept(hits, labels.n_containing, min_concept_prompts)
+            containing[concept] -= repeated
+    order = [int(c) for c in np.argsort(-n_containing, kind="stable")]
+    best, best_hits, best_n = _best_concept(hits, containing, order, min_concept_prompts)
     return TokenMetrics(
+        n=counted.sum(axis=0, dtype=np.int32),
         token=modes(token),
         semantic=modes(semantic),
         functional=modes(functional),
@@ -116,17 +130,17 @@ def masked_median(
 
 
 def _best_concept(
-    hits: Int32[np.ndarray, "concept neuron"], n_containing: Int32[np.ndarray, " concept"], least: int
+    hits: Int32[np.ndarray, "concept neuron"],
+    containing: Int32[np.ndarray, "concept neuron"],
+    order: Sequence[int],
+    least: int,
 ) -> tuple[Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"]]:
     n = hits.shape[1]
-    best = np.full(n, -1, np.int32)
+    best, best_hits, best_n = np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int32)
     best_share = np.full(n, -1.0)
-    order = [int(c) for c in np.argsort(-n_containing, kind="stable") if n_containing[c] >= max(least, 1)]
     for c in order:
-        share = hits[c] / n_containing[c]
+        share = np.where(containing[c] >= max(least, 1), hits[c] / np.maximum(containing[c], 1), -1.0)
         better = share > best_share
         best[better] = c
-        best_share[better] = share[better]
-    if not order:
-        return best, np.zeros(n, np.int32), np.zeros(n, np.int32)
-    return best, hits[best, np.arange(n)], n_containing[best]
+        best_share[better], best_hits[better], best_n[better] = share[better], hits[c, better], containing[c, better]
+    return best, best_hits, best_n

@@ -102,7 +102,7 @@ def _open_member(ctx: PageContext, members: dict[str, Pole]) -> None:
 
 
 def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndarray]:
-    """As `peaks_on_pole`, on the prompts that the figures show, without the BOS."""
+    """As `peaks_on_pole`, on the prompts that the figures show, without the first position."""
     n = min(len(ctx.run.prompts), MOST_PROMPTS)
     values = cached_reads.first_values_of(ctx.run, ctx.data_key, pole.at.layer, pole.at.neuron, n)
     return peaks_on_pole(values, cached_reads.counts_of(ctx.run, ctx.data_key, False)[:n], pole.pole)
@@ -111,7 +111,7 @@ def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndar
 def _probes(ctx: PageContext) -> None:
     st.markdown(
         f"#### {ctx.at.label} on the prompts",
-        help="The selected neuron's largest and smallest activation on each prompt, without the BOS.",
+        help="The selected neuron's largest and smallest activation on each prompt, without the first position.",
     )
     prompts = ctx.run.prompts[:MOST_PROMPTS]
     if len(prompts) < len(ctx.run.prompts):
