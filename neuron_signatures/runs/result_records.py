@@ -97,10 +97,27 @@ class InfluenceRecord(StageRecord):
     selected_share: float
 
 
-class NullRecord(Record):
-    """Class counts with shuffled tokens, and what they cannot show."""
+class NullClass(Record):
+    """Poles of one class over the draws of a null; `precision` is 1 - mean / poles of the run, at least 0."""
 
-    class_counts: dict[str, Count] = {}
+    mean: Number
+    low: Count | None
+    high: Count | None
+    precision: Number
+
+
+class NullDraws(Record):
+    """The draws of one null."""
+
+    n_draws: Count = 0
+    classes: dict[str, NullClass] = {}
+
+
+class NullRecord(Record):
+    """Class counts of the nulls, and what they cannot show."""
+
+    shuffled: NullDraws = NullDraws()
+    other_prompts: NullDraws = NullDraws()
     limit: str = ""
 
 
@@ -126,6 +143,8 @@ class GroupRecord(Record):
     name: str
     cls: str = Field(alias="class")
     members: list[PoleName]
+    n_texts: list[Count] = []
+    """Number of different texts that each member rests on."""
 
 
 class GroupsRecord(Record):

@@ -12,6 +12,8 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
     InfluenceRecord,
+    NullDraws,
+    NullRecord,
     PeaksRecord,
     SignaturesRecord,
     TargetRecord,
@@ -26,7 +28,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
     "influence": ("layer", "neuron", "influence", "ctx_idx", "ctx_token", "activation"),
-    "signatures": ("layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token"),
+    "signatures": ("layer", "neuron", "pole", "class", "name", "n_texts", "max_peak", "mode_peak_token"),
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
@@ -113,8 +115,9 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
     tokens = ("tokens", f"{record.n_tokens} of {record.n_prompts} prompts; {record.bos_rule}")
     if isinstance(record, PeaksRecord):
         return tokens, ("score", "mean over prompts of the largest |act|"), made
-    shuffled = _counts(record.null.class_counts) if record.null else ""
-    return ("classes", _counts(record.class_counts)), ("shuffled", shuffled or "not computed"), tokens, made
+    null = record.null or NullRecord()
+    nulls = (("shuffled", _drawn(null.shuffled)), ("other prompts", _drawn(null.other_prompts)))
+    return ("classes", _counts(record.class_counts)), *nulls, tokens, made
 
 
 def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
@@ -129,6 +132,16 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
         ("|influence|", f"{record.total_abs_influence:.4g} in all, {record.n_selected} neurons selected "
                         f"hold {record.selected_share:.0%}"),
     ]  # fmt: skip
+
+
+def _drawn(null: NullDraws) -> str:
+    """Mean and range of each class over the draws, and its precision: `say_x 1.7 (0 to 5), precision 0.99`."""
+    lines = [
+        f"{name} {n.mean:.1f} ({n.low} to {n.high}), precision {'-' if n.precision is None else f'{n.precision:.2f}'}"
+        for name, n in null.classes.items()
+        if n.mean is not None
+    ]
+    return "; ".join(lines) or "not computed"
 
 
 def _counts(classes: dict[str, int]) -> str:

@@ -96,7 +96,7 @@ EDGE_CASES = {
 }
 MESSAGES = {
     "one of all": "only the first position; i includes it",
-    "one token": "max +1 at 0",
+    "one token": "only the first position; i includes it",
     "constant": "mean +0.5 std 0",
     "all zero": "bar: all zero",
     "all NaN": "no value included: no finite value",

@@ -87,8 +87,8 @@ def signatures_warnings(result: SignatureResult) -> list[str]:
     unnamed = result.class_counts["say_x"] - _named(result)["say_x"]
     if unnamed:
         out.append(
-            f"{unnamed} say_x poles have no name: they peak on one functional token, but at any of its occurrences, "
-            "not at those before one target"
+            f"{unnamed} say_x poles have no name: their functional token precedes no target more often at their peaks "
+            "than elsewhere"
         )
     return out
 
