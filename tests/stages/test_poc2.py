@@ -108,8 +108,8 @@ def test_the_documented_commands(kind, request, capsys):
 
 # What `--mode peaks` and `--mode signatures` may import: arrays, tables, and the validation of the manifest.
 LIGHT = {
-    "annotated_types", "charset_normalizer", "cloudpickle", "dateutil", "jaxtyping", "numpy", "pandas", "pyarrow", "pydantic",
-    "pydantic_core", "scipy", "six", "typing_extensions", "typing_inspection",
+    "annotated_types", "charset_normalizer", "cloudpickle", "dateutil", "jaxtyping", "numpy", "pandas", "pyarrow",
+    "pydantic", "pydantic_core", "scipy", "six", "typing_extensions", "typing_inspection",
 }  # fmt: skip
 
 
