@@ -29,7 +29,13 @@ from neuron_signatures.analysis.signatures.classes import (
     weak_poles,
 )
 from neuron_signatures.analysis.signatures.labels import Labels, aligned_positions, choose_concepts, make_labels
-from neuron_signatures.analysis.signatures.metrics import Activity, activity, token_metrics
+from neuron_signatures.analysis.signatures.metrics import (
+    Activity,
+    activity,
+    counted_peaks,
+    flat_labels,
+    token_metrics,
+)
 from neuron_signatures.analysis.signatures.nulls import choose_donors, of_other_prompts, shuffled
 from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, pole_peaks, quartiles, seed_cosine
 from neuron_signatures.analysis.signatures.rates import PositionRates, TargetRates
@@ -141,14 +147,15 @@ class _Measure:
     def __init__(
         self, config: SignatureConfig, prompts: list[CountedPrompt], seed: PromptRecord, labels: Labels, n_layers: int
     ) -> None:
-        self.config, self.labels = config, labels
+        self.config, self.labels = config, flat_labels(labels)
         self.lengths = [p.n_tokens for p in prompts]
         self.texts = text_codes(prompts)
         rng = [np.random.default_rng([config.null_seed, i]) for i in range(2)]
         donors = choose_donors(self.lengths)
-        self.null_labels = [shuffled(labels, rng[0]) for _ in range(config.n_null)]
+        null = [shuffled(labels, rng[0]) for _ in range(config.n_null)]
         if len(prompts) > 1:
-            self.null_labels += [of_other_prompts(labels, donors, rng[1]) for _ in range(config.n_null)]
+            null += [of_other_prompts(labels, donors, rng[1]) for _ in range(config.n_null)]
+        self.null_labels = [flat_labels(x) for x in null]
         self.rates, self.target_rates = PositionRates(labels, donors), TargetRates(labels, self.texts)
         self.n_layers = n_layers
         self.names: Names = make_names(labels.concepts, labels.names)
@@ -174,17 +181,21 @@ class _Measure:
     ) -> tuple[PoleResult, list[Drawn]]:
         least, rules = self.config.min_concept_prompts, self.config.rules
         counted = first_of_text(self.texts, peaks.pos, active.active)
-        found = token_metrics(peaks.pos, active.active, counted, self.labels, min_concept_prompts=least)
+        at = counted_peaks(peaks.pos, active.active, counted, self.lengths)
+        found = token_metrics(at, self.labels, min_concept_prompts=least)
         classified = classify(active.median_sparsity, found, weak=weak, depth=depth, rules=rules)
         # the others are unclassified with any labels
         test = np.flatnonzero(~weak & (found.n >= max(rules.min_active, 1)))
-        pos, on, counted = (x[:, test] for x in (peaks.pos, active.active, counted))
-        null = [token_metrics(pos, on, counted, x, min_concept_prompts=least) for x in self.null_labels]
+        at = at.of(test)
+        null = [
+            token_metrics(at, x, min_concept_prompts=least, most_distinct=rules.semantic_max_distinct)
+            for x in self.null_labels
+        ]
         sparsity, none_weak = active.median_sparsity[test], np.zeros(len(test), bool)
         kinds = [classify(sparsity, t, weak=none_weak, depth=depth, rules=rules).kind for t in null]
         tested = np.stack([np.ones(len(test), bool), *(k > 0 for k in kinds)])
         times = np.stack([found.token.times[test], *(t.token.times for t in null)])
-        tails = self.rates.mode_p(pos, counted, times, tested)
+        tails = self.rates.mode_p(at.pos, at.counted, times, tested)
         p = np.full(len(weak), np.nan)
         p[test] = tails[0]
         target_p = self.target_rates.target_p(found, classified.kind == CLASSES.index("say_x"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Integer
 
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, Scale, quantile_of_sorted
@@ -75,49 +75,84 @@ def activity(p: PolePeaks, scale: Scale, *, sign: int, above: float, share: floa
     )
 
 
-def token_metrics(
+class FlatLabels(NamedTuple):
+    """Labels of all tokens, prompt by prompt, for fast access; the last entry (-1) stands for no peak."""
+
+    labels: Labels
+    semantic: Integer[np.ndarray, " token"]
+    """Key, or -1 for a functional token; `functional` is the reverse."""
+    functional: Integer[np.ndarray, " token"]
+    target: Integer[np.ndarray, " token"]
+
+
+def flat_labels(labels: Labels) -> FlatLabels:
+    key, functional, target = (np.concatenate([p[i] for p in labels.prompts]) for i in range(3))
+    columns = np.where(functional, -1, key), np.where(functional, key, -1), target
+    code = small_int(len(labels.names))
+    return FlatLabels(labels, *(np.append(c, -1).astype(code) for c in columns))
+
+
+class CountedPeaks(NamedTuple):
+    """Where the peaks of a pole are. `counted` are the active prompts with a text of their own (`first_of_text`)."""
+
+    pos: Int32[np.ndarray, "prompt neuron"]
+    active: Bool[np.ndarray, "prompt neuron"]
+    counted: Bool[np.ndarray, "prompt neuron"]
+    token: Integer[np.ndarray, "prompt neuron"]
+    """Index into `FlatLabels`."""
+
+    def of(self, neurons: Integer[np.ndarray, " some"]) -> CountedPeaks:
+        return CountedPeaks(*(x[:, neurons] for x in self))
+
+
+def counted_peaks(
     pos: Int32[np.ndarray, "prompt neuron"],
     active: Bool[np.ndarray, "prompt neuron"],
     counted: Bool[np.ndarray, "prompt neuron"],
-    labels: Labels,
-    *,
-    min_concept_prompts: int,
-) -> TokenMetrics:
-    """The tokens that the peaks at `pos` are on, over the prompts of `counted` (see `first_of_text`).
+    lengths: Sequence[int],
+) -> CountedPeaks:
+    """`lengths` are the numbers of counted tokens of the prompts."""
+    ends = np.cumsum(lengths)
+    token = (ends - np.asarray(lengths))[:, None] + pos
+    return CountedPeaks(pos, active, counted, np.where(counted, token, ends[-1]))
 
-    An inactive prompt has no peak, and is a miss for its concepts. An active one that is not counted is left out.
+
+def token_metrics(
+    peaks: CountedPeaks, flat: FlatLabels, *, min_concept_prompts: int, most_distinct: int | None = None
+) -> TokenMetrics:
+    """The tokens that the peaks counted are on.
+
+    An inactive prompt has no peak, and is a miss for its concepts. An active one that is not counted is left out. With
+    `most_distinct`, poles with more distinct peak tokens have no concept, which saves time.
     """
-    n_prompts, n = pos.shape
-    codes = small_int(len(labels.names))
-    token, semantic, functional, target = (np.empty((n_prompts, n), codes) for _ in range(4))
-    hits = np.zeros((len(labels.concepts), n), np.int32)
+    semantic, functional, target = (modes(x.take(peaks.token)) for x in (flat.semantic, flat.functional, flat.target))
+    token = _of_both(semantic, functional)
+    n = peaks.counted.sum(axis=0, dtype=np.int32)
+    n_functional = (flat.functional >= 0).take(peaks.token).sum(axis=0, dtype=np.int32)
+    which = np.flatnonzero(token.n_distinct <= (len(peaks.pos) if most_distinct is None else most_distinct))
+    concept = np.full((3, len(n)), [[-1], [0], [0]], np.int32)
+    concept[:, which] = _best_concept(*_concept_hits(peaks.of(which), flat.labels), min_concept_prompts)
+    return TokenMetrics(n, token, semantic, functional, target, n_functional, n - n_functional, *concept)
+
+
+def _of_both(a: Modes, b: Modes) -> Modes:
+    """The modes of two sets of values without a common one together."""
+    first = (a.times > b.times) | ((a.times == b.times) & (a.value < b.value))
+    return Modes(np.where(first, a.value, b.value), np.maximum(a.times, b.times), a.n_distinct + b.n_distinct)
+
+
+def _concept_hits(
+    peaks: CountedPeaks, labels: Labels
+) -> tuple[Int32[np.ndarray, "concept neuron"], Int32[np.ndarray, "concept neuron"], list[int]]:
+    """Hits of each concept, the number of prompts with it, and the concepts, most widespread first."""
     n_containing = labels.n_containing
-    containing = np.repeat(n_containing[:, None], n, axis=1)
-    for i, label in enumerate(labels.prompts):
-        at, on = pos[i], counted[i]
-        repeated = active[i] & ~on
-        key, is_functional = label.key[at], label.functional[at]
-        token[i] = np.where(on, key, -1)
-        semantic[i] = np.where(is_functional, -1, token[i])
-        functional[i] = np.where(is_functional, token[i], -1)
-        target[i] = np.where(on, label.target[at], -1)
+    containing = np.repeat(n_containing[:, None], peaks.pos.shape[1], axis=1)
+    hits = np.zeros_like(containing)
+    for label, at, active, on in zip(labels.prompts, peaks.pos, peaks.active, peaks.counted, strict=True):
         for concept, hit in label.concepts.items():
             hits[concept] += hit[at] & on
-            containing[concept] -= repeated
-    order = [int(c) for c in np.argsort(-n_containing, kind="stable")]
-    best, best_hits, best_n = _best_concept(hits, containing, order, min_concept_prompts)
-    return TokenMetrics(
-        n=counted.sum(axis=0, dtype=np.int32),
-        token=modes(token),
-        semantic=modes(semantic),
-        functional=modes(functional),
-        target=modes(target),
-        n_functional=(functional >= 0).sum(axis=0, dtype=np.int32),
-        n_semantic=(semantic >= 0).sum(axis=0, dtype=np.int32),
-        concept=best,
-        concept_hits=best_hits,
-        concept_prompts=best_n,
-    )
+            containing[concept] -= active & ~on
+    return hits, containing, [int(c) for c in np.argsort(-n_containing, kind="stable")]
 
 
 def masked_median(
@@ -134,7 +169,8 @@ def _best_concept(
     containing: Int32[np.ndarray, "concept neuron"],
     order: Sequence[int],
     least: int,
-) -> tuple[Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"], Int32[np.ndarray, " neuron"]]:
+) -> Int32[np.ndarray, "3 neuron"]:
+    """Per neuron the best concept, its hits and the number of prompts with it."""
     n = hits.shape[1]
     best, best_hits, best_n = np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int32)
     best_share = np.full(n, -1.0)
@@ -143,4 +179,4 @@ def _best_concept(
         better = share > best_share
         best[better] = c
         best_share[better], best_hits[better], best_n[better] = share[better], hits[c, better], containing[c, better]
-    return best, best_hits, best_n
+    return np.stack([best, best_hits, best_n])
