@@ -188,7 +188,7 @@ class _Measure:
         test = np.flatnonzero(~weak & (found.n >= max(rules.min_active, 1)))
         at = at.of(test)
         null = [
-            token_metrics(at, x, min_concept_prompts=least, most_distinct=rules.semantic_max_distinct)
+            token_metrics(at, x, min_concept_prompts=least, class_only=rules.semantic_max_distinct)
             for x in self.null_labels
         ]
         sparsity, none_weak = active.median_sparsity[test], np.zeros(len(test), bool)

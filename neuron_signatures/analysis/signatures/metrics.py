@@ -118,21 +118,29 @@ def counted_peaks(
 
 
 def token_metrics(
-    peaks: CountedPeaks, flat: FlatLabels, *, min_concept_prompts: int, most_distinct: int | None = None
+    peaks: CountedPeaks, flat: FlatLabels, *, min_concept_prompts: int, class_only: int | None = None
 ) -> TokenMetrics:
     """The tokens that the peaks counted are on.
 
     An inactive prompt has no peak, and is a miss for its concepts. An active one that is not counted is left out. With
-    `most_distinct`, poles with more distinct peak tokens have no concept, which saves time.
+    `class_only`, the number of distinct peak tokens that a semantic pole can have, only what classes depend on is
+    measured: no target, and no concept of poles with more tokens.
     """
-    semantic, functional, target = (modes(x.take(peaks.token)) for x in (flat.semantic, flat.functional, flat.target))
+    semantic, functional = (modes(x.take(peaks.token)) for x in (flat.semantic, flat.functional))
+    target = _no_modes(peaks.pos.shape[1]) if class_only is not None else modes(flat.target.take(peaks.token))
     token = _of_both(semantic, functional)
     n = peaks.counted.sum(axis=0, dtype=np.int32)
     n_functional = (flat.functional >= 0).take(peaks.token).sum(axis=0, dtype=np.int32)
-    which = np.flatnonzero(token.n_distinct <= (len(peaks.pos) if most_distinct is None else most_distinct))
+    which = np.flatnonzero(token.n_distinct <= (len(peaks.pos) if class_only is None else class_only))
     concept = np.full((3, len(n)), [[-1], [0], [0]], np.int32)
-    concept[:, which] = _best_concept(*_concept_hits(peaks.of(which), flat.labels), min_concept_prompts)
+    if len(which):
+        concept[:, which] = _best_concept(*_concept_hits(peaks.of(which), flat.labels), min_concept_prompts)
     return TokenMetrics(n, token, semantic, functional, target, n_functional, n - n_functional, *concept)
+
+
+def _no_modes(n: int) -> Modes:
+    none = np.zeros(n, np.int32)
+    return Modes(none - 1, none, none)
 
 
 def _of_both(a: Modes, b: Modes) -> Modes:

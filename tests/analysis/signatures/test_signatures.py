@@ -18,7 +18,8 @@ from neuron_signatures.analysis.signatures.analyze import SignatureConfig, analy
 from neuron_signatures.analysis.signatures.classes import ClassRules
 from neuron_signatures.analysis.signatures.labels import Labels, PromptLabels, aligned_positions, load_concepts
 from neuron_signatures.analysis.signatures.nulls import aligned_to, choose_donors, null_counts, of_other_prompts
-from neuron_signatures.analysis.signatures.writing import write_signatures
+from neuron_signatures.analysis.signatures.report import signatures_lines
+from neuron_signatures.analysis.signatures.writing import signatures_record, write_signatures
 from neuron_signatures.analysis.tokens.functional import default_functional_tokens, token_key
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import open_results, read_json, read_table
@@ -519,6 +520,32 @@ def test_files_of_the_stage(tmp_path):
     assert meta["concepts"] == {"Texas": 2, "Nowhere": 0}
     assert meta["depth"] == "layer / (n_layers - 1)"
     assert "concepts that occur in no prompt: Nowhere" in record["warnings"]
+
+
+def test_the_summary_shows_n_both_nulls_and_precision(tmp_path):
+    run = make_run(tmp_path / "r", *various())
+    result = analyze_signatures(run, SignatureConfig(FUNCTIONAL, concepts=("Texas",)))
+    record = signatures_record(result)
+    lines = signatures_lines(run.path, result, record)
+    table = {line.split()[0]: line.split() for line in lines if line}
+    say, null = result.class_counts["say_x"], record["null"]["other_prompts"]["classes"]["say_x"]
+    assert table["say_x"][1:3] == [str(say), str(record["n_named"]["say_x"])]
+    assert table["say_x"][-1] == f"{1 - null['mean'] / say:.2f}"
+    assert table["say_x"][-5:-1] == [f"{null['mean']:.1f}", f"({null['low']}", "to", f"{null['high']})"]
+    assert "20 draws" in " ".join(lines) and "weak poles" in " ".join(lines)
+    assert "         Texas                                4  n 24" in lines
+    unnamed = say - record["n_named"]["say_x"]
+    assert unnamed and any(w.startswith(f"{unnamed} say_x poles have no name") for w in record["warnings"])
+
+
+def test_a_class_that_positions_explain_is_marked():
+    counts = {"semantic": 10, "say_x": 100, "relationship": 0, "unclassified": 5}
+    draws = [{**counts, "semantic": 1, "say_x": n} for n in (40, 60)]
+    assert null_counts(draws, "say_x") == (50, 40, 60)
+    assert null_counts(draws, "say_x").precision(100) == 0.5
+    assert null_counts(draws, "say_x").precision(20) == 0.0  # never negative
+    assert null_counts(draws, "relationship").precision(0) is None
+    assert null_counts([], "say_x") == (None, None, None) and null_counts([], "say_x").precision(9) is None
 
 
 def test_aligned_positions():
