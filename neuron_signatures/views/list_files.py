@@ -12,6 +12,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
     InfluenceRecord,
+    NullClass,
     NullDraws,
     NullRecord,
     PeaksRecord,
@@ -116,7 +117,10 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
     if isinstance(record, PeaksRecord):
         return tokens, ("score", "mean over prompts of the largest |act|"), made
     null = record.null or NullRecord()
-    nulls = (("shuffled", _drawn(null.shuffled)), ("other prompts", _drawn(null.other_prompts)))
+    nulls = (
+        ("shuffled", _drawn(null.shuffled, precision=False)),
+        ("other prompts", _drawn(null.other_prompts, precision=True)),
+    )
     return ("classes", _counts(record.class_counts)), *nulls, tokens, made
 
 
@@ -134,14 +138,17 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _drawn(null: NullDraws) -> str:
-    """Mean and range of each class over the draws, and its precision: `say_x 1.7 (0 to 5), precision 0.99`."""
-    lines = [
-        f"{name} {n.mean:.1f} ({n.low} to {n.high}), precision {'-' if n.precision is None else f'{n.precision:.2f}'}"
-        for name, n in null.classes.items()
-        if n.mean is not None
-    ]
-    return "; ".join(lines) or "not computed"
+def _drawn(null: NullDraws, *, precision: bool) -> str:
+    """Mean and range of each class over the draws: `say_x 1.7 (0 to 5), precision 0.99`."""
+    return (
+        "; ".join(_class_draws(k, n, precision) for k, n in null.classes.items() if n.mean is not None)
+        or "not computed"
+    )
+
+
+def _class_draws(name: str, n: NullClass, precision: bool) -> str:
+    drawn = f"{name} {n.mean:.1f} ({n.low} to {n.high})"
+    return f"{drawn}, precision {n.precision:.2f}" if precision and n.precision is not None else drawn
 
 
 def _counts(classes: dict[str, int]) -> str:
