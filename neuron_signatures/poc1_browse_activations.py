@@ -63,7 +63,9 @@ def make_parser() -> Parser:
         "--window", type=at_least(1), default=15, metavar="N", help="number of tokens around the cursor; default 15"
     )
     tokens.add_argument("--all_tokens", action="store_true", help="show all tokens of the prompt")
-    what.add_argument("--include_bos", action="store_true", help="include the BOS token in scales and statistics")
+    what.add_argument(
+        "--include_bos", action="store_true", help="include the first position, BOS or not, in scales and statistics"
+    )
     what.add_argument("--screen", choices=SCREENS, metavar="NAME", help=f"open or print: {', '.join(SCREENS)}")
     what.add_argument(
         "--list", metavar="NAME", help="a list that --screen lists shows; for --screen peaks, influence, signatures"

@@ -83,8 +83,8 @@ def _add_selection_flags(parser: Parser) -> None:
 
 def _add_token_flags(parser: Parser) -> None:
     group = parser.add_argument_group("which tokens are counted (peaks, signatures)")
-    group.add_argument("--first_pos", type=at_least(0), default=0, metavar="N", help="only positions from N on")
-    group.add_argument("--include_bos", action="store_true", help="count the BOS token too")
+    group.add_argument("--first_pos", type=at_least(0), metavar="N", help="only positions from N on; default 1")
+    group.add_argument("--include_bos", action="store_true", help="count the first position too, also if it is a BOS")
     group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="use instead of the default list")
     group.add_argument("--act_threshold", type=number, default=1.0, metavar="A", help="for frac_act_above; default 1.0")
 
@@ -157,14 +157,17 @@ def _add_signature_flags(parser: Parser) -> None:
         ("--min_concept_prompts", 2, "fewest prompts of a concept that is considered"),
         ("--min_shared_tokens", 2, "fewest tokens shared with the seed prompt for a cosine"),
         ("--target_window", 5, "largest distance from a functional token to its target"),
-        ("--min_active", 3, "fewest active prompts of a classified pole"),
+        ("--min_active", 4, "fewest different texts with a peak of a classified pole"),
+        ("--weak_pole", 0.1, "smallest peak of a classified pole, as a share of the other pole's"),
+        ("--max_q", 0.05, "largest q of a class and of a say_x name; 1 for no test"),
+        ("--n_null", 20, "draws of each null"),
         ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
         ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
         ("--say_min_conf", 0.90, ""), ("--say_min_depth", 0.27, ""), (_SPARSITY, 0.45, ""),
     ):  # fmt: skip
         what = f"{text}; default {default}" if text else f"threshold of a class; default {default}"
         # sparsity is not a share: it exceeds 1 where the mean is negative
-        kind = at_least(0) if isinstance(default, int) else number if flag == _SPARSITY else share
+        kind = at_least(int(flag == "--n_null")) if isinstance(default, int) else number if flag == _SPARSITY else share
         group.add_argument(flag, type=kind, default=default, metavar="X", help=what)
 
 
@@ -265,6 +268,7 @@ def _signatures(run: Run, args: Namespace) -> None:
         min_concept_prompts=args.min_concept_prompts,
         min_shared_tokens=args.min_shared_tokens,
         target_window=args.target_window,
+        n_null=args.n_null,
         null_seed=args.seed,
         rules=rules,
     )

@@ -23,7 +23,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     ),
     "signatures": (
         *_TOKENS, "seed", "seed_prompt", "concepts_json", "active_above", "active_share", "min_concept_prompts",
-        "min_shared_tokens", "target_window", "min_active", "semantic_min_consistency", "semantic_max_distinct",
+        "min_shared_tokens", "target_window", "min_active", "weak_pole", "max_q", "n_null",
+        "semantic_min_consistency", "semantic_max_distinct",
         "semantic_max_depth", "semantic_min_conf", "say_min_functional", "say_min_conf", "say_min_depth",
         "relationship_max_sparsity",
     ),

@@ -56,7 +56,8 @@ class TokenSettings(Record):
     """The settings that say which positions are included."""
 
     include_bos: bool
-    first_pos: Count
+    first_pos: Count | None
+    """None: 1, or 0 with `include_bos`."""
 
 
 class PeaksRecord(StageRecord):
@@ -99,10 +100,27 @@ class InfluenceRecord(StageRecord):
     selected_share: float
 
 
-class NullRecord(Record):
-    """Class counts with shuffled tokens, and what they cannot show."""
+class NullClass(Record):
+    """Poles of one class over the draws of a null; `precision` is 1 - mean / poles of the run, at least 0."""
 
-    class_counts: dict[Name, Count] = {}
+    mean: Number
+    low: Count | None
+    high: Count | None
+    precision: Number
+
+
+class NullDraws(Record):
+    """The draws of one null."""
+
+    n_draws: Count = 0
+    classes: dict[Name, NullClass] = {}
+
+
+class NullRecord(Record):
+    """Class counts of the nulls, and what they cannot show."""
+
+    shuffled: NullDraws = NullDraws()
+    other_prompts: NullDraws = NullDraws()
     limit: Label = ""
 
 
@@ -128,6 +146,8 @@ class GroupRecord(Record):
     name: Name
     cls: Name = Field(alias="class")
     members: list[PoleName]
+    n_texts: list[Count] = []
+    """Number of different texts that each member rests on."""
 
 
 class GroupsRecord(Record):

@@ -56,7 +56,7 @@ BROWSER = (
     Key("l", "ask('layer')", "l", "go to a layer", "layer"),
     Key("c", "ask('token')", "c", "go to a token; -1 is the last", "token"),
     Key("a", "all_tokens", "a", "show all tokens, or a window around the cursor", "all"),
-    Key("i", "bos", "i", "include or exclude the BOS in scale and statistics", "BOS"),
+    Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),

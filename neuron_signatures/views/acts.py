@@ -77,9 +77,9 @@ class OnPrompt(NamedTuple):
 
 
 def counted(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Bool[np.ndarray, " pos"]:
-    """Mask of the included positions: all, or all but the BOS."""
+    """Mask of the included positions: all, or all but the first, BOS or not (see `analysis.tokens.positions`)."""
     mask = np.ones(prompt.seq_len, bool)
-    mask[0] = include_bos or not run.begins_with_bos(prompt)
+    mask[0] = include_bos
     return mask
 
 

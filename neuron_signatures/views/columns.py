@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
          "class", "name")  # fmt: skip
-_INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active")
-_NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active")
+_INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active", "n_texts")
+_NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
 
 
 def read_columns(run_dir: Path, stem: str, names: Iterable[str]) -> pa.Table:

@@ -15,8 +15,8 @@ from neuron_signatures.views.coords import NeuronAt
 
 # After layer and neuron, the fields of `Signature` in order.
 SIGNATURE_COLUMNS = (
-    "layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token", "main_consistency",
-    "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
+    "layer", "neuron", "pole", "class", "name", "n_texts", "n_active", "max_peak", "mode_peak_token",
+    "main_consistency", "main_consistency_low", "main_consistency_high", "func_vs_sem", "seed_cosine",
 )  # fmt: skip
 
 
@@ -26,6 +26,8 @@ class Signature(NamedTuple):
     pole: str
     cls: str
     name: str | None
+    n_texts: int
+    """Number of different texts that the class rests on."""
     n_active: int
     max_peak: float | None
     mode_peak_token: str | None

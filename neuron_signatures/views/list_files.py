@@ -12,6 +12,9 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
     InfluenceRecord,
+    NullClass,
+    NullDraws,
+    NullRecord,
     PeaksRecord,
     SignaturesRecord,
     TargetRecord,
@@ -26,7 +29,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
     "influence": ("layer", "neuron", "influence", "ctx_idx", "ctx_token", "activation"),
-    "signatures": ("layer", "neuron", "pole", "class", "name", "n_active", "max_peak", "mode_peak_token"),
+    "signatures": ("layer", "neuron", "pole", "class", "name", "n_texts", "max_peak", "mode_peak_token"),
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
 _MOST_CLASSES = 20
@@ -114,8 +117,12 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
     tokens = ("tokens", f"{record.n_tokens} of {record.n_prompts} prompts; {record.bos_rule}")
     if isinstance(record, PeaksRecord):
         return tokens, ("score", "mean over prompts of the largest |act|"), made
-    shuffled = _counts(record.null.class_counts) if record.null else ""
-    return ("classes", _counts(record.class_counts)), ("shuffled", shuffled or "not computed"), tokens, made
+    null = record.null or NullRecord()
+    nulls = (
+        ("shuffled", _drawn(null.shuffled, precision=False)),
+        ("other prompts", _drawn(null.other_prompts, precision=True)),
+    )
+    return ("classes", _counts(record.class_counts)), *nulls, tokens, made
 
 
 def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
@@ -130,6 +137,19 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
         ("|influence|", f"{record.total_abs_influence:.4g} in all, {record.n_selected} neurons selected "
                         f"hold {record.selected_share:.0%}"),
     ]  # fmt: skip
+
+
+def _drawn(null: NullDraws, *, precision: bool) -> str:
+    """Mean and range of each class over the draws: `say_x 1.7 (0 to 5), precision 0.99`."""
+    return (
+        "; ".join(_class_draws(k, n, precision) for k, n in null.classes.items() if n.mean is not None)
+        or "not computed"
+    )
+
+
+def _class_draws(name: str, n: NullClass, precision: bool) -> str:
+    drawn = f"{name} {n.mean:.1f} ({n.low} to {n.high})"
+    return f"{drawn}, precision {n.precision:.2f}" if precision and n.precision is not None else drawn
 
 
 def _counts(classes: dict[str, int]) -> str:

@@ -195,13 +195,14 @@ def _influence_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, An
 
 
 def _signature_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, Any]) -> Row:
-    note = signature_note(v["class"], v["name"])
+    note = signature_note(v["class"], v["name"], v["n_texts"])
     return Row(rank, at, v["pole"], score, None, None, v["mode_peak_token"], None, note)
 
 
-def signature_note(cls: str, name: str | None) -> str:
-    """Class and name of a signature in one text."""
-    return f"{cls}: {name}" if name else cls
+def signature_note(cls: str, name: str | None, n: int | None = None) -> str:
+    """Class and name of a signature in one text, with the number of texts that a class rests on."""
+    text = f"{cls}: {name}" if name else cls
+    return text if n is None or cls == "unclassified" else f"{text}, n {n}"
 
 
 _ROW = {"peaks": _peaks_row, "influence": _influence_row, "signatures": _signature_row}

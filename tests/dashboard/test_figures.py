@@ -211,8 +211,12 @@ def test_peaks_on_a_pole_exclude_masked_and_non_finite_values():
 
 def test_signature_figures():
     assert parse_pole("L3N14-") == Pole(NeuronAt(3, 14), "-")
-    bars = figures_signatures.class_bars({"semantic": 3, "unclassified": 9}, {"semantic": 1})
-    assert [list(t.y) for t in bars.data] == [[3], [1]]
+    bars = figures_signatures.class_bars(
+        {"semantic": 3, "unclassified": 9}, {"shuffled": {"semantic": 1.5}, "other": {"semantic": 2}}
+    )
+    assert [(t.name, list(t.y)) for t in bars.data] == [("this run", [3]), ("shuffled", [1.5]), ("other", [2])]
+    assert Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")] * 3, (4, 9, 5)).size == "3 poles, n 4 to 9"
+    assert Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")], (4,)).size == "1 pole, n 4"
     members = Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")]).members
     grid = figures_signatures.members_by_prompts(np.array([[2.0, np.nan]]), members, HOSTILE[1:3], [HOSTILE[3:5]])
     assert grid.data[0].zmax == 2.0 and "<script" not in texts(grid) and "<iframe" not in texts(grid)

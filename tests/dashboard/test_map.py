@@ -333,7 +333,9 @@ def charts(at: AppTest) -> int:
 def test_the_page_of_the_demo_run(tmp_path):
     shutil.copytree(DEMO, tmp_path / "run")
     at = page(tmp_path, ui_map_k=4)
-    assert charts(at) == 1 and "from the table of the peaks stage" in words(at) and "excluded by its id" in words(at)
+    assert (
+        charts(at) == 1 and "from the table of the peaks stage" in words(at) and "first positions excluded" in words(at)
+    )
     assert [m.label for m in at.metric] == ["silhouette", "of shuffled activations"]
     assert len(at.dataframe[0].value) == 4 and at.dataframe[0].value["neurons"].sum() == len(
         sample_of(Run.open(DEMO)).at
@@ -369,7 +371,7 @@ def test_without_analysis_the_peaks_are_read(tmp_path, monkeypatch):
         (np.full((2, 3, 4), np.nan), "No neuron varies"),
         (np.ones((2, 2, 4)) * np.arange(4), "single token"),
         (np.arange(6).reshape(2, 3, 1)[:1], "Only one neuron"),
-        (np.ones((1, 1, 4)), "This run has no token except the BOS"),
+        (np.ones((1, 1, 4)), "This run has only first positions"),
     ],
 )
 def test_empty_states(tmp_path, acts, said):

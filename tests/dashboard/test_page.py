@@ -56,7 +56,7 @@ def test_it_opens_on_the_newest_influence_result_and_says_so_in_the_address(demo
 @pytest.mark.parametrize(
     ("view", "says"),
     [("overview", "Gemma2ForCausalLM"), ("neuron", "largest |act| of this prompt"), ("ranking", "200 of 2560 rows"),
-     ("signatures", "tokens shuffled")],
+     ("signatures", "other prompts")],
 )  # fmt: skip
 def test_every_view_of_the_demo_run(demo, monkeypatch, view, says):
     page = open_page(demo, monkeypatch, view=view, layer="4", neuron="178", list=INFLUENCE, row="1")
@@ -231,10 +231,10 @@ def test_the_overview_of_a_bos_alone_has_nothing_to_click(tmp_path, monkeypatch)
     acts = {"bos": np.ones((2, 1, 3), np.float32), "nan": np.full((2, 2, 3), np.nan, np.float32)}
     make_run(tmp_path / "run", prompts, acts)
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="bos")
-    assert "no token except the BOS" in shown(page) and "Click a cell" not in shown(page)
+    assert "only its first position" in shown(page) and "Click a cell" not in shown(page)
     assert charts(page) == 0 and [d.value.columns[0] for d in page.dataframe] == ["prompt"]
     page.checkbox(key="ui_bos").set_value(True).run()
-    assert charts(page) == 1 and "no token except the BOS" not in shown(page) and page.dataframe[0].proto.selection_mode
+    assert charts(page) == 1 and "only its first position" not in shown(page) and page.dataframe[0].proto.selection_mode
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="nan")
     assert charts(page) == 0 and "No included token has a finite activation" in shown(page)
     assert page.dataframe[0].value["not finite"].tolist() == [3, 3] and not page.dataframe[0].proto.selection_mode
@@ -346,7 +346,8 @@ def test_a_column_of_another_type_is_named(demo, monkeypatch, view, stem, column
 
 @pytest.mark.parametrize(
     ("view", "name", "field", "value", "says"),
-    [("signatures", "signatures_meta.json", "null", {"class_counts": {"x": {}}}, "null.class_counts.x"),
+    [("signatures", "signatures_meta.json", "null", {"shuffled": {"classes": {"x": 5}}},
+      "null.shuffled.classes.x"),
      ("signatures", "signatures_meta.json", "class_counts", {"semantic": 2**60, "say_x": 1}, "class_counts.semantic"),
      ("signatures", "groups.json", "groups", [{"name": "x", "class": "y", "members": [7]}], "groups.0.members.0"),
      ("neuron", f"{INFLUENCE}_write_scores.json", "neurons", [5], "neurons.0"),
@@ -514,9 +515,9 @@ def test_the_exported_heatmap_says_how_it_was_made(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     manifest = json.loads((demo / "demo" / "manifest.json").read_text())
     assert manifest["weights_fingerprint"] in made[0]
-    assert "threshold 0, minimum opacity 0.05" in made[0] and "<dt>BOS</dt><dd>excluded</dd>" in made[0]
+    assert "threshold 0, minimum opacity 0.05" in made[0] and "<dt>first position</dt><dd>excluded</dd>" in made[0]
     page.checkbox(key="ui_bos").set_value(True).run()
-    assert "<dt>BOS</dt><dd>included</dd>" in made[-1] and not page.exception
+    assert "<dt>first position</dt><dd>included</dd>" in made[-1] and not page.exception
 
 
 def test_how_long_a_run_took_has_three_digits():

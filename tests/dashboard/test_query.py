@@ -31,7 +31,7 @@ from neuron_signatures.views.coords import NeuronAt
 
 DEMO = DEMO_RUN
 HOSTILE = "![](http://evil.example/x.png)"
-PROMPTS = {"a": [BOS, " the", " cat", " the", " cat"], "b": [" cat", " the"], "c": [BOS, " the", " cat"]}
+PROMPTS = {"a": [BOS, " the", " cat", " the", " cat"], "b": [" x", " cat", " the"], "c": [BOS, " the", " cat"]}
 
 
 def by_hand(path: Path, values: dict[str, list[float]]) -> Run:
@@ -56,7 +56,7 @@ def index_by_hand(kinds: list[TokenKind], prompts: list[list[int]]) -> TokenInde
 
 
 def test_n_grams_are_counted_within_prompts_and_without_the_bos(tmp_path):
-    run = by_hand(tmp_path / "run", {"a": [99, 1, 2, 3, 6], "b": [-4, 5], "c": [99, 7, 4]})
+    run = by_hand(tmp_path / "run", {"a": [99, 1, 2, 3, 6], "b": [50, -4, 5], "c": [99, 7, 4]})
     index = index_tokens(run, include_bos=False)
     values = response_of(run, index, [NeuronAt(0, 0)], scale="activation", stats=None).values
     rows = gram_table(run, index, grams_of(index, 1), values, by="mean", min_count=1, top=9).rows
@@ -66,11 +66,11 @@ def test_n_grams_are_counted_within_prompts_and_without_the_bos(tmp_path):
     assert the.std == pytest.approx(np.std([1, 3, 5, 7]))
     assert (the.prompt_id, the.pos) == ("c", 1)
     pairs = gram_table(run, index, grams_of(index, 2), values, by="max", min_count=1, top=9)
-    # the pair over the edge of prompts a and b (` cat` ` cat`) does not exist, nor one with the BOS
+    # the pair over the edge of prompts a and b (` cat` ` cat`) does not exist, nor one with a first position
     assert [(t, r.n, r.max, r.mean) for t, r in zip(texts(pairs.rows), pairs.rows, strict=True)] == [
         ("·the | ·cat", 3, 6, 4), ("·cat | ·the", 2, 5, 4),
     ]  # fmt: skip
-    assert [(r.prompt_index, r.pos) for r in pairs.rows] == [(0, 4), (1, 1)]
+    assert [(r.prompt_index, r.pos) for r in pairs.rows] == [(0, 4), (1, 2)]
     often = gram_table(run, index, grams_of(index, 2), values, by="mean", min_count=3, top=9)
     assert texts(often.rows) == ["·the | ·cat"] and (often.n_groups, often.n_frequent) == (2, 1)
     triples = gram_table(run, index, grams_of(index, 3), values, by="mean", min_count=1, top=1)
@@ -80,18 +80,18 @@ def test_n_grams_are_counted_within_prompts_and_without_the_bos(tmp_path):
 
 
 def test_the_negative_pole_comes_first_when_ranked_by_the_smallest(tmp_path):
-    run = by_hand(tmp_path / "run", {"a": [99, 1, 2, 3, 6], "b": [-4, 5], "c": [99, 7, 4]})
+    run = by_hand(tmp_path / "run", {"a": [99, 1, 2, 3, 6], "b": [50, -4, 5], "c": [99, 7, 4]})
     index = index_tokens(run, include_bos=False)
     values = response_of(run, index, [NeuronAt(0, 0)], scale="activation", stats=None).values
     row = gram_table(run, index, grams_of(index, 1), values, by="min", min_count=1, top=9).rows[0]
-    assert (shown_gram(row.gram), row.min, row.prompt_id, row.pos) == ("·cat", -4, "b", 0)
+    assert (shown_gram(row.gram), row.min, row.prompt_id, row.pos) == ("·cat", -4, "b", 1)
     counting = index_tokens(run, include_bos=True)
     first = gram_table(run, counting, grams_of(counting, 2), values, by="mean", min_count=1, top=9)
-    assert "<bos> | ·the" in texts(first.rows) and first.n_groups == 3
+    assert "<bos> | ·the" in texts(first.rows) and first.n_groups == 4
 
 
 def test_non_finite_values_are_counted_separately(tmp_path):
-    run = by_hand(tmp_path / "run", {"a": [0, np.nan, 2, 3, np.inf], "b": [1, 5], "c": [0, 7, 4]})
+    run = by_hand(tmp_path / "run", {"a": [0, np.nan, 2, 3, np.inf], "b": [50, 1, 5], "c": [0, 7, 4]})
     index = index_tokens(run, include_bos=False)
     values = response_of(run, index, [NeuronAt(0, 0)], scale="activation", stats=None).values
     found = gram_table(run, index, grams_of(index, 1), values, by="mean", min_count=1, top=9)
@@ -170,7 +170,7 @@ def test_sets_of_neurons(tmp_path):
 
 
 def test_a_name_matches_whole_n_grams_raw_or_displayed(tmp_path):
-    run = by_hand(tmp_path / "run", {"a": [0] * 5, "b": [0] * 2, "c": [0] * 3})
+    run = by_hand(tmp_path / "run", {"a": [0] * 5, "b": [0] * 3, "c": [0] * 3})
     index = index_tokens(run, include_bos=False)
     for text in (" cat", "·cat"):
         assert [shown_gram(g) for g in grams_that_read(index, text)] == ["·cat"]
@@ -181,8 +181,8 @@ def test_a_name_matches_whole_n_grams_raw_or_displayed(tmp_path):
     assert [shown_gram(g) for g in tokens_that_hold(index, "CA", top=9)] == ["·cat"]
     assert [shown_gram(g) for g in tokens_that_hold(index, "", top=9)] == ["·the", "·cat"]
     the, cat = (TokenKind(run.prompts[0].token_ids[i], t) for i, t in ((1, " the"), (2, " cat")))
-    assert ends_of(index, (the, cat)).tolist() == [2, 4, 9]
-    assert ends_of(index, (cat, the)).tolist() == [3, 6]
+    assert ends_of(index, (the, cat)).tolist() == [2, 4, 10]
+    assert ends_of(index, (cat, the)).tolist() == [3, 7]
     assert ends_of(index, (TokenKind(777, " the"),)).tolist() == []
 
 
@@ -219,19 +219,19 @@ def test_neurons_are_compared_with_their_means(tmp_path):
 
 
 def test_many_occurrences_are_drawn_by_the_seed(tmp_path):
-    prompts = {"a": [" x"] * 40}
+    prompts = {"a": [BOS, *[" x"] * 40]}
     acts = random_acts(prompts, n_layers=1, d_mlp=3)
     acts["a"][0, :, 1] = np.nan
-    acts["a"][0, 0, 2] = np.inf
+    acts["a"][0, 1, 2] = np.inf
     run = make_run(tmp_path / "run", prompts, acts)
     index = index_tokens(run, include_bos=False)
-    ends = ends_of(index, (index.kinds[0],))
+    ends = ends_of(index, (index.kinds[1],))
     one, again, other = (excited_by(run, index, ends, at_most=10, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.mean, again.mean)
     assert one.mean[0] != other.mean[0] and (one.n_used, one.n_found) == (10, 40)
     everything = excited_by(run, index, ends, at_most=40, seed=0)
     assert everything.n_nonfinite == 41 and np.isnan(everything.mean[1])
-    assert everything.mean[2] == pytest.approx(acts["a"][0, 1:, 2].mean(), rel=1e-5)
+    assert everything.mean[2] == pytest.approx(acts["a"][0, 2:, 2].mean(), rel=1e-5)
     ranked = most_excited(run, everything, None, by="mean", lowest=False, top=9)
     assert sorted(r.at.neuron for r in ranked) == [0, 2]
 
@@ -308,9 +308,9 @@ def test_a_cluster_of_the_map_is_asked_about(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "value", "tokens_said", "neurons_said"),
     [
-        ([BOS], 1.0, "This run has no token except the BOS", "This run has no token except the BOS"),
+        ([BOS], 1.0, "This run has only first positions", "This run has only first positions"),
         ([BOS, " x"], 0.0, "1 in the run", "1 of 1 read"),
-        ([" x"], np.nan, "These neurons have no finite value", "No neuron has a value"),
+        ([BOS, " x"], np.nan, "These neurons have no finite value", "No neuron has a value"),
         ([BOS, HOSTILE, HOSTILE], 2.0, "1 in the run", "2 of 2 read"),
     ],
 )

@@ -102,13 +102,15 @@ def test_the_documented_commands(kind, request, capsys):
     assert main([*run, "--mode", "signatures"]) == 0
     assert {"signatures.parquet", "signatures.csv", "groups.json", "signatures_meta.json"} <= analysis(folder)
     names = {g["name"] for g in read_json(folder, "groups.json")["groups"]}
-    assert "Say (Austin)" in names
+    assert "Say (located)" in names
+    null = read_json(folder, "signatures_meta.json")["null"]
+    assert null["shuffled"]["n_draws"] == null["other_prompts"]["n_draws"] == 20
 
 
 # What `--mode peaks` and `--mode signatures` may import: arrays, tables, and the validation of the manifest.
 LIGHT = {
-    "annotated_types", "cloudpickle", "dateutil", "jaxtyping", "numpy", "pandas", "pyarrow", "pydantic",
-    "pydantic_core", "six", "typing_extensions", "typing_inspection",
+    "annotated_types", "charset_normalizer", "cloudpickle", "dateutil", "jaxtyping", "numpy", "pandas", "pyarrow",
+    "pydantic", "pydantic_core", "scipy", "six", "typing_extensions", "typing_inspection",
 }  # fmt: skip
 
 

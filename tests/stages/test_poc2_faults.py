@@ -356,6 +356,10 @@ def test_the_json_line_is_strict(with_a_dead_neuron, capsys, flags):
         (["--mode", "signatures", "--semantic_max_depth", "-0.1"], "not in [0, 1]"),
         (["--mode", "signatures", "--min_active", "-1"], "-1 is below 0"),
         (["--mode", "signatures", "--target_window", "-1"], "-1 is below 0"),
+        (["--mode", "signatures", "--n_null", "0"], "0 is below 1"),
+        (["--mode", "signatures", "--max_q", "2"], "not in [0, 1]"),
+        (["--mode", "signatures", "--weak_pole", "-0.1"], "not in [0, 1]"),
+        (["--mode", "peaks", "--n_null", "3"], "--n_null: has no effect"),
         # flags of another mode
         (["--validate"], "--validate: has no effect with --mode peaks. Use it with --mode influence"),
         (["--influence_metric", "dla"], "--influence_metric: has no effect"),

@@ -137,6 +137,13 @@ def test_stage_1_records_the_model_by_name_and_checksum(run_dir: Path) -> None:
     np.testing.assert_allclose(run.acts("capital_France"), want, rtol=2**-8, atol=1e-3)
 
 
+def test_the_first_position_is_massive_without_bos() -> None:
+    """The reason for leaving it out of statistics."""
+    ids = encode_text(smollm2().tokenizer, "The capital of France is Paris", prepend_bos=False)
+    norm = np.sqrt(sum((acts[0].numpy().astype(np.float64) ** 2).sum(axis=1) for acts in captured(smollm2(), ids)))
+    assert norm[0] > 3000 and norm[1:].max() < 300
+
+
 def test_stage_2_analyzes_it(run_dir: Path) -> None:
     """Influence on " Paris" against " London": rows are finite, and the parts of dla add up to the difference."""
     analysis = run_dir / "analysis"
@@ -147,7 +154,10 @@ def test_stage_2_analyzes_it(run_dir: Path) -> None:
     assert analyze([*influence, "--influence_metric", "dla,act_grad", "--device", "cpu"]) == 0
     peaks = pd.read_parquet(analysis / "neurons_aggregated.parquet")
     assert len(peaks) == 30 * 1536 and np.isfinite(peaks["mean_peak_abs"]).all()
-    assert len(pd.read_parquet(analysis / "signatures.parquet")) > 0
+    signatures = json.loads((analysis / "signatures_meta.json").read_text())
+    n, null = signatures["class_counts"]["say_x"], signatures["null"]["other_prompts"]
+    assert n > 100 and null["n_draws"] == 20 and null["classes"]["say_x"]["mean"] < 0.05 * n
+    assert len(pd.read_parquet(analysis / "signatures.parquet")) == 2 * len(peaks)
     for metric in ("dla", "act_grad"):
         (table,) = analysis.glob(f"influence_capital_France_{metric}_next_token_*.parquet")
         assert np.isfinite(pd.read_parquet(table)["influence"]).all()

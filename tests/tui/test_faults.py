@@ -95,8 +95,8 @@ EDGE_CASES = {
     "infinite": (["<bos>", "a", "b"], np.array([[[np.inf], [-np.inf], [1.0]]], np.float32)),
 }
 MESSAGES = {
-    "one of all": "only the BOS; i includes it",
-    "one token": "max +1 at 0",
+    "one of all": "only the first position; i includes it",
+    "one token": "only the first position; i includes it",
     "constant": "mean +0.5 std 0",
     "all zero": "bar: all zero",
     "all NaN": "no value included: no finite value",

@@ -134,9 +134,9 @@ async def test_i_includes_the_bos_in_scale_and_statistics():
     async with browsing(Options(run_dir=DEMO, layer=4, neuron=127, prompt_idx=5)) as pilot:
         without = text_of(pilot)
         with_bos = await press(pilot, "i")
-        assert "BOS included" in with_bos and "BOS" in without.split("act bar")[1]
+        assert "first position included" in with_bos and "BOS" in without.split("act bar")[1]
         assert without.split("this prompt")[1].splitlines()[0] != with_bos.split("this prompt")[1].splitlines()[0]
-        assert "BOS excluded" in await press(pilot, "i")
+        assert "first position excluded" in await press(pilot, "i")
 
 
 SCREENS = [

@@ -132,7 +132,7 @@ def show_with_columns(run_dir: Path, stem: str, names: list[str], kinds: list[st
     return answers
 
 
-@pytest.mark.parametrize(("stem", "name"), list(zip(STEMS, ("max_act", "n_active", "layer"), strict=True)))
+@pytest.mark.parametrize(("stem", "name"), list(zip(STEMS, ("max_act", "n_texts", "layer"), strict=True)))
 def test_a_column_of_another_type_is_named(tmp_path, stem, name):
     answers = show_with_columns(copied(tmp_path), stem, [name], ["text", "list", "struct"])
     assert all(f"{stem}.parquet: column {name}: has type" in answer for answer in answers)

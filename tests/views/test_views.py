@@ -30,7 +30,7 @@ from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron
 from neuron_signatures.views.facts import signatures_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.ranked import SORT_KEYS
+from neuron_signatures.views.ranked import SORT_KEYS, signature_note
 from neuron_signatures.views.search import find_tokens
 
 DEMO = DEMO_RUN
@@ -136,11 +136,12 @@ def test_the_peak_over_prompts_and_of_a_pole(run):
     assert [p.stats.max for p in va.over_prompts(run, NeuronAt(2, 0), include_bos=False)] == [1, 5]
 
 
-def test_the_bos_of_format_1_is_what_prepend_bos_says(tmp_path):
+def test_the_first_position_is_excluded_with_or_without_bos(tmp_path):
     acts = {k: np.ones((1, len(t), 1), np.float32) for k, t in PROMPTS.items()}
     for prepended in (True, False):
         old = make_v1_run(tmp_path / str(prepended), PROMPTS, acts, prepend_bos=prepended)
-        assert va.counted(old, old.prompts[0], include_bos=False)[0] != prepended
+        assert va.counted(old, old.prompts[0], include_bos=False).tolist() == [False, True, True]
+        assert va.counted(old, old.prompts[0], include_bos=True).all()
         assert old.acts("first", layer=0, pos=1, neuron=0) == 1
 
 
@@ -287,3 +288,16 @@ def test_changes_on_disk_are_noticed(run):
     (run.path / "analysis").mkdir()
     (run.path / "analysis" / "x.json").write_text("1")
     assert list(analysis_stamps(run.path)) == ["x.json"]
+
+
+def test_a_class_is_shown_with_its_n_and_both_nulls():
+    assert signature_note("say_x", "Say (Austin)", 5) == "say_x: Say (Austin), n 5"
+    assert signature_note("say_x", None, 7) == "say_x, n 7"
+    assert signature_note("unclassified", None, 7) == "unclassified"
+    (ref,) = [r for r in list_refs(DEMO_RUN) if r.kind == "signatures"]
+    meta = dict(read_list(DEMO_RUN, ref).meta)
+    null = json.loads((DEMO_RUN / "analysis" / "signatures_meta.json").read_text())["null"]
+    for title, what in (("shuffled", "shuffled"), ("other prompts", "other_prompts")):
+        say = null[what]["classes"]["say_x"]
+        assert f"say_x {say['mean']:.1f} ({say['low']} to {say['high']})" in meta[title]
+    assert f"precision {null['other_prompts']['classes']['say_x']['precision']:.2f}" in meta["other prompts"]

@@ -39,7 +39,8 @@ class PeaksConfig:
     """Which tokens are counted. `frac_act_above` is the share of tokens with |act| > `act_threshold`, in real units."""
 
     functional: FunctionalTokens
-    first_pos: int = 0
+    first_pos: int | None = None
+    """See `counted_prompts`."""
     include_bos: bool = False
     act_threshold: float = 1.0
 

@@ -25,10 +25,10 @@ class PromptLabels(NamedTuple):
     concepts: dict[int, Bool[np.ndarray, " pos"]]
     """Positions of each concept that the prompt contains, by the concept's index."""
 
-    def permuted(self, order: np.ndarray) -> PromptLabels:
-        """The labels in another order of the positions."""
-        concepts = {c: hit[order] for c, hit in self.concepts.items()}
-        return PromptLabels(self.key[order], self.functional[order], self.target[order], concepts)
+    def at(self, pos: np.ndarray) -> PromptLabels:
+        """The labels of the positions `pos`, in this order."""
+        concepts = {c: there for c, hit in self.concepts.items() if (there := hit[pos]).any()}
+        return PromptLabels(self.key[pos], self.functional[pos], self.target[pos], concepts)
 
 
 class Labels(NamedTuple):
@@ -37,7 +37,14 @@ class Labels(NamedTuple):
     prompts: list[PromptLabels]
     names: list[str]
     concepts: list[str]
-    n_containing: Int32[np.ndarray, " concept"]
+
+    @property
+    def n_containing(self) -> Int32[np.ndarray, " concept"]:
+        """Number of prompts that contain each concept."""
+        out = np.zeros(len(self.concepts), np.int32)
+        for p in self.prompts:
+            out[list(p.concepts)] += 1
+        return out
 
 
 def make_labels(
@@ -51,16 +58,7 @@ def make_labels(
     code = {key: i for i, key in enumerate(sorted(names))}
     concept_keys = [token_key(c) for c in concepts]
     labels = [_prompt_labels(p, functional, code, concept_keys, window) for p in prompts]
-    n_containing = np.zeros(len(concepts), np.int32)
-    for label in labels:
-        n_containing[list(label.concepts)] += 1
-    return Labels(labels, [names[k] for k in code], list(concepts), n_containing)
-
-
-def shuffled(labels: Labels, rng: np.random.Generator) -> Labels:
-    """The labels permuted within each prompt, so that they are independent of the activations."""
-    prompts = [p.permuted(rng.permutation(len(p.key))) for p in labels.prompts]
-    return labels._replace(prompts=prompts)
+    return Labels(labels, [names[k] for k in code], list(concepts))
 
 
 def choose_concepts(
@@ -119,7 +117,7 @@ def _find(concept: str, tokens: Sequence[str]) -> Bool[np.ndarray, " pos"]:
         for end in range(start, len(tokens)):
             text += tokens[end]
             key = token_key(text)
-            if key == concept and token_key(tokens[start]):
+            if key == concept and token_key(tokens[start]) and token_key(tokens[end]):
                 hit[start : end + 1] = True
             if not concept.startswith(key):
                 break

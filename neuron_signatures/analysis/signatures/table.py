@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Float64, Int32
 
-from neuron_signatures.analysis.signatures.classes import CLASSES, Classified, Names
+from neuron_signatures.analysis.signatures.classes import CLASSES, REASONS, Classified, Names
 from neuron_signatures.analysis.signatures.labels import Labels
 from neuron_signatures.analysis.signatures.metrics import Activity, TokenMetrics
 from neuron_signatures.analysis.tokens.codes import text_column
@@ -30,7 +30,10 @@ class PoleResult(NamedTuple):
     activity: Activity
     tokens: TokenMetrics
     classified: Classified
-    null: Classified
+    p: Float64[np.ndarray, " neuron"]
+    """See `PositionRates.mode_p`."""
+    target_p: Float64[np.ndarray, " neuron"]
+    """See `TargetRates.target_p`."""
     cosine: MeanCosine
 
 
@@ -44,6 +47,7 @@ def layer_frame(
     rows: dict[str, Any] = {name: np.stack([c[name] for c in columns], axis=1).ravel() for name in columns[0]}
     texts = {
         "class": CLASSES,
+        "reason": REASONS,
         "name": names.texts,
         "mode_peak_token": labels.names,
         "concept": labels.concepts,
@@ -65,7 +69,11 @@ def _pole_columns(p: PoleResult, names: Names, z: float) -> dict[str, np.ndarray
     return {
         "class": p.classified.kind,
         "name": names.of(p.classified),
+        "reason": p.classified.reason,
         "n_active": a.n_active,
+        "n_texts": t.n,
+        "p": p.p,
+        "q": np.full(len(p.p), np.nan),
         "n_tied_peaks": a.n_tied,
         "max_peak": a.max_peak,
         "median_peak": a.median_peak,
@@ -74,16 +82,18 @@ def _pole_columns(p: PoleResult, names: Names, z: float) -> dict[str, np.ndarray
         "mean_density": a.mean_density,
         "mode_peak_token": t.token.value,
         "mode_peak_count": t.token.times,
-        **_share("main_consistency", t.token.times, a.n_active, z),
+        **_share("main_consistency", t.token.times, t.n, z),
         "n_distinct_peaks": t.token.n_distinct,
         "concept": t.concept,
         "concept_prompts": t.concept_prompts,
         **_share("peak_consistency", t.concept_hits, t.concept_prompts, z),
-        **_share("func_vs_sem", t.n_functional, a.n_active, z),
+        **_share("func_vs_sem", t.n_functional, t.n, z),
         "conf_sem": _float32(ratio(t.semantic.times, t.n_semantic)),
         "conf_func": _float32(ratio(t.functional.times, t.n_functional)),
         "target_token": t.target.value,
         "target_count": t.target.times,
+        "target_p": p.target_p,
+        "target_q": np.full(len(p.p), np.nan),
         "seed_cosine": p.cosine.value,
         "seed_cosine_prompts": p.cosine.n,
     }

@@ -6,11 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from neuron_signatures.analysis.signatures.analyze import SignatureResult
+from neuron_signatures.analysis.signatures.nulls import null_counts
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, ResultsWriter
 
-NULL = "tokens permuted within each prompt, activations as they are"
-NULL_LIMIT = "relationship rests on sparsity, which does not depend on tokens: the null keeps it"
+SHUFFLED = "tokens permuted within each prompt, activations as they are"
+OTHER_PROMPTS = "each prompt has the tokens of another prompt of similar length, position by position"
+NULL_LIMIT = "no null tests the sparsity of relationship, only that its peaks fall on one token"
+LOW_PRECISION = 0.8
 
 
 def write_signatures(writer: ResultsWriter, result: SignatureResult) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def signatures_record(result: SignatureResult) -> dict[str, Any]:
         "min_shared_tokens": c.min_shared_tokens,
         "target_window": c.target_window,
         "wilson_z": c.wilson_z,
+        "n_null": c.n_null,
         "null_seed": c.null_seed,
         **asdict(c.rules),
     }
@@ -51,7 +55,15 @@ def signatures_record(result: SignatureResult) -> dict[str, Any]:
         depth="layer / (n_layers - 1)",
         n_rows=len(result.frame),
         class_counts=result.class_counts,
-        null={"what": NULL, "seed": c.null_seed, "class_counts": result.null_class_counts, "limit": NULL_LIMIT},
+        n_named=_named(result),
+        unclassified_because=result.reasons,
+        n_tested=int(result.frame["p"].notna().sum()),
+        null={
+            "seed": c.null_seed,
+            "shuffled": _null(SHUFFLED, result.shuffled_counts, result.class_counts),
+            "other_prompts": _null(OTHER_PROMPTS, result.other_prompt_counts, result.class_counts),
+            "limit": NULL_LIMIT,
+        },
         n_groups=len(result.groups),
         n_nonfinite=sum(p.prompt.nonfinite for p in counted.prompts),
         warnings=signatures_warnings(result),
@@ -67,10 +79,26 @@ def signatures_warnings(result: SignatureResult) -> list[str]:
     missing = [c for c, k in zip(result.concepts, result.n_containing, strict=True) if not k]
     if missing:
         out.append(f"concepts that occur in no prompt: {', '.join(missing[:10])}")
-    tokens_matter = ("semantic", "say_x")
-    real, null = (sum(c[k] for k in tokens_matter) for c in (result.class_counts, result.null_class_counts))
-    if null > 0.2 * real:
+    for kind in ("semantic", "say_x", "relationship"):
+        n = result.class_counts[kind]
+        precision = null_counts(result.other_prompt_counts, kind).precision(n)
+        if precision is not None and precision < LOW_PRECISION:
+            out.append(f"precision of {kind} is {precision:.2f} against tokens of other prompts: read it with care")
+    unnamed = result.class_counts["say_x"] - _named(result)["say_x"]
+    if unnamed:
         out.append(
-            f"{null} are semantic or say_x with shuffled tokens, against {real}: these classes are not informative here"
+            f"{unnamed} say_x poles have no name: their functional token precedes no target more often at their peaks "
+            "than elsewhere"
         )
     return out
+
+
+def _named(result: SignatureResult) -> dict[str, int]:
+    named = result.frame["class"][result.frame["name"].notna()]
+    return {kind: int((named == kind).sum()) for kind in result.class_counts if kind != "unclassified"}
+
+
+def _null(what: str, draws: list[dict[str, int]], observed: dict[str, int]) -> dict[str, Any]:
+    """A null in the record: per class the mean, the range and the precision of the class counts over its draws."""
+    classes = {kind: null_counts(draws, kind).record(n) for kind, n in observed.items() if kind != "unclassified"}
+    return {"what": what, "n_draws": len(draws), "classes": classes}

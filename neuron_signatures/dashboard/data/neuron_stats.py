@@ -130,7 +130,7 @@ def _peak(acts: Float32[np.ndarray, "pos neuron"]) -> Float32[np.ndarray, " neur
 def _why_not(run: Run, record: PeaksRecord, include_bos: bool) -> str:
     if doubt := another_dump(run.manifest, record):
         return f"The table of peaks is not used: {doubt}."
-    if record.settings.include_bos != include_bos or record.settings.first_pos != 0:
+    if record.settings.include_bos != include_bos or (record.settings.first_pos or 0) > 1:
         return "The table of peaks includes other tokens than this page (BOS, first position)."
     n_tokens = sum(int(counted(run, p, include_bos=include_bos).sum()) for p in run.prompts)
     return "" if record.n_tokens == n_tokens else "The table of peaks is over a different number of tokens."

@@ -64,7 +64,7 @@ class Grams(NamedTuple):
 
 
 def index_tokens(run: Run, *, include_bos: bool) -> TokenIndex:
-    """The token index, from the manifest only. Without `include_bos` the BOS (identified by its id) is excluded."""
+    """The token index, from the manifest only. Without `include_bos` first positions are excluded."""
     codes: dict[TokenKind, int] = {}
     prompt, pos, code, counts = [], [], [], []
     for i, p in enumerate(run.prompts):

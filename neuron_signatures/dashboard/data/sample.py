@@ -85,7 +85,7 @@ def draw_sample(
         n_constant=int((finite & ~varies).sum()), neurons_by=f"largest |act| over the run, from {stats.source}",
         n_tokens=len(place), n_tokens_of=index.n_counted,
         tokens_by="all included tokens" if len(place) == index.n_counted else "drawn at random without replacement",
-        bos="included" if index.include_bos else "excluded by its id", seed=seed,
+        bos="included" if index.include_bos else "excluded", seed=seed,
     )  # fmt: skip
     at = tuple(neuron_at(run, i) for i in chosen)
     texts = tuple(kind.token for kind in index.kinds)

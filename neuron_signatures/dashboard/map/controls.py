@@ -55,7 +55,7 @@ def controls() -> tuple[SampleSettings, Settings | None, DeltaGenerator]:
         _box("Seed", "ui_map_seed", 0, 2**31 - 1, "Seed of every random choice on this page.")
         perplexity_help = "Approximate number of neighbours that t-SNE takes into account."
         _box("Perplexity of t-SNE", "ui_map_perplexity", 1, 200, perplexity_help)
-        st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+        st.checkbox("Include the first position (BOS)", key="ui_bos", help=BOS_HELP)
     state = st.session_state
     rows = cast(Rows, state["ui_map_rows"])
     sample = SampleSettings(

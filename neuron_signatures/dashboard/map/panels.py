@@ -35,7 +35,7 @@ def provenance(
     pairs = [
         ("neurons", f"{r.n_neurons:,} of {r.n_neurons_of:,}, by {r.neurons_by}"
                     + (f"; left out: {', '.join(left_out)}" if left_out else "")),
-        ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; the BOS {r.bos}"),
+        ("tokens", f"{r.n_tokens:,} of {r.n_tokens_of:,}, {r.tokens_by}; first positions {r.bos}"),
         ("rows", f"{s.rows}: {ROWS[s.rows]}"),
         ("PCA", f"{reduced.coords.shape[1]} components explain {explained} of the variance ({reduced.solver})"),
     ]  # fmt: skip

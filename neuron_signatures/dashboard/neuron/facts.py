@@ -45,7 +45,8 @@ def signature_panel(ctx: PageContext) -> None:
 
 def signature_line(s: Signature) -> str:
     """One pole as a sentence, without undefined numbers."""
-    parts = [brief(s.cls) + (f", {visible(s.name)}" if s.name else "")]
+    n = "" if s.cls == "unclassified" else f" (n {s.n_texts})"
+    parts = [brief(s.cls) + (f", {visible(s.name)}" if s.name else "") + n]
     if s.n_active == 0:
         return "never active"
     parts.append(f"active in {s.n_active} prompts" + ("" if s.max_peak is None else f", largest peak {s.max_peak:.4g}"))

@@ -75,7 +75,7 @@ def file_name(ctx: PageContext) -> str:
 
 def _controls() -> HeatmapOptions:
     now = st.session_state
-    st.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+    st.checkbox("Include the first position (BOS)", key="ui_bos", help=BOS_HELP)
     st.checkbox("Show values", key="ui_values", help="The signed activation below each token.")
     decimals = whole_number("Decimals", "ui_decimals", low=0, high=6, default=2, disabled=not now["ui_values"])
     per_row = whole_number("Tokens per row", "ui_per_row", low=0, high=200, default=0, help="0 for as many as fit.")
@@ -113,6 +113,6 @@ def _document(ctx: PageContext, lines: list[Line], options: HeatmapOptions, neur
         ("prompt", where),
         ("colour", f"{options.scale}, normalised by {options.normalise}; threshold {options.threshold:g}, "
                    f"minimum opacity {options.floor:g}"),
-        ("BOS", "included" if neuron.include_bos else "excluded"),
+        ("first position", "included" if neuron.include_bos else "excluded"),
     ]  # fmt: skip
     return document(f"{ctx.at.label} in {m.model_name}", made, heatmap(lines, options, run_largest=neuron.largest))

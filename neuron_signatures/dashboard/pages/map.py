@@ -36,7 +36,7 @@ def render(ctx: PageContext) -> None:
     if stats is None:
         return
     if cached_work.index_of(ctx, include_bos=settings.include_bos).n_counted == 0:
-        empty("This run has no token except the BOS.", why="Under Settings, the BOS token can be included.")
+        empty("This run has only first positions, which are excluded.", why="Under Settings, they can be included.")
         return
     sample = cached_work.sample_of(ctx, settings, stats)
     if len(sample.at) < 2:

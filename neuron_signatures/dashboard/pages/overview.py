@@ -59,10 +59,10 @@ def _prompt(ctx: PageContext) -> None:
     st.markdown("#### This prompt, layer by layer")
     quote(ctx.prompt.text)
     st.session_state.setdefault("ui_bos", False)
-    include_bos = st.checkbox("Include the BOS token", key="ui_bos", help=panels.BOS_HELP)
+    include_bos = st.checkbox("Include the first position (BOS)", key="ui_bos", help=panels.BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
     if not counts.any():
-        st.caption("This prompt has no token except the BOS, which is excluded.")
+        st.caption("This prompt has only its first position, which is excluded.")
         return
     lines = cached_reads.layers_of(ctx.run, ctx.data_key, ctx.selection.prompt, include_bos)
     any_finite = any(line.neuron is not None for line in lines)

@@ -29,10 +29,10 @@ def render(ctx: PageContext) -> None:
         "Question", list(_KINDS), format_func=_KINDS.__getitem__, key="ui_query_kind", horizontal=True,
         label_visibility="collapsed",
     )  # fmt: skip
-    right.checkbox("Include the BOS token", key="ui_bos", help=BOS_HELP)
+    right.checkbox("Include the first position (BOS)", key="ui_bos", help=BOS_HELP)
     index = index_of(ctx, include_bos=bool(st.session_state["ui_bos"]))
     if index.n_counted == 0:
-        empty("This run has no token except the BOS.", why="Select the box above to include it.")
+        empty("This run has only first positions, which are excluded.", why="Select the box above to include them.")
     elif kind == "tokens":
         ask_tokens(ctx, index)
     else:

@@ -1,4 +1,4 @@
-"""Signatures view: classes of neurons by their peaks, compared with shuffled tokens; groups; peaks on prompts."""
+"""Signatures view: classes of neurons by their peaks, compared with two nulls; groups; peaks on prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuron_signatures.dashboard.signatures.figures import class_bars, members_b
 from neuron_signatures.dashboard.signatures.table_panel import table_panel
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.result_records import NullRecord, SignaturesRecord, read_record
+from neuron_signatures.runs.result_records import NullClass, NullRecord, SignaturesRecord, read_record
 from neuron_signatures.runs.results import SIGNATURES_META
 from neuron_signatures.runs.tokens import brief, visible
 
@@ -40,16 +40,17 @@ def _classes(counts: dict[str, int], null: NullRecord) -> None:
     st.markdown(
         "#### Classes",
         help="Each neuron has two poles, one per sign. A class is meaningful only if it has many more poles than with "
-        "shuffled tokens. docs/method.md defines the classes.",
+        "the tokens of other prompts at the same positions: precision is the share that these do not explain. "
+        "docs/method.md defines the classes.",
     )
     if len(counts) > MOST_CLASSES:
         st.caption(f"The first {MOST_CLASSES} of {len(counts)} classes.")
     counts = _first_classes(counts)
     left, right = st.columns([3, 2])
     with left:
-        st.plotly_chart(class_bars(counts, null.class_counts), key="sig_classes", config={"displayModeBar": False})
+        st.plotly_chart(class_bars(counts, _means(null)), key="sig_classes", config={"displayModeBar": False})
     with right:
-        st.dataframe(class_frame(counts, null.class_counts), hide_index=True)
+        st.dataframe(class_frame(counts, null), hide_index=True)
         if null.limit:
             facts([("note", null.limit)])
 
@@ -58,14 +59,26 @@ def _first_classes(counts: dict[str, int]) -> dict[str, int]:
     return dict(list(counts.items())[:MOST_CLASSES])
 
 
-def class_frame(counts: dict[str, int], shuffled: dict[str, int]) -> pd.DataFrame:
+def class_frame(counts: dict[str, int], null: NullRecord) -> pd.DataFrame:
+    other = [null.other_prompts.classes.get(name) for name in counts]
     return pd.DataFrame(
         {
             "class": [brief(name) for name in counts],
             "poles": list(counts.values()),
-            "tokens shuffled": pd.array([shuffled.get(name) for name in counts], dtype="Int64"),
+            "shuffled": [_spread(null.shuffled.classes.get(name)) for name in counts],
+            "other prompts": [_spread(n) for n in other],
+            "precision": pd.array([None if n is None else n.precision for n in other], dtype="Float64"),
         }
     )
+
+
+def _means(null: NullRecord) -> dict[str, dict[str, float | None]]:
+    draws = {"tokens shuffled": null.shuffled, "tokens of other prompts": null.other_prompts}
+    return {what: {name: n.mean for name, n in d.classes.items()} for what, d in draws.items() if d.classes}
+
+
+def _spread(n: NullClass | None) -> str:
+    return "" if n is None or n.mean is None else f"{n.mean:.1f} ({n.low} to {n.high})"
 
 
 def _groups(ctx: PageContext) -> None:
@@ -81,7 +94,7 @@ def _groups(ctx: PageContext) -> None:
     options = [(g.cls, g.name) for g in groups]
     chosen = st.selectbox(
         "Group", options, key="ui_sig_group", label_visibility="collapsed",
-        format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {len(named[k].members)} poles)",
+        format_func=lambda k: f"{visible(k[1])}  ({visible(k[0])}, {named[k].size})",
     )  # fmt: skip
     group = named[chosen]
     shown = strongest(cached_reads.signature_table(ctx.run_dir, ctx.results_key), group, ctx.run.stores, _MOST_MEMBERS)
@@ -114,7 +127,7 @@ def _open_member(ctx: PageContext, members: dict[str, Pole]) -> None:
 
 
 def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndarray]:
-    """As `peaks_on_pole`, on the prompts that the figures show, without the BOS."""
+    """As `peaks_on_pole`, on the prompts that the figures show, without the first position."""
     n = min(len(ctx.run.prompts), MOST_PROMPTS)
     values = cached_reads.first_values_of(ctx.run, ctx.data_key, pole.at.layer, pole.at.neuron, n)
     return peaks_on_pole(values, cached_reads.counts_of(ctx.run, ctx.data_key, False)[:n], pole.pole)
@@ -123,7 +136,7 @@ def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndar
 def _probes(ctx: PageContext) -> None:
     st.markdown(
         f"#### {ctx.at.label} on the prompts",
-        help="The selected neuron's largest and smallest activation on each prompt, without the BOS.",
+        help="The selected neuron's largest and smallest activation on each prompt, without the first position.",
     )
     prompts = ctx.run.prompts[:MOST_PROMPTS]
     if len(prompts) < len(ctx.run.prompts):

@@ -18,8 +18,8 @@ from neuron_signatures.views.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
 BOS_HELP = (
-    "The BOS token at the start of every prompt, identified by its id. It has large activations that carry "
-    "little information, so it is excluded by default."
+    "The first position of every prompt, BOS or not, has large activations that carry little information, so it is "
+    "excluded by default."
 )
 
 

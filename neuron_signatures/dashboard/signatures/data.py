@@ -39,6 +39,16 @@ class Group(NamedTuple):
     """Raw."""
     cls: str
     members: list[Pole]
+    n_texts: tuple[int, ...] = ()
+    """Number of different texts that each member rests on; empty where it is not recorded."""
+
+    @property
+    def size(self) -> str:
+        """`12 poles, n 4 to 7`."""
+        n, low, high = len(self.members), min(self.n_texts, default=0), max(self.n_texts, default=0)
+        return f"{n} pole{'s' * (n != 1)}" + (
+            "" if not high else f", n {low}" if low == high else f", n {low} to {high}"
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ def read_signatures(run_dir: Path) -> pa.Table:
 def read_groups(run_dir: Path) -> list[Group]:
     """Groups of at least one pole, the largest first."""
     record = read_record(run_dir, GROUPS, GroupsRecord)
-    found = [Group(g.name, g.cls, [parse_pole(m) for m in g.members]) for g in record.groups if g.members]
+    found = [
+        Group(g.name, g.cls, [parse_pole(m) for m in g.members], tuple(g.n_texts)) for g in record.groups if g.members
+    ]
     return sorted(found, key=lambda g: (-len(g.members), g.name))
 
 

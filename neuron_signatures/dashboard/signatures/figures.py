@@ -21,13 +21,13 @@ _MOST_LABELLED = 40
 _GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
 
 
-def class_bars(counts: Mapping[str, int], shuffled: Mapping[str, int]) -> go.Figure:
-    """Number of poles in each class, in the run and with shuffled tokens, without unclassified ones."""
+def class_bars(counts: Mapping[str, int], nulls: Mapping[str, Mapping[str, float | None]]) -> go.Figure:
+    """Number of poles in each class, in the run and on average under each null, without unclassified ones."""
     shown = [name for name in counts if name != "unclassified"]
     names = [plot_text(name) for name in shown]
     figure = go.Figure(go.Bar(x=names, y=[counts[name] for name in shown], name="this run", marker={"color": EMERALD}))
-    if shuffled:
-        figure.add_bar(x=names, y=[shuffled.get(c) for c in shown], name="tokens shuffled", marker={"color": GREY})
+    for (what, means), color in zip(nulls.items(), (GREY, ORANGE), strict=False):
+        figure.add_bar(x=names, y=[means.get(c) for c in shown], name=what, marker={"color": color})
     figure.update_layout(barmode="group")
     figure.update_yaxes(title="poles of neurons")
     return styled(figure, height=260, legend=True)

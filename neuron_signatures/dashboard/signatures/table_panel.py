@@ -64,6 +64,7 @@ def signature_frame(rows: list[dict]) -> pd.DataFrame:
             "consistency": [r["main_consistency"] for r in rows],
             "from": [r["main_consistency_low"] for r in rows],
             "to": [r["main_consistency_high"] for r in rows],
+            "n": [r["n_texts"] for r in rows],
             "active in": [r["n_active"] for r in rows],
             "largest peak": [r["max_peak"] for r in rows],
             "functional": [r["func_vs_sem"] for r in rows],
@@ -75,10 +76,11 @@ def signature_frame(rows: list[dict]) -> pd.DataFrame:
 
 
 _COLUMN_HELP = {
-    "consistency": "Share of the active prompts whose peak is on the most frequent peak token; `from` and `to` are the "
+    "consistency": "Share of the n texts whose peak is on the most frequent peak token; `from` and `to` are the "
     "95 % Wilson interval.",
     "from": "Lower end of the interval.",
     "to": "Upper end of the interval.",
+    "n": "Number of different texts (up to the peak) that the class, the name and the shares rest on.",
     "active in": "Prompts whose peak is at least half of the largest peak.",
     "functional": "Share of the peaks on functional tokens (of, is, the, ...).",
     "seed cosine": "Cosine similarity with the activations on the seed prompt, over shared tokens.",

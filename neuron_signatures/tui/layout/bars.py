@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 AXIS = "│"
-STRIP_LEGEND = "a mark per token: ▁ to █ positive, ▔ ▀ negative, · near 0, B the BOS, ? not finite"
+STRIP_LEGEND = "a mark per token: ▁ to █ positive, ▔ ▀ negative, · near 0, B the first position, ? not finite"
 
 
 def signed_bar(value: float, scale: float | None, columns: int) -> str:

@@ -10,6 +10,7 @@ from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, si
 from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature, WriteScores
+from neuron_signatures.views.ranked import signature_note
 
 
 class Fact(NamedTuple):
@@ -70,8 +71,7 @@ def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
 
 
 def _signature(s: Signature) -> list[Fact]:
-    name = f": {brief(s.name)}" if s.name else ""
-    facts = [Fact(f"pole {s.pole}", f"{brief(s.cls)}{name}")]
+    facts = [Fact(f"pole {s.pole}", signature_note(brief(s.cls), s.name and brief(s.name), s.n_texts))]
     token = "" if s.mode_peak_token is None else f", most on {token_text(s.mode_peak_token)}"
     facts.append(Fact("", f"active on {count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
     if s.consistency is not None:

@@ -212,7 +212,7 @@ class BrowserPage(Page):
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
         self.app.options = replace(self.app.options, include_bos=self.include_bos)
-        self.go(self.cursor, f"BOS {'included' if self.include_bos else 'excluded'}")
+        self.go(self.cursor, f"first position {'included' if self.include_bos else 'excluded'}")
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""

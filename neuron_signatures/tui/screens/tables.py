@@ -68,7 +68,7 @@ class LayersPage(BrowserChild):
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        bos = "BOS included" if self.browser.include_bos else "BOS excluded"
+        bos = "first position included" if self.browser.include_bos else "first position excluded"
         return [
             line(Span("layers on ", "title"), Span(safe(self.prompt.probe_id), "title"), Span(f"  {bos}", "dim")),
             line(Span(beginning(self.prompt.text))),

@@ -125,7 +125,7 @@ class StackTable:
             return {**which, "max": Span("unread", "warn"), "strip": Span(beginning(p.fault), "warn")}
         s, tokens = p.stats, p.prompt.tokens
         levels = strip(p.values, self.scale or None, widths["strip"]) if "strip" in widths else ""
-        if levels and not self.include_bos and self.run.begins_with_bos(p.prompt):
+        if levels and not self.include_bos:
             levels = "B" + levels[1:]
         return {
             **which,

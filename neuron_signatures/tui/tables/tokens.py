@@ -180,7 +180,7 @@ def _this_prompt(view: TokenView, columns: int) -> Line:
     s, tokens = view.stats, view.prompt.tokens
     head = Span("this prompt  ", "dim")
     if s.n == 0 or s.max is None or s.max_pos is None or s.min is None or s.min_pos is None:
-        why = "no finite value" if s.n_nonfinite else "only the BOS; i includes it"
+        why = "no finite value" if s.n_nonfinite else "only the first position; i includes it"
         return line(head, Span(f"no value included: {why}", "warn"))
     high = Peak(s.max, f"at {s.max_pos}", token_text(tokens[s.max_pos]))
     low = Peak(s.min, f"at {s.min_pos}", token_text(tokens[s.min_pos]))

@@ -161,7 +161,9 @@ def test_values_that_are_not_finite_are_ignored_and_counted(tmp_path):
 
 def test_one_prompt_of_one_token_in_one_layer(tmp_path):
     run = make_run(tmp_path / "r", {"p": [" x"]}, {"p": np.zeros((1, 1, 3), np.float32)}, bos_token_id=None)
-    result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
+    with pytest.raises(UsageError, match=r"no prompt has a token that counts.*--first_pos"):
+        analyze_peaks(run, PeaksConfig(FUNCTIONAL))
+    result = analyze_peaks(run, PeaksConfig(FUNCTIONAL, first_pos=0))
     row = result.frame.iloc[0]
     assert (row["mean_peak_abs"], row["std_peak_abs"], row["mode_peak_ctx_idx"]) == (0, 0, 0)
     assert math.isnan(row["mean_peak_abs_over_layer_median"])
@@ -183,17 +185,42 @@ def test_a_run_of_bos_alone_has_no_peaks(tmp_path):
 def test_format_1_counts_position_0_as_bos_if_one_was_prepended(tmp_path, prepend_bos):
     acts = random_acts(PROMPTS, n_layers=1, d_mlp=8)
     run = make_v1_run(tmp_path / "r", PROMPTS, acts, prepend_bos=prepend_bos)
-    result = analyze_peaks(run, PeaksConfig(FUNCTIONAL))
+    result = analyze_peaks(run, PeaksConfig(FUNCTIONAL, first_pos=0))
     check_frame(result.frame, PROMPTS, acts, dict.fromkeys(PROMPTS, int(prepend_bos)), 1.0)
     assert str(prepend_bos).lower() in result.counted.bos_rule
 
 
-def test_a_bos_that_a_chat_lacks_is_not_looked_for(tmp_path):
-    prompts = {"with": [BOS, " a", " b"], "without": [" a", " b"]}
-    run = make_run(tmp_path / "r", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
+@pytest.mark.parametrize(
+    ("first_pos", "include_bos", "starts", "rule"),
+    [
+        (None, False, [1, 1], "position 0 of every prompt is left out, BOS or not"),
+        (0, False, [1, 0], "position 0 is left out where its token id is 0"),
+        (None, True, [0, 0], "every token counts, the BOS too"),
+        (0, True, [0, 0], "every token counts, the BOS too"),
+        (1, True, [1, 1], "position 0 of every prompt is left out, BOS or not"),
+        (2, False, [2, 2], "positions before 2 are left out"),
+    ],
+)
+def test_the_first_position_is_left_out_with_or_without_bos(tmp_path, first_pos, include_bos, starts, rule):
+    prompts = {"with": [BOS, " a", " b", " c"], "without": [" a", " b", " c"]}
+    acts = {k: np.ones((1, len(t), 1), np.float32) for k, t in prompts.items()}
+    for a in acts.values():
+        a[0, 0, 0] = 1000
+    run = make_run(tmp_path / "r", prompts, acts)
+    result = analyze_peaks(run, PeaksConfig(FUNCTIONAL, first_pos=first_pos, include_bos=include_bos))
+    assert [p.start for p in result.counted.prompts] == starts
+    assert result.counted.bos_rule == rule
+    assert result.frame["max_peak_abs"][0] == (1000 if 0 in starts else 1)
+    assert result.counted.n_tokens == 7 - sum(starts)
+    assert result.counted.record()["bos_excluded"] == (starts[0] > 0)
+
+
+def test_prompts_of_one_token_are_left_out_with_a_warning(tmp_path):
+    prompts = {"one": [" a"], "two": [" a", " b"]}
+    run = make_run(tmp_path / "r", prompts, random_acts(prompts, n_layers=1, d_mlp=2), bos_token_id=None)
     counted = analyze_peaks(run, PeaksConfig(FUNCTIONAL)).counted
-    assert [p.start for p in counted.prompts] == [1, 0]
-    assert (counted.n_bos, counted.n_tokens) == (1, 4)
+    assert counted.skipped == ["one"]
+    assert counted.warnings() == ["1 prompts have no token that counts and are left out"]
 
 
 def test_only_some_layers_are_stored(tmp_path):
