@@ -101,15 +101,18 @@ def _add_influence_flags(parser: Parser) -> None:
     group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")
     group.add_argument("--influence_metric", default="dla", metavar="LIST",
                        help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
-    group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="default 50")
-    group.add_argument("--baseline", default="mean", metavar="B", help="for ig: mean (default), zero or prompt:ID")
+    group.add_argument("--reference", metavar="REF",
+                       help="what activations are compared with, for every metric and for ablations: mean, zero, "
+                            "prompt:ID or run:DIR; default mean, zero in a run of few tokens")  # fmt: skip
+    group.add_argument(
+        "--min_mean_tokens", type=at_least(1), default=64, metavar="N", help="fewest tokens of a mean; default 64"
+    )
+    group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="first number, default 50")
+    group.add_argument("--ig_max_steps", type=at_least(1), default=1350, metavar="N",
+                       help="steps are tripled up to N while ig does not sum up; default 1350")  # fmt: skip
     group.add_argument(
         "--ig_path", choices=("joint", "layer"), default="joint", help="all layers together, or one at a time"
     )
-    group.add_argument(
-        "--act_grad_source", metavar="B", help="patch this in instead of scaling: mean, zero or prompt:ID"
-    )
-    group.add_argument("--ablate_with", default="mean", metavar="B", help="mean (default), zero or prompt:ID")
     group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
     group.add_argument("--layers", metavar="LIST", help="for ablation and ig, such as 0,3,5-8; default all")
     group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
@@ -129,6 +132,8 @@ def _add_validation_flags(parser: Parser) -> None:
     group = parser.add_argument_group("validation (with --mode influence)")
     group.add_argument("--validate", action="store_true", help="test the rankings by ablation")
     group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N", help="random sets, default 1000")
+    group.add_argument("--min_effect", type=number, default=1.0, metavar="X",
+                       help="score sets only if m(M) - m(empty) is X logits or nats or more; default 1")  # fmt: skip
     group.add_argument("--rank_signed", action="store_true", help="build sets by score instead of absolute score")
     group.add_argument("--seed", type=at_least(0), default=0, help="for random sets and shuffled tokens; default 0")
 
@@ -216,7 +221,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.dump.config import parse_layers
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
-    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch)
+    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch, args.min_effect)
     return InfluenceRequest(
         prompt=args.prompt_id,
         target=TargetRequest(
@@ -225,9 +230,10 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         ),
         metrics=parse_metrics(args.influence_metric),
         settings=InfluenceSettings(
-            args.ctx_idx, args.ig_steps, args.baseline, args.ig_path, args.act_grad_source, args.ablate_with,
-            args.ablation_batch, layers, None,
+            args.ctx_idx, args.ig_steps, args.ig_max_steps, args.ig_path, args.ablation_batch, layers, None
         ),
+        reference=args.reference,
+        min_mean_tokens=args.min_mean_tokens,
         selection=_selection(args),
         overrides=ModelOverrides(
             args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import pandas as pd
 
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import number
@@ -25,15 +25,16 @@ def write_validation(
     writer: ResultsWriter,
     stem: str,
     found: Validation,
+    reference: Reference,
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record."""
-    record = validation_record(found, checked, resolved, settings)
+    record = validation_record(found, reference, checked, resolved, settings)
     writer.begin(meta_name(stem))
     writer.json(f"{stem}.json", record)
-    writer.table(stem, curves_frame(found), csv=False)
+    writer.table(stem, curves_frame(found, reference), csv=False)
     with writer.file(f"{stem}.png") as tmp:
         draw(found, resolved.facts.target.token, tmp)
     writer.record(meta_name(stem), {k: v for k, v in record.items() if k != "metrics"})
@@ -41,12 +42,17 @@ def write_validation(
 
 
 def validation_record(
-    found: Validation, checked: CheckedPrompt, resolved: ResolvedTarget, settings: dict[str, Any]
+    found: Validation,
+    reference: Reference,
+    checked: CheckedPrompt,
+    resolved: ResolvedTarget,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     return stage_record(
         checked.run,
         "validate",
         settings,
+        **reference.record(),
         prompt_id=checked.prompt.probe_id,
         target=target_record(resolved),
         analysis_dtype=checked.model.spec.dtype,
@@ -58,22 +64,29 @@ def validation_record(
         left_out=found.left_out,
         m_full=found.full,
         m_empty=found.empty,
+        min_effect=found.min_effect,
+        sets_scored=found.scored,
+        truth=truth_line(found, reference),
         kept_share=KEPT_SHARE,
         metrics=[_metric_record(m) for m in found.metrics],
         winner_single=winner_single(found),
         winner_sets=winner_sets(found),
-        warnings=[*checked.warnings, *_warnings(found, checked.model.spec.dtype, settings["top_from"])],
+        warnings=[
+            *checked.warnings,
+            *resolved.warnings,
+            *_warnings(found, checked.model.spec.dtype, settings["top_from"]),
+        ],
     )
 
 
-def curves_frame(found: Validation) -> pd.DataFrame:
+def curves_frame(found: Validation, reference: Reference) -> pd.DataFrame:
     """One row per metric and set size: `k, share, faithfulness, completeness`."""
     rows = [
-        (m.metric, k, k / found.n_units, f, c)
+        (m.metric, reference.name, k, k / found.n_units, f, c)
         for m in found.metrics
         for k, f, c in zip(m.sizes, m.faithfulness, m.completeness, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["metric", "k", "share", "faithfulness", "completeness"])
+    return pd.DataFrame(rows, columns=["metric", "reference", "k", "share", "faithfulness", "completeness"])
 
 
 def winner_single(found: Validation) -> str | None:
@@ -82,14 +95,21 @@ def winner_single(found: Validation) -> str | None:
 
 
 def winner_sets(found: Validation) -> str | None:
-    """The metric whose sets are most faithful: the least CMD."""
-    return _best(found, lambda m: -m.cmd if math.isfinite(m.cmd) else None)
+    """The metric whose sets are most faithful (the least CMD); ablation itself is excluded, as above."""
+    return _best(found, lambda m: None if m.metric == "ablation" or m.cmd is None else -m.cmd)
 
 
-def table_lines(found: Validation) -> list[str]:
+def truth_line(found: Validation, reference: Reference) -> str:
+    """What the scores are compared with."""
+    summed = "" if len(found.positions) == 1 else f", summed over {len(found.positions)} positions"
+    return f"effects of ablating single neurons to the reference ({reference.name}){summed}"
+
+
+def table_lines(found: Validation, reference: Reference) -> list[str]:
     """The table for stdout: one line per metric, then the best metrics."""
     head = (
-        f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}{'p':>8}"
+        f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}"
+        f"{'spread':>7}{'z':>6}{'p':>8}"
     )
     lines = [head]
     for m in found.metrics:
@@ -98,15 +118,18 @@ def table_lines(found: Validation) -> list[str]:
         row = f"{m.metric:18}" + "".join(f"{number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
         row += f"{'-' if m.smallest is None else m.smallest:>7}"
         if at:
-            row += f"{number(at.observed):>8}{number(at.random_mean):>8}{at.p:>8.4f}"
+            z = "-" if at.z is None else f"{at.z:.1f}"
+            row += f"{number(at.observed):>8}{number(at.random_mean):>8}{number(at.random_std):>7}{z:>6}{at.p:>8.4f}"
         lines.append(row)
     k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
     lines += [
         f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
         f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}"
-        + (f"; f at k = {k}, random sets are layer-matched" if k else ""),
+        + (f"; f at k = {k} is the share of m(M) - m(empty) kept; random sets are layer-matched" if k else ""),
+        f"truth: {truth_line(found, reference)}",
         *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
-        f"best for single neurons: {winner_single(found) or '-'}; for sets (least CMD): {winner_sets(found) or '-'}",
+        f"best for single neurons (highest Spearman): {winner_single(found) or '-'}; for sets (least CMD): "
+        f"{winner_sets(found) or '-'}; ablation, the truth itself, takes part in neither",
     ]
     return lines
 
@@ -160,8 +183,11 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
 
 def _warnings(found: Validation, dtype: Dtype, top_from: str | None) -> list[str]:
     out = []
-    if not found.defined:
-        out.append("ablating every measured neuron changes nothing: faithfulness is undefined")
+    if not found.scored:
+        out.append(
+            f"sets are not scored: ablating all neurons lowers the function by {found.full - found.empty:.3g} only, "
+            f"less than {found.min_effect:g} (--min_effect). Try --ctx_idx all, a foil, or another --reference"
+        )
     if found.n_measured < found.n_units:
         of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")
         out.append(f"single effects are known for {of}: correlations are over those")

@@ -1,0 +1,67 @@
+"""The first neurons of a ranking for its summary: what each one writes, and its name if the run has signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
+from neuron_signatures.analysis.attribution.write_scores import write_scores
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.results import SIGNATURES, read_table
+from neuron_signatures.runs.run import Run
+
+N_FIRST = 10
+_N_TOKENS = 3
+
+# Name of a signature by (layer, neuron, pole).
+Names = Mapping[tuple[int, int, str], str]
+
+
+@dataclass(frozen=True)
+class FirstNeuron:
+    """A row of a ranking. `score` is by the command's reference.
+
+    `writes` are the tokens whose logits its activation raises most (of a negative activation: those that the neuron
+    suppresses), raw; `name` is that of its signature and pole, None without one.
+    """
+
+    layer: int
+    neuron: int
+    ctx_idx: int
+    activation: float
+    score: float
+    writes: tuple[str, ...]
+    name: str | None
+
+
+def first_neurons(
+    rows: pd.DataFrame, score: str, checked: CheckedPrompt, target_pos: int, names: Names
+) -> tuple[FirstNeuron, ...]:
+    """The first `N_FIRST` of the selected `rows`; `score` is the column to show."""
+    rows = rows.head(N_FIRST)
+    neurons = list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
+    written = write_scores(checked.model, checked.prompt.token_ids, target_pos, neurons, top=_N_TOKENS)
+    of_neuron = dict(zip(neurons, written, strict=True))
+    found = []
+    for layer, neuron, pos, act, value in zip(
+        *(rows[c].tolist() for c in ("layer", "neuron", "ctx_idx", "activation", score)), strict=True
+    ):
+        own = of_neuron[layer, neuron]
+        tokens = own.suppresses if act < 0 else own.promotes
+        name = names.get((layer, neuron, "-" if act < 0 else "+"))
+        found.append(FirstNeuron(layer, neuron, pos, act, value, tuple(t.token for t in tokens), name))
+    return tuple(found)
+
+
+def signature_names(run: Run) -> Names:
+    """The names of the run's signatures; none if they have not been made or cannot be read."""
+    try:
+        table = read_table(run.path, SIGNATURES, columns=["layer", "neuron", "pole", "name"])
+    except (UsageError, BadRunError):
+        return {}
+    named = table[table["name"].notna()]
+    rows = zip(*(named[c].tolist() for c in ("layer", "neuron", "pole", "name")), strict=True)
+    return {(int(layer), int(neuron), str(pole)): str(name) for layer, neuron, pole, name in rows}
