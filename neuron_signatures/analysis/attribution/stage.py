@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InfluenceRequest:
-    """The flags of `--mode influence`. `reference` None is the default of `choose_reference`; `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
+    """The flags of `--mode influence`. `reference` None is the default of `choose_reference`;
+    `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
 
     prompt: str | int
     target: TargetRequest

@@ -33,8 +33,8 @@ class Completeness:
     `neurons` and `mlp_bias` of a layer add up to what its MLP writes. `reference` is the part of `neurons` that the
     reference activations would write, and `neurons_centred` the rest, the sum of (a - ā)·g; both are None without a
     reference at the target position, and NaN in layers where it is not known. `constants` come from the biases of the
-    final norm and of the unembedding. `total` is the sum of all terms and `logit` the model's own value; `relative_error`
-    is |total - logit| / |logit|, None if the logit is 0.
+    final norm and of the unembedding. `total` is the sum of all terms and `logit` the model's own value;
+    `relative_error` is |total - logit| / |logit|, None if the logit is 0.
     """
 
     embed: float
@@ -101,8 +101,8 @@ def dla_without_norms(problem: Problem) -> Attribution:
     """The approximation `dla_pre_ln2_post` of earlier code: a_i · ⟨W_out[i], w ⊙ (U[:, target] - U[:, foil])⟩.
 
     w is the weight of the final norm, which that code had folded into the unembedding. The approximation omits the norm
-    on the MLP's output, the scale of the final norm, and a LayerNorm's centring. Its scores are therefore not in logits and
-    not comparable across layers; on sandwich-norm models even the order within a layer changes.
+    on the MLP's output, the scale of the final norm, and a LayerNorm's centring. Its scores are therefore not in logits
+    and not comparable across layers; on sandwich-norm models even the order within a layer changes.
     """
     hf, target = problem.hf, problem.target
     trace = trace_residual(hf, problem.token_ids, target.pos)

@@ -94,8 +94,8 @@ def integrated_gradients(
 
     F(x) is f with the activations of a set of neurons held at x, while everything else responds. The set is every
     neuron, at the problem's positions, of all `layers` together (`joint`) or of one layer at a time (`layer`). The
-    scores of a set sum to F(a) - F(ā): f minus f with the whole set ablated to the reference. So `joint` distributes one
-    total over all layers, and a neuron's share excludes its effect through later neurons of the set; `layer` gives
+    scores of a set sum to F(a) - F(ā): f minus f with the whole set ablated to the reference. So `joint` distributes
+    one total over all layers, and a neuron's share excludes its effect through later neurons of the set; `layer` gives
     total effects, with one total per layer.
 
     The rule begins with `steps` points. While the sum is off by more than `IG_TOLERANCE`, it takes three times as many,
