@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _SPARSITY = "--relationship_max_sparsity"
+_REFERENCE = "--reference, one for every metric and for ablations: mean, zero, prompt:ID or run:DIR"
 
 
 @command
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.poc2_analyze_run", description=__doc__)
+    parser.renamed = dict.fromkeys(("--baseline", "--ablate_with", "--act_grad_source"), _REFERENCE)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
     parser.add_argument("--mode", choices=("peaks", "influence", "signatures"), default="peaks", help="default: peaks")
     _add_selection_flags(parser)
@@ -122,7 +124,7 @@ def _add_influence_flags(parser: Parser) -> None:
     model = parser.add_argument_group("the model (default: as in the manifest)")
     model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
     model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
-                       help="default: the run's; fp32 for ablation and --validate")  # fmt: skip
+                       help="default: the run's; fp32 for ig, ablation and --validate")  # fmt: skip
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
     model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
     model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")

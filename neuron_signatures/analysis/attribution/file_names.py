@@ -19,7 +19,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import influence_stem, validation_stem
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
-DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED = 50, 1350, 1000, 0
+DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED, DEFAULT_MIN_EFFECT = 50, 1350, 1000, 0, 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Naming:
             "signed" if config.signed else "",
             f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
             f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",
+            f"min-effect{config.min_effect:g}" if config.min_effect != DEFAULT_MIN_EFFECT else "",
         ]
         suffix = _joined([*self._parts({*metrics, "ablation"}), *sets])
         return validation_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)

@@ -38,8 +38,8 @@ from neuron_signatures.runs.errors import UsageError
 
 METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 ALL = "all"
-# Metrics that are differences of two forward passes: bfloat16 would round most of them to 0.
-NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
+# Differences of two forward passes are in these or in their record: bfloat16 would round most of them to 0.
+NEED_FLOAT32: tuple[Metric, ...] = ("ig", "ablation")
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
 
 # Called with the unit and the number of steps; returns a context manager whose value has `advance(n)`.

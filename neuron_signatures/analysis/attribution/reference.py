@@ -6,6 +6,8 @@ One command has one reference ā, for every metric and for the ablations that th
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.manifest import PromptRecord, join_some
+from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord, join_some
 from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.run import Run
 
@@ -29,15 +31,18 @@ GRAMMAR = "mean, zero, prompt:ID, run:DIR or records"
 ZERO, MEAN, RECORDS, PROMPT_PREFIX, RUN_PREFIX = "zero", "mean", "records", "prompt:", "run:"
 
 # Properties of two runs of the same model.
-_SAME_MODEL = ("model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization", "hook_name", "n_layers",
-               "d_mlp")  # fmt: skip
+_SAME_MODEL = ("model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization", "n_layers", "d_mlp")
 
 
 class RunMean(NamedTuple):
-    """Mean stored activation of each neuron over `n_tokens` tokens; NaN in layers that are not stored."""
+    """Mean stored activation of each neuron over `n_tokens` tokens; NaN in layers that are not stored.
+
+    `run` is the identity of the run that the tokens are from.
+    """
 
     values: Float[Tensor, "layer neuron"]
     n_tokens: int
+    run: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,14 @@ class ReferenceChoice:
 class Reference:
     """A reference with its values at the positions of a problem, float32; `values` is None if there is no `centred_on`.
 
-    `n_tokens` is the number of tokens of a mean, else None.
+    Of a mean, `n_tokens` is the number of its tokens and `run` the identity of their run, else both are None.
     """
 
     name: str
     centred_on: str | None
     values: Float[Tensor, "layer pos neuron"] | None
-    n_tokens: int | None
+    n_tokens: int | None = None
+    run: dict[str, Any] | None = None
 
     @property
     def is_zero(self) -> bool:
@@ -96,6 +102,7 @@ class Reference:
             "score_column": score,
             "centred_on": self.centred_on,
             "reference_tokens": self.n_tokens,
+            "reference_run": self.run,
         }
 
 
@@ -117,8 +124,10 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
         return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
     if requested.startswith(RUN_PREFIX):
         folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
+        mean = _mean_of(run, folder, min_tokens)
         name = RUN_PREFIX + folder.resolve().name
-        return ReferenceChoice(name, safe_id(name.replace(":", "-")), name, _mean_of(run, folder, min_tokens))
+        label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
+        return ReferenceChoice(name, label, name, mean)
     if requested == ZERO:
         mean = run_mean(run) if n_counted(run) >= min_tokens else None
         return ReferenceChoice(ZERO, ZERO, MEAN if mean else None, mean)
@@ -138,11 +147,11 @@ def reference_at(
     A mean is the same at every position. The activations of another prompt are recomputed in all layers, and taken at
     the positions with the same distance from its end; raises `UsageError` if it is too short.
     """
-    reference = Reference(choice.name, choice.centred_on, None, None)
+    reference = Reference(choice.name, choice.centred_on, None)
     if choice.mean is not None:
         size = (run.manifest.n_layers, len(positions), run.manifest.d_mlp)
         values = choice.mean.values[:, None].expand(size)
-        return replace(reference, values=values, n_tokens=choice.mean.n_tokens)
+        return replace(reference, values=values, n_tokens=choice.mean.n_tokens, run=choice.mean.run)
     if not choice.name.startswith(PROMPT_PREFIX):
         return reference
     source = run.prompt(choice.name.removeprefix(PROMPT_PREFIX))
@@ -167,7 +176,7 @@ def run_mean(run: Run) -> RunMean:
         count += finite.sum(1)
     mean = np.full((run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
     mean[run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return RunMean(torch.from_numpy(mean), n_counted(run))
+    return RunMean(torch.from_numpy(mean), n_counted(run), run_identity(run))
 
 
 def n_counted(run: Run) -> int:
@@ -184,11 +193,15 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
 def _mean_of(run: Run, folder: Path, min_tokens: int) -> RunMean:
     with Run.open(folder) as other:
         here, there = run_identity(run), run_identity(other)
-        wrong = [f"{k} is {there[k]}, here {here[k]}" for k in _SAME_MODEL if None not in (here[k], there[k])
-                 and here[k] != there[k]]  # fmt: skip
+        known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
+        wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
         if wrong:
             raise UsageError(f"is a run of another model: {join_some(wrong, 3)}", where=f"--reference run:{folder}")
         return _enough(run_mean(other), min_tokens, str(folder))
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _enough(mean: RunMean, min_tokens: int, where: str) -> RunMean:

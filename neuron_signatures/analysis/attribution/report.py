@@ -40,7 +40,7 @@ def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
     warnings = [*shared, *(f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings if w not in shared)]
     stems = [m.stem for m in outcome.metrics]
     if found := outcome.validated:
-        lines += ["", *table_lines(found.result, found.reference)]
+        lines += ["", *table_lines(found.result, outcome.reference)]
         warnings += [f"validation: {w}" for w in found.record["warnings"] if w not in shared]
         stems.append(found.stem)
     lines += ["", *warning_lines(warnings)]

@@ -92,7 +92,6 @@ class Validated(NamedTuple):
     """A validation, the stem of its files, and its record."""
 
     result: Validation
-    reference: Reference
     stem: str
     record: dict[str, Any]
 
@@ -119,8 +118,6 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     """
     s = request.settings
     choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens)
-    for warning in choice.warnings:
-        log.warning("%s", warning)
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
@@ -140,6 +137,8 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     names = signature_names(run)
     stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, reference, names, progress, s)
     stage.prepare()
+    for warning in choice.warnings:
+        log.warning("%s", warning)
     with open_results(run) as writer:
         computed: list[_Computed] = []
         for metric in request.metrics:
@@ -226,12 +225,8 @@ class _InfluenceStage:
         result = validate(self.problem, list(found.values()), found["ablation"], reference=held, config=config)
         stem = self.naming.validation(self.request.metrics, config)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
-        return Validated(
-            result,
-            self.reference,
-            stem,
-            write_validation(writer, stem, result, self.reference, self.checked, self.resolved, settings),
-        )
+        record = write_validation(writer, stem, result, self.reference, self.checked, self.resolved, settings)
+        return Validated(result, stem, record)
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
         log.info("computing %s", metric)

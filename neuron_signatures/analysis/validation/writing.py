@@ -19,6 +19,8 @@ from neuron_signatures.runs.results import ResultsWriter, meta_name
 from neuron_signatures.runs.tokens import ascii_token
 
 _LEGEND_WIDTH = 40
+# A ranking whose set random sets match more often than this cannot be the best for sets.
+MAX_P = 0.05
 
 
 def write_validation(
@@ -95,8 +97,16 @@ def winner_single(found: Validation) -> str | None:
 
 
 def winner_sets(found: Validation) -> str | None:
-    """The metric whose sets are most faithful (the least CMD); ablation itself is excluded, as above."""
-    return _best(found, lambda m: None if m.metric == "ablation" or m.cmd is None else -m.cmd)
+    """The metric whose sets are most faithful (the least CMD), of those that beat random sets (p ≤ `MAX_P` at 1 %).
+
+    Ablation itself is excluded, as above.
+    """
+
+    def score(m: MetricValidation) -> float | None:
+        beats = all(c.p <= MAX_P for c in m.controls[:1])
+        return None if m.metric == "ablation" or m.cmd is None or not beats else -m.cmd
+
+    return _best(found, score)
 
 
 def truth_line(found: Validation, reference: Reference) -> str:
@@ -128,8 +138,8 @@ def table_lines(found: Validation, reference: Reference) -> list[str]:
         + (f"; f at k = {k} is the share of m(M) - m(empty) kept; random sets are layer-matched" if k else ""),
         f"truth: {truth_line(found, reference)}",
         *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
-        f"best for single neurons (highest Spearman): {winner_single(found) or '-'}; for sets (least CMD): "
-        f"{winner_sets(found) or '-'}; ablation, the truth itself, takes part in neither",
+        f"best for single neurons (highest Spearman): {winner_single(found) or '-'}; for sets (least CMD with p <= "
+        f"{MAX_P}): {winner_sets(found) or '-'}; ablation, the truth itself, takes part in neither",
     ]
     return lines
 

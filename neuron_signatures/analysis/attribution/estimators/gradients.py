@@ -29,6 +29,8 @@ from neuron_signatures.models.suffix import Edit, Suffix
 IgPath = Literal["joint", "layer"]
 IG_TOLERANCE = 0.02
 """Largest accepted share of F(a) - F(ā) by which the scores of ig miss it."""
+# Differences of f below this share of f are rounding of float32: no number of steps reproduces them.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class PathSum:
     """The completeness of ig on one path: the scores of `layers` should sum to `difference` = F(a) - F(ā).
 
     `residual` is |difference - total| / |difference|, None if the difference is 0; `steps` is the number of points.
+    `converged`: the residual is at most `IG_TOLERANCE`, or the rest is rounding.
     """
 
     layers: tuple[int, ...]
@@ -68,10 +71,7 @@ class PathSum:
     total: float
     residual: float | None
     steps: int
-
-    @property
-    def converged(self) -> bool:
-        return self.residual is not None and self.residual <= IG_TOLERANCE
+    converged: bool
 
 
 class Ig(NamedTuple):
@@ -144,15 +144,16 @@ def _along(
         low, high = (
             float(problem.value(suffix.run(1, _hold(problem, suffix, path, e[None]), path.layers))) for e in ends
         )
-    difference = high - low
+    difference, noise = high - low, _ROUNDING * max(1.0, abs(high), abs(low))
     gradients = _gradient_sum(problem, suffix, path, _midpoints(steps), batch)
     while True:
         scores = (path.high - path.low) * gradients / steps
         total = float(scores.double().sum())
-        residual = abs(difference - total) / abs(difference) if difference else None
-        found = PathSum(tuple(path.layers), difference, total, residual, steps)
-        if found.converged or 3 * steps > max_steps:
-            return scores, found
+        rest = abs(difference - total)
+        converged = rest <= max(IG_TOLERANCE * abs(difference), noise)
+        if converged or 3 * steps > max_steps:
+            residual = rest / abs(difference) if difference else None
+            return scores, PathSum(tuple(path.layers), difference, total, residual, steps, converged)
         steps *= 3
         gradients += _gradient_sum(problem, suffix, path, _midpoints(steps, new=True), batch)
 
