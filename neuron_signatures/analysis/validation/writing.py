@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -93,7 +92,7 @@ def curves_frame(found: Validation, reference: Reference) -> pd.DataFrame:
 
 def winner_single(found: Validation) -> str | None:
     """The metric whose scores agree best (Spearman) with single ablations; ablation itself is excluded."""
-    return _best(found, lambda m: None if m.metric == "ablation" else m.correlation.spearman)
+    return _first(_by_single(found))
 
 
 def winner_sets(found: Validation) -> str | None:
@@ -101,12 +100,7 @@ def winner_sets(found: Validation) -> str | None:
 
     Ablation itself is excluded, as above.
     """
-
-    def score(m: MetricValidation) -> float | None:
-        beats = all(c.p <= MAX_P for c in m.controls[:1])
-        return None if m.metric == "ablation" or m.cmd is None or not beats else -m.cmd
-
-    return _best(found, score)
+    return _first(_by_sets(found))
 
 
 def truth_line(found: Validation, reference: Reference) -> str:
@@ -116,7 +110,7 @@ def truth_line(found: Validation, reference: Reference) -> str:
 
 
 def table_lines(found: Validation, reference: Reference) -> list[str]:
-    """The table for stdout: one line per metric, then the best metrics."""
+    """The table for stdout: one line per metric, then the best metrics and the next best."""
     head = (
         f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}"
         f"{'spread':>7}{'z':>6}{'p':>8}"
@@ -138,8 +132,9 @@ def table_lines(found: Validation, reference: Reference) -> list[str]:
         + (f"; f at k = {k} is the share of m(M) - m(empty) kept; random sets are layer-matched" if k else ""),
         f"truth: {truth_line(found, reference)}",
         *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
-        f"best for single neurons (highest Spearman): {winner_single(found) or '-'}; for sets (least CMD with p <= "
-        f"{MAX_P}): {winner_sets(found) or '-'}; ablation, the truth itself, takes part in neither",
+        f"best for single neurons (highest Spearman): {_best_two(_by_single(found))}",
+        f"best for sets (least CMD with p <= {MAX_P}): {_best_two(_by_sets(found))}",
+        "ablation, the truth itself, takes part in neither",
     ]
     return lines
 
@@ -208,9 +203,25 @@ def _warnings(found: Validation, dtype: Dtype, top_from: str | None) -> list[str
     return out
 
 
-def _best(found: Validation, score: Callable[[MetricValidation], float | None]) -> str | None:
-    scored = [(s, m.metric) for m in found.metrics if (s := score(m)) is not None]
-    return max(scored)[1] if scored else None
+def _by_single(found: Validation) -> list[tuple[float, str]]:
+    """(Spearman, metric), best first."""
+    of = {m.metric: m.correlation.spearman for m in found.metrics if m.metric != "ablation"}
+    return sorted(((s, metric) for metric, s in of.items() if s is not None), reverse=True)
+
+
+def _by_sets(found: Validation) -> list[tuple[float, str]]:
+    """(CMD, metric) of the metrics whose first set beats random sets, best first."""
+    beats = [m for m in found.metrics if m.metric != "ablation" and m.controls and m.controls[0].p <= MAX_P]
+    return sorted((m.cmd, m.metric) for m in beats if m.cmd is not None)
+
+
+def _first(ranked: list[tuple[float, str]]) -> str | None:
+    return ranked[0][1] if ranked else None
+
+
+def _best_two(ranked: list[tuple[float, str]]) -> str:
+    """The best with the runner-up, because a small difference is a tie."""
+    return ", then ".join(f"{metric} {number(value)}" for value, metric in ranked[:2]) or "-"
 
 
 def _legend_token(token: str) -> str:
