@@ -215,7 +215,7 @@ class ValidationRecord(StageRecord):
     prompt_id: str
     target: TargetRecord
     reference: str | None = None
-    truth: str = "effects of ablating single neurons"
+    truth: str = "effects of ablating single neurons; in this older file, scores have references of their own"
     n_units: Count
     kept_share: float
     winner_single: str | None

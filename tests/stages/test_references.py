@@ -19,6 +19,7 @@ from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.results import list_influence, list_validations, read_json, read_table
 from neuron_signatures.runs.run import Run
 from neuron_signatures.stats.correlation import spearman
+from neuron_signatures.views.list_files import list_refs, read_list
 
 METRICS = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
@@ -127,6 +128,21 @@ def test_results_name_their_reference_and_are_ordered_by_it(
         total = read_table(run_dir, stem)[column].abs().sum()
         np.testing.assert_allclose(rows.share, rows.abs_influence / total, rtol=1e-4)
         np.testing.assert_allclose(rows.cumulative_share, rows.share.cumsum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_viewers_rank_by_the_reference(run_dir: Path, tables: Callable[[str], Tables], reference: str) -> None:
+    tables(reference)
+    stem = stem_of(run_dir, "dla", REFERENCES[reference])
+    (ref,) = [r for r in list_refs(run_dir) if r.stem == stem]
+    assert ref.title.startswith(f"dla by {reference} → ")
+    ranked = read_list(run_dir, ref)
+    column = "influence" if reference == "zero" else "influence_centred"
+    table = read_table(run_dir, stem).set_index(["layer", "neuron"])[column]
+    np.testing.assert_array_equal(
+        ranked.score[:50], table.loc[list(zip(ranked.layer, ranked.neuron, strict=True))][:50]
+    )
+    assert (np.diff(np.abs(ranked.score[np.isfinite(ranked.score)])) <= 0).all()
 
 
 def test_the_reference_of_linear_metrics_changes_one_column_only(tables: Callable[[str], Tables]) -> None:

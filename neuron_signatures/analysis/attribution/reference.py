@@ -129,8 +129,8 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
         label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
         return ReferenceChoice(name, label, name, mean)
     if requested == ZERO:
-        mean = run_mean(run) if n_counted(run) >= min_tokens else None
-        return ReferenceChoice(ZERO, ZERO, MEAN if mean else None, mean)
+        own = run_mean(run) if n_counted(run) >= min_tokens else None
+        return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
     if requested == MEAN:
         return ReferenceChoice(MEAN, MEAN, MEAN, _enough(run_mean(run), min_tokens, str(run.path)))
     if requested == RECORDS:

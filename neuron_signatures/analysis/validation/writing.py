@@ -128,8 +128,8 @@ def table_lines(found: Validation, reference: Reference) -> list[str]:
     k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
     lines += [
         f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
-        f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}"
-        + (f"; f at k = {k} is the share of m(M) - m(empty) kept; random sets are layer-matched" if k else ""),
+        f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}",
+        *([f"f at k = {k}: share of m(M) - m(empty) kept; random sets are layer-matched"] if k else []),
         f"truth: {truth_line(found, reference)}",
         *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
         f"best for single neurons (highest Spearman): {_best_two(_by_single(found))}",
@@ -161,7 +161,7 @@ def draw(found: Validation, target: str, file: BinaryIO) -> None:
     for axes, title in ((left, "faithfulness: only the top k kept"), (right, "completeness: the top k ablated")):
         axes.axhline(1, color="0.7", linewidth=0.8)
         axes.axhline(0, color="0.7", linewidth=0.8)
-        axes.set(xscale="log", xlabel="% of the neurons measured", ylabel="share of the function", title=title)
+        axes.set(xscale="log", xlabel="% of the neurons measured", ylabel="share of m(M) - m(empty)", title=title)
         # set explicitly, because a logarithmic axis has no limits if every value of the curves is undefined
         axes.set_xlim(80 * smallest / found.n_units, 125)
     named = f"target '{_legend_token(target)}'\n(x: random sets, 5-95 %)"

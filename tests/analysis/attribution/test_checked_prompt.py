@@ -7,7 +7,6 @@ import logging
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from run_folders import write_v1
@@ -18,7 +17,7 @@ from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.models.load import load_tokenizer
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main
-from neuron_signatures.runs.errors import BadRunError, ExitCode, UsageError
+from neuron_signatures.runs.errors import BadRunError, ExitCode
 from neuron_signatures.runs.run import Run
 
 TEXTS = {"seed": "the capital of Dallas", "twin": "the capital of Austin", "long": "Austin is in the capital of an"}
