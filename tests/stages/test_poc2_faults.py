@@ -184,6 +184,7 @@ def test_sets_are_not_scored_if_ablating_everything_raises_the_function(run_dir,
     assert call(run_dir, *target, *flags) == 0
     (stem,) = list_validations(run_dir)
     record = read_json(run_dir, f"{stem}.json")
+    assert "sets are not scored: ablating all neurons raises the function by" in capsys.readouterr().out
     assert record["m_full"] < record["m_empty"] and not record["sets_scored"] and record["winner_sets"] is None
     assert record["winner_single"] == "act_grad"
 

@@ -301,3 +301,22 @@ def test_ten_neurons_are_printed_with_what_they_write_and_their_names(
         named = signatures.loc[own, "name"].dropna().tolist()
         assert neuron["name"] == (named[0] if named else None) and (not named or named[0] in line)
     assert " Austin" in first[0]["writes"]
+
+
+@pytest.mark.parametrize("reference", ["mean", "zero"])
+def test_what_a_neuron_writes_is_by_its_distance_from_the_reference(
+    run_dir: Path, capsys: pytest.CaptureFixture[str], reference: str
+) -> None:
+    flags = [*SEED, "--influence_metric", "act_grad", "--write_scores", "3", "--reference", reference, "--json"]
+    capsys.readouterr()
+    assert main(["--run_dir", str(run_dir), "--quiet", *flags]) == 0
+    (metric,) = json.loads(capsys.readouterr().out)["metrics"]
+    every = read_json(run_dir, f"{metric['stem']}_write_scores.json")["neurons"]
+    scores = {(w["layer"], w["neuron"]): w for w in every}
+    assert any(n["activation"] * (n["activation"] - n["reference"]) < 0 for n in metric["first"]) == (
+        reference == "mean"
+    )
+    for n in metric["first"]:
+        way = "promotes" if n["activation"] > n["reference"] else "suppresses"
+        assert n["writes"] == [t["token"] for t in scores[n["layer"], n["neuron"]][way]]
+        assert (n["reference"] == 0) == (reference == "zero")

@@ -184,7 +184,7 @@ def test_an_infinite_score_comes_last(tmp_path):
 def test_the_lists_of_a_run_and_how_they_were_made():
     refs = list_refs(DEMO)
     assert [r.kind for r in refs] == ["influence", "influence", "influence", "peaks", "signatures"]
-    assert refs[0].title == "ablation → ·Austin (next_token), seed_prompt at 8"
+    assert refs[0].title == "ablation by mean → ·Austin (next_token), seed_prompt at 8"
     for ref in refs:
         ranked = read_list(DEMO, ref)
         n_neurons = 3 * 512 if ref.kind != "influence" or "ablation" in ref.stem else 5 * 512

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -22,25 +22,29 @@ Names = Mapping[tuple[int, int, str], str]
 
 @dataclass(frozen=True)
 class FirstNeuron:
-    """A row of a ranking. `score` is by the command's reference.
+    """A row of a ranking. `score` is by the command's reference, which has the activation `reference` there.
 
-    `writes` are the tokens whose logits its activation raises most (of a negative activation: those that the neuron
-    suppresses), raw; `name` is that of its signature and pole, None without one.
+    `writes` are the tokens whose logits its distance from the reference raises most: those that the neuron promotes if
+    its activation is above the reference, else those that it suppresses; raw. `name` is that of the signature of its
+    pole, None without one.
     """
 
     layer: int
     neuron: int
     ctx_idx: int
     activation: float
+    reference: float
     score: float
     writes: tuple[str, ...]
     name: str | None
 
 
 def first_neurons(
-    rows: pd.DataFrame, score: str, checked: CheckedPrompt, target_pos: int, names: Names
-) -> tuple[FirstNeuron, ...]:
-    """The first `N_FIRST` of the selected `rows`; `score` is the column to show."""
+    rows: pd.DataFrame, score: str, held: Callable[[int, int, int], float], checked: CheckedPrompt, target_pos: int,
+    names: Names,
+) -> tuple[FirstNeuron, ...]:  # fmt: skip
+    """The first `N_FIRST` of the selected `rows`; `score` is the column to show, `held` the reference of a layer,
+    position and neuron."""
     rows = rows.head(N_FIRST)
     neurons = list(dict.fromkeys(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)))
     written = write_scores(checked.model, checked.prompt.token_ids, target_pos, neurons, top=_N_TOKENS)
@@ -49,10 +53,10 @@ def first_neurons(
     for layer, neuron, pos, act, value in zip(
         *(rows[c].tolist() for c in ("layer", "neuron", "ctx_idx", "activation", score)), strict=True
     ):
-        own = of_neuron[layer, neuron]
-        tokens = own.suppresses if act < 0 else own.promotes
+        own, reference = of_neuron[layer, neuron], held(layer, pos, neuron)
+        tokens = own.suppresses if act < reference else own.promotes
         name = names.get((layer, neuron, "-" if act < 0 else "+"))
-        found.append(FirstNeuron(layer, neuron, pos, act, value, tuple(t.token for t in tokens), name))
+        found.append(FirstNeuron(layer, neuron, pos, act, reference, value, tuple(t.token for t in tokens), name))
     return tuple(found)
 
 

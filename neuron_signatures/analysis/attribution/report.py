@@ -35,7 +35,7 @@ def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
             "",
             f"{m.metric}: {m.n_selected} neurons selected, {percent(m.selected_share)} of the sum of |scores|",
         ]
-        lines += [_neuron_line(n) for n in m.first]
+        lines += [_neuron_line(n, centred=not outcome.reference.is_zero) for n in m.first]
     shared = _shared(outcome.metrics)
     warnings = [*shared, *(f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings if w not in shared)]
     stems = [m.stem for m in outcome.metrics]
@@ -55,11 +55,12 @@ def reference_text(reference: Reference) -> str:
     return f"{escape(reference.name)}{tokens}: (activation - reference) times effect"
 
 
-def _neuron_line(n: FirstNeuron) -> str:
+def _neuron_line(n: FirstNeuron, *, centred: bool) -> str:
     writes = " ".join(repr(visible(t)) for t in n.writes)
     name = f"  {visible(n.name)}" if n.name else ""
     label = neuron_name(n.layer, n.neuron)
-    return f"  {label:10}{n.score:>+9.3f}  act {n.activation:>+8.3f} at {n.ctx_idx:<4} writes {writes}{name}"
+    reference = f" (ref {n.reference:>+8.3f})" if centred else ""
+    return f"  {label:10}{n.score:>+9.3f}  act {n.activation:>+8.3f}{reference} at {n.ctx_idx:<4} writes {writes}{name}"
 
 
 def _shared(metrics: Sequence[MetricSummary]) -> list[str]:

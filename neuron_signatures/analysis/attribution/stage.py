@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
@@ -189,7 +191,7 @@ class _InfluenceStage:
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
-        held = self.reference.held(self.checked.acts[:, list(self.problem.positions)])
+        held = self._held()
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)
         if self.top_from is not None:
@@ -213,7 +215,8 @@ class _InfluenceStage:
             writer, stem, found, self.reference, self.checked, self.resolved, self.request.selection, settings
         )
         partial.remove()
-        first = first_neurons(rows, record["score_column"], self.checked, self.problem.target.pos, self.names)
+        target_pos = self.problem.target.pos
+        first = first_neurons(rows, record["score_column"], self._held_at, self.checked, target_pos, self.names)
         summary = MetricSummary(metric, stem, len(rows), record["selected_share"], first, tuple(record["warnings"]))
         return _Computed(found.attribution, summary, rows)
 
@@ -221,12 +224,19 @@ class _InfluenceStage:
         """Compare every metric with ablation, which is computed if it was not requested."""
         if "ablation" not in found:
             found = {**found, "ablation": self.compute(writer, "ablation").attribution}
-        held = self.reference.held(self.checked.acts[:, list(self.problem.positions)])
-        result = validate(self.problem, list(found.values()), found["ablation"], reference=held, config=config)
+        every = list(found.values())
+        result = validate(self.problem, every, found["ablation"], reference=self._held(), config=config)
         stem = self.naming.validation(self.request.metrics, config)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
         record = write_validation(writer, stem, result, self.reference, self.checked, self.resolved, settings)
         return Validated(result, stem, record)
+
+    def _held(self) -> Float[Tensor, "layer pos neuron"]:
+        """The reference of every neuron at the problem's positions."""
+        return self.reference.held(self.checked.acts[:, list(self.problem.positions)])
+
+    def _held_at(self, layer: int, pos: int, neuron: int) -> float:
+        return float(self._held()[layer, self.problem.positions.index(pos), neuron])
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
         log.info("computing %s", metric)

@@ -189,9 +189,11 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
 def _warnings(found: Validation, dtype: Dtype, top_from: str | None) -> list[str]:
     out = []
     if not found.scored:
+        effect = found.full - found.empty
         out.append(
-            f"sets are not scored: ablating all neurons lowers the function by {found.full - found.empty:.3g} only, "
-            f"less than {found.min_effect:g} (--min_effect). Try --ctx_idx all, a foil, or another --reference"
+            f"sets are not scored: ablating all neurons {'lowers' if effect >= 0 else 'raises'} the function by "
+            f"{abs(effect):.3g}, and shares of less than {found.min_effect:g} (--min_effect) mean nothing. Try "
+            "--ctx_idx all, a foil, or another --reference"
         )
     if found.n_measured < found.n_units:
         of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")

@@ -90,8 +90,8 @@ def control_frame(v: ValidationRecord) -> pd.DataFrame:
 
 
 _FAITHFULNESS = (
-    "Share of m(M) - m(∅) that remains when every neuron except the first k of the ranking is ablated to the reference. "
-    "Grey: mean and 90 % interval of random sets."
+    "Share of m(M) - m(∅) that remains when every neuron except the first k of the ranking is ablated to the "
+    "reference. Grey: mean and 90 % interval of random sets."
 )
 _COMPLETENESS = "Share of m(M) - m(∅) that remains when the first k are ablated; 0 is complete."
 _METRIC_HELP = {
@@ -99,8 +99,8 @@ _METRIC_HELP = {
     "spearman": "The same for ranks.",
     "CPR": "Area under the faithfulness curve; higher is better.",
     "CMD": "Area between the curve and 1; lower is better.",
-    "best": "The metric with the highest Spearman correlation, and the one with the least CMD of those that beat random "
-    "sets (p ≤ 0.05). Ablation, the truth itself, takes part in neither.",
+    "best": "The metric with the highest Spearman correlation, and the one with the least CMD of those that beat "
+    "random sets (p ≤ 0.05). Ablation, the truth itself, takes part in neither.",
 }
 _CONTROL_HELP = {
     "p": "One-sided p-value: share of random sets (plus one) that are at least as faithful as the ranking's set.",
