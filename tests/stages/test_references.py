@@ -300,7 +300,9 @@ def test_ten_neurons_are_printed_with_what_they_write_and_their_names(
 
         named = signatures.loc[own, "name"].dropna().tolist()
         assert neuron["name"] == (named[0] if named else None) and (not named or named[0] in line)
-    assert " Austin" in first[0]["writes"]
+    assert " Austin" in first[0]["writes"] and all(
+        (" lowers " in line) == (n["score"] < 0) for n, line in zip(first, lines, strict=True)
+    )
 
 
 @pytest.mark.parametrize("reference", ["mean", "zero"])
@@ -317,6 +319,7 @@ def test_what_a_neuron_writes_is_by_its_distance_from_the_reference(
         reference == "mean"
     )
     for n in metric["first"]:
-        way = "promotes" if n["activation"] > n["reference"] else "suppresses"
-        assert n["writes"] == [t["token"] for t in scores[n["layer"], n["neuron"]][way]]
+        ways = ["promotes", "suppresses"] if n["activation"] > n["reference"] else ["suppresses", "promotes"]
+        raised, lowered = ([t["token"] for t in scores[n["layer"], n["neuron"]][way]] for way in ways)
+        assert n["writes"] == raised and n["lowers"] == lowered
         assert (n["reference"] == 0) == (reference == "zero")

@@ -25,8 +25,8 @@ class FirstNeuron:
     """A row of a ranking. `score` is by the command's reference, which has the activation `reference` there.
 
     `writes` are the tokens whose logits its distance from the reference raises most: those that the neuron promotes if
-    its activation is above the reference, else those that it suppresses; raw. `name` is that of the signature of its
-    pole, None without one.
+    its activation is above the reference, else those that it suppresses; `lowers` are the opposite. Both are raw.
+    `name` is that of the signature of its pole, None without one.
     """
 
     layer: int
@@ -36,6 +36,7 @@ class FirstNeuron:
     reference: float
     score: float
     writes: tuple[str, ...]
+    lowers: tuple[str, ...]
     name: str | None
 
 
@@ -54,9 +55,10 @@ def first_neurons(
         *(rows[c].tolist() for c in ("layer", "neuron", "ctx_idx", "activation", score)), strict=True
     ):
         own, reference = of_neuron[layer, neuron], held(layer, pos, neuron)
-        tokens = own.suppresses if act < reference else own.promotes
+        up, down = (tuple(t.token for t in side) for side in (own.promotes, own.suppresses))
+        writes, lowers = (down, up) if act < reference else (up, down)
         name = names.get((layer, neuron, "-" if act < 0 else "+"))
-        found.append(FirstNeuron(layer, neuron, pos, act, reference, value, tuple(t.token for t in tokens), name))
+        found.append(FirstNeuron(layer, neuron, pos, act, reference, value, writes, lowers, name))
     return tuple(found)
 
 

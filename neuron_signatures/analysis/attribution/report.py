@@ -56,11 +56,12 @@ def reference_text(reference: Reference) -> str:
 
 
 def _neuron_line(n: FirstNeuron, *, centred: bool) -> str:
-    writes = " ".join(repr(visible(t)) for t in n.writes)
+    verb, tokens = ("writes", n.writes) if n.score >= 0 else ("lowers", n.lowers)
+    shown = " ".join(repr(visible(t)) for t in tokens)
     name = f"  {visible(n.name)}" if n.name else ""
     label = neuron_name(n.layer, n.neuron)
     reference = f" (ref {n.reference:>+8.3f})" if centred else ""
-    return f"  {label:10}{n.score:>+9.3f}  act {n.activation:>+8.3f}{reference} at {n.ctx_idx:<4} writes {writes}{name}"
+    return f"  {label:10}{n.score:>+9.3f}  act {n.activation:>+8.3f}{reference} at {n.ctx_idx:<4} {verb} {shown}{name}"
 
 
 def _shared(metrics: Sequence[MetricSummary]) -> list[str]:
