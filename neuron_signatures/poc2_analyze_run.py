@@ -3,7 +3,7 @@
 Reads:  a run folder (formats 1 and 2); with --mode influence also the model that made it.
 Writes: RUN/analysis/ (docs/poc2.md):
   peaks       neurons_aggregated.{csv,parquet}, top_neurons.json, analysis_meta.json
-  influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>.{json,csv,parquet}, ..._meta.json
+  influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>_ref-<R>.{json,csv,parquet}, ..._meta.json
   --validate  validation_<...>.{json,parquet,png}, ..._meta.json
   signatures  signatures.{csv,parquet}, groups.json, signatures_meta.json
 

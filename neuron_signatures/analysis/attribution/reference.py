@@ -191,7 +191,7 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
 
 
 def _mean_of(run: Run, folder: Path, min_tokens: int) -> RunMean:
-    with Run.open(folder) as other:
+    with Run.open(folder, check="sha256") as other:
         here, there = run_identity(run), run_identity(other)
         known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
         wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
