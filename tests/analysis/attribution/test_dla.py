@@ -32,6 +32,7 @@ from neuron_signatures.analysis.attribution.estimators.dla import (
     dla_without_norms,
     with_reference,
 )
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.models.capture import output_projections
@@ -106,6 +107,23 @@ def test_a_gpt2_neuron_equals_the_formula() -> None:
         row = hf.transformer.h[0].mlp.c_proj.weight[neuron]
         read = ((row - row.mean()) * hf.transformer.ln_f.weight * hf.lm_head.weight[target.token_id]).sum() / std
         assert float(got.scores[0, 0, neuron]) == pytest.approx(float(seen["acts"][neuron] * read), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "llama"])
+def test_scores_by_a_reference_are_the_direct_change_of_the_logit(name: str) -> None:
+    """(a - ā) W_out[i], sent through the norms at their scales: what setting the neuron to ā takes from the logit."""
+    hf, target = loaded(name).hf, target_of(name)
+    trace = trace_residual(hf, token_ids(), target.pos)
+    found = direct_logit_attribution(problem_of(hf, target)).attribution
+    values = torch.randn(found.acts.shape, generator=torch.Generator().manual_seed(5))
+    scores = Reference("mean", "mean", values, 64).centred(found)
+    head = unembedding(hf).weight
+    for layer, neuron in ((0, 3), (2, 41)):
+        removed = (found.acts - values)[layer, 0, neuron] * output_weight(output_projections(hf)[layer])[neuron]
+        norm = trace.post_mlp[layer]
+        change = trace.final_norm.linear(removed if norm is None else norm.linear(removed))
+        want = float(change @ (head[target.token_id] - head[FOIL]))
+        assert float(scores[layer, 0, neuron]) == pytest.approx(want, rel=1e-4, abs=1e-6)
 
 
 def test_scores_are_activation_times_weight_at_the_target_position_only() -> None:

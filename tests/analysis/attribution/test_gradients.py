@@ -16,6 +16,7 @@ from attribution_cases import (
     plain_value,
     problem_of,
     scaling,
+    setting,
     shape_of,
     target_of,
 )
@@ -31,6 +32,7 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
     integrated_gradients,
     relp,
 )
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.relevance import relevance_rules
@@ -84,6 +86,39 @@ def test_the_functions_have_different_gradients() -> None:
         for f in ("pre_cap_logit", "logit", "logprob")
     ]
     assert len({round(float(s), 4) for s in scores}) == 3
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_scores_by_a_near_reference_are_effects_of_ablation(name: str) -> None:
+    """(a - ā) ∂f/∂a is f(clean) - f(neuron at ā) to first order: positive if the neuron's value supports the target."""
+    target = target_of(name)
+    problem = problem_of(loaded(name).hf, target, [TARGET_POS])
+    found = act_grad(problem)
+    step = 0.01 * torch.randn(found.acts.shape, generator=torch.Generator().manual_seed(4))
+    values = found.acts + step
+    scores = Reference("mean", "mean", values, 64).centred(found)
+    assert float(scores.min()) < -1e-4 < 1e-4 < float(scores.max())
+    clean = plain_value(in_float64(name), target)
+    for layer, _, neuron in strongest(scores, 3):
+        held = setting([(layer, TARGET_POS, neuron, float(values[layer, 0, neuron]))])
+        effect = clean - plain_value(in_float64(name), target, held)
+        assert float(scores[layer, 0, neuron]) == pytest.approx(effect, rel=0.05, abs=1e-6)
+
+
+def test_the_path_of_one_neuron_has_its_effect_of_ablation() -> None:
+    """With a reference that differs in one neuron only, ig gives that neuron f(clean) - f(neuron at ā)."""
+    hf, target = loaded("llama").hf, target_of("llama")
+    problem = problem_of(hf, target, [TARGET_POS])
+    acts = problem.suffix().acts([TARGET_POS], range(N_LAYERS))
+    largest = int(act_grad(problem).scores[1, 0].abs().argmax())
+    for value in (-2.0, 2.0):
+        reference = acts.clone()
+        reference[1, 0, largest] = value
+        got = integrated_gradients(problem, reference=reference, path="layer")
+        effect = plain_value(hf, target) - plain_value(hf, target, setting([(1, TARGET_POS, largest, value)]))
+        scores = got.attribution.scores
+        assert float(scores[1, 0, largest]) == pytest.approx(effect, rel=0.02, abs=2e-5) and abs(effect) > 1e-3
+        assert int((scores.abs() > 1e-5).sum()) == 1
 
 
 @pytest.mark.parametrize("name", REQUIRED)
