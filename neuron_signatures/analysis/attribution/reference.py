@@ -122,7 +122,7 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
     if requested.startswith(PROMPT_PREFIX):
         name = PROMPT_PREFIX + run.prompt(requested.removeprefix(PROMPT_PREFIX)).probe_id
         return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
-    if requested.startswith(RUN_PREFIX):
+    if requested.startswith(RUN_PREFIX) and requested != RUN_PREFIX:
         folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
         mean = _mean_of(run, folder, min_tokens)
         name = RUN_PREFIX + folder.resolve().name
@@ -145,7 +145,7 @@ def reference_at(
     """The values of the chosen reference at these positions of `prompt`.
 
     A mean is the same at every position. The activations of another prompt are recomputed in all layers, and taken at
-    the positions with the same distance from its end; raises `UsageError` if it is too short.
+    the positions with the same distance from its end; raises `UsageError` if it is too short, or `prompt` itself.
     """
     reference = Reference(choice.name, choice.centred_on, None)
     if choice.mean is not None:
@@ -155,6 +155,9 @@ def reference_at(
     if not choice.name.startswith(PROMPT_PREFIX):
         return reference
     source = run.prompt(choice.name.removeprefix(PROMPT_PREFIX))
+    if source.probe_id == prompt.probe_id:
+        what = "the prompt cannot be its own reference: every score would be 0"
+        raise UsageError(what, where=f"--reference {choice.name}", next_step="Use another prompt, mean or zero")
     aligned = [p + source.seq_len - prompt.seq_len for p in positions]
     if min(aligned) < 0:
         what = f"has {source.seq_len} tokens: none is as far from its end as position {min(positions)}"

@@ -117,6 +117,7 @@ def test_a_prompt_has_one_name(tmp_path: Path) -> None:
         ("", "'' is none of mean, zero, prompt:ID, run:DIR or records"),
         ("median", "'median' is none of"),
         ("Zero", "'Zero' is none of"),
+        ("run:", "'run:' is none of"),
         ("prompt:nobody", "no prompt 'nobody'"),
         ("records", "no records of a corpus"),
     ],
@@ -167,6 +168,11 @@ def test_another_prompt_is_aligned_at_its_end(dumped: Run) -> None:
 def test_a_prompt_that_is_too_short_is_refused(dumped: Run) -> None:
     with pytest.raises(UsageError, match="prompt seed: has 7 tokens: none is as far from its end as position 0"):
         values_at(dumped, "prompt:seed", [0, 7], "long")
+
+
+def test_a_prompt_is_not_its_own_reference(dumped: Run) -> None:
+    with pytest.raises(UsageError, match="cannot be its own reference"):
+        values_at(dumped, "prompt:0", [2], "seed")
 
 
 def test_centred_scores_are_the_distance_from_the_reference_times_the_score_per_activation() -> None:
