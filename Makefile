@@ -15,7 +15,6 @@ REAL_RUN := runs/real
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
 	  --prompts_json docs/probe_prompts_list.json --out_dir $(RUN) --overwrite
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --cumulative_threshold 0.8
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode signatures
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id 0 \

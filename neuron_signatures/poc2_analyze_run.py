@@ -3,7 +3,7 @@
 Reads:  a run folder (formats 1 and 2); with --mode influence also the model that made it.
 Writes: RUN/analysis/ (docs/poc2.md):
   peaks       neurons_aggregated.{csv,parquet}, top_neurons.json, analysis_meta.json
-  influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>.{json,csv,parquet}, ..._meta.json
+  influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>_ref-<R>.{json,csv,parquet}, ..._meta.json
   --validate  validation_<...>.{json,parquet,png}, ..._meta.json
   signatures  signatures.{csv,parquet}, groups.json, signatures_meta.json
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 _SPARSITY = "--relationship_max_sparsity"
+_REFERENCE = "--reference, one for every metric and for ablations: mean, zero, prompt:ID or run:DIR"
 
 
 @command
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.poc2_analyze_run", description=__doc__)
+    parser.renamed = dict.fromkeys(("--baseline", "--ablate_with", "--act_grad_source"), _REFERENCE)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
     parser.add_argument("--mode", choices=("peaks", "influence", "signatures"), default="peaks", help="default: peaks")
     _add_selection_flags(parser)
@@ -106,15 +108,18 @@ def _add_influence_flags(parser: Parser) -> None:
     group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")
     group.add_argument("--influence_metric", default="dla", metavar="LIST",
                        help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
-    group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="default 50")
-    group.add_argument("--baseline", default="mean", metavar="B", help="for ig: mean (default), zero or prompt:ID")
+    group.add_argument("--reference", metavar="REF",
+                       help="what activations are compared with, for every metric and for ablations: mean, zero, "
+                            "prompt:ID or run:DIR; default mean, zero in a run of few tokens")  # fmt: skip
+    group.add_argument(
+        "--min_mean_tokens", type=at_least(1), default=64, metavar="N", help="fewest tokens of a mean; default 64"
+    )
+    group.add_argument("--ig_steps", type=at_least(1), default=50, metavar="N", help="first number, default 50")
+    group.add_argument("--ig_max_steps", type=at_least(1), default=1350, metavar="N",
+                       help="steps are tripled up to N while ig does not sum up; default 1350")  # fmt: skip
     group.add_argument(
         "--ig_path", choices=("joint", "layer"), default="joint", help="all layers together, or one at a time"
     )
-    group.add_argument(
-        "--act_grad_source", metavar="B", help="patch this in instead of scaling: mean, zero or prompt:ID"
-    )
-    group.add_argument("--ablate_with", default="mean", metavar="B", help="mean (default), zero or prompt:ID")
     group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
     group.add_argument("--layers", metavar="LIST", help="for ablation and ig, such as 0,3,5-8; default all")
     group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
@@ -124,7 +129,7 @@ def _add_influence_flags(parser: Parser) -> None:
     model = parser.add_argument_group("the model (default: as in the manifest)")
     model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
     model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
-                       help="default: the run's; fp32 for ablation and --validate")  # fmt: skip
+                       help="default: the run's; fp32 for ig, ablation and --validate")  # fmt: skip
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
     model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
     model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
@@ -135,6 +140,8 @@ def _add_validation_flags(parser: Parser) -> None:
     group = parser.add_argument_group("validation (with --mode influence)")
     group.add_argument("--validate", action="store_true", help="test the rankings by ablation")
     group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N", help="random sets, default 1000")
+    group.add_argument("--min_effect", type=number, default=1.0, metavar="X",
+                       help="score sets only if m(M) - m(empty) is X logits or nats or more; default 1")  # fmt: skip
     group.add_argument("--rank_signed", action="store_true", help="build sets by score instead of absolute score")
     group.add_argument("--seed", type=at_least(0), default=0, help="for random sets and shuffled tokens; default 0")
 
@@ -222,7 +229,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.dump.config import parse_layers
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
-    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch)
+    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch, args.min_effect)
     return InfluenceRequest(
         prompt=args.prompt_id,
         target=TargetRequest(
@@ -231,9 +238,10 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         ),
         metrics=parse_metrics(args.influence_metric),
         settings=InfluenceSettings(
-            args.ctx_idx, args.ig_steps, args.baseline, args.ig_path, args.act_grad_source, args.ablate_with,
-            args.ablation_batch, layers, None,
+            args.ctx_idx, args.ig_steps, args.ig_max_steps, args.ig_path, args.ablation_batch, layers, None
         ),
+        reference=args.reference,
+        min_mean_tokens=args.min_mean_tokens,
         selection=_selection(args),
         overrides=ModelOverrides(
             args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic

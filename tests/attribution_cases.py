@@ -118,7 +118,7 @@ def scaling(layer: int, pos: int, neuron: int, factor: float) -> ActsEdit:
 
 
 def ablation(
-    problem: Problem, *, baseline: Float[Tensor, "layer pos neuron"], layers: Sequence[int] | None = None
+    problem: Problem, *, reference: Float[Tensor, "layer pos neuron"], layers: Sequence[int] | None = None
 ) -> Attribution:
     """The effects of single ablations of every neuron of `layers` (all if None) as an attribution."""
     shape = mlp_shape(problem.hf)
@@ -126,6 +126,6 @@ def ablation(
     neurons = every_neuron(problem.hf, layers=chosen, positions=problem.positions)
     acts = problem.suffix().acts(problem.positions, chosen)
     effects = torch.empty(len(neurons))
-    for chunk in single_ablations(problem, neurons, values=baseline[list(chosen)].expand(acts.shape).reshape(-1)):
+    for chunk in single_ablations(problem, neurons, values=reference[list(chosen)].expand(acts.shape).reshape(-1)):
         effects[chunk.rows] = chunk.effects
     return Attribution("ablation", chosen, problem.positions, effects.view(acts.shape), acts, None)

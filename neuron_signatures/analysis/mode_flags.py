@@ -17,8 +17,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "peaks": (*_SELECTION, *_TOKENS, "rank_by", "act_threshold", "write_scores", *_SCORES),
     "influence": (
         *_SELECTION, "write_scores", *_SCORES, "target_mode", "target_token", "target_token_id", "foil_token",
-        "foil_token_id", "ctx_idx", "function", "influence_metric", "ig_steps", "baseline", "ig_path",
-        "act_grad_source", "ablate_with", "ablation_batch", "layers", "top_from", "validate", "n_random",
+        "foil_token_id", "ctx_idx", "function", "influence_metric", "ig_steps", "ig_max_steps", "ig_path",
+        "reference", "min_mean_tokens", "min_effect", "ablation_batch", "layers", "top_from", "validate", "n_random",
         "rank_signed", "seed",
     ),
     "signatures": (

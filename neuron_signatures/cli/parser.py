@@ -6,7 +6,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -37,7 +37,10 @@ class Parser(argparse.ArgumentParser):
     - `--prompt-id` is the same as `--prompt_id`.
     - `@file` inserts the flags in a file (shell quoting, `#` comments), unless it is the value of a flag.
     - A mistake raises `UsageError`, with the nearest flag or choice, and does not end the process.
+    - `renamed` are flags of earlier versions, with what to use instead.
     """
+
+    renamed: Mapping[str, str] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if (kwargs.get("prog") or "").startswith("python -m neuron_signatures."):
@@ -82,6 +85,8 @@ class Parser(argparse.ArgumentParser):
                 return
             name = token.partition("=")[0]
             unknown = name.startswith("--") and name not in self._option_string_actions
+            if unknown and not is_value and name in self.renamed:
+                self.error(f"{name} no longer exists; use {self.renamed[name]}")
             if unknown and not is_value and (near := _nearest(name, self._option_string_actions)):
                 self.error(f"unknown flag {name}; did you mean {near}?")
 

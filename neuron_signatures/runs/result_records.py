@@ -6,7 +6,7 @@ Fields that are not listed here are ignored, because the stages record more than
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -93,11 +93,24 @@ class InfluenceRecord(StageRecord):
     """`influence_*_meta.json`."""
 
     metric: Label
+    reference: Label | None = None
+    """What activations are compared with; None in earlier records, where each metric had its own."""
+    score_column: Literal["influence", "influence_centred"] = "influence"
+    """The column of the table that is by the reference."""
+    ablate_with: Label | None = None
+    baseline: Label | None = None
+    source: Label | None = None
     prompt_id: Name
     target: TargetRecord
     total_abs_influence: float
     n_selected: Count
     selected_share: float
+
+    def reference_name(self) -> str:
+        """The reference of the scores, also of earlier records."""
+        if self.reference is not None:
+            return self.reference
+        return self.ablate_with or self.baseline or (f"{self.source}, negative sign" if self.source else "zero")
 
 
 class NullClass(Record):
@@ -198,10 +211,12 @@ class RandomControl(Record):
     k: Count
     observed: Number
     random_mean: Number
+    random_std: Number = None
     low: Number
     high: Number
     n_random: Count
     p: Number
+    z: Number = None
 
 
 class MetricValidation(Record):
@@ -222,6 +237,8 @@ class ValidationRecord(StageRecord):
 
     prompt_id: Name
     target: TargetRecord
+    reference: Label | None = None
+    truth: Label = "effects of ablating single neurons; in this older file, scores have references of their own"
     n_units: Count
     kept_share: float
     winner_single: Label | None

@@ -28,10 +28,10 @@ from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
-    "influence": ("layer", "neuron", "influence", "ctx_idx", "ctx_token", "activation"),
+    "influence": ("layer", "neuron", "ctx_idx", "ctx_token", "activation"),
     "signatures": ("layer", "neuron", "pole", "class", "name", "n_texts", "max_peak", "mode_peak_token"),
 }  # fmt: skip
-_SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "influence": "influence", "signatures": "max_peak"}
+_SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "signatures": "max_peak"}
 _MOST_CLASSES = 20
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
 _RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
@@ -59,8 +59,9 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
     record: ListRecord = read_record(run_dir, _record_name(ref.kind, ref.stem), _RECORD[ref.kind])
-    table = read_columns(run_dir, ref.stem, _COLUMNS[ref.kind])
-    score = table.column(_SCORE[ref.kind]).to_numpy().astype(np.float64)  # null becomes NaN
+    column = record.score_column if isinstance(record, InfluenceRecord) else _SCORE[ref.kind]
+    table = read_columns(run_dir, ref.stem, tuple(dict.fromkeys((*_COLUMNS[ref.kind], column))))
+    score = table.column(column).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
     order = np.argsort(-np.abs(score), kind="stable")
     table, score = table.take(order), score[order]
@@ -101,7 +102,8 @@ def _title(record: ListRecord) -> str:
     if isinstance(record, SignaturesRecord):
         counts = record.class_counts
         return f"signatures: {counts['semantic']} semantic, {counts['say_x']} say-x"
-    return f"{brief(record.metric)} → {target_title(record.target, record.prompt_id)}"
+    name = f"{brief(record.metric)} by {brief(record.reference_name())}"
+    return f"{name} → {target_title(record.target, record.prompt_id)}"
 
 
 def _score_name(record: ListRecord) -> str:
@@ -130,6 +132,7 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
     probability = f"p {token.probability:.3g}, rank {token.rank}"
     return [
         ("metric", record.metric),
+        ("reference", brief(record.reference_name())),
         ("target", f"{visible(token.token)} ({token.token_id}) after position {target.pos}, {probability}"),
         *([("foil", f"{visible(foil.token)} ({foil.token_id})")] if foil else []),
         ("prompt", brief(record.prompt_id)),

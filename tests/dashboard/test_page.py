@@ -130,6 +130,21 @@ def test_the_ranking_shows_validation_and_charts(demo, monkeypatch):
         assert not page.exception and not page.error and charts(page) == 1
 
 
+def test_a_validation_without_scored_sets_is_shown(demo, monkeypatch):
+    path = next((demo / "demo" / "analysis").glob("validation_*tok704.json"))
+    record = json.loads(path.read_text())
+    for m in record["metrics"]:
+        m |= {"cpr": None, "cmd": None, "smallest_k": None, "curve": [], "controls": []}
+    warning = "sets are not scored: ablating all neurons lowers the function by 0.3 only"
+    changes = {"winner_sets": None, "reference": "zero", "truth": "effects of ablating (zero)", "warnings": [warning]}
+    path.write_text(json.dumps(record | changes))
+    page = open_page(demo, monkeypatch, view="ranking")
+    page.segmented_control(key="ui_rank_part").set_value("Validation").run()
+    assert not page.exception and not page.error
+    text = shown(page)
+    assert warning in text and "undecided" in text and "effects of ablating (zero)" in text
+
+
 def test_signatures_filters_and_members(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="signatures", layer="4", neuron="178")
     page.text_input(key="ui_sig_text").set_value("no such name").run()

@@ -142,7 +142,6 @@ def test_dla_is_complete_and_ranks_a_neuron_that_says_austin(run_dir, capsys):
     assert record["target"]["token"]["pre_cap_logit"] > record["target"]["token"]["logit"]
     table = read_table(run_dir, metric["stem"])
     assert len(table) == 5 * 512
-    assert (table.influence - table.activation * table.w_to_logit).abs().max() < 1e-5
     csv = pd.read_csv(run_dir / "analysis" / f"{metric['stem']}.csv")
     assert len(csv) == 200 and list(csv["rank"]) == list(range(1, 201))
     assert csv.abs_influence.is_monotonic_decreasing
@@ -151,6 +150,7 @@ def test_dla_is_complete_and_ranks_a_neuron_that_says_austin(run_dir, capsys):
     first = scores[0]
     assert [t["token"] for t in first["explicit"]] == [" Austin", " Texas"]
     assert first["explicit"][0]["score"] * first["activation"] == pytest.approx(csv.influence[0], rel=1e-3)
+    assert csv.abs_influence[0] == pytest.approx(abs(csv.influence_centred[0]), rel=1e-6)  # by the run's mean
 
 
 def test_every_metric_and_its_validation(run_dir, capsys):
@@ -167,12 +167,19 @@ def test_every_metric_and_its_validation(run_dir, capsys):
         assert m["metric"] in out
     assert by_name["ablation"]["spearman"] == pytest.approx(1)
     assert record["winner_single"] == "act_grad" and record["analysis_dtype"] == "fp32"
+    assert record["winner_sets"] not in (None, "ablation") and "takes part in neither" in out
+    assert by_name["act_grad"]["spearman"] > 0.9 and by_name["act_grad"]["cmd"] < 0.1
+    control = by_name["dla"]["controls"][0]
+    assert control["z"] == pytest.approx((control["observed"] - control["random_mean"]) / control["random_std"])
     assert (run_dir / "analysis" / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
     curves = read_table(run_dir, stem)
     assert set(curves.metric) == set(by_name)
     act_grad = read_json(run_dir, next(s for s in list_influence(run_dir) if "act_grad" in s) + "_meta.json")
     assert max(c["ratio"] for c in act_grad["cancellation"]) < 1e-2
-    assert "not shares of the logit" in " ".join(act_grad["warnings"])
+    assert not act_grad["warnings"]  # scores by the mean do not cancel
+    assert main(["--run_dir", str(run_dir), *SEED, "--influence_metric", "act_grad", "--reference", "zero",
+                 "--quiet"]) == 0  # fmt: skip
+    assert "not shares of the logit" in capsys.readouterr().out
 
 
 def test_write_scores_of_the_highest_peaks(run_dir):
@@ -207,9 +214,9 @@ def test_ablation_of_candidates_and_of_layers(run_dir, capsys):
     run = ["--run_dir", str(run_dir), *SEED, "--quiet"]
     assert main([*run, "--influence_metric", "dla,ablation", "--top_from", "dla:20"]) == 0
     stem = next(s for s in list_influence(run_dir) if "ablation" in s)
-    assert read_table(run_dir, stem).influence.notna().sum() == 20
-    assert main([*run, "--influence_metric", "ablation", "--layers", "3,4", "--ablate_with", "zero"]) == 0
-    zero = next(s for s in list_influence(run_dir) if s.endswith("zero_layers3-4"))
+    assert read_table(run_dir, stem).influence_centred.notna().sum() == 20
+    assert main([*run, "--influence_metric", "ablation", "--layers", "3,4", "--reference", "zero"]) == 0
+    zero = next(s for s in list_influence(run_dir) if s.endswith("ref-zero_layers3-4"))
     assert set(read_table(run_dir, zero).layer) == {3, 4}
     capsys.readouterr()
     assert main([*run, "--influence_metric", "ablation", "--top_from", "dla:20"]) == 2
@@ -243,7 +250,7 @@ def test_an_interrupted_ablation_resumes(run_dir, caplog, capsys):
     resumed = read_table(run_dir, stem)
     shutil.rmtree(run_dir / "analysis")
     assert main(argv) == 0
-    assert (resumed.influence - read_table(run_dir, stem).influence).abs().max() < 1e-5
+    assert (resumed.influence_centred - read_table(run_dir, stem).influence_centred).abs().max() < 1e-5
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -260,7 +267,8 @@ def test_an_interrupted_ablation_resumes(run_dir, caplog, capsys):
         (["--cumulative_threshold", "1.5"], ["1.5 is not in [0, 1]"]),
         (["--ctx_idx", "8", "--target_pos", "3"], ["comes after the target position"]),
         (["--ctx_idx", "x"], ["neither a position nor all"]),
-        (["--baseline", "median", "--influence_metric", "ig"], ["'median'", "prompt:ID"]),
+        (["--reference", "median", "--influence_metric", "ig"], ["'median'", "prompt:ID"]),
+        (["--reference", "records"], ["no records of a corpus"]),
         (["--explicit_tokens", "Austin Texas", "--write_scores", "3"], ["--explicit_tokens", "is not one token"]),
         (["--layers", "9", "--influence_metric", "ablation"], ["0..4"]),
         (["--target_token_id", "99999", "--target_mode", "next_token"], ["99999"]),

@@ -10,22 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from analysis_runs import BOS, make_run, random_acts
 from paths import DEMO_RUN
 
-from neuron_signatures.analysis.attribution.baselines import baseline_labels
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.stage import parse_metrics
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
-from neuron_signatures.analysis.validation.faithfulness import Correlation
+from neuron_signatures.analysis.validation.faithfulness import Control, Correlation
 from neuron_signatures.analysis.validation.validate import MetricValidation, Validation, ValidationConfig
-from neuron_signatures.analysis.validation.writing import draw, table_lines, winner_sets
+from neuron_signatures.analysis.validation.writing import draw, table_lines, winner_sets, winner_single
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
@@ -36,7 +37,7 @@ from neuron_signatures.views.list_files import list_refs
 
 SMALL = DEMO_RUN  # stores layers 1, 3 and 4 of 5
 SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin"]
-STEM = "seed_prompt_{}_next_token_pos8_tok704"
+STEM = "seed_prompt_{}_next_token_pos8_tok704_ref-mean"
 
 
 @pytest.fixture
@@ -70,12 +71,10 @@ def refused(capsys, run_dir: Path, *flags: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "needles"),
     [
-        (["--influence_metric", "dla,ig"], ["ig:", "--layers", "--baseline zero"]),
+        (["--influence_metric", "dla,ig"], ["ig:", "--layers", "--reference zero"]),
         (["--influence_metric", "ig", "--layers", "0,1"], ["ig:", "not finite"]),
-        (["--influence_metric", "dla,act_grad", "--act_grad_source", "mean"], ["act_grad:", "--act_grad_source zero"]),
-        (["--influence_metric", "dla,ablation"], ["ablation:", "--layers", "--ablate_with zero"]),
-        (["--influence_metric", "dla", "--validate"], ["ablation:", "--ablate_with zero"]),
-        (["--influence_metric", "dla,ablation", "--top_from", "dla:200"], ["ablation:", "not finite"]),
+        (["--influence_metric", "dla,ablation"], ["ablation:", "--layers", "--reference zero"]),
+        (["--influence_metric", "dla", "--validate"], ["ablation:", "--reference zero"]),
     ],
 )
 def test_a_mean_that_is_undefined_is_refused_before_anything_is_written(run_dir, capsys, flags, needles):
@@ -87,8 +86,20 @@ def test_a_mean_of_the_stored_layers_is_used(run_dir):
     assert call(run_dir, *SEED, "--influence_metric", "ig", "--layers", "1,3", "--ig_steps", "5") == 0
     (stem,) = list_influence(run_dir)
     assert stem == f"influence_{STEM.format('ig')}_steps5_layers1.3"
-    assert read_table(run_dir, stem).influence.notna().all()
-    assert call(run_dir, *SEED, "--influence_metric", "act_grad", "--act_grad_source", "zero") == 0
+    assert read_table(run_dir, stem).influence_centred.notna().all()
+
+
+def test_neurons_without_a_mean_are_not_ranked(run_dir, capsys):
+    assert call(run_dir, *SEED, "--top_k", "2000") == 0
+    assert "2 layers have no mean because the run does not store them" in capsys.readouterr().out
+    (stem,) = list_influence(run_dir)
+    table = read_table(run_dir, stem)
+    assert set(table.layer[table.influence_centred.isna()]) == {0, 2} and table.influence.notna().all()
+    assert len(pd.read_csv(run_dir / "analysis" / f"{stem}.csv")) == 3 * 512
+    assert call(run_dir, *SEED, "--influence_metric", "dla,ablation", "--top_from", "dla:5") == 0
+    capsys.readouterr()
+    assert call(run_dir, *SEED, "--reference", "zero") == 0
+    assert "because the run does not store" not in capsys.readouterr().out
 
 
 # a writer that fails between two files
@@ -149,17 +160,52 @@ def test_a_locked_run_is_reported(run_dir, capsys):
 def test_ablations_without_any_effect_are_reported(run_dir, capsys):
     flags = ["--influence_metric", "act_grad", "--layers", "4", "--ctx_idx", "3", "--validate"]
     assert call(run_dir, *SEED, *flags) == 0
-    assert "validation: ablating every measured neuron changes nothing" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "validation: sets are not scored: ablating all neurons lowers the function by" in out
+    assert "--ctx_idx all, a foil, or another --reference" in out and "for sets (least CMD with p <= 0.05): -" in out
     (stem,) = list_validations(run_dir)
     record = read_json(run_dir, f"{stem}.json")
-    assert "faithfulness is undefined" in " ".join(record["warnings"])
-    assert record["metrics"][0]["curve"][0]["faithfulness"] is None and f"{stem}.png" in analysis(run_dir)
+    assert not record["sets_scored"] and record["winner_sets"] is None and f"{stem}.png" in analysis(run_dir)
+    for m in record["metrics"]:
+        assert m["curve"] == m["controls"] == [] and m["cpr"] is m["cmd"] is m["smallest_k"] is None
+    assert len(read_table(run_dir, stem)) == 0
 
 
-def validation(**changes) -> Validation:
+def test_sets_are_not_scored_if_ablating_everything_raises_the_function(run_dir, capsys):
+    """The neurons lower this difference: the denominator of faithfulness is negative."""
+    target = [*SEED[:-1], " Houston", "--foil_token", " Austin"]
+    flags = ["--influence_metric", "act_grad", "--layers", "4", "--reference", "zero", "--validate"]
+    assert call(run_dir, *target, *flags) == 0
+    (stem,) = list_validations(run_dir)
+    record = read_json(run_dir, f"{stem}.json")
+    assert "sets are not scored: ablating all neurons raises the function by" in capsys.readouterr().out
+    assert record["m_full"] < record["m_empty"] and not record["sets_scored"] and record["winner_sets"] is None
+    assert record["winner_single"] == "act_grad"
+
+
+@pytest.mark.parametrize(("p", "winner"), [(0.05, "dla"), (0.06, None)])
+def test_no_ranking_is_best_for_sets_if_random_sets_do_as_well(p, winner):
+    assert winner_sets(validation(p=p)) == winner
+
+
+def test_ablation_wins_neither():
+    (dla,) = validation().metrics
+    perfect = replace(dla, metric="ablation", correlation=Correlation(1.0, 1.0, 4), cmd=0.0)
+    found = validation(metrics=(dla, perfect))
+    assert winner_single(found) == winner_sets(found) == "dla"
+    lines = table_lines(found, MEAN)
+    assert "best for single neurons (highest Spearman): dla 0.500" in lines
+    assert "best for sets (least CMD with p <= 0.05): dla 0.500" in lines
+
+
+MEAN = Reference("mean", "mean", None, 70)
+
+
+def validation(p: float = 0.01, **changes) -> Validation:
     curve = (0.5, 1.0)
-    metric = MetricValidation("dla", Correlation(0.5, 0.5, 4), (1, 4), curve, curve, 0.5, 0.5, 2, ())
-    return replace(Validation((0,), (1,), 4, 4, 1.0, 0.0, (metric,), ()), **changes)
+    at = Control(1, 0.5, 0.1, 0.1, 0.0, 0.2, 100, p, 4.0)
+    metric = MetricValidation("dla", Correlation(0.5, 0.5, 4), (1, 4), curve, curve, 0.5, 0.5, 2, (at,))
+    return replace(Validation((0,), (1,), 4, 4, 1.0, 0.0, 1.0, (metric,), ()), **changes)
 
 
 @pytest.mark.parametrize("token", ["$$", "$_$", "$^$", "\x1b[2J", "\n", "\u4e2d\u6587", "\ud83d", "x" * 500])
@@ -175,7 +221,7 @@ def test_a_validation_without_any_ranking_has_a_table_and_a_figure(tmp_path):
     found = validation(metrics=(), left_out=("ablation",))
     with (tmp_path / "x.png").open("wb") as f:
         draw(found, " Austin", f)
-    assert winner_sets(found) is None and "for sets (least CMD): -" in table_lines(found)[-1]
+    assert winner_sets(found) is None and "best for sets (least CMD with p <= 0.05): -" in table_lines(found, MEAN)
 
 
 def test_partial_ablations_are_reported(run_dir, capsys):
@@ -194,16 +240,14 @@ def test_partial_ablations_are_reported(run_dir, capsys):
 
 # names
 
-SETTINGS = InfluenceSettings(None, 50, "mean", "joint", None, "mean", 64, None, None)
-CONFIG = ValidationConfig(1000, 0, False, 64)
+SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None)
+CONFIG = ValidationConfig(1000, 0, False, 64, 1.0)
 
 
 def naming(**changes) -> Naming:
     target = Target(8, 704, None, "pre_cap_logit", "next_token")
     settings = replace(SETTINGS, **{k: changes.pop(k) for k in list(changes) if k in SETTINGS.__dict__})
-    names = [b for b in (settings.ig_baseline, settings.ablate_with, settings.act_grad_source) if b is not None]
-    labels = baseline_labels(Run.open(SMALL), names)
-    return replace(Naming(labels, 5, "seed_prompt", target, (8,), settings, None, None), **changes)
+    return replace(Naming("mean", 5, "seed_prompt", target, (8,), settings, None, None), **changes)
 
 
 def test_default_names():
@@ -219,17 +263,14 @@ def test_default_names():
         ({"layers": (1, 3, 4)}, "ablation", "layers1.3-4"),
         ({"layers": (0, 1)}, "ig", "layers0-1"),
         ({"ig_steps": 20}, "ig", "steps20"),
-        ({"ig_baseline": "zero", "ig_path": "layer"}, "ig", "from-zero_by-layer"),
-        ({"act_grad_source": "prompt:1"}, "act_grad", "to-prompt-probe_1_Austin"),
-        ({"act_grad_source": "prompt:probe_1_Austin"}, "act_grad", "to-prompt-probe_1_Austin"),
-        ({"ablate_with": "zero", "layers": (4,)}, "ablation", "zero_layers4"),
+        ({"ig_max_steps": 9, "ig_path": "layer"}, "ig", "by-layer_max9"),
         ({"top_from": TopFrom("dla", 20)}, "ablation", "top-dla-20"),
         ({"top_from": TopFrom("ig", 5), "ig_steps": 9}, "ablation", "steps9_top-ig-5"),
         ({"positions": (3,)}, "dla", "ctx3"),
         ({"positions": tuple(range(9))}, "dla", "ctxall"),
         ({"dtype": "bf16"}, "dla", "bf16"),
         # a name has only the settings that the metric depends on
-        ({"layers": (1,), "ig_steps": 9, "ablate_with": "zero", "top_from": TopFrom("dla", 20)}, "dla", ""),
+        ({"layers": (1,), "ig_steps": 9, "top_from": TopFrom("dla", 20)}, "dla", ""),
     ],
 )
 def test_names_contain_settings_that_differ_from_the_default(changes, metric, tail):
@@ -240,18 +281,17 @@ def test_names_contain_settings_that_differ_from_the_default(changes, metric, ta
 def test_different_validations_have_different_names():
     cases = [
         naming().validation(["dla"], CONFIG),
-        naming(ablate_with="zero").validation(["dla"], CONFIG),
+        naming(reference="zero").validation(["dla"], CONFIG),
         naming(layers=(4,)).validation(["dla"], CONFIG),
         naming(top_from=TopFrom("dla", 3)).validation(["dla"], CONFIG),
         naming(dtype="bf16").validation(["dla"], CONFIG),
         *(
             naming().validation(["dla"], replace(CONFIG, **c))
-            for c in ({"signed": True}, {"seed": 3}, {"n_random": 2000})
+            for c in ({"signed": True}, {"seed": 3}, {"n_random": 2000}, {"min_effect": 0.5})
         ),
         naming().validation(["dla", "act_grad"], CONFIG),
-        naming(act_grad_source="zero").validation(["dla", "act_grad"], CONFIG),
         naming().validation(["ig"], CONFIG),
-        naming(ig_baseline="zero").validation(["ig"], CONFIG),
+        naming(ig_max_steps=9).validation(["ig"], CONFIG),
         naming(ig_path="layer").validation(["ig"], CONFIG),
         naming(ig_steps=9).validation(["ig"], CONFIG),
         naming().validation(METRICS, CONFIG),
@@ -301,14 +341,15 @@ HOSTILE_ID = "a/b\x1b[2J"
 def test_prompt_ids_are_escaped_in_names_and_on_the_terminal(hostile, tmp_path, capsys):
     folder = tmp_path / "run\x1b[2J"
     shutil.copytree(hostile, folder)
-    flags = ["--mode", "influence", "--influence_metric", "ig", "--ig_steps", "2", "--layers", "4"]
+    flags = ["--mode", "influence", "--influence_metric", "ig", "--ig_steps", "2", "--ig_max_steps", "2"]
+    flags += ["--layers", "4"]
     for name in ("1", HOSTILE_ID):
-        assert call(folder, *flags, "--baseline", f"prompt:{name}") == 0
+        assert call(folder, *flags, "--reference", f"prompt:{name}") == 0
         assert call(folder, *flags, "--prompt_id", name) == 0
     assert call(folder) == call(folder, "--mode", "signatures") == 0
     assert "\x1b" not in capsys.readouterr().out
     stems = list_influence(folder)
-    assert len(stems) == 2 and sum("_from-prompt-id_a_b" in s for s in stems) == 1
+    assert len(stems) == 2 and sum("_ref-prompt-id_a_b" in s for s in stems) == 1
     assert all(s.isascii() and "/" not in s and s.isprintable() for s in stems)
 
 
@@ -376,7 +417,7 @@ def test_the_json_line_is_strict(with_a_dead_neuron, capsys, flags):
         ([*SEED, "--influence_metric", "dla,ablation", "--top_from", "dla:" + "9" * 5000], "is not METRIC:K"),
         ([*SEED, "--influence_metric", "dla", "--top_from", "dla:5"], "nothing is ablated"),
         ([*SEED, "--influence_metric", "dla,ablation", "--layers", "1", "--top_from", "dla:1"], "no neuron of"),
-        ([*SEED, "--influence_metric", "dla,ig", "--baseline", "prompt:nobody"], "no prompt 'nobody'"),
+        ([*SEED, "--influence_metric", "dla,ig", "--reference", "prompt:nobody"], "no prompt 'nobody'"),
         ([*SEED, "--ctx_idx", "99"], "--ctx_idx"),
     ],
 )

@@ -160,8 +160,20 @@ def test_stage_2_analyzes_it(run_dir: Path) -> None:
     assert len(pd.read_parquet(analysis / "signatures.parquet")) == 2 * len(peaks)
     for metric in ("dla", "act_grad"):
         (table,) = analysis.glob(f"influence_capital_France_{metric}_next_token_*.parquet")
-        assert np.isfinite(pd.read_parquet(table)["influence"]).all()
+        assert np.isfinite(pd.read_parquet(table)[["influence", "influence_centred"]]).all(axis=None)
         record = json.loads(table.with_name(f"{table.stem}_meta.json").read_text())
+        assert (record["reference"], record["reference_tokens"]) == ("mean", 413)
         assert record["target"]["token"]["token"] == " Paris" and record["target"]["foil"]["token"] == " London"
     (meta,) = analysis.glob("influence_capital_France_dla_*_meta.json")
     assert json.loads(meta.read_text())["completeness"]["relative_error"] <= 1e-5
+
+
+def test_sets_are_not_scored_where_ablating_every_neuron_raises_the_target(run_dir: Path) -> None:
+    """At the last position alone, the neurons at their mean leave a higher logit of " Paris" than at their values."""
+    target = ["--prompt_id", "capital_France", "--target_mode", "next_token", "--target_token", " Paris"]
+    flags = ["--influence_metric", "dla,ablation", "--top_from", "dla:20", "--validate", "--device", "cpu"]
+    assert analyze(["--run_dir", str(run_dir), "--quiet", "--mode", "influence", *target, *flags]) == 0
+    (stem,) = [p.stem for p in (run_dir / "analysis").glob("validation_*.json") if not p.stem.endswith("_meta")]
+    record = json.loads((run_dir / "analysis" / f"{stem}.json").read_text())
+    assert record["m_empty"] > record["m_full"] and not record["sets_scored"]
+    assert record["winner_sets"] is None and all(m["curve"] == m["controls"] == [] for m in record["metrics"])

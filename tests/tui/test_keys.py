@@ -140,7 +140,7 @@ async def test_i_includes_the_bos_in_scale_and_statistics():
 
 
 SCREENS = [
-    ("w", ListsPage, "dla → ·Austin"),
+    ("w", ListsPage, "dla by zero → ·Austin"),
     ("enter", StackPage, "L3N508 on every prompt  8 of 8"),
     ("v", StackPage, "probe_24_Springfield"),
     ("t", TopPage, "top neurons at ·is"),

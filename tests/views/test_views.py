@@ -185,7 +185,7 @@ def test_an_infinite_score_comes_last(tmp_path):
 def test_the_lists_of_a_run_and_how_they_were_made():
     refs = list_refs(DEMO)
     assert [r.kind for r in refs] == ["influence", "influence", "influence", "peaks", "signatures"]
-    assert refs[0].title == "ablation → ·Austin (next_token), seed_prompt at 8"
+    assert refs[0].title == "ablation by mean → ·Austin (next_token), seed_prompt at 8"
     for ref in refs:
         ranked = read_list(DEMO, ref)
         n_neurons = 3 * 512 if ref.kind != "influence" or "ablation" in ref.stem else 5 * 512
@@ -255,8 +255,40 @@ def test_the_records_of_stage_2_are_valid(pattern):
     for path in paths:
         record = read_record(DEMO, path.name, RECORDS[pattern])
         stored = json.loads(path.read_text())
-        for name, value in record.model_dump(mode="json", by_alias=True).items():
+        for name, value in record.model_dump(mode="json", by_alias=True, exclude_unset=True).items():
             assert name in stored and (isinstance(value, dict | list) or stored[name] == value)
+
+
+def test_results_without_a_reference_are_by_what_their_record_says():
+    """Older files: dla and act_grad were by zero, ablation by what neurons were set to."""
+    titles = {r.stem: r.title for r in list_refs(DEMO) if r.kind == "influence"}
+    by = {stem.split("_next_token")[0].removeprefix("influence_seed_prompt_"): t for stem, t in titles.items()}
+    assert {m: t.split(" → ")[0] for m, t in by.items()} == {
+        "dla": "dla by zero",
+        "act_grad": "act_grad by zero",
+        "ablation": "ablation by mean",
+    }
+    for ref in list_refs(DEMO):
+        if ref.kind == "influence":
+            assert ("reference", "mean" if "ablation" in ref.stem else "zero") in read_list(DEMO, ref).meta
+    (path,) = (DEMO / "analysis").glob("validation_*tok704.json")
+    assert "references of their own" in read_record(DEMO, path.name, ValidationRecord).truth
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"reference": "run:large"}, "run:large"),
+        ({"ablate_with": "zero"}, "zero"),
+        ({"baseline": "mean"}, "mean"),
+        ({"source": "prompt:x"}, "prompt:x, negative sign"),
+        ({}, "zero"),
+    ],
+)
+def test_the_reference_of_a_record(fields, name):
+    path = next((DEMO / "analysis").glob("influence_*_dla_*_meta.json"))
+    raw = json.loads(path.read_text())
+    assert InfluenceRecord.model_validate(raw | fields).reference_name() == name
 
 
 def test_nothing_is_listed_before_the_analysis(tmp_path):

@@ -1,1 +1,1 @@
-"""The influence of neurons on one prediction: targets, estimators, baselines, and the work of `--mode influence`."""
+"""The influence of neurons on one prediction: targets, estimators, references, and the work of `--mode influence`."""

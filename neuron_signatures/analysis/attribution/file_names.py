@@ -6,7 +6,7 @@ have different names, and a result has the same name however its position or pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom
@@ -19,18 +19,17 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import influence_stem, validation_stem
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
-DEFAULT_IG_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED = 50, 1000, 0
+DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED, DEFAULT_MIN_EFFECT = 50, 1350, 1000, 0, 1.0
 
 
 @dataclass(frozen=True)
 class Naming:
     """The settings that names depend on.
 
-    `labels` has the baselines of `settings` as `baseline_labels` gives them; `dtype` is None for the precision that the
-    stage chooses.
+    `reference` is the label of the reference; `dtype` is None for the precision of the run's model.
     """
 
-    labels: Mapping[str, str]
+    reference: str
     n_layers: int
     prompt_id: str
     target: Target
@@ -53,6 +52,7 @@ class Naming:
             "signed" if config.signed else "",
             f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
             f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",
+            f"min-effect{config.min_effect:g}" if config.min_effect != DEFAULT_MIN_EFFECT else "",
         ]
         suffix = _joined([*self._parts({*metrics, "ablation"}), *sets])
         return validation_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
@@ -62,18 +62,16 @@ class Naming:
         if ablates and self.top_from:
             metrics = {*metrics, self.top_from.metric}
         parts = [
+            f"ref-{self.reference}",
             "" if self.target.function == "pre_cap_logit" else self.target.function,
             "" if at == (self.target.pos,) else f"ctx{at[0] if len(at) == 1 else ALL}",
-            self.labels[s.ablate_with] if ablates and s.ablate_with != "mean" else "",
         ]
         if "ig" in metrics:
             parts += [
-                f"from-{self.labels[s.ig_baseline]}" if s.ig_baseline != "mean" else "",
                 "by-layer" if s.ig_path == "layer" else "",
                 f"steps{s.ig_steps}" if s.ig_steps != DEFAULT_IG_STEPS else "",
+                f"max{s.ig_max_steps}" if s.ig_max_steps != DEFAULT_IG_MAX_STEPS else "",
             ]
-        if "act_grad" in metrics and s.act_grad_source:
-            parts.append(f"to-{self.labels[s.act_grad_source]}")
         if (ablates or "ig" in metrics) and s.layers is not None and len(s.layers) < self.n_layers:
             parts.append("layers" + spans(s.layers, to="-", between="."))
         if ablates and self.top_from:

@@ -6,23 +6,25 @@ dla is exact; docs/method.md says where the others are approximations.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.baselines import Baselines, refuse_undefined
 from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron, single_ablations
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.estimators.dla import (
     at_positions,
     direct_logit_attribution,
     dla_without_norms,
+    with_reference,
 )
 from neuron_signatures.analysis.attribution.estimators.gradients import (
+    IG_TOLERANCE,
     IgPath,
+    PathSum,
     act_grad,
     cancellation,
     integrated_gradients,
@@ -30,13 +32,14 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
 from neuron_signatures.analysis.attribution.targets import resolve_pos
 from neuron_signatures.runs.errors import UsageError
 
 METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 ALL = "all"
-# Metrics that are differences of two forward passes: bfloat16 would round most of them to 0.
-NEED_FLOAT32: tuple[Metric, ...] = ("ablation",)
+# Differences of two forward passes are in these or in their record: bfloat16 would round most of them to 0.
+NEED_FLOAT32: tuple[Metric, ...] = ("ig", "ablation")
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
 
 # Called with the unit and the number of steps; returns a context manager whose value has `advance(n)`.
@@ -45,16 +48,13 @@ ProgressOf = Callable[[str, int], Any]
 
 @dataclass(frozen=True)
 class InfluenceSettings:
-    """How the metrics are computed. `ctx` is a position (may be negative), "all", or None for the target's;
-    `act_grad_source` is a baseline to patch in instead of scaling; `layers` None means all; `candidates` are
-    (layer, neuron) pairs for ablation, None for every neuron."""
+    """How the metrics are computed. `ctx` is a position (may be negative), "all", or None for the target's; `layers`
+    None means all; `candidates` are (layer, neuron) pairs for ablation, None for every neuron."""
 
     ctx: int | str | None
     ig_steps: int
-    ig_baseline: str
+    ig_max_steps: int
     ig_path: IgPath
-    act_grad_source: str | None
-    ablate_with: str
     ablation_batch: int
     layers: tuple[int, ...] | None
     candidates: tuple[tuple[int, int], ...] | None
@@ -62,9 +62,15 @@ class InfluenceSettings:
 
 @dataclass(frozen=True)
 class Influence:
-    """One metric's scores, with how they were computed (`facts`) and warnings, both for the record."""
+    """One metric's scores, with how they were computed (`facts`) and warnings, both for the record.
+
+    The scores of `attribution` are those by the command's reference, which rank and are validated. `zero` are the
+    scores by the reference zero and `centred` those by the reference's `centred_on`; NaN where a metric has only one.
+    """
 
     attribution: Attribution
+    zero: Float[Tensor, "layer pos neuron"]
+    centred: Float[Tensor, "layer pos neuron"]
     facts: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -75,62 +81,60 @@ def influence(
     acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
     *,
-    baseline: Float[Tensor, "layer pos neuron"] | None,
+    reference: Reference,
     partial: Partial | None,
     progress: ProgressOf,
 ) -> Influence:
     """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
 
-    `acts` are the prompt's activations in all layers at all positions; `baseline` is that of `metric_baseline`.
-    `partial` stores the progress of an ablation; the other metrics do not need it.
+    Positive where the neuron's value supports the target. `acts` are the prompt's activations in all layers at all
+    positions. `partial` stores the progress of an ablation; the other metrics do not need it.
     """
     if metric in DIRECT:
-        return _direct(metric, problem, acts)
-    if metric == "ig":
-        assert baseline is not None
-        s = settings
-        found = integrated_gradients(problem, baseline=baseline, layers=s.layers, steps=s.ig_steps, path=s.ig_path)
-        return Influence(found, {"ig_steps": s.ig_steps, "baseline": s.ig_baseline, "path": s.ig_path}, ())
-    if metric == "ablation":
-        assert baseline is not None and partial is not None
-        return _ablated(problem, acts, settings, baseline, partial, progress)
-    if metric == "relp":
-        return Influence(relp(problem), {}, ())
-    scores = act_grad(problem, source=baseline)
-    if baseline is not None:
-        return Influence(scores, {"source": settings.act_grad_source}, ())
-    sums = cancellation(scores)
-    ratios = [c.ratio for c in sums if c.ratio is not None]
-    cancels = "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit"
-    return Influence(scores, {"cancellation": sums}, (cancels,) if ratios and max(ratios) < 0.05 else ())
-
-
-def metric_baseline(
-    metric: Metric, settings: InfluenceSettings, baselines: Baselines
-) -> Float[Tensor, "layer pos neuron"] | None:
-    """The baseline of the metric (of act_grad: what it patches in); None if it has none.
-
-    Raises `UsageError` if the baseline is not finite for every neuron that the metric needs.
-    """
-    if metric == "ig":
-        next_step = STORED_LAYERS.replace("--ablate_with", "--baseline")
-        values = baselines.values(settings.ig_baseline)
-        needed = values if settings.layers is None else values[list(settings.layers)]
+        found = _direct(metric, problem, acts, reference)
+    elif metric == "ig":
+        found = _integrated(problem, acts, settings, reference)
     elif metric == "ablation":
-        next_step = STORED_LAYERS
-        values = needed = baselines.values(settings.ablate_with)
-        if settings.candidates is not None:
-            layers, neurons = map(list, zip(*settings.candidates, strict=True))
-            needed = values[layers, :, neurons]
-        elif settings.layers is not None:
-            needed = values[list(settings.layers)]
-    elif metric == "act_grad" and settings.act_grad_source is not None:
-        next_step = "A mean needs every layer stored: use --act_grad_source zero or prompt:ID"
-        values = needed = baselines.values(settings.act_grad_source)
+        assert partial is not None
+        found = _ablated(problem, acts, settings, reference, partial, progress)
+    elif metric == "relp":
+        found = _Found(relp(problem), {}, ())
     else:
-        return None
-    refuse_undefined(needed, where=metric, next_step=next_step)
-    return values
+        found = _act_grad(problem, reference)
+    return _by_reference(found, reference)
+
+
+class _Found(NamedTuple):
+    attribution: Attribution
+    facts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def _by_reference(found: _Found, reference: Reference) -> Influence:
+    scores = found.attribution.scores
+    undefined = torch.full_like(scores, torch.nan)
+    if found.attribution.per_act is None:  # ig and ablation are computed by one reference only
+        zero, centred = (scores, undefined) if reference.is_zero else (undefined, scores)
+        return Influence(found.attribution, zero, centred, found.facts, found.warnings)
+    centred = reference.centred(found.attribution)
+    chosen = replace(found.attribution, scores=scores if reference.is_zero else centred)
+    return Influence(chosen, scores, centred, found.facts, (*found.warnings, *_unstored(centred, reference)))
+
+
+def _unstored(centred: Float[Tensor, "layer pos neuron"], reference: Reference) -> tuple[str, ...]:
+    n = int(torch.isnan(centred).flatten(1).all(1).sum())
+    if reference.is_zero or not n:
+        return ()
+    return (f"{n} layers have no {reference.name} because the run does not store them: their neurons are not ranked",)
+
+
+def refuse_undefined_reference(metric: Metric, settings: InfluenceSettings, values: Tensor) -> None:
+    """Raise `UsageError` if the reference is not finite for every neuron that ig or ablation sets to it."""
+    needed = values if settings.layers is None else values[list(settings.layers)]
+    if metric == "ablation" and settings.candidates is not None:
+        layers, neurons = map(list, zip(*settings.candidates, strict=True))
+        needed = values[layers, :, neurons]
+    refuse_undefined(needed, where=metric, next_step=STORED_LAYERS)
 
 
 def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
@@ -147,7 +151,9 @@ def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[
     return (pos,)
 
 
-def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"]) -> Influence:
+def _direct(
+    metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"], reference: Reference
+) -> _Found:
     target, positions = problem.target, problem.positions
     warnings = []
     if positions != (target.pos,):
@@ -156,24 +162,59 @@ def _direct(metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_
         warnings.append(f"dla is of the pre-cap logit, not of the {target.function}")
     if metric == "dla_pre_ln2_post":
         warnings.append("an approximation without the norms: scores have no unit and do not compare across layers")
-        return Influence(at_positions(dla_without_norms(problem), positions, acts), {}, tuple(warnings))
+        return _Found(at_positions(dla_without_norms(problem), positions, acts), {}, tuple(warnings))
     found = direct_logit_attribution(problem)
+    completeness = found.completeness
+    if reference.values is not None and target.pos in positions:
+        completeness = with_reference(found, reference.values[:, positions.index(target.pos)])
     scores = at_positions(found.attribution, positions, acts)
-    return Influence(scores, {"completeness": found.completeness}, tuple(warnings))
+    return _Found(scores, {"completeness": completeness}, tuple(warnings))
+
+
+def _act_grad(problem: Problem, reference: Reference) -> _Found:
+    found = act_grad(problem)
+    sums = cancellation(found)
+    ratios = [c.ratio for c in sums if c.ratio is not None]
+    cancels = "act_grad cancels within every layer (a norm follows the MLP): its shares are not shares of the logit"
+    warnings = (cancels,) if reference.is_zero and ratios and max(ratios) < 0.05 else ()
+    return _Found(found, {"cancellation": sums}, warnings)
+
+
+def _integrated(
+    problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"], s: InfluenceSettings, reference: Reference
+) -> _Found:
+    found = integrated_gradients(
+        problem, reference=reference.held(acts[:, list(problem.positions)]), layers=s.layers, steps=s.ig_steps,
+        max_steps=s.ig_max_steps, path=s.ig_path,
+    )  # fmt: skip
+    off = [x for x in found.sums if not x.converged]
+    warnings = [_not_converged(off, len(found.sums))] if off else []
+    return _Found(found.attribution, {"path": s.ig_path, "path_sums": found.sums}, tuple(warnings))
+
+
+def _not_converged(off: Sequence[PathSum], n_paths: int) -> str:
+    worst = max(off, key=lambda x: abs(x.difference - x.total))
+    layers = "" if len(worst.layers) > 1 or n_paths == 1 else f" in layer {worst.layers[0]}"
+    many = f" ({len(off)} of {n_paths} layers are off by more than {IG_TOLERANCE:.0%})" if n_paths > 1 else ""
+    return (
+        f"the scores sum to {worst.total:.3g}{layers}, but f changes by {worst.difference:.3g} on the path, with "
+        f"{worst.steps} steps{many}: they are no shares of it. Try --ig_max_steps, or another reference"
+    )
 
 
 def _ablated(
     problem: Problem,
     acts: Float[Tensor, "layer prompt_pos neuron"],
     settings: InfluenceSettings,
-    baseline: Float[Tensor, "layer pos neuron"],
+    reference: Reference,
     partial: Partial,
     progress: ProgressOf,
-) -> Influence:
+) -> _Found:
     """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
     layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
     neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
-    values = baseline[list(layers)].reshape(-1)
+    at_positions = acts[:, list(problem.positions)]
+    values = reference.held(at_positions)[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
     done = partial.load(effects)
@@ -184,10 +225,9 @@ def _ablated(
             done[chunk.rows] = True
             partial.save(effects, done)
             bar.advance(len(chunk.rows))
-    scored = acts[list(layers)][:, list(problem.positions)]
-    facts = {"ablate_with": settings.ablate_with, "n_ablated": int(wanted.sum())}
+    scored = at_positions[list(layers)]
     scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)
-    return Influence(scores, facts, ())
+    return _Found(scores, {"n_ablated": int(wanted.sum())}, ())
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

@@ -15,8 +15,9 @@ Metric = Literal["dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation"
 class Attribution:
     """Influence of every neuron of `layers` at `positions` on the target function, float32 on the CPU.
 
-    `acts` are the activations that the scores were computed from. `per_act` is the score per unit of activation
-    (`w_to_logit` of dla, `grad` of act_grad and relp), None for the other metrics.
+    `scores` of estimators with a score per unit of activation (`per_act`: `w_to_logit` of dla, `grad` of act_grad and
+    relp) are a·g; those of ig and ablation, whose `per_act` is None, are relative to the reference that they are given.
+    `acts` are the activations that the scores were computed from.
     """
 
     metric: Metric

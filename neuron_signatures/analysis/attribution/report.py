@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neuron_signatures.analysis.attribution.stage import InfluenceOutcome
+from neuron_signatures.analysis.attribution.first_neurons import FirstNeuron
+from neuron_signatures.analysis.attribution.reference import Reference
+from neuron_signatures.analysis.attribution.stage import InfluenceOutcome, MetricSummary
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import neuron_name, percent, warning_lines
 from neuron_signatures.analysis.validation.writing import table_lines
@@ -17,7 +20,7 @@ _VALIDATION = ("n_units", "n_measured", "m_full", "m_empty", "metrics", "winner_
 
 
 def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
-    """The target, the first neuron of each metric, and the table of the validation."""
+    """The target, the first neurons of each metric with what they write, and the table of the validation."""
     target, facts = outcome.resolved.target, outcome.resolved.facts
     foil = f" against {visible(facts.foil.token)!r}" if facts.foil else ""
     lines = [
@@ -25,23 +28,45 @@ def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:
         f"target   {visible(facts.target.token)!r} (id {target.token_id}){foil}: {target.function} {facts.value:.3f}, "
         f"probability {facts.target.probability:.3f}, rank {facts.target.rank}",
         f"top      {', '.join(f'{visible(t.token)!r} {t.probability:.3f}' for t in facts.top)}",
-        "",
-        f"{'metric':18}{'selected':>9}{'share':>8}  first neuron",
+        f"scores   by the reference {reference_text(outcome.reference)}",
     ]
     for m in outcome.metrics:
-        first = ""
-        if m.top:
-            name = neuron_name(m.top["layer"], m.top["neuron"])
-            first = f"{name} {m.top['influence']:+.3f} (act {m.top['activation']:+.3f} at {m.top['ctx_idx']})"
-        lines.append(f"{m.metric:18}{m.n_selected:>9}{percent(m.selected_share):>8}  {first}")
-    warnings = [f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings]
+        lines += [
+            "",
+            f"{m.metric}: {m.n_selected} neurons selected, {percent(m.selected_share)} of the sum of |scores|",
+        ]
+        lines += [_neuron_line(n, centred=not outcome.reference.is_zero) for n in m.first]
+    shared = _shared(outcome.metrics)
+    warnings = [*shared, *(f"{m.metric}: {w}" for m in outcome.metrics for w in m.warnings if w not in shared)]
     stems = [m.stem for m in outcome.metrics]
     if found := outcome.validated:
-        lines += ["", *table_lines(found.result)]
-        warnings += [f"validation: {w}" for w in found.record["warnings"]]
+        lines += ["", *table_lines(found.result, outcome.reference)]
+        warnings += [f"validation: {w}" for w in found.record["warnings"] if w not in shared]
         stems.append(found.stem)
     lines += ["", *warning_lines(warnings)]
     return [*lines, f"written  {escape(str(folder))}/analysis:", *(f"         {escape(stem)}.*" for stem in stems)]
+
+
+def reference_text(reference: Reference) -> str:
+    """The reference and what it means for a score."""
+    if reference.is_zero:
+        return "zero: activation times effect"
+    tokens = "" if reference.n_tokens is None else f" (over {reference.n_tokens} tokens)"
+    return f"{escape(reference.name)}{tokens}: (activation - reference) times effect"
+
+
+def _neuron_line(n: FirstNeuron, *, centred: bool) -> str:
+    verb, tokens = ("writes", n.writes) if n.score >= 0 else ("lowers", n.lowers)
+    shown = " ".join(repr(visible(t)) for t in tokens)
+    name = f"  {visible(n.name)}" if n.name else ""
+    label = neuron_name(n.layer, n.neuron)
+    reference = f" (ref {n.reference:>+8.3f})" if centred else ""
+    return f"  {label:10}{n.score:>+9.3f}  act {n.activation:>+8.3f}{reference} at {n.ctx_idx:<4} {verb} {shown}{name}"
+
+
+def _shared(metrics: Sequence[MetricSummary]) -> list[str]:
+    """The warnings that every metric has, which are printed once."""
+    return [w for w in metrics[0].warnings if all(w in m.warnings for m in metrics)] if metrics else []
 
 
 def influence_summary(folder: Path, outcome: InfluenceOutcome) -> dict[str, Any]:
@@ -52,6 +77,7 @@ def influence_summary(folder: Path, outcome: InfluenceOutcome) -> dict[str, Any]
             "run": folder,
             "prompt_id": outcome.prompt_id,
             "target": target_record(outcome.resolved),
+            **outcome.reference.record(),
             "metrics": outcome.metrics,
             "validation": {k: found.record[k] for k in _VALIDATION} if found else None,
             "validation_stem": found.stem if found else None,

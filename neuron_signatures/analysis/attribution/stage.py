@@ -10,11 +10,16 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.baselines import Baselines, baseline_labels
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
+from neuron_signatures.analysis.attribution.first_neurons import (
+    FirstNeuron,
+    Names,
+    first_neurons,
+    signature_names,
+)
 from neuron_signatures.analysis.attribution.influence import (
     ALL,
     METRICS,
@@ -23,11 +28,12 @@ from neuron_signatures.analysis.attribution.influence import (
     InfluenceSettings,
     ProgressOf,
     influence,
-    metric_baseline,
     positions_of,
+    refuse_undefined_reference,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
@@ -50,12 +56,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InfluenceRequest:
-    """The flags of `--mode influence`. `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
+    """The flags of `--mode influence`. `reference` None is the default of `choose_reference`;
+    `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
 
     prompt: str | int
     target: TargetRequest
     metrics: tuple[Metric, ...]
     settings: InfluenceSettings
+    reference: str | None
+    min_mean_tokens: int
     selection: SelectionConfig
     overrides: ModelOverrides
     top_from: str | None
@@ -71,13 +80,13 @@ class InfluenceRequest:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """Summary of one ranking. `stem` is that of its files; `top` is its first row, None if no row is selected."""
+    """Summary of one ranking. `stem` is that of its files; `first` are its first neurons."""
 
     metric: str
     stem: str
     n_selected: int
     selected_share: float
-    top: dict[str, Any] | None
+    first: tuple[FirstNeuron, ...]
     warnings: tuple[str, ...]
 
 
@@ -92,6 +101,7 @@ class Validated(NamedTuple):
 @dataclass(frozen=True)
 class InfluenceOutcome:
     resolved: ResolvedTarget
+    reference: Reference
     prompt_id: str
     metrics: tuple[MetricSummary, ...]
     validated: Validated | None
@@ -108,32 +118,35 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     The request is checked before anything is written.
     """
     s = request.settings
-    labels = baseline_labels(run, [b for b in (s.ig_baseline, s.ablate_with, s.act_grad_source) if b is not None])
+    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens)
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
-    default_dtype = _default_dtype(run.manifest, request.computed)
-    dtype = request.overrides.dtype or default_dtype
+    dtype = request.overrides.dtype or _default_dtype(run.manifest, request.computed)
     checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
     prompt = checked.prompt
     resolved = resolve_target(checked.model, prompt.token_ids, request.target)
     scorer = _token_scorer(checked, resolved.target.pos, request)
     positions = positions_of(s.ctx, prompt.seq_len, resolved.target.pos)
     naming = Naming(
-        labels, run.manifest.n_layers, prompt.probe_id, resolved.target, positions, s, top_from,
-        None if dtype == default_dtype else dtype,
+        choice.label, run.manifest.n_layers, prompt.probe_id, resolved.target, positions, s, top_from,
+        None if dtype == run.manifest.model_dtype else dtype,
     )  # fmt: skip
     problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
-    baselines = Baselines(run, checked.model, prompt, positions)
-    stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, baselines, progress, s)
+    reference = reference_at(choice, run, checked.model, prompt, positions)
+    checked = replace(checked, warnings=(*checked.warnings, *choice.warnings))
+    names = signature_names(run)
+    stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, reference, names, progress, s)
     stage.prepare()
+    for warning in choice.warnings:
+        log.warning("%s", warning)
     with open_results(run) as writer:
         computed: list[_Computed] = []
         for metric in request.metrics:
             computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
         found = {c.attribution.metric: c.attribution for c in computed}
         validated = stage.validate(writer, found, request.validation) if request.validation else None
-    return InfluenceOutcome(resolved, prompt.probe_id, tuple(c.summary for c in computed), validated)
+    return InfluenceOutcome(resolved, reference, prompt.probe_id, tuple(c.summary for c in computed), validated)
 
 
 def peak_token_scorer(run: Run, request: InfluenceRequest) -> TokenScorer:
@@ -167,27 +180,27 @@ class _InfluenceStage:
     request: InfluenceRequest
     top_from: TopFrom | None
     naming: Naming
-    baselines: Baselines
+    reference: Reference
+    names: Names
     progress: ProgressOf
     settings: InfluenceSettings
-    _values: dict[Metric, Float[Tensor, "layer pos neuron"] | None] = field(default_factory=dict)
     _ready: dict[Metric, Influence] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
-        for metric in self.request.computed:
-            if metric != "ablation":
-                self._values[metric] = metric_baseline(metric, self.settings, self.baselines)
+        held = self._held()
+        if "ig" in self.request.computed:
+            refuse_undefined_reference("ig", self.settings, held)
         if self.top_from is not None:
             source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
-            frame = influence_frame(source.attribution, self.checked.prompt, self.resolved)
+            frame = influence_frame(source, self.reference, self.checked.prompt, self.resolved)
             rows, _ = select_influence(frame, SelectionConfig(top_k=self.top_from.k))
             candidates = within(neurons_of(rows), self.settings.layers, top_from=self.top_from)
             self.settings = replace(self.settings, candidates=candidates)
         if "ablation" in self.request.computed:
             # sets are of all neurons of the layers, whichever were ablated alone
             tested = self.settings if self.request.validation is None else replace(self.settings, candidates=None)
-            self._values["ablation"] = metric_baseline("ablation", tested, self.baselines)
+            refuse_undefined_reference("ablation", tested, held)
 
     def compute(self, writer: ResultsWriter, metric: Metric, scorer: TokenScorer | None) -> _Computed:
         """Compute one metric and write its files, with write scores if there is a `scorer`."""
@@ -196,29 +209,37 @@ class _InfluenceStage:
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(
-            writer, stem, found, self.checked, self.resolved, self.request.selection, settings, scorer
+            writer, stem, found, self.reference, self.checked, self.resolved, self.request.selection, settings, scorer
         )
         partial.remove()
-        top = rows.iloc[0].to_dict() if len(rows) else None
-        summary = MetricSummary(metric, stem, len(rows), record["selected_share"], top, tuple(record["warnings"]))
+        target_pos = self.problem.target.pos
+        first = first_neurons(rows, record["score_column"], self._held_at, self.checked, target_pos, self.names)
+        summary = MetricSummary(metric, stem, len(rows), record["selected_share"], first, tuple(record["warnings"]))
         return _Computed(found.attribution, summary)
 
     def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
         """Compare every metric with ablation, which is computed if it was not requested."""
         if "ablation" not in found:
             found = {**found, "ablation": self.compute(writer, "ablation", None).attribution}
-        baseline = self._values["ablation"]
-        assert baseline is not None
-        result = validate(self.problem, list(found.values()), found["ablation"], baseline=baseline, config=config)
+        every = list(found.values())
+        result = validate(self.problem, every, found["ablation"], reference=self._held(), config=config)
         stem = self.naming.validation(self.request.metrics, config)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
-        return Validated(result, stem, write_validation(writer, stem, result, self.checked, self.resolved, settings))
+        record = write_validation(writer, stem, result, self.reference, self.checked, self.resolved, settings)
+        return Validated(result, stem, record)
+
+    def _held(self) -> Float[Tensor, "layer pos neuron"]:
+        """The reference of every neuron at the problem's positions."""
+        return self.reference.held(self.checked.acts[:, list(self.problem.positions)])
+
+    def _held_at(self, layer: int, pos: int, neuron: int) -> float:
+        return float(self._held()[layer, self.problem.positions.index(pos), neuron])
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
         log.info("computing %s", metric)
         return influence(
             metric, self.problem, self.checked.acts, self.settings,
-            baseline=self._values[metric], partial=partial, progress=self.progress,
+            reference=self.reference, partial=partial, progress=self.progress,
         )  # fmt: skip
 
     def _recorded_settings(self) -> dict[str, Any]:
@@ -226,6 +247,8 @@ class _InfluenceStage:
         candidates = self.settings.candidates
         return {
             **asdict(self.settings),
+            "reference": self.reference.name,
+            "min_mean_tokens": self.request.min_mean_tokens,
             "positions": self.problem.positions,
             "top_from": self.request.top_from,
             "candidates": None if candidates is None else len(candidates),
@@ -236,7 +259,7 @@ class _InfluenceStage:
         s = self.settings
         return {
             "positions": self.problem.positions,
-            "ablate_with": s.ablate_with,
+            "reference": asdict(replace(self.reference, values=None)),
             "layers": s.layers,
             "candidates": digest(s.candidates),
             "target": asdict(self.problem.target),

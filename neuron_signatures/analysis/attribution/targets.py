@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,11 +16,15 @@ from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logit
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.models.tokens import encode_text, token_strings
 from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import UsageError
 
+log = logging.getLogger(__name__)
+
 N_TOP = 5
+# How much likelier a token must be for a question whether it was meant.
+_TWIN_FACTOR = 10
 
 # Largest difference between our logits and the model's own, as a share of the largest logit.
 _TOLERANCE = {torch.bfloat16: 0.03, torch.float16: 0.01, torch.float32: 1e-4}
@@ -70,6 +75,7 @@ class TargetFacts:
 class ResolvedTarget(NamedTuple):
     target: Target
     facts: TargetFacts
+    warnings: tuple[str, ...] = ()
 
 
 def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: TargetRequest) -> ResolvedTarget:
@@ -93,7 +99,9 @@ def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: Target
     if foil_id == token_id:
         raise UsageError("the foil is the target", where=f"--foil_token_id {foil_id}")
     target = Target(pos, token_id, foil_id, request.function, request.mode)
-    return ResolvedTarget(target, target_facts(model, logits, target))
+    facts = target_facts(model, logits, target)
+    given = request.token is not None
+    return ResolvedTarget(target, facts, _likelier_twin(model, logits, facts) if given else ())
 
 
 @torch.no_grad()
@@ -151,9 +159,24 @@ def target_facts(model: LoadedModel, logits: Float[Tensor, " vocab"], target: Ta
 
 def in_pre_cap_logits(resolved: ResolvedTarget) -> ResolvedTarget:
     """The same target and foil with the pre-cap logit as the function, the only one that is a sum of direct effects."""
-    target, facts = resolved
+    target, facts, warnings = resolved
     value = facts.target.pre_cap_logit - (facts.foil.pre_cap_logit if facts.foil else 0.0)
-    return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value))
+    return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value), warnings)
+
+
+def _likelier_twin(model: LoadedModel, logits: Float[Tensor, " vocab"], facts: TargetFacts) -> tuple[str, ...]:
+    """A warning if the target with a leading space, or without it, is a token that is ten times as likely."""
+    token = facts.target.token
+    twin = token.lstrip(" ") if token.startswith(" ") else " " + token
+    ids = encode_text(model.tokenizer, twin, prepend_bos=False) if twin.strip() else []
+    if len(ids) != 1 or token_strings(model.tokenizer, ids) != [twin]:
+        return ()
+    p = float(capped(unembedding(model.hf), logits).softmax(-1)[ids[0]])
+    if p < _TWIN_FACTOR * facts.target.probability:
+        return ()
+    return (
+        f"the target is {token!r} with probability {facts.target.probability:.3g}; did you mean {twin!r} ({p:.3g})?",
+    )
 
 
 def _position_and_token(
@@ -190,4 +213,16 @@ def resolve_pos(pos: int, length: int, *, where: str) -> int:
 def _token_flag(tokenizer: TokenizerBase, text: str | None, token_id: int | None, flag: str) -> int | None:
     if text is not None and token_id is not None:
         raise UsageError("give the token or its id, not both", where=f"{flag}, {flag}_id")
-    return single_token(tokenizer, text, where=flag) if text is not None else token_id
+    return token_id if text is None else single_token(tokenizer, _without_quotes(tokenizer, text, flag), where=flag)
+
+
+def _without_quotes(tokenizer: TokenizerBase, text: str, flag: str) -> str:
+    """`text` without literal quotes around it, which a shell leaves of `\\" Austin\\"`; a token of quotes stays."""
+    for quote in ('\\"', '"', "'"):
+        inner = text.removeprefix(quote).removesuffix(quote)
+        if inner and len(text) == len(inner) + 2 * len(quote):
+            if len(encode_text(tokenizer, text, prepend_bos=False)) == 1:
+                return text
+            log.warning("%s: the quotes around %s are taken as quotes, not as part of the token", flag, text)
+            return inner
+    return text

@@ -12,6 +12,7 @@ import pandas as pd
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.influence import DIRECT, Influence
 from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pre_cap_logits
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
@@ -24,11 +25,17 @@ from neuron_signatures.runs.tokens import encodable
 _PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
 
 
-def influence_frame(found: Attribution, prompt: PromptRecord, resolved: ResolvedTarget) -> pd.DataFrame:
-    """One row per layer, position and neuron, in this order; the columns of the target are the same in every row."""
+def influence_frame(
+    influence: Influence, reference: Reference, prompt: PromptRecord, resolved: ResolvedTarget
+) -> pd.DataFrame:
+    """One row per layer, position and neuron, in this order; the columns of the target are the same in every row.
+
+    `influence` is by the reference zero, `influence_centred` by the reference's `centred_on`; `abs_influence` is by the
+    command's reference.
+    """
+    found = influence.attribution
     n_layers, n_pos, n_neurons = found.scores.shape
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
-    scores = found.scores.reshape(-1).numpy()
     tokens = np.array([encodable(prompt.tokens[p]) for p in found.positions], dtype=object)
     frame = pd.DataFrame(
         {
@@ -37,16 +44,18 @@ def influence_frame(found: Attribution, prompt: PromptRecord, resolved: Resolved
             "ctx_idx": np.array(found.positions)[of_pos],
             "ctx_token": tokens[of_pos],
             "activation": found.acts.reshape(-1).numpy(),
-            "influence": scores,
-            "abs_influence": np.abs(scores),
+            "influence": influence.zero.reshape(-1).numpy(),
+            "influence_centred": influence.centred.reshape(-1).numpy(),
+            "abs_influence": found.scores.reshape(-1).abs().numpy(),
         }
     )
     if found.per_act is not None:
         frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
-    target, facts = explained(found, resolved)
+    target, facts, _ = explained(found, resolved)
     return frame.assign(
         prompt_id=encodable(prompt.probe_id),
         metric=found.metric,
+        reference=encodable(reference.name),
         function=target.function,
         target_pos=target.pos,
         target_token_id=target.token_id,
@@ -80,6 +89,7 @@ def write_influence(
     writer: ResultsWriter,
     stem: str,
     found: Influence,
+    reference: Reference,
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     selection: SelectionConfig,
@@ -91,14 +101,19 @@ def write_influence(
     With a `scorer`, the write scores of the selected neurons are part of the result. Returns the selected rows and the
     record.
     """
-    frame = influence_frame(found.attribution, checked.prompt, resolved)
+    frame = influence_frame(found, reference, checked.prompt, resolved)
     rows, chosen = select_influence(frame, selection)
-    record = influence_record(found, checked, resolved, chosen, {**settings, **asdict(selection)})
+    record = influence_record(found, reference, checked, resolved, chosen, {**settings, **asdict(selection)})
     tokens = scorer.score(neurons_of(rows)) if scorer else None
     writer.begin(meta_name(stem), companions=[write_scores_name(stem)])
     writer.table(stem, frame, csv=False)
     writer.table(stem, rows, parquet=False)
-    summary = {"metric": found.attribution.metric, "total": chosen.total, "neurons": rows.to_dict("records")}
+    summary = {
+        "metric": found.attribution.metric,
+        **reference.record(),
+        "total": chosen.total,
+        "neurons": rows.to_dict("records"),
+    }
     writer.json(f"{stem}.json", summary)
     if tokens is not None:
         writer.json(write_scores_name(stem), tokens)
@@ -108,6 +123,7 @@ def write_influence(
 
 def influence_record(
     found: Influence,
+    reference: Reference,
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     chosen: Selection,
@@ -126,6 +142,7 @@ def influence_record(
         "influence",
         settings,
         metric=scores.metric,
+        **reference.record(),
         prompt_id=checked.prompt.probe_id,
         target=target_record(explained(scores, resolved)),
         analysis_dtype=checked.model.spec.dtype,
@@ -137,7 +154,7 @@ def influence_record(
         n_selected=len(chosen.rows),
         selected_share=float(np.nansum(chosen.share)),
         **found.facts,
-        warnings=[*checked.warnings, *found.warnings],
+        warnings=[*checked.warnings, *resolved.warnings, *found.warnings],
     )
 
 

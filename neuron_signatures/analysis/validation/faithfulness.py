@@ -40,17 +40,20 @@ class Control:
     """A set against layer-matched random sets of its size.
 
     `p` = (1 + number of random sets that keep at least as much, within rounding) / (1 + number of random sets);
-    `low` and `high` are the 5th and 95th percentile of the random sets. p is 1 if the set consists of whole layers,
-    because every random set is then the same set.
+    `random_mean`, `random_std`, `low` and `high` (5th and 95th percentile) are of the random sets; `z` is the distance
+    of the set from their mean in standard deviations, None if they do not vary. p is 1 if the set consists of whole
+    layers, because every random set is then the same set.
     """
 
     k: int
     observed: float
     random_mean: float
+    random_std: float
     low: float
     high: float
     n_random: int
     p: float
+    z: float | None
 
 
 def correlate(scores: Float64[np.ndarray, " n"], effects: Float64[np.ndarray, " n"]) -> Correlation:
@@ -66,14 +69,16 @@ def curve_sizes(n: int) -> list[int]:
 
 
 def normalised(values: Sequence[float], *, empty: float, full: float) -> Float64[np.ndarray, " n"]:
-    """(m - m(∅)) / (m(M) - m(∅)); NaN if ablating all neurons changes no more than rounding."""
-    span = full - empty if changes(empty=empty, full=full) else math.nan
-    return (np.asarray(values, dtype=np.float64) - empty) / span
+    """(m - m(∅)) / (m(M) - m(∅))."""
+    return (np.asarray(values, dtype=np.float64) - empty) / (full - empty)
 
 
-def changes(*, empty: float, full: float) -> bool:
-    """Whether ablating all measured neurons changes the function by more than rounding."""
-    return abs(full - empty) > _noise(empty, full)
+def is_scored(*, empty: float, full: float, min_effect: float) -> bool:
+    """Whether sets can be scored: m(M) exceeds m(∅) by at least `min_effect`, and by more than rounding.
+
+    Otherwise the denominator of faithfulness is close to zero or negative, and shares of it mean nothing.
+    """
+    return full - empty >= max(min_effect, _noise(empty, full))
 
 
 def tolerance(*, empty: float, full: float) -> float:
@@ -96,15 +101,19 @@ def control(k: int, observed: float, random: Sequence[float], *, tolerance: floa
     """Compare `observed` with the values of random sets of the same size; values within `tolerance` count as equal."""
     values = np.asarray(random, dtype=np.float64)
     low, high = np.percentile(values, [5, 95])
+    mean, spread = float(values.mean()), float(values.std())
+    varies = spread > tolerance
     at_least = int((values >= observed - tolerance).sum())
     return Control(
         k=k,
         observed=float(observed),
-        random_mean=float(values.mean()),
+        random_mean=mean,
+        random_std=spread,
         low=float(low),
         high=float(high),
         n_random=len(values),
         p=(1 + at_least) / (1 + len(values)),
+        z=(float(observed) - mean) / spread if varies else None,
     )
 
 

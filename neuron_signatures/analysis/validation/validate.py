@@ -21,12 +21,12 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.faithfulness import (
     Control,
     Correlation,
-    changes,
     cmd,
     control,
     correlate,
     cpr,
     curve_sizes,
+    is_scored,
     layer_matched,
     normalised,
     takes_whole_layers,
@@ -44,27 +44,29 @@ _GRID = 256
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """`signed` ranks sets by the score instead of its absolute value; `batch` is ablated copies per forward pass."""
+    """`signed` ranks sets by the score instead of its absolute value; `batch` is ablated copies per forward pass; sets
+    are scored only if m(M) - m(∅) is at least `min_effect`, in the unit of the function."""
 
     n_random: int
     seed: int
     signed: bool
     batch: int
+    min_effect: float
 
 
 @dataclass(frozen=True)
 class MetricValidation:
     """The result of one metric. `faithfulness` and `completeness` have one value per entry of `sizes`; `smallest` is
-    the least k whose top k neurons keep 80 % of the function, None if no size of the curve does. `controls` are at 1 %
-    of the units and at `smallest`."""
+    the least k whose top k neurons keep 80 % of m(M) - m(∅), None if no size of the curve does. `controls` are at 1 %
+    of the units and at `smallest`. Where sets are not scored, there are no sizes, and `cpr` and `cmd` are None."""
 
     metric: str
     correlation: Correlation
     sizes: tuple[int, ...]
     faithfulness: tuple[float, ...]
     completeness: tuple[float, ...]
-    cpr: float
-    cmd: float
+    cpr: float | None
+    cmd: float | None
     smallest: int | None
     controls: tuple[Control, ...]
 
@@ -80,13 +82,14 @@ class Validation:
     n_measured: int
     full: float
     empty: float
+    min_effect: float
     metrics: tuple[MetricValidation, ...]
     left_out: tuple[str, ...]
 
     @property
-    def defined(self) -> bool:
-        """False if ablating every neuron changes nothing: then faithfulness is undefined."""
-        return changes(empty=self.empty, full=self.full)
+    def scored(self) -> bool:
+        """Whether sets are scored: m(M) - m(∅) is at least `min_effect`."""
+        return is_scored(empty=self.empty, full=self.full, min_effect=self.min_effect)
 
 
 # The share of the function that the top k units keep, for each k.
@@ -97,9 +100,9 @@ class _Sets:
     """m of sets of units: flat indices layer · d_mlp + neuron, restricted to the measured layers."""
 
     def __init__(
-        self, problem: Problem, layers: tuple[int, ...], baseline: Float[Tensor, "layer pos neuron"], batch: int
+        self, problem: Problem, layers: tuple[int, ...], reference: Float[Tensor, "layer pos neuron"], batch: int
     ) -> None:
-        self._problem, self._layers, self._baseline, self._batch = problem, layers, baseline, batch
+        self._problem, self._layers, self._reference, self._batch = problem, layers, reference, batch
         d_mlp = mlp_shape(problem.hf).d_mlp
         self.units = np.concatenate([np.arange(layer * d_mlp, (layer + 1) * d_mlp) for layer in layers])
         self.layer_of = self.units // d_mlp
@@ -114,7 +117,7 @@ class _Sets:
         found = joint_ablation(
             self._problem,
             [torch.from_numpy(self.units[s]) for s in sets],
-            baseline=self._baseline,
+            reference=self._reference,
             meaning=meaning,
             layers=self._layers,
             batch=self._batch,
@@ -127,7 +130,7 @@ def validate(
     attributions: Sequence[Attribution],
     effects: Attribution,
     *,
-    baseline: Float[Tensor, "layer pos neuron"],
+    reference: Float[Tensor, "layer pos neuron"],
     config: ValidationConfig,
 ) -> Validation:
     """Compare each attribution with the ablation `effects`, and build and test sets from its ranking.
@@ -135,7 +138,7 @@ def validate(
     The attributions are restricted to the layers of `effects` and the problem's positions. Effects are NaN for neurons
     that were not ablated alone; the sets are still of all neurons.
     """
-    sets = _Sets(problem, effects.layers, baseline, config.batch)
+    sets = _Sets(problem, effects.layers, reference, config.batch)
     truth = unit_scores(effects, effects.layers, problem.positions)
     metrics, left_out = [], []
     for attribution in attributions:
@@ -152,6 +155,7 @@ def validate(
         n_measured=int(np.isfinite(truth).sum()),
         full=sets.full,
         empty=sets.empty,
+        min_effect=config.min_effect,
         metrics=tuple(metrics),
         left_out=tuple(left_out),
     )
@@ -173,6 +177,9 @@ def _validate_one(
     sets: _Sets,
     config: ValidationConfig,
 ) -> MetricValidation:
+    correlation = correlate(scores, truth)
+    if not is_scored(empty=sets.empty, full=sets.full, min_effect=config.min_effect):
+        return MetricValidation(metric, correlation, (), (), (), None, None, None, ())
     order = ranking(scores, signed=config.signed)
     n = len(order)
     sizes = curve_sizes(n)
@@ -184,12 +191,10 @@ def _validate_one(
     smallest = smallest_size(sizes, faithfulness, share)
     rng = np.random.default_rng(config.seed)
     at_sizes = sorted({max(1, round(CONTROL_SHARE * n)), *([smallest] if smallest is not None else [])})
-    if not changes(empty=sets.empty, full=sets.full):
-        at_sizes = []
     controls = [_control(order[:k], float(share([k])[0]), sets, config.n_random, rng) for k in at_sizes]
     return MetricValidation(
         metric=metric,
-        correlation=correlate(scores, truth),
+        correlation=correlation,
         sizes=tuple(sizes),
         faithfulness=tuple(faithfulness),
         completeness=tuple(completeness),

@@ -31,8 +31,9 @@ def validation_panel(ctx: PageContext) -> None:
     found = cached_reads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
     heading(target_title(found.target, found.prompt_id))
     facts([
-        ("best for single neurons", found.winner_single or "undecided"),
-        ("best for sets", found.winner_sets or "undecided"),
+        ("best for single neurons (Spearman)", found.winner_single or "undecided"),
+        ("best for sets (least CMD)", found.winner_sets or "undecided"),
+        ("truth", escape(found.truth)),
         ("computed", f"over {found.n_units} neurons, {found.created_at_utc}"),
     ])  # fmt: skip
     show_lines("This result has warnings.", found.warnings)
@@ -78,27 +79,32 @@ def control_frame(v: ValidationRecord) -> pd.DataFrame:
             "k": [c.k for _, c in pairs],
             "faithfulness": [c.observed for _, c in pairs],
             "random mean": [c.random_mean for _, c in pairs],
+            "random spread": [c.random_std for _, c in pairs],
             "random 5 %": [c.low for _, c in pairs],
             "random 95 %": [c.high for _, c in pairs],
             "sets": [c.n_random for _, c in pairs],
+            "z": [c.z for _, c in pairs],
             "p": [c.p for _, c in pairs],
         }
     )
 
 
 _FAITHFULNESS = (
-    "Share of the function that remains when every neuron except the first k of the ranking is ablated. "
-    "Grey: mean and 90 % interval of random sets."
+    "Share of m(M) - m(∅) that remains when every neuron except the first k of the ranking is ablated to the "
+    "reference. Grey: mean and 90 % interval of random sets."
 )
-_COMPLETENESS = "Share of the function that remains when the first k are ablated; 0 is complete."
+_COMPLETENESS = "Share of m(M) - m(∅) that remains when the first k are ablated; 0 is complete."
 _METRIC_HELP = {
     "pearson": "Correlation of the scores with the effects of ablating single neurons.",
     "spearman": "The same for ranks.",
     "CPR": "Area under the faithfulness curve; higher is better.",
     "CMD": "Area between the curve and 1; lower is better.",
-    "best": "The metric with the best single-neuron correlation, and the one with the best sets.",
+    "best": "The metric with the highest Spearman correlation, and the one with the least CMD of those that beat "
+    "random sets (p ≤ 0.05). Ablation, the truth itself, takes part in neither.",
 }
 _CONTROL_HELP = {
     "p": "One-sided p-value: share of random sets (plus one) that are at least as faithful as the ranking's set.",
+    "random spread": "Standard deviation of the random sets.",
+    "z": "Distance from the random mean in standard deviations of the random sets.",
     "random 5 %": "5th percentile of the random sets.",
 }

@@ -43,7 +43,7 @@ def some_neurons(name: str, seed: int = 0) -> Tensor:
     )
 
 
-def baseline_of(name: str, n_pos: int = len(POSITIONS), seed: int = 0) -> Tensor:
+def reference_of(name: str, n_pos: int = len(POSITIONS), seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     n_layers, d_mlp = mlp_shape(loaded(name).hf)
     return 0.2 * torch.randn(n_layers, n_pos, d_mlp, generator=generator)
@@ -85,20 +85,20 @@ def test_the_batch_does_not_matter_and_finished_neurons_are_skipped() -> None:
     assert torch.isnan(run_singles("gemma2", neurons, values, done=torch.ones(N, dtype=torch.bool))).all()
 
 
-def test_a_neuron_at_its_baseline_has_no_effect() -> None:
+def test_a_neuron_at_its_reference_has_no_effect() -> None:
     target, hf = target_of("llama"), loaded("llama").hf
     acts = Suffix(hf, token_ids(), first=0, last=TARGET_POS).acts([5], range(N_LAYERS))
-    got = ablation(problem_of(hf, target, [5]), baseline=acts)
+    got = ablation(problem_of(hf, target, [5]), reference=acts)
     assert float(got.scores.abs().max()) < TOLERANCE
     assert torch.allclose(got.acts, acts)
 
 
 def test_all_neurons_of_chosen_layers_and_positions() -> None:
-    target, hf, baseline = target_of("gpt2"), loaded("gpt2").hf, baseline_of("gpt2", 2)
-    got = ablation(problem_of(hf, target, [3, TARGET_POS]), baseline=baseline, layers=[1, 2])
+    target, hf, reference = target_of("gpt2"), loaded("gpt2").hf, reference_of("gpt2", 2)
+    got = ablation(problem_of(hf, target, [3, TARGET_POS]), reference=reference, layers=[1, 2])
     assert got.layers == (1, 2) and got.positions == (3, TARGET_POS) and got.scores.shape == (2, 2, D_MLP)
     for i, p, neuron in ((0, 0, 3), (0, 1, 40), (1, 1, 87)):
-        changes = [(got.layers[i], got.positions[p], neuron, float(baseline[got.layers[i], p, neuron]))]
+        changes = [(got.layers[i], got.positions[p], neuron, float(reference[got.layers[i], p, neuron]))]
         want = plain_value(hf, target) - plain_value(hf, target, setting(changes))
         assert float(got.scores[i, p, neuron]) == pytest.approx(want, abs=TOLERANCE)
     # The last layer reaches the target position only.
@@ -112,17 +112,17 @@ def test_every_neuron_is_in_order() -> None:
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_sets_equal_one_plain_forward_per_set(name: str) -> None:
-    hf, target, baseline = loaded(name).hf, target_of(name), baseline_of(name)
+    hf, target, reference = loaded(name).hf, target_of(name), reference_of(name)
     n_layers, d_mlp = mlp_shape(hf)
     total = n_layers * d_mlp
     sets = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
-    ablated = joint_ablation(problem_of(hf, target, POSITIONS), sets, baseline=baseline, batch=3)
-    kept = joint_ablation(problem_of(hf, target, POSITIONS), sets, baseline=baseline, meaning="keep")
+    ablated = joint_ablation(problem_of(hf, target, POSITIONS), sets, reference=reference, batch=3)
+    kept = joint_ablation(problem_of(hf, target, POSITIONS), sets, reference=reference, meaning="keep")
     for i, members in enumerate(sets):
         inside = torch.zeros(total, dtype=torch.bool)
         inside[members] = True
         for got, mask in ((ablated, inside), (kept, ~inside)):
-            want = plain_value(hf, target, replacing(mask.view(n_layers, d_mlp), baseline))
+            want = plain_value(hf, target, replacing(mask.view(n_layers, d_mlp), reference))
             assert float(got[i]) == pytest.approx(want, abs=TOLERANCE)
     clean = plain_value(hf, target)
     assert float(ablated[0]) == pytest.approx(clean, abs=TOLERANCE) == float(kept[1])
@@ -135,25 +135,25 @@ def test_ablating_everything_to_zero_leaves_the_mlps_biases() -> None:
     positions = list(range(TARGET_POS + 1))
     zeros = torch.zeros(N_LAYERS, len(positions), D_MLP)
     everything = [torch.arange(N_LAYERS * D_MLP)]
-    got = joint_ablation(problem_of(hf, target, positions), everything, baseline=zeros)
+    got = joint_ablation(problem_of(hf, target, positions), everything, reference=zeros)
     assert float(got[0]) == pytest.approx(plain_value(hf, target, lambda _, acts: acts * 0), abs=TOLERANCE)
 
 
 def test_layers_that_are_not_chosen_stay() -> None:
-    hf, target, baseline = loaded("llama").hf, target_of("llama"), baseline_of("llama")
+    hf, target, reference = loaded("llama").hf, target_of("llama"), reference_of("llama")
     got = joint_ablation(
-        problem_of(hf, target, POSITIONS), [torch.arange(0)], baseline=baseline, meaning="keep", layers=[1]
+        problem_of(hf, target, POSITIONS), [torch.arange(0)], reference=reference, meaning="keep", layers=[1]
     )
     mask = torch.zeros(N_LAYERS, D_MLP, dtype=torch.bool)
     mask[1] = True
-    assert float(got[0]) == pytest.approx(plain_value(hf, target, replacing(mask, baseline)), abs=TOLERANCE)
+    assert float(got[0]) == pytest.approx(plain_value(hf, target, replacing(mask, reference)), abs=TOLERANCE)
 
 
 def test_functions_other_than_the_pre_cap_logit() -> None:
     target = target_of("gemma2", foil=None, function="logprob")
     hf, members = loaded("gemma2").hf, torch.arange(40)
     zeros = torch.zeros(N_LAYERS, 1, D_MLP)
-    got = joint_ablation(problem_of(hf, target, [TARGET_POS]), [members], baseline=zeros)
+    got = joint_ablation(problem_of(hf, target, [TARGET_POS]), [members], reference=zeros)
     want = plain_value(hf, target, setting([(0, TARGET_POS, n, 0.0) for n in range(40)]))
     assert float(got[0]) == pytest.approx(want, abs=TOLERANCE)
 
@@ -164,11 +164,11 @@ def test_a_position_after_the_target_is_refused() -> None:
         run_singles("llama", neurons, values)
 
 
-def test_an_undefined_baseline_is_refused() -> None:
-    baseline = baseline_of("llama", 1)
-    baseline[1, 0, 3] = float("nan")
+def test_an_undefined_reference_is_refused() -> None:
+    reference = reference_of("llama", 1)
+    reference[1, 0, 3] = float("nan")
     with pytest.raises(UsageError, match="not finite for every neuron"):
-        joint_ablation(problem_of(loaded("llama").hf, target_of("llama"), [5]), [torch.arange(3)], baseline=baseline)
+        joint_ablation(problem_of(loaded("llama").hf, target_of("llama"), [5]), [torch.arange(3)], reference=reference)
     with pytest.raises(UsageError, match="not finite for every neuron"):
         run_singles("llama", torch.tensor([[1, 5, 3]]), torch.tensor([float("nan")]))
 
@@ -199,12 +199,12 @@ def test_a_suffix_outside_the_prompt_is_refused(first: int, last: int) -> None:
         Suffix(loaded("llama").hf, token_ids(), first=first, last=last)
 
 
-def replacing(mask: Tensor, baseline: Tensor):
-    """An edit that sets the masked (layer, neuron) to the baseline at POSITIONS."""
+def replacing(mask: Tensor, reference: Tensor):
+    """An edit that sets the masked (layer, neuron) to the reference at POSITIONS."""
 
     def edit(layer: int, acts: Tensor) -> Tensor:
         for i, pos in enumerate(POSITIONS):
-            acts[0, pos] = torch.where(mask[layer], baseline[layer, i], acts[0, pos])
+            acts[0, pos] = torch.where(mask[layer], reference[layer, i], acts[0, pos])
         return acts
 
     return edit

@@ -1,4 +1,4 @@
-"""An analysis runs only on the model that made the run; baselines have their documented values."""
+"""An analysis runs only on the model that made the run."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import logging
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from run_folders import write_v1
 from safetensors.torch import load_file, save_file
 from tiny_models import D_MLP, N_LAYERS, VOCAB, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.baselines import Baselines, check_baseline_name
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.models.load import load_tokenizer
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main
-from neuron_signatures.runs.errors import BadRunError, ExitCode, UsageError
+from neuron_signatures.runs.errors import BadRunError, ExitCode
 from neuron_signatures.runs.run import Run
 
 TEXTS = {"seed": "the capital of Dallas", "twin": "the capital of Austin", "long": "Austin is in the capital of an"}
@@ -177,40 +175,3 @@ def test_token_ids_outside_the_vocabulary_are_refused(tmp_path: Path, model: Pat
     raw["prompts"][0]["token_ids"][1] = VOCAB
     run = edit_manifest(run, prompts=raw["prompts"])
     assert f"token id {VOCAB}" in refused(run)
-
-
-def test_baselines(tmp_path: Path, model: Path) -> None:
-    run = dump(tmp_path, model)
-    checked = check_prompt(run, "seed", CPU)
-    assert not Baselines(run, checked.model, checked.prompt, [1, 3]).values("zero").any()
-    mean = Baselines(run, checked.model, checked.prompt, [1, 3]).values("mean")
-    tokens = np.concatenate([run.acts(p)[:, 1:] for p in run.prompts], axis=1)  # without the BOS
-    assert mean.shape == (N_LAYERS, 2, D_MLP)
-    for i in range(2):
-        np.testing.assert_allclose(mean[:, i], tokens.mean(1), rtol=1e-5, atol=1e-6)
-    twin = Baselines(run, checked.model, checked.prompt, [1, 4]).values("prompt:twin")
-    assert torch.equal(twin, check_prompt(run, "twin", CPU).acts[:, [1, 4]])
-    longer = run.prompt("long").seq_len - run.prompt("seed").seq_len
-    assert longer > 0
-    aligned = Baselines(run, checked.model, checked.prompt, [0, 4]).values("prompt:long")
-    assert torch.equal(aligned, check_prompt(run, "long", CPU).acts[:, [longer, 4 + longer]])
-
-
-def test_a_source_that_is_too_short_is_refused(tmp_path: Path, model: Path) -> None:
-    run = dump(tmp_path, model)
-    checked = check_prompt(run, "long", CPU)
-    with pytest.raises(UsageError, match="prompt seed: has 7 tokens: none is as far from its end as position 0"):
-        Baselines(run, checked.model, checked.prompt, [0, 7]).values("prompt:seed")
-
-
-def test_the_mean_is_undefined_in_layers_that_are_not_stored(tmp_path: Path, model: Path) -> None:
-    run = dump(tmp_path, model, "--layers", "1")
-    checked = check_prompt(run, "seed", CPU)
-    mean = Baselines(run, checked.model, checked.prompt, [2]).values("mean")
-    assert torch.isfinite(mean[1]).all() and torch.isnan(mean[[0, 2]]).all()
-
-
-@pytest.mark.parametrize("name", ["", "median", "prompt:", "Zero"])
-def test_an_unknown_baseline_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="is none of zero, mean, prompt:ID"):
-        check_baseline_name(name)

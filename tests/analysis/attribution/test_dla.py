@@ -30,7 +30,9 @@ from neuron_signatures.analysis.attribution.estimators.dla import (
     at_positions,
     direct_logit_attribution,
     dla_without_norms,
+    with_reference,
 )
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.models.capture import output_projections
@@ -107,6 +109,23 @@ def test_a_gpt2_neuron_equals_the_formula() -> None:
         assert float(got.scores[0, 0, neuron]) == pytest.approx(float(seen["acts"][neuron] * read), rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "llama"])
+def test_scores_by_a_reference_are_the_direct_change_of_the_logit(name: str) -> None:
+    """(a - ā) W_out[i], sent through the norms at their scales: what setting the neuron to ā takes from the logit."""
+    hf, target = loaded(name).hf, target_of(name)
+    trace = trace_residual(hf, token_ids(), target.pos)
+    found = direct_logit_attribution(problem_of(hf, target)).attribution
+    values = torch.randn(found.acts.shape, generator=torch.Generator().manual_seed(5))
+    scores = Reference("mean", "mean", values, 64).centred(found)
+    head = unembedding(hf).weight
+    for layer, neuron in ((0, 3), (2, 41)):
+        removed = (found.acts - values)[layer, 0, neuron] * output_weight(output_projections(hf)[layer])[neuron]
+        norm = trace.post_mlp[layer]
+        change = trace.final_norm.linear(removed if norm is None else norm.linear(removed))
+        want = float(change @ (head[target.token_id] - head[FOIL]))
+        assert float(scores[layer, 0, neuron]) == pytest.approx(want, rel=1e-4, abs=1e-6)
+
+
 def test_scores_are_activation_times_weight_at_the_target_position_only() -> None:
     got = direct_logit_attribution(problem_of(loaded("gemma2").hf, target_of("gemma2"))).attribution
     assert got.positions == (TARGET_POS,) and got.layers == tuple(range(N_LAYERS))
@@ -138,12 +157,41 @@ def test_the_approximation_without_norms_does_not_add_up(name: str) -> None:
         assert not torch.equal(*both.argsort(dim=-1))
 
 
-def test_the_approximation_is_activation_times_unembedded_output_direction() -> None:
-    hf, target = loaded("llama").hf, target_of("llama")
+@pytest.mark.parametrize("name", ["gemma2", "llama", "gpt2"])
+def test_the_approximation_reads_the_unembedding_with_the_final_norms_weight(name: str) -> None:
+    """a_i ⟨W_out[i], w ⊙ (U[:, t] - U[:, foil])⟩, w being 1 + weight on Gemma, and the weight elsewhere."""
+    hf = copy.deepcopy(loaded(name).hf)
+    norm = hf.transformer.ln_f if name == "gpt2" else hf.model.norm
+    torch.manual_seed(3)
+    nn.init.normal_(norm.weight)
+    target = target_of(name)
     old = dla_without_norms(problem_of(hf, target))
-    direction = hf.lm_head.weight[target.token_id] - hf.lm_head.weight[FOIL]
-    want = old.acts[2, 0, 5] * (hf.model.layers[2].mlp.down_proj.weight[:, 5] @ direction)
-    assert float(old.scores[2, 0, 5]) == pytest.approx(float(want), rel=1e-5)
+    w = 1 + norm.weight if name == "gemma2" else norm.weight
+    direction = w * (hf.lm_head.weight[target.token_id] - hf.lm_head.weight[FOIL])
+    for layer, neuron in ((2, 5), (0, 31)):
+        if name == "gpt2":
+            written = hf.transformer.h[layer].mlp.c_proj.weight[neuron]
+        else:
+            written = hf.model.layers[layer].mlp.down_proj.weight[:, neuron]
+        want = old.acts[layer, 0, neuron] * (written @ direction)
+        assert float(old.scores[layer, 0, neuron]) == pytest.approx(float(want), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "demo"])
+def test_the_parts_with_a_reference_add_up_to_the_logit(name: str) -> None:
+    problem = problem_of(loaded(name).hf, target_of(name))
+    found = direct_logit_attribution(problem)
+    reference = torch.randn(found.attribution.acts[:, 0].shape, generator=torch.Generator().manual_seed(2))
+    parts = with_reference(found, reference)
+    assert parts.reference is not None and parts.neurons_centred is not None
+    by_reference = [parts.embed, *parts.attn, *parts.neurons_centred, *parts.reference, *parts.mlp_bias]
+    assert math.fsum([*by_reference, parts.constants]) == pytest.approx(parts.logit, rel=1e-5)
+    per_act = found.attribution.per_act
+    assert per_act is not None
+    for layer in range(shape_of(name).n_layers):
+        centred = (found.attribution.acts[layer, 0] - reference[layer]) * per_act[layer, 0]
+        assert parts.neurons_centred[layer] == pytest.approx(float(centred.sum()), abs=2e-4)
+        assert abs(parts.reference[layer]) > 1e-4
 
 
 def test_bfloat16_adds_up_to_its_own_rounding() -> None:

@@ -16,6 +16,7 @@ from attribution_cases import (
     plain_value,
     problem_of,
     scaling,
+    setting,
     shape_of,
     target_of,
 )
@@ -25,11 +26,13 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution
 from neuron_signatures.analysis.attribution.estimators.gradients import (
+    IG_TOLERANCE,
     act_grad,
     cancellation,
     integrated_gradients,
     relp,
 )
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction
 from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.relevance import relevance_rules
@@ -85,15 +88,37 @@ def test_the_functions_have_different_gradients() -> None:
     assert len({round(float(s), 4) for s in scores}) == 3
 
 
-def test_act_grad_towards_a_source_is_the_step_times_the_gradient() -> None:
-    target = target_of("llama")
-    plain = act_grad(problem_of(loaded("llama").hf, target, POSITIONS))
-    source = torch.randn(plain.acts.shape, generator=torch.Generator().manual_seed(1))
-    got = act_grad(problem_of(loaded("llama").hf, target, POSITIONS), source=source)
-    assert plain.per_act is not None
-    assert torch.allclose(got.scores, (source - plain.acts) * plain.per_act)
-    same = act_grad(problem_of(loaded("llama").hf, target, POSITIONS), source=plain.acts)
-    assert not same.scores.any()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_scores_by_a_near_reference_are_effects_of_ablation(name: str) -> None:
+    """(a - ā) ∂f/∂a is f(clean) - f(neuron at ā) to first order: positive if the neuron's value supports the target."""
+    target = target_of(name)
+    problem = problem_of(loaded(name).hf, target, [TARGET_POS])
+    found = act_grad(problem)
+    step = 0.01 * torch.randn(found.acts.shape, generator=torch.Generator().manual_seed(4))
+    values = found.acts + step
+    scores = Reference("mean", "mean", values, 64).centred(found)
+    assert float(scores.min()) < -1e-4 < 1e-4 < float(scores.max())
+    clean = plain_value(in_float64(name), target)
+    for layer, _, neuron in strongest(scores, 3):
+        held = setting([(layer, TARGET_POS, neuron, float(values[layer, 0, neuron]))])
+        effect = clean - plain_value(in_float64(name), target, held)
+        assert float(scores[layer, 0, neuron]) == pytest.approx(effect, rel=0.05, abs=1e-6)
+
+
+def test_the_path_of_one_neuron_has_its_effect_of_ablation() -> None:
+    """With a reference that differs in one neuron only, ig gives that neuron f(clean) - f(neuron at ā)."""
+    hf, target = loaded("llama").hf, target_of("llama")
+    problem = problem_of(hf, target, [TARGET_POS])
+    acts = problem.suffix().acts([TARGET_POS], range(N_LAYERS))
+    largest = int(act_grad(problem).scores[1, 0].abs().argmax())
+    for value in (-2.0, 2.0):
+        reference = acts.clone()
+        reference[1, 0, largest] = value
+        got = integrated_gradients(problem, reference=reference, path="layer")
+        effect = plain_value(hf, target) - plain_value(hf, target, setting([(1, TARGET_POS, largest, value)]))
+        scores = got.attribution.scores
+        assert float(scores[1, 0, largest]) == pytest.approx(effect, rel=0.02, abs=2e-5) and abs(effect) > 1e-3
+        assert int((scores.abs() > 1e-5).sum()) == 1
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -177,39 +202,75 @@ def test_relevance_refuses_unknown_attention(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", [n for n in REQUIRED if n not in SANDWICH])
 def test_integrated_gradients_add_up_to_the_joint_ablation(name: str, path: str) -> None:
     hf, target = loaded(name).hf, target_of(name)
-    baseline = torch.zeros(N_LAYERS, len(POSITIONS), D_MLP)
-    baseline[:, 1] = 0.1
+    reference = torch.zeros(N_LAYERS, len(POSITIONS), D_MLP)
+    reference[:, 1] = 0.1
+    sets = [list(range(N_LAYERS))] if path == "joint" else [[layer] for layer in range(N_LAYERS)]
     got = integrated_gradients(
         problem_of(hf, target, POSITIONS),
-        baseline=baseline,
+        reference=reference,
         steps=50,
         path=path,  # type: ignore[arg-type]
     )
-    sets = [list(range(N_LAYERS))] if path == "joint" else [[layer] for layer in range(N_LAYERS)]
-    for layers in sets:
-        want = plain_value(hf, target) - plain_value(hf, target, _replacing(layers, baseline))
-        assert float(got.scores[layers].sum()) == pytest.approx(want, rel=0.02)
-        assert abs(want) > 0.01
+    assert [x.layers for x in got.sums] == [tuple(x) for x in sets]
+    for layers, found in zip(sets, got.sums, strict=True):
+        want = plain_value(hf, target) - plain_value(hf, target, _replacing(layers, reference))
+        assert float(got.attribution.scores[layers].sum()) == pytest.approx(want, rel=0.02)
+        assert found.difference == pytest.approx(want, abs=2e-5)
+        assert found.total == pytest.approx(float(got.attribution.scores[layers].double().sum()), abs=1e-6)
+        assert found.residual == pytest.approx(abs(found.difference - found.total) / abs(found.difference))
+        assert found.converged and found.steps == 50 and abs(want) > 0.01
 
 
 def test_integrated_gradients_of_some_layers_and_any_batch() -> None:
     hf, target = loaded("llama").hf, target_of("llama")
-    baseline = torch.zeros(N_LAYERS, 1, D_MLP)
+    reference = torch.zeros(N_LAYERS, 1, D_MLP)
     got = [
-        integrated_gradients(problem_of(hf, target, [TARGET_POS]), baseline=baseline, layers=[0, 2], steps=10, batch=b)
+        integrated_gradients(
+            problem_of(hf, target, [TARGET_POS]), reference=reference, layers=[0, 2], steps=10, batch=b
+        ).attribution
         for b in (1, 4)
     ]
     assert got[0].layers == (0, 2) and got[0].scores.shape == (2, 1, D_MLP)
     assert torch.allclose(got[0].scores, got[1].scores, atol=1e-6)
 
 
-def test_a_path_from_zero_says_little_on_a_sandwich_model() -> None:
+def test_steps_triple_until_the_scores_sum_to_the_difference() -> None:
+    """One step is too few from a far reference; the rule with three times the steps reuses the points it has."""
+    hf, target = loaded("llama").hf, target_of("llama")
+    problem = problem_of(hf, target, [TARGET_POS])
+    far = torch.full((N_LAYERS, 1, D_MLP), 1.5)
+    once = integrated_gradients(problem, reference=far, steps=1)
+    (alone,) = once.sums
+    assert alone.steps == 1 and not alone.converged and alone.residual is not None and alone.residual > IG_TOLERANCE
+    got = integrated_gradients(problem, reference=far, steps=1, max_steps=3**7)
+    (found,) = got.sums
+    assert found.converged and found.residual is not None and found.residual <= IG_TOLERANCE
+    steps = found.steps
+    assert steps in [3**i for i in range(1, 8)] and found.difference == pytest.approx(alone.difference)
+    fresh = integrated_gradients(problem, reference=far, steps=steps)
+    assert torch.allclose(got.attribution.scores, fresh.attribution.scores, atol=1e-5)
+    (before,) = integrated_gradients(problem, reference=far, steps=steps // 3).sums
+    assert not before.converged  # it stops at the first that is enough
+
+
+def test_steps_stop_at_the_limit_on_a_sandwich_model_from_zero() -> None:
     """The norm on the MLP's output hides its scale, so nearly all change is in the last step towards zero."""
     hf, target = loaded("gemma2").hf, target_of("gemma2")
-    baseline = torch.zeros(N_LAYERS, 1, D_MLP)
-    got = integrated_gradients(problem_of(hf, target, [TARGET_POS]), baseline=baseline, steps=10)
-    want = plain_value(hf, target) - plain_value(hf, target, _replacing(range(N_LAYERS), baseline, [TARGET_POS]))
-    assert abs(float(got.scores.sum()) - want) > 0.2 * abs(want)
+    zeros = torch.zeros(N_LAYERS, 1, D_MLP)
+    got = integrated_gradients(problem_of(hf, target, [TARGET_POS]), reference=zeros, steps=10, max_steps=100)
+    want = plain_value(hf, target) - plain_value(hf, target, _replacing(range(N_LAYERS), zeros, [TARGET_POS]))
+    (found,) = got.sums
+    assert found.difference == pytest.approx(want, abs=2e-5)
+    assert not found.converged and found.steps == 90
+
+
+def test_a_path_without_a_difference_needs_no_more_steps() -> None:
+    """Differences by rounding are not worth more steps."""
+    hf, target = loaded("llama").hf, target_of("llama")
+    problem = problem_of(hf, target, [TARGET_POS])
+    acts = problem.suffix().acts([TARGET_POS], range(N_LAYERS))
+    (found,) = integrated_gradients(problem, reference=acts, steps=2, max_steps=100).sums
+    assert found.steps == 2 and found.converged
 
 
 def _embedding_gradient(hf: PreTrainedModel, target: Target) -> tuple[Tensor, Tensor, float]:
@@ -231,10 +292,10 @@ def _embedding_gradient(hf: PreTrainedModel, target: Target) -> tuple[Tensor, Te
     return leaves[0].detach(), grad, float(f.detach())
 
 
-def _replacing(layers: object, baseline: Tensor, positions: object = POSITIONS):
+def _replacing(layers: object, reference: Tensor, positions: object = POSITIONS):
     def edit(layer: int, acts: Tensor) -> Tensor:
         if layer in layers:  # type: ignore[operator]
-            acts[0, list(positions)] = baseline[layer]  # type: ignore[call-overload]
+            acts[0, list(positions)] = reference[layer]  # type: ignore[call-overload]
         return acts
 
     return edit

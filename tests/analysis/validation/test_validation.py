@@ -21,6 +21,7 @@ from neuron_signatures.analysis.validation.faithfulness import (
     correlate,
     cpr,
     curve_sizes,
+    is_scored,
     layer_matched,
     normalised,
     takes_whole_layers,
@@ -61,8 +62,17 @@ def test_areas_of_known_curves():
 
 def test_normalised_is_0_at_nothing_and_1_at_everything():
     assert normalised([2.0, 6.0, 4.0], empty=2.0, full=6.0).tolist() == [0, 1, 0.5]
-    assert np.isnan(normalised([2.0], empty=2.0, full=2.0)).all()
-    assert np.isnan(normalised([2.0], empty=16.0, full=16.0 + 2e-6)).all()  # a difference by rounding only
+
+
+@pytest.mark.parametrize(("empty", "full", "scored"), [(2.0, 3.5, True), (2.0, 3.0, True), (2.0, 2.9, False),
+                                                       (16.7, 15.4, False), (2.0, 2.0, False)])  # fmt: skip
+def test_sets_are_scored_if_ablating_everything_lowers_the_function_enough(empty, full, scored):
+    assert is_scored(empty=empty, full=full, min_effect=1.0) == scored
+
+
+def test_a_difference_by_rounding_is_never_scored():
+    assert not is_scored(empty=16.0, full=16.0 + 2e-6, min_effect=0.0)
+    assert is_scored(empty=16.0, full=16.01, min_effect=0.0)
 
 
 def test_p_counts_random_sets_that_do_as_well():
@@ -73,6 +83,14 @@ def test_p_counts_random_sets_that_do_as_well():
     assert control(5, 0.9, [0.9 - 1e-7] * 10, tolerance=1e-6).p == 1
     assert control(5, 0.9, [0.9 - 1e-5] * 10, tolerance=1e-6).p == 1 / 11
     assert tolerance(empty=0.5, full=16.5) == pytest.approx(FLOAT32_NOISE * 16.5 / 16)
+
+
+def test_the_distance_from_random_sets_in_their_spread():
+    found = control(5, 0.9, [0.1, 0.3, 0.1, 0.3], tolerance=1e-6)
+    assert (found.random_mean, found.random_std) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert found.z == pytest.approx(7)
+    assert control(5, -0.1, [0.1, 0.3, 0.1, 0.3], tolerance=1e-6).z == pytest.approx(-3)
+    assert control(5, 0.9, [0.2, 0.2 + 1e-8], tolerance=1e-6).z is None  # they do not vary
 
 
 def test_a_set_of_whole_layers_is_its_own_only_control():
@@ -130,12 +148,12 @@ def test_validation_of_the_true_effects_on_a_tiny_model(hf):
     ids = [0, 300, 310, 320, 330]
     token_id = most_raised(hf, ids)
     target = Target(pos=4, token_id=token_id, foil_id=None, function="pre_cap_logit", mode="next_token")
-    baseline = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(0, 2))
+    reference = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
+    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(0, 2))
     noise = torch.randn(effects.scores.shape, generator=torch.Generator().manual_seed(0))
     random = Attribution("relp", (0, 2), (4,), noise, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64)
-    found = validate(Problem(hf, ids, target, (4,)), [effects, random], effects, baseline=baseline, config=config)
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=0.0)
+    found = validate(Problem(hf, ids, target, (4,)), [effects, random], effects, reference=reference, config=config)
     truth, chance = found.metrics
     assert found.n_units == 2 * D_MLP
     assert truth.correlation.spearman == pytest.approx(1)
@@ -160,17 +178,17 @@ def test_validation_of_the_true_effects_on_a_tiny_model(hf):
 def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkeypatch):
     ids = [0, 300, 310, 320, 330]
     target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    as_it_is = ablation(Problem(hf, ids, target, (4,)), baseline=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)).acts
-    baseline = as_it_is.clone()
-    baseline[2, 0, 7] -= 5  # one neuron matters, and is ranked last
-    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(2,))
+    as_it_is = ablation(Problem(hf, ids, target, (4,)), reference=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)).acts
+    reference = as_it_is.clone()
+    reference[2, 0, 7] += 5  # one neuron matters, and is ranked last
+    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(2,))
     scores = torch.arange(D_MLP, 0, -1.0).view(1, 1, -1).clone()
     scores[0, 0, 7] = 0
     last = Attribution("relp", (2,), (4,), scores, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=7)
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=7, min_effect=0.0)
     drawn = []
     monkeypatch.setattr(validation, "layer_matched", lambda top, *a: drawn.append(len(top)) or layer_matched(top, *a))
-    (metric,) = validate(Problem(hf, ids, target, (4,)), [last], effects, baseline=baseline, config=config).metrics
+    (metric,) = validate(Problem(hf, ids, target, (4,)), [last], effects, reference=reference, config=config).metrics
     assert metric.smallest == D_MLP
     assert metric.controls[-1].k == D_MLP and metric.controls[-1].p == 1
     assert drawn == [1]  # the set itself is not measured again: rounding would decide
@@ -179,16 +197,30 @@ def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkey
 def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
     ids = [0, 300, 310, 320, 330]
     target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    baseline = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(Problem(hf, ids, target, (4,)), baseline=baseline, layers=(0, 2))
+    reference = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
+    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(0, 2))
     scores = effects.scores.clone()
     scores.view(-1)[5:] = float("nan")
     some = Attribution("ablation", (0, 2), (4,), scores, effects.acts, None)
     whole = Attribution("relp", (0, 2), (4,), effects.scores, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64)
-    found = validate(Problem(hf, ids, target, (4,)), [whole, some], some, baseline=baseline, config=config)
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=0.0)
+    found = validate(Problem(hf, ids, target, (4,)), [whole, some], some, reference=reference, config=config)
     assert [m.metric for m in found.metrics] == ["relp"] and found.left_out == ("ablation",)
     assert (found.n_measured, found.n_units, found.metrics[0].correlation.n) == (5, 2 * D_MLP, 5)
+
+
+def test_without_enough_effect_only_single_neurons_are_compared(hf):
+    ids = [0, 300, 310, 320, 330]
+    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
+    zeros = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
+    effects = ablation(Problem(hf, ids, target, (4,)), reference=zeros, layers=(0, 2))
+    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=1000.0)
+    found = validate(Problem(hf, ids, target, (4,)), [effects], effects, reference=zeros, config=config)
+    assert not found.scored and found.full > found.empty
+    (metric,) = found.metrics
+    assert metric.correlation.spearman == pytest.approx(1)
+    assert (metric.cpr, metric.cmd, metric.smallest) == (None, None, None)
+    assert metric.sizes == metric.faithfulness == metric.completeness == metric.controls == ()
 
 
 def most_raised(hf, ids) -> int:

@@ -1,4 +1,4 @@
-"""The true effect of ablating neurons: the model runs with their activations replaced by a baseline.
+"""The true effect of ablating neurons: the model runs with their activations replaced by a reference.
 
 `single_ablations` ablates single neurons, many per forward pass; `joint_ablation` ablates sets of neurons, many sets
 per forward pass (faithfulness and completeness curves, random controls). Effects are differences of two forward
@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from neuron_signatures.analysis.attribution.baselines import refuse_undefined
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.reference import refuse_undefined
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.models.batching import run_in_halves
 from neuron_signatures.models.capture import mlp_shape
@@ -27,11 +27,11 @@ from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 # ablate: replace the neurons of the set and keep the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
 DEFAULT_BATCH = 64
-STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --ablate_with zero"
+STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --reference zero"
 
 
 class AblationChunk(NamedTuple):
-    """Some of the requested neurons, by their rows in the list, and f(clean) - f(neuron at its baseline)."""
+    """Some of the requested neurons, by their rows in the list, and f(clean) - f(neuron at its reference)."""
 
     rows: Int[Tensor, " chunk"]
     effects: Float[Tensor, " chunk"]
@@ -81,7 +81,7 @@ def joint_ablation(
     problem: Problem,
     sets: Sequence[Int[Tensor, " _"]],
     *,
-    baseline: Float[Tensor, "layer pos neuron"],
+    reference: Float[Tensor, "layer pos neuron"],
     meaning: SetMeaning = "ablate",
     layers: Sequence[int] | None = None,
     batch: int = DEFAULT_BATCH,
@@ -93,7 +93,7 @@ def joint_ablation(
     """
     shape, positions = mlp_shape(problem.hf), problem.positions
     chosen = list(range(shape.n_layers)) if layers is None else list(layers)
-    _refuse(torch.tensor(positions), baseline[chosen], problem.target)
+    _refuse(torch.tensor(positions), reference[chosen], problem.target)
     suffix = problem.suffix(first=min(positions))
 
     def values(chunk: Sequence[int]) -> Tensor:
@@ -101,7 +101,7 @@ def joint_ablation(
         for row, i in enumerate(chunk):
             members[row, sets[i]] = True
         masks = members.view(len(chunk), shape.n_layers, shape.d_mlp)
-        edit = _joint_edit(masks if meaning == "ablate" else ~masks, baseline, suffix.rows(positions))
+        edit = _joint_edit(masks if meaning == "ablate" else ~masks, reference, suffix.rows(positions))
         return problem.value(suffix.run(len(chunk), edit, chosen)).float().cpu()
 
     chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
@@ -121,12 +121,12 @@ def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Ed
 
 
 def _joint_edit(
-    masks: Bool[Tensor, "set layer neuron"], baseline: Float[Tensor, "layer pos neuron"], rows: Int[Tensor, " pos"]
+    masks: Bool[Tensor, "set layer neuron"], reference: Float[Tensor, "layer pos neuron"], rows: Int[Tensor, " pos"]
 ) -> Edit:
     def edit(layer: int, acts: Tensor) -> Tensor:
         where = rows.to(acts.device)
         mask = masks[:, layer, None, :].to(acts.device)
-        return acts.index_copy(1, where, torch.where(mask, baseline[layer].to(acts), acts[:, where]))
+        return acts.index_copy(1, where, torch.where(mask, reference[layer].to(acts), acts[:, where]))
 
     return edit
 

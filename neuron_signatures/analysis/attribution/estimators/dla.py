@@ -30,9 +30,11 @@ from neuron_signatures.models.weights import output_bias, output_weight, unembed
 class Completeness:
     """All terms of the pre-cap logit (with a foil: of the difference), in logits.
 
-    `neurons` and `mlp_bias` of a layer add up to what its MLP writes; `constants` come from the biases of the final
-    norm and of the unembedding. `total` is the sum of all terms and `logit` the model's own value; `relative_error`
-    is |total - logit| / |logit|, None if the logit is 0.
+    `neurons` and `mlp_bias` of a layer add up to what its MLP writes. `reference` is the part of `neurons` that the
+    reference activations would write, and `neurons_centred` the rest, the sum of (a - ā)·g; both are None without a
+    reference at the target position, and NaN in layers where it is not known. `constants` come from the biases of the
+    final norm and of the unembedding. `total` is the sum of all terms and `logit` the model's own value;
+    `relative_error` is |total - logit| / |logit|, None if the logit is 0.
     """
 
     embed: float
@@ -44,6 +46,8 @@ class Completeness:
     logit: float
     absolute_error: float
     relative_error: float | None
+    reference: tuple[float, ...] | None = None
+    neurons_centred: tuple[float, ...] | None = None
 
 
 class Dla(NamedTuple):
@@ -84,15 +88,25 @@ def direct_logit_attribution(problem: Problem) -> Dla:
     )
 
 
-def dla_without_norms(problem: Problem) -> Attribution:
-    """The approximation `dla_pre_ln2_post` of earlier code: a_i · ⟨W_out[i], U[:, target] - U[:, foil]⟩.
+def with_reference(found: Dla, values: Float[Tensor, "layer neuron"]) -> Completeness:
+    """The completeness with what the reference activations `values` at the target position write, per layer."""
+    per_act = found.attribution.per_act
+    assert per_act is not None
+    written = (values.double() * per_act[:, 0].double()).sum(-1).tolist()
+    rest = [n - r for n, r in zip(found.completeness.neurons, written, strict=True)]
+    return replace(found.completeness, reference=tuple(written), neurons_centred=tuple(rest))
 
-    It omits the norm on the MLP's output, the final norm and its scale. Its scores are therefore not in logits and
-    not comparable across layers; on sandwich-norm models even the order within a layer changes.
+
+def dla_without_norms(problem: Problem) -> Attribution:
+    """The approximation `dla_pre_ln2_post` of earlier code: a_i · ⟨W_out[i], w ⊙ (U[:, target] - U[:, foil])⟩.
+
+    w is the weight of the final norm, which that code had folded into the unembedding. The approximation omits the norm
+    on the MLP's output, the scale of the final norm, and a LayerNorm's centring. Its scores are therefore not in logits
+    and not comparable across layers; on sandwich-norm models even the order within a layer changes.
     """
     hf, target = problem.hf, problem.target
     trace = trace_residual(hf, problem.token_ids, target.pos)
-    direction = target_direction(unembedding(hf), target).to(trace.final)
+    direction = target_direction(unembedding(hf), target).to(trace.final) * trace.final_norm.form.weight
     weights = []
     for projection in output_projections(hf):
         weight = output_weight(projection)

@@ -1,12 +1,12 @@
 """Influence by derivatives: activation times gradient, integrated gradients, relevance propagation.
 
-- act_grad: a ∂f/∂a, the first-order effect of scaling a neuron; with a source, (a_src - a) ∂f/∂a (arXiv 2403.00745).
-- ig: integrated gradients from a baseline (arXiv 2104.08696), see `integrated_gradients`.
+- act_grad: a ∂f/∂a, the first-order effect of scaling a neuron; by a reference (a - ā) ∂f/∂a (arXiv 2403.00745).
+- ig: integrated gradients from a reference (arXiv 2104.08696), see `integrated_gradients`.
 - relp: a ∂f/∂a under the rules of `models.relevance` (arXiv 2508.21258).
 
 On models with a norm on the MLP's output (Gemma-2, Gemma-3) and no biases, that norm is invariant to the scale of its
 input. There act_grad sums to 0 over the neurons of every layer and position, so its shares are not shares of the
-logit; and on the path of ig from a zero baseline, f changes only close to zero.
+logit; and on the path of ig from zero, f changes only close to zero.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, attribut
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
-from neuron_signatures.models.suffix import Suffix
+from neuron_signatures.models.suffix import Edit, Suffix
 
 # joint: all layers follow the path together; layer: one layer at a time, and later layers respond.
 IgPath = Literal["joint", "layer"]
+IG_TOLERANCE = 0.02
+"""Largest accepted share of F(a) - F(ā) by which the scores of ig miss it."""
+# Differences of f below this share of f are rounding of float32: no number of steps reproduces them.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,10 @@ class Cancellation:
     """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
 
 
-def act_grad(problem: Problem, *, source: Float[Tensor, "layer pos neuron"] | None = None) -> Attribution:
-    """a ∂f/∂a of every neuron, with everything downstream responding.
-
-    With `source`, the activations of another prompt at the same positions, it is (source - a) ∂f/∂a: the first-order
-    effect of patching them in.
-    """
+def act_grad(problem: Problem) -> Attribution:
+    """a ∂f/∂a of every neuron, with everything downstream responding."""
     acts, grads = _acts_and_gradients(problem)
-    step = acts if source is None else source.to(acts) - acts
-    return attribution("act_grad", problem.positions, acts, step * grads, grads)
+    return attribution("act_grad", problem.positions, acts, acts * grads, grads)
 
 
 def relp(problem: Problem) -> Attribution:
@@ -59,33 +58,60 @@ def relp(problem: Problem) -> Attribution:
     return attribution("relp", problem.positions, acts, acts * grads, grads)
 
 
+@dataclass(frozen=True)
+class PathSum:
+    """The completeness of ig on one path: the scores of `layers` should sum to `difference` = F(a) - F(ā).
+
+    `residual` is |difference - total| / |difference|, None if the difference is 0; `steps` is the number of points.
+    `converged`: the residual is at most `IG_TOLERANCE`, or the rest is rounding.
+    """
+
+    layers: tuple[int, ...]
+    difference: float
+    total: float
+    residual: float | None
+    steps: int
+    converged: bool
+
+
+class Ig(NamedTuple):
+    attribution: Attribution
+    sums: tuple[PathSum, ...]
+    """One path (`joint`), or one per layer."""
+
+
 def integrated_gradients(
     problem: Problem,
     *,
-    baseline: Float[Tensor, "layer pos neuron"],
+    reference: Float[Tensor, "layer pos neuron"],
     layers: Sequence[int] | None = None,
     steps: int = 50,
+    max_steps: int | None = None,
     path: IgPath = "joint",
     batch: int = 16,
-) -> Attribution:
-    """(a - ā) ∫₀¹ ∂F/∂a(ā + t(a - ā)) dt by the midpoint rule with `steps` points.
+) -> Ig:
+    """(a - ā) ∫₀¹ ∂F/∂a(ā + t(a - ā)) dt by the midpoint rule, ā being the `reference`.
 
     F(x) is f with the activations of a set of neurons held at x, while everything else responds. The set is every
     neuron, at the problem's positions, of all `layers` together (`joint`) or of one layer at a time (`layer`). The
-    scores of a set sum to F(a) - F(ā): f minus f with the whole set ablated to `baseline`. So `joint` distributes one
-    total over all layers, and a neuron's share excludes its effect through later neurons of the set; `layer` gives
+    scores of a set sum to F(a) - F(ā): f minus f with the whole set ablated to the reference. So `joint` distributes
+    one total over all layers, and a neuron's share excludes its effect through later neurons of the set; `layer` gives
     total effects, with one total per layer.
+
+    The rule begins with `steps` points. While the sum is off by more than `IG_TOLERANCE`, it takes three times as many,
+    which include the earlier ones, up to `max_steps` (None: no more than `steps`).
     """
     chosen = tuple(range(mlp_shape(problem.hf).n_layers)) if layers is None else tuple(layers)
     suffix = problem.suffix(first=min(problem.positions))
     acts = suffix.acts(problem.positions, chosen)
-    low = baseline[list(chosen)].to(acts)
-    integral = torch.zeros_like(acts)
-    everything = list(range(len(chosen)))
+    low = reference[list(chosen)].to(acts)
+    scores = torch.zeros_like(acts)
+    everything, sums = list(range(len(chosen))), []
     for rows in [everything] if path == "joint" else [[i] for i in everything]:
-        line = _Path([chosen[i] for i in rows], acts[rows], low[rows], steps)
-        integral[rows] = _path_integral(problem, suffix, line, batch)
-    return attribution("ig", problem.positions, acts, (acts - low) * integral, layers=chosen)
+        line = _Path([chosen[i] for i in rows], acts[rows], low[rows])
+        scores[rows], found = _along(problem, suffix, line, steps, max_steps or steps, batch)
+        sums.append(found)
+    return Ig(attribution("ig", problem.positions, acts, scores, layers=chosen), tuple(sums))
 
 
 def cancellation(scores: Attribution) -> list[Cancellation]:
@@ -104,27 +130,64 @@ class _Path(NamedTuple):
     layers: list[int]
     high: Float[Tensor, "layer pos neuron"]
     low: Float[Tensor, "layer pos neuron"]
-    steps: int
+
+    def points(self, at: Float[Tensor, " point"]) -> Float[Tensor, "point layer pos neuron"]:
+        return self.low + at.to(self.low)[:, None, None, None] * (self.high - self.low)
 
 
-def _path_integral(problem: Problem, suffix: Suffix, path: _Path, batch: int) -> Float[Tensor, "layer pos neuron"]:
-    """Mean gradient over the midpoints of the path, several points per forward pass."""
-    index = suffix.rows(problem.positions)
+def _along(
+    problem: Problem, suffix: Suffix, path: _Path, steps: int, max_steps: int, batch: int
+) -> tuple[Float[Tensor, "layer pos neuron"], PathSum]:
+    """The scores of one path, and their sum against the difference of f between its ends."""
+    with torch.no_grad():
+        ends = path.points(torch.tensor([0.0, 1.0]))
+        low, high = (
+            float(problem.value(suffix.run(1, _hold(problem, suffix, path, e[None]), path.layers))) for e in ends
+        )
+    difference, noise = high - low, _ROUNDING * max(1.0, abs(high), abs(low))
+    gradients = _gradient_sum(problem, suffix, path, _midpoints(steps), batch)
+    while True:
+        scores = (path.high - path.low) * gradients / steps
+        total = float(scores.double().sum())
+        rest = abs(difference - total)
+        converged = rest <= max(IG_TOLERANCE * abs(difference), noise)
+        if converged or 3 * steps > max_steps:
+            residual = rest / abs(difference) if difference else None
+            return scores, PathSum(tuple(path.layers), difference, total, residual, steps, converged)
+        steps *= 3
+        gradients += _gradient_sum(problem, suffix, path, _midpoints(steps, new=True), batch)
+
+
+def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
+    """The points of the midpoint rule; with `new`, without those that the rule with a third of the steps has."""
+    index = torch.arange(steps)
+    index = index[index % 3 != 1] if new else index
+    return (index + 0.5) / steps
+
+
+def _gradient_sum(
+    problem: Problem, suffix: Suffix, path: _Path, at: Float[Tensor, " point"], batch: int
+) -> Float[Tensor, "layer pos neuron"]:
+    """Sum of the gradients at these points of the path, several points per forward pass."""
     total = torch.zeros_like(path.high)
-    points = (torch.arange(path.steps, device=total.device) + 0.5) / path.steps
-    for some in points.split(batch):
-        step = some.to(total)[:, None, None, None]
-        held = (path.low + step * (path.high - path.low)).requires_grad_()
-
-        def hold(layer: int, acts: Tensor, held: Tensor = held) -> Tensor:
-            values = held[:, path.layers.index(layer)].to(acts)
-            return acts.index_copy(1, index.to(acts.device), values)
-
+    for some in at.split(batch):
+        held = path.points(some).requires_grad_()
         with torch.enable_grad():
-            f = problem.value(suffix.run(len(some), hold, path.layers))
+            f = problem.value(suffix.run(len(some), _hold(problem, suffix, path, held), path.layers))
             (grad,) = torch.autograd.grad(f.sum(), held)
         total += grad.sum(0)
-    return total / path.steps
+    return total
+
+
+def _hold(problem: Problem, suffix: Suffix, path: _Path, held: Float[Tensor, "point layer pos neuron"]) -> Edit:
+    """Sets the activations of the path's layers at the problem's positions, one point per copy of the prompt."""
+    index = suffix.rows(problem.positions)
+
+    def hold(layer: int, acts: Tensor) -> Tensor:
+        values = held[:, path.layers.index(layer)].to(acts)
+        return acts.index_copy(1, index.to(acts.device), values)
+
+    return hold
 
 
 def _acts_and_gradients(

@@ -1,0 +1,214 @@
+"""The reference: the activations that the prompt's activations are compared with.
+
+One command has one reference ā, for every metric and for the ablations that they are tested against. Scores by it are
+(a - ā)·g, and an ablated neuron is set to ā: zero, the mean over a run's tokens, or the value in another prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.checked_prompt import recompute
+from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.stage_record import run_identity
+from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord, join_some
+from neuron_signatures.runs.names import safe_id
+from neuron_signatures.runs.run import Run
+
+GRAMMAR = "mean, zero, prompt:ID, run:DIR or records"
+ZERO, MEAN, RECORDS, PROMPT_PREFIX, RUN_PREFIX = "zero", "mean", "records", "prompt:", "run:"
+
+# Properties of two runs of the same model.
+_SAME_MODEL = ("model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization", "n_layers", "d_mlp")
+
+
+class RunMean(NamedTuple):
+    """Mean stored activation of each neuron over `n_tokens` tokens; NaN in layers that are not stored.
+
+    `run` is the identity of the run that the tokens are from.
+    """
+
+    values: Float[Tensor, "layer neuron"]
+    n_tokens: int
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReferenceChoice:
+    """The reference of one command, chosen before the model is loaded.
+
+    `name` is by what the command ranks and ablates; `centred_on` is the ā of the column `influence_centred`: the same,
+    or with zero the run's mean (None if the run has too few tokens for one).
+    """
+
+    name: str
+    label: str
+    """The name as part of a file name."""
+    centred_on: str | None
+    mean: RunMean | None
+    """The mean that `centred_on` names."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference with its values at the positions of a problem, float32; `values` is None if there is no `centred_on`.
+
+    Of a mean, `n_tokens` is the number of its tokens and `run` the identity of their run, else both are None.
+    """
+
+    name: str
+    centred_on: str | None
+    values: Float[Tensor, "layer pos neuron"] | None
+    n_tokens: int | None = None
+    run: dict[str, Any] | None = None
+
+    @property
+    def is_zero(self) -> bool:
+        return self.name == ZERO
+
+    def held(self, like: Float[Tensor, "layer pos neuron"]) -> Float[Tensor, "layer pos neuron"]:
+        """What ablated neurons are set to, for every layer."""
+        if self.is_zero:
+            return torch.zeros(1, 1, 1).expand(like.shape)
+        assert self.values is not None
+        return self.values
+
+    def centred(self, found: Attribution) -> Float[Tensor, "layer pos neuron"]:
+        """(a - ā)·g of a metric that has a score g per unit of activation; NaN without a `centred_on`."""
+        assert found.per_act is not None
+        if self.values is None:
+            return torch.full_like(found.scores, torch.nan)
+        centred = (found.acts - self.values[list(found.layers)]) * found.per_act
+        return torch.where(found.per_act == 0, 0.0, centred)
+
+    def record(self) -> dict[str, Any]:
+        """The fields of the stage record."""
+        score = "influence" if self.is_zero else "influence_centred"
+        return {
+            "reference": self.name,
+            "score_column": score,
+            "centred_on": self.centred_on,
+            "reference_tokens": self.n_tokens,
+            "reference_run": self.run,
+        }
+
+
+def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> ReferenceChoice:
+    """The reference `requested`; without one the run's mean, or zero if the run has fewer tokens than `min_tokens`.
+
+    Reads the activations of the run (or of the run in `run:DIR`) for a mean. Raises `UsageError` for an unknown
+    reference or prompt, for a mean over fewer than `min_tokens` tokens, and for a run of another model.
+    """
+    if requested is None:
+        n = n_counted(run)
+        if n < min_tokens:
+            why = f"the run has {n} tokens without first positions, fewer than {min_tokens}: a mean over them is none"
+            step = "so the reference is zero; --reference run:DIR takes the mean of a larger run"
+            return ReferenceChoice(ZERO, ZERO, None, None, (f"{why}, {step}",))
+        requested = MEAN
+    if requested.startswith(PROMPT_PREFIX):
+        name = PROMPT_PREFIX + run.prompt(requested.removeprefix(PROMPT_PREFIX)).probe_id
+        return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
+    if requested.startswith(RUN_PREFIX) and requested != RUN_PREFIX:
+        folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
+        mean = _mean_of(run, folder, min_tokens)
+        name = RUN_PREFIX + folder.resolve().name
+        label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
+        return ReferenceChoice(name, label, name, mean)
+    if requested == ZERO:
+        own = run_mean(run) if n_counted(run) >= min_tokens else None
+        return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
+    if requested == MEAN:
+        return ReferenceChoice(MEAN, MEAN, MEAN, _enough(run_mean(run), min_tokens, str(run.path)))
+    if requested == RECORDS:
+        what = "the run has no records of a corpus"
+        raise UsageError(what, where="--reference records", next_step="Use mean, or run:DIR of a larger run")
+    raise UsageError(f"{requested!r} is none of {GRAMMAR}", where="--reference")
+
+
+def reference_at(
+    choice: ReferenceChoice, run: Run, model: LoadedModel, prompt: PromptRecord, positions: Sequence[int]
+) -> Reference:
+    """The values of the chosen reference at these positions of `prompt`.
+
+    A mean is the same at every position. The activations of another prompt are recomputed in all layers, and taken at
+    the positions with the same distance from its end; raises `UsageError` if it is too short, or `prompt` itself.
+    """
+    reference = Reference(choice.name, choice.centred_on, None)
+    if choice.mean is not None:
+        size = (run.manifest.n_layers, len(positions), run.manifest.d_mlp)
+        values = choice.mean.values[:, None].expand(size)
+        return replace(reference, values=values, n_tokens=choice.mean.n_tokens, run=choice.mean.run)
+    if not choice.name.startswith(PROMPT_PREFIX):
+        return reference
+    source = run.prompt(choice.name.removeprefix(PROMPT_PREFIX))
+    if source.probe_id == prompt.probe_id:
+        what = "the prompt cannot be its own reference: every score would be 0"
+        raise UsageError(what, where=f"--reference {choice.name}", next_step="Use another prompt, mean or zero")
+    aligned = [p + source.seq_len - prompt.seq_len for p in positions]
+    if min(aligned) < 0:
+        what = f"has {source.seq_len} tokens: none is as far from its end as position {min(positions)}"
+        raise UsageError(what, where=f"prompt {source.probe_id}", next_step="Use a prompt that is as long")
+    return replace(reference, values=recompute(model, source.token_ids)[:, aligned])
+
+
+def run_mean(run: Run) -> RunMean:
+    """Mean stored activation over all tokens but the first of each prompt, finite values only.
+
+    First positions have activations far larger than all others, with or without a BOS (docs/method.md).
+    """
+    total = np.zeros((len(run.layers), run.manifest.d_mlp))
+    count = np.zeros_like(total)
+    for prompt in run.prompts:
+        acts = run.acts(prompt)[:, 1:]
+        finite = np.isfinite(acts)
+        total += np.where(finite, acts, 0).sum(1, dtype=np.float64)
+        count += finite.sum(1)
+    mean = np.full((run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
+    mean[run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return RunMean(torch.from_numpy(mean), n_counted(run), run_identity(run))
+
+
+def n_counted(run: Run) -> int:
+    """Number of tokens that a mean is over: all but the first of each prompt."""
+    return sum(p.seq_len - 1 for p in run.prompts)
+
+
+def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str) -> None:
+    """Raise `UsageError` if a reference is not finite, such as the mean in layers that the run does not store."""
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError("the reference is not finite for every neuron", where=where, next_step=next_step)
+
+
+def _mean_of(run: Run, folder: Path, min_tokens: int) -> RunMean:
+    with Run.open(folder, check="sha256") as other:
+        here, there = run_identity(run), run_identity(other)
+        known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
+        wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
+        if wrong:
+            raise UsageError(f"is a run of another model: {join_some(wrong, 3)}", where=f"--reference run:{folder}")
+        return _enough(run_mean(other), min_tokens, str(folder))
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _enough(mean: RunMean, min_tokens: int, where: str) -> RunMean:
+    if mean.n_tokens < min_tokens:
+        what = f"has {mean.n_tokens} tokens without first positions; a mean needs {min_tokens} (--min_mean_tokens)"
+        raise UsageError(what, where=where, next_step="Use --reference zero, or run:DIR of a larger run")
+    return mean
