@@ -46,7 +46,7 @@ def _classes(counts: dict[str, int], null: NullRecord) -> None:
     if len(counts) > MOST_CLASSES:
         st.caption(f"The first {MOST_CLASSES} of {len(counts)} classes.")
     counts = _first_classes(counts)
-    left, right = st.columns([3, 2])
+    left, right = st.columns(2)
     with left:
         st.plotly_chart(class_bars(counts, _means(null)), key="sig_classes", config={"displayModeBar": False})
     with right:
@@ -67,7 +67,7 @@ def class_frame(counts: dict[str, int], null: NullRecord) -> pd.DataFrame:
             "poles": list(counts.values()),
             "shuffled": [_spread(null.shuffled.classes.get(name)) for name in counts],
             "other prompts": [_spread(n) for n in other],
-            "precision": pd.array([None if n is None else n.precision for n in other], dtype="Float64"),
+            "precision": ["" if n is None or n.precision is None else f"{n.precision:.2f}" for n in other],
         }
     )
 
