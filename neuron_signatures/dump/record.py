@@ -8,6 +8,7 @@ from typing import Any
 from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.models.tokens import adds_bos, bos_policy, token_strings
 from neuron_signatures.runs import manifest_file
+from neuron_signatures.runs.bounded_json import MAX_MEMORY, parsed_bytes
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.journal import PromptOutcome
@@ -23,13 +24,21 @@ _HEAD_BYTES, _FILE_BYTES, _PROMPT_BYTES = 1 << 20, 400, 1000
 def check_manifest_size(plan: DumpPlan) -> None:
     """Raise `UsageError` if readers could refuse the manifest of this dump because of its size."""
     size, limit = manifest_bytes(plan), manifest_file.MAX_BYTES
-    if size > limit:
+    if size > limit or _parsed_bytes(plan, size) > MAX_MEMORY:
         n_tokens = sum(p.seq_len for p in plan.prompts)
         what = (
             f"the manifest of {len(plan.prompts)} prompts with {n_tokens} tokens would take about {human_bytes(size)}, "
-            f"the limit is {human_bytes(limit)}"
+            f"the limit is {human_bytes(limit)} or about four million tokens"
         )
         raise UsageError(what, where=str(plan.config.prompts_json), next_step="Split the prompts into several runs")
+
+
+def _parsed_bytes(plan: DumpPlan, size: int) -> int:
+    """Memory of the manifest when it is read."""
+    others = [json.dumps([p.prompt.metadata, p.prompt.messages]) for p in plan.prompts]
+    commas = sum(3 * p.seq_len + 32 for p in plan.prompts) + sum(text.count(",") for text in others)
+    containers = 8 * len(plan.prompts) + sum(text.count("[") + text.count("{") for text in others)
+    return parsed_bytes(size, commas, containers)
 
 
 def manifest_bytes(plan: DumpPlan) -> int:

@@ -19,9 +19,8 @@ RECORD_BYTES = 64 << 20
 """Limit for results and stage records."""
 
 MAX_DEPTH = 64
-# An empty list takes two bytes in the file and 64 in memory. Real files have one list or object per 40 bytes or more.
-_FREE_CONTAINERS = 10_000
-_BYTES_PER_CONTAINER = 16
+MAX_MEMORY = 800 << 20
+"""Limit for the memory of the parsed values, by `parsed_bytes`."""
 
 _BLOCK = 1 << 20
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -51,7 +50,7 @@ def parse_json(raw: bytes) -> Any:
     """The value of strict JSON in UTF-8. Raises `ValueError` with the reason.
 
     Refused: NaN and infinities, integers of 20 digits, numbers from 1e100 on, nesting deeper than `MAX_DEPTH`, and more
-    lists and objects than a file of this size can need.
+    values than fit into `MAX_MEMORY`.
     """
     check_bounds(raw)
     return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
@@ -59,7 +58,7 @@ def parse_json(raw: bytes) -> Any:
 
 def check_bounds(raw: bytes) -> None:
     """Raise `ValueError` if parsing these bytes could exceed the bounds. Linear in time, constant in memory."""
-    depth = containers = 0
+    depth = containers = commas = 0
     in_string, at, tail = False, 0, b""
     while at < len(raw):
         block = raw[at : at + _BLOCK]
@@ -70,6 +69,7 @@ def check_bounds(raw: bytes) -> None:
         pieces = _ESCAPES.sub(b"", block).split(b'"')
         structure = b'"'.join(pieces[1::2] if in_string else pieces[::2])
         in_string ^= len(pieces) % 2 == 0
+        commas += structure.count(b",")
         steps = _steps(structure)
         if steps.size:
             containers += int((steps > 0).sum())
@@ -78,8 +78,14 @@ def check_bounds(raw: bytes) -> None:
             depth += int(steps.sum(dtype=np.int64))
         _check_numbers(tail + structure)
         tail = structure[-512:]
-    if containers > _FREE_CONTAINERS + len(raw) / _BYTES_PER_CONTAINER:
-        raise ValueError(f"{containers} lists and objects in {len(raw)} bytes")
+    if parsed_bytes(len(raw), commas, containers) > MAX_MEMORY:
+        raise ValueError(f"{commas} values in {containers} lists and objects, which would take too much memory")
+
+
+def parsed_bytes(n_bytes: int, n_commas: int, n_containers: int) -> int:
+    """An upper bound, for most files, of the memory that a JSON text of this size needs while it is parsed: the text
+    twice, and 64 bytes for each value and for each list or object."""
+    return 2 * n_bytes + 64 * (n_commas + n_containers)
 
 
 def _steps(structure: bytes) -> np.ndarray:

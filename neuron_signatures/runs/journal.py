@@ -22,7 +22,7 @@ from neuron_signatures.runs.opening import read_regular
 
 JSONDict = dict[str, Any]
 
-_MAX_BYTES = 1 << 30  # about ten million prompts
+_MAX_BYTES = 64 << 20  # more than 500,000 prompts
 _FACTS = frozenset((
     "created_at_utc", "host", "device_name", "cpu_threads", "attn_implementation", "versions", "git_revision",
     "flags_given",

@@ -16,6 +16,7 @@ from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
 from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
+from neuron_signatures.runs.replacement import waiting_run
 
 Status = Literal["complete", "writing", "stopped", "broken"]
 
@@ -57,7 +58,8 @@ def summarise(run_dir: Path) -> RunSummary | None:
     """The summary of one folder, without full validation; None if it has no files of a run."""
     sizes = _files(run_dir)
     tensors = {n: size for n, size in sizes.items() if is_activation_file(n)}
-    if MANIFEST not in sizes and JOURNAL not in sizes and not tensors:
+    waiting = "" if MANIFEST in sizes else waiting_run(run_dir)
+    if MANIFEST not in sizes and JOURNAL not in sizes and not tensors and not waiting:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
     blank = RunSummary(run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages)
@@ -66,6 +68,9 @@ def summarise(run_dir: Path) -> RunSummary | None:
             return replace(blank, status="writing")
         if JOURNAL in sizes:
             return replace(blank, status="stopped")
+        if waiting:
+            what = f"stopped while it was replaced: the run is in {waiting}; repeat the dump, or move its files back"
+            return replace(blank, problem=what)
         return replace(blank, problem="no manifest and no journal")
     try:
         return _complete(run_dir, blank)

@@ -22,7 +22,7 @@ from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import ProjectError, RunLockedError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.names import LOCK
-from neuron_signatures.runs.opening import open_in_place, read_regular
+from neuron_signatures.runs.opening import has_second_name, open_in_place, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,11 @@ def _take(run_dir: Path) -> int:
                 where=str(path.parent),
                 next_step="Wait for it to finish, or use another run folder",
             )
+        if has_second_name(fd):  # in a copy by hard links, the text belongs to both: make a file of our own
+            with explain_os_errors(path):
+                path.unlink(missing_ok=True)
         # The last holder may have removed the file between our open and our lock: lock the new file instead.
-        if _is_same_file(path, fd):
+        elif _is_same_file(path, fd):
             break
         os.close(fd)
     if before.strip():

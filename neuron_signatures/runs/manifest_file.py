@@ -18,7 +18,10 @@ from neuron_signatures.runs.names import MANIFEST, check_ids, inside
 from neuron_signatures.runs.opening import open_regular
 
 PROMPTS_MARK = '\n  "prompts": ['
-MAX_BYTES = 1 << 30  # about 250,000 prompts of 128 tokens
+MAX_BYTES = 256 << 20
+"""Limit for a manifest; `bounded_json.MAX_MEMORY` is another, of about four million tokens."""
+# A listing reads many manifests, and needs the whole file only of format 1.
+_LISTED_BYTES = 32 << 20
 
 
 def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
@@ -28,7 +31,7 @@ def read_manifest(run_dir: Path) -> tuple[Manifest, int]:
     an unknown version.
     """
     path = inside(run_dir, MANIFEST)
-    raw = _load_json(path)
+    raw = _load_json(path, max_bytes=MAX_BYTES)
     version = raw.get("format_version")
     if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
         raise unknown_version(version, where=str(path))
@@ -67,7 +70,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         fields = parse_json(head[:mark] + b' "prompts": []}') if mark >= 0 else None
         if isinstance(fields, dict) and fields.get("format_version") == FORMAT_VERSION:
             return fields
-    raw = _load_json(path)
+    raw = _load_json(path, max_bytes=min(MAX_BYTES, _LISTED_BYTES))
     prompts = raw.pop("prompts", None)
     return {"n_prompts": len(prompts) if isinstance(prompts, list) else None, **raw}
 
@@ -95,9 +98,9 @@ def _prompt_text(prompt: dict[str, Any]) -> str:
     return "    {\n" + ",\n".join([f'      "{k}": {_json(v)}' for k, v in prompt.items()]) + "\n    }"
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def _load_json(path: Path, *, max_bytes: int) -> dict[str, Any]:
     try:
-        raw = read_json_file(path, max_bytes=MAX_BYTES)
+        raw = read_json_file(path, max_bytes=max_bytes)
     except FileNotFoundError as e:
         next_step = "If a dump was stopped here, finish it with --resume"
         raise BadRunError("there is no manifest", where=str(path), next_step=next_step) from e

@@ -17,6 +17,7 @@ JOURNAL = "dump_journal.jsonl"
 LOCK = ".lock"
 TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes its own `.tmpXXXXXX`
 REPLACED = ".replaced"
+MOVING = ".replaced-moving"
 STAGE_FOLDERS = (
     "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "comparisons", "circuits",
     "llm",

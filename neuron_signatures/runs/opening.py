@@ -83,7 +83,8 @@ def create_file(folder: Path | int, name: str) -> BinaryIO:
 def open_in_place(folder: Path, name: str) -> int:
     """A descriptor for reading and changing a file of a run in place, which is created if it is missing.
 
-    Raises `BadRunError` if it is a link, has a second name, or is not a regular file, and `OSError`.
+    It may have a second name (`has_second_name`), and then must not be changed. Raises `BadRunError` if it is a link or
+    not a regular file, and `OSError`.
     """
     path = folder / name
     with folder_below(folder, "") as at:
@@ -98,11 +99,15 @@ def open_in_place(folder: Path, name: str) -> int:
             if e.errno in (errno.ENXIO, errno.EISDIR):  # a socket or pipe, a folder
                 raise _refused(path, "is not a regular file") from e
             raise
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise _refused(path, "is not a regular file" if found.st_nlink <= 1 else "has a second name (a hard link)")
+        raise _refused(path, "is not a regular file")
     return fd
+
+
+def has_second_name(fd: int) -> bool:
+    """Whether the file has another hard link, such as a copy by `cp -al`, which a change would change too."""
+    return os.fstat(fd).st_nlink > 1
 
 
 def replace_file(folder: Path | int, old: str, new: str) -> None:

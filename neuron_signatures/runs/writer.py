@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -16,9 +17,15 @@ from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, Shar
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import read_summary, write_manifest
-from neuron_signatures.runs.names import JOURNAL, LOCK, MANIFEST, REPLACED, TMP_PREFIX, is_activation_file
-from neuron_signatures.runs.opening import open_in_place, refuse_links
-from neuron_signatures.runs.replacement import put_back, remove_temporary_parts, set_aside
+from neuron_signatures.runs.names import JOURNAL, LOCK, MANIFEST, MOVING, REPLACED, TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.opening import has_second_name, open_in_place, refuse_links
+from neuron_signatures.runs.replacement import (
+    finish_putting_back,
+    put_back,
+    remove_temporary_parts,
+    set_aside,
+    waiting_run,
+)
 from neuron_signatures.runs.safetensors_out import write_safetensors
 
 if TYPE_CHECKING:
@@ -84,22 +91,29 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
     with explain_os_errors(run_dir, next_step="Choose another --out_dir or fix its permissions"):
         run_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(run_dir):
+        finish_putting_back(run_dir)
         check_folder(run_dir, mode)  # again: another writer may have been faster
         sweep_leftovers(run_dir)
         if mode == "overwrite":
             set_aside(run_dir)
-        header, done = read_journal(run_dir) if mode == "resume" else (None, {})
-        if header is None:
-            header = Header(journal_version=1, settings=settings, facts=facts)
-            _append(run_dir, header.model_dump())
-        refuse_differences(header.settings, settings, run_dir)
-        writer = RunWriter(run_dir, header.facts, {k: r for k, r in done.items() if r.is_intact(run_dir)})
+        writer: RunWriter | None = None
         try:
+            writer = _begin(run_dir, mode, settings, facts)
             yield writer
         except Exception:  # not a signal: a stopped dump is resumed
-            if mode == "overwrite" and not writer.finished:
+            if mode == "overwrite" and not (writer and writer.finished):
                 put_back(run_dir)
             raise
+
+
+def _begin(run_dir: Path, mode: Mode, settings: JSONDict, facts: JSONDict) -> RunWriter:
+    """The writer, once the journal has a header."""
+    header, done = read_journal(run_dir) if mode == "resume" else (None, {})
+    if header is None:
+        header = Header(journal_version=1, settings=settings, facts=facts)
+        _append(run_dir, header.model_dump())
+    refuse_differences(header.settings, settings, run_dir)
+    return RunWriter(run_dir, header.facts, {k: r for k, r in done.items() if r.is_intact(run_dir)})
 
 
 def tidy(run_dir: Path) -> None:
@@ -163,8 +177,12 @@ def check_folder(run_dir: Path, mode: Mode) -> None:
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
     _refuse_traps(run_dir)
-    names = {n for n in found - {LOCK, REPLACED} if not n.startswith(TMP_PREFIX)}
-    if not names:
+    names = {n for n in found - {LOCK, REPLACED, MOVING} if not n.startswith(TMP_PREFIX)}
+    waiting = "" if MANIFEST in names else waiting_run(run_dir)
+    if waiting and mode == "new":
+        what = f"holds a run that was to be replaced, in {waiting}"
+        raise UsageError(what, where=str(run_dir), next_step="Choose another --out_dir, --resume or --overwrite")
+    if not names or waiting:
         return
     if not _holds_run(run_dir, names):
         raise UsageError("holds files but no run", where=str(run_dir), next_step="Choose another --out_dir")
@@ -183,9 +201,10 @@ def check_folder(run_dir: Path, mode: Mode) -> None:
 
 def _refuse_traps(run_dir: Path) -> None:
     """Refuse links, and a pipe in the place of the replaced run: `shutil.rmtree` would wait for a writer of it."""
-    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED))
-    if (run_dir / REPLACED).exists() and not (run_dir / REPLACED).is_dir():
-        raise BadRunError("is not a folder", where=str(run_dir / REPLACED), next_step="Remove it")
+    refuse_links(run_dir, (LOCK, JOURNAL, REPLACED, MOVING))
+    for name in (REPLACED, MOVING):
+        if (run_dir / name).exists() and not (run_dir / name).is_dir():
+            raise BadRunError("is not a folder", where=str(run_dir / name), next_step="Remove it")
 
 
 def _holds_run(run_dir: Path, names: set[str]) -> bool:
@@ -225,12 +244,21 @@ def _write_pickled(file: BinaryIO, path: Path, tensors: dict[str, torch.Tensor],
 def _append(run_dir: Path, record: JSONDict) -> None:
     """Append one line to the journal and sync it; half a line that a killed writer left is removed first."""
     line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+    _separate(run_dir, JOURNAL)
     with explain_os_errors(run_dir / JOURNAL, needed=len(line)), os.fdopen(open_in_place(run_dir, JOURNAL), "r+b") as f:
         f.truncate(_end_of_last_line(f))
         f.seek(0, os.SEEK_END)
         f.write(line)
         f.flush()
         os.fsync(f.fileno())
+
+
+def _separate(run_dir: Path, name: str) -> None:
+    """Give a file with a second name a copy of its own."""
+    with explain_os_errors(run_dir / name), os.fdopen(open_in_place(run_dir, name), "rb") as f:
+        if has_second_name(f.fileno()):
+            with whole_file(run_dir, name) as own:
+                shutil.copyfileobj(f, own)
 
 
 def _end_of_last_line(f: BinaryIO) -> int:

@@ -18,6 +18,7 @@ from paths import TESTS
 from run_folders import D_MLP, LENGTHS, N_LAYERS, acts_of, write_run, write_v1
 
 from neuron_signatures.runs.__main__ import main
+from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import check_ids, default_run_dir
@@ -562,3 +563,24 @@ def test_a_lock_of_another_host_is_valid_for_an_hour(tmp_path, capsys):
         os.utime(p, (1e9, 1e9))
     assert main(["list", str(tmp_path)]) == 0
     assert "stopped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [b"1.5,", b'"ab",', b"[],", b'{"a":1},'])
+def test_a_manifest_of_too_many_values_is_refused_before_it_is_parsed(monkeypatch, value):
+    monkeypatch.setattr("json.loads", pytest.fail)
+    with pytest.raises(ValueError, match="too much memory"):
+        parse_json(b"[" + value * (14 << 20) + b"0]")
+
+
+def test_spans_of_words_are_accepted():
+    spans = [[i, i + 3] for i in range(0, 60_000, 4)]
+    assert parse_json(json.dumps(spans).encode()) == spans
+
+
+def test_a_listing_does_not_read_a_large_manifest(tmp_path, capsys):
+    run_dir = write_run(tmp_path / "r")
+    text = (run_dir / "manifest.json").read_text()
+    (run_dir / "manifest.json").write_text(" " * (33 << 20) + text)
+    assert main(["list", str(tmp_path)]) == 0
+    assert "larger than 33554432 bytes" in capsys.readouterr().out
+    assert main(["show", str(run_dir)]) == 0

@@ -14,7 +14,7 @@ from dump_runs import flags
 from run_folders import write_run
 
 from neuron_signatures.poc1_dump_activations import main
-from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.errors import BadRunError, RunLockedError
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
@@ -29,11 +29,6 @@ def link(path: Path, victim: Path) -> None:
 
 def dangling(path: Path, victim: Path) -> None:
     path.symlink_to(victim)
-
-
-def hard_link(path: Path, victim: Path) -> None:
-    victim.write_text(SECRET)
-    path.hardlink_to(victim)
 
 
 def pipe(path: Path, victim: Path) -> None:
@@ -54,7 +49,7 @@ def unix_socket(path: Path, victim: Path) -> None:
         os.chdir(here)
 
 
-TRAPS = [link, dangling, hard_link, pipe, device, unix_socket]
+TRAPS = [link, dangling, pipe, device, unix_socket]
 
 
 @pytest.mark.parametrize("trap", TRAPS)
@@ -112,3 +107,24 @@ def test_a_result_that_is_a_link_is_replaced_not_followed(tmp_path):
         link(writer.folder / "y.json", tmp_path / "other.json")
         writer.remove("y.json")
     assert victim.read_text() == (tmp_path / "other.json").read_text() == SECRET
+
+
+def test_a_lock_and_a_journal_with_a_second_name_are_separated_from_it(tmp_path, capsys):
+    argv = flags(tmp_path, "--shard_size", "8kB")
+    assert run_dump(argv, partial(kill_at_rename, "activations", nth=2)).returncode < 0
+    files = {n: tmp_path / f"other_{n}" for n in (".lock", "dump_journal.jsonl")}
+    (tmp_path / "run" / ".lock").write_text(SECRET)
+    for name, other in files.items():
+        other.hardlink_to(tmp_path / "run" / name)
+    before = {name: other.read_bytes() for name, other in files.items()}
+    assert main([*argv, "--resume"]) == 0
+    assert {name: other.read_bytes() for name, other in files.items()} == before
+    assert Run.open(tmp_path / "run", check="sha256").acts(0).size
+
+
+def test_a_lock_with_a_second_name_still_excludes_another_writer(tmp_path):
+    run_dir = write_run(tmp_path / "r")
+    with run_lock(run_dir):
+        (tmp_path / "copy").hardlink_to(run_dir / ".lock")
+        with pytest.raises(RunLockedError), run_lock(run_dir):
+            pass
