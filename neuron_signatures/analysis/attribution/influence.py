@@ -142,7 +142,7 @@ def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[
     if ctx is None:
         return (target_pos,)
     if ctx == ALL:
-        return tuple(range(target_pos + 1))
+        return tuple(range(1, target_pos + 1)) or (0,)
     pos = resolve_pos(int(ctx), seq_len, where="--ctx_idx")
     if pos > target_pos:
         raise UsageError(
@@ -198,7 +198,7 @@ def _not_converged(off: Sequence[PathSum], n_paths: int) -> str:
     many = f" ({len(off)} of {n_paths} layers are off by more than {IG_TOLERANCE:.0%})" if n_paths > 1 else ""
     return (
         f"the scores sum to {worst.total:.3g}{layers}, but f changes by {worst.difference:.3g} on the path, with "
-        f"{worst.steps} steps{many}: they are no shares of it. Try --ig_max_steps, or another reference"
+        f"{worst.steps} steps{many}: a score is not a share of that change. Try --ig_max_steps, or another reference"
     )
 
 

@@ -115,7 +115,7 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
     if requested is None:
         n = n_counted(run)
         if n < min_tokens:
-            why = f"the run has {n} tokens without first positions, fewer than {min_tokens}: a mean over them is none"
+            why = f"the run has {n} tokens without first positions, fewer than {min_tokens}: too few for a mean"
             step = "so the reference is zero; --reference run:DIR takes the mean of a larger run"
             return ReferenceChoice(ZERO, ZERO, None, None, (f"{why}, {step}",))
         requested = MEAN

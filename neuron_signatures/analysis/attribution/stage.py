@@ -33,7 +33,13 @@ from neuron_signatures.analysis.attribution.influence import (
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
-from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at
+from neuron_signatures.analysis.attribution.reference import (
+    ZERO,
+    Reference,
+    ReferenceChoice,
+    choose_reference,
+    reference_at,
+)
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
@@ -134,12 +140,10 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     )  # fmt: skip
     problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
     reference = reference_at(choice, run, checked.model, prompt, positions)
-    checked = replace(checked, warnings=(*checked.warnings, *choice.warnings))
+    checked = replace(checked, warnings=(*checked.warnings, *choice.warnings, *_first_position(choice, positions)))
     names = signature_names(run)
     stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, reference, names, progress, s)
     stage.prepare()
-    for warning in choice.warnings:
-        log.warning("%s", warning)
     with open_results(run) as writer:
         computed: list[_Computed] = []
         for metric in request.metrics:
@@ -270,6 +274,13 @@ class _InfluenceStage:
 def _token_scorer(checked: CheckedPrompt, pos: int, request: InfluenceRequest) -> TokenScorer:
     ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
     return TokenScorer(checked.model, checked.prompt, pos, request.write_scores, ids)
+
+
+def _first_position(choice: ReferenceChoice, positions: Sequence[int]) -> list[str]:
+    """A warning if the first position is compared with a mean, which leaves first positions out."""
+    if 0 not in positions or choice.mean is None or choice.name == ZERO:
+        return []
+    return [f"position 0 has massive activations, and the reference ({choice.name}) is a mean without first positions"]
 
 
 def _default_dtype(manifest: Manifest, metrics: Sequence[Metric]) -> Dtype:

@@ -100,8 +100,10 @@ def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: Target
         raise UsageError("the foil is the target", where=f"--foil_token_id {foil_id}")
     target = Target(pos, token_id, foil_id, request.function, request.mode)
     facts = target_facts(model, logits, target)
-    given = request.token is not None
-    return ResolvedTarget(target, facts, _likelier_twin(model, logits, facts) if given else ())
+    warnings = _likelier_twin(model, logits, facts.target, "target") if request.token is not None else ()
+    if request.foil is not None and facts.foil is not None:
+        warnings += _likelier_twin(model, logits, facts.foil, "foil")
+    return ResolvedTarget(target, facts, warnings)
 
 
 @torch.no_grad()
@@ -164,19 +166,19 @@ def in_pre_cap_logits(resolved: ResolvedTarget) -> ResolvedTarget:
     return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value), warnings)
 
 
-def _likelier_twin(model: LoadedModel, logits: Float[Tensor, " vocab"], facts: TargetFacts) -> tuple[str, ...]:
-    """A warning if the target with a leading space, or without it, is a token that is ten times as likely."""
-    token = facts.target.token
+def _likelier_twin(
+    model: LoadedModel, logits: Float[Tensor, " vocab"], facts: TokenFacts, what: str
+) -> tuple[str, ...]:
+    """A warning if the given token with a leading space, or without it, is a token that is ten times as likely."""
+    token = facts.token
     twin = token.lstrip(" ") if token.startswith(" ") else " " + token
     ids = encode_text(model.tokenizer, twin, prepend_bos=False) if twin.strip() else []
     if len(ids) != 1 or token_strings(model.tokenizer, ids) != [twin]:
         return ()
     p = float(capped(unembedding(model.hf), logits).softmax(-1)[ids[0]])
-    if p < _TWIN_FACTOR * facts.target.probability:
+    if p < _TWIN_FACTOR * facts.probability:
         return ()
-    return (
-        f"the target is {token!r} with probability {facts.target.probability:.3g}; did you mean {twin!r} ({p:.3g})?",
-    )
+    return (f"the {what} is {token!r} with probability {facts.probability:.3g}; did you mean {twin!r} ({p:.3g})?",)
 
 
 def _position_and_token(

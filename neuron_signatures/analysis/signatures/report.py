@@ -33,13 +33,13 @@ def _class_lines(record: dict[str, Any]) -> list[str]:
     """Per class: poles, poles under each null (mean and range), and the share that positions do not explain."""
     null, reasons = record["null"], record["unclassified_because"]
     n_draws = null["other_prompts"]["n_draws"]
-    lines = [f"{'class':14}{'neurons x poles':>16}{'named':>7}{'shuffled':>20}{'other prompts':>20}{'precision':>11}"]
+    lines = [f"{'class':14}{'neurons x poles':>16}{'named':>7}{'shuffled':>24} {'other prompts':>24}{'precision':>11}"]
     for name, n in record["class_counts"].items():
         if name != "unclassified":
             shuffled, other = (null[k]["classes"][name] for k in ("shuffled", "other_prompts"))
             precision = "-" if other["precision"] is None else f"{other['precision']:.2f}"
             lines.append(
-                f"{name:14}{n:>16}{record['n_named'][name]:>7}{_spread(shuffled):>20}{_spread(other):>20}{precision:>11}"
+                f"{name:14}{n:>16}{record['n_named'][name]:>7}{_spread(shuffled):>24} {_spread(other):>24}{precision:>11}"
             )
     few, q = record["settings"]["min_active"], record["settings"]["max_q"]
     return [

@@ -75,7 +75,9 @@ def validation_record(
         warnings=[
             *checked.warnings,
             *resolved.warnings,
-            *_warnings(found, checked.model.spec.dtype, settings["top_from"]),
+            *_warnings(
+                found, checked.model.spec.dtype, settings["top_from"], has_foil=resolved.target.foil_id is not None
+            ),
         ],
     )
 
@@ -131,7 +133,11 @@ def table_lines(found: Validation, reference: Reference) -> list[str]:
         f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}",
         *([f"f at k = {k}: share of m(M) - m(empty) kept; random sets are layer-matched"] if k else []),
         f"truth: {truth_line(found, reference)}",
-        *([f"single effects are of {found.n_measured} neurons only"] if found.n_measured < found.n_units else []),
+        *(
+            [f"single effects are of {_count(found.n_measured, 'neuron')} only"]
+            if found.n_measured < found.n_units
+            else []
+        ),
         f"best for single neurons (highest Spearman): {_best_two(_by_single(found))}",
         f"best for sets (least CMD with p <= {MAX_P}): {_best_two(_by_sets(found))}",
         "ablation, the truth itself, takes part in neither",
@@ -186,14 +192,24 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
     }
 
 
-def _warnings(found: Validation, dtype: Dtype, top_from: str | None) -> list[str]:
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _ways_out(found: Validation, has_foil: bool) -> str:
+    """What may give the neurons an effect that can be shared out, of what the command does not have yet."""
+    others = ["--ctx_idx all"] * (len(found.positions) == 1) + ["a foil"] * (not has_foil)
+    return ", ".join(others) + (" or " if others else "") + "another --reference"
+
+
+def _warnings(found: Validation, dtype: Dtype, top_from: str | None, *, has_foil: bool) -> list[str]:
     out = []
     if not found.scored:
         effect = found.full - found.empty
         out.append(
             f"sets are not scored: ablating all neurons {'lowers' if effect >= 0 else 'raises'} the function by "
-            f"{abs(effect):.3g}, and shares of less than {found.min_effect:g} (--min_effect) mean nothing. Try "
-            "--ctx_idx all, a foil, or another --reference"
+            f"{abs(effect):.3g}; below {found.min_effect:g} (--min_effect) a share of it has no meaning. "
+            f"Try {_ways_out(found, has_foil)}"
         )
     if found.n_measured < found.n_units:
         of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")

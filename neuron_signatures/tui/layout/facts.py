@@ -76,7 +76,7 @@ def _signature(s: Signature) -> list[Fact]:
     facts.append(Fact("", f"active on {count(s.n_active, 'prompt')}, peak {size(s.max_peak)}{token}"))
     if s.consistency is not None:
         between = "" if s.low is None or s.high is None else f" [{s.low:.2f}, {s.high:.2f}]"
-        facts.append(Fact("", f"consistency {s.consistency:.2f}{between}"))
+        facts.append(Fact("", f"consistency {s.consistency:.2f}{between}, n {s.n_texts}"))
     return facts
 
 
