@@ -56,6 +56,8 @@ def number(text: str) -> float:
 def folder(text: str) -> Path:
     """An argparse type: a path, `~` expanded. An unknown user's `~name` stays as it is, where `Path.expanduser`
     raises."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path cannot be empty")
     if "\0" in text:
         raise argparse.ArgumentTypeError("a path has no NUL characters")
     return Path(os.path.expanduser(text))  # noqa: PTH111

@@ -5,6 +5,7 @@ Reads:  run folders. Writes: nothing, except `migrate`, which writes a new folde
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ from neuron_signatures.runs.tokens import escape, fit, visible
 if TYPE_CHECKING:
     from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
+
+MAX_LINES, MAX_JSON = 100, 10_000
+"""Most faults, and most remarks, that `verify` prints, and that `verify --json` holds."""
 
 
 @command
@@ -92,12 +96,12 @@ def do_verify(args: Any) -> int:
     found = verify_run(args.run)
     code = ExitCode.BAD_RUN if found.faults else ExitCode.OK
     if args.json:
-        emit_json({"run": str(args.run), "ok": not found.faults, **found.__dict__})
+        counts = {"n_faults": len(found.faults), "n_remarks": len(found.remarks)}
+        lists = {"faults": found.faults[:MAX_JSON], "remarks": found.remarks[:MAX_JSON]}
+        emit_json({"run": str(args.run), "ok": not found.faults, **found.__dict__, **counts, **lists})
         return code
-    for fault in found.faults:
-        emit(f"FAULT   {_short(fault)}")
-    for remark in found.remarks:
-        emit(f"remark  {_short(remark)}")
+    _emit_some("FAULT", found.faults)
+    _emit_some("remark", found.remarks)
     what = "sizes, shapes, ids and sha256" if found.checksums else "shapes and ids (format 1 records no checksums)"
     if found.n_records:
         what += f"; {_files(found.n_result_files)} of {found.n_records} results: sizes and sha256"
@@ -109,8 +113,8 @@ def do_verify(args: Any) -> int:
 def do_migrate(args: Any) -> int:
     from neuron_signatures.runs.migrate import migrate_run
 
-    source = args.run.resolve()
-    target = args.out_dir or source.with_name(source.name + "_v2")
+    source = Path(os.path.realpath(args.run))  # `resolve` raises for circular links
+    target = args.out_dir or source.parent / f"{source.name}_v2"
     migrate_run(source, target, shard_bytes=args.shard_size)
     emit_json({"run": str(target)}) if args.json else emit(f"written: {escape_controls(str(target))}")
     return ExitCode.OK
@@ -135,6 +139,13 @@ def _describe(run: Run) -> list[str]:
         last, text = fit(visible(p.tokens[-1]), 14), fit(escape(p.text[: text_columns + 1]), text_columns).rstrip()
         lines.append(f"{i:>4} {fit(escape(p.probe_id[:25]), 24)} {p.seq_len:>6} {last} {text}")
     return lines
+
+
+def _emit_some(kind: str, lines: Sequence[str]) -> None:
+    for line in lines[:MAX_LINES]:
+        emit(f"{kind:7} {_short(line)}")
+    if len(lines) > MAX_LINES:
+        emit(f"{kind:7} and {len(lines) - MAX_LINES} more")
 
 
 def _short(text: str) -> str:

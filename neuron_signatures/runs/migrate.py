@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -21,10 +22,10 @@ def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
 
     Values are copied bit for bit, and non-finite values are counted. What format 1 does not record (revision,
     tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file name is replaced, and kept in the
-    metadata as `original_id`. Raises `UsageError` if there is nothing to convert or `target` exists.
+    metadata as `original_id`. Raises `UsageError` if there is nothing to convert, or if `target` exists (also as a
+    link), is inside `source` or cannot be the name of a folder.
     """
-    if target.exists():
-        raise UsageError("exists already", where=str(target), next_step="Choose another --out_dir")
+    _check_target(source, target)
     with Run.open(source, check="sha256") as run:
         if run.format_version == FORMAT_VERSION and all(n.endswith(".safetensors") for n in run.file_names()):
             raise UsageError(
@@ -32,7 +33,7 @@ def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
             )
         with explain_os_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f"{TMP_PREFIX}-{target.name}-{secrets.token_hex(3)}")
+        unfinished = target.with_name(f"{TMP_PREFIX}-migrate-{secrets.token_hex(6)}")
         try:
             with open_writer(unfinished, "new", settings={"migrated_from": source.name}, facts={}) as writer:
                 _copy(run, writer, shard_bytes)
@@ -40,6 +41,23 @@ def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
         finally:
             if unfinished.exists():
                 shutil.rmtree(unfinished)
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Raise `UsageError` before anything is read or written."""
+    what, real = "", Path(os.path.realpath(target))
+    try:
+        target.lstat()
+        what = "exists already"
+    except FileNotFoundError:
+        if real.exists():  # `missing/..`
+            what = "exists already"
+        elif real.is_relative_to(os.path.realpath(source)):
+            what = "is inside the run that is converted"
+    except OSError as e:
+        what = f"cannot be written ({e.strerror or e})"
+    if what:
+        raise UsageError(what, where=str(target), next_step="Choose another --out_dir")
 
 
 def _copy(run: Run, writer: RunWriter, shard_bytes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import stat
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import read_manifest
 from neuron_signatures.runs.names import MANIFEST, inside, spans
+from neuron_signatures.runs.opening import NotReadableError
 from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
 Check = Literal["size", "sha256"]
+_AGAIN = "Copy the run again, or repeat the dump"
 MAX_OPEN = 32
 """Tensor files that a reader keeps open: a system may allow only 256 per process."""
 
@@ -148,7 +151,7 @@ class Run:
     def nbytes(self) -> int:
         """Total size of the tensor files on disk; missing files count as 0."""
         names = {p.file for p in self.prompts}
-        return sum(p.stat().st_size for n in names if (p := inside(self.path, n)).is_file())
+        return sum(_size(inside(self.path, n)) or 0 for n in names)
 
     def check_file(self, name: str, *, check: Check) -> list[str]:
         """The faults of one tensor file. Reads the header, or the whole file for "sha256"."""
@@ -174,22 +177,42 @@ class Run:
         return self._open[name]
 
     def _open_checked(self, name: str, check: Check) -> TensorFile:
-        path = inside(self.path, name)
-        if name in self._records:
-            _check_bytes(path, self._records[name], check)
-        return open_tensors(path, self._by_file.get(name, []))
+        """Checks the size, then the header, and reads the whole file for its checksum last: its size can be any."""
+        path, record = inside(self.path, name), self._records.get(name)
+        if record is not None:
+            _check_size(path, record)
+        file = open_tensors(path, self._by_file.get(name, []))
+        if record is not None and check == "sha256":
+            try:
+                _check_sha256(path, record)
+            except BaseException:
+                file.close()
+                raise
+        return file
 
 
-def _check_bytes(path: Path, record: FileRecord, check: Check) -> None:
-    size = path.stat().st_size if path.is_file() else None
-    again = "Copy the run again, or repeat the dump"
-    if size is None:
-        what = "not a regular file" if path.exists() else "the file is missing"
-        raise BadRunError(what, where=str(path), next_step=again)
-    if size != record.bytes:
+def _size(path: Path) -> int | None:
+    """Bytes of a regular file, None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _check_size(path: Path, record: FileRecord) -> None:
+    size = _size(path)
+    if size is not None and size != record.bytes:  # `open_tensors` names the reason if there is no file
         word = "truncated" if size < record.bytes else "extended"
-        raise BadRunError(f"{word}: {size} bytes, the manifest says {record.bytes}", where=str(path), next_step=again)
-    if check == "sha256" and sha256_file(path) != record.sha256:
-        raise BadRunError(
-            "the sha256 differs from the manifest: the file has changed", where=str(path), next_step=again
-        )
+        raise BadRunError(f"{word}: {size} bytes, the manifest says {record.bytes}", where=str(path), next_step=_AGAIN)
+
+
+def _check_sha256(path: Path, record: FileRecord) -> None:
+    try:
+        differs = sha256_file(path) != record.sha256
+    except (OSError, NotReadableError) as e:
+        what = f"cannot be read ({getattr(e, 'strerror', None) or e})"
+        raise BadRunError(what, where=str(path), next_step=_AGAIN) from e
+    if differs:
+        what = "the sha256 differs from the manifest: the file has changed"
+        raise BadRunError(what, where=str(path), next_step=_AGAIN)

@@ -7,8 +7,6 @@ raises an error instead of crashing the process.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -18,7 +16,8 @@ import numpy as np
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import DTYPE_BYTES, PromptRecord, join_some
 from neuron_signatures.runs.opening import NotReadableError, open_regular
-from neuron_signatures.runs.pt_index import open_archive, pt_index
+from neuron_signatures.runs.pt_index import ZIP_ERRORS, open_archive, pt_index
+from neuron_signatures.runs.pt_pickle import UnsupportedContentError
 from neuron_signatures.runs.tensor_index import MAX_HEADER, Entry, safetensors_index
 
 if TYPE_CHECKING:
@@ -44,8 +43,12 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
         what, index = ("safetensors", safetensors_index) if path.suffix == ".safetensors" else (".pt", pt_index)
         try:
             entries = index(file, prompts)
+        except UnsupportedContentError as e:
+            raise BadRunError(str(e), where=str(path)) from e
         except (ValueError, RecursionError) as e:
             raise BadRunError(f"not a whole {what} file: {e}", where=str(path)) from e
+        except OSError as e:
+            raise _unreadable(e, path) from e
         if differences := _differences(entries, prompts):
             raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
     except BaseException:
@@ -60,7 +63,9 @@ def zip_fault(path: Path) -> str | None:
         try:
             with open_archive(file, limit=MAX_HEADER) as archive:
                 bad = archive.testzip()
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as e:
+        except UnsupportedContentError as e:
+            return str(e)
+        except (ValueError, *ZIP_ERRORS) as e:
             return f"not a whole .pt file: {e}"
     return None if bad is None else f"the checksum (CRC) of its member {bad!r} differs: the file has changed"
 
@@ -119,7 +124,10 @@ class TensorFile:
             os.lseek(fd, offset, os.SEEK_SET)
         parts, left = [], n
         while left:
-            part = os_pread(fd, left, offset) if os_pread else os.read(fd, left)
+            try:
+                part = os_pread(fd, left, offset) if os_pread else os.read(fd, left)
+            except OSError as e:
+                raise _unreadable(e, self._path) from e
             if not part:
                 raise BadRunError(f"ends {left} bytes too early", where=str(self._path))
             parts.append(part)
@@ -136,7 +144,13 @@ def _open(path: Path) -> BinaryIO:
     except NotReadableError as e:
         raise BadRunError(str(e), where=str(path)) from e
     except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(path)) from e
+        raise _unreadable(e, path) from e
+
+
+def _unreadable(e: OSError, path: Path) -> BadRunError:
+    return BadRunError(
+        f"cannot be read ({e.strerror or e})", where=str(path), next_step="Fix its permissions or the disk"
+    )
 
 
 def _to_float32(raw: bytes, dtype: str) -> Float32[np.ndarray, " n"]:

@@ -27,8 +27,8 @@ _DEPTH = 4
 """Levels of subfolders in a stage folder."""
 _MOST_FILES = 100_000
 """Limit for the files of one record."""
-_MOST_FAULTS = 100
-"""Faults of one record that are reported one by one."""
+_MOST_FAULTS = 99
+"""Faults of one record that are reported one by one, after a line with their number."""
 _FILES = TypeAdapter(list[FileRecord])
 _AGAIN = "Copy the run again, or make this result again"
 # Records of other stages have always listed their files.
@@ -73,7 +73,7 @@ class _Folder:
 
     def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck) -> None:
         self.folder, self.manifest, self.total = folder, manifest, total
-        self.modes = dict(_walk(folder, _DEPTH))
+        self.modes = dict(self._walk("", _DEPTH))
         self.listed: set[str] = set()
         self.digests: dict[str, str] = {}
 
@@ -88,6 +88,25 @@ class _Folder:
             except BadRunError as e:
                 self.total.faults.append(e.line())
         self._remark_others(set(records))
+
+    def _walk(self, below: str, depth: int) -> Iterator[tuple[str, int]]:
+        """The path, with slashes, and the mode of everything that is not a folder; links are not followed.
+
+        A folder below `depth` is yielded itself. A subfolder that cannot be read is a fault.
+        """
+        try:
+            with os.scandir(self.folder / below) as entries:
+                found = [(e.name, mode) for e in entries if (mode := _mode(e)) is not None]
+        except FileNotFoundError:  # removed meanwhile
+            return
+        except OSError as e:
+            self.total.faults.append(_fault(self.folder / below, f"cannot be read ({e.strerror or e})"))
+            return
+        for name, mode in sorted(found):
+            if stat.S_ISDIR(mode) and depth:
+                yield from self._walk(f"{below}{name}/", depth - 1)
+            else:
+                yield below + name, mode
 
     def _check_record(self, name: str) -> None:
         """Raises `BadRunError` if the record is damaged, `FileNotFoundError` if a process rewrites the result."""
@@ -117,9 +136,9 @@ class _Folder:
         if faults and self._read(record) != raw:
             raise FileNotFoundError(record)
         self.total.n_files += len(files)
-        self.total.faults += faults[:_MOST_FAULTS]
         if len(faults) > _MOST_FAULTS:
-            self.total.faults.append(_fault(path, f"{len(faults) - _MOST_FAULTS} more of its files are wrong"))
+            self.total.faults.append(_fault(path, f"{len(faults)} of its files are wrong, {_MOST_FAULTS} are named"))
+        self.total.faults += faults[:_MOST_FAULTS]
 
     def _read(self, name: str) -> bytes:
         path, mode = self.folder / name, self.modes[name]
@@ -156,7 +175,8 @@ class _Folder:
         return _fault(path, f"its sha256 differs from {says}: the file has changed") if differs else ""
 
     def _remark_others(self, records: set[str]) -> None:
-        others = [name for name in sorted(self.modes) if name not in self.listed | records]
+        known = self.listed | records
+        others = [name for name in sorted(self.modes) if name not in known]
         unknown = []
         for name in others:
             if _is_temporary(name):
@@ -174,22 +194,12 @@ class _Folder:
         self.total.remarks.append(line)
 
 
-def _walk(folder: Path, depth: int, below: str = "") -> Iterator[tuple[str, int]]:
-    """The path in `folder`, with slashes, and the mode of everything that is not a folder; links are not followed.
-
-    A folder below `depth` is yielded itself.
-    """
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda e: e.name)
-    for e in found:
-        try:
-            mode = e.stat(follow_symlinks=False).st_mode
-        except FileNotFoundError:  # renamed meanwhile
-            continue
-        if stat.S_ISDIR(mode) and depth:
-            yield from _walk(folder / e.name, depth - 1, f"{below}{e.name}/")
-        else:
-            yield below + e.name, mode
+def _mode(entry: os.DirEntry[str]) -> int | None:
+    """None for a file that was renamed meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _object(raw: bytes, path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_signatures.cli.arguments import at_least, parse_bytes
+from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import setup_logging
 from neuron_signatures.cli.parser import Parser
@@ -59,6 +59,14 @@ def test_a_flags_file_may_include_another(tmp_path):
     (tmp_path / "open").write_text("--out_dir 'x")
     with pytest.raises(UsageError, match="No closing quotation"):
         parser().parse_args([f"@{tmp_path}/open"])
+
+
+def test_an_empty_path_is_refused_in_one_line():
+    p = Parser(prog="stage")
+    p.add_argument("--out_dir", type=folder)
+    with pytest.raises(UsageError, match=r"--out_dir: a path cannot be empty") as e:
+        p.parse_args(["--out_dir", ""])
+    assert "\n" not in e.value.line()
 
 
 def test_abbreviations_and_unknown_flags_are_refused():

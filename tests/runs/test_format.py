@@ -524,6 +524,40 @@ def test_migrate_turns_pickled_tensors_of_format_2_into_safetensors(tmp_path):
     assert torch.equal(new.tensor("third"), acts_of()["third"])
 
 
+@pytest.mark.parametrize("target", ["old/new", "old/a/b", "old/../old/new", "link/new", "dangling", "loop", "no/.."])
+def test_migrate_refuses_a_target_that_exists_or_is_in_the_run(tmp_path, monkeypatch, capsys, target):
+    monkeypatch.chdir(tmp_path)
+    write_v1(tmp_path / "old")
+    (tmp_path / "link").symlink_to("old")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["migrate", "old", "--out_dir", target]) == 2
+    assert (
+        "exists already" if target in ("dangling", "loop", "no/..") else "is inside the run"
+    ) in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_migrate_writes_any_name_that_a_folder_can_have(tmp_path, capsys):
+    run_dir = write_v1(tmp_path / "old")
+    assert main(["migrate", str(run_dir), "--out_dir", str(tmp_path / ("x" * 250))]) == 0
+    assert torch.equal(Run.open(tmp_path / ("x" * 250)).tensor("third"), acts_of()["third"])
+    run_dir.rename(tmp_path / ("y" * 254))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["migrate", str(tmp_path / ("y" * 254))]) == 2
+    assert "name too long" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("source", "code"), [("/", 2), ("loop", 3)])
+def test_migrate_refuses_a_folder_that_is_no_run_in_one_line(tmp_path, capsys, source, code):
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["migrate", str(tmp_path / source)]) == code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
 def test_a_listing_copes_with_links_folders_and_files(tmp_path, capsys):
     write_run(tmp_path / "good")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,71 @@ def test_other_values_in_the_dict_are_ignored(tmp_path):
 )
 def test_a_pt_file_of_something_else_is_refused(tmp_path, saved, needle):
     refuses(pt_run(tmp_path, saved), needle)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pt_file_of_any_pickle_protocol_is_read(tmp_path, protocol):
+    run_dir = write_v1(tmp_path / "run")
+    saved = {**acts_of(), "third": torch.nn.Parameter(acts_of()["third"]), "note": ["text", 1.5, None, True, -(2**70)]}
+    torch.save(OrderedDict(saved), run_dir / "activations.pt", pickle_protocol=protocol)
+    run = Run.open(run_dir)
+    for key, tensor in acts_of().items():
+        assert torch.equal(run.tensor(key), tensor)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize(
+    ("saved", "needle"),
+    [
+        ({"first": {1, 2}}, r"something that is not a tensor \((__builtin__.|builtins.)?set\)"),
+        ({"first": bytearray(b"x")}, r"not a tensor \((bytes|bytearray)\)"),
+        ({"first": Path("x")}, r"not a tensor \(pathlib\.P"),
+        ({"first": torch.zeros(3).to_sparse()}, r"not a tensor \(a sparse tensor\)"),
+        (torch.nn.Linear(2, 2), r"not a tensor \(torch.nn.modules.linear.Linear\)"),
+        ([torch.zeros(3)], "holds a list, not a dict of prompt id"),
+        (torch.zeros(3), "holds a tensor, not a dict"),
+        ({1: torch.zeros(3)}, "a dict with a key of type int, not a dict"),
+    ],
+)
+def test_a_whole_pt_file_of_something_else_is_refused_with_what_it_holds(tmp_path, saved, needle, protocol):
+    run_dir = write_v1(tmp_path / "run")
+    torch.save(saved, run_dir / "activations.pt", pickle_protocol=protocol)
+    refuses(run_dir, needle)
+    (fault,) = Run.open(run_dir).check_file("activations.pt", check="size")
+    assert "not a whole" not in fault
+
+
+@NEEDS_PROC
+def test_a_long_name_that_a_pickle_repeats_is_not_repeated_in_memory(tmp_path):
+    name = b"X" + struct.pack("<I", 1_000_000) + b"m" * 1_000_000 + b"\x94"
+    grown_kb, line = refused_in(pickled_run(tmp_path, b"\x80\x04}" + name + b"h\x00h\x00\x93" * 300 + b"."))
+    assert "list of tensors is damaged" in line and grown_kb < 20_000
+
+
+@pytest.mark.parametrize("command", ["verify", "migrate"])
+def test_a_pt_file_without_one_of_its_bytes_is_refused_in_one_line(tmp_path, capsys, command):
+    whole = (write_v1(tmp_path / "run") / "activations.pt").read_bytes()
+    before = 0
+    for at in [*range(0, 40), *range(40, len(whole), 13)]:
+        (tmp_path / "run" / "activations.pt").write_bytes(whole[:at] + whole[at + 1 :])
+        assert main([command, str(tmp_path / "run")]) == 3
+        out, err = capsys.readouterr()
+        said = err if command == "migrate" else out.partition("broken")[0]
+        assert said.count("\n") == 1 and "activations.pt" in said and len(said) < 400
+        before += "is damaged" in said
+    assert before
+
+
+def test_the_header_is_checked_before_a_file_is_hashed(tmp_path, monkeypatch):
+    run_dir = write_run(tmp_path / "run")
+    path, record = run_dir / "activations.safetensors", json.loads((run_dir / "manifest.json").read_text())
+    record["files"][0]["bytes"] = 30_000_000_000
+    (run_dir / "manifest.json").write_text(json.dumps(record))
+    os.truncate(path, 30_000_000_000)
+    monkeypatch.setattr("neuron_signatures.runs.run.sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    assert main(["verify", str(run_dir)]) == 3
+    (fault,) = Run.open(run_dir).check_file(path.name, check="sha256")
+    assert "its tensors end at byte" in fault and "the file at 30000000000" in fault
 
 
 def test_a_pt_file_of_another_dtype_is_refused_with_both(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from run_folders import acts_of, write_run, write_v1
 
 from neuron_signatures.analysis.stage_record import run_identity, stage_record
 from neuron_signatures.poc2_analyze_run import main as analyze
+from neuron_signatures.runs import __main__ as commands
 from neuron_signatures.runs import verify_results
 from neuron_signatures.runs.__main__ import main
 from neuron_signatures.runs.errors import MAX_LINE
@@ -272,7 +274,7 @@ def test_hostile_records_are_refused_in_short_lines(tmp_path, capsys):
         ([{**good, "sha256": "x"}], "sha256"), ([{**good, "bytes": True}], "bytes"), (["x"], "files: field 0"),
         ([{"name": "x\x1b[2J"}] * 20_000, "files: field"), (["x"] * 100_001, "lists 100001 files"),
         ([{**good, "name": "\x1b]0;x\x07" + "x" * 5000}], "is missing"),
-        ([{**good, "name": f"{n}"} for n in range(500)], "400 more of its files are wrong"),
+        ([{**good, "name": f"{n}"} for n in range(500)], "500 of its files are wrong, 99 are named"),
     ]  # fmt: skip
     for files, reason in cases:
         add_record(run_dir, files)
@@ -295,6 +297,69 @@ def test_a_file_that_many_records_list_is_read_once(tmp_path, monkeypatch):
     read: list[Path] = []
     monkeypatch.setattr(verify_results, "sha256_file", lambda path: read.append(path) or sha256_file(path))
     assert verify_run(run_dir).faults == [] and len(read) == 1
+
+
+class CountedSet(set):
+    """A set that counts how often it is copied into a union."""
+
+    unions = 0
+
+    def __or__(self, other):
+        CountedSet.unions += 1
+        return CountedSet(super().__or__(other))
+
+
+def test_the_names_that_records_list_are_joined_once_per_folder(tmp_path, monkeypatch):
+    run_dir = write_run(tmp_path / "r")
+    (run_dir / "analysis").mkdir()
+    for n in range(50):
+        (run_dir / "analysis" / f"{n}.txt").write_bytes(b"")
+    monkeypatch.setattr(verify_results, "set", CountedSet, raising=False)
+    (remark,) = verify_run(run_dir).remarks
+    assert "50 files that no record lists" in remark and CountedSet.unions == 1
+
+
+def test_faults_and_remarks_are_shown_up_to_a_limit(tmp_path, capsys, monkeypatch):
+    run_dir = write_run(tmp_path / "r")
+    for record in ("x", "y"):
+        add_record(run_dir, [listed(f"{record}{n}", b"") for n in range(80)], name=f"analysis/{record}_meta.json")
+    for n in range(130):
+        (run_dir / "analysis" / f".tmp-{n}").write_bytes(b"")
+    assert main(["verify", str(run_dir)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("FAULT ") for line in lines) == 101 and lines[100] == "FAULT   and 60 more"
+    assert sum(line.startswith("remark ") for line in lines) == 101 and lines[201] == "remark  and 30 more"
+    assert len(lines) == 203
+    monkeypatch.setattr(commands, "MAX_JSON", 150)
+    assert main(["verify", str(run_dir), "--json"]) == 3
+    shown = json.loads(capsys.readouterr().out)
+    assert (len(shown["faults"]), shown["n_faults"]) == (150, 160)
+    assert (len(shown["remarks"]), shown["n_remarks"]) == (130, 130)
+
+
+@pytest.mark.parametrize("name", ["activations-00002-of-00003.safetensors", "analysis/x1", "analysis/sub", "analysis"])
+def test_a_file_or_folder_without_permission_is_a_fault_and_the_rest_is_checked(tmp_path, monkeypatch, capsys, name):
+    run_dir = write_run(tmp_path / "r", shard_bytes=1)
+    add_record(run_dir, [listed(f"x{n}", b"") for n in range(3)])
+    for n in range(2):
+        (run_dir / "analysis" / f"x{n}").write_bytes(b"")
+    (run_dir / "analysis" / "sub").mkdir()
+    (run_dir / "activations-00003-of-00003.safetensors").unlink()
+    real_open, real_scandir = os.open, os.scandir
+
+    def refuse(path: Any) -> None:
+        if Path(os.fsdecode(path)) == run_dir / name:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", lambda path, *a, **k: refuse(path) or real_open(path, *a, **k))
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) or real_scandir(path))
+    assert main(["verify", str(run_dir)]) == 3
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAULT")]
+    refused = next(line for line in faults if "Permission denied" in line)
+    assert f"{run_dir / name}: cannot be read (Permission denied)" in refused
+    assert any("00003-of-00003.safetensors: the file is missing" in line for line in faults)
+    assert name == "analysis" or any("analysis/x2: is missing" in line for line in faults)
+    assert len(faults) == (2 if name == "analysis" else 3)
 
 
 def test_leftovers_and_unfinished_ablations_are_remarks(run_dir):
@@ -377,4 +442,4 @@ def test_a_pickle_with_a_compressed_member_is_refused(tmp_path):
     with zipfile.ZipFile(run_dir / "activations.pt", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("activations/bomb", b"0" * 10_000_000)
     (fault,) = verify_run(run_dir).faults
-    assert "activations.pt: not a whole .pt file: it is compressed" in fault
+    assert "activations.pt: it is compressed" in fault
