@@ -102,7 +102,7 @@ def _add_influence_flags(parser: Parser) -> None:
     group.add_argument("--foil_token_id", type=int, metavar="N")
     group.add_argument("--target_pos", type=int, default=-1, metavar="POS", help="default -1, the last position")
     group.add_argument(
-        "--ctx_idx", type=parse_ctx, metavar="POS", help="position to score, or all; default the target's"
+        "--ctx_idx", type=parse_ctx, metavar="POS", help="position to score, or all but the first; default the target's"
     )
     functions = ("pre_cap_logit", "logit", "logprob")
     group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")

@@ -22,7 +22,7 @@ PROMPTS = [
 ]
 RUNS = ("v2", "pt", "v1", "stopped", "stopped_rank")
 INFLUENCE = (
-    "--mode", "influence", "--influence_metric", "dla,ablation", "--ablate_with", "zero",
+    "--mode", "influence", "--influence_metric", "dla,ablation", "--reference", "zero",
     "--layers", "0-1", "--top_k", "5", "--quiet", "--device", "cpu",
 )  # fmt: skip
 

@@ -108,7 +108,8 @@ def _title(record: ListRecord) -> str:
 
 def _score_name(record: ListRecord) -> str:
     if isinstance(record, InfluenceRecord):
-        return f"influence ({brief(record.target.function)})"  # also a column name
+        centred = "centred " if record.score_column == "influence_centred" else ""
+        return f"{centred}influence ({brief(record.target.function)})"  # also a column name
     return "mean peak |act|" if isinstance(record, PeaksRecord) else "largest peak"
 
 

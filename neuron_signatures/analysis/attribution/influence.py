@@ -138,7 +138,10 @@ def refuse_undefined_reference(metric: Metric, settings: InfluenceSettings, valu
 
 
 def positions_of(ctx: int | str | None, seq_len: int, target_pos: int) -> tuple[int, ...]:
-    """The positions to score. Raises `UsageError` for one outside the prompt or after the target position."""
+    """The positions to score; "all" are those up to the target but the first, which has massive activations.
+
+    Raises `UsageError` for a position outside the prompt or after the target position.
+    """
     if ctx is None:
         return (target_pos,)
     if ctx == ALL:

@@ -39,7 +39,8 @@ def _class_lines(record: dict[str, Any]) -> list[str]:
             shuffled, other = (null[k]["classes"][name] for k in ("shuffled", "other_prompts"))
             precision = "-" if other["precision"] is None else f"{other['precision']:.2f}"
             lines.append(
-                f"{name:14}{n:>16}{record['n_named'][name]:>7}{_spread(shuffled):>24} {_spread(other):>24}{precision:>11}"
+                f"{name:14}{n:>16}{record['n_named'][name]:>7}"
+                f"{_spread(shuffled):>24} {_spread(other):>24}{precision:>11}"
             )
     few, q = record["settings"]["min_active"], record["settings"]["max_q"]
     return [
