@@ -99,7 +99,14 @@ def unix_socket(path: Path, victim: Path) -> None:
 
 
 def hard_link(path: Path, victim: Path) -> None:
-    path.hardlink_to(_copy(path, victim))
+    source = _copy(path, victim)
+    if source.is_dir():  # as `cp -al`
+        path.mkdir()
+        for file in source.iterdir():
+            if file.is_file():
+                (path / file.name).hardlink_to(file)
+    else:
+        path.hardlink_to(source)
 
 
 def folder(path: Path, victim: Path) -> None:

@@ -122,7 +122,8 @@ def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None
             raise BadRunError("a prompt id is used twice", where=str(path))
     except UsageError as e:
         raise BadRunError(e.what, where=str(path)) from e
-    wrong = [f"{p.probe_id}: {why}" for p in m.prompts for why in _contradictions(m, p)]
+    listed = {f.name for f in m.files}
+    wrong = [f"{p.probe_id}: {why}" for p in m.prompts for why in _contradictions(m, p, listed)]
     if m.n_prompts != len(m.prompts):
         wrong.append(f"n_prompts is {m.n_prompts}, there are {len(m.prompts)} prompts")
     if m.layers != sorted(set(m.layers)) or not m.layers or m.layers[-1] >= m.n_layers:
@@ -131,7 +132,7 @@ def _check_consistent(m: Manifest, path: Path, *, ids_follow_rule: bool) -> None
         raise BadRunError(join_some(wrong), where=str(path))
 
 
-def _contradictions(m: Manifest, p: PromptRecord) -> list[str]:
+def _contradictions(m: Manifest, p: PromptRecord, listed: set[str]) -> list[str]:
     wrong = []
     shape = [len(m.layers), p.seq_len, m.d_mlp]
     if p.activation_tensor_shape != shape:
@@ -139,6 +140,6 @@ def _contradictions(m: Manifest, p: PromptRecord) -> list[str]:
     for name in ("token_ids", "tokens", "tokens_ascii"):
         if len(getattr(p, name)) != p.seq_len:
             wrong.append(f"{len(getattr(p, name))} {name} for seq_len {p.seq_len}")
-    if m.files and p.file not in {f.name for f in m.files}:
+    if listed and p.file not in listed:
         wrong.append(f"file {p.file!r} is not listed in files")
     return wrong

@@ -165,7 +165,8 @@ def check_place(run_dir: Path) -> None:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 path.lstat()
                 if not path.is_dir():
-                    raise UsageError("is a file, not a folder", where=str(path), next_step="Choose another --out_dir")
+                    what = "is a link to nothing" if not path.exists() else "is a file, not a folder"
+                    raise UsageError(what, where=str(path), next_step="Choose another --out_dir")
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 return

@@ -162,7 +162,7 @@ def test_ablations_without_any_effect_are_reported(run_dir, capsys):
     assert call(run_dir, *SEED, *flags) == 0
     out = capsys.readouterr().out
     assert "validation: sets are not scored: ablating all neurons lowers the function by" in out
-    assert "--ctx_idx all, a foil, or another --reference" in out and "for sets (least CMD with p <= 0.05): -" in out
+    assert "Try --ctx_idx all, a foil or another --reference" in out and "for sets (least CMD with p <= 0.05): -" in out
     (stem,) = list_validations(run_dir)
     record = read_json(run_dir, f"{stem}.json")
     assert not record["sets_scored"] and record["winner_sets"] is None and f"{stem}.png" in analysis(run_dir)
