@@ -23,7 +23,7 @@ Status = Literal["complete", "writing", "stopped", "broken"]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of a listing. Unknown numbers are None. `problem` says why a run is broken."""
+    """One line of a listing. Unknown numbers are None. `problem` says why a run is broken, or where it is."""
 
     name: str
     status: Status
@@ -70,7 +70,7 @@ def summarise(run_dir: Path) -> RunSummary | None:
             return replace(blank, status="stopped")
         if waiting:
             what = f"stopped while it was replaced: the run is in {waiting}; repeat the dump, or move its files back"
-            return replace(blank, problem=what)
+            return replace(blank, status="stopped", problem=what)
         return replace(blank, problem="no manifest and no journal")
     try:
         return _complete(run_dir, blank)

@@ -93,7 +93,7 @@ def test_a_run_that_waits_is_listed_and_not_touched_by_a_plain_dump(tmp_path, ca
     assert "holds a run that was to be replaced" in capsys.readouterr().err
     assert content(tmp_path / "run") == before
     (summary,) = [r for r in list_runs(tmp_path) if r.name == "run"]
-    assert summary.status == "broken" and f"the run is in {name}" in summary.problem
+    assert summary.status == "stopped" and f"the run is in {name}" in summary.problem
 
 
 def test_a_half_moved_run_is_restored_before_it_is_resumed(tmp_path):
