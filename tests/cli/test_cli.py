@@ -143,3 +143,10 @@ def test_a_signal_raises_once_and_handlers_are_restored():
     with stop_on_signals(resume="again"):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_two_dashes_are_not_the_value_of_a_flag():
+    parser = Parser(prog="x")
+    parser.add_argument("--device")
+    with pytest.raises(UsageError, match="argument --device: '--' is not a value"):
+        parser.parse_args(["--device=--"])
