@@ -14,6 +14,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.opening import NotReadableError, read_regular
+from neuron_signatures.runs.plain import refuse_constant
 
 RECORD_BYTES = 64 << 20
 """Limit for results and stage records."""
@@ -53,7 +54,7 @@ def parse_json(raw: bytes) -> Any:
     values than fit into `MAX_MEMORY`.
     """
     check_bounds(raw)
-    return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    return json.loads(raw.decode("utf-8"), parse_constant=refuse_constant)
 
 
 def check_bounds(raw: bytes) -> None:
@@ -100,7 +101,3 @@ def _check_numbers(structure: bytes) -> None:
         raise ValueError("an integer of 20 digits or more")
     if any(e in digits for e in _LARGE_EXPONENTS):
         raise ValueError("a number of 1e100 or more")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
