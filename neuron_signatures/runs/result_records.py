@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.results import ANALYSIS, read_json
 
@@ -258,12 +259,8 @@ def read_record(run_dir: Path, name: str, model: type[R]) -> R:
     try:
         return model.model_validate(raw)
     except ValidationError as e:
-        errors = e.errors(include_url=False, include_context=False, include_input=False)
-        field = ".".join(map(str, errors[0]["loc"])) or "(top level)"
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        what = f"field {field[:200]}: {errors[0]['msg']}{more}"
         where = str(inside(run_dir, f"{ANALYSIS}/{name}"))
-        raise BadRunError(what, where=where, next_step="Make it again") from e
+        raise BadRunError(first_error(e), where=where, next_step="Make it again") from e
 
 
 def another_dump(manifest: Manifest, record: StageRecord) -> str:
