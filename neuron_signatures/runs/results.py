@@ -91,7 +91,7 @@ def write_scores_name(stem: str) -> str:
 
 
 def partial_name(stem: str) -> str:
-    """Name of the checkpoint file of a long computation."""
+    """Name of the file with the finished part of a long computation, which the same command resumes."""
     return f"{stem}_partial.npz"
 
 
@@ -149,12 +149,15 @@ class ResultsWriter:
 
     @contextlib.contextmanager
     def file(self, name: str, *, needed: int = 0) -> Iterator[BinaryIO]:
-        """A temporary file, renamed to `name` at the end of the block."""
+        """A temporary file, renamed to `name` at the end of the block. A partial file belongs to no result."""
+        written = None
         with whole_file(self.run_dir, name, below=ANALYSIS, needed=needed) as f:
             yield f
-            sha256 = sha256_of(f)
-            written = FileRecord(name=name, bytes=f.tell(), sha256=sha256)
-        self._files[name] = written
+            if not name.endswith(partial_name("")):
+                sha256 = sha256_of(f)
+                written = FileRecord(name=name, bytes=f.tell(), sha256=sha256)
+        if written is not None:
+            self._files[name] = written
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""

@@ -182,7 +182,7 @@ class _Folder:
             if _is_temporary(name):
                 self._remark(name, "a temporary file of a killed or running process; the next stage removes it")
             elif name.endswith(partial_name("")):
-                self._remark(name, "an unfinished ablation; the same command resumes it")
+                self._remark(name, "the finished part of an unfinished command; the same command resumes it")
             else:
                 unknown.append(shorten(name, 60))
         if unknown:

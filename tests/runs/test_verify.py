@@ -362,7 +362,7 @@ def test_a_file_or_folder_without_permission_is_a_fault_and_the_rest_is_checked(
     assert len(faults) == (2 if name == "analysis" else 3)
 
 
-def test_leftovers_and_unfinished_ablations_are_remarks(run_dir):
+def test_leftovers_and_unfinished_results_are_remarks(run_dir):
     folder = run_dir / "analysis"
     (folder / ".tmp-x_meta.json-1-abc").write_bytes(b"{")
     (folder / "influence_p_partial.npz").write_bytes(b"PK")
@@ -372,7 +372,7 @@ def test_leftovers_and_unfinished_ablations_are_remarks(run_dir):
     assert [r.partition(":")[0] for r in found.remarks] == [
         "analysis/.tmp-x_meta.json-1-abc", "analysis/influence_p_partial.npz", "analysis/",
     ]  # fmt: skip
-    assert "unfinished ablation" in found.remarks[1] and "notes.txt" in found.remarks[2]
+    assert "unfinished command" in found.remarks[1] and "notes.txt" in found.remarks[2]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows file names are text")

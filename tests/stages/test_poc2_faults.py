@@ -17,13 +17,13 @@ from analysis_runs import BOS, make_run, random_acts
 from paths import DEMO_RUN
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
-from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.stage import parse_metrics
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
+from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.validation.faithfulness import Control, Correlation
 from neuron_signatures.analysis.validation.validate import MetricValidation, Validation, ValidationConfig
 from neuron_signatures.analysis.validation.writing import draw, table_lines, winner_sets, winner_single
@@ -456,9 +456,8 @@ def test_an_unfinished_ablation_of_other_candidates_is_refused_in_a_short_line(t
     writer = ResultsWriter(tmp_path)
     writer.folder.mkdir()
     first, second = (Partial(writer, "x.npz", {"candidates": digest(c)}) for c in lists)
-    effects = torch.zeros(5)
-    first.save_now(effects, torch.ones(5, dtype=torch.bool))
+    first.save_now({"done": np.ones(5, bool)})
     with pytest.raises(UsageError, match="candidates was '9000 neurons") as e:
-        second.load(effects)
+        second.load(max_bytes=1000)
     assert len(e.value.line()) < 400
-    assert first.load(effects).all()
+    assert first.load(max_bytes=1000)["done"].all()

@@ -5,16 +5,17 @@ dla is exact; docs/method.md says where the others are approximations.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron, single_ablations
-from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.estimators.dla import (
     at_positions,
     direct_logit_attribution,
@@ -34,7 +35,10 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
 from neuron_signatures.analysis.attribution.targets import resolve_pos
+from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 ALL = "all"
@@ -220,17 +224,29 @@ def _ablated(
     values = reference.held(at_positions)[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
     effects = torch.full((len(neurons),), torch.nan)
-    done = partial.load(effects)
+    done = torch.zeros(len(neurons), dtype=torch.bool)
+    measured = {"effects": effects.numpy(), "done": done.numpy()}  # they share the memory of the tensors
+    _resume(measured, partial, unit="ablations")
     todo = single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch)
-    with progress("ablations", int(wanted.sum())) as bar, partial.save_on_error(effects, done):
+    with progress("ablations", int(wanted.sum())) as bar, partial.save_on_error(lambda: measured if done.any() else {}):
         for chunk in todo:
             effects[chunk.rows] = chunk.effects
             done[chunk.rows] = True
-            partial.save(effects, done)
+            partial.save(measured)
             bar.advance(len(chunk.rows))
     scored = at_positions[list(layers)]
     scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)
     return _Found(scores, {"n_ablated": int(wanted.sum())}, ())
+
+
+def _resume(measured: dict[str, np.ndarray], partial: Partial, *, unit: str) -> None:
+    """Fill in the values that an earlier process measured, and their flags, `done`."""
+    before = partial.load(max_bytes=sum(a.nbytes for a in measured.values()) + (1 << 16), like=measured)
+    for name, values in before.items():
+        measured[name][:] = values
+    if before:
+        done = measured["done"]
+        log.info("resuming with %d of %d %s done", done.sum(), done.size, unit)
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

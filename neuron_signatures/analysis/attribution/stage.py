@@ -12,7 +12,6 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
-from neuron_signatures.analysis.attribution.estimators.checkpoint import Partial
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.first_neurons import (
     FirstNeuron,
@@ -48,6 +47,7 @@ from neuron_signatures.analysis.attribution.writing import (
     select_influence,
     write_influence,
 )
+from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.validate import Validation, ValidationConfig, validate

@@ -1,0 +1,114 @@
+"""Stores the arrays of a long computation, so that an interrupted one can resume."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.runs.bounded_json import parse_json
+from neuron_signatures.runs.opening import open_regular
+from neuron_signatures.runs.results import ResultsWriter
+from neuron_signatures.runs.writer import refuse_differences
+
+log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, np.ndarray]
+
+_EVERY_SECONDS = 20.0
+_SETTINGS_BYTES = 64 << 20
+_SETTINGS = "settings"
+_RESERVED = (_SETTINGS, "file", "allow_pickle")  # parameters of `np.savez`
+# What zipfile and numpy raise for damaged archives.
+_DAMAGES = (
+    OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, SyntaxError, TypeError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+
+
+class Partial:
+    """The named arrays of one unfinished result, in one file of `analysis/`, with the settings of the computation."""
+
+    def __init__(self, writer: ResultsWriter, name: str, settings: Mapping[str, Any]) -> None:
+        self._writer, self._name = writer, name
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+        self._saved = time.monotonic()
+
+    def load(self, *, max_bytes: int, like: Arrays | None = None) -> dict[str, np.ndarray]:
+        """The arrays that an earlier process stored, empty if there are none.
+
+        Raises `UsageError` with the differences if the settings were others. A damaged file is ignored, with a warning;
+        so is one with arrays of more than `max_bytes` together, or of other names, shapes or dtypes than `like`.
+        """
+        path = self._writer.folder / self._name
+        try:
+            with open_regular(path) as f:
+                stored = _read(f, max_bytes)
+            if like is not None and _forms(stored.arrays) != _forms(like):
+                raise ValueError("other arrays")
+        except FileNotFoundError:
+            return {}
+        except _DAMAGES:
+            log.warning("%s is damaged; starting again", self._name)
+            return {}
+        next_step = f"Give the same flags, or remove {self._name}"
+        refuse_differences(stored.settings, self._settings, path, next_step=next_step)
+        return stored.arrays
+
+    def save(self, arrays: Arrays) -> None:
+        """Write the arrays, at most every 20 seconds."""
+        if time.monotonic() - self._saved >= _EVERY_SECONDS:
+            self.save_now(arrays)
+
+    @contextlib.contextmanager
+    def save_on_error(self, arrays: Callable[[], Arrays]) -> Iterator[None]:
+        """Write the arrays if an exception ends the block (a signal, out of memory) and there are any."""
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            if not finished and (found := arrays()):
+                self.save_now(found)
+
+    def save_now(self, arrays: Arrays) -> None:
+        """Write the arrays. A name is an identifier, and none of `_RESERVED`."""
+        assert all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", n) and n not in _RESERVED for n in arrays), list(arrays)
+        named: dict[str, Any] = {_SETTINGS: np.array(json.dumps(self._settings)), **arrays}
+        with self._writer.file(self._name) as f:
+            np.savez(f, **named)
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        self._writer.remove(self._name)
+
+
+class _Stored(NamedTuple):
+    settings: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def _read(file: BinaryIO, max_bytes: int) -> _Stored:
+    """The content of a partial file. Raises one of `_DAMAGES` for a damaged or too large one."""
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > max_bytes + _SETTINGS_BYTES:
+            raise ValueError("larger than its arrays")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        settings = parse_json(str(stored[_SETTINGS]).encode())
+        arrays = {name: stored[name] for name in stored.files if name != _SETTINGS}
+    if not isinstance(settings, dict) or not all(isinstance(a, np.ndarray) for a in arrays.values()):
+        raise ValueError("other content")
+    return _Stored(settings, arrays)
+
+
+def _forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (a.shape, a.dtype) for name, a in arrays.items()}
