@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
 
 _EVERY_SECONDS = 20.0
+_MOST_SHARE = 0.05  # of the time, for writing
 _SETTINGS_BYTES = 64 << 20
 _SETTINGS = "settings"
 _RESERVED = (_SETTINGS, "file", "allow_pickle")  # parameters of `np.savez`
@@ -40,7 +41,7 @@ class Partial:
     def __init__(self, writer: ResultsWriter, name: str, settings: Mapping[str, Any]) -> None:
         self._writer, self._name = writer, name
         self._settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-        self._saved = time.monotonic()
+        self._saved, self._wait = time.monotonic(), _EVERY_SECONDS
 
     def load(self, *, max_bytes: int, like: Arrays | None = None) -> dict[str, np.ndarray]:
         """The arrays that an earlier process stored, empty if there are none.
@@ -64,8 +65,8 @@ class Partial:
         return stored.arrays
 
     def save(self, arrays: Arrays) -> None:
-        """Write the arrays, at most every 20 seconds."""
-        if time.monotonic() - self._saved >= _EVERY_SECONDS:
+        """Write the arrays, at most every 20 seconds, and less often if writing them is slow."""
+        if time.monotonic() - self._saved >= self._wait:
             self.save_now(arrays)
 
     @contextlib.contextmanager
@@ -83,9 +84,11 @@ class Partial:
         """Write the arrays. A name is an identifier, and none of `_RESERVED`."""
         assert all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", n) and n not in _RESERVED for n in arrays), list(arrays)
         named: dict[str, Any] = {_SETTINGS: np.array(json.dumps(self._settings)), **arrays}
+        start = time.monotonic()
         with self._writer.file(self._name) as f:
             np.savez(f, **named)
         self._saved = time.monotonic()
+        self._wait = max(_EVERY_SECONDS, (self._saved - start) / _MOST_SHARE)
 
     def remove(self) -> None:
         self._writer.remove(self._name)

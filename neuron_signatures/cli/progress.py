@@ -1,23 +1,36 @@
-"""A progress bar on stderr, shown only in a terminal."""
+"""Progress on stderr: a bar in a terminal, and elsewhere (log files of batch jobs) a line from time to time."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
+import time
 
 from tqdm import tqdm
 
+log = logging.getLogger(__name__)
+
+_LINE_SECONDS = 30.0
+
 
 class Progress:
-    """Shows how much of `total` is done, the rate and the remaining time."""
+    """Shows how much of `total` is done, the rate and the remaining time; nothing if `quiet`.
+
+    Lines come at most every 30 seconds, so a short computation has none.
+    """
 
     def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
         ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
         columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that reports 0 columns gets 80
+        terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
-            disable=quiet or not sys.stderr.isatty(), leave=False,
+            disable=quiet or not terminal, leave=False,
         )  # fmt: skip
+        self._lines = not quiet and not terminal
+        self._unit, self._total, self._done, self._skipped = unit.strip(), total, 0, 0
+        self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -26,4 +39,40 @@ class Progress:
         self._bar.close()
 
     def advance(self, n: int) -> None:
+        """`n` more steps are done."""
+        self._done += n
         self._bar.update(n)
+        now = time.monotonic()
+        if self._lines and now - self._printed >= _LINE_SECONDS:
+            self._printed = now
+            log.info("%s", self._line(now - self._started))
+
+    def skip(self, n: int) -> None:
+        """`n` steps were done by an earlier process; they do not count for the rate."""
+        self._skipped += n
+        self._done += n
+        if not self._bar.disable:
+            self._bar.initial += n
+            self._bar.update(n)
+
+    def extend(self, n: int) -> None:
+        """There are `n` steps more than was known."""
+        self._total += n
+        if not self._bar.disable:
+            self._bar.total = self._total
+            self._bar.refresh()
+
+    def _line(self, seconds: float) -> str:
+        rate = (self._done - self._skipped) / seconds
+        left = max(0, self._total - self._done) / rate
+        share = self._done / max(1, self._total)
+        return (
+            f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second, {_duration(left)} left"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = round(seconds / 60), round(seconds / 3600, 1)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{hours} h"

@@ -6,7 +6,7 @@ dla is exact; docs/method.md says where the others are approximations.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
 from neuron_signatures.analysis.attribution.targets import resolve_pos
 from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.progress import Bar, ProgressOf
 from neuron_signatures.runs.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,6 @@ ALL = "all"
 # Differences of two forward passes are in these or in their record: bfloat16 would round most of them to 0.
 NEED_FLOAT32: tuple[Metric, ...] = ("ig", "ablation")
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
-
-# Called with the unit and the number of steps; returns a context manager whose value has `advance(n)`.
-ProgressOf = Callable[[str, int], Any]
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,12 @@ def influence(
     """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
 
     Positive where the neuron's value supports the target. `acts` are the prompt's activations in all layers at all
-    positions. `partial` stores the progress of an ablation; the other metrics do not need it.
+    positions. `partial` stores the progress of ig and ablation, so that they can resume; None stores nothing.
     """
     if metric in DIRECT:
         found = _direct(metric, problem, acts, reference)
     elif metric == "ig":
-        found = _integrated(problem, acts, settings, reference)
+        found = _integrated(problem, acts, settings, reference, partial, progress)
     elif metric == "ablation":
         assert partial is not None
         found = _ablated(problem, acts, settings, reference, partial, progress)
@@ -188,11 +186,16 @@ def _act_grad(problem: Problem, reference: Reference) -> _Found:
 
 
 def _integrated(
-    problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"], s: InfluenceSettings, reference: Reference
+    problem: Problem,
+    acts: Float[Tensor, "layer prompt_pos neuron"],
+    s: InfluenceSettings,
+    reference: Reference,
+    partial: Partial | None,
+    progress: ProgressOf,
 ) -> _Found:
     found = integrated_gradients(
         problem, reference=reference.held(acts[:, list(problem.positions)]), layers=s.layers, steps=s.ig_steps,
-        max_steps=s.ig_max_steps, path=s.ig_path,
+        max_steps=s.ig_max_steps, path=s.ig_path, partial=partial, progress=progress,
     )  # fmt: skip
     off = [x for x in found.sums if not x.converged]
     warnings = [_not_converged(off, len(found.sums))] if off else []
@@ -226,9 +229,12 @@ def _ablated(
     effects = torch.full((len(neurons),), torch.nan)
     done = torch.zeros(len(neurons), dtype=torch.bool)
     measured = {"effects": effects.numpy(), "done": done.numpy()}  # they share the memory of the tensors
-    _resume(measured, partial, unit="ablations")
-    todo = single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch)
-    with progress("ablations", int(wanted.sum())) as bar, partial.save_on_error(lambda: measured if done.any() else {}):
+    with (
+        progress("ablations", int(wanted.sum())) as bar,
+        partial.save_on_error(lambda: measured if done.any() else {}),
+    ):
+        _resume(measured, partial, bar)
+        todo = single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch)
         for chunk in todo:
             effects[chunk.rows] = chunk.effects
             done[chunk.rows] = True
@@ -239,14 +245,15 @@ def _ablated(
     return _Found(scores, {"n_ablated": int(wanted.sum())}, ())
 
 
-def _resume(measured: dict[str, np.ndarray], partial: Partial, *, unit: str) -> None:
-    """Fill in the values that an earlier process measured, and their flags, `done`."""
+def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar) -> None:
+    """Fill in the effects that an earlier process measured."""
     before = partial.load(max_bytes=sum(a.nbytes for a in measured.values()) + (1 << 16), like=measured)
     for name, values in before.items():
         measured[name][:] = values
     if before:
-        done = measured["done"]
-        log.info("resuming with %d of %d %s done", done.sum(), done.size, unit)
+        n = int(measured["done"].sum())
+        bar.skip(n)
+        log.info("resuming with %d of %d ablations done", n, measured["done"].size)
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

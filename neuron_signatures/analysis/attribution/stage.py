@@ -25,7 +25,6 @@ from neuron_signatures.analysis.attribution.influence import (
     NEED_FLOAT32,
     Influence,
     InfluenceSettings,
-    ProgressOf,
     influence,
     positions_of,
     refuse_undefined_reference,
@@ -48,6 +47,7 @@ from neuron_signatures.analysis.attribution.writing import (
     write_influence,
 )
 from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.validate import Validation, ValidationConfig, validate
@@ -209,7 +209,7 @@ class _InfluenceStage:
     def compute(self, writer: ResultsWriter, metric: Metric, scorer: TokenScorer | None) -> _Computed:
         """Compute one metric and write its files, with write scores if there is a `scorer`."""
         stem = self.naming.influence(metric)
-        partial = Partial(writer, partial_name(stem), self._partial_settings())
+        partial = Partial(writer, partial_name(stem), self._partial_settings(metric))
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(
@@ -258,10 +258,13 @@ class _InfluenceStage:
             "candidates": None if candidates is None else len(candidates),
         }
 
-    def _partial_settings(self) -> dict[str, Any]:
-        """The settings that an interrupted ablation must share with the one that resumes it."""
+    def _partial_settings(self, metric: Metric) -> dict[str, Any]:
+        """The settings that an interrupted ig or ablation must share with the one that resumes it."""
         s = self.settings
+        ig = {"ig_steps": s.ig_steps, "ig_max_steps": s.ig_max_steps, "ig_path": s.ig_path} if metric == "ig" else {}
         return {
+            **ig,
+            "run_created_at_utc": self.checked.run["created_at_utc"],
             "positions": self.problem.positions,
             "reference": asdict(replace(self.reference, values=None)),
             "layers": s.layers,

@@ -11,6 +11,7 @@ logit; and on the path of ig from zero, f changes only close to zero.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -19,11 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.estimators.gradient_sums import GradientSums
 from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.progress import Bar, ProgressOf, silent
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.models.suffix import Edit, Suffix
+
+log = logging.getLogger(__name__)
 
 # joint: all layers follow the path together; layer: one layer at a time, and later layers respond.
 IgPath = Literal["joint", "layer"]
@@ -89,6 +95,8 @@ def integrated_gradients(
     max_steps: int | None = None,
     path: IgPath = "joint",
     batch: int = 16,
+    partial: Partial | None = None,
+    progress: ProgressOf = silent,
 ) -> Ig:
     """(a - ā) ∫₀¹ ∂F/∂a(ā + t(a - ā)) dt by the midpoint rule, ā being the `reference`.
 
@@ -100,6 +108,9 @@ def integrated_gradients(
 
     The rule begins with `steps` points. While the sum is off by more than `IG_TOLERANCE`, it takes three times as many,
     which include the earlier ones, up to `max_steps` (None: no more than `steps`).
+
+    `partial` stores the gradients that are summed so far, and an interrupted computation that resumes from it has the
+    same result; None stores nothing.
     """
     chosen = tuple(range(mlp_shape(problem.hf).n_layers)) if layers is None else tuple(layers)
     suffix = problem.suffix(first=min(problem.positions))
@@ -107,10 +118,15 @@ def integrated_gradients(
     low = reference[list(chosen)].to(acts)
     scores = torch.zeros_like(acts)
     everything, sums = list(range(len(chosen))), []
-    for rows in [everything] if path == "joint" else [[i] for i in everything]:
-        line = _Path([chosen[i] for i in rows], acts[rows], low[rows])
-        scores[rows], found = _along(problem, suffix, line, steps, max_steps or steps, batch)
-        sums.append(found)
+    paths = [everything] if path == "joint" else [[i] for i in everything]
+    summed = GradientSums(acts.shape, len(paths), partial)
+    most = max_steps or steps
+    summed.resume(most=max(steps, most))
+    with progress("points", steps * len(paths)) as bar, summed.save_on_error():
+        for i, rows in enumerate(paths):
+            line = _Path([chosen[j] for j in rows], acts[rows], low[rows])
+            scores[rows], found = _along(problem, suffix, line, _Rule(steps, most, batch), _State(summed, i, rows), bar)
+            sums.append(found)
     return Ig(attribution("ig", problem.positions, acts, scores, layers=chosen), tuple(sums))
 
 
@@ -135,8 +151,24 @@ class _Path(NamedTuple):
         return self.low + at.to(self.low)[:, None, None, None] * (self.high - self.low)
 
 
+class _Rule(NamedTuple):
+    """The midpoint rule with `steps` points, up to `most` while it is not converged, `batch` per forward pass."""
+
+    steps: int
+    most: int
+    batch: int
+
+
+class _State(NamedTuple):
+    """Where the sums of one path are: its number, and its rows of the layers."""
+
+    sums: GradientSums
+    path: int
+    rows: list[int]
+
+
 def _along(
-    problem: Problem, suffix: Suffix, path: _Path, steps: int, max_steps: int, batch: int
+    problem: Problem, suffix: Suffix, path: _Path, rule: _Rule, state: _State, bar: Bar
 ) -> tuple[Float[Tensor, "layer pos neuron"], PathSum]:
     """The scores of one path, and their sum against the difference of f between its ends."""
     with torch.no_grad():
@@ -145,17 +177,33 @@ def _along(
             float(problem.value(suffix.run(1, _hold(problem, suffix, path, e[None]), path.layers))) for e in ends
         )
     difference, noise = high - low, _ROUNDING * max(1.0, abs(high), abs(low))
-    gradients = _gradient_sum(problem, suffix, path, _midpoints(steps), batch)
+    steps, done, gradients = rule.steps, int(state.sums.points[state.path]), state.sums.of(state.rows).to(path.high)
     while True:
-        scores = (path.high - path.low) * gradients / steps
-        total = float(scores.double().sum())
-        rest = abs(difference - total)
-        converged = rest <= max(IG_TOLERANCE * abs(difference), noise)
-        if converged or 3 * steps > max_steps:
+        at = _midpoints(steps, new=steps > rule.steps)
+        before = min(done, steps) - (steps - len(at))  # points of this rule that an earlier process has summed
+        bar.skip(before)
+        for some in at[before:].split(rule.batch) if before < len(at) else ():
+            gradients += _gradient_sum(problem, suffix, path, some, rule.batch)
+            done += len(some)
+            state.sums.put(state.path, state.rows, gradients, done)
+            bar.advance(len(some))
+        if done == steps:  # else the earlier process has already taken more steps
+            scores = (path.high - path.low) * gradients / steps
+            total = float(scores.double().sum())
+            rest = abs(difference - total)
+            converged = rest <= max(IG_TOLERANCE * abs(difference), noise)
             residual = rest / abs(difference) if difference else None
-            return scores, PathSum(tuple(path.layers), difference, total, residual, steps, converged)
+            if converged or 3 * steps > rule.most:
+                return scores, PathSum(tuple(path.layers), difference, total, residual, steps, converged)
+            _log_tripling(path.layers, steps, residual)
+        bar.extend(2 * steps)
         steps *= 3
-        gradients += _gradient_sum(problem, suffix, path, _midpoints(steps, new=True), batch)
+
+
+def _log_tripling(layers: Sequence[int], steps: int, residual: float | None) -> None:
+    where = f" of layer {layers[0]}" if len(layers) == 1 else ""
+    off = "not 0" if residual is None else f"off by {residual:.1%}"
+    log.info("ig: with %d steps the sum of the scores%s is %s: taking %d", steps, where, off, 3 * steps)
 
 
 def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
