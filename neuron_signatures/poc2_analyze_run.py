@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neuron_signatures.analysis.mode_flags import check_flags
-from neuron_signatures.cli.arguments import at_least, folder, number, parse_ctx, share
+from neuron_signatures.cli.arguments import at_least, folder, number, number_or_all, parse_ctx, share
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.model_flags import add_deterministic_flag, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
@@ -139,7 +139,16 @@ def _add_influence_flags(parser: Parser) -> None:
 def _add_validation_flags(parser: Parser) -> None:
     group = parser.add_argument_group("validation (with --mode influence)")
     group.add_argument("--validate", action="store_true", help="test the rankings by ablation")
-    group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N", help="random sets, default 1000")
+    group.add_argument("--sample", type=number_or_all, default=2000, metavar="N",
+                       help="neurons that are ablated alone, at one position each, to estimate the correlations; all "
+                            "for every neuron; default 2000")  # fmt: skip
+    group.add_argument(
+        "--n_random",
+        type=at_least(1000),
+        default=1000,
+        metavar="N",
+        help="most random sets of a comparison, default 1000",
+    )
     group.add_argument("--min_effect", type=number, default=1.0, metavar="X",
                        help="score sets only if m(M) - m(empty) is X logits or nats or more; default 1")  # fmt: skip
     group.add_argument("--rank_signed", action="store_true", help="build sets by score instead of absolute score")
@@ -225,11 +234,13 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.analysis.attribution.influence import InfluenceSettings
     from neuron_signatures.analysis.attribution.stage import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
-    from neuron_signatures.analysis.validation.validate import ValidationConfig
+    from neuron_signatures.analysis.validation.truth import ValidationConfig
     from neuron_signatures.dump.config import parse_layers
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
-    validation = ValidationConfig(args.n_random, args.seed, args.rank_signed, args.ablation_batch, args.min_effect)
+    validation = ValidationConfig(
+        args.sample, args.n_random, args.seed, args.rank_signed, args.ablation_batch, args.min_effect
+    )
     return InfluenceRequest(
         prompt=args.prompt_id,
         target=TargetRequest(

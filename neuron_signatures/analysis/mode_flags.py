@@ -11,6 +11,8 @@ _TOKENS = ("first_pos", "include_bos", "functional_tokens_json")
 _MODEL = ("model_name", "model_dtype", "device", "device_map", "trust_remote_code", "deterministic")
 # In peaks mode these need --write_scores, which loads the model.
 _SCORES = ("prompt_id", "target_pos", "explicit_tokens", *_MODEL)
+# These need --validate.
+_VALIDATION = ("sample", "n_random", "rank_signed", "min_effect")
 
 EVERYWHERE = ("run_dir", "mode", "quiet", "json", "help")
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -18,8 +20,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "influence": (
         *_SELECTION, "write_scores", *_SCORES, "target_mode", "target_token", "target_token_id", "foil_token",
         "foil_token_id", "ctx_idx", "function", "influence_metric", "ig_steps", "ig_max_steps", "ig_path",
-        "reference", "min_mean_tokens", "min_effect", "ablation_batch", "layers", "top_from", "validate", "n_random",
-        "rank_signed", "seed",
+        "reference", "min_mean_tokens", "ablation_batch", "layers", "top_from", "validate", *_VALIDATION, "seed",
     ),
     "signatures": (
         *_TOKENS, "seed", "seed_prompt", "concepts_json", "active_above", "active_share", "min_concept_prompts",
@@ -37,6 +38,11 @@ def check_flags(mode: str, given: Collection[str]) -> None:
         if flag not in EVERYWHERE and flag not in FLAGS[mode]:
             modes = " or ".join(f"--mode {m}" for m, flags in FLAGS.items() if flag in flags)
             raise UsageError(f"has no effect with --mode {mode}", where=f"--{flag}", next_step=f"Use it with {modes}")
+        if flag == "sample" and "top_from" in given:
+            what = "has no effect with --top_from, which says what is ablated"
+            raise UsageError(what, where="--sample", next_step="Give one of both")
+        if flag in _VALIDATION and "validate" not in given:
+            raise UsageError("has no effect without --validate", where=f"--{flag}", next_step="Add --validate")
         if mode == "peaks" and flag in _SCORES and "write_scores" not in given:
             what = "has no effect with --mode peaks unless --write_scores is given"
             raise UsageError(what, where=f"--{flag}", next_step="Add --write_scores N, or use --mode influence")

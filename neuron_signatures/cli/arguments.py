@@ -74,6 +74,14 @@ def share(text: str) -> float:
     return value
 
 
+def number_or_all(text: str) -> int | None:
+    """An argparse type: a whole number from 1, or `all`, which is None."""
+    try:
+        return None if text == "all" else at_least(1)(text)
+    except (ValueError, argparse.ArgumentTypeError) as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 1 nor all") from e
+
+
 def parse_ctx(text: str) -> int | str:
     """An argparse type: a token position (negative counts from the end), or `all`."""
     if text == "all":

@@ -1,14 +1,15 @@
 """Batched forward passes over the end of a prompt, with edited activations.
 
 Positions before the first edited one do not change, so they are run once and cached as keys and values. Positions
-after the last one of interest are not run, because attention is causal.
+after the last one of interest are not run, because attention is causal. Layers below the first edited one are not run
+again either: their output for the prompt is kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from neuron_signatures.models.capture import backbone, output_projections
+from neuron_signatures.models.capture import backbone, decoder_layers, output_projections
 from neuron_signatures.runs.errors import UsageError
 
 # (layer, activations [batch pos neuron]) -> activations of the same shape
@@ -31,7 +32,8 @@ class Suffix:
             raise UsageError(f"positions {first} to {last} are not in a prompt of {len(token_ids)} tokens")
         self.first, self.last = first, last
         self._body = backbone(hf)
-        self._projections = output_projections(hf)
+        self._layers, self._projections = decoder_layers(hf), output_projections(hf)
+        self._clean: list[Tensor] = []
         device = hf.get_input_embeddings().weight.device
         ids = torch.tensor([list(token_ids[: last + 1])], device=device)
         self._ids = ids[:, first:]
@@ -42,17 +44,21 @@ class Suffix:
         return self.last - self.first + 1
 
     def run(
-        self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None
+        self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None, *, from_layer: int = 0
     ) -> Float[Tensor, "batch d_model"]:
         """Input of the unembedding at the last position, for `batch` copies of the prompt.
 
         `edit(layer, acts)` returns the activations `[batch pos neuron]` of the suffix that replace `acts`; it is
-        called for `layers` (None: all) in order. Gradients are recorded unless the caller has disabled them.
+        called for `layers` (None: all) in order. Gradients are recorded unless the caller has disabled them. Layers
+        below `from_layer`, none of which may be edited, are not run: the prompt's own output of the last of them is
+        taken instead.
         """
         past = copy.deepcopy(self._prefix)
         if past is not None:
             past.batch_repeat_interleave(batch)
         with contextlib.ExitStack() as stack:
+            if from_layer:
+                stack.enter_context(self._skipped(from_layer, batch))
             if edit is not None:
                 for layer in range(len(self._projections)) if layers is None else layers:
                     hook = _hook(edit, layer, (batch, self.length))
@@ -80,6 +86,28 @@ class Suffix:
         rows = torch.tensor(list(positions)) - self.first
         assert len(rows) and int(rows.min()) >= 0 and int(rows.max()) < self.length
         return rows
+
+    @contextlib.contextmanager
+    def _skipped(self, n: int, batch: int) -> Iterator[None]:
+        """Within the block, the first `n` layers return the output that the last of them has for the prompt."""
+        out = self._clean_outputs()[n - 1].expand(batch, -1, -1)
+        for layer in self._layers[:n]:
+            layer.forward = lambda *_, **__: out
+        try:
+            yield
+        finally:
+            for layer in self._layers[:n]:
+                del layer.forward  # the method of the class again
+
+    @torch.no_grad()
+    def _clean_outputs(self) -> list[Tensor]:
+        """The output `[1 pos d_model]` of each layer for the unedited prompt."""
+        if not self._clean:
+            with contextlib.ExitStack() as stack:
+                for layer in self._layers:
+                    stack.enter_context(layer.register_forward_hook(lambda _, __, out: self._clean.append(out)))
+                self.run(1)
+        return self._clean
 
     @torch.no_grad()
     def _run_prefix(self, ids: Tensor) -> DynamicCache:

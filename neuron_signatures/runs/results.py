@@ -90,6 +90,11 @@ def write_scores_name(stem: str) -> str:
     return f"{stem}_write_scores.json"
 
 
+def effects_stem(stem: str) -> str:
+    """Stem of the table with the single effects that a validation sampled."""
+    return f"{stem}_effects"
+
+
 def partial_name(stem: str) -> str:
     """Name of the file with the finished part of a long computation, which the same command resumes."""
     return f"{stem}_partial.npz"
@@ -219,7 +224,14 @@ def _record_of(name: str) -> str | None:
         return _RECORD_OF[name]
     if not name.startswith(("influence_", "validation_")) or name.endswith(meta_name("")):
         return None
-    tail = next((t for t in (write_scores_name(""), ".json", ".csv", ".parquet", ".png") if name.endswith(t)), None)
+    tail = next(
+        (
+            t
+            for t in (write_scores_name(""), table_name(effects_stem("")), ".json", ".csv", ".parquet", ".png")
+            if name.endswith(t)
+        ),
+        None,
+    )
     return None if tail is None else meta_name(name.removesuffix(tail))
 
 

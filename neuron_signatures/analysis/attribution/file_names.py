@@ -13,13 +13,14 @@ from neuron_signatures.analysis.attribution.candidates import TopFrom
 from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.metrics import Metric
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.validation.validate import ValidationConfig
+from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import influence_stem, validation_stem
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
-DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS, DEFAULT_N_RANDOM, DEFAULT_SEED, DEFAULT_MIN_EFFECT = 50, 1350, 1000, 0, 1.0
+DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS = 50, 1350
+DEFAULT_SAMPLE, DEFAULT_N_RANDOM, DEFAULT_SEED, DEFAULT_MIN_EFFECT = 2000, 1000, 0, 1.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Naming:
         """Stem of the validation of these metrics, which always depends on ablation."""
         t = self.target
         name = ALL if set(metrics) == set(METRICS) else "-".join(metrics)
+        sample = "all" if config.sample is None else config.sample
         sets = [
+            f"sample-{sample}" if sample != DEFAULT_SAMPLE and not self.top_from else "",
             "signed" if config.signed else "",
             f"random{config.n_random}" if config.n_random != DEFAULT_N_RANDOM else "",
             f"seed{config.seed}" if config.seed != DEFAULT_SEED else "",

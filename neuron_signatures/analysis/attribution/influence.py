@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron, single_ablations
+from neuron_signatures.analysis.attribution.ablated import ablated
+from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron
 from neuron_signatures.analysis.attribution.estimators.dla import (
     at_positions,
     direct_logit_attribution,
@@ -36,7 +36,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
 from neuron_signatures.analysis.attribution.targets import resolve_pos
 from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.analysis.progress import Bar, ProgressOf
+from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.runs.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -223,37 +223,14 @@ def _ablated(
     """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
     layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
     neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
-    at_positions = acts[:, list(problem.positions)]
-    values = reference.held(at_positions)[list(layers)].reshape(-1)
+    scored = acts[list(layers)][:, list(problem.positions)]
+    values = reference.held(acts[:, list(problem.positions)])[list(layers)].reshape(-1)
     wanted = _wanted(neurons, settings.candidates)
-    effects = torch.full((len(neurons),), torch.nan)
-    done = torch.zeros(len(neurons), dtype=torch.bool)
-    measured = {"effects": effects.numpy(), "done": done.numpy()}  # they share the memory of the tensors
-    with (
-        progress("ablations", int(wanted.sum())) as bar,
-        partial.save_on_error(lambda: measured if done.any() else {}),
-    ):
-        _resume(measured, partial, bar)
-        todo = single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=settings.ablation_batch)
-        for chunk in todo:
-            effects[chunk.rows] = chunk.effects
-            done[chunk.rows] = True
-            partial.save(measured)
-            bar.advance(len(chunk.rows))
-    scored = at_positions[list(layers)]
+    effects = ablated(
+        problem, neurons, wanted, values=values, batch=settings.ablation_batch, partial=partial, progress=progress
+    )
     scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)
     return _Found(scores, {"n_ablated": int(wanted.sum())}, ())
-
-
-def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar) -> None:
-    """Fill in the effects that an earlier process measured."""
-    before = partial.load(max_bytes=sum(a.nbytes for a in measured.values()) + (1 << 16), like=measured)
-    for name, values in before.items():
-        measured[name][:] = values
-    if before:
-        n = int(measured["done"].sum())
-        bar.skip(n)
-        log.info("resuming with %d of %d ablations done", n, measured["done"].size)
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

@@ -37,12 +37,24 @@ _SAME_MODEL = ("model_revision", "weights_fingerprint", "tokenizer_sha256", "qua
 class RunMean(NamedTuple):
     """Mean stored activation of each neuron over `n_tokens` tokens; NaN in layers that are not stored.
 
-    `run` is the identity of the run that the tokens are from.
+    `run` is the identity of the run that the tokens are from; `resampled` are means over prompts of it that were drawn
+    with replacement, as many as it has.
     """
 
     values: Float[Tensor, "layer neuron"]
     n_tokens: int
     run: dict[str, Any]
+    resampled: Float[Tensor, "draw layer neuron"]
+
+
+class Resampling(NamedTuple):
+    """How many means over resampled prompts are computed beside a mean, and the seed of their draws."""
+
+    n: int
+    seed: int
+
+
+NO_RESAMPLING = Resampling(0, 0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,8 @@ class ReferenceChoice:
 class Reference:
     """A reference with its values at the positions of a problem, float32; `values` is None if there is no `centred_on`.
 
-    Of a mean, `n_tokens` is the number of its tokens and `run` the identity of their run, else both are None.
+    Of a mean, `n_tokens` is the number of its tokens, `run` the identity of their run and `resampled` the means over
+    resampled prompts, else they are None.
     """
 
     name: str
@@ -74,6 +87,7 @@ class Reference:
     values: Float[Tensor, "layer pos neuron"] | None
     n_tokens: int | None = None
     run: dict[str, Any] | None = None
+    resampled: Float[Tensor, "draw layer pos neuron"] | None = None
 
     @property
     def is_zero(self) -> bool:
@@ -106,7 +120,9 @@ class Reference:
         }
 
 
-def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> ReferenceChoice:
+def choose_reference(
+    run: Run, requested: str | None, *, min_tokens: int, resampling: Resampling = NO_RESAMPLING
+) -> ReferenceChoice:
     """The reference `requested`; without one the run's mean, or zero if the run has fewer tokens than `min_tokens`.
 
     Reads the activations of the run (or of the run in `run:DIR`) for a mean. Raises `UsageError` for an unknown
@@ -124,7 +140,7 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
         return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
     if requested.startswith(RUN_PREFIX) and requested != RUN_PREFIX:
         folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
-        mean = _mean_of(run, folder, min_tokens)
+        mean = _mean_of(run, folder, min_tokens, resampling)
         name = RUN_PREFIX + folder.resolve().name
         label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
         return ReferenceChoice(name, label, name, mean)
@@ -132,7 +148,8 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
         own = run_mean(run) if n_counted(run) >= min_tokens else None
         return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
     if requested == MEAN:
-        return ReferenceChoice(MEAN, MEAN, MEAN, _enough(run_mean(run), min_tokens, str(run.path)))
+        mean = _enough(run_mean(run, resampling), min_tokens, str(run.path))
+        return ReferenceChoice(MEAN, MEAN, MEAN, mean)
     if requested == RECORDS:
         what = "the run has no records of a corpus"
         raise UsageError(what, where="--reference records", next_step="Use mean, or run:DIR of a larger run")
@@ -150,8 +167,15 @@ def reference_at(
     reference = Reference(choice.name, choice.centred_on, None)
     if choice.mean is not None:
         size = (run.manifest.n_layers, len(positions), run.manifest.d_mlp)
-        values = choice.mean.values[:, None].expand(size)
-        return replace(reference, values=values, n_tokens=choice.mean.n_tokens, run=choice.mean.run)
+        mean = choice.mean
+        values, resampled = mean.values[:, None].expand(size), mean.resampled[:, :, None].expand(-1, *size)
+        return replace(
+            reference,
+            values=values,
+            n_tokens=mean.n_tokens,
+            run=mean.run,
+            resampled=resampled if len(resampled) and not reference.is_zero else None,
+        )
     if not choice.name.startswith(PROMPT_PREFIX):
         return reference
     source = run.prompt(choice.name.removeprefix(PROMPT_PREFIX))
@@ -165,21 +189,28 @@ def reference_at(
     return replace(reference, values=recompute(model, source.token_ids)[:, aligned])
 
 
-def run_mean(run: Run) -> RunMean:
+def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING) -> RunMean:
     """Mean stored activation over all tokens but the first of each prompt, finite values only.
 
     First positions have activations far larger than all others, with or without a BOS (docs/method.md).
     """
-    total = np.zeros((len(run.layers), run.manifest.d_mlp))
-    count = np.zeros_like(total)
-    for prompt in run.prompts:
+    n_prompts = len(run.prompts)
+    rng = np.random.default_rng(resampling.seed)
+    drawn = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=resampling.n)
+    times = np.vstack([np.ones((1, n_prompts), np.int64), drawn])  # how often each prompt counts in each mean
+    total = np.zeros((len(times), len(run.layers), run.manifest.d_mlp))
+    count = np.zeros(total.shape, np.int64)
+    for prompt, of_mean in zip(run.prompts, times.T, strict=True):
         acts = run.acts(prompt)[:, 1:]
         finite = np.isfinite(acts)
-        total += np.where(finite, acts, 0).sum(1, dtype=np.float64)
-        count += finite.sum(1)
-    mean = np.full((run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
-    mean[run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return RunMean(torch.from_numpy(mean), n_counted(run), run_identity(run))
+        summed, n_finite = np.where(finite, acts, 0).sum(1, dtype=np.float64), finite.sum(1)
+        for i in np.flatnonzero(of_mean):
+            total[i] += of_mean[i] * summed
+            count[i] += of_mean[i] * n_finite
+    means = np.full((len(times), run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
+    means[:, run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    every, resampled = torch.from_numpy(means[0]), torch.from_numpy(means[1:])
+    return RunMean(every, n_counted(run), run_identity(run), resampled)
 
 
 def n_counted(run: Run) -> int:
@@ -193,14 +224,14 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
         raise UsageError("the reference is not finite for every neuron", where=where, next_step=next_step)
 
 
-def _mean_of(run: Run, folder: Path, min_tokens: int) -> RunMean:
+def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling) -> RunMean:
     with Run.open(folder, check="sha256") as other:
         here, there = run_identity(run), run_identity(other)
         known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
         wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
         if wrong:
             raise UsageError(f"is a run of another model: {join_some(wrong, 3)}", where=f"--reference run:{folder}")
-        return _enough(run_mean(other), min_tokens, str(folder))
+        return _enough(run_mean(other, resampling), min_tokens, str(folder))
 
 
 def _digest(identity: dict[str, Any]) -> str:

@@ -16,7 +16,10 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
 
 # The fields of a validation's record that are part of the summary.
-_VALIDATION = ("n_units", "n_measured", "m_full", "m_empty", "metrics", "winner_single", "winner_sets")
+_VALIDATION = (
+    "n_units", "n_pairs", "n_measured", "sampled", "m_full", "m_empty", "metrics", "winner_single",
+    "winner_single_why", "winner_sets", "winner_sets_why",
+)  # fmt: skip
 
 
 def influence_lines(folder: Path, outcome: InfluenceOutcome) -> list[str]:

@@ -32,9 +32,11 @@ from neuron_signatures.analysis.attribution.influence import (
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
+    NO_RESAMPLING,
     ZERO,
     Reference,
     ReferenceChoice,
+    Resampling,
     choose_reference,
     reference_at,
 )
@@ -50,7 +52,10 @@ from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
-from neuron_signatures.analysis.validation.validate import Validation, ValidationConfig, validate
+from neuron_signatures.analysis.validation.curves import N_RESAMPLED
+from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
+from neuron_signatures.analysis.validation.truth import ValidationConfig
+from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest
@@ -124,7 +129,9 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     The request is checked before anything is written.
     """
     s = request.settings
-    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens)
+    validation = request.validation
+    resampling = Resampling(N_RESAMPLED, validation.seed) if validation else NO_RESAMPLING
+    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens, resampling=resampling)
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
@@ -146,7 +153,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     stage.prepare()
     with open_results(run) as writer:
         computed: list[_Computed] = []
-        for metric in request.metrics:
+        for metric in stage.metrics:
             computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
         found = {c.attribution.metric: c.attribution for c in computed}
         validated = stage.validate(writer, found, request.validation) if request.validation else None
@@ -190,8 +197,24 @@ class _InfluenceStage:
     settings: InfluenceSettings
     _ready: dict[Metric, Influence] = field(default_factory=dict)
 
+    @property
+    def samples(self) -> bool:
+        """Whether only a sample of the neurons is ablated alone, so that ablation has no ranking."""
+        config = self.request.validation
+        if config is None or config.sample is None or self.top_from is not None:
+            return False
+        return config.sample < len(self._layers) * self._acts[0].numel()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that have a ranking."""
+        return tuple(m for m in self.request.metrics if not (m == "ablation" and self.samples))
+
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
+        if not self.metrics:
+            what = "a sample of ablations is no ranking, and no other metric is chosen"
+            raise UsageError(what, where="--validate", next_step="Add a metric to --influence_metric, or --sample all")
         held = self._held()
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)
@@ -222,19 +245,45 @@ class _InfluenceStage:
         return _Computed(found.attribution, summary)
 
     def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
-        """Compare every metric with ablation, which is computed if it was not requested."""
-        if "ablation" not in found:
-            found = {**found, "ablation": self.compute(writer, "ablation", None).attribution}
-        every = list(found.values())
-        result = validate(self.problem, every, found["ablation"], reference=self._held(), config=config)
+        """Compare every metric with ablations: of a sample, or of all neurons that the ablation metric has."""
         stem = self.naming.validation(self.request.metrics, config)
+        partials: list[Partial] = []
+
+        def partial(name: str, own: dict[str, object]) -> Partial:
+            settings = {**self._partial_settings("ablation"), **asdict(config), **own}
+            partials.append(Partial(writer, partial_name(f"{stem}_{name}"), settings))
+            return partials[-1]
+
+        m = Measurement(self.problem, self._acts, self._layers, self.reference, config, partial, self.progress)
+        sample = None
+        if self.samples:
+            effects, sample = sampled_effects(m, list(found.values()))
+        else:
+            if "ablation" not in found:
+                found = {**found, "ablation": self.compute(writer, "ablation", None).attribution}
+            effects = found["ablation"]
+        rankings = list(found.values())
+        result, truth = validation_of(m, rankings, effects, sample)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
-        record = write_validation(writer, stem, result, self.reference, self.checked, self.resolved, settings)
+        record = write_validation(
+            writer, stem, result, truth, rankings, self.reference, self.checked, self.resolved, settings
+        )
+        for unfinished in partials:
+            unfinished.remove()
         return Validated(result, stem, record)
+
+    @property
+    def _acts(self) -> Float[Tensor, "layer pos neuron"]:
+        return self.checked.acts[:, list(self.problem.positions)]
+
+    @property
+    def _layers(self) -> tuple[int, ...]:
+        """The layers whose neurons are ablated."""
+        return tuple(range(len(self.checked.acts))) if self.settings.layers is None else self.settings.layers
 
     def _held(self) -> Float[Tensor, "layer pos neuron"]:
         """The reference of every neuron at the problem's positions."""
-        return self.reference.held(self.checked.acts[:, list(self.problem.positions)])
+        return self.reference.held(self._acts)
 
     def _held_at(self, layer: int, pos: int, neuron: int) -> float:
         return float(self._held()[layer, self.problem.positions.index(pos), neuron])
@@ -266,7 +315,7 @@ class _InfluenceStage:
             **ig,
             "run_created_at_utc": self.checked.run["created_at_utc"],
             "positions": self.problem.positions,
-            "reference": asdict(replace(self.reference, values=None)),
+            "reference": asdict(replace(self.reference, values=None, resampled=None)),
             "layers": s.layers,
             "candidates": digest(s.candidates),
             "target": asdict(self.problem.target),

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
+from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import number
 from neuron_signatures.analysis.stage_record import stage_record
-from neuron_signatures.analysis.validation.validate import KEPT_SHARE, MetricValidation, Validation
+from neuron_signatures.analysis.validation.best import SETS_CRITERION, SINGLE_CRITERION
+from neuron_signatures.analysis.validation.curves import MetricValidation
+from neuron_signatures.analysis.validation.sample import Sample
+from neuron_signatures.analysis.validation.sets import KEPT_SHARE
+from neuron_signatures.analysis.validation.truth import Truth, pair_scores
+from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.runs.manifest import Dtype
-from neuron_signatures.runs.results import ResultsWriter, meta_name
+from neuron_signatures.runs.results import ResultsWriter, effects_stem, meta_name, table_name
 from neuron_signatures.runs.tokens import ascii_token
+from neuron_signatures.stats.stratified import Estimate
 
 _LEGEND_WIDTH = 40
-# A ranking whose set random sets match more often than this cannot be the best for sets.
-MAX_P = 0.05
 
 
 def write_validation(
     writer: ResultsWriter,
     stem: str,
     found: Validation,
+    truth: Truth,
+    rankings: Sequence[Attribution],
     reference: Reference,
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record."""
+    """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record.
+
+    The single effects of a sample are in `stem_effects.parquet`; others are in the table of ablation.
+    """
     record = validation_record(found, reference, checked, resolved, settings)
-    writer.begin(meta_name(stem))
+    writer.begin(meta_name(stem), companions=[table_name(effects_stem(stem))])
     writer.json(f"{stem}.json", record)
     writer.table(stem, curves_frame(found, reference), csv=False)
+    if truth.sample is not None:
+        writer.table(effects_stem(stem), effects_frame(truth, truth.sample, rankings), csv=False)
     with writer.file(f"{stem}.png") as tmp:
         draw(found, resolved.facts.target.token, tmp)
     writer.record(meta_name(stem), {k: v for k, v in record.items() if k != "metrics"})
@@ -60,7 +74,9 @@ def validation_record(
         layers=found.layers,
         positions=found.positions,
         n_units=found.n_units,
+        n_pairs=found.n_pairs,
         n_measured=found.n_measured,
+        sampled=found.sampled,
         top_from=settings["top_from"],
         left_out=found.left_out,
         m_full=found.full,
@@ -70,8 +86,12 @@ def validation_record(
         truth=truth_line(found, reference),
         kept_share=KEPT_SHARE,
         metrics=[_metric_record(m) for m in found.metrics],
-        winner_single=winner_single(found),
-        winner_sets=winner_sets(found),
+        winner_single=found.single.name,
+        winner_single_why=found.single.why,
+        winner_single_criterion=SINGLE_CRITERION,
+        winner_sets=found.sets.name,
+        winner_sets_why=found.sets.why,
+        winner_sets_criterion=SETS_CRITERION,
         warnings=[
             *checked.warnings,
             *resolved.warnings,
@@ -92,57 +112,79 @@ def curves_frame(found: Validation, reference: Reference) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "reference", "k", "share", "faithfulness", "completeness"])
 
 
-def winner_single(found: Validation) -> str | None:
-    """The metric whose scores agree best (Spearman) with single ablations; ablation itself is excluded."""
-    return _first(_by_single(found))
-
-
-def winner_sets(found: Validation) -> str | None:
-    """The metric whose sets are most faithful (the least CMD), of those that beat random sets (p ≤ `MAX_P` at 1 %).
-
-    Ablation itself is excluded, as above.
-    """
-    return _first(_by_sets(found))
+def effects_frame(truth: Truth, sample: Sample, rankings: Sequence[Attribution]) -> pd.DataFrame:
+    """One row per sampled pair: its effect, `weight` (how many pairs it stands for), and the score of each metric."""
+    effects = truth.effects
+    n_layers, n_pos, n_neurons = effects.scores.shape
+    layer, pos, neuron = np.unravel_index(sample.rows, (n_layers, n_pos, n_neurons))
+    frame = pd.DataFrame(
+        {
+            "layer": np.array(effects.layers)[layer],
+            "neuron": neuron,
+            "ctx_idx": np.array(effects.positions)[pos],
+            "effect": pair_scores(effects, effects)[sample.rows],
+            "weight": sample.strata.weights,
+        }
+    )
+    return frame.assign(**{a.metric: pair_scores(a, effects)[sample.rows] for a in rankings})
 
 
 def truth_line(found: Validation, reference: Reference) -> str:
     """What the scores are compared with."""
-    summed = "" if len(found.positions) == 1 else f", summed over {len(found.positions)} positions"
-    return f"effects of ablating single neurons to the reference ({reference.name}){summed}"
+    where = "" if len(found.positions) == 1 else f" at one of {len(found.positions)} positions"
+    return f"effects of ablating single neurons{where} to the reference ({reference.name})"
 
 
 def table_lines(found: Validation, reference: Reference) -> list[str]:
-    """The table for stdout: one line per metric, then the best metrics and the next best."""
-    head = (
-        f"{'metric':18}{'pearson':>8}{'spearman':>9}{'CPR':>7}{'CMD':>7}{'k 80%':>7}{'f at k':>8}{'random':>8}"
-        f"{'spread':>7}{'z':>6}{'p':>8}"
-    )
-    lines = [head]
-    for m in found.metrics:
-        at = m.controls[0] if m.controls else None
-        cells = [m.correlation.pearson, m.correlation.spearman, m.cpr, m.cmd]
-        row = f"{m.metric:18}" + "".join(f"{number(c):>{w}}" for c, w in zip(cells, (8, 9, 7, 7), strict=True))
-        row += f"{'-' if m.smallest is None else m.smallest:>7}"
-        if at:
-            z = "-" if at.z is None else f"{at.z:.1f}"
-            row += f"{number(at.observed):>8}{number(at.random_mean):>8}{number(at.random_std):>7}{z:>6}{at.p:>8.4f}"
-        lines.append(row)
-    k = found.metrics[0].controls[0].k if found.metrics and found.metrics[0].controls else None
-    lines += [
+    """The tables for stdout: agreement of single neurons, sets, and which ranking is best at each."""
+    singles = [f"{'single neurons':18}{'pearson':>23}{'spearman':>23}"]
+    singles += [f"{m.metric:18}" + "".join(f"{_with_interval(e):>23}" for e in m.correlation) for m in found.metrics]
+    return [
+        *singles,
+        _measured_line(found, reference),
+        f"best: {found.single.why}",
+        f"  ({SINGLE_CRITERION})",
+        "",
+        *(_set_lines(found) if found.scored and found.metrics else []),
         f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
         f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}",
-        *([f"f at k = {k}: share of m(M) - m(empty) kept; random sets are layer-matched"] if k else []),
-        f"truth: {truth_line(found, reference)}",
-        *(
-            [f"single effects are of {_count(found.n_measured, 'neuron')} only"]
-            if found.n_measured < found.n_units
-            else []
-        ),
-        f"best for single neurons (highest Spearman): {_best_two(_by_single(found))}",
-        f"best for sets (least CMD with p <= {MAX_P}): {_best_two(_by_sets(found))}",
-        "ablation, the truth itself, takes part in neither",
     ]
-    return lines
+
+
+def _set_lines(found: Validation) -> list[str]:
+    lines = [
+        f"{'sets':18}{'CPR':>7}{'CMD':>7}{'spread':>8}{'k 80%':>7}{'f at k':>8}{'random':>8}{'spread':>8}{'z':>7}"
+        f"{'p':>8}{'draws':>7}"
+    ]
+    for m in found.metrics:
+        at = m.controls[0]
+        cells = [(m.cpr, 7), (m.cmd, 7), (m.cmd_spread, 8)]
+        row = f"{m.metric:18}" + "".join(f"{number(value):>{width}}" for value, width in cells)
+        row += f"{'-' if m.smallest is None else m.smallest:>7}"
+        row += "".join(f"{number(x):>8}" for x in (at.observed, at.random_mean, at.random_std))
+        lines.append(row + f"{'-' if at.z is None else f'{at.z:.1f}':>7}{at.p:>8.4f}{at.n_random:>7}")
+    k = found.metrics[0].controls[0].k
+    return [
+        *lines,
+        f"f at k = {k}: share of m(M) - m(empty) that the first {k} keep; random sets are layer-matched",
+        f"best: {found.sets.why}",
+        f"  ({SETS_CRITERION})",
+    ]
+
+
+def _measured_line(found: Validation, reference: Reference) -> str:
+    truth = truth_line(found, reference)
+    if not found.sampled:
+        return f"with the {truth}, {found.n_measured} of {found.n_pairs}; ablation itself cannot be best"
+    return (
+        f"with the {truth}, a sample of {found.n_measured} of {found.n_pairs}; in brackets, 95 % intervals of the "
+        "values for all"
+    )
+
+
+def _with_interval(e: Estimate) -> str:
+    interval = "" if e.low is None or e.high is None else f" [{number(e.low)}, {number(e.high)}]"
+    return f"{number(e.value)}{interval}"
 
 
 def draw(found: Validation, target: str, file: BinaryIO) -> None:
@@ -180,9 +222,15 @@ def draw(found: Validation, target: str, file: BinaryIO) -> None:
 def _metric_record(m: MetricValidation) -> dict[str, Any]:
     return {
         "metric": m.metric,
-        **m.correlation._asdict(),
+        **{
+            f"{name}{end}": value
+            for name, estimate in m.correlation._asdict().items()
+            for end, value in zip(("", "_low", "_high"), estimate, strict=True)
+        },
         "cpr": m.cpr,
         "cmd": m.cmd,
+        "cmd_spread": m.cmd_spread,
+        "cmd_draws": m.cmd_draws,
         "smallest_k": m.smallest,
         "curve": [
             {"k": k, "faithfulness": f, "completeness": c}
@@ -190,10 +238,6 @@ def _metric_record(m: MetricValidation) -> dict[str, Any]:
         ],
         "controls": m.controls,
     }
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _ways_out(found: Validation, has_foil: bool) -> str:
@@ -211,35 +255,14 @@ def _warnings(found: Validation, dtype: Dtype, top_from: str | None, *, has_foil
             f"{abs(effect):.3g}; below {found.min_effect:g} (--min_effect) a share of it has no meaning. "
             f"Try {_ways_out(found, has_foil)}"
         )
-    if found.n_measured < found.n_units:
-        of = f"{found.n_measured} of {found.n_units} neurons" + (f" (--top_from {top_from})" if top_from else "")
+    if found.n_measured < found.n_pairs and not found.sampled:
+        of = f"{found.n_measured} of {found.n_pairs} neurons" + (f" (--top_from {top_from})" if top_from else "")
         out.append(f"single effects are known for {of}: correlations are over those")
     if found.left_out:
         out.append(f"no sets are built by {', '.join(found.left_out)}, which has no score for some neurons")
     if dtype != "fp32":
         out.append(f"differences of forward passes in {dtype} are coarse; use --model_dtype fp32")
     return out
-
-
-def _by_single(found: Validation) -> list[tuple[float, str]]:
-    """(Spearman, metric), best first."""
-    of = {m.metric: m.correlation.spearman for m in found.metrics if m.metric != "ablation"}
-    return sorted(((s, metric) for metric, s in of.items() if s is not None), reverse=True)
-
-
-def _by_sets(found: Validation) -> list[tuple[float, str]]:
-    """(CMD, metric) of the metrics whose first set beats random sets, best first."""
-    beats = [m for m in found.metrics if m.metric != "ablation" and m.controls and m.controls[0].p <= MAX_P]
-    return sorted((m.cmd, m.metric) for m in beats if m.cmd is not None)
-
-
-def _first(ranked: list[tuple[float, str]]) -> str | None:
-    return ranked[0][1] if ranked else None
-
-
-def _best_two(ranked: list[tuple[float, str]]) -> str:
-    """The best with the runner-up, because a small difference is a tie."""
-    return ", then ".join(f"{metric} {number(value)}" for value, metric in ranked[:2]) or "-"
 
 
 def _legend_token(token: str) -> str:

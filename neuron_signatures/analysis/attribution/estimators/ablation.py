@@ -7,8 +7,8 @@ passes: use a float32 model, because most of them round to 0 in bfloat16.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -69,7 +69,7 @@ def single_ablations(
             rows = torch.tensor(chunk)
             edit = _single_edit(neurons[rows], values[rows])
             layers = sorted(set(neurons[rows, 0].tolist()))
-            f = problem.value(suffix.run(len(rows) + 1, edit, layers)).float().cpu()
+            f = problem.value(suffix.run(len(rows) + 1, edit, layers, from_layer=layers[0])).float().cpu()
             return AblationChunk(rows, f[0] - f[1:])
 
         for chunk in todo[neurons[todo, 1] == pos].split(batch):
@@ -79,34 +79,31 @@ def single_ablations(
 @torch.no_grad()
 def joint_ablation(
     problem: Problem,
-    sets: Sequence[Int[Tensor, " _"]],
+    sets: Iterable[Bool[Tensor, "layer neuron"]],
     *,
-    reference: Float[Tensor, "layer pos neuron"],
+    reference: Float[Tensor, "model_layer pos neuron"],
+    layers: Sequence[int],
     meaning: SetMeaning = "ablate",
-    layers: Sequence[int] | None = None,
     batch: int = DEFAULT_BATCH,
-) -> Float[Tensor, " set"]:
+) -> Iterator[Float[Tensor, " chunk"]]:
     """f, float32, with each set of neurons ablated at all the problem's positions, or with all others ablated.
 
-    A set is a list of flat indices layer · d_mlp + neuron. Neurons that are not ablated respond to those that are.
-    `keep` ablates every other neuron of `layers` (all if None); other layers are never ablated.
+    One tensor per forward pass, in the order of the sets, which are taken from the iterator as they are needed. The
+    rows of a set are `layers`; neurons of other layers are never ablated. Neurons that are not ablated respond to those
+    that are.
     """
-    shape, positions = mlp_shape(problem.hf), problem.positions
-    chosen = list(range(shape.n_layers)) if layers is None else list(layers)
+    positions, chosen = problem.positions, list(layers)
     _refuse(torch.tensor(positions), reference[chosen], problem.target)
     suffix = problem.suffix(first=min(positions))
+    rows, first = suffix.rows(positions), min(chosen)
+    left = iter(sets)
+    while members := list(islice(left, batch)):
 
-    def values(chunk: Sequence[int]) -> Tensor:
-        members = torch.zeros(len(chunk), shape.n_layers * shape.d_mlp, dtype=torch.bool)
-        for row, i in enumerate(chunk):
-            members[row, sets[i]] = True
-        masks = members.view(len(chunk), shape.n_layers, shape.d_mlp)
-        edit = _joint_edit(masks if meaning == "ablate" else ~masks, reference, suffix.rows(positions))
-        return problem.value(suffix.run(len(chunk), edit, chosen)).float().cpu()
+        def values(chunk: Sequence[int], members: list[Tensor] = members) -> Tensor:
+            edit = _joint_edit([members[i] for i in chunk], chosen, meaning, reference, rows)
+            return problem.value(suffix.run(len(chunk), edit, chosen, from_layer=first)).float().cpu()
 
-    chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
-    halves = (run_in_halves(values, chunk, unit="ablations", too_large=_too_large) for chunk in chunks)
-    return torch.cat(list(chain.from_iterable(halves)))
+        yield from run_in_halves(values, range(len(members)), unit="ablations", too_large=_too_large)
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
@@ -121,12 +118,18 @@ def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Ed
 
 
 def _joint_edit(
-    masks: Bool[Tensor, "set layer neuron"], reference: Float[Tensor, "layer pos neuron"], rows: Int[Tensor, " pos"]
+    members: Sequence[Bool[Tensor, "layer neuron"]],
+    layers: Sequence[int],
+    meaning: SetMeaning,
+    reference: Float[Tensor, "model_layer pos neuron"],
+    rows: Int[Tensor, " pos"],
 ) -> Edit:
     def edit(layer: int, acts: Tensor) -> Tensor:
-        where = rows.to(acts.device)
-        mask = masks[:, layer, None, :].to(acts.device)
-        return acts.index_copy(1, where, torch.where(mask, reference[layer].to(acts), acts[:, where]))
+        where, own = rows.to(acts.device), layers.index(layer)
+        inside = torch.stack([m[own] for m in members])[:, None].to(acts.device)
+        other, clean = reference[layer].to(acts), acts[:, where]
+        edited = torch.where(inside, other, clean) if meaning == "ablate" else torch.where(inside, clean, other)
+        return acts.index_copy(1, where, edited)
 
     return edit
 

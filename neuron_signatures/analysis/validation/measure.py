@@ -1,0 +1,84 @@
+"""Measures what a validation needs: the single ablations of a sample, and the sets of every ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.ablated import ablated
+from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron
+from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.reference import Reference
+from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.progress import ProgressOf
+from neuron_signatures.analysis.validation.curves import most_sets
+from neuron_signatures.analysis.validation.sample import Sample, draw_sample
+from neuron_signatures.analysis.validation.sets import NeuronSets
+from neuron_signatures.analysis.validation.stored_values import StoredValues
+from neuron_signatures.analysis.validation.truth import Truth, ValidationConfig, pair_scores
+from neuron_signatures.analysis.validation.validate import Validation, validate
+
+# Creates the file of the finished part of a computation, from its name and the settings that are its own.
+PartialOf = Callable[[str, dict[str, object]], Partial]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured, by which reference, and where finished parts are stored.
+
+    `acts` are the prompt's activations in all layers at the problem's positions; `layers` those that are measured.
+    """
+
+    problem: Problem
+    acts: Float[Tensor, "layer pos neuron"]
+    layers: tuple[int, ...]
+    reference: Reference
+    config: ValidationConfig
+    partial: PartialOf
+    progress: ProgressOf
+
+    @property
+    def held(self) -> Float[Tensor, "layer pos neuron"]:
+        return self.reference.held(self.acts)
+
+
+def sampled_effects(m: Measurement, rankings: Sequence[Attribution]) -> tuple[Attribution, Sample]:
+    """The effects of a sample of (neuron, position) pairs drawn by the rankings, NaN for all others."""
+    layers, config = list(m.layers), m.config
+    assert config.sample is not None
+    acts = m.acts[layers]
+    nothing = Attribution("ablation", m.layers, m.problem.positions, torch.full_like(acts, torch.nan), acts, None)
+    scores = [s for a in rankings if not np.isnan(s := pair_scores(a, nothing)).any()]
+    neurons = every_neuron(m.problem.hf, layers=layers, positions=m.problem.positions)
+    rng = np.random.default_rng(config.seed)
+    sample = draw_sample(scores, neurons[:, 0].numpy(), config.sample, rng)
+    wanted = torch.zeros(len(neurons), dtype=torch.bool)
+    wanted[torch.from_numpy(sample.rows)] = True
+    partial = m.partial("effects", {"rankings": [a.metric for a in rankings]})
+    effects = ablated(
+        m.problem, neurons, wanted, values=m.held[layers].reshape(-1), batch=config.batch, partial=partial,
+        progress=m.progress,
+    )  # fmt: skip
+    found = Attribution("ablation", m.layers, m.problem.positions, effects.view(acts.shape), acts, None)
+    partial.save_now({"effects": effects.numpy(), "done": wanted.numpy()})  # until the validation is written
+    return found, sample
+
+
+def validation_of(
+    m: Measurement, rankings: Sequence[Attribution], effects: Attribution, sample: Sample | None
+) -> tuple[Validation, Truth]:
+    """The validation of the rankings by the effects, and the truth that it used."""
+    truth = Truth(effects, m.held, m.reference.resampled, sample)
+    partial = m.partial("sets", {"rankings": [a.metric for a in rankings]})
+    values = StoredValues(partial)
+    n = len(m.layers) * m.acts.shape[-1]
+    most = most_sets(len(rankings), n, m.config.n_random, resampled=truth.resampled is not None)
+    with m.progress("sets", most) as bar, partial.save_on_error(values.arrays):
+        sets = NeuronSets(m.problem, m.layers, batch=m.config.batch, values=values, advance=bar.advance)
+        return validate(rankings, truth, sets, m.config), truth
