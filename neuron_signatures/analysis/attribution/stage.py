@@ -32,8 +32,8 @@ from neuron_signatures.analysis.attribution.influence import (
     positions_of,
     refuse_undefined_reference,
 )
-from neuron_signatures.analysis.attribution.loading import default_dtype
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     ZERO,
@@ -134,7 +134,8 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
     dtype = request.overrides.dtype or default_dtype(run.manifest, request.computed)
-    checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
+    reason = DIFFERENCES if request.overrides.dtype is None else None
+    checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
     prompt = checked.prompt
     resolved = resolve_target(checked.model, prompt.token_ids, request.target)
     scorer = _token_scorer(checked, resolved.target.pos, request)
