@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
@@ -106,7 +107,9 @@ class Reference:
         }
 
 
-def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> ReferenceChoice:
+def choose_reference(
+    run: Run, requested: str | None, *, min_tokens: int, progress: ProgressOf = silent
+) -> ReferenceChoice:
     """The reference `requested`; without one the run's mean, or zero if the run has fewer tokens than `min_tokens`.
 
     Reads the activations of the run (or of the run in `run:DIR`) for a mean. Raises `UsageError` for an unknown
@@ -124,15 +127,15 @@ def choose_reference(run: Run, requested: str | None, *, min_tokens: int) -> Ref
         return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
     if requested.startswith(RUN_PREFIX) and requested != RUN_PREFIX:
         folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
-        mean = _mean_of(run, folder, min_tokens)
+        mean = _mean_of(run, folder, min_tokens, progress)
         name = RUN_PREFIX + folder.resolve().name
         label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
         return ReferenceChoice(name, label, name, mean)
     if requested == ZERO:
-        own = run_mean(run) if n_counted(run) >= min_tokens else None
+        own = run_mean(run, progress) if n_counted(run) >= min_tokens else None
         return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
     if requested == MEAN:
-        return ReferenceChoice(MEAN, MEAN, MEAN, _enough(run_mean(run), min_tokens, str(run.path)))
+        return ReferenceChoice(MEAN, MEAN, MEAN, _enough(run_mean(run, progress), min_tokens, str(run.path)))
     if requested == RECORDS:
         what = "the run has no records of a corpus"
         raise UsageError(what, where="--reference records", next_step="Use mean, or run:DIR of a larger run")
@@ -165,18 +168,20 @@ def reference_at(
     return replace(reference, values=recompute(model, source.token_ids)[:, aligned])
 
 
-def run_mean(run: Run) -> RunMean:
+def run_mean(run: Run, progress: ProgressOf = silent) -> RunMean:
     """Mean stored activation over all tokens but the first of each prompt, finite values only.
 
     First positions have activations far larger than all others, with or without a BOS (docs/method.md).
     """
     total = np.zeros((len(run.layers), run.manifest.d_mlp))
     count = np.zeros_like(total)
-    for prompt in run.prompts:
-        acts = run.acts(prompt)[:, 1:]
-        finite = np.isfinite(acts)
-        total += np.where(finite, acts, 0).sum(1, dtype=np.float64)
-        count += finite.sum(1)
+    with progress("prompts", len(run.prompts)) as bar:
+        for prompt in run.prompts:
+            acts = run.acts(prompt)[:, 1:]
+            finite = np.isfinite(acts)
+            total += np.where(finite, acts, 0).sum(1, dtype=np.float64)
+            count += finite.sum(1)
+            bar.advance(1)
     mean = np.full((run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
     mean[run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return RunMean(torch.from_numpy(mean), n_counted(run), run_identity(run))
@@ -193,14 +198,14 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
         raise UsageError("the reference is not finite for every neuron", where=where, next_step=next_step)
 
 
-def _mean_of(run: Run, folder: Path, min_tokens: int) -> RunMean:
+def _mean_of(run: Run, folder: Path, min_tokens: int, progress: ProgressOf) -> RunMean:
     with Run.open(folder, check="sha256") as other:
         here, there = run_identity(run), run_identity(other)
         known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
         wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
         if wrong:
             raise UsageError(f"is a run of another model: {join_some(wrong, 3)}", where=f"--reference run:{folder}")
-        return _enough(run_mean(other), min_tokens, str(folder))
+        return _enough(run_mean(other, progress), min_tokens, str(folder))
 
 
 def _digest(identity: dict[str, Any]) -> str:

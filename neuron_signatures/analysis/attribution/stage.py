@@ -129,7 +129,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     The request is checked before anything is written.
     """
     s = request.settings
-    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens)
+    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens, progress=progress)
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
