@@ -31,6 +31,7 @@ from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
     from neuron_signatures.analysis.attribution.stage import InfluenceRequest
+    from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
@@ -211,8 +212,8 @@ def _peaks(run: Run, args: Namespace) -> None:
         write_scores = peak_token_scorer(run, _influence_request(run, args)).score
     config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
     selection = _selection(args)
-    result = analyze_peaks(run, config)
     with open_results(run) as writer:
+        result = analyze_peaks(run, config, writer=writer, progress=_progress(args))
         written = write_peaks(writer, result, selection, rank_by=args.rank_by, write_scores=write_scores)
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
 
@@ -220,13 +221,15 @@ def _peaks(run: Run, args: Namespace) -> None:
 def _influence(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.attribution.report import influence_lines, influence_summary
     from neuron_signatures.analysis.attribution.stage import run_influence
+
+    done = run_influence(run, _influence_request(run, args), progress=_progress(args))
+    emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
+
+
+def _progress(args: Namespace) -> ProgressOf:
     from neuron_signatures.cli.progress import Progress
 
-    def progress(unit: str, n: int) -> Progress:
-        return Progress(n, unit=f" {unit}", quiet=args.quiet)
-
-    done = run_influence(run, _influence_request(run, args), progress=progress)
-    emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
+    return lambda unit, total: Progress(total, unit=f" {unit}", quiet=args.quiet)
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:

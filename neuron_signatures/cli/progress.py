@@ -6,8 +6,10 @@ import logging
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +23,8 @@ class Progress:
     """
 
     def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
-        ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
-        columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that reports 0 columns gets 80
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24,
-            disable=quiet or not terminal, leave=False,
-        )  # fmt: skip
+        self._bar = _bar(total, unit) if terminal and not quiet else None
         self._lines = not quiet and not terminal
         self._unit, self._total, self._done, self._skipped = unit.strip(), total, 0, 0
         self._started = self._printed = time.monotonic()
@@ -36,12 +33,14 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def advance(self, n: int) -> None:
         """`n` more steps are done."""
         self._done += n
-        self._bar.update(n)
+        if self._bar is not None:
+            self._bar.update(n)
         now = time.monotonic()
         if self._lines and now - self._printed >= _LINE_SECONDS:
             self._printed = now
@@ -51,24 +50,32 @@ class Progress:
         """`n` steps were done by an earlier process; they do not count for the rate."""
         self._skipped += n
         self._done += n
-        if not self._bar.disable:
+        if self._bar is not None:
             self._bar.initial += n
             self._bar.update(n)
 
     def extend(self, n: int) -> None:
         """There are `n` steps more than was known."""
         self._total += n
-        if not self._bar.disable:
+        if self._bar is not None:
             self._bar.total = self._total
             self._bar.refresh()
 
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._skipped) / seconds
-        left = max(0, self._total - self._done) / rate
+        left = f", {_duration(max(0, self._total - self._done) / rate)} left" if rate else ""
         share = self._done / max(1, self._total)
-        return (
-            f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second, {_duration(left)} left"
-        )
+        return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}"
+
+
+def _bar(total: int, unit: str) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    ascii_only = (sys.stderr.encoding or "").lower().replace("-", "") != "utf8"
+    columns = min(shutil.get_terminal_size().columns, 100)  # a terminal that reports 0 columns gets 80
+    return tqdm(
+        total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24, leave=False
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -73,6 +73,8 @@ def _target_stem(
 
 influence_stem = functools.partial(_target_stem, "influence")
 validation_stem = functools.partial(_target_stem, "validation")
+# Of the partial file of a command, which has a list of metrics as `metric`.
+unfinished_stem = functools.partial(_target_stem, "unfinished")
 
 
 def meta_name(stem: str) -> str:

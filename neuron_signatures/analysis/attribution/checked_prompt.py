@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.loading import announced
 from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.identity import ModelIdentity, model_identity
@@ -72,13 +73,16 @@ class CheckedPrompt:
     warnings: tuple[str, ...]
 
 
-def check_prompt(run: Run, prompt: str | int, overrides: ModelOverrides) -> CheckedPrompt:
+def check_prompt(
+    run: Run, prompt: str | int, overrides: ModelOverrides, *, dtype_reason: str | None = None
+) -> CheckedPrompt:
     """Load the model of `run`, and check that it is the one that made the run.
 
     Raises `BadRunError` if revision, weights, quantisation, architecture or tokenizer differ from the manifest
     (checked before any weights are loaded), or if the recomputed activations of the prompt do not agree with the
     stored ones. Properties that the manifest does not record (format 1) give a warning; only the activations are
-    checked then.
+    checked then. `dtype_reason` says why the precision in `overrides` is another than that of the run, if not because
+    the user chose it.
     """
     record = run.prompt(prompt)
     spec = dump_spec(run.manifest, overrides)
@@ -93,7 +97,8 @@ def check_prompt(run: Run, prompt: str | int, overrides: ModelOverrides) -> Chec
     warnings = unchecked(run.manifest, identity)
     for warning in warnings:
         log.warning("%s", warning)
-    model = load_model(spec, quiet=True)
+    with announced(spec, config, run_dtype=run.manifest.model_dtype, dtype_reason=dtype_reason):
+        model = load_model(spec, quiet=True)
     _check_token_ids(run.path, record, model)
     acts = recompute(model, record.token_ids)
     _check_shape(run.path, run.manifest, acts)

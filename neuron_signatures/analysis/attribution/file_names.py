@@ -16,7 +16,7 @@ from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.names import spans
-from neuron_signatures.runs.results import influence_stem, validation_stem
+from neuron_signatures.runs.results import influence_stem, unfinished_stem, validation_stem
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
 DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS = 50, 1350
@@ -48,7 +48,6 @@ class Naming:
     def validation(self, metrics: Sequence[Metric], config: ValidationConfig) -> str:
         """Stem of the validation of these metrics, which always depends on ablation."""
         t = self.target
-        name = ALL if set(metrics) == set(METRICS) else "-".join(metrics)
         sample = "all" if config.sample is None else config.sample
         sets = [
             f"sample-{sample}" if sample != DEFAULT_SAMPLE and not self.top_from else "",
@@ -58,7 +57,16 @@ class Naming:
             f"min-effect{config.min_effect:g}" if config.min_effect != DEFAULT_MIN_EFFECT else "",
         ]
         suffix = _joined([*self._parts({*metrics, "ablation"}), *sets])
-        return validation_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
+        return validation_stem(
+            self.prompt_id, _names(metrics), t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix
+        )
+
+    def unfinished(self, metrics: Sequence[Metric]) -> str:
+        """Stem of the partial file of a command that ranks by these metrics."""
+        t = self.target
+        suffix = _joined(self._parts(set(metrics)))
+        name = _names(metrics)
+        return unfinished_stem(self.prompt_id, name, t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix=suffix)
 
     def _parts(self, metrics: set[Metric]) -> list[str]:
         s, at, ablates = self.settings, self.positions, "ablation" in metrics
@@ -80,6 +88,10 @@ class Naming:
         if ablates and self.top_from:
             parts.append(f"top-{self.top_from.metric}-{self.top_from.k}")
         return [*parts, self.dtype or ""]
+
+
+def _names(metrics: Sequence[Metric]) -> str:
+    return ALL if set(metrics) == set(METRICS) else "-".join(metrics)
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -46,6 +46,8 @@ ALL = "all"
 # Differences of two forward passes are in these or in their record: bfloat16 would round most of them to 0.
 NEED_FLOAT32: tuple[Metric, ...] = ("ig", "ablation")
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
+# Those that `--layers` restricts.
+SOME_LAYERS: tuple[Metric, ...] = ("ig", "ablation")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
@@ -121,7 +122,12 @@ class Reference:
 
 
 def choose_reference(
-    run: Run, requested: str | None, *, min_tokens: int, resampling: Resampling = NO_RESAMPLING
+    run: Run,
+    requested: str | None,
+    *,
+    min_tokens: int,
+    resampling: Resampling = NO_RESAMPLING,
+    progress: ProgressOf = silent,
 ) -> ReferenceChoice:
     """The reference `requested`; without one the run's mean, or zero if the run has fewer tokens than `min_tokens`.
 
@@ -140,15 +146,15 @@ def choose_reference(
         return ReferenceChoice(name, f"prompt-{safe_id(name.removeprefix(PROMPT_PREFIX))}", name, None)
     if requested.startswith(RUN_PREFIX) and requested != RUN_PREFIX:
         folder = Path(requested.removeprefix(RUN_PREFIX)).expanduser()
-        mean = _mean_of(run, folder, min_tokens, resampling)
+        mean = _mean_of(run, folder, min_tokens, resampling, progress)
         name = RUN_PREFIX + folder.resolve().name
         label = safe_id(f"{name.replace(':', '-')}-{_digest(mean.run)}")  # folders of one name have different labels
         return ReferenceChoice(name, label, name, mean)
     if requested == ZERO:
-        own = run_mean(run) if n_counted(run) >= min_tokens else None
+        own = run_mean(run, progress=progress) if n_counted(run) >= min_tokens else None
         return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
     if requested == MEAN:
-        mean = _enough(run_mean(run, resampling), min_tokens, str(run.path))
+        mean = _enough(run_mean(run, resampling, progress), min_tokens, str(run.path))
         return ReferenceChoice(MEAN, MEAN, MEAN, mean)
     if requested == RECORDS:
         what = "the run has no records of a corpus"
@@ -189,7 +195,7 @@ def reference_at(
     return replace(reference, values=recompute(model, source.token_ids)[:, aligned])
 
 
-def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING) -> RunMean:
+def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING, progress: ProgressOf = silent) -> RunMean:
     """Mean stored activation over all tokens but the first of each prompt, finite values only.
 
     First positions have activations far larger than all others, with or without a BOS (docs/method.md).
@@ -200,13 +206,15 @@ def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING) -> RunMean:
     times = np.vstack([np.ones((1, n_prompts), np.int64), drawn])  # how often each prompt counts in each mean
     total = np.zeros((len(times), len(run.layers), run.manifest.d_mlp))
     count = np.zeros(total.shape, np.int64)
-    for prompt, of_mean in zip(run.prompts, times.T, strict=True):
-        acts = run.acts(prompt)[:, 1:]
-        finite = np.isfinite(acts)
-        summed, n_finite = np.where(finite, acts, 0).sum(1, dtype=np.float64), finite.sum(1)
-        for i in np.flatnonzero(of_mean):
-            total[i] += of_mean[i] * summed
-            count[i] += of_mean[i] * n_finite
+    with progress("prompts", n_prompts) as bar:
+        for prompt, of_mean in zip(run.prompts, times.T, strict=True):
+            acts = run.acts(prompt)[:, 1:]
+            finite = np.isfinite(acts)
+            summed, n_finite = np.where(finite, acts, 0).sum(1, dtype=np.float64), finite.sum(1)
+            for i in np.flatnonzero(of_mean):
+                total[i] += of_mean[i] * summed
+                count[i] += of_mean[i] * n_finite
+            bar.advance(1)
     means = np.full((len(times), run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
     means[:, run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     every, resampled = torch.from_numpy(means[0]), torch.from_numpy(means[1:])
@@ -224,14 +232,14 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
         raise UsageError("the reference is not finite for every neuron", where=where, next_step=next_step)
 
 
-def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling) -> RunMean:
+def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling, progress: ProgressOf) -> RunMean:
     with Run.open(folder, check="sha256") as other:
         here, there = run_identity(run), run_identity(other)
         known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
         wrong = [f"{k} is {there[k]}, here {here[k]}" for k in known if here[k] != there[k]]
         if wrong:
             raise UsageError(f"is a run of another model: {join_some(wrong, 3)}", where=f"--reference run:{folder}")
-        return _enough(run_mean(other, resampling), min_tokens, str(folder))
+        return _enough(run_mean(other, resampling, progress), min_tokens, str(folder))
 
 
 def _digest(identity: dict[str, Any]) -> str:

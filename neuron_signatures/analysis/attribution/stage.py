@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.file_names import Naming
+from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
     FirstNeuron,
     Names,
@@ -22,7 +25,7 @@ from neuron_signatures.analysis.attribution.first_neurons import (
 from neuron_signatures.analysis.attribution.influence import (
     ALL,
     METRICS,
-    NEED_FLOAT32,
+    SOME_LAYERS,
     Influence,
     InfluenceSettings,
     influence,
@@ -30,6 +33,7 @@ from neuron_signatures.analysis.attribution.influence import (
     refuse_undefined_reference,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     NO_RESAMPLING,
@@ -50,6 +54,7 @@ from neuron_signatures.analysis.attribution.writing import (
 )
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
+from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED
@@ -58,9 +63,9 @@ from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest
 from neuron_signatures.runs.results import ResultsWriter, open_results, partial_name
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +136,15 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     s = request.settings
     validation = request.validation
     resampling = Resampling(N_RESAMPLED, validation.seed) if validation else NO_RESAMPLING
-    choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens, resampling=resampling)
+    choice = choose_reference(
+        run, request.reference, min_tokens=request.min_mean_tokens, resampling=resampling, progress=progress
+    )
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
-    dtype = request.overrides.dtype or _default_dtype(run.manifest, request.computed)
-    checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype))
+    dtype = request.overrides.dtype or default_dtype(run.manifest, request.computed)
+    reason = DIFFERENCES if request.overrides.dtype is None else None
+    checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
     prompt = checked.prompt
     resolved = resolve_target(checked.model, prompt.token_ids, request.target)
     scorer = _token_scorer(checked, resolved.target.pos, request)
@@ -149,7 +157,12 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     reference = reference_at(choice, run, checked.model, prompt, positions)
     checked = replace(checked, warnings=(*checked.warnings, *choice.warnings, *_first_position(choice, positions)))
     names = signature_names(run)
-    stage = _InfluenceStage(checked, resolved, problem, request, top_from, naming, reference, names, progress, s)
+    settings = _command_settings(request, checked, problem, reference)
+    finished = FinishedMetrics(run, naming.unfinished(request.metrics), settings)
+    finished.resume()
+    stage = _InfluenceStage(
+        checked, resolved, problem, request, top_from, naming, reference, names, progress, finished, s
+    )  # fmt: skip
     stage.prepare()
     with open_results(run) as writer:
         computed: list[_Computed] = []
@@ -157,6 +170,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
             computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
         found = {c.attribution.metric: c.attribution for c in computed}
         validated = stage.validate(writer, found, request.validation) if request.validation else None
+        finished.remove()
     return InfluenceOutcome(resolved, reference, prompt.probe_id, tuple(c.summary for c in computed), validated)
 
 
@@ -194,6 +208,7 @@ class _InfluenceStage:
     reference: Reference
     names: Names
     progress: ProgressOf
+    finished: FinishedMetrics
     settings: InfluenceSettings
     _ready: dict[Metric, Influence] = field(default_factory=dict)
 
@@ -219,7 +234,7 @@ class _InfluenceStage:
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)
         if self.top_from is not None:
-            source = self._ready[self.top_from.metric] = self._influence(self.top_from.metric, None)
+            source = self._source(self.top_from.metric)
             frame = influence_frame(source, self.reference, self.checked.prompt, self.resolved)
             rows, _ = select_influence(frame, SelectionConfig(top_k=self.top_from.k))
             candidates = within(neurons_of(rows), self.settings.layers, top_from=self.top_from)
@@ -230,19 +245,51 @@ class _InfluenceStage:
             refuse_undefined_reference("ablation", tested, held)
 
     def compute(self, writer: ResultsWriter, metric: Metric, scorer: TokenScorer | None) -> _Computed:
-        """Compute one metric and write its files, with write scores if there is a `scorer`."""
-        stem = self.naming.influence(metric)
+        """Compute one metric and write its files, with write scores if there is a `scorer`.
+
+        A metric that this command finished before it was stopped is read from its files.
+        """
+        stem, start = self.naming.influence(metric), time.monotonic()
         partial = Partial(writer, partial_name(stem), self._partial_settings(metric))
+        before = self._finished(metric)
+        if before is not None:
+            log.info("%s is finished: read from analysis/%s.*", metric, stem)
+            partial.remove()
+            frame = influence_frame(before.influence, self.reference, self.checked.prompt, self.resolved)
+            rows, _ = select_influence(frame, self.request.selection)
+            return self._computed(stem, before.influence.attribution, rows, before.record)
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(
             writer, stem, found, self.reference, self.checked, self.resolved, self.request.selection, settings, scorer
         )
+        self.finished.add(metric, stem)
         partial.remove()
+        computed = self._computed(stem, found.attribution, rows, record)
+        _log_finished(computed.summary, time.monotonic() - start)
+        return computed
+
+    def _computed(self, stem: str, found: Attribution, rows: pd.DataFrame, record: dict[str, Any]) -> _Computed:
+        """A metric with its summary, from its selected rows and its record."""
         target_pos = self.problem.target.pos
         first = first_neurons(rows, record["score_column"], self._held_at, self.checked, target_pos, self.names)
-        summary = MetricSummary(metric, stem, len(rows), record["selected_share"], first, tuple(record["warnings"]))
-        return _Computed(found.attribution, summary)
+        warnings = tuple(record["warnings"])
+        return _Computed(found, MetricSummary(found.metric, stem, len(rows), record["selected_share"], first, warnings))
+
+    def _finished(self, metric: Metric) -> FinishedMetric | None:
+        n_layers, _, n_neurons = self.checked.acts.shape
+        some = self.settings.layers if metric in SOME_LAYERS else None
+        layers = tuple(range(n_layers)) if some is None else some
+        layout = Layout(layers, self.problem.positions, n_neurons, by_zero=self.reference.is_zero)
+        return self.finished.read(metric, self.naming.influence(metric), layout)
+
+    def _source(self, metric: Metric) -> Influence:
+        """The metric that chooses the candidates."""
+        before = self._finished(metric)
+        if before is not None:
+            return before.influence
+        self._ready[metric] = self._influence(metric, None)
+        return self._ready[metric]
 
     def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
         """Compare every metric with ablations: of a sample, or of all neurons that the ablation metric has."""
@@ -335,10 +382,30 @@ def _first_position(choice: ReferenceChoice, positions: Sequence[int]) -> list[s
     return [f"position 0 has massive activations, and the reference ({choice.name}) is a mean without first positions"]
 
 
-def _default_dtype(manifest: Manifest, metrics: Sequence[Metric]) -> Dtype:
-    """fp32 if differences of forward passes are reported, else the dtype of the run."""
-    differences = any(m in NEED_FLOAT32 for m in metrics)
-    quantization = manifest.quantization
-    if differences and (quantization in ("none", UNRECORDED) or quantization.startswith("checkpoint:gguf-")):
-        return "fp32"
-    return manifest.model_dtype
+def _command_settings(
+    request: InfluenceRequest, checked: CheckedPrompt, problem: Problem, reference: Reference
+) -> dict[str, Any]:
+    """What the files of every metric depend on, for a command that resumes."""
+    return {
+        "run": checked.run,
+        "prompt_id": checked.prompt.probe_id,
+        "target": asdict(problem.target),
+        "positions": problem.positions,
+        "reference": asdict(replace(reference, values=None)),
+        "min_mean_tokens": request.min_mean_tokens,
+        "dtype": checked.model.spec.dtype,
+        "settings": asdict(request.settings),
+        "top_from": request.top_from,
+        "selection": asdict(request.selection),
+        "write_scores": request.write_scores,
+        "explicit_tokens": request.explicit,
+        "versions": versions(),
+    }
+
+
+def _log_finished(summary: MetricSummary, seconds: float) -> None:
+    first = ""
+    if summary.first:
+        neuron = summary.first[0]
+        first = f", first {neuron_name(neuron.layer, neuron.neuron)} {neuron.score:+.3f}"
+    log.info("%s: %.1f s%s, written to analysis/%s.*", summary.metric, seconds, first, summary.stem)

@@ -22,7 +22,7 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
 from neuron_signatures.runs.tokens import encodable
 
-_PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
+PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
 
 
 def influence_frame(
@@ -50,7 +50,7 @@ def influence_frame(
         }
     )
     if found.per_act is not None:
-        frame[_PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
+        frame[PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
     target, facts, _ = explained(found, resolved)
     return frame.assign(
         prompt_id=encodable(prompt.probe_id),

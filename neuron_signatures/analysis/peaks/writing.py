@@ -20,6 +20,7 @@ from neuron_signatures.runs.results import (
     TOP_NEURONS,
     TOP_STEM,
     ResultsWriter,
+    partial_name,
     write_scores_name,
 )
 
@@ -41,7 +42,7 @@ def write_peaks(
     rank_by: str = DEFAULT_RANK_BY,
     write_scores: Callable[[Sequence[tuple[int, int]]], dict[str, Any]] | None = None,
 ) -> WrittenPeaks:
-    """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`.
+    """Write `neurons_aggregated`, `top_neurons.json` and last `analysis_meta.json`; then remove the stored layers.
 
     `write_scores` returns the write scores of (layer, neuron) pairs, which are then part of the result.
     Raises `UsageError` before anything is written if `rank_by` is not a numeric column or the selection is invalid.
@@ -58,6 +59,7 @@ def write_peaks(
     if tokens is not None:
         writer.json(write_scores_name(TOP_STEM), tokens)
     writer.record(ANALYSIS_META, record)
+    writer.remove(partial_name(NEURONS))
     return WrittenPeaks(record, top)
 
 
