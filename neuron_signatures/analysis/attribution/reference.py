@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +108,10 @@ class Reference:
             return torch.full_like(found.scores, torch.nan)
         centred = (found.acts - self.values[list(found.layers)]) * found.per_act
         return torch.where(found.per_act == 0, 0.0, centred)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other references, without its values."""
+        return asdict(replace(self, values=None, resampled=None))
 
     def record(self) -> dict[str, Any]:
         """The fields of the stage record."""

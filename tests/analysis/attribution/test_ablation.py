@@ -115,14 +115,14 @@ def test_sets_equal_one_plain_forward_per_set(name: str) -> None:
     hf, target, reference = loaded(name).hf, target_of(name), reference_of(name)
     n_layers, d_mlp = mlp_shape(hf)
     total = n_layers * d_mlp
-    sets = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
-    ablated = joint_ablation(problem_of(hf, target, POSITIONS), sets, reference=reference, batch=3)
-    kept = joint_ablation(problem_of(hf, target, POSITIONS), sets, reference=reference, meaning="keep")
-    for i, members in enumerate(sets):
-        inside = torch.zeros(total, dtype=torch.bool)
-        inside[members] = True
+    rows = [torch.arange(0), torch.arange(total), torch.tensor([3, d_mlp + 5, 2 * d_mlp]), torch.arange(0, total, 7)]
+    sets = [torch.zeros(total, dtype=torch.bool).index_fill(0, i, True).view(n_layers, d_mlp) for i in rows]
+    problem, layers = problem_of(hf, target, POSITIONS), range(n_layers)
+    ablated = torch.cat(list(joint_ablation(problem, sets, reference=reference, layers=layers, batch=3)))
+    kept = torch.cat(list(joint_ablation(problem, sets, reference=reference, layers=layers, meaning="keep")))
+    for i, inside in enumerate(sets):
         for got, mask in ((ablated, inside), (kept, ~inside)):
-            want = plain_value(hf, target, replacing(mask.view(n_layers, d_mlp), reference))
+            want = plain_value(hf, target, replacing(mask, reference))
             assert float(got[i]) == pytest.approx(want, abs=TOLERANCE)
     clean = plain_value(hf, target)
     assert float(ablated[0]) == pytest.approx(clean, abs=TOLERANCE) == float(kept[1])
@@ -134,28 +134,28 @@ def test_ablating_everything_to_zero_leaves_the_mlps_biases() -> None:
     hf, target = loaded("gpt2").hf, target_of("gpt2")
     positions = list(range(TARGET_POS + 1))
     zeros = torch.zeros(N_LAYERS, len(positions), D_MLP)
-    everything = [torch.arange(N_LAYERS * D_MLP)]
-    got = joint_ablation(problem_of(hf, target, positions), everything, reference=zeros)
-    assert float(got[0]) == pytest.approx(plain_value(hf, target, lambda _, acts: acts * 0), abs=TOLERANCE)
+    everything = [torch.ones(N_LAYERS, D_MLP, dtype=torch.bool)]
+    problem = problem_of(hf, target, positions)
+    (got,) = joint_ablation(problem, everything, reference=zeros, layers=range(N_LAYERS))
+    assert float(got) == pytest.approx(plain_value(hf, target, lambda _, acts: acts * 0), abs=TOLERANCE)
 
 
 def test_layers_that_are_not_chosen_stay() -> None:
     hf, target, reference = loaded("llama").hf, target_of("llama"), reference_of("llama")
-    got = joint_ablation(
-        problem_of(hf, target, POSITIONS), [torch.arange(0)], reference=reference, meaning="keep", layers=[1]
-    )
+    nothing, problem = torch.zeros(1, D_MLP, dtype=torch.bool), problem_of(hf, target, POSITIONS)
+    (got,) = joint_ablation(problem, [nothing], reference=reference, meaning="keep", layers=[1])
     mask = torch.zeros(N_LAYERS, D_MLP, dtype=torch.bool)
     mask[1] = True
-    assert float(got[0]) == pytest.approx(plain_value(hf, target, replacing(mask, reference)), abs=TOLERANCE)
+    assert float(got) == pytest.approx(plain_value(hf, target, replacing(mask, reference)), abs=TOLERANCE)
 
 
 def test_functions_other_than_the_pre_cap_logit() -> None:
     target = target_of("gemma2", foil=None, function="logprob")
-    hf, members = loaded("gemma2").hf, torch.arange(40)
+    hf, members = loaded("gemma2").hf, torch.arange(D_MLP)[None] < 40
     zeros = torch.zeros(N_LAYERS, 1, D_MLP)
-    got = joint_ablation(problem_of(hf, target, [TARGET_POS]), [members], reference=zeros)
+    (got,) = joint_ablation(problem_of(hf, target, [TARGET_POS]), [members], reference=zeros, layers=[0])
     want = plain_value(hf, target, setting([(0, TARGET_POS, n, 0.0) for n in range(40)]))
-    assert float(got[0]) == pytest.approx(want, abs=TOLERANCE)
+    assert float(got) == pytest.approx(want, abs=TOLERANCE)
 
 
 def test_a_position_after_the_target_is_refused() -> None:
@@ -168,7 +168,8 @@ def test_an_undefined_reference_is_refused() -> None:
     reference = reference_of("llama", 1)
     reference[1, 0, 3] = float("nan")
     with pytest.raises(UsageError, match="not finite for every neuron"):
-        joint_ablation(problem_of(loaded("llama").hf, target_of("llama"), [5]), [torch.arange(3)], reference=reference)
+        problem = problem_of(loaded("llama").hf, target_of("llama"), [5])
+        next(joint_ablation(problem, [torch.ones(1, D_MLP, dtype=torch.bool)], reference=reference, layers=[1]))
     with pytest.raises(UsageError, match="not finite for every neuron"):
         run_singles("llama", torch.tensor([[1, 5, 3]]), torch.tensor([float("nan")]))
 
@@ -178,17 +179,17 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch, caplog:
     want = run_singles("llama", neurons, values)
     run, sizes = Suffix.run, []
 
-    def small(self: Suffix, batch: int, *args: object) -> Tensor:
+    def small(self: Suffix, batch: int, *args: object, **kwargs: object) -> Tensor:
         sizes.append(batch)
         if batch > 3:
             raise torch.OutOfMemoryError
-        return run(self, batch, *args)  # type: ignore[arg-type]
+        return run(self, batch, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Suffix, "run", small)
     with caplog.at_level(logging.WARNING):
         assert torch.allclose(run_singles("llama", neurons, values), want, atol=TOLERANCE)
     assert max(sizes) > 3 and "out of memory with" in caplog.text
-    monkeypatch.setattr(Suffix, "run", lambda *_: small(*_[:1], 99))  # type: ignore[arg-type]
+    monkeypatch.setattr(Suffix, "run", lambda *_, **__: small(*_[:1], 99))  # type: ignore[arg-type]
     with pytest.raises(EnvironmentProblem, match="out of memory with one ablated copy"):
         run_singles("llama", neurons, values)
 
@@ -208,3 +209,30 @@ def replacing(mask: Tensor, reference: Tensor):
         return acts
 
     return edit
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_layers_below_the_first_edited_one_are_not_run_again(name: str) -> None:
+    from neuron_signatures.models.capture import decoder_layers, output_projections
+
+    hf, target, reference = loaded(name).hf, target_of(name), reference_of(name)
+    ran: list[int] = []
+    handles = [
+        module.register_forward_hook(lambda *_, layer=layer: ran.append(layer))
+        for layer, module in enumerate(output_projections(hf))
+    ]
+    n_layers, d_mlp = mlp_shape(hf)
+    sets = torch.rand(5, 1, d_mlp, generator=torch.Generator().manual_seed(1)) < 0.5
+    problem = problem_of(hf, target, POSITIONS)
+    try:
+        got = list(joint_ablation(problem, sets, reference=reference, layers=[2], batch=1))
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = 1 + (min(POSITIONS) > 0)  # the prompt, and the positions before the first edited one
+    assert ran.count(2) == once + 5 and ran.count(0) == ran.count(1) == once
+    for members, value in zip(sets, got, strict=True):
+        mask = torch.zeros(n_layers, d_mlp, dtype=torch.bool)
+        mask[2] = members[0]
+        assert float(value) == pytest.approx(plain_value(hf, target, replacing(mask, reference)), abs=TOLERANCE)
+    assert all("forward" not in vars(layer) for layer in decoder_layers(hf))
