@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
 from neuron_signatures.analysis.tokens.vocab import single_token
+from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.tokens import encode_text, token_strings
 from neuron_signatures.models.weights import unembedding
@@ -90,7 +91,8 @@ def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: Target
     """
     pos, token_id = _position_and_token(model.tokenizer, token_ids, request)
     foil_id = _token_flag(model.tokenizer, request.foil, request.foil_id, "--foil_token")
-    logits = next_token_logits(model, token_ids, pos)
+    with memory_faults(work_on(model.hf, "the forward pass for the target's logits", token_ids)):
+        logits = next_token_logits(model, token_ids, pos)
     vocab = logits.shape[0]
     for flag, given in (("--target_token_id", token_id), ("--foil_token_id", foil_id)):
         if given is not None and not 0 <= given < vocab:

@@ -8,7 +8,6 @@ passes: use a float32 model, because most of them round to 0 in bfloat16.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,10 +18,10 @@ from transformers import PreTrainedModel
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import refuse_undefined
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.models.batching import run_in_halves
+from neuron_signatures.models.batching import BatchSize, Work, run_in_halves, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix
-from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+from neuron_signatures.runs.errors import UsageError
 
 # ablate: replace the neurons of the set and keep the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
@@ -62,6 +61,7 @@ def single_ablations(
     todo = torch.arange(len(neurons)) if done is None else (~done).nonzero()[:, 0]
     assert len(values) == len(neurons)
     _refuse(neurons[todo, 1], values[todo], problem.target)
+    size = BatchSize(batch)
     for pos in sorted(set(neurons[todo, 1].tolist())):
         suffix = problem.suffix(first=pos)
 
@@ -72,8 +72,8 @@ def single_ablations(
             f = problem.value(suffix.run(len(rows) + 1, edit, layers)).float().cpu()
             return AblationChunk(rows, f[0] - f[1:])
 
-        for chunk in todo[neurons[todo, 1] == pos].split(batch):
-            yield from run_in_halves(effects, chunk.tolist(), unit="ablations", too_large=_too_large)
+        here = todo[neurons[todo, 1] == pos].tolist()
+        yield from run_in_halves(effects, here, size=size, unit="ablations", work=lambda _: _work(problem))
 
 
 @torch.no_grad()
@@ -104,9 +104,9 @@ def joint_ablation(
         edit = _joint_edit(masks if meaning == "ablate" else ~masks, reference, suffix.rows(positions))
         return problem.value(suffix.run(len(chunk), edit, chosen)).float().cpu()
 
-    chunks = [range(i, min(i + batch, len(sets))) for i in range(0, len(sets), batch)]
-    halves = (run_in_halves(values, chunk, unit="ablations", too_large=_too_large) for chunk in chunks)
-    return torch.cat(list(chain.from_iterable(halves)))
+    size = BatchSize(batch)
+    parts = run_in_halves(values, range(len(sets)), size=size, unit="ablations", work=lambda _: _work(problem))
+    return torch.cat(list(parts))
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
@@ -138,6 +138,5 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
     refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
-def _too_large(_: int) -> EnvironmentProblem:
-    what = "out of memory with one ablated copy of the prompt"
-    return EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu")
+def _work(problem: Problem) -> Work:
+    return work_on(problem.hf, "ablation", problem.token_ids)

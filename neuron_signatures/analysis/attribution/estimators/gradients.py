@@ -19,8 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.estimators.memory import with_memory_faults
 from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.models.suffix import Edit, Suffix
@@ -45,12 +47,14 @@ class Cancellation:
     """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
 
 
+@with_memory_faults("act_grad")
 def act_grad(problem: Problem) -> Attribution:
     """a ∂f/∂a of every neuron, with everything downstream responding."""
     acts, grads = _acts_and_gradients(problem)
     return attribution("act_grad", problem.positions, acts, acts * grads, grads)
 
 
+@with_memory_faults("relp")
 def relp(problem: Problem) -> Attribution:
     """Relevance of every neuron: a ∂f/∂a under RelP's rules."""
     with relevance_rules(problem.hf):
@@ -80,6 +84,7 @@ class Ig(NamedTuple):
     """One path (`joint`), or one per layer."""
 
 
+@with_memory_faults("ig")
 def integrated_gradients(
     problem: Problem,
     *,
@@ -106,10 +111,10 @@ def integrated_gradients(
     acts = suffix.acts(problem.positions, chosen)
     low = reference[list(chosen)].to(acts)
     scores = torch.zeros_like(acts)
-    everything, sums = list(range(len(chosen))), []
+    everything, sums, size = list(range(len(chosen))), [], BatchSize(batch)
     for rows in [everything] if path == "joint" else [[i] for i in everything]:
         line = _Path([chosen[i] for i in rows], acts[rows], low[rows])
-        scores[rows], found = _along(problem, suffix, line, steps, max_steps or steps, batch)
+        scores[rows], found = _along(problem, suffix, line, steps, max_steps or steps, size)
         sums.append(found)
     return Ig(attribution("ig", problem.positions, acts, scores, layers=chosen), tuple(sums))
 
@@ -136,7 +141,7 @@ class _Path(NamedTuple):
 
 
 def _along(
-    problem: Problem, suffix: Suffix, path: _Path, steps: int, max_steps: int, batch: int
+    problem: Problem, suffix: Suffix, path: _Path, steps: int, max_steps: int, batch: BatchSize
 ) -> tuple[Float[Tensor, "layer pos neuron"], PathSum]:
     """The scores of one path, and their sum against the difference of f between its ends."""
     with torch.no_grad():
@@ -166,16 +171,21 @@ def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
 
 
 def _gradient_sum(
-    problem: Problem, suffix: Suffix, path: _Path, at: Float[Tensor, " point"], batch: int
+    problem: Problem, suffix: Suffix, path: _Path, at: Float[Tensor, " point"], batch: BatchSize
 ) -> Float[Tensor, "layer pos neuron"]:
     """Sum of the gradients at these points of the path, several points per forward pass."""
-    total = torch.zeros_like(path.high)
-    for some in at.split(batch):
-        held = path.points(some).requires_grad_()
+
+    def gradients(some: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
+        held = path.points(at[list(some)]).requires_grad_()
         with torch.enable_grad():
             f = problem.value(suffix.run(len(some), _hold(problem, suffix, path, held), path.layers))
             (grad,) = torch.autograd.grad(f.sum(), held)
-        total += grad.sum(0)
+        return grad.sum(0)
+
+    total = torch.zeros_like(path.high)
+    work = work_on(problem.hf, "ig", problem.token_ids)
+    for part in run_in_halves(gradients, range(len(at)), size=batch, unit="points of the path", work=lambda _: work):
+        total += part
     return total
 
 
