@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
+from neuron_signatures.analysis.attribution.readout import capped, head_in_parts, pre_cap_logits
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.models.batching import memory_faults, work_on
@@ -113,10 +113,12 @@ def next_token_logits(model: LoadedModel, token_ids: Sequence[int], pos: int) ->
     """Pre-cap logits at `pos`, at least float32. Raises `UsageError` where they do not give the model's logits."""
     head = unembedding(model.hf)
     seen: list[Tensor] = []
-    hook = model.hf.get_output_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    module = model.hf.get_output_embeddings()
+    hook = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         ids = torch.tensor([list(token_ids[: pos + 1])], device=model.device)
-        own = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+        with head_in_parts(module):
+            own = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
     finally:
         hook.remove()
     logits = pre_cap_logits(head, seen[0][:, -1])[0]
