@@ -100,7 +100,8 @@ def _explain(spec: ModelSpec, error: BaseException) -> ProjectError:
     text = " ".join(str(e) for e in causes)
     where = f"model {spec.name}"
     if (too_little := next((e for e in causes if is_out_of_memory(e)), None)) is not None:
-        smaller = "--model_dtype bf16, --device_map auto or another --device"
+        dtype = "--model_dtype bf16, " if spec.dtype == "fp32" else ""
+        smaller = f"{dtype}--device_map auto, another --device or, for a dump, --quantization 4bit"
         return too_little_memory(Work("loading", where, smaller), too_little)
     full = next((e for e in causes if isinstance(e, OSError) and e.errno in DISK_FULL), None)
     if full is not None:
