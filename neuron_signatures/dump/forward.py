@@ -10,17 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.dump.plan import token_bytes
-from neuron_signatures.models.batching import run_in_halves
+from neuron_signatures.models.batching import BatchSize, Work, run_in_halves
 from neuron_signatures.models.capture import MlpCapture, pad_batch
 from neuron_signatures.models.load import TORCH_DTYPES, LoadedModel
-from neuron_signatures.runs.errors import EnvironmentProblem
-from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.manifest import Dtype
 
 # Maximum tokens per forward pass: larger passes are not faster per token.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 16384
 _SHARE_OF_FREE_MEMORY = 0.4
+_SMALLER = "--truncate, fewer --layers, --quantization 4bit, --device_map auto or --device cpu"
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,13 @@ def run_batch(
     def run(part: Sequence[int]) -> tuple[Sequence[int], Float[Tensor, "batch layer pos neuron"]]:
         return part, _forward(model, capture, [token_ids[i] for i in part], save_dtype)
 
-    def too_large(index: int) -> EnvironmentProblem:
+    def work(index: int) -> Work:
         n = len(token_ids[index])
         need = n * bytes_per_token(model, len(capture.layers), capture.shape.d_mlp, save_dtype)
-        return EnvironmentProblem(
-            f"out of memory with one prompt of {n} tokens, which needs about {human_bytes(need)} besides the weights",
-            where=f"device {model.device}",
-            next_step="Use --truncate, fewer --layers, --quantization 4bit, --device_map auto or --device cpu",
-        )
+        return Work("", f"device {model.device}", _SMALLER, n, need)
 
-    for part, stored in run_in_halves(run, indices, unit="prompts", too_large=too_large):
+    size = BatchSize(len(indices))
+    for part, stored in run_in_halves(run, indices, size=size, unit="prompts", work=work):
         clean = _all_finite(stored)
         for row, index in enumerate(part):
             acts = stored[row, :, : len(token_ids[index])].contiguous()

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError
 
+from neuron_signatures.models.batching import Work, is_out_of_memory, too_little_memory
 from neuron_signatures.models.catalog import SUCCESSORS
 from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, path_of
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
@@ -50,7 +51,7 @@ def library_faults(spec: ModelSpec) -> Iterator[None]:
         raise
     except Exception as e:
         # tokenizers 0.23 raises the bare class for a damaged tokenizer.json
-        if isinstance(e, _LIBRARY_FAULTS) or type(e) is Exception:
+        if isinstance(e, _LIBRARY_FAULTS) or type(e) is Exception or is_out_of_memory(e):
             raise _explain(spec, e) from e
         raise
 
@@ -98,12 +99,10 @@ def _explain(spec: ModelSpec, error: BaseException) -> ProjectError:
     causes = list(_chain(error))
     text = " ".join(str(e) for e in causes)
     where = f"model {spec.name}"
-    if any(type(e).__name__ == "OutOfMemoryError" for e in causes):
-        return EnvironmentProblem(
-            "the weights do not fit into the device's memory",
-            where=where,
-            next_step="Use --quantization 4bit, --device_map auto or --device cpu",
-        )
+    if (too_little := next((e for e in causes if is_out_of_memory(e)), None)) is not None:
+        dtype = "--model_dtype bf16, " if spec.dtype == "fp32" else ""
+        smaller = f"{dtype}--device_map auto, another --device or, for a dump, --quantization 4bit"
+        return too_little_memory(Work("loading", where, smaller), too_little)
     full = next((e for e in causes if isinstance(e, OSError) and e.errno in DISK_FULL), None)
     if full is not None:
         place = str(full.filename or constants.HF_HUB_CACHE)

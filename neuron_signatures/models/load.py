@@ -6,16 +6,18 @@ transformer_lens is imported by `to_bridge` alone, because that import takes sec
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, modeling_utils
 from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
@@ -101,7 +103,12 @@ def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
     config = load_config(spec)
     tokenizer = load_tokenizer(spec)
     source = find_source(spec)
-    with library_faults(spec), quiet_libraries(downloads=not quiet and sys.stderr.isatty()):
+    converted = TORCH_DTYPES[spec.dtype] != config.dtype
+    with (
+        library_faults(spec),
+        quiet_libraries(downloads=not quiet and sys.stderr.isatty()),
+        _read_tensor_by_tensor() if converted else contextlib.nullcontext(),
+    ):
         hf, report = AutoModelForCausalLM.from_pretrained(
             source.path,
             config=config,
@@ -165,6 +172,25 @@ def find_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise EnvironmentProblem("no Apple GPU here", where=where, next_step="Use --device auto")
     return device
+
+
+@contextlib.contextmanager
+def _read_tensor_by_tensor() -> Iterator[None]:
+    """Within the block, transformers reads safetensors files instead of mapping them into memory.
+
+    Weights in the dtype of the file are the mapped pages themselves. Converted ones are copies, and transformers 5.23
+    keeps the pages of all files mapped until the last tensor is converted: half the memory of the model again.
+    """
+    opened = modeling_utils.safe_open
+
+    def read(*args: Any, **kwargs: Any) -> Any:
+        return opened(*args, **{**kwargs, "backend": "pread"})
+
+    modeling_utils.safe_open = read
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = opened
 
 
 def _common(spec: ModelSpec, source: Source) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from tiny_models import N_LAYERS, build_model, build_tokenizer, tiny_model_dir
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, modeling_utils
 
 from neuron_signatures.models import hub
 from neuron_signatures.models.capture import MlpCapture
@@ -62,6 +62,27 @@ def test_gemma2_is_eager_because_of_its_soft_cap() -> None:
 def test_dtype_is_as_requested() -> None:
     for dtype, want in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
         assert load_model(spec_of(tiny_model_dir("llama"), dtype=dtype)).hf.dtype == want
+
+
+def test_converted_weights_are_read_without_mapping_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of a mapped file stay in memory beside the converted copies."""
+    with quiet_libraries():
+        build_model("gemma2").bfloat16().save_pretrained(tmp_path, max_shard_size="50kB")
+    build_tokenizer("gemma2").save_pretrained(tmp_path)
+    stored = {k: v for file in tmp_path.glob("*.safetensors") for k, v in safetensors.torch.load_file(file).items()}
+    opened, ways = modeling_utils.safe_open, []
+
+    def watch(*args: object, backend: str, **kwargs: object) -> object:
+        ways.append(backend)
+        return opened(*args, backend=backend, **kwargs)
+
+    monkeypatch.setattr(modeling_utils, "safe_open", watch)
+    for dtype, way in (("bf16", "mmap"), ("fp32", "pread"), ("bf16", "mmap")):
+        model = load_model(spec_of(tmp_path, dtype=dtype))
+        assert len(ways) > 1 and set(ways) == {way}
+        ways.clear()
+        for name, got in model.hf.named_parameters():
+            assert torch.equal(got, stored[name].to(got.dtype)), name
 
 
 def test_gemma3_with_a_vision_tower_is_its_text_model() -> None:

@@ -3,6 +3,7 @@ wrong flags. Each case once gave a wrong number, a stale file or a traceback."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import warnings
@@ -15,7 +16,9 @@ import pytest
 import torch
 from analysis_runs import BOS, make_run, random_acts
 from paths import DEMO_RUN
+from short_of_memory import ERRORS, short_of_memory
 
+from neuron_signatures.analysis.attribution import checked_prompt
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
@@ -100,6 +103,41 @@ def test_neurons_without_a_mean_are_not_ranked(run_dir, capsys):
     capsys.readouterr()
     assert call(run_dir, *SEED, "--reference", "zero") == 0
     assert "because the run does not store" not in capsys.readouterr().out
+
+
+# out of memory
+
+
+@pytest.mark.parametrize("device", ERRORS)
+def test_out_of_memory_ends_with_one_line_and_keeps_finished_metrics(run_dir, capsys, monkeypatch, device):
+    real = checked_prompt.load_model
+    with contextlib.ExitStack() as stack:
+
+        def load(spec, *, quiet):
+            model = real(spec, quiet=quiet)
+            stack.enter_context(short_of_memory(model.hf, 0, error=ERRORS[device], gradients=True))
+            return model
+
+        monkeypatch.setattr(checked_prompt, "load_model", load)
+        assert call(run_dir, *SEED, "--influence_metric", "dla,act_grad") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "out of memory in act_grad with one prompt of 9 tokens" in err, err
+    assert "Use a shorter prompt" in err and "--device" in err
+    stem = f"influence_{STEM.format('dla')}"
+    assert list_influence(run_dir) == [stem] and len(read_table(run_dir, stem))
+    assert read_json(run_dir, f"{stem}_meta.json")["metric"] == "dla"
+
+
+@pytest.mark.parametrize("device", ERRORS)
+def test_a_model_that_does_not_fit_ends_with_one_line(run_dir, capsys, monkeypatch, device):
+    def from_pretrained(*_, **__):
+        raise ERRORS[device]
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", from_pretrained)
+    assert call(run_dir, *SEED) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "model demo: out of memory in loading" in err and "--device_map auto" in err, err
+    assert ("asked for" in err) == (device != "python") and not analysis(run_dir)
 
 
 # a writer that fails between two files

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.loading import announced
 from neuron_signatures.analysis.stage_record import run_identity
+from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
@@ -155,10 +156,19 @@ def unchecked(manifest: Manifest, identity: ModelIdentity) -> tuple[str, ...]:
 
 
 def recompute(model: LoadedModel, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
-    """Activations of a prompt in all layers, float32 on the CPU."""
-    with MlpCapture(model.hf) as capture:
-        acts = capture.run(torch.tensor([list(token_ids)], device=model.device))
-    return torch.stack([a[0].float().cpu() for a in acts])
+    """Activations of a prompt in all layers, float32 on the CPU.
+
+    Raises `EnvironmentProblem` if memory runs out.
+    """
+    work = work_on(model.hf, "the forward pass that recomputes the activations", token_ids)
+    with memory_faults(work), MlpCapture(model.hf) as capture:
+        acts = torch.empty(capture.shape.n_layers, len(token_ids), capture.shape.d_mlp)
+
+        def keep(layer: int, found: Tensor) -> None:
+            acts[layer] = found[0]
+
+        capture.run(torch.tensor([list(token_ids)], device=model.device), sink=keep)
+    return acts
 
 
 def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer pos neuron"], dtype: Dtype) -> Agreement:

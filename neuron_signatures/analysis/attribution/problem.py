@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.readout import function_value
 from neuron_signatures.analysis.attribution.target import Target
+from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.suffix import Suffix
 from neuron_signatures.models.weights import unembedding
 
@@ -30,7 +31,8 @@ class Problem:
 
     def suffix(self, *, first: int = 0) -> Suffix:
         """The prompt from position `first` to the target position, ready for edited forward passes."""
-        return Suffix(self.hf, self.token_ids, first=first, last=self.target.pos)
+        with memory_faults(work_on(self.hf, "the forward pass before the edited positions", self.token_ids)):
+            return Suffix(self.hf, self.token_ids, first=first, last=self.target.pos)
 
     def value(self, hidden: Float[Tensor, "batch d_model"]) -> Float[Tensor, " batch"]:
         """The target function f for each row of the unembedding's input at the target position."""

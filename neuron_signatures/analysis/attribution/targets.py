@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
+from neuron_signatures.analysis.attribution.readout import capped, head_in_parts, pre_cap_logits
 from neuron_signatures.analysis.attribution.target import Target, TargetFunction, TargetMode
 from neuron_signatures.analysis.tokens.vocab import single_token
+from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.tokens import encode_text, token_strings
 from neuron_signatures.models.weights import unembedding
@@ -90,7 +91,8 @@ def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: Target
     """
     pos, token_id = _position_and_token(model.tokenizer, token_ids, request)
     foil_id = _token_flag(model.tokenizer, request.foil, request.foil_id, "--foil_token")
-    logits = next_token_logits(model, token_ids, pos)
+    with memory_faults(work_on(model.hf, "the forward pass for the target's logits", token_ids)):
+        logits = next_token_logits(model, token_ids, pos)
     vocab = logits.shape[0]
     for flag, given in (("--target_token_id", token_id), ("--foil_token_id", foil_id)):
         if given is not None and not 0 <= given < vocab:
@@ -111,10 +113,12 @@ def next_token_logits(model: LoadedModel, token_ids: Sequence[int], pos: int) ->
     """Pre-cap logits at `pos`, at least float32. Raises `UsageError` where they do not give the model's logits."""
     head = unembedding(model.hf)
     seen: list[Tensor] = []
-    hook = model.hf.get_output_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    module = model.hf.get_output_embeddings()
+    hook = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         ids = torch.tensor([list(token_ids[: pos + 1])], device=model.device)
-        own = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+        with head_in_parts(module):
+            own = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
     finally:
         hook.remove()
     logits = pre_cap_logits(head, seen[0][:, -1])[0]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
+from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.residual import ResidualTrace, trace_residual
@@ -56,6 +57,18 @@ def write_scores(
     The score is z(g ⊙ W_out[i]), as in `dla.direct_logit_attribution`, with the norms' scales at `pos` of this prompt.
     The scales are positive factors: the numbers depend on prompt and position, the order of the tokens does not.
     """
+    with memory_faults(work_on(model.hf, "the write scores", token_ids)):
+        return _write_scores(model, token_ids, pos, neurons, top, explicit_ids)
+
+
+def _write_scores(
+    model: LoadedModel,
+    token_ids: Sequence[int],
+    pos: int,
+    neurons: Sequence[tuple[int, int]],
+    top: int,
+    explicit_ids: Sequence[int],
+) -> list[WriteScores]:
     trace = trace_residual(model.hf, token_ids, pos)
     projections = output_projections(model.hf)
     out: dict[tuple[int, int], WriteScores] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.estimators.ablation import SetMeaning, joint_ablation
 from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.models.capture import mlp_shape
 
 KEPT_SHARE = 0.8
@@ -26,14 +27,6 @@ ShareOf = Callable[[Sequence[int]], Float64[np.ndarray, " k"]]
 Advance = Callable[[int], Any]
 
 
-class Values(Protocol):
-    """Measured values by name, in the order of measurement; of an interrupted command, those it has measured."""
-
-    def of(self, name: str) -> list[float]: ...
-
-    def changed(self) -> None: ...
-
-
 class NeuronSets:
     """The function f of a problem with sets of neurons of `layers` replaced by the reference.
 
@@ -42,7 +35,7 @@ class NeuronSets:
     """
 
     def __init__(
-        self, problem: Problem, layers: tuple[int, ...], *, batch: int, values: Values, advance: Advance
+        self, problem: Problem, layers: tuple[int, ...], *, batch: int, values: StoredValues, advance: Advance
     ) -> None:
         self._problem, self._layers, self._batch = problem, layers, batch
         self._values, self._advance = values, advance

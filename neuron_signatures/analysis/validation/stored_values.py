@@ -10,12 +10,13 @@ _MOST_BYTES = 256 << 20
 
 
 class StoredValues:
-    """Values by name. Changes are written at most every 20 seconds."""
+    """Values by name, in the order of measurement. Changes are written at most every 20 seconds, without a `partial`
+    never."""
 
-    def __init__(self, partial: Partial) -> None:
+    def __init__(self, partial: Partial | None = None) -> None:
         self._partial = partial
         self._values: dict[str, list[float]] = {}
-        stored = partial.load(max_bytes=_MOST_BYTES)
+        stored = partial.load(max_bytes=_MOST_BYTES) if partial else {}
         if stored.keys() == {"names", "counts", "values"} and int(stored["counts"].sum()) == len(stored["values"]):
             parts = np.split(stored["values"], np.cumsum(stored["counts"])[:-1])
             self._values = {
@@ -28,7 +29,8 @@ class StoredValues:
 
     def changed(self) -> None:
         """Note that values were appended."""
-        self._partial.save(self.arrays())
+        if self._partial:
+            self._partial.save(self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is stored; empty if nothing was measured."""

@@ -190,7 +190,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch, caplog:
         assert torch.allclose(run_singles("llama", neurons, values), want, atol=TOLERANCE)
     assert max(sizes) > 3 and "out of memory with" in caplog.text
     monkeypatch.setattr(Suffix, "run", lambda *_, **__: small(*_[:1], 99))  # type: ignore[arg-type]
-    with pytest.raises(EnvironmentProblem, match="out of memory with one ablated copy"):
+    with pytest.raises(EnvironmentProblem, match="out of memory in ablation"):
         run_singles("llama", neurons, values)
 
 

@@ -19,10 +19,10 @@ from transformers import PreTrainedModel
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import refuse_undefined
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.models.batching import run_in_halves
+from neuron_signatures.models.batching import BatchSize, Work, run_in_halves, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix
-from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
+from neuron_signatures.runs.errors import UsageError
 
 # ablate: replace the neurons of the set and keep the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
@@ -62,6 +62,7 @@ def single_ablations(
     todo = torch.arange(len(neurons)) if done is None else (~done).nonzero()[:, 0]
     assert len(values) == len(neurons)
     _refuse(neurons[todo, 1], values[todo], problem.target)
+    size = BatchSize(batch)
     for pos in sorted(set(neurons[todo, 1].tolist())):
         suffix = problem.suffix(first=pos)
 
@@ -72,8 +73,8 @@ def single_ablations(
             f = problem.value(suffix.run(len(rows) + 1, edit, layers, from_layer=layers[0])).float().cpu()
             return AblationChunk(rows, f[0] - f[1:])
 
-        for chunk in todo[neurons[todo, 1] == pos].split(batch):
-            yield from run_in_halves(effects, chunk.tolist(), unit="ablations", too_large=_too_large)
+        here = todo[neurons[todo, 1] == pos].tolist()
+        yield from run_in_halves(effects, here, size=size, unit="ablations", work=lambda _: _work(problem))
 
 
 @torch.no_grad()
@@ -96,14 +97,16 @@ def joint_ablation(
     _refuse(torch.tensor(positions), reference[chosen], problem.target)
     suffix = problem.suffix(first=min(positions))
     rows, first = suffix.rows(positions), min(chosen)
-    left = iter(sets)
-    while members := list(islice(left, batch)):
+    left, size = iter(sets), BatchSize(batch)
+    while members := list(islice(left, size.most)):
 
         def values(chunk: Sequence[int], members: list[Tensor] = members) -> Tensor:
             edit = _joint_edit([members[i] for i in chunk], chosen, meaning, reference, rows)
             return problem.value(suffix.run(len(chunk), edit, chosen, from_layer=first)).float().cpu()
 
-        yield from run_in_halves(values, range(len(members)), unit="ablations", too_large=_too_large)
+        yield from run_in_halves(
+            values, range(len(members)), size=size, unit="ablations", work=lambda _: _work(problem)
+        )
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
@@ -141,6 +144,5 @@ def _refuse(positions: Int[Tensor, " n"], values: Float[Tensor, "..."], target: 
     refuse_undefined(values, where="ablation", next_step=STORED_LAYERS)
 
 
-def _too_large(_: int) -> EnvironmentProblem:
-    what = "out of memory with one ablated copy of the prompt"
-    return EnvironmentProblem(what, next_step="Use a shorter prompt, or --device cpu")
+def _work(problem: Problem) -> Work:
+    return work_on(problem.hf, "ablation", problem.token_ids)

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.estimators.memory import with_memory_faults
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import target_bias, target_direction
@@ -55,6 +56,7 @@ class Dla(NamedTuple):
     completeness: Completeness
 
 
+@with_memory_faults("dla")
 def direct_logit_attribution(problem: Problem) -> Dla:
     """Pre-cap logit of the target (minus the foil's) written directly by each neuron at the target position.
 
@@ -97,6 +99,7 @@ def with_reference(found: Dla, values: Float[Tensor, "layer neuron"]) -> Complet
     return replace(found.completeness, reference=tuple(written), neurons_centred=tuple(rest))
 
 
+@with_memory_faults("dla_pre_ln2_post")
 def dla_without_norms(problem: Problem) -> Attribution:
     """The approximation `dla_pre_ln2_post` of earlier code: a_i · ⟨W_out[i], w ⊙ (U[:, target] - U[:, foil])⟩.
 

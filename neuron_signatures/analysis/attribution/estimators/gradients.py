@@ -21,10 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.estimators.gradient_sums import GradientSums
+from neuron_signatures.analysis.attribution.estimators.memory import with_memory_faults
 from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import Bar, ProgressOf, silent
+from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.models.suffix import Edit, Suffix
@@ -51,12 +53,14 @@ class Cancellation:
     """0 if the scores cancel, 1 if they all have the same sign, None if every score is 0."""
 
 
+@with_memory_faults("act_grad")
 def act_grad(problem: Problem) -> Attribution:
     """a ∂f/∂a of every neuron, with everything downstream responding."""
     acts, grads = _acts_and_gradients(problem)
     return attribution("act_grad", problem.positions, acts, acts * grads, grads)
 
 
+@with_memory_faults("relp")
 def relp(problem: Problem) -> Attribution:
     """Relevance of every neuron: a ∂f/∂a under RelP's rules."""
     with relevance_rules(problem.hf):
@@ -86,6 +90,7 @@ class Ig(NamedTuple):
     """One path (`joint`), or one per layer."""
 
 
+@with_memory_faults("ig")
 def integrated_gradients(
     problem: Problem,
     *,
@@ -120,12 +125,12 @@ def integrated_gradients(
     everything, sums = list(range(len(chosen))), []
     paths = [everything] if path == "joint" else [[i] for i in everything]
     summed = GradientSums(acts.shape, len(paths), partial)
-    most = max_steps or steps
+    most, size = max_steps or steps, BatchSize(batch)
     summed.resume(most=max(steps, most))
     with progress("points", steps * len(paths)) as bar, summed.save_on_error():
         for i, rows in enumerate(paths):
             line = _Path([chosen[j] for j in rows], acts[rows], low[rows])
-            scores[rows], found = _along(problem, suffix, line, _Rule(steps, most, batch), _State(summed, i, rows), bar)
+            scores[rows], found = _along(problem, suffix, line, _Rule(steps, most, size), _State(summed, i, rows), bar)
             sums.append(found)
     return Ig(attribution("ig", problem.positions, acts, scores, layers=chosen), tuple(sums))
 
@@ -152,11 +157,11 @@ class _Path(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """The midpoint rule with `steps` points, up to `most` while it is not converged, `batch` per forward pass."""
+    """The midpoint rule with `steps` points, up to `most` while it is not converged, `size` per forward pass."""
 
     steps: int
     most: int
-    batch: int
+    size: BatchSize
 
 
 class _State(NamedTuple):
@@ -182,8 +187,8 @@ def _along(
         at = _midpoints(steps, new=steps > rule.steps)
         before = min(done, steps) - (steps - len(at))  # points of this rule that an earlier process has summed
         bar.skip(before)
-        for some in at[before:].split(rule.batch) if before < len(at) else ():
-            gradients += _gradient_sum(problem, suffix, path, some, rule.batch)
+        for some in at[before:].split(rule.size.most) if before < len(at) else ():
+            gradients += _gradient_sum(problem, suffix, path, some, rule.size)
             done += len(some)
             state.sums.put(state.path, state.rows, gradients, done)
             bar.advance(len(some))
@@ -214,16 +219,21 @@ def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
 
 
 def _gradient_sum(
-    problem: Problem, suffix: Suffix, path: _Path, at: Float[Tensor, " point"], batch: int
+    problem: Problem, suffix: Suffix, path: _Path, at: Float[Tensor, " point"], batch: BatchSize
 ) -> Float[Tensor, "layer pos neuron"]:
     """Sum of the gradients at these points of the path, several points per forward pass."""
-    total = torch.zeros_like(path.high)
-    for some in at.split(batch):
-        held = path.points(some).requires_grad_()
+
+    def gradients(some: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
+        held = path.points(at[list(some)]).requires_grad_()
         with torch.enable_grad():
             f = problem.value(suffix.run(len(some), _hold(problem, suffix, path, held), path.layers))
             (grad,) = torch.autograd.grad(f.sum(), held)
-        total += grad.sum(0)
+        return grad.sum(0)
+
+    total = torch.zeros_like(path.high)
+    work = work_on(problem.hf, "ig", problem.token_ids)
+    for part in run_in_halves(gradients, range(len(at)), size=batch, unit="points of the path", work=lambda _: work):
+        total += part
     return total
 
 
