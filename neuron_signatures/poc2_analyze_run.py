@@ -30,7 +30,7 @@ from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.stage import InfluenceRequest
+    from neuron_signatures.analysis.attribution.request import InfluenceRequest
     from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
@@ -235,7 +235,7 @@ def _progress(args: Namespace) -> ProgressOf:
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.influence import InfluenceSettings
-    from neuron_signatures.analysis.attribution.stage import InfluenceRequest, parse_metrics
+    from neuron_signatures.analysis.attribution.request import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
     from neuron_signatures.analysis.validation.truth import ValidationConfig
     from neuron_signatures.dump.config import parse_layers

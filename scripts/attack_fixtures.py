@@ -70,7 +70,9 @@ def prepare(shared: Path) -> None:
     if in_child(_prepare, shared):
         raise SystemExit("the runs for the attack could not be made")
     in_child(_stop_in_third_shard, dump_flags(shared, shared / "stopped"))
-    in_child(_stop_in_ablation, shared / "v2", shared / "stopped_rank")
+    shutil.copytree(shared / "v2", shared / "stopped_rank")
+    in_child(_stop_rank, shared / "stopped_rank", INFLUENCE, "influence_seed_prompt_ablation")
+    in_child(_stop_rank, shared / "stopped_rank", ["--quiet"], "neurons_aggregated_partial")
 
 
 def _prepare(shared: Path) -> None:
@@ -115,15 +117,14 @@ def _stop_in_third_shard(flags: Sequence[str]) -> None:
     _quietly(poc1.main, flags)
 
 
-def _stop_in_ablation(source: Path, target: Path) -> None:
-    """A run with the checkpoint of an ablation that was killed."""
+def _stop_rank(target: Path, flags: Sequence[str], name: str) -> None:
+    """Leave the finished part of a command that was killed, in a file whose name begins so."""
     from neuron_signatures import poc2_analyze_run as poc2
-    from neuron_signatures.analysis.attribution.estimators import checkpoint
+    from neuron_signatures.analysis import partial
 
-    shutil.copytree(source, target)
-    checkpoint._EVERY_SECONDS = 0.0
-    _kill_after_rename("influence_seed_prompt_ablation")
-    _quietly(poc2.main, ["--run_dir", str(target), *INFLUENCE])
+    partial._EVERY_SECONDS = 0.0
+    _kill_after_rename(name)
+    _quietly(poc2.main, ["--run_dir", str(target), *flags])
 
 
 def _kill_after_rename(start: str) -> None:

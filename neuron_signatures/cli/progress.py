@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -25,14 +26,20 @@ class Progress:
     def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
         terminal = sys.stderr.isatty()
         self._bar = _bar(total, unit) if terminal and not quiet else None
+        self._logs = contextlib.ExitStack()
         self._lines = not quiet and not terminal
         self._unit, self._total, self._done, self._skipped = unit.strip(), total, 0, 0
         self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
+        if self._bar is not None:  # log lines above the bar
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            self._logs.enter_context(logging_redirect_tqdm([logging.getLogger("neuron_signatures")]))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._logs.close()
         if self._bar is not None:
             self._bar.close()
 

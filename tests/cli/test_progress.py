@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import pytest
@@ -46,13 +47,29 @@ def test_quiet_prints_nothing(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_has_a_bar_and_no_lines(clock, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_terminal_has_a_bar_and_no_lines(clock, monkeypatch):
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    run(clock, quiet=False)
+    with monkeypatch.context() as m:
+        m.setattr(sys, "stderr", terminal)
+        run(clock, quiet=False)
     assert "\r" in terminal.getvalue() and "per second" not in terminal.getvalue()
     assert "1.80k" in terminal.getvalue()  # the total after it was extended
+
+
+def test_log_lines_are_above_the_bar_of_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    setup_logging(quiet=False)
+    log = logging.getLogger("neuron_signatures.test")
+    with Progress(1000, quiet=False, unit=" points") as bar:
+        bar.advance(10)
+        log.info("taking more steps")
+        log.debug("a detail")
+    log.info("done")
+    lines = terminal.getvalue().replace("\r", "\n").splitlines()
+    assert "taking more steps" in lines and "done" in lines[-1] and "a detail" not in terminal.getvalue()

@@ -23,7 +23,7 @@ from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.analysis.attribution.stage import parse_metrics
+from neuron_signatures.analysis.attribution.request import parse_metrics
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
 from neuron_signatures.analysis.partial import Partial

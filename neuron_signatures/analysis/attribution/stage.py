@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, parse_top_from, within
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, check_prompt
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
@@ -23,8 +23,6 @@ from neuron_signatures.analysis.attribution.first_neurons import (
     signature_names,
 )
 from neuron_signatures.analysis.attribution.influence import (
-    ALL,
-    METRICS,
     SOME_LAYERS,
     Influence,
     InfluenceSettings,
@@ -44,7 +42,8 @@ from neuron_signatures.analysis.attribution.reference import (
     choose_reference,
     reference_at,
 )
-from neuron_signatures.analysis.attribution.targets import ResolvedTarget, TargetRequest, resolve_pos, resolve_target
+from neuron_signatures.analysis.attribution.request import InfluenceRequest, command_settings
+from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
     influence_frame,
@@ -65,33 +64,8 @@ from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import ResultsWriter, open_results, partial_name
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.versions import versions
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class InfluenceRequest:
-    """The flags of `--mode influence`. `reference` None is the default of `choose_reference`;
-    `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
-
-    prompt: str | int
-    target: TargetRequest
-    metrics: tuple[Metric, ...]
-    settings: InfluenceSettings
-    reference: str | None
-    min_mean_tokens: int
-    selection: SelectionConfig
-    overrides: ModelOverrides
-    top_from: str | None
-    write_scores: int
-    explicit: str | None
-    validation: ValidationConfig | None
-
-    @property
-    def computed(self) -> tuple[Metric, ...]:
-        """The requested metrics, and ablation if they are validated."""
-        return self.metrics if self.validation is None else tuple(dict.fromkeys((*self.metrics, "ablation")))
 
 
 @dataclass(frozen=True)
@@ -157,7 +131,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     reference = reference_at(choice, run, checked.model, prompt, positions)
     checked = replace(checked, warnings=(*checked.warnings, *choice.warnings, *_first_position(choice, positions)))
     names = signature_names(run)
-    settings = _command_settings(request, checked, problem, reference)
+    settings = command_settings(request, checked, problem, reference)
     finished = FinishedMetrics(run, naming.unfinished(request.metrics), settings)
     finished.resume()
     stage = _InfluenceStage(
@@ -183,16 +157,6 @@ def peak_token_scorer(run: Run, request: InfluenceRequest) -> TokenScorer:
     return _token_scorer(
         checked, resolve_pos(request.target.pos, checked.prompt.seq_len, where="--target_pos"), request
     )
-
-
-def parse_metrics(text: str) -> tuple[Metric, ...]:
-    """`dla,act_grad` or `all`, in the order of `METRICS`. Raises `UsageError`."""
-    chosen = [part.strip() for part in text.split(",")]
-    unknown = [m for m in chosen if m not in (*METRICS, ALL)]
-    if unknown:
-        what = f"{unknown[0]!r} is none of {', '.join(METRICS)}, all"
-        raise UsageError(what, where="--influence_metric")
-    return tuple(m for m in METRICS if m in chosen or ALL in chosen)
 
 
 @dataclass
@@ -380,27 +344,6 @@ def _first_position(choice: ReferenceChoice, positions: Sequence[int]) -> list[s
     if 0 not in positions or choice.mean is None or choice.name == ZERO:
         return []
     return [f"position 0 has massive activations, and the reference ({choice.name}) is a mean without first positions"]
-
-
-def _command_settings(
-    request: InfluenceRequest, checked: CheckedPrompt, problem: Problem, reference: Reference
-) -> dict[str, Any]:
-    """What the files of every metric depend on, for a command that resumes."""
-    return {
-        "run": checked.run,
-        "prompt_id": checked.prompt.probe_id,
-        "target": asdict(problem.target),
-        "positions": problem.positions,
-        "reference": reference.identity(),
-        "min_mean_tokens": request.min_mean_tokens,
-        "dtype": checked.model.spec.dtype,
-        "settings": asdict(request.settings),
-        "top_from": request.top_from,
-        "selection": asdict(request.selection),
-        "write_scores": request.write_scores,
-        "explicit_tokens": request.explicit,
-        "versions": versions(),
-    }
 
 
 def _log_finished(summary: MetricSummary, seconds: float) -> None:

@@ -1,0 +1,72 @@
+"""What `--mode influence` is asked to compute, and the settings that its files depend on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides
+from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.metrics import Metric
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.reference import Reference
+from neuron_signatures.analysis.attribution.targets import TargetRequest
+from neuron_signatures.analysis.selection import SelectionConfig
+from neuron_signatures.analysis.validation.truth import ValidationConfig
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.versions import versions
+
+
+@dataclass(frozen=True)
+class InfluenceRequest:
+    """The flags of `--mode influence`. `reference` None is the default of `choose_reference`;
+    `top_from` is `METRIC:K`: ablate only the first K neurons of that metric."""
+
+    prompt: str | int
+    target: TargetRequest
+    metrics: tuple[Metric, ...]
+    settings: InfluenceSettings
+    reference: str | None
+    min_mean_tokens: int
+    selection: SelectionConfig
+    overrides: ModelOverrides
+    top_from: str | None
+    write_scores: int
+    explicit: str | None
+    validation: ValidationConfig | None
+
+    @property
+    def computed(self) -> tuple[Metric, ...]:
+        """The requested metrics, and ablation if they are validated."""
+        return self.metrics if self.validation is None else tuple(dict.fromkeys((*self.metrics, "ablation")))
+
+
+def parse_metrics(text: str) -> tuple[Metric, ...]:
+    """`dla,act_grad` or `all`, in the order of `METRICS`. Raises `UsageError`."""
+    chosen = [part.strip() for part in text.split(",")]
+    unknown = [m for m in chosen if m not in (*METRICS, ALL)]
+    if unknown:
+        what = f"{unknown[0]!r} is none of {', '.join(METRICS)}, all"
+        raise UsageError(what, where="--influence_metric")
+    return tuple(m for m in METRICS if m in chosen or ALL in chosen)
+
+
+def command_settings(
+    request: InfluenceRequest, checked: CheckedPrompt, problem: Problem, reference: Reference
+) -> dict[str, Any]:
+    """What the files of every metric depend on, for a command that resumes."""
+    return {
+        "run": checked.run,
+        "prompt_id": checked.prompt.probe_id,
+        "target": asdict(problem.target),
+        "positions": problem.positions,
+        "reference": reference.identity(),
+        "min_mean_tokens": request.min_mean_tokens,
+        "dtype": checked.model.spec.dtype,
+        "settings": asdict(request.settings),
+        "top_from": request.top_from,
+        "selection": asdict(request.selection),
+        "write_scores": request.write_scores,
+        "explicit_tokens": request.explicit,
+        "versions": versions(),
+    }
