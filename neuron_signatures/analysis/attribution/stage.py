@@ -22,6 +22,7 @@ from neuron_signatures.analysis.attribution.first_neurons import (
     first_neurons,
     signature_names,
 )
+from neuron_signatures.analysis.attribution.forecast import Plan, forecast
 from neuron_signatures.analysis.attribution.influence import (
     SOME_LAYERS,
     Influence,
@@ -56,7 +57,7 @@ from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
-from neuron_signatures.analysis.validation.curves import N_RESAMPLED
+from neuron_signatures.analysis.validation.curves import N_RESAMPLED, most_sets
 from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
@@ -137,6 +138,8 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     stage = _InfluenceStage(
         checked, resolved, problem, request, top_from, naming, reference, names, progress, finished, s
     )  # fmt: skip
+    if (plan := stage.plan()).is_heavy:
+        log.info("%s", forecast(problem, plan).line())
     stage.prepare()
     with open_results(run) as writer:
         computed: list[_Computed] = []
@@ -188,6 +191,25 @@ class _InfluenceStage:
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that have a ranking."""
         return tuple(m for m in self.request.metrics if not (m == "ablation" and self.samples))
+
+    def plan(self) -> Plan:
+        """The work that takes long."""
+        s, config, computed = self.settings, self.request.validation, self.request.computed
+        paths = len(self._layers) if s.ig_path == "layer" else 1
+        points = (paths * s.ig_steps, paths * max(s.ig_steps, s.ig_max_steps)) if "ig" in computed else (0, 0)
+        n_pairs = len(self._layers) * self._acts[0].numel()
+        n_ablated = 0
+        if "ablation" in computed:
+            chosen = None if self.top_from is None else self.top_from.k * len(self.problem.positions)
+            sample = config.sample if config and self.samples else None
+            n_ablated = min(n for n in (n_pairs, chosen, sample) if n is not None)
+        n_sets = 0
+        if config is not None:
+            rankings = set(computed) - ({"ablation"} if self.samples else set())
+            n_neurons = n_pairs // len(self.problem.positions)
+            resampled = self.reference.resampled is not None
+            n_sets = most_sets(len(rankings), n_neurons, config.n_random, resampled=resampled)
+        return Plan(points, n_ablated, n_sets, s.ablation_batch)
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""

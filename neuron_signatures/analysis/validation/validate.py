@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuron_signatures.analysis.attribution.metrics import Attribution
+from neuron_signatures.analysis.report_text import number
 from neuron_signatures.analysis.validation.best import MAX_P, Best, best_sets
 from neuron_signatures.analysis.validation.curves import Curves, MetricValidation
 from neuron_signatures.analysis.validation.faithfulness import is_scored
@@ -62,7 +63,7 @@ def validate(
     ranked, left_out = _with_rankings(attributions, effects)
     singles = Singles(ranked, truth, config.seed)
     for attribution, found in zip(ranked, singles.found, strict=True):
-        log.info("%s agrees with single ablations by Spearman %s", attribution.metric, found.spearman.value)
+        log.info("%s: Spearman %s with single ablations", attribution.metric, number(found.spearman.value))
     empty, full = sets.ends("ends", truth.reference)
     curves = Curves(truth, sets, config, empty, full)
     metrics = tuple(curves.of(a, c) for a, c in zip(ranked, singles.found, strict=True))
