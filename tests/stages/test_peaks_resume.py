@@ -100,7 +100,7 @@ def test_layers_are_stored_while_a_long_command_runs(run_dir, monkeypatch):
 @pytest.mark.parametrize("flags", [("--first_pos", "2"), ("--act_threshold", "0.5"), ("--include_bos",)])
 def test_layers_of_other_settings_are_computed_again(run_dir, tmp_path, monkeypatch, caplog, flags):
     stopped(run_dir, monkeypatch, 4)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="neuron_signatures")
     peaks(run_dir, *flags)
     assert "its settings were others" in caplog.text and "resuming" not in caplog.text
     assert content(run_dir) == whole(run_dir, tmp_path, *flags)

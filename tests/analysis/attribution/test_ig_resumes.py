@@ -60,7 +60,7 @@ def writer(tmp_path):
 
 @pytest.mark.parametrize("path", ["joint", "layer"])
 def test_a_stopped_ig_goes_on_and_gives_the_same_scores(writer, monkeypatch, caplog, path):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="neuron_signatures")
     bars: list[Steps] = []
     whole = ig(None, path, bars)
     n_points = sum(s.steps for s in whole.sums)
