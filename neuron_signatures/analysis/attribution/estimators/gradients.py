@@ -33,6 +33,8 @@ IG_TOLERANCE = 0.02
 """Largest accepted share of F(a) - F(ā) by which the scores of ig miss it."""
 # Differences of f below this share of f are rounding of float32: no number of steps reproduces them.
 _ROUNDING = 1e-5
+# Tokens per pass with gradients: the graph of a 2B model takes 7 to 9 MB for each.
+_CPU_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def integrated_gradients(
     acts = suffix.acts(problem.positions, chosen)
     low = reference[list(chosen)].to(acts)
     scores = torch.zeros_like(acts)
-    everything, sums, size = list(range(len(chosen))), [], BatchSize(batch)
+    everything, sums, size = list(range(len(chosen))), [], BatchSize(_points_at_once(problem, suffix, batch))
     for rows in [everything] if path == "joint" else [[i] for i in everything]:
         line = _Path([chosen[i] for i in rows], acts[rows], low[rows])
         scores[rows], found = _along(problem, suffix, line, steps, max_steps or steps, size)
@@ -161,6 +163,12 @@ def _along(
             return scores, PathSum(tuple(path.layers), difference, total, residual, steps, converged)
         steps *= 3
         gradients += _gradient_sum(problem, suffix, path, _midpoints(steps, new=True), batch)
+
+
+def _points_at_once(problem: Problem, suffix: Suffix, batch: int) -> int:
+    """`batch`, or on the CPU, where larger passes are not faster, what fits into `_CPU_TOKENS`."""
+    on_cpu = problem.hf.get_input_embeddings().weight.device.type == "cpu"
+    return max(1, min(batch, _CPU_TOKENS // suffix.length)) if on_cpu else batch
 
 
 def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
