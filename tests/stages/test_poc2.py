@@ -251,7 +251,7 @@ def test_ablation_of_candidates_and_of_layers(run_dir, capsys):
 
 def test_an_interrupted_ablation_resumes(run_dir, caplog, capsys):
     stop = (
-        "import os, signal, sys, neuron_signatures.analysis.attribution.influence as i\n"
+        "import os, signal, sys, neuron_signatures.analysis.attribution.ablated as i\n"
         "real = i.single_ablations\n"
         "def some(*a, **k):\n"
         "    for n, chunk in enumerate(real(*a, **k)):\n"
