@@ -233,7 +233,7 @@ def validation(**changes) -> Validation:
     at = Control(1, 0.5, 0.1, 0.1, 0.0, 0.2, 100, 0, 0.01, 4.0)
     metric = MetricValidation("dla", half, (1, 4), curve, curve, 0.5, 0.5, (0.4, None, 0.6), 2, (at,))
     nobody = Best(None, "nothing is compared")
-    found = Validation((0,), (1,), 4, 4, 4, True, 1.0, 0.0, 1.0, (metric,), (), nobody, nobody)
+    found = Validation((0,), (1,), 4, 4, 4, True, 9, 1.0, 0.0, 1.0, (metric,), (), nobody, nobody)
     return replace(found, **changes)
 
 

@@ -17,7 +17,7 @@ from neuron_signatures.runs.tokens import escape, visible
 
 # The fields of a validation's record that are part of the summary.
 _VALIDATION = (
-    "n_units", "n_pairs", "n_measured", "sampled", "m_full", "m_empty", "metrics", "winner_single",
+    "n_units", "n_pairs", "n_measured", "sampled", "n_sets", "m_full", "m_empty", "metrics", "winner_single",
     "winner_single_why", "winner_sets", "winner_sets_why",
 )  # fmt: skip
 

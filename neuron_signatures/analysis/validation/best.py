@@ -42,10 +42,13 @@ def best_single(ranked: Sequence[tuple[str, float]], gap: Difference | None) -> 
 def best_sets(cmd: Mapping[str, float], beats: Mapping[str, bool], draws: Mapping[str, Sequence[float | None]]) -> Best:
     """From the CMD of each metric, whether its set beats random sets, and its CMD with each resampled reference."""
     ranked = sorted(((name, value) for name, value in cmd.items() if beats[name]), key=lambda pair: pair[1])
-    if not ranked and cmd:
+    if len(cmd) < 2:
+        return _alone(list(cmd.items()))
+    if not ranked:
         return Best(None, "no ranking beats random sets")
-    if len(ranked) < 2:
-        return _alone(ranked)
+    if len(ranked) == 1:
+        name, value = ranked[0]
+        return Best(name, f"{name} {number(value)}, the only one that beats random sets")
     (best, a), (second, b) = ranked[:2]
     both = f"{best} {number(a)} and {second} {number(b)}"
     if not draws.get(best):

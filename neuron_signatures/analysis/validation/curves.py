@@ -30,8 +30,9 @@ _SEARCHED = 128  # sizes that a search for the smallest set tries at most: round
 class MetricValidation:
     """The result of one metric. `faithfulness` and `completeness` have one value per entry of `sizes`; `smallest` is
     the least k whose top k neurons keep 80 % of m(M) - m(∅), None if no size of the curve does. `controls` are at 1 %
-    of the neurons and at `smallest`. `cmd_draws` are CMD with each resampled reference, None where that reference
-    leaves no effect to share out. Where sets are not scored, there are no sizes, and `cpr` and `cmd` are None."""
+    of the neurons, first, and at `smallest`. `cmd_draws` are CMD with each resampled reference, None where that
+    reference leaves no effect to share out. Where sets are not scored, there are no sizes, and `cpr` and `cmd` are
+    None."""
 
     metric: str
     correlation: Correlations
@@ -75,7 +76,7 @@ class Curves:
         kept = self._shares(f"{name}/keep", order, sizes)
         ablated = self._shares(f"{name}/ablate", order, sizes, keep=False)
         smallest = smallest_size(sizes, kept, lambda tops: np.array(self._shares(f"{name}/{tops}", order, tops)))
-        at = sorted({max(1, round(CONTROL_SHARE * sets.n)), *([smallest] if smallest is not None else [])})
+        at = dict.fromkeys(k for k in (max(1, round(CONTROL_SHARE * sets.n)), smallest) if k is not None)
         done = MetricValidation(
             metric=name,
             correlation=correlation,

@@ -64,6 +64,11 @@ class NeuronSets:
             self._advance(len(found))
             yield from found
 
+    @property
+    def n_measured(self) -> int:
+        """The number of sets that were measured, each a forward pass of one copy of the prompt."""
+        return self._values.count
+
     def top(self, order: Int64[np.ndarray, " unit"], k: int) -> NeuronSet:
         """The set of the first k of a ranking."""
         members = torch.zeros(self.n, dtype=torch.bool)

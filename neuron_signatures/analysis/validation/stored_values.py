@@ -27,6 +27,11 @@ class StoredValues:
         """The values under this name; the caller appends what it measures."""
         return self._values.setdefault(name, [])
 
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        return sum(map(len, self._values.values()))
+
     def changed(self) -> None:
         """Note that values were appended."""
         if self._partial:

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class Validation:
     """The results of all metrics on one target. `full` and `empty` are m(M) and m(∅) for `n_units` neurons; single
     effects are known for `n_measured` of the `n_pairs` (neuron, position) pairs, drawn as a `sampled` part of them or
-    chosen otherwise. `left_out` are metrics with undefined scores: they have no ranking."""
+    chosen otherwise; `n_sets` sets were measured. `left_out` are metrics with undefined scores, which have no ranking.
+    """
 
     layers: tuple[int, ...]
     positions: tuple[int, ...]
@@ -37,6 +38,7 @@ class Validation:
     n_pairs: int
     n_measured: int
     sampled: bool
+    n_sets: int
     full: float
     empty: float
     min_effect: float
@@ -75,6 +77,7 @@ def validate(
         n_pairs=effects.scores.numel(),
         n_measured=len(singles.rows),
         sampled=truth.sample is not None,
+        n_sets=sets.n_measured,
         full=full,
         empty=empty,
         min_effect=config.min_effect,

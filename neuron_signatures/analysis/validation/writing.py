@@ -77,6 +77,7 @@ def validation_record(
         n_pairs=found.n_pairs,
         n_measured=found.n_measured,
         sampled=found.sampled,
+        n_sets=found.n_sets,
         top_from=settings["top_from"],
         left_out=found.left_out,
         m_full=found.full,
@@ -147,7 +148,8 @@ def table_lines(found: Validation, reference: Reference) -> list[str]:
         "",
         *(_set_lines(found) if found.scored and found.metrics else []),
         f"{found.n_units} neurons of layers {found.layers[0]}..{found.layers[-1]} at position(s) "
-        f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}",
+        f"{', '.join(map(str, found.positions))}; m(M) {found.full:.3f}, m(empty) {found.empty:.3f}; "
+        f"{found.n_sets} sets measured",
     ]
 
 

@@ -45,7 +45,8 @@ def sizes(made) -> dict[str, str]:
 def said(made: Path, capsys, *flags: str) -> list[str]:
     """The lines on stderr about loading."""
     assert main(["--run_dir", str(made), *flags]) == 0
-    return [x for x in capsys.readouterr().err.splitlines() if "load" in x or "weights" in x]
+    lines = capsys.readouterr().err.splitlines()
+    return [x for x in lines if ("load" in x or "weights" in x) and not x.startswith("forecast")]
 
 
 def test_size_precision_and_device_are_named_before_and_the_time_after(made, capsys, sizes):

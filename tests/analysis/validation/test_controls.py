@@ -94,3 +94,7 @@ def test_the_best_for_sets_is_named_if_19_of_20_references_agree():
     without = best_sets(cmd, beats, {"dla": [], "relp": [], "ig": []})
     assert without.name is None and "no mean of prompts" in without.why
     assert best_sets(cmd, dict.fromkeys(cmd, False), {}).why == "no ranking beats random sets"
+    only = best_sets(cmd, {"dla": False, "relp": True, "ig": False}, {})
+    assert only.name == "relp" and only.why == "relp 0.200, the only one that beats random sets"
+    assert best_sets({"dla": 0.1}, {"dla": True}, {"dla": low}).name is None
+    assert best_sets({}, {}, {}).why == "no ranking has a value"

@@ -131,6 +131,8 @@ def test_validation_of_the_true_effects_on_a_tiny_model(hf, problem, effects):
         assert m.completeness[-1] == pytest.approx(0, abs=1e-4)
     assert truth.controls[0].p < 0.05 < chance.controls[0].p
     assert chance.controls[0].n_random < 100 == truth.controls[0].n_random  # it was decided early
+    assert truth.smallest is not None and [c.k for c in truth.controls] == [2, truth.smallest]  # 1 % of 176 first
+    assert found.n_sets > 200
 
     # m(M), m(empty) and one point of the curve against plain forward passes with hooks
     order = ranking(unit_scores(effects, effects), signed=True)
