@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.results import effects_stem
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.results import effects_stem, table_name
 from neuron_signatures.views.columns import read_columns
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ def read_effects(run_dir: Path, stem: str, metrics: Sequence[str]) -> SampledEff
 
     Raises `UsageError` if there is no such table, `BadRunError` if it is damaged.
     """
-    own = [m for m in metrics if m not in (*_PLACE, *_NUMBERS)]
+    own = [m for m in dict.fromkeys(metrics) if m not in (*_PLACE, *_NUMBERS)]
     table = read_columns(run_dir, effects_stem(stem), (*_PLACE, *_NUMBERS, *own))
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    if text := [name for name, values in columns.items() if values.dtype.kind not in "if"]:
+        raise BadRunError(
+            f"column {text[0]}: is text, not numbers", where=table_name(effects_stem(stem)), next_step="Make it again"
+        )
     known = np.all([np.isfinite(columns[name].astype(np.float64)) for name in columns], axis=0)
     layer, neuron, pos = (columns[name][known].astype(np.int64) for name in _PLACE)
     effect, weight = (columns[name][known].astype(np.float64) for name in _NUMBERS)

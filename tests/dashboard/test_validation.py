@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from explorer import DEMO, open_page, shown
+from explorer import DEMO, html_of, open_page, read_as_markdown, shown
 
 from neuron_signatures.dashboard.ranking import validation_figures as figures
 from neuron_signatures.dashboard.ranking.validation_tables import (
@@ -214,6 +214,26 @@ def test_effects_are_read_where_all_values_are_known(tmp_path):
     (tmp_path / "run" / "analysis" / f"{STEM}_meta.json").unlink()
     with pytest.raises(UsageError, match="not finished"):
         read_effects(tmp_path / "run", STEM, ["dla"])
+
+
+def test_hostile_names_of_metrics_are_refused_or_read_once(tmp_path):
+    shutil.copytree(DEMO, tmp_path / "run")
+    write_sampled(tmp_path / "run", pole=["a", "b", "c"])
+    with pytest.raises(BadRunError, match="column pole: is text"):
+        read_effects(tmp_path / "run", STEM, ["pole"])
+    assert list(read_effects(tmp_path / "run", STEM, ["dla", "layer", "dla", "effect"]).scores) == ["dla"]
+
+
+def test_hostile_text_in_a_validation_is_not_interpreted(demo, monkeypatch):
+    path = write_sampled(demo / "demo", **{"<b>EVIL": [1.0, 2.0, 3.0]}) / f"{STEM}.json"
+    record = json.loads(path.read_text())
+    record["metrics"][0]["metric"] = "<b>EVIL"
+    evil = {f"winner_{what}_{end}": "![EVIL](http://evil.invalid)" for what in ("single", "sets") for end in
+            ("why", "criterion")}  # fmt: skip
+    path.write_text(json.dumps(record | evil))
+    page = validation_page(demo, monkeypatch)
+    assert "EVIL](" not in read_as_markdown(page) and "<b>" not in "".join(html_of(page))
+    assert len(page.get("plotly_chart")) == 5 and "<b>" not in str([c.proto.spec for c in page.get("plotly_chart")])
 
 
 def test_a_table_of_effects_is_no_validation_of_its_own(tmp_path):
