@@ -46,10 +46,13 @@ METRICS: dict[str, list[str]] = {
     "act_grad_logprob": ["--function", "logprob"],
     "relp": [],
     "ig": ["--ig_steps", "4", "--ig_max_steps", "4"],
+    "ig_all_positions": ["--ig_steps", "16", "--ig_max_steps", "16", "--ctx_idx", "all", "--prompt_id", "p3"],
     "ablation": ["--top_from", "dla:64"],
     "write_scores": ["--write_scores", "5", "--top_k", "20"],
 }
-COMMANDS = {"ablation": "dla,ablation", "act_grad_logprob": "act_grad", "write_scores": "dla"}
+COMMANDS = {
+    "ablation": "dla,ablation", "act_grad_logprob": "act_grad", "ig_all_positions": "ig", "write_scores": "dla",
+}  # fmt: skip
 
 
 class Peak(NamedTuple):

@@ -154,7 +154,7 @@ def test_dla_is_complete_and_ranks_a_neuron_that_says_austin(run_dir, capsys):
 
 
 def test_every_metric_and_its_validation(run_dir, capsys):
-    flags = [*SEED, "--influence_metric", "all", "--validate", "--top_k", "10"]
+    flags = [*SEED, "--influence_metric", "all", "--validate", "--sample", "all", "--top_k", "10"]
     assert main(["--run_dir", str(run_dir), *flags, "--quiet"]) == 0
     out = capsys.readouterr().out
     (stem,) = list_validations(run_dir)
@@ -167,7 +167,9 @@ def test_every_metric_and_its_validation(run_dir, capsys):
         assert m["metric"] in out
     assert by_name["ablation"]["spearman"] == pytest.approx(1)
     assert record["winner_single"] == "act_grad" and record["analysis_dtype"] == "fp32"
-    assert record["winner_sets"] not in (None, "ablation") and "takes part in neither" in out
+    assert "ablation itself cannot be best" in out and "difference" in record["winner_single_why"]
+    assert record["winner_sets"] is None and "not separated" in record["winner_sets_why"]  # four of them are as good
+    assert all(m["pearson_low"] is None for m in record["metrics"]) and not record["sampled"]
     assert by_name["act_grad"]["spearman"] > 0.9 and by_name["act_grad"]["cmd"] < 0.1
     control = by_name["dla"]["controls"][0]
     assert control["z"] == pytest.approx((control["observed"] - control["random_mean"]) / control["random_std"])
@@ -180,6 +182,30 @@ def test_every_metric_and_its_validation(run_dir, capsys):
     assert main(["--run_dir", str(run_dir), *SEED, "--influence_metric", "act_grad", "--reference", "zero",
                  "--quiet"]) == 0  # fmt: skip
     assert "not shares of the logit" in capsys.readouterr().out
+
+
+def test_a_validation_estimates_from_a_sample(run_dir, capsys):
+    flags = [*SEED, "--influence_metric", "dla,act_grad", "--validate", "--sample", "300"]
+    assert main(["--run_dir", str(run_dir), *flags]) == 0
+    streams = capsys.readouterr()
+    assert "a sample of 300 of 2560" in streams.out
+    assert "forecast: 300 ablations of single neurons, at most" in streams.err
+    (stem,) = list_validations(run_dir)
+    record = read_json(run_dir, f"{stem}.json")
+    assert record["sampled"] and (record["n_measured"], record["n_pairs"]) == (300, 2560)
+    assert record["winner_single"] == "act_grad" and len(record["metrics"][0]["cmd_draws"]) == 20
+    for m in record["metrics"]:
+        assert m["spearman_low"] < m["spearman"] < m["spearman_high"] and m["pearson_low"] < m["pearson"]
+    effects = read_table(run_dir, f"{stem}_effects")
+    assert len(effects) == 300 and effects.weight.sum() == pytest.approx(2560) and effects.weight.min() == 1
+    assert {"layer", "neuron", "ctx_idx", "effect", "dla", "act_grad"} < set(effects.columns)
+    ablations = run_dir / "again"
+    shutil.copytree(run_dir, ablations)
+    assert main(["--run_dir", str(ablations), *SEED, "--influence_metric", "ablation", "--quiet"]) == 0
+    full = read_table(ablations, next(s for s in list_influence(ablations) if "_ablation_" in s))
+    joined = effects.merge(full, on=["layer", "neuron", "ctx_idx"])
+    assert len(joined) == 300 and joined.effect.to_numpy() == pytest.approx(joined.influence_centred, abs=1e-4)
+    assert not list((run_dir / "analysis").glob("*_partial.npz"))
 
 
 def test_write_scores_of_the_highest_peaks(run_dir):
@@ -225,7 +251,7 @@ def test_ablation_of_candidates_and_of_layers(run_dir, capsys):
 
 def test_an_interrupted_ablation_resumes(run_dir, caplog, capsys):
     stop = (
-        "import os, signal, sys, neuron_signatures.analysis.attribution.influence as i\n"
+        "import os, signal, sys, neuron_signatures.analysis.attribution.ablated as i\n"
         "real = i.single_ablations\n"
         "def some(*a, **k):\n"
         "    for n, chunk in enumerate(real(*a, **k)):\n"

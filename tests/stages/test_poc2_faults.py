@@ -27,15 +27,19 @@ from neuron_signatures.analysis.attribution.request import parse_metrics
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
 from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.analysis.validation.faithfulness import Control, Correlation
-from neuron_signatures.analysis.validation.validate import MetricValidation, Validation, ValidationConfig
-from neuron_signatures.analysis.validation.writing import draw, table_lines, winner_sets, winner_single
+from neuron_signatures.analysis.validation.best import Best
+from neuron_signatures.analysis.validation.controls import Control
+from neuron_signatures.analysis.validation.curves import MetricValidation
+from neuron_signatures.analysis.validation.truth import ValidationConfig
+from neuron_signatures.analysis.validation.validate import Validation
+from neuron_signatures.analysis.validation.writing import draw, table_lines
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import ResultsWriter, list_influence, list_validations, open_results, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
+from neuron_signatures.stats.stratified import Correlations, Estimate
 from neuron_signatures.views.list_files import list_refs
 
 SMALL = DEMO_RUN  # stores layers 1, 3 and 4 of 5
@@ -200,7 +204,7 @@ def test_ablations_without_any_effect_are_reported(run_dir, capsys):
     assert call(run_dir, *SEED, *flags) == 0
     out = capsys.readouterr().out
     assert "validation: sets are not scored: ablating all neurons lowers the function by" in out
-    assert "Try --ctx_idx all, a foil or another --reference" in out and "for sets (least CMD with p <= 0.05): -" in out
+    assert "Try --ctx_idx all, a foil or another --reference" in out and "\nsets " not in out
     (stem,) = list_validations(run_dir)
     record = read_json(run_dir, f"{stem}.json")
     assert not record["sets_scored"] and record["winner_sets"] is None and f"{stem}.png" in analysis(run_dir)
@@ -218,32 +222,25 @@ def test_sets_are_not_scored_if_ablating_everything_raises_the_function(run_dir,
     record = read_json(run_dir, f"{stem}.json")
     assert "sets are not scored: ablating all neurons raises the function by" in capsys.readouterr().out
     assert record["m_full"] < record["m_empty"] and not record["sets_scored"] and record["winner_sets"] is None
-    assert record["winner_single"] == "act_grad"
-
-
-@pytest.mark.parametrize(("p", "winner"), [(0.05, "dla"), (0.06, None)])
-def test_no_ranking_is_best_for_sets_if_random_sets_do_as_well(p, winner):
-    assert winner_sets(validation(p=p)) == winner
-
-
-def test_ablation_wins_neither():
-    (dla,) = validation().metrics
-    perfect = replace(dla, metric="ablation", correlation=Correlation(1.0, 1.0, 4), cmd=0.0)
-    found = validation(metrics=(dla, perfect))
-    assert winner_single(found) == winner_sets(found) == "dla"
-    lines = table_lines(found, MEAN)
-    assert "best for single neurons (highest Spearman): dla 0.500" in lines
-    assert "best for sets (least CMD with p <= 0.05): dla 0.500" in lines
+    assert record["winner_single"] is None and "the only one compared" in record["winner_single_why"]
 
 
 MEAN = Reference("mean", "mean", None, 70)
 
 
-def validation(p: float = 0.01, **changes) -> Validation:
-    curve = (0.5, 1.0)
-    at = Control(1, 0.5, 0.1, 0.1, 0.0, 0.2, 100, p, 4.0)
-    metric = MetricValidation("dla", Correlation(0.5, 0.5, 4), (1, 4), curve, curve, 0.5, 0.5, 2, (at,))
-    return replace(Validation((0,), (1,), 4, 4, 1.0, 0.0, 1.0, (metric,), ()), **changes)
+def validation(**changes) -> Validation:
+    curve, half = (0.5, 1.0), Correlations(Estimate(0.5, 0.4, 0.6), Estimate(0.5, None, None))
+    at = Control(1, 0.5, 0.1, 0.1, 0.0, 0.2, 100, 0, 0.01, 4.0)
+    metric = MetricValidation("dla", half, (1, 4), curve, curve, 0.5, 0.5, (0.4, None, 0.6), 2, (at,))
+    nobody = Best(None, "nothing is compared")
+    found = Validation((0,), (1,), 4, 4, 4, True, 1.0, 0.0, 1.0, (metric,), (), nobody, nobody)
+    return replace(found, **changes)
+
+
+def test_the_tables_give_intervals_and_spreads():
+    text = "\n".join(table_lines(validation(), MEAN))
+    assert "dla" in text and "0.500 [0.400, 0.600]" in text and "a sample of 4 of 4" in text
+    assert "0.141" in text  # the spread of CMD, over the two references with which it is defined
 
 
 @pytest.mark.parametrize("token", ["$$", "$_$", "$^$", "\x1b[2J", "\n", "\u4e2d\u6587", "\ud83d", "x" * 500])
@@ -259,7 +256,7 @@ def test_a_validation_without_any_ranking_has_a_table_and_a_figure(tmp_path):
     found = validation(metrics=(), left_out=("ablation",))
     with (tmp_path / "x.png").open("wb") as f:
         draw(found, " Austin", f)
-    assert winner_sets(found) is None and "best for sets (least CMD with p <= 0.05): -" in table_lines(found, MEAN)
+    assert "best: nothing is compared" in table_lines(found, MEAN)
 
 
 def test_partial_ablations_are_reported(run_dir, capsys):
@@ -271,15 +268,38 @@ def test_partial_ablations_are_reported(run_dir, capsys):
     record = read_json(run_dir, f"{stem}.json")
     n = record["n_measured"]
     assert 0 < n <= 20 and record["top_from"] == "dla:20" and record["left_out"] == ["ablation"]
-    assert [m["metric"] for m in record["metrics"]] == ["dla"] and record["metrics"][0]["n"] == n
-    assert record["winner_sets"] == "dla"
-    assert f"single effects are of {n} neurons only" in out and "(--top_from dla:20)" in out
+    assert [m["metric"] for m in record["metrics"]] == ["dla"] and not record["sampled"]
+    assert record["metrics"][0]["spearman_low"] is None  # the first of a ranking are no sample
+    assert f", {n} of 1536;" in out and "(--top_from dla:20)" in out
+
+
+def test_a_sample_of_ablations_is_no_ranking(run_dir, capsys):
+    flags = ["--influence_metric", "ablation", "--validate"]
+    assert call(run_dir, *SEED, *flags) == 2
+    assert "Add a metric to --influence_metric, or --sample all" in capsys.readouterr().err
+    flags = ["--influence_metric", "act_grad,ablation", "--layers", "4", "--validate", "--sample", "100"]
+    assert call(run_dir, *SEED, *flags) == 0
+    assert [s for s in list_influence(run_dir) if "_ablation_" in s] == []
+    (stem,) = list_validations(run_dir)
+    assert stem == f"validation_{STEM.format('act_grad-ablation')}_layers4_sample-100"
+
+
+def test_a_sample_that_is_too_small_or_without_effect_is_refused(run_dir, capsys):
+    flags = ["--influence_metric", "act_grad", "--layers", "1,3,4", "--sample", "10"]
+    assert call(run_dir, *SEED, *flags, "--validate") == 2
+    assert "--sample: 10 is too small a sample of 3 layers. Give at least 16, or all" in capsys.readouterr().err
+    assert call(run_dir, *SEED, *flags) == 2
+    assert "--sample: has no effect without --validate" in capsys.readouterr().err
+    assert call(run_dir, *SEED, *flags, "--validate", "--top_from", "act_grad:5") == 2
+    assert "--sample: has no effect with --top_from" in capsys.readouterr().err
+    assert call(run_dir, *SEED, "--validate", "--sample", "0") == 2
+    assert "neither a number from 1 nor all" in capsys.readouterr().err
 
 
 # names
 
 SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None)
-CONFIG = ValidationConfig(1000, 0, False, 64, 1.0)
+CONFIG = ValidationConfig(2000, 1000, 0, False, 64, 1.0)
 
 
 def naming(**changes) -> Naming:
@@ -325,7 +345,14 @@ def test_different_validations_have_different_names():
         naming(dtype="bf16").validation(["dla"], CONFIG),
         *(
             naming().validation(["dla"], replace(CONFIG, **c))
-            for c in ({"signed": True}, {"seed": 3}, {"n_random": 2000}, {"min_effect": 0.5})
+            for c in (
+                {"sample": None},
+                {"sample": 500},
+                {"signed": True},
+                {"seed": 3},
+                {"n_random": 2000},
+                {"min_effect": 0.5},
+            )
         ),
         naming().validation(["dla", "act_grad"], CONFIG),
         naming().validation(["ig"], CONFIG),

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from paths import DEMO_RUN, ROOT
 
+from neuron_signatures.analysis.attribution import ablated as ablated_module
 from neuron_signatures.analysis.attribution import influence as influence_module
+from neuron_signatures.analysis.validation import sets as set_module
 from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.results import list_influence
 from neuron_signatures.runs.verify import verify_run
@@ -193,7 +195,38 @@ def test_the_source_of_candidates_and_a_validation_are_resumed(tmp_path, monkeyp
     ]  # fmt: skip
     whole, run_dir = fresh(tmp_path / "whole"), fresh(tmp_path / "run")
     assert main(["--run_dir", str(whole), *flags, "--quiet"]) == 0
-    stopped(run_dir, monkeypatch, *flags, at="single_ablations")
+    stopped(run_dir, monkeypatch, *flags, at="ablated")
     monkeypatch.setattr(influence_module, "act_grad", fail)
     assert main(["--run_dir", str(run_dir), *flags, "--quiet"]) == 0
     assert content(run_dir) == content(whole)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 9])
+def test_a_stopped_estimate_continues_with_its_ablations_and_sets(tmp_path, monkeypatch, caplog, stop_at):
+    flags = [*SEED, "--influence_metric", "dla,act_grad", "--validate", "--sample", "100", "--layers", "3,4"]
+    whole, run_dir = fresh(tmp_path / "whole"), fresh(tmp_path / "run")
+    assert main(["--run_dir", str(whole), *flags, "--quiet"]) == 0
+    real, calls = set_module.joint_ablation, []
+
+    def stopping(*args, **kwargs):
+        for chunk in real(*args, **kwargs):
+            calls.append(len(chunk))
+            if len(calls) == stop_at:
+                raise Stop
+            yield chunk
+
+    with monkeypatch.context() as m:
+        m.setattr(set_module, "joint_ablation", stopping)
+        with pytest.raises(Stop):
+            main(["--run_dir", str(run_dir), *flags])
+    assert len(partials(run_dir)) == 2 + (stop_at > 1)  # the command, the ablations, and the sets
+    for name in ("direct_logit_attribution", "act_grad"):
+        monkeypatch.setattr(influence_module, name, fail)
+    monkeypatch.setattr(ablated_module, "single_ablations", no_ablations)
+    assert main(["--run_dir", str(run_dir), *flags, "--quiet"]) == 0
+    assert content(run_dir) == content(whole) and partials(run_dir) == []
+
+
+def no_ablations(_problem, neurons, *, values, done, batch):
+    assert bool(done.all()), "every ablation of the sample was finished"
+    return iter(())

@@ -126,7 +126,7 @@ def _seconds_of_copy(problem: Problem, batch: int) -> float:
 
 def _timed(run: Callable[[], torch.Tensor]) -> float:
     """The shortest of three times, or the first if it is long."""
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < 1:
         start = time.perf_counter()
         run().cpu()  # waits for the device

@@ -59,6 +59,7 @@ from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED, most_sets
 from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
+from neuron_signatures.analysis.validation.sample import refuse_small_sample
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
@@ -216,6 +217,9 @@ class _InfluenceStage:
         if not self.metrics:
             what = "a sample of ablations is no ranking, and no other metric is chosen"
             raise UsageError(what, where="--validate", next_step="Add a metric to --influence_metric, or --sample all")
+        config = self.request.validation
+        if config is not None and config.sample is not None and self.samples:
+            refuse_small_sample(config.sample, len(self._layers))
         held = self._held()
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)

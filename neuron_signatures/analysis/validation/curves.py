@@ -93,14 +93,14 @@ class Curves:
         return done
 
     def _shares(
-        self, name: str, order: Int64[np.ndarray, " neuron"], tops: Sequence[int], *, keep: bool = True
+        self, name: str, order: Int64[np.ndarray, " unit"], tops: Sequence[int], *, keep: bool = True
     ) -> list[float]:
         """Faithfulness (or completeness) of the top k, for each k."""
         members = (self._sets.top(order, k) for k in tops)
         values = self._sets.measure(name, members, "keep" if keep else "ablate", self._truth.reference)
         return [float(f) for f in normalised(list(values), empty=self._empty, full=self._full)]
 
-    def _control(self, name: str, order: Int64[np.ndarray, " neuron"], k: int) -> Control:
+    def _control(self, name: str, order: Int64[np.ndarray, " unit"], k: int) -> Control:
         """The set against layer-matched random sets. If the set is the only match, none is measured."""
         members = self._sets.top(order, k)
         (observed,) = self._shares(f"{name}/top {k}", order, [k])
@@ -120,7 +120,9 @@ class Curves:
             return []
         return [self._cmd_with(found, i, reference) for i, reference in enumerate(self._truth.resampled)]
 
-    def _cmd_with(self, found: Attribution, draw: int, reference: Float[Tensor, "layer pos neuron"]) -> float | None:
+    def _cmd_with(
+        self, found: Attribution, draw: int, reference: Float[Tensor, "model_layer pos neuron"]
+    ) -> float | None:
         sets = self._sets
         empty, full = sets.ends(f"ends {draw}", reference)
         if not is_scored(empty=empty, full=full, min_effect=self._config.min_effect):
@@ -134,7 +136,7 @@ class Curves:
 
 
 def _scores_by(
-    found: Attribution, old: Float[Tensor, "layer pos neuron"], new: Float[Tensor, "layer pos neuron"]
+    found: Attribution, old: Float[Tensor, "model_layer pos neuron"], new: Float[Tensor, "model_layer pos neuron"]
 ) -> Float[Tensor, "layer pos neuron"]:
     """The scores by another reference: (a - ā)·g. Of ig, g is the mean gradient on its path from the old reference."""
     rows = list(found.layers)

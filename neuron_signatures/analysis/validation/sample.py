@@ -38,9 +38,10 @@ def draw_sample(
 ) -> Sample:
     """`n` rows of the population, by the scores of every ranking; without rankings, drawn layer by layer.
 
-    Raises `UsageError` if n is too small to have two draws of each layer.
+    Raises `UsageError` as `refuse_small_sample` does.
     """
     layers = np.unique(layer_of)
+    refuse_small_sample(n, len(layers))
     place = _best_place(rankings, len(layer_of))
     by_place = np.argsort(place, kind="stable")
     n_top, n_next = (int(share * n) if rankings else 0 for share in (_TOP_SHARE, _NEXT_SHARE))
@@ -57,6 +58,14 @@ def draw_sample(
     return Sample(rows[order], Strata(stratum[order], np.array([len(pool) for pool, _ in pools])))
 
 
+def refuse_small_sample(n: int, n_layers: int) -> None:
+    """Raise `UsageError` if a sample of n has fewer than two draws of each layer."""
+    least = math.ceil(_LEAST_OF_LAYER * n_layers / (1 - _TOP_SHARE - _NEXT_SHARE))
+    if n < least:
+        what = f"{n} is too small a sample of {n_layers} layers"
+        raise UsageError(what, where="--sample", next_step=f"Give at least {least}, or all")
+
+
 def _best_place(rankings: Sequence[Float64[np.ndarray, " row"]], n: int) -> Int64[np.ndarray, " row"]:
     """The place of each row in the ranking by |score| that puts it highest; 0 without rankings."""
     best = np.full(n, n if rankings else 0)
@@ -70,10 +79,6 @@ def _best_place(rankings: Sequence[Float64[np.ndarray, " row"]], n: int) -> Int6
 def _shares(n: int, sizes: Sequence[int]) -> list[int]:
     """`n` draws in proportion to the sizes, at least two of each where there are two; none exceeds its size."""
     least = np.minimum(_LEAST_OF_LAYER, sizes)
-    if n < int(least.sum()):
-        what = f"has {n} draws for {len(sizes)} layers, which need {_LEAST_OF_LAYER} each"
-        step = f"Give at least {math.ceil(int(least.sum()) / (1 - _TOP_SHARE - _NEXT_SHARE)) + 1}, or all"
-        raise UsageError(what, where="--sample", next_step=step)
     left, free = n - int(least.sum()), np.array(sizes) - least
     exact = left * free / max(int(free.sum()), 1)
     extra = np.floor(exact).astype(np.int64)

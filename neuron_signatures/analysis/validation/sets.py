@@ -64,7 +64,7 @@ class NeuronSets:
             self._advance(len(found))
             yield from found
 
-    def top(self, order: Int64[np.ndarray, " neuron"], k: int) -> NeuronSet:
+    def top(self, order: Int64[np.ndarray, " unit"], k: int) -> NeuronSet:
         """The set of the first k of a ranking."""
         members = torch.zeros(self.n, dtype=torch.bool)
         members[torch.from_numpy(order[:k].copy())] = True
@@ -77,7 +77,7 @@ class NeuronSets:
         return empty, full
 
 
-def ranking(scores: Float64[np.ndarray, " neuron"], *, signed: bool) -> Int64[np.ndarray, " neuron"]:
+def ranking(scores: Float64[np.ndarray, " unit"], *, signed: bool) -> Int64[np.ndarray, " unit"]:
     """Neurons in descending order of |score| (or of the score); ties in order of the neurons, NaN last."""
     key = scores if signed else np.abs(scores)
     return np.lexsort((np.arange(len(key)), -np.where(np.isnan(key), -np.inf, key)))

@@ -51,7 +51,7 @@ def unit_scores(attribution: Attribution, like: Attribution) -> Float64[np.ndarr
 
 def aligned(
     found: Attribution, like: Attribution, scores: Float[Tensor, "layer pos neuron"]
-) -> Float[Tensor, "layer pos neuron"]:
+) -> Float[Tensor, "like_layer like_pos neuron"]:
     """`scores` of `found`, at the layers and positions of `like`; positions that `found` lacks are 0."""
     out = torch.zeros(like.scores.shape, dtype=torch.float64)
     shared = [p for p in like.positions if p in found.positions]

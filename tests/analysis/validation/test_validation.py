@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,38 +13,20 @@ from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.validation import validate as validation
-from neuron_signatures.analysis.validation.faithfulness import (
-    FLOAT32_NOISE,
-    cmd,
-    control,
-    correlate,
-    cpr,
-    curve_sizes,
-    is_scored,
-    layer_matched,
-    normalised,
-    takes_whole_layers,
-    tolerance,
-)
-from neuron_signatures.analysis.validation.validate import (
-    ValidationConfig,
-    ranking,
-    smallest_size,
-    unit_scores,
-    validate,
-)
+from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.analysis.validation import curves
+from neuron_signatures.analysis.validation.controls import layer_matched
+from neuron_signatures.analysis.validation.faithfulness import cmd, cpr, curve_sizes, is_scored, normalised
+from neuron_signatures.analysis.validation.sample import Sample
+from neuron_signatures.analysis.validation.sets import NeuronSets, ranking, smallest_size
+from neuron_signatures.analysis.validation.stored_values import StoredValues
+from neuron_signatures.analysis.validation.truth import Truth, ValidationConfig, pair_scores, unit_scores
+from neuron_signatures.analysis.validation.validate import Validation, validate
+from neuron_signatures.runs.results import ResultsWriter
+from neuron_signatures.stats.stratified import Strata
 
-
-def test_correlations_of_known_numbers():
-    x = np.array([1.0, 2.0, 3.0, 4.0])
-    assert correlate(x, 2 * x + 1) == (pytest.approx(1), pytest.approx(1), 4)
-    assert correlate(x, -(x**3)).spearman == pytest.approx(-1)
-    assert correlate(x, -(x**3)).pearson > -1
-    assert correlate(np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])).spearman == pytest.approx(math.sqrt(3) / 2)
-    assert correlate(np.ones(4), x)[:2] == (None, None)
-    assert correlate(np.array([np.nan, 1.0, 2.0]), np.array([5.0, 1.0, 2.0])) == (1, 1, 2)
-    assert correlate(np.array([1.0]), np.array([1.0]))[:2] == (None, None)
+IDS = [0, 300, 310, 320, 330]
+CONFIG = ValidationConfig(sample=None, n_random=100, seed=0, signed=True, batch=64, min_effect=0.0)
 
 
 def test_curve_sizes_are_the_shares_rounded_up():
@@ -75,40 +57,6 @@ def test_a_difference_by_rounding_is_never_scored():
     assert is_scored(empty=16.0, full=16.01, min_effect=0.0)
 
 
-def test_p_counts_random_sets_that_do_as_well():
-    found = control(5, 0.9, [0.1] * 97 + [0.9, 0.95, 0.2], tolerance=1e-6)
-    assert (found.p, found.n_random) == (3 / 101, 100)
-    assert control(5, 2.0, [0.1] * 1000, tolerance=1e-6).p == 1 / 1001
-    # values that differ by less than rounding are equal
-    assert control(5, 0.9, [0.9 - 1e-7] * 10, tolerance=1e-6).p == 1
-    assert control(5, 0.9, [0.9 - 1e-5] * 10, tolerance=1e-6).p == 1 / 11
-    assert tolerance(empty=0.5, full=16.5) == pytest.approx(FLOAT32_NOISE * 16.5 / 16)
-
-
-def test_the_distance_from_random_sets_in_their_spread():
-    found = control(5, 0.9, [0.1, 0.3, 0.1, 0.3], tolerance=1e-6)
-    assert (found.random_mean, found.random_std) == (pytest.approx(0.2), pytest.approx(0.1))
-    assert found.z == pytest.approx(7)
-    assert control(5, -0.1, [0.1, 0.3, 0.1, 0.3], tolerance=1e-6).z == pytest.approx(-3)
-    assert control(5, 0.9, [0.2, 0.2 + 1e-8], tolerance=1e-6).z is None  # they do not vary
-
-
-def test_a_set_of_whole_layers_is_its_own_only_control():
-    layer_of = np.repeat([0, 1, 2], 4)
-    assert takes_whole_layers(np.arange(4, 12), layer_of)
-    assert not takes_whole_layers(np.array([0, *range(4, 12)]), layer_of)
-    assert not takes_whole_layers(np.arange(3), layer_of)
-
-
-def test_random_sets_have_as_many_units_of_each_layer():
-    layer_of = np.repeat([0, 1, 2], 10)
-    sets = layer_matched(np.array([0, 1, 25]), layer_of, 50, np.random.default_rng(0))
-    assert all(sorted(layer_of[s]) == [0, 0, 2] and len(set(s.tolist())) == 3 for s in sets)
-    assert len({tuple(sorted(s.tolist())) for s in sets}) > 10
-    again = layer_matched(np.array([0, 1, 25]), layer_of, 50, np.random.default_rng(0))
-    assert all((a == b).all() for a, b in zip(sets, again, strict=True))
-
-
 def test_rankings_and_the_smallest_set():
     scores = np.array([0.5, -2.0, np.nan, 0.5, 1.0])
     assert ranking(scores, signed=False).tolist() == [1, 4, 0, 3, 2]
@@ -132,7 +80,7 @@ def test_the_smallest_set_is_exact_between_points_that_are_far_apart(least):
         return np.array([1.0 if k >= least else 0.0 for k in tops])
 
     assert smallest_size([256, 512, 1280], [0.0, 0.0, 1.0], share) == least
-    assert len(asked) < 300
+    assert len(asked) < 150
     assert smallest_size([10, 200_000], [0.0, 1.0], lambda t: np.array([float(k >= 77_777) for k in t])) == 77_777
 
 
@@ -144,81 +92,168 @@ def hf():
     return load_model(ModelSpec(str(tiny_model_dir("llama")), dtype="fp32", device="cpu")).hf
 
 
-def test_validation_of_the_true_effects_on_a_tiny_model(hf):
-    ids = [0, 300, 310, 320, 330]
-    token_id = most_raised(hf, ids)
-    target = Target(pos=4, token_id=token_id, foil_id=None, function="pre_cap_logit", mode="next_token")
-    reference = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(0, 2))
-    noise = torch.randn(effects.scores.shape, generator=torch.Generator().manual_seed(0))
-    random = Attribution("relp", (0, 2), (4,), noise, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=0.0)
-    found = validate(Problem(hf, ids, target, (4,)), [effects, random], effects, reference=reference, config=config)
+@pytest.fixture(scope="module")
+def problem(hf) -> Problem:
+    target = Target(pos=4, token_id=most_raised(hf, IDS), foil_id=None, function="pre_cap_logit", mode="next_token")
+    return Problem(hf, IDS, target, (4,))
+
+
+def validated(problem, attributions, effects, reference, config=CONFIG, **truth) -> Validation:
+    options = {"resampled": None, "sample": None, **truth}
+    values = options.pop("values", StoredValues())
+    measured: list[int] = options.pop("measured", [])
+    sets = NeuronSets(problem, effects.layers, batch=config.batch, values=values, advance=measured.append)
+    return validate(attributions, Truth(effects, reference, **options), sets, config)
+
+
+def zeros() -> torch.Tensor:
+    return torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
+
+
+@pytest.fixture(scope="module")
+def effects(problem) -> Attribution:
+    return ablation(problem, reference=zeros(), layers=(0, 2))
+
+
+def noise(effects: Attribution, seed: int = 0) -> Attribution:
+    random = torch.randn(effects.scores.shape, generator=torch.Generator().manual_seed(seed))
+    return replace(effects, metric="relp", scores=random)
+
+
+def test_validation_of_the_true_effects_on_a_tiny_model(hf, problem, effects):
+    found = validated(problem, [effects, noise(effects)], effects, zeros())
     truth, chance = found.metrics
-    assert found.n_units == 2 * D_MLP
-    assert truth.correlation.spearman == pytest.approx(1)
-    assert abs(chance.correlation.spearman) < 0.3
+    assert found.n_units == found.n_pairs == found.n_measured == 2 * D_MLP and not found.sampled
+    assert truth.correlation.spearman.value == pytest.approx(1)
+    assert abs(chance.correlation.spearman.value) < 0.3
     for m in found.metrics:
         assert m.faithfulness[-1] == pytest.approx(1, abs=1e-4)
         assert m.completeness[-1] == pytest.approx(0, abs=1e-4)
     assert truth.controls[0].p < 0.05 < chance.controls[0].p
+    assert chance.controls[0].n_random < 100 == truth.controls[0].n_random  # it was decided early
 
     # m(M), m(empty) and one point of the curve against plain forward passes with hooks
-    order = ranking(unit_scores(effects, (0, 2), (4,)), signed=True)
+    order = ranking(unit_scores(effects, effects), signed=True)
     k = truth.sizes[3]
     keep = torch.zeros(2, D_MLP, dtype=torch.bool).view(-1)
     keep[torch.from_numpy(order[:k].copy())] = True
+    token_id = problem.target.token_id
     full, empty, some = (
-        float(plain(hf, ids, mask.view(2, D_MLP))[token_id]) for mask in (keep | True, keep & False, keep)
+        float(plain(hf, IDS, mask.view(2, D_MLP))[token_id]) for mask in (keep | True, keep & False, keep)
     )
     assert found.full == pytest.approx(full, rel=1e-4) and found.empty == pytest.approx(empty, rel=1e-4)
     assert truth.faithfulness[3] == pytest.approx((some - empty) / (full - empty), rel=1e-3)
 
 
-def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(hf, monkeypatch):
-    ids = [0, 300, 310, 320, 330]
-    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    as_it_is = ablation(Problem(hf, ids, target, (4,)), reference=torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)).acts
+def test_a_sample_estimates_the_agreement_over_all_neurons(problem, effects):
+    score = replace(effects, metric="relp", scores=effects.scores + noise(effects).scores * effects.scores.std())
+    full = validated(problem, [score], effects, zeros()).metrics[0].correlation
+    rows = np.sort(np.random.default_rng(0).choice(2 * D_MLP, 60, replace=False))
+    some = torch.full_like(effects.scores, torch.nan).view(-1)
+    some[torch.from_numpy(rows)] = effects.scores.view(-1)[torch.from_numpy(rows)]
+    sample = Sample(rows, Strata(np.zeros(60, np.int64), np.array([2 * D_MLP])))
+    known = replace(effects, scores=some.view(effects.scores.shape))
+    found = validated(problem, [score], known, zeros(), sample=sample)
+    assert found.sampled and (found.n_measured, found.n_pairs) == (60, 2 * D_MLP)
+    for estimate, exact in zip(found.metrics[0].correlation, full, strict=True):
+        assert estimate.low < exact.value < estimate.high and exact.low is None
+
+
+def test_single_effects_are_compared_at_every_position():
+    acts = torch.ones(2, 2, 3)
+    effects = Attribution("ablation", (0, 1), (3, 4), torch.arange(12.0).view(2, 2, 3), acts, None)
+    last = Attribution("dla", (0, 1, 2), (4,), torch.arange(9.0).view(3, 1, 3), torch.ones(3, 1, 3), None)
+    assert pair_scores(last, effects).tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 4, 5]
+    assert unit_scores(last, effects).tolist() == [0, 1, 2, 3, 4, 5]
+    assert unit_scores(effects, effects).tolist() == [3, 5, 7, 15, 17, 19]
+
+
+def test_cmd_spreads_over_resampled_references_that_scores_and_ablations_share(problem, effects):
+    grad = effects.scores / torch.where(effects.acts == 0, 1.0, effects.acts)
+    score = replace(effects, metric="relp", per_act=grad)
+    resampled = 0.05 * torch.randn(4, N_LAYERS, 1, D_MLP, generator=torch.Generator().manual_seed(1))
+    found = validated(problem, [score, effects], effects, zeros(), resampled=resampled)
+    relp, truth = found.metrics
+    assert len(relp.cmd_draws) == 4 and relp.cmd_spread == pytest.approx(np.std(relp.cmd_draws, ddof=1))
+    assert truth.cmd_draws == () and truth.cmd_spread is None  # ablation takes no part
+
+    centred = (effects.acts - resampled[2][[0, 2]]) * grad
+    again = replace(score, scores=centred)
+    alone = validated(problem, [again], effects, resampled[2])
+    assert relp.cmd_draws[2] == pytest.approx(alone.metrics[0].cmd, abs=1e-5)
+    none = validated(problem, [score], effects, zeros())
+    assert none.metrics[0].cmd_draws == () and none.metrics[0].cmd_spread is None
+
+
+def test_a_stopped_validation_measures_only_what_is_left(problem, effects, tmp_path):
+    whole = validated(problem, [effects, noise(effects)], effects, zeros())
+    writer = ResultsWriter(tmp_path)
+    writer.folder.mkdir()
+
+    def partial() -> Partial:
+        return Partial(writer, "x_partial.npz", {})
+
+    values = StoredValues(partial())
+    measured: list[int] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_300(n: int) -> None:
+        measured.append(n)
+        if sum(measured) > 300:
+            raise Stop
+
+    sets = NeuronSets(problem, effects.layers, batch=16, values=values, advance=stop_after_300)
+    with pytest.raises(Stop), (stored := partial()).save_on_error(values.arrays):
+        validate([effects, noise(effects)], Truth(effects, zeros(), None, None), sets, replace(CONFIG, batch=16))
+    left: list[int] = []
+    again = validated(
+        problem, [effects, noise(effects)], effects, zeros(), replace(CONFIG, batch=16),
+        values=StoredValues(stored), measured=left,
+    )  # fmt: skip
+    for a, b in zip(again.metrics, whole.metrics, strict=True):
+        assert a.faithfulness == pytest.approx(b.faithfulness, abs=1e-4)
+        assert [c.n_random for c in a.controls] == [c.n_random for c in b.controls]
+        assert [c.random_mean for c in a.controls] == pytest.approx([c.random_mean for c in b.controls], abs=1e-4)
+    every: list[int] = []
+    validated(problem, [effects, noise(effects)], effects, zeros(), replace(CONFIG, batch=16), measured=every)
+    assert sum(left) + sum(measured) == sum(every)
+
+
+def test_a_smallest_set_of_the_whole_layer_is_as_good_as_its_controls(problem, monkeypatch):
+    as_it_is = ablation(problem, reference=zeros()).acts
     reference = as_it_is.clone()
     reference[2, 0, 7] += 5  # one neuron matters, and is ranked last
-    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(2,))
+    effects = ablation(problem, reference=reference, layers=(2,))
     scores = torch.arange(D_MLP, 0, -1.0).view(1, 1, -1).clone()
     scores[0, 0, 7] = 0
     last = Attribution("relp", (2,), (4,), scores, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=7, min_effect=0.0)
     drawn = []
-    monkeypatch.setattr(validation, "layer_matched", lambda top, *a: drawn.append(len(top)) or layer_matched(top, *a))
-    (metric,) = validate(Problem(hf, ids, target, (4,)), [last], effects, reference=reference, config=config).metrics
+    monkeypatch.setattr(
+        curves, "layer_matched", lambda top, rng: drawn.append(int(top.sum())) or layer_matched(top, rng)
+    )
+    (metric,) = validated(problem, [last], effects, reference, replace(CONFIG, batch=7)).metrics
     assert metric.smallest == D_MLP
     assert metric.controls[-1].k == D_MLP and metric.controls[-1].p == 1
     assert drawn == [1]  # the set itself is not measured again: rounding would decide
 
 
-def test_a_ranking_with_undefined_scores_builds_no_sets(hf):
-    ids = [0, 300, 310, 320, 330]
-    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    reference = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(Problem(hf, ids, target, (4,)), reference=reference, layers=(0, 2))
+def test_a_ranking_with_undefined_scores_builds_no_sets(problem, effects):
     scores = effects.scores.clone()
     scores.view(-1)[5:] = float("nan")
-    some = Attribution("ablation", (0, 2), (4,), scores, effects.acts, None)
-    whole = Attribution("relp", (0, 2), (4,), effects.scores, effects.acts, None)
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=0.0)
-    found = validate(Problem(hf, ids, target, (4,)), [whole, some], some, reference=reference, config=config)
+    some = replace(effects, scores=scores)
+    whole = replace(effects, metric="relp")
+    found = validated(problem, [whole, some], some, zeros())
     assert [m.metric for m in found.metrics] == ["relp"] and found.left_out == ("ablation",)
-    assert (found.n_measured, found.n_units, found.metrics[0].correlation.n) == (5, 2 * D_MLP, 5)
+    assert (found.n_measured, found.n_units) == (5, 2 * D_MLP)
 
 
-def test_without_enough_effect_only_single_neurons_are_compared(hf):
-    ids = [0, 300, 310, 320, 330]
-    target = Target(pos=4, token_id=most_raised(hf, ids), foil_id=None, function="pre_cap_logit", mode="next_token")
-    zeros = torch.zeros(1, 1, 1).expand(N_LAYERS, 1, D_MLP)
-    effects = ablation(Problem(hf, ids, target, (4,)), reference=zeros, layers=(0, 2))
-    config = ValidationConfig(n_random=100, seed=0, signed=True, batch=64, min_effect=1000.0)
-    found = validate(Problem(hf, ids, target, (4,)), [effects], effects, reference=zeros, config=config)
+def test_without_enough_effect_only_single_neurons_are_compared(problem, effects):
+    found = validated(problem, [effects], effects, zeros(), replace(CONFIG, min_effect=1000.0))
     assert not found.scored and found.full > found.empty
     (metric,) = found.metrics
-    assert metric.correlation.spearman == pytest.approx(1)
+    assert metric.correlation.spearman.value == pytest.approx(1)
     assert (metric.cpr, metric.cmd, metric.smallest) == (None, None, None)
     assert metric.sizes == metric.faithfulness == metric.completeness == metric.controls == ()
 
