@@ -20,7 +20,7 @@ SHOTS = (
     ("overview", 1010, ""),
     ("neuron", 1180, ""),
     ("ranking", 900, ""),
-    ("validation", 900, "Validation"),
+    ("validation", 1440, "Validation"),
     ("signatures", 1180, ""),
     ("map", 810, ""),
     ("query", 1000, ""),

@@ -206,7 +206,8 @@ class CurvePoint(Record):
 class RandomControl(Record):
     """Faithfulness of the first `k` and of random sets with as many neurons of each layer.
 
-    90 % of the random sets are between `low` and `high`.
+    90 % of the `n_random` sets drawn are between `low` and `high`; `exceeded` of them keep at least as much, None in
+    earlier records.
     """
 
     k: Count
@@ -216,34 +217,58 @@ class RandomControl(Record):
     low: Number
     high: Number
     n_random: Count
+    exceeded: Count | None = None
     p: Number
     z: Number = None
 
 
 class MetricValidation(Record):
-    """One metric. Correlations are with the effects of single ablations."""
+    """One metric. Correlations are with the effects of single ablations.
+
+    The ends of 95 % intervals are None where all effects were measured, and in earlier records. `cmd_draws` are CMD
+    with references from resampled prompts, `cmd_spread` is their standard deviation.
+    """
 
     metric: Label
     pearson: Number
+    pearson_low: Number = None
+    pearson_high: Number = None
     spearman: Number
+    spearman_low: Number = None
+    spearman_high: Number = None
     cpr: Number
     cmd: Number
+    cmd_spread: Number = None
+    cmd_draws: list[Number] = []
     smallest_k: Count | None
     curve: list[CurvePoint]
     controls: list[RandomControl]
 
 
 class ValidationRecord(StageRecord):
-    """`validation_*.json`."""
+    """`validation_*.json`.
+
+    The single effects of `n_measured` of the `n_pairs` (neuron, position) pairs are known; if `sampled`, these were
+    drawn at random. In earlier records a winner is the best value, separated from the next or not, and there is no
+    reason (`..._why`).
+    """
 
     prompt_id: Name
     target: TargetRecord
     reference: Label | None = None
     truth: Label = "effects of ablating single neurons; in this older file, scores have references of their own"
     n_units: Count
+    n_pairs: Count | None = None
+    n_measured: Count | None = None
+    sampled: bool = False
+    top_from: Label | None = None
     kept_share: float
     winner_single: Label | None
+    winner_single_why: Label | None = None
+    winner_single_criterion: Label | None = None
     winner_sets: Label | None
+    winner_sets_why: Label | None = None
+    winner_sets_criterion: Label | None = None
     metrics: list[MetricValidation]
 
 

@@ -13,6 +13,7 @@ from neuron_signatures.dashboard.data.cached_reads import validation
 from neuron_signatures.dashboard.neuron import figures as figures_acts
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, peaks_of
 from neuron_signatures.dashboard.ranking import figures as figures_rank
+from neuron_signatures.dashboard.ranking import validation_figures as figures_validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
     default_list,
@@ -172,10 +173,10 @@ def test_a_row_is_one_of_the_table():
 def test_validation_of_the_demo_run():
     v = validation(Run.open(DEMO), "data", "results", list_validations(DEMO)[0])
     assert {m.metric for m in v.metrics} == {"dla", "act_grad", "ablation"} and v.winner_single == "act_grad"
-    figure = figures_rank.curves(v.metrics, "faithfulness")
+    figure = figures_validation.curves(v.metrics, "faithfulness")
     assert [t.name for t in figure.data] == [*(m.metric for m in v.metrics), "random sets"]
     assert figure.data[0].y[-1] == pytest.approx(1.0)
-    assert len(figures_rank.curves(v.metrics, "completeness").data) == 3
+    assert len(figures_validation.curves(v.metrics, "completeness").data) == 3
 
 
 def test_a_damaged_validation_is_named(tmp_path):

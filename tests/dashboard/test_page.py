@@ -123,7 +123,7 @@ def test_the_ranking_shows_validation_and_charts(demo, monkeypatch):
         page.segmented_control(key="ui_rank_chart").set_value(name).run()
         assert not page.exception and charts(page) == 1
     page.segmented_control(key="ui_rank_part").set_value("Validation").run()
-    assert not page.exception and charts(page) == 2 and "act_grad" in shown(page)
+    assert not page.exception and charts(page) == 4 and "act_grad" in str(page.dataframe[0].value)
     for stem in ("neurons_aggregated", "signatures"):
         page.segmented_control(key="ui_rank_part").set_value("Neurons").run()
         page.sidebar.selectbox(key="list").set_value(stem).run()

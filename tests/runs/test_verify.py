@@ -25,11 +25,12 @@ from neuron_signatures.runs.__main__ import main
 from neuron_signatures.runs.errors import MAX_LINE
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.names import STAGE_FOLDERS
-from neuron_signatures.runs.result_records import SignaturesRecord, another_dump, read_record
-from neuron_signatures.runs.results import open_results, read_json
+from neuron_signatures.runs.result_records import SignaturesRecord, ValidationRecord, another_dump, read_record
+from neuron_signatures.runs.results import list_validations, open_results, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import seal
 from neuron_signatures.runs.verify import Verification, verify_run
+from neuron_signatures.views.effects import read_effects
 
 SMALL = Path(__file__).parents[1] / "data" / "demo_run"
 TARGET = [
@@ -42,7 +43,7 @@ TARGET = [
     "--target_token",
     " Austin",
 ]
-INFLUENCE = [*TARGET, "--influence_metric", "dla", "--layers", "4", "--ctx_idx", "3", "--validate"]
+INFLUENCE = [*TARGET, "--influence_metric", "dla", "--layers", "4", "--ctx_idx", "3", "--validate", "--sample", "40"]
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +86,17 @@ def listed(name: str, raw: bytes) -> dict[str, Any]:
 def test_every_file_of_every_result_is_checked(made, capsys):
     files = results_of(made)
     records = [p for p in files if p.name.endswith("_meta.json")]
-    assert {p.suffix for p in files} == {".json", ".csv", ".parquet", ".png"} and len(records) == 5
+    assert {p.suffix for p in files} == {".json", ".csv", ".parquet", ".png"} and len(records) == 4
     assert sum(p.name.endswith("_write_scores.json") for p in files) == 2
+    assert sum(p.name.endswith("_sample-40_effects.parquet") for p in files) == 1
     found = verify_run(made)
     assert (found.faults, found.remarks) == ([], [])
-    assert (found.n_records, found.n_result_files) == (5, len(files) - 5)
+    assert (found.n_records, found.n_result_files) == (4, len(files) - 4)
     assert main(["verify", str(made)]) == 0
-    assert f"sha256; {len(files) - 5} files of 5 results: sizes and sha256" in capsys.readouterr().out
+    assert f"sha256; {len(files) - 4} files of 4 results: sizes and sha256" in capsys.readouterr().out
     assert main(["verify", str(made), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["ok"], shown["n_records"], shown["n_result_files"]) == (True, 5, len(files) - 5)
+    assert (shown["ok"], shown["n_records"], shown["n_result_files"]) == (True, 4, len(files) - 4)
 
 
 def test_readers_accept_records_with_and_without_files(made):
@@ -104,6 +106,17 @@ def test_readers_accept_records_with_and_without_files(made):
     assert "files" in read_json(made, "signatures_meta.json") and "files" not in read_json(
         SMALL, "signatures_meta.json"
     )
+
+
+def test_readers_accept_the_validation_of_a_sample(made):
+    (stem,) = list_validations(made)
+    record = read_record(made, f"{stem}.json", ValidationRecord)
+    assert (record.sampled, record.n_measured, record.n_pairs) == (True, 40, 512)
+    assert record.winner_single is None and record.winner_single_why and record.winner_single_criterion
+    (dla,) = record.metrics
+    assert dla.spearman_low is not None and dla.spearman_low <= (dla.spearman or 0) <= (dla.spearman_high or 0)
+    effects = read_effects(made, stem, ["dla"])
+    assert len(effects.effect) == 40 and set(effects.pos.tolist()) == {3} and effects.weight.sum() == 512
 
 
 def test_a_flipped_byte_in_any_file_is_found(run_dir):
@@ -197,7 +210,7 @@ def test_a_result_that_is_made_again_with_other_flags_is_whole(run_dir):
         assert analyze(["--run_dir", str(run_dir), "--quiet", *flags]) == 0
     assert not any("write_scores" in p.name for p in results_of(run_dir))
     found = verify_run(run_dir)
-    assert (found.faults, found.remarks, found.n_records) == ([], [], 5)
+    assert (found.faults, found.remarks, found.n_records) == ([], [], 4)
 
 
 def test_results_of_earlier_versions_cannot_be_checked(capsys):
@@ -396,7 +409,7 @@ def test_results_of_another_dump_are_remarks(run_dir):
     manifest["created_at_utc"] = "2020-01-02T03:04:05+00:00"
     (other / "manifest.json").write_text(json.dumps(manifest))
     found = verify_run(other)
-    assert found.faults == [] and len(found.remarks) == 5
+    assert found.faults == [] and len(found.remarks) == 4
     assert all("_meta.json: made from another dump" in r for r in found.remarks)
 
 

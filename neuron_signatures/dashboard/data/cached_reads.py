@@ -19,6 +19,7 @@ from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.effects import SampledEffects, read_effects
 from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
@@ -108,6 +109,12 @@ def validation(_run: Run, data_key: str, results_key: str, stem: str) -> Validat
     record = read_record(_run.path, f"{stem}.json", ValidationRecord)
     doubt = another_dump(_run.manifest, record)
     return record.model_copy(update={"warnings": [doubt, *record.warnings]}) if doubt else record
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def sampled_effects(run_dir: Path, results_key: str, stem: str, metrics: tuple[str, ...]) -> SampledEffects:
+    """Shared by all sessions; read only."""
+    return read_effects(run_dir, stem, metrics)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -1,15 +1,13 @@
-"""Figures of ranked lists and of their validation."""
+"""Figures of ranked lists."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
-from neuron_signatures.runs.result_records import MetricValidation
+from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, ORANGE, plot_text, styled
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -62,35 +60,6 @@ def bars(ranks: Ranks, score_name: str) -> go.Figure:
     figure.update_yaxes(type="category", autorange="reversed")
     figure.update_xaxes(title=plot_text(score_name))
     return styled(figure, height=90 + 22 * max(n, 3))
-
-
-def curves(metrics: Sequence[MetricValidation], what: Literal["faithfulness", "completeness"]) -> go.Figure:
-    """Share of the function against set size, one line per metric; random sets of the same size in grey."""
-    figure = go.Figure()
-    for level in (0, 1):
-        figure.add_hline(y=level, line={"color": GREY, "width": 1, "dash": "dot"})
-    for i, m in enumerate(metrics):
-        figure.add_scatter(
-            x=[p.k for p in m.curve], y=[getattr(p, what) for p in m.curve], mode="lines+markers",
-            name=plot_text(m.metric), line={"color": LINES[i % len(LINES)]}, marker={"size": 6},
-            hovertemplate="%{x} neurons: %{y:.3f}<extra>%{fullData.name}</extra>",
-        )  # fmt: skip
-    controls = [(m.metric, c) for m in metrics for c in m.controls if c.random_mean is not None]
-    if what == "faithfulness" and controls:
-        figure.add_scatter(
-            x=[c.k for _, c in controls], y=[c.random_mean for _, c in controls], mode="markers", name="random sets",
-            marker={"color": GREY, "symbol": "diamond", "size": 7},
-            error_y={
-                "type": "data", "symmetric": False, "color": GREY,
-                "array": [0.0 if c.high is None else c.high - (c.random_mean or 0.0) for _, c in controls],
-                "arrayminus": [0.0 if c.low is None else (c.random_mean or 0.0) - c.low for _, c in controls],
-            },
-            text=[plot_text(f"{c.n_random} random sets matched to the first {c.k} of {name}") for name, c in controls],
-            hovertemplate="%{text}<br>mean %{y:.3f}<extra></extra>",
-        )  # fmt: skip
-    figure.update_xaxes(title="neurons in the set", type="log", dtick=1)
-    figure.update_yaxes(title=what)
-    return styled(figure, height=400, legend=True)
 
 
 def _points(ranks: Ranks, x: np.ndarray, score_name: str) -> go.Figure:

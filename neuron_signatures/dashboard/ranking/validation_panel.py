@@ -1,16 +1,32 @@
-"""Validation of rankings on the Ranking view: curves, correlations and random sets."""
+"""Validation of rankings on the Ranking view: agreement with ablations, sets, and random sets."""
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
-from neuron_signatures.dashboard.ranking.figures import curves
+from neuron_signatures.dashboard.ranking.validation_figures import (
+    MOST_POINTS,
+    agreement,
+    cmd_by_metric,
+    curves,
+    score_against_effect,
+)
+from neuron_signatures.dashboard.ranking.validation_tables import (
+    CONTROL_HELP,
+    METRIC_HELP,
+    best_line,
+    control_frame,
+    measured_line,
+    metric_frame,
+    with_intervals,
+)
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import VALIDATE, heading, influence_command
-from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_lines, table
+from neuron_signatures.dashboard.shell.state import View
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_error, show_lines, small, table
+from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import brief, escape
@@ -30,81 +46,89 @@ def validation_panel(ctx: PageContext) -> None:
         stem = st.selectbox("Validation", stems, format_func=escape, key="ui_validation")
     found = cached_reads.validation(ctx.run, ctx.data_key, ctx.results_key, stem)
     heading(target_title(found.target, found.prompt_id))
-    facts([
-        ("best for single neurons (Spearman)", found.winner_single or "undecided"),
-        ("best for sets (least CMD)", found.winner_sets or "undecided"),
-        ("truth", escape(found.truth)),
-        ("computed", f"over {found.n_units} neurons, {found.created_at_utc}"),
-    ])  # fmt: skip
+    _summary(found)
     show_lines("This result has warnings.", found.warnings)
+    _figures(ctx, found)
+    frame = metric_frame(found)
+    table(with_intervals(frame), "val_metrics", help=METRIC_HELP)
+    if found.sampled:
+        _effects(ctx, found, stem)
+    st.markdown("#### Against random sets", help="Random sets with the same number of neurons from each layer.")
+    controls = control_frame(found)
+    table(controls, "val_controls", help=CONTROL_HELP)
+    with st.popover("Export"):
+        downloads(frame, stem, "val")
+        downloads(controls, f"{stem}_random", "val_random")
+
+
+def _summary(found: ValidationRecord) -> None:
+    facts([
+        ("best for single neurons (Spearman)", best_line(found.winner_single, found.winner_single_why)),
+        ("best for sets (least CMD)", best_line(found.winner_sets, found.winner_sets_why)),
+        ("truth", measured_line(found)),
+        ("sets", f"of {found.n_units:,} neurons"),
+        ("computed", found.created_at_utc),
+    ])  # fmt: skip
+    criteria = (found.winner_single_criterion, found.winner_sets_criterion)
+    for what, criterion in zip(("Single neurons", "Sets"), criteria, strict=True):
+        if criterion:
+            small(f"{what}: {criterion}.")
+
+
+def _figures(ctx: PageContext, found: ValidationRecord) -> None:
     left, right = st.columns(2)
+    cmd = cmd_by_metric(found.metrics)
+    with left:
+        st.markdown("#### Single neurons", help=_SINGLE)
+        chart(ctx, agreement(found.metrics), "val_agreement")
+    if cmd is None:
+        return
+    with right:
+        st.markdown("#### Sets", help=_SETS)
+        chart(ctx, cmd, "val_cmd")
     with left:
         st.markdown("#### Faithfulness", help=_FAITHFULNESS)
         chart(ctx, curves(found.metrics, "faithfulness"), "val_faithfulness")
     with right:
         st.markdown("#### Completeness", help=_COMPLETENESS)
         chart(ctx, curves(found.metrics, "completeness"), "val_completeness")
-    frame = metric_frame(found)
-    table(frame, "val_metrics", help=_METRIC_HELP)
-    st.markdown("#### Against random sets", help="Random sets with the same number of neurons from each layer.")
-    controls = control_frame(found)
-    table(controls, "val_controls", help=_CONTROL_HELP)
-    with st.popover("Export"):
-        downloads(frame, stem, "val")
-        downloads(controls, f"{stem}_random", "val_random")
 
 
-def metric_frame(v: ValidationRecord) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "metric": [brief(m.metric) for m in v.metrics],
-            "best": [
-                " and ".join(n for n, w in (("single", v.winner_single), ("sets", v.winner_sets)) if w == m.metric)
-                for m in v.metrics
-            ],
-            "pearson": [m.pearson for m in v.metrics],
-            "spearman": [m.spearman for m in v.metrics],
-            "CPR": [m.cpr for m in v.metrics],
-            "CMD": [m.cmd for m in v.metrics],
-            f"smallest k for {v.kept_share:.0%}": pd.array([m.smallest_k for m in v.metrics], dtype="Int64"),
-        }
-    )
+def _effects(ctx: PageContext, found: ValidationRecord, stem: str) -> None:
+    """Score against effect for a chosen metric. A damaged table does not hide the rest of the page."""
+    st.markdown("#### Score against effect", help=_EFFECTS)
+    metrics = tuple(m.metric for m in found.metrics)
+    try:
+        effects = cached_reads.sampled_effects(ctx.run_dir, ctx.results_key, stem, metrics)
+    except ProjectError as e:
+        show_error(e)
+        return
+    if not effects.scores or not len(effects.effect):
+        empty("The sample has no pair with a finite effect and finite scores.")
+        return
+    metric = st.selectbox("Metric", list(effects.scores), format_func=brief, key="ui_val_metric")
+    shown = min(len(effects.effect), MOST_POINTS)
+    most = "" if shown == len(effects.effect) else f", those with the largest |effect| of {len(effects.effect):,}"
+    st.caption(f"{shown:,} sampled pairs{most}. Click a point to open the neuron.")
+    chart(ctx, score_against_effect(effects, metric), "val_effects", opens=View.NEURON)
 
 
-def control_frame(v: ValidationRecord) -> pd.DataFrame:
-    pairs = [(m.metric, c) for m in v.metrics for c in m.controls]
-    return pd.DataFrame(
-        {
-            "metric": [brief(name) for name, _ in pairs],
-            "k": [c.k for _, c in pairs],
-            "faithfulness": [c.observed for _, c in pairs],
-            "random mean": [c.random_mean for _, c in pairs],
-            "random spread": [c.random_std for _, c in pairs],
-            "random 5 %": [c.low for _, c in pairs],
-            "random 95 %": [c.high for _, c in pairs],
-            "sets": [c.n_random for _, c in pairs],
-            "z": [c.z for _, c in pairs],
-            "p": [c.p for _, c in pairs],
-        }
-    )
-
-
+_SINGLE = (
+    "Correlation of the scores with the effects of ablating single neurons. The bars are 95 % intervals of the value "
+    "for all pairs; there are none where all pairs were measured. Intervals that overlap do not decide which ranking "
+    "is better: the comparison above is paired."
+)
+_SETS = (
+    "CMD of each ranking: area between its faithfulness curve and 1. The grey lines are CMD with references from "
+    "resampled prompts."
+)
 _FAITHFULNESS = (
     "Share of m(M) - m(∅) that remains when every neuron except the first k of the ranking is ablated to the "
     "reference. Grey: mean and 90 % interval of random sets."
 )
 _COMPLETENESS = "Share of m(M) - m(∅) that remains when the first k are ablated; 0 is complete."
-_METRIC_HELP = {
-    "pearson": "Correlation of the scores with the effects of ablating single neurons.",
-    "spearman": "The same for ranks.",
-    "CPR": "Area under the faithfulness curve; higher is better.",
-    "CMD": "Area between the curve and 1; lower is better.",
-    "best": "The metric with the highest Spearman correlation, and the one with the least CMD of those that beat "
-    "random sets (p ≤ 0.05). Ablation, the truth itself, takes part in neither.",
-}
-_CONTROL_HELP = {
-    "p": "One-sided p-value: share of random sets (plus one) that are at least as faithful as the ranking's set.",
-    "random spread": "Standard deviation of the random sets.",
-    "z": "Distance from the random mean in standard deviations of the random sets.",
-    "random 5 %": "5th percentile of the random sets.",
-}
+_EFFECTS = (
+    "One point per ablated (neuron, position) pair. The first pairs of every ranking are all measured; a larger point "
+    "is from a part of the ranking that was sampled, and stands for more pairs. On the dotted line the score is the "
+    "effect."
+)
