@@ -49,10 +49,36 @@ METRICS: dict[str, list[str]] = {
     "ig_all_positions": ["--ig_steps", "16", "--ig_max_steps", "16", "--ctx_idx", "all", "--prompt_id", "p3"],
     "ablation": ["--top_from", "dla:64"],
     "write_scores": ["--write_scores", "5", "--top_k", "20"],
+    "random_sets": [],
 }
 COMMANDS = {
     "ablation": "dla,ablation", "act_grad_logprob": "act_grad", "ig_all_positions": "ig", "write_scores": "dla",
 }  # fmt: skip
+
+
+# Random sets of half of the neurons, as a validation measures them; 130 sets are three forward passes.
+_RANDOM_SETS = """
+import sys
+from itertools import islice
+from pathlib import Path
+import numpy as np, torch
+from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
+from neuron_signatures.analysis.validation.controls import layer_matched
+from neuron_signatures.analysis.validation.sets import NeuronSets
+from neuron_signatures.analysis.validation.stored_values import StoredValues
+from neuron_signatures.runs.run import Run
+checked = check_prompt(Run.open(Path(sys.argv[1])), 0, ModelOverrides(dtype=sys.argv[2], device="cpu"))
+ids = checked.prompt.token_ids
+target = resolve_target(checked.model, ids, TargetRequest("top1_logit", -1, None, None, None, None, "pre_cap_logit"))
+problem = Problem(checked.model.hf, ids, target.target, (target.target.pos,))
+layers = tuple(range(len(checked.acts)))
+sets = NeuronSets(problem, layers, batch=64, values=StoredValues(), advance=lambda n: None)
+half = torch.arange(sets.n).view(sets.shape) % 2 == 0
+random = islice(layer_matched(half, np.random.default_rng(0)), 130)
+print(len(list(sets.measure("half", random, "keep", torch.zeros(*sets.shape)[:, None]))))
+"""
 
 
 class Peak(NamedTuple):
@@ -74,7 +100,10 @@ def bench_metric(name: str, quick: bool) -> list[Bar]:
             weights = _n_parameters(folder) * size
             metric = COMMANDS.get(name, name)
             flags = ["--influence_metric", metric, "--model_dtype", dtype, *METRICS[name]]
-            peak = _peak_of("poc2_analyze_run", ["--run_dir", str(run), "--mode", "influence", *flags])
+            if name == "random_sets":
+                peak = _peak_of_code(_RANDOM_SETS, [str(run), dtype])
+            else:
+                peak = _peak_of("poc2_analyze_run", ["--run_dir", str(run), "--mode", "influence", *flags, "--quiet"])
             ratio = peak.resident / weights
             parts = " and ".join(f"{key} {getattr(peak, key) / 1e9:.2f}" for key in ("anon", "file"))
             detail = f"{peak.resident / 1e9:.2f} GB ({parts}), weights {weights / 1e9:.2f} GB"
@@ -98,7 +127,7 @@ def _model_and_run(quick: bool) -> Iterator[tuple[Path, Path]]:
             prompts = place / "prompts.json"
             prompts.write_text(json.dumps([{"id": f"p{i}", "text": text} for i, text in enumerate(TEXTS)]))
             flags = ["--model_name", str(model), "--model_dtype", "bf16", "--prompts_json", str(prompts)]
-            _peak_of("poc1_dump_activations", [*flags, "--out_dir", str(run)])
+            _peak_of("poc1_dump_activations", [*flags, "--out_dir", str(run), "--quiet"])
         yield model, run
 
 
@@ -136,12 +165,15 @@ def _n_parameters(folder: Path) -> int:
 
 
 def _peak_of(module: str, argv: list[str]) -> Peak:
-    """Peak memory of one command in a process of its own; Linux only. Raises if the command fails."""
-    code = (
-        f"import sys; from neuron_signatures.{module} import main; code = main(sys.argv[1:])\n"
-        "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]); sys.exit(code)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, *argv, "--quiet"], stdout=subprocess.PIPE, text=True) as child:
+    """Peak memory of one command in a process of its own."""
+    code = f"import sys; from neuron_signatures.{module} import main\nif main(sys.argv[1:]): sys.exit(1)"
+    return _peak_of_code(code, argv)
+
+
+def _peak_of_code(code: str, argv: list[str]) -> Peak:
+    """Peak memory of a program in a process of its own; Linux only. Raises if it fails."""
+    code += "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+    with subprocess.Popen([sys.executable, "-c", code, *argv], stdout=subprocess.PIPE, text=True) as child:
         anon, file = 0, 0
         while child.poll() is None:
             now = _status(child.pid)
@@ -150,7 +182,7 @@ def _peak_of(module: str, argv: list[str]) -> Peak:
         assert child.stdout is not None
         lines = child.stdout.read().splitlines()
     if child.returncode:
-        raise RuntimeError(f"{module} ended with {child.returncode}")
+        raise RuntimeError(f"{argv} ended with {child.returncode}")
     return Peak(int(lines[-1]) * 1024, anon, file)
 
 

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from neuron_signatures.models.host_memory import available_bytes
+from neuron_signatures.models.memory import available_bytes
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.files import human_bytes
 

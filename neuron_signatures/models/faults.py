@@ -7,7 +7,9 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import transformers
 from huggingface_hub import constants, get_token
@@ -23,6 +25,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 from neuron_signatures.models.batching import Work, is_out_of_memory, too_little_memory
 from neuron_signatures.models.catalog import SUCCESSORS
@@ -79,6 +82,23 @@ def quiet_libraries(*, downloads: bool = False) -> Iterator[None]:
             transformers.logging.enable_progress_bar()
         if not downloads and not hub_bars_off:
             enable_progress_bars()
+
+
+@contextlib.contextmanager
+def weights_bar(*, show: bool) -> Iterator[None]:
+    """Show transformers' bar of the loaded weights on stderr, though the libraries are quiet (transformers 5.23)."""
+    if not show:
+        yield
+        return
+
+    def bar(_: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return tqdm(*args, **{**options, "file": sys.stderr, "leave": False})
+
+    before = transformers.logging.set_tqdm_hook(bar)
+    try:
+        yield
+    finally:
+        transformers.logging.set_tqdm_hook(before)
 
 
 @contextlib.contextmanager

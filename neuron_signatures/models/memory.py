@@ -1,16 +1,12 @@
-"""Memory that is free for a model, and the bar of transformers while it loads the weights."""
+"""Memory that is free on a device and on the machine."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from tqdm import tqdm
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -20,27 +16,29 @@ def free_memory(device: torch.device, *, several: bool) -> int | None:
     if device.type == "cuda":
         devices = range(torch.cuda.device_count()) if several else [device]
         return sum(torch.cuda.mem_get_info(d)[0] for d in devices)
-    if device.type != "cpu":
+    return available_bytes() if device.type == "cpu" else None
+
+
+def available_bytes() -> int | None:
+    """The memory available on this machine, or what is left of the process's own limit (`ulimit -v`, `ulimit -d`).
+
+    None where the system does not say (only Linux does).
+    """
+    if sys.platform != "linux":
         return None
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+    import resource
+
+    found = []
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
+        found.append(_field(MEMINFO, "MemAvailable"))
+        for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            most, _ = resource.getrlimit(limit)
+            if most != resource.RLIM_INFINITY:
+                found.append(max(0, most - _field(Path("/proc/self/status"), used)))
+    return min(found, default=None)
 
 
-@contextlib.contextmanager
-def weights_bar(*, show: bool) -> Iterator[None]:
-    """Show transformers' bar of the loaded weights on stderr, though the libraries are quiet (transformers 5.23)."""
-    if not show:
-        yield
-        return
-
-    def bar(_: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return tqdm(*args, **{**options, "file": sys.stderr, "leave": False})
-
-    before = transformers.logging.set_tqdm_hook(bar)
-    try:
-        yield
-    finally:
-        transformers.logging.set_tqdm_hook(before)
+def _field(file: Path, name: str) -> int:
+    """The bytes of the line `name: N kB`."""
+    lines = file.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import torch
 from transformers import PreTrainedConfig as PretrainedConfig
 
+from neuron_signatures.models.faults import weights_bar
 from neuron_signatures.models.info import model_info, weights_bytes
 from neuron_signatures.models.load import find_device
-from neuron_signatures.models.memory import free_memory, weights_bar
+from neuron_signatures.models.memory import free_memory
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype

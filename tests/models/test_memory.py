@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from neuron_signatures.models.host_memory import available_bytes
+from neuron_signatures.models.memory import available_bytes
 
 _LIMITED = """
 import resource
-from neuron_signatures.models.host_memory import available_bytes
+from neuron_signatures.models.memory import available_bytes
 for limit, used in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
     before = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(used))
     resource.setrlimit(limit, (before + 50_000_000, resource.RLIM_INFINITY))
