@@ -124,6 +124,8 @@ class ResultsWriter:
     ) -> None:
         """Write `stem.parquet` and `stem.csv`. NaN becomes null; text is raw in Parquet and escaped in CSV.
 
+        Categorical text is written as text.
+
         `plain` names text columns that are not from data (such as the pole) and are not escaped.
         """
         import pyarrow as pa
@@ -133,10 +135,12 @@ class ResultsWriter:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if parquet:
             with self.file(table_name(stem), needed=table.nbytes) as f:
-                pyarrow.parquet.write_table(table, f)
+                # without the schema of Arrow, in which readers would find the categories
+                pyarrow.parquet.write_table(table, f, store_schema=False)
         if csv:
             with self.file(f"{stem}.csv", needed=table.nbytes) as f:
-                pyarrow.csv.write_csv(csv_safe(table, plain), f)
+                text = [pa.field(c.name, pa.string()) if pa.types.is_dictionary(c.type) else c for c in table.schema]
+                pyarrow.csv.write_csv(csv_safe(table.cast(pa.schema(text)), plain), f)
 
     def json(self, name: str, record: Any) -> None:
         """Write strict JSON of values that `strict` accepts."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Integer
 
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.influence import DIRECT, Influence
@@ -36,13 +37,13 @@ def influence_frame(
     found = influence.attribution
     n_layers, n_pos, n_neurons = found.scores.shape
     of_pos = np.tile(np.repeat(np.arange(n_pos), n_neurons), n_layers)
-    tokens = np.array([encodable(prompt.tokens[p]) for p in found.positions], dtype=object)
+    tokens = [prompt.tokens[p] for p in found.positions]
     frame = pd.DataFrame(
         {
             "layer": np.repeat(np.array(found.layers), n_pos * n_neurons),
             "neuron": np.tile(np.arange(n_neurons), n_layers * n_pos),
             "ctx_idx": np.array(found.positions)[of_pos],
-            "ctx_token": tokens[of_pos],
+            "ctx_token": _coded(of_pos, tokens),
             "activation": found.acts.reshape(-1).numpy(),
             "influence": influence.zero.reshape(-1).numpy(),
             "influence_centred": influence.centred.reshape(-1).numpy(),
@@ -52,17 +53,24 @@ def influence_frame(
     if found.per_act is not None:
         frame[PER_ACT[found.metric]] = found.per_act.reshape(-1).numpy()
     target, facts, _ = explained(found, resolved)
+    everywhere = np.zeros(len(frame), np.int8)
     return frame.assign(
-        prompt_id=encodable(prompt.probe_id),
-        metric=found.metric,
-        reference=encodable(reference.name),
-        function=target.function,
+        prompt_id=_coded(everywhere, [prompt.probe_id]),
+        metric=_coded(everywhere, [found.metric]),
+        reference=_coded(everywhere, [reference.name]),
+        function=_coded(everywhere, [target.function]),
         target_pos=target.pos,
         target_token_id=target.token_id,
-        target_token=encodable(facts.target.token),
+        target_token=_coded(everywhere, [facts.target.token]),
         foil_token_id=target.foil_id,
-        foil_token=encodable(facts.foil.token) if facts.foil else None,
+        foil_token=_coded(everywhere, [facts.foil.token]) if facts.foil else None,
     )
+
+
+def _coded(codes: Integer[np.ndarray, " row"], texts: Sequence[str]) -> pd.Categorical:
+    """The text of each code, stored once: a table of all positions of a large model has millions of rows."""
+    categories, code_of = np.unique(np.array([encodable(t) for t in texts], dtype=object), return_inverse=True)
+    return pd.Categorical.from_codes(code_of.astype(np.int32)[codes], categories)
 
 
 def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
