@@ -91,22 +91,29 @@ class Suffix:
     def _skipped(self, n: int, batch: int) -> Iterator[None]:
         """Within the block, the first `n` layers return the output that the last of them has for the prompt."""
         out = self._clean_outputs()[n - 1].expand(batch, -1, -1)
+        # accelerate, which spreads a model over several devices, has put its own `forward` on the layers
+        before = [vars(layer).get("forward") for layer in self._layers[:n]]
         for layer in self._layers[:n]:
             layer.forward = lambda *_, **__: out
         try:
             yield
         finally:
-            for layer in self._layers[:n]:
-                del layer.forward  # the method of the class again
+            for layer, forward in zip(self._layers, before, strict=False):
+                if forward is None:
+                    del layer.forward  # the method of the class again
+                else:
+                    layer.forward = forward
 
     @torch.no_grad()
     def _clean_outputs(self) -> list[Tensor]:
         """The output `[1 pos d_model]` of each layer for the unedited prompt."""
         if not self._clean:
+            outputs: list[Tensor] = []
             with contextlib.ExitStack() as stack:
                 for layer in self._layers:
-                    stack.enter_context(layer.register_forward_hook(lambda _, __, out: self._clean.append(out)))
+                    stack.enter_context(layer.register_forward_hook(lambda _, __, out: outputs.append(out)))
                 self.run(1)
+            self._clean = outputs
         return self._clean
 
     @torch.no_grad()

@@ -135,11 +135,14 @@ class ResultsWriter:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if parquet:
             with self.file(table_name(stem), needed=table.nbytes) as f:
-                # without the schema of Arrow, in which readers would find the categories
-                pyarrow.parquet.write_table(table, f, store_schema=False)
+                # with the schema of Arrow, readers would find the categories
+                coded = any(pa.types.is_dictionary(c.type) for c in table.schema)
+                pyarrow.parquet.write_table(table, f, store_schema=not coded)
         if csv:
             with self.file(f"{stem}.csv", needed=table.nbytes) as f:
-                text = [pa.field(c.name, pa.string()) if pa.types.is_dictionary(c.type) else c for c in table.schema]
+                text = [
+                    pa.field(c.name, c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.schema
+                ]
                 pyarrow.csv.write_csv(csv_safe(table.cast(pa.schema(text)), plain), f)
 
     def json(self, name: str, record: Any) -> None:

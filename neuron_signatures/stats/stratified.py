@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _INTERVAL_DRAWS, _COMPARISON_DRAWS = 1000, 400
 _NORMAL_95 = 1.959964
 _LARGEST = 1 - 1e-12  # of |r|, whose Fisher transform is finite
+_ROUNDING = 1e-24  # square of the relative rounding error of a mean
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,19 @@ def correlations(
     """Pearson and Spearman of each of `scores` with `truth` over the population.
 
     Spearman is Pearson of the weighted ranks in the sample. Intervals are symmetric on Fisher's scale, with the
-    standard deviation of the bootstrap.
+    standard deviation of the bootstrap. The end nearer to zero of Spearman's is moved by what the sample may have
+    missed, see `_missed`: close to 1, a few units with unrelated ranks decide it, and the bootstrap knows none of them.
     """
     pairs = _Pairs(scores, truth)
     exact = pairs.correlate(strata.weights)
     if strata.is_census:
         return [Correlations(*(Estimate(_known(v), None, None) for v in row)) for row in exact.tolist()]
     drawn = np.stack([pairs.correlate(_rescaled(strata, rng)) for _ in range(_INTERVAL_DRAWS)])
-    return [Correlations(*(_estimate(exact[i, j], drawn[:, i, j]) for j in range(2))) for i in range(len(pairs.scores))]
+    missed = (0.0, _missed(strata))
+    return [
+        Correlations(*(_estimate(exact[i, j], drawn[:, i, j], missed[j]) for j in range(2)))
+        for i in range(len(pairs.scores))
+    ]
 
 
 def spearman_difference(
@@ -145,8 +151,11 @@ def _ranker(x: Float64[np.ndarray, " n"]) -> Callable[[Float64[np.ndarray, " n"]
 def _pearson(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:
     total = weights.sum()
     dx, dy = x - (weights @ x) / total, y - (weights @ y) / total
-    squares = (weights @ (dx * dx)) * (weights @ (dy * dy))
-    return float((weights @ (dx * dy)) / math.sqrt(squares)) if squares > 0 else math.nan
+    of_x, of_y = weights @ (dx * dx), weights @ (dy * dy)
+    # a constant differs from its mean by rounding
+    if of_x <= _ROUNDING * (weights @ (x * x)) or of_y <= _ROUNDING * (weights @ (y * y)):
+        return math.nan
+    return min(1.0, max(-1.0, float(weights @ (dx * dy)) / math.sqrt(of_x * of_y)))
 
 
 def _rescaled(strata: Strata, rng: np.random.Generator) -> Float64[np.ndarray, " n"]:
@@ -175,12 +184,20 @@ def _members(strata: Strata) -> list[Int64[np.ndarray, " _"]]:
     return np.split(order, np.cumsum(np.bincount(strata.of, minlength=len(strata.sizes)))[:-1])
 
 
-def _estimate(value: float, drawn: Float64[np.ndarray, " draw"]) -> Estimate:
+def _missed(strata: Strata) -> float:
+    """The largest share of the population that a sample misses with a probability of 5 % (the rule of three)."""
+    weight, n = float(strata.weights.max()), int(strata.sizes.sum())
+    return min(1.0, math.log(0.05) / math.log1p(-1 / weight) / n) if weight > 1 else 0.0
+
+
+def _estimate(value: float, drawn: Float64[np.ndarray, " draw"], missed: float) -> Estimate:
     if not math.isfinite(value):
         return Estimate(None, None, None)
     z = np.arctanh(np.clip(drawn[np.isfinite(drawn)], -_LARGEST, _LARGEST))
     centre, spread = math.atanh(min(max(value, -_LARGEST), _LARGEST)), float(z.std()) if len(z) else math.inf
-    return Estimate(float(value), math.tanh(centre - _NORMAL_95 * spread), math.tanh(centre + _NORMAL_95 * spread))
+    low, high = math.tanh(centre - _NORMAL_95 * spread), math.tanh(centre + _NORMAL_95 * spread)
+    low, high = (low - missed * value, high) if value > 0 else (low, high - missed * value)
+    return Estimate(float(value), min(low, value), max(high, value))
 
 
 def _known(value: float) -> float | None:

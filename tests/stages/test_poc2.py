@@ -184,6 +184,31 @@ def test_every_metric_and_its_validation(run_dir, capsys):
     assert "not shares of the logit" in capsys.readouterr().out
 
 
+def test_a_forecast_bounds_the_forward_passes(run_dir, caplog, monkeypatch):
+    from neuron_signatures.analysis.attribution import stage
+    from neuron_signatures.models.suffix import Suffix
+
+    passes, forecasts, run, real = [], [], Suffix.run, stage.forecast
+
+    def counted(self, batch, *args, **kwargs):
+        passes.append(batch)
+        return run(self, batch, *args, **kwargs)
+
+    def before(*args):
+        forecasts.append(real(*args))
+        monkeypatch.setattr(Suffix, "run", counted)
+        return forecasts[-1]
+
+    monkeypatch.setattr(stage, "forecast", before)
+    flags = [*SEED, "--influence_metric", "dla,ig", "--validate", "--sample", "100", "--layers", "3,4"]
+    assert main(["--run_dir", str(run_dir), *flags, "--quiet"]) == 0
+    (found,) = forecasts
+    low, high = found.passes
+    few = 4  # the gradients and the prompt itself
+    assert low <= len(passes) <= high + few
+    assert sum(passes) <= found.plan.ig_points[1] + 2 * found.plan.n_ablated + found.plan.most_sets + few
+
+
 def test_a_validation_estimates_from_a_sample(run_dir, capsys):
     flags = [*SEED, "--influence_metric", "dla,act_grad", "--validate", "--sample", "300"]
     assert main(["--run_dir", str(run_dir), *flags]) == 0

@@ -86,3 +86,42 @@ def test_the_better_of_two_scores_is_separated_and_a_copy_is_not(population):
     same = spearman_difference(score, score, truth, strata, rng())
     assert same == (0, 0, 0)
     assert spearman_difference(score, np.zeros(len(score)), truth, strata, rng()) is None
+
+
+@pytest.mark.parametrize("constant", [0.0, 1 / 3, 1e9 / 7])
+def test_a_constant_score_is_undefined_in_a_sample_too(population, constant):
+    truth, score, large, rest = population
+    drawn = np.concatenate([large, rest[:150]])
+    strata = Strata(np.repeat([0, 1], [100, 150]), np.array([100, 2900]))
+    same = np.full(len(drawn), constant)
+    undefined = (Estimate(None, None, None), Estimate(None, None, None))
+    assert correlations([same, score[drawn]], truth[drawn], strata, rng())[0] == undefined
+    assert correlations([score[drawn]], same, strata, rng())[0] == undefined
+    assert correlations([np.full(3000, constant)], truth, one_stratum(3000), rng())[0] == undefined
+
+
+def test_an_interval_contains_its_value_and_what_the_sample_may_have_missed():
+    truth = np.arange(1000.0)
+    drawn = rng().choice(1000, 100, replace=False)
+    strata = Strata(np.zeros(100, np.int64), np.array([1000]))
+    (found,) = correlations([truth[drawn]], truth[drawn], strata, rng())
+    assert found.pearson.low <= found.pearson.value <= found.pearson.high
+    # of 28 or more units with other ranks, 100 draws of 1,000 find one in 95 % of the samples
+    assert found.spearman.value == pytest.approx(1) and found.spearman.low == pytest.approx(1 - 0.0284, abs=1e-3)
+    (reverse,) = correlations([-truth[drawn]], truth[drawn], strata, rng())
+    assert reverse.spearman.high == pytest.approx(-1 + 0.0284, abs=1e-3)
+
+
+def test_a_few_unrelated_ranks_among_many_equal_ones_are_covered():
+    """Without the share that a sample may miss, the interval covers this value in about half of the samples."""
+    truth = np.arange(2500.0)
+    score = truth.copy()
+    score[[3, 700, 2000]] = [2400.0, 5.0, 40.0]
+    want = stats.spearmanr(score, truth).statistic
+    covered = []
+    for seed in range(60):
+        drawn = rng(seed).choice(2500, 120, replace=False)
+        strata = Strata(np.zeros(120, np.int64), np.array([2500]))
+        (found,) = correlations([score[drawn]], truth[drawn], strata, rng(seed))
+        covered.append(found.spearman.low <= want <= found.spearman.high)
+    assert np.mean(covered) >= 0.9

@@ -38,7 +38,7 @@ def ablated(
         progress("ablations", int(wanted.sum())) as bar,
         partial.save_on_error(lambda: measured if done.any() else {}),
     ):
-        _resume(measured, partial, bar)
+        _resume(measured, partial, bar, int(wanted.sum()))
         for chunk in single_ablations(problem, neurons, values=values, done=done | ~wanted, batch=batch):
             effects[chunk.rows] = chunk.effects
             done[chunk.rows] = True
@@ -47,7 +47,7 @@ def ablated(
     return effects
 
 
-def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar) -> None:
+def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar, n_wanted: int) -> None:
     """Fill in the effects that an earlier process measured."""
     before = partial.load(max_bytes=sum(a.nbytes for a in measured.values()) + (1 << 16), like=measured)
     for name, values in before.items():
@@ -55,4 +55,4 @@ def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar) -> None
     if before:
         n = int(measured["done"].sum())
         bar.skip(n)
-        log.info("resuming with %d of %d ablations done", n, measured["done"].size)
+        log.info("resuming with %d of %d ablations done", n, n_wanted)

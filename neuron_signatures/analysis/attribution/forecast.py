@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
+from neuron_signatures.analysis.attribution.estimators.gradients import points_at_once
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.runs.files import human_bytes
 
-IG_BATCH = 16
 _BACKWARD = 3.0
 # A copy that takes less is measured in a batch: the time of a short pass is mostly overhead.
 _SHORT_SECONDS = 0.2
@@ -30,13 +30,17 @@ _PER_NEURON, _PER_DIMENSION = 6, 12
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command computes: points of ig (fewest and most, of all its paths), pairs that are ablated alone, and the
-    most sets of neurons; `batch` is copies per forward pass."""
+    """What a command computes: points of ig (fewest and most, of all its paths), pairs that are ablated alone, and
+    the sizes of the groups of sets of neurons (fewest and most); `batch` is copies per forward pass."""
 
     ig_points: tuple[int, int]
     n_ablated: int
-    most_sets: int
+    sets: tuple[Sequence[int], Sequence[int]]
     batch: int
+
+    @property
+    def most_sets(self) -> int:
+        return sum(self.sets[1])
 
     @property
     def is_heavy(self) -> bool:
@@ -76,21 +80,29 @@ def forecast(problem: Problem, plan: Plan) -> Forecast:
     """The forecast for a problem; runs the prompt once or twice to measure its time."""
     shape, tokens = mlp_shape(problem.hf), problem.target.pos + 1 - min(problem.positions)
     share = _ablated_share(problem)
-    copies = [_BACKWARD * points + share * plan.n_ablated for points in plan.ig_points]
+    copies = [
+        _BACKWARD * points + share * plan.n_ablated + sum(sets)
+        for points, sets in zip(plan.ig_points, plan.sets, strict=True)
+    ]
     copy = _seconds_of_copy(problem, min(plan.batch, _MEASURED_COPIES))
     weight = problem.hf.get_input_embeddings().weight
     width = _PER_NEURON * shape.d_mlp + _PER_DIMENSION * weight.shape[1]
     itemsize = weight.element_size()
     edited = min(plan.batch, max(plan.n_ablated, plan.most_sets)) * width
-    graph = min(IG_BATCH, plan.ig_points[1]) * width * shape.n_layers
-    passes = [math.ceil(p / IG_BATCH) + math.ceil(plan.n_ablated / plan.batch) for p in plan.ig_points]
-    sets = math.ceil(plan.most_sets / plan.batch)
+    at_once = points_at_once(problem, tokens)
+    graph = min(at_once, plan.ig_points[1]) * width * shape.n_layers
+    passes = [
+        math.ceil(points / at_once)
+        + math.ceil(plan.n_ablated / plan.batch)
+        + sum(math.ceil(group / plan.batch) for group in sets)
+        for points, sets in zip(plan.ig_points, plan.sets, strict=True)
+    ]
     return Forecast(
         plan,
         problem.target.pos + 1,
         str(weight.device),
-        (passes[0], passes[1] + sets),
-        (copies[0] * copy, (copies[1] + plan.most_sets) * copy),
+        (passes[0], passes[1]),
+        (copies[0] * copy, copies[1] * copy),
         sum(p.numel() * p.element_size() for p in problem.hf.parameters()),
         max(edited, graph) * tokens * itemsize,
     )

@@ -51,6 +51,12 @@ def parse_metrics(text: str) -> tuple[Metric, ...]:
     return tuple(m for m in METRICS if m in chosen or ALL in chosen)
 
 
+def no_ranking() -> UsageError:
+    """The error for a validation without any ranking."""
+    what = "a sample of ablations is no ranking, and no other metric is chosen"
+    return UsageError(what, where="--validate", next_step="Add a metric to --influence_metric, or --sample all")
+
+
 def command_settings(
     request: InfluenceRequest, checked: CheckedPrompt, problem: Problem, reference: Reference
 ) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from neuron_signatures.analysis.attribution.reference import (
     choose_reference,
     reference_at,
 )
-from neuron_signatures.analysis.attribution.request import InfluenceRequest, command_settings
+from neuron_signatures.analysis.attribution.request import InfluenceRequest, command_settings, no_ranking
 from neuron_signatures.analysis.attribution.target_metrics import Computed, MetricSummary, TargetMetrics, Validated
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
@@ -37,6 +37,7 @@ from neuron_signatures.analysis.attribution.writing import (
 from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED
+from neuron_signatures.analysis.validation.sample import refuse_small_sample
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
 
@@ -66,6 +67,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     top_from = None
     if request.top_from is not None:
         top_from = parse_top_from(request.top_from, request.metrics, ablates="ablation" in request.computed)
+    _refuse_sample(run, request)
     dtype = request.overrides.dtype or default_dtype(run.manifest, request.computed)
     reason = DIFFERENCES if request.overrides.dtype is None else None
     checked = check_prompt(run, request.prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
@@ -114,6 +116,18 @@ def peak_token_scorer(run: Run, request: InfluenceRequest) -> TokenScorer:
 def _token_scorer(checked: CheckedPrompt, pos: int, request: InfluenceRequest) -> TokenScorer:
     ids = explicit_tokens(checked.model.tokenizer, request.explicit) if request.explicit else []
     return TokenScorer(checked.model, checked.prompt, pos, request.write_scores, ids)
+
+
+def _refuse_sample(run: Run, request: InfluenceRequest) -> None:
+    """Raise `UsageError`, before a model is loaded, for a sample that is too small or has no ranking to test."""
+    config, layers = request.validation, request.settings.layers
+    if config is None or config.sample is None or request.top_from is not None:
+        return
+    n_layers = run.manifest.n_layers if layers is None else len(layers)
+    if config.sample < n_layers * run.manifest.d_mlp:  # else every neuron is ablated
+        refuse_small_sample(config.sample, n_layers)
+        if request.metrics == ("ablation",):
+            raise no_ranking()
 
 
 def _first_position(choice: ReferenceChoice, positions: Sequence[int]) -> list[str]:

@@ -33,7 +33,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     Reference,
 )
-from neuron_signatures.analysis.attribution.request import InfluenceRequest
+from neuron_signatures.analysis.attribution.request import InfluenceRequest, no_ranking
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
@@ -46,13 +46,11 @@ from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
-from neuron_signatures.analysis.validation.curves import most_sets
+from neuron_signatures.analysis.validation.curves import set_groups
 from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
-from neuron_signatures.analysis.validation.sample import refuse_small_sample
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
-from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import ResultsWriter, partial_name
 
 log = logging.getLogger(__name__)
@@ -124,22 +122,18 @@ class TargetMetrics:
             chosen = None if self.top_from is None else self.top_from.k * len(self.problem.positions)
             sample = config.sample if config and self.samples else None
             n_ablated = min(n for n in (n_pairs, chosen, sample) if n is not None)
-        n_sets = 0
+        sets: tuple[list[int], list[int]] = ([], [])
         if config is not None:
             rankings = set(computed) - ({"ablation"} if self.samples else set())
             n_neurons = n_pairs // len(self.problem.positions)
             resampled = self.reference.resampled is not None
-            n_sets = most_sets(len(rankings), n_neurons, config.n_random, resampled=resampled)
-        return Plan(points, n_ablated, n_sets, s.ablation_batch)
+            sets = set_groups(len(rankings), n_neurons, config.n_random, resampled=resampled)
+        return Plan(points, n_ablated, sets, s.ablation_batch)
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
         if not self.metrics:
-            what = "a sample of ablations is no ranking, and no other metric is chosen"
-            raise UsageError(what, where="--validate", next_step="Add a metric to --influence_metric, or --sample all")
-        config = self.request.validation
-        if config is not None and config.sample is not None and self.samples:
-            refuse_small_sample(config.sample, len(self._layers))
+            raise no_ranking()
         held = self._held()
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)

@@ -12,8 +12,8 @@ MAX_P = 0.05
 """A ranking whose set random sets match more often than this cannot be the best for sets."""
 SINGLE_CRITERION = "highest Spearman, named if a paired bootstrap over neurons separates it from the next"
 SETS_CRITERION = (
-    f"least CMD of those that beat random sets (p <= {MAX_P}), named if it is below the next with 19 of 20 references "
-    "from resampled prompts"
+    f"least CMD of those that beat random sets (p <= {MAX_P}), named if it is the only one, or below the next with 19 "
+    "of 20 references from resampled prompts"
 )
 _NEEDED = 0.95  # share of the resampled references
 

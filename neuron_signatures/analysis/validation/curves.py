@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.validation.controls import Control, control, layer_matched, takes_whole_layers
+from neuron_signatures.analysis.validation.controls import ENOUGH, Control, control, layer_matched, takes_whole_layers
 from neuron_signatures.analysis.validation.faithfulness import cmd, cpr, curve_sizes, is_scored, normalised, tolerance
 from neuron_signatures.analysis.validation.sets import NeuronSets, ranking, smallest_size
 from neuron_signatures.analysis.validation.truth import Truth, ValidationConfig, aligned, unit_scores
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CONTROL_SHARE = 0.01
 N_RESAMPLED = 20
 """References from resampled prompts, for the spread of CMD."""
-_SEARCHED = 128  # sizes that a search for the smallest set tries at most: rounds of 32
+_SEARCHED = (32, 32, 32, 32)  # sizes that a search for the smallest set tries, in rounds; two for 100,000 neurons
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,14 @@ class MetricValidation:
         return float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
-def most_sets(n_metrics: int, n: int, n_random: int, *, resampled: bool) -> int:
-    """The largest number of sets that the rankings of `n_metrics` metrics over n neurons take."""
-    sizes = len(curve_sizes(n))
-    draws = N_RESAMPLED if resampled else 0
-    return 2 + n_metrics * (2 * sizes + _SEARCHED + 2 * (n_random + 1)) + draws * (2 + n_metrics * sizes)
+def set_groups(n_metrics: int, n: int, n_random: int, *, resampled: bool) -> tuple[list[int], list[int]]:
+    """The fewest and the most sets that the rankings of `n_metrics` metrics over n neurons take, if sets are scored.
+
+    Group by group: each group has forward passes of its own.
+    """
+    sizes, draws = len(curve_sizes(n)), N_RESAMPLED if resampled else 0
+    always = [2, *[sizes, sizes, 1] * n_metrics, *[2, *[sizes] * n_metrics] * draws]
+    return [*always, *[ENOUGH] * n_metrics], [*always, *[*_SEARCHED, n_random, 1, n_random] * n_metrics]
 
 
 class Curves:
@@ -107,7 +110,7 @@ class Curves:
         (observed,) = self._shares(f"{name}/top {k}", order, [k])
         n = self._config.n_random
         if takes_whole_layers(members):
-            return control(k, observed, [observed] * n, n_random=n, tolerance=0.0)
+            return Control(k, observed, observed, 0.0, observed, observed, n_random=0, exceeded=0, p=1.0, z=None)
         rng = np.random.default_rng([self._config.seed, k, *name.encode()])
         values = self._sets.measure(f"{name}/random {k}", layer_matched(members, rng), "keep", self._truth.reference)
         span = self._full - self._empty

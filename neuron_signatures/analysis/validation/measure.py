@@ -17,7 +17,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
-from neuron_signatures.analysis.validation.curves import most_sets
+from neuron_signatures.analysis.validation.curves import set_groups
 from neuron_signatures.analysis.validation.sample import Sample, draw_sample
 from neuron_signatures.analysis.validation.sets import NeuronSets
 from neuron_signatures.analysis.validation.stored_values import StoredValues
@@ -78,7 +78,7 @@ def validation_of(
     partial = m.partial("sets", {"rankings": [a.metric for a in rankings]})
     values = StoredValues(partial)
     n = len(m.layers) * m.acts.shape[-1]
-    most = most_sets(len(rankings), n, m.config.n_random, resampled=truth.resampled is not None)
-    with m.progress("sets", most) as bar, partial.save_on_error(values.arrays):
+    _, most = set_groups(len(rankings), n, m.config.n_random, resampled=truth.resampled is not None)
+    with m.progress("sets", sum(most)) as bar, partial.save_on_error(values.arrays):
         sets = NeuronSets(m.problem, m.layers, batch=m.config.batch, values=values, advance=bar.advance)
         return validate(rankings, truth, sets, m.config), truth

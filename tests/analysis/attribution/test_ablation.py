@@ -236,3 +236,48 @@ def test_layers_below_the_first_edited_one_are_not_run_again(name: str) -> None:
         mask[2] = members[0]
         assert float(value) == pytest.approx(plain_value(hf, target, replacing(mask, reference)), abs=TOLERANCE)
     assert all("forward" not in vars(layer) for layer in decoder_layers(hf))
+
+
+def test_a_forward_of_its_own_stays_on_a_layer_that_was_skipped() -> None:
+    from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
+
+    from neuron_signatures.models.capture import decoder_layers
+
+    class Counting(ModelHook):
+        calls = 0
+
+        def pre_forward(self, module, *args, **kwargs):
+            Counting.calls += 1
+            return args, kwargs
+
+    hf, target = loaded("llama").hf, target_of("llama")
+    layers = decoder_layers(hf)
+    for layer in layers:
+        add_hook_to_module(layer, Counting())
+    try:
+        suffix = problem_of(hf, target, POSITIONS).suffix()
+        suffix.run(1, from_layer=2)
+        Counting.calls = 0
+        suffix.run(1)
+        assert Counting.calls == len(layers)
+    finally:
+        for layer in layers:
+            remove_hook_from_module(layer)
+
+
+def test_a_failure_while_the_prompt_is_run_leaves_nothing_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neuron_signatures.models.capture import decoder_layers
+
+    hf, target = loaded("llama").hf, target_of("llama")
+    suffix = problem_of(hf, target, POSITIONS).suffix()
+    want = suffix.run(2)
+    last = decoder_layers(hf)[-1]
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    handle = last.register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        suffix.run(2, from_layer=2)
+    handle.remove()
+    assert torch.allclose(suffix.run(2, from_layer=2), want, atol=TOLERANCE)

@@ -40,7 +40,9 @@ IG_TOLERANCE = 0.02
 # Differences of f below this share of f are rounding of float32: no number of steps reproduces them.
 _ROUNDING = 1e-5
 # Tokens per pass with gradients: the graph of a 2B model takes 7 to 9 MB for each.
-_CPU_TOKENS = 64
+_CPU_TOKENS = 32
+IG_BATCH = 16
+"""Points of ig per forward and backward pass."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def integrated_gradients(
     steps: int = 50,
     max_steps: int | None = None,
     path: IgPath = "joint",
-    batch: int = 16,
+    batch: int = IG_BATCH,
     partial: Partial | None = None,
     progress: ProgressOf = silent,
 ) -> Ig:
@@ -127,7 +129,7 @@ def integrated_gradients(
     everything, sums = list(range(len(chosen))), []
     paths = [everything] if path == "joint" else [[i] for i in everything]
     summed = GradientSums(acts.shape, len(paths), partial)
-    most, size = max_steps or steps, BatchSize(_points_at_once(problem, suffix, batch))
+    most, size = max_steps or steps, BatchSize(points_at_once(problem, suffix.length, batch))
     summed.resume(most=max(steps, most))
     with progress("points", steps * len(paths)) as bar, summed.save_on_error():
         for i, rows in enumerate(paths):
@@ -213,10 +215,10 @@ def _log_tripling(layers: Sequence[int], steps: int, residual: float | None) -> 
     log.info("ig: with %d steps the sum of the scores%s is %s: taking %d", steps, where, off, 3 * steps)
 
 
-def _points_at_once(problem: Problem, suffix: Suffix, batch: int) -> int:
-    """`batch`, or on the CPU, where larger passes are not faster, what fits into `_CPU_TOKENS`."""
+def points_at_once(problem: Problem, n_tokens: int, batch: int = IG_BATCH) -> int:
+    """Points per pass: `batch`, or on the CPU, where larger passes are not faster, what fits into `_CPU_TOKENS`."""
     on_cpu = problem.hf.get_input_embeddings().weight.device.type == "cpu"
-    return max(1, min(batch, _CPU_TOKENS // suffix.length)) if on_cpu else batch
+    return max(1, min(batch, _CPU_TOKENS // n_tokens)) if on_cpu else batch
 
 
 def _midpoints(steps: int, *, new: bool = False) -> Float[Tensor, " point"]:
