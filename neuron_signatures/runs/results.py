@@ -53,6 +53,8 @@ _RECORD_OF = {
     **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
 }
 
+# Rows whose repeated text is written out at a time; also the rows of a group in Parquet.
+_ROWS_AT_ONCE = 1 << 20
 # File systems allow names of 255 bytes; this leaves space for the longest ending and for temporary names.
 _STEM_BYTES = 200
 
@@ -133,17 +135,16 @@ class ResultsWriter:
         import pyarrow.parquet
 
         table = pa.Table.from_pandas(frame, preserve_index=False)
+        plain_types = [c.with_type(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.schema]
+        schema = pa.schema(plain_types, metadata=table.schema.metadata)
         if parquet:
             with self.file(table_name(stem), needed=table.nbytes) as f:
-                # with the schema of Arrow, readers would find the categories
-                coded = any(pa.types.is_dictionary(c.type) for c in table.schema)
-                pyarrow.parquet.write_table(table, f, store_schema=not coded)
+                with pyarrow.parquet.ParquetWriter(f, schema) as out:
+                    for start in range(0, max(table.num_rows, 1), _ROWS_AT_ONCE):
+                        out.write_table(table.slice(start, _ROWS_AT_ONCE).cast(schema))
         if csv:
             with self.file(f"{stem}.csv", needed=table.nbytes) as f:
-                text = [
-                    pa.field(c.name, c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.schema
-                ]
-                pyarrow.csv.write_csv(csv_safe(table.cast(pa.schema(text)), plain), f)
+                pyarrow.csv.write_csv(csv_safe(table.cast(schema), plain), f)
 
     def json(self, name: str, record: Any) -> None:
         """Write strict JSON of values that `strict` accepts."""
