@@ -6,6 +6,7 @@ The cache is valid for the files as they were when the run was opened: a reload 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
             missing.append(otherwise)
         return found
 
-    command = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
+    command = f"python -m neuron_signatures.poc2_analyze_run --run_dir {shlex.quote(str(run_dir))}"
     signatures = attempt(signatures_of, f"no signature of this neuron; make them with: {command} --mode signatures")
     scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {command} --mode write_scores")
     used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 from pathlib import Path
 
@@ -237,9 +238,12 @@ def test_viewers_show_them_where_no_list_has_any(made, run_dir):
 
 
 def test_the_hint_is_a_command_that_works(run_dir):
-    with Run.open(run_dir) as run:
+    spaced = run_dir.rename(run_dir.parent / "a run")
+    with Run.open(spaced) as run:
         (hint,) = [m for m in notes_of(run, NeuronAt(1, 0)).missing if "write scores" in m]
-    assert hint.endswith(f"--run_dir {run_dir} --mode write_scores")
+    command = shlex.split(hint.split("make them with: ")[1])
+    assert command[:3] == ["python", "-m", "neuron_signatures.poc2_analyze_run"]
+    assert main([*command[3:], "--device", "cpu", "--quiet"]) == 0 and writes_of(spaced, NeuronAt(1, 0))
 
 
 @pytest.mark.parametrize("damage", ["column", "tokens", "record", "order"])
