@@ -9,6 +9,7 @@ from attribution_cases import TARGET_POS, loaded, token_ids
 from scipy import stats
 from tiny_models import ARCHITECTURES, D_MLP, N_LAYERS, VOCAB
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.write_scores import write_scores
@@ -97,6 +98,27 @@ def test_weights_of_two_bytes_are_read_in_float32():
     half = weight.bfloat16()
     found = neuron_scores(directions, half, mean_row(half), top=2).extremes.scores
     assert torch.equal(found[:, 0], (directions @ half.float().T).topk(2).values)
+
+
+class LargestFloat32(TorchDispatchMode):
+    """Counts the values of the largest float32 tensor that an operation returns."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor) and tensor.dtype == torch.float32:
+                self.most = max(self.most, tensor.numel())
+        return out
+
+
+def test_the_unembedding_is_never_copied_as_a_whole(monkeypatch):
+    monkeypatch.setattr(scores_module, "VOCAB_BLOCK", 64)
+    weight = torch.randn(1000, 8).bfloat16()
+    with LargestFloat32() as counted:
+        neuron_scores(torch.randn(2, 8), weight, mean_row(weight), top=3)
+    assert counted.most == 64 * 8
 
 
 def test_equal_scores_are_in_order_of_id():
