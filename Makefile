@@ -26,6 +26,7 @@ demo: $(VENV)/.installed
 	  --target_pos -1
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id seed_prompt \
 	  --target_mode next_token --target_token " Austin" --influence_metric all --validate --write_scores 5
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode write_scores
 	@echo
 	@echo "The demo run is in $(RUN). Next:"
 	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)"

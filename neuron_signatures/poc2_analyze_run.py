@@ -1,11 +1,12 @@
 """Stage 2: rank the neurons of a run, and test the rankings.
 
-Reads:  a run folder (formats 1 and 2); with --mode influence also the model that made it.
+Reads:  a run folder (formats 1 and 2); with --mode influence or write_scores also the model that made it.
 Writes: RUN/analysis/ (docs/poc2.md):
   peaks       neurons_aggregated.{csv,parquet}, top_neurons.json, analysis_meta.json
   influence   influence_<prompt>_<metric>_<mode>_pos<P>_tok<T>_ref-<R>.{json,csv,parquet}, ..._meta.json
   --validate  validation_<...>.{json,parquet,png}, ..._meta.json
   signatures  signatures.{csv,parquet}, groups.json, signatures_meta.json
+  write_scores  write_scores.parquet, write_scores_tokens.parquet, write_scores_meta.json
 
     python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo
     python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo --mode influence --prompt_id seed_prompt \\
@@ -30,6 +31,7 @@ from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.request import InfluenceRequest
     from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.analysis.selection import SelectionConfig
@@ -52,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from neuron_signatures.runs.run import Run
 
         with Run.open(args.run_dir, check="sha256") as run:
-            if args.mode == "influence" or args.write_scores:
+            if args.mode == "influence" or (args.mode == "peaks" and args.write_scores):
                 run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
-            {"peaks": _peaks, "influence": _influence, "signatures": _signatures}[args.mode](run, args)
+            _MODES[args.mode](run, args)
     return ExitCode.OK
 
 
@@ -62,7 +64,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.poc2_analyze_run", description=__doc__)
     parser.renamed = dict.fromkeys(("--baseline", "--ablate_with", "--act_grad_source"), _REFERENCE)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
-    parser.add_argument("--mode", choices=("peaks", "influence", "signatures"), default="peaks", help="default: peaks")
+    parser.add_argument("--mode", choices=tuple(_MODES), default="peaks", help="default: peaks")
     _add_selection_flags(parser)
     _add_token_flags(parser)
     _add_influence_flags(parser)
@@ -122,10 +124,13 @@ def _add_influence_flags(parser: Parser) -> None:
         "--ig_path", choices=("joint", "layer"), default="joint", help="all layers together, or one at a time"
     )
     group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
-    group.add_argument("--layers", metavar="LIST", help="for ablation and ig, such as 0,3,5-8; default all")
+    group.add_argument(
+        "--layers", metavar="LIST", help="for ablation, ig and --mode write_scores, such as 0,3,5-8; default all"
+    )
     group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
     group.add_argument("--write_scores", type=at_least(1), default=0, metavar="N",
-                       help="also write the N tokens that each selected neuron promotes and suppresses")  # fmt: skip
+                       help="also write the N tokens that each selected neuron promotes and suppresses; with --mode "
+                            "write_scores N tokens of every neuron, default 10")  # fmt: skip
     group.add_argument("--explicit_tokens", metavar="LIST", help='with --write_scores, such as " Austin| Texas"')
     model = parser.add_argument_group("the model (default: as in the manifest)")
     model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
@@ -233,7 +238,6 @@ def _progress(args: Namespace) -> ProgressOf:
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.influence import InfluenceSettings
     from neuron_signatures.analysis.attribution.request import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
@@ -257,14 +261,20 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         reference=args.reference,
         min_mean_tokens=args.min_mean_tokens,
         selection=_selection(args),
-        overrides=ModelOverrides(
-            args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
-        ),
+        overrides=_overrides(args),
         top_from=args.top_from,
         write_scores=args.write_scores,
         explicit=args.explicit_tokens,
         validation=validation if args.validate else None,
     )  # fmt: skip
+
+
+def _overrides(args: Namespace) -> ModelOverrides:
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
+
+    return ModelOverrides(
+        args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
+    )
 
 
 def _signatures(run: Run, args: Namespace) -> None:
@@ -299,6 +309,27 @@ def _signatures(run: Run, args: Namespace) -> None:
         record = write_signatures(writer, result)
     emit_json(strict(record)) if args.json else emit("\n".join(signatures_lines(run.path, result, record)))
 
+
+def _write_scores(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.writes.analyze import DEFAULT_TOP, WritesConfig, analyze_writes, checked_model
+    from neuron_signatures.analysis.writes.report import writes_lines, writes_summary
+    from neuron_signatures.analysis.writes.writing import write_writes
+    from neuron_signatures.dump.config import parse_layers
+    from neuron_signatures.runs.results import open_results
+
+    layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
+    checked = checked_model(run, _overrides(args))
+    config = WritesConfig(args.write_scores or DEFAULT_TOP, layers)
+    with open_results(run) as writer:
+        result = analyze_writes(checked, config, writer=writer, progress=_progress(args))
+        record = write_writes(writer, result)
+    if args.json:
+        emit_json(writes_summary(run.path, result, record))
+    else:
+        emit("\n".join(writes_lines(run.path, result, record)))
+
+
+_MODES = {"peaks": _peaks, "influence": _influence, "signatures": _signatures, "write_scores": _write_scores}
 
 if __name__ == "__main__":
     sys.exit(main())

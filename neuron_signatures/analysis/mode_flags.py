@@ -29,6 +29,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
         "semantic_max_depth", "semantic_min_conf", "say_min_functional", "say_min_conf", "say_min_depth",
         "relationship_max_sparsity",
     ),
+    "write_scores": ("write_scores", "layers", *_MODEL),
 }  # fmt: skip
 
 

@@ -195,6 +195,14 @@ class WriteScoresRecord(Record):
     neurons: list[NeuronWriteScores]
 
 
+class WritesRecord(StageRecord):
+    """`write_scores_meta.json`: the write scores of every neuron, without a prompt."""
+
+    unit: Label
+    top: Annotated[int, Field(ge=1, le=1 << 12)]
+    vocab: Count
+
+
 class CurvePoint(Record):
     """Share of the function with the first `k` of a ranking kept (faithfulness) or ablated (completeness)."""
 

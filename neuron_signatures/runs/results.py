@@ -44,6 +44,12 @@ ANALYSIS_META = "analysis_meta.json"
 SIGNATURES = "signatures"
 GROUPS = "groups.json"
 SIGNATURES_META = "signatures_meta.json"
+# Of every neuron, without a prompt; those of the neurons that a ranking selects are in `write_scores_name`.
+WRITES = "write_scores"
+WRITES_TOKENS = "write_scores_tokens"
+WRITES_META = "write_scores_meta.json"
+WRITE_SIDES = ("promotes", "suppresses")
+WRITE_MOMENTS = ("mean", "std", "skewness", "kurtosis")
 
 # The stage record of each file with a fixed name.
 _RECORD_OF = {
@@ -51,6 +57,7 @@ _RECORD_OF = {
         (f"{NEURONS}.parquet", f"{NEURONS}.csv", TOP_NEURONS, f"{TOP_STEM}_write_scores.json"), ANALYSIS_META
     ),
     **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
+    **dict.fromkeys((f"{WRITES}.parquet", f"{WRITES_TOKENS}.parquet"), WRITES_META),
 }
 
 # Rows whose repeated text is written out at a time; also the rows of a group in Parquet.
@@ -92,6 +99,11 @@ def table_name(stem: str) -> str:
 def write_scores_name(stem: str) -> str:
     """Name of the file with the tokens that the selected neurons promote and suppress."""
     return f"{stem}_write_scores.json"
+
+
+def write_column(side: str, what: str, rank: int) -> str:
+    """Name of a column of `write_scores.parquet`: a side, `id` or `score`, and the rank from 0."""
+    return f"{side}_{what}_{rank}"
 
 
 def effects_stem(stem: str) -> str:

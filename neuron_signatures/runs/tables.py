@@ -60,14 +60,20 @@ def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
     return table
 
 
-def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """As `read_arrow`, in batches, to find a few rows without loading the whole table."""
+def iter_arrow(
+    run_dir: Path, stem: str, *, columns: Sequence[str], layer: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """As `read_arrow`, in batches, to find a few rows without loading the whole table.
+
+    With a `layer`, parts of the file whose column `layer` does not include it are skipped.
+    """
     import pyarrow as pa
 
     path = result_path(run_dir, table_name(stem))
     try:
         with _open(path, columns, buffer_size=1 << 16) as file:
-            for batch in file.iter_batches(1 << 13, columns=list(columns), use_threads=False):
+            groups = [g for g in range(file.num_row_groups) if layer is None or _may_hold(file.metadata, g, layer)]
+            for batch in file.iter_batches(1 << 13, columns=list(columns), use_threads=False, row_groups=groups):
                 _check_texts(batch.columns, path)
                 yield batch
     except (pa.ArrowException, OSError) as e:
@@ -99,6 +105,16 @@ def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.Parqu
             raise _refused(path, f"column {name}: {why}")
     text = [n for n in names if metadata.schema.column(leaves[n]).physical_type == "BYTE_ARRAY"]
     return pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text or None, **options)
+
+
+def _may_hold(metadata: pq.FileMetaData, group: int, layer: int) -> bool:
+    """Whether a row group can have rows of the layer, by the smallest and largest value of its column `layer`."""
+    columns = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
+    statistics = next((c.statistics for c in columns if c.path_in_schema == "layer"), None)
+    if statistics is None or not statistics.has_min_max:
+        return True
+    low, high = statistics.min, statistics.max
+    return not (isinstance(low, int) and isinstance(high, int)) or low <= layer <= high
 
 
 def _unusual(metadata: pq.FileMetaData, i: int) -> str:

@@ -37,6 +37,7 @@ _STAGE_2 = {
     "signatures": "--mode signatures",
     "influence": "--mode influence",
     "validate": "--mode influence --validate",
+    "write_scores": "--mode write_scores",
 }
 
 

@@ -6,6 +6,7 @@ The cache is valid for the files as they were when the run was opened: a reload 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM
+from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.faults import fault_text
@@ -26,9 +27,10 @@ from neuron_signatures.tui.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import Signature, WriteScores, signatures_of, write_scores_of
+from neuron_signatures.views.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.writes import WriteScores, writes_doubt
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -170,9 +172,9 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
             missing.append(otherwise)
         return found
 
-    command = f"python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
+    command = f"python -m neuron_signatures.poc2_analyze_run --run_dir {shlex.quote(str(run_dir))}"
     signatures = attempt(signatures_of, f"no signature of this neuron; make them with: {command} --mode signatures")
-    scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {command} --write_scores")
+    scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {command} --mode write_scores")
     used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())
     doubts = {stem: why for stem, why in doubts_of(run).items() if stem in used}
     return Notes(signatures, scores, tuple(missing), doubts)
@@ -180,7 +182,10 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
 
 def doubts_of(run: Run) -> dict[str, str]:
     """Name of each result that may have been made from another dump, and why."""
-    return {r.stem: r.doubt for r in list_refs(run.path, run.manifest) if r.doubt}
+    found = {r.stem: r.doubt for r in list_refs(run.path, run.manifest) if r.doubt}
+    if doubt := writes_doubt(run):
+        found[WRITES] = doubt
+    return found
 
 
 def _store(cache: dict[K, T], key: K, value: T) -> None:

@@ -34,7 +34,7 @@ def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt)
     import pyarrow.compute as pc
 
     found = []
-    for batch in iter_arrow(run_dir, stem, columns=tuple(names)):
+    for batch in iter_arrow(run_dir, stem, columns=tuple(names), layer=at.layer):
         keys = _checked(pa.table(batch.select(["layer", "neuron"])), table_name(stem))
         found.append(batch.filter(pc.and_(pc.equal(keys["layer"], at.layer), pc.equal(keys["neuron"], at.neuron))))
     rows: list[dict[str, Any]] = _checked(pa.Table.from_batches(found), table_name(stem)).to_pylist() if found else []

@@ -12,6 +12,7 @@ from neuron_signatures.runs.result_records import NeuronWriteScores, WriteScores
 from neuron_signatures.runs.results import SIGNATURES, TOP_STEM, list_influence, write_scores_name
 from neuron_signatures.views.columns import rows_of_neuron
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.writes import WriteScores, Written, writes_of
 
 # After layer and neuron, the fields of `Signature` in order.
 SIGNATURE_COLUMNS = (
@@ -40,27 +41,6 @@ class Signature(NamedTuple):
     seed_cosine: float | None
 
 
-class Written(NamedTuple):
-    """A token and the effect of the neuron on its logit."""
-
-    token: str
-    token_id: int
-    score: float
-
-
-class WriteScores(NamedTuple):
-    """The tokens that one neuron promotes and suppresses, measured at one position of one prompt."""
-
-    source: str
-    """Stem of the result that contains them."""
-    prompt_id: str
-    pos: int
-    unit: str
-    activation: float
-    promotes: list[Written]
-    suppresses: list[Written]
-
-
 def stages_of(run_dir: Path) -> tuple[str, ...]:
     """The stages that have a folder in the run, in pipeline order."""
     return tuple(name for name in STAGE_FOLDERS if (run_dir / name).is_dir())
@@ -79,7 +59,7 @@ def signature_of(row: Mapping[str, Any]) -> Signature:
 def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
     """The neuron's write scores in every result made with `--write_scores`, in order of the results' stems.
 
-    Raises `BadRunError` for a damaged file.
+    If there are none, those of `--mode write_scores`, which need no prompt. Raises `BadRunError` for a damaged file.
     """
     found = []
     for stem in [*list_influence(run_dir), TOP_STEM]:
@@ -90,6 +70,8 @@ def write_scores_of(run_dir: Path, at: NeuronAt) -> list[WriteScores]:
         own = next((n for n in record.neurons if (n.layer, n.neuron) == at), None)
         if own is not None:
             found.append(_write_scores(stem, record, own))
+    if not found and (own_weights := writes_of(run_dir, at)) is not None:
+        found.append(own_weights)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from neuron_signatures.dashboard.neuron import heatmap_panel
 from neuron_signatures.dashboard.neuron import read_ahead as ahead
 from neuron_signatures.dashboard.pages import overview
 from neuron_signatures.dashboard.shell.panels import duration
+from neuron_signatures.poc2_analyze_run import main as analyze
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import layer_line
 from neuron_signatures.views.coords import NeuronAt
@@ -285,6 +287,18 @@ def test_write_scores_are_selected_by_list_title(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     box = next(b for b in page.main.selectbox if b.label == "From")
     assert [o.split(" ")[0] for o in box.options] == ["act_grad", "dla"] and all("·Austin" in o for o in box.options)
+
+
+def test_a_neuron_without_write_scores_in_a_list_has_those_of_its_weights(demo, monkeypatch):
+    at = {"layer": "3", "neuron": "7"}
+    hints = [e.value for e in open_page(demo, monkeypatch, view="neuron", **at).code]
+    (command,) = [c for c in hints if "write_scores" in c]
+    assert command in [e.value for e in open_page(demo, monkeypatch, view="overview").code]
+    assert analyze([*shlex.split(command)[3:], "--device", "cpu", "--quiet"]) == 0
+    page = open_page(demo, monkeypatch, view="neuron", **at)
+    assert not page.exception and "from the weights alone" in shown(page)
+    assert any({"promotes", "suppresses"} <= set(d.value.columns) and len(d.value) == 10 for d in page.dataframe)
+    assert "of every neuron, from the weights" in shown(open_page(demo, monkeypatch, view="overview"))
 
 
 def test_lists_with_no_one_or_equal_rows(tmp_path, monkeypatch):

@@ -20,9 +20,10 @@ from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.effects import SampledEffects, read_effects
-from neuron_signatures.views.facts import Signature, WriteScores, signature_of, write_scores_of
+from neuron_signatures.views.facts import Signature, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.writes import WriteScores
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,16 +10,18 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.shell.panels import influence_command, stage_2
+from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.results import TOP_STEM
+from neuron_signatures.runs.results import TOP_STEM, WRITES
 from neuron_signatures.runs.tokens import brief, escape, visible
-from neuron_signatures.views.facts import Signature, WriteScores
+from neuron_signatures.views.facts import Signature
+from neuron_signatures.views.writes import WriteScores, writes_doubt
 
 _WRITE_HELP = (
-    "The neuron's output direction read through the unembedding, with the final norm's scale at that position: the "
-    "change in each token's logit per unit of activation. A negative activation swaps the two columns."
+    "The neuron's output direction read through the unembedding: the change in each token's logit per unit of "
+    "activation, with the norms' scales at that position of the prompt; without a prompt, up to that positive factor. "
+    "A negative activation swaps the two columns."
 )
 _SIGNATURE_HELP = (
     "Computed from the tokens that the neuron peaks on, separately for each sign; docs/method.md defines the classes. "
@@ -67,8 +69,8 @@ def write_panel(ctx: PageContext) -> None:
         return
     if not found:
         empty(
-            "No write scores for this neuron. They are computed for the neurons that a ranking selects:",
-            influence_command(ctx.run_dir, ctx.prompt.probe_id, "--write_scores", "10"),
+            "No write scores for this neuron. This computes them for every neuron:",
+            stage_2(ctx.run_dir, "--mode", "write_scores"),
         )
         return
     chosen = found[0]
@@ -79,8 +81,15 @@ def write_panel(ctx: PageContext) -> None:
         )
         chosen = next(w for w in found if w.source == stem)
     table(write_frame(chosen), "neuron_writes")
-    facts([("at", f"position {chosen.pos} of {brief(chosen.prompt_id)}, activation {chosen.activation:+.4g}"),
-           ("unit", chosen.unit)])  # fmt: skip
+    facts([("at", _measured_at(chosen)), ("unit", chosen.unit)])
+    if chosen.source == WRITES and (doubt := writes_doubt(ctx.run)):
+        facts([("doubtful", doubt)])
+
+
+def _measured_at(w: WriteScores) -> str:
+    if w.prompt_id is None:
+        return "no prompt: from the weights alone"
+    return f"position {w.pos} of {brief(w.prompt_id)}, activation {w.activation:+.4g}"
 
 
 def _titles(ctx: PageContext, found: list[WriteScores]) -> dict[str, str]:

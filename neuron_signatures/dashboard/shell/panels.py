@@ -11,7 +11,7 @@ import streamlit as st
 from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.names import spans
-from neuron_signatures.runs.results import list_validations
+from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.ranked import ListRef
@@ -86,12 +86,16 @@ def stage_lines(
              for kind in ("peaks", "signatures") for r in kinds[kind]]  # fmt: skip
     done += [("influence", _count(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
     done += [("validation", f"{_count(len(validations), 'validation')} against ablations")] if validations else []
+    has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
+    done += [("write scores", "of every neuron, from the weights")] if has_writes else []
     commands = {
         "peaks": stage_2(run_dir),
         "signatures": stage_2(run_dir, "--mode", "signatures"),
         "influence": influence_command(run_dir, prompt_id),
     }
     missing = [(f"No {kind} yet", commands[kind]) for kind in commands if not kinds[kind]]
+    if not has_writes:
+        missing.append(("No write scores yet", stage_2(run_dir, "--mode", "write_scores")))
     if kinds["influence"] and not validations:
         missing.append(("No validation yet", influence_command(run_dir, prompt_id, *VALIDATE)))
     return done, missing

@@ -9,8 +9,9 @@ from neuron_signatures.runs.tokens import brief
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import Signature, WriteScores
+from neuron_signatures.views.facts import Signature
 from neuron_signatures.views.ranked import signature_note
+from neuron_signatures.views.writes import WriteScores
 
 
 class Fact(NamedTuple):
@@ -93,7 +94,7 @@ def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
         "  ".join(f"{token_text(x.token)} {number(x.score, 3)}" for x in side[:6])
         for side in (w.promotes, w.suppresses)
     )
-    where = f"{w.unit}; {brief(w.prompt_id)} at {w.pos}"
+    where = f"{w.unit}; {'from the weights' if w.prompt_id is None else f'{brief(w.prompt_id)} at {w.pos}'}"
     return [Fact("promotes", up or "nothing"), Fact("suppresses", down or "nothing"),
             Fact("", where, "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Stage 2, `--mode write_scores`: the tokens that every neuron promotes and suppresses."""

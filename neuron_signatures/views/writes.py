@@ -1,0 +1,144 @@
+"""What a neuron writes, without a prompt: reading the tables of `--mode write_scores`.
+
+The table of neurons has a row group per layer, so one neuron needs one layer's columns. Tokens are a second table,
+which is kept in memory.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.result_records import WritesRecord, another_dump, read_record
+from neuron_signatures.runs.results import (
+    WRITE_SIDES,
+    WRITES,
+    WRITES_META,
+    WRITES_TOKENS,
+    result_path,
+    table_name,
+    write_column,
+)
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tables import iter_arrow, read_arrow
+from neuron_signatures.views.changes import Stamp, stamp
+from neuron_signatures.views.coords import NeuronAt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Written(NamedTuple):
+    """A token and the effect of the neuron on its logit."""
+
+    token: str
+    token_id: int
+    score: float
+
+
+class WriteScores(NamedTuple):
+    """The tokens that one neuron promotes and suppresses, measured at one position of one prompt.
+
+    From the weights alone if `prompt_id` is None: `pos` and `activation` are None too, and scores of different layers
+    are in different units.
+    """
+
+    source: str
+    """Stem of the result that contains them."""
+    prompt_id: str | None
+    pos: int | None
+    unit: str
+    activation: float | None
+    promotes: list[Written]
+    suppresses: list[Written]
+
+
+def writes_of(run_dir: Path, at: NeuronAt) -> WriteScores | None:
+    """What a neuron writes according to the weights; None if that has not been computed for it.
+
+    Raises `BadRunError` for damaged files.
+    """
+    try:
+        record = read_record(run_dir, WRITES_META, WritesRecord)
+        row = _row(run_dir, record.top, at)
+        if row is None:
+            return None
+        sides = [_side(run_dir, row, side, record.top) for side in WRITE_SIDES]
+    except UsageError:
+        return None
+    return WriteScores(WRITES, None, None, record.unit, None, *sides)
+
+
+def writes_doubt(run: Run) -> str:
+    """How the dump that they were made from differs from the run's; empty if it does not, or there are none."""
+    try:
+        return another_dump(run.manifest, read_record(run.path, WRITES_META, WritesRecord))
+    except ProjectError:
+        return ""
+
+
+def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kinds = {"layer": "integer", "neuron": "integer"}
+    for side in WRITE_SIDES:
+        for rank in range(top):
+            kinds[write_column(side, "id", rank)] = "integer"
+            kinds[write_column(side, "score", rank)] = "floating"
+    for batch in iter_arrow(run_dir, WRITES, columns=tuple(kinds), layer=at.layer):
+        for field in batch.schema:
+            if not getattr(pa.types, f"is_{kinds[field.name]}")(field.type):
+                raise _bad(WRITES, f"column {field.name} has type {field.type}, not {kinds[field.name]}")
+        mine = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
+        if found := batch.filter(mine).to_pylist():
+            row: dict[str, Any] = found[0]
+            return row
+    return None
+
+
+def _side(run_dir: Path, row: dict[str, Any], side: str, top: int) -> list[Written]:
+    """The tokens of one side; those without a score are left out."""
+    path = result_path(run_dir, table_name(WRITES_TOKENS))
+    tokens = _tokens(run_dir, stamp(path))
+    found = []
+    for rank in range(top):
+        token_id, score = row[write_column(side, "id", rank)], row[write_column(side, "score", rank)]
+        if token_id is not None and score is not None and np.isfinite(score):
+            found.append(Written(tokens.text(token_id), token_id, score))
+    return found
+
+
+class _Tokens:
+    """The texts of token ids, from a table in order of id."""
+
+    def __init__(self, table: pa.Table) -> None:
+        import pyarrow as pa
+
+        ids, texts = table.column("token_id"), table.column("token")
+        text_type = texts.type.value_type if pa.types.is_dictionary(texts.type) else texts.type
+        if not pa.types.is_integer(ids.type) or not pa.types.is_string(text_type) or ids.null_count:
+            raise _bad(WRITES_TOKENS, f"has columns of types {ids.type} and {texts.type}")
+        self._ids, self._texts = np.asarray(ids.to_numpy(), np.int64), texts
+        if (np.diff(self._ids) <= 0).any():
+            raise _bad(WRITES_TOKENS, "its ids are not in order")
+
+    def text(self, token_id: int) -> str:
+        at = int(np.searchsorted(self._ids, token_id))
+        text = self._texts[at].as_py() if at < len(self._ids) and self._ids[at] == token_id else None
+        if text is None:
+            raise _bad(WRITES_TOKENS, f"has no token {token_id}")
+        return str(text)
+
+
+@lru_cache(maxsize=2)
+def _tokens(run_dir: Path, _: Stamp) -> _Tokens:
+    return _Tokens(read_arrow(run_dir, WRITES_TOKENS, columns=("token_id", "token")))
+
+
+def _bad(stem: str, what: str) -> BadRunError:
+    return BadRunError(what, where=table_name(stem), next_step="Make it again")
