@@ -18,9 +18,7 @@ from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
     FirstNeuron,
-    Names,
     first_neurons,
-    signature_names,
 )
 from neuron_signatures.analysis.attribution.forecast import Plan, forecast
 from neuron_signatures.analysis.attribution.influence import (
@@ -56,6 +54,7 @@ from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
+from neuron_signatures.analysis.signatures.names import Names, signature_names
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED, most_sets
 from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
