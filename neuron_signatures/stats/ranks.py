@@ -1,9 +1,9 @@
 """Rank tests of many columns at once: Mann-Whitney U for two groups, Wilcoxon's signed rank for pairs.
 
 Ranks are computed once per column. Every labelling (which units are in group A, or which differences are reversed) is
-then a row of one matrix product, so that a null of many labellings costs little. P-values are two-sided: exact with at
-most 30 units, and without ties if the null distribution has fewer than 2^62 outcomes; otherwise normal with the
-corrections for ties and continuity (Hollander, Wolfe and Chicken 2014, chapters 3 and 4).
+then a row of one matrix product, so that a null of many labellings costs little. P-values are two-sided: exact if the
+null distribution has fewer than 2^62 outcomes, with ties in small groups only; otherwise normal with the corrections
+for ties and continuity (Hollander, Wolfe and Chicken 2014, chapters 3 and 4).
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 _MOST_OUTCOMES = 1 << 62
 """Outcomes of a null distribution that is counted exactly, in 64-bit integers."""
-_MOST_TIED = 30
-"""Units up to which the distribution of every pattern of ties is counted. The normal approximation would give a perfect
+_CHEAP, _COSTLY = 500_000, 4_000_000
+"""Additions that count the null distribution of one pattern of ties (see `_cost`): up to the first limit it is counted
+for every column with ties, up to the second for those with a small p. The normal approximation would give a perfect
 separation of 8 from 9 values with one tie 8 times the p-value of one without ties."""
+_SMALL_P = 0.05
 
 
 class Ranks(NamedTuple):
@@ -67,8 +69,10 @@ def mann_whitney(ranks: Ranks, in_a: Bool[np.ndarray, "labelling unit"]) -> Rank
     tied = ranks.ties > 0
     if math.comb(n, n_a) < _MOST_OUTCOMES:
         p[:, ~tied] = _tails(u_counts(n_a, n_b))[np.rint(u[:, ~tied]).astype(np.int64)]
-    if n <= _MOST_TIED:
-        p[:, tied] = _exact_tied(rank_sum[:, tied], ranks.rank[:, tied], n_a)
+        small, of_small = (n_a, rank_sum) if n_a <= n_b else (n_b, n * (n + 1) / 2 - rank_sum)
+        tied &= (p < _SMALL_P).any(axis=0) | (_cost(n, small) <= _CHEAP)
+        if _cost(n, small) <= _COSTLY:
+            p[:, tied] = _exact_tied(of_small[:, tied], ranks.rank[:, tied], small)
     return RankTests(u / (n_a * n_b), p)
 
 
@@ -89,7 +93,6 @@ def signed_rank(differences: Float[np.ndarray, "unit column"], signs: Float[np.n
     tied = (ties > 0) | (n_zero > 0)
     if 2**n < _MOST_OUTCOMES:
         p[:, ~tied] = _tails(w_counts(n))[np.rint(w[:, ~tied]).astype(np.int64)]
-    if n <= _MOST_TIED:
         p[:, tied] = _exact_tied(w[:, tied], used[:, tied], None)
     return RankTests((signs @ direction / n + 1) / 2, p)
 
@@ -123,6 +126,11 @@ def smallest_p(n_a: int, n_b: int | None) -> float:
     return min(2 / outcomes, 1.0) if outcomes < _MOST_OUTCOMES else 0.0
 
 
+def _cost(n: int, n_a: int) -> int:
+    """Additions of `_pattern_p`."""
+    return n * n_a * n * (n + 1)
+
+
 def _normal(
     distance: Float64[np.ndarray, "labelling column"], variance: Float64[np.ndarray, " column"]
 ) -> Float64[np.ndarray, "labelling column"]:
@@ -153,7 +161,7 @@ def _exact_tied(
     return p
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1 << 10)
 def _pattern_p(pattern: bytes, n_a: int | None) -> Float64[np.ndarray, " value"]:
     """P-values by the doubled sum of the ranks of `n_a` units, or of any subset; `pattern` holds the doubled ranks."""
     ranks = np.frombuffer(pattern, np.int16).astype(np.int64)

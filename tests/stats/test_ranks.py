@@ -47,14 +47,15 @@ def test_mann_whitney_equals_scipy(n_a, n_b, ties):
             method = "exact" if not tied and n_a < 40 else "asymptotic"
             expected = stats.mannwhitneyu(own[labels], own[~labels], method=method)
             assert found.auroc[row, c] == pytest.approx(expected.statistic / (n_a * n_b))
-            if not tied or n_a + n_b > 30:
+            if not tied or n_a == 40:
                 assert found.p[row, c] == pytest.approx(expected.pvalue)
 
 
-@pytest.mark.parametrize(("n_a", "n_b"), [(2, 3), (5, 6), (3, 9)])
+@pytest.mark.parametrize(("n_a", "n_b"), [(2, 3), (5, 6), (3, 9), (9, 3), (2, 100)])
 def test_mann_whitney_of_few_units_with_ties_counts_every_labelling(n_a, n_b):
     values = columns(n_a + n_b, ties=True)
-    values[:, 0] = np.arange(n_a + n_b) // 2
+    values[:, 0] = np.arange(n_a + n_b) // 2  # a perfect separation, or nearly
+    values = values[:, :1] if n_b == 100 else values
     found = mann_whitney(column_ranks(values), np.arange(n_a + n_b)[None] < n_a).p[0]
     assert found == pytest.approx([permuted_p(own, n_a) for own in values.T])
 
@@ -77,7 +78,9 @@ def test_signed_rank_equals_scipy(n, ties):
         for c in range(values.shape[1]):
             own = values[:, c] * s
             assert found.auroc[row, c] == pytest.approx(((own > 0) + (own == 0) / 2).mean())
-            if ties and n <= 30:
+            if ties and n == 40:
+                continue  # 2^40 patterns of signs
+            if ties and n < 40:
                 expected = flipped_p(own)
             else:
                 method = "exact" if not ties and n < 62 else "asymptotic"

@@ -170,10 +170,12 @@ def _check_sizes(design: Design, n_a: int, n_b: int, n_repeated: int) -> None:
     once = f", after {n_repeated} positions with the text of an earlier prompt are left out" if n_repeated else ""
     next_step = f"A contrast needs {_FEWEST} or more"
     if design == "paired" and n_a < _FEWEST:
-        raise UsageError(f"{n_a} prompts are on both sides{once}", where="--a, --b", next_step=next_step)
+        raise UsageError(f"{n_a} of the prompts are on both sides{once}", where="--a, --b", next_step=next_step)
     for n, name in ((n_a, "A"), (n_b, "B")):
         if n < _FEWEST:
-            raise UsageError(f"{name} has {n} prompts{once}", where=f"--{name.lower()}", next_step=next_step)
+            raise UsageError(
+                f"{name} has {n} prompt{'s' * (n != 1)}{once}", where=f"--{name.lower()}", next_step=next_step
+            )
 
 
 def _once(side: _Chosen, codes: list[dict[int, int]]) -> _Chosen:

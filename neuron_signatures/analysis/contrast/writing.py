@@ -25,6 +25,7 @@ _TESTS = {
     "paired": ("Wilcoxon signed rank", "d of the differences"),
 }
 _SHARED_TOKENS = 0.5
+_MANY = 0.02  # of the neurons tested
 
 
 class WrittenContrast(NamedTuple):
@@ -128,6 +129,9 @@ def contrast_warnings(result: ContrastResult) -> list[str]:
     out = _power_warnings(result)
     if result.n_found and result.null_counts and result.n_found <= max(result.null_counts):
         out.append("shuffled labels give as many neurons in some draw: the number found shows nothing")
+    if result.n_found > _MANY * result.n_tested:
+        what = f"{result.n_found} neurons are {result.n_found / result.n_tested:.0%} of those tested"
+        out.append(f"{what}: the sides differ in more than one respect, such as wording or position")
     if _overlap(sides.a, sides.b) < _SHARED_TOKENS:
         what = "most tokens at A's positions are at no position of B"
         out.append(f"{what}: a neuron that only responds to these tokens tells the sides apart too")
@@ -153,9 +157,10 @@ def _power_warnings(result: ContrastResult) -> list[str]:
     n_a, n_b = len(result.sides.a), len(result.sides.b)
     sizes = f"{n_a} pairs" if result.sides.design == "paired" else f"{n_a} against {n_b} prompts"
     few = f"with {sizes} the smallest possible p is {p:.2g}"
+    other = "; --design unpaired uses more prompts" if result.sides.n_unpaired else ""
     if needed > n:
-        return [f"{few}, so no neuron can have q <= {q:g}: read the list as a lead, not as a finding"]
-    return [f"{few}: q <= {q:g} needs {needed} of {n} neurons that separate the sides perfectly"]
+        return [f"{few}, so no neuron can have q <= {q:g}: read the list as a lead, not as a finding{other}"]
+    return [f"{few}: q <= {q:g} needs {needed} of {n} neurons that separate the sides perfectly{other}"]
 
 
 def _smallest_p(result: ContrastResult) -> float:
