@@ -20,6 +20,7 @@ from neuron_signatures.runs.tokens import visible
 
 _FORMS = "all, last, a number, token:TEXT, before:TEXT or rest"
 _PROMPT_FORMS = "Use ids, patterns such as probe_1_*, or FIELD=VALUE, separated by commas"
+_MOST_TEXT = 20_000  # a record holds both sides
 Where = Literal["all", "last", "number", "token", "before", "rest"]
 
 
@@ -43,6 +44,9 @@ class Side:
 
 def parse_side(text: str, *, flag: str) -> Side:
     """Raises `UsageError` with the flag for text that is not of the grammar."""
+    if len(text) > _MOST_TEXT:
+        what = f"is {len(text)} characters long, more than {_MOST_TEXT}"
+        raise UsageError(what, where=flag, next_step="Use patterns, or a field of the prompts file")
     prompts, at, positions = text.partition("@")
     terms = tuple(t.strip() for t in prompts.split(","))
     if not all(terms):

@@ -210,6 +210,7 @@ def test_shuffled_labels_pass_as_often_as_chance(tmp_path):
     ("city_*@token: Rome", None, "--b: other prompts@token: Rome: no prompt has such a position. Give --b"),
     ("city_*@token: Rome", "colour_*", "A has 1 prompt"),
     ("city_*", "colour_red", "B has 1 prompt"),
+    ("city_Rome," * 2500, None, "is 25000 characters long, more than 20000. Use patterns"),
 ])  # fmt: skip
 def test_mistakes_are_named_in_one_line(run, a, b, message):
     with pytest.raises(UsageError) as e:
