@@ -6,7 +6,7 @@ because a causal model has equal activations there; a prompt that adds no text i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -141,13 +141,15 @@ def _designed(
     if design == "unpaired":
         b = {i: found for i, found in b.items() if i not in shared}
         n_moved = len(shared)
+    else:  # before texts are counted, so that prompts that are left out take none from the others
+        a, b = _only(a, shared), _only(b, shared)
     before = _count(a) + _count(b)
     a, b = _once(a, codes), _once(b, codes)
     n_repeated = before - _count(a) - _count(b)
     n_unpaired = 0
     if design == "paired":
         both = a.keys() & b.keys()
-        a, b = ({i: found for i, found in side.items() if i in both} for side in (a, b))
+        a, b = _only(a, both), _only(b, both)
         n_unpaired = n_all - len(both)
     _check_sizes(design, len(a), len(b), n_repeated)
     of_a, of_b = ([Unit(counted[i].prompt, tuple(side[i])) for i in sorted(side)] for side in (a, b))
@@ -176,6 +178,10 @@ def _check_sizes(design: Design, n_a: int, n_b: int, n_repeated: int) -> None:
             raise UsageError(
                 f"{name} has {n} prompt{'s' * (n != 1)}{once}", where=f"--{name.lower()}", next_step=next_step
             )
+
+
+def _only(side: _Chosen, prompts: Set[int]) -> _Chosen:
+    return {i: found for i, found in side.items() if i in prompts}
 
 
 def _once(side: _Chosen, codes: list[dict[int, int]]) -> _Chosen:

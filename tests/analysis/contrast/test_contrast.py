@@ -94,6 +94,15 @@ def test_pairs_are_compared_within_prompts(run):
     assert result.frame["auroc"].to_numpy() == pytest.approx((difference > 0).mean(0))
 
 
+def test_prompts_that_are_left_out_take_no_text_from_pairs(tmp_path):
+    prompts = {f"p{i}": [BOS, "The", f"{i % 4}", *(["x"] if i > 3 else [])] for i in range(8)}
+    acts = {i: np.random.default_rng(k).standard_normal((1, len(t), 2)).astype(np.float32)
+            for k, (i, t) in enumerate(prompts.items())}  # fmt: skip
+    result = contrast(make_run(tmp_path / "run", prompts, acts), "*@token:x")
+    assert who(result) == ([f"p{i}" for i in range(4, 8)],) * 2
+    assert [u.positions for u in result.sides.b] == [(1, 2), (2,), (2,), (2,)] and result.sides.n_unpaired == 4
+
+
 @pytest.mark.parametrize(("side", "prompts"), [
     ("city_Rome, city_Oslo", ["city_Rome", "city_Oslo"]),
     ("c*_?o*", ["city_Rome", "city_Doha", "colour_gold"]),
