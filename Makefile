@@ -17,6 +17,8 @@ demo: $(VENV)/.installed
 	  --prompts_json docs/probe_prompts_list.json --out_dir $(RUN) --overwrite
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode signatures
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode contrast \
+	  --a 'concepts=capital@token: is' --rank_by difference
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id 0 \
 	  --target_mode top1_logit --target_pos -1 --influence_metric act_grad --cumulative_threshold 0.8
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence \

@@ -7,6 +7,7 @@ Writes: RUN/analysis/ (docs/poc2.md):
   --validate  validation_<...>.{json,parquet,png}, ..._meta.json
   signatures  signatures.{csv,parquet}, groups.json, signatures_meta.json
   write_scores  write_scores.parquet, write_scores_tokens.parquet, write_scores_meta.json
+  contrast    contrast_<A>_vs_<B>_<digest>.{json,csv,parquet}, ..._meta.json
 
     python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo
     python -m neuron_signatures.poc2_analyze_run --run_dir runs/demo --mode influence --prompt_id seed_prompt \\
@@ -70,6 +71,7 @@ def make_parser() -> Parser:
     _add_influence_flags(parser)
     _add_validation_flags(parser)
     _add_signature_flags(parser)
+    _add_contrast_flags(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
@@ -77,17 +79,18 @@ def make_parser() -> Parser:
 
 
 def _add_selection_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("which neurons are selected (peaks, influence)")
+    group = parser.add_argument_group("which neurons are selected (peaks, influence, contrast)")
     group.add_argument("--top_k", type=at_least(1), metavar="K", help="the first K; default 200 without a threshold")
     group.add_argument(
         "--cumulative_threshold", type=share, metavar="SHARE", help="the fewest that hold this share of the total"
     )
     group.add_argument("--per_layer_k", type=at_least(1), metavar="K", help="at most K of each layer")
-    group.add_argument("--rank_by", default="mean_peak_abs", metavar="COLUMN", help="peaks: default mean_peak_abs")
+    group.add_argument("--rank_by", metavar="COLUMN",
+                       help="peaks: default mean_peak_abs; contrast: d (default), auroc or difference")  # fmt: skip
 
 
 def _add_token_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("which tokens are counted (peaks, signatures)")
+    group = parser.add_argument_group("which tokens are counted (peaks, signatures, contrast)")
     group.add_argument("--first_pos", type=at_least(0), metavar="N", help="only positions from N on; default 1")
     group.add_argument("--include_bos", action="store_true", help="count the first position too, also if it is a BOS")
     group.add_argument("--functional_tokens_json", type=folder, metavar="FILE", help="use instead of the default list")
@@ -181,7 +184,7 @@ def _add_signature_flags(parser: Parser) -> None:
         ("--target_window", 5, "largest distance from a functional token to its target"),
         ("--min_active", 4, "fewest different texts with a peak of a classified pole"),
         ("--weak_pole", 0.1, "smallest peak of a classified pole, as a share of the other pole's"),
-        ("--max_q", 0.05, "largest q of a class and of a say_x name; 1 for no test"),
+        ("--max_q", 0.05, "largest q of a class, of a say_x name and of a contrast; 1 for no test"),
         ("--n_null", 20, "draws of each null"),
         ("--semantic_min_consistency", 0.80, ""), ("--semantic_max_distinct", 1, ""),
         ("--semantic_max_depth", 0.12, ""), ("--semantic_min_conf", 0.50, ""), ("--say_min_functional", 0.50, ""),
@@ -191,6 +194,16 @@ def _add_signature_flags(parser: Parser) -> None:
         # sparsity is not a share: it exceeds 1 where the mean is negative
         kind = at_least(int(flag == "--n_null")) if isinstance(default, int) else number if flag == _SPARSITY else share
         group.add_argument(flag, type=kind, default=default, metavar="X", help=what)
+
+
+def _add_contrast_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("contrast")
+    group.add_argument("--a", metavar="SIDE", help="PROMPTS or PROMPTS@POSITIONS, such as 'capital_*@token: is'")
+    group.add_argument("--b", metavar="SIDE", help="the same for the other side; default: what A leaves")
+    group.add_argument("--reduce", choices=("mean", "max", "last"), default="mean",
+                       help="one value of the positions of a prompt; default mean")  # fmt: skip
+    group.add_argument("--design", choices=("auto", "paired", "unpaired"), default="auto",
+                       help="within prompts or between them; default: paired if prompts are on both sides")  # fmt: skip
 
 
 def _selection(args: Namespace) -> SelectionConfig:
@@ -204,7 +217,7 @@ def _selection(args: Namespace) -> SelectionConfig:
 def _peaks(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.peaks.analyze import PeaksConfig, analyze_peaks
     from neuron_signatures.analysis.peaks.report import peaks_lines
-    from neuron_signatures.analysis.peaks.writing import write_peaks
+    from neuron_signatures.analysis.peaks.writing import DEFAULT_RANK_BY, write_peaks
     from neuron_signatures.analysis.tokens.functional import load_functional_tokens
     from neuron_signatures.runs.plain import strict
     from neuron_signatures.runs.results import open_results
@@ -219,7 +232,8 @@ def _peaks(run: Run, args: Namespace) -> None:
     selection = _selection(args)
     with open_results(run) as writer:
         result = analyze_peaks(run, config, writer=writer, progress=_progress(args))
-        written = write_peaks(writer, result, selection, rank_by=args.rank_by, write_scores=write_scores)
+        rank_by = args.rank_by or DEFAULT_RANK_BY
+        written = write_peaks(writer, result, selection, rank_by=rank_by, write_scores=write_scores)
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
 
 
@@ -329,7 +343,30 @@ def _write_scores(run: Run, args: Namespace) -> None:
         emit("\n".join(writes_lines(run.path, result, record)))
 
 
-_MODES = {"peaks": _peaks, "influence": _influence, "signatures": _signatures, "write_scores": _write_scores}
+def _contrast(run: Run, args: Namespace) -> None:
+    from neuron_signatures.analysis.contrast.analyze import ContrastConfig, analyze_contrast, parse_rank_by
+    from neuron_signatures.analysis.contrast.report import contrast_lines
+    from neuron_signatures.analysis.contrast.writing import write_contrast
+    from neuron_signatures.analysis.signatures.names import signature_names
+    from neuron_signatures.runs.plain import strict
+    from neuron_signatures.runs.results import open_results
+
+    config = ContrastConfig(
+        args.a, args.b, args.reduce, args.design, args.max_q, args.n_null, args.seed,
+        parse_rank_by(args.rank_by), args.first_pos, args.include_bos,
+    )  # fmt: skip
+    selection = _selection(args)
+    with open_results(run) as writer:
+        result = analyze_contrast(run, config, progress=_progress(args))
+        written = write_contrast(writer, result, selection)
+    record = {"result": written.stem, **written.record}
+    emit_json(strict(record)) if args.json else emit("\n".join(contrast_lines(run.path, written, signature_names(run))))
+
+
+_MODES = {
+    "peaks": _peaks, "influence": _influence, "signatures": _signatures, "write_scores": _write_scores,
+    "contrast": _contrast,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
+import shutil
 from collections.abc import Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
+from pathlib import Path
 
 from paths import DEMO_RUN
 from textual.pilot import Pilot
 
+from neuron_signatures.poc2_analyze_run import main as analyze
 from neuron_signatures.tui.app import BrowseApp, Opening
 from neuron_signatures.tui.options import Options
 
 DEMO = DEMO_RUN
+
+
+def with_contrast(run_dir: Path) -> Path:
+    """A copy of the demo run that also has a contrast."""
+    shutil.copytree(DEMO, run_dir)
+    with redirect_stdout(io.StringIO()):
+        code = analyze(
+            ["--run_dir", str(run_dir), "--quiet", "--mode", "contrast", "--a", "concepts=capital@token: is"]
+        )
+    assert code == 0
+    return run_dir
 
 
 def async_test(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:

@@ -30,11 +30,18 @@ FLAGS: dict[str, tuple[str, ...]] = {
         "relationship_max_sparsity",
     ),
     "write_scores": ("write_scores", "layers", *_MODEL),
+    "contrast": (
+        "a", "b", "reduce", "design", "rank_by", "top_k", "first_pos", "include_bos", "max_q", "n_null", "seed",
+    ),
 }  # fmt: skip
 
 
 def check_flags(mode: str, given: Collection[str]) -> None:
     """Raise `UsageError` for the first flag (without its dashes) that has no effect in this mode."""
+    if mode == "contrast" and "a" not in given:
+        raise UsageError(
+            "--mode contrast needs --a", next_step="Such as --a 'capital_*@last'; docs/poc2.md has the grammar"
+        )
     for flag in sorted(given):
         if flag not in EVERYWHERE and flag not in FLAGS[mode]:
             modes = " or ".join(f"--mode {m}" for m, flags in FLAGS.items() if flag in flags)

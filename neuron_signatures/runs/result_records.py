@@ -154,6 +154,37 @@ class SignaturesRecord(StageRecord):
     null: NullRecord | None = None
 
 
+class ContrastSide(Record):
+    """One side of a contrast: its text as given, its prompts, and its positions in all of them."""
+
+    text: Name
+    n_prompts: Count
+    n_positions: Count
+
+
+class ContrastNull(Record):
+    """Number of neurons with q ≤ `max_q` over the draws with other labels of the prompts."""
+
+    n_draws: Count = 0
+    mean: Number = None
+    most: Count | None = None
+
+
+class ContrastRecord(StageRecord):
+    """`contrast_*_meta.json`."""
+
+    a: ContrastSide
+    b: ContrastSide
+    design: Label
+    test: Label
+    reduce: Label
+    rank_by: Literal["d", "auroc", "difference"]
+    max_q: float
+    n_tested: Count
+    n_found: Count
+    null: ContrastNull = ContrastNull()
+
+
 class GroupRecord(Record):
     """Poles with the same name."""
 

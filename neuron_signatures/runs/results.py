@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -64,6 +65,7 @@ _RECORD_OF = {
 _ROWS_AT_ONCE = 1 << 20
 # File systems allow names of 255 bytes; this leaves space for the longest ending and for temporary names.
 _STEM_BYTES = 200
+_SIDE_BYTES = 60  # of a contrast
 
 
 def _target_stem(
@@ -74,6 +76,10 @@ def _target_stem(
     foil = "" if foil_id is None else f"_foil{foil_id}"
     end = f"_{suffix}" if suffix else ""
     stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{target_mode}_pos{pos}_tok{token_id}{foil}{end}"
+    return _shortened(stem)
+
+
+def _shortened(stem: str) -> str:
     if len(stem) <= _STEM_BYTES:  # ASCII only
         return stem
     digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
@@ -84,6 +90,13 @@ influence_stem = functools.partial(_target_stem, "influence")
 validation_stem = functools.partial(_target_stem, "validation")
 # Of the partial file of a command, which has a list of metrics as `metric`.
 unfinished_stem = functools.partial(_target_stem, "unfinished")
+
+
+def contrast_stem(a: str, b: str, *, exact: str, suffix: str = "") -> str:
+    """Stem of the files of a contrast: both sides in readable form, and a digest of `exact`, their exact text."""
+    sides = (re.sub(r"[^A-Za-z0-9._-]+", "-", side)[:_SIDE_BYTES].strip("-") for side in (a, b))
+    digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return _shortened("_".join(["contrast", "_vs_".join(sides), *filter(None, [suffix]), digest]))
 
 
 def meta_name(stem: str) -> str:
@@ -150,10 +163,12 @@ class ResultsWriter:
         plain_types = [c.with_type(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.schema]
         schema = pa.schema(plain_types, metadata=table.schema.metadata)
         if parquet:
-            with self.file(table_name(stem), needed=table.nbytes) as f:
-                with pyarrow.parquet.ParquetWriter(f, schema) as out:
-                    for start in range(0, max(table.num_rows, 1), _ROWS_AT_ONCE):
-                        out.write_table(table.slice(start, _ROWS_AT_ONCE).cast(schema))
+            with (
+                self.file(table_name(stem), needed=table.nbytes) as f,
+                pyarrow.parquet.ParquetWriter(f, schema) as out,
+            ):
+                for start in range(0, max(table.num_rows, 1), _ROWS_AT_ONCE):
+                    out.write_table(table.slice(start, _ROWS_AT_ONCE).cast(schema))
         if csv:
             with self.file(f"{stem}.csv", needed=table.nbytes) as f:
                 pyarrow.csv.write_csv(csv_safe(table.cast(schema), plain), f)
@@ -228,6 +243,11 @@ def list_validations(run_dir: Path) -> list[str]:
     return _finished(run_dir, "validation_")
 
 
+def list_contrasts(run_dir: Path) -> list[str]:
+    """Stems of the contrasts that are finished, in order of name."""
+    return _finished(run_dir, "contrast_")
+
+
 def result_path(run_dir: Path, name: str) -> Path:
     """The path of a finished result. Raises `UsageError` if it has not been made or is not finished."""
     path = inside(run_dir, f"{ANALYSIS}/{name}")
@@ -244,7 +264,7 @@ def _record_of(name: str) -> str | None:
     """The stage record of the file `name`; None for records and for files of no result."""
     if name in _RECORD_OF:
         return _RECORD_OF[name]
-    if not name.startswith(("influence_", "validation_")) or name.endswith(meta_name("")):
+    if not name.startswith(("influence_", "validation_", "contrast_")) or name.endswith(meta_name("")):
         return None
     tail = next(
         (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+LIST_SCREENS = ("peaks", "influence", "signatures", "contrast")
 SCREENS = (
-    "browser", "prompts", "layers", "stack", "top", "lists", "peaks", "influence", "signatures", "notes", "search",
-    "run", "runs",
+    "browser", "prompts", "layers", "stack", "top", "lists", *LIST_SCREENS, "notes",
+    "search", "run", "runs",
 )  # fmt: skip
 
 

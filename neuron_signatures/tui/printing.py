@@ -199,5 +199,6 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 _SCREENS: dict[str, Screen] = {
     "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
-    "peaks": _list, "influence": _list, "signatures": _list, "notes": _notes, "search": _search, "run": _run,
+    "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes, "search": _search,
+    "run": _run,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from neuron_signatures.runs import results
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.result_records import (
+    ContrastRecord,
     InfluenceRecord,
     NullClass,
     NullDraws,
@@ -30,28 +32,32 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
               "min_act", "min_act_prompt", "min_act_pos", "min_act_token", "mode_peak_token", "n_peaks"),
     "influence": ("layer", "neuron", "ctx_idx", "ctx_token", "activation"),
     "signatures": ("layer", "neuron", "pole", "class", "name", "n_texts", "max_peak", "mode_peak_token"),
+    "contrast": ("layer", "neuron", "pole", "mean_a", "mean_b", "auroc", "q"),
 }  # fmt: skip
-_SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "signatures": "max_peak"}
+_SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "signatures": "max_peak", "contrast": "score"}
+_CONTRAST_SCORE = {"d": "d (A - B)", "auroc": "AUROC - .5", "difference": "mean A - mean B"}
 _MOST_CLASSES = 20
-ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord
-_RECORD: dict[Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord]] = {
-    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord,
+ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord | ContrastRecord
+_RECORD: dict[
+    Kind, type[InfluenceRecord] | type[PeaksRecord] | type[SignaturesRecord] | type[ContrastRecord]
+] = {
+    "influence": InfluenceRecord, "peaks": PeaksRecord, "signatures": SignaturesRecord, "contrast": ContrastRecord,
 }  # fmt: skip
 
 
 def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
-    """The finished lists of a run: influence, newest first, then peaks and signatures. Reads only their records.
+    """The finished lists of a run: influence and contrasts, each newest first, then peaks and signatures. Reads only
+    their records.
 
     With the run's manifest, lists computed from another dump have a `doubt`.
     """
-    influence = [_ref(run_dir, "influence", stem, manifest) for stem in results.list_influence(run_dir)]
-    influence.sort(key=lambda r: r.stem)
-    influence.sort(key=lambda r: r.created_at_utc, reverse=True)
+    influence = _newest_first(_ref(run_dir, "influence", s, manifest) for s in results.list_influence(run_dir))
+    contrasts = _newest_first(_ref(run_dir, "contrast", s, manifest) for s in results.list_contrasts(run_dir))
     others = []
     for kind, stem in ("peaks", results.NEURONS), ("signatures", results.SIGNATURES):
         with contextlib.suppress(UsageError):  # not made yet
             others.append(_ref(run_dir, kind, stem, manifest))  # type: ignore[arg-type]
-    return influence + others
+    return influence + contrasts + others
 
 
 def read_list(run_dir: Path, ref: ListRef) -> RankedList:
@@ -83,6 +89,10 @@ def target_title(target: TargetRecord, prompt_id: str) -> str:
     return f"{visible(target.token.token)}{foil} ({brief(target.mode)}), {brief(prompt_id)} at {target.pos}"
 
 
+def _newest_first(refs: Iterable[ListRef]) -> list[ListRef]:
+    return sorted(sorted(refs, key=lambda r: r.stem), key=lambda r: r.created_at_utc, reverse=True)
+
+
 def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> ListRef:
     try:
         record: ListRecord = read_record(run_dir, _record_name(kind, stem), _RECORD[kind])
@@ -102,6 +112,8 @@ def _title(record: ListRecord) -> str:
     if isinstance(record, SignaturesRecord):
         counts = record.class_counts
         return f"signatures: {counts['semantic']} semantic, {counts['say_x']} say-x"
+    if isinstance(record, ContrastRecord):
+        return f"contrast: {brief(record.a.text)} vs {brief(record.b.text)}"
     name = f"{brief(record.metric)} by {brief(record.reference_name())}"
     return f"{name} → {target_title(record.target, record.prompt_id)}"
 
@@ -110,6 +122,8 @@ def _score_name(record: ListRecord) -> str:
     if isinstance(record, InfluenceRecord):
         centred = "centred " if record.score_column == "influence_centred" else ""
         return f"{centred}influence ({brief(record.target.function)})"  # also a column name
+    if isinstance(record, ContrastRecord):
+        return _CONTRAST_SCORE[record.rank_by]
     return "mean peak |act|" if isinstance(record, PeaksRecord) else "largest peak"
 
 
@@ -117,6 +131,8 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
     made = ("made", f"{record.created_at_utc} by {record.stage} --mode {record.mode}")
     if isinstance(record, InfluenceRecord):
         return *_influence_meta(record), made
+    if isinstance(record, ContrastRecord):
+        return *_contrast_meta(record), made
     tokens = ("tokens", f"{record.n_tokens} of {record.n_prompts} prompts; {record.bos_rule}")
     if isinstance(record, PeaksRecord):
         return tokens, ("score", "mean over prompts of the largest |act|"), made
@@ -140,6 +156,19 @@ def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
         ("function", f"{target.function} = {target.value:.4g}"),
         ("|influence|", f"{record.total_abs_influence:.4g} in all, {record.n_selected} neurons selected "
                         f"hold {record.selected_share:.0%}"),
+    ]  # fmt: skip
+
+
+def _contrast_meta(record: ContrastRecord) -> list[tuple[str, str]]:
+    null = record.null
+    found = f"{record.n_found} of {record.n_tested} neurons with q <= {record.max_q:g}"
+    shuffled = "not computed" if null.mean is None else f"{null.mean:.1f} on average, at most {null.most}"
+    return [
+        *((n, f"{brief(s.text)}: {s.n_prompts} prompts, {s.n_positions} positions")
+          for n, s in (("A", record.a), ("B", record.b))),
+        ("test", f"{record.test}, {record.design}; value of a prompt: {record.reduce} of its positions"),
+        ("found", found),
+        ("shuffled labels", shuffled),
     ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""The ranked lists of a run (peaks, influence, signatures): rows, sorting and filters."""
+"""The ranked lists of a run (peaks, influence, signatures, contrasts): rows, sorting and filters."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float64, Int64
 
-Kind = Literal["peaks", "influence", "signatures"]
+Kind = Literal["peaks", "influence", "signatures", "contrast"]
 SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
+# The numbers in the note of a contrast, in the order of `contrast_note`.
+_CONTRAST = ("mean_a", "mean_b", "auroc", "q")
 # One term of a filter: a comparison with a number, or the text up to the next space.
 _WORD = re.compile(
     r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
@@ -53,7 +56,7 @@ class Row(NamedTuple):
     act: float | None
     """Activation at this token."""
     note: str
-    """Raw; the most frequent peak token, or the signature's class and name."""
+    """Raw; the most frequent peak token, the signature's class and name, or the numbers of a contrast."""
 
 
 class Coded(NamedTuple):
@@ -131,7 +134,7 @@ class RankedList:
             mask: np.ndarray = self.layer == int(m[1])
             if m[2]:
                 mask &= self.neuron == int(m[2])
-            if m[3] and self.ref.kind == "signatures":
+            if m[3] and self.ref.kind in ("signatures", "contrast"):
                 pole = self.coded("pole")
                 mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
             return mask
@@ -152,6 +155,8 @@ class RankedList:
         return Coded(code, [visible(t) for t in texts])
 
     def _token(self) -> Coded:
+        if self.ref.kind == "contrast":
+            return Coded(np.zeros(len(self), np.int64), [""])
         if self.ref.kind != "peaks":
             return self.coded("ctx_token" if self.ref.kind == "influence" else "mode_peak_token")
         high, low = self.coded("max_act_token"), self.coded("min_act_token")
@@ -162,6 +167,9 @@ class RankedList:
             return Coded(np.zeros(len(self), np.int64), [""])
         if self.ref.kind == "peaks":
             return self.coded("mode_peak_token")
+        if self.ref.kind == "contrast":
+            columns = (self._numbers(c).tolist() for c in _CONTRAST)
+            return Coded(np.arange(len(self)), [contrast_note(*v) for v in zip(*columns, strict=True)])
         cls, name = self.coded("class"), self.coded("name")
         pairs, code = np.unique(cls.code * len(name.texts) + name.code, return_inverse=True)
         both = (divmod(int(pair), len(name.texts)) for pair in pairs)
@@ -205,4 +213,16 @@ def signature_note(cls: str, name: str | None, n: int | None = None) -> str:
     return text if n is None or cls == "unclassified" else f"{text}, n {n}"
 
 
-_ROW = {"peaks": _peaks_row, "influence": _influence_row, "signatures": _signature_row}
+def _contrast_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, Any]) -> Row:
+    note = contrast_note(*(math.nan if v[c] is None else v[c] for c in _CONTRAST))
+    return Row(rank, at, v["pole"], score, None, None, None, None, note)
+
+
+def contrast_note(mean_a: float, mean_b: float, auroc: float, q: float) -> str:
+    """What a row of a contrast shows beside its score; empty if the neuron was not tested."""
+    return "" if math.isnan(q) else f"A {mean_a:.3g}, B {mean_b:.3g}, AUROC {auroc:.3f}, q {q:.2g}"
+
+
+_ROW = {
+    "peaks": _peaks_row, "influence": _influence_row, "signatures": _signature_row, "contrast": _contrast_row,
+}  # fmt: skip

@@ -13,7 +13,7 @@ from hostile import TOKENS
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from tui_pilot import DEMO
+from tui_pilot import DEMO, with_contrast
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.errors import UsageError
@@ -263,8 +263,9 @@ def test_facts_name_what_is_wrong_and_what_comes_next(tmp_path):
 
 
 @pytest.mark.parametrize("screen", sorted(SCREENS))
-def test_every_screen_is_printed_as_text_and_as_strict_json(screen, capsys):
-    where = ["--runs_root", str(DEMO.parent)] if screen == "runs" else ["--run_dir", str(DEMO), "--layer", "3"]
+def test_every_screen_is_printed_as_text_and_as_strict_json(screen, tmp_path, capsys):
+    run_dir = with_contrast(tmp_path / "demo_run") if screen == "contrast" else DEMO
+    where = ["--runs_root", str(DEMO.parent)] if screen == "runs" else ["--run_dir", str(run_dir), "--layer", "3"]
     query = ["--query", "the"] if screen == "search" else []
     assert main([*where, "--screen", screen, *query, "--print"]) == 0
     text = capsys.readouterr().out

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from analysis_runs import make_run
-from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
+from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, with_contrast
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.listing import RunSummary
@@ -119,7 +118,7 @@ async def test_one_line_of_keys_suffices_elsewhere(screen):
 @pytest.mark.parametrize("screen", sorted(SCREENS))
 def test_no_printed_line_is_longer_than_the_terminal_is_wide(screen, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    shutil.copytree(DEMO, tmp_path / "runs" / "demo_run")
+    with_contrast(tmp_path / "runs" / "demo_run")
     manifest = tmp_path / "runs" / "demo_run" / "manifest.json"
     raw = json.loads(manifest.read_text())
     raw["prompts"][0]["text"] = "long " * 300

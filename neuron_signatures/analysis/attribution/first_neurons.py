@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.write_scores import write_scores
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.results import SIGNATURES
-from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tables import read_table
+from neuron_signatures.analysis.signatures.names import Names
 
 N_FIRST = 10
 _N_TOKENS = 3
-
-# Name of a signature by (layer, neuron, pole).
-Names = Mapping[tuple[int, int, str], str]
 
 
 @dataclass(frozen=True)
@@ -61,14 +55,3 @@ def first_neurons(
         name = names.get((layer, neuron, "-" if act < 0 else "+"))
         found.append(FirstNeuron(layer, neuron, pos, act, reference, value, writes, lowers, name))
     return tuple(found)
-
-
-def signature_names(run: Run) -> Names:
-    """The names of the run's signatures; none if they have not been made or cannot be read."""
-    try:
-        table = read_table(run.path, SIGNATURES, columns=["layer", "neuron", "pole", "name"])
-    except (UsageError, BadRunError):
-        return {}
-    named = table[table["name"].notna()]
-    rows = zip(*(named[c].tolist() for c in ("layer", "neuron", "pole", "name")), strict=True)
-    return {(int(layer), int(neuron), str(pole)): str(name) for layer, neuron, pole, name in rows}

@@ -10,9 +10,6 @@ from neuron_signatures.analysis.attribution.candidates import parse_top_from
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, check_prompt
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetrics
-from neuron_signatures.analysis.attribution.first_neurons import (
-    signature_names,
-)
 from neuron_signatures.analysis.attribution.forecast import forecast
 from neuron_signatures.analysis.attribution.influence import (
     positions_of,
@@ -35,6 +32,7 @@ from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
 )
 from neuron_signatures.analysis.progress import ProgressOf
+from neuron_signatures.analysis.signatures.names import signature_names
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED
 from neuron_signatures.analysis.validation.sample import refuse_small_sample

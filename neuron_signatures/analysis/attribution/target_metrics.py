@@ -17,7 +17,6 @@ from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
     FirstNeuron,
-    Names,
     first_neurons,
 )
 from neuron_signatures.analysis.attribution.forecast import Plan
@@ -46,6 +45,7 @@ from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
+from neuron_signatures.analysis.signatures.names import Names
 from neuron_signatures.analysis.validation.curves import set_groups
 from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
 from neuron_signatures.analysis.validation.truth import ValidationConfig

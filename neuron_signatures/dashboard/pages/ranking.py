@@ -23,6 +23,7 @@ _DEFAULT_IS = {
     "influence": "The newest influence result is shown.",
     "peaks": "The peaks are shown, because there is no influence result.",
     "signatures": "The signatures are shown, because there is no other list.",
+    "contrast": "The newest contrast is shown, because there is no other list.",
 }
 _CHARTS = {"per layer": by_layer, "activation against score": act_against_score, "bars": bars}
 
@@ -82,7 +83,7 @@ def _row_caption(ref: ListRef, selected: bool, n: int, of: int) -> None:
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
-    names = [n for n in _CHARTS if n != "activation against score" or ranked.ref.kind != "signatures"]
+    names = [n for n in _CHARTS if n != "activation against score" or ranked.ref.kind not in ("signatures", "contrast")]
     if st.session_state.get("ui_rank_chart") not in names:
         st.session_state["ui_rank_chart"] = names[0]
     name = st.segmented_control("Chart", names, key="ui_rank_chart", label_visibility="collapsed", required=True)

@@ -14,11 +14,14 @@ _SCORE_HELP: dict[Kind, str] = {
     "logits, or nats of logprob (dla_pre_ln2_post has no unit). Negative values decrease it.",
     "peaks": "Mean over the prompts of the largest |act|.",
     "signatures": "Largest peak of this pole over the prompts; the sign of the negative pole is reversed.",
+    "contrast": "How much higher the neuron is on side A than on side B: the effect size d, the difference of means, "
+    "or AUROC - .5. Negative values: lower on A.",
 }
 _ACT_HELP: dict[Kind, str] = {
     "influence": "Activation of the neuron at the scored position.",
     "peaks": "The largest or smallest activation over the run, whichever has the larger magnitude.",
     "signatures": "",
+    "contrast": "",
 }
 _SCORED = {"token": "The token at the scored position.", "position": "The scored position, from 0."}
 _PEAK = {"prompt": "The prompt of the activation.", "position": "Position in that prompt, from 0.",
@@ -27,6 +30,7 @@ _WHERE_HELP: dict[Kind, dict[str, str]] = {
     "influence": _SCORED,
     "peaks": _PEAK,
     "signatures": {"token": "The most frequent peak token of the pole.", "note": "Class and name."},
+    "contrast": {"note": "Means on A and B, the probability that a prompt of A exceeds one of B, and q."},
 }
 _COLUMN_HELP = {
     "rank": "Rank by |score| in the whole list, regardless of filters; empty if the score is undefined.",

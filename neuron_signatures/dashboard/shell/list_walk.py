@@ -107,6 +107,8 @@ def rank_fact(ranked: RankedList, row: Row) -> tuple[str, str]:
 
 
 def default_list(lists: Sequence[ListRef]) -> ListRef | None:
-    """The newest influence result, else peaks, else signatures; None if none can be read."""
+    """The newest influence result, else peaks, signatures, the newest contrast; None if none can be read."""
     readable = [r for r in lists if not r.problem]
-    return next((r for kind in ("influence", "peaks", "signatures") for r in readable if r.kind == kind), None)
+    return next(
+        (r for kind in ("influence", "peaks", "signatures", "contrast") for r in readable if r.kind == kind), None
+    )

@@ -79,12 +79,13 @@ def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The results of stage 2 as label and text, and the missing ones as text and the command that computes them."""
-    kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures")}
+    kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures", "contrast")}
     validations = list_validations(run_dir)
     done = [("activations", "stored")]
     done += [(kind, f"{r.title}, {r.created_at_utc}" + (f" ({r.problem})" if r.problem else ""))
              for kind in ("peaks", "signatures") for r in kinds[kind]]  # fmt: skip
     done += [("influence", _count(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
+    done += [("contrasts", _count(len(kinds["contrast"]), "contrast"))] if kinds["contrast"] else []
     done += [("validation", f"{_count(len(validations), 'validation')} against ablations")] if validations else []
     has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
     done += [("write scores", "of every neuron, from the weights")] if has_writes else []

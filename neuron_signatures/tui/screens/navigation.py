@@ -8,7 +8,7 @@ from typing import Any
 from textual.screen import Screen
 
 from neuron_signatures.tui.opened_run import OpenResult
-from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
@@ -53,7 +53,7 @@ def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
     """The screen over the browser that `options.screen` names; None for the browser."""
     name = options.screen or "browser"
-    if name in ("peaks", "influence", "signatures"):
+    if name in LIST_SCREENS:
         ref = choose_list(browser.opened, name, options.list_name)
         return ListPage(browser, ref, Order(query=(options.query or "").strip()))
     if name == "search":

@@ -31,6 +31,8 @@ from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
 from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
 
+_SIGNED = ("influence", "contrast")
+
 
 class Order(NamedTuple):
     """Sort order and filter of a list."""
@@ -42,7 +44,8 @@ class Order(NamedTuple):
 
     def next(self, kind: Kind) -> Order:
         """Order by the next column: scores descending, neurons and texts ascending."""
-        without = ("|score|", "note") if kind == "influence" else ("|score|",)  # an influence list has no notes
+        # an influence list has no notes, and the notes of a contrast are numbers
+        without = ("|score|", "note", *(["token"] if kind == "contrast" else [])) if kind in _SIGNED else ("|score|",)
         keys: tuple[SortKey | None, ...] = (None, *(k for k in SORT_KEYS if k not in without))
         now = None if self.key == "|score|" else self.key
         key = keys[(keys.index(now) + 1) % len(keys)]
@@ -98,8 +101,11 @@ class ListTable:
 
     def columns(self) -> Sequence[Column]:
         kind = self.view.ranked.ref.kind
-        title = {"peaks": "peaks most on", "signatures": "class: name"}.get(kind, "")
-        hidden = {"signatures": ("act", "prompt", "pos"), "influence": ("prompt",)}.get(kind, ())
+        title = {"peaks": "peaks most on", "signatures": "class: name", "contrast": "means and test"}.get(kind, "")
+        hidden = {
+            "signatures": ("act", "prompt", "pos"), "influence": ("prompt",),
+            "contrast": ("act", "prompt", "pos", "token"),
+        }.get(kind, ())  # fmt: skip
         columns = (
             Column("rank", "#", 6, right=True), Column("neuron", "neuron", 11),
             Column("score", "score", 10, right=True), Column("act", "act", 10, right=True, drop=4),
@@ -114,7 +120,7 @@ class ListTable:
         note = token_text(r.note) if kind == "peaks" else beginning(r.note)
         if not self._run.stores(*r.at):
             note = "not stored"
-        score = Span(_score_text(r, kind), sign_style(r.score) if kind == "influence" else "")
+        score = Span(_score_text(r, kind), sign_style(r.score) if kind in _SIGNED else "")
         return {
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": Span("undefined", "dim") if r.score is None else score,
@@ -155,8 +161,8 @@ def _wrapped(label: str, text: str, style: str, columns: int) -> list[Line]:
 
 
 def _score_text(row: Row, kind: str) -> str:
-    """The score, with a sign only for influence; the others are magnitudes."""
-    return number(row.score) if kind == "influence" else size(row.score)
+    """The score, with a sign only where it has one; the others are magnitudes."""
+    return number(row.score) if kind in _SIGNED else size(row.score)
 
 
 def list_record(view: ListView) -> dict[str, Any]:
@@ -229,5 +235,6 @@ def choose_list(opened: OpenedRun, kind: str, name: str | None) -> ListRef:
 
 def no_list(run: Run, what: str) -> str:
     """How to make a list."""
-    mode = next((f" --mode {m}" for m in ("influence", "signatures") if what.startswith(m)), "")
+    mode = next((f" --mode {m}" for m in ("influence", "signatures", "contrast") if what.startswith(m)), "")
+    mode += " --a '*@last'" if mode.endswith("contrast") else ""  # which it needs
     return f"no {what} yet; make it with: python -m neuron_signatures.poc2_analyze_run --run_dir {run.path}{mode}"

@@ -1,0 +1,1 @@
+"""Contrasts: which neurons tell two sets of prompts or positions apart."""
