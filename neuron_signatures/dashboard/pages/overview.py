@@ -144,6 +144,6 @@ _LAYER_HELP = {
     "std": "Population standard deviation over neurons and tokens.",
     "mean |act|": "Mean of the absolute value.",
     "largest |act|": "Largest |act| over all neurons and included tokens.",
-    "neuron": "The neuron with the largest |act|; click the row to open it.",
+    "neuron": "The neuron with the largest |act|; click a cell of the row to open it.",
     "not finite": "Number of NaN or infinite values, which are excluded.",
 }
