@@ -56,7 +56,7 @@ def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
     except (pa.ArrowException, OSError, KeyError) as e:
         raise damaged(path, "a Parquet table", e) from e
     for column in table.columns:
-        _check_texts(column.chunks, path)
+        check_texts(column.chunks, path)
     return table
 
 
@@ -68,7 +68,7 @@ def iter_arrow(run_dir: Path, stem: str, *, columns: Sequence[str]) -> Iterator[
     try:
         with _open(path, columns, buffer_size=1 << 16) as file:
             for batch in file.iter_batches(1 << 13, columns=list(columns), use_threads=False):
-                _check_texts(batch.columns, path)
+                check_texts(batch.columns, path)
                 yield batch
     except (pa.ArrowException, OSError) as e:
         raise damaged(path, "a Parquet table", e) from e
@@ -120,7 +120,7 @@ def _unusual(metadata: pq.FileMetaData, i: int) -> str:
     return ""
 
 
-def _check_texts(arrays: Sequence[pa.Array], path: Path) -> None:
+def check_texts(arrays: Sequence[pa.Array], path: Path) -> None:
     """Raise `BadRunError` for a dictionary with a text of more than `MAX_CELL` bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -115,6 +115,9 @@ class _Folder:
         record = _object(raw, path)
         if "files" in record or SEAL in record:
             self._check_files(name, raw, _listed(record, path))
+        elif "stage" not in record:
+            self._remark(name, "was written by another tool: its files were not checked")
+            return
         else:
             why = "lists no files, because an earlier version made it: they were not checked"
             self._remark(name, why, next_step=_remake(record, self.folder.parent))
