@@ -39,9 +39,9 @@ def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt)
 
     if stem in text_lists(run_dir):
         table = read_columns(run_dir, stem, names)
-        return table.filter(
-            pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron))
-        ).to_pylist()  # type: ignore[no-any-return]
+        own = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
+        listed: list[dict[str, Any]] = own.to_pylist()
+        return listed
     found = []
     for batch in iter_arrow(run_dir, stem, columns=tuple(names)):
         keys = _checked(pa.table(batch.select(["layer", "neuron"])), table_name(stem))

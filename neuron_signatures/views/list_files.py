@@ -87,7 +87,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
         score_name, meta, warnings = _EARLIER_SCORE[ref.kind], earlier_meta(record), []
     else:
         score_name, meta, warnings = _score_name(record), _meta(record), record.warnings
-    source = text_note(run_dir, ref.kind, ref.file) if ref.file else ""
+    source = text_note(run_dir, ref.kind, ref.file, ours=not isinstance(record, EarlierRecord)) if ref.file else ""
     return RankedList(
         ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),

@@ -43,12 +43,12 @@ def earlier_meta(record: EarlierRecord) -> tuple[tuple[str, str], ...]:
     return tuple((label, brief(text)) for label, text in pairs if text)
 
 
-def text_note(run_dir: Path, kind: str, file: str) -> str:
-    """A sentence about the source of the list, and the command that makes the whole list and keeps this file."""
+def text_note(run_dir: Path, kind: str, file: str, *, ours: bool) -> str:
+    """Where the list is from, and the command that makes it again, which replaces the file only if it is `ours`."""
     mode = () if kind == "peaks" else ("--mode", kind)
     command = ["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *mode]
     return (
         f"read from {ANALYSIS}/{file}, because there is no Parquet table; values that it lacks are empty. This command "
-        f"makes the list again and replaces our own files; files of another tool are kept as *.earlier*: "
+        f"makes the list again and {'replaces this file' if ours else 'keeps this file as *.earlier*'}: "
         f"{shlex.join(command)}"
     )

@@ -48,7 +48,7 @@ def test_peaks_of_the_earlier_tool_are_a_list(run, csv_file):
     assert [r.at for r in rows] == [NeuronAt(0, 2), NeuronAt(1, 1), NeuronAt(0, 0)]
     assert [(r.score, r.note) for r in rows] == [(3.0, " c"), (2.0, " b"), (1.0, " a")]
     assert all(r[4:8] == (None, None, None, None) for r in rows) and np.isnan(ranked.acts()).all()
-    assert file in ranked.warnings[0] and "kept as *.earlier*" in ranked.warnings[0]
+    assert file in ranked.warnings[0] and "keeps this file as *.earlier*" in ranked.warnings[0]
     assert ranked.matching("b").tolist() == [False, True, False]
     assert ranked.order("token").tolist() == [0, 1, 2] and ("prompts", "2") in ranked.meta
 
@@ -81,6 +81,7 @@ def test_our_csv_alone_is_the_same_list(tmp_path, name):
         ours, theirs = whole.row(i), found.row(i)
         assert (ours.at, ours.pole, ours.pos, ours.prompt_id) == (theirs.at, theirs.pole, theirs.pos, theirs.prompt_id)
         assert theirs.score == pytest.approx(ours.score)
+    assert "replaces this file" in found.warnings[0]
     if name == "signatures":
         assert [s.cls for s in signatures_of(run.path, whole.row(0).at)]
 
