@@ -183,15 +183,18 @@ class ResultsWriter:
 def keep_files_of_others(run_dir: Path, record_name: str) -> None:
     """Rename files that another tool wrote under the names of the result of `record_name` to `*.earlier*`.
 
-    The earlier tool of this method has the same names, but its records name no stage and it writes no Parquet. Without
-    a record, a Parquet table is a result of ours that was not finished.
+    The earlier tool of this method has the same names, but its records have neither stage nor checksum, and it writes
+    no Parquet: without a record, a Parquet table is a result of ours that was not finished.
     """
     stem = _STEM_OF.get(record_name, record_name.removesuffix(META))
+    if stem not in _STEM_OF.values() and not stem.startswith("influence_"):
+        return  # a validation has no table of this name
     tails = (".csv", ".json", META)
     names = [record_name, *(f"{s}{t}" for s in ((NEURONS, TOP_STEM) if stem == NEURONS else (stem,)) for t in tails)]
     with explain_os_errors(run_dir / ANALYSIS), folder_below(run_dir, ANALYSIS) as at:
         there = {n for n in dict.fromkeys(names) if os.path.lexists(run_dir / ANALYSIS / n)}
-        if not there or (run_dir / ANALYSIS / table_name(stem)).exists() or _names_a_stage(run_dir, record_name):
+        ours = _is_ours(run_dir, record_name)
+        if not there or ours or (ours is None and (run_dir / ANALYSIS / table_name(stem)).exists()):
             return
         number = next(n for n in ("", *range(2, 1000)) if not any(
             os.path.lexists(run_dir / ANALYSIS / _kept_name(name, n)) for name in there))  # fmt: skip
@@ -205,12 +208,13 @@ def _kept_name(name: str, number: int | str) -> str:
     return f"{name.removesuffix(tail)}.earlier{number}{tail}"
 
 
-def _names_a_stage(run_dir: Path, record_name: str) -> bool:
+def _is_ours(run_dir: Path, record_name: str) -> bool | None:
+    """Whether the record is one of ours; None if there is none that can be read."""
     try:
         record = read_json_file(inside(run_dir, f"{ANALYSIS}/{record_name}"), max_bytes=RECORD_BYTES)
     except (FileNotFoundError, BadRunError):
-        return False
-    return isinstance(record, dict) and "stage" in record
+        return None
+    return isinstance(record, dict) and not record.keys().isdisjoint(("stage", SEAL))
 
 
 @contextlib.contextmanager

@@ -87,11 +87,13 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
         score_name, meta, warnings = _EARLIER_SCORE[ref.kind], earlier_meta(record), []
     else:
         score_name, meta, warnings = _score_name(record), _meta(record), record.warnings
-    source = text_note(run_dir, ref.kind, ref.file, ours=not isinstance(record, EarlierRecord)) if ref.file else ""
+    prompt_id = record.prompt_id if isinstance(record, InfluenceRecord) else _only_prompt(table)
+    ours = not isinstance(record, EarlierRecord)
+    source = text_note(run_dir, ref.kind, ref.file, prompt_id, ours=ours) if ref.file else ""
     return RankedList(
         ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
-        score, table, record.prompt_id if isinstance(record, InfluenceRecord) else _only_prompt(table),
+        score, table, prompt_id,
     )  # fmt: skip
 
 

@@ -43,9 +43,9 @@ def earlier_meta(record: EarlierRecord) -> tuple[tuple[str, str], ...]:
     return tuple((label, brief(text)) for label, text in pairs if text)
 
 
-def text_note(run_dir: Path, kind: str, file: str, *, ours: bool) -> str:
+def text_note(run_dir: Path, kind: str, file: str, prompt_id: str | None, *, ours: bool) -> str:
     """Where the list is from, and the command that makes it again, which replaces the file only if it is `ours`."""
-    mode = () if kind == "peaks" else ("--mode", kind)
+    mode = [] if kind == "peaks" else ["--mode", kind, *(["--prompt_id", prompt_id] if prompt_id is not None else [])]
     command = ["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *mode]
     return (
         f"read from {ANALYSIS}/{file}, because there is no Parquet table; values that it lacks are empty. This command "

@@ -148,6 +148,21 @@ def test_peaks_keep_the_files_of_the_earlier_tool(run, caplog):
     assert runs_main(["verify", str(run.path)]) == 0
 
 
+def test_the_earlier_tool_may_have_written_over_our_files(run):
+    assert main(["--run_dir", str(run.path), "--quiet"]) == 0
+    write_peaks(run.path)
+    assert main(["--run_dir", str(run.path), "--quiet"]) == 0
+    assert len((run.path / "analysis" / f"{NEURONS}.earlier.csv").read_text().splitlines()) == 4
+    assert len(the_list(run)[1]) == 10
+
+
+def test_a_validation_without_a_record_is_an_unfinished_one_of_ours(run, caplog):
+    with open_results(run) as writer:
+        writer.json("validation_x.json", {})
+        writer.begin(meta_name("validation_x"))
+    assert [p.name for p in (run.path / "analysis").iterdir()] == ["validation_x.json"] and not caplog.text
+
+
 def test_files_of_the_earlier_tool_are_kept_twice(run):
     for score in ("1", "2"):
         for p in (run.path / "analysis").glob("*") if score == "2" else ():
@@ -173,6 +188,7 @@ def test_lists_with_one_label_are_told_apart_by_their_files(tmp_path):
 
 def test_an_influence_list_of_the_earlier_tool_keeps_its_record(run):
     write_influence(run.path)
+    assert "--mode influence --prompt_id first" in the_list(run)[1].warnings[0]
     with open_results(run) as writer:
         writer.begin(meta_name(STEM))
     names = {p.name for p in (run.path / "analysis").iterdir()}
