@@ -60,7 +60,7 @@ def write_influence(
     if "json" in kinds:
         _write_json(run_dir / "analysis" / f"{stem}.json", rows)
     if record:
-        made = {"created_at_utc": "2025-01-02T00:00:00Z", "mode": "influence", "prompt_index": 0}
+        made = {"created_at_utc": "2025-01-02T00:00:00Z", "run_dir": "runs/x", "mode": "influence"}
         _write_json(run_dir / "analysis" / f"{stem}_meta.json", {**made, **_TARGET})
 
 
