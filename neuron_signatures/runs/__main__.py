@@ -16,7 +16,7 @@ from neuron_signatures.cli.arguments import folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.runs.errors import MAX_LINE, ExitCode, escape_controls, shorten
+from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.tokens import escape, fit, visible
 
@@ -79,14 +79,19 @@ def do_list(args: Any) -> int:
 
 
 def do_show(args: Any) -> int:
+    from neuron_signatures.runs.manifest import join_some
     from neuron_signatures.runs.run import Run
 
     with Run.open(args.run) as run:
+        names = run.file_names()
+        faults = [fault for name in names for fault in run.check_file(name, check="size")]
         if args.json:
             emit_json({**run.manifest.model_dump(), "format_version": run.format_version})
         else:
-            for line in _describe(run):
+            for line in _describe(run, f"{len(faults)} of {_files(len(names))} missing or damaged" if faults else ""):
                 emit(line)
+    if faults:
+        raise BadRunError(join_some(faults, 1))
     return ExitCode.OK
 
 
@@ -120,7 +125,10 @@ def do_migrate(args: Any) -> int:
     return ExitCode.OK
 
 
-def _describe(run: Run) -> list[str]:
+def _describe(run: Run, fault: str) -> list[str]:
+    """`fault`: what is wrong with the tensor files, or empty."""
+    from neuron_signatures.runs.manifest import bos_text
+
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
     rows = [
@@ -128,8 +136,8 @@ def _describe(run: Run) -> list[str]:
         ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
         ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention{_threads(m)}"),
         ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
-        ("stored", f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
-        ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS: {m.bos_policy}"),
+        ("stored", fault or f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
+        ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS {bos_text(m)}"),
     ]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]
     lines += [f"failed   {_short(f'{f.prompt_id}: {f.reason}')}" for f in m.failed_prompts]

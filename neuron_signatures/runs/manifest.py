@@ -110,6 +110,27 @@ class Manifest(_Record):
 UNRECORDED = "not recorded"
 
 
+def bos_text(m: Manifest) -> str:
+    """Whether a BOS token was prepended, and its id. Format 1 records only `prepend_bos`."""
+    policy = m.bos_policy
+    if policy == UNRECORDED:
+        policy = "prepended" if m.prepend_bos else "off"
+    return f"{policy}, id {UNRECORDED if m.bos_token_id is None else m.bos_token_id}"
+
+
+def weights_text(m: Manifest) -> str:
+    """What identifies the weights: their fingerprint or the model's revision; `not recorded` for neither."""
+    return m.weights_fingerprint or (
+        f"identified by the revision {m.model_revision}" if m.model_revision else UNRECORDED
+    )
+
+
+def took_text(m: Manifest) -> str:
+    """The time to compute the activations. Format 1 does not record it, and a run converted from it has 0."""
+    seconds = m.wall_seconds
+    return UNRECORDED if not seconds else f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
+
+
 def join_some(differences: list[str], n: int = 5) -> str:
     """The first `n` differences on one line, and the number of further ones."""
     more = f"; and {len(differences) - n} more" if len(differences) > n else ""

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
@@ -16,14 +17,17 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.shards import plan_shards
 from neuron_signatures.runs.writer import RunWriter, open_writer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def migrate_run(source: Path, target: Path, *, shard_bytes: int) -> None:
     """Write `source` as a format-2 run of safetensors to `target`, a new folder; on failure nothing is left there.
 
-    Values are copied bit for bit, and non-finite values are counted. What format 1 does not record (revision,
-    tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file name is replaced, and kept in the
-    metadata as `original_id`. Raises `UsageError` if there is nothing to convert, or if `target` exists (also as a
-    link), is inside `source` or cannot be the name of a folder.
+    Values are copied bit for bit, and non-finite values are counted. Memory holds the tensors of one shard. What
+    format 1 does not record (revision, tokenizer, raw tokens) stays unrecorded. An id that cannot be part of a file
+    name is replaced, and kept in the metadata as `original_id`. Raises `UsageError` if there is nothing to convert, or
+    if `target` exists (also as a link), is inside `source` or cannot be the name of a folder.
     """
     _check_target(source, target)
     with Run.open(source, check="sha256") as run:
@@ -66,11 +70,20 @@ def _copy(run: Run, writer: RunWriter, shard_bytes: int) -> None:
     names = [activation_file(n, len(shards), "safetensors") for n in range(len(shards))]
     prompts = [_renamed(p) for p in run.prompts]
     for n, members in enumerate(shards):
-        # Cloned: two keys of a pickle may share one tensor, which safetensors does not support.
-        tensors = {prompts[i].activation_tensor_key: run.tensor(i).clone().contiguous() for i in members}
-        outcomes = [PromptOutcome(prompt_id=prompts[i].probe_id, nonfinite=run.count_nonfinite(i)) for i in members]
+        tensors = {prompts[i].activation_tensor_key: run.tensor(i) for i in members}
+        outcomes = [
+            PromptOutcome(
+                prompt_id=prompts[i].probe_id, nonfinite=_nonfinite(tensors[prompts[i].activation_tensor_key])
+            )
+            for i in members
+        ]
         writer.write_shard(n, names[n], tensors, outcomes, 0.0)
     writer.finish(_manifest(run.manifest, prompts, shards, names, [writer.done[n] for n in range(len(shards))]))
+
+
+def _nonfinite(acts: Tensor) -> int:
+    """The number of NaN and infinite values, counted layer by layer."""
+    return sum(int((~layer.isfinite()).sum()) for layer in acts)
 
 
 def _renamed(p: PromptRecord) -> PromptRecord:

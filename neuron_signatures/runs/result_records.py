@@ -70,6 +70,18 @@ class PeaksRecord(StageRecord):
     bos_rule: Label
 
 
+class EarlierRecord(Record):
+    """A record of the earlier tool of this method, which names no stage. Every field can be missing."""
+
+    created_at_utc: Label = ""
+    n_prompts: Count | None = None
+    metric: Label | None = None
+    prompt_id: Name | None = None
+    target_mode: Label | None = None
+    target_token_ascii: Name | None = None
+    target_pos: Count | None = None
+
+
 class TargetToken(Record):
     """A target or foil token and its place in the model's prediction; `rank` is 0 for the most likely token."""
 

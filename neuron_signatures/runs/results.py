@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,13 +31,15 @@ from neuron_signatures.runs.files import (
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import FileRecord
 from neuron_signatures.runs.names import META, inside, safe_id
-from neuron_signatures.runs.opening import folder_below
+from neuron_signatures.runs.opening import folder_below, replace_file
 from neuron_signatures.runs.plain import csv_safe, strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import SEAL, seal
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 ANALYSIS = "analysis"
 NEURONS = "neurons_aggregated"
@@ -60,6 +64,8 @@ _RECORD_OF = {
     **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
     **dict.fromkeys((f"{WRITES}.parquet", f"{WRITES_TOKENS}.parquet"), WRITES_META),
 }
+
+_STEM_OF = {ANALYSIS_META: NEURONS, SIGNATURES_META: SIGNATURES}
 
 # Rows whose repeated text is written out at a time; also the rows of a group in Parquet.
 _ROWS_AT_ONCE = 1 << 20
@@ -141,8 +147,10 @@ class ResultsWriter:
         """Remove an earlier result's record and companions, before the first of its files is replaced.
 
         Otherwise a process killed between two files would leave a complete-looking mixture of old and new files.
-        The files that are written from here to `record` are the files of the result.
+        The files that are written from here to `record` are the files of the result. Files of another tool with the
+        same names are renamed first (`keep_files_of_others`).
         """
+        keep_files_of_others(self.run_dir, record_name)
         remove_files(self.run_dir, (record_name, *companions), below=ANALYSIS)
         self._files = {}
 
@@ -205,6 +213,43 @@ class ResultsWriter:
         """Remove a file, if it exists."""
         remove_files(self.run_dir, [name], below=ANALYSIS)
         self._files.pop(name, None)
+
+
+def keep_files_of_others(run_dir: Path, record_name: str) -> None:
+    """Rename files that another tool wrote under the names of the result of `record_name` to `*.earlier*`.
+
+    The earlier tool of this method has the same names, but its records have neither stage nor checksum, and it writes
+    no Parquet: without a record, a Parquet table is a result of ours that was not finished.
+    """
+    stem = _STEM_OF.get(record_name, record_name.removesuffix(META))
+    if stem not in _STEM_OF.values() and not stem.startswith("influence_"):
+        return  # a validation has no table of this name
+    tails = (".csv", ".json", META)
+    names = [record_name, *(f"{s}{t}" for s in ((NEURONS, TOP_STEM) if stem == NEURONS else (stem,)) for t in tails)]
+    with explain_os_errors(run_dir / ANALYSIS), folder_below(run_dir, ANALYSIS) as at:
+        there = {n for n in dict.fromkeys(names) if os.path.lexists(run_dir / ANALYSIS / n)}
+        ours = _is_ours(run_dir, record_name)
+        if not there or ours or (ours is None and (run_dir / ANALYSIS / table_name(stem)).exists()):
+            return
+        number = next(n for n in ("", *range(2, 1000)) if not any(
+            os.path.lexists(run_dir / ANALYSIS / _kept_name(name, n)) for name in there))  # fmt: skip
+        for name in sorted(there):
+            replace_file(at, name, _kept_name(name, number))
+            log.warning("%s was written by another tool; it is kept as %s", name, _kept_name(name, number))
+
+
+def _kept_name(name: str, number: int | str) -> str:
+    tail = META if name.endswith(META) else f".{name.rpartition('.')[2]}"
+    return f"{name.removesuffix(tail)}.earlier{number}{tail}"
+
+
+def _is_ours(run_dir: Path, record_name: str) -> bool | None:
+    """Whether the record is one of ours; None if there is none that can be read."""
+    try:
+        record = read_json_file(inside(run_dir, f"{ANALYSIS}/{record_name}"), max_bytes=RECORD_BYTES)
+    except (FileNotFoundError, BadRunError):
+        return None
+    return isinstance(record, dict) and not record.keys().isdisjoint(("stage", SEAL))
 
 
 @contextlib.contextmanager

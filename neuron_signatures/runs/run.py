@@ -126,7 +126,7 @@ class Run:
         return self._file(record.file).read(record, what)
 
     def tensor(self, prompt: str | int) -> torch.Tensor:
-        """The tensor of one prompt as on disk: axes `layer pos neuron`, save dtype, on the CPU."""
+        """The tensor of one prompt as on disk: axes `layer pos neuron`, save dtype, on the CPU. A copy."""
         record = self.prompt(prompt)
         return self._file(record.file).tensor(record)
 

@@ -56,7 +56,7 @@ def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
     except (pa.ArrowException, OSError, KeyError) as e:
         raise damaged(path, "a Parquet table", e) from e
     for column in table.columns:
-        _check_texts(column.chunks, path)
+        check_texts(column.chunks, path)
     return table
 
 
@@ -74,7 +74,7 @@ def iter_arrow(
         with _open(path, columns, buffer_size=1 << 16) as file:
             groups = [g for g in range(file.num_row_groups) if layer is None or _may_hold(file.metadata, g, layer)]
             for batch in file.iter_batches(1 << 13, columns=list(columns), use_threads=False, row_groups=groups):
-                _check_texts(batch.columns, path)
+                check_texts(batch.columns, path)
                 yield batch
     except (pa.ArrowException, OSError) as e:
         raise damaged(path, "a Parquet table", e) from e
@@ -136,7 +136,7 @@ def _unusual(metadata: pq.FileMetaData, i: int) -> str:
     return ""
 
 
-def _check_texts(arrays: Sequence[pa.Array], path: Path) -> None:
+def check_texts(arrays: Sequence[pa.Array], path: Path) -> None:
     """Raise `BadRunError` for a dictionary with a text of more than `MAX_CELL` bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -6,6 +6,7 @@ raises an error instead of crashing the process.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,10 @@ from neuron_signatures.runs.tensor_index import MAX_HEADER, Entry, safetensors_i
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float32
+    from jaxtyping import Float32, UInt
+
+_BLOCK = 1 << 20
+"""Values that are read at once from a tensor with gaps: another tensor's values may lie in them, up to a whole file."""
 
 
 class Slice(NamedTuple):
@@ -85,6 +89,7 @@ class TensorFile:
             range(n) if index is None else range(index, index + 1) for n, index in zip(entry.shape, what, strict=True)
         )
         size, (by_row, by_pos, by_neuron) = DTYPE_BYTES[entry.dtype], entry.strides
+        raw: bytes | np.ndarray
         if entry.is_contiguous and what.neuron is None and what.pos is None:
             raw = self._pread(entry.start + rows.start * by_row * size, len(rows) * by_row * size)
         elif by_neuron == 1 or len(neurons) == 1:  # many small reads are faster than a layer of thousands of neurons
@@ -94,8 +99,7 @@ class TensorFile:
             )  # fmt: skip
             raw = b"".join(self._pread(a, len(neurons) * size) for a in at)
         else:
-            whole = self._strided(entry)[rows.start : rows.stop, positions.start : positions.stop]
-            raw = whole[:, :, neurons.start : neurons.stop].tobytes()
+            raw = self._gathered(entry, (rows, positions, neurons))
         out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), len(positions), len(neurons))
         return out[tuple(slice(None) if index is None else 0 for index in what)]
 
@@ -105,18 +109,35 @@ class TensorFile:
 
         entry = self._entries[prompt.activation_tensor_key]
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[entry.dtype]
-        return torch.frombuffer(bytearray(self._strided(entry).tobytes()), dtype=dtype).reshape(entry.shape)
+        bits = self._gathered(entry, [range(n) for n in entry.shape])
+        return torch.from_numpy(bits.view(f"<i{bits.itemsize}")).view(dtype)
 
     def close(self) -> None:
         self._file.close()
 
-    def _strided(self, entry: Entry) -> np.ndarray:
-        """The values as integers of the same size. The index was checked: every element is within the file."""
-        size = DTYPE_BYTES[entry.dtype]
-        n = 1 + sum((length - 1) * stride for length, stride in zip(entry.shape, entry.strides, strict=True))
-        flat = np.frombuffer(self._pread(entry.start, n * size), f"<u{size}")
-        strides = [stride * size for stride in entry.strides]
-        return np.lib.stride_tricks.as_strided(flat, entry.shape, strides, writeable=False)
+    def _gathered(self, entry: Entry, ranges: Sequence[range]) -> UInt[np.ndarray, "..."]:
+        """The values in these ranges of the axes, as integers of the same size, read in blocks of at most `_BLOCK`.
+
+        The index was checked: every element is within the file.
+        """
+        size, lengths = DTYPE_BYTES[entry.dtype], [len(r) for r in ranges]
+        first = sum(r.start * stride for r, stride in zip(ranges, entry.strides, strict=True))
+        out = np.empty(lengths, f"<u{size}")
+        inner, n = [], 1  # the axes that a block holds, and its length with the gaps
+        for axis in sorted(range(len(lengths)), key=entry.strides.__getitem__):
+            longer = n + (lengths[axis] - 1) * entry.strides[axis]
+            if longer > _BLOCK:
+                break
+            inner.append(axis)
+            n = longer
+        inner.sort()
+        shape, strides = [lengths[a] for a in inner], [entry.strides[a] * size for a in inner]
+        for index in itertools.product(*(range(1) if a in inner else range(m) for a, m in enumerate(lengths))):
+            at = first + sum(i * stride for i, stride in zip(index, entry.strides, strict=True))
+            flat = np.frombuffer(self._pread(entry.start + at * size, n * size), out.dtype)
+            place = tuple(slice(None) if a in inner else i for a, i in enumerate(index))
+            out[place] = np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)
+        return out
 
     def _pread(self, offset: int, n: int) -> bytes:
         os_pread, fd = getattr(os, "pread", None), self._file.fileno()
@@ -153,9 +174,11 @@ def _unreadable(e: OSError, path: Path) -> BadRunError:
     )
 
 
-def _to_float32(raw: bytes, dtype: str) -> Float32[np.ndarray, " n"]:
+def _to_float32(raw: bytes | np.ndarray, dtype: str) -> Float32[np.ndarray, " n"]:
     if dtype == "bf16":  # the upper half of a float32
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        wide = np.frombuffer(raw, "<u2").astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     return np.frombuffer(raw, {"fp16": "<f2", "fp32": "<f4"}[dtype]).astype(np.float32)
 
 

@@ -30,6 +30,8 @@ _MOST_FILES = 100_000
 _MOST_FAULTS = 99
 """Faults of one record that are reported one by one, after a line with their number."""
 _FILES = TypeAdapter(list[FileRecord])
+# Fields of the records of the earlier tool of this method, which name no stage.
+_OF_EARLIER_TOOL = {"mode", "run_dir"}
 _AGAIN = "Copy the run again, or make this result again"
 # Records of other stages have always listed their files.
 _STAGE_2 = {
@@ -116,6 +118,9 @@ class _Folder:
         record = _object(raw, path)
         if "files" in record or SEAL in record:
             self._check_files(name, raw, _listed(record, path))
+        elif "stage" not in record and record.keys() >= _OF_EARLIER_TOOL:
+            self._remark(name, "was written by another tool: its files were not checked")
+            return
         else:
             why = "lists no files, because an earlier version made it: they were not checked"
             self._remark(name, why, next_step=_remake(record, self.folder.parent))

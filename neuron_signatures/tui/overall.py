@@ -11,7 +11,7 @@ import numpy as np
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.stats.moments import EMPTY, Moments
-from neuron_signatures.tui.faults import short_fault
+from neuron_signatures.tui.faults import fault_text, short_fault
 from neuron_signatures.views.acts import OnPrompt, on_prompt, over_prompts, stats_of
 from neuron_signatures.views.coords import NeuronAt
 
@@ -85,7 +85,8 @@ def each_prompt(run: Run, at: NeuronAt, *, include_bos: bool) -> Iterator[OnProm
             yield on_prompt(run, at, index, include_bos=include_bos)
         except (ProjectError, OSError) as e:
             missing = np.full(prompt.seq_len, np.nan, np.float32)
-            yield OnPrompt(index, prompt, missing, stats_of(missing, np.zeros(prompt.seq_len, bool)), short_fault(e))
+            nothing = stats_of(missing, np.zeros(prompt.seq_len, bool))
+            yield OnPrompt(index, prompt, missing, nothing, short_fault(e), fault_text(e))
 
 
 def until(items: Iterator[T], stop: Callable[[], bool]) -> Iterator[T]:

@@ -143,7 +143,7 @@ def _layers(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -
 def _stack(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     rows = list(each_prompt(opened.run, cursor.at, include_bos=options.include_bos))
     if all(r.fault for r in rows):
-        raise BadRunError(rows[0].fault)
+        raise BadRunError(rows[0].fault_line)
     table = StackTable(opened.run, rows, include_bos=options.include_bos)
     record = {**_where(opened), **cursor.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
     legend = f"; {STRIP_LEGEND}" if table.has_strip(columns) else ""
@@ -186,7 +186,7 @@ def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -
 
 
 def _run(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    m = opened.run.manifest.model_dump(exclude={"prompts"})
+    m = {**opened.run.manifest.model_dump(exclude={"prompts"}), "format_version": opened.run.format_version}
     health = health_of(opened.run)
     more = {"doubts": doubts_of(opened.run), "stages": stages_of(opened.run.path), "manifest": m}
     record = {**_where(opened), **health._asdict(), **more}

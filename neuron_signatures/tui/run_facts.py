@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import summarise
+from neuron_signatures.runs.manifest import bos_text, took_text, weights_text
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
@@ -64,14 +65,14 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
         Fact("hook", m.hook_name),
         Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens"),
-        Fact("BOS", f"{m.bos_policy}, id {'not recorded' if m.bos_token_id is None else m.bos_token_id}"),
+        Fact("BOS", bos_text(m)),
         Fact("stored", f"{human_bytes(run.nbytes())}, {m.save_dtype}, {count(len(run.file_names()), 'file')}"),
         Fact(
             "stages", ", ".join(stages_of(run.path)) or "none yet; next: python -m neuron_signatures.poc2_analyze_run"
         ),
-        Fact("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.wall_seconds:.1f} s"),
+        Fact("device", f"{m.run_device} ({m.device_name}) on {m.host}, time {took_text(m)}"),
         Fact("tokenizer", f"sha256 {m.tokenizer_sha256 or 'not recorded'}"),
-        Fact("weights", m.weights_fingerprint or "identified by the revision"),
+        Fact("weights", weights_text(m)),
         Fact("code", f"git {m.git_revision or 'not recorded'}"),
         Fact("versions", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or "not recorded"),
         Fact("flags", " ".join(m.flags_given) or "not recorded"),

@@ -73,7 +73,9 @@ class OnPrompt(NamedTuple):
     values: Float32[np.ndarray, " pos"]
     stats: Stats
     fault: str = ""
-    """The reason if it cannot be read; then every value is NaN."""
+    """The file and the reason if it cannot be read; then every value is NaN."""
+    fault_line: str = ""
+    """The same with the path and the next step."""
 
 
 def counted(run: Run, prompt: PromptRecord, *, include_bos: bool) -> Bool[np.ndarray, " pos"]:

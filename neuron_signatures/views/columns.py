@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import table_name
 from neuron_signatures.runs.tables import iter_arrow, read_arrow
+from neuron_signatures.runs.text_tables import read_text_list, text_lists
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
-         "class", "name")  # fmt: skip
+         "class", "name", "prompt_id")  # fmt: skip
 _INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active", "n_texts")
 _NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
 
@@ -23,8 +24,11 @@ _NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
 def read_columns(run_dir: Path, stem: str, names: Iterable[str]) -> pa.Table:
     """The columns `names` of a table of `analysis/`: text as dictionaries of strings, others as integers or floats.
 
-    Raises `UsageError` if the table has not been made, `BadRunError` if a column is missing or has another type.
+    A list without a Parquet table is read from CSV or JSON, where a missing column is undefined. Raises `UsageError` if
+    the table has not been made, `BadRunError` if a column is missing or has another type.
     """
+    if file := text_lists(run_dir).get(stem):
+        return _checked(read_text_list(run_dir, file, {n: _text_type(n) for n in names}), file)
     return _checked(read_arrow(run_dir, stem, columns=tuple(names)), table_name(stem))
 
 
@@ -33,12 +37,25 @@ def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt)
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if stem in text_lists(run_dir):
+        table = read_columns(run_dir, stem, names)
+        own = table.filter(pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron)))
+        listed: list[dict[str, Any]] = own.to_pylist()
+        return listed
     found = []
     for batch in iter_arrow(run_dir, stem, columns=tuple(names), layer=at.layer):
         keys = _checked(pa.table(batch.select(["layer", "neuron"])), table_name(stem))
         found.append(batch.filter(pc.and_(pc.equal(keys["layer"], at.layer), pc.equal(keys["neuron"], at.neuron))))
     rows: list[dict[str, Any]] = _checked(pa.Table.from_batches(found), table_name(stem)).to_pylist() if found else []
     return rows
+
+
+def _text_type(name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if name in _TEXT:
+        return pa.dictionary(pa.int32(), pa.string())
+    return pa.int64() if name in _INTEGER else pa.float64()
 
 
 def _checked(table: pa.Table, where: str) -> pa.Table:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.runs import results
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.names import META
 from neuron_signatures.runs.result_records import (
     ContrastRecord,
+    EarlierRecord,
     InfluenceRecord,
     NullClass,
     NullDraws,
@@ -23,9 +29,14 @@ from neuron_signatures.runs.result_records import (
     another_dump,
     read_record,
 )
+from neuron_signatures.runs.text_tables import text_lists
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
+from neuron_signatures.views.text_records import earlier_meta, earlier_record, earlier_title, text_note
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "peaks": ("layer", "neuron", "mean_peak_abs", "max_act", "max_act_prompt", "max_act_pos", "max_act_token",
@@ -36,6 +47,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 _SCORE: dict[Kind, str] = {"peaks": "mean_peak_abs", "signatures": "max_peak", "contrast": "score"}
 _CONTRAST_SCORE = {"d": "d (A - B)", "auroc": "AUROC - .5", "difference": "mean A - mean B"}
+_EARLIER_SCORE: dict[Kind, str] = {"peaks": "mean peak |act|", "influence": "influence", "signatures": "largest peak"}
 _MOST_CLASSES = 20
 ListRecord = InfluenceRecord | PeaksRecord | SignaturesRecord | ContrastRecord
 _RECORD: dict[
@@ -49,38 +61,57 @@ def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
     """The finished lists of a run: influence and contrasts, each newest first, then peaks and signatures. Reads only
     their records.
 
-    With the run's manifest, lists computed from another dump have a `doubt`.
+    With the run's manifest, lists computed from another dump have a `doubt`. Lists without a Parquet table are those in
+    CSV or JSON. No two lists have the same title.
     """
-    influence = _newest_first(_ref(run_dir, "influence", s, manifest) for s in results.list_influence(run_dir))
-    contrasts = _newest_first(_ref(run_dir, "contrast", s, manifest) for s in results.list_contrasts(run_dir))
+    texts = text_lists(run_dir)
+    stems = {*results.list_influence(run_dir), *(stem for stem in texts if stem.startswith("influence_"))}
+    influence = _newest_first(_ref(run_dir, "influence", stem, manifest, texts.get(stem, "")) for stem in stems)
+    contrasts = _newest_first(_ref(run_dir, "contrast", stem, manifest, "") for stem in results.list_contrasts(run_dir))
     others = []
-    for kind, stem in ("peaks", results.NEURONS), ("signatures", results.SIGNATURES):
-        with contextlib.suppress(UsageError):  # not made yet
-            others.append(_ref(run_dir, kind, stem, manifest))  # type: ignore[arg-type]
-    return influence + contrasts + others
+    kinds: tuple[tuple[Kind, str], ...] = (("peaks", results.NEURONS), ("signatures", results.SIGNATURES))
+    for kind, first in kinds:
+        for stem in (first, *(s for s in texts if s.startswith(first) and s != first)):
+            with contextlib.suppress(UsageError):  # not made yet
+                others.append(_ref(run_dir, kind, stem, manifest, texts.get(stem, "")))
+    return _distinct(influence + contrasts + others)
 
 
 def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     """Raises `UsageError` if the list no longer exists, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
-    record: ListRecord = read_record(run_dir, _record_name(ref.kind, ref.stem), _RECORD[ref.kind])
-    column = record.score_column if isinstance(record, InfluenceRecord) else _SCORE[ref.kind]
-    table = read_columns(run_dir, ref.stem, tuple(dict.fromkeys((*_COLUMNS[ref.kind], column))))
+    record = _record(run_dir, ref.kind, ref.stem, ref.file)
+    column = record.score_column if isinstance(record, InfluenceRecord) else _SCORE.get(ref.kind, "influence")
+    more = ("prompt_id",) if isinstance(record, EarlierRecord) else ()
+    table = read_columns(run_dir, ref.stem, tuple(dict.fromkeys((*_COLUMNS[ref.kind], column, *more))))
     score = table.column(column).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
     order = np.argsort(-np.abs(score), kind="stable")
     table, score = table.take(order), score[order]
+    if isinstance(record, EarlierRecord):
+        score_name, meta, warnings = _EARLIER_SCORE[ref.kind], earlier_meta(record), []
+    else:
+        score_name, meta, warnings = _score_name(record), _meta(record), record.warnings
+    prompt_id = record.prompt_id if isinstance(record, InfluenceRecord) else _only_prompt(table)
+    ours = not isinstance(record, EarlierRecord)
+    source = text_note(run_dir, ref.kind, ref.file, prompt_id, ours=ours) if ref.file else ""
     return RankedList(
-        ref, _score_name(record), _meta(record), (*filter(None, [ref.doubt]), *record.warnings),
+        ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
-        score, table, record.prompt_id if isinstance(record, InfluenceRecord) else None,
+        score, table, prompt_id,
     )  # fmt: skip
+
+
+def _only_prompt(table: pa.Table) -> str | None:
+    """The prompt that the rows of a list in CSV or JSON name, if they name one."""
+    named = table.column("prompt_id").unique().to_pylist() if "prompt_id" in table.column_names else []
+    return named[0] if len(named) == 1 else None
 
 
 def files_of(ref: ListRef) -> tuple[str, str]:
     """Names, in `analysis/`, of the files that `read_list` reads."""
-    return _record_name(ref.kind, ref.stem), results.table_name(ref.stem)
+    return _record_name(ref.kind, ref.stem), ref.file or results.table_name(ref.stem)
 
 
 def target_title(target: TargetRecord, prompt_id: str) -> str:
@@ -93,17 +124,46 @@ def _newest_first(refs: Iterable[ListRef]) -> list[ListRef]:
     return sorted(sorted(refs, key=lambda r: r.stem), key=lambda r: r.created_at_utc, reverse=True)
 
 
-def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None) -> ListRef:
+def _ref(run_dir: Path, kind: Kind, stem: str, manifest: Manifest | None, file: str) -> ListRef:
     try:
-        record: ListRecord = read_record(run_dir, _record_name(kind, stem), _RECORD[kind])
+        record = _record(run_dir, kind, stem, file)
     except BadRunError as e:
         return ListRef(kind, stem, stem, "", f"{_record_name(kind, stem)}: {e.what}")
-    doubt = "" if manifest is None else another_dump(manifest, record)
-    return ListRef(kind, stem, _title(record), record.created_at_utc, doubt=doubt)
+    if isinstance(record, EarlierRecord):
+        title, doubt = earlier_title(kind, record), ""
+    else:
+        title, doubt = _title(record), "" if manifest is None else another_dump(manifest, record)
+    title += f" ({file.rpartition('.')[2].upper()})" if file else ""
+    return ListRef(kind, stem, title, record.created_at_utc, doubt=doubt, file=file)
+
+
+def _record(run_dir: Path, kind: Kind, stem: str, file: str) -> ListRecord | EarlierRecord:
+    """The record of the list; for one read from `file`, that of the earlier tool if there is none of ours."""
+    name = _record_name(kind, stem)
+    try:
+        found: ListRecord = read_record(run_dir, name, _RECORD[kind])
+    except (BadRunError, UsageError):
+        if not file:
+            raise
+        return earlier_record(run_dir, name)
+    return found
 
 
 def _record_name(kind: Kind, stem: str) -> str:
-    return {"peaks": results.ANALYSIS_META, "signatures": results.SIGNATURES_META}.get(kind) or results.meta_name(stem)
+    own = {"peaks": results.ANALYSIS_META, "signatures": results.SIGNATURES_META}.get(kind) or results.meta_name(stem)
+    kept = re.search(r"\.earlier\d*$", stem)
+    return own.replace(META, kept[0] + META) if kept and kind != "influence" else own
+
+
+def _distinct(refs: list[ListRef]) -> list[ListRef]:
+    """The lists; to equal titles, the part of the stems in which they differ is added."""
+    n = Counter(r.title for r in refs)
+    groups = {title: [r.stem for r in refs if r.title == title] for title in n if n[title] > 1}
+    same = {title: "".join(c[0] for c in takewhile(lambda c: len(set(c)) == 1, zip(*stems, strict=False)))
+            for title, stems in groups.items()}  # fmt: skip
+    same = {title: s if s in groups[title] else s.rpartition("_")[0] for title, s in same.items()}  # whole words
+    rests = [r.stem.removeprefix(same[r.title]).strip("_.") if r.title in same else "" for r in refs]
+    return [r._replace(title=f"{r.title} [{brief(rest)}]") if rest else r for r, rest in zip(refs, rests, strict=True)]
 
 
 def _title(record: ListRecord) -> str:

@@ -39,6 +39,8 @@ class ListRef(NamedTuple):
     """The reason if its record cannot be read; such a list is shown but cannot be opened."""
     doubt: str = ""
     """The reason if it may not describe this run's activations."""
+    file: str = ""
+    """The CSV or JSON file that it is read from; empty for a Parquet table."""
 
 
 class Row(NamedTuple):

@@ -170,6 +170,15 @@ def test_a_row_is_one_of_the_table():
     assert [chosen_row({"selection": {"rows": r}}, 3) for r in ([2], [3], [-1], [], ["1"], [True])] == [2] + [None] * 5
 
 
+@pytest.mark.parametrize(
+    ("cells", "rows", "row"),
+    [([(2, "neuron")], [], 2), ([[1, "score"]], [0], 1), ([(3, "neuron")], [], None), ([("1", "neuron")], [], None),
+     ([[]], [0], 0), ([2], [0], 0), ([], [0], 0), (None, [0], 0)],
+)  # fmt: skip
+def test_a_click_on_a_cell_is_one_on_its_row(cells, rows, row):
+    assert chosen_row({"selection": {"rows": rows, "cells": cells, "columns": []}}, 3) == row
+
+
 def test_validation_of_the_demo_run():
     v = validation(Run.open(DEMO), "data", "results", list_validations(DEMO)[0])
     assert {m.metric for m in v.metrics} == {"dla", "act_grad", "ablation"} and v.winner_single == "act_grad"

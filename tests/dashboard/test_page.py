@@ -9,6 +9,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import earlier_tool
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ import pytest
 import streamlit as st
 from analysis_runs import BOS, make_run, make_v1_run, random_acts
 from explorer import (
+    HOSTILE,
     SCRIPT,
     VIEWS,
     demo_root,
@@ -31,12 +33,14 @@ from neuron_signatures import eda_streamlit
 from neuron_signatures.dashboard.neuron import heatmap_panel
 from neuron_signatures.dashboard.neuron import read_ahead as ahead
 from neuron_signatures.dashboard.pages import overview
-from neuron_signatures.dashboard.shell.panels import duration
 from neuron_signatures.poc2_analyze_run import main as analyze
+from neuron_signatures.runs.manifest import took_text
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.acts import layer_line
 from neuron_signatures.views.coords import NeuronAt
 
+ALL_VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query")
+TEXT_PROMPTS = {"first": [BOS, " a", " b"], "second": [BOS, " b"]}
 INFLUENCE = "influence_seed_prompt_dla_next_token_pos8_tok704"
 
 
@@ -549,9 +553,10 @@ def test_the_exported_heatmap_says_how_it_was_made(demo, monkeypatch):
     assert "<dt>first position</dt><dd>included</dd>" in made[-1] and not page.exception
 
 
-def test_how_long_a_run_took_has_three_digits():
-    assert [duration(s) for s in (0.023, 0.5, 12.34, 999.0, 12345.6)] == ["0.023 s", "0.5 s", "12.3 s", "999 s",
-                                                                         "12,346 s"]  # fmt: skip
+def test_how_long_a_run_took_has_three_digits(demo):
+    times = {0.023: "0.023 s", 0.5: "0.5 s", 12.34: "12.3 s", 999.0: "999 s", 12345.6: "12,346 s", 0.0: "not recorded"}
+    m = Run.open(demo / "demo").manifest
+    assert [took_text(m.model_copy(update={"wall_seconds": s})) for s in times] == list(times.values())
 
 
 def test_many_prompts_are_stacked_bit_by_bit(tmp_path, monkeypatch):
@@ -572,3 +577,44 @@ def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):
     plain_run(folder)
     code = "\n".join(e.value for e in open_page(tmp_path, monkeypatch, view="overview").code)
     assert f"--run_dir '{folder}'" in code
+
+
+def test_the_overview_of_format_1_says_what_it_records(tmp_path, monkeypatch):
+    acts = {"bos": np.ones((2, 2, 3), np.float32)}
+    make_v1_run(tmp_path / "run", {"bos": [BOS, " a"]}, acts)
+    page = open_page(tmp_path, monkeypatch, view="overview")
+    said = shown(page)
+    assert "prepended, id not recorded" in said and "0 s<" not in said
+    assert '<span class="l">took</span><span class="v">not recorded</span>' in said
+    assert '"format_version": 1' in said and '"format_version": 2' not in said
+
+
+@pytest.mark.parametrize("what", ["earlier CSV", "earlier JSON", "earlier influence", "our CSV alone"])
+@pytest.mark.parametrize("view", ALL_VIEWS)
+def test_every_view_opens_a_run_whose_only_list_is_text(tmp_path, monkeypatch, view, what):
+    run = make_run(tmp_path / "run", TEXT_PROMPTS, random_acts(TEXT_PROMPTS, n_layers=2, d_mlp=5))
+    if what == "earlier influence":
+        earlier_tool.write_influence(run.path)
+    elif what == "our CSV alone":
+        assert analyze(["--run_dir", str(run.path), "--quiet"]) == 0
+        (run.path / "analysis" / "neurons_aggregated.parquet").unlink()
+    else:
+        hostile = [t.replace("<bos>", "x") for t in HOSTILE[1:4]]
+        earlier_tool.write_peaks(run.path, csv_file=what == "earlier CSV", tokens=hostile)
+    page = open_page(tmp_path, monkeypatch, view=view)
+    assert not page.exception and not page.error
+    assert page.query_params["list"] and page.query_params["row"] == "1"
+    assert "evil.invalid" not in read_as_markdown(page) and "<img" not in read_as_markdown(page)
+    if view == "ranking":
+        assert len(page.dataframe[0].value) == (10 if "alone" in what else 3)
+        assert "because there is no Parquet table" in shown(page)
+
+
+def test_a_list_that_cannot_be_read_hides_no_view(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", TEXT_PROMPTS, random_acts(TEXT_PROMPTS, n_layers=2, d_mlp=5))
+    assert analyze(["--run_dir", str(run.path), "--quiet"]) == 0
+    for name in ("neurons_aggregated.parquet", "neurons_aggregated.csv", "top_neurons.json"):
+        (run.path / "analysis" / name).unlink()
+    for view in ALL_VIEWS:
+        page = open_page(tmp_path, monkeypatch, view=view)
+        assert not page.exception and (view == "ranking" or not page.error), view

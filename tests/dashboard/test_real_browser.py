@@ -216,6 +216,19 @@ def test_a_click_in_the_ranking_opens_the_neuron_and_keeps_the_list(server, page
     assert found["list"] == "influence_seed_prompt_dla_next_token_pos8_tok704" and found["row"] == "3"
 
 
+@pytest.mark.parametrize(("column", "row"), [(120, 1), (420, 3), (14, 2)])
+def test_a_click_on_any_cell_of_a_row_or_on_its_box_opens_the_neuron(server, page, column, row):
+    """`column` in pixels: the neuron, a number, and the box that selects the row."""
+    stem = "influence_seed_prompt_dla_next_token_pos8_tok704"
+    visit(page, f"{server}?run=demo&view=ranking&list={stem}")
+    grid = page.locator(f".st-key-rank_{stem} [data-testid='stDataFrame']")
+    grid.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    grid.click(position={"x": column, "y": 35 * row + 17})
+    page.wait_for_url(lambda url: "view=neuron" in url)
+    assert (address(page)["list"], address(page)["row"]) == (stem, str(row))
+
+
 # Where plotly drew the third point of the first trace, in pixels of the window.
 _PLACE_OF_THIRD = """plot => {
   const l = plot._fullLayout, t = plot._fullData[0], box = plot.getBoundingClientRect();

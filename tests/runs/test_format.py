@@ -618,3 +618,23 @@ def test_a_listing_does_not_read_a_large_manifest(tmp_path, capsys):
     assert main(["list", str(tmp_path)]) == 0
     assert "larger than 33554432 bytes" in capsys.readouterr().out
     assert main(["show", str(run_dir)]) == 0
+
+
+@pytest.mark.parametrize("prepend_bos", [True, False])
+def test_show_says_what_format_1_records_and_no_more(tmp_path, capsys, prepend_bos):
+    run_dir = write_v1(tmp_path / "run", prepend_bos=prepend_bos)
+    assert main(["show", str(run_dir)]) == 0
+    said = capsys.readouterr().out
+    assert f"BOS {'prepended' if prepend_bos else 'off'}, id not recorded" in said
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+@pytest.mark.parametrize("write", [write_run, write_v1])
+def test_show_ends_with_an_error_if_a_tensor_file_is_missing(tmp_path, capsys, write, json_flag):
+    run_dir = write(tmp_path / "run")
+    (file,) = run_dir.glob("activations.*")
+    file.unlink()
+    assert main(["show", str(run_dir), *json_flag]) == 3
+    out, err = capsys.readouterr()
+    assert str(file) in err and "the file is missing. Copy the whole run folder again" in err
+    assert "0 B" not in out and ("first" in out)

@@ -20,6 +20,7 @@ import torch
 from paths import TESTS
 from run_folders import D_MLP, N_LAYERS, acts_of, write_run, write_v1
 
+from neuron_signatures.runs import tensors
 from neuron_signatures.runs.__main__ import main
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.run import MAX_OPEN, Run
@@ -161,6 +162,28 @@ def test_tensors_that_are_views_are_read(tmp_path, view):
     np.testing.assert_array_equal(run.acts("first", pos=0), want[:, 0])
     np.testing.assert_array_equal(run.acts("first", layer=2, neuron=3), want[2, :, 3])
     assert torch.equal(run.tensor("first"), tensor)
+
+
+@pytest.mark.parametrize("order", ["neuron first", "prompts in a batch"])
+def test_prompts_that_share_a_storage_are_read_without_the_values_of_others(tmp_path, monkeypatch, order):
+    """A whole file can lie between the first and the last value of such a prompt."""
+    n = 50
+    if order == "neuron first":
+        acts = {f"p{i}": t.permute(1, 2, 0) for i, t in enumerate(torch.randn(D_MLP, n, N_LAYERS, 4).unbind(1))}
+    else:
+        acts = {f"p{i}": t for i, t in enumerate(torch.randn(N_LAYERS, n, 4, D_MLP).unbind(1))}
+    run = Run.open(write_v1(tmp_path / "run", acts, "fp32"))
+    asked: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, n, at: asked.append(n) or pread(fd, n, at))
+    monkeypatch.setattr(tensors, "_BLOCK", 64, raising=False)
+    np.testing.assert_array_equal(run.acts("p7", layer=1), acts["p7"][1].numpy())
+    assert torch.equal(run.tensor("p7"), acts["p7"])
+    assert main(["migrate", str(tmp_path / "run")]) == 0
+    assert max(asked) <= 64 * 4
+    monkeypatch.undo()
+    moved = Run.open(tmp_path / "run_v2")
+    assert all(torch.equal(moved.tensor(k), t) for k, t in acts.items())
 
 
 def test_other_values_in_the_dict_are_ignored(tmp_path):

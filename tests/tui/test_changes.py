@@ -261,6 +261,9 @@ def test_a_missing_shard_is_one_row_of_the_printed_stack(tmp_path, capsys):
     for path in (tmp_path / "run").glob("*.safetensors"):
         path.unlink()
     assert main(flags) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert str(tmp_path / "run" / "activations-00001-of-00003.safetensors") in said
+    assert "the file is missing. Copy the whole run folder again" in said
 
 
 @async_test
@@ -271,6 +274,8 @@ async def test_a_missing_shard_is_named_once_and_the_other_prompts_are_shown(tmp
         assert not pilot.app.screen.waiting  # no job is still running
         shown = await press(pilot, "enter")
         assert "3 of 3 prompts" in shown and "1 cannot be read" in shown
+        said = "".join(shown.split())
+        assert str(tmp_path / "run" / LOST).replace(" ", "") + ".Copythewholerunfolderagain" in said
         rows = [next(x for x in shown.splitlines() if f" {name} " in x) for name in ("first", "second", "third")]
         assert ["unread" in x for x in rows] == [False, True, False]
         assert f"row 3 of 3 {LOST}" in " ".join((await press(pilot, "s", "end")).split())  # sorted last

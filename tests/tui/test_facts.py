@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 from analysis_runs import make_run, make_v1_run
-from run_folders import write_run
+from run_folders import write_run, write_v1
 from textual.command import CommandPalette
 from tui_pilot import DEMO, async_test, browsing, press, text_of, type_in
 
@@ -106,3 +106,14 @@ async def test_a_box_has_no_palette():
         assert pilot.app.screen.cursor.neuron == 5
         await press(pilot, "ctrl+p")
         assert CommandPalette.is_open(pilot.app)
+
+
+def test_the_facts_of_format_1_are_those_that_it_records(tmp_path, capsys):
+    write_v1(tmp_path / "run")
+    flags = ["--run_dir", str(tmp_path / "run"), "--screen", "run", "--print"]
+    assert main(flags) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "weights not recorded" in said and "time not recorded" in said
+    assert "BOS prepended, id not recorded" in said
+    assert main([*flags, "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["format_version"] == 1

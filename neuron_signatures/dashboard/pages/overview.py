@@ -38,8 +38,8 @@ def render(ctx: PageContext) -> None:
         facts(panels.manifest_facts(ctx.run))
     with st.expander("Flags, versions, manifest"):
         facts(panels.more_facts(ctx.run))
-        record = json.dumps(ctx.run.manifest.model_dump(exclude={"prompts"}), indent=2)
-        st.code(record, language="json", height=300)
+        record = ctx.run.manifest.model_dump(exclude={"prompts"}) | {"format_version": ctx.run.format_version}
+        st.code(json.dumps(record, indent=2), language="json", height=300)
     _stages(ctx)
     _prompt(ctx)
     _prompts(ctx)
@@ -144,6 +144,6 @@ _LAYER_HELP = {
     "std": "Population standard deviation over neurons and tokens.",
     "mean |act|": "Mean of the absolute value.",
     "largest |act|": "Largest |act| over all neurons and included tokens.",
-    "neuron": "The neuron with the largest |act|; click the row to open it.",
+    "neuron": "The neuron with the largest |act|; click a cell of the row to open it.",
     "not finite": "Number of NaN or infinite values, which are excluded.",
 }

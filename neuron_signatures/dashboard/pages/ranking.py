@@ -79,7 +79,7 @@ def _row_caption(ref: ListRef, selected: bool, n: int, of: int) -> None:
         )
     why = " The filters on the left limit the rows." if selected and n < of else ""
     first = "The first " if not selected and n < of else ""
-    st.caption(f"{first}{n} of {of} rows.{why} Click a point or a row to open the neuron.")
+    st.caption(f"{first}{n} of {of} rows.{why} Click a point or a cell to open the neuron.")
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:

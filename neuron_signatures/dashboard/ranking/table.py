@@ -34,7 +34,7 @@ _WHERE_HELP: dict[Kind, dict[str, str]] = {
 }
 _COLUMN_HELP = {
     "rank": "Rank by |score| in the whole list, regardless of filters; empty if the score is undefined.",
-    "neuron": "Click the row to open it.",
+    "neuron": "Click a cell of the row to open it.",
     "pole": "+ for positive activations, - for negative ones.",
     "prompt": "The scored prompt.",
 }

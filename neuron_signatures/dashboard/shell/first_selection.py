@@ -75,7 +75,7 @@ def _at_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: S
 def default_selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, results_key: str) -> Selection:
     """The first neuron of the default list; without a list, the one with the largest |act| on the first prompt."""
     ref = default_list(lists)
-    with contextlib.suppress(BadRunError):
+    with contextlib.suppress(BadRunError, UsageError):  # the sidebar reports the error
         if ref is not None:
             ranked = cached_reads.ranked(run.path, results_key, ref)
             for index in passing(ranked, Filters(top_k=1), run).tolist():

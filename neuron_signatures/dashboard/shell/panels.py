@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html
-from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.manifest import Manifest, bos_text, took_text
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
 from neuron_signatures.runs.run import Run
@@ -43,7 +43,7 @@ def model_facts(m: Manifest) -> list[tuple[str, str]]:
         ("neurons per layer", str(m.d_mlp)),
         ("hook", m.hook_name),
         ("computed in", f"{m.model_dtype}, quantization {m.quantization}, attention {m.attn_implementation}"),
-        ("BOS", f"{m.bos_policy}, id {unknown if m.bos_token_id is None else m.bos_token_id}"),
+        ("BOS", bos_text(m)),
         ("tokenizer", (m.tokenizer_sha256 or unknown)[:16]),
     ]
 
@@ -61,7 +61,7 @@ def manifest_facts(run: Run) -> list[tuple[str, str]]:
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens{failed}"),
         ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {len(run.file_names())} file(s)"),
         ("format", str(run.format_version)),
-        ("took", duration(m.wall_seconds)),
+        ("took", took_text(m)),
     ]
 
 
@@ -127,10 +127,6 @@ def influence_command(run_dir: Path, prompt_id: str, *flags: str) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
 
 
 def size(n_bytes: int) -> str:

@@ -97,12 +97,16 @@ def table(
     frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
     on_row: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
-    """A table; a click on a row calls `on_row`. `help` explains columns on hover; it must not come from data."""
+    """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
+
+    `help` explains columns on hover; it must not come from data.
+    """
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
     n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
     if on_row is not None:
-        options |= {"selection_mode": "single-row", "on_select": lambda: _open_row(key, n_rows, on_row)}
+        modes = ["single-row", "single-cell"]
+        options |= {"selection_mode": modes, "on_select": lambda: _open_row(key, n_rows, on_row)}
     st.dataframe(frame, **options)
 
 
@@ -142,9 +146,14 @@ def point_data(event: Any, n: int) -> list[int] | None:
 
 
 def chosen_row(event: Any, n_rows: int) -> int | None:
-    """The first selected row of a table's event if it is in range, else None."""
-    rows = _selection(event).get("rows") or []
-    row = rows[0] if rows else None
+    """The row of the selected cell of a table's event, else the selected row; None if it is not in range.
+
+    The page keeps a selected row when a cell is clicked, but no selected cell when a row is clicked.
+    """
+    selection = _selection(event)
+    cells, rows = (selection.get(kind) or [] for kind in ("cells", "rows"))
+    cell = cells[0] if cells else None
+    row = cell[0] if isinstance(cell, Sequence) and len(cell) == 2 else rows[0] if rows else None
     return int(row) if row is not None and _is_integer(row) and 0 <= row < n_rows else None
 
 

@@ -12,7 +12,7 @@ from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
 from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
-from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text
+from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text, wrap
 from neuron_signatures.tui.overall import each_prompt, until
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
@@ -152,6 +152,8 @@ class StackPage(BrowserChild):
         bad = sum(1 for r in self.table.rows if r.fault)
         unread = Span(f"  {bad} cannot be read" if bad else "", "warn")
         head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
+        first = next((r.fault_line for r in self.table.rows if r.fault_line), "")
+        head += [line(Span(part, "warn")) for part in wrap(safe(first), self.size.width)] if first else []
         return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
 
     def open_row(self, i: int) -> None:
