@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,16 @@ TARGET = [
     "--target_token",
     " Austin",
 ]
-INFLUENCE = [*TARGET, "--influence_metric", "dla", "--layers", "4", "--ctx_idx", "3", "--validate", "--sample", "40"]
+INFLUENCE = [
+    *TARGET,
+    "--influence_metric",
+    "dla",
+    "--layers",
+    "4",
+    "--validate",
+    "--sample",
+    "40",
+]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +124,7 @@ def test_readers_accept_the_validation_of_a_sample(made):
     (dla,) = record.metrics
     assert dla.spearman_low is not None and dla.spearman_low <= (dla.spearman or 0) <= (dla.spearman_high or 0)
     effects = read_effects(made, stem, ["dla"])
-    assert len(effects.effect) == 40 and set(effects.pos.tolist()) == {3} and effects.weight.sum() == 512
+    assert len(effects.effect) == 40 and set(effects.pos.tolist()) == {8} and effects.weight.sum() == 512
 
 
 def test_a_flipped_byte_in_any_file_is_found(run_dir):
@@ -181,10 +189,11 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGE)
-def test_damage_to_a_file_is_named_with_its_record(made, tmp_path, damage: Callable[[Path], None], reason: str):
+def test_damage_to_a_file_is_named_with_its_record(made, tmp_path, monkeypatch, damage, reason):
+    monkeypatch.chdir(tmp_path)  # with short paths, because long lines are shortened
     names = [p.name for p in results_of(made) if not p.name.endswith("_meta.json")]
     for n, name in enumerate(names):
-        shutil.copytree(made, run_dir := tmp_path / str(n))
+        shutil.copytree(made, run_dir := Path(str(n)))
         damage(run_dir / "analysis" / name)
         (fault,) = verify_run(run_dir).faults
         assert name in fault and reason in fault and "_meta.json" in fault and "make this result again" in fault

@@ -94,7 +94,7 @@ def test_ig_over_many_positions_takes_fewer_points_at_once() -> None:
     p = problem(tuple(range(1, TARGET_POS + 1)))
     with short_of_memory(p.hf, 99) as tried:
         ig(p)
-    assert max(tried) == 8  # of 8 positions; the first of the prompt is run before
+    assert max(tried) == 4  # of 8 positions; the first of the prompt is run before
 
 
 def test_ig_names_itself_where_one_point_does_not_fit() -> None:
