@@ -9,12 +9,13 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.bounded_json import parse_json
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.opening import open_regular
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.writer import refuse_differences
@@ -92,6 +93,37 @@ class Partial:
 
     def remove(self) -> None:
         self._writer.remove(self._name)
+
+
+def stored_layers(
+    partial: Partial,
+    name: re.Pattern[str],
+    layers: Collection[int],
+    *,
+    of: str,
+    max_bytes: int,
+    fits: Callable[[Arrays], bool],
+) -> dict[int, dict[str, np.ndarray]]:
+    """The arrays of each layer that an earlier process finished, by the layer and part that `name` matches.
+
+    `of` says what has the layers, "run" or "model", for the log.
+    Empty, with a line in the log, if its settings were others, or if any of them is of another layer or does not fit.
+    """
+    try:
+        stored = partial.load(max_bytes=max_bytes)
+    except UsageError:
+        log.info("the finished layers of a stopped command are not used: its settings were others")
+        return {}
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in stored.items():
+        layer, part = match.groups() if (match := name.fullmatch(key)) else ("-1", key)
+        found.setdefault(int(layer), {})[part] = array
+    if not found.keys() <= set(layers) or not all(map(fits, found.values())):
+        log.warning("the stored layers are not those of this %s; starting again", of)
+        return {}
+    if found:
+        log.info("resuming with %d of %d layers done", len(found), len(layers))
+    return found
 
 
 class _Stored(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.runs.errors import UsageError
-
-log = logging.getLogger(__name__)
+from neuron_signatures.analysis.partial import Partial, stored_layers
 
 _NAME = re.compile(r"L([0-9]{1,6})_(\w+)")
 _NONFINITE = "nonfinite_of_prompts"
@@ -63,20 +59,8 @@ class StoredLayers:
         if self._partial is None:
             return
         per_layer = _MOST_COLUMNS * (8 * form.n_neurons + 1024) + 8 * form.n_prompts
-        try:
-            stored = self._partial.load(max_bytes=len(layers) * per_layer)
-        except UsageError:
-            log.info("the finished layers of a stopped command are not used: its settings were others")
-            return
-        found: dict[int, dict[str, np.ndarray]] = {}
-        for name, array in stored.items():
-            layer, column = match.groups() if (match := _NAME.fullmatch(name)) else ("-1", name)
-            found.setdefault(int(layer), {})[column] = array
-        if not found.keys() <= set(layers) or not all(map(form.fits, found.values())):
-            log.warning("the stored layers are not those of this run; starting again")
-        elif found:
-            log.info("resuming with %d of %d layers done", len(found), len(layers))
-            self.done = {layer: LayerResult(a, a.pop(_NONFINITE).tolist()) for layer, a in found.items()}
+        found = stored_layers(self._partial, _NAME, layers, of="run", max_bytes=len(layers) * per_layer, fits=form.fits)
+        self.done = {layer: LayerResult(a, a.pop(_NONFINITE).tolist()) for layer, a in found.items()}
 
     def add(self, layer: int, result: LayerResult) -> None:
         """Keep a finished layer, and store all if it is time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.runs.errors import UsageError
-
-log = logging.getLogger(__name__)
+from neuron_signatures.analysis.partial import Partial, stored_layers
 
 _NAME = re.compile(r"L([0-9]{1,6})_(ids|scores|moments)")
 
@@ -53,20 +49,10 @@ class FinishedLayers:
     def resume(self, layers: Sequence[int], shape: LayerShape) -> None:
         """Take over the layers that an earlier process finished, if all of them have this shape."""
         per_layer = shape.n_neurons * (2 * shape.top * 8 + 16) + 4096
-        try:
-            stored = self._partial.load(max_bytes=len(layers) * per_layer)
-        except UsageError:
-            log.info("the finished layers of a stopped command are not used: its settings were others")
-            return
-        found: dict[int, dict[str, np.ndarray]] = {}
-        for name, array in stored.items():
-            layer, part = match.groups() if (match := _NAME.fullmatch(name)) else ("-1", name)
-            found.setdefault(int(layer), {})[part] = array
-        if not found.keys() <= set(layers) or not all(map(shape.fits, found.values())):
-            log.warning("the stored layers are not those of this model; starting again")
-        elif found:
-            log.info("resuming with %d of %d layers done", len(found), len(layers))
-            self.done = {layer: LayerWrites(**arrays) for layer, arrays in found.items()}
+        found = stored_layers(
+            self._partial, _NAME, layers, of="model", max_bytes=len(layers) * per_layer, fits=shape.fits
+        )
+        self.done = {layer: LayerWrites(**arrays) for layer, arrays in found.items()}
 
     def add(self, layer: int, writes: LayerWrites) -> None:
         """Keep a finished layer, and store all if it is time."""
