@@ -84,6 +84,8 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     record = _record(run_dir, ref.kind, ref.stem, ref.file)
     column = record.score_column if isinstance(record, InfluenceRecord) else _SCORE.get(ref.kind, "influence")
     more = ("prompt_id",) if isinstance(record, EarlierRecord) else ()
+    if column == "influence_centred":
+        more = ("influence",)
     table = read_columns(run_dir, ref.stem, tuple(dict.fromkeys((*_COLUMNS[ref.kind], column, *more))))
     score = table.column(column).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)

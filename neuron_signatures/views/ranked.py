@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
+from neuron_signatures.views.columns import Coded, coded
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import NOTHING, Descriptions
+from neuron_signatures.views.filters import Compare, Place, Text, matcher, parse
+from neuron_signatures.views.poles import Poles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,11 +24,7 @@ SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
 # The numbers in the note of a contrast, in the order of `contrast_note`.
 _CONTRAST = ("mean_a", "mean_b", "auroc", "q")
-# One term of a filter: a comparison with a number, or the text up to the next space.
-_WORD = re.compile(
-    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
-    re.IGNORECASE | re.ASCII,
-)
+_COMPARE = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}
 
 
 class ListRef(NamedTuple):
@@ -59,13 +58,6 @@ class Row(NamedTuple):
     """Activation at this token."""
     note: str
     """Raw; the most frequent peak token, the signature's class and name, or the numbers of a contrast."""
-
-
-class Coded(NamedTuple):
-    """A text column as each row's index into the distinct texts."""
-
-    code: Int64[np.ndarray, " row"]
-    texts: list[str]
 
 
 @dataclass(frozen=True)
@@ -109,14 +101,35 @@ class RankedList:
         values = np.abs(self.score) if key == "|score|" else self.score
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
 
-    def matching(self, query: str) -> Bool[np.ndarray, " row"]:
-        """Mask of the rows that match every term of `query`: `L3`, `L3N14`, `>0.5` or `> 0.5` (the score), or text in
-        token or note, ignoring case. A `<` or `>` without a number is text.
+    def matching(self, query: str, described: Descriptions = NOTHING) -> Bool[np.ndarray, " row"]:
+        """Mask of the rows that match every term of `query` (see `views.filters`).
+
+        Without `described`, no row promotes or suppresses a token, or fires anywhere. Raises `UsageError` for an
+        invalid regular expression.
         """
         mask = np.ones(len(self), bool)
-        for m in _WORD.finditer(query):
-            mask &= self._matches(m["word"]) if m["word"] else self._compares(m["sign"], float(m["limit"]))
+        for term in parse(query):
+            if isinstance(term, Compare):
+                mask &= _COMPARE[term.sign](self.score, term.limit)
+            elif isinstance(term, Place):
+                mask &= self._at_place(term)
+            else:
+                mask &= self._with_text(term, described)
         return mask
+
+    def poles(self) -> Poles:
+        """The neuron of each row, with the sign of what moves it from its reference.
+
+        That is the row's pole if the list has poles, else the sign of (activation - reference), which is that of
+        activation, score by zero and centred score together; where one of these is unknown, the sign of the activation.
+        """
+        if self.ref.kind in ("signatures", "contrast"):
+            return Poles(self.layer, self.neuron, self.coded("pole").hits(lambda t: t == "-"))
+        acts = self.acts()
+        if "influence_centred" in self.table.column_names and "influence" in self.table.column_names:
+            moved = np.sign(acts) * np.sign(self._numbers("influence")) * np.sign(self._numbers("influence_centred"))
+            acts = np.where(np.nan_to_num(moved) == 0, acts, moved)
+        return Poles(self.layer, self.neuron, acts < 0)
 
     def acts(self) -> Float64[np.ndarray, " row"]:
         """The activation of each row, at the scored position or at the peak; NaN if the list has none."""
@@ -131,24 +144,23 @@ class RankedList:
         rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
         return next((i for i in rows if self.row(i).pole == pole), rows[0] if rows else None)
 
-    def _matches(self, word: str) -> Bool[np.ndarray, " row"]:
-        if m := re.fullmatch(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", word, re.IGNORECASE | re.ASCII):
-            mask: np.ndarray = self.layer == int(m[1])
-            if m[2]:
-                mask &= self.neuron == int(m[2])
-            if m[3] and self.ref.kind in ("signatures", "contrast"):
-                pole = self.coded("pole")
-                mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
-            return mask
-        low = word.casefold()
-        found = np.zeros(len(self), bool)
-        for shown in (self._shown("token"), self._shown("note")):
-            found |= np.array([low in t.casefold() for t in shown.texts], bool)[shown.code]
-        return found
+    def _at_place(self, place: Place) -> Bool[np.ndarray, " row"]:
+        mask: np.ndarray = self.layer == place.layer
+        if place.neuron is not None:
+            mask &= self.neuron == place.neuron
+        if place.pole and self.ref.kind in ("signatures", "contrast"):
+            mask &= self.coded("pole").hits(lambda t: t == place.pole)
+        return mask
 
-    def _compares(self, sign: str, limit: float) -> Bool[np.ndarray, " row"]:
-        compare = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign]
-        found: np.ndarray = compare(self.score, limit)
+    def _with_text(self, term: Text, described: Descriptions) -> Bool[np.ndarray, " row"]:
+        poles = self.poles()
+        if term.field in ("promotes", "suppresses"):
+            return described.writing(poles, term.pattern, suppressed=term.field == "suppresses")
+        if term.field in ("fires", "class"):
+            return described.firing(poles, term.pattern, cls=term.field == "class")
+        own = [Coded(*column).hits(matcher(term.pattern)) for column in (self._token(), self._note())]
+        masks = [*own, described.writing(poles, term.pattern), described.firing(poles, term.pattern)]
+        found: np.ndarray = np.any(masks, axis=0)
         return found
 
     def _shown(self, key: Literal["token", "note"]) -> Coded:
@@ -179,9 +191,7 @@ class RankedList:
 
     def coded(self, name: str) -> Coded:
         """A text column of the table; null is an empty text."""
-        column = self.table.column(name).unify_dictionaries().combine_chunks()
-        texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
-        return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
+        return coded(self.table, name)
 
     def _peak_is_max(self) -> Bool[np.ndarray, " row"]:
         high, low = (np.nan_to_num(v, nan=-np.inf) for v in (self._numbers("max_act"), -self._numbers("min_act")))
