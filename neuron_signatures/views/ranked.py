@@ -139,6 +139,22 @@ class RankedList:
             return np.where(self._peak_is_max(), self._numbers("max_act"), self._numbers("min_act"))
         return np.full(len(self), np.nan)
 
+    def constants(self) -> frozenset[str]:
+        """The fields of `Row` that have the same value in every row, of `prompt_id`, `pos`, `token` and `act`."""
+        if self.ref.kind != "influence" or not len(self):
+            return frozenset()
+        found = {"prompt_id"}
+        found |= {"pos"} if len(self.table.column("ctx_idx").unique()) == 1 else set()
+        found |= {"token"} if len(np.unique(self._token().code)) == 1 else set()
+        return frozenset(found)
+
+    def place_text(self) -> str:
+        """Where every row was scored: `each row at 8, ·is`; empty if rows differ in position or token."""
+        if not self.constants() >= {"pos", "token"}:
+            return ""
+        row = self.row(0)
+        return f"each row at {row.pos}, {visible(row.token or '')}"
+
     def find(self, at: NeuronAt, pole: str = "") -> int | None:
         """Index of the neuron's row with this pole, else of its first row; None if there is none."""
         rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
@@ -232,7 +248,7 @@ def _contrast_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, Any
 
 def contrast_note(mean_a: float, mean_b: float, auroc: float, q: float) -> str:
     """What a row of a contrast shows beside its score; empty if the neuron was not tested."""
-    return "" if math.isnan(q) else f"A {mean_a:.3g}, B {mean_b:.3g}, AUROC {auroc:.3f}, q {q:.2g}"
+    return "" if math.isnan(q) else f"AUROC {auroc:.3f}, q {q:.2g}, A {mean_a:.3g}, B {mean_b:.3g}"
 
 
 _ROW = {
