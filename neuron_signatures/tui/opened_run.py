@@ -96,12 +96,10 @@ class OpenedRun:
         self.drop_changed_results()
         if ref.stem not in self._lists:
             self._lists = {}  # only one: a list may have 240,000 rows
-            self._lists[ref.stem] = read_list(self.run.path, ref)
+            self._lists[ref.stem] = read_list(self.run.path, ref, self._descriptions())
         return self._lists[ref.stem]
 
-    def described(self) -> Descriptions:
-        """What the results say of every neuron, cached until they change."""
-        self.drop_changed_results()
+    def _descriptions(self) -> Descriptions:
         if self._described is None:
             self._described = read_descriptions(self.run.path)
         return self._described

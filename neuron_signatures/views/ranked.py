@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 from neuron_signatures.views.columns import Coded, coded
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import NOTHING, Descriptions
+from neuron_signatures.views.descriptions import NOTHING, Description, Descriptions
 from neuron_signatures.views.filters import Compare, Place, Text, matcher, parse
 from neuron_signatures.views.poles import Poles
 
@@ -76,6 +77,8 @@ class RankedList:
     table: pa.Table
     prompt_id: str | None
     """The one prompt that was scored; None for a list over all prompts."""
+    described: Descriptions = NOTHING
+    """What the run's results say of every neuron."""
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -101,11 +104,16 @@ class RankedList:
         values = np.abs(self.score) if key == "|score|" else self.score
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
 
-    def matching(self, query: str, described: Descriptions = NOTHING) -> Bool[np.ndarray, " row"]:
+    def description(self, i: int) -> Description:
+        """What is known of the neuron of row `i`, with its sign there."""
+        poles = self.poles
+        at = NeuronAt(int(poles.layer[i]), int(poles.neuron[i]))
+        return self.described.of(at, negative=bool(poles.negative[i]))
+
+    def matching(self, query: str) -> Bool[np.ndarray, " row"]:
         """Mask of the rows that match every term of `query` (see `views.filters`).
 
-        Without `described`, no row promotes or suppresses a token, or fires anywhere. Raises `UsageError` for an
-        invalid regular expression.
+        Raises `UsageError` for an invalid regular expression.
         """
         mask = np.ones(len(self), bool)
         for term in parse(query):
@@ -114,9 +122,10 @@ class RankedList:
             elif isinstance(term, Place):
                 mask &= self._at_place(term)
             else:
-                mask &= self._with_text(term, described)
+                mask &= self._with_text(term)
         return mask
 
+    @cached_property
     def poles(self) -> Poles:
         """The neuron of each row, with the sign of what moves it from its reference.
 
@@ -168,8 +177,8 @@ class RankedList:
             mask &= self.coded("pole").hits(lambda t: t == place.pole)
         return mask
 
-    def _with_text(self, term: Text, described: Descriptions) -> Bool[np.ndarray, " row"]:
-        poles = self.poles()
+    def _with_text(self, term: Text) -> Bool[np.ndarray, " row"]:
+        poles, described = self.poles, self.described
         if term.field in ("promotes", "suppresses"):
             return described.writing(poles, term.pattern, suppressed=term.field == "suppresses")
         if term.field in ("fires", "class"):

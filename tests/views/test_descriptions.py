@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def made(tmp_path_factory) -> Path:
 
 def ranked(run_dir: Path, kind: str) -> RankedList:
     refs = [r for r in list_refs(run_dir, Run.open(run_dir).manifest) if r.kind == kind]
-    return read_list(run_dir, next((r for r in refs if r.stem == ACT_GRAD), refs[0]))
+    return read_list(run_dir, next((r for r in refs if r.stem == ACT_GRAD), refs[0]), read_descriptions(run_dir))
 
 
 @pytest.mark.parametrize(
@@ -65,33 +66,32 @@ def test_an_invalid_regular_expression_is_an_error():
 @pytest.mark.parametrize("kind", ["influence", "peaks", "signatures", "contrast"])
 @pytest.mark.parametrize("side", ["promotes", "suppresses"])
 def test_a_filter_by_a_written_token_finds_what_the_write_scores_of_each_neuron_say(made, kind, side):
-    found, described = ranked(made, kind), read_descriptions(made)
-    mask, poles = found.matching(f"{side}:Austin", described), found.poles()
+    found = ranked(made, kind)
+    mask, poles = found.matching(f"{side}:Austin"), found.poles
     assert 0 < mask.sum() < len(found)
     for i in [*np.flatnonzero(mask)[:8], *np.flatnonzero(~mask)[:8]]:
         own = writes_of(made, NeuronAt(int(found.layer[i]), int(found.neuron[i])))
         assert own is not None
         raised = (side == "promotes") != bool(poles.negative[i])
         tokens = [w.token for w in (own.promotes if raised else own.suppresses)]
-        shown = described.of(found.row(int(i)).at, negative=bool(poles.negative[i]))
+        shown = found.description(int(i))
         assert list(shown.promotes if side == "promotes" else shown.suppresses) == tokens
         assert mask[i] == any("austin" in t.casefold() for t in tokens)
 
 
 def test_the_sign_of_a_row_is_that_of_its_distance_from_the_reference(made):
     found = ranked(made, "influence")
-    assert (found.poles().negative == (found.acts() < 0)).all()  # an older list, by zero
-    assert (ranked(made, "peaks").poles().negative == (ranked(made, "peaks").acts() < 0)).all()
+    assert (found.poles.negative == (found.acts() < 0)).all()  # an older list, by zero
+    assert (ranked(made, "peaks").poles.negative == (ranked(made, "peaks").acts() < 0)).all()
     contrast = ranked(made, "contrast")
-    assert [contrast.row(i).pole == "-" for i in range(20)] == contrast.poles().negative[:20].tolist()
+    assert [contrast.row(i).pole == "-" for i in range(20)] == contrast.poles.negative[:20].tolist()
 
 
 def test_where_a_pole_fires_is_its_signature_with_its_texts_or_its_peak_tokens(made):
-    found, described = ranked(made, "signatures"), read_descriptions(made)
+    found = ranked(made, "signatures")
     cls = found.table.column("class").to_pylist()
     for i in (cls.index("say_x"), cls.index("unclassified")):
-        row = found.row(i)
-        text = described.of(row.at, negative=row.pole == "-").fires
+        text = found.description(i).fires
         values = found.table.slice(i, 1).to_pylist()[0]
         if values["class"] == "say_x":
             assert text == f"say_x: {visible(values['name'])}, n {values['n_texts']}"
@@ -100,12 +100,12 @@ def test_where_a_pole_fires_is_its_signature_with_its_texts_or_its_peak_tokens(m
 
 
 def test_one_word_searches_every_text_of_a_row(made):
-    found, described = ranked(made, "influence"), read_descriptions(made)
-    wide = found.matching("Texas", described)
-    assert (wide >= found.matching("promotes:Texas", described) | found.matching("fires:Texas", described)).all()
-    assert wide.sum() > found.matching("Texas").sum()
-    classes = found.matching("class:say_x", described)
-    assert 0 < classes.sum() < len(found) and (classes <= found.matching("fires:say_x", described)).all()
+    found = ranked(made, "influence")
+    wide = found.matching("Texas")
+    assert (wide >= found.matching("promotes:Texas") | found.matching("fires:Texas")).all()
+    assert wide.sum() > replace(found, described=NOTHING).matching("Texas").sum()
+    classes = found.matching("class:say_x")
+    assert 0 < classes.sum() < len(found) and (classes <= found.matching("fires:say_x")).all()
 
 
 def test_the_neuron_that_says_a_capital_is_found_in_the_contrast(made):
@@ -117,9 +117,8 @@ def test_without_the_table_the_tokens_of_results_with_write_scores_are_known(tmp
     run_dir = tmp_path / "run"
     shutil.copytree(DEMO_RUN, run_dir)
     described = read_descriptions(run_dir)
-    first = ranked(run_dir, "influence").row(0)
-    assert described.notes == () and described.of(first.at, negative=(first.act or 0) < 0).promotes
-    assert 0 < ranked(run_dir, "influence").matching("promotes:a", described).sum() <= 200
+    assert described.notes == () and ranked(run_dir, "influence").description(0).promotes
+    assert 0 < ranked(run_dir, "influence").matching("promotes:a").sum() <= 200
 
 
 def test_missing_results_are_noted_with_the_command_and_damaged_ones_by_name(tmp_path, made):
@@ -131,7 +130,7 @@ def test_missing_results_are_noted_with_the_command_and_damaged_ones_by_name(tmp
     (tmp_path / "damaged" / "analysis" / "write_scores.parquet").write_bytes(b"PAR1")
     damaged = read_descriptions(tmp_path / "damaged")
     assert damaged.written is None and damaged.fires is not None and "write_scores.parquet" in damaged.notes[0]
-    assert not ranked(tmp_path / "damaged", "influence").matching("promotes:a", damaged).any()
+    assert not ranked(tmp_path / "damaged", "influence").matching("promotes:a").any()
 
 
 def test_neurons_that_no_result_knows_have_no_description(made):

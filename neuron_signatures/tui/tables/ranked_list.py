@@ -32,7 +32,7 @@ from neuron_signatures.tui.layout.text import (
 from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
-from neuron_signatures.views.descriptions import NOTHING, Description, Descriptions, shown_tokens
+from neuron_signatures.views.descriptions import Description, shown_tokens
 from neuron_signatures.views.filters import Text, parse
 from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
 from neuron_signatures.views.validated import Validated
@@ -72,20 +72,18 @@ class ListView:
     rows: np.ndarray
     """Indices into the list."""
     order: Order = AS_LISTED
-    described: Descriptions = NOTHING
-    """What the run's results say of every neuron."""
     validated: Validated | None = None
     files: Mapping[str, Stamp] = field(default_factory=dict)
     """Stamps of the files that the list was read from."""
 
     @classmethod
-    def of(cls, ranked: RankedList, described: Descriptions = NOTHING) -> ListView:
-        return cls(ranked, np.arange(len(ranked)), described=described)
+    def of(cls, ranked: RankedList) -> ListView:
+        return cls(ranked, np.arange(len(ranked)))
 
     @classmethod
     def read(cls, opened: OpenedRun, ref: ListRef) -> ListView:
-        """The list with what the run's results say of it and of its neurons."""
-        view = cls.of(opened.ranked(ref), opened.described())
+        """The list with its validation."""
+        view = cls.of(opened.ranked(ref))
         return replace(view, validated=opened.validations().get(ref.stem), files=opened.list_stamps(ref))
 
     def arranged(self, order: Order) -> ListView:
@@ -93,7 +91,7 @@ class ListView:
         key, descending, query = order
         rows = np.arange(len(self.ranked)) if key is None else self.ranked.order(key, descending=descending)
         if query.strip():
-            rows = rows[self.ranked.matching(query, self.described)[rows]]
+            rows = rows[self.ranked.matching(query)[rows]]
         return replace(self, rows=rows, order=order)
 
 
@@ -105,7 +103,6 @@ class ListTable:
         self.view = view
         self._hint = hint
         self._run = run
-        self._poles = view.ranked.poles()
         self._constant = view.ranked.constants()
         self._full = float(np.nanmax(np.abs(view.ranked.score), initial=0.0))
         terms = [t for t in parse(view.order.query) if isinstance(t, Text)]
@@ -122,7 +119,7 @@ class ListTable:
 
     def columns(self) -> Sequence[Column]:
         kind = self.view.ranked.ref.kind
-        described = self.view.described
+        described = self.view.ranked.described
         shown = {
             "act": kind in ("peaks", "influence"), "prompt": kind == "peaks", "note": kind == "contrast",
             "pos": kind in ("peaks", "influence") and "pos" not in self._constant,
@@ -168,8 +165,7 @@ class ListTable:
 
     def _described_row(self, i: int) -> tuple[Row, Description]:
         index = int(self.view.rows[i])
-        row = self.view.ranked.row(index)
-        return row, self.view.described.of(row.at, negative=bool(self._poles.negative[index]))
+        return self.view.ranked.row(index), self.view.ranked.description(index)
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:
@@ -186,7 +182,7 @@ def list_header(view: ListView, columns: int) -> list[Line]:
              *((Span("filter ", "dim"), Span(beginning(query), "mark"), Span("  ")) if query else ()),
              Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
-    lines += [x for w in (*ranked.warnings, *view.described.notes) for x in _wrapped("warning", w, "warn", columns)]
+    lines += [x for w in (*ranked.warnings, *ranked.described.notes) for x in _wrapped("warning", w, "warn", columns)]
     facts = [*(checked.lines() if checked else ()), *ranked.meta]
     return [x for x in lines if line_text(x)] + [x for k, v in facts for x in _wrapped(k, v, "dim", columns)]
 
@@ -215,7 +211,7 @@ def list_record(view: ListView) -> dict[str, Any]:
     return {
         "kind": ranked.ref.kind, "list": ranked.ref.stem, "title": ranked.ref.title, "score": ranked.score_name,
         "n_rows": len(ranked), "n_matching": len(view.rows), "warnings": list(ranked.warnings),
-        "meta": [list(m) for m in ranked.meta], "notes": list(view.described.notes),
+        "meta": [list(m) for m in ranked.meta], "notes": list(ranked.described.notes),
         "validation": None if view.validated is None else _validation_record(view.validated),
     }  # fmt: skip
 
