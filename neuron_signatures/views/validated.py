@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from neuron_signatures.runs.result_records import (
     read_record,
 )
 from neuron_signatures.views.ranked import ListRef
+
+_MAX_P = 0.05
 
 
 class Validated(NamedTuple):
@@ -85,8 +88,9 @@ def validations(run_dir: Path, refs: Iterable[ListRef]) -> Mapping[str, Validate
 def landing_list(run_dir: Path, refs: Iterable[ListRef]) -> ListRef | None:
     """The list that a viewer opens first: of the newest influence target, the list that validation found best.
 
-    Best is the winner for single neurons, else for sets, else the highest Spearman. Without a validation, the newest
-    influence list, then peaks, signatures, the newest contrast; None if no list can be read.
+    Which neurons made the model say this is a question about a set. So best is the winner for sets, else the least CMD
+    of the lists whose first neurons beat random sets (p ≤ 0.05), else the highest Spearman. Without a validation, the
+    newest influence list, then peaks, signatures, the newest contrast; None if no list can be read.
     """
     readable = [r for r in refs if not r.problem]
     influence = [r for r in readable if r.kind == "influence"]
@@ -112,8 +116,10 @@ def _target(record: InfluenceRecord | ValidationRecord) -> tuple[object, ...]:
     return record.prompt_id, t.pos, t.function, t.token.token_id, foil
 
 
-def _quality(v: Validated) -> tuple[bool, bool, float]:
-    return v.best_single, v.best_sets, -1.0 if v.spearman is None else v.spearman
+def _quality(v: Validated) -> tuple[bool, float, float]:
+    beats_random = v.control is not None and v.control.p is not None and v.control.p <= _MAX_P
+    sets = -v.cmd if v.cmd is not None and beats_random else -math.inf
+    return v.best_sets, sets, -1.0 if v.spearman is None else v.spearman
 
 
 def _validated(stem: str, record: ValidationRecord, m: MetricValidation) -> Validated:

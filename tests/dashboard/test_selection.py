@@ -192,9 +192,9 @@ def test_a_list_of_another_model_stays_selected_and_the_neuron_with_it(demo, mon
 
 
 def test_the_initial_neuron_exists(demo, monkeypatch):
-    move_away(demo / "demo", ACT_GRAD, 2)
+    move_away(demo / "demo", ABLATION, 2)
     page = open_page(demo, monkeypatch, view="neuron")
-    assert not page.error and parts(page)["list"] == ACT_GRAD and parts(page)["row"] == "3"
+    assert not page.error and parts(page)["list"] == ABLATION and parts(page)["row"] == "3"
 
 
 # A removed list, and no selected list
@@ -216,7 +216,7 @@ def test_a_removed_list_is_reported_and_deselected(demo, monkeypatch):
 
 def test_the_ranking_names_its_default_list(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
-    assert "No list is selected" in shown(page) and ranked_of(ACT_GRAD).ref.title in "".join(html_of(page))
+    assert "No list is selected" in shown(page) and ranked_of(ABLATION).ref.title in shown(page)
     assert "No list is selected" not in shown(open_page(demo, monkeypatch, view="ranking", list=DLA))
     for file in (demo / "demo" / "analysis").glob("influence_*"):
         file.unlink()
