@@ -59,7 +59,7 @@ def manifest_facts(run: Run) -> list[tuple[str, str]]:
         ("made", f"{m.created_at_utc} by {m.stage}"),
         ("on", f"{m.host}, {m.run_device} ({m.device_name})"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens{failed}"),
-        ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {len(run.file_names())} file(s)"),
+        ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {_count(len(run.file_names()), 'file')}"),
         ("format", str(run.format_version)),
         ("took", took_text(m)),
     ]
