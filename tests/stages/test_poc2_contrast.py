@@ -99,7 +99,7 @@ def test_viewers_list_it_and_verify_accepts_it(run_dir, capsys):
     ranked = read_list(run_dir, ref)
     row = ranked.row(0)
     assert (row.at.label, row.pole, ranked.score_name) == ("L1N440", "-", "mean A - mean B")
-    assert row.note.startswith("A -4.5") and "AUROC 0.014" in row.note
+    assert row.note.startswith("AUROC 0.014, q ") and "A -4.5" in row.note
     assert ranked.matching("L1N440-").sum() == 1 and ranked.matching("0.014")[0] and ranked.find(row.at, "-") == 0
     assert ranked.order("note") is not None and len(ranked.order("token")) == len(ranked)
 
