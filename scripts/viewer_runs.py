@@ -6,6 +6,7 @@ tests/data, repeated to full length, so they have the columns that stage 2 write
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
@@ -26,6 +29,7 @@ from neuron_signatures.runs.results import (
     ResultsWriter,
     open_results,
     read_json,
+    table_name,
     write_column,
 )
 from neuron_signatures.runs.run import Run
@@ -124,14 +128,19 @@ def _write_analysis(run_dir: Path) -> None:
 def _write_scores(writer: ResultsWriter, run: Run) -> None:
     """As `--mode write_scores` writes them: ten token ids of each side for every neuron, and the tokens' texts."""
     rng = np.random.default_rng(2)
-    n, frame = N_LAYERS * D_MLP, {}
-    frame["layer"], frame["neuron"] = (v.astype(np.int32) for v in np.divmod(np.arange(n), D_MLP))
-    for side in WRITE_SIDES:
-        for rank in range(N_WRITTEN):
-            frame[write_column(side, "id", rank)] = rng.integers(0, VOCAB, n, dtype=np.int32)
-            frame[write_column(side, "score", rank)] = rng.standard_normal(n, dtype=np.float32)
     writer.begin(WRITES_META)
-    writer.table(WRITES, pd.DataFrame(frame), csv=False)
+    with writer.file(table_name(WRITES), needed=1 << 26) as f:
+        out = None
+        for layer in range(N_LAYERS):  # a row group per layer, as stage 2 writes them
+            columns = {"layer": np.full(D_MLP, layer, np.int32), "neuron": np.arange(D_MLP, dtype=np.int32)}
+            for side, rank in itertools.product(WRITE_SIDES, range(N_WRITTEN)):
+                columns[write_column(side, "id", rank)] = rng.integers(0, VOCAB, D_MLP, dtype=np.int32)
+                columns[write_column(side, "score", rank)] = rng.standard_normal(D_MLP, dtype=np.float32)
+            table = pa.table(columns)
+            out = out or pq.ParquetWriter(f, table.schema)
+            out.write_table(table)
+        assert out is not None
+        out.close()
     tokens = {"token_id": np.arange(VOCAB, dtype=np.int32), "token": [f" word{i}" for i in range(VOCAB)]}
     writer.table(WRITES_TOKENS, pd.DataFrame(tokens), csv=False)
     record = {"unit": "logit per unit of activation", "top": N_WRITTEN, "vocab": VOCAB, "run": run_identity(run)}

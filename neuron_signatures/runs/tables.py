@@ -80,6 +80,18 @@ def iter_arrow(
         raise damaged(path, "a Parquet table", e) from e
 
 
+def count_rows(run_dir: Path, stem: str) -> int:
+    """The number of rows of a table. Raises as `read_table`."""
+    import pyarrow as pa
+
+    path = result_path(run_dir, table_name(stem))
+    try:
+        with _open(path, ()) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError) as e:
+        raise damaged(path, "a Parquet table", e) from e
+
+
 def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.ParquetFile:
     """The file, whose sizes are within the limits. Raises `BadRunError` if a column is missing."""
     import pyarrow.parquet
@@ -94,8 +106,8 @@ def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.Parqu
     names = schema.names if columns is None else columns
     if missing := [c for c in names if c not in schema.names]:
         raise _refused(path, f"has no column {', '.join(missing)}")
-    if metadata.num_rows * len(names) > MAX_VALUES:
-        what = f"has {metadata.num_rows} rows; {MAX_VALUES // len(names)} can be read"
+    if metadata.num_rows * max(1, len(names)) > MAX_VALUES:
+        what = f"has {metadata.num_rows} rows; {MAX_VALUES // max(1, len(names))} can be read"
         raise BadRunError(what, where=str(path), next_step="Rank fewer positions")
     leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     for name in names:

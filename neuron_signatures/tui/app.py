@@ -5,6 +5,8 @@ Imports Textual only at module level: numpy, pydantic and pyarrow are imported a
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
 _HEAD_START = 0.01
 # Seconds until a computing thread yields to the drawing thread; Python's default of 5 ms slows every redraw.
+_M_ARENA_MAX = -8  # of <malloc.h>
 _SWITCH = 0.0005
 
 Paint = Literal["frame", "data", "move"]
@@ -251,6 +254,7 @@ class BrowseApp(App[ProjectError | None]):
 def browse(options: Options) -> int:
     """Run the browser; returns 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
+    _use_one_arena()
     app = BrowseApp(options)
     error = app.run(mouse=False)  # leaves mouse selection to the terminal
     if error is not None:
@@ -258,6 +262,12 @@ def browse(options: Options) -> int:
     if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
         raise EnvironmentProblem("the browser ended with an error")
     return app.return_code
+
+
+def _use_one_arena() -> None:
+    """Let all threads allocate from one arena of glibc: each job's thread would keep the memory that it freed."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another libc, or Windows
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _keys_of(screen: Screen[Any]) -> Sequence[Key]:

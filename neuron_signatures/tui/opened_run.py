@@ -6,6 +6,7 @@ The cache is valid for the files as they were when the run was opened: a reload 
 from __future__ import annotations
 
 import contextlib
+import gc
 import shlex
 import threading
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ from neuron_signatures.views.writes import WriteScores, writes_doubt
 K = TypeVar("K")
 T = TypeVar("T")
 N_TOP = 20
+_LARGE = 100_000
 _CACHE_SIZE = 256
 """Number of neurons whose statistics and notes are cached."""
 
@@ -95,9 +97,16 @@ class OpenedRun:
         """The list, cached until its files change."""
         self.drop_changed_results()
         if ref.stem not in self._lists:
-            self._lists = {}  # only one: a list may have 240,000 rows
+            self._drop_lists()
             self._lists[ref.stem] = read_list(self.run.path, ref, self._descriptions())
         return self._lists[ref.stem]
+
+    def _drop_lists(self) -> None:
+        """Only one list is kept. The screen of a closed one is in a reference cycle, which would keep a large one."""
+        large = any(len(ranked) > _LARGE for ranked in self._lists.values())
+        self._lists = {}
+        if large:
+            gc.collect()
 
     def _descriptions(self) -> Descriptions:
         if self._described is None:
@@ -127,7 +136,8 @@ class OpenedRun:
         now = analysis_stamps(self.run.path)
         if changed(self.analysis, now):
             self.analysis = now
-            self._lists, self.notes, self._described = {}, {}, None
+            self.notes, self._described = {}, None
+            self._drop_lists()
 
     def overall(self, at: NeuronAt, include_bos: bool) -> Overall | None:
         """Cached statistics over all prompts. After an unreadable prompt: that fault, for every neuron."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,18 +10,19 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import table_name
-from neuron_signatures.runs.tables import iter_arrow, read_arrow
+from neuron_signatures.runs.tables import count_rows, iter_arrow, read_arrow
 from neuron_signatures.runs.text_tables import read_text_list, text_lists
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Int, Int32
 
 _TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
          "class", "name", "prompt_id")  # fmt: skip
 _INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active", "n_texts",
             "mode_peak_count")  # fmt: skip
+_MOST = 2**31 - 1
 _NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
 
 
@@ -71,6 +72,53 @@ def coded(table: pa.Table, name: str) -> Coded:
     column = table.column(name).unify_dictionaries().combine_chunks()
     texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
     return Coded(column.indices.fill_null(len(texts)).to_numpy(), [*texts, ""])
+
+
+class Columns(NamedTuple):
+    """Columns by name."""
+
+    numbers: dict[str, Int32[np.ndarray, " row"]]
+    """-1 for null."""
+    texts: dict[str, Coded]
+
+
+def stream_columns(run_dir: Path, stem: str, names: Iterable[str]) -> Columns:
+    """As `read_columns`, for integers and texts of tables that stay in memory: read in batches into arrays, because
+    arrow and Python keep most of the memory that a whole table takes while it is read.
+    """
+    names = tuple(names)
+    if stem in text_lists(run_dir):
+        whole = read_columns(run_dir, stem, names)
+        n, batches = len(whole), iter([whole])
+    else:
+        n, batches = count_rows(run_dir, stem), _batches(run_dir, stem, names)
+    found = {name: np.empty(n, np.int32) for name in names}
+    texts: dict[str, dict[str, int]] = {name: {"": 0} for name in names if name in _TEXT}
+    start = 0
+    for batch in batches:
+        if start + len(batch) > n:
+            break
+        for name in names:
+            if name in texts:
+                own, known = coded(batch, name), texts[name]
+                values = np.array([known.setdefault(t, len(known)) for t in own.texts], np.int32)[own.code]
+            else:
+                values = np.clip(batch.column(name).cast("int64").fill_null(-1).to_numpy(), -1, _MOST)
+            found[name][start : start + len(batch)] = values
+        start += len(batch)
+    if start != n:
+        raise BadRunError("changed while it was read", where=table_name(stem), next_step="Read it again")
+    return Columns(
+        {name: values for name, values in found.items() if name not in texts},
+        {name: Coded(found[name], list(known)) for name, known in texts.items()},
+    )
+
+
+def _batches(run_dir: Path, stem: str, names: tuple[str, ...]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    for batch in iter_arrow(run_dir, stem, columns=names):
+        yield _checked(pa.Table.from_batches([batch]), table_name(stem))
 
 
 def _text_type(name: str) -> pa.DataType:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.results import NEURONS, SIGNATURES, table_name
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.results import NEURONS, SIGNATURES
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
-from neuron_signatures.views.columns import Coded, coded, read_columns
+from neuron_signatures.views.columns import Coded, stream_columns
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.poles import KeyIndex, Poles
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from jaxtyping import Bool
 
 _COUNTS = ("n_texts", "n_active", "mode_peak_count")
@@ -49,22 +48,17 @@ class Fires:
         return self._signatures is not None or self._peaks is not None
 
     def _read(self, run_dir: Path, stem: str, names: tuple[str, ...]) -> KeyIndex | None:
-        """Read the columns of a table, one at a time: all at once take five times the memory. None for no table."""
+        """None if there is no such table."""
         try:
-            layer, neuron = (_column(run_dir, stem, name).to_numpy() for name in ("layer", "neuron"))
-            negative = np.zeros(len(layer), bool)
-            for name in names:
-                if name in _COUNTS:
-                    self._numbers[name] = _column(run_dir, stem, name).fill_null(0).to_numpy().astype(np.int32)
-                elif name == "pole":
-                    negative = coded(read_columns(run_dir, stem, (name,)), name).hits(lambda t: t == "-")
-                else:
-                    self._texts[name] = coded(read_columns(run_dir, stem, (name,)), name)
+            columns = stream_columns(run_dir, stem, ("layer", "neuron", *names))
         except UsageError:
             return None
-        if len({len(layer), *(len(self._texts[n].code) for n in names if n in self._texts)}) > 1:
-            raise BadRunError("changed while it was read", where=table_name(stem), next_step="Read it again")
-        return KeyIndex(Poles(layer, neuron, negative).keys(signed="pole" in names))
+        layer, neuron = (columns.numbers.pop(name) for name in ("layer", "neuron"))
+        pole = columns.texts.pop("pole", None)
+        negative = np.zeros(len(layer), bool) if pole is None else pole.hits(lambda t: t == "-")
+        self._numbers |= columns.numbers
+        self._texts |= columns.texts
+        return KeyIndex(Poles(layer, neuron, negative).keys(signed=pole is not None))
 
     def text(self, pole: Poles) -> str:
         """Where one pole fires, as displayed: `semantic: Texas, n 5`, or `of 3/25, peak ·is`; empty if unknown.
@@ -116,10 +110,6 @@ def read_fires(run_dir: Path) -> Fires | None:
     """None if the run has neither signatures nor peaks. Raises `BadRunError` for damaged tables."""
     found = Fires(run_dir)
     return found if found.is_known else None
-
-
-def _column(run_dir: Path, stem: str, name: str) -> pa.ChunkedArray:
-    return read_columns(run_dir, stem, (name,)).column(name)
 
 
 def _rows(index: KeyIndex | None, poles: Poles, *, signed: bool) -> np.ndarray:

@@ -25,15 +25,16 @@ from neuron_signatures.runs.results import (
     write_column,
 )
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tables import iter_arrow, read_arrow
+from neuron_signatures.runs.tables import count_rows, iter_arrow, read_arrow
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from jaxtyping import Int64
+    from jaxtyping import Int32, Int64
 
 _AT_ONCE = 1 << 13
+_MOST = 2**31 - 1
 
 
 class Written(NamedTuple):
@@ -42,6 +43,14 @@ class Written(NamedTuple):
     token: str
     token_id: int
     score: float
+
+
+class WrittenIds(NamedTuple):
+    """Token ids by neuron and side (promoted, suppressed), strongest first; -1 for none."""
+
+    layer: Int32[np.ndarray, " neuron"]
+    neuron: Int32[np.ndarray, " neuron"]
+    ids: Int32[np.ndarray, "neuron side rank"]
 
 
 class WriteScores(NamedTuple):
@@ -102,15 +111,24 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
     return None
 
 
-def integer_column(run_dir: Path, name: str) -> np.ndarray:
-    """An integer column of the table of neurons, -1 for null.
-
-    Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
-    """
-    table = read_arrow(run_dir, WRITES, columns=(name,))
-    _check(table.schema, {name: "integer"})
-    values: np.ndarray = table.column(name).cast("int64").fill_null(-1).to_numpy()
-    return values
+def every_id(run_dir: Path, top: int) -> WrittenIds:
+    """The token ids of every neuron. Raises `UsageError` if they have not been made, `BadRunError` if damaged."""
+    names = ("layer", "neuron", *(write_column(side, "id", rank) for side in WRITE_SIDES for rank in range(top)))
+    n = count_rows(run_dir, WRITES)
+    places, ids = np.empty((2, n), np.int32), np.empty((n, len(WRITE_SIDES) * top), np.int32)
+    start = 0
+    for batch in iter_arrow(run_dir, WRITES, columns=names):
+        _check(batch.schema, dict.fromkeys(names, "integer"))
+        rows = slice(start, start + len(batch))
+        if rows.stop > n:
+            break
+        for i, name in enumerate(names):
+            target = places[i, rows] if i < 2 else ids[rows, i - 2]
+            target[:] = np.clip(batch[name].cast("int64").fill_null(-1).to_numpy(), -1, _MOST)
+        start = rows.stop
+    if start != n:
+        raise _bad(WRITES, "changed while it was read")
+    return WrittenIds(places[0], places[1], ids.reshape(n, len(WRITE_SIDES), top))
 
 
 def token_texts(run_dir: Path) -> TokenTexts:

@@ -10,16 +10,14 @@ import numpy as np
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.result_records import WriteScoresRecord, WritesRecord, read_record
 from neuron_signatures.runs.results import (
-    WRITE_SIDES,
     WRITES_META,
     list_influence,
-    write_column,
     write_scores_name,
 )
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.poles import KeyIndex, Poles
-from neuron_signatures.views.writes import TokenTexts, integer_column, token_texts
+from neuron_signatures.views.writes import TokenTexts, every_id, token_texts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int32, Int64
@@ -74,15 +72,11 @@ def written_tokens(run_dir: Path) -> WrittenTokens | None:
     """
     try:
         record = read_record(run_dir, WRITES_META, WritesRecord)
-        layer, neuron = (integer_column(run_dir, name) for name in ("layer", "neuron"))
-        ids = np.empty((len(layer), 2, record.top), np.int32)
-        for side, name in enumerate(WRITE_SIDES):
-            for rank in range(record.top):  # one column at a time: a table of all takes three times the memory
-                ids[:, side, rank] = integer_column(run_dir, write_column(name, "id", rank))
+        found = every_id(run_dir, record.top)
         texts = token_texts(run_dir)
     except UsageError:
         return _of_results(run_dir)
-    return WrittenTokens(_keys(layer, neuron), ids, texts)
+    return WrittenTokens(_keys(found.layer, found.neuron), found.ids, texts)
 
 
 def _of_results(run_dir: Path) -> WrittenTokens | None:

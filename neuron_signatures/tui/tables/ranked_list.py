@@ -108,7 +108,13 @@ class ListTable:
         terms = [t for t in parse(view.order.query) if isinstance(t, Text)]
         self._lowered = [t.pattern for t in terms if t.field == "suppresses"]
         self._raised = [t.pattern for t in terms if t.field in ("any", "promotes")]
-        self._row = lru_cache(maxsize=1000)(self._described_row)
+
+        def described_row(i: int) -> tuple[Row, Description]:
+            index = int(view.rows[i])
+            return view.ranked.row(index), view.ranked.description(index)
+
+        # not a method, which would keep this table and its list alive until the next garbage collection
+        self._row = lru_cache(maxsize=1000)(described_row)
 
     @property
     def empty(self) -> str:
@@ -162,10 +168,6 @@ class ListTable:
         at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
         return {**at, "stored": self._run.stores(*r.at), **rest, **d._asdict()}
-
-    def _described_row(self, i: int) -> tuple[Row, Description]:
-        index = int(self.view.rows[i])
-        return self.view.ranked.row(index), self.view.ranked.description(index)
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:
