@@ -100,4 +100,4 @@ def test_the_query_reports_a_minimum_above_one(demo, monkeypatch):
     page.number_input(key="ui_query_min").set_value(99999).run()
     assert page.number_input(key="ui_query_min").value == 1 and "99999 is not a whole number" in shown(page)
     page.number_input(key="ui_query_min").set_value(2).run()
-    assert "of them with at least 2 occurrences;" in "".join(html_of(page))
+    assert "of them with at least 2 occurrences, largest mean first" in "".join(html_of(page))

@@ -120,7 +120,7 @@ def _colours(
     if chosen == "cluster" and labels is not None:
         return figures.by_cluster(labels)
     if chosen == "layer":
-        return figures.by_number("layer", np.array([at.layer for at in sample.at], float))
+        return figures.by_number("layer", np.array([at.layer for at in sample.at], float), whole=True)
     if chosen == "peak |act|":
         return figures.by_number("peak |act|", sample.peak.astype(float))
     if chosen == "signature class" and signatures:
