@@ -11,7 +11,6 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.first_selection import default_selection, in_list, with_row, without_lost_list
-from neuron_signatures.dashboard.shell.list_walk import default_list
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
@@ -136,8 +135,8 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     """The session's selection; taken from the address initially and when another run is selected."""
     now: Selection | None = st.session_state.get(SELECTION)
     if now is None or now.run != name:
-        view = _landing(lists) if now is None else now.view
-        default = replace(default_selection(run, name, lists, data_key, results_key), view=view)
+        default = default_selection(run, name, lists, data_key, results_key)
+        default = replace(default, view=_landing(default) if now is None else now.view)
         linked = address_of(st.query_params)
         linked = linked if linked.get("run", name) == name else {}
         resolved = resolve(linked, run, default, [r.stem for r in lists])
@@ -155,9 +154,9 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     return now
 
 
-def _landing(lists: tuple[ListRef, ...]) -> View:
-    """The initial view: the neurons of the default list; without one, the run and the commands that rank neurons."""
-    return View.OVERVIEW if default_list(lists) is None else View.RANKING
+def _landing(default: Selection) -> View:
+    """The initial view: the ranking of the default list; without one, the run and the commands that rank neurons."""
+    return View.OVERVIEW if default.list == MANUAL else View.RANKING
 
 
 def _changed(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:

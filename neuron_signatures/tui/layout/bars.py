@@ -25,6 +25,13 @@ def signed_bar(value: float, scale: float | None, columns: int) -> str:
     return (left + AXIS + right).ljust(columns)[:columns]
 
 
+def bar(value: float | None, full: float, columns: int) -> str:
+    """The magnitude of `value` as a bar from the left; empty if it is undefined or full scale is 0."""
+    if value is None or not math.isfinite(value) or full <= 0 or value == 0:
+        return ""
+    return _blocks(min(1.0, abs(value) / full), columns, "▌")
+
+
 def strip(values: np.ndarray, scale: float | None, columns: int) -> str:
     """One character per value: `▁` to `█` positive, `▔` and `▀` negative, `?` not finite.
 
