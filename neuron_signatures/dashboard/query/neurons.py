@@ -47,7 +47,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
                         + (f", drawn at random with seed {_SEED}" if excited.n_used < excited.n_found else "")),
         ("neurons", f"{len(excited.mean):,} stored; value at the last token, mean over the occurrences"),
     ]  # fmt: skip
-    pairs += [("not finite", f"{excited.n_nonfinite:,} values excluded")] if excited.n_nonfinite else []
+    pairs += [("not finite", f"{count_of(excited.n_nonfinite, 'value')} excluded")] if excited.n_nonfinite else []
     facts(pairs)
     if not known:
         empty(
