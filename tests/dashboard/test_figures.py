@@ -276,7 +276,7 @@ def test_peaks_of_prompts_and_their_order():
     relative = neuron.largest_of(colouring_of(neuron.counted_values(), "relative"))
     assert order_of(relative, by_size=True) == [3, 2, 0, 1]
     assert relative[3] == pytest.approx((4 - 0.1) / np.std([-2, 0.5, -3, 1, 4]))
-    assert neuron.stats_over_run().n == 5 and neuron.stats_over_run().n_nonfinite == 2
+    assert neuron.over_run.n == 5 and neuron.over_run.n_nonfinite == 2
 
 
 def test_a_long_prompt_is_cut_around_its_peak():

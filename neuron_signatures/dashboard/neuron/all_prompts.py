@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from neuron_signatures.views.acts import Stats, stats_of
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64
+    from jaxtyping import Bool, Float32, Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,28 @@ class NeuronOnRun:
     counts: list[Bool[np.ndarray, " pos"]]
     include_bos: bool = False
 
+    @cached_property
+    def _flat(self) -> tuple[Float32[np.ndarray, " token"], Bool[np.ndarray, " token"]]:
+        """All values and masks, prompt after prompt."""
+        return np.concatenate(self.values), np.concatenate(self.counts)
+
+    @cached_property
+    def _starts(self) -> Int64[np.ndarray, " prompt"]:
+        starts: np.ndarray = np.cumsum([0, *(len(v) for v in self.values[:-1])])
+        return starts
+
     def stats(self, index: int) -> Stats:
         return stats_of(self.values[index], self.counts[index])
 
-    def stats_over_run(self) -> Stats:
+    @cached_property
+    def over_run(self) -> Stats:
         """Statistics over all included tokens; the positions are not meaningful."""
-        return stats_of(np.concatenate(self.values), np.concatenate(self.counts))
+        return stats_of(*self._flat)
 
     def counted_values(self) -> Float32[np.ndarray, " token"]:
         """The activations at all included tokens of the run."""
-        counted: np.ndarray = np.concatenate(self.values)[np.concatenate(self.counts)]
+        values, counts = self._flat
+        counted: np.ndarray = values[counts]
         return counted
 
     def line(self, index: int, title: str, *, most: int) -> Line:
@@ -57,15 +70,16 @@ class NeuronOnRun:
 
     def largest_of(self, colouring: Colouring) -> Float64[np.ndarray, " prompt"]:
         """The largest magnitude of the coloured quantity on each prompt; NaN if no value is included."""
-        shown = np.abs(colouring.of(np.concatenate(self.values)))
-        size = np.where(np.concatenate(self.counts) & np.isfinite(shown), shown, -1.0)
-        starts = np.cumsum([0, *(len(v) for v in self.values[:-1])])
-        found = np.maximum.reduceat(size, starts)  # no prompt is empty
+        values, counts = self._flat
+        shown = np.abs(colouring.of(values))
+        size = np.where(counts & np.isfinite(shown), shown, -1.0)
+        found = np.maximum.reduceat(size, self._starts)  # no prompt is empty
         return np.where(found >= 0, found, np.nan)
 
     def top_tokens(self, sign: int, n: int) -> list[tuple[str, float]]:
         """Up to `n` distinct tokens (raw) with the largest activation of this sign over the run, largest first."""
-        values = np.where(np.concatenate(self.counts), np.concatenate(self.values), np.nan) * sign
+        every, counts = self._flat
+        values = np.where(counts, every, np.nan) * sign
         tokens = [t for p in self.prompts for t in p.tokens]
         size = np.where(np.isfinite(values) & (values > 0), values, 0)
         found: dict[str, float] = {}

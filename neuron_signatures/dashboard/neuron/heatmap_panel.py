@@ -65,9 +65,9 @@ def first_prompts(ctx: PageContext, neuron: NeuronOnRun) -> tuple[Colouring, Hea
     largest = neuron.largest_of(colouring)
     here = ctx.selection.prompt
     top = [i for i in order_of(largest, by_size=True) if i != here and np.isfinite(largest[i])][:_TOP]
-    titles = _titles(ctx, neuron, largest, colouring)
-    lines = [neuron.line(here, f"this prompt: {titles[here]}", most=_MOST_TOKENS)]
-    lines += [neuron.line(i, titles[i], most=_MOST_TOKENS_TOP) for i in top]
+    titles = _titles(ctx, [here, *top], largest, colouring)
+    lines = [neuron.line(here, f"this prompt: {titles[0]}", most=_MOST_TOKENS)]
+    lines += [neuron.line(i, title, most=_MOST_TOKENS_TOP) for i, title in zip(top, titles[1:], strict=True)]
     st.html(heatmap(lines, colouring, options))
     _say_always_on(ctx, colouring)
     with exports:
@@ -89,8 +89,8 @@ def all_prompts(ctx: PageContext, neuron: NeuronOnRun, colouring: Colouring, opt
         exports = st.popover("Export")
     largest = neuron.largest_of(colouring)
     shown = order_of(largest, by_size=order == _ORDERS[0])[: int(st.session_state["ui_stack_n"])]
-    titles = _titles(ctx, neuron, largest, colouring)
-    lines = [neuron.line(i, titles[i], most=_MOST_TOKENS_STACKED) for i in shown]
+    titles = _titles(ctx, shown, largest, colouring)
+    lines = [neuron.line(i, title, most=_MOST_TOKENS_STACKED) for i, title in zip(shown, titles, strict=True)]
     with exports:
         _download(ctx, "These prompts (HTML)", lines, colouring, options, neuron, "stack_html")
     st.html(heatmap(lines, colouring, options))
@@ -111,9 +111,9 @@ def prompt_title(label: str, largest: float, colouring: Colouring) -> str:
     return f"{label}, {unit}{largest:.4g}"
 
 
-def _titles(ctx: PageContext, neuron: NeuronOnRun, largest: np.ndarray, colouring: Colouring) -> list[str]:
+def _titles(ctx: PageContext, prompts: Sequence[int], largest: np.ndarray, colouring: Colouring) -> list[str]:
     labels = cached_reads.prompt_labels(ctx.run, ctx.data_key, ctx.results_key)
-    return [prompt_title(label, size, colouring) for label, size in zip(labels, largest, strict=True)]
+    return [prompt_title(labels[i], largest[i], colouring) for i in prompts]
 
 
 def _switch(colouring: Colouring) -> None:

@@ -14,6 +14,7 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.results import WRITES
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature
@@ -46,13 +47,14 @@ class Summary(NamedTuple):
 
 def summary_of(ctx: PageContext, at: NeuronAt, neuron: NeuronOnRun) -> Summary:
     """Results that cannot be read are left out: the panels below report the errors."""
-    s = neuron.stats_over_run()
+    s = neuron.over_run
     pole = -1 if s.max is not None and s.min is not None and -s.min > s.max else 1
     writes, signatures = None, None
     with contextlib.suppress(ProjectError):
-        writes = cached_reads.writes_at(ctx.run_dir, ctx.results_key, at)
-        if writes is None:
-            writes = next(iter(cached_reads.write_scores_at(ctx.run_dir, ctx.results_key, at)), None)
+        found = cached_reads.write_scores_at(ctx.run_dir, ctx.results_key, at)
+        if found and found[0].source != WRITES:  # lists have their own; those of the weights are for no prompt
+            writes = cached_reads.writes_at(ctx.run_dir, ctx.results_key, at)
+        writes = writes or next(iter(found), None)
     with contextlib.suppress(ProjectError):
         signatures = tuple(cached_reads.signatures_at(ctx.run_dir, ctx.results_key, at))
     tops = ([], []) if signatures else (neuron.top_tokens(1, _TOP), neuron.top_tokens(-1, _TOP))

@@ -85,7 +85,7 @@ def _numbers(stats: Stats, neuron: NeuronOnRun) -> None:
     st.markdown("#### Statistics")
     facts([
         ("on this prompt", _sentence(stats)),
-        ("over the run", _sentence(neuron.stats_over_run(), positions=False)),
+        ("over the run", _sentence(neuron.over_run, positions=False)),
     ])  # fmt: skip
 
 
