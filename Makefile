@@ -1,6 +1,6 @@
 # make demo | make real | make demo-real | make check
 # make test | make test-slow | make test-real | make test-browser | make fuzz | make attack
-# (Windows: see README.md for the same steps in PowerShell)
+# (Windows: docs/windows.md has the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -49,6 +49,9 @@ demo-real: $(VENV)/.installed-real
 	  --prompts_json docs/probe_prompts_real.json --out_dir $(REAL_RUN) --overwrite
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode signatures
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode write_scores
+	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode contrast \
+	  --a 'concepts=France,concepts=Paris' --reduce max
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(REAL_RUN) --quiet --mode influence \
 	  --prompt_id capital_France --target_mode next_token --target_token " Paris" --foil_token " London" \
 	  --influence_metric dla,act_grad,relp,ig --write_scores 5

@@ -360,7 +360,7 @@ def _contrast(run: Run, args: Namespace) -> None:
         result = analyze_contrast(run, config, progress=_progress(args))
         written = write_contrast(writer, result, selection)
     record = {"result": written.stem, **written.record}
-    emit_json(strict(record)) if args.json else emit("\n".join(contrast_lines(run.path, written, signature_names(run))))
+    emit_json(strict(record)) if args.json else emit("\n".join(contrast_lines(run, written, signature_names(run))))
 
 
 _MODES = {

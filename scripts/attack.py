@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for kind in args.only:
             numbers = range(getattr(args, kind)) if args.case is None else [args.case]
             cases = [Case(kind, n, args.seed) for n in numbers]
-            defects += attack(cases, parent, processes=args.processes, show=args.case is not None)
+            defects += attack(kind, cases, parent, processes=args.processes, show=args.case is not None)
     finally:
         if args.keep is None:
             shutil.rmtree(parent, ignore_errors=True)
@@ -79,9 +79,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def attack(cases: Sequence[Case], parent: Path, *, processes: int, show: bool = False) -> int:
+def attack(kind: str, cases: Sequence[Case], parent: Path, *, processes: int, show: bool = False) -> int:
     """Run cases of one kind, print their outcomes and defects, and return the number of defects."""
-    kind, began = cases[0].kind, time.monotonic()
+    began = time.monotonic()
     outcomes: Counter[str] = Counter()
     broken: list[Result] = []
     found = run_cases(

@@ -18,19 +18,29 @@ from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.names import activation_file
-from neuron_signatures.runs.results import open_results, read_json
+from neuron_signatures.runs.results import (
+    WRITE_SIDES,
+    WRITES,
+    WRITES_META,
+    WRITES_TOKENS,
+    ResultsWriter,
+    open_results,
+    read_json,
+    write_column,
+)
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.runs.tokens import ascii_token
 
 N_LAYERS, D_MLP, N_PROMPTS, SEQ_LEN = 26, 9216, 1000, 16
 PER_SHARD, N_FILLED = 64, 24
+VOCAB, N_WRITTEN = 256_000, 10
 WORDS = ("<bos>", "the", "of", "is", "in", "a", ",", ".", *(f"word{i}" for i in range(300)))
 SMALL = Path(__file__).resolve().parents[1] / "tests" / "data" / "demo_run"
 
 
 def make_viewer_run(run_dir: Path) -> Path:
-    """Write the run, and the tables of peaks, signatures and one influence ranking."""
+    """Write the run, and the tables of peaks, signatures, one influence ranking and write scores."""
     run_dir.mkdir(parents=True)
     rng = np.random.default_rng(0)
     shards = [range(i, min(i + PER_SHARD, N_PROMPTS)) for i in range(0, N_PROMPTS, PER_SHARD)]
@@ -108,6 +118,25 @@ def _write_analysis(run_dir: Path) -> None:
         for tail in (".json", "_write_scores.json"):
             writer.json(mine + tail, _of_run(read_json(SMALL, stem + tail), run))
         writer.record(mine + "_meta.json", _of_run(read_json(SMALL, stem + "_meta.json"), run))
+        _write_scores(writer, run)
+
+
+def _write_scores(writer: ResultsWriter, run: Run) -> None:
+    """As `--mode write_scores` writes them: ten token ids of each side for every neuron, and the tokens' texts."""
+    rng = np.random.default_rng(2)
+    n, frame = N_LAYERS * D_MLP, {}
+    frame["layer"], frame["neuron"] = (v.astype(np.int32) for v in np.divmod(np.arange(n), D_MLP))
+    for side in WRITE_SIDES:
+        for rank in range(N_WRITTEN):
+            frame[write_column(side, "id", rank)] = rng.integers(0, VOCAB, n, dtype=np.int32)
+            frame[write_column(side, "score", rank)] = rng.standard_normal(n, dtype=np.float32)
+    writer.begin(WRITES_META)
+    writer.table(WRITES, pd.DataFrame(frame), csv=False)
+    tokens = {"token_id": np.arange(VOCAB, dtype=np.int32), "token": [f" word{i}" for i in range(VOCAB)]}
+    writer.table(WRITES_TOKENS, pd.DataFrame(tokens), csv=False)
+    record = {"unit": "logit per unit of activation", "top": N_WRITTEN, "vocab": VOCAB, "run": run_identity(run)}
+    about = {"stage": "poc2_analyze_run", "mode": "write_scores", "created_at_utc": run.manifest.created_at_utc}
+    writer.record(WRITES_META, {**about, **record, "warnings": []})
 
 
 def _stretched(frame: pd.DataFrame, rows_per_neuron: int) -> pd.DataFrame:

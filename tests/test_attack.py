@@ -28,6 +28,15 @@ def test_a_small_attack_finds_no_defect(tmp_path):
         assert f"{kind:14}{n:>7} cases     0 defects" in done.stdout
 
 
+def test_an_attack_without_cases_of_a_kind_reports_none(tmp_path):
+    """As for one that is only about manifests."""
+    none = "--kills 0 --manifests 1 --files 0 --command_lines 0 --processes 1"
+    done = run_script(SCRIPTS / "attack.py", *none.split(), "--keep", tmp_path / "runs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kind, n in (("kills", 0), ("manifests", 1), ("files", 0), ("command_lines", 0)):
+        assert f"{kind:14}{n:>7} cases     0 defects" in done.stdout
+
+
 @pytest.fixture
 def trial(tmp_path) -> Trial:
     return Trial(Case("planted", 5, 3), tmp_path, tmp_path, Clock())
@@ -114,7 +123,7 @@ def refuse():
 
 attack_workers.MAX_WAIT = 0.2
 attack.KINDS["manifests"] = attack.Kind(planted, 5, "")
-sys.exit(attack.attack([Case("manifests", n, 9) for n in range(5)], Path(sys.argv[1]), processes=2))
+sys.exit(attack.attack("manifests", [Case("manifests", n, 9) for n in range(5)], Path(sys.argv[1]), processes=2))
 """
 
 

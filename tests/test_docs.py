@@ -29,7 +29,7 @@ PARSERS = {
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
 }
 # Flags of other programs that the pages use.
-FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help", "--server"}
+FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help", "--server", "--dist"}
 
 
 def text_of(page: Path) -> str:
@@ -135,6 +135,41 @@ def test_variables_of_the_slurm_job_are_documented():
     assert named == set(re.findall(r"\$\{([A-Z_]+):-", job)) - {"SLURM_SUBMIT_DIR", "SLURM_JOB_ID"}
     for flag in re.findall(r"--[a-z_]+", job.split("#SBATCH")[-1]):
         assert flag in flags_of(poc1_dump_activations.make_parser()) | {"--time", "--open"}, flag
+
+
+def makefile_steps(target: str) -> list[list[str]]:
+    """The arguments of every call of Python in a rule of the Makefile and in the rule of what it installs."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    variables = dict(re.findall(r"^(\w+) := (.*)$", text, re.M))
+    steps = []
+    head, body = re.search(rf"^{re.escape(target)}:(.*)\n((?:\t.*\n)+)", text, re.M).groups()
+    if installed := re.search(r"\.installed\S*", head):
+        steps += makefile_steps(f"$(VENV)/{installed[0]}")
+    for line in body.splitlines():
+        for name in ("PYTEST", "BIN", "RUN", "REAL_RUN", "VENV"):
+            line = line.replace(f"$({name})", variables[name].replace("$(BIN)", "BIN").replace("$(VENV)", "VENV"))
+        if called := re.match(r"\t\S+/python (.*)", line):
+            steps.append([a for a in shlex.split(called[1]) if not (a == "--quiet" and "pip" in called[1])])
+    return steps
+
+
+def windows_steps(heading: str) -> list[list[str]]:
+    section = text_of(ROOT / "docs" / "windows.md").split(f"## {heading}\n")[1].split("\n## ")[0]
+    block = section.split("```powershell\n")[1].split("```")[0]
+    return [shlex.split(line.split("python ", 1)[1]) for line in block.splitlines() if "Scripts\\python" in line]
+
+
+@pytest.mark.parametrize(("target", "heading"), [("demo", "The demo"), ("demo-real", "The real model")])
+def test_the_steps_on_windows_are_those_of_the_makefile(target, heading):
+    """`make demo-real` also installs what `make demo` does, which the page has before."""
+    steps = makefile_steps(target)
+    before = makefile_steps("$(VENV)/.installed") if target == "demo-real" else []
+    assert len(steps) > 6 and steps[: len(before)] == before
+    assert windows_steps(heading) == steps[len(before) :]
+
+
+def test_the_tests_on_windows_are_those_of_the_makefile():
+    assert windows_steps("The tests") == makefile_steps("test")[len(makefile_steps("$(VENV)/.installed")) :]
 
 
 SEED_COMMANDS = [

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from neuron_signatures.runs.files import human_seconds
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -70,7 +72,7 @@ class Progress:
 
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._skipped) / seconds
-        left = f", {_duration(max(0, self._total - self._done) / rate)} left" if rate else ""
+        left = f", {human_seconds(max(0, self._total - self._done) / rate)} left" if rate else ""
         share = self._done / max(1, self._total)
         return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}"
 
@@ -83,10 +85,3 @@ def _bar(total: int, unit: str) -> tqdm[Any]:
     return tqdm(
         total=total, unit=unit, unit_scale=True, file=sys.stderr, ascii=ascii_only, ncols=columns, nrows=24, leave=False
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = round(seconds / 60), round(seconds / 3600, 1)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{hours} h"

@@ -93,7 +93,7 @@ class Manifest(_Record):
     bos_policy: str
     tokenizer_adds_bos: bool | None = None
     """Whether the tokenizer itself prepends its BOS token; None in earlier runs, which do not record it."""
-    seed: int
+    seed: int | None
     activations_file: str | None
     """The name of the file if there is only one, as in format 1; None if the run is sharded."""
     files: list[FileRecord]

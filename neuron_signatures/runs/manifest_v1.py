@@ -89,7 +89,7 @@ def upgrade(old: ManifestV1, path: Path) -> Manifest:
         save_dtype=_dtype(old.save_dtype, path),
         bos_token_id=None,
         bos_policy=UNRECORDED,
-        seed=0,
+        seed=None,
         files=[],
         versions={},
         git_revision=None,

@@ -29,7 +29,8 @@ def visible(token: str) -> str:
         return f"{visible(token[:MAX_SHOWN])}…"
     body = token.lstrip(" ")
     tail = body.rstrip(" ")
-    shown = "".join(_MARKS.get(c) or escape(c) for c in tail)
+    plain = tail.isascii() and tail.isprintable()
+    shown = tail if plain else "".join(_MARKS.get(c) or escape(c) for c in tail)
     return "·" * (len(token) - len(body)) + shown + "·" * (len(body) - len(tail))
 
 

@@ -16,7 +16,7 @@ from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from jaxtyping import Bool, Int64
+    from jaxtyping import Bool, Int
 
 _TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
          "class", "name", "prompt_id")  # fmt: skip
@@ -28,7 +28,7 @@ _NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
 class Coded(NamedTuple):
     """A text column as each row's index into the distinct texts."""
 
-    code: Int64[np.ndarray, " row"]
+    code: Int[np.ndarray, " row"]
     texts: list[str]
 
     def hits(self, match: Callable[[str], bool]) -> Bool[np.ndarray, " row"]:
@@ -70,7 +70,7 @@ def coded(table: pa.Table, name: str) -> Coded:
     """A text column of a table; null is an empty text."""
     column = table.column(name).unify_dictionaries().combine_chunks()
     texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
-    return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
+    return Coded(column.indices.fill_null(len(texts)).to_numpy(), [*texts, ""])
 
 
 def _text_type(name: str) -> pa.DataType:

@@ -59,7 +59,7 @@ class Descriptions(NamedTuple):
         """Mask of the poles whose signature or peak tokens match; with `cls`, only the class is compared."""
         if self.fires is None:
             return np.zeros(len(poles.layer), bool)
-        return self.fires.matching(poles, matcher(pattern), cls=cls)
+        return self.fires.matching(poles, pattern, cls=cls)
 
 
 NOTHING = Descriptions(None, None, ())

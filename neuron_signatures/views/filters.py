@@ -84,4 +84,9 @@ def matcher(pattern: str) -> Callable[[str], bool]:
             raise UsageError(f"{escape(pattern[:60])} is not a regular expression: {e}") from e
         return lambda text: bool(expression.search(text) or expression.search(visible(text)))
     low = pattern.casefold()
-    return lambda text: low in text.casefold() or low in visible(text).casefold()
+    return lambda text: low in text.casefold() or (_is_changed(text) and low in visible(text).casefold())
+
+
+def _is_changed(text: str) -> bool:
+    """Whether the displayed form of a text differs from the text; quick, for vocabularies."""
+    return not (text.isascii() and text.isprintable()) or text[:1] == " " or text[-1:] == " "

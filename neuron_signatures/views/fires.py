@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.results import NEURONS, SIGNATURES
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.results import NEURONS, SIGNATURES, table_name
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 from neuron_signatures.views.columns import Coded, coded, read_columns
+from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.poles import KeyIndex, Poles
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from jaxtyping import Bool
 
-_SIGNATURES = ("layer", "neuron", "pole", "class", "name", "n_texts", "n_active", "mode_peak_token", "mode_peak_count")
-_PEAKS = ("layer", "neuron", "max_act_token", "min_act_token")
+_COUNTS = ("n_texts", "n_active", "mode_peak_count")
+_CLASS, _NAMES = ("class",), ("name", "mode_peak_token")
+_SIGNATURES = ("pole", *_CLASS, *_NAMES, *_COUNTS)
+_PEAKS = ("max_act_token", "min_act_token")
+
+
+class _Hits(NamedTuple):
+    """Masks of the rows of the signatures, and of the peaks by their positive and negative extremes."""
+
+    signature: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
 
 
 class Fires:
     """Signatures and peak tokens, one row per pole. Either table may be missing."""
 
-    def __init__(self, signatures: pa.Table | None, peaks: pa.Table | None) -> None:
+    def __init__(self, run_dir: Path) -> None:
+        """Raises `BadRunError` for damaged tables."""
         self._texts: dict[str, Coded] = {}
         self._numbers: dict[str, np.ndarray] = {}
-        self._signatures = self._peaks = KeyIndex(np.empty(0, np.int64))
-        if signatures is not None:
-            layer, neuron = (signatures.column(c).to_numpy() for c in ("layer", "neuron"))
-            for name in ("pole", "class", "name", "mode_peak_token"):
-                self._texts[name] = coded(signatures, name)
-            for name in ("n_texts", "n_active", "mode_peak_count"):
-                self._numbers[name] = signatures.column(name).fill_null(0).to_numpy()
-            negative = self._texts["pole"].hits(lambda t: t == "-")
-            self._signatures = KeyIndex(Poles(layer, neuron, negative).keys(signed=True))
-        if peaks is not None:
-            layer, neuron = (peaks.column(c).to_numpy() for c in ("layer", "neuron"))
-            self._peaks = KeyIndex(Poles(layer, neuron, np.zeros(len(layer), bool)).keys(signed=False))
-            self._texts |= {name: coded(peaks, name) for name in _PEAKS[2:]}
+        self._found: dict[tuple[str, bool], _Hits] = {}
+        self._signatures, self._peaks = (
+            self._read(run_dir, stem, names) for stem, names in ((SIGNATURES, _SIGNATURES), (NEURONS, _PEAKS))
+        )
+
+    @property
+    def is_known(self) -> bool:
+        return self._signatures is not None or self._peaks is not None
+
+    def _read(self, run_dir: Path, stem: str, names: tuple[str, ...]) -> KeyIndex | None:
+        """Read the columns of a table, one at a time: all at once take five times the memory. None for no table."""
+        try:
+            layer, neuron = (_column(run_dir, stem, name).to_numpy() for name in ("layer", "neuron"))
+            negative = np.zeros(len(layer), bool)
+            for name in names:
+                if name in _COUNTS:
+                    self._numbers[name] = _column(run_dir, stem, name).fill_null(0).to_numpy().astype(np.int32)
+                elif name == "pole":
+                    negative = coded(read_columns(run_dir, stem, (name,)), name).hits(lambda t: t == "-")
+                else:
+                    self._texts[name] = coded(read_columns(run_dir, stem, (name,)), name)
+        except UsageError:
+            return None
+        if len({len(layer), *(len(self._texts[n].code) for n in names if n in self._texts)}) > 1:
+            raise BadRunError("changed while it was read", where=table_name(stem), next_step="Read it again")
+        return KeyIndex(Poles(layer, neuron, negative).keys(signed="pole" in names))
 
     def text(self, pole: Poles) -> str:
         """Where one pole fires, as displayed: `semantic: Texas, n 5`, or `of 3/25, peak ·is`; empty if unknown.
 
         `3/25`: the most frequent peak token is the peak of 3 of the 25 prompts in which the pole is active.
         """
-        row = int(self._signatures.rows(pole.keys(signed=True))[0])
+        row = int(_rows(self._signatures, pole, signed=True)[0])
         largest = self._largest(pole)
         peak = f"peak {visible(largest[:MAX_SHOWN])}" if largest else ""
         if row < 0:
@@ -59,21 +84,27 @@ class Fires:
         share = f"{self._numbers['mode_peak_count'][row]}/{self._numbers['n_active'][row]}"
         return f"{visible(token)} {share}" + (f", {peak}" if peak and largest.strip() != token.strip() else "")
 
-    def matching(self, poles: Poles, match: Callable[[str], bool], *, cls: bool = False) -> np.ndarray:
+    def matching(self, poles: Poles, pattern: str, *, cls: bool = False) -> Bool[np.ndarray, " row"]:
         """Mask of the poles whose signature or peak tokens match; with `cls`, only the class is compared."""
-        columns = [
-            self._texts[c] for c in (("class",) if cls else ("class", "name", "mode_peak_token")) if c in self._texts
-        ]
-        hits = [c.hits(match) for c in columns]
-        found = _where(np.any(hits, axis=0), self._signatures.rows(poles.keys(signed=True))) if hits else False
-        if cls or "max_act_token" not in self._texts:
-            return np.broadcast_to(found, poles.layer.shape)
-        rows = self._peaks.rows(poles.keys(signed=False))
-        high, low = (_where(self._texts[c].hits(match), rows) for c in _PEAKS[2:])
-        return found | np.where(poles.negative, low, high)
+        hits = self._hits(pattern, cls)
+        found = _where(hits.signature, _rows(self._signatures, poles, signed=True))
+        if len(hits.high):
+            rows = _rows(self._peaks, poles, signed=False)
+            found |= np.where(poles.negative, _where(hits.low, rows), _where(hits.high, rows))
+        return found
+
+    def _hits(self, pattern: str, cls: bool) -> _Hits:
+        """The rows of the tables with a matching text; those of the last pattern are cached."""
+        if (pattern, cls) not in self._found:
+            match, none = matcher(pattern), np.empty(0, bool)
+            columns = [self._texts[c] for c in (_CLASS if cls else _CLASS + _NAMES) if c in self._texts]
+            own = np.any([c.hits(match) for c in columns], axis=0) if columns else none
+            peaks = [none if cls or c not in self._texts else self._texts[c].hits(match) for c in _PEAKS]
+            self._found = {(pattern, cls): _Hits(own, *peaks)}
+        return self._found[pattern, cls]
 
     def _largest(self, pole: Poles) -> str:
-        row = int(self._peaks.rows(pole.keys(signed=False))[0])
+        row = int(_rows(self._peaks, pole, signed=False)[0])
         return "" if row < 0 else self._at("min_act_token" if pole.negative[0] else "max_act_token", row)
 
     def _at(self, name: str, row: int) -> str:
@@ -83,15 +114,17 @@ class Fires:
 
 def read_fires(run_dir: Path) -> Fires | None:
     """None if the run has neither signatures nor peaks. Raises `BadRunError` for damaged tables."""
-    tables = [_read(run_dir, stem, names) for stem, names in ((SIGNATURES, _SIGNATURES), (NEURONS, _PEAKS))]
-    return Fires(*tables) if any(t is not None for t in tables) else None
+    found = Fires(run_dir)
+    return found if found.is_known else None
 
 
-def _read(run_dir: Path, stem: str, names: tuple[str, ...]) -> pa.Table | None:
-    try:
-        return read_columns(run_dir, stem, names)
-    except UsageError:
-        return None
+def _column(run_dir: Path, stem: str, name: str) -> pa.ChunkedArray:
+    return read_columns(run_dir, stem, (name,)).column(name)
+
+
+def _rows(index: KeyIndex | None, poles: Poles, *, signed: bool) -> np.ndarray:
+    """The row of each pole; -1 if it is unknown."""
+    return np.full(len(poles.layer), -1) if index is None else index.rows(poles.keys(signed=signed))
 
 
 def _where(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -25,7 +25,10 @@ class Poles(NamedTuple):
         """An integer for each neuron, or with `signed` for each pole; -1 for a number that no neuron has."""
         known = (self.layer >= 0) & (self.layer < _LAYERS) & (self.neuron >= 0) & (self.neuron < _NEURONS)
         layer, neuron = (np.where(known, v, 0).astype(np.int64) for v in (self.layer, self.neuron))
-        return np.where(known, (layer << 42) | (neuron << 1) | (self.negative & signed), -1)
+        layer <<= 42
+        layer |= neuron << 1
+        layer |= self.negative & signed
+        return np.where(known, layer, -1)
 
     @classmethod
     def one(cls, at: NeuronAt, *, negative: bool) -> Poles:
@@ -36,7 +39,11 @@ class KeyIndex:
     """Finds rows of a table by key. Of equal keys, the first row counts."""
 
     def __init__(self, keys: Int64[np.ndarray, " row"]) -> None:
-        self._keys, self._rows = np.unique(keys, return_index=True)
+        if (np.diff(keys) > 0).all():  # as our own tables are
+            self._keys, self._rows = keys, np.arange(len(keys), dtype=np.int32)
+        else:
+            self._keys, rows = np.unique(keys, return_index=True)
+            self._rows = rows.astype(np.int32)
 
     def rows(self, keys: Int64[np.ndarray, " wanted"]) -> Int64[np.ndarray, " wanted"]:
         """The row of each key; -1 for a key that the table does not have."""

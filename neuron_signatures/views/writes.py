@@ -6,7 +6,7 @@ which is kept in memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +31,9 @@ from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from jaxtyping import Int64
+
+_AT_ONCE = 1 << 13
 
 
 class Written(NamedTuple):
@@ -99,16 +102,15 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
     return None
 
 
-def checked_columns(run_dir: Path, names: Sequence[str]) -> pa.Table:
-    """Integer columns of the table of neurons.
+def integer_column(run_dir: Path, name: str) -> np.ndarray:
+    """An integer column of the table of neurons, -1 for null.
 
     Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
     """
-    table = read_arrow(run_dir, WRITES, columns=tuple(names))
-    _check(table.schema, dict.fromkeys(names, "integer"))
-    if any(table.column(n).null_count for n in ("layer", "neuron") if n in names):
-        raise _bad(WRITES, "has rows without a neuron")
-    return table
+    table = read_arrow(run_dir, WRITES, columns=(name,))
+    _check(table.schema, {name: "integer"})
+    values: np.ndarray = table.column(name).cast("int64").fill_null(-1).to_numpy()
+    return values
 
 
 def token_texts(run_dir: Path) -> TokenTexts:
@@ -148,6 +150,14 @@ class TokenTexts:
         self._ids, self._texts = np.asarray(ids.to_numpy(), np.int64), texts
         if (np.diff(self._ids) <= 0).any():
             raise _bad(WRITES_TOKENS, "its ids are not in order")
+
+    def matching(self, match: Callable[[str], bool]) -> Int64[np.ndarray, " id"]:
+        """The ids whose text matches."""
+        found = []
+        for start in range(0, len(self._ids), _AT_ONCE):  # the texts of a vocabulary take 30 MB as Python objects
+            texts = self._texts.slice(start, _AT_ONCE).to_pylist()
+            found += [start + i for i, text in enumerate(texts) if text is not None and match(text)]
+        return self._ids[found] if found else np.empty(0, np.int64)
 
     def text(self, token_id: int) -> str:
         at = int(np.searchsorted(self._ids, token_id))

@@ -19,12 +19,10 @@ from neuron_signatures.runs.results import (
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.poles import KeyIndex, Poles
-from neuron_signatures.views.writes import checked_columns, token_texts
+from neuron_signatures.views.writes import TokenTexts, integer_column, token_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Bool, Int64
+    from jaxtyping import Bool, Int32, Int64
 
 
 class Tokens(NamedTuple):
@@ -38,10 +36,10 @@ class WrittenTokens:
     """Token ids by neuron and side (promoted, suppressed), strongest first, and -1 where there is none."""
 
     def __init__(
-        self, keys: Int64[np.ndarray, " neuron"], ids: Int64[np.ndarray, "neuron side rank"],
-        text_of: Callable[[int], str],
+        self, keys: Int64[np.ndarray, " neuron"], ids: Int32[np.ndarray, "neuron side rank"],
+        texts: TokenTexts,
     ) -> None:  # fmt: skip
-        self._index, self._ids, self._text = KeyIndex(keys), ids, text_of
+        self._index, self._ids, self._texts = KeyIndex(keys), ids, texts
         self._found: dict[str, Bool[np.ndarray, "neuron side"]] = {}
 
     def of(self, pole: Poles) -> Tokens:
@@ -49,7 +47,7 @@ class WrittenTokens:
         row = int(self._index.rows(pole.keys(signed=False))[0])
         if row < 0:
             return Tokens((), ())
-        up, down = (tuple(self._text(i) for i in side if i >= 0) for side in self._ids[row].tolist())
+        up, down = (tuple(self._texts.text(i) for i in side if i >= 0) for side in self._ids[row].tolist())
         return Tokens(down, up) if pole.negative[0] else Tokens(up, down)
 
     def matching(self, poles: Poles, pattern: str, *, suppressed: bool = False) -> Bool[np.ndarray, " row"]:
@@ -63,9 +61,7 @@ class WrittenTokens:
     def _hits(self, pattern: str) -> Bool[np.ndarray, "neuron side"]:
         """Whether each neuron has a matching token on each side; the last pattern is cached."""
         if pattern not in self._found:
-            match = matcher(pattern)
-            ids = np.unique(self._ids)
-            wanted = ids[[i >= 0 and match(self._text(i)) for i in ids.tolist()]]
+            wanted = self._texts.matching(matcher(pattern))
             found: np.ndarray = np.any(np.isin(self._ids, wanted), axis=2)
             self._found = {pattern: found}
         return self._found[pattern]
@@ -78,18 +74,20 @@ def written_tokens(run_dir: Path) -> WrittenTokens | None:
     """
     try:
         record = read_record(run_dir, WRITES_META, WritesRecord)
-        names = [write_column(side, "id", rank) for side in WRITE_SIDES for rank in range(record.top)]
-        table = checked_columns(run_dir, ["layer", "neuron", *names])
-        tokens = token_texts(run_dir)
+        layer, neuron = (integer_column(run_dir, name) for name in ("layer", "neuron"))
+        ids = np.empty((len(layer), 2, record.top), np.int32)
+        for side, name in enumerate(WRITE_SIDES):
+            for rank in range(record.top):  # one column at a time: a table of all takes three times the memory
+                ids[:, side, rank] = integer_column(run_dir, write_column(name, "id", rank))
+        texts = token_texts(run_dir)
     except UsageError:
         return _of_results(run_dir)
-    columns = [table.column(n).fill_null(-1).to_numpy().astype(np.int32, casting="unsafe") for n in names]
-    ids = np.stack(columns, axis=1).reshape(len(table), 2, record.top)
-    layer, neuron = (table.column(c).to_numpy().astype(np.int64) for c in ("layer", "neuron"))
-    return WrittenTokens(_keys(layer, neuron), ids, tokens.text)
+    return WrittenTokens(_keys(layer, neuron), ids, texts)
 
 
 def _of_results(run_dir: Path) -> WrittenTokens | None:
+    import pyarrow as pa
+
     found: dict[NeuronAt, list[list[tuple[int, str]]]] = {}
     for stem in list_influence(run_dir):
         try:
@@ -102,12 +100,13 @@ def _of_results(run_dir: Path) -> WrittenTokens | None:
     if not found:
         return None
     texts = dict(pair for sides in found.values() for side in sides for pair in side)
-    ids = np.full((len(found), 2, max(len(s) for sides in found.values() for s in sides)), -1)
+    ids = np.full((len(found), 2, max(len(s) for sides in found.values() for s in sides)), -1, np.int32)
     for row, sides in enumerate(found.values()):
         for side, tokens in enumerate(sides):
             ids[row, side, : len(tokens)] = [i for i, _ in tokens]
     layer, neuron = (np.array(v, np.int64) for v in zip(*found, strict=True))
-    return WrittenTokens(_keys(layer, neuron), ids, texts.__getitem__)
+    table = pa.table({"token_id": sorted(texts), "token": [texts[i] for i in sorted(texts)]})
+    return WrittenTokens(_keys(layer, neuron), ids, TokenTexts(table))
 
 
 def _keys(layer: np.ndarray, neuron: np.ndarray) -> np.ndarray:

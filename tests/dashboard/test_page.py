@@ -62,7 +62,7 @@ def test_it_opens_on_the_ranking_of_the_default_list_and_says_so_in_the_address(
 @pytest.mark.parametrize(
     ("view", "says"),
     [("overview", "Gemma2ForCausalLM"), ("neuron", "99.9th percentile of the |activation|"),
-     ("ranking", "200 of 2,560 rows"), ("signatures", "other prompts")],
+     ("ranking", "200 of 1,536 that match"), ("signatures", "other prompts")],
 )  # fmt: skip
 def test_every_view_of_the_demo_run(demo, monkeypatch, view, says):
     page = open_page(demo, monkeypatch, view=view, layer="4", neuron="178", list=INFLUENCE, row="1")

@@ -280,7 +280,7 @@ def test_a_set_from_a_list_is_what_the_sidebar_shows(tmp_path, monkeypatch):
     assert len({r.at for r in rows[:100]}) < 100  # some neurons have both poles among the first
     assert poles.signs == tuple({"+": 1, "-": -1}[first[at]] for at in poles.neurons) and -1 in poles.signs
     few = list_set(signatures, Filters(top_k=3), RUN, 20)
-    assert len(few.neurons) <= 3 and f"only {len(few.neurons)} neurons pass" in few.note
+    assert len(few.neurons) <= 3 and f"leave only {len(few.neurons)} neurons" in few.note
     assert few.name.startswith(f"first {len(few.neurons)} of ")
     positive = list_set(act_grad, Filters(score_from=0.0), RUN, 5)
     assert all(act_grad.row(act_grad.find(at)).score >= 0 for at in positive.neurons) and len(positive.neurons) == 5

@@ -60,6 +60,7 @@ def test_format_1_is_read_and_migrated_bit_for_bit(tmp_path, dtype, capsys):
     for key, tensor in acts.items():
         assert torch.equal(new.tensor(key).view(torch.uint8), tensor.view(torch.uint8))
     assert [p.nonfinite for p in new.prompts] == [0, 0, 2]
+    assert old.manifest.seed is None and new.manifest.seed is None  # format 1 records none
     assert (tmp_path / "old" / "manifest.json").read_bytes() == before
     assert main(["migrate", str(tmp_path / "old_v2")]) == 2
     assert "format 2 in safetensors already" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.__main__ import main as runs
 from neuron_signatures.runs.results import list_contrasts, read_json
 from neuron_signatures.runs.tables import read_table
+from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.writes import writes_of
 
 CAPITAL = ["--mode", "contrast", "--a", "concepts=capital@token: is", "--rank_by", "difference"]
 
@@ -50,6 +54,42 @@ def test_one_command_finds_the_neuron_that_says_a_capital(run_dir, capsys):
     assert {"prompt": "probe_5_Texas", "positions": [7, 9]} in details["a"]
 
 
+def test_each_neuron_shows_what_it_writes(run_dir, capsys):
+    """The stronger direction, with the sign of the pole; before write scores exist, one command that makes them."""
+    argv = ["--run_dir", str(run_dir), "--quiet"]
+    assert main([*argv, *CAPITAL]) == 0
+    hint = f"what the neurons write, from the weights: python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}"
+    out = capsys.readouterr().out
+    assert out.count(f"note     {hint} --mode write_scores\n") == 1 and "what it writes" not in out
+    assert main([*argv, "--mode", "write_scores", "--layers", "1"]) == 0
+    capsys.readouterr()
+    assert main([*argv, *CAPITAL]) == 0
+    out = capsys.readouterr().out
+    assert hint not in out
+    verbs = set()
+    for line in [line for line in out.splitlines() if line.startswith("L")]:
+        layer, neuron, pole = re.match(r"L(\d+)N(\d+)([+-])", line).groups()
+        if scores := writes_of(run_dir, NeuronAt(int(layer), int(neuron))):
+            side = max(scores.promotes, scores.suppresses, key=lambda tokens: abs(tokens[0].score))
+            verb = "writes" if (side[0].score > 0) == (pole == "+") else "lowers"
+            assert line.endswith(f"{verb} " + " ".join(repr(visible(t.token)) for t in side[:3]))
+            verbs.add(verb)
+        else:
+            assert "'" not in line
+    assert verbs == {"writes", "lowers"}
+
+
+def test_damaged_write_scores_are_named_and_the_contrast_is_shown(run_dir, capsys):
+    argv = ["--run_dir", str(run_dir), "--quiet"]
+    assert main([*argv, "--mode", "write_scores", "--layers", "1"]) == 0
+    (run_dir / "analysis" / "write_scores_tokens.parquet").write_bytes(b"PAR1")
+    capsys.readouterr()
+    assert main([*argv, *CAPITAL]) == 0
+    out = capsys.readouterr().out
+    (note,) = [line for line in out.splitlines() if "write_scores_tokens" in line]
+    assert note.endswith(f"--run_dir {run_dir} --mode write_scores") and "\nL1N440-" in out
+
+
 def test_viewers_list_it_and_verify_accepts_it(run_dir, capsys):
     assert main(["--run_dir", str(run_dir), *CAPITAL, "--top_k", "5", "--quiet"]) == 0
     assert runs(["verify", str(run_dir)]) == 0
@@ -59,7 +99,7 @@ def test_viewers_list_it_and_verify_accepts_it(run_dir, capsys):
     ranked = read_list(run_dir, ref)
     row = ranked.row(0)
     assert (row.at.label, row.pole, ranked.score_name) == ("L1N440", "-", "mean A - mean B")
-    assert row.note.startswith("A -4.5") and "AUROC 0.014" in row.note
+    assert row.note.startswith("AUROC 0.014, q ") and "A -4.5" in row.note
     assert ranked.matching("L1N440-").sum() == 1 and ranked.matching("0.014")[0] and ranked.find(row.at, "-") == 0
     assert ranked.order("note") is not None and len(ranked.order("token")) == len(ranked)
 

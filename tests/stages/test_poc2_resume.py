@@ -201,6 +201,17 @@ def test_the_source_of_candidates_and_a_validation_are_resumed(tmp_path, monkeyp
     assert content(run_dir) == content(whole)
 
 
+def test_the_forecast_of_a_resumed_command_counts_what_is_left(tmp_path, monkeypatch, caplog):
+    flags = [*SEED, "--influence_metric", "dla,ig,ablation", "--top_from", "dla:20", "--layers", "3,4"]
+    run_dir = fresh(tmp_path / "run")
+    caplog.set_level("INFO")
+    stopped(run_dir, monkeypatch, *flags, at="ablated")
+    assert "forecast: ig at" in caplog.text and "20 ablations of single neurons" in caplog.text
+    caplog.clear()
+    assert main(["--run_dir", str(run_dir), *flags]) == 0
+    assert "ig is finished" in caplog.text and "forecast: 20 ablations of single neurons: " in caplog.text
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 9])
 def test_a_stopped_estimate_continues_with_its_ablations_and_sets(tmp_path, monkeypatch, caplog, stop_at):
     flags = [*SEED, "--influence_metric", "dla,act_grad", "--validate", "--sample", "100", "--layers", "3,4"]

@@ -79,6 +79,11 @@ class FinishedMetrics:
         names, digests = (stored.get(name, np.array([])).ravel().tolist() for name in ("metrics", "records"))
         self._records = dict(zip(names, digests, strict=False))
 
+    @property
+    def metrics(self) -> set[str]:
+        """Those that were finished; their files may have changed since."""
+        return set(self._records)
+
     def add(self, metric: Metric, stem: str) -> None:
         """Store that the files of the metric are complete."""
         self._records[metric] = sha256_file(self._run_dir / ANALYSIS / meta_name(stem))

@@ -17,7 +17,7 @@ import torch
 from neuron_signatures.analysis.attribution.estimators.gradients import points_at_once
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
-from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.files import human_bytes, human_seconds
 
 _BACKWARD = 3.0
 # A copy that takes less is measured in a batch: the time of a short pass is mostly overhead.
@@ -67,7 +67,7 @@ class Forecast:
             parts.append(f"{self.plan.n_ablated:,} ablations of single neurons")
         if self.plan.most_sets:
             parts.append(f"at most {self.plan.most_sets:,} sets of neurons")
-        low, high = (duration(s) for s in self.seconds)
+        low, high = (human_seconds(s) for s in self.seconds)
         took = f"about {low}" if low == high else f"{low} to at most {high}"
         memory = f"{human_bytes(self.weights)} of weights and {human_bytes(self.batches)} for batches"
         return (
@@ -106,13 +106,6 @@ def forecast(problem: Problem, plan: Plan) -> Forecast:
         sum(p.numel() * p.element_size() for p in problem.hf.parameters()),
         max(edited, graph) * tokens * itemsize,
     )
-
-
-def duration(seconds: float) -> str:
-    """A time in seconds, minutes or hours, rounded."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _range(low: int, high: int) -> str:

@@ -112,13 +112,14 @@ class TargetMetrics:
         return tuple(m for m in self.request.metrics if not (m == "ablation" and self.samples))
 
     def plan(self) -> Plan:
-        """The work that takes long."""
+        """The work that takes long; not that of metrics that this command finished before it was stopped."""
         s, config, computed = self.settings, self.request.validation, self.request.computed
+        todo = set(computed) - self.finished.metrics
         paths = len(self._layers) if s.ig_path == "layer" else 1
-        points = (paths * s.ig_steps, paths * max(s.ig_steps, s.ig_max_steps)) if "ig" in computed else (0, 0)
+        points = (paths * s.ig_steps, paths * max(s.ig_steps, s.ig_max_steps)) if "ig" in todo else (0, 0)
         n_pairs = len(self._layers) * self._acts[0].numel()
         n_ablated = 0
-        if "ablation" in computed:
+        if "ablation" in todo:
             chosen = None if self.top_from is None else self.top_from.k * len(self.problem.positions)
             sample = config.sample if config and self.samples else None
             n_ablated = min(n for n in (n_pairs, chosen, sample) if n is not None)

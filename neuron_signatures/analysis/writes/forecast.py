@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from neuron_signatures.analysis.attribution.forecast import duration
 from neuron_signatures.analysis.writes.scores import VOCAB_BLOCK
-from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.files import human_bytes, human_seconds
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,6 @@ class WritesForecast:
         return (
             f"forecast: {self.n_neurons:,} neurons, {self.vocab:,} tokens: "
             f"{self.operations / 10**exponent:.1f}e{exponent} operations in blocks of {self.block:,} neurons and "
-            f"{min(VOCAB_BLOCK, self.vocab):,} tokens; about {duration(self.seconds)} on {self.device}; "
+            f"{min(VOCAB_BLOCK, self.vocab):,} tokens; about {human_seconds(self.seconds)} on {self.device}; "
             f"{human_bytes(self.weights)} of weights and {human_bytes(self.work_bytes)} for blocks"
         )

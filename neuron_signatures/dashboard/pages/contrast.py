@@ -91,7 +91,7 @@ def _answer(ctx: PageContext, config: ContrastConfig, result: ContrastResult) ->
     first = first_rows(result)
     frame = contrast_frame(first, cached_reads.descriptions(ctx.run_dir, ctx.results_key))
     small(f"The first {len(frame)} of {len(result.frame):,} neurons. Click a cell to open the neuron.")
-    table(frame, "contrast", help=HELP, height=420, bars={BAR: float(frame[BAR].max() or 0)},
+    table(frame, "contrast", help=HELP, height=420, bars={BAR: float(frame[BAR].max() or 0)}, labels={BAR: ""},
           on_row=lambda i: ctx.open_neuron(NeuronAt(int(first["layer"][i]), int(first["neuron"][i]))))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, "contrast", "contrast")

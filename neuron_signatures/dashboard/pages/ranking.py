@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
@@ -58,22 +60,25 @@ def _neurons(ctx: PageContext) -> None:
             "No list is selected on the left, so this one is shown: the best validated one of the newest target."
         )
     bounds = _bounds(selected=ctx.listed is not None)
-    rows = passing(ranked, bounds, ctx.run)
+    every = passing(ranked, replace(bounds, top_k=len(ranked)), ctx.run)
+    rows = every[: bounds.top_k]
     # the sidebar counts the rows that are left out of a selected list
-    _row_caption(ranked, len(rows), "" if ctx.listed else left_out_note(n_not_stored(ranked, bounds, ctx.run)))
+    left_out = "" if ctx.listed else left_out_note(n_not_stored(ranked, bounds, ctx.run))
+    _row_caption(ranked, len(rows), len(every), left_out)
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
+    frame = rank_frame(ranked, rows, patterns_of(bounds.query))
+    full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
+    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
+          labels={ranked.score_name: "score", BAR: ""},
+          on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
+    with st.popover("Export"):
+        downloads(frame, ref.stem, "rank")
     if np.isfinite(ranked.score[rows]).any():
         _chart(ctx, ranked, rows)
     else:
         empty("No score is finite, so there is no chart and the order is not meaningful.")
-    frame = rank_frame(ranked, rows, patterns_of(bounds.query))
-    full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
-    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
-          on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
-    with st.popover("Export"):
-        downloads(frame, ref.stem, "rank")
 
 
 def _bounds(*, selected: bool) -> Filters:
@@ -87,10 +92,11 @@ def _bounds(*, selected: bool) -> Filters:
     return filters() if selected else Filters(query=query())
 
 
-def _row_caption(ranked: RankedList, n: int, left_out: str) -> None:
-    """The number of rows, where they were scored, and what is left out."""
-    small(". ".join(filter(None, (f"{n:,} of {len(ranked):,} rows", ranked.place_text(), left_out.rstrip("."))))
-          + ". Click a point or a cell to open the neuron.")  # fmt: skip
+def _row_caption(ranked: RankedList, n: int, n_passing: int, left_out: str) -> None:
+    """The number of rows shown and passing the filters, where they were scored, and what is left out."""
+    matching = f"{n_passing:,} that match, of {len(ranked):,}" if n_passing < len(ranked) else f"{n_passing:,}"
+    parts = (f"{n:,} of {matching} rows", ranked.place_text(), f"score: {ranked.score_name}", left_out.rstrip("."))
+    small("; ".join(filter(None, (*parts, "click a point or a cell to open the neuron"))))
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
@@ -101,4 +107,6 @@ def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:
     if name == "bars" and len(rows) > MOST_BARS:
         st.caption(f"The first {MOST_BARS}.")
     figure = _CHARTS[name](ranks_of(ranked, rows), ranked.score_name)
+    if name == "per layer":
+        figure.update_xaxes(range=[min(ctx.run.layers) - 0.6, max(ctx.run.layers) + 0.6])
     chart(ctx, figure, f"rank_chart_{name}", opens=View.NEURON, list=ranked.ref.stem)

@@ -35,7 +35,8 @@ def by_layer(ranks: Ranks, score_name: str) -> go.Figure:
         mine = ranks.layer == layer
         order[mine] = np.linspace(-0.35, 0.35, int(mine.sum())) if mine.sum() > 1 else 0.0
     figure = _points(ranks, ranks.layer + order, score_name)
-    return figure.update_xaxes(title="layer", dtick=1 if len(ranks.layer) and np.ptp(ranks.layer) < 30 else None)
+    few = len(ranks.layer) and np.ptp(ranks.layer) < 16
+    return figure.update_xaxes(title="layer", dtick=1 if few else None, tickformat="d")
 
 
 def act_against_score(ranks: Ranks, score_name: str) -> go.Figure:
