@@ -1,13 +1,17 @@
 """Screenshots of every view of the web explorer for docs/explore.md, with a real server and a headless Chromium.
 
-python scripts/shoot_explorer.py --runs_root runs --run demo --out_dir docs
+    python scripts/shoot_explorer.py --runs_root runs --run demo --out_dir docs
+
+With --widths or --themes, whole pages of these widths and themes instead, to look for faults:
+
+    python scripts/shoot_explorer.py --widths 800 1280 1680 --themes light dark --out_dir /tmp/shots
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench_explorer import APP, Server, chromium_path
 
@@ -15,17 +19,32 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-# View, height of the screenshot, and the button that is clicked first.
+
+
+class Shot(NamedTuple):
+    """A picture of the documentation."""
+
+    name: str
+    height: int
+    address: str
+    """The part of the page's address after the run."""
+    click: str = ""
+    """The button that is clicked first."""
+
+
 SHOTS = (
-    ("overview", 1010, ""),
-    ("neuron", 1180, ""),
-    ("ranking", 900, ""),
-    ("validation", 1440, "Validation"),
-    ("signatures", 1180, ""),
-    ("map", 810, ""),
-    ("query", 1000, ""),
+    Shot("overview", 1010, "view=overview"),
+    Shot("neuron", 1180, "view=neuron"),
+    Shot("compare", 1000, "view=compare&pins=L4N178,L3N508,L1N440"),
+    Shot("ranking", 1000, "view=ranking"),
+    Shot("validation", 1440, "view=ranking", "Validation"),
+    Shot("contrast", 900, "view=contrast"),
+    Shot("signatures", 1180, "view=signatures"),
+    Shot("map", 810, "view=map"),
+    Shot("query", 1000, "view=query"),
 )
 DARK = ("neuron",)
+WIDTH, TALLEST = 1280, 4200
 
 
 def main() -> None:
@@ -34,32 +53,44 @@ def main() -> None:
     parser.add_argument("--run", default="demo")
     parser.add_argument("--out_dir", type=Path, default=Path("docs"))
     parser.add_argument("--only", nargs="*", help="views to capture; default: all")
+    parser.add_argument("--widths", nargs="*", type=int, metavar="PIXELS", help="whole pages of these widths")
+    parser.add_argument("--themes", nargs="*", choices=("light", "dark"), help="whole pages in these themes")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
     flags = ("--runs_root", str(args.runs_root), "--run", args.run)
+    whole = bool(args.widths or args.themes)
     with Server(APP, *flags) as server, sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        for name, height, click in SHOTS:
-            if args.only and name not in args.only:
+        for shot in SHOTS:
+            if args.only and shot.name not in args.only:
                 continue
-            view = "ranking" if name == "validation" else name
-            address = server.url(f"?run={args.run}&view={view}")
-            for scheme in ("light", "dark") if name in DARK else ("light",):
-                tail = "-dark" if scheme == "dark" else ""
-                _shoot(browser, address, args.out_dir / f"explore-{name}{tail}.png", height, scheme, click)
+            address = server.url(f"?run={args.run}&{shot.address}")
+            for width in args.widths or [WIDTH]:
+                for theme in args.themes or (("light", "dark") if shot.name in DARK and not whole else ("light",)):
+                    tail = f"-{width}-{theme}" if whole else "-dark" if theme == "dark" else ""
+                    file = args.out_dir / f"explore-{shot.name}{tail}.png"
+                    _shoot(browser, address, file, shot, width, theme, whole=whole)
         browser.close()
 
 
-def _shoot(browser: Browser, url: str, file: Path, height: int, scheme: str, click: str) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:
+    page = browser.new_page(viewport={"width": width, "height": shot.height}, color_scheme=theme)  # type: ignore[arg-type]
     page.goto(url)
     _settle(page)
-    if click:
-        page.get_by_role("radio", name=click).or_(page.get_by_role("button", name=click, exact=True)).first.click()
+    if shot.click:
+        buttons = page.get_by_role("radio", name=shot.click).or_(
+            page.get_by_role("button", name=shot.click, exact=True)
+        )
+        buttons.first.click()
         page.wait_for_timeout(500)
         _settle(page)
+    if whole:
+        height = int(page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight"))
+        page.set_viewport_size({"width": width, "height": min(height + 20, TALLEST)})
+        _settle(page)
     page.wait_for_timeout(1500)  # for plotly and the fonts
+    file.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=file)
     page.close()
     print(f"{file}: {file.stat().st_size // 1000} kB")

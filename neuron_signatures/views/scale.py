@@ -13,7 +13,7 @@ NEURON_PERCENTILE = 99.9
 """Of one neuron's |act| over a run: the largest value of a small run, also of a neuron that is rarely active."""
 MAP_PERCENTILE = 99.0
 """Of the cells of a map: massive activations of a few neurons do not set its limit."""
-_ALWAYS = 0.95
+_ALWAYS = 0.9
 _FEWEST = 10
 
 
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
     @property
     def always_on(self) -> str:
-        """`+` or `-` for a neuron with this sign at 95 % of at least ten tokens and a mean beyond its spread."""
+        """`+` or `-` for a neuron with this sign at 90 % of at least ten tokens and a mean beyond its spread."""
         if self.n < _FEWEST or abs(self.mean) < self.std:
             return ""
         if self.n_positive >= _ALWAYS * self.n:

@@ -66,7 +66,7 @@ def test_an_invalid_neuron_leaves_the_input_unchanged(demo, monkeypatch):
 def test_emptied_inputs_of_filters_map_and_query_are_reset(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", list=ABLATION)
     page.sidebar.number_input(key="ui_top_k").set_value(7).run()
-    assert "7 of 1536 rows" in shown(page)
+    assert "7 of 1,536 rows" in shown(page)
     page.sidebar.number_input(key="ui_top_k").set_value(None).run()
     assert page.sidebar.number_input(key="ui_top_k").value == 200 and len(page.dataframe[0].value) == 200
     page.segmented_control(key="view").set_value("query").run()
@@ -100,4 +100,4 @@ def test_the_query_reports_a_minimum_above_one(demo, monkeypatch):
     page.number_input(key="ui_query_min").set_value(99999).run()
     assert page.number_input(key="ui_query_min").value == 1 and "99999 is not a whole number" in shown(page)
     page.number_input(key="ui_query_min").set_value(2).run()
-    assert "of them with at least 2 occurrences;" in "".join(html_of(page))
+    assert "of them with at least 2 occurrences, largest mean first" in "".join(html_of(page))

@@ -11,7 +11,9 @@ from explorer import DEMO, HALF, HOSTILE, plain_run
 
 from neuron_signatures.dashboard.data.cached_reads import validation
 from neuron_signatures.dashboard.neuron import figures as figures_acts
-from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, peaks_of
+from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, order_of
+from neuron_signatures.dashboard.neuron.colouring import colouring_of
+from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions, heatmap
 from neuron_signatures.dashboard.ranking import figures as figures_rank
 from neuron_signatures.dashboard.ranking import validation_figures as figures_validation
 from neuron_signatures.dashboard.shell.list_walk import (
@@ -34,13 +36,17 @@ from neuron_signatures.dashboard.signatures.data import (
     strongest,
 )
 from neuron_signatures.dashboard.widgets.elements import chosen_neuron, chosen_row, point_data
-from neuron_signatures.dashboard.widgets.figure_style import CONFIG, plot_text
+from neuron_signatures.dashboard.widgets.figure_style import CONFIG, EMERALD, GREY, LINES, ORANGE, plot_text
 from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.list_files import list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.scale import Limit
+
+LIMIT = Limit(1.5, 99, 1)
 
 
 def texts(figure) -> str:
@@ -72,34 +78,44 @@ def test_plotly_gets_no_tags_links_or_formulas():
 def test_the_cells_of_the_layer_map_open_their_neurons():
     peaks = np.array([[9.0, 1.0], [np.nan, -2.0]])
     neurons = np.array([[7, 3], [-1, 4]])
-    figure = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], np.array([False, True]))
+    figure = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], np.array([False, True]), LIMIT)
     cells = figure.data[1]
     assert cells.customdata.tolist() == [[2, 3, 1], [5, 4, 1]]
     assert (cells.type, cells.width, list(cells.y), list(cells.base)) == ("bar", 1, [1, 1], [-0.5, 0.5])  # all of it
     assert figure.layout.yaxis.ticktext == ("L2", "L5") and list(figure.data[0].y) == [0, 1]
-    assert figure.data[0].zmax == 2.0  # what does not count colours nothing
-    empty = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], np.array([False, False]))
+    assert figure.data[0].zmax == 1.5 and cells.marker.line.width.tolist() == [0, 2]  # -2 is beyond the limit
+    nothing = np.array([False, False])
+    empty = figures_acts.layers_by_tokens(peaks, neurons, [2, 5], ["<bos>", " a"], nothing, Limit(0.0, 99, 0))
     assert len(empty.data[1].x) == 0 and empty.data[0].zmax == 1.0
 
 
-def test_density_is_a_density_and_constant_values_have_none():
-    values = np.random.default_rng(0).standard_normal(4000)
-    x, y = figures_acts.density(values)
-    assert np.trapezoid(y, x) == pytest.approx(1.0, abs=0.02)
-    assert y[np.abs(x).argmin()] == pytest.approx(0.3989, abs=0.04)
-    assert figures_acts.density(np.full(5, 3.0))[0].size == 0 == figures_acts.density(np.empty(0))[0].size
-    assert len(figures_acts.histogram(np.full(5, np.nan, np.float32)).data) == 0
+def bars_of(values) -> list[tuple[float, float, int, str]]:
+    """Ends, count and colour of the bars of a histogram."""
+    (bars,) = figures_acts.histogram(np.array(values, np.float32)).data
+    return [(*ends, n, c) for ends, n, c in zip(bars.customdata.tolist(), bars.y, bars.marker.color, strict=True)]
 
 
-def test_the_curve_is_as_high_as_its_bars(demo):
-    spiked = np.concatenate([demo.acts(p, layer=3, neuron=508)[1:] for p in demo.prompts])
-    tailed = np.concatenate([np.random.default_rng(0).normal(0, 0.01, 990), np.linspace(1, 9, 10)]).astype(np.float32)
-    for values in (spiked, tailed):
-        outline, curve = figures_acts.histogram(values).data
-        assert 0.6 < max(curve.y) / max(outline.y) < 1.4
-        assert np.trapezoid(curve.y, curve.x) == pytest.approx(1.0, abs=0.02)
-    assert len(figures_acts.histogram(np.arange(70, dtype=np.float32)).data[0].x) == 2 * (17 + 1)
-    assert len(figures_acts.histogram(np.arange(5000, dtype=np.float32)).data[0].x) == 2 * (60 + 1)
+def test_the_histogram_counts_tokens_with_one_sign_per_bar_and_leaves_out_empty_intervals(demo):
+    acts = np.concatenate([demo.acts(p, layer=3, neuron=508)[1:] for p in demo.prompts])
+    for values in (acts, np.arange(-7, 70), [3.0] * 5, [-3.0], [0.0, 0.0], [1e-30, 1.0], np.arange(5000)):
+        found = bars_of(values)
+        assert sum(n for *_, n, _ in found) == len(values) and all(n > 0 for *_, n, _ in found)
+        for low, high, _, colour in found:
+            assert (colour == ORANGE) == (high <= 0 and low < 0) and not low < 0 < high
+    assert len(bars_of(np.arange(5000))) <= 61
+    figure = figures_acts.histogram(np.array([1.0, 2.0, np.nan], np.float32))
+    assert figure.layout.yaxis.type == "log" and figure.layout.yaxis.range[0] < 0  # a single token has a visible bar
+    assert not figures_acts.histogram(np.full(5, np.nan, np.float32)).data
+
+
+def test_no_line_connects_tokens_and_only_negative_values_are_orange():
+    tokens, on = ["a", "b", "c"], np.ones(3, bool)
+    curve = figures_acts.Curve("p", tokens, np.array([1.0, -2.0, np.nan], np.float32), on)
+    (bars,) = figures_acts.over_tokens([curve]).data
+    assert bars.type == "bar" and list(bars.marker.color) == [EMERALD, ORANGE, GREY]
+    several = figures_acts.over_tokens([curve, curve._replace(name="q")])
+    assert [t.mode for t in several.data] == ["markers", "markers"]
+    assert not {"#f97316", "#fb923c", ORANGE} & set(LINES)
 
 
 def test_filters_apply_bounds_and_drop_undefined_numbers():
@@ -219,8 +235,11 @@ def test_signature_figures():
     assert Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")] * 3, (4, 9, 5)).size == "3 poles, n 4 to 9"
     assert Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")], (4,)).size == "1 pole, n 4"
     members = Group("g", "say_x", [Pole(NeuronAt(0, 1), "+")]).members
-    grid = figures_signatures.members_by_prompts(np.array([[2.0, np.nan]]), members, HOSTILE[1:3], [HOSTILE[3:5]])
-    assert grid.data[0].zmax == 2.0 and "<script" not in texts(grid) and "<iframe" not in texts(grid)
+    grid = figures_signatures.members_by_prompts(
+        np.array([[2.0, np.nan]]), members, ["first", HOSTILE[2]], [HOSTILE[3:5]], LIMIT
+    )
+    assert grid.layout.xaxis.ticktext[0] == "0 first" and list(grid.data[1].x) == [0]  # named, and beyond the limit
+    assert grid.data[0].zmax == 1.5 and "<script" not in texts(grid) and "<iframe" not in texts(grid)
 
 
 def test_labels_of_probe_bars_have_one_size_and_room_on_their_own_side():
@@ -250,8 +269,31 @@ def test_lists_of_the_demo_run_read_as_ranks(demo):
 def test_peaks_of_prompts_and_their_order():
     values = [np.array(v, np.float32) for v in ([9, -2], [np.nan], [0.5, -3, 1], [np.inf, 4])]
     counts = [np.array(c) for c in ([False, True], [True], [True] * 3, [True, True])]
-    peaks = peaks_of(values, counts)
-    np.testing.assert_array_equal(peaks, np.array([2, np.nan, 3, 4], np.float32))
-    neuron = NeuronOnRun([], values, counts, peaks)
-    assert neuron.order(by_peak=True) == [3, 2, 0, 1] and neuron.largest == 4.0
-    assert neuron.stats_over_run().n == 5 and neuron.stats_over_run().n_nonfinite == 2
+    neuron = NeuronOnRun([], values, counts)
+    peaks = neuron.largest_of(colouring_of(neuron.counted_values(), "activation"))
+    np.testing.assert_array_equal(peaks, [2, np.nan, 3, 4])
+    assert order_of(peaks, by_size=True) == [3, 2, 0, 1] and order_of(peaks, by_size=False) == [0, 1, 2, 3]
+    relative = neuron.largest_of(colouring_of(neuron.counted_values(), "relative"))
+    assert order_of(relative, by_size=True) == [3, 2, 0, 1]
+    assert relative[3] == pytest.approx((4 - 0.1) / np.std([-2, 0.5, -3, 1, 4]))
+    assert neuron.over_run.n == 5 and neuron.over_run.n_nonfinite == 2
+
+
+def test_a_long_prompt_is_cut_around_its_peak():
+    prompt = PromptRecord.model_construct(
+        probe_id="p", tokens=[f"t{i}" for i in range(9)], token_ids=[*range(9)], seq_len=9
+    )
+    values = np.array([0, 0, 0, 0, 0, 0, 5, 0, 0], np.float32)
+    neuron = NeuronOnRun([prompt], [values], [np.ones(9, bool)])
+    line = neuron.line(0, "title", most=4)
+    assert (line.first, line.cut, list(line.tokens)) == (4, (True, True), ["t4", "t5", "t6", "t7"])
+    assert line.title == "title, positions 4 to 7 of 9" and neuron.line(0, "title", most=9).cut == (False, False)
+    block = heatmap([line], colouring_of(values, "activation"), HeatmapOptions())
+    assert "position 6, id 6, act +5" in block and block.count("…") == 2
+
+
+def test_the_tokens_with_the_largest_activations_are_distinct_and_of_one_sign():
+    prompt = PromptRecord.model_construct(tokens=["x", "a", "b", "a", "c"], seq_len=5)
+    counts = np.array([False, True, True, True, True])
+    neuron = NeuronOnRun([prompt], [np.array([9, 3, -2, 4, 0], np.float32)], [counts])
+    assert neuron.top_tokens(1, 5) == [("a", 4.0)] and neuron.top_tokens(-1, 5) == [("b", -2.0)]

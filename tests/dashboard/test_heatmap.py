@@ -12,13 +12,22 @@ import pytest
 from explorer import HALF, HOSTILE
 
 from neuron_signatures.dashboard.data.exports import csv_bytes, json_bytes, parquet_bytes
-from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions, Line, document, heatmap, opacity
+from neuron_signatures.dashboard.neuron import heatmap as heatmaps
+from neuron_signatures.dashboard.neuron.colouring import Colouring, colouring_of
+from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions, Line, document, opacity
+from neuron_signatures.views.scale import Limit
 
 
 def line(values, tokens=None, counts=None) -> Line:
     v = np.array(values, np.float32)
     tokens = tokens or [f" t{i}" for i in range(len(v))]
     return Line("a prompt", tokens, range(len(v)), v, np.ones(len(v), bool) if counts is None else np.array(counts))
+
+
+def heatmap(lines, options=None, colouring=None) -> str:
+    """By activation, with the scale of these lines, unless a colouring is given."""
+    values = np.concatenate([v.values[v.counts] for v in lines]) if lines else np.empty(0, np.float32)
+    return heatmaps.heatmap(lines, colouring or colouring_of(values, "activation"), options or HeatmapOptions())
 
 
 class Tags(html.parser.HTMLParser):
@@ -79,8 +88,8 @@ def test_included_non_finite_values_are_hatched():
 
 def test_normalisation_threshold_and_rows():
     two = [line([1.0, 0.1]), line([4.0])]
-    alone = cells(heatmap(two, HeatmapOptions()))
-    run = cells(heatmap(two, HeatmapOptions(normalise="run"), run_largest=4.0))
+    alone = cells(heatmap(two, HeatmapOptions(normalise="prompt")))
+    run = cells(heatmap(two))
     assert "1.000" in alone[0]["style"] and f"{opacity(0.25):.3f}" in run[0]["style"]
     assert "style" not in cells(heatmap(two, HeatmapOptions(threshold=0.5)))[1]
     assert heatmap([line([1.0] * 7)], HeatmapOptions(per_row=3)).count('class="r"') == 3
@@ -100,12 +109,37 @@ def test_nothing_to_colour(values):
 )  # fmt: skip
 def test_it_is_said_why_nothing_is_coloured(values, counts, why):
     one = line(values, counts=counts)
-    for lines, more in (([one], {}), ([one, one], {}), ([one], {"run_largest": 0.0 if why else 1.0})):
-        block = heatmap(lines, HeatmapOptions(normalise="run" if more else "prompt"), **more)
+    for lines, normalise in (([one], "prompt"), ([one, one], "prompt"), ([one], "run")):
+        block = heatmap(lines, HeatmapOptions(normalise=normalise))
         said = "".join(Tags(block).words)
         assert (f"nothing to colour: {why}" in said) if why else ("nothing to colour" not in said)
     coloured = heatmap([one, line([1.0])], HeatmapOptions())
     assert "nothing to colour" not in coloured  # another prompt has something
+
+
+def test_one_scale_for_the_run_and_values_beyond_it_are_outlined():
+    colouring = Colouring("activation", None, Limit(2.0, 99.9, 1))
+    small, large = line([0.2]), line([-8.0, 2.0])
+    block = heatmap([small, large], colouring=colouring)
+    first, beyond, full = cells(block)
+    assert f"{opacity(0.1):.3f}" in first["style"] and first["class"] == full["class"] == "t"
+    assert beyond["class"] == "t o" and "251,146,60,1.000" in beyond["style"] and "52,211,153,1.000" in full["style"]
+    assert "outlined: beyond the scale" in block and "99.9th percentile of the |activation| of the run" in block
+    assert "outlined" not in heatmap([small], colouring=colouring).partition("</style>")[2]
+
+
+def test_relative_colours_are_distances_from_the_mean_with_the_activation_in_the_hover_text():
+    values = np.array([-5.0] * 19 + [-3.0], np.float32)
+    colouring = colouring_of(values, "relative")
+    assert colouring.spread is not None and colouring.spread.always_on == "-"
+    usual, odd = cells(heatmap([line([-5.0, -3.0])], colouring=colouring))
+    assert "251,146,60" in usual["style"] and "52,211,153" in odd["style"]  # below, and above, the mean
+    assert "act -3, +4.36 std from the mean" in odd["title"]
+    block = heatmap([line([np.inf, np.nan])], colouring=colouring)
+    assert [c["class"] for c in cells(block)] == ["t up", "t nan"]
+    assert "from the mean (-4.9) over the run" in heatmap([line([-3.0])], colouring=colouring)
+    assert colouring_of(np.full(12, 2.0, np.float32), "relative").show == "activation"  # it has no spread
+    assert "std from" not in heatmap([line([1.0, 2.0])])
 
 
 def test_hostile_tokens_are_text():

@@ -48,12 +48,12 @@ def charts(page) -> int:
     return len(page.get("plotly_chart"))
 
 
-def test_it_opens_on_the_newest_influence_result_and_says_so_in_the_address(demo, monkeypatch):
+def test_it_opens_on_the_ranking_of_the_default_list_and_says_so_in_the_address(demo, monkeypatch):
     page = open_page(demo, monkeypatch)
     assert not page.exception and not page.error
     address = {k: v[0] if isinstance(v, list) else v for k, v in page.query_params.items()}
     first = json.loads((demo / "demo" / "analysis" / f"{address['list']}.json").read_text())["neurons"][0]
-    assert address["list"].startswith("influence_") and address["row"] == "1" and address["view"] == "overview"
+    assert address["list"].startswith("influence_") and address["row"] == "1" and address["view"] == "ranking"
     assert (int(address["layer"]), int(address["neuron"])) == (first["layer"], first["neuron"])
     again = open_page(demo, monkeypatch, **address)
     assert {k: v[0] if isinstance(v, list) else v for k, v in again.query_params.items()} == address
@@ -61,7 +61,7 @@ def test_it_opens_on_the_newest_influence_result_and_says_so_in_the_address(demo
 
 @pytest.mark.parametrize(
     ("view", "says"),
-    [("overview", "Gemma2ForCausalLM"), ("neuron", "largest |act| of this prompt"),
+    [("overview", "Gemma2ForCausalLM"), ("neuron", "99.9th percentile of the |activation|"),
      ("ranking", "200 of 1,536 that match"), ("signatures", "other prompts")],
 )  # fmt: skip
 def test_every_view_of_the_demo_run(demo, monkeypatch, view, says):
@@ -95,9 +95,9 @@ def test_the_sidebar_walks_through_the_list(demo, monkeypatch):
     page.sidebar.text_input(key="jump").set_value("L2N14").run()
     assert "layer 2 is not stored" in shown(page) and now() == (3, 14)
     page.sidebar.selectbox(key="prompt").set_value(2).run()
-    assert "prompt 3 of 8" in shown(page) and not page.exception
+    assert "prompt 2/7" in shown(page) and not page.exception
     page.sidebar.selectbox(key="list").set_value(INFLUENCE).run()  # its scores are about the first prompt
-    assert "prompt 1 of 8" in shown(page) and now() == stored[0]
+    assert "prompt 0/7" in shown(page) and now() == stored[0]
 
 
 def test_rows_of_layers_that_are_not_stored_are_passed_over_and_counted(demo, monkeypatch):
@@ -157,7 +157,7 @@ def test_signatures_filters_and_members(demo, monkeypatch):
     assert "No row passes" in shown(page) and not page.exception
     page.text_input(key="ui_sig_text").set_value("").run()
     page.multiselect(key="ui_sig_class").set_value([]).run()
-    assert "3072 of 3072 rows" in shown(page)
+    assert "3,072 of 3,072 rows" in shown(page)
 
 
 def test_another_address_in_the_same_session_is_followed(demo, monkeypatch):
@@ -187,7 +187,7 @@ def test_the_neuron_view_has_its_tables(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
     columns = [list(d.value.columns) for d in page.dataframe]
     assert ["position", "id", "token", "activation", "mark"] in columns
-    assert any("promotes" in c for c in columns) and len(page.get("plotly_chart")) == 2
+    assert ["promotes", "id", "score", "suppresses", "id ", "score "] in columns and charts(page) == 2
 
 
 def test_the_next_neuron_of_the_list_is_read_ahead(demo, monkeypatch):
@@ -253,12 +253,12 @@ def test_the_overview_of_a_bos_alone_has_nothing_to_click(tmp_path, monkeypatch)
     make_run(tmp_path / "run", prompts, acts)
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="bos")
     assert "only its first position" in shown(page) and "Click a cell" not in shown(page)
-    assert charts(page) == 0 and [d.value.columns[0] for d in page.dataframe] == ["prompt"]
+    assert charts(page) == 0 and [d.value.columns[1] for d in page.dataframe] == ["prompt"]
     page.checkbox(key="ui_bos").set_value(True).run()
-    assert charts(page) == 1 and "only its first position" not in shown(page) and page.dataframe[0].proto.selection_mode
+    assert charts(page) == 1 and "only its first position" not in shown(page) and page.dataframe[1].proto.selection_mode
     page = open_page(tmp_path, monkeypatch, view="overview", prompt="nan")
     assert charts(page) == 0 and "No included token has a finite activation" in shown(page)
-    assert page.dataframe[0].value["not finite"].tolist() == [3, 3] and not page.dataframe[0].proto.selection_mode
+    assert page.dataframe[1].value["not finite"].tolist() == [3, 3] and not page.dataframe[1].proto.selection_mode
 
 
 def test_a_layer_without_a_value_opens_no_neuron():
@@ -537,7 +537,7 @@ def test_a_run_of_another_size_is_chosen_in_the_sidebar(demo, monkeypatch):
     page.sidebar.selectbox(key="run").set_value("tiny").run()
     assert not page.exception and not page.error
     assert page.sidebar.selectbox(key="layer").value == 0 and page.segmented_control(key="view").value == "neuron"
-    assert "prompt 1 of 1" in shown(page)
+    assert "prompt 0/0" in shown(page)
 
 
 def test_the_exported_heatmap_says_how_it_was_made(demo, monkeypatch):
@@ -564,12 +564,15 @@ def test_many_prompts_are_stacked_bit_by_bit(tmp_path, monkeypatch):
     acts = {k: np.full((1, 2, 2), float(i), np.float32) for i, k in enumerate(prompts)}
     make_run(tmp_path / "many", prompts, acts)
     page = open_page(tmp_path, monkeypatch, view="neuron")
-    stack = html_of(page)[-1]
-    assert stack.count('class="p"') == 8 and stack.index("60  p59") < stack.index("59  p58")
+
+    def stack() -> str:
+        return [body for body in html_of(page) if "ns-heat" in body][-1]
+
+    assert stack().count('class="p"') == 8 and stack().index("59  p59") < stack().index("58  p58")
     page.button(key="stack_more").click().run()
-    assert html_of(page)[-1].count('class="p"') == 32
+    assert stack().count('class="p"') == 32
     page.segmented_control(key="ui_stack_order").set_value("as in the run").run()
-    assert "1  p0" in html_of(page)[-1]
+    assert "0  p0" in stack() and "8 of 60" not in shown(page) and "32 of 60 prompts." in shown(page)
 
 
 def test_commands_can_be_pasted_into_a_shell(tmp_path, monkeypatch):

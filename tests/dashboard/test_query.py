@@ -20,9 +20,8 @@ from neuron_signatures.dashboard.query.answers import (
     ends_of,
     excited_by,
     gram_table,
-    grams_that_read,
+    grams_for,
     most_excited,
-    tokens_that_hold,
 )
 from neuron_signatures.dashboard.query.response import response_of
 from neuron_signatures.runs.errors import BadRunError, UsageError
@@ -172,14 +171,18 @@ def test_sets_of_neurons(tmp_path):
 def test_a_name_matches_whole_n_grams_raw_or_displayed(tmp_path):
     run = by_hand(tmp_path / "run", {"a": [0] * 5, "b": [0] * 3, "c": [0] * 3})
     index = index_tokens(run, include_bos=False)
-    for text in (" cat", "·cat"):
-        assert [shown_gram(g) for g in grams_that_read(index, text)] == ["·cat"]
-    for text in (" the cat", "·the·cat", "·the | ·cat"):
-        assert [shown_gram(g) for g in grams_that_read(index, text)] == ["·the | ·cat"]
-    for text in ("cat", "·ca", "CAT", "", "·cat·cat", "<bos>", "·the·cat·the·cat"):
-        assert grams_that_read(index, text) == []
-    assert [shown_gram(g) for g in tokens_that_hold(index, "CA", top=9)] == ["·cat"]
-    assert [shown_gram(g) for g in tokens_that_hold(index, "", top=9)] == ["·the", "·cat"]
+
+    def found(text: str) -> list[str]:
+        return [shown_gram(g) for g in grams_for(index, text, top=9)]
+
+    for text in (" cat", "·cat", "cat", "·ca", "CAT", '" cat"', '"·cat"'):
+        assert found(text) == ["·cat"], text
+    for text in (" the cat", "·the·cat", "·the | ·cat", "the cat", "The Cat"):
+        assert found(text) == ["·the | ·cat"], text
+    for text in ("·cat·cat", "<bos>", "·the·cat·the·cat", '"cat"', '"Cat"'):
+        assert found(text) == [], text
+    assert found("") == ["·the", "·cat"] and found("t") == ["·the", "·cat"]
+    assert [shown_gram(g) for g in grams_for(index, "", top=1)] == ["·the"]
     the, cat = (TokenKind(run.prompts[0].token_ids[i], t) for i, t in ((1, " the"), (2, " cat")))
     assert ends_of(index, (the, cat)).tolist() == [2, 4, 10]
     assert ends_of(index, (cat, the)).tolist() == [3, 7]
@@ -189,7 +192,9 @@ def test_a_name_matches_whole_n_grams_raw_or_displayed(tmp_path):
 def test_an_ambiguous_name_lists_all_matches():
     kinds = [TokenKind(1, "ab"), TokenKind(2, "a"), TokenKind(3, "b"), TokenKind(4, "ab")]
     index = index_by_hand(kinds, [[0, 1, 2], [3]])
-    assert [[k.id for k in g] for g in grams_that_read(index, "ab")] == [[1], [2, 3], [4]]
+    assert [[k.id for k in g] for g in grams_for(index, "ab", top=9)] == [[1], [2, 3], [4]]
+    spaced = index_by_hand([TokenKind(1, " Texas"), TokenKind(2, "Texas"), TokenKind(3, "Texasan")], [[2, 0], [1]])
+    assert [[k.id for k in g] for g in grams_for(spaced, "Texas", top=9)] == [[2], [1], [3]]
 
 
 # Which neurons
@@ -258,7 +263,9 @@ def test_tokens_that_excite_on_the_demo_run(tmp_path):
     shutil.copytree(DEMO, tmp_path / "run")
     at = page(tmp_path)
     one = at.dataframe[0].value
-    assert list(one.columns) == ["n-gram", "n", "mean", "max", "min", "std", "prompt", "pos"] and len(one) > 5
+    assert list(one.columns) == [
+        "n-gram", "id", "n", "mean", "max", "min", "std", "prompt", "position",
+    ] and len(one) > 5  # fmt: skip
     assert (one["mean"].diff().dropna() <= 0).all()
     at.radio(key="ui_query_n").set_value(3)
     assert again(at).dataframe[0].value["n-gram"].str.count(r" \| ").eq(2).all()
@@ -284,12 +291,13 @@ def test_neurons_that_a_token_excites_on_the_demo_run(tmp_path):
     at.text_input(key="ui_query_text").set_value("·capital·of")
     assert "·capital | ·of" in words(again(at)) and len(at.dataframe) == 1
     at.text_input(key="ui_query_text").set_value("capital")
-    assert "No n-gram of this run equals this text" in words(again(at)) and not at.dataframe
-    pick = next(s for s in at.selectbox if s.label == "Tokens that contain this text")
-    pick.set_value(0)
     assert "·capital" in words(again(at)) and len(at.dataframe) == 1
+    at.text_input(key="ui_query_text").set_value("ca")
+    pick = next(s for s in again(at).selectbox if s.label.endswith("matches"))
+    pick.set_value(1)
+    assert pick.options[1].split("   ")[0] in words(again(at)) and len(at.dataframe) == 1
     at.text_input(key="ui_query_text").set_value("no such token")
-    assert "No token of this run equals or contains this text" in words(again(at)) and not at.dataframe
+    assert "No token of this run contains this text" in words(again(at)) and not at.dataframe
     shutil.rmtree(tmp_path / "run" / "analysis")
     at = page(tmp_path, ui_query_kind="neurons")
     assert list(at.dataframe[0].value.columns) == ["rank", "neuron", "mean"]

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from explorer import SCRIPT, demo_root, hostile_run
+from browser import CHROMIUM, address, served, settle, visit
+from explorer import demo_root, hostile_run
 from PIL import Image
 from playwright import sync_api
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query")
-DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 LINK = "?run=demo&prompt=probe_2_Texas&layer=4&neuron=178&view=neuron"
 
 
@@ -33,29 +25,8 @@ def server(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "runs").mkdir()
     hostile_run(demo_root(folder / "runs") / "hostile")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(SCRIPT), f"--server.port={port}", "--", "--run", "demo"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", process, folder / "log")
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(300):
-        try:
-            urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
+    with served(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +51,6 @@ def page(browser):
     tab.close()
     assert hosts <= {"127.0.0.1"}, hosts
     assert not tab.troubles
-
-
-def visit(page, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector('[data-testid="stAppViewContainer"]', timeout=60_000)
-    settle(page)
-
-
-def settle(page) -> None:
-    page.wait_for_selector(DONE, timeout=120_000)
-    page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=60_000)
-    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=60_000)
-
-
-def address(page) -> dict[str, str]:
-    return {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -183,9 +138,6 @@ _PLACE_IN_CELL = """(plot, [right, down]) => {
 def test_the_toolbar_of_a_table_saves_no_csv(server, page, view):
     """Streamlit's own download does not escape formulas."""
     visit(page, f"{server}?run=hostile&view={view}")
-    if view == "neuron":
-        page.get_by_text("Table of this prompt's tokens").click()
-        settle(page)
     seen = 0
     for frame in page.locator('[data-testid="stDataFrame"]').all():
         if not frame.is_visible():

@@ -73,7 +73,7 @@ def test_a_link_cannot_give_a_neuron_the_rank_of_another(demo, monkeypatch):
     pq.write_table(pq.read_table(path).slice(0, 1), path)
     page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="0", list=ABLATION, row="1")
     assert "row 1: this row of the list is not L4N0" in shown(page) and "row" not in parts(page)
-    assert "of 1</span>" not in "".join(html_of(page)) and "1 rows" in shown(page)
+    assert "1 of 1 in" not in "".join(html_of(page)) and page.sidebar.selectbox(key="pick").value is None
 
 
 def test_a_link_reports_parts_that_contradict_the_list(demo, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_list_of_another_model_stays_selected_and_the_neuron_with_it(demo, mon
     assert "No row of a stored neuron passes" in shown(page) and "Left out: 3,072 rows of neurons" in shown(page)
     page.segmented_control(key="view").set_value("signatures").run()
     page.multiselect(key="ui_sig_class").set_value([]).run()
-    assert "0 of 3072 rows" in shown(page) and not page.exception
+    assert "0 of 3,072 rows" in shown(page) and not page.exception
 
 
 def test_the_initial_neuron_exists(demo, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_list_without_a_finite_score_has_no_chart_and_no_ranks(demo, monkeypat
     assert "rank" not in page.dataframe[0].value and len(page.dataframe[0].value) == 200
     assert page.sidebar.selectbox(key="pick").options[0].startswith("L")
     page.segmented_control(key="view").set_value("neuron").run()
-    assert "no rank</span>" in "".join(html_of(page)) and "1 of 2560" not in "".join(html_of(page))
+    assert "no rank in" in "".join(html_of(page)) and "1 of 2560" not in "".join(html_of(page))
 
 
 def test_a_row_without_a_score_has_no_rank(demo):
@@ -244,7 +244,21 @@ def test_a_row_without_a_score_has_no_rank(demo):
 def test_the_full_title_is_shown_below_the_list_selector(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="overview", list=DLA)
     small = [body for body in html_of(page) if 'class="ns-small"' in body]
-    assert len(small) == 1 and html.escape(ranked_of(DLA).ref.title) in small[0]
+    assert len(small) == 2 and html.escape(ranked_of(DLA).ref.title) in small[1]
+    assert "The capital of the state containing Dallas is → ·Austin 99.5 %" in small[0]
+    options = page.sidebar.selectbox(key="list").options
+    assert "dla → ·Austin, seed_prompt at 8 (by zero, next_token)" in options and options[0] == "manual"
+    assert "peaks over 8 prompts" in options
+
+
+def test_the_prediction_stands_beside_the_prompt(demo, monkeypatch):
+    said = "→ ·Austin 99.5 %"
+    page = open_page(demo, monkeypatch, view="neuron", layer="4", neuron="178")
+    assert page.sidebar.selectbox(key="prompt").options[0] == f"0  seed_prompt  {said}"
+    assert f"on prompt 0/7, seed_prompt {said}" in shown(page) and f"this prompt: 0  seed_prompt  {said}" in shown(page)
+    page.segmented_control(key="view").set_value("overview").run()
+    assert said in page.dataframe[0].value["prediction"].tolist()
+    assert f"The capital of the state containing Dallas is {said}" in shown(page)
     meta = demo / "demo" / "analysis" / f"{DLA}_meta.json"
     meta.write_text(meta.read_text().replace('"metric": "dla"', '"metric": "<b>:red[EVIL]</b>"'))
     page = open_page(demo, monkeypatch, view="overview", list=DLA)
@@ -266,7 +280,7 @@ def test_a_set_from_a_list_is_what_the_sidebar_shows(tmp_path, monkeypatch):
     assert len({r.at for r in rows[:100]}) < 100  # some neurons have both poles among the first
     assert poles.signs == tuple({"+": 1, "-": -1}[first[at]] for at in poles.neurons) and -1 in poles.signs
     few = list_set(signatures, Filters(top_k=3), RUN, 20)
-    assert len(few.neurons) <= 3 and f"only {len(few.neurons)} neurons pass" in few.note
+    assert len(few.neurons) <= 3 and f"leave only {len(few.neurons)} neurons" in few.note
     assert few.name.startswith(f"first {len(few.neurons)} of ")
     positive = list_set(act_grad, Filters(score_from=0.0), RUN, 5)
     assert all(act_grad.row(act_grad.find(at)).score >= 0 for at in positive.neurons) and len(positive.neurons) == 5

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
+from neuron_signatures.views.coords import NeuronAt
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,7 @@ def test_no_name_resolves_outside_the_root(root, name):
         Selection("one", 2, 1, 4, View.NEURON),
         Selection("one", 0, 0, 0, View.MAP, "neurons_aggregated", 7),
         Selection("one", 1, 1, 2, View.RANKING, "neurons_aggregated", None),
+        Selection("one", 1, 1, 2, View.COMPARE, pins=(NeuronAt(1, 4), NeuronAt(0, 0))),
     ],
 )
 def test_an_address_restores_the_selection(run, selection):
@@ -90,14 +92,27 @@ def test_invalid_parts_give_the_default_and_a_message(run):
         assert found.selection.row is None and "row" in found.problems[0], row
 
 
+def test_pins_are_stored_neurons_without_duplicates_and_at_most_four(run):
+    def pins(text: str):
+        found = resolve({"pins": text}, run, Selection("one"), [])
+        return [at.label for at in found.selection.pins], len(found.problems)
+
+    assert pins("L1N4,L0N0,l1n4,1/3") == (["L1N4", "L0N0", "L1N3"], 0)
+    assert pins("L1N0,L1N1,L1N2,L1N3,L1N4") == (["L1N0", "L1N1", "L1N2", "L1N3"], 1)
+    assert pins("L1N5,L9N0,<script>,L1N4,") == (["L1N4"], 4)
+
+
 def test_only_what_is_given_changes(run):
     default = Selection("one", 1, 1, 3, View.QUERY, "some", 0)
     assert resolve({"view": "map"}, run, default, ["some"]).selection == Selection("one", 1, 1, 3, View.MAP, "some", 0)
     assert resolve({"neuron": "2"}, run, default, ["some"]).selection == Selection("one", 1, 1, 2, View.QUERY)
 
 
-@given(st.dictionaries(st.sampled_from(["prompt", "layer", "neuron", "view", "list", "row"]), st.text(max_size=30)))
+@given(
+    st.dictionaries(st.sampled_from(["prompt", "layer", "neuron", "view", "list", "row", "pins"]), st.text(max_size=30))
+)
 def test_no_address_breaks_the_page(run, params):
     found = resolve(address_of(params), run, Selection("one"), ["some"]).selection
     assert found.prompt < 3 and found.layer in run.layers and found.neuron < 5
     assert found.row is None or found.row >= 0
+    assert len(found.pins) <= 4 and all(run.stores(*at) for at in found.pins)

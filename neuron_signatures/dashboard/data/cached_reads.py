@@ -23,9 +23,10 @@ from neuron_signatures.views.descriptions import Descriptions, read_descriptions
 from neuron_signatures.views.effects import SampledEffects, read_effects
 from neuron_signatures.views.facts import Signature, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.predictions import predictions
 from neuron_signatures.views.ranked import ListRef, RankedList
 from neuron_signatures.views.validated import Validated, landing_list, validations
-from neuron_signatures.views.writes import WriteScores
+from neuron_signatures.views.writes import WriteScores, writes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,9 +98,20 @@ def counts_of(_run: Run, data_key: str, include_bos: bool) -> list[Bool[np.ndarr
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def prompt_labels(_run: Run, data_key: str) -> list[str]:
-    """Number and id of each prompt, for display."""
-    return [f"{i}  {brief(p.probe_id)}" for i, p in enumerate(_run.prompts, 1)]
+def predictions_of(_run: Run, data_key: str, results_key: str) -> list[str]:
+    """What the model predicted after each prompt, such as `→ ·Austin 99.5 %`; empty where no result records it."""
+    found = predictions(_run.path, _run.manifest)
+    texts = ((p, found.get(p.probe_id)) for p in _run.prompts)
+    return ["" if known is None else known.text(p.seq_len - 1) for p, known in texts]
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def prompt_labels(_run: Run, data_key: str, results_key: str) -> list[str]:
+    """Number (from 0), id and prediction of each prompt, for display."""
+    predicted = predictions_of(_run, data_key, results_key)
+    return [
+        "  ".join(filter(None, (str(i), brief(p.probe_id), predicted[i]))) for i, p in enumerate(_run.prompts)
+    ]  # fmt: skip
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
@@ -157,6 +169,12 @@ def signatures_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[Signatu
 @st.cache_data(show_spinner=False, max_entries=64)
 def write_scores_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[WriteScores]:
     return write_scores_of(run_dir, at)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def writes_at(run_dir: Path, results_key: str, at: NeuronAt) -> WriteScores | None:
+    """What the neuron writes according to the weights alone; None if that has not been computed."""
+    return writes_of(run_dir, at)
 
 
 def _peaks(acts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.signatures.data import Group, read_groups
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
@@ -56,7 +57,7 @@ def list_set(ranked: RankedList, filters: Filters, run: Run, n: int) -> NeuronSe
         first.setdefault(row.at, -1 if row.pole == "-" else 1)
     chosen = list(first.items())[:n]
     signs = tuple(sign for _, sign in chosen) if ranked.ref.kind == "signatures" else ()
-    notes = [f"only {len(first):,} neurons pass the filters on the left"] if len(first) < n else []
+    notes = [f"the filters on the left leave only {count_of(len(first), 'neuron')}"] if len(first) < n else []
     notes += [left_out] if (left_out := left_out_note(n_not_stored(ranked, filters, run))) else []
     name = f"first {len(chosen):,} of {ranked.ref.title}"
     return NeuronSet(name, tuple(at for at, _ in chosen), signs, note="; ".join(notes))
@@ -76,6 +77,6 @@ def group_sets(run: Run) -> list[NeuronSet]:
 def _group(group: Group, run: Run) -> NeuronSet:
     stored = [p for p in group.members if run.stores(*p.at)]
     missing = len(group.members) - len(stored)
-    note = f"left out: {missing:,} poles of neurons that this run does not store" if missing else ""
+    note = f"left out: {count_of(missing, 'pole')} of neurons that this run does not store" if missing else ""
     signs = tuple(-1 if p.pole == "-" else 1 for p in stored)
     return NeuronSet(group.name, tuple(p.at for p in stored), signs, note=note)

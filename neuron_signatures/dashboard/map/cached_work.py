@@ -16,6 +16,7 @@ from neuron_signatures.dashboard.data.result_cache import cached, cached_with_ba
 from neuron_signatures.dashboard.data.run_tokens import TokenIndex, index_tokens
 from neuron_signatures.dashboard.data.sample import Sample, draw_sample
 from neuron_signatures.dashboard.map import clusters
+from neuron_signatures.dashboard.map.forecast import forecast, timed
 from neuron_signatures.dashboard.map.projection import Reduced, Rows, largest_perplexity, pca, prepare, tsne
 from neuron_signatures.dashboard.shell.page_context import PageContext
 
@@ -81,32 +82,41 @@ def tsne_of(
     ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, perplexity: int
 ) -> Float32[np.ndarray, "neuron 2"]:
     """t-SNE coordinates; `perplexity` is reduced to the largest that the number of neurons allows."""
-    perplexity = min(perplexity, largest_perplexity(len(sample.at)))
-    return cached(
-        lambda: tsne(reduced, perplexity=perplexity, seed=s.seed), "tsne", perplexity, *_key(ctx, s, sample),
-        spinner=f"t-SNE of {len(sample.at):,} neurons",
-    )  # fmt: skip
+    n = len(sample.at)
+    perplexity = min(perplexity, largest_perplexity(n))
+
+    def make() -> Float32[np.ndarray, "neuron 2"]:
+        with timed("t-SNE", n):
+            return tsne(reduced, perplexity=perplexity, seed=s.seed)
+
+    text = f"t-SNE of {n:,} neurons{forecast('t-SNE', n)}"
+    return cached(make, "tsne", perplexity, *_key(ctx, s, sample), spinner=text)
 
 
 def grouped_of(
     ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced, how: clusters.Settings
 ) -> Grouped:
     def make() -> Grouped:
-        shuffled = shuffled_of(ctx, s, sample, reduced)
-        found, null = clusters.cluster(reduced, how), clusters.cluster(shuffled, how)
-        pairs = ((reduced, found), (shuffled, null))
-        return Grouped(found, *(clusters.silhouette(x, c.labels, seed=s.seed) for x, c in pairs))
+        with timed(how.method, n):
+            shuffled = shuffled_of(ctx, s, sample, reduced)
+            found, null = clusters.cluster(reduced, how), clusters.cluster(shuffled, how)
+            pairs = ((reduced, found), (shuffled, null))
+            return Grouped(found, *(clusters.silhouette(x, c.labels, seed=s.seed) for x, c in pairs))
 
-    text = f"{how.method} of the activations and of shuffled activations"
+    n = len(sample.at)
+    text = f"{how.method} of the activations and of shuffled activations{forecast(how.method, n)}"
     return cached(make, "clusters", *how, *_key(ctx, s, sample), spinner=text)
 
 
 def swept_of(ctx: PageContext, s: SampleSettings, sample: Sample, reduced: Reduced) -> list[clusters.Swept]:
     def make(progress: Progress) -> list[clusters.Swept]:
         shuffled = shuffled_of(ctx, s, sample, reduced)
-        return clusters.sweep(reduced, shuffled, clusters.sweep_ks(reduced.n_points), seed=s.seed, progress=progress)
+        with timed("sweep", n):
+            ks = clusters.sweep_ks(reduced.n_points)
+            return clusters.sweep(reduced, shuffled, ks, seed=s.seed, progress=progress)
 
-    return cached_with_bar("Comparing numbers of clusters", make, "sweep", *_key(ctx, s, sample))
+    n = len(sample.at)
+    return cached_with_bar(f"Comparing numbers of clusters{forecast('sweep', n)}", make, "sweep", *_key(ctx, s, sample))
 
 
 def top_tokens_of(

@@ -11,6 +11,7 @@ import pandas as pd
 from neuron_signatures.dashboard.data.neuron_stats import Progress, no_progress
 from neuron_signatures.dashboard.data.sample import Sample, draw
 from neuron_signatures.dashboard.map.projection import Reduced, pca, prepare, shuffle
+from neuron_signatures.dashboard.widgets.words import count_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -175,7 +176,9 @@ def _hdbscan(reduced: Reduced, settings: Settings) -> Clustering:
     if n < 4:
         note = "too few neurons for HDBSCAN; all are noise"
         return Clustering(np.full(n, NOISE, np.int64), settings, note)
-    note = "" if size == settings.min_size else f"smallest cluster {size}, because there are only {n} neurons"
+    note = (
+        "" if size == settings.min_size else f"smallest cluster {size}, because there are only {count_of(n, 'neuron')}"
+    )
     model = HDBSCAN(min_cluster_size=size, copy=True)
     return Clustering(_by_size(model.fit_predict(reduced.coords.astype(np.float64))), settings, note)
 

@@ -28,7 +28,8 @@ def controls() -> tuple[SampleSettings, Settings | None, DeltaGenerator]:
     """The settings, and the container for the colour selector, whose options are not known yet."""
     for key, value in _DEFAULTS.items():
         st.session_state.setdefault(key, value)
-    left, middle, number, colour, right = st.columns([1.1, 1.75, 0.95, 1.25, 0.9], vertical_alignment="bottom")
+    row = st.container(key="controls_map")
+    left, middle, number, colour, right = row.columns([1.1, 1.75, 0.95, 1.25, 0.9], vertical_alignment="bottom")
     left.radio(
         "Projection", ["PCA", "t-SNE"], key="ui_map_projection", horizontal=True,
         help="PCA preserves distances as well as two axes can. t-SNE preserves neighbours; distances between groups "

@@ -15,6 +15,7 @@ from neuron_signatures.dashboard.map.clusters import NOISE, Swept
 from neuron_signatures.dashboard.map.projection import Reduced
 from neuron_signatures.dashboard.widgets.figure_style import GREY, LINES, SIGNED_SCALE, plot_text, styled
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.scale import MAP_PERCENTILE, limit_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
@@ -24,6 +25,7 @@ _NAMED = len(LINES) - 1
 """Number of categories that get their own colour."""
 _WEBGL_FROM = 1_500
 """From this many points on, WebGL; fewer are drawn as SVG, which needs no graphics driver."""
+_MOST_TICKS = 12
 _SMALL_FROM = 300
 """From this many points on, markers are small."""
 
@@ -40,14 +42,18 @@ class Colours:
     values: Float64[np.ndarray, " neuron"] | None = None
     """NaN is drawn in grey."""
     signed: bool = False
+    whole: bool = False
+    """Values are whole numbers, such as layers."""
 
 
 def by_cluster(labels: Int64[np.ndarray, " neuron"]) -> Colours:
     return Colours("cluster", tuple("" if c == NOISE else f"cluster {c}" for c in labels), "noise")
 
 
-def by_number(title: str, values: Float64[np.ndarray, " neuron"], *, signed: bool = False) -> Colours:
-    return Colours(title, values=np.asarray(values, np.float64), signed=signed)
+def by_number(
+    title: str, values: Float64[np.ndarray, " neuron"], *, signed: bool = False, whole: bool = False
+) -> Colours:
+    return Colours(title, values=np.asarray(values, np.float64), signed=signed, whole=whole)
 
 
 def by_word(title: str, words: Sequence[str | None]) -> Colours:
@@ -104,8 +110,10 @@ def scatter(
                 showlegend=True,
             )
         )  # fmt: skip
-    styled(figure, height=560, legend=True)
-    figure.update_layout(legend={"itemsizing": "constant"})
+    styled(figure, height=560)
+    # The legend is beside the plot, where many entries do not reach plotly's buttons.
+    names = {"orientation": "v", "yanchor": "top", "y": 1.0, "x": 1.01 if colours.values is None else 1.12}
+    figure.update_layout(showlegend=True, legend={"itemsizing": "constant", **names})
     figure.update_xaxes(title=titles[0], zeroline=False)
     figure.update_yaxes(title=titles[1], zeroline=False)
     if not units:
@@ -157,8 +165,10 @@ def _number_traces(
         shown = values[known]
         scale: dict[str, object] = {"colorscale": "Viridis"}
         if colours.signed:
-            limit = float(np.abs(shown).max()) or 1.0
+            limit = limit_of(shown, MAP_PERCENTILE).value or 1.0
             scale = {"colorscale": SIGNED_SCALE, "cmin": -limit, "cmax": limit, "line": {"width": 0.4, "color": GREY}}
-        bar = {"title": {"text": colours.title, "side": "right"}, "thickness": 12}
+        bar: dict[str, object] = {"title": {"text": colours.title, "side": "right"}, "thickness": 12}
+        if colours.whole and np.ptp(shown) < _MOST_TICKS:
+            bar |= {"tickmode": "linear", "tick0": 0, "dtick": 1}
         out.append((colours.title, np.flatnonzero(known).tolist(), {"color": shown, "colorbar": bar, **scale}))
     return out

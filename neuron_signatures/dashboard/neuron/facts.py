@@ -1,4 +1,4 @@
-"""The results of a run about one neuron: signatures and write scores."""
+"""Tables of a neuron's results, and hints for those that do not exist yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from neuron_signatures.dashboard.widgets.elements import empty, facts, show_erro
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import TOP_STEM, WRITES
 from neuron_signatures.runs.tokens import brief, escape, visible
-from neuron_signatures.views.facts import Signature
 from neuron_signatures.views.writes import WriteScores, writes_doubt
 
 _WRITE_HELP = (
@@ -23,41 +22,17 @@ _WRITE_HELP = (
     "activation, with the norms' scales at that position of the prompt; without a prompt, up to that positive factor. "
     "A negative activation swaps the two columns."
 )
-_SIGNATURE_HELP = (
-    "Computed from the tokens that the neuron peaks on, separately for each sign; docs/method.md defines the classes. "
-    "Compare the size of a class with its size for shuffled tokens (Signatures view)."
-)
 
 
-def signature_panel(ctx: PageContext) -> None:
-    st.markdown("#### Signature", help=_SIGNATURE_HELP)
+def signature_hint(ctx: PageContext) -> None:
+    """Why there are no signatures, if there are none; the summary shows those that exist."""
     try:
-        found = cached_reads.signatures_at(ctx.run_dir, ctx.results_key, ctx.at)
+        if not cached_reads.signatures_at(ctx.run_dir, ctx.results_key, ctx.at):
+            st.caption("The signatures do not include this neuron.")
     except UsageError:
         empty("Signatures have not been computed yet.", stage_2(ctx.run_dir, "--mode", "signatures"))
-        return
     except BadRunError as e:
         show_error(e)
-        return
-    if not found:
-        st.caption("The signatures do not include this neuron.")
-    for s in found:
-        facts([(f"pole {s.pole}", signature_line(s))])
-
-
-def signature_line(s: Signature) -> str:
-    """One pole as a sentence, without undefined numbers."""
-    n = "" if s.cls == "unclassified" else f" (n {s.n_texts})"
-    parts = [brief(s.cls) + (f", {visible(s.name)}" if s.name else "") + n]
-    if s.n_active == 0:
-        return "never active"
-    parts.append(f"active in {s.n_active} prompts" + ("" if s.max_peak is None else f", largest peak {s.max_peak:.4g}"))
-    if s.mode_peak_token is not None and s.consistency is not None:
-        share = f"{s.consistency:.0%}" + ("" if s.low is None or s.high is None else f" ({s.low:.0%} to {s.high:.0%})")
-        parts.append(f"peaks most often on {visible(s.mode_peak_token)}, {share}")
-    if s.func_vs_sem is not None:
-        parts.append(f"on functional tokens {s.func_vs_sem:.0%}")
-    return "; ".join(parts)
 
 
 def write_panel(ctx: PageContext) -> None:
@@ -101,11 +76,12 @@ def _titles(ctx: PageContext, found: list[WriteScores]) -> dict[str, str]:
 
 
 def write_frame(w: WriteScores) -> pd.DataFrame:
-    """Promoted and suppressed tokens side by side; the shorter column is padded with blanks."""
+    """Promoted and suppressed tokens side by side; the shorter columns are padded with blanks."""
     n = max(len(w.promotes), len(w.suppresses))
     columns: dict[str, Any] = {}
-    for name, score, written in (("promotes", "score", w.promotes), ("suppresses", "score ", w.suppresses)):
+    for name, gap, written in (("promotes", "", w.promotes), ("suppresses", " ", w.suppresses)):
         missing = n - len(written)
         columns[name] = [visible(t.token) for t in written] + [""] * missing
-        columns[score] = [t.score for t in written] + [None] * missing
+        columns[f"id{gap}"] = pd.array([t.token_id for t in written] + [None] * missing, dtype="Int64")
+        columns[f"score{gap}"] = [t.score for t in written] + [None] * missing
     return pd.DataFrame(columns)

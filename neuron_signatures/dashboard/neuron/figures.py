@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.widgets.figure_style import GREY, ORANGE, SIGNED_SCALE, plot_text, styled, token_ticks
+from neuron_signatures.dashboard.widgets.figure_style import (
+    GREY,
+    SIGNED_SCALE,
+    plot_text,
+    signed_colours,
+    styled,
+    token_ticks,
+)
+from neuron_signatures.views.scale import Limit
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Int
+    from jaxtyping import Bool, Float, Float32, Float64, Int
 
 _MOST_TICKS = 64
 _MOST_LAYER_TICKS = 48
-_BUTTONS = 36  # height in pixels of plotly's buttons, which would otherwise cover cells
 _BINS = 60
 
 
@@ -32,15 +39,15 @@ class Curve(NamedTuple):
 
 def layers_by_tokens(
     peaks: Float[np.ndarray, "layer pos"], neurons: Int[np.ndarray, "layer pos"], layers: Sequence[int],
-    tokens: Sequence[str], counts: Bool[np.ndarray, " pos"],
+    tokens: Sequence[str], counts: Bool[np.ndarray, " pos"], limit: Limit,
 ) -> go.Figure:  # fmt: skip
     """Heatmap of the signed act of largest |act| per layer and token; excluded positions are blank.
 
-    Each cell has an invisible bar with layer, neuron and position as `customdata`.
+    `limit` is the full scale; cells beyond it are outlined. Each cell has a bar without colour, with layer, neuron and
+    position as `customdata`.
     """
     shown = np.where(counts[None, :], peaks, np.nan)
-    finite = np.abs(shown[np.isfinite(shown)])
-    top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    top = limit.value or 1.0
     figure = go.Figure(
         go.Heatmap(
             z=shown,
@@ -57,9 +64,11 @@ def layers_by_tokens(
     )
     rows, columns = np.nonzero(np.isfinite(shown))
     cells = columns.tolist()
-    figure.add_bar(  # plotly cannot select cells of a heatmap, so an invisible bar covers each cell
-        x=columns, y=np.ones(len(rows)), base=rows - 0.5, width=1, marker={"opacity": 0, "line": {"width": 0}},
-        selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}}, textposition="none",
+    outlines = np.where(np.abs(shown[rows, columns]) > top, 2.0, 0.0)
+    figure.add_bar(  # plotly cannot select cells of a heatmap, so a bar without colour covers each cell
+        x=columns, y=np.ones(len(rows)), base=rows - 0.5, width=1,
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": outlines, "color": GREY}},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}}, textposition="none",
         customdata=np.stack(
             [np.asarray(layers, dtype=np.int64)[rows], neurons[rows, columns], columns], axis=1
         ) if len(rows) else [],
@@ -70,22 +79,30 @@ def layers_by_tokens(
     )  # fmt: skip
     _token_axis(figure, tokens)
     _layer_axis(figure, layers)
-    styled(figure, height=118 + 24 * min(max(len(layers), 3), 24))
-    return figure.update_layout(margin_t=_BUTTONS)
+    return styled(figure, height=118 + 24 * min(max(len(layers), 3), 24))
 
 
 def over_tokens(curves: Sequence[Curve]) -> go.Figure:
-    """Activation against position; the axis shows tokens for a single curve, positions for several."""
+    """Activation against position: bars for a single prompt, whose tokens are on the axis; markers for several.
+
+    Tokens of different prompts at the same position are unrelated, so no line connects them.
+    """
     figure = go.Figure()
     figure.add_hline(y=0, line={"color": GREY, "width": 1})
     for curve in curves:
         positions = np.arange(len(curve.values))
-        figure.add_scatter(
-            x=positions, y=np.where(curve.counts & np.isfinite(curve.values), curve.values, np.nan),
-            mode="lines+markers", name=plot_text(curve.name, 40), marker={"size": 6}, connectgaps=False,
-            text=[plot_text(t) for t in curve.tokens],
-            hovertemplate="%{text} (position %{x})<br>act %{y:+.4g}<extra>%{fullData.name}</extra>",
-        )  # fmt: skip
+        y = np.where(curve.counts & np.isfinite(curve.values), curve.values, np.nan)
+        shape = {
+            "x": positions,
+            "y": y,
+            "name": plot_text(curve.name, 40),
+            "text": [plot_text(t) for t in curve.tokens],
+        }
+        hover = "%{text} (position %{x})<br>act %{y:+.4g}<extra>%{fullData.name}</extra>"
+        if len(curves) == 1:
+            figure.add_bar(**shape, marker={"color": signed_colours(y)}, textposition="none", hovertemplate=hover)
+        else:
+            figure.add_scatter(**shape, mode="markers", marker={"size": 8}, hovertemplate=hover)
     if len(curves) == 1:
         _token_axis(figure, curves[0].tokens)
     else:
@@ -94,56 +111,36 @@ def over_tokens(curves: Sequence[Curve]) -> go.Figure:
     return styled(figure, height=340, legend=len(curves) > 1)
 
 
-def histogram(values: Float32[np.ndarray, " token"], marks: Sequence[tuple[str, float]] = ()) -> go.Figure:
-    """Histogram of the finite values (as a density) and the curve of `density`; `marks` are vertical lines.
+def histogram(values: Float32[np.ndarray, " token"]) -> go.Figure:
+    """Number of tokens per interval of activation, on a logarithmic axis; intervals without a token have no bar.
 
-    Constant values have no curve.
+    The ends of the intervals are multiples of their width, so each bar has one sign.
     """
     finite = values[np.isfinite(values)].astype(np.float64)
     figure = go.Figure()
+    most = 1
     if finite.size:
-        # One outline instead of 60 bars: plotly is slow with many values and with many shapes.
-        heights, edges = np.histogram(finite, bins=_n_bins(finite.size), density=True)
-        figure.add_scatter(
-            x=np.repeat(edges, 2), y=np.concatenate([[0.0], np.repeat(heights, 2), [0.0]]), mode="lines",
-            fill="tozeroy", line={"width": 0}, fillcolor="rgba(52,211,153,0.55)",
-            hovertemplate="act %{x:.4g}<br>density %{y:.3g}<extra></extra>",
+        edges = _edges(finite)
+        counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), bins=edges)  # edges are rounded
+        centres, filled = (edges[:-1] + edges[1:]) / 2, counts > 0
+        most = int(counts.max())
+        figure.add_bar(
+            x=centres[filled], y=counts[filled], width=np.diff(edges)[filled],
+            marker={"color": signed_colours(centres[filled]), "line": {"width": 0}},
+            customdata=np.stack([edges[:-1][filled], edges[1:][filled]], axis=1),
+            hovertemplate="act %{customdata[0]:.4g} to %{customdata[1]:.4g}<br>tokens %{y:,}<extra></extra>",
         )  # fmt: skip
-        x, y = density(finite)
-        if x.size:
-            figure.add_scatter(x=x, y=y, mode="lines", line={"color": ORANGE, "width": 2}, hoverinfo="skip")
-    for name, value in marks:
-        figure.add_vline(x=value, line={"color": GREY, "dash": "dot"}, annotation_text=plot_text(name))
-    figure.update_xaxes(title="act")
-    figure.update_yaxes(title="density")
+    figure.update_xaxes(title="act", zeroline=True)
+    figure.update_yaxes(title="tokens (log scale)", type="log", dtick=1, range=[np.log10(0.6), np.log10(1.5 * most)])
     return styled(figure, height=340)
 
 
-def _n_bins(n: int) -> int:
-    """Number of bars for `n` values: about 2 sqrt(n), from 5 to 60."""
-    return int(min(_BINS, max(5, round(2 * n**0.5))))
-
-
-def density(
-    values: Float[np.ndarray, " token"], n_points: int = 200
-) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
-    """A Gaussian kernel density estimate at `n_points` points; empty for fewer than two distinct values.
-
-    The bandwidth follows Silverman's rule (Silverman 1986, section 3.4.2): 0.9 n^(-1/5) min(std, IQR / 1.34), without
-    the IQR if that is 0, and at least half a bar of the histogram. Values are first put into at most 2,000 bins, which
-    bounds the cost.
-    """
-    spread = float(values.std()) if values.size else 0.0
-    if spread == 0 or not np.isfinite(spread):
-        return np.empty(0), np.empty(0)
-    low, high = np.percentile(values, [25, 75])
-    spread = min(spread, (high - low) / 1.34) if high > low else spread
-    width = max(0.9 * spread * values.size ** (-1 / 5), float(np.ptp(values)) / _n_bins(values.size) / 2)
-    counts, edges = np.histogram(values, bins=min(2000, max(values.size, 10)))
-    centres = (edges[:-1] + edges[1:]) / 2
-    x = np.linspace(values.min() - 2 * width, values.max() + 2 * width, n_points)
-    kernel = np.exp(-0.5 * ((x[:, None] - centres[None, counts > 0]) / width) ** 2)
-    return x, kernel @ counts[counts > 0] / (values.size * width * np.sqrt(2 * np.pi))
+def _edges(finite: Float64[np.ndarray, " token"]) -> Float64[np.ndarray, " edge"]:
+    """Ends of about 2 sqrt(n) intervals, from 5 to 60, at multiples of their width."""
+    low, high = float(finite.min()), float(finite.max())
+    width = (high - low) / int(min(_BINS, max(5, round(2 * finite.size**0.5)))) or abs(high) or 1.0
+    first, last = int(np.floor(low / width)), int(np.ceil(high / width))
+    return np.arange(first, max(last, first + 1) + 1) * width
 
 
 def _layer_axis(figure: go.Figure, layers: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Tokens coloured by a neuron's activation, as escaped HTML for the page or a standalone file.
 
-Emerald is positive and orange negative. With r = |act| / largest |act|, opacity is
-`floor + (1 - floor) * log10(1 + 9 r)`; the default floor is 0.05.
+Emerald is positive and orange negative. With r = |value| / full scale, at most 1, opacity is
+`floor + (1 - floor) * log10(1 + 9 r)`; the default floor is 0.05. Values beyond the full scale have an outline.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from neuron_signatures.dashboard.neuron.colouring import Colouring
 from neuron_signatures.runs.tokens import brief, escape, visible
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32
+    from jaxtyping import Bool, Float32, Float64
 
 Scale = Literal["log", "linear", "sqrt"]
 POSITIVE, NEGATIVE = "52,211,153", "251,146,60"
@@ -36,13 +37,14 @@ overflow-wrap:anywhere;font-family:"Source Code Pro",ui-monospace,monospace;font
 .ns-heat .up{background:repeating-linear-gradient(45deg,rgba(52,211,153,.5) 0 3px,transparent 3px 6px)}
 .ns-heat .down{background:repeating-linear-gradient(45deg,rgba(251,146,60,.5) 0 3px,transparent 3px 6px)}
 .ns-heat .nan{background:repeating-linear-gradient(45deg,rgba(148,163,184,.5) 0 3px,transparent 3px 6px)}
-.ns-heat .m{outline:2px solid rgba(99,102,241,.9);outline-offset:-1px}
+.ns-heat .o{outline:2px solid currentColor;outline-offset:-2px}
 .ns-heat.compact{font-size:.8rem;line-height:1.15}
 .ns-heat.compact .p{margin:0 0 .25rem}
 .ns-heat.compact .t{padding:0 2px}
-.ns-heat .k{display:flex;align-items:center;gap:.5rem;font-size:.8rem;opacity:.85;margin:0 0 .5rem}
+.ns-heat .k{display:flex;flex-wrap:wrap;align-items:center;gap:.15rem .5rem;font-size:.8rem;opacity:.85;
+margin:0 0 .5rem}
 .ns-heat .k i{display:inline-block;width:9rem;height:.7rem;border-radius:3px}
-.ns-heat .k i.up{width:1.4rem}
+.ns-heat .k i.up,.ns-heat .k i.o{width:1.4rem}
 """
 
 
@@ -57,15 +59,19 @@ class Line(NamedTuple):
     values: Float32[np.ndarray, " pos"]
     counts: Bool[np.ndarray, " pos"]
     """Mask of the included positions; others are struck out and have no colour."""
+    first: int = 0
+    """Position of the first token in the prompt."""
+    cut: tuple[bool, bool] = (False, False)
+    """Whether tokens before and after these are left out."""
 
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """`per_row` 0 wraps tokens freely; `decimals` None hides values; `threshold` is a share of the largest |act|."""
+    """`per_row` 0 wraps tokens freely; `decimals` None hides values; `threshold` is a share of the full scale."""
 
     per_row: int = 0
     decimals: int | None = None
-    normalise: Literal["prompt", "run"] = "prompt"
+    normalise: Literal["prompt", "run"] = "run"
     scale: Scale = "log"
     threshold: float = 0.0
     floor: float = 0.05
@@ -73,29 +79,23 @@ class HeatmapOptions:
 
 
 def opacity(share: float, scale: Scale = "log", floor: float = 0.05) -> float:
-    """Opacity of a token whose |act| is `share` (0 to 1) of the largest."""
+    """Opacity of a token whose magnitude is `share` (0 to 1) of the full scale."""
     share = min(max(share, 0.0), 1.0)
     grown = {"log": math.log10(1 + 9 * share), "linear": share, "sqrt": math.sqrt(share)}[scale]
     return floor + (1 - floor) * grown
 
 
-def largest(values: Float32[np.ndarray, " pos"], counts: Bool[np.ndarray, " pos"]) -> float:
-    """The largest finite |act| of the included positions; 0 if there is none."""
-    finite = values[counts & np.isfinite(values)]
-    return float(np.abs(finite).max()) if finite.size else 0.0
+def heatmap(lines: Sequence[Line], colouring: Colouring, options: HeatmapOptions, *, key: bool = True) -> str:
+    """The heatmap as HTML; `key` adds a legend.
 
-
-def heatmap(
-    lines: Sequence[Line], options: HeatmapOptions, *, run_largest: float | None = None, key: bool = True
-) -> str:
-    """The heatmap as HTML. `run_largest` is the run's largest |act|, for `normalise="run"`; `key` adds a colour bar."""
-    whole = run_largest if options.normalise == "run" else None
-    tops = [largest(line.values, line.counts) if whole is None else whole for line in lines]
-    body = [_line(line, options, top) for line, top in zip(lines, tops, strict=True)]
+    The full scale is that of `colouring`, or with `normalise="prompt"` the largest magnitude of each line.
+    """
+    shown = [colouring.of(line.values) for line in lines]
+    own = options.normalise == "prompt"
+    tops = [_largest(v, line.counts) if own else colouring.limit.value for v, line in zip(shown, lines, strict=True)]
+    body = [_line(line, v, colouring, options, top) for line, v, top in zip(lines, shown, tops, strict=True)]
     if key and lines:
-        hatched = any((line.counts & ~np.isfinite(line.values)).any() for line in lines)
-        shared = tops[0] if whole is not None or len(lines) == 1 else None
-        body.insert(0, _key(shared, options, "" if any(tops) else _why_nothing(lines), hatched=hatched))
+        body.insert(0, _key(lines, shown, colouring, options, tops))
     compact = " compact" if options.compact else ""
     return f'<style>{STYLE}</style><div class="ns-heat{compact}">{"".join(body)}</div>'
 
@@ -121,22 +121,34 @@ dt{opacity:.65}dd{margin:0;overflow-wrap:anywhere}
 """
 
 
-def _line(line: Line, options: HeatmapOptions, top: float) -> str:
-    cells = [_cell(line, pos, options, top) for pos in range(len(line.tokens))]
+def _largest(values: Float64[np.ndarray, " pos"], counts: Bool[np.ndarray, " pos"]) -> float:
+    """The largest finite magnitude of the included positions; 0 if there is none."""
+    finite = values[counts & np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+def _line(
+    line: Line, shown: Float64[np.ndarray, " pos"], colouring: Colouring, options: HeatmapOptions, top: float
+) -> str:
+    cells = [_cell(line, i, float(shown[i]), colouring, options, top) for i in range(len(line.tokens))]
     step = options.per_row or max(len(cells), 1)
-    rows = "".join(f'<div class="r">{"".join(cells[i : i + step])}</div>' for i in range(0, len(cells), step))
+    rows = [cells[i : i + step] for i in range(0, len(cells), step)]
+    if rows and line.cut[0]:
+        rows[0].insert(0, "<span>…</span>")
+    if rows and line.cut[1]:
+        rows[-1].append("<span>…</span>")
     title = f'<div class="h">{html.escape(brief(line.title))}</div>' if line.title else ""
-    return f'<div class="p">{title}{rows}</div>'
+    return f'<div class="p">{title}{"".join(f"""<div class="r">{"".join(row)}</div>""" for row in rows)}</div>'
 
 
-def _cell(line: Line, pos: int, options: HeatmapOptions, top: float) -> str:
-    value = float(line.values[pos])
-    finite = math.isfinite(value)
-    shown = f"{value:+.{4 if options.decimals is None else options.decimals}f}" if finite else _name(value)
-    number = "" if options.decimals is None else f"<small>{shown}</small>"
-    hover = f"position {pos}, id {line.token_ids[pos]}, act {value:+.6g}" if finite else f"position {pos}, {shown}"
+def _cell(line: Line, i: int, value: float, colouring: Colouring, options: HeatmapOptions, top: float) -> str:
+    raw, finite = float(line.values[i]), math.isfinite(value)
+    number = ""
+    if options.decimals is not None:
+        number = f"<small>{colouring.number(value, options.decimals) if finite else _name(value)}</small>"
+    hover = _hover(line, i, raw, value, colouring)
     classes, style = "t", ""
-    if not line.counts[pos]:
+    if not line.counts[i]:
         classes, hover = "t x", hover + " (excluded)"
     elif not finite:
         classes = "t nan" if math.isnan(value) else "t up" if value > 0 else "t down"
@@ -144,34 +156,54 @@ def _cell(line: Line, pos: int, options: HeatmapOptions, top: float) -> str:
         alpha = opacity(abs(value) / top, options.scale, options.floor)
         ink = ";color:#111" if alpha >= _DARK_TEXT_FROM else ""
         style = f' style="background:rgba({POSITIVE if value > 0 else NEGATIVE},{alpha:.3f}){ink}"'
-    token = html.escape(visible(line.tokens[pos])) or "&nbsp;"
+        classes = "t o" if abs(value) > top else "t"
+    token = html.escape(visible(line.tokens[i])) or "&nbsp;"
     return f'<span class="{classes}" title="{html.escape(hover)}"{style}>{token}{number}</span>'
+
+
+def _hover(line: Line, i: int, raw: float, value: float, colouring: Colouring) -> str:
+    act = f"act {raw:+.6g}" if math.isfinite(raw) else _name(raw)
+    std = f", {value:+.3g} std from the mean" if colouring.show == "relative" and math.isfinite(value) else ""
+    return f"position {line.first + i}, id {line.token_ids[i]}, {act}{std}"
 
 
 def _name(value: float) -> str:
     return "NaN" if math.isnan(value) else "+inf" if value > 0 else "-inf"
 
 
-def _why_nothing(lines: Sequence[Line]) -> str:
+def _why_nothing(lines: Sequence[Line], shown: Sequence[np.ndarray], top: float) -> str:
+    """Why no token is coloured; empty if one is."""
     if not any(line.counts.any() for line in lines):
         return "no token is included"
-    if not any(np.isfinite(line.values[line.counts]).any() for line in lines):
+    finite = [v[line.counts & np.isfinite(v)] for line, v in zip(lines, shown, strict=True)]
+    if not any(v.size for v in finite):
         return "no value is finite"
-    return "every included activation is zero"
+    return "" if top and any(v.any() for v in finite) else "every included activation is zero"
 
 
-def _key(top: float | None, options: HeatmapOptions, why: str, *, hatched: bool) -> str:
-    """The colour bar, or `why` nothing is coloured; explains hatching if there is any."""
-    more = '<i class="up"></i><span>hatched: infinite, in the colour of its sign; grey: NaN</span>' if hatched else ""
-    if why:
+def _key(
+    lines: Sequence[Line], shown: Sequence[np.ndarray], colouring: Colouring, options: HeatmapOptions,
+    tops: Sequence[float],
+) -> str:  # fmt: skip
+    """The colour bar, or why nothing is coloured; explains outlines and hatching if there are any."""
+    more = ""
+    if any((line.counts & (np.abs(v) > top) & np.isfinite(v)).any() for line, v, top in zip(
+        lines, shown, tops, strict=True
+    )):  # fmt: skip
+        more += '<i class="o"></i><span>outlined: beyond the scale</span>'
+    if any((line.counts & ~np.isfinite(v)).any() for line, v in zip(lines, shown, strict=True)):
+        more += '<i class="up"></i><span>hatched: infinite, in the colour of its sign; grey: NaN</span>'
+    if why := _why_nothing(lines, shown, max(tops)):
         return f'<div class="k"><span>nothing to colour: {why}</span>{more}</div>'
-    low, high = ("-max", "+max") if top is None else (f"{-top:.3g}", f"+{top:.3g}")
+    own = options.normalise == "prompt"
+    low, high = ("-max", "+max") if own and len(lines) > 1 else (f"{-tops[0]:.3g}", f"+{tops[0]:.3g}")
     stops = []
     for i in range(-10, 11):
         alpha = opacity(abs(i) / 10, options.scale, options.floor)
         stops.append(f"rgba({POSITIVE if i > 0 else NEGATIVE if i < 0 else '148,163,184'},{alpha if i else 0.05:.2f})")
-    whose = "of the run" if options.normalise == "run" else "of each prompt" if top is None else "of this prompt"
+    which = "of each prompt" if len(lines) > 1 else "of this prompt"
+    whose = f"largest magnitude {which}" if own else colouring.full_scale()
     return (
         f'<div class="k"><span>{low}</span><i style="background:linear-gradient(to right,{",".join(stops)})"></i>'
-        f"<span>{high}</span><span>largest |act| {whose}</span>{more}</div>"
+        f"<span>{high}</span><span>{colouring.quantity()}; full colour: {whose}</span>{more}</div>"
     )

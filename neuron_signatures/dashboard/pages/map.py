@@ -18,6 +18,7 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, empty
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.ranked import RankedList
 
@@ -72,9 +73,9 @@ def _stats(ctx: PageContext, s: cached_work.SampleSettings) -> NeuronStats | Non
 def _too_few(sample: Sample) -> None:
     r = sample.record
     what = f"{'Only one' if sample.at else 'No'} neuron varies over these tokens."
-    reasons = f"{r.n_constant:,} neurons have the same activation at every token"
+    reasons = f"{count_of(r.n_constant, 'neuron')} with the same activation at every token"
     if r.n_nonfinite:
-        reasons += f", {r.n_nonfinite:,} have NaN or infinite activations"
+        reasons += f", {r.n_nonfinite:,} with NaN or infinite activations"
     if r.n_tokens == 1:
         reasons += "; a single token gives no pattern to compare"
     empty(f"{what} A map needs two.", why=f"{reasons}.")
@@ -120,7 +121,7 @@ def _colours(
     if chosen == "cluster" and labels is not None:
         return figures.by_cluster(labels)
     if chosen == "layer":
-        return figures.by_number("layer", np.array([at.layer for at in sample.at], float))
+        return figures.by_number("layer", np.array([at.layer for at in sample.at], float), whole=True)
     if chosen == "peak |act|":
         return figures.by_number("peak |act|", sample.peak.astype(float))
     if chosen == "signature class" and signatures:

@@ -1,4 +1,4 @@
-"""Neuron view: one neuron on one prompt, on all prompts, and its results."""
+"""Neuron view: what one neuron writes and where it fires, coloured prompts, then statistics, figures and tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
-from neuron_signatures.dashboard.neuron.facts import signature_panel, write_panel
+from neuron_signatures.dashboard.neuron.facts import signature_hint, write_panel
 from neuron_signatures.dashboard.neuron.figures import Curve, histogram, over_tokens
-from neuron_signatures.dashboard.neuron.heatmap_panel import all_prompts, default_settings, this_prompt
+from neuron_signatures.dashboard.neuron.heatmap_panel import all_prompts, default_settings, first_prompts
+from neuron_signatures.dashboard.neuron.pins import pin_button
 from neuron_signatures.dashboard.neuron.read_ahead import read_next
+from neuron_signatures.dashboard.neuron.summary import show_summary, summary_of
+from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.list_walk import rank_fact
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import heading
-from neuron_signatures.dashboard.widgets.elements import chart, facts, table
+from neuron_signatures.dashboard.widgets.elements import chart, facts, small, table
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.acts import Stats
 
@@ -32,11 +35,15 @@ _TOKEN_HELP = {
 
 def render(ctx: PageContext) -> None:
     default_settings()
-    neuron = read_neuron(ctx, include_bos=st.session_state["ui_bos"])
+    neuron = read_neuron(ctx, ctx.at, include_bos=st.session_state["ui_bos"])
     index = ctx.selection.prompt
-    heading(ctx.at.label, f"on prompt {index + 1} of {len(neuron.prompts)}, {ctx.prompt.probe_id}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        heading(ctx.at.label, _place(ctx, neuron))
+        pin_button(ctx)
+        copy_link(ctx)
     _rank(ctx)
-    options = this_prompt(ctx, neuron)
+    show_summary(summary_of(ctx, ctx.at, neuron))
+    colouring, options = first_prompts(ctx, neuron)
     _numbers(neuron.stats(index), neuron)
     left, right = st.columns(2)
     with left:
@@ -45,15 +52,21 @@ def render(ctx: PageContext) -> None:
         _histogram(ctx, neuron)
     left, right = st.columns(2)
     with left:
-        signature_panel(ctx)
-    with right:
         write_panel(ctx)
-    st.markdown("#### Explanation")
-    st.caption("No explanation of this neuron is stored in the run.")
-    all_prompts(ctx, neuron, options)
-    with st.expander("Table of this prompt's tokens"):
-        table(neuron.token_frame(index), "neuron_tokens", help=_TOKEN_HELP)
+        signature_hint(ctx)
+    with right:
+        st.markdown("#### Tokens of this prompt")
+        tokens = neuron.token_frame(index)
+        table(tokens, "neuron_tokens", help=_TOKEN_HELP, height=min(38 + 35 * len(tokens), 420))
+    all_prompts(ctx, neuron, colouring, options)
     read_next(ctx)
+
+
+def _place(ctx: PageContext, neuron: NeuronOnRun) -> str:
+    """The selected prompt with its prediction; prompts are numbered from 0."""
+    index = ctx.selection.prompt
+    predicted = cached_reads.predictions_of(ctx.run, ctx.data_key, ctx.results_key)[index]
+    return f"on prompt {index}/{len(neuron.prompts) - 1}, {ctx.prompt.probe_id} {predicted}"
 
 
 def _rank(ctx: PageContext) -> None:
@@ -64,15 +77,16 @@ def _rank(ctx: PageContext) -> None:
     with contextlib.suppress(ProjectError):  # the sidebar reports the error
         ranked = cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
         if ctx.selection.row < len(ranked):
-            facts([rank_fact(ranked, ranked.row(ctx.selection.row))])
+            rank, where = rank_fact(ranked, ranked.row(ctx.selection.row))
+            small(f"{rank} {where}")
 
 
 def _numbers(stats: Stats, neuron: NeuronOnRun) -> None:
-    here, everywhere = st.columns(2)
-    with here:
-        facts([("on this prompt", _sentence(stats))])
-    with everywhere:
-        facts([("over the run", _sentence(neuron.stats_over_run(), positions=False))])
+    st.markdown("#### Statistics")
+    facts([
+        ("on this prompt", _sentence(stats)),
+        ("over the run", _sentence(neuron.over_run, positions=False)),
+    ])  # fmt: skip
 
 
 def _sentence(s: Stats, *, positions: bool = True) -> str:
@@ -84,10 +98,11 @@ def _sentence(s: Stats, *, positions: bool = True) -> str:
 
 
 def _curves(ctx: PageContext, neuron: NeuronOnRun) -> None:
-    title, more = st.columns([3, 2], vertical_alignment="center")
-    title.markdown("#### Over tokens", help="The neuron's activation at each token of the prompt.")
-    labels = cached_reads.prompt_labels(ctx.run, ctx.data_key)
-    with more.popover("Overlay prompts"):
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown("#### Over tokens", help="The neuron's activation at each token of the prompt.", width="content")
+        more = st.popover("Overlay prompts")
+    labels = cached_reads.prompt_labels(ctx.run, ctx.data_key, ctx.results_key)
+    with more:
         key = f"ui_overlay_{ctx.selection.run}"
         options = [i for i in range(len(labels)) if i != ctx.selection.prompt]
         others: list[int] = st.multiselect(
@@ -102,7 +117,10 @@ def _curves(ctx: PageContext, neuron: NeuronOnRun) -> None:
 
 
 def _histogram(ctx: PageContext, neuron: NeuronOnRun) -> None:
-    st.markdown("#### All tokens of the run", help="Histogram of the activations and a kernel density estimate.")
+    st.markdown(
+        "#### All tokens of the run",
+        help="Number of tokens per interval of activation, on a logarithmic axis. An interval without a bar has none.",
+    )
     values = neuron.counted_values()
     finite = values[np.isfinite(values)]
     if not finite.size:

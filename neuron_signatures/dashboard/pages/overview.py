@@ -1,9 +1,10 @@
-"""Overview: the run's manifest, its finished stages, its prompts, and the activations on one prompt by layer."""
+"""Overview: the run, its results, its prompts, the activations on one prompt by layer, and the manifest."""
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,11 @@ from neuron_signatures.dashboard.shell import panels
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, facts, quote, table
-from neuron_signatures.runs.tokens import brief, escape
+from neuron_signatures.dashboard.widgets.words import count_of, map_limit_text
+from neuron_signatures.runs.tokens import brief, escape, visible
 from neuron_signatures.views.acts import LayerLine, counted
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.scale import MAP_PERCENTILE, limit_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -29,24 +32,18 @@ _MOST_TOKENS = 400
 
 def render(ctx: PageContext) -> None:
     panels.heading(ctx.selection.run)
-    model, run = st.columns(2)
-    with model.container(border=True, height="stretch"):
-        st.markdown("**Model**")
-        facts(panels.model_facts(ctx.run.manifest))
-    with run.container(border=True, height="stretch"):
-        st.markdown("**Run**")
-        facts(panels.manifest_facts(ctx.run))
-    with st.expander("Flags, versions, manifest"):
-        facts(panels.more_facts(ctx.run))
+    facts(panels.main_facts(ctx.run))
+    _stages(ctx)
+    _prompts(ctx)
+    _prompt(ctx)
+    with st.expander("Hashes, versions and manifest"):
+        facts(panels.technical_facts(ctx.run))
         record = ctx.run.manifest.model_dump(exclude={"prompts"}) | {"format_version": ctx.run.format_version}
         st.code(json.dumps(record, indent=2), language="json", height=300)
-    _stages(ctx)
-    _prompt(ctx)
-    _prompts(ctx)
 
 
 def _stages(ctx: PageContext) -> None:
-    st.markdown("#### Stages")
+    st.markdown("#### Results")
     done, missing = panels.stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
     if done:
         facts(done)
@@ -57,7 +54,8 @@ def _stages(ctx: PageContext) -> None:
 
 def _prompt(ctx: PageContext) -> None:
     st.markdown("#### This prompt, layer by layer")
-    quote(ctx.prompt.text)
+    predicted = cached_reads.predictions_of(ctx.run, ctx.data_key, ctx.results_key)[ctx.selection.prompt]
+    quote(f"{ctx.prompt.text} {predicted}")
     st.session_state.setdefault("ui_bos", False)
     include_bos = st.checkbox("Include the first position (BOS)", key="ui_bos", help=panels.BOS_HELP)
     counts = counted(ctx.run, ctx.prompt, include_bos=include_bos)
@@ -71,7 +69,7 @@ def _prompt(ctx: PageContext) -> None:
     else:
         st.caption("No included token has a finite activation.")
     on_row = functools.partial(open_neuron_of_row, ctx, lines) if any_finite else None
-    table(layer_frame(lines), "overview_layer_table", help=_LAYER_HELP, on_row=on_row)
+    table(layer_frame(lines, ctx.prompt.tokens), "overview_layer_table", help=_LAYER_HELP, on_row=on_row)
 
 
 def open_neuron_of_row(ctx: PageContext, lines: list[LayerLine], row: int) -> None:
@@ -83,13 +81,17 @@ def open_neuron_of_row(ctx: PageContext, lines: list[LayerLine], row: int) -> No
 
 def _layer_map(ctx: PageContext, counts: Bool[np.ndarray, " pos"]) -> None:
     peaks = cached_reads.prompt_peaks(ctx.run, ctx.data_key, ctx.selection.prompt)
-    st.caption("Activation of the neuron with the largest |act|, per layer and token. Click a cell to open the neuron.")
     n = ctx.prompt.seq_len
     if n > _MOST_TOKENS:
         st.caption(f"The first {_MOST_TOKENS} of {n} tokens.")
     values, neurons = (np.stack([p[i][:_MOST_TOKENS] for p in peaks]) for i in (0, 1))
+    limit = limit_of(values[:, counts[:_MOST_TOKENS]], MAP_PERCENTILE)
+    st.caption(
+        "Activation of the neuron with the largest |act|, per layer and token. Click a cell to open the neuron. "
+        + map_limit_text(limit, "cell")
+    )
     figure = layers_by_tokens(
-        values, neurons, ctx.run.layers, ctx.prompt.tokens[:_MOST_TOKENS], counts[:_MOST_TOKENS]
+        values, neurons, ctx.run.layers, ctx.prompt.tokens[:_MOST_TOKENS], counts[:_MOST_TOKENS], limit
     )  # fmt: skip
     chart(ctx, figure, "overview_layers", opens=View.NEURON)
 
@@ -100,30 +102,35 @@ def _prompts(ctx: PageContext) -> None:
     if n > _MOST_PROMPTS:
         st.caption(f"The first {_MOST_PROMPTS} of {n}.")
     shown = ctx.run.prompts[:_MOST_PROMPTS]
+    predicted = cached_reads.predictions_of(ctx.run, ctx.data_key, ctx.results_key)[:_MOST_PROMPTS]
     frame = pd.DataFrame(
         {
+            "number": range(len(shown)),
             "prompt": [brief(p.probe_id) for p in shown],
-            "tokens": [p.seq_len for p in shown],
+            "prediction": predicted,
             "text": [brief(p.text) for p in shown],
+            "tokens": [p.seq_len for p in shown],
             "not finite": [p.nonfinite for p in shown],
         }
     )
-    table(frame, "overview_prompts", on_row=lambda i: ctx.choose(prompt=i, view=View.NEURON),
+    frame = frame.drop(columns=[c for c in ("prediction", "not finite") if not frame[c].astype(bool).any()])
+    table(frame, "overview_prompts", on_row=lambda i: ctx.choose(prompt=i, view=View.NEURON), help=_PROMPT_HELP,
+          widths={"prediction": 150},
           height=min(38 + 35 * len(shown), 420))  # fmt: skip
     failed = ctx.run.manifest.failed_prompts
     if failed:
         first = failed[:_MOST_PROMPTS]
         which = f"; the first {_MOST_PROMPTS}" if len(failed) > len(first) else ""
-        st.caption(f"{len(failed)} prompts have no activations in this run{which}:")
+        st.caption(f"{count_of(len(failed), 'prompt')} without activations in this run{which}:")
         st.dataframe(
             pd.DataFrame({"prompt": [brief(f.prompt_id) for f in first], "why": [brief(f.reason) for f in first]}),
             hide_index=True,
         )
 
 
-def layer_frame(lines: list[LayerLine]) -> pd.DataFrame:
-    """One row per layer; undefined numbers are empty."""
-    return pd.DataFrame(
+def layer_frame(lines: list[LayerLine], tokens: Sequence[str]) -> pd.DataFrame:
+    """One row per layer; undefined numbers are empty. `tokens` (raw) are the prompt's."""
+    frame = pd.DataFrame(
         {
             "layer": [line.layer for line in lines],
             "mean": [line.mean for line in lines],
@@ -134,16 +141,26 @@ def layer_frame(lines: list[LayerLine]) -> pd.DataFrame:
             "largest |act|": [line.max_abs for line in lines],
             "neuron": ["" if line.neuron is None else f"L{line.layer}N{line.neuron}" for line in lines],
             "position": pd.array([line.pos for line in lines], dtype="Int64"),
+            "token": ["" if line.pos is None else visible(tokens[line.pos]) for line in lines],
             "not finite": [line.n_nonfinite for line in lines],
         }
     )
+    return frame if frame["not finite"].any() else frame.drop(columns="not finite")
 
 
+_PROMPT_HELP = {
+    "number": "Number of the prompt in the run, from 0.",
+    "prediction": "What the model predicted after the prompt, as recorded by an influence result.",
+    "tokens": "Number of tokens.",
+    "not finite": "Number of NaN or infinite activations.",
+}
 _LAYER_HELP = {
     "mean": "Mean over all neurons and included tokens.",
     "std": "Population standard deviation over neurons and tokens.",
     "mean |act|": "Mean of the absolute value.",
     "largest |act|": "Largest |act| over all neurons and included tokens.",
     "neuron": "The neuron with the largest |act|; click a cell of the row to open it.",
+    "position": "Position of this |act| in the prompt, from 0.",
+    "token": "The token at this position.",
     "not finite": "Number of NaN or infinite values, which are excluded.",
 }

@@ -24,12 +24,12 @@ _KINDS = {"tokens": "Which tokens excite these neurons?", "neurons": "Which neur
 def render(ctx: PageContext) -> None:
     for key, value in _DEFAULTS.items():
         st.session_state.setdefault(key, value)
-    left, right = st.columns([4, 1], vertical_alignment="center")
-    kind = left.radio(
-        "Question", list(_KINDS), format_func=_KINDS.__getitem__, key="ui_query_kind", horizontal=True,
-        label_visibility="collapsed",
-    )  # fmt: skip
-    right.checkbox("Include the first position (BOS)", key="ui_bos", help=BOS_HELP)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        kind = st.radio(
+            "Question", list(_KINDS), format_func=_KINDS.__getitem__, key="ui_query_kind", horizontal=True,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        st.checkbox("Include the first position (BOS)", key="ui_bos", help=BOS_HELP)
     index = index_of(ctx, include_bos=bool(st.session_state["ui_bos"]))
     if index.n_counted == 0:
         empty("This run has only first positions, which are excluded.", why="Select the box above to include them.")

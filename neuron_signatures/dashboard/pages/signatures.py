@@ -13,10 +13,12 @@ from neuron_signatures.dashboard.signatures.data import MOST_PROMPTS, Group, Pol
 from neuron_signatures.dashboard.signatures.figures import class_bars, members_by_prompts, probe_bars
 from neuron_signatures.dashboard.signatures.table_panel import table_panel
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts
+from neuron_signatures.dashboard.widgets.words import count_of, map_limit_text
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.result_records import NullClass, NullRecord, SignaturesRecord, read_record
 from neuron_signatures.runs.results import SIGNATURES_META
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.views.scale import MAP_PERCENTILE, limit_of
 
 _MOST_MEMBERS = 24
 MOST_CLASSES, MOST_GROUPS = 40, 1000
@@ -104,7 +106,10 @@ def _groups(ctx: PageContext) -> None:
         return
     peaks, positions = zip(*(_peaks_on_prompts(ctx, m) for m in shown), strict=True)
     tokens = [[p.tokens[i] if i >= 0 else "" for p, i in zip(prompts, at, strict=True)] for at in positions]
-    chart(ctx, members_by_prompts(np.stack(peaks), shown, [p.probe_id for p in prompts], tokens), "sig_group")
+    sizes = np.clip(np.stack(peaks), 0, None)
+    limit = limit_of(sizes, MAP_PERCENTILE)
+    chart(ctx, members_by_prompts(sizes, shown, [p.probe_id for p in prompts], tokens, limit), "sig_group")
+    st.caption(map_limit_text(limit, "cell", "marked with a diamond"))
     members = {m.label: m for m in shown}
     st.pills(
         "Open", list(members), key="sig_open", label_visibility="collapsed",
@@ -115,7 +120,7 @@ def _groups(ctx: PageContext) -> None:
 def _bounds(group: Group, shown: list[Pole], n_prompts: int, of_prompts: int) -> str:
     n = len(group.members)
     members = f"The {len(shown)} of {n} members with the largest peaks" if len(shown) < n else "All members"
-    prompts = f"the first {n_prompts} of {of_prompts} prompts" if n_prompts < of_prompts else "all prompts"
+    prompts = f"the first {n_prompts} of {count_of(of_prompts, 'prompt')}" if n_prompts < of_prompts else "all prompts"
     return f"{members} on {prompts}: peak activation on the member's pole. Click a name below the figure to open it."
 
 
@@ -136,11 +141,12 @@ def _peaks_on_prompts(ctx: PageContext, pole: Pole) -> tuple[np.ndarray, np.ndar
 def _probes(ctx: PageContext) -> None:
     st.markdown(
         f"#### {ctx.at.label} on the prompts",
-        help="The selected neuron's largest and smallest activation on each prompt, without the first position.",
+        help="The selected neuron's largest and, hatched, smallest activation on each prompt, without the first "
+        "position.",
     )
     prompts = ctx.run.prompts[:MOST_PROMPTS]
     if len(prompts) < len(ctx.run.prompts):
-        st.caption(f"The first {len(prompts)} of {len(ctx.run.prompts)} prompts.")
+        st.caption(f"The first {len(prompts)} of {count_of(len(ctx.run.prompts), 'prompt')}.")
     high, high_at = _peaks_on_prompts(ctx, Pole(ctx.at, "+"))
     low, low_at = _peaks_on_prompts(ctx, Pole(ctx.at, "-"))
     names, tokens = [p.probe_id for p in prompts], [p.tokens for p in prompts]

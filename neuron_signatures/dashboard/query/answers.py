@@ -104,42 +104,57 @@ def gram_table(
     return GramTable(rows, len(grams.first), len(frequent), int((~finite).sum()))
 
 
-def grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]:
-    """The n-grams of up to three tokens of the run that equal `text`, in order of first occurrence.
+def grams_for(index: TokenIndex, text: str, *, top: int) -> list[tuple[TokenKind, ...]]:
+    """The n-grams of up to three tokens of the run that `text` may mean, the likeliest first.
 
-    `text` may be raw, as displayed (`·Austin`), or as displayed with a bar between tokens; it never matches a part of a
-    token. Several results differ in how they are split into tokens, or in the ids of the same text.
+    First those that it spells, ignoring case and a leading space: raw, as displayed (`·Austin`), or as displayed with a
+    bar between tokens. Then the tokens that contain it, as in `views.search`, most frequent first: `Texas` finds
+    `·Texas`. In double quotes it is exactly one token. An empty text gives all tokens.
     """
-    found: dict[tuple[TokenKind, ...], int] = {}
-    shown = [visible(kind.token) for kind in index.kinds]
-    starts = [bool(text) and (text.startswith((s, kind.token)) if s else False)
-              for s, kind in zip(shown, index.kinds, strict=True)]  # fmt: skip
-    begins = np.flatnonzero(np.array(starts, bool)[index.code] & index.counts) if starts else np.empty(0, int)
-    for begin in begins:
+    if len(text) > 2 and text[0] == text[-1] == '"':
+        found = [k for k in _counted_kinds(index) if text[1:-1] in (k.token, visible(k.token))]
+        return [(k,) for k in found[:top]]
+    low = text.casefold().replace(JOINT, "")
+    holding = [k for k in _counted_kinds(index) if low in k.token.casefold() or low in visible(k.token).casefold()]
+    return list(dict.fromkeys([*_grams_that_read(index, text), *((k,) for k in holding)]))[:top]
+
+
+def _counted_kinds(index: TokenIndex) -> list[TokenKind]:
+    """The distinct included tokens, most frequent first."""
+    counts = np.bincount(index.code[index.counts], minlength=len(index.kinds))
+    return [index.kinds[c] for c in np.argsort(-counts, kind="stable") if counts[c]]
+
+
+def _grams_that_read(index: TokenIndex, text: str) -> list[tuple[TokenKind, ...]]:
+    """The n-grams that `text` spells: with the same leading space first, then in order of first occurrence."""
+    if not text:
+        return []
+    wanted = text.casefold()
+    starts = np.array([_begins(wanted, kind) for kind in index.kinds], bool)
+    found: dict[tuple[TokenKind, ...], bool] = {}
+    for begin in np.flatnonzero(starts[index.code] & index.counts) if len(starts) else ():
         for n in range(1, LONGEST_GRAM + 1):
             end = int(begin) + n - 1
             if end >= len(index.code) or index.prompt[end] != index.prompt[begin]:
                 break
             gram = index.gram(end, n)
-            if gram in found:
-                continue
-            forms = ("".join(k.token for k in gram), "".join(visible(k.token) for k in gram), shown_gram(gram))
-            if text in forms:
-                found[gram] = end
-    return sorted(found, key=lambda g: found[g])
+            if gram not in found and wanted.lstrip(_SPACES) in (f.lstrip(_SPACES) for f in _spellings(gram)):
+                found[gram] = wanted in _spellings(gram)
+    return sorted(found, key=lambda g: not found[g])
 
 
-def tokens_that_hold(index: TokenIndex, text: str, *, top: int) -> list[tuple[TokenKind, ...]]:
-    """Tokens of the run whose raw or displayed form contains `text`, ignoring case, most frequent first.
+_SPACES = " ·"
 
-    An empty text matches all tokens.
-    """
-    low = text.casefold().replace(JOINT, "")
-    counts = np.bincount(index.code[index.counts], minlength=len(index.kinds))
-    hits = [c for c, kind in enumerate(index.kinds)
-            if counts[c] and (low in kind.token.casefold() or low in visible(kind.token).casefold())]  # fmt: skip
-    hits.sort(key=lambda c: -counts[c])
-    return [(index.kinds[c],) for c in hits[:top]]
+
+def _spellings(gram: tuple[TokenKind, ...]) -> tuple[str, str, str]:
+    forms = ("".join(k.token for k in gram), "".join(visible(k.token) for k in gram), shown_gram(gram))
+    return forms[0].casefold(), forms[1].casefold(), forms[2].casefold()
+
+
+def _begins(wanted: str, kind: TokenKind) -> bool:
+    """Whether a text may begin with this token, apart from leading spaces."""
+    bare = (kind.token.casefold().lstrip(_SPACES), visible(kind.token).casefold().lstrip(_SPACES))
+    return bool(kind.token) and wanted.lstrip(_SPACES).startswith(bare)
 
 
 def ends_of(index: TokenIndex, gram: tuple[TokenKind, ...]) -> Int64[np.ndarray, " occurrence"]:

@@ -14,6 +14,7 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
 from neuron_signatures.dashboard.widgets.elements import empty, facts, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
+from neuron_signatures.dashboard.widgets.words import count_of
 
 SHOWN = 200
 _SEED = 0
@@ -26,7 +27,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
         return
     stats = table_of(ctx, include_bos=index.include_bos)
     known = stats.stats is not None
-    columns = st.columns(3, vertical_alignment="bottom")
+    columns = st.container(key="controls_neurons").columns(3, vertical_alignment="bottom")
     orders: list[answers.NeuronOrder] = ["z", "difference", "mean"] if known else ["mean"]
     if st.session_state["ui_query_order"] not in orders:
         st.session_state["ui_query_order"] = orders[0]
@@ -46,7 +47,7 @@ def ask_neurons(ctx: PageContext, index: TokenIndex) -> None:
                         + (f", drawn at random with seed {_SEED}" if excited.n_used < excited.n_found else "")),
         ("neurons", f"{len(excited.mean):,} stored; value at the last token, mean over the occurrences"),
     ]  # fmt: skip
-    pairs += [("not finite", f"{excited.n_nonfinite:,} values excluded")] if excited.n_nonfinite else []
+    pairs += [("not finite", f"{count_of(excited.n_nonfinite, 'value')} excluded")] if excited.n_nonfinite else []
     facts(pairs)
     if not known:
         empty(
@@ -92,37 +93,25 @@ def _show_neurons(
 
 
 def _choose_gram(ctx: PageContext, index: TokenIndex) -> tuple[TokenKind, ...] | None:
-    """The n-gram that is typed, if it is exactly one of the run; else the one selected from the candidates."""
+    """The n-gram that the typed text means; the user can choose another one that it may mean."""
     left, right = st.columns(2, vertical_alignment="bottom")
-    text = left.text_input("One to three consecutive tokens", key="ui_query_text", placeholder="such as ·Austin",
-                           help="As displayed: · is a space, ⏎ a line break. Empty: choose on the right.")  # fmt: skip
-    exact = answers.grams_that_read(index, text) if text else []
-    if len(exact) == 1:
-        right.text("")
-        return exact[0]
-    offered = exact or answers.tokens_that_hold(index, text, top=_CANDIDATES)
+    text = left.text_input(
+        "One to three consecutive tokens", key="ui_query_text", placeholder="such as Austin",
+        help="A part of a token, or up to three tokens, ignoring case; · is a space, ⏎ a line break. In double quotes, "
+        'exactly one token: "·Austin". Empty: the last token of the prompt.',
+    )  # fmt: skip
+    offered = answers.grams_for(index, text, top=_CANDIDATES)
     last = (TokenKind(ctx.prompt.token_ids[-1], ctx.prompt.tokens[-1]),)
     if not text and len(answers.ends_of(index, last)):
         offered = [last, *(gram for gram in offered if gram != last)]
     if not offered:
-        empty("No token of this run equals or contains this text.", why="Spaces are significant; · stands for a space.")
+        empty("No token of this run contains this text.", why="Several tokens are found only if they are consecutive.")
         return None
     names = [f"{shown_gram(g)}   ·   id {', '.join(str(k.id) for k in g)}" for g in offered]
-    ask, what, why = "The prompt's last token, or another", "Choose a token.", ""
-    if exact:
-        ask, what = "Which of these?", "The text matches several n-grams of the run."
-        why = "They differ in their tokens or token ids."
-    elif text:
-        ask, what = "Tokens that contain this text", "No n-gram of this run equals this text."
-        why = "Choose one of the tokens that contain it."
-    start = None if text else 0
+    ask = "The prompt's last token, or another" if not text else count_of(len(offered), "match", "matches")
     key = f"ui_query_pick_{ctx.selection.run}_{index.include_bos}_{'t' + text if text else ctx.selection.prompt}"
-    picked = right.selectbox(ask, range(len(offered)), index=start, format_func=names.__getitem__, key=key,
-                             placeholder="Choose one")  # fmt: skip
-    if picked is not None:
-        return offered[int(picked)]
-    empty(what, why=why)
-    return None
+    picked = right.selectbox(ask, range(len(offered)), format_func=names.__getitem__, key=key)
+    return offered[int(picked)]
 
 
 def _excited(ctx: PageContext, index: TokenIndex, gram: tuple[TokenKind, ...]) -> answers.Excited:

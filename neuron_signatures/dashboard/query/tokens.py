@@ -21,6 +21,7 @@ from neuron_signatures.dashboard.shell.sidebar import filters
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
 from neuron_signatures.dashboard.widgets.number_input import whole_number
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.tokens import brief, encodable, escape
 
@@ -36,7 +37,7 @@ def ask_tokens(ctx: PageContext, index: TokenIndex) -> None:
     if chosen is None:
         return
     several = len(chosen.neurons) > 1
-    columns = st.columns(4, vertical_alignment="bottom")
+    columns = st.container(key="controls_tokens").columns(4, vertical_alignment="bottom")
     n = columns[0].radio("Consecutive tokens", [1, 2, 3], key="ui_query_n", horizontal=True,
                          help="The value is that at the last token. N-grams do not cross prompts.")  # fmt: skip
     by = columns[1].selectbox("Ranked by", list(RANKS), format_func=_BY.__getitem__, key="ui_query_by",
@@ -139,22 +140,25 @@ def _show_grams(
     pairs += [("truncated", f"the first {len(chosen.neurons):,} of {chosen.of:,} neurons")] if chosen.of else []
     pairs += [("note", chosen.note)] if chosen.note else []
     n_constant = response.n_constant
-    pairs += [("left out", f"{n_constant:,} neurons with constant activation")] if n_constant else []
+    pairs += [("left out", f"{count_of(n_constant, 'neuron')} with constant activation")] if n_constant else []
     often = f", {found.n_frequent:,} of them with at least {at_least:,} occurrences" if at_least > 1 else ""
-    pairs += [("n-grams", f"{found.n_groups:,} in the run{often}; {len(found.rows):,} shown, {_BY[by]} first")]
-    pairs += [("not finite", f"{found.n_nonfinite:,} occurrences excluded")] if found.n_nonfinite else []
+    cut = f"; the first {len(found.rows):,} are shown" if len(found.rows) < found.n_frequent else ""
+    pairs += [("n-grams", f"{found.n_groups:,} in the run{often}, {_BY[by]} first{cut}")]
+    pairs += [("not finite", f"{count_of(found.n_nonfinite, 'occurrence')} excluded")] if found.n_nonfinite else []
     facts(pairs)
     if not found.rows:
         _no_grams(response, found, grams)
         return
     frame = pd.DataFrame({
-        "n-gram": [shown_gram(r.gram) for r in found.rows], "n": [r.n for r in found.rows],
+        "n-gram": [shown_gram(r.gram) for r in found.rows],
+        "id": [", ".join(str(k.id) for k in r.gram) for r in found.rows], "n": [r.n for r in found.rows],
         "mean": [r.mean for r in found.rows], "max": [r.max for r in found.rows], "min": [r.min for r in found.rows],
         "std": [r.std for r in found.rows], "prompt": [brief(r.prompt_id) for r in found.rows],
-        "pos": [r.pos for r in found.rows],
+        "position": [r.pos for r in found.rows],
     })  # fmt: skip
     help = {
         "n-gram": "Click to open the prompt. The value is that at the last token.",
+        "id": "The token ids.", "position": "Position of the last token in this prompt, from 0.",
         "n": "Occurrences with a finite value.", "std": "Population standard deviation over the occurrences.",
         "prompt": "The prompt with the largest value, or the smallest if ranked by smallest value.",
     }  # fmt: skip

@@ -23,9 +23,16 @@ from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run
 from neuron_signatures.views.ranked import ListRef
 
 _TITLES = {view: view.value.capitalize() for view in View}
-# The first rule reduces the margins. The second hides the CSV button in the toolbar of tables, which does not escape
-# formulas; Streamlit 1.67's `client.disableDataExport` would also disable copying cells.
+_SIDEBAR = 320
+"""Width in pixels."""
+# The first rules reduce the margins, and let the columns of narrow windows stand below each other. The last hides the
+# CSV button in the toolbar of tables, which does not escape formulas; Streamlit 1.67's `client.disableDataExport` would
+# also disable copying cells.
 _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
+.st-key-compare_columns [data-testid="stColumn"]{min-width:14rem}
+@media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
+.stMain [data-testid="stColumn"]{min-width:15rem}
+[class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
@@ -36,7 +43,7 @@ _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 def show(root: Path, run_name: str | None) -> None:
     """Draw the page; Streamlit calls this for every interaction. `run_name` is the initial run."""
-    st.set_page_config(page_title="neuron signatures", layout="wide")
+    st.set_page_config(page_title="neuron signatures", layout="wide", initial_sidebar_state=_SIDEBAR)
     st.html(_STYLE)
     _keep_widget_state()
     _warn_if_served_to_others()
@@ -72,8 +79,8 @@ def _show_run(run: Run, name: str) -> None:
     selection = _selection(run, name, lists, data_key, results_key)
     ctx = PageContext(run, selection, lists, data_key, results_key)
     st.segmented_control(
-        "View", list(View), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed", required=True,
-        on_change=lambda: ctx.choose(view=st.session_state["view"]),
+        "View", _views(selection), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed",
+        required=True, on_change=lambda: ctx.choose(view=st.session_state["view"]),
     )  # fmt: skip
     problems = st.session_state.pop(_PROBLEMS, [])
     show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
@@ -88,6 +95,12 @@ def _show_run(run: Run, name: str) -> None:
         st.query_params.from_dict(params)
     module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
     module.render(ctx)
+
+
+def _views(selection: Selection) -> list[View]:
+    """The views to choose from; without pinned neurons there is nothing to compare."""
+    compares = bool(selection.pins) or selection.view is View.COMPARE
+    return [view for view in View if compares or view is not View.COMPARE]
 
 
 def _follow_address() -> None:
@@ -122,8 +135,8 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     """The session's selection; taken from the address initially and when another run is selected."""
     now: Selection | None = st.session_state.get(SELECTION)
     if now is None or now.run != name:
-        view = View.OVERVIEW if now is None else now.view
-        default = replace(default_selection(run, name, lists, data_key, results_key), view=view)
+        default = default_selection(run, name, lists, data_key, results_key)
+        default = replace(default, view=_landing(default) if now is None else now.view)
         linked = address_of(st.query_params)
         linked = linked if linked.get("run", name) == name else {}
         resolved = resolve(linked, run, default, [r.stem for r in lists])
@@ -131,6 +144,7 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
         st.session_state.setdefault(_PROBLEMS, []).extend([*resolved.problems, *more])
     if not run.stores(*now.at) or now.prompt >= len(run.prompts):  # the run may have been replaced
         now = replace(default_selection(run, name, lists, data_key, results_key), view=now.view)
+    now = replace(now, pins=tuple(at for at in now.pins if run.stores(*at)))
     followed = without_lost_list(lists, now)
     if followed != now:
         st.session_state[_LOST] = (now.list, name, now.at)
@@ -138,6 +152,11 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     st.session_state[SELECTION] = now
     st.session_state["view"] = now.view
     return now
+
+
+def _landing(default: Selection) -> View:
+    """The initial view: the ranking of the default list; without one, the run and the commands that rank neurons."""
+    return View.OVERVIEW if default.list == MANUAL else View.RANKING
 
 
 def _changed(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:

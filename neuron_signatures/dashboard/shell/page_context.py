@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View
+from neuron_signatures.dashboard.shell.state import MANUAL, MOST_PINS, Selection, View
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
@@ -70,6 +70,13 @@ class PageContext:
         elif list is not None:
             now = replace(now, list=list, row=row)
         st.session_state[SELECTION] = now
+        st.session_state[MOVED] = True
+
+    def pin(self, at: NeuronAt) -> None:
+        """Add the neuron to those that are compared, or remove it. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        pins = tuple(p for p in now.pins if p != at) if at in now.pins else (*now.pins, at)[:MOST_PINS]
+        st.session_state[SELECTION] = replace(now, pins=pins)
         st.session_state[MOVED] = True
 
     def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:

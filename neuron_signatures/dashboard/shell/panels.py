@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.manifest import Manifest, bos_text, took_text
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
@@ -32,47 +33,41 @@ def heading(text: str, note: str = "") -> None:
     )
 
 
-def model_facts(m: Manifest) -> list[tuple[str, str]]:
-    """The model's fields in the manifest, with `not recorded` for missing ones."""
-    unknown = "not recorded"
+def main_facts(run: Run) -> list[tuple[str, str]]:
+    """What was run on what."""
+    m = run.manifest
+    failed = f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""
     return [
         ("model", m.model_name),
+        ("stored", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp:,} neurons each"),
+        ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}"),
+        ("made", m.created_at_utc),
+    ]
+
+
+def technical_facts(run: Run) -> list[tuple[str, str]]:
+    """The other fields of the manifest, with `not recorded` for missing ones."""
+    m, unknown = run.manifest, "not recorded"
+    return [
         ("revision", revision(m)),
         ("architecture", m.architecture or unknown),
-        ("layers", f"{m.n_layers}, stored: {spans(m.layers)}"),
-        ("neurons per layer", str(m.d_mlp)),
         ("hook", m.hook_name),
         ("computed in", f"{m.model_dtype}, quantization {m.quantization}, attention {m.attn_implementation}"),
         ("BOS", bos_text(m)),
         ("tokenizer", (m.tokenizer_sha256 or unknown)[:16]),
-    ]
+        ("made by", m.stage),
+        ("on", f"{m.host}, {m.run_device} ({m.device_name})"),
+        ("took", took_text(m)),
+        ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {count_of(len(run.file_names()), 'file')}"),
+        ("format", str(run.format_version)),
+        ("flags", " ".join(m.flags_given) or unknown),
+        ("git revision", m.git_revision or unknown),
+        ("libraries", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or unknown),
+    ]  # fmt: skip
 
 
 def revision(m: Manifest) -> str:
     return m.model_revision or m.weights_fingerprint or "not recorded"
-
-
-def manifest_facts(run: Run) -> list[tuple[str, str]]:
-    m = run.manifest
-    failed = f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""
-    return [
-        ("made", f"{m.created_at_utc} by {m.stage}"),
-        ("on", f"{m.host}, {m.run_device} ({m.device_name})"),
-        ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens{failed}"),
-        ("stored as", f"{m.save_dtype}, {size(run.nbytes())} in {_count(len(run.file_names()), 'file')}"),
-        ("format", str(run.format_version)),
-        ("took", took_text(m)),
-    ]
-
-
-def more_facts(run: Run) -> list[tuple[str, str]]:
-    """Flags and versions."""
-    m = run.manifest
-    return [
-        ("flags", " ".join(m.flags_given) or "not recorded"),
-        ("git revision", m.git_revision or "not recorded"),
-        ("libraries", ", ".join(f"{k} {v}" for k, v in m.versions.items()) or "not recorded"),
-    ]  # fmt: skip
 
 
 def stage_lines(
@@ -84,9 +79,9 @@ def stage_lines(
     done = [("activations", "stored")]
     done += [(kind, f"{r.title}, {r.created_at_utc}" + (f" ({r.problem})" if r.problem else ""))
              for kind in ("peaks", "signatures") for r in kinds[kind]]  # fmt: skip
-    done += [("influence", _count(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
-    done += [("contrasts", _count(len(kinds["contrast"]), "contrast"))] if kinds["contrast"] else []
-    done += [("validation", f"{_count(len(validations), 'validation')} against ablations")] if validations else []
+    done += [("influence", count_of(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
+    done += [("contrasts", count_of(len(kinds["contrast"]), "contrast"))] if kinds["contrast"] else []
+    done += [("validation", f"{count_of(len(validations), 'validation')} against ablations")] if validations else []
     has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
     done += [("write scores", "of every neuron, from the weights")] if has_writes else []
     commands = {
@@ -123,10 +118,6 @@ def start_command(root: Path, run: str) -> str:
 
 def influence_command(run_dir: Path, prompt_id: str, *flags: str) -> str:
     return stage_2(run_dir, "--mode", "influence", "--prompt_id", prompt_id, *flags)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def size(n_bytes: int) -> str:

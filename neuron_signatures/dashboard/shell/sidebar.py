@@ -10,13 +10,15 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell import list_walk
+from neuron_signatures.dashboard.shell.list_label import list_label
 from neuron_signatures.dashboard.shell.page_context import SELECTION, PageContext
 from neuron_signatures.dashboard.shell.state import MANUAL, is_text
 from neuron_signatures.dashboard.widgets.elements import show_error, small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.filters import parse
 from neuron_signatures.views.ranked import RankedList
@@ -24,6 +26,8 @@ from neuron_signatures.views.ranked import RankedList
 _PROBLEM = "jump_problem"
 _BOUNDS = ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to")
 """Session keys of the bounds, in the order of `Filters`."""
+_PROMPT_TEXT = 160
+"""Characters of the prompt that the sidebar shows."""
 FIND = "ui_find"
 """Session key of the query of the Ranking view."""
 _STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
@@ -89,11 +93,15 @@ def _other_run() -> None:
 
 def _prompt(ctx: PageContext) -> None:
     st.session_state["prompt"] = ctx.selection.prompt
-    labels = cached_reads.prompt_labels(ctx.run, ctx.data_key)
+    labels = cached_reads.prompt_labels(ctx.run, ctx.data_key, ctx.results_key)
     st.selectbox(
         "Prompt", range(len(labels)), key="prompt", format_func=labels.__getitem__,
         on_change=lambda: ctx.choose(prompt=st.session_state["prompt"]), help="The prompt shown in the views.",
     )  # fmt: skip
+    index = ctx.selection.prompt
+    predicted = cached_reads.predictions_of(ctx.run, ctx.data_key, ctx.results_key)[index]
+    text = brief(ctx.prompt.text)
+    small(f"{text if len(text) <= _PROMPT_TEXT else text[:_PROMPT_TEXT] + '…'} {predicted}")
 
 
 def _list(ctx: PageContext) -> RankedList | None:
@@ -102,7 +110,7 @@ def _list(ctx: PageContext) -> RankedList | None:
     st.session_state["list"] = ctx.selection.list if ctx.selection.list in refs else MANUAL
     st.selectbox(
         "Selection", [MANUAL, *refs], key="list", on_change=lambda: _other_list(ctx),
-        format_func=lambda stem: "manual" if stem == MANUAL else escape(refs[stem].title),
+        format_func=lambda stem: "manual" if stem == MANUAL else escape(list_label(refs[stem].title)),
         help="The ranked list to step through: influence results (newest first), peaks, signatures.",
     )  # fmt: skip
     ref = refs.get(st.session_state["list"])
@@ -141,7 +149,6 @@ def _walk(ctx: PageContext, ranked: RankedList) -> None:
     bounds = filters()
     rows = list_walk.passing(ranked, bounds, ctx.run)
     index = list_walk.index_in(rows, ctx.selection.row)
-    where = f"{index + 1} of {len(rows)}" if index is not None else f"{len(rows)} rows"
     if len(rows):
         _row_selector(ctx, ranked, rows, index)
         for column, (text, by) in zip([*st.columns(2), *st.columns(2)], _STEPS, strict=True):
@@ -152,9 +159,15 @@ def _walk(ctx: PageContext, ranked: RankedList) -> None:
             )  # fmt: skip
     else:
         st.info("No row of a stored neuron passes the filters.")
+    passed = "" if bounds == replace(list_walk.Filters(), top_k=bounds.top_k) else _pass(len(rows))
     left_out = list_walk.left_out_note(list_walk.n_not_stored(ranked, bounds, ctx.run))
-    st.caption(f"{where}. {left_out}")
+    if passed or left_out:
+        st.caption(f"{passed} {left_out}".strip())
     _filters(ranked)
+
+
+def _pass(n: int) -> str:
+    return f"{count_of(n, 'row')} {'passes' if n == 1 else 'pass'} the filters."
 
 
 def _row_selector(ctx: PageContext, ranked: RankedList, rows: np.ndarray, index: int | None) -> None:
@@ -185,7 +198,7 @@ def _clear_filters() -> None:
 
 
 def _neuron(ctx: PageContext) -> None:
-    left, right = st.columns(2)
+    left, right = st.columns([1, 1.5])  # a number of five digits beside its buttons
     st.session_state["layer"], st.session_state["neuron"] = ctx.at
     left.selectbox(
         "Layer", ctx.run.layers, key="layer", on_change=lambda: ctx.choose(layer=st.session_state["layer"]),

@@ -1,4 +1,4 @@
-"""The selection, and its form as the page's address: `?run=&prompt=&layer=&neuron=&view=&list=&row=`.
+"""The selection, and its form as the page's address: `?run=&prompt=&layer=&neuron=&view=&list=&row=&pins=`.
 
 Addresses are untrusted input: an invalid value gives a message and the default, never a path outside the runs root.
 """
@@ -15,17 +15,20 @@ from typing import NamedTuple
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron
+from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
 
 MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
-_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row")
+MOST_PINS = 4
+"""Neurons that can be compared side by side."""
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins")
 _LONGEST = 300
 
 
 class View(StrEnum):
     OVERVIEW = "overview"
     NEURON = "neuron"
+    COMPARE = "compare"
     RANKING = "ranking"
     SIGNATURES = "signatures"
     MAP = "map"
@@ -48,6 +51,8 @@ class Selection:
     """Stem of a ranked list, or `MANUAL`."""
     row: int | None = None
     """Index of the neuron in the list's order; None without a list."""
+    pins: tuple[NeuronAt, ...] = ()
+    """Neurons to compare, at most `MOST_PINS`, without duplicates."""
 
     @property
     def at(self) -> NeuronAt:
@@ -115,6 +120,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
             problems.append(f"there is no prompt {address['prompt'][:60]!r} in this run")
     if "list" in address or "layer" in address or "neuron" in address:
         chosen = _with_neuron(address, run, chosen, lists, problems)
+    if "pins" in address:
+        chosen = replace(chosen, pins=_pins(run, address["pins"], problems))
     return Resolved(chosen, [escape(p) for p in problems])
 
 
@@ -131,7 +138,25 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
         out["list"] = selection.list
         if selection.row is not None:
             out["row"] = str(selection.row + 1)
+    if selection.pins:
+        out["pins"] = ",".join(at.label for at in selection.pins)
     return out
+
+
+def _pins(run: Run, text: str, problems: list[str]) -> tuple[NeuronAt, ...]:
+    """The distinct neurons of `L3N508,L4N178`, at most `MOST_PINS`."""
+    found: list[NeuronAt] = []
+    for part in text.split(","):
+        try:
+            at = parse_neuron(part, run)
+        except UsageError as e:
+            problems.append(f"pins: {e.line()}")
+            continue
+        if at not in found:
+            found.append(at)
+    if len(found) > MOST_PINS:
+        problems.append(f"pins: only the first {MOST_PINS} of {len(found)} neurons are kept")
+    return tuple(found[:MOST_PINS])
 
 
 def _with_neuron(

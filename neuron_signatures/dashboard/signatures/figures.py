@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from neuron_signatures.dashboard.signatures.data import Pole
-from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, ORANGE, plot_text, styled
+from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, plot_text, signed_colours, styled
+from neuron_signatures.views.scale import Limit
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -18,6 +19,7 @@ _LABEL, _LABEL_SIZE, _PER_LETTER = 12, 11, 6.6
 """Maximum characters of a token at a bar, their font size and their width in pixels."""
 _PLOT_HEIGHT = 340
 _MOST_LABELLED = 40
+_HATCHING = {"fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.4)", "solidity": 0.2}
 _GREEN_SCALE = [[0.0, "rgba(52,211,153,0.04)"], [1.0, "rgba(52,211,153,1)"]]
 
 
@@ -26,7 +28,7 @@ def class_bars(counts: Mapping[str, int], nulls: Mapping[str, Mapping[str, float
     shown = [name for name in counts if name != "unclassified"]
     names = [plot_text(name) for name in shown]
     figure = go.Figure(go.Bar(x=names, y=[counts[name] for name in shown], name="this run", marker={"color": EMERALD}))
-    for (what, means), color in zip(nulls.items(), (GREY, ORANGE), strict=False):
+    for (what, means), color in zip(nulls.items(), (GREY, LINES[2]), strict=False):
         figure.add_bar(x=names, y=[means.get(c) for c in shown], name=what, marker={"color": color})
     figure.update_layout(barmode="group")
     figure.update_yaxes(title="poles of neurons")
@@ -38,13 +40,16 @@ def members_by_prompts(
     members: Sequence[Pole],
     prompts: Sequence[str],
     tokens: Sequence[Sequence[str]],
+    limit: Limit,
 ) -> go.Figure:
-    """Heatmap of each member's peak on each prompt, on its pole; `tokens` (raw) are the peak tokens."""
+    """Heatmap of each member's peak on each prompt, on its pole; `tokens` (raw) are the peak tokens.
+
+    `limit` is the full scale; a mark is on each cell beyond it.
+    """
     y = [m.label for m in members]
-    x = [f"{i + 1}" for i in range(len(prompts))]
-    finite = peaks[np.isfinite(peaks)]
-    top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    names = [plot_text(p, 40) for p in prompts]
+    x = list(range(len(prompts)))
+    top = limit.value or 1.0
+    names = [f"{i} {plot_text(p, 40)}" for i, p in enumerate(prompts)]
     figure = go.Figure(
         go.Heatmap(
             z=np.clip(peaks, 0, None), x=x, y=y, zmin=0, zmax=top, colorscale=_GREEN_SCALE, xgap=1, ygap=1,
@@ -52,34 +57,51 @@ def members_by_prompts(
             hovertemplate="%{y}<br>%{text}<br>%{z:.4g}<extra></extra>", colorbar={"title": "peak", "thickness": 12},
         )
     )  # fmt: skip
-    figure.update_xaxes(title="prompt", type="category", showgrid=False)
+    rows, columns = np.nonzero(np.nan_to_num(peaks) > top)
+    figure.add_scatter(
+        x=columns, y=[y[i] for i in rows], mode="markers", hoverinfo="skip",
+        marker={"symbol": "diamond-open", "color": "black", "size": 7},
+    )  # fmt: skip
+    _prompt_axis(figure, prompts)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    return styled(figure, height=100 + 22 * max(len(members), 3))
+    return styled(figure, height=170 + 22 * max(len(members), 3))
 
 
 def probe_bars(
     high: Float[np.ndarray, " prompt"], high_at: Int[np.ndarray, " prompt"], low: Float[np.ndarray, " prompt"],
     low_at: Int[np.ndarray, " prompt"], prompts: Sequence[str], tokens: Sequence[Sequence[str]],
 ) -> go.Figure:  # fmt: skip
-    """One neuron's largest and smallest activation on each prompt, with their tokens (raw)."""
-    x = [f"{i + 1}" for i in range(len(prompts))]
+    """One neuron's largest and (hatched) smallest activation on each prompt, with their tokens (raw)."""
+    x = list(range(len(prompts)))
+    names = [f"{i} {plot_text(p, 40)}" for i, p in enumerate(prompts)]
     words = [[tokens[i][p] if p >= 0 else "" for i, p in enumerate(at)] for at in (high_at, low_at)]
     figure = go.Figure()
-    for name, values, at, colour in (("largest", high, words[0], EMERALD), ("smallest", low, words[1], ORANGE)):
+    for name, values, at, pattern in (("largest", high, words[0], ""), ("smallest", low, words[1], "/")):
         figure.add_bar(
-            x=x, y=values, name=name, marker={"color": colour},
-            hovertext=[f"{plot_text(p, 40)}<br>on {plot_text(t)}" for p, t in zip(prompts, at, strict=True)],
-            hovertemplate="%{hovertext}<br>act %{y:+.4g}<extra></extra>",
+            x=x, y=values, name=name,
+            marker={"color": signed_colours(values), "pattern": {"shape": pattern, **_HATCHING}},
+            hovertext=[f"{label}<br>on {plot_text(t)}" for label, t in zip(names, at, strict=True)],
+            hovertemplate="%{hovertext}<br>%{fullData.name} act %{y:+.4g}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(barmode="overlay")
-    figure.update_xaxes(title="prompt", type="category")
+    _prompt_axis(figure, prompts)
     figure.update_yaxes(title="act")
     if len(prompts) <= _MOST_LABELLED:
         top, bottom = np.maximum(np.nan_to_num(high), 0), np.minimum(np.nan_to_num(low), 0)
         labels = _labels(top, words[0], above=True) + _labels(bottom, words[1], above=False)
         figure.update_layout(annotations=labels)
         figure.update_yaxes(range=_range_with_margin(float(bottom.min(initial=0)), float(top.max(initial=0))))
-    return styled(figure, height=_PLOT_HEIGHT + 90, legend=True)
+    return styled(figure, height=_PLOT_HEIGHT + 160)
+
+
+def _prompt_axis(figure: go.Figure, prompts: Sequence[str]) -> None:
+    """Numbers and names of the prompts; of many prompts, every second, third, ... is named."""
+    step = max(1, -(-len(prompts) // _MOST_LABELLED))
+    at = list(range(0, len(prompts), step))
+    figure.update_xaxes(
+        tickmode="array", tickvals=at, ticktext=[f"{i} {plot_text(prompts[i], 18)}" for i in at], tickangle=-55,
+        tickfont={"size": _LABEL_SIZE}, showgrid=False, zeroline=False, range=[-0.5, len(prompts) - 0.5],
+    )  # fmt: skip
 
 
 def _labels(ends: Float[np.ndarray, " bar"], words: Sequence[str], *, above: bool) -> list[dict]:

@@ -13,6 +13,7 @@ from neuron_signatures.dashboard.shell.list_walk import left_out_note, stored
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.signatures.data import SignatureFilter, matching
 from neuron_signatures.dashboard.widgets.elements import table
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
 
@@ -28,7 +29,7 @@ def table_panel(ctx: PageContext, classes: Sequence[str]) -> None:
     rows = passed.filter(stored(ctx.run, passed["layer"].to_numpy(), passed["neuron"].to_numpy()))
     n = rows.num_rows
     limit = f"; the {_MOST_ROWS} largest peaks are shown" if n > _MOST_ROWS else ""
-    st.caption(f"{n} of {every.num_rows} rows{limit}. {left_out_note(passed.num_rows - n)}")
+    st.caption(f"{n:,} of {count_of(every.num_rows, 'row')}{limit}. {left_out_note(passed.num_rows - n)}")
     if n == 0:
         st.info("No row passes the filters.")
         return
@@ -45,7 +46,7 @@ def _filter(ctx: PageContext, classes: Sequence[str]) -> SignatureFilter:
     st.session_state["ui_sig_class"] = [c for c in st.session_state["ui_sig_class"] if c in classes]
     st.session_state["ui_sig_layers"] = [n for n in st.session_state.get("ui_sig_layers", []) if n in ctx.run.layers]
     st.session_state.setdefault("ui_sig_pole", "both")
-    columns = st.columns([3, 2, 1.4, 2], vertical_alignment="bottom")
+    columns = st.container(key="controls_signatures").columns([3, 2, 1.4, 2], vertical_alignment="bottom")
     chosen = columns[0].multiselect("Class", classes, key="ui_sig_class", placeholder="all", format_func=brief)
     layers = columns[1].multiselect("Layers", ctx.run.layers, key="ui_sig_layers", placeholder="all")
     pole = columns[2].selectbox("Pole", list(_POLES), key="ui_sig_pole", help="The sign of the activations.")

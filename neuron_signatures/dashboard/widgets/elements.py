@@ -95,18 +95,18 @@ def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None =
 
 def table(
     frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
-    on_row: Callable[[int], None] | None = None, bars: Mapping[str, float] | None = None,
-    labels: Mapping[str, str] | None = None,
+    widths: Mapping[str, int] | None = None, on_row: Callable[[int], None] | None = None,
+    bars: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
 
-    `help` explains columns on hover; it must not come from data. Columns of `bars` are drawn as bars up to this
-    value, without numbers. `labels` are shorter headings.
+    `help` explains columns on hover; it must not come from data. `widths` are in pixels. Columns of `bars` are drawn as
+    bars up to this value, without numbers. `labels` are shorter headings.
     """
-    help, labels = help or {}, labels or {}
+    help, widths, labels = help or {}, widths or {}, labels or {}
     columns = {
-        name: st.column_config.Column(labels.get(name), help=help.get(name))
-        for name in {**help, **labels} if name in frame
+        name: st.column_config.Column(labels.get(name), help=help.get(name), width=widths.get(name))
+        for name in {**help, **widths, **labels} if name in frame
     }  # fmt: skip
     for name, full in (bars or {}).items():
         columns[name] = st.column_config.ProgressColumn(

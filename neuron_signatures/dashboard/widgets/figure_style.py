@@ -6,12 +6,16 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from neuron_signatures.runs.tokens import visible
 
 EMERALD, ORANGE, GREY = "rgb(52,211,153)", "rgb(251,146,60)", "rgb(148,163,184)"
-LINES = ("#10b981", "#f97316", "#6366f1", "#eab308", "#ec4899", "#06b6d4", "#84cc16", "#a855f7", "#ef4444", "#64748b")
+# Without orange, which is only for negative values.
+LINES = ("#10b981", "#3b82f6", "#7c3aed", "#eab308", "#ec4899", "#06b6d4", "#84cc16", "#c084fc", "#ef4444", "#64748b")
+TOOLBAR = 34
+"""Height in pixels of plotly's buttons, which would otherwise cover the legend or the plot."""
 # One hue per sign, nearly transparent in the middle, for light and dark themes.
 SIGNED_SCALE = [
     [0.0, "rgba(251,146,60,1)"],
@@ -40,11 +44,19 @@ def token_ticks(tokens: Sequence[str]) -> list[str]:
     return [f"{pos} {plot_text(token, 16)}" for pos, token in enumerate(tokens)]
 
 
+def signed_colours(values: np.ndarray) -> list[str]:
+    """Emerald for values from 0 on, orange for negative ones, grey for undefined ones."""
+    return [EMERALD if v >= 0 else ORANGE if v < 0 else GREY for v in values.tolist()]
+
+
 def styled(figure: go.Figure, *, height: int = 320, legend: bool = False) -> go.Figure:
-    """Apply the project's style: small margins, no title, and an optional legend above the plot."""
+    """Apply the project's style: small margins, no title, a row for plotly's buttons, and an optional legend above.
+
+    `height` is that of the figure without the buttons.
+    """
     figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 28 if legend else 8, "b": 8},
+        height=height + TOOLBAR,
+        margin={"l": 8, "r": 8, "t": TOOLBAR + (28 if legend else 0), "b": 8},
         showlegend=legend,
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "left", "x": 0.0, "title": None},
         hoverlabel={"align": "left", "namelength": 40},
