@@ -95,7 +95,7 @@ async def until_shown(pilot: Pilot, text: str) -> str:
     raise AssertionError(f"{text!r} did not appear:\n{text_of(pilot)}")
 
 
-ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "e", "escape", "p",
+ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "d", "escape", "p",
             "escape", "w", "escape", "f", "escape", "question_mark", "escape"]  # fmt: skip
 
 

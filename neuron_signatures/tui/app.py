@@ -26,7 +26,8 @@ from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.cursor import Cursor
-    from neuron_signatures.tui.opened_run import OpenedRun, OpenResult
+    from neuron_signatures.tui.opened_run import OpenedRun
+    from neuron_signatures.tui.opening import OpenResult
     from neuron_signatures.tui.screens.page import Page
 
 # Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
@@ -81,6 +82,7 @@ class BrowseApp(App[ProjectError | None]):
     """
 
     COMMANDS: ClassVar = {KeyCommands}
+    ALLOW_SELECT = False  # the terminal selects text, with Shift
     BINDINGS: ClassVar = []
     CSS = "Screen { layout: vertical; }"
 
@@ -116,6 +118,11 @@ class BrowseApp(App[ProjectError | None]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the terminal has too few colours for backgrounds, so that marks replace them."""
+        return self.no_color or (not self.is_headless and self.console.color_system in (None, "standard", "windows"))
 
     def painted(self, what: Paint) -> None:
         """Call `on_paint` after the next refresh."""
@@ -176,7 +183,7 @@ class BrowseApp(App[ProjectError | None]):
 
         def work() -> None:
             import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
-            from neuron_signatures.tui.opened_run import open_run
+            from neuron_signatures.tui.opening import open_run
 
             try:
                 self.call_later(self.show_run, open_run(run_dir, self.options, cursor))
@@ -252,7 +259,7 @@ def browse(options: Options) -> int:
     """Run the browser; returns 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
-    error = app.run(mouse=False)  # leaves mouse selection to the terminal
+    error = app.run()
     if error is not None:
         raise error
     if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop

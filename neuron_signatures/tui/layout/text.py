@@ -22,7 +22,7 @@ from neuron_signatures.runs.tokens import width as width
 R = TypeVar("R")
 MAX_COLUMNS = 1000
 # Replacements of the same width for streams that cannot encode our marks.
-ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
+ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→±⁺⁻", "###|><~./><>++-")
 # Encoding of the stream that lines are laid out for; None: any character.
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
@@ -58,8 +58,8 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
     def columns(self) -> Sequence[Column]: ...
-    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        """The cells of row `i`; `widths` has the shown columns only."""
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
+        """The cells of row `i`; `widths` has the shown columns only. A line is cut; its cell is aligned to the left."""
 
     def record(self, i: int) -> dict[str, Any]:
         """The row as data, with unescaped text."""
@@ -160,8 +160,18 @@ def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) 
     for c in table.columns():
         if c.name in widths:
             cell = cells.get(c.name, Span(""))
-            out += [Span(_pad(cell.text, widths[c.name], right=c.right), cell.style), Span(" ")]
+            out += _padded(cell, widths[c.name], right=c.right)
+            out.append(Span(" "))
     return tuple(out[:-1])
+
+
+def row_text(table: Table, i: int) -> str:
+    """Row `i` on one line, without empty cells and padding."""
+    widths = column_widths(table.columns(), MAX_COLUMNS)
+    cells = table.cells(i, widths)
+    shown = (cells.get(c.name, Span("")) for c in table.columns())
+    texts = (line_text((c,) if isinstance(c, Span) else c).strip() for c in shown)
+    return "  ".join(t for t in texts if t.strip("│ █▌▐▶◀"))
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -203,6 +213,13 @@ def wrap(text: str, columns: int) -> list[str]:
         while start < len(text) and text[start] == " ":
             start += 1
     return [*lines, text[start:]]
+
+
+def _padded(cell: Span | Line, columns: int, *, right: bool) -> Line:
+    if isinstance(cell, Span):
+        return (Span(_pad(cell.text, columns, right=right), cell.style),)
+    shown = clip(cell, columns)
+    return (*shown, Span(" " * (columns - sum(width(s.text) for s in shown))))
 
 
 def _pad(text: str, columns: int, *, right: bool) -> str:

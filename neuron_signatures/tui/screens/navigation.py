@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.screen import Screen
 
-from neuron_signatures.tui.opened_run import OpenResult
+from neuron_signatures.tui.opening import OpenResult
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
