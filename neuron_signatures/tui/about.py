@@ -13,7 +13,6 @@ from neuron_signatures.tui.layout.text import (
     Line,
     Span,
     line,
-    line_text,
     number,
     safe,
     sign_style,
@@ -66,7 +65,7 @@ def passage_line(view: TokenView, passage: Passage, columns: int, *, plain: bool
     text = Coloured(tokens, view.scaling.shown(passage.values), passage.counts, view.scaling.full)
     where = line(Span(f"{number(passage.act, 3):>7}", sign_style(passage.act)),
                  Span(f" {f'#{passage.prompt}:{passage.pos}':7} ", "dim"))  # fmt: skip
-    free = columns - width(line_text(where)) - 1
+    free = columns - sum(width(s.text) for s in where)
     return (*where, *on_one_line(text, free, passage.pos - passage.first, plain=plain))
 
 

@@ -165,8 +165,12 @@ class StackPage(BrowserChild):
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        fault = self.table.rows[i].fault if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
+        if i >= len(self.table):
+            return super().idle()
+        row = self.table.rows[i]
+        predicted = self.browser.opened.predicted(row.prompt_index)
+        more = Span(f"  {safe(row.fault)}", "warn") if row.fault else Span(f"   {predicted}", "title")
+        return line(*super().idle(), more)
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak

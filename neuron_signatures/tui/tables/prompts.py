@@ -27,9 +27,9 @@ class PromptTable(RowTable[PromptRecord]):
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("#", "#", 5, right=True), Column("id", "id", 22), Column("n", "tokens", 6, right=True, drop=2),
-            Column("last", "last token", 14, drop=1), Column("text", "text", 0, drop=3),
-            *((Column("predicted", "predicted", 24, drop=1),) if self._any_predicted else ()),
+            Column("#", "#", 5, right=True), Column("id", "id", 22), Column("n", "tokens", 6, right=True, drop=3),
+            Column("last", "last token", 14, drop=4), Column("text", "text", 0, drop=1),
+            *((Column("predicted", "predicted", 24, drop=2),) if self._any_predicted else ()),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
