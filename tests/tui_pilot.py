@@ -20,13 +20,12 @@ from neuron_signatures.tui.options import Options
 DEMO = DEMO_RUN
 
 
-def with_contrast(run_dir: Path) -> Path:
-    """A copy of the demo run that also has a contrast."""
+def with_contrast(run_dir: Path, *flags: str) -> Path:
+    """A copy of the demo run that also has a contrast, made with these flags."""
     shutil.copytree(DEMO, run_dir)
+    side = "concepts=capital@token: is"
     with redirect_stdout(io.StringIO()):
-        code = analyze(
-            ["--run_dir", str(run_dir), "--quiet", "--mode", "contrast", "--a", "concepts=capital@token: is"]
-        )
+        code = analyze(["--run_dir", str(run_dir), "--quiet", "--mode", "contrast", "--a", side, *flags])
     assert code == 0
     return run_dir
 

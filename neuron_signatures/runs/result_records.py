@@ -102,8 +102,19 @@ class TargetRecord(Record):
     foil: TargetToken | None = None
 
 
+class RankingSettings(Record):
+    """The settings of a ranking that its scores depend on, as far as a record has them; all resolved."""
+
+    positions: list[Count] | None = None
+    ig_steps: Count | None = None
+    ig_path: Label | None = None
+
+
 class InfluenceRecord(StageRecord):
     """`influence_*_meta.json`."""
+
+    settings: RankingSettings = RankingSettings()
+    analysis_dtype: Label | None = None
 
     metric: Label
     reference: Label | None = None
@@ -304,6 +315,8 @@ class ValidationRecord(StageRecord):
     reason (`..._why`).
     """
 
+    settings: RankingSettings = RankingSettings()
+    analysis_dtype: Label | None = None
     prompt_id: Name
     target: TargetRecord
     reference: Label | None = None

@@ -77,7 +77,13 @@ BROWSER = (
 LIST = (
     Key("s", "sort", "s", "sort by the next column", "sort"),
     Key("S", "reverse", "S", "reverse the order", "flip"),
-    Key("slash", "ask('filter')", "/", "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all", "filter"),
+    Key(
+        "slash",
+        "ask('filter')",
+        "/",
+        "filter: Texas, promotes:·Austin, suppresses:, fires:, class:, L3, L3N14, >0.5; empty shows all",
+        "filter",
+    ),
 )
 
 STACK = (Key("s", "sort", "s", "sort by largest |act|, or in run order", "sort"),)

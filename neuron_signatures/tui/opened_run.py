@@ -24,10 +24,12 @@ from neuron_signatures.tui.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import Descriptions, read_descriptions
 from neuron_signatures.views.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.predictions import Prediction, predictions
 from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.validated import Validated, validations
 from neuron_signatures.views.writes import WriteScores, writes_doubt
 
 K = TypeVar("K")
@@ -64,6 +66,7 @@ class OpenedRun:
         self._values = lru_cache(maxsize=1)(lambda prompt, at: run.acts(prompt, layer=at.layer, neuron=at.neuron))
         self._top = lru_cache(maxsize=1)(lambda prompt, pos: top_at(run, run.prompts[prompt], pos, N_TOP))
         self._lists: dict[str, RankedList] = {}
+        self._described: Descriptions | None = None
 
     @classmethod
     def open(cls, run_dir: Path) -> OpenedRun:
@@ -100,8 +103,17 @@ class OpenedRun:
         self.drop_changed_results()
         if ref.stem not in self._lists:
             self._lists = {}  # only one: a list may have 240,000 rows
-            self._lists[ref.stem] = read_list(self.run.path, ref)
+            self._lists[ref.stem] = read_list(self.run.path, ref, self._descriptions())
         return self._lists[ref.stem]
+
+    def _descriptions(self) -> Descriptions:
+        if self._described is None:
+            self._described = read_descriptions(self.run.path)
+        return self._described
+
+    def validations(self) -> Mapping[str, Validated]:
+        """The validations of the lists, by stem."""
+        return validations(self.run.path, self.refs())
 
     def list_stamps(self, ref: ListRef) -> dict[str, Stamp]:
         """Stamps of the list's files when the results were last read."""
@@ -122,7 +134,7 @@ class OpenedRun:
         now = analysis_stamps(self.run.path)
         if changed(self.analysis, now):
             self.analysis = now
-            self._lists, self.notes, self._predictions = {}, {}, None
+            self._lists, self.notes, self._described, self._predictions = {}, {}, None, None
 
     def overall(self, at: NeuronAt, include_bos: bool) -> Overall | None:
         """Cached statistics over all prompts. After an unreadable prompt: that fault, for every neuron."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError
@@ -13,7 +13,8 @@ from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.list_files import read_list
+from neuron_signatures.views.validated import landing_list
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
     now = first_cursor(opened.run, options)
     if options.names_a_place:
         return now, None
-    view = default_view(opened)
+    view = default_view(opened, described=False)
     walk = first_stored(view, opened.run) if view else None
     if walk is None:
         return now, None
@@ -69,11 +70,16 @@ def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
     return cursor, walk
 
 
-def default_view(opened: OpenedRun) -> ListView | None:
-    """The list that is open without a choice; None if there is none, or it cannot be read."""
-    ref = _default_list(opened)
+def default_view(opened: OpenedRun, *, described: bool) -> ListView | None:
+    """The list that is open without a choice; None if there is none, or it cannot be read.
+
+    Not `described`: without what neurons write and where they fire, which takes longer to read than the list.
+    """
+    ref = landing_list(opened.run.path, opened.refs())
     try:
-        return ref and ListView.of(opened.ranked(ref), opened.list_stamps(ref))
+        if ref is None or described:
+            return ref and ListView.read(opened, ref)
+        return replace(ListView.of(read_list(opened.run.path, ref)), files=opened.list_stamps(ref))
     except (ProjectError, OSError):
         return None
 
@@ -81,7 +87,3 @@ def default_view(opened: OpenedRun) -> ListView | None:
 def first_stored(view: ListView, run: Run) -> Walk | None:
     """The first row whose neuron is stored; None if there is none."""
     return Walk(view, -1).step(1, run)
-
-
-def _default_list(opened: OpenedRun) -> ListRef | None:
-    return next((r for r in opened.refs() if not r.problem), None)

@@ -130,12 +130,12 @@ def _top(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> P
 
 
 def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    table = RefTable(opened.refs(), no_list(opened.run, "ranked list"))
+    table = RefTable(opened.refs(), no_list(opened.run, "ranked list"), opened.validations())
     return Printed([run_line(opened.run, columns)], table, _where(opened))
 
 
 def _list(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    view = ListView.of(opened.ranked(choose_list(opened, options.screen or "", options.list_name)))
+    view = ListView.read(opened, choose_list(opened, options.screen or "", options.list_name))
     if options.query:
         view = view.arranged(Order(query=options.query.strip()))
     return Printed(list_header(view, columns), ListTable(view, opened.run), {**_where(opened), **list_record(view)})

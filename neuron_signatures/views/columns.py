@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.results import table_name
@@ -14,11 +16,25 @@ from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from jaxtyping import Bool, Int64
 
 _TEXT = ("max_act_prompt", "max_act_token", "min_act_prompt", "min_act_token", "mode_peak_token", "ctx_token", "pole",
          "class", "name", "prompt_id")  # fmt: skip
-_INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active", "n_texts")
+_INTEGER = ("layer", "neuron", "max_act_pos", "min_act_pos", "n_peaks", "ctx_idx", "n_active", "n_texts",
+            "mode_peak_count")  # fmt: skip
 _NEVER_NULL = ("layer", "neuron", "pole", "class", "n_active", "n_texts")
+
+
+class Coded(NamedTuple):
+    """A text column as each row's index into the distinct texts."""
+
+    code: Int64[np.ndarray, " row"]
+    texts: list[str]
+
+    def hits(self, match: Callable[[str], bool]) -> Bool[np.ndarray, " row"]:
+        """Mask of the rows with a matching text; an empty text matches nothing."""
+        found: np.ndarray = np.array([bool(t) and match(t) for t in self.texts], bool)[self.code]
+        return found
 
 
 def read_columns(run_dir: Path, stem: str, names: Iterable[str]) -> pa.Table:
@@ -48,6 +64,13 @@ def rows_of_neuron(run_dir: Path, stem: str, names: Iterable[str], at: NeuronAt)
         found.append(batch.filter(pc.and_(pc.equal(keys["layer"], at.layer), pc.equal(keys["neuron"], at.neuron))))
     rows: list[dict[str, Any]] = _checked(pa.Table.from_batches(found), table_name(stem)).to_pylist() if found else []
     return rows
+
+
+def coded(table: pa.Table, name: str) -> Coded:
+    """A text column of a table; null is an empty text."""
+    column = table.column(name).unify_dictionaries().combine_chunks()
+    texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
+    return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
 
 
 def _text_type(name: str) -> pa.DataType:

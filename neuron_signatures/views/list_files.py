@@ -32,6 +32,7 @@ from neuron_signatures.runs.result_records import (
 from neuron_signatures.runs.text_tables import text_lists
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.columns import read_columns
+from neuron_signatures.views.descriptions import NOTHING, Descriptions
 from neuron_signatures.views.ranked import Kind, ListRef, RankedList
 from neuron_signatures.views.text_records import earlier_meta, earlier_record, earlier_title, text_note
 
@@ -77,13 +78,17 @@ def list_refs(run_dir: Path, manifest: Manifest | None = None) -> list[ListRef]:
     return _distinct(influence + contrasts + others)
 
 
-def read_list(run_dir: Path, ref: ListRef) -> RankedList:
-    """Raises `UsageError` if the list no longer exists, `BadRunError` if its files are damaged."""
+def read_list(run_dir: Path, ref: ListRef, described: Descriptions = NOTHING) -> RankedList:
+    """The list; `described` is what the run's results say of every neuron, from `read_descriptions`.
+
+    Raises `UsageError` if the list no longer exists, `BadRunError` if its files are damaged."""
     if ref.problem:
         raise UsageError(ref.problem, where=ref.stem)
     record = _record(run_dir, ref.kind, ref.stem, ref.file)
     column = record.score_column if isinstance(record, InfluenceRecord) else _SCORE.get(ref.kind, "influence")
     more = ("prompt_id",) if isinstance(record, EarlierRecord) else ()
+    if column == "influence_centred":
+        more = ("influence",)
     table = read_columns(run_dir, ref.stem, tuple(dict.fromkeys((*_COLUMNS[ref.kind], column, *more))))
     score = table.column(column).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
@@ -99,7 +104,7 @@ def read_list(run_dir: Path, ref: ListRef) -> RankedList:
     return RankedList(
         ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
         np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
-        score, table, prompt_id,
+        score, table, prompt_id, described,
     )  # fmt: skip
 
 
@@ -206,7 +211,7 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
 
 def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
     target, token, foil = record.target, record.target.token, record.target.foil
-    probability = f"p {token.probability:.3g}, rank {token.rank}"
+    probability = f"p {token.probability:.3g}, rank {token.rank + 1}"
     return [
         ("metric", record.metric),
         ("reference", brief(record.reference_name())),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
+from neuron_signatures.views.columns import Coded, coded
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import NOTHING, Description, Descriptions
+from neuron_signatures.views.filters import Compare, Place, Text, matcher, parse
+from neuron_signatures.views.poles import Poles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,11 +25,7 @@ SortKey = Literal["score", "|score|", "neuron", "token", "note"]
 SORT_KEYS: tuple[SortKey, ...] = ("score", "|score|", "neuron", "token", "note")
 # The numbers in the note of a contrast, in the order of `contrast_note`.
 _CONTRAST = ("mean_a", "mean_b", "auroc", "q")
-# One term of a filter: a comparison with a number, or the text up to the next space.
-_WORD = re.compile(
-    r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)|(?P<word>\S+)",
-    re.IGNORECASE | re.ASCII,
-)
+_COMPARE = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}
 
 
 class ListRef(NamedTuple):
@@ -61,13 +61,6 @@ class Row(NamedTuple):
     """Raw; the most frequent peak token, the signature's class and name, or the numbers of a contrast."""
 
 
-class Coded(NamedTuple):
-    """A text column as each row's index into the distinct texts."""
-
-    code: Int64[np.ndarray, " row"]
-    texts: list[str]
-
-
 @dataclass(frozen=True)
 class RankedList:
     """A list in memory. Its arrays are in order of rank; `order` gives other orders."""
@@ -84,6 +77,8 @@ class RankedList:
     table: pa.Table
     prompt_id: str | None
     """The one prompt that was scored; None for a list over all prompts."""
+    described: Descriptions = NOTHING
+    """What the run's results say of every neuron."""
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -109,14 +104,41 @@ class RankedList:
         values = np.abs(self.score) if key == "|score|" else self.score
         return np.argsort(-values if descending else values, kind="stable")  # NaN sorts last either way
 
+    def description(self, i: int) -> Description:
+        """What is known of the neuron of row `i`, with its sign there."""
+        poles = self.poles
+        at = NeuronAt(int(poles.layer[i]), int(poles.neuron[i]))
+        return self.described.of(at, negative=bool(poles.negative[i]))
+
     def matching(self, query: str) -> Bool[np.ndarray, " row"]:
-        """Mask of the rows that match every term of `query`: `L3`, `L3N14`, `>0.5` or `> 0.5` (the score), or text in
-        token or note, ignoring case. A `<` or `>` without a number is text.
+        """Mask of the rows that match every term of `query` (see `views.filters`).
+
+        Raises `UsageError` for an invalid regular expression.
         """
         mask = np.ones(len(self), bool)
-        for m in _WORD.finditer(query):
-            mask &= self._matches(m["word"]) if m["word"] else self._compares(m["sign"], float(m["limit"]))
+        for term in parse(query):
+            if isinstance(term, Compare):
+                mask &= _COMPARE[term.sign](self.score, term.limit)
+            elif isinstance(term, Place):
+                mask &= self._at_place(term)
+            else:
+                mask &= self._with_text(term)
         return mask
+
+    @cached_property
+    def poles(self) -> Poles:
+        """The neuron of each row, with the sign of what moves it from its reference.
+
+        That is the row's pole if the list has poles, else the sign of (activation - reference), which is that of
+        activation, score by zero and centred score together; where one of these is unknown, the sign of the activation.
+        """
+        if self.ref.kind in ("signatures", "contrast"):
+            return Poles(self.layer, self.neuron, self.coded("pole").hits(lambda t: t == "-"))
+        acts = self.acts()
+        if "influence_centred" in self.table.column_names and "influence" in self.table.column_names:
+            moved = np.sign(acts) * np.sign(self._numbers("influence")) * np.sign(self._numbers("influence_centred"))
+            acts = np.where(np.nan_to_num(moved) == 0, acts, moved)
+        return Poles(self.layer, self.neuron, acts < 0)
 
     def acts(self) -> Float64[np.ndarray, " row"]:
         """The activation of each row, at the scored position or at the peak; NaN if the list has none."""
@@ -126,29 +148,44 @@ class RankedList:
             return np.where(self._peak_is_max(), self._numbers("max_act"), self._numbers("min_act"))
         return np.full(len(self), np.nan)
 
+    def constants(self) -> frozenset[str]:
+        """The fields of `Row` that have the same value in every row, of `prompt_id`, `pos`, `token` and `act`."""
+        if self.ref.kind != "influence" or not len(self):
+            return frozenset()
+        found = {"prompt_id"}
+        found |= {"pos"} if len(self.table.column("ctx_idx").unique()) == 1 else set()
+        found |= {"token"} if len(np.unique(self._token().code)) == 1 else set()
+        return frozenset(found)
+
+    def place_text(self) -> str:
+        """Where every row was scored: `each row at 8, ·is`; empty if rows differ in position or token."""
+        if not self.constants() >= {"pos", "token"}:
+            return ""
+        row = self.row(0)
+        return f"each row at {row.pos}, {visible(row.token or '')}"
+
     def find(self, at: NeuronAt, pole: str = "") -> int | None:
         """Index of the neuron's row with this pole, else of its first row; None if there is none."""
         rows = np.flatnonzero((self.layer == at.layer) & (self.neuron == at.neuron)).tolist()
         return next((i for i in rows if self.row(i).pole == pole), rows[0] if rows else None)
 
-    def _matches(self, word: str) -> Bool[np.ndarray, " row"]:
-        if m := re.fullmatch(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", word, re.IGNORECASE | re.ASCII):
-            mask: np.ndarray = self.layer == int(m[1])
-            if m[2]:
-                mask &= self.neuron == int(m[2])
-            if m[3] and self.ref.kind in ("signatures", "contrast"):
-                pole = self.coded("pole")
-                mask &= np.array([t == m[3] for t in pole.texts])[pole.code]
-            return mask
-        low = word.casefold()
-        found = np.zeros(len(self), bool)
-        for shown in (self._shown("token"), self._shown("note")):
-            found |= np.array([low in t.casefold() for t in shown.texts], bool)[shown.code]
-        return found
+    def _at_place(self, place: Place) -> Bool[np.ndarray, " row"]:
+        mask: np.ndarray = self.layer == place.layer
+        if place.neuron is not None:
+            mask &= self.neuron == place.neuron
+        if place.pole and self.ref.kind in ("signatures", "contrast"):
+            mask &= self.coded("pole").hits(lambda t: t == place.pole)
+        return mask
 
-    def _compares(self, sign: str, limit: float) -> Bool[np.ndarray, " row"]:
-        compare = {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign]
-        found: np.ndarray = compare(self.score, limit)
+    def _with_text(self, term: Text) -> Bool[np.ndarray, " row"]:
+        poles, described = self.poles, self.described
+        if term.field in ("promotes", "suppresses"):
+            return described.writing(poles, term.pattern, suppressed=term.field == "suppresses")
+        if term.field in ("fires", "class"):
+            return described.firing(poles, term.pattern, cls=term.field == "class")
+        own = [Coded(*column).hits(matcher(term.pattern)) for column in (self._token(), self._note())]
+        masks = [*own, described.writing(poles, term.pattern), described.firing(poles, term.pattern)]
+        found: np.ndarray = np.any(masks, axis=0)
         return found
 
     def _shown(self, key: Literal["token", "note"]) -> Coded:
@@ -179,9 +216,7 @@ class RankedList:
 
     def coded(self, name: str) -> Coded:
         """A text column of the table; null is an empty text."""
-        column = self.table.column(name).unify_dictionaries().combine_chunks()
-        texts: list[str] = [t or "" for t in column.dictionary.to_pylist()]
-        return Coded(column.indices.fill_null(len(texts)).to_numpy().astype(np.int64), [*texts, ""])
+        return coded(self.table, name)
 
     def _peak_is_max(self) -> Bool[np.ndarray, " row"]:
         high, low = (np.nan_to_num(v, nan=-np.inf) for v in (self._numbers("max_act"), -self._numbers("min_act")))
@@ -222,7 +257,7 @@ def _contrast_row(rank: int, at: NeuronAt, score: float | None, v: dict[str, Any
 
 def contrast_note(mean_a: float, mean_b: float, auroc: float, q: float) -> str:
     """What a row of a contrast shows beside its score; empty if the neuron was not tested."""
-    return "" if math.isnan(q) else f"A {mean_a:.3g}, B {mean_b:.3g}, AUROC {auroc:.3f}, q {q:.2g}"
+    return "" if math.isnan(q) else f"AUROC {auroc:.3f}, q {q:.2g}, A {mean_a:.3g}, B {mean_b:.3g}"
 
 
 _ROW = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import visible
+from neuron_signatures.views.filters import matcher
 
 
 class TokenHit(NamedTuple):
@@ -23,19 +24,13 @@ def find_tokens(run: Run, query: str) -> Iterator[TokenHit]:
     """Every token that contains `query`, ignoring case, in the order of the run.
 
     Both the raw and the displayed form of a token are compared, so ` Austin` and `·Austin` find the same tokens;
-    `"Austin"` in double quotes finds exactly that token. Raises `UsageError` for an empty query.
+    `"Austin"` in double quotes finds exactly that token, `/.../` a regular expression. Raises `UsageError` if the query
+    is empty or its regular expression invalid.
     """
-    exact = len(query) > 2 and query[0] == query[-1] == '"'
-    wanted = query[1:-1] if exact else query.casefold()
-    if not wanted:
+    if not query:
         raise UsageError("the search text is empty")
-    matches: dict[str, bool] = {}
+    matches = lru_cache(maxsize=None)(matcher(query))
     for index, prompt in enumerate(run.prompts):
         for pos, token in enumerate(prompt.tokens):
-            found = matches.get(token)
-            if found is None:
-                shown = visible(token)
-                found = wanted in (token, shown) if exact else wanted in token.casefold() or wanted in shown.casefold()
-                matches[token] = found
-            if found:
+            if matches(token):
                 yield TokenHit(index, prompt.probe_id, pos, token)

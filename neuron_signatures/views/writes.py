@@ -6,6 +6,7 @@ which is kept in memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,7 +83,6 @@ def writes_doubt(run: Run) -> str:
 
 
 def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     kinds = {"layer": "integer", "neuron": "integer"}
@@ -91,9 +91,7 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
             kinds[write_column(side, "id", rank)] = "integer"
             kinds[write_column(side, "score", rank)] = "floating"
     for batch in iter_arrow(run_dir, WRITES, columns=tuple(kinds), layer=at.layer):
-        for field in batch.schema:
-            if not getattr(pa.types, f"is_{kinds[field.name]}")(field.type):
-                raise _bad(WRITES, f"column {field.name} has type {field.type}, not {kinds[field.name]}")
+        _check(batch.schema, kinds)
         mine = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
         if found := batch.filter(mine).to_pylist():
             row: dict[str, Any] = found[0]
@@ -101,10 +99,34 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
     return None
 
 
+def checked_columns(run_dir: Path, names: Sequence[str]) -> pa.Table:
+    """Integer columns of the table of neurons.
+
+    Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
+    """
+    table = read_arrow(run_dir, WRITES, columns=tuple(names))
+    _check(table.schema, dict.fromkeys(names, "integer"))
+    if any(table.column(n).null_count for n in ("layer", "neuron") if n in names):
+        raise _bad(WRITES, "has rows without a neuron")
+    return table
+
+
+def token_texts(run_dir: Path) -> TokenTexts:
+    """The texts of the token ids in that table; cached until the file changes."""
+    return _tokens(run_dir, stamp(result_path(run_dir, table_name(WRITES_TOKENS))))
+
+
+def _check(schema: pa.Schema, kinds: Mapping[str, str]) -> None:
+    import pyarrow as pa
+
+    for field in schema:
+        if not getattr(pa.types, f"is_{kinds[field.name]}")(field.type):
+            raise _bad(WRITES, f"column {field.name} has type {field.type}, not {kinds[field.name]}")
+
+
 def _side(run_dir: Path, row: dict[str, Any], side: str, top: int) -> list[Written]:
     """The tokens of one side; those without a score are left out."""
-    path = result_path(run_dir, table_name(WRITES_TOKENS))
-    tokens = _tokens(run_dir, stamp(path))
+    tokens = token_texts(run_dir)
     found = []
     for rank in range(top):
         token_id, score = row[write_column(side, "id", rank)], row[write_column(side, "score", rank)]
@@ -113,7 +135,7 @@ def _side(run_dir: Path, row: dict[str, Any], side: str, top: int) -> list[Writt
     return found
 
 
-class _Tokens:
+class TokenTexts:
     """The texts of token ids, from a table in order of id."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -136,8 +158,8 @@ class _Tokens:
 
 
 @lru_cache(maxsize=2)
-def _tokens(run_dir: Path, _: Stamp) -> _Tokens:
-    return _Tokens(read_arrow(run_dir, WRITES_TOKENS, columns=("token_id", "token")))
+def _tokens(run_dir: Path, _: Stamp) -> TokenTexts:
+    return TokenTexts(read_arrow(run_dir, WRITES_TOKENS, columns=("token_id", "token")))
 
 
 def _bad(stem: str, what: str) -> BadRunError:

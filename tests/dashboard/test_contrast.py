@@ -24,5 +24,5 @@ def test_the_explorer_ranks_by_a_contrast(tmp_path: Path, monkeypatch):
     assert not page.exception
     assert "contrast: concepts=capital@token: is vs other prompts@token: is" in shown(page)
     frame = next(d.value for d in page.dataframe if "neuron" in d.value)
-    assert frame["note"].iloc[0].startswith("A ") and "AUROC" in frame["note"].iloc[0]
-    assert {"pole", "d (A - B)"} <= set(frame) and "token" not in frame
+    assert frame["test"].iloc[0].startswith("AUROC ") and frame["neuron"].iloc[0][-1] in "+-"
+    assert "d (A - B)" in set(frame) and "token" not in frame

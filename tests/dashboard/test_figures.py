@@ -16,7 +16,6 @@ from neuron_signatures.dashboard.ranking import figures as figures_rank
 from neuron_signatures.dashboard.ranking import validation_figures as figures_validation
 from neuron_signatures.dashboard.shell.list_walk import (
     Filters,
-    default_list,
     index_in,
     label,
     passing,
@@ -122,14 +121,6 @@ def test_walking_stays_in_the_list():
     assert step(np.array([], np.int64), 4, 1) is None
     assert (index_in(rows, 9), index_in(rows, 4), index_in(rows, 10), index_in(rows, None)) == (2, None, None, None)
     assert label(ranked([-3.0], [0.5]).row(0)) == "1  L0N0  -3  ·x"
-
-
-def test_the_default_list_is_the_newest_influence_that_can_be_read():
-    broken = ListRef("influence", "b", "t", "", "broken")
-    old, peaks = ListRef("influence", "a", "t", "2026"), ListRef("peaks", "p", "t", "2027")
-    assert default_list([broken, old, peaks]) == old
-    assert default_list([broken, peaks]) == peaks
-    assert default_list([broken]) is None
 
 
 def test_points_carry_the_neuron_and_its_row():

@@ -61,7 +61,7 @@ def test_it_opens_on_the_newest_influence_result_and_says_so_in_the_address(demo
 
 @pytest.mark.parametrize(
     ("view", "says"),
-    [("overview", "Gemma2ForCausalLM"), ("neuron", "largest |act| of this prompt"), ("ranking", "200 of 2560 rows"),
+    [("overview", "Gemma2ForCausalLM"), ("neuron", "largest |act| of this prompt"), ("ranking", "200 of 2,560 rows"),
      ("signatures", "other prompts")],
 )  # fmt: skip
 def test_every_view_of_the_demo_run(demo, monkeypatch, view, says):

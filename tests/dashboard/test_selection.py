@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from analysis_runs import BOS, make_v1_run, random_acts
-from explorer import DEMO, html_of, open_page, read_as_markdown, shown
+from explorer import DEMO, html_of, open_page, plain_run, read_as_markdown, shown
 
 from neuron_signatures.dashboard.data.neuron_sets import list_set
 from neuron_signatures.dashboard.pages.ranking import rank_frame
 from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing, row_of
 from neuron_signatures.dashboard.shell.state import Selection, address, address_of, resolve
+from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
@@ -138,7 +139,7 @@ def test_the_sidebar_and_the_ranking_have_the_same_rows(demo, monkeypatch):
     assert page.dataframe[0].value["neuron"].tolist() == neurons and len(neurons) == 200
     assert not [n for n in neurons if n.startswith(("L0N", "L2N"))]
     captions = [c.value for c in page.get("caption")]
-    assert sum("Left out: 1,024 rows of neurons that this run does not store." in c for c in captions) == 2
+    assert sum("Left out: 1,024 rows of neurons that this run does not store." in c for c in captions) == 1
     assert open_page(demo, monkeypatch, view="ranking", list=ABLATION).exception == []
     assert "Left out" not in shown(open_page(demo, monkeypatch, view="ranking", list=ABLATION))
 
@@ -215,13 +216,12 @@ def test_a_removed_list_is_reported_and_deselected(demo, monkeypatch):
 
 def test_the_ranking_names_its_default_list(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
-    said = "No list is selected. The newest influence result is shown. Select a list on the left"
-    assert said in shown(page) and "filters on the left limit" not in shown(page)
+    assert "No list is selected" in shown(page) and ranked_of(ABLATION).ref.title in shown(page)
     assert "No list is selected" not in shown(open_page(demo, monkeypatch, view="ranking", list=DLA))
     for file in (demo / "demo" / "analysis").glob("influence_*"):
         file.unlink()
     page = open_page(demo, monkeypatch, view="ranking", layer="4", neuron="178")
-    assert "The peaks are shown, because there is no influence result." in shown(page)
+    assert "peaks over 8 prompts" in "".join(html_of(page))
 
 
 def test_a_list_without_a_finite_score_has_no_chart_and_no_ranks(demo, monkeypatch):
@@ -373,3 +373,28 @@ def test_only_ascii_digits_are_numbers(tmp_path):
     prompts = {"٢": [BOS, " x"], "b": [BOS, " y"]}
     own = make_v1_run(tmp_path / "own", prompts, random_acts(prompts, n_layers=1, d_mlp=2))
     assert resolve({"prompt": "٢"}, own, Selection("own", 1), []) == (Selection("own", 0), [])
+
+
+# What the neurons of a list write, and where they fire
+
+
+def test_the_ranking_finds_neurons_by_what_they_write_and_where_they_fire(demo, monkeypatch):
+    page = open_page(demo, monkeypatch, view="ranking", list=ACT_GRAD)
+    frame = page.dataframe[0].value
+    assert {"promotes", "fires on"} <= set(frame) and not {"token", "position", "prompt"} & set(frame)
+    assert "Spearman 0.765*" in shown(page) and "each row at 8, ·is" in shown(page)
+    page.text_input(key="ui_find").set_value("promotes:Austin").run()
+    found = page.dataframe[0].value
+    assert 0 < len(found) < 200 and found["promotes"].str.contains("Austin").all() and not page.exception
+    assert [n.split()[1] for n in page.sidebar.selectbox(key="pick").options] == found["neuron"].tolist()
+    page.text_input(key="ui_find").set_value("/(/").run()
+    assert "not a regular expression" in shown(page) and len(page.dataframe[0].value) == 200
+    page.sidebar.selectbox(key="list").set_value(DLA).run()
+    assert page.text_input(key="ui_find").value == "" and not page.exception
+
+
+def test_missing_write_scores_are_named_with_their_command(tmp_path, monkeypatch):
+    plain_run(tmp_path / "plain")
+    assert main(["--run_dir", str(tmp_path / "plain"), "--quiet"]) == 0
+    page = open_page(tmp_path, monkeypatch, view="ranking", run="plain")
+    assert "--mode write_scores" in shown(page) and "promotes" not in page.dataframe[0].value

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 from analysis_runs import make_run, random_acts
-from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, type_in, with_contrast
+from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.tui.cursor import Cursor
@@ -202,34 +202,3 @@ async def test_an_export_into_the_run_or_a_folder_without_rights_is_refused(tmp_
         (tmp_path / "gone").rmdir()
         assert "not exported: " in await press(pilot, "e")
     assert sorted(p for p in (tmp_path / "run").rglob("*")) == before
-
-
-@async_test
-async def test_the_neurons_that_make_the_model_say_austin_are_two_keys_away():
-    """Which neurons make the model say Austin? Keys: w, Enter."""
-    async with browsing(Options(run_dir=DEMO)) as pilot:
-        shown = await press(pilot, "w", "enter")
-        assert isinstance(pilot.app.screen, ListPage) and "→ ·Austin" in shown.splitlines()[0]
-        found = re.findall(r"L\dN\d+", shown)
-        assert {"L4N178", "L3N508", "L1N375"} <= set(found)
-
-
-@async_test
-async def test_what_each_neuron_responds_to_is_one_key_away():
-    """What does each respond to? Keys: none for the first, `.` for the next one."""
-    async with browsing(Options(run_dir=DEMO)) as pilot:
-        for key in ("full_stop", "comma"):
-            shown = await press(pilot, key)
-            strongest = shown.split("strongest prompts")[1]
-            assert shown.startswith(pilot.app.screen.walk.row().at.label) and re.search(r"[+-]\S+ #\d:\d+ ", strongest)
-
-
-@async_test
-async def test_the_neuron_that_says_a_capital_leads_its_contrast(tmp_path):
-    """Is there a neuron that says a capital? Keys: w, the contrast, Enter, then Enter on its row."""
-    run_dir = with_contrast(tmp_path / "demo_run")
-    async with browsing(Options(run_dir=run_dir, screen="contrast")) as pilot:
-        await press(pilot, "slash")
-        await type_in(pilot, "L1N440")
-        await settle(pilot)
-        assert "L1N440" in text_of(pilot)

@@ -38,7 +38,7 @@ ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
 async def test_the_warning_of_an_influence_list_can_be_read_to_its_end():
     async with browsing(Options(run_dir=DEMO, screen="influence", list_name=ACT_GRAD)) as pilot:
         short = text_of(pilot)
-        assert re.search(r"d: \d more lines", short) and short.splitlines()[3].split()[0] == "#"
+        assert re.search(r"d: \d+ more lines, a warning", short) and short.splitlines()[3].split()[0] == "#"
         shown = " ".join((await press(pilot, "d")).split())
         assert (
             "warning act_grad cancels within every layer" in shown and "its shares are not shares of the logit" in shown

@@ -19,10 +19,12 @@ from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import Descriptions, read_descriptions
 from neuron_signatures.views.effects import SampledEffects, read_effects
 from neuron_signatures.views.facts import Signature, signature_of, write_scores_of
 from neuron_signatures.views.list_files import list_refs, read_list
 from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.validated import Validated, landing_list, validations
 from neuron_signatures.views.writes import WriteScores
 
 if TYPE_CHECKING:
@@ -61,7 +63,25 @@ def lists_of(_run: Run, data_key: str, results_key: str) -> tuple[ListRef, ...]:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def ranked(run_dir: Path, results_key: str, ref: ListRef) -> RankedList:
     """One list in memory, shared by all sessions; read only."""
-    return read_list(run_dir, ref)
+    return read_list(run_dir, ref, descriptions(run_dir, results_key))
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def descriptions(run_dir: Path, results_key: str) -> Descriptions:
+    """What the results say of every neuron, shared by all sessions; read only."""
+    return read_descriptions(run_dir)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def validated(run_dir: Path, results_key: str, _lists: tuple[ListRef, ...]) -> dict[str, Validated]:
+    """The validations of the lists, by stem."""
+    return dict(validations(run_dir, _lists))
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def first_list(run_dir: Path, results_key: str, _lists: tuple[ListRef, ...]) -> ListRef | None:
+    """The list that is shown if none is selected."""
+    return landing_list(run_dir, _lists)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)

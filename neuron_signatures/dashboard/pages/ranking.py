@@ -8,23 +8,24 @@ import streamlit as st
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
-from neuron_signatures.dashboard.ranking.table import rank_frame, rank_help, ranks_of
+from neuron_signatures.dashboard.ranking.table import BAR, patterns_of, rank_frame, rank_help, ranks_of
 from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
-from neuron_signatures.dashboard.shell.list_walk import Filters, default_list, left_out_note, n_not_stored, passing
+from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import heading, influence_command, stage_2
-from neuron_signatures.dashboard.shell.sidebar import filters
+from neuron_signatures.dashboard.shell.sidebar import FIND, filters, query
 from neuron_signatures.dashboard.shell.state import View
-from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_lines, table
-from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_error, show_lines, small, table
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.views.filters import parse
+from neuron_signatures.views.ranked import RankedList
 
 _PARTS = ("Neurons", "Validation")
-_DEFAULT_IS = {
-    "influence": "The newest influence result is shown.",
-    "peaks": "The peaks are shown, because there is no influence result.",
-    "signatures": "The signatures are shown, because there is no other list.",
-    "contrast": "The newest contrast is shown, because there is no other list.",
-}
+_FIND_HELP = (
+    "Words are searched in all texts of a row, promoted tokens included. promotes:·Austin, suppresses:, fires: and "
+    "class: search one column; L3, L3N14 and >0.5 are a layer, a neuron and a bound of the score. "
+    '"·Austin" in quotes matches the whole token, /^·New/ is a regular expression. All terms must match.'
+)
 _CHARTS = {"per layer": by_layer, "activation against score": act_against_score, "bars": bars}
 
 
@@ -39,23 +40,27 @@ def render(ctx: PageContext) -> None:
 
 def _neurons(ctx: PageContext) -> None:
     show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])
-    ref = ctx.listed
-    selected = ref is not None
-    ref = ref or default_list(ctx.lists)
+    ref = ctx.listed or cached_reads.first_list(ctx.run_dir, ctx.results_key, ctx.lists)
     if ref is None:
         empty("No neurons have been ranked yet. To rank them by peaks (no model needed):", stage_2(ctx.run_dir))
         empty("To rank them by influence on a prediction:", influence_command(ctx.run_dir, ctx.prompt.probe_id))
         return
     ranked = cached_reads.ranked(ctx.run_dir, ctx.results_key, ref)
-    heading(ref.title)
+    checked = cached_reads.validated(ctx.run_dir, ctx.results_key, ctx.lists).get(ref.stem)
+    heading(ref.title, checked.short() if checked else "not validated" if ref.kind == "influence" else "")
     show_lines("This result has warnings.", ranked.warnings)
-    with st.expander("How this list was computed"):
-        facts(ranked.meta)
-    bounds = filters() if selected else Filters()
+    with st.expander("How this list was computed, and how far to trust it"):
+        facts([*(checked.lines() if checked else ()), *ranked.meta])
+    for note in ranked.described.notes:
+        small(note)
+    if ctx.listed is None:
+        st.caption(
+            "No list is selected on the left, so this one is shown: the best validated one of the newest target."
+        )
+    bounds = _bounds(selected=ctx.listed is not None)
     rows = passing(ranked, bounds, ctx.run)
-    _row_caption(ref, selected, len(rows), len(ranked))
-    if left_out := left_out_note(n_not_stored(ranked, bounds, ctx.run)):
-        st.caption(left_out)
+    # the sidebar counts the rows that are left out of a selected list
+    _row_caption(ranked, len(rows), "" if ctx.listed else left_out_note(n_not_stored(ranked, bounds, ctx.run)))
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
@@ -63,23 +68,29 @@ def _neurons(ctx: PageContext) -> None:
         _chart(ctx, ranked, rows)
     else:
         empty("No score is finite, so there is no chart and the order is not meaningful.")
-    frame = rank_frame(ranked, rows)
-    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420,
+    frame = rank_frame(ranked, rows, patterns_of(bounds.query))
+    full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
+    table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
           on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")
 
 
-def _row_caption(ref: ListRef, selected: bool, n: int, of: int) -> None:
-    """Show the number of rows, and which list they are from if none is selected."""
-    if not selected:
-        st.caption(
-            f"No list is selected. {_DEFAULT_IS[ref.kind]} Select a list on the left to step through it "
-            "and to filter it."
-        )
-    why = " The filters on the left limit the rows." if selected and n < of else ""
-    first = "The first " if not selected and n < of else ""
-    st.caption(f"{first}{n} of {of} rows.{why} Click a point or a cell to open the neuron.")
+def _bounds(*, selected: bool) -> Filters:
+    """The search box, and the filters on the left for a selected list. An invalid query is ignored, with the reason."""
+    st.text_input("Find", key=FIND, placeholder="Texas   promotes:·Austin   fires:is   class:say_x   L3   >0.5",
+                  help=_FIND_HELP)  # fmt: skip
+    try:
+        parse(str(st.session_state[FIND] or ""))
+    except UsageError as e:
+        show_error(e)
+    return filters() if selected else Filters(query=query())
+
+
+def _row_caption(ranked: RankedList, n: int, left_out: str) -> None:
+    """The number of rows, where they were scored, and what is left out."""
+    small(". ".join(filter(None, (f"{n:,} of {len(ranked):,} rows", ranked.place_text(), left_out.rstrip("."))))
+          + ". Click a point or a cell to open the neuron.")  # fmt: skip
 
 
 def _chart(ctx: PageContext, ranked: RankedList, rows: np.ndarray) -> None:

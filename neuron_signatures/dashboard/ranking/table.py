@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from neuron_signatures.dashboard.ranking.figures import Ranks
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.views.descriptions import shown_tokens
+from neuron_signatures.views.filters import Text, parse
 from neuron_signatures.views.ranked import Kind, RankedList
 
 _SCORE_HELP: dict[Kind, str] = {
@@ -25,17 +30,23 @@ _ACT_HELP: dict[Kind, str] = {
 }
 _SCORED = {"token": "The token at the scored position.", "position": "The scored position, from 0."}
 _PEAK = {"prompt": "The prompt of the activation.", "position": "Position in that prompt, from 0.",
-         "token": "The token at that position.", "note": "The most frequent peak token."}  # fmt: skip
+         "token": "The token at that position."}  # fmt: skip
 _WHERE_HELP: dict[Kind, dict[str, str]] = {
     "influence": _SCORED,
     "peaks": _PEAK,
-    "signatures": {"token": "The most frequent peak token of the pole.", "note": "Class and name."},
-    "contrast": {"note": "Means on A and B, the probability that a prompt of A exceeds one of B, and q."},
+    "signatures": {},
+    "contrast": {"test": "The probability that a prompt of A exceeds one of B, q, and the means on A and B."},
 }
+BAR = "|score|"
 _COLUMN_HELP = {
     "rank": "Rank by |score| in the whole list, regardless of filters; empty if the score is undefined.",
-    "neuron": "Click a cell of the row to open it.",
-    "pole": "+ for positive activations, - for negative ones.",
+    "neuron": "Click a cell of the row to open it. + or - is the pole: positive or negative activations.",
+    BAR: "The magnitude of the score; the bar is full at the largest of the list.",
+    "promotes": "The tokens whose logits the neuron raises most at the sign that it has in this row, from its weights. "
+    "In influence lists that is the sign of its distance from the reference.",
+    "suppresses": "The tokens whose logits it lowers most at this sign.",
+    "fires on": "The signature of this pole with the number of texts that it rests on. Else its most frequent peak "
+    "token (3/25: the peak of 3 of the 25 prompts in which it is active), and the token of its largest peak.",
     "prompt": "The scored prompt.",
 }
 
@@ -49,25 +60,42 @@ def ranks_of(ranked: RankedList, rows: np.ndarray) -> Ranks:
     )  # fmt: skip
 
 
-def rank_frame(ranked: RankedList, rows: np.ndarray) -> pd.DataFrame:
-    """The rows as a table for display, without columns that the list does not have."""
+def patterns_of(query: str) -> list[str]:
+    """The texts of a query that a written token may match."""
+    return [t.pattern for t in parse(query) if isinstance(t, Text) and t.field in ("any", "promotes", "suppresses")]
+
+
+def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows as a table for display, without columns that the list does not have, or that are the same in every row.
+
+    Of the tokens that a neuron writes, the first five are shown, and later ones that match `patterns`.
+    """
     lines = [ranked.row(int(i)) for i in rows]
-    frame = pd.DataFrame(
-        {
-            "rank": pd.array([None if r.score is None else r.rank for r in lines], dtype="Int64"),
-            "neuron": [r.at.label for r in lines],
-            "pole": [r.pole for r in lines],
-            ranked.score_name: [r.score for r in lines],
-            "token": [visible(r.token or "") for r in lines],
-            "activation": [r.act for r in lines],
-            "prompt": [brief(r.prompt_id or "") for r in lines],
-            "position": pd.array([r.pos for r in lines], dtype="Int64"),
-            "note": [visible(r.note) for r in lines],
-        }
-    )
-    frame = frame.astype({ranked.score_name: "float64", "activation": "float64"})
-    blank = [c for c in ("pole", "note", "prompt", "token") if not frame[c].astype(bool).any()]
-    return frame.drop(columns=blank + [c for c in ("rank", "activation", "position") if frame[c].isna().all()])
+    described = [ranked.description(int(i)) for i in rows]
+    kind, constant = ranked.ref.kind, ranked.constants()
+    columns: dict[str, Any] = {
+        "rank": pd.array([None if r.score is None else r.rank for r in lines], dtype="Int64"),
+        "neuron": [r.at.label + r.pole for r in lines],
+        ranked.score_name: [r.score for r in lines],
+        BAR: [None if r.score is None else abs(r.score) for r in lines],
+        "promotes": [shown_tokens(d.promotes, patterns) for d in described],
+        "suppresses": [shown_tokens(d.suppresses, patterns) for d in described],
+        "fires on": [d.fires for d in described],
+        "test": [r.note if kind == "contrast" else "" for r in lines],
+        "activation": [r.act for r in lines],
+        "token": [visible(r.token or "") if kind in ("influence", "peaks") else "" for r in lines],
+        "prompt": [brief(r.prompt_id or "") for r in lines],
+        "position": pd.array([r.pos for r in lines], dtype="Int64"),
+    }
+    frame = pd.DataFrame(columns).astype({ranked.score_name: "float64", BAR: "float64", "activation": "float64"})
+    blank = [
+        c for c in ("promotes", "suppresses", "fires on", "test", "token", "prompt") if not frame[c].astype(bool).any()
+    ]
+    same = [
+        shown for name, shown in (("pos", "position"), ("token", "token"), ("prompt_id", "prompt")) if name in constant
+    ]
+    undefined = [c for c in ("rank", BAR, "activation", "position") if frame[c].isna().all()]
+    return frame.drop(columns=list(dict.fromkeys([*blank, *same, *undefined])))
 
 
 def rank_help(ranked: RankedList) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.ranked import ListRef, RankedList, Row
+from neuron_signatures.views.ranked import RankedList, Row
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int64
@@ -22,7 +21,7 @@ MOST = 5000
 
 @dataclass(frozen=True)
 class Filters:
-    """Bounds for rows (None: no bound), and the maximum number of rows, in the list's order."""
+    """Bounds for rows (None: no bound), a query, and the maximum number of rows, in the list's order."""
 
     abs_score: float | None = None
     score_from: float | None = None
@@ -30,6 +29,8 @@ class Filters:
     act_from: float | None = None
     act_to: float | None = None
     top_k: int = TOP_K
+    query: str = ""
+    """As in `RankedList.matching`."""
 
 
 def stored(run: Run, layer: Int64[np.ndarray, " row"], neuron: Int64[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
@@ -41,7 +42,7 @@ def stored(run: Run, layer: Int64[np.ndarray, " row"], neuron: Int64[np.ndarray,
 def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int64[np.ndarray, " passing"]:
     """Indices of the rows that pass, in the list's order, at most `top_k`. Undefined numbers fail every bound.
 
-    With `run`, only rows of neurons that it stores.
+    With `run`, only rows of neurons that it stores. Raises `UsageError` if the query is invalid.
     """
     keep = np.ones(len(ranked), bool) if run is None else stored(run, ranked.layer, ranked.neuron)
     for values, low, high in (
@@ -53,6 +54,8 @@ def passing(ranked: RankedList, filters: Filters, run: Run | None = None) -> Int
             keep &= values >= low
         if high is not None:
             keep &= values <= high
+    if filters.query:
+        keep &= ranked.matching(filters.query)
     found: np.ndarray = np.flatnonzero(keep)[: filters.top_k]
     return found
 
@@ -104,11 +107,3 @@ def rank_fact(ranked: RankedList, row: Row) -> tuple[str, str]:
     if row.score is None:
         return "no rank", f"in {ranked.ref.title}: {ranked.score_name} undefined"
     return f"{row.rank} of {len(ranked)}", f"in {ranked.ref.title}: {ranked.score_name} {row.score:+.4g}"
-
-
-def default_list(lists: Sequence[ListRef]) -> ListRef | None:
-    """The newest influence result, else peaks, signatures, the newest contrast; None if none can be read."""
-    readable = [r for r in lists if not r.problem]
-    return next(
-        (r for kind in ("influence", "peaks", "signatures", "contrast") for r in readable if r.kind == kind), None
-    )

@@ -18,11 +18,14 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.coords import parse_neuron
+from neuron_signatures.views.filters import parse
 from neuron_signatures.views.ranked import RankedList
 
 _PROBLEM = "jump_problem"
 _BOUNDS = ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to")
 """Session keys of the bounds, in the order of `Filters`."""
+FIND = "ui_find"
+"""Session key of the query of the Ranking view."""
 _STEPS = (("Prev", -1), ("Next", 1), ("-10", -10), ("+10", 10))
 
 
@@ -62,7 +65,18 @@ def sidebar(ctx: PageContext) -> None:
 def filters() -> list_walk.Filters:
     """The filters set in the sidebar."""
     get = st.session_state.get
-    return replace(list_walk.Filters(*map(get, _BOUNDS)), top_k=int(get("ui_top_k") or list_walk.TOP_K))
+    bounds = list_walk.Filters(*map(get, _BOUNDS))
+    return replace(bounds, top_k=int(get("ui_top_k") or list_walk.TOP_K), query=query())
+
+
+def query() -> str:
+    """The query of the Ranking view; empty if it is invalid."""
+    text = str(st.session_state.get(FIND) or "")
+    try:
+        parse(text)
+    except UsageError:
+        return ""
+    return text
 
 
 def _other_run() -> None:
@@ -166,7 +180,7 @@ def _filters(ranked: RankedList) -> None:
 
 
 def _clear_filters() -> None:
-    for key in (*_BOUNDS, "ui_top_k"):
+    for key in (*_BOUNDS, "ui_top_k", FIND):
         st.session_state.pop(key, None)
 
 

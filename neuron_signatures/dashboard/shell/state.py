@@ -30,6 +30,7 @@ class View(StrEnum):
     SIGNATURES = "signatures"
     MAP = "map"
     QUERY = "query"
+    CONTRAST = "contrast"
 
 
 @dataclass(frozen=True)

@@ -95,13 +95,17 @@ def chart(ctx: PageContext, figure: go.Figure, key: str, *, opens: View | None =
 
 def table(
     frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
-    on_row: Callable[[int], None] | None = None,
+    on_row: Callable[[int], None] | None = None, bars: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
     """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
 
-    `help` explains columns on hover; it must not come from data.
+    `help` explains columns on hover; it must not come from data. Columns of `bars` are drawn as bars up to this value.
     """
     columns = {name: st.column_config.Column(help=text) for name, text in (help or {}).items() if name in frame}
+    for name, full in (bars or {}).items():
+        columns[name] = st.column_config.ProgressColumn(
+            help=(help or {}).get(name), format="%.4g", min_value=0.0, max_value=full or 1.0
+        )
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
     n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
     if on_row is not None:

@@ -22,6 +22,13 @@ def signed_bar(value: float, scale: float | None, columns: int) -> str:
     return (left + AXIS + right).ljust(columns)[:columns]
 
 
+def bar(value: float | None, full: float, columns: int) -> str:
+    """The magnitude of `value` as a bar from the left; empty if it is undefined or full scale is 0."""
+    if value is None or not math.isfinite(value) or full <= 0 or value == 0:
+        return ""
+    return _blocks(min(1.0, abs(value) / full), columns, "▌")
+
+
 def _blocks(share: float, half: int, end: str) -> str:
     """Blocks in steps of half a column; at least one half block."""
     halves = max(1, round(share * half * 2))

@@ -29,6 +29,7 @@ from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk, cursor_of_row, peak_of_row
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, token_view
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import NOTHING
 from neuron_signatures.views.facts import stages_of
 
 MakePage = Callable[["BrowserPage", Options], Page | None]
@@ -161,10 +162,11 @@ class BrowserPage(Page):
             return
         pane.styles.width = columns
         view = self.walk.view if self.walk else self._default
+        if not self._default_read and (view is None or view.ranked.described is NOTHING):
+            self._read_default(view)
         if view is None:
             text = "no ranked list" if self._default_read else "reading ..."
             pane.show(1, lambda i, w: line(Span(text, "dim")), cursor=None)
-            self._read_default()
             return
         if self._listed is None or self._listed.view is not view:
             self._listed = ListTable(view, self.run_)
@@ -177,10 +179,17 @@ class BrowserPage(Page):
         else:
             pane.show(1, lambda i, w: line(Span(table.empty, "dim")), cursor=None, head=head)
 
-    def _read_default(self) -> None:
-        if not self._default_read and "default" not in self.waiting:
-            opened = self.opened
-            self.start("default", lambda stop, send: send(default_view(opened)))
+    def _read_default(self, light: ListView | None) -> None:
+        """Read the list beside the tokens, or what it says of its neurons (of `light`), in a thread."""
+        if "default" in self.waiting:
+            return
+        opened = self.opened
+
+        def work(stop: Stop, send: Send) -> None:
+            with opened.table_lock:
+                send(ListView.read(opened, light.ranked.ref) if light else default_view(opened, described=True))
+
+        self.start("default", work)
 
     def _draw_side(self, view: TokenView, notes: Notes | None, widths: Panes) -> None:
         side = self.query_one("#side", Rows)
@@ -226,6 +235,8 @@ class BrowserPage(Page):
             return
         if job == "default":
             self._default, self._default_read = data, True
+            if self.walk and data and self.walk.view.ranked.described is NOTHING:
+                self.walk = replace(self.walk, view=data)
             self.draw()
             return
         self.opened.remember(*data)

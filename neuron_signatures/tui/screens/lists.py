@@ -78,7 +78,8 @@ class ListsPage(BrowserChild):
 
     def _read(self) -> RefTable:
         self.browser.opened.drop_changed_results()
-        return RefTable(self.browser.opened.refs(), no_list(self.run_, "ranked list"))
+        opened = self.browser.opened
+        return RefTable(opened.refs(), no_list(self.run_, "ranked list"), opened.validations())
 
 
 class ListPage(BrowserChild):
@@ -105,9 +106,7 @@ class ListPage(BrowserChild):
 
     def on_mount(self) -> None:
         def work(stop: Stop, send: Send) -> None:
-            opened = self.browser.opened
-            ranked = opened.ranked(self.ref)
-            send(ListView.of(ranked, opened.list_stamps(self.ref)))
+            send(ListView.read(self.browser.opened, self.ref))
 
         self.start("list", work)
 
@@ -136,8 +135,11 @@ class ListPage(BrowserChild):
             self._arrange(self._wanted, self._row)
 
     def failed(self, job: str, text: str) -> None:
-        self._fault = text
         self.show_message(text)
+        if self.view is None:
+            self._fault = text
+        else:
+            self._wanted = self.view.order  # an invalid filter changes nothing
         self.draw()
 
     def idle(self) -> Line:
@@ -164,7 +166,7 @@ class ListPage(BrowserChild):
         def accept(text: str) -> None:
             self._arrange(self._wanted._replace(query=text.strip()))
 
-        label = "filter: L3, L3N14, >0.5, <=-1, or text; empty shows all"
+        label = "filter: Texas, promotes:·Austin, fires:is, class:say_x, L3, >0.5; empty shows all"
         self.app.push_screen(Ask(label, accept, self._wanted.query, allow_empty=True))
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:

@@ -204,7 +204,8 @@ class TablePage(Page):
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
     table: Table | None = None
-    _folded = 0
+    _folded: Sequence[Line] = ()
+    """The lines of the heading that are not shown."""
     whole_head = False
     """Whether the whole heading is shown."""
 
@@ -246,7 +247,7 @@ class TablePage(Page):
         """The first three lines, more on high terminals; with `whole_head`, as many as leave three rows."""
         lines = list(self.head())
         n = max(1, height - 8) if self.whole_head else max(1, 3 + max(0, height - 26) // 2) if height >= 12 else 1
-        self._folded = max(0, len(lines) - n)
+        self._folded = lines[n:]
         return lines[:n]
 
     def idle(self) -> Line:
@@ -259,10 +260,12 @@ class TablePage(Page):
 
     def _more(self) -> Line:
         """How many lines of the heading are not shown."""
-        if not self._folded:
+        n = len(self._folded)
+        if not n or self.whole_head:
             return ()
-        lines = "1 more line" if self._folded == 1 else f"{self._folded} more lines"
-        return line(Span("" if self.whole_head else f"   d: {lines}", "dim"))
+        warned = any(s.style == "warn" for x in self._folded for s in x)
+        text = f"   d: {n} more {'line' if n == 1 else 'lines'}"
+        return line(Span(f"{text}, a warning", "warn") if warned else Span(text, "dim"))
 
     def ended(self, job: str) -> None:
         self.draw()

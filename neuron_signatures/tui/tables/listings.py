@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning
 from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.validated import Validated
 
 
 def no_runs(root: Path) -> str:
@@ -49,9 +50,11 @@ class RunTable(RowTable[RunSummary]):
 
 @dataclass
 class RefTable(RowTable[ListRef]):
-    """The ranked lists of a run."""
+    """The ranked lists of a run, each with its validation."""
 
     empty: str
+    validated: Mapping[str, Validated] = field(default_factory=dict)
+    """By stem."""
 
     def row_of(self, stem: str, otherwise: int) -> int:
         """Row of the list with this name, or `otherwise`."""
@@ -60,8 +63,9 @@ class RefTable(RowTable[ListRef]):
     def columns(self) -> Sequence[Column]:
         return (
             Column("kind", "kind", 10),
-            Column("title", "list", 0, min_width=20),
-            Column("made", "made (UTC)", 16, drop=1),
+            Column("title", "list", 0, min_width=36),
+            Column("validated", "agreement with ablation", 27, drop=1),
+            Column("made", "made (UTC)", 16, drop=2),
         )
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
@@ -69,8 +73,10 @@ class RefTable(RowTable[ListRef]):
         title = f"broken: {r.problem}" if r.problem else f"from another dump? {r.title}" if r.doubt else r.title
         return {
             "kind": Span(r.kind, "title"), "title": Span(beginning(title), "warn" if r.problem or r.doubt else ""),
+            "validated": Span("" if (v := self.validated.get(r.stem)) is None else v.short(), "mark"),
             "made": Span(beginning(r.created_at_utc[:16].replace("T", " ")), "dim"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
-        return self.rows[i]._asdict()
+        r = self.rows[i]
+        return {**r._asdict(), "validated": v.short() if (v := self.validated.get(r.stem)) else None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -12,12 +13,14 @@ import numpy as np
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.cursor import Cursor
+from neuron_signatures.tui.layout.bars import bar
 from neuron_signatures.tui.layout.text import (
     Column,
     Line,
     Span,
     beginning,
     line,
+    line_text,
     number,
     safe,
     sign_style,
@@ -29,7 +32,10 @@ from neuron_signatures.tui.layout.text import (
 from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
+from neuron_signatures.views.descriptions import Description, shown_tokens
+from neuron_signatures.views.filters import Text, parse
 from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
+from neuron_signatures.views.validated import Validated
 
 _SIGNED = ("influence", "contrast")
 
@@ -66,12 +72,19 @@ class ListView:
     rows: np.ndarray
     """Indices into the list."""
     order: Order = AS_LISTED
+    validated: Validated | None = None
     files: Mapping[str, Stamp] = field(default_factory=dict)
     """Stamps of the files that the list was read from."""
 
     @classmethod
-    def of(cls, ranked: RankedList, files: Mapping[str, Stamp] | None = None) -> ListView:
-        return cls(ranked, np.arange(len(ranked)), files=files or {})
+    def of(cls, ranked: RankedList) -> ListView:
+        return cls(ranked, np.arange(len(ranked)))
+
+    @classmethod
+    def read(cls, opened: OpenedRun, ref: ListRef) -> ListView:
+        """The list with its validation."""
+        view = cls.of(opened.ranked(ref))
+        return replace(view, validated=opened.validations().get(ref.stem), files=opened.list_stamps(ref))
 
     def arranged(self, order: Order) -> ListView:
         """The list in this order, with this filter."""
@@ -90,7 +103,12 @@ class ListTable:
         self.view = view
         self._hint = hint
         self._run = run
-        self._row = lru_cache(maxsize=1000)(lambda i: view.ranked.row(int(view.rows[i])))
+        self._constant = view.ranked.constants()
+        self._full = float(np.nanmax(np.abs(view.ranked.score), initial=0.0))
+        terms = [t for t in parse(view.order.query) if isinstance(t, Text)]
+        self._lowered = [t.pattern for t in terms if t.field == "suppresses"]
+        self._raised = [t.pattern for t in terms if t.field in ("any", "promotes")]
+        self._row = lru_cache(maxsize=1000)(self._described_row)
 
     @property
     def empty(self) -> str:
@@ -101,56 +119,79 @@ class ListTable:
 
     def columns(self) -> Sequence[Column]:
         kind = self.view.ranked.ref.kind
-        title = {"peaks": "peaks most on", "signatures": "class: name", "contrast": "means and test"}.get(kind, "")
-        hidden = {
-            "signatures": ("act", "prompt", "pos"), "influence": ("prompt",),
-            "contrast": ("act", "prompt", "pos", "token"),
-        }.get(kind, ())  # fmt: skip
+        described = self.view.ranked.described
+        shown = {
+            "act": kind in ("peaks", "influence"), "prompt": kind == "peaks", "note": kind == "contrast",
+            "pos": kind in ("peaks", "influence") and "pos" not in self._constant,
+            "token": kind in ("peaks", "influence") and "token" not in self._constant,
+            "writes": described.written is not None, "fires": kind == "signatures" or described.fires is not None,
+        }  # fmt: skip
         columns = (
-            Column("rank", "#", 6, right=True), Column("neuron", "neuron", 11),
-            Column("score", "score", 10, right=True), Column("act", "act", 10, right=True, drop=4),
-            Column("prompt", "prompt", 18, drop=5), Column("pos", "pos", 5, right=True, drop=3),
-            Column("token", "token", 14, drop=1), Column("note", title, 0, drop=2),
+            Column("rank", "#", 5, right=True), Column("neuron", "neuron", 10),
+            Column("score", "score", 10, right=True), Column("bar", "", 8, drop=4),
+            Column("act", "act", 10, right=True, drop=5), Column("pos", "pos", 5, right=True, drop=7),
+            Column("token", "token", 12, drop=6), Column("prompt", "prompt", 16, drop=8),
+            Column("note", "test, means", 0, drop=1, min_width=22),
+            Column("writes", "promotes, or lowers" if kind == "influence" else "promotes", 0, drop=2, min_width=22),
+            Column("fires", "fires on", 0, drop=3, min_width=15),
         )  # fmt: skip
-        return tuple(c for c in columns if c.name not in hidden)
+        return tuple(c for c in columns if shown.get(c.name, True))
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        r = self._row(i)
+        r, d = self._row(i)
         kind = self.view.ranked.ref.kind
-        note = token_text(r.note) if kind == "peaks" else beginning(r.note)
-        if not self._run.stores(*r.at):
-            note = "not stored"
-        score = Span(_score_text(r, kind), sign_style(r.score) if kind in _SIGNED else "")
+        style = sign_style(r.score) if kind in _SIGNED else ""
+        lowers = bool(self._lowered) or (kind == "influence" and (r.score or 0) < 0 and not self._raised)
+        tokens, patterns = (d.suppresses, self._lowered) if lowers else (d.promotes, self._raised)
+        writes = shown_tokens(tokens, patterns)
+        stored = self._run.stores(*r.at)
         return {
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
-            "score": Span("undefined", "dim") if r.score is None else score,
+            "score": Span("undefined", "dim") if r.score is None else Span(_score_text(r, kind), style),
+            "bar": Span(bar(r.score, self._full, widths.get("bar", 0)), style),
             "act": Span(number(r.act), sign_style(r.act)),
             "prompt": Span(beginning(r.prompt_id or "")), "pos": Span("" if r.pos is None else str(r.pos), "dim"),
-            "token": Span("" if r.token is None else token_text(r.token), "token"), "note": Span(note, "dim"),
+            "token": Span("" if r.token is None else token_text(r.token), "token"),
+            "note": Span(beginning(r.note), "dim"),
+            "writes": Span(safe(f"lowers {writes}" if lowers and writes else writes), "token"),
+            "fires": Span(beginning(d.fires), "dim") if stored else Span("not stored", "warn"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
-        r = self._row(i)
+        r, d = self._row(i)
         at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
-        return {**at, "stored": self._run.stores(*r.at), **rest}
+        return {**at, "stored": self._run.stores(*r.at), **rest, **d._asdict()}
+
+    def _described_row(self, i: int) -> tuple[Row, Description]:
+        index = int(self.view.rows[i])
+        return self.view.ranked.row(index), self.view.ranked.description(index)
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:
-    """Title, filter and order, warnings, then how the list was made; long lines are wrapped."""
-    ranked, (key, descending, query) = view.ranked, view.order
+    """Title, validation, filter and order; then warnings and how the list was made, wrapped."""
+    ranked, (key, descending, query), checked = view.ranked, view.order, view.validated
     order = f"by {key or '|score|'}, {'largest' if descending else 'smallest'} first"
     if key in ("neuron", "token", "note"):
         order = f"by {key}, {'descending' if descending else 'ascending'}"
     found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
         line(Span(beginning(ranked.ref.title), "title")),
+        line(Span(validation_text(ranked, checked), "mark" if checked else "dim")),
         line(Span(f"{found} rows ", "dim"),
              *((Span("filter ", "dim"), Span(beginning(query), "mark"), Span("  ")) if query else ()),
              Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
-    lines += [x for w in ranked.warnings for x in _wrapped("warning", w, "warn", columns)]
-    return lines + [x for k, v in ranked.meta for x in _wrapped(k, v, "dim", columns)]
+    lines += [x for w in (*ranked.warnings, *ranked.described.notes) for x in _wrapped("warning", w, "warn", columns)]
+    facts = [*(checked.lines() if checked else ()), *ranked.meta]
+    return [x for x in lines if line_text(x)] + [x for k, v in facts for x in _wrapped(k, v, "dim", columns)]
+
+
+def validation_text(ranked: RankedList, checked: Validated | None) -> str:
+    """How far the list can be trusted, and where its rows were scored, in one line."""
+    best = "  (* best of its validation)" if checked and (checked.best_single or checked.best_sets) else ""
+    validated = f"{checked.short()}{best}" if checked else "not validated" if ranked.ref.kind == "influence" else ""
+    return "; ".join(filter(None, (validated, safe(ranked.place_text()))))
 
 
 def _wrapped(label: str, text: str, style: str, columns: int) -> list[Line]:
@@ -170,8 +211,13 @@ def list_record(view: ListView) -> dict[str, Any]:
     return {
         "kind": ranked.ref.kind, "list": ranked.ref.stem, "title": ranked.ref.title, "score": ranked.score_name,
         "n_rows": len(ranked), "n_matching": len(view.rows), "warnings": list(ranked.warnings),
-        "meta": [list(m) for m in ranked.meta],
+        "meta": [list(m) for m in ranked.meta], "notes": list(ranked.described.notes),
+        "validation": None if view.validated is None else _validation_record(view.validated),
     }  # fmt: skip
+
+
+def _validation_record(v: Validated) -> dict[str, Any]:
+    return {**v._asdict(), "control": None if v.control is None else v.control.model_dump()}
 
 
 @dataclass(frozen=True)
@@ -237,4 +283,5 @@ def no_list(run: Run, what: str) -> str:
     """How to make a list."""
     mode = next((f" --mode {m}" for m in ("influence", "signatures", "contrast") if what.startswith(m)), "")
     mode += " --a '*@last'" if mode.endswith("contrast") else ""  # which it needs
-    return f"no {what} yet; make it with: python -m neuron_signatures.poc2_analyze_run --run_dir {run.path}{mode}"
+    run_dir = shlex.quote(str(run.path))
+    return f"no {what} yet; make it with: python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}{mode}"
