@@ -13,6 +13,7 @@ from neuron_signatures.tui.layout.text import (
     Line,
     Span,
     line,
+    line_text,
     number,
     safe,
     sign_style,
@@ -78,8 +79,8 @@ def passage_lines(view: TokenView, n: int, columns: int, *, plain: bool) -> list
     strongest = view.overall.strongest
     if not strongest:
         return [line(Span("strongest prompts  ", "title"), Span("none", "dim"))]
-    key = legend(view.scaling.words(), plain=plain)
-    head = line(Span("strongest prompts  ", "title"), Span(key, "dim"))
+    head = line(Span("strongest prompts  ", "title"), Span(legend(view.scaling.words(), plain=plain), "dim"))
+    head = head if width(line_text(head)) <= columns else head[:1]
     return [head, *(passage_line(view, p, columns, plain=plain) for p in strongest[: n - 1])]
 
 

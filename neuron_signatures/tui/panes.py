@@ -17,8 +17,8 @@ from neuron_signatures.tui.tables.tokens import TokenView
 
 WIDE, WIDEST = 120, 160
 """Columns from which the notes, and the list, stand beside the tokens."""
-_SIDE, _LIST = 46, 48
-"""Least width of the notes and of the list."""
+_SIDE, _LIST = 46, 54
+"""Least width of the notes, and of a list that shows what its neurons write."""
 _STATISTICS_FROM = 20
 """Lines of a terminal on which the statistics are shown even if they take rows from the table."""
 
@@ -37,7 +37,7 @@ def panes(columns: int) -> Panes:
     if columns < WIDEST:
         side = max(_SIDE, columns * 3 // 8)
         return Panes(0, columns - side, side)
-    listed, side = max(_LIST, columns * 3 // 10), columns * 7 // 20
+    listed, side = max(_LIST, columns * 8 // 25), columns * 8 // 25
     return Panes(listed, columns - listed - side, side)
 
 

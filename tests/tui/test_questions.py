@@ -1,4 +1,4 @@
-"""Four questions of a researcher, each answered in at most five inputs from the start. A typed text with its Enter is one.
+"""Four questions of a researcher, each answered in at most five inputs: keys, or a typed text with its Enter.
 
 `inputs` counts them.
 """

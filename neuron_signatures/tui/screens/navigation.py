@@ -60,6 +60,7 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
         return FactsPage(browser.result)
-    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
-              "notes": NotesPage}  # fmt: skip
+    if name == "lists":
+        return ListsPage(browser, stem=browser.walk.view.ranked.ref.stem if browser.walk else "")
+    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "notes": NotesPage}
     return simple[name](browser) if name in simple else None

@@ -118,7 +118,7 @@ class TokenTable:
             Column("pos", "pos", 5, right=True), Column("id", "id", 7, right=True, drop=4),
             Column("token", "token", 16), Column("act", "act", 10, right=True),
             *((Column("z", "z", 7, right=True),) if self.view.scaling.spread else ()),
-            Column("bar", self._bar_title(), 0, drop=2, min_width=9), Column("mark", "", 7, drop=3),
+            Column("bar", self._bar_title(), 0, drop=2, min_width=12), Column("mark", "", 7, drop=3),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
