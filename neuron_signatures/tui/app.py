@@ -6,9 +6,11 @@ Imports Textual only at module level: numpy, pydantic and pyarrow are imported a
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -259,12 +261,31 @@ def browse(options: Options) -> int:
     """Run the browser; returns 0, or 128 + the signal that ended it. Raises the error that ended it."""
     sys.setswitchinterval(_SWITCH)
     app = BrowseApp(options)
-    error = app.run()
+    with _without_pandas():
+        error = app.run()
     if error is not None:
         raise error
     if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
         raise EnvironmentProblem("the browser ended with an error")
     return app.return_code
+
+
+class _NoPandas(MetaPathFinder):
+    """Reports pandas as not installed. Nothing here uses it, but pyarrow 26 imports it with the first table: 0.2 s."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not used by the browser", name=name)
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _keys_of(screen: Screen[Any]) -> Sequence[Key]:

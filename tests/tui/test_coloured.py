@@ -16,7 +16,8 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.about import statistics_lines
 from neuron_signatures.tui.cursor import Cursor
-from neuron_signatures.tui.layout.coloured import LEVELS, Coloured, flowing, on_one_line, strength
+from neuron_signatures.tui.layout.coloured import Coloured, flowing, on_one_line, strength
+from neuron_signatures.tui.layout.shades import LEVELS
 from neuron_signatures.tui.layout.text import line_text
 from neuron_signatures.tui.layout.widgets import style_named
 from neuron_signatures.tui.opened_run import OpenedRun

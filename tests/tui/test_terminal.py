@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import importlib.util
 import json
 import os
 import pty
@@ -243,3 +245,18 @@ def test_a_failed_browser_is_an_error(monkeypatch):
     monkeypatch.setattr(BrowseApp, "run", lambda self: self.panic("x"))
     with pytest.raises(EnvironmentProblem, match="ended with an error"):
         browse(Options(run_dir=DEMO))
+
+
+def test_the_browser_hides_pandas_from_pyarrow_while_it_runs(monkeypatch):
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    seen = []
+
+    def run(self):
+        seen.append(importlib.util.find_spec("json") is not None)
+        with pytest.raises(ModuleNotFoundError, match="not used by the browser"):
+            importlib.import_module("pandas")
+        self._return_code = 0
+
+    monkeypatch.setattr(BrowseApp, "run", run)
+    assert browse(Options(run_dir=DEMO)) == 0 and seen == [True]
+    assert not any(type(f).__name__ == "_NoPandas" for f in sys.meta_path)

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neuron_signatures.tui.layout.shades import LEVELS
 from neuron_signatures.tui.layout.text import Line, Span, clip, token_text, width
 
-LEVELS = 16
-"""Number of distinct backgrounds of each sign."""
 LEGENDS = (
     "text: green positive, orange negative, stronger towards the full scale, on a logarithmic scale",
     "without colours: ⁺ ⁺⁺ ⁺⁺⁺ positive, ⁻ ⁻⁻ ⁻⁻⁻ negative: from 6, 13 and 41 % of the full scale; [ ] the cursor",

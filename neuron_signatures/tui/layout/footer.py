@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from neuron_signatures.runs.tokens import fit
@@ -16,9 +17,10 @@ Keys = Sequence[tuple[str, str]]
 """Labels of keys and what they do, the most important first."""
 
 
-def key_lines(keys: Keys, columns: int, n: int) -> list[Line]:
+@lru_cache(maxsize=64)
+def key_lines(keys: tuple[tuple[str, str], ...], columns: int, n: int) -> list[Line]:
     """Keys in at most `n` lines. `?` comes last, for the help, or for the number of keys that did not fit."""
-    keys = [k for k in keys if k[0] != "?"]
+    keys = tuple(k for k in keys if k[0] != "?")
     for shown in range(len(keys), -1, -1):
         left = len(keys) - shown
         lines = _filled([*keys[:shown], ("?", f"{left} more" if left else "help")], columns)
@@ -55,7 +57,7 @@ def bottom(message: str, stale: str, idle: Line, keys: Keys, columns: int, heigh
     Without a message, the status line shows the changed files (`stale`) and `idle`.
     """
     status: Line = (Span(safe(message), "mark"),) if message else _with_stale(stale, idle, columns)
-    shown = key_lines(keys, columns, lines if height >= 20 else 1 if height >= 8 else 0)
+    shown = key_lines(tuple(keys), columns, lines if height >= 20 else 1 if height >= 8 else 0)
     return Bottom([clip(status, columns)] if height >= 4 else [], shown)
 
 

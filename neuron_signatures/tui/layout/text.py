@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rich.cells import cell_len
@@ -111,7 +112,12 @@ def beginning(text: str) -> str:
 
 def token_text(token: str) -> str:
     """A token with visible edges, escaped."""
-    return safe(visible(token[:MAX_COLUMNS]))
+    return _token_text(token[:MAX_COLUMNS], _ENCODING.get())
+
+
+@lru_cache(maxsize=4096)
+def _token_text(token: str, _: str | None) -> str:
+    return safe(visible(token))
 
 
 def line(*parts: str | Span) -> Line:

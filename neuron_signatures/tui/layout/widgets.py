@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.tui.layout.coloured import LEVELS
+from neuron_signatures.tui.layout.shades import shade
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.layout.text import Line
@@ -39,10 +39,6 @@ _WHEEL = 3
 """Rows per step of the mouse wheel."""
 _ROW = Style(bgcolor="#2d333b")
 _HERE = Style(bold=True, underline=True)
-# The colours of positive and negative values in the explorer's heatmap, and the background that they lie over.
-_SHADES = {"+": (52, 211, 153), "-": (251, 146, 60)}
-_GROUND = (18, 18, 18)
-_DARK_TEXT_FROM = 0.62
 
 
 @lru_cache(maxsize=200)
@@ -51,15 +47,12 @@ def style_named(name: str) -> Style:
     first, _, here = name.partition(" ")
     if first == "here":
         first, here = "", first
-    style = _shade(first) if first[:1] in _SHADES else _STYLES[first]
+    if first[:1] in ("+", "-"):
+        text, background = shade(first[0], int(first[1:]))
+        style = Style(color=text, bgcolor=background)
+    else:
+        style = _STYLES[first]
     return style + _HERE if here else style
-
-
-def _shade(name: str) -> Style:
-    opacity = int(name[1:]) / LEVELS
-    mixed = (round(g + (c - g) * opacity) for g, c in zip(_GROUND, _SHADES[name[0]], strict=True))
-    text = "#111111" if opacity >= _DARK_TEXT_FROM else "#e6edf3"
-    return Style(color=text, bgcolor="#{:02x}{:02x}{:02x}".format(*mixed))
 
 
 def strip_of(line: Line, columns: int, base: Style, *, selected: bool = False) -> Strip:
