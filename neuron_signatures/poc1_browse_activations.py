@@ -1,6 +1,6 @@
-"""Stage 1, reading: browse a run in the terminal, by keyboard, over SSH. No model, no GPU, no network.
+"""Stage 1, reading: browse a run in the terminal, by keyboard or mouse, over SSH. No model, no GPU, no network.
 
-Reads:  a run folder, or a folder of runs. Writes: nothing.
+Reads:  a run folder, or a folder of runs. Writes: nothing (its key `e` exports into the current folder).
 
     python -m neuron_signatures.poc1_browse_activations --run_dir runs/poc1_test
     python -m neuron_signatures.poc1_browse_activations --run_dir runs/poc1_test --layer 3 --neuron 508 --print text
@@ -50,7 +50,9 @@ def make_parser() -> Parser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run_dir", type=folder, metavar="DIR", help="the run; default: choose one in --runs_root")
     which.add_argument("--runs_root", type=folder, default=Path("runs"), metavar="DIR", help="default: runs")
-    where = parser.add_argument_group("start position")
+    where = parser.add_argument_group(
+        "start position", "without any of these: the first neuron of the list that answers the newest target"
+    )
     prompt = where.add_mutually_exclusive_group()
     prompt.add_argument("--prompt_idx", type=at_least(0), metavar="N", help="index of the prompt, from 0")
     prompt.add_argument("--prompt_id", metavar="ID", help="prompt by id")

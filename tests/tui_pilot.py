@@ -20,13 +20,12 @@ from neuron_signatures.tui.options import Options
 DEMO = DEMO_RUN
 
 
-def with_contrast(run_dir: Path) -> Path:
-    """A copy of the demo run that also has a contrast."""
+def with_contrast(run_dir: Path, *flags: str) -> Path:
+    """A copy of the demo run that also has a contrast, made with these flags."""
     shutil.copytree(DEMO, run_dir)
+    side = "concepts=capital@token: is"
     with redirect_stdout(io.StringIO()):
-        code = analyze(
-            ["--run_dir", str(run_dir), "--quiet", "--mode", "contrast", "--a", "concepts=capital@token: is"]
-        )
+        code = analyze(["--run_dir", str(run_dir), "--quiet", "--mode", "contrast", "--a", side, *flags])
     assert code == 0
     return run_dir
 
@@ -95,7 +94,7 @@ async def until_shown(pilot: Pilot, text: str) -> str:
     raise AssertionError(f"{text!r} did not appear:\n{text_of(pilot)}")
 
 
-ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "e", "escape", "p",
+ALL_KEYS = ["n", "right", "down", "i", "a", "m", "t", "escape", "o", "escape", "enter", "escape", "d", "escape", "p",
             "escape", "w", "escape", "f", "escape", "question_mark", "escape"]  # fmt: skip
 
 

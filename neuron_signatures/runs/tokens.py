@@ -46,7 +46,7 @@ def ascii_token(token: str) -> str:
 
 def width(text: str) -> int:
     """Terminal columns of an escaped text (wide East Asian characters take two)."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) if text.isascii() else sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fit(text: str, columns: int) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,7 +29,8 @@ from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.cursor import Cursor
-    from neuron_signatures.tui.opened_run import OpenedRun, OpenResult
+    from neuron_signatures.tui.opened_run import OpenedRun
+    from neuron_signatures.tui.opening import OpenResult
     from neuron_signatures.tui.screens.page import Page
 
 # Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
@@ -84,6 +86,7 @@ class BrowseApp(App[ProjectError | None]):
     """
 
     COMMANDS: ClassVar = {KeyCommands}
+    ALLOW_SELECT = False  # the terminal selects text, with Shift
     BINDINGS: ClassVar = []
     CSS = "Screen { layout: vertical; }"
 
@@ -119,6 +122,11 @@ class BrowseApp(App[ProjectError | None]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.set_timer, _HEAD_START, self._begin)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the terminal has too few colours for backgrounds, so that marks replace them."""
+        return self.no_color or (not self.is_headless and self.console.color_system in (None, "standard", "windows"))
 
     def painted(self, what: Paint) -> None:
         """Call `on_paint` after the next refresh."""
@@ -179,7 +187,7 @@ class BrowseApp(App[ProjectError | None]):
 
         def work() -> None:
             import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
-            from neuron_signatures.tui.opened_run import open_run
+            from neuron_signatures.tui.opening import open_run
 
             try:
                 self.call_later(self.show_run, open_run(run_dir, self.options, cursor))
@@ -256,7 +264,8 @@ def browse(options: Options) -> int:
     sys.setswitchinterval(_SWITCH)
     _use_one_arena()
     app = BrowseApp(options)
-    error = app.run(mouse=False)  # leaves mouse selection to the terminal
+    with _without_pandas():
+        error = app.run()
     if error is not None:
         raise error
     if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
@@ -268,6 +277,24 @@ def _use_one_arena() -> None:
     """Let all threads allocate from one arena of glibc: each job's thread would keep the memory that it freed."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another libc, or Windows
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+class _NoPandas(MetaPathFinder):
+    """Reports pandas as not installed. Nothing here uses it, but pyarrow 26 imports it with the first table: 0.2 s."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not used by the browser", name=name)
+
+
+@contextlib.contextmanager
+def _without_pandas() -> Iterator[None]:
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _keys_of(screen: Screen[Any]) -> Sequence[Key]:

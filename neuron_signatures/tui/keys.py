@@ -22,6 +22,8 @@ COMMON = (
     Key("question_mark", "app.help", "?", "all keys", "help"),
     Key("q,ctrl+c", "app.quit", "q", "quit", "quit"),
     Key("escape,backspace", "back", "Esc", "previous screen", "back"),
+    Key("y", "copy", "y", "copy the neuron and what it writes, or the row, to the clipboard (OSC 52)", "copy"),
+    Key("e", "export", "e", "export the screen as text and JSON into the current folder", "export"),
     Key("r", "app.reload", "r", "reload from disk", "reload"),
     Key("ctrl+p,colon", "app.command_palette", ":", "command palette: find a command by name", "menu"),
     Key("ctrl+z", "app.suspend", "Ctrl-Z", "suspend; fg in the shell resumes", ""),
@@ -35,6 +37,7 @@ ROWS = (
     Key("home", "row(-1000000000)", "Home", "first row", ""),
     Key("end", "row(1000000000)", "End", "last row", ""),
     Key("enter", "choose", "Enter", "open the row", "open"),
+    Key("d", "details", "d", "the whole heading, or its first lines", "details"),
 )
 
 BROWSER = (
@@ -56,6 +59,8 @@ BROWSER = (
     Key("l", "ask('layer')", "l", "go to a layer", "layer"),
     Key("c", "ask('token')", "c", "go to a token; -1 is the last", "token"),
     Key("a", "all_tokens", "a", "show all tokens, or a window around the cursor", "all"),
+    Key("z", "relative", "z", "activations relative to the neuron's mean and spread over the run, or raw", "relative"),
+    Key("S", "scale", "S", "scale of bars and colours: over the run, or of this prompt", "scale"),
     Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
@@ -63,7 +68,7 @@ BROWSER = (
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
     Key("t", "open('top')", "t", "top neurons at this token", "top"),
     Key("o", "open('layers')", "o", "overview of the layers on this prompt", "overview"),
-    Key("e", "open('notes')", "e", "signature, write scores and explanations of this neuron", "notes"),
+    Key("d", "open('notes')", "d", "details of this neuron: writes, prompts, signature, statistics", "details"),
     Key("p", "open('prompts')", "p", "list of prompts", "prompts"),
     Key("s,slash", "ask('search')", "s", "search the tokens of all prompts (also /)", "search"),
     Key("f", "open('run')", "f", "facts about the run and its health", "facts"),
@@ -103,13 +108,12 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
     return [(k.shown, k.short) for g in groups for k in g if k.short]
 
 
-# In order of importance: at 80 columns, two lines and the rest of the status line show all but the last entries.
+# In order of importance: what does not fit is in the help.
 BROWSER_FOOTER = [
-    ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), ("f", "facts"), ("w", "lists"),
-    ("?", "help"), ("q", "quit"),
-    ("g l c", "go"), ("p", "prompts"), ("v", "every prompt"), ("t", "top"), ("o", "layers"), ("e", "notes"),
-    ("s", "search"), ("i", "BOS"),
-    ("a", "all"), ("m M", "max, min"), (". ,", "list"), ("r", "reload"), (":", "menu"), ("Esc", "back"),
+    ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
+    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("p", "prompts"), ("s", "search"),
+    ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"), ("f", "facts"),
+    ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"), ("Esc", "back"),
     ("PgDn PgUp", "±100"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

@@ -5,12 +5,10 @@ The cache is valid for the files as they were when the run was opened: a reload 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import shlex
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,9 +19,8 @@ from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor, first_cursor, keep_inside
-from neuron_signatures.tui.faults import fault_text
-from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.cursor import Cursor
+from neuron_signatures.tui.layout.text import safe
 from neuron_signatures.tui.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
@@ -31,6 +28,7 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.descriptions import Descriptions, read_descriptions
 from neuron_signatures.views.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.list_files import files_of, list_refs, read_list
+from neuron_signatures.views.predictions import Prediction, predictions
 from neuron_signatures.views.ranked import ListRef, RankedList
 from neuron_signatures.views.validated import Validated, validations
 from neuron_signatures.views.writes import WriteScores, writes_doubt
@@ -64,6 +62,7 @@ class OpenedRun:
         self.notes: dict[NeuronAt, Notes] = {}
         self.table_lock = threading.Lock()
         """Held while a thread reads tables: reading cannot be stopped, and each thread needs memory for it."""
+        self._predictions: Mapping[str, Prediction] | None = None
         self._overall: dict[tuple[NeuronAt, bool], Overall] = {}
         self._unread: Overall | None = None
         self._values = lru_cache(maxsize=1)(lambda prompt, at: run.acts(prompt, layer=at.layer, neuron=at.neuron))
@@ -89,6 +88,14 @@ class OpenedRun:
     def top(self, cursor: Cursor) -> list[NeuronAct]:
         """The neurons with the largest |act| at the token."""
         return self._top(cursor.prompt, cursor.pos)
+
+    def predicted(self, prompt: int) -> str:
+        """What the model predicted after this prompt, as text; empty if no result records it."""
+        if self._predictions is None:
+            self._predictions = predictions(self.run.path, self.run.manifest)
+        p = self.run.prompts[prompt]
+        found = self._predictions.get(p.probe_id)
+        return "" if found is None else safe(found.text(p.seq_len - 1))
 
     def refs(self) -> list[ListRef]:
         return list_refs(self.run.path, self.run.manifest)
@@ -136,7 +143,7 @@ class OpenedRun:
         now = analysis_stamps(self.run.path)
         if changed(self.analysis, now):
             self.analysis = now
-            self.notes, self._described = {}, None
+            self.notes, self._described, self._predictions = {}, None, None
             self._drop_lists()
 
     def overall(self, at: NeuronAt, include_bos: bool) -> Overall | None:
@@ -150,31 +157,6 @@ class OpenedRun:
             self._unread = found
         else:
             _store(self._overall, (at, include_bos), found)
-
-
-@dataclass(frozen=True)
-class OpenResult:
-    """A run folder that was opened, or the `fault` that prevented it (`opened` and `cursor` are None)."""
-
-    run_dir: Path
-    opened: OpenedRun | None
-    cursor: Cursor | None
-    fault: str = ""
-
-
-def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResult:
-    """Open a run at `cursor`, or where the flags say, and read the first values into the cache.
-
-    Raises `UsageError` if the flags name something that the run does not have.
-    """
-    try:
-        opened = OpenedRun.open(run_dir)
-    except (BadRunError, OSError) as e:
-        return OpenResult(run_dir, None, None, fault_text(e))
-    cursor = first_cursor(opened.run, options) if cursor is None else keep_inside(opened.run, cursor)
-    with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
-        opened.values(cursor)
-    return OpenResult(run_dir, opened, cursor)
 
 
 def notes_of(run: Run, at: NeuronAt) -> Notes:

@@ -32,3 +32,8 @@ class Options:
     query: str | None = None
     limit: int | None = None
     """Maximum number of printed rows; None: the default of the screen."""
+
+    @property
+    def names_a_place(self) -> bool:
+        """Whether a flag gives the start position."""
+        return any(x is not None for x in (self.prompt_idx, self.prompt_id, self.layer, self.neuron, self.ctx_idx))

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import list_runs
-from neuron_signatures.runs.plain import strict
-from neuron_signatures.tui.cursor import Cursor, first_cursor
-from neuron_signatures.tui.layout.bars import STRIP_LEGEND
-from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_facts, notes_record
+from neuron_signatures.tui.about import browser_printed, details, prompt_line
+from neuron_signatures.tui.cursor import Cursor
+from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_record
 from neuron_signatures.tui.layout.header import run_line
-from neuron_signatures.tui.layout.text import (
-    ASCII_MARKS,
-    Line,
-    Table,
-    clip,
-    column_widths,
-    encodes,
-    line_text,
-    safe,
-    table_head,
-    table_row,
-    wrap,
-    written_in,
-)
+from neuron_signatures.tui.layout.text import ASCII_MARKS, Span, encodes, line, token_text, written_in
 from neuron_signatures.tui.opened_run import OpenedRun, doubts_of, notes_of
+from neuron_signatures.tui.opening import landing
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.output import Printed, json_text, text_lines
 from neuron_signatures.tui.overall import each_prompt, overall_or_fault
 from neuron_signatures.tui.run_facts import health_of, run_facts
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
-from neuron_signatures.tui.tables.listings import HitTable, PromptTable, RefTable, RunTable, no_runs
+from neuron_signatures.tui.tables.listings import RefTable, RunTable, no_runs
+from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
 from neuron_signatures.tui.tables.ranked_list import (
     ListTable,
     ListView,
@@ -42,21 +30,12 @@ from neuron_signatures.tui.tables.ranked_list import (
     list_record,
     no_list,
 )
-from neuron_signatures.tui.tables.tokens import TokenTable, header, summary, token_view
+from neuron_signatures.tui.tables.tokens import TokenView, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
 from neuron_signatures.views.facts import stages_of
 from neuron_signatures.views.search import find_tokens
 
 _PRINTED_ROWS = 50  # a list may have hundreds of thousands
-
-
-class Printed(NamedTuple):
-    """A screen: lines above the table, the table or None, and the same as data."""
-
-    head: list[Line]
-    table: Table | None
-    record: dict[str, Any]
-    cursor_row: int | None = None
 
 
 Screen = Callable[[OpenedRun, Cursor, Options, int], Printed]
@@ -75,33 +54,14 @@ def _lines(options: Options, kind: str, columns: int) -> Iterator[str]:
         shown = _runs(options)
     else:
         opened = OpenedRun.open(options.run_dir)
-        where = first_cursor(opened.run, options)
+        where, _ = landing(opened, options)
         shown = _SCREENS[options.screen or "browser"](opened, where, options, columns)
     n = _limit(options, shown)
     if kind == "json":
-        record = {"screen": options.screen or ("runs" if options.run_dir is None else "browser"), **shown.record}
-        if shown.table is not None:
-            record["rows"] = [shown.table.record(i) for i in range(n)]
-        yield json.dumps(strict(record), allow_nan=False)
+        name = options.screen or ("runs" if options.run_dir is None else "browser")
+        yield json_text(shown._replace(record={"screen": name, **shown.record}), n)
     else:
-        yield from _text(shown, n, columns)
-
-
-def _text(shown: Printed, n: int, columns: int) -> Iterator[str]:
-    yield from (line_text(clip(x, columns)) for x in shown.head)
-    if shown.table is None:
-        return
-    if shown.head:
-        yield ""
-    if len(shown.table) == 0:
-        yield from wrap(safe(shown.table.empty), columns)
-        return
-    widths = column_widths(shown.table.columns(), columns)
-    yield line_text(table_head(shown.table.columns(), widths))
-    for i in range(n):
-        yield line_text(table_row(shown.table, i, widths, cursor=i == shown.cursor_row))
-    if n < len(shown.table):
-        yield f"  ... {len(shown.table) - n} more; --limit 0 prints all"
+        yield from text_lines(shown, n, columns, more="--limit 0 prints all")
 
 
 def _limit(options: Options, shown: Printed) -> int:
@@ -120,42 +80,53 @@ def _runs(options: Options) -> Printed:
 
 
 def _browser(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    view = _view(opened, cursor, options)
+    return browser_printed(view, notes_of(opened.run, cursor.at), options.all_tokens, options.window, columns)
+
+
+def _view(opened: OpenedRun, cursor: Cursor, options: Options) -> TokenView:
+    """The view at a cursor, with the statistics over all prompts. Raises `BadRunError` if it cannot be read."""
     view = token_view(opened, cursor, include_bos=options.include_bos)
     if view.fault:
         raise BadRunError(view.fault)
-    overall = overall_or_fault(over_prompts(opened.run, cursor.at, include_bos=options.include_bos))
-    table = TokenTable(view, None if options.all_tokens else options.window)
-    return Printed(header(view, overall, columns), table, summary(view, overall), table.cursor_row)
+    prompts = over_prompts(opened.run, cursor.at, include_bos=options.include_bos)
+    overall = overall_or_fault(opened.run, prompts, include_bos=options.include_bos)
+    return token_view(opened, cursor, include_bos=options.include_bos, overall=overall)
 
 
 def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    return Printed([run_line(opened.run, columns)], PromptTable(opened.run.prompts), _where(opened), cursor.prompt)
+    table = PromptTable(opened.run.prompts, opened.predicted)
+    return Printed([run_line(opened.run, columns)], table, _where(opened), cursor.prompt)
 
 
 def _layers(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     prompt = opened.prompt(cursor)
     rows = list(layer_lines(opened.run, prompt, include_bos=options.include_bos))
-    head = header(token_view(opened, cursor, include_bos=options.include_bos), None, columns)[:2]
+    view = token_view(opened, cursor, include_bos=options.include_bos)
     record = {**_where(opened), "prompt_id": prompt.probe_id, "include_bos": options.include_bos}
-    return Printed(head, LayerTable(rows, prompt), record)
+    return Printed([run_line(opened.run, columns), prompt_line(view)], LayerTable(rows, prompt), record)
 
 
 def _stack(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     rows = list(each_prompt(opened.run, cursor.at, include_bos=options.include_bos))
     if all(r.fault for r in rows):
         raise BadRunError(rows[0].fault_line)
-    table = StackTable(opened.run, rows, include_bos=options.include_bos)
-    record = {**_where(opened), **cursor.at._asdict(), "include_bos": options.include_bos, "scale": table.scale}
-    legend = f"; {STRIP_LEGEND}" if table.has_strip(columns) else ""
-    head = [run_line(opened.run, columns), *heading(f"{cursor.at.label} on every prompt{legend}")]
-    return Printed(head, table, record)
+    table = StackTable(opened, cursor.at, include_bos=options.include_bos)
+    table.add(rows)
+    how = {"scale": table.scaling.full, "scale_is_relative": table.scaling.spread is not None}
+    record = {**_where(opened), **cursor.at._asdict(), "include_bos": options.include_bos, **how}
+    legend = table.legend(columns)
+    head = [run_line(opened.run, columns), *heading(f"{cursor.at.label} on every prompt")]
+    return Printed([*head, *([line(Span(legend, "dim"))] if legend else [])], table, record)
 
 
 def _top(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     view = token_view(opened, cursor, include_bos=options.include_bos)
     table = TopTable(opened.top(cursor))
     record = {"prompt_id": view.prompt.probe_id, "pos": cursor.pos, "token": view.prompt.tokens[cursor.pos]}
-    return Printed(header(view, None, columns, 3), table, {**_where(opened), **record})
+    where = line(f"top neurons at token {cursor.pos}/{view.prompt.seq_len - 1} ",
+                 Span(token_text(view.prompt.tokens[cursor.pos]), "token"))  # fmt: skip
+    return Printed([prompt_line(view), where], table, {**_where(opened), **record})
 
 
 def _lists(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -172,9 +143,9 @@ def _list(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> 
 
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     notes, stages = notes_of(opened.run, cursor.at), stages_of(opened.run.path)
-    lines = fact_lines(notes_facts(cursor.at, notes, stages), columns)
+    lines = details(_view(opened, cursor, options), notes, stages, columns, plain=True)
     record = {**_where(opened), **cursor.at._asdict(), **notes_record(notes, stages)}
-    return Printed([run_line(opened.run, columns), *heading(cursor.at.label), *lines], None, record)
+    return Printed([*heading(cursor.at.label), *lines, run_line(opened.run, columns)], None, record)
 
 
 def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:

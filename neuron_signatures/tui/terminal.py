@@ -22,6 +22,12 @@ class Terminal(LinuxDriver):
         for number in _ENDING:
             self._loop.add_signal_handler(number, self._app.exit, None, 128 + number)
 
+    def _enable_mouse_support(self) -> None:
+        """Ask for clicks and the wheel only: Textual 8.2 also asks for every move, which is traffic over SSH."""
+        if self._mouse:
+            self.write("\x1b[?1000h\x1b[?1006h")
+            self.flush()
+
     def suspend_application_mode(self) -> None:
         """Restore the default signal handlers, so that signals end the stopped process."""
         super().suspend_application_mode()

@@ -47,7 +47,7 @@ async def test_a_run_with_damaged_tensors_shows_its_manifest_and_the_fault(tmp_p
     run_dir = broken(tmp_path, how)
     async with browsing(Options(run_dir=run_dir), (120, 30)) as pilot:
         shown = text_of(pilot)
-        assert "cannot be read" in shown and "·x" in shown and "prompt 1/3 first" in shown
+        assert "cannot be read" in shown and "·x" in shown and "prompt 0/2 first" in shown
         await tour(pilot)
         shown = await press(pilot, "f")
         assert "FAULT" in shown and fault in " ".join(shown.split()) and "toy" in shown
@@ -75,7 +75,7 @@ async def test_a_folder_that_cannot_be_opened_is_described(tmp_path, how, fault,
             await settle(pilot)
             if isinstance(pilot.app.screen, BrowserPage):
                 break
-        assert "prompt 1/3" in text_of(pilot)
+        assert "prompt 0/2" in text_of(pilot)
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "an invalid manifest", "another format", "no manifest"])
@@ -90,14 +90,14 @@ async def test_a_replaced_file_is_noticed_and_reloaded_on_request(tmp_path):
     prompts = {"p": ["<bos>", "a", "b"]}
     make_run(tmp_path / "run", prompts, {"p": np.ones((1, 3, 2), np.float32)})
     async with browsing(Options(run_dir=tmp_path / "run"), (120, 30), poll_seconds=0.3) as pilot:
-        assert "max +1 #1" in text_of(pilot)
+        assert "max +1 #0" in text_of(pilot)
         shutil.move(tmp_path / "run", tmp_path / "old")
         make_run(tmp_path / "run", prompts, {"p": np.full((1, 3, 2), 2, np.float32)})
         shown = await until_shown(pilot, "changed on disk")
         assert "press r: changed on disk: activations.safetensors, manifest.json" in shown
         await press(pilot, "n", "b", "up", "t", "escape")  # keys still work
         await press(pilot, "r")
-        shown = await until_shown(pilot, "max +2 #1")
+        shown = await until_shown(pilot, "max +2 #0")
         assert "changed on disk" not in shown and "act +2" in shown
 
 
@@ -136,7 +136,7 @@ async def test_a_list_whose_record_is_broken_is_shown_as_broken(tmp_path):
     (analysis / "analysis_meta.json").write_text("{")
     (analysis / "signatures.parquet").write_bytes(b"no parquet")
     async with browsing(Options(run_dir=tmp_path / "run", layer=3), (120, 30)) as pilot:
-        assert "cannot be read as a Parquet table" in " ".join((await press(pilot, "e")).split())
+        assert "cannot be read as a Parquet table" in " ".join((await press(pilot, "d")).split())
         await press(pilot, "escape")
         assert "broken: analysis_meta.json" in await press(pilot, "w")
         await press(pilot, "end")
@@ -167,7 +167,7 @@ async def test_reload_rereads_the_lists_and_keeps_their_page(tmp_path):
         assert "signatures:" not in shown and pilot.app.screen.rows.cursor == 1
 
 
-@pytest.mark.parametrize("keys", ["p", "o", "t", "enter", "e", "f", "question_mark", "w", "w enter", "f question_mark"])
+@pytest.mark.parametrize("keys", ["p", "o", "t", "enter", "d", "f", "question_mark", "w", "w enter", "f question_mark"])
 @async_test
 async def test_reload_returns_to_the_same_screen_and_cursor(tmp_path, keys):
     shutil.copytree(DEMO, tmp_path / "run")
@@ -280,5 +280,5 @@ async def test_a_missing_shard_is_named_once_and_the_other_prompts_are_shown(tmp
         assert ["unread" in x for x in rows] == [False, True, False]
         assert f"row 3 of 3 {LOST}" in " ".join((await press(pilot, "s", "end")).split())  # sorted last
         await press(pilot, "enter")
-        assert "prompt 2/3 second" in text_of(pilot) and "act unread" in text_of(pilot)
+        assert "prompt 1/2 second" in text_of(pilot) and "act unread" in text_of(pilot)
         assert f"cannot be read: {LOST}" in (await press(pilot, "m")).splitlines()[-3]

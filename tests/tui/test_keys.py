@@ -51,7 +51,7 @@ async def test_a_key_moves_one_thing_and_the_screen_says_so():
             prompt = run.prompts[there.prompt]
             act = float(run.acts(prompt, layer=there.layer, neuron=there.neuron, pos=there.pos))
             assert f"{there.at.label} of layers" in shown
-            assert f"prompt {there.prompt + 1}/8 {prompt.probe_id}" in shown
+            assert f"prompt {there.prompt}/7 {prompt.probe_id}" in shown
             cursor = next(x for x in shown.splitlines() if x.startswith(">"))
             assert re.search(rf"> +{there.pos} .* {re.escape(f'{act:+.4g}')} ", cursor)
 
@@ -134,7 +134,7 @@ async def test_i_includes_the_bos_in_scale_and_statistics():
     async with browsing(Options(run_dir=DEMO, layer=4, neuron=127, prompt_idx=5)) as pilot:
         without = text_of(pilot)
         with_bos = await press(pilot, "i")
-        assert "first position included" in with_bos and "BOS" in without.split("act bar")[1]
+        assert "first position included" in with_bos and "BOS" in without.split(" act ")[-1]
         assert without.split("this prompt")[1].splitlines()[0] != with_bos.split("this prompt")[1].splitlines()[0]
         assert "first position excluded" in await press(pilot, "i")
 
@@ -142,10 +142,10 @@ async def test_i_includes_the_bos_in_scale_and_statistics():
 SCREENS = [
     ("w", ListsPage, "dla by zero → ·Austin"),
     ("enter", StackPage, "L3N508 on every prompt  8 of 8"),
-    ("v", StackPage, "probe_24_Springfield"),
+    ("v", StackPage, "probe_1_Austin"),
     ("t", TopPage, "top neurons at ·is"),
     ("o", LayersPage, "-18.5"),
-    ("e", NotesPage, "no explanations in this run yet"),
+    ("d", NotesPage, "strongest prompts"),
     ("p", PromptsPage, "probe_24_Springfield"),
     ("f", FactsPage, "1 file with the sizes and shapes given in the manifest"),
     ("question_mark", HelpPage, "17/5863"),
@@ -253,7 +253,7 @@ async def test_the_stack_sorts_by_peak():
     async with browsing(Options(run_dir=DEMO, layer=3, neuron=508)) as pilot:
         shown = await press(pilot, "enter", "s")
         ids = re.findall(r"^[> ] +(\d+) \w+", shown, re.M)
-        assert "largest |act| first" in shown and ids[:3] == ["1", "4", "7"]
+        assert "largest |act| first" in shown and ids[:3] == ["0", "3", "6"]
 
 
 @pytest.mark.parametrize("key", ["ctrl+p", "colon"])
@@ -293,7 +293,7 @@ async def test_the_picker_opens_a_run_and_escape_leads_back_to_it():
             await settle(pilot)
             if isinstance(pilot.app.screen, BrowserPage):
                 break
-        assert "prompt 1/8" in text_of(pilot)
+        assert "prompt 0/7" in text_of(pilot)
         await press(pilot, "escape")
         shown = text_of(pilot)
         assert isinstance(pilot.app.screen, RunsPage) and "reading demo_run" not in shown and "row 1 of" in shown

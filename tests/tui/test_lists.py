@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -134,7 +135,8 @@ async def test_lists_of_another_dump_say_so_where_they_are_shown(tmp_path):
     async with browsing(Options(run_dir=run_dir, screen="lists"), (80, 24)) as pilot:
         shown = text_of(pilot)
         assert shown.count("from another dump?") == 5 and "row 1 of 5  made from another dump (2026-" in shown
-        assert "warning made from another dump (2026-" in await press(pilot, "enter")
+        assert re.search(r"d: \d+ more lines, a warning", await press(pilot, "enter"))
+        assert "warning made from another dump (2026-" in await press(pilot, "d")
 
 
 @pytest.mark.parametrize("screen", ["run", "notes"])

@@ -16,7 +16,7 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.cursor import Cursor
-from neuron_signatures.tui.layout.facts import fact_lines, notes_facts, notes_record
+from neuron_signatures.tui.layout.facts import fact_lines, more_facts, notes_record, write_facts
 from neuron_signatures.tui.layout.text import Table, column_widths, table_row
 from neuron_signatures.tui.opened_run import OpenedRun, notes_of
 from neuron_signatures.tui.options import Options
@@ -80,7 +80,7 @@ def show_lists(run_dir: Path, stem: str) -> str:
 
 def show_notes(run_dir: Path, at: NeuronAt) -> str:
     notes = notes_of(Run.open(run_dir), at)
-    fact_lines(notes_facts(at, notes, ()), 80)
+    fact_lines([*write_facts(notes, 1.0, sources=True), *more_facts(notes, ())], 80)
     json.dumps(strict(notes_record(notes, ())), allow_nan=False)
     return " ".join(notes.missing)
 

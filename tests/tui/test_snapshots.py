@@ -20,7 +20,7 @@ ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
 # Name of the picture: keys that open it, from layer 3, neuron 508; `=` types a text.
 KEYS = {
     "browser": (), "browser_bos": ("g", "=4/127", "]", "i"), "stack": ("enter",), "top": ("t",), "layers": ("o",),
-    "notes": ("e",), "prompts": ("p",), "facts": ("f",), "lists": ("w",), "help": ("question_mark",), "jump": ("g",),
+    "details": ("d",), "prompts": ("p",), "facts": ("f",), "lists": ("w",), "help": ("question_mark",), "jump": ("g",),
     "jump_mistake": ("g", "=2/5"), "search": ("s", "=the"), "palette": ("colon",),
     "walk": ("w", "down", "enter", "down", "enter", "full_stop"),
 }  # fmt: skip

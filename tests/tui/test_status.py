@@ -21,7 +21,7 @@ IDLE = (Span("L4N154 is 1 of 2560, score -0.2508"),)
 
 
 def status(message: str, stale: str, columns: int) -> str:
-    (said,) = bottom(message, stale, IDLE, KEYS, columns, 24).status
+    (said,) = bottom(message, stale, IDLE, KEYS, columns, 24, lines=2).status
     assert width(line_text(said)) <= columns
     return line_text(said)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import importlib.util
 import json
 import os
 import pty
@@ -97,7 +99,7 @@ def read_until_quiet(fd: int, seconds: float, *, first: bool = False) -> bytes:
             except OSError:  # Linux: the process has ended
                 return out
             out += part
-            end = time.monotonic() + (seconds if first and b"help" not in out else 0.3)
+            end = time.monotonic() + (seconds if first and b" more" not in out and b"help" not in out else 0.3)
     return out
 
 
@@ -137,7 +139,7 @@ def hostile_v1_run(run_dir: Path) -> Path:
     return run_dir
 
 
-TOUR = [b"a", b"e", b"\x1b", b"t", b"\x1b", b"o", b"\x1b", b"v", b"\x1b", b"p", b"\x1b", b"f", b"\x1b", b"w", b"\x1b",
+TOUR = [b"a", b"d", b"\x1b", b"t", b"\x1b", b"o", b"\x1b", b"v", b"\x1b", b"p", b"\x1b", b"f", b"\x1b", b"w", b"\x1b",
         b"?", b"\x1b", b"s", b"EVIL\r", b"\x1b", b"g",
         b"\x1b[200~\x1b]0;pasted\x07\xc2\x9b31m\xe2\x80\xae\x1b[201~", b"\r", b"\x1b",
         b":", b"\x1b[200~\x1b]0;pasted\x07\xc2\x9b31m\x1b[201~", b"\x1b"]  # fmt: skip
@@ -169,7 +171,9 @@ def test_an_error_that_names_a_hostile_path_is_escaped_too(tmp_path):
 
 @pytest.mark.parametrize(("columns", "rows"), [(20, 5), (80, 24)])
 def test_a_small_terminal_and_no_color(columns, rows):
-    out, code = talk(["--run_dir", str(DEMO)], [b"n", b"\x1b[C"], columns=columns, rows=rows, NO_COLOR="1")
+    out, code = talk(
+        ["--run_dir", str(DEMO), "--neuron", "0"], [b"n", b"\x1b[C"], columns=columns, rows=rows, NO_COLOR="1"
+    )
     assert (code == 0 and b"L1N0" in out) or columns < 80
     colours = re.findall(rb"\x1b\[[\d;]*?38;2;(\d+);(\d+);(\d+)", out)
     assert all(r == g == b for r, g, b in colours)
@@ -191,7 +195,7 @@ LEFT = (b"\x1b[?1049l", b"\x1b[?25h")  # leaves the alternate screen, shows the 
 
 def test_invalid_utf_8_input_is_ignored():
     keys = [b"\xe9", b"n", b"g", b"\x1b[200~caf\xe9 9\x1b[201~", b"\r", b"\x1b", b"n"]
-    out, code = talk(["--run_dir", str(DEMO)], keys)
+    out, code = talk(["--run_dir", str(DEMO), "--neuron", "0"], keys)
     assert code == 0 and b"Traceback" not in out and foreign(out) == []
     shown = OWN.sub(b"", out).decode()
     assert "L1N1" in shown and "L1N2" in shown and "'caf\ufffd 9' names no neuron" in shown
@@ -218,11 +222,11 @@ def test_closing_the_terminal_ends_it():
 
 def test_ctrl_z_suspends_and_fg_resumes():
     shell = (sys.executable, "-c", SHELL)
-    out, code = talk(["--run_dir", str(DEMO)], [b"\x1a", b"fg\r", b"n"], shell=shell)
+    out, code = talk(["--run_dir", str(DEMO), "--neuron", "0"], [b"\x1a", b"fg\r", b"n"], shell=shell)
     assert code == 0
     before, after = out.split(b"the shell has it")
     assert all(before.rfind(x) > before.rfind(b"\x1b[?1049h") for x in LEFT)
-    assert b"\x1b[?1049h" in after and b"prompt 1/8" in OWN.sub(b"", after) and b"L1N1" in OWN.sub(b"", after)
+    assert b"\x1b[?1049h" in after and b"prompt 0/7" in OWN.sub(b"", after) and b"L1N1" in OWN.sub(b"", after)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
@@ -238,6 +242,21 @@ def test_ctrl_z_without_a_shell_says_so():
 
 
 def test_a_failed_browser_is_an_error(monkeypatch):
-    monkeypatch.setattr(BrowseApp, "run", lambda self, mouse: self.panic("x"))
+    monkeypatch.setattr(BrowseApp, "run", lambda self: self.panic("x"))
     with pytest.raises(EnvironmentProblem, match="ended with an error"):
         browse(Options(run_dir=DEMO))
+
+
+def test_the_browser_hides_pandas_from_pyarrow_while_it_runs(monkeypatch):
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    seen = []
+
+    def run(self):
+        seen.append(importlib.util.find_spec("json") is not None)
+        with pytest.raises(ModuleNotFoundError, match="not used by the browser"):
+            importlib.import_module("pandas")
+        self._return_code = 0
+
+    monkeypatch.setattr(BrowseApp, "run", run)
+    assert browse(Options(run_dir=DEMO)) == 0 and seen == [True]
+    assert not any(type(f).__name__ == "_NoPandas" for f in sys.meta_path)

@@ -20,7 +20,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.cursor import Cursor, first_cursor, move, to_prompt
-from neuron_signatures.tui.layout.bars import signed_bar, strip
+from neuron_signatures.tui.layout.bars import signed_bar
 from neuron_signatures.tui.layout.text import (
     Column,
     Span,
@@ -73,13 +73,6 @@ def test_a_bar_goes_from_the_axis_to_the_side_of_its_sign(value, scale, bar):
 def test_a_bar_has_its_width_and_its_axis_does_not_move(value, scale, columns):
     bar = signed_bar(value, scale, columns)
     assert len(bar) == columns and bar.index("│") == (columns - 1) // 2
-
-
-def test_a_strip_tells_signs_apart_without_colour():
-    values = np.array([0, 1, 0.1, -0.1, -1, np.nan, 9, -9], np.float32)
-    assert strip(values, 1.0, 20) == "·█▁▔▀?█▀"
-    assert strip(values, 1.0, 4) == "·█▁…"
-    assert strip(values, None, 20) == "·····?··"
 
 
 @given(ANY_TEXT)
@@ -190,9 +183,13 @@ def opened_of(tmp_path, values, tokens=("<bos>", "a", "b", "c")):
 def test_the_bos_is_left_out_of_scale_and_statistics(tmp_path):
     opened = opened_of(tmp_path, [9, 1, -2, 0.5])
     view = token_view(opened, Cursor(0, 0, 0, 1), include_bos=False)
-    assert view.scale == 2 and view.stats.max == 1 and [view.marks(i) for i in range(4)] == ["BOS", "max", "min", ""]
+    assert (
+        view.scaling.full == 2
+        and view.stats.max == 1
+        and [view.marks(i) for i in range(4)] == ["BOS", "max", "min", ""]
+    )
     with_bos = token_view(opened, Cursor(0, 0, 0, 1), include_bos=True)
-    assert with_bos.scale == 9 and with_bos.marks(0) == "max BOS"
+    assert with_bos.scaling.full == 9 and with_bos.marks(0) == "max BOS"
 
 
 def test_the_table_shows_signs_scale_and_marks(tmp_path):
@@ -203,7 +200,7 @@ def test_the_table_shows_signs_scale_and_marks(tmp_path):
     assert shown[1].endswith("max") and shown[1].index("│") < shown[1].index("█")
     assert shown[2].startswith(">") and shown[2].endswith("min") and shown[2].index("█") < shown[2].index("│")
     assert " nan " in shown[3]
-    assert line_text(table_head(table.columns(), widths)).endswith("bar to ±2")
+    assert line_text(table_head(table.columns(), widths)).endswith("±2 (prompt)")
 
 
 @pytest.mark.parametrize(("pos", "first"), [(0, 0), (2, 0), (5, 3), (9, 5)])
@@ -215,21 +212,24 @@ def test_the_window_is_around_the_cursor_and_inside_the_prompt(tmp_path, pos, fi
 
 def test_statistics_over_prompts_are_those_of_all_their_tokens(run):
     at = NeuronAt(3, 508)
-    overall = overall_of(over_prompts(run, at, include_bos=False))
+    overall = overall_of(run, over_prompts(run, at, include_bos=False), include_bos=False)
     values = np.concatenate([run.acts(p, layer=3, neuron=508)[1:] for p in run.prompts]).astype(np.float64)
     assert overall.n == len(values) == 70 and overall.n_prompts == 8
     assert overall.max == (values.max(), 0, 8) and overall.min.value == values.min()
-    assert overall.mean == pytest.approx(values.mean(), rel=1e-12)
-    assert overall.std == pytest.approx(values.std(), rel=1e-12)
+    assert overall.spread.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert overall.spread.std == pytest.approx(values.std(), rel=1e-12)
+    assert overall.limit == (np.abs(values).max(), 99.9, 0)
+    z = (values - values.mean()) / values.std()
+    assert overall.relative_limit.value == pytest.approx(np.abs(z).max())
 
 
 def test_a_small_spread_about_a_large_mean_is_not_lost(tmp_path):
     prompts = {f"p{i}": ["<bos>", *" abcdefghij"[: i + 2]] for i in range(6)}
     acts = {k: 30_000 + a / 64 for k, a in random_acts(prompts, n_layers=1, d_mlp=1).items()}
     run = make_run(tmp_path / "run", prompts, acts)
-    overall = overall_of(over_prompts(run, NeuronAt(0, 0), include_bos=True))
+    overall = overall_of(run, over_prompts(run, NeuronAt(0, 0), include_bos=True), include_bos=True)
     values = np.concatenate([run.acts(p, layer=0, neuron=0) for p in run.prompts]).astype(np.float64)
-    assert overall.std == pytest.approx(values.std(), rel=1e-9) and 0 < overall.std < 0.1
+    assert overall.spread.std == pytest.approx(values.std(), rel=1e-9) and 0 < overall.spread.std < 0.1
 
 
 def test_stepping_through_a_list_skips_layers_that_are_not_stored(run):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 AXIS = "│"
-STRIP_LEGEND = "a mark per token: ▁ to █ positive, ▔ ▀ negative, · near 0, B the first position, ? not finite"
 
 
 def signed_bar(value: float, scale: float | None, columns: int) -> str:
@@ -32,15 +29,6 @@ def bar(value: float | None, full: float, columns: int) -> str:
     return _blocks(min(1.0, abs(value) / full), columns, "▌")
 
 
-def strip(values: np.ndarray, scale: float | None, columns: int) -> str:
-    """One character per value: `▁` to `█` positive, `▔` and `▀` negative, `?` not finite.
-
-    `·` is less than 1/16 of the scale; values beyond the scale are clipped.
-    """
-    shown = "".join(_level(float(v), scale) for v in values[:columns])
-    return shown if len(values) <= columns else shown[: columns - 1] + "…"
-
-
 def _blocks(share: float, half: int, end: str) -> str:
     """Blocks in steps of half a column; at least one half block."""
     halves = max(1, round(share * half * 2))
@@ -48,14 +36,3 @@ def _blocks(share: float, half: int, end: str) -> str:
     if halves % 2 == 0:
         return whole
     return end + whole if end == "▐" else whole + end
-
-
-def _level(value: float, scale: float | None) -> str:
-    if not math.isfinite(value):
-        return "?"
-    share = abs(value) / scale if scale else 0.0
-    if share < 1 / 16:
-        return "·"
-    if value < 0:
-        return "▔" if share < 0.5 else "▀"
-    return "▁▂▃▄▅▆▇█"[min(7, int(share * 8))]

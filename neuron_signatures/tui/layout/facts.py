@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.opened_run import Notes
-from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.facts import Signature
 from neuron_signatures.views.ranked import signature_note
 from neuron_signatures.views.writes import WriteScores
@@ -36,20 +35,36 @@ def fact_lines(facts: Iterable[Fact], columns: int, *, label_width: int = 15) ->
     return lines
 
 
-def notes_facts(at: NeuronAt, notes: Notes | None, stages: Sequence[str]) -> list[Fact]:
-    """Signatures of both poles, write scores and explanations, and how to make those that are missing."""
-    if notes is None:
-        return [Fact("notes", "reading ...")]
-    facts = doubt_facts(notes.doubts)
-    for s in notes.signatures:
-        facts += _signature(s)
-    for w, sources in _merged(notes.write_scores):
-        facts += _write_scores(w, sources)
+def write_facts(notes: Notes, act: float | None, *, sources: bool) -> list[Fact]:
+    """The tokens that the neuron promotes and suppresses with the sign of `act`; with `sources`, the results' names."""
+    merged = _merged(notes.write_scores)
+    return [f for w, stems in merged for f in _write_scores(signed(w, act), stems if sources else "", act)]
+
+
+def more_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
+    """Signatures of both poles and explanations, doubts, and how to make what is missing."""
+    facts = [f for s in notes.signatures for f in _signature(s)]
+    facts += doubt_facts(notes.doubts)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
     for folder in ("explanations", "scores"):
         there = "the folder exists, but this version does not read it" if folder in stages else ""
         facts.append(Fact(folder, there or f"no {folder} in this run yet", "" if there else "dim"))
     return facts
+
+
+def signed(w: WriteScores, act: float | None) -> WriteScores:
+    """Scores per unit of |activation|, as the sign of `act` turns them: a negative activation swaps the sides."""
+    if act is None or act >= 0:
+        return w
+    up, down = ([x._replace(score=-x.score) for x in side] for side in (w.suppresses, w.promotes))
+    return w._replace(promotes=up, suppresses=down)
+
+
+def written_here(notes: Notes, prompt_id: str, pos: int) -> WriteScores | None:
+    """Of several write scores, those at this position, else those from the weights; None if there are none."""
+    own = next((w for w in notes.write_scores if (w.prompt_id, w.pos) == (prompt_id, pos)), None)
+    weights = next((w for w in notes.write_scores if w.prompt_id is None), None)
+    return own or weights or next(iter(notes.write_scores), None)
 
 
 def doubt_facts(doubts: Mapping[str, str]) -> list[Fact]:
@@ -89,14 +104,17 @@ def _merged(scores: Sequence[WriteScores]) -> list[tuple[WriteScores, str]]:
     return [(same[-1], ", ".join(w.source for w in same)) for same in found.values()]
 
 
-def _write_scores(w: WriteScores, sources: str) -> list[Fact]:
+def _write_scores(w: WriteScores, sources: str, act: float | None) -> list[Fact]:
     up, down = (
         "  ".join(f"{token_text(x.token)} {number(x.score, 3)}" for x in side[:6])
         for side in (w.promotes, w.suppresses)
     )
-    where = f"{w.unit}; {'from the weights' if w.prompt_id is None else f'{brief(w.prompt_id)} at {w.pos}'}"
-    return [Fact("promotes", up or "nothing"), Fact("suppresses", down or "nothing"),
-            Fact("", where, "dim"), Fact("", f"from {sources}", "dim")]  # fmt: skip
+    where = "from the weights" if w.prompt_id is None else f"{brief(w.prompt_id)} at {w.pos}"
+    sign = "a negative" if act is not None and act < 0 else "a positive"
+    facts = [Fact("promotes", up or "nothing"), Fact("suppresses", down or "nothing")]
+    if sources:
+        return [*facts, Fact("", f"with {sign} activation; scores: {w.unit}; {where}; from {sources}", "dim")]
+    return [*facts, Fact("", f"with {sign} activation, {where}", "dim")]
 
 
 def count(n: int, what: str) -> str:

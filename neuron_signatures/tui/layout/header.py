@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from neuron_signatures.runs.run import Run
@@ -50,24 +51,38 @@ def statistics(
     return layout(n, (first, free - first), moments)
 
 
-def neuron_line(neuron: str, value: Span, *, layers: str, where: str, token: str, token_id: str, columns: int) -> Line:
-    """The neuron, the token under the cursor and the activation.
+def neuron_line(
+    neuron: str, value: Span, *, layers: str, where: str, token: str, token_id: str, always: Sequence[str], columns: int
+) -> Line:
+    """The neuron, the token under the cursor, the activation, and whether it is `always` on (longest text first).
 
-    To fit the width, the layers are left out, then the id, then the token is cut or left out; the value always stays.
+    To fit the width, the layers are left out, then the longer text, then the id; then the token is cut or left out, and
+    the shorter text is left out; the value always stays.
     """
 
-    def layout(layers: str, token: str, token_id: str) -> Line:
+    def layout(layers: str, token: str, token_id: str, always: str) -> Line:
         return line(Span(neuron, "title"), Span(layers, "dim"), "  token ", Span(f"{where} ", "mark"),
-                    Span(token, "token"), f"{token_id}  act ", value)  # fmt: skip
+                    Span(token, "token"), f"{token_id}  act ", value,
+                    *((Span(f"  {always}", "warn"),) if always else ()))  # fmt: skip
 
-    for shown in (layout(layers, token, token_id), layout("", token, token_id), layout("", token, "")):
+    for shown in (
+        *(layout(layers, token, token_id, x) for x in always[:1]), *(layout("", token, token_id, x) for x in always),
+        layout("", token, "", always[-1]),
+    ):  # fmt: skip
         if width(line_text(shown)) <= columns:
             return shown
-    available = columns - width(line_text(layout("", "", "")))
-    if available > 0:
-        return layout("", fit(token, available), "")
+    for short in (always[-1], ""):
+        available = columns - width(line_text(layout("", "", "", short)))
+        if available > 2:
+            return layout("", fit(token, available), "", short)
     brief = line(Span(neuron, "title"), " act ", value)
     return brief if width(line_text(brief)) <= columns else (value,)
+
+
+def writes_line(up: Sequence[str], down: Sequence[str], columns: int) -> Line:
+    """The tokens (escaped) that a neuron promotes and suppresses; the last ones are left out to fit the width."""
+    first = _tokens("promotes ", up, columns * 3 // 5)
+    return line(*first, "   ", *_tokens("suppresses ", down, columns - width(line_text(first)) - 3))
 
 
 def run_line(run: Run, columns: int) -> Line:
@@ -93,6 +108,16 @@ def _labelled(name: str, model: str, hook: str) -> Line:
         Span("run ", "dim"), Span(name), Span("  model ", "dim"), Span(model), Span("  hook ", "dim"),
         Span(hook, "dim"),
     )  # fmt: skip
+
+
+def _tokens(label: str, tokens: Sequence[str], columns: int) -> Line:
+    shown, used = [Span(label, "dim")], width(label)
+    for i, token in enumerate(tokens):
+        if i and used + width(token) + 2 > columns:
+            break
+        shown.append(Span(f"{token}  ", "token"))
+        used += width(token) + 2
+    return tuple(shown)
 
 
 def _cut(text: str, columns: int) -> str:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rich.cells import cell_len
@@ -22,7 +23,7 @@ from neuron_signatures.runs.tokens import width as width
 R = TypeVar("R")
 MAX_COLUMNS = 1000
 # Replacements of the same width for streams that cannot encode our marks.
-ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→▔▀▁▂▃▄▅▆▇±", "###|><~./><>-=1234567+")
+ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→±⁺⁻", "###|><~./><>++-")
 # Encoding of the stream that lines are laid out for; None: any character.
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 
@@ -58,8 +59,8 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
     def columns(self) -> Sequence[Column]: ...
-    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        """The cells of row `i`; `widths` has the shown columns only."""
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
+        """The cells of row `i`; `widths` has the shown columns only. A line is cut; its cell is aligned to the left."""
 
     def record(self, i: int) -> dict[str, Any]:
         """The row as data, with unescaped text."""
@@ -111,7 +112,12 @@ def beginning(text: str) -> str:
 
 def token_text(token: str) -> str:
     """A token with visible edges, escaped."""
-    return safe(visible(token[:MAX_COLUMNS]))
+    return _token_text(token[:MAX_COLUMNS], _ENCODING.get())
+
+
+@lru_cache(maxsize=4096)
+def _token_text(token: str, _: str | None) -> str:
+    return safe(visible(token))
 
 
 def line(*parts: str | Span) -> Line:
@@ -160,8 +166,18 @@ def table_row(table: Table, i: int, widths: Mapping[str, int], *, cursor: bool) 
     for c in table.columns():
         if c.name in widths:
             cell = cells.get(c.name, Span(""))
-            out += [Span(_pad(cell.text, widths[c.name], right=c.right), cell.style), Span(" ")]
+            out += _padded(cell, widths[c.name], right=c.right)
+            out.append(Span(" "))
     return tuple(out[:-1])
+
+
+def row_text(table: Table, i: int) -> str:
+    """Row `i` on one line, without empty cells and padding."""
+    widths = column_widths(table.columns(), MAX_COLUMNS)
+    cells = table.cells(i, widths)
+    shown = (cells.get(c.name, Span("")) for c in table.columns())
+    texts = (line_text((c,) if isinstance(c, Span) else c).strip() for c in shown)
+    return "  ".join(t for t in texts if t.strip("│ █▌▐▶◀"))
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -203,6 +219,13 @@ def wrap(text: str, columns: int) -> list[str]:
         while start < len(text) and text[start] == " ":
             start += 1
     return [*lines, text[start:]]
+
+
+def _padded(cell: Span | Line, columns: int, *, right: bool) -> Line:
+    if isinstance(cell, Span):
+        return (Span(_pad(cell.text, columns, right=right), cell.style),)
+    shown = clip(cell, columns)
+    return (*shown, Span(" " * (columns - sum(width(s.text) for s in shown))))
 
 
 def _pad(text: str, columns: int, *, right: bool) -> str:

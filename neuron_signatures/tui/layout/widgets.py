@@ -6,14 +6,18 @@ Both give Textual finished strips, so that no text is parsed as markup; non-prin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from neuron_signatures.runs.tokens import escape
+from neuron_signatures.tui.layout.shades import shade
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.layout.text import Line
@@ -31,12 +35,29 @@ _STYLES = {
     "key": Style(bold=True, color="#79c0ff"),
     "cursor": Style(bold=True, color="#e3b341"),
 }
+_WHEEL = 3
+"""Rows per step of the mouse wheel."""
 _ROW = Style(bgcolor="#2d333b")
+_HERE = Style(bold=True, underline=True)
+
+
+@lru_cache(maxsize=200)
+def style_named(name: str) -> Style:
+    """The style of a span: a name, `+7` or `-7` for a background of level 7, each optionally with ` here`."""
+    first, _, here = name.partition(" ")
+    if first == "here":
+        first, here = "", first
+    if first[:1] in ("+", "-"):
+        text, background = shade(first[0], int(first[1:]))
+        style = Style(color=text, bgcolor=background)
+    else:
+        style = _STYLES[first]
+    return style + _HERE if here else style
 
 
 def strip_of(line: Line, columns: int, base: Style, *, selected: bool = False) -> Strip:
     """A line as a Textual strip of exactly this many columns, in the colours of the widget."""
-    segments = [Segment(_printable(p.text), _STYLES[p.style]) for p in line]
+    segments = [Segment(_printable(p.text), style_named(p.style)) for p in line]
     return Strip(segments).adjust_cell_length(columns).apply_style(base + _ROW if selected else base)
 
 
@@ -45,28 +66,56 @@ def _printable(text: str) -> str:
 
 
 class Block(Widget):
-    """Lines that do not scroll; sets its height to their number."""
+    """Lines that do not scroll; sets its height to their number. A click posts `Clicked`."""
 
     DEFAULT_CSS = "Block { width: 1fr; height: auto; }"
 
+    class Clicked(Message):
+        """A column of a line was clicked."""
+
+        def __init__(self, block: Block, line: Line, column: int) -> None:
+            super().__init__()
+            self.block, self.line, self.column = block, line, column
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self._lines: Sequence[Line] = ()
+        self.lines: Sequence[Line] = ()
 
     def show(self, lines: Sequence[Line]) -> None:
-        if len(lines) != len(self._lines):
+        if len(lines) != len(self.lines):
             self.styles.height = len(lines)
-        self._lines = lines
+        self.lines = lines
         self.refresh()
 
+    def on_click(self, event: events.Click) -> None:
+        if event.y < len(self.lines):
+            self.post_message(self.Clicked(self, self.lines[event.y], event.x))
+
     def render_line(self, y: int) -> Strip:
-        return strip_of(self._lines[y] if y < len(self._lines) else (), self.size.width, self.rich_style)
+        return strip_of(self.lines[y] if y < len(self.lines) else (), self.size.width, self.rich_style)
 
 
 class Rows(Widget):
-    """Rows with a cursor, scrolled so that it is visible. `line(i, columns)` lays out row `i` on demand."""
+    """Rows with a cursor, scrolled so that it is visible. `line(i, columns)` lays out row `i` on demand.
+
+    A click posts `Clicked`; the wheel moves the cursor, or scrolls text.
+    """
 
     DEFAULT_CSS = "Rows { width: 1fr; height: 1fr; }"
+
+    class Clicked(Message):
+        """A row was clicked."""
+
+        def __init__(self, rows: Rows, index: int) -> None:
+            super().__init__()
+            self.rows, self.index = rows, index
+
+    class Wheeled(Message):
+        """The wheel was turned."""
+
+        def __init__(self, rows: Rows, by: int) -> None:
+            super().__init__()
+            self.rows, self.by = rows, by
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -74,39 +123,64 @@ class Rows(Widget):
         self.n = 0
         self.top = 0
         """Index of the first visible row."""
+        self.head: Sequence[Line] = ()
+        """Lines above the rows that do not scroll."""
         self._line: Callable[[int, int], Line] = lambda i, columns: ()
 
-    def show(self, n: int, line: Callable[[int, int], Line], *, cursor: int | None) -> None:
+    def show(self, n: int, line: Callable[[int, int], Line], *, cursor: int | None, head: Sequence[Line] = ()) -> None:
         """Replace the rows. `cursor` None: text that scrolls without a cursor."""
-        self.n, self._line = n, line
+        self.n, self._line, self.head = n, line, head
         self.cursor = None if cursor is None else max(0, min(cursor, n - 1))
         self._keep_in_sight()
         self.refresh()
 
     def move(self, by: int) -> None:
         if self.cursor is None:
-            self.top = max(0, min(self.top + by, self.n - max(1, self.size.height)))
+            self.roll(by)
         else:
             self.cursor = max(0, min(self.cursor + by, self.n - 1))
             self._keep_in_sight()
+            self.refresh()
+
+    def roll(self, by: int) -> None:
+        """Scroll without the cursor, until the next move."""
+        self.top = max(0, min(self.top + by, self.n - self.room))
         self.refresh()
 
     @property
+    def room(self) -> int:
+        """The number of rows that fit, at least 1."""
+        return max(1, self.size.height - len(self.head))
+
+    @property
     def page(self) -> int:
-        return max(1, self.size.height - 1)
+        return max(1, self.room - 1)
+
+    def on_click(self, event: events.Click) -> None:
+        index = self.top + event.y - len(self.head)
+        if event.y >= len(self.head) and index < self.n:
+            self.post_message(self.Clicked(self, index))
+
+    def on_mouse_scroll_down(self) -> None:
+        self.post_message(self.Wheeled(self, _WHEEL))
+
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.Wheeled(self, -_WHEEL))
 
     def on_resize(self) -> None:
         self._keep_in_sight()
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        i = self.top + y
+        if y < len(self.head):
+            return strip_of(self.head[y], self.size.width, self.rich_style)
+        i = self.top + y - len(self.head)
         if i >= self.n:
             return strip_of((), self.size.width, self.rich_style)
         columns = self.size.width
         return strip_of(self._line(i, columns), columns, self.rich_style, selected=i == self.cursor)
 
     def _keep_in_sight(self) -> None:
-        height = max(1, self.size.height)
         if self.cursor is not None:
-            self.top = max(self.cursor - height + 1, min(self.top, self.cursor))
-        self.top = max(0, min(self.top, self.n - height))
+            self.top = max(self.cursor - self.room + 1, min(self.top, self.cursor))
+        self.top = max(0, min(self.top, self.n - self.room))

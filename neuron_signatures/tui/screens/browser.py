@@ -7,40 +7,32 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 
-from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.about import browser_printed, copied_text
 from neuron_signatures.tui.cursor import JUMPS, Axis, Cursor, move
-from neuron_signatures.tui.faults import fault_text
+from neuron_signatures.tui.export import EXPORT_COLUMNS
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
-from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, notes_facts
-from neuron_signatures.tui.layout.text import (
-    Line,
-    Span,
-    clip,
-    column_widths,
-    line,
-    number,
-    sign_style,
-    table_head,
-    table_row,
-)
+from neuron_signatures.tui.layout.text import Line, Span, clip, column_widths, line, safe, table_head, table_row
 from neuron_signatures.tui.layout.widgets import Block, Rows
-from neuron_signatures.tui.opened_run import OpenedRun, OpenResult, notes_of
+from neuron_signatures.tui.opened_run import Notes, OpenedRun, notes_of
+from neuron_signatures.tui.opening import OpenResult, default_view
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.overall import Overall, read_overall
+from neuron_signatures.tui.panes import Panes, foot_lines, head_lines, panes, side_lines
+from neuron_signatures.tui.scaling import AS_IT_IS
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
-from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, peak_of_row
-from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, header, token_view
+from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk, cursor_of_row, peak_of_row
+from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, token_view
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.descriptions import NOTHING
 from neuron_signatures.views.facts import stages_of
 
 MakePage = Callable[["BrowserPage", Options], Page | None]
-WIDE = 120
-_SIDE = 46
 _QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
@@ -52,13 +44,16 @@ _QUESTIONS = {
 class BrowserPage(Page):
     """Owns the cursor, the BOS setting and the open list (`walk`)."""
 
-    CSS = f"""
-    BrowserPage Horizontal {{ height: 1fr; }}
-    BrowserPage #side {{ width: {_SIDE}; padding: 0 0 0 2; }}
+    CSS = """
+    BrowserPage Horizontal { height: 1fr; }
+    BrowserPage Vertical { width: 1fr; height: 1fr; }
+    BrowserPage #list { padding: 0 1 0 0; }
+    BrowserPage #side { padding: 0 0 0 2; }
     """
     BINDINGS = bindings(BROWSER)
     OWN_KEYS = BROWSER
     FOOTER: ClassVar[list[tuple[str, str]]] = BROWSER_FOOTER
+    KEY_LINES: ClassVar[int] = 2
 
     def __init__(self, result: OpenResult, options: Options, make_page: MakePage) -> None:
         """`make_page` makes the page over this browser that `Options.screen` names."""
@@ -71,7 +66,14 @@ class BrowserPage(Page):
         self.window = options.window
         self.all_tokens = options.all_tokens
         self.include_bos = options.include_bos
-        self.walk: Walk | None = None
+        self.wanted = AS_IT_IS
+        self.walk: Walk | None = result.walk
+        self._default: ListView | None = None
+        """The list beside the tokens while none is open."""
+        self._default_read = False
+        self._listed: ListTable | None = None
+        self._first_pos = 0
+        """Position in the first row of the table."""
         self._begins_with_search = options.screen == "search" and not options.query
         self._stages = stages_of(self.opened.run.path)
         self._rest: Timer | None = None
@@ -86,7 +88,10 @@ class BrowserPage(Page):
     def compose(self) -> ComposeResult:
         yield Block("head")
         with Horizontal():
-            yield Rows("rows")
+            yield Rows("list")
+            with Vertical():
+                yield Rows("rows")
+                yield Block("foot")
             yield Rows("side")
         yield Block("status")
         yield Block("keys")
@@ -96,7 +101,8 @@ class BrowserPage(Page):
         return self.opened.run
 
     def keep_walk(self, before: BrowserPage) -> None:
-        """Keep the open list of the browser before a reload, if its files are unchanged."""
+        """Keep the scale, and the open list of the browser before a reload, if its files are unchanged."""
+        self.wanted = before.wanted
         if before.walk is None:
             return
         view = before.walk.view
@@ -112,58 +118,95 @@ class BrowserPage(Page):
         self.draw()
         self.app.painted("move")
 
+    def view(self) -> TokenView:
+        """What is shown at the cursor."""
+        overall = self.opened.overall(self.cursor.at, self.include_bos)
+        return token_view(self.opened, self.cursor, include_bos=self.include_bos, overall=overall, wanted=self.wanted)
+
     def draw(self) -> None:
         columns, height = self.size
-        view = token_view(self.opened, self.cursor, include_bos=self.include_bos)
-        overall = self.opened.overall(self.cursor.at, self.include_bos)
-        side = max(_SIDE, columns * 3 // 8) if columns >= WIDE else 0
+        view, notes, plain = self.view(), self.opened.notes.get(self.cursor.at), self.app.plain
+        widths = panes(columns)
+        head = head_lines(view, notes, columns, height, plain=plain)
+        self.block("head").show([clip(x, columns) for x in head])
         table = TokenTable(view, None if self.all_tokens else self.window)
-        widths = column_widths(table.columns(), columns - side)
-        lines = header(view, overall, columns, 5 if height >= 18 else 3 if height >= 10 else 1)
-        head = [clip(x, columns) for x in lines]
-        head += [table_head(table.columns(), widths)] if height >= 8 else []
-        self.block("head").show(head)
-        self.rows.show(
-            len(table), lambda i, w: table_row(table, i, widths, cursor=i == table.cursor_row), cursor=table.cursor_row
-        )
-        self._draw_side(side)
+        self._draw_tokens(table, widths.tokens, height)
         self.draw_status()
-        self._read_more_later(view, overall, side)
+        below = len(self.block("status").lines) + len(self.block("keys").lines)
+        room = height - len(head) - below - len(self.rows.head)
+        foot = foot_lines(self.opened, view, room - len(table), columns, height, plain=plain)
+        self.block("foot").show([clip(x, widths.tokens) for x in foot])
+        self.rows.styles.height = max(1, min(len(table), room - len(foot))) + len(self.rows.head)
+        self._draw_list(widths.listed)
+        self._draw_side(view, notes, widths)
+        self._read_more_later(view, notes)
+
+    def _draw_tokens(self, table: TokenTable, columns: int, height: int) -> None:
+        widths = column_widths(table.columns(), columns)
+        self.rows.show(
+            len(table), lambda i, w: table_row(table, i, widths, cursor=i == table.cursor_row),
+            cursor=table.cursor_row, head=[table_head(table.columns(), widths)] if height >= 8 else [],
+        )  # fmt: skip
+        self._first_pos = table.positions.start
 
     def idle(self) -> Line:
         n = self.opened.prompt(self.cursor).seq_len
         shown = f"all {n}" if self.all_tokens or n <= self.window else f"{self.window} of {n}"
         return line(Span(self.walk.label(self.cursor) if self.walk else f"{shown} tokens", "dim"))
 
-    def _draw_side(self, columns: int) -> None:
+    def _draw_list(self, columns: int) -> None:
+        """The open list, otherwise the default one, at the left."""
+        pane = self.query_one("#list", Rows)
+        pane.display = columns > 0
+        if not columns:
+            return
+        pane.styles.width = columns
+        view = self.walk.view if self.walk else self._default
+        if not self._default_read and (view is None or view.ranked.described is NOTHING):
+            self._read_default(view)
+        if view is None:
+            text = "no ranked list" if self._default_read else "reading ..."
+            pane.show(1, lambda i, w: line(Span(text, "dim")), cursor=None)
+            return
+        if self._listed is None or self._listed.view is not view:
+            self._listed = ListTable(view, self.run_)
+        table, columns = self._listed, columns - 1
+        widths = column_widths(table.columns(), columns)
+        row = self.walk.index if self.walk and self.walk.row().at == self.cursor.at else None
+        head = [clip(line(Span(safe(view.ranked.ref.title), "title")), columns), table_head(table.columns(), widths)]
+        if len(table):
+            pane.show(len(table), lambda i, w: table_row(table, i, widths, cursor=i == row), cursor=row, head=head)
+        else:
+            pane.show(1, lambda i, w: line(Span(table.empty, "dim")), cursor=None, head=head)
+
+    def _read_default(self, light: ListView | None) -> None:
+        """Read the list beside the tokens, or what it says of its neurons (of `light`), in a thread."""
+        if "default" in self.waiting:
+            return
+        opened = self.opened
+
+        def work(stop: Stop, send: Send) -> None:
+            with opened.table_lock:
+                send(ListView.read(opened, light.ranked.ref) if light else default_view(opened, described=True))
+
+        self.start("default", work)
+
+    def _draw_side(self, view: TokenView, notes: Notes | None, widths: Panes) -> None:
         side = self.query_one("#side", Rows)
-        side.display = columns > 0
-        if columns:
-            side.styles.width = columns
-            lines = self._side_lines(columns - 2)
+        side.display = widths.side > 0
+        if widths.side:
+            side.styles.width = widths.side
+            columns = widths.side - 2
+            lines = side_lines(view, notes, self._stages, columns, widths, plain=self.app.plain)
             side.show(len(lines), lambda i, w: clip(lines[i], w), cursor=None)
 
-    def _side_lines(self, columns: int) -> list[Line]:
-        """Top neurons at the token under the cursor, then what the results say about the neuron."""
-        lines = heading(f"top neurons at token {self.cursor.pos}")
-        try:
-            for n, (at, act) in enumerate(self.opened.top(self.cursor)[:10], start=1):
-                style = "mark" if at == self.cursor.at else ""
-                act_span = Span(f"{number(act):>10}", sign_style(act))
-                lines.append(line(Span(f"{n:>3} ", "dim"), Span(f"{at.label:11}", style), act_span))
-        except (ProjectError, OSError) as e:
-            lines += fact_lines([Fact("fault", fault_text(e), "warn")], columns)
-        lines += [(), *heading(f"notes on {self.cursor.at.label}")]
-        notes = self.opened.notes.get(self.cursor.at)
-        return lines + fact_lines(notes_facts(self.cursor.at, notes, self._stages), columns, label_width=12)
-
-    def _read_more_later(self, view: TokenView, overall: Overall | None, side: int) -> None:
+    def _read_more_later(self, view: TokenView, notes: Notes | None) -> None:
         """Once the cursor rests, read all prompts and the tables in a thread."""
         if self._rest is not None:
             self._rest.stop()
         if self._read_for != (self.cursor.at, self.include_bos):
             self.abandon("more")  # a thread that reads another neuron would delay this one
-        needed = (overall is None and not view.fault, side > 0 and self.cursor.at not in self.opened.notes)
+        needed = (view.overall is None and not view.fault, notes is None)
         if any(needed):
             self.waiting.add("more")
             self._rest = self.set_timer(self.app.rest_seconds, lambda: self._read_more(*needed))
@@ -190,6 +233,12 @@ class BrowserPage(Page):
             cursor, walk = data
             self.go(cursor, walk=walk)
             return
+        if job == "default":
+            self._default, self._default_read = data, True
+            if self.walk and data and self.walk.view.ranked.described is NOTHING:
+                self.walk = replace(self.walk, view=data)
+            self.draw()
+            return
         self.opened.remember(*data)
         self.draw()
 
@@ -209,6 +258,24 @@ class BrowserPage(Page):
         self.app.options = replace(self.app.options, all_tokens=self.all_tokens)
         self.go(self.cursor, "all tokens" if self.all_tokens else f"{self.window} tokens")
 
+    def action_relative(self) -> None:
+        """Show (act - mean) / std, or the activations; what a neuron shows by itself is no choice for the next one."""
+        view = self.view()
+        spread = view.overall.spread if view.overall else None
+        if spread is None or spread.std == 0:
+            why = "all activations are equal" if spread else "no statistics over the run yet"
+            self.show_message(why)
+            return
+        new = view.scaling.spread is None
+        self.wanted = self.wanted._replace(relative=None if new == bool(spread.always_on) else new)
+        shown = "z: (act - mean) / std over the run" if new else "activations"
+        self.go(self.cursor, f"bars and colours show {shown}")
+
+    def action_scale(self) -> None:
+        of_run = self.wanted.scope == "prompt"
+        self.wanted = self.wanted._replace(scope="run" if of_run else "prompt")
+        self.go(self.cursor, "one scale over the run" if of_run else "the scale of this prompt")
+
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
         self.app.options = replace(self.app.options, include_bos=self.include_bos)
@@ -216,14 +283,46 @@ class BrowserPage(Page):
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
-        if self.walk is None:
+        now = self.walk or (Walk(self._default, -1) if self._default else None)
+        if now is None:
             self.show_message("no list is open: w shows the lists, Enter opens a row")
             return
-        walk = self.walk.step(by, self.run_)
+        walk = now.step(by, self.run_)
         if walk is None:
             self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
             return
         open_walk(self, walk, "looking for the peak ...")
+
+    def on_rows_clicked(self, event: Rows.Clicked) -> None:
+        """Move to the token or open the row; a click on the token under the cursor shows the neuron on every prompt."""
+        if event.rows.id == "rows":
+            pos = self._first_pos + event.index
+            if pos == self.cursor.pos:
+                self.action_open("stack")
+            else:
+                self.go(self.cursor._replace(pos=pos))
+        elif event.rows.id == "list" and self._listed is not None and event.index < len(self._listed):
+            walk = Walk(self._listed.view, event.index)
+            row = walk.row()
+            if self.run_.stores(*row.at):
+                open_walk(self, walk, "looking for the peak ...")
+            else:
+                self.show_message(f"layer {row.at.layer} is not stored")
+
+    def on_rows_wheeled(self, event: Rows.Wheeled) -> None:
+        if event.rows.id == "rows":
+            self.action_move("token", event.by)
+        else:
+            event.rows.roll(event.by)
+
+    def copied(self) -> str:
+        """The neuron's name and what it writes, on one line."""
+        return copied_text(self.view(), self.opened.notes.get(self.cursor.at))
+
+    def exported(self) -> Printed:
+        notes = self.opened.notes.get(self.cursor.at)
+        printed = browser_printed(self.view(), notes, self.all_tokens, self.window, EXPORT_COLUMNS)
+        return printed._replace(record={"screen": "browser", **printed.record})
 
     def action_ask(self, what: str) -> None:
         def accept(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.screen import Screen
 
-from neuron_signatures.tui.opened_run import OpenResult
+from neuron_signatures.tui.opening import OpenResult
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
@@ -60,6 +60,7 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
         return FactsPage(browser.result)
-    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "lists": ListsPage,
-              "notes": NotesPage}  # fmt: skip
+    if name == "lists":
+        return ListsPage(browser, stem=browser.walk.view.ranked.ref.stem if browser.walk else "")
+    simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "notes": NotesPage}
     return simple[name](browser) if name in simple else None

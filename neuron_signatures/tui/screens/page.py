@@ -11,9 +11,10 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.export import EXPORT_COLUMNS, export
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, TEXT_FOOTER, Key, bindings, footer
-from neuron_signatures.tui.layout.footer import bottom
+from neuron_signatures.tui.layout.footer import bottom, key_at
 from neuron_signatures.tui.layout.text import (
     Line,
     Span,
@@ -21,12 +22,15 @@ from neuron_signatures.tui.layout.text import (
     clip,
     column_widths,
     line,
+    line_text,
+    row_text,
     safe,
     table_head,
     table_row,
     wrap,
 )
 from neuron_signatures.tui.layout.widgets import Block, Rows
+from neuron_signatures.tui.output import Printed
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.app import BrowseApp
@@ -42,6 +46,8 @@ class Page(Screen[None]):
     BINDINGS = bindings(COMMON)
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ()
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(COMMON)
+    KEY_LINES: ClassVar[int] = 1
+    """Lines of keys on terminals that are not low."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,8 +102,20 @@ class Page(Screen[None]):
             self.message = ""
             self.draw_status()
 
+    def on_block_clicked(self, event: Block.Clicked) -> None:
+        """Do what the clicked key does."""
+        if event.block.id == "keys":
+            label = key_at(event.line, event.column)
+            action = next((k.action for k in self.all_keys() if label in (k.shown, k.names)), None)
+            if action is not None:
+                self.call_later(self.run_action, action)
+
+    def on_rows_wheeled(self, event: Rows.Wheeled) -> None:
+        event.rows.move(event.by)
+        self.draw_status()
+
     def draw_status(self) -> None:
-        status, keys = bottom(self.message, self.app.stale, self.idle(), self.FOOTER, *self.size)
+        status, keys = bottom(self.message, self.app.stale, self.idle(), self.FOOTER, *self.size, lines=self.KEY_LINES)
         self.block("status").show(status)
         self.block("keys").show(keys)
 
@@ -145,6 +163,30 @@ class Page(Screen[None]):
     def failed(self, job: str, text: str) -> None:
         self.show_message(text)
 
+    def copied(self) -> str:
+        """What `y` copies, escaped; empty if there is nothing."""
+        return ""
+
+    def exported(self) -> Printed:
+        """What `e` exports."""
+        raise NotImplementedError
+
+    def action_copy(self) -> None:
+        text = self.copied()
+        if text:
+            self.app.copy_to_clipboard(text)
+        self.show_message(f"copied: {text.splitlines()[0]}" if text else "there is nothing to copy")
+
+    def action_export(self) -> None:
+        result, options = self.app.result, self.app.options
+        protected = options.runs_root if result is None else result.run_dir
+        try:
+            path = export(self.exported(), protected)
+        except (ProjectError, OSError) as e:
+            self.show_message(f"not exported: {fault_text(e)}")
+        else:
+            self.show_message(f"exported to {safe(str(path))} and .json")
+
     @classmethod
     def all_keys(cls) -> tuple[Key, ...]:
         """The keys that this screen binds."""
@@ -162,6 +204,10 @@ class TablePage(Page):
     OWN_KEYS: ClassVar[tuple[Key, ...]] = ROWS
     FOOTER: ClassVar[list[tuple[str, str]]] = footer(ROWS, COMMON)
     table: Table | None = None
+    _folded: Sequence[Line] = ()
+    """The lines of the heading that are not shown."""
+    whole_head = False
+    """Whether the whole heading is shown."""
 
     def head(self) -> Sequence[Line]:
         """Lines above the table by importance; low terminals show fewer."""
@@ -181,7 +227,7 @@ class TablePage(Page):
     def draw(self, row: int | None = None) -> None:
         columns, height = self.size
         table = self.table
-        head = [clip(x, columns) for x in list(self.head())[: max(1, height - 12)]]
+        head = [clip(x, columns) for x in self._heading(height)]
         if table is None:
             lines = self.text(columns)
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
@@ -197,15 +243,56 @@ class TablePage(Page):
         self.block("head").show(head)
         self.draw_status()
 
+    def _heading(self, height: int) -> list[Line]:
+        """The first three lines, more on high terminals; with `whole_head`, as many as leave three rows."""
+        lines = list(self.head())
+        n = max(1, height - 8) if self.whole_head else max(1, 3 + max(0, height - 26) // 2) if height >= 12 else 1
+        self._folded = lines[n:]
+        return lines[:n]
+
     def idle(self) -> Line:
         if not self.table:
             return ()
         i = self.rows.cursor or 0
         problem = self.problem(i) if i < len(self.table) else ""
-        row = Span(f"row {i + 1} of {len(self.table)}", "dim")
-        return line(row, Span(f"  {safe(problem)}", "warn")) if problem else line(row)
+        row = line(Span(f"row {i + 1} of {len(self.table)}", "dim"), *self._more())
+        return line(*row, Span(f"  {safe(problem)}", "warn")) if problem else row
+
+    def _more(self) -> Line:
+        """How many lines of the heading are not shown."""
+        n = len(self._folded)
+        if not n or self.whole_head:
+            return ()
+        warned = any(s.style == "warn" for x in self._folded for s in x)
+        text = f"   d: {n} more {'line' if n == 1 else 'lines'}"
+        return line(Span(f"{text}, a warning", "warn") if warned else Span(text, "dim"))
 
     def ended(self, job: str) -> None:
+        self.draw()
+
+    def on_rows_clicked(self, event: Rows.Clicked) -> None:
+        """Move the cursor to the row; a click on the row under the cursor opens it."""
+        if event.rows is not self.rows or not self.table or event.rows.cursor is None:
+            return
+        if event.index == event.rows.cursor:
+            self.action_choose()
+        else:
+            self.action_row(event.index - event.rows.cursor)
+
+    def copied(self) -> str:
+        i = self.rows.cursor
+        return "" if self.table is None or i is None or not len(self.table) else row_text(self.table, i)
+
+    def exported(self) -> Printed:
+        lines = [] if self.table else list(self.text(EXPORT_COLUMNS))
+        record = {"screen": type(self).__name__.removesuffix("Page").lower()}
+        if self.app.result:
+            record["run"] = str(self.app.result.run_dir)
+        lines = [*self.head(), *lines]
+        return Printed(lines, self.table, {**record, "lines": [line_text(x) for x in lines]}, self.rows.cursor)
+
+    def action_details(self) -> None:
+        self.whole_head = not self.whole_head
         self.draw()
 
     def action_row(self, by: int) -> None:
@@ -223,8 +310,11 @@ class TablePage(Page):
 class TextPage(TablePage):
     """A screen with text."""
 
+    def copied(self) -> str:
+        return "\n".join(line_text(x) for x in [*self.head(), *self.text(EXPORT_COLUMNS)])
+
     FOOTER: ClassVar[list[tuple[str, str]]] = TEXT_FOOTER
 
     def idle(self) -> Line:
-        last = min(self.rows.top + self.rows.size.height, self.rows.n)
+        last = min(self.rows.top + self.rows.room, self.rows.n)
         return line(Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"))

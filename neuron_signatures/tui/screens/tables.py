@@ -10,14 +10,13 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.cursor import to_prompt
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
-from neuron_signatures.tui.layout.bars import STRIP_LEGEND
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text, wrap
 from neuron_signatures.tui.overall import each_prompt, until
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
-from neuron_signatures.tui.tables.listings import HitTable, PromptTable
+from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
 from neuron_signatures.views.acts import layer_lines
 from neuron_signatures.views.search import find_tokens
 
@@ -30,7 +29,7 @@ class PromptsPage(BrowserChild):
 
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self.table = PromptTable(self.run_.prompts)
+        self.table = PromptTable(self.run_.prompts, browser.opened.predicted)
 
     def on_mount(self) -> None:
         self.draw(self.cursor.prompt)
@@ -117,7 +116,10 @@ class StackPage(BrowserChild):
 
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self.table = StackTable(self.run_, [], include_bos=browser.include_bos)
+        self.table = StackTable(
+            browser.opened, browser.cursor.at, include_bos=browser.include_bos, wanted=browser.wanted,
+            plain=browser.app.plain,
+        )  # fmt: skip
         self._by_peak = False
 
     def on_mount(self) -> None:
@@ -154,7 +156,8 @@ class StackPage(BrowserChild):
         head = [line(Span(f"{self.cursor.at.label} on every prompt", "title"), Span(count, "dim"), unread)]
         first = next((r.fault_line for r in self.table.rows if r.fault_line), "")
         head += [line(Span(part, "warn")) for part in wrap(safe(first), self.size.width)] if first else []
-        return [*head, line(Span(STRIP_LEGEND, "dim"))] if self.table.has_strip(self.size.width) else head
+        legend = self.table.legend(self.size.width)
+        return [*head, line(Span(legend, "dim"))] if legend else head
 
     def open_row(self, i: int) -> None:
         r = self.table.rows[i]
@@ -162,8 +165,12 @@ class StackPage(BrowserChild):
 
     def idle(self) -> Line:
         i = self.rows.cursor or 0
-        fault = self.table.rows[i].fault if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {safe(fault)}" if fault else "", "warn"))
+        if i >= len(self.table):
+            return super().idle()
+        row = self.table.rows[i]
+        predicted = self.browser.opened.predicted(row.prompt_index)
+        more = Span(f"  {safe(row.fault)}", "warn") if row.fault else Span(f"   {predicted}", "title")
+        return line(*super().idle(), more)
 
     def action_sort(self) -> None:
         self._by_peak = not self._by_peak

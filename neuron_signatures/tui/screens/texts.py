@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from neuron_signatures.tui.about import details
 from neuron_signatures.tui.keys import SECTIONS, Key
-from neuron_signatures.tui.layout.facts import Fact, fact_lines, notes_facts
+from neuron_signatures.tui.layout.coloured import LEGENDS
+from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
-from neuron_signatures.tui.opened_run import Notes, OpenResult, notes_of
+from neuron_signatures.tui.opened_run import notes_of
+from neuron_signatures.tui.opening import OpenResult
+from neuron_signatures.tui.overall import read_overall
 from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
@@ -16,23 +20,41 @@ from neuron_signatures.views.facts import stages_of
 
 
 class NotesPage(TextPage, BrowserChild):
+    """Details of the neuron: what it writes, its strongest prompts, signatures and statistics."""
+
     def __init__(self, browser: BrowserPage) -> None:
         super().__init__(browser)
-        self._notes: Notes | None = None
         self._stages = stages_of(self.run_.path)
 
     def on_mount(self) -> None:
-        self.start("notes", lambda stop, send: send(notes_of(self.run_, self.cursor.at)))
+        """Read what the browser has not read."""
+        opened, at, include_bos = self.browser.opened, self.cursor.at, self.browser.include_bos
+        overall = opened.overall(at, include_bos) is None
+        if not overall and at in opened.notes:
+            return
+
+        def work(stop: Stop, send: Send) -> None:
+            with opened.table_lock:
+                send(notes_of(opened.run, at))
+            found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
+            if found is not None:
+                send(found)
+
+        self.start("notes", work)
 
     def arrived(self, job: str, data: Any) -> None:
-        self._notes = data
+        self.browser.opened.remember(self.cursor.at, self.browser.include_bos, data)
         self.draw()
 
     def head(self) -> Sequence[Line]:
-        return [line(Span(f"notes on {self.cursor.at.label}", "title"))]
+        return [line(Span(f"details of {self.cursor.at.label}", "title"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        return fact_lines(notes_facts(self.cursor.at, self._notes, self._stages), columns)
+        notes = self.browser.opened.notes.get(self.cursor.at)
+        return details(self.browser.view(), notes, self._stages, columns, plain=self.app.plain)
+
+    def copied(self) -> str:
+        return self.browser.copied()
 
 
 class FactsPage(TextPage):
@@ -81,4 +103,5 @@ class HelpPage(TextPage):
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
             facts += [Fact(title), *(Fact(k.shown, k.words) for k in keys)]
+        facts += [Fact("Colours and marks"), *(Fact("", text) for text in LEGENDS)]
         return fact_lines(facts, columns, label_width=8)

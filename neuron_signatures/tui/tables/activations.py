@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.layout.bars import signed_bar, strip
+from neuron_signatures.tui.layout.bars import signed_bar
+from neuron_signatures.tui.layout.coloured import Coloured, legend, on_one_line
 from neuron_signatures.tui.layout.text import (
     Column,
+    Line,
     RowTable,
     Span,
     beginning,
@@ -21,7 +22,11 @@ from neuron_signatures.tui.layout.text import (
     size,
     token_text,
 )
-from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt
+from neuron_signatures.tui.opened_run import OpenedRun
+from neuron_signatures.tui.overall import overall_of, passage
+from neuron_signatures.tui.scaling import AS_IT_IS, Scaling, Wanted, scaling
+from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt, counted
+from neuron_signatures.views.coords import NeuronAt
 
 
 @dataclass
@@ -84,20 +89,33 @@ class TopTable(RowTable[NeuronAct]):
 
 
 class StackTable:
-    """One neuron on every prompt, one row each, on a common scale."""
+    """One neuron on every prompt, one row each, with the coloured text around its peak, on a common scale."""
 
     empty = "reading ..."
 
-    def __init__(self, run: Run, rows: Sequence[OnPrompt], *, include_bos: bool) -> None:
-        self.run = run
+    def __init__(
+        self, opened: OpenedRun, at: NeuronAt, *, include_bos: bool, wanted: Wanted = AS_IT_IS, plain: bool = True
+    ) -> None:
+        """`plain`: marks instead of colours."""
+        self._opened, self._at, self._plain = opened, at, plain
+        self._wanted = wanted._replace(scope="run")
+        self.run = opened.run
         self.include_bos = include_bos
         self.rows: list[OnPrompt] = []
-        self.scale = 0.0
-        self.add(rows)
+        self._largest = 0.0
+        self.scaling = scaling(opened.overall(at, include_bos), None, self._wanted)
 
-    def add(self, rows: Sequence[OnPrompt]) -> None:
+    def add(self, rows: Iterable[OnPrompt]) -> None:
+        """Add rows. Until the last, the scale is the largest |act| so far; then it is that of the run."""
         self.rows.extend(rows)
-        self.scale = max([self.scale, *(r.stats.peak_abs or 0.0 for r in rows)])
+        self._largest = max([self._largest, *(r.stats.peak_abs or 0.0 for r in self.rows)])
+        overall = self._opened.overall(self._at, self.include_bos)
+        if overall is None and len(self.rows) == len(self.run.prompts) and not any(r.fault for r in self.rows):
+            in_order = sorted(self.rows, key=lambda r: r.prompt_index)
+            overall = overall_of(self.run, in_order, include_bos=self.include_bos)
+            self._opened.remember(self._at, self.include_bos, overall)
+        known = overall is not None and overall.spread is not None
+        self.scaling = scaling(overall, None, self._wanted) if known else Scaling(self._largest or None, "run")
 
     def sort(self, *, by_peak: bool) -> None:
         """Sort by largest |act|, or in run order."""
@@ -106,33 +124,30 @@ class StackTable:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def has_strip(self, columns: int) -> bool:
-        """Whether the marks of the tokens fit the width."""
-        return "strip" in column_widths(self.columns(), columns)
+    def legend(self, columns: int) -> str:
+        """What the colours or marks mean; empty where the texts do not fit the width."""
+        shown = "text" in column_widths(self.columns(), columns)
+        return legend(self.scaling.words(), plain=self._plain) if shown else ""
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("#", "#", 5, right=True), Column("id", "prompt", 20), Column("max", "max", 10, right=True),
-            Column("maxtok", "at", 10, drop=3), Column("min", "min", 10, right=True, drop=1),
-            Column("mintok", "at", 10, drop=4),
-            Column("strip", "tokens", 0, drop=2, min_width=24),
+            Column("#", "#", 5, right=True), Column("id", "prompt", 18), Column("max", "max", 10, right=True),
+            Column("min", "min", 10, right=True, drop=1),
+            Column("text", "text around the peak", 0, drop=2, min_width=24),
+            Column("predicted", "predicted", 24, drop=3),
         )  # fmt: skip
 
-    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
         p = self.rows[i]
-        which = {"#": Span(str(p.prompt_index + 1), "dim"), "id": Span(beginning(p.prompt.probe_id))}
+        which = {"#": Span(str(p.prompt_index), "dim"), "id": Span(beginning(p.prompt.probe_id))}
         if p.fault:
-            return {**which, "max": Span("unread", "warn"), "strip": Span(beginning(p.fault), "warn")}
-        s, tokens = p.stats, p.prompt.tokens
-        levels = strip(p.values, self.scale or None, widths["strip"]) if "strip" in widths else ""
-        if levels and not self.include_bos:
-            levels = "B" + levels[1:]
+            return {**which, "max": Span("unread", "warn"), "text": Span(beginning(p.fault), "warn")}
+        s = p.stats
         return {
             **which,
             "max": Span(number(s.max), sign_style(s.max)), "min": Span(number(s.min), sign_style(s.min)),
-            "maxtok": Span("" if s.max_pos is None else token_text(tokens[s.max_pos]), "token"),
-            "mintok": Span("" if s.min_pos is None else token_text(tokens[s.min_pos]), "token"),
-            "strip": Span(levels),
+            "text": self._text(p, widths["text"]) if "text" in widths else Span(""),
+            "predicted": Span(self._opened.predicted(p.prompt_index), "title"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
@@ -140,4 +155,11 @@ class StackTable:
         return {
             "prompt_index": p.prompt_index, "prompt_id": p.prompt.probe_id, "stats": p.stats._asdict(),
             "tokens": p.prompt.tokens, "acts": None if p.fault else strict(p.values), "fault": p.fault or None,
+            "prediction": self._opened.predicted(p.prompt_index) or None,
         }  # fmt: skip
+
+    def _text(self, p: OnPrompt, columns: int) -> Line:
+        near = passage(p, counted(self.run, p.prompt, include_bos=self.include_bos))
+        tokens = p.prompt.tokens[near.first : near.first + len(near.values)]
+        text = Coloured(tokens, self.scaling.shown(near.values), near.counts, self.scaling.full)
+        return on_one_line(text, columns, near.pos - near.first, plain=self._plain)

@@ -1,4 +1,4 @@
-"""Tables of what there is: prompts, search hits, runs, ranked lists."""
+"""Tables of what there is: runs, ranked lists."""
 
 from __future__ import annotations
 
@@ -9,67 +9,9 @@ from typing import Any
 
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning, token_text
+from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning
 from neuron_signatures.views.ranked import ListRef
-from neuron_signatures.views.search import TokenHit
 from neuron_signatures.views.validated import Validated
-
-
-@dataclass
-class PromptTable(RowTable[PromptRecord]):
-    """The run's prompts."""
-
-    empty = "the run holds no prompt"
-
-    def columns(self) -> Sequence[Column]:
-        return (
-            Column("#", "#", 5, right=True), Column("id", "id", 22), Column("n", "tokens", 6, right=True, drop=2),
-            Column("last", "last token", 14, drop=1), Column("text", "text", 0, drop=3),
-        )  # fmt: skip
-
-    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        p = self.rows[i]
-        return {
-            "#": Span(str(i + 1), "dim"), "id": Span(beginning(p.probe_id)), "n": Span(str(p.seq_len)),
-            "last": Span(token_text(p.tokens[-1]), "token"), "text": Span(beginning(p.text)),
-        }  # fmt: skip
-
-    def record(self, i: int) -> dict[str, Any]:
-        p = self.rows[i]
-        return {"prompt_index": i, "prompt_id": p.probe_id, "seq_len": p.seq_len, "text": p.text, "tokens": p.tokens}
-
-
-@dataclass
-class HitTable(RowTable[TokenHit]):
-    """The tokens that a search found, with their context."""
-
-    run: Run
-    empty = "no token matches"
-
-    def columns(self) -> Sequence[Column]:
-        return (
-            Column("#", "#", 5, right=True), Column("id", "prompt", 20), Column("pos", "pos", 5, right=True, drop=1),
-            Column("token", "token", 14), Column("around", "around it", 0, drop=2),
-        )  # fmt: skip
-
-    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        h = self.rows[i]
-        tokens = self.run.prompts[h.prompt_index].tokens
-        here = f"[{token_text(h.token)}]"
-        before = token_text("".join(tokens[max(0, h.pos - 8) : h.pos]))
-        after = token_text("".join(tokens[h.pos + 1 : h.pos + 9]))
-        before = before[-max(1, (widths.get("around", 0) - width(here)) // 2) :]
-        return {
-            "#": Span(str(h.prompt_index + 1), "dim"), "id": Span(beginning(h.prompt_id)), "pos": Span(str(h.pos)),
-            "token": Span(token_text(h.token), "token"),
-            "around": Span(f"{before}{here}{after}", "dim"),
-        }  # fmt: skip
-
-    def record(self, i: int) -> dict[str, Any]:
-        return self.rows[i]._asdict()
 
 
 def no_runs(root: Path) -> str:

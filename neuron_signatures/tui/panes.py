@@ -1,0 +1,99 @@
+"""How the browser divides a terminal: list, tokens and text side by side where they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.tui.about import header, passage_lines, statistics_lines
+from neuron_signatures.tui.faults import short_fault
+from neuron_signatures.tui.layout.coloured import flowing, legend
+from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, more_facts, write_facts
+from neuron_signatures.tui.layout.header import run_line
+from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, sign_style
+from neuron_signatures.tui.opened_run import N_TOP, Notes, OpenedRun
+from neuron_signatures.tui.tables.tokens import TokenView
+
+WIDE, WIDEST = 120, 160
+"""Columns from which the notes, and the list, stand beside the tokens."""
+_SIDE, _LIST = 46, 54
+"""Least width of the notes, and of a list that shows what its neurons write."""
+_STATISTICS_FROM = 20
+"""Lines of a terminal on which the statistics are shown even if they take rows from the table."""
+
+
+class Panes(NamedTuple):
+    """Widths of list, tokens and notes; 0: not shown."""
+
+    listed: int
+    tokens: int
+    side: int
+
+
+def panes(columns: int) -> Panes:
+    if columns < WIDE:
+        return Panes(0, columns, 0)
+    if columns < WIDEST:
+        side = max(_SIDE, columns * 3 // 8)
+        return Panes(0, columns - side, side)
+    listed, side = max(_LIST, columns * 8 // 25), columns * 8 // 25
+    return Panes(listed, columns - listed - side, side)
+
+
+def head_lines(view: TokenView, notes: Notes | None, columns: int, height: int, *, plain: bool) -> list[Line]:
+    """Three lines about neuron and prompt, then the coloured text, unless it stands at the side."""
+    lines = header(view, notes, columns)[: 3 if height >= 10 else 1]
+    rows = 0 if columns >= WIDEST or height < 12 else 1 if height < 20 else 3 + (height - 20) // 8
+    return lines + flowing(view.coloured, columns, rows, plain=plain)
+
+
+def foot_lines(opened: OpenedRun, view: TokenView, free: int, columns: int, height: int, *, plain: bool) -> list[Line]:
+    """What fits into `free` lines under the table: statistics, and above them the strongest prompts, or the top neurons
+    at the token where the side shows those prompts.
+    """
+    statistics = [*statistics_lines(view, panes(columns).tokens), run_line(view.run, panes(columns).tokens)]
+    least = len(statistics) - 1 if height >= _STATISTICS_FROM else 0  # without the run
+    shown = statistics[: max(least, free)]
+    free -= len(shown) + 2  # with a heading and an empty line
+    if free < 2:
+        return shown
+    if columns >= WIDE:
+        found = _top_lines(opened, view, min(free, N_TOP))
+    else:
+        found = passage_lines(view, free + 1, columns, plain=plain)
+    return [(), *found, *shown]
+
+
+def side_lines(
+    view: TokenView, notes: Notes | None, stages: Sequence[str], columns: int, whole: Panes, *, plain: bool
+) -> list[Line]:
+    """At the side: the coloured text (beside a list), what the neuron writes, its strongest prompts, and notes."""
+    lines: list[Line] = []
+    if whole.listed:
+        key = legend(view.scaling.words(), plain=plain)
+        lines += [*heading("text"), *flowing(view.coloured, columns, 8, plain=plain), line(Span(key, "dim")), ()]
+    lines += heading(f"what {view.cursor.at.label} writes")
+    if notes is None:
+        lines.append(line(Span("reading ...", "dim")))
+    else:
+        known = write_facts(notes, view.act, sources=False) or [Fact("", "no write scores of this neuron", "dim")]
+        lines += fact_lines(known, columns, label_width=10)
+    lines += [(), *passage_lines(view, 9, columns, plain=plain)]
+    if notes is not None:
+        lines += [(), *heading("results"), *fact_lines(more_facts(notes, stages), columns, label_width=12)]
+    return lines
+
+
+def _top_lines(opened: OpenedRun, view: TokenView, n: int) -> list[Line]:
+    """The neurons with the largest |act| at the token under the cursor."""
+    lines = heading(f"top neurons at token {view.cursor.pos}")
+    try:
+        top = opened.top(view.cursor)[:n]
+    except (ProjectError, OSError) as e:
+        return [*lines, line(Span(safe(short_fault(e)), "warn"))]
+    for i, (at, act) in enumerate(top, start=1):
+        style = "mark" if at == view.cursor.at else ""
+        shown = Span(f"{number(act):>10}", sign_style(act))
+        lines.append(line(Span(f"{i:>3} ", "dim"), Span(f"{at.label:11}", style), shown))
+    return lines

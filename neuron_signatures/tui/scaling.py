@@ -1,0 +1,66 @@
+"""How activations become bars and colours: full scale over the run or of one prompt, raw or relative to the neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from neuron_signatures.tui.layout.text import size
+from neuron_signatures.tui.overall import Overall
+from neuron_signatures.views.acts import Stats
+from neuron_signatures.views.scale import Spread, relative
+
+
+class Wanted(NamedTuple):
+    """What the keys ask for."""
+
+    scope: Literal["run", "prompt"] = "run"
+    relative: bool | None = None
+    """Relative to mean and spread over the run; None: only for a neuron that is always on."""
+
+
+AS_IT_IS = Wanted()
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Full scale of bars and colours."""
+
+    full: float | None
+    """None if no value is included, or all are zero."""
+    of: Literal["run", "prompt"]
+    spread: Spread | None = None
+    """Set: (act - mean) / std is shown."""
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """The values that bars and colours show."""
+        return values if self.spread is None else relative(values, self.spread)
+
+    def words(self) -> str:
+        """`±2.44 (run)`, `z ±3.1 (run)`; empty without a scale."""
+        if self.full is None:
+            return ""
+        return f"{'' if self.spread is None else 'z '}±{size(self.full, 3)} ({self.of})"
+
+
+def scaling(overall: Overall | None, stats: Stats | None, wanted: Wanted) -> Scaling:
+    """The scale for one neuron: `overall` is None until the run has been read, `stats` are of a prompt.
+
+    Until then, and if the run cannot be read, the scale of the prompt.
+    """
+    spread = overall.spread if overall else None
+    as_relative = spread is not None and spread.std > 0 and _is_relative(spread, wanted)
+    if overall is None or spread is None or wanted.scope == "prompt":
+        full = stats.peak_abs if stats else None
+        if not as_relative or spread is None or stats is None or stats.max is None:
+            return Scaling(full or None, "prompt")
+        ends = relative(np.array([stats.max, stats.min], np.float32), spread)
+        return Scaling(float(np.abs(ends).max()) or None, "prompt", spread)
+    limit = overall.relative_limit if as_relative else overall.limit
+    return Scaling(limit.value or None, "run", spread if as_relative else None)
+
+
+def _is_relative(spread: Spread, wanted: Wanted) -> bool:
+    return bool(spread.always_on) if wanted.relative is None else wanted.relative
