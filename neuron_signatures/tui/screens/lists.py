@@ -54,7 +54,7 @@ class ListsPage(BrowserChild):
         return [n for n in names if n not in results]
 
     def head(self) -> Sequence[Line]:
-        order = "  influence, newest first; peaks; signatures"
+        order = "  influence and contrasts, newest first; peaks; signatures"
         return [line(Span("which neurons matter", "title"), Span(order, "dim"))]
 
     def problem(self, i: int) -> str:
