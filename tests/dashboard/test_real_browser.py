@@ -138,6 +138,9 @@ _PLACE_IN_CELL = """(plot, [right, down]) => {
 def test_the_toolbar_of_a_table_saves_no_csv(server, page, view):
     """Streamlit's own download does not escape formulas."""
     visit(page, f"{server}?run=hostile&view={view}")
+    if view == "neuron":
+        page.get_by_text("Table", exact=True).click()
+        settle(page)
     seen = 0
     for frame in page.locator('[data-testid="stDataFrame"]').all():
         if not frame.is_visible():

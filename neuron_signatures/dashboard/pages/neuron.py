@@ -56,8 +56,9 @@ def render(ctx: PageContext) -> None:
         signature_hint(ctx)
     with right:
         st.markdown("#### Tokens of this prompt")
-        tokens = neuron.token_frame(index)
-        table(tokens, "neuron_tokens", help=_TOKEN_HELP, height=min(38 + 35 * len(tokens), 420))
+        with st.expander("Table"):
+            tokens = neuron.token_frame(index)
+            table(tokens, "neuron_tokens", help=_TOKEN_HELP, height=min(38 + 35 * len(tokens), 420))
     all_prompts(ctx, neuron, colouring, options)
     read_next(ctx)
 
