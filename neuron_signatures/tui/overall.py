@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 T = TypeVar("T")
-N_STRONGEST = 8
+N_STRONGEST = 12
 """Number of prompts that are kept for a neuron."""
 _CONTEXT = 100
 """Number of tokens kept on either side of a peak: a prompt may have a hundred thousand."""

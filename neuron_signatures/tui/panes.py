@@ -13,12 +13,14 @@ from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, more_f
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, sign_style
 from neuron_signatures.tui.opened_run import N_TOP, Notes, OpenedRun
+from neuron_signatures.tui.overall import N_STRONGEST
 from neuron_signatures.tui.tables.tokens import TokenView
 
 WIDE, WIDEST = 120, 160
 """Columns from which the notes, and the list, stand beside the tokens."""
 _SIDE, _LIST = 46, 54
 """Least width of the notes, and of a list that shows what its neurons write."""
+_N_TOP_AT_SIDE = 8
 _STATISTICS_FROM = 20
 """Lines of a terminal on which the statistics are shown even if they take rows from the table."""
 
@@ -49,8 +51,8 @@ def head_lines(view: TokenView, notes: Notes | None, columns: int, height: int, 
 
 
 def foot_lines(opened: OpenedRun, view: TokenView, free: int, columns: int, height: int, *, plain: bool) -> list[Line]:
-    """What fits into `free` lines under the table: statistics, and above them the strongest prompts, or the top neurons
-    at the token where the side shows those prompts.
+    """What fits into `free` lines under the table: statistics, and above them the strongest prompts; beside a list, the
+    top neurons at the token, because the side shows those prompts.
     """
     statistics = [*statistics_lines(view, panes(columns).tokens), run_line(view.run, panes(columns).tokens)]
     least = len(statistics) - 1 if height >= _STATISTICS_FROM else 0  # without the run
@@ -58,17 +60,22 @@ def foot_lines(opened: OpenedRun, view: TokenView, free: int, columns: int, heig
     free -= len(shown) + 2  # with a heading and an empty line
     if free < 2:
         return shown
-    if columns >= WIDE:
+    if columns >= WIDEST:
         found = _top_lines(opened, view, min(free, N_TOP))
     else:
-        found = passage_lines(view, free + 1, columns, plain=plain)
+        found = passage_lines(view, free + 1, panes(columns).tokens, plain=plain)
+        if view.overall is None:  # keep their place, so that nothing moves when they arrive
+            found += [()] * (min(free, N_STRONGEST, len(view.run.prompts)) + 1 - len(found))
     return [(), *found, *shown]
 
 
 def side_lines(
-    view: TokenView, notes: Notes | None, stages: Sequence[str], columns: int, whole: Panes, *, plain: bool
-) -> list[Line]:
-    """At the side: the coloured text (beside a list), what the neuron writes, its strongest prompts, and notes."""
+    opened: OpenedRun, view: TokenView, notes: Notes | None, stages: Sequence[str], columns: int, whole: Panes, *,
+    plain: bool,
+) -> list[Line]:  # fmt: skip
+    """At the side: what the neuron writes and notes, between them the top neurons at the token; beside a list, the
+    coloured text and the strongest prompts.
+    """
     lines: list[Line] = []
     if whole.listed:
         key = legend(view.scaling.words(), plain=plain)
@@ -79,7 +86,10 @@ def side_lines(
     else:
         known = write_facts(notes, view.act, sources=False) or [Fact("", "no write scores of this neuron", "dim")]
         lines += fact_lines(known, columns, label_width=10)
-    lines += [(), *passage_lines(view, 9, columns, plain=plain)]
+    if whole.listed:
+        lines += [(), *passage_lines(view, 9, columns, plain=plain)]
+    else:
+        lines += [(), *_top_lines(opened, view, _N_TOP_AT_SIDE)]
     if notes is not None:
         lines += [(), *heading("results"), *fact_lines(more_facts(notes, stages), columns, label_width=12)]
     return lines

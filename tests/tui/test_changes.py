@@ -235,7 +235,8 @@ def without_a_shard(run_dir: Path) -> Path:
     return run_dir
 
 
-LOST = "activations-00002-of-00003.safetensors: the file is missing"
+LOST_FILE = "activations-00002-of-00003.safetensors"
+LOST = f"{LOST_FILE}: the file is missing"
 
 
 def test_a_missing_shard_leaves_the_other_prompts_printed(tmp_path, capsys):
@@ -269,7 +270,7 @@ def test_a_missing_shard_is_one_row_of_the_printed_stack(tmp_path, capsys):
 @async_test
 async def test_a_missing_shard_is_named_once_and_the_other_prompts_are_shown(tmp_path):
     async with browsing(Options(run_dir=without_a_shard(tmp_path / "run")), (120, 30)) as pilot:
-        assert f"all prompts cannot be read: {LOST}" in " ".join(text_of(pilot).split())
+        assert f"all prompts cannot be read: {LOST_FILE}" in " ".join(text_of(pilot).split())
         assert "cannot be read" in await press(pilot, "n") and "reading ..." not in text_of(pilot)
         assert not pilot.app.screen.waiting  # no job is still running
         shown = await press(pilot, "enter")

@@ -35,7 +35,7 @@ async def test_the_cursor_stays_on_its_list_when_a_newer_one_comes(tmp_path):
     kept = [analysis / name for name in (f"{NEWEST}.parquet", f"{NEWEST}_meta.json")]
     for path in kept:
         path.rename(tmp_path / path.name)
-    async with browsing(Options(run_dir=tmp_path / "run"), (120, 30), poll_seconds=0.05) as pilot:
+    async with browsing(Options(run_dir=tmp_path / "run", layer=3), (120, 30), poll_seconds=0.05) as pilot:
         shown = await press(pilot, "w", "down")
         here = next(x for x in shown.splitlines() if x.startswith(">"))
         for path in kept:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.geometry import Size
 from textual.timer import Timer
 
 from neuron_signatures.runs.run import Run
@@ -72,6 +73,8 @@ class BrowserPage(Page):
         """The list beside the tokens while none is open."""
         self._default_read = False
         self._listed: ListTable | None = None
+        self._head_lines: dict[Size, int] = {}
+        """Most lines of the head at the current size: the table below does not move from prompt to prompt."""
         self._first_pos = 0
         """Position in the first row of the table."""
         self._begins_with_search = options.screen == "search" and not options.query
@@ -128,6 +131,9 @@ class BrowserPage(Page):
         view, notes, plain = self.view(), self.opened.notes.get(self.cursor.at), self.app.plain
         widths = panes(columns)
         head = head_lines(view, notes, columns, height, plain=plain)
+        before = self._head_lines.get(self.size, 0)
+        head += [()] * (before - len(head))
+        self._head_lines = {self.size: len(head)}
         self.block("head").show([clip(x, columns) for x in head])
         table = TokenTable(view, None if self.all_tokens else self.window)
         self._draw_tokens(table, widths.tokens, height)
@@ -197,7 +203,7 @@ class BrowserPage(Page):
         if widths.side:
             side.styles.width = widths.side
             columns = widths.side - 2
-            lines = side_lines(view, notes, self._stages, columns, widths, plain=self.app.plain)
+            lines = side_lines(self.opened, view, notes, self._stages, columns, widths, plain=self.app.plain)
             side.show(len(lines), lambda i, w: clip(lines[i], w), cursor=None)
 
     def _read_more_later(self, view: TokenView, notes: Notes | None) -> None:
