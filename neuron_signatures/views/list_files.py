@@ -211,7 +211,7 @@ def _meta(record: ListRecord) -> tuple[tuple[str, str], ...]:
 
 def _influence_meta(record: InfluenceRecord) -> list[tuple[str, str]]:
     target, token, foil = record.target, record.target.token, record.target.foil
-    probability = f"p {token.probability:.3g}, rank {token.rank + 1}"
+    probability = f"p {token.probability:.3g}, rank {token.rank}"
     return [
         ("metric", record.metric),
         ("reference", brief(record.reference_name())),

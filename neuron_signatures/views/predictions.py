@@ -25,8 +25,8 @@ class Prediction(NamedTuple):
     """0 for the most likely token."""
 
     def text(self, last: int) -> str:
-        """`→ ·Austin 99.5 %`, with its rank and position if it is not the first, or not after position `last`."""
-        rank = "" if self.rank == 0 else f", rank {self.rank + 1}"
+        """`→ ·Austin 99.5 %`, with the rank if that is not 0, and the position if it is not `last`."""
+        rank = "" if self.rank == 0 else f", rank {self.rank}"
         after = "" if self.pos == last else f" after {self.pos}"
         share = "<0.1" if 0 < self.probability < 0.0005 else f"{100 * self.probability:.1f}"
         return f"→ {visible(self.token)} {share} %{rank}{after}"

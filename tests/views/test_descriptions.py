@@ -191,6 +191,6 @@ def test_the_prediction_of_a_prompt_is_its_most_likely_recorded_token(tmp_path, 
         meta["target"]["token"] |= {"rank": 25, "probability": 0.0001}
         file.write_text(json.dumps(meta))
     (found_now,) = predictions(tmp_path / "run", run.manifest).values()
-    assert found_now.text(8) == "→ ·Austin <0.1 %, rank 26"
+    assert found_now.text(8) == "→ ·Austin <0.1 %, rank 25"
     other = run.manifest.model_copy(update={"created_at_utc": "2020-01-01T00:00:00+00:00"})
     assert predictions(made, other) == {}
