@@ -28,9 +28,9 @@ from neuron_signatures.tui.layout.widgets import Block
 from neuron_signatures.tui.options import Options
 
 if TYPE_CHECKING:
-    from neuron_signatures.tui.cursor import Cursor
-    from neuron_signatures.tui.opened_run import OpenedRun
-    from neuron_signatures.tui.opening import OpenResult
+    from neuron_signatures.tui.run.cursor import Cursor
+    from neuron_signatures.tui.run.opened_run import OpenedRun
+    from neuron_signatures.tui.run.opening import OpenResult
     from neuron_signatures.tui.screens.page import Page
 
 # Seconds before the heavy imports: they would delay the thread in which Textual writes the first frame.
@@ -187,7 +187,7 @@ class BrowseApp(App[ProjectError | None]):
 
         def work() -> None:
             import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
-            from neuron_signatures.tui.opening import open_run
+            from neuron_signatures.tui.run.opening import open_run
 
             try:
                 self.call_later(self.show_run, open_run(run_dir, self.options, cursor))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.tui.about import header, passage_lines, statistics_lines
 from neuron_signatures.tui.faults import short_fault
 from neuron_signatures.tui.layout.coloured import flowing, legend
 from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, more_facts, write_facts
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, sign_style
-from neuron_signatures.tui.opened_run import N_TOP, Notes, OpenedRun
-from neuron_signatures.tui.overall import N_STRONGEST
+from neuron_signatures.tui.run.about import header, passage_lines, statistics_lines
+from neuron_signatures.tui.run.opened_run import N_TOP, Notes, OpenedRun
+from neuron_signatures.tui.run.overall import N_STRONGEST
 from neuron_signatures.tui.tables.tokens import TokenView
 
 WIDE, WIDEST = 120, 160

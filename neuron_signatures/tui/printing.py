@@ -7,17 +7,17 @@ from typing import Any
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import list_runs
-from neuron_signatures.tui.about import browser_printed, details, prompt_line
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_record
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import ASCII_MARKS, Span, encodes, line, token_text, written_in
-from neuron_signatures.tui.opened_run import OpenedRun, doubts_of, notes_of
-from neuron_signatures.tui.opening import landing
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.output import Printed, json_text, text_lines
-from neuron_signatures.tui.overall import each_prompt, overall_or_fault
-from neuron_signatures.tui.run_facts import health_of, run_facts
+from neuron_signatures.tui.run.about import browser_printed, details, prompt_line
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun, doubts_of, notes_of
+from neuron_signatures.tui.run.opening import landing
+from neuron_signatures.tui.run.overall import each_prompt, overall_or_fault
+from neuron_signatures.tui.run.run_facts import health_of, run_facts
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import RefTable, RunTable, no_runs
 from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
@@ -32,7 +32,7 @@ from neuron_signatures.tui.tables.ranked_list import (
 )
 from neuron_signatures.tui.tables.tokens import TokenView, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
-from neuron_signatures.views.facts import stages_of
+from neuron_signatures.views.neurons.facts import stages_of
 from neuron_signatures.views.search import find_tokens
 
 _PRINTED_ROWS = 50  # a list may have hundreds of thousands

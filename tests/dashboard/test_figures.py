@@ -42,8 +42,8 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.ranked import ListRef, RankedList
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import ListRef, RankedList
 from neuron_signatures.views.scale import Limit
 
 LIMIT = Limit(1.5, 99, 1)

@@ -12,7 +12,7 @@ from explorer import demo_root, open_page, shown
 from neuron_signatures.dashboard.pages.signatures import MOST_CLASSES, MOST_GROUPS
 from neuron_signatures.dashboard.ranking.table import rank_frame
 from neuron_signatures.runs.tokens import MAX_SHOWN
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
 
 INFLUENCE = "influence_seed_prompt_dla_next_token_pos8_tok704"
 LONG = 20_000

@@ -12,7 +12,7 @@ from explorer import HOSTILE, hostile_run, html_of, open_page, read_as_markdown,
 from neuron_signatures.dashboard.neuron.summary import signature_line
 from neuron_signatures.dashboard.pages.compare import shared_prompts
 from neuron_signatures.dashboard.shell.link import link
-from neuron_signatures.views.facts import Signature
+from neuron_signatures.views.neurons.facts import Signature
 
 AT = {"view": "neuron", "layer": "4", "neuron": "178"}
 PROMPTS = {"first": [BOS, " a", " b"], "second": [BOS, *(" c" for _ in range(20))], "third": [BOS, " a"]}

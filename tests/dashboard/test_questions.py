@@ -17,10 +17,10 @@ from playwright import sync_api
 from neuron_signatures.analysis.contrast.analyze import ContrastConfig, analyze_contrast
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import read_descriptions
-from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.ranked import RankedList
-from neuron_signatures.views.validated import landing_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import RankedList
+from neuron_signatures.views.lists.validated import landing_list
+from neuron_signatures.views.neurons.descriptions import read_descriptions
 
 pytestmark = pytest.mark.browser
 MOST = 5

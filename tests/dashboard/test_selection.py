@@ -20,8 +20,8 @@ from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
-from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.ranked import RankedList
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import RankedList
 
 ABLATION, DLA, ACT_GRAD = (f"influence_seed_prompt_{m}_next_token_pos8_tok704" for m in ("ablation", "dla", "act_grad"))
 STORED = [1, 3, 4]

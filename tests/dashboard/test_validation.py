@@ -24,7 +24,7 @@ from neuron_signatures.dashboard.ranking.validation_tables import (
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.result_records import ValidationRecord, read_record
 from neuron_signatures.runs.results import list_validations
-from neuron_signatures.views.effects import SampledEffects, read_effects
+from neuron_signatures.views.lists.effects import SampledEffects, read_effects
 
 STEM = "validation_seed_prompt_all_next_token_pos8_tok704"
 NOT_SEPARATED = "dla 0.038 and act_grad 0.039 are not separated (lower with 11 of 20 resampled references)"

@@ -29,7 +29,7 @@ from neuron_signatures.runs.results import list_validations, open_results, read_
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import seal
 from neuron_signatures.runs.verify import Verification, verify_run
-from neuron_signatures.views.effects import read_effects
+from neuron_signatures.views.lists.effects import read_effects
 
 SMALL = Path(__file__).parents[1] / "data" / "demo_run"
 TARGET = [

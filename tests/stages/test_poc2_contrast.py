@@ -18,8 +18,8 @@ from neuron_signatures.runs.results import list_contrasts, read_json
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.writes import writes_of
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.neurons.writes import writes_of
 
 CAPITAL = ["--mode", "contrast", "--a", "concepts=capital@token: is", "--rank_by", "difference"]
 

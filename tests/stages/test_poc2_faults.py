@@ -40,7 +40,7 @@ from neuron_signatures.runs.results import ResultsWriter, list_influence, list_v
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.stats.stratified import Correlations, Estimate
-from neuron_signatures.views.list_files import list_refs
+from neuron_signatures.views.lists.list_files import list_refs
 
 SMALL = DEMO_RUN  # stores layers 1, 3 and 4 of 5
 SEED = ["--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin"]

@@ -26,10 +26,10 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import iter_arrow, read_table
 from neuron_signatures.runs.verify import verify_run
 from neuron_signatures.tui.layout.facts import notes_facts
-from neuron_signatures.tui.opened_run import notes_of
+from neuron_signatures.tui.run.opened_run import notes_of
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import write_scores_of
-from neuron_signatures.views.writes import writes_doubt, writes_of
+from neuron_signatures.views.neurons.facts import write_scores_of
+from neuron_signatures.views.neurons.writes import writes_doubt, writes_of
 
 MODE = ["--mode", "write_scores", "--device", "cpu"]
 PARTIAL = "write_scores_partial.npz"

@@ -20,7 +20,7 @@ from neuron_signatures.runs.results import list_influence, list_validations, rea
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.stats.correlation import spearman
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
 
 METRICS = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
 PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}

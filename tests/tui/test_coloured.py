@@ -14,14 +14,14 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.about import statistics_lines
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.coloured import Coloured, flowing, on_one_line, strength
 from neuron_signatures.tui.layout.shades import LEVELS
 from neuron_signatures.tui.layout.text import line_text
 from neuron_signatures.tui.layout.widgets import style_named
-from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.run.about import statistics_lines
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.tables.tokens import token_view
 

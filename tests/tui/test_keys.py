@@ -12,8 +12,8 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, type_i
 
 from neuron_signatures.tui import keys
 from neuron_signatures.tui.app import BrowseApp
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.runs import RunsPage

@@ -12,8 +12,8 @@ from analysis_runs import make_run, random_acts
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
 
 from neuron_signatures.poc1_browse_activations import main
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage
 from neuron_signatures.tui.screens.tables import StackPage

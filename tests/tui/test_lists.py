@@ -18,7 +18,7 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.text import column_widths, line_text, table_row
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Order
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
 
 NEWEST = "influence_seed_prompt_ablation_next_token_pos8_tok704"
 

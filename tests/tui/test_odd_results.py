@@ -15,11 +15,11 @@ from tui_pilot import DEMO, async_test, browsing, press, text_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.facts import fact_lines, more_facts, notes_record, write_facts
 from neuron_signatures.tui.layout.text import Table, column_widths, table_row
-from neuron_signatures.tui.opened_run import OpenedRun, notes_of
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun, notes_of
 from neuron_signatures.tui.tables.listings import RefTable
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Order, Walk, list_header, list_record
 from neuron_signatures.views.coords import NeuronAt

@@ -19,7 +19,6 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.cursor import Cursor, first_cursor, move, to_prompt
 from neuron_signatures.tui.layout.bars import signed_bar
 from neuron_signatures.tui.layout.text import (
     Column,
@@ -35,15 +34,16 @@ from neuron_signatures.tui.layout.text import (
     token_text,
     wrap,
 )
-from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import SCREENS, Options
-from neuron_signatures.tui.overall import overall_of
-from neuron_signatures.tui.run_facts import health_of, run_facts
+from neuron_signatures.tui.run.cursor import Cursor, first_cursor, move, to_prompt
+from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.tui.run.overall import overall_of
+from neuron_signatures.tui.run.run_facts import health_of, run_facts
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
 from neuron_signatures.tui.tables.tokens import TokenTable, token_view
 from neuron_signatures.views.acts import over_prompts
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60) | st.sampled_from(TOKENS)
 

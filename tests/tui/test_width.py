@@ -16,19 +16,19 @@ from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.about import header
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.header import Peak, run_line, statistics
 from neuron_signatures.tui.layout.text import Span, clip, column_widths, line, line_text, table_row
-from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import SCREENS, Options
+from neuron_signatures.tui.run.about import header
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.listings import RunTable
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView
 from neuron_signatures.tui.tables.tokens import TokenTable, token_view
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt, Stats
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
 
 REVISION = "c5ebcd40d208330abc697524c919956e692655cf"
 ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"

@@ -17,13 +17,13 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import NOTHING, Descriptions, read_descriptions, shown_tokens
 from neuron_signatures.views.filters import Compare, Place, Text, parse
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import RankedList
+from neuron_signatures.views.lists.validated import landing_list, validations
+from neuron_signatures.views.neurons.descriptions import NOTHING, Descriptions, read_descriptions, shown_tokens
+from neuron_signatures.views.neurons.writes import writes_of
 from neuron_signatures.views.predictions import predictions
-from neuron_signatures.views.ranked import RankedList
-from neuron_signatures.views.validated import landing_list, validations
-from neuron_signatures.views.writes import writes_of
 
 ACT_GRAD = "influence_seed_prompt_act_grad_next_token_pos8_tok704"
 

@@ -21,8 +21,8 @@ from neuron_signatures.runs.results import meta_name, open_results
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.verify import verify_run
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import signatures_of
-from neuron_signatures.views.list_files import files_of, list_refs, read_list
+from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
+from neuron_signatures.views.neurons.facts import signatures_of
 
 PROMPTS = {"first": [BOS, " a", " b"], "second": [BOS, " b"]}
 NEURONS = "neurons_aggregated"

@@ -28,9 +28,9 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.views import acts as va
 from neuron_signatures.views.changes import analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt, check_neuron, parse_neuron
-from neuron_signatures.views.facts import signatures_of, write_scores_of
-from neuron_signatures.views.list_files import list_refs, read_list
-from neuron_signatures.views.ranked import SORT_KEYS, signature_note
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import SORT_KEYS, signature_note
+from neuron_signatures.views.neurons.facts import signatures_of, write_scores_of
 from neuron_signatures.views.search import find_tokens
 
 DEMO = DEMO_RUN

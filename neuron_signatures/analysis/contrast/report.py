@@ -13,7 +13,7 @@ from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape, fit, visible, width
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.writes import WriteScores, writes_doubt, writes_of
+from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt, writes_of
 
 _SHOWN, _TOKENS = 10, 3
 _BY = {"d": "|d|", "auroc": "|AUROC - .5|", "difference": "|mean A - mean B|"}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from neuron_signatures.analysis.contrast.analyze import ContrastResult
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import Descriptions, shown_tokens
+from neuron_signatures.views.neurons.descriptions import Descriptions, shown_tokens
 
 MOST = 100
 BAR = "|score|"

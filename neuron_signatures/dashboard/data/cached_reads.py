@@ -19,14 +19,14 @@ from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import Descriptions, read_descriptions
-from neuron_signatures.views.effects import SampledEffects, read_effects
-from neuron_signatures.views.facts import Signature, signature_of, write_scores_of
-from neuron_signatures.views.list_files import list_refs, read_list
+from neuron_signatures.views.lists.effects import SampledEffects, read_effects
+from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import ListRef, RankedList
+from neuron_signatures.views.lists.validated import Validated, landing_list, validations
+from neuron_signatures.views.neurons.descriptions import Descriptions, read_descriptions
+from neuron_signatures.views.neurons.facts import Signature, signature_of, write_scores_of
+from neuron_signatures.views.neurons.writes import WriteScores, writes_of
 from neuron_signatures.views.predictions import predictions
-from neuron_signatures.views.ranked import ListRef, RankedList
-from neuron_signatures.views.validated import Validated, landing_list, validations
-from neuron_signatures.views.writes import WriteScores, writes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt, parse_neuron
-from neuron_signatures.views.ranked import RankedList
+from neuron_signatures.views.lists.ranked import RankedList
 
 
 @dataclass(frozen=True)

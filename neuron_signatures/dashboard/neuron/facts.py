@@ -15,7 +15,7 @@ from neuron_signatures.dashboard.widgets.elements import empty, facts, show_erro
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import TOP_STEM, WRITES
 from neuron_signatures.runs.tokens import brief, escape, visible
-from neuron_signatures.views.writes import WriteScores, writes_doubt
+from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
 
 _WRITE_HELP = (
     "The neuron's output direction read through the unembedding: the change in each token's logit per unit of "

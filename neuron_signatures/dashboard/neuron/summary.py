@@ -17,8 +17,8 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.results import WRITES
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import Signature
-from neuron_signatures.views.writes import WriteScores, Written
+from neuron_signatures.views.neurons.facts import Signature
+from neuron_signatures.views.neurons.writes import WriteScores, Written
 
 _STYLE = """<style>
 .ns-sum{display:grid;grid-template-columns:max-content 1fr;gap:.3rem .9rem;font-size:.9rem;line-height:1.6}

@@ -20,7 +20,7 @@ from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, empty
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.ranked import RankedList
+from neuron_signatures.views.lists.ranked import RankedList
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

@@ -20,7 +20,7 @@ from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, show_error, show_lines, small, table
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.views.filters import parse
-from neuron_signatures.views.ranked import RankedList
+from neuron_signatures.views.lists.ranked import RankedList
 
 _PARTS = ("Neurons", "Validation")
 _FIND_HELP = (

@@ -10,9 +10,9 @@ import pandas as pd
 
 from neuron_signatures.dashboard.ranking.figures import Ranks
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.descriptions import shown_tokens
 from neuron_signatures.views.filters import Text, parse
-from neuron_signatures.views.ranked import Kind, RankedList
+from neuron_signatures.views.lists.ranked import Kind, RankedList
+from neuron_signatures.views.neurons.descriptions import shown_tokens
 
 _SCORE_HELP: dict[Kind, str] = {
     "influence": "The neuron's influence on the function in brackets, by this list's metric, in the function's unit: "

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
 from neuron_signatures.runs.result_records import MetricValidation
-from neuron_signatures.views.effects import SampledEffects
+from neuron_signatures.views.lists.effects import SampledEffects
 
 MOST_POINTS = 5_000
 _LARGEST = 20.0  # diameter of a point

@@ -30,7 +30,7 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import brief, escape
-from neuron_signatures.views.list_files import target_title
+from neuron_signatures.views.lists.list_files import target_title
 
 
 def validation_panel(ctx: PageContext) -> None:

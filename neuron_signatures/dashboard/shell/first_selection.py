@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.shell.list_walk import Filters, index_in, passi
 from neuron_signatures.dashboard.shell.state import MANUAL, Resolved, Selection
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 _POLE = "pole"
 """Session key of the selected neuron and its pole: a list of signatures has a row for each pole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# `relp by mean → ·Austin (next_token), seed_prompt at 8`, as `views.list_files` titles influence results.
+# `relp by mean → ·Austin (next_token), seed_prompt at 8`, as `views.lists.list_files` titles influence results.
 _INFLUENCE = re.compile(
     r"(?P<metric>\S+) by (?P<reference>.+?) → (?P<target>.+) \((?P<mode>\w+)\), (?P<where>.+)", re.DOTALL
 )

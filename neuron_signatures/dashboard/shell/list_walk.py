@@ -10,7 +10,7 @@ import numpy as np
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.ranked import RankedList, Row
+from neuron_signatures.views.lists.ranked import RankedList, Row
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int64

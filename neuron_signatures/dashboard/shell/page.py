@@ -20,7 +20,7 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320

@@ -11,7 +11,7 @@ from neuron_signatures.dashboard.shell.state import MANUAL, MOST_PINS, Selection
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 SELECTION = "selection"
 """Session key of the `Selection`."""
@@ -26,7 +26,7 @@ class PageContext:
     run: Run
     selection: Selection
     lists: tuple[ListRef, ...]
-    """The ranked lists of the run, from `views.list_files.list_refs`."""
+    """The ranked lists of the run, from `views.lists.list_files.list_refs`."""
     data_key: str
     """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str

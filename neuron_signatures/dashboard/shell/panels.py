@@ -15,7 +15,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import brief
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 VALIDATE = ("--influence_metric", "all", "--validate")
 BOS_HELP = (

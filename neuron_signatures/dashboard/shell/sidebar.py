@@ -21,7 +21,7 @@ from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.filters import parse
-from neuron_signatures.views.ranked import RankedList
+from neuron_signatures.views.lists.ranked import RankedList
 
 _PROBLEM = "jump_problem"
 _BOUNDS = ("ui_abs", "ui_score_from", "ui_score_to", "ui_act_from", "ui_act_to")

@@ -13,7 +13,7 @@ from neuron_signatures.runs.result_records import GroupsRecord, read_record
 from neuron_signatures.runs.results import GROUPS, SIGNATURES
 from neuron_signatures.views.columns import read_columns
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.facts import SIGNATURE_COLUMNS
+from neuron_signatures.views.neurons.facts import SIGNATURE_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
-from neuron_signatures.tui.opened_run import Notes
-from neuron_signatures.views.facts import Signature
-from neuron_signatures.views.ranked import signature_note
-from neuron_signatures.views.writes import WriteScores
+from neuron_signatures.tui.run.opened_run import Notes
+from neuron_signatures.views.lists.ranked import signature_note
+from neuron_signatures.views.neurons.facts import Signature
+from neuron_signatures.views.neurons.writes import WriteScores
 
 
 class Fact(NamedTuple):

@@ -12,26 +12,26 @@ from textual.geometry import Size
 from textual.timer import Timer
 
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.about import browser_printed, copied_text
-from neuron_signatures.tui.cursor import JUMPS, Axis, Cursor, move
 from neuron_signatures.tui.export import EXPORT_COLUMNS
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.layout.text import Line, Span, clip, column_widths, line, safe, table_head, table_row
 from neuron_signatures.tui.layout.widgets import Block, Rows
-from neuron_signatures.tui.opened_run import Notes, OpenedRun, notes_of
-from neuron_signatures.tui.opening import OpenResult, default_view
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.output import Printed
-from neuron_signatures.tui.overall import Overall, read_overall
 from neuron_signatures.tui.panes import Panes, foot_lines, head_lines, panes, side_lines
-from neuron_signatures.tui.scaling import AS_IT_IS
+from neuron_signatures.tui.run.about import browser_printed, copied_text
+from neuron_signatures.tui.run.cursor import JUMPS, Axis, Cursor, move
+from neuron_signatures.tui.run.opened_run import Notes, OpenedRun, notes_of
+from neuron_signatures.tui.run.opening import OpenResult, default_view
+from neuron_signatures.tui.run.overall import Overall, read_overall
+from neuron_signatures.tui.run.scaling import AS_IT_IS
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk, cursor_of_row, peak_of_row
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, token_view
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import NOTHING
-from neuron_signatures.views.facts import stages_of
+from neuron_signatures.views.neurons.descriptions import NOTHING
+from neuron_signatures.views.neurons.facts import stages_of
 
 MakePage = Callable[["BrowserPage", Options], Page | None]
 _QUESTIONS = {

@@ -24,7 +24,7 @@ from neuron_signatures.tui.tables.ranked_list import (
     no_list,
 )
 from neuron_signatures.views.coords import check_neuron
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 
 class ListsPage(BrowserChild):

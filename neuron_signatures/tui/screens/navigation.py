@@ -7,8 +7,8 @@ from typing import Any
 
 from textual.screen import Screen
 
-from neuron_signatures.tui.opening import OpenResult
 from neuron_signatures.tui.options import LIST_SCREENS, Options
+from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page

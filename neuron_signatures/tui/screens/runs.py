@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
-from neuron_signatures.tui.overall import until
+from neuron_signatures.tui.run.overall import until
 from neuron_signatures.tui.screens.page import Send, Stop, TablePage
 from neuron_signatures.tui.tables.listings import RunTable, no_runs
 

@@ -7,12 +7,12 @@ from itertools import islice
 from typing import Any
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.tui.cursor import to_prompt
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, ROWS, STACK, bindings, footer
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text, wrap
-from neuron_signatures.tui.overall import each_prompt, until
+from neuron_signatures.tui.run.cursor import to_prompt
+from neuron_signatures.tui.run.overall import each_prompt, until
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neuron_signatures.tui.about import details
 from neuron_signatures.tui.keys import SECTIONS, Key
 from neuron_signatures.tui.layout.coloured import LEGENDS
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
-from neuron_signatures.tui.opened_run import notes_of
-from neuron_signatures.tui.opening import OpenResult
-from neuron_signatures.tui.overall import read_overall
-from neuron_signatures.tui.run_facts import fault_facts, health_of, run_facts
+from neuron_signatures.tui.run.about import details
+from neuron_signatures.tui.run.opened_run import notes_of
+from neuron_signatures.tui.run.opening import OpenResult
+from neuron_signatures.tui.run.overall import read_overall
+from neuron_signatures.tui.run.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
-from neuron_signatures.views.facts import stages_of
+from neuron_signatures.views.neurons.facts import stages_of
 
 
 class NotesPage(TextPage, BrowserChild):

@@ -22,9 +22,9 @@ from neuron_signatures.tui.layout.text import (
     size,
     token_text,
 )
-from neuron_signatures.tui.opened_run import OpenedRun
-from neuron_signatures.tui.overall import overall_of, passage
-from neuron_signatures.tui.scaling import AS_IT_IS, Scaling, Wanted, scaling
+from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.tui.run.overall import overall_of, passage
+from neuron_signatures.tui.run.scaling import AS_IT_IS, Scaling, Wanted, scaling
 from neuron_signatures.views.acts import LayerLine, NeuronAct, OnPrompt, counted
 from neuron_signatures.views.coords import NeuronAt
 

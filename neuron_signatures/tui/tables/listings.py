@@ -10,8 +10,8 @@ from typing import Any
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning
-from neuron_signatures.views.ranked import ListRef
-from neuron_signatures.views.validated import Validated
+from neuron_signatures.views.lists.ranked import ListRef
+from neuron_signatures.views.lists.validated import Validated
 
 
 def no_runs(root: Path) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.bars import bar
 from neuron_signatures.tui.layout.text import (
     Column,
@@ -29,13 +28,14 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.tui.opened_run import OpenedRun
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
-from neuron_signatures.views.descriptions import Description, shown_tokens
 from neuron_signatures.views.filters import Text, parse
-from neuron_signatures.views.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
-from neuron_signatures.views.validated import Validated
+from neuron_signatures.views.lists.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
+from neuron_signatures.views.lists.validated import Validated
+from neuron_signatures.views.neurons.descriptions import Description, shown_tokens
 
 _SIGNED = ("influence", "contrast")
 

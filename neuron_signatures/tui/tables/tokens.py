@@ -12,14 +12,14 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.faults import fault_text, short_fault
 from neuron_signatures.tui.layout.bars import signed_bar
 from neuron_signatures.tui.layout.coloured import Coloured
 from neuron_signatures.tui.layout.text import Column, Span, number, sign_style, token_text
-from neuron_signatures.tui.opened_run import OpenedRun
-from neuron_signatures.tui.overall import Overall
-from neuron_signatures.tui.scaling import AS_IT_IS, Scaling, Wanted, scaling
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.tui.run.overall import Overall
+from neuron_signatures.tui.run.scaling import AS_IT_IS, Scaling, Wanted, scaling
 from neuron_signatures.views.acts import Stats, counted, stats_of
 
 

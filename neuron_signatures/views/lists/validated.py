@@ -16,7 +16,7 @@ from neuron_signatures.runs.result_records import (
     ValidationRecord,
     read_record,
 )
-from neuron_signatures.views.ranked import ListRef
+from neuron_signatures.views.lists.ranked import ListRef
 
 _MAX_P = 0.05
 

@@ -13,9 +13,9 @@ import numpy as np
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 from neuron_signatures.views.columns import Coded, coded
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import NOTHING, Description, Descriptions
 from neuron_signatures.views.filters import Compare, Place, Text, matcher, parse
-from neuron_signatures.views.poles import Poles
+from neuron_signatures.views.neurons.descriptions import NOTHING, Description, Descriptions
+from neuron_signatures.views.neurons.poles import Poles
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,8 +13,8 @@ from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.facts import Fact, count, doubt_facts
-from neuron_signatures.tui.opened_run import doubts_of
-from neuron_signatures.views.facts import stages_of
+from neuron_signatures.tui.run.opened_run import doubts_of
+from neuron_signatures.views.neurons.facts import stages_of
 
 _FAILED_FIRST = 3
 """Number of failed prompts listed after the verdict; the others come last."""

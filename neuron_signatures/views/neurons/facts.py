@@ -12,7 +12,7 @@ from neuron_signatures.runs.result_records import NeuronWriteScores, WriteScores
 from neuron_signatures.runs.results import SIGNATURES, TOP_STEM, list_influence, write_scores_name
 from neuron_signatures.views.columns import rows_of_neuron
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.writes import WriteScores, Written, writes_of
+from neuron_signatures.views.neurons.writes import WriteScores, Written, writes_of
 
 # After layer and neuron, the fields of `Signature` in order.
 SIGNATURE_COLUMNS = (

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from neuron_signatures.tui.layout.text import size
-from neuron_signatures.tui.overall import Overall
+from neuron_signatures.tui.run.overall import Overall
 from neuron_signatures.views.acts import Stats
 from neuron_signatures.views.scale import Spread, relative
 

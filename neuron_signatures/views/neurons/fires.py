@@ -12,7 +12,7 @@ from neuron_signatures.runs.results import NEURONS, SIGNATURES
 from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 from neuron_signatures.views.columns import Coded, stream_columns
 from neuron_signatures.views.filters import matcher
-from neuron_signatures.views.poles import KeyIndex, Poles
+from neuron_signatures.views.neurons.poles import KeyIndex, Poles
 
 if TYPE_CHECKING:
     from jaxtyping import Bool

@@ -32,9 +32,9 @@ from neuron_signatures.runs.result_records import (
 from neuron_signatures.runs.text_tables import text_lists
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.columns import read_columns
-from neuron_signatures.views.descriptions import NOTHING, Descriptions
-from neuron_signatures.views.ranked import Kind, ListRef, RankedList
-from neuron_signatures.views.text_records import earlier_meta, earlier_record, earlier_title, text_note
+from neuron_signatures.views.lists.ranked import Kind, ListRef, RankedList
+from neuron_signatures.views.lists.text_records import earlier_meta, earlier_record, earlier_title, text_note
+from neuron_signatures.views.neurons.descriptions import NOTHING, Descriptions
 
 if TYPE_CHECKING:
     import pyarrow as pa

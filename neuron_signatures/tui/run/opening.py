@@ -8,13 +8,13 @@ from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.faults import fault_text
-from neuron_signatures.tui.opened_run import OpenedRun
 from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.run.cursor import Cursor, first_cursor, keep_inside
+from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
-from neuron_signatures.views.list_files import read_list
-from neuron_signatures.views.validated import landing_list
+from neuron_signatures.views.lists.list_files import read_list
+from neuron_signatures.views.lists.validated import landing_list
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import matcher
-from neuron_signatures.views.fires import Fires, read_fires
-from neuron_signatures.views.poles import Poles
-from neuron_signatures.views.written_tokens import Tokens, WrittenTokens, written_tokens
+from neuron_signatures.views.neurons.fires import Fires, read_fires
+from neuron_signatures.views.neurons.poles import Poles
+from neuron_signatures.views.neurons.written_tokens import Tokens, WrittenTokens, written_tokens
 
 if TYPE_CHECKING:
     from jaxtyping import Bool

@@ -19,19 +19,19 @@ from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
-from neuron_signatures.tui.cursor import Cursor
 from neuron_signatures.tui.layout.text import safe
-from neuron_signatures.tui.overall import Overall
+from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.descriptions import Descriptions, read_descriptions
-from neuron_signatures.views.facts import Signature, signatures_of, write_scores_of
-from neuron_signatures.views.list_files import files_of, list_refs, read_list
+from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
+from neuron_signatures.views.lists.ranked import ListRef, RankedList
+from neuron_signatures.views.lists.validated import Validated, validations
+from neuron_signatures.views.neurons.descriptions import Descriptions, read_descriptions
+from neuron_signatures.views.neurons.facts import Signature, signatures_of, write_scores_of
+from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
 from neuron_signatures.views.predictions import Prediction, predictions
-from neuron_signatures.views.ranked import ListRef, RankedList
-from neuron_signatures.views.validated import Validated, validations
-from neuron_signatures.views.writes import WriteScores, writes_doubt
 
 K = TypeVar("K")
 T = TypeVar("T")

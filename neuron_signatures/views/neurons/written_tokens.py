@@ -16,8 +16,8 @@ from neuron_signatures.runs.results import (
 )
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import matcher
-from neuron_signatures.views.poles import KeyIndex, Poles
-from neuron_signatures.views.writes import TokenTexts, every_id, token_texts
+from neuron_signatures.views.neurons.poles import KeyIndex, Poles
+from neuron_signatures.views.neurons.writes import TokenTexts, every_id, token_texts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int32, Int64

@@ -21,9 +21,9 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.tui.opened_run import Notes
 from neuron_signatures.tui.output import Printed
-from neuron_signatures.tui.overall import N_STRONGEST, Extreme, Overall, Passage
+from neuron_signatures.tui.run.opened_run import Notes
+from neuron_signatures.tui.run.overall import N_STRONGEST, Extreme, Overall, Passage
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView
 
 _PRINTED_LINES = 12

@@ -1,0 +1,1 @@
+"""The ranked lists of a run, and how well a validation rates them."""
