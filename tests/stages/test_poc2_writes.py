@@ -25,7 +25,7 @@ from neuron_signatures.runs.results import result_path
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import iter_arrow, read_table
 from neuron_signatures.runs.verify import verify_run
-from neuron_signatures.tui.layout.facts import notes_facts
+from neuron_signatures.tui.layout.facts import write_facts
 from neuron_signatures.tui.run.opened_run import notes_of
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.facts import write_scores_of
@@ -233,7 +233,7 @@ def test_viewers_show_them_where_no_list_has_any(made, run_dir):
     assert writes_of(made, NeuronAt(0, 10**6)) is None and writes_of(run_dir, other) is None
     assert writes_doubt(Run.open(made)) == ""
     with Run.open(made) as run:
-        facts = notes_facts(other, notes_of(run, other), [])
+        facts = write_facts(notes_of(run, other), None, sources=True)
     assert any("from the weights" in f.text for f in facts) and "promotes" in {f.label for f in facts}
 
 
