@@ -38,7 +38,7 @@ SHOTS = (
     Shot("compare", 1000, "view=compare&pins=L4N178,L3N508,L1N440"),
     Shot("ranking", 1000, "view=ranking"),
     Shot("validation", 1440, "view=ranking", "Validation"),
-    Shot("contrast", 900, "view=contrast"),
+    Shot("contrast", 900, "view=contrast", "concepts=capital@token: is against what it leaves"),
     Shot("signatures", 1180, "view=signatures"),
     Shot("map", 810, "view=map"),
     Shot("query", 1000, "view=query"),
