@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+Sign = Literal["+", "-"]
 LEVELS = 16
 """Number of distinct backgrounds of each sign."""
-_COLOURS = {"+": (52, 211, 153), "-": (251, 146, 60)}
+_COLOURS: dict[Sign, tuple[int, int, int]] = {"+": (52, 211, 153), "-": (251, 146, 60)}
 _GROUND = (18, 18, 18)
 _DARK_TEXT_FROM = 0.62
 
@@ -18,7 +19,7 @@ class Shade(NamedTuple):
     background: str
 
 
-def shade(sign: str, level: int) -> Shade:
+def shade(sign: Sign, level: int) -> Shade:
     """The background of a level from 1 to `LEVELS`, and the text that can be read on it."""
     opacity = level / LEVELS
     mixed = (round(g + (c - g) * opacity) for g, c in zip(_GROUND, _COLOURS[sign], strict=True))
