@@ -48,7 +48,7 @@ def style_named(name: str) -> Style:
     if first == "here":
         first, here = "", first
     if first[:1] in ("+", "-"):
-        text, background = shade(first[0], int(first[1:]))
+        text, background = shade("+" if first[0] == "+" else "-", int(first[1:]))
         style = Style(color=text, bgcolor=background)
     else:
         style = _STYLES[first]
