@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
+from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, plot_text, styled
 from neuron_signatures.runs.result_records import MetricValidation
 from neuron_signatures.views.lists.effects import SampledEffects
 
@@ -20,7 +20,7 @@ def agreement(metrics: Sequence[MetricValidation]) -> go.Figure:
     """Pearson and Spearman of each metric, with their 95 % intervals where there are any; the first metric on top."""
     figure = go.Figure()
     names = [plot_text(m.metric, 24) for m in metrics]
-    for what, colour, shift in (("spearman", EMERALD, -0.13), ("pearson", ORANGE, 0.13)):
+    for what, colour, shift in (("spearman", EMERALD, -0.13), ("pearson", LINES[2], 0.13)):
         values, lows, highs = ([getattr(m, what + end) for m in metrics] for end in ("", "_low", "_high"))
         figure.add_scatter(
             x=values, y=[i + shift for i in range(len(metrics))], mode="markers", name=what,
