@@ -110,7 +110,13 @@ def table(
     }  # fmt: skip
     for name, full in (bars or {}).items():
         columns[name] = st.column_config.ProgressColumn(
-            labels.get(name), help=help.get(name), format=" ", width=70, min_value=0.0, max_value=full or 1.0
+            labels.get(name),
+            help=help.get(name),
+            format=" ",
+            width=70,
+            color="gray",
+            min_value=0.0,
+            max_value=full or 1.0,
         )
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
     n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
