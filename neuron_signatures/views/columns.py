@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from neuron_signatures.runs.results import table_name
 from neuron_signatures.runs.tables import count_rows, iter_arrow, read_arrow
 from neuron_signatures.runs.text_tables import read_text_list, text_lists
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.filters import Matcher
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +33,14 @@ class Coded(NamedTuple):
     code: Int[np.ndarray, " row"]
     texts: list[str]
 
-    def hits(self, match: Callable[[str], bool]) -> Bool[np.ndarray, " row"]:
+    def hits(self, match: Matcher) -> Bool[np.ndarray, " row"]:
         """Mask of the rows with a matching text; an empty text matches nothing."""
-        found: np.ndarray = np.array([bool(t) and match(t) for t in self.texts], bool)[self.code]
+        found: np.ndarray = (match(self.texts) & np.array([bool(t) for t in self.texts], bool))[self.code]
+        return found
+
+    def equals(self, text: str) -> Bool[np.ndarray, " row"]:
+        """Mask of the rows with this text."""
+        found: np.ndarray = np.array([t == text for t in self.texts], bool)[self.code]
         return found
 
 

@@ -17,12 +17,17 @@ raw or displayed form; `"·Austin"` in quotes only the whole text; `/^·(New|Nor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.runs.tokens import encodable, escape, visible
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 Field = Literal["any", "promotes", "suppresses", "fires", "class"]
 _TERM = re.compile(
@@ -31,6 +36,7 @@ _TERM = re.compile(
     r'(?P<text>"[^"]+"|/[^/]+/|\S+)',
     re.IGNORECASE | re.ASCII,
 )
+_EMPTY = ("promotes:", "suppresses:", "fires:", "class:")
 _NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", re.IGNORECASE | re.ASCII)
 
 
@@ -58,9 +64,12 @@ class Text(NamedTuple):
 
 
 def parse(query: str) -> list[Compare | Place | Text]:
-    """The terms of a filter. Raises `UsageError` for an invalid regular expression."""
+    """The terms of a filter. Raises `UsageError` for a field without text and an invalid regular expression."""
     found: list[Compare | Place | Text] = []
     for m in _TERM.finditer(query):
+        if m["text"] and m["text"].casefold() in _EMPTY:
+            what = f"{m['text']} has nothing to look for"
+            raise UsageError(what, next_step=f'Write {m["text"]}TEXT, or "{m["text"]}" in quotes to find this text')
         if m["sign"]:
             found.append(Compare(m["sign"], float(m["limit"])))
         elif place := None if m["field"] else _NEURON.fullmatch(m["text"]):
@@ -71,20 +80,43 @@ def parse(query: str) -> list[Compare | Place | Text]:
     return found
 
 
+Matcher = Callable[[Sequence[str]], "Bool[np.ndarray, ' text']"]
+
+
 @lru_cache(maxsize=32)
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a raw text matches. Raises `UsageError` for an invalid regular expression."""
+def matcher(pattern: str) -> Matcher:
+    """Which of some raw texts match. Raises `UsageError` for an invalid regular expression.
+
+    Regular expressions are RE2's, whose time is linear in the text: Python's may never end, and cannot be interrupted.
+    """
     inner = pattern[1:-1]
     if inner and pattern[0] == pattern[-1] == '"':
-        return lambda text: inner in (text, visible(text))
+        return _each(lambda text: inner in (text, visible(text)))
     if inner and pattern[0] == pattern[-1] == "/":
-        try:
-            expression = re.compile(inner)
-        except re.error as e:
-            raise UsageError(f"{escape(pattern[:60])} is not a regular expression: {e}") from e
-        return lambda text: bool(expression.search(text) or expression.search(visible(text)))
+        return _expression(inner)
     low = pattern.casefold()
-    return lambda text: low in text.casefold() or (_is_changed(text) and low in visible(text).casefold())
+    return _each(lambda text: low in text.casefold() or (_is_changed(text) and low in visible(text).casefold()))
+
+
+def _each(match: Callable[[str], bool]) -> Matcher:
+    return lambda texts: np.array([match(t) for t in texts], bool)
+
+
+def _expression(pattern: str) -> Matcher:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def search(texts: Sequence[str]) -> np.ndarray:
+        forms = ([encodable(form(t)) for t in texts] for form in (str, visible))
+        masks = [pc.match_substring_regex(pa.array(f, pa.string()), encodable(pattern)).to_numpy(False) for f in forms]
+        found: np.ndarray = np.logical_or(*masks).astype(bool)
+        return found
+
+    try:
+        search([""])
+    except pa.ArrowException as e:
+        raise UsageError(f"/{escape(pattern[:60])}/ is not a regular expression: {escape(str(e))[:120]}") from e
+    return search
 
 
 def _is_changed(text: str) -> bool:

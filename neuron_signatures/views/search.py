@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
@@ -29,8 +28,10 @@ def find_tokens(run: Run, query: str) -> Iterator[TokenHit]:
     """
     if not query:
         raise UsageError("the search text is empty")
-    matches = lru_cache(maxsize=None)(matcher(query))
+    match, matches = matcher(query), dict[str, bool]()
     for index, prompt in enumerate(run.prompts):
+        new = list(set(prompt.tokens) - matches.keys())
+        matches.update(zip(new, match(new).tolist(), strict=True))
         for pos, token in enumerate(prompt.tokens):
-            if matches(token):
+            if matches[token]:
                 yield TokenHit(index, prompt.probe_id, pos, token)

@@ -16,11 +16,13 @@ from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
+from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.tui.tables.ranked_list import ListView, validation_text
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import Compare, Place, Text, parse
 from neuron_signatures.views.lists.list_files import list_refs, read_list
 from neuron_signatures.views.lists.ranked import RankedList
-from neuron_signatures.views.lists.validated import landing_list, validations
+from neuron_signatures.views.lists.validated import landing_list, unreadable_validations, validations
 from neuron_signatures.views.neurons.descriptions import NOTHING, Descriptions, read_descriptions, shown_tokens
 from neuron_signatures.views.neurons.writes import writes_of
 from neuron_signatures.views.predictions import predictions
@@ -194,3 +196,27 @@ def test_the_prediction_of_a_prompt_is_its_most_likely_recorded_token(tmp_path, 
     assert found_now.text(8) == "→ ·Austin <0.1 %, rank 25"
     other = run.manifest.model_copy(update={"created_at_utc": "2020-01-01T00:00:00+00:00"})
     assert predictions(made, other) == {}
+
+
+def test_a_regular_expression_takes_linear_time(made):
+    found = ranked(made, "influence")
+    assert not found.matching(r"/^((.|\w)+)+#$/").any()  # Python's expressions take exponential time for it
+    assert (found.matching("promotes:/^·Aus/") == found.matching("promotes:·Aus")).all()
+    with pytest.raises(UsageError, match="not a regular expression"):
+        parse("/a(?=b)/")  # RE2 has no lookahead
+
+
+def test_a_field_without_text_is_an_error():
+    with pytest.raises(UsageError, match="promotes: has nothing to look for"):
+        parse("L3 promotes:")
+
+
+def test_a_damaged_validation_is_named(tmp_path, made):
+    shutil.copytree(made, tmp_path / "run")
+    assert unreadable_validations(made) == []
+    (file,) = (tmp_path / "run" / "analysis").glob("validation_*tok704.json")
+    file.write_text("{")
+    (fault,) = unreadable_validations(tmp_path / "run")
+    assert file.name in fault and validations(tmp_path / "run", list_refs(tmp_path / "run", None)) == {}
+    view = ListView.read(OpenedRun.open(tmp_path / "run"), list_refs(tmp_path / "run", None)[0])
+    assert "a validation cannot be read" in validation_text(view) and file.name in view.faults[0]

@@ -118,7 +118,7 @@ def signature_line(s: Signature) -> str:
     if s.mode_peak_token is not None and s.consistency is not None:
         share = f"{s.consistency:.0%}" + ("" if s.low is None or s.high is None else f" ({s.low:.0%} to {s.high:.0%})")
         token = f'"{visible(s.mode_peak_token)}"' if s.mode_peak_token else "white space"  # stored without spaces
-        parts.append(f"peaks most often on {token}, {share}")
+        parts.append(f"peaks most often on {token}, {share} of {count_of(s.n_texts, 'different text')}")
     peak = "" if s.max_peak is None else f", largest peak {s.max_peak:.4g}"
     parts.append(f"active in {count_of(s.n_active, 'prompt')}{peak}")
     if s.func_vs_sem is not None:

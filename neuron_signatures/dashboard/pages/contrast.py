@@ -51,7 +51,8 @@ def render(ctx: PageContext) -> None:
             "contrast", ctx.data_key, config, large=True,
         )  # fmt: skip
     except UsageError as e:
-        show_error(e)
+        fields = (e.where or "").replace("--a", "A").replace("--b", "B")
+        show_error(UsageError(e.what, where=fields, next_step=e.next_step))
         _offer(ctx)
         return
     _answer(ctx, config, result)

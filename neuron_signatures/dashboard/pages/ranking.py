@@ -21,6 +21,7 @@ from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, sh
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.views.filters import parse
 from neuron_signatures.views.lists.ranked import RankedList
+from neuron_signatures.views.lists.validated import unreadable_validations
 
 _PARTS = ("Neurons", "Validation")
 _FIND_HELP = (
@@ -41,7 +42,8 @@ def render(ctx: PageContext) -> None:
 
 
 def _neurons(ctx: PageContext) -> None:
-    show_lines("Some results of this run cannot be read.", [r.problem for r in ctx.lists if r.problem])
+    faults = [*(r.problem for r in ctx.lists if r.problem), *unreadable_validations(ctx.run_dir)]
+    show_lines("Some results of this run cannot be read.", faults)
     ref = ctx.listed or cached_reads.first_list(ctx.run_dir, ctx.results_key, ctx.lists)
     if ref is None:
         empty("No neurons have been ranked yet. To rank them by peaks (no model needed):", stage_2(ctx.run_dir))

@@ -46,7 +46,7 @@ _COLUMN_HELP = {
     "In influence lists that is the sign of its distance from the reference.",
     "suppresses": "The tokens whose logits it lowers most at this sign.",
     "fires on": "The signature of this pole with the number of texts that it rests on. Else its most frequent peak "
-    "token (3/25: the peak of 3 of the 25 prompts in which it is active), and the token of its largest peak.",
+    "token (3/14: the peak of 3 of the 14 different texts at which it peaks), and the token of its largest peak.",
     "prompt": "The scored prompt.",
 }
 

@@ -108,6 +108,9 @@ def table(
         name: st.column_config.Column(labels.get(name), help=help.get(name), width=widths.get(name))
         for name in {**help, **widths, **labels} if name in frame
     }  # fmt: skip
+    for name in labels:
+        if name in frame and frame[name].dtype.kind == "f":
+            columns[name] = st.column_config.NumberColumn(labels[name], help=help.get(name), format="%.4g")
     for name, full in (bars or {}).items():
         columns[name] = st.column_config.ProgressColumn(
             labels.get(name),

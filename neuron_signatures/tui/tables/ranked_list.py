@@ -34,7 +34,7 @@ from neuron_signatures.views.acts import peak_place
 from neuron_signatures.views.changes import Stamp
 from neuron_signatures.views.filters import Text, parse
 from neuron_signatures.views.lists.ranked import SORT_KEYS, Kind, ListRef, RankedList, Row, SortKey
-from neuron_signatures.views.lists.validated import Validated
+from neuron_signatures.views.lists.validated import Validated, unreadable_validations
 from neuron_signatures.views.neurons.descriptions import Description, shown_tokens
 
 _SIGNED = ("influence", "contrast")
@@ -73,6 +73,8 @@ class ListView:
     """Indices into the list."""
     order: Order = AS_LISTED
     validated: Validated | None = None
+    faults: tuple[str, ...] = ()
+    """Validations that cannot be read: one of them may be of this list."""
     files: Mapping[str, Stamp] = field(default_factory=dict)
     """Stamps of the files that the list was read from."""
 
@@ -84,7 +86,9 @@ class ListView:
     def read(cls, opened: OpenedRun, ref: ListRef) -> ListView:
         """The list with its validation."""
         view = cls.of(opened.ranked(ref))
-        return replace(view, validated=opened.validations().get(ref.stem), files=opened.list_stamps(ref))
+        validated = opened.validations().get(ref.stem)
+        faults = tuple(unreadable_validations(opened.run.path)) if ref.kind == "influence" and not validated else ()
+        return replace(view, validated=validated, faults=faults, files=opened.list_stamps(ref))
 
     def arranged(self, order: Order) -> ListView:
         """The list in this order, with this filter."""
@@ -118,7 +122,9 @@ class ListTable:
 
     @property
     def empty(self) -> str:
-        return f"no row matches the filter{self._hint}" if self.view.order.query else "the list has no row"
+        if not self.view.order.query:
+            return "the list has no row"
+        return "; ".join([f"no row matches the filter{self._hint}", *self.view.ranked.described.notes])
 
     def __len__(self) -> int:
         return len(self.view.rows)
@@ -179,20 +185,26 @@ def list_header(view: ListView, columns: int) -> list[Line]:
     found = f"{len(view.rows)} of {len(ranked)}" if query else f"{len(ranked)}"
     lines = [
         line(Span(beginning(ranked.ref.title), "title")),
-        line(Span(validation_text(ranked, checked), "mark" if checked else "dim")),
+        line(Span(validation_text(view), "warn" if view.faults else "mark" if checked else "dim")),
         line(Span(f"{found} rows ", "dim"),
              *((Span("filter ", "dim"), Span(beginning(query), "mark"), Span("  ")) if query else ()),
              Span(f"{order}; score = {safe(ranked.score_name)}", "dim")),
     ]  # fmt: skip
-    lines += [x for w in (*ranked.warnings, *ranked.described.notes) for x in _wrapped("warning", w, "warn", columns)]
+    lines += [
+        x
+        for w in (*view.faults, *ranked.warnings, *ranked.described.notes)
+        for x in _wrapped("warning", w, "warn", columns)
+    ]
     facts = [*(checked.lines() if checked else ()), *ranked.meta]
     return [x for x in lines if line_text(x)] + [x for k, v in facts for x in _wrapped(k, v, "dim", columns)]
 
 
-def validation_text(ranked: RankedList, checked: Validated | None) -> str:
+def validation_text(view: ListView) -> str:
     """How far the list can be trusted, and where its rows were scored, in one line."""
+    ranked, checked = view.ranked, view.validated
+    none = "a validation cannot be read" if view.faults else "not validated"
     best = "  (* best of its validation)" if checked and (checked.best_single or checked.best_sets) else ""
-    validated = f"{checked.short()}{best}" if checked else "not validated" if ranked.ref.kind == "influence" else ""
+    validated = f"{checked.short()}{best}" if checked else none if ranked.ref.kind == "influence" else ""
     return "; ".join(filter(None, (validated, safe(ranked.place_text()))))
 
 

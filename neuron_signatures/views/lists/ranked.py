@@ -135,7 +135,7 @@ class RankedList:
         activation, score by zero and centred score together; where one of these is unknown, the sign of the activation.
         """
         if self.ref.kind in ("signatures", "contrast"):
-            return Poles(self.layer, self.neuron, self.coded("pole").hits(lambda t: t == "-"))
+            return Poles(self.layer, self.neuron, self.coded("pole").equals("-"))
         acts = self.acts()
         if "influence_centred" in self.table.column_names and "influence" in self.table.column_names:
             moved = np.sign(acts) * np.sign(self._numbers("influence")) * np.sign(self._numbers("influence_centred"))
@@ -176,7 +176,7 @@ class RankedList:
         if place.neuron is not None:
             mask &= self.neuron == place.neuron
         if place.pole and self.ref.kind in ("signatures", "contrast"):
-            mask &= self.coded("pole").hits(lambda t: t == place.pole)
+            mask &= self.coded("pole").equals(place.pole)
         return mask
 
     def _with_text(self, term: Text) -> Bool[np.ndarray, " row"]:

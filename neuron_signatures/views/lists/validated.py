@@ -71,7 +71,7 @@ class Validated(NamedTuple):
 def validations(run_dir: Path, refs: Iterable[ListRef]) -> Mapping[str, Validated]:
     """By stem, the lists that the newest validation of their prompt, target and reference includes.
 
-    Files that cannot be read are left out.
+    Files that cannot be read are left out; `unreadable_validations` has the reasons.
     """
     records = _newest_first(run_dir)
     found: dict[str, Validated] = {}
@@ -83,6 +83,17 @@ def validations(run_dir: Path, refs: Iterable[ListRef]) -> Mapping[str, Validate
                 found[ref.stem] = _validated(stem, record, metric)
                 break
     return found
+
+
+def unreadable_validations(run_dir: Path) -> list[str]:
+    """The file, the field and the reason of each validation that cannot be read."""
+    faults = []
+    for stem in results.list_validations(run_dir):
+        try:
+            read_record(run_dir, f"{stem}.json", ValidationRecord)
+        except ProjectError as e:
+            faults.append(e.line())
+    return faults
 
 
 def landing_list(run_dir: Path, refs: Iterable[ListRef]) -> ListRef | None:

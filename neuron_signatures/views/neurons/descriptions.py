@@ -68,7 +68,7 @@ NOTHING = Descriptions(None, None, ())
 def shown_tokens(tokens: Iterable[str], patterns: Iterable[str] = (), n: int = N_SHOWN) -> str:
     """The first `n` tokens as displayed, then further ones that match one of `patterns`, with their rank."""
     every = list(enumerate(tokens, 1))
-    later = [f"{visible(t)} (#{i})" for i, t in every[n:] if any(matcher(p)(t) for p in patterns)]
+    later = [f"{visible(t)} (#{i})" for i, t in every[n:] if any(matcher(p)([t])[0] for p in patterns)]
     return " ".join([visible(t) for _, t in every[:n]] + (["…", *later] if later else []))
 
 

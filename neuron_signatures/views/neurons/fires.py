@@ -17,7 +17,7 @@ from neuron_signatures.views.neurons.poles import KeyIndex, Poles
 if TYPE_CHECKING:
     from jaxtyping import Bool
 
-_COUNTS = ("n_texts", "n_active", "mode_peak_count")
+_COUNTS = ("n_texts", "mode_peak_count")
 _CLASS, _NAMES = ("class",), ("name", "mode_peak_token")
 _SIGNATURES = ("pole", *_CLASS, *_NAMES, *_COUNTS)
 _PEAKS = ("max_act_token", "min_act_token")
@@ -55,15 +55,15 @@ class Fires:
             return None
         layer, neuron = (columns.numbers.pop(name) for name in ("layer", "neuron"))
         pole = columns.texts.pop("pole", None)
-        negative = np.zeros(len(layer), bool) if pole is None else pole.hits(lambda t: t == "-")
+        negative = np.zeros(len(layer), bool) if pole is None else pole.equals("-")
         self._numbers |= columns.numbers
         self._texts |= columns.texts
         return KeyIndex(Poles(layer, neuron, negative).keys(signed=pole is not None))
 
     def text(self, pole: Poles) -> str:
-        """Where one pole fires, as displayed: `semantic: Texas, n 5`, or `of 3/25, peak ·is`; empty if unknown.
+        """Where one pole fires, as displayed: `semantic: Texas, n 5`, or `of 3/14, peak ·is`; empty if unknown.
 
-        `3/25`: the most frequent peak token is the peak of 3 of the 25 prompts in which the pole is active.
+        `3/14`: the most frequent peak token is the peak of 3 of the 14 different texts at which the pole peaks.
         """
         row = int(_rows(self._signatures, pole, signed=True)[0])
         largest = self._largest(pole)
@@ -71,12 +71,14 @@ class Fires:
         if row < 0:
             return peak
         cls, name, token = (self._at(c, row) for c in ("class", "name", "mode_peak_token"))
-        if cls and cls != "unclassified":
-            return f"{visible(cls)}{': ' if name else ''}{visible(name)}, n {self._numbers['n_texts'][row]}"
-        if not token:
+        count, n = (int(self._numbers[c][row]) for c in ("mode_peak_count", "n_texts"))
+        if cls and cls != "unclassified" and name:
+            return f"{visible(cls)}: {visible(name)}, n {n}"
+        if count <= 0:
             return peak
-        share = f"{self._numbers['mode_peak_count'][row]}/{self._numbers['n_active'][row]}"
-        return f"{visible(token)} {share}" + (f", {peak}" if peak and largest.strip() != token.strip() else "")
+        most = f"{visible(token) or 'white space'} {count}/{n}"  # tokens are stored without spaces
+        where = most + (f", {peak}" if peak and largest.strip() != token.strip() else "")
+        return f"{visible(cls)}, {where}" if cls and cls != "unclassified" else where
 
     def matching(self, poles: Poles, pattern: str, *, cls: bool = False) -> Bool[np.ndarray, " row"]:
         """Mask of the poles whose signature or peak tokens match; with `cls`, only the class is compared."""

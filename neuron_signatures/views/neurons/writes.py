@@ -6,7 +6,7 @@ which is kept in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,7 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import count_rows, iter_arrow, read_arrow
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.filters import Matcher
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -169,13 +170,13 @@ class TokenTexts:
         if (np.diff(self._ids) <= 0).any():
             raise _bad(WRITES_TOKENS, "its ids are not in order")
 
-    def matching(self, match: Callable[[str], bool]) -> Int64[np.ndarray, " id"]:
-        """The ids whose text matches."""
-        found = []
+    def matching(self, match: Matcher) -> Int64[np.ndarray, " id"]:
+        """The ids whose text matches; null is an empty text."""
+        masks = [np.empty(0, bool)]
         for start in range(0, len(self._ids), _AT_ONCE):  # the texts of a vocabulary take 30 MB as Python objects
-            texts = self._texts.slice(start, _AT_ONCE).to_pylist()
-            found += [start + i for i, text in enumerate(texts) if text is not None and match(text)]
-        return self._ids[found] if found else np.empty(0, np.int64)
+            masks.append(match([t or "" for t in self._texts.slice(start, _AT_ONCE).to_pylist()]))
+        found: np.ndarray = self._ids[np.concatenate(masks)]
+        return found
 
     def text(self, token_id: int) -> str:
         at = int(np.searchsorted(self._ids, token_id))
