@@ -82,9 +82,10 @@ def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme
         buttons = page.get_by_role("radio", name=shot.click).or_(
             page.get_by_role("button", name=shot.click, exact=True)
         )
-        buttons.first.click()
-        page.wait_for_timeout(500)
-        _settle(page)
+        if buttons.count():  # another run may not have it
+            buttons.first.click()
+            page.wait_for_timeout(500)
+            _settle(page)
     if whole:
         height = int(page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight"))
         page.set_viewport_size({"width": width, "height": min(height + 20, TALLEST)})
