@@ -97,7 +97,7 @@ def test_without_signatures_the_tokens_with_the_largest_activations_are_shown(tm
 def test_names_that_mean_words_are_in_quotes_and_one_prompt_is_no_plural():
     s = Signature("+", "semantic", "state", 8, 1, 8.875, "state", 1.0, 0.6756, 1.0, None, None)
     assert signature_line(s) == (
-        'semantic "state" (n 8); peaks most often on "state", 100% (68% to 100%); '
+        'semantic "state" (n 8); peaks most often on "state", 100% (68% to 100%) of 8 different texts; '
         "active in 1 prompt, largest peak 8.875"
     )
     assert signature_line(s._replace(n_active=0)) == "never active"
