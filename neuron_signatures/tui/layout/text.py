@@ -237,6 +237,8 @@ def _pad(text: str, columns: int, *, right: bool) -> str:
 
 def _fitting(text: str, columns: int, start: int = 0) -> int:
     """The end of the part of `text` from `start` on that fits."""
+    if text.isascii():
+        return min(len(text), start + columns)
     used = 0
     for i in range(start, len(text)):
         used += width(text[i])

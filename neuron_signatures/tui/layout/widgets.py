@@ -55,8 +55,9 @@ def style_named(name: str) -> Style:
     return style + _HERE if here else style
 
 
+@lru_cache(maxsize=512)
 def strip_of(line: Line, columns: int, base: Style, *, selected: bool = False) -> Strip:
-    """A line as a Textual strip of exactly this many columns, in the colours of the widget."""
+    """A line as a Textual strip of exactly this many columns, in the colours of the widget. Cached: most lines stay."""
     segments = [Segment(_printable(p.text), style_named(p.style)) for p in line]
     return Strip(segments).adjust_cell_length(columns).apply_style(base + _ROW if selected else base)
 
