@@ -4,7 +4,7 @@
 
 With --widths or --themes, whole pages of these widths and themes instead, to look for faults:
 
-    python scripts/shoot_explorer.py --widths 800 1280 1680 --themes light dark --out_dir /tmp/shots
+    python scripts/shoot_explorer.py --widths 800 1280 1680 --themes light dark --out_dir shots
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -68,6 +69,11 @@ def relative(values: Float32[np.ndarray, " token"], spread: Spread | None) -> Fl
     if spread is None or spread.std == 0:
         return np.full(values.shape, np.nan)
     return (values.astype(np.float64) - spread.mean) / spread.std
+
+
+def strength(share: float) -> float:
+    """Strength of a colour, 0 to 1, for a share of the full scale: log10(1 + 9 share), which shows small values."""
+    return math.log10(1 + 9 * min(max(share, 0.0), 1.0))
 
 
 def limit_of(values: np.ndarray, percentile: float) -> Limit:

@@ -14,7 +14,7 @@ from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
 
 from neuron_signatures.poc1_browse_activations import main
 from neuron_signatures.runs.tokens import width
-from neuron_signatures.tui.layout.coloured import Coloured, flowing, on_one_line, strength
+from neuron_signatures.tui.layout.coloured import Coloured, flowing, on_one_line
 from neuron_signatures.tui.layout.shades import LEVELS
 from neuron_signatures.tui.layout.text import line_text
 from neuron_signatures.tui.layout.widgets import style_named
@@ -24,6 +24,7 @@ from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.tables.tokens import token_view
+from neuron_signatures.views.scale import strength
 
 
 def coloured(values, *, full=8.0, cursor=None, excluded=0):

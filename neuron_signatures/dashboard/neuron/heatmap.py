@@ -16,6 +16,7 @@ import numpy as np
 
 from neuron_signatures.dashboard.neuron.colouring import Colouring
 from neuron_signatures.runs.tokens import brief, escape, visible
+from neuron_signatures.views.scale import strength
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64
@@ -81,7 +82,7 @@ class HeatmapOptions:
 def opacity(share: float, scale: Scale = "log", floor: float = 0.05) -> float:
     """Opacity of a token whose magnitude is `share` (0 to 1) of the full scale."""
     share = min(max(share, 0.0), 1.0)
-    grown = {"log": math.log10(1 + 9 * share), "linear": share, "sqrt": math.sqrt(share)}[scale]
+    grown = {"log": strength(share), "linear": share, "sqrt": math.sqrt(share)}[scale]
     return floor + (1 - floor) * grown
 
 

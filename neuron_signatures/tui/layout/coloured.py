@@ -13,6 +13,7 @@ import numpy as np
 
 from neuron_signatures.tui.layout.shades import LEVELS
 from neuron_signatures.tui.layout.text import Line, Span, clip, token_text, width
+from neuron_signatures.views.scale import strength
 
 LEGENDS = (
     "text: green positive, orange negative, stronger towards the full scale, on a logarithmic scale",
@@ -39,11 +40,6 @@ class Coloured(NamedTuple):
     """Full scale; larger magnitudes are marked by an arrow."""
     cursor: int | None = None
     """Index of the marked token."""
-
-
-def strength(share: float) -> float:
-    """0 to 1 for a share of the full scale: log10(1 + 9 share), so that small values are visible."""
-    return math.log10(1 + 9 * min(max(share, 0.0), 1.0))
 
 
 def legend(scale: str, *, plain: bool) -> str:

@@ -73,7 +73,7 @@ def validations(run_dir: Path, refs: Iterable[ListRef]) -> Mapping[str, Validate
 
     Files that cannot be read are left out; `unreadable_validations` has the reasons.
     """
-    records = _newest_first(run_dir)
+    records = sorted(_read(run_dir)[0], key=lambda pair: pair[1].created_at_utc, reverse=True)
     found: dict[str, Validated] = {}
     for ref in refs if records else ():
         own = _influence(run_dir, ref)
@@ -87,13 +87,7 @@ def validations(run_dir: Path, refs: Iterable[ListRef]) -> Mapping[str, Validate
 
 def unreadable_validations(run_dir: Path) -> list[str]:
     """The file, the field and the reason of each validation that cannot be read."""
-    faults = []
-    for stem in results.list_validations(run_dir):
-        try:
-            read_record(run_dir, f"{stem}.json", ValidationRecord)
-        except ProjectError as e:
-            faults.append(e.line())
-    return faults
+    return _read(run_dir)[1]
 
 
 def landing_list(run_dir: Path, refs: Iterable[ListRef]) -> ListRef | None:
@@ -143,14 +137,15 @@ def _validated(stem: str, record: ValidationRecord, m: MetricValidation) -> Vali
     )  # fmt: skip
 
 
-def _newest_first(run_dir: Path) -> list[tuple[str, ValidationRecord]]:
-    found = []
+def _read(run_dir: Path) -> tuple[list[tuple[str, ValidationRecord]], list[str]]:
+    """The validations by stem, and the faults of those that cannot be read."""
+    found, faults = [], []
     for stem in results.list_validations(run_dir):
         try:
             found.append((stem, read_record(run_dir, f"{stem}.json", ValidationRecord)))
-        except ProjectError:
-            continue
-    return sorted(found, key=lambda pair: pair[1].created_at_utc, reverse=True)
+        except ProjectError as e:
+            faults.append(e.line())
+    return found, faults
 
 
 def _influence(run_dir: Path, ref: ListRef) -> InfluenceRecord | None:
