@@ -1,4 +1,4 @@
-"""The fields that all stage records of the analysis share: the run, the code, the time, and the library versions."""
+"""The fields that all stage records of the analysis and of interventions share: the run, the code, the time, and the library versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECORD_VERSION = 1
 STAGE = "poc2_analyze_run"
 
 
-def stage_record(run: dict[str, Any], mode: str, settings: Any, **more: Any) -> dict[str, Any]:
+def stage_record(run: dict[str, Any], mode: str, settings: Any, *, stage: str = STAGE, **more: Any) -> dict[str, Any]:
     """The stage record of one mode on the `run_identity` given.
 
     `settings` are its resolved flags, `more` its results and warnings. `cpu_threads` and `deterministic` (whether torch
@@ -22,7 +22,7 @@ def stage_record(run: dict[str, Any], mode: str, settings: Any, **more: Any) -> 
     torch = sys.modules.get("torch")
     return {
         "record_version": RECORD_VERSION,
-        "stage": STAGE,
+        "stage": stage,
         "mode": mode,
         "created_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),

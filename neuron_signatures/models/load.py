@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -148,6 +148,16 @@ def to_bridge(model: LoadedModel) -> TransformerBridge:
     # The weights that the bridge splits or invents (a bias of zeros) come with gradients.
     bridge.requires_grad_(False)
     return bridge
+
+
+def bridge_beside(model: LoadedModel) -> TransformerBridge:
+    """A bridge on a copy of `model.hf` that shares its weights, so that plain forwards of `model` stay possible.
+
+    Only modules are copied. The bridge's attention is eager, that of `model` stays as it is.
+    """
+    shared = [*model.hf.parameters(), *model.hf.buffers()]
+    twin: PreTrainedModel = copy.deepcopy(model.hf, {id(tensor): tensor for tensor in shared})
+    return to_bridge(replace(model, hf=twin))
 
 
 def find_device(name: str) -> torch.device:

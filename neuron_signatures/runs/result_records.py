@@ -14,7 +14,7 @@ from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.results import ANALYSIS, read_json
+from neuron_signatures.runs.results import read_json, stage_folder
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Number = float | None
@@ -340,7 +340,7 @@ R = TypeVar("R", bound=Record)
 
 
 def read_record(run_dir: Path, name: str, model: type[R]) -> R:
-    """A JSON file of `analysis/` as a `model`.
+    """A JSON file of a result as a `model`.
 
     Raises `UsageError` if it has not been made, `BadRunError` with the file, the field and the reason if it is damaged.
     """
@@ -348,7 +348,7 @@ def read_record(run_dir: Path, name: str, model: type[R]) -> R:
     try:
         return model.model_validate(raw)
     except ValidationError as e:
-        where = str(inside(run_dir, f"{ANALYSIS}/{name}"))
+        where = str(inside(run_dir, f"{stage_folder(name)}/{name}"))
         raise BadRunError(first_error(e), where=where, next_step="Make it again") from e
 
 

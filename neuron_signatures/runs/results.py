@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANALYSIS = "analysis"
+INTERVENTIONS = "interventions"
+INTERVENTION_MODES = ("effect", "swap", "steer")
 NEURONS = "neurons_aggregated"
 TOP_NEURONS = "top_neurons.json"
 TOP_STEM = "top_neurons"
@@ -136,11 +138,12 @@ def partial_name(stem: str) -> str:
 
 
 class ResultsWriter:
-    """Writes into `analysis/` of one run; created by `open_results`, which holds the run's lock."""
+    """Writes into one stage folder of a run; created by `open_results`, which holds the run's lock."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, stage_folder: str = ANALYSIS) -> None:
         self.run_dir = run_dir
-        self.folder = run_dir / ANALYSIS
+        self.folder = run_dir / stage_folder
+        self._below = stage_folder
         self._files: dict[str, FileRecord] = {}
 
     def begin(self, record_name: str, *, companions: Sequence[str] = ()) -> None:
@@ -150,8 +153,9 @@ class ResultsWriter:
         The files that are written from here to `record` are the files of the result. Files of another tool with the
         same names are renamed first (`keep_files_of_others`).
         """
-        keep_files_of_others(self.run_dir, record_name)
-        remove_files(self.run_dir, (record_name, *companions), below=ANALYSIS)
+        if self._below == ANALYSIS:
+            keep_files_of_others(self.run_dir, record_name)
+        remove_files(self.run_dir, (record_name, *companions), below=self._below)
         self._files = {}
 
     def table(
@@ -194,14 +198,14 @@ class ResultsWriter:
         """
         own = {k: v for k, v in strict(record).items() if k != SEAL}
         full = {**own, "files": [f.model_dump() for f in self._files.values()]}
-        write_text(self.run_dir, name, seal(json_text(full)), below=ANALYSIS)
+        write_text(self.run_dir, name, seal(json_text(full)), below=self._below)
         self._files = {}
 
     @contextlib.contextmanager
     def file(self, name: str, *, needed: int = 0) -> Iterator[BinaryIO]:
         """A temporary file, renamed to `name` at the end of the block. A partial file belongs to no result."""
         written = None
-        with whole_file(self.run_dir, name, below=ANALYSIS, needed=needed) as f:
+        with whole_file(self.run_dir, name, below=self._below, needed=needed) as f:
             yield f
             if not name.endswith(partial_name("")):
                 sha256 = sha256_of(f)
@@ -211,7 +215,7 @@ class ResultsWriter:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
-        remove_files(self.run_dir, [name], below=ANALYSIS)
+        remove_files(self.run_dir, [name], below=self._below)
         self._files.pop(name, None)
 
 
@@ -253,19 +257,19 @@ def _is_ours(run_dir: Path, record_name: str) -> bool | None:
 
 
 @contextlib.contextmanager
-def open_results(run: Run) -> Iterator[ResultsWriter]:
+def open_results(run: Run, stage_folder: str = ANALYSIS) -> Iterator[ResultsWriter]:
     """Lock the run and yield a writer of results. Temporary files of killed writers are removed first.
 
-    Raises `RunLockedError` if another process holds the lock, `BadRunError` if `analysis` is a link.
+    Raises `RunLockedError` if another process holds the lock, `BadRunError` if the stage folder is a link.
     """
     with run_lock(run.path):
-        with explain_os_errors(run.path / ANALYSIS), folder_below(run.path, ANALYSIS, create=True):
-            sweep_leftovers(run.path / ANALYSIS)
-        yield ResultsWriter(run.path)
+        with explain_os_errors(run.path / stage_folder), folder_below(run.path, stage_folder, create=True):
+            sweep_leftovers(run.path / stage_folder)
+        yield ResultsWriter(run.path, stage_folder)
 
 
 def read_json(run_dir: Path, name: str) -> Any:
-    """A JSON file of `analysis/`. Lone surrogates become escapes.
+    """A JSON file of a result. Lone surrogates become escapes.
 
     Raises `UsageError` if it has not been made, `BadRunError` if it is damaged.
     """
@@ -293,23 +297,38 @@ def list_contrasts(run_dir: Path) -> list[str]:
     return _finished(run_dir, "contrast_")
 
 
+def list_interventions(run_dir: Path) -> list[str]:
+    """Stems of the interventions that are finished, the newest last."""
+    folder, tail = run_dir / INTERVENTIONS, meta_name("")
+    found = [p for mode in INTERVENTION_MODES for p in folder.glob(f"{mode}_*{tail}")]
+    return [p.name.removesuffix(tail) for p in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+
 def result_path(run_dir: Path, name: str) -> Path:
     """The path of a finished result. Raises `UsageError` if it has not been made or is not finished."""
-    path = inside(run_dir, f"{ANALYSIS}/{name}")
+    folder = stage_folder(name)
+    path = inside(run_dir, f"{folder}/{name}")
     record = _record_of(name)
-    complete = record is None or inside(run_dir, f"{ANALYSIS}/{record}").is_file()
+    complete = record is None or inside(run_dir, f"{folder}/{record}").is_file()
     if not path.is_file() or not complete:
         what = f"this is not finished: there is no {record}" if path.is_file() else "this has not been made yet"
-        next_step = f"Make it with `python -m neuron_signatures.poc2_analyze_run --run_dir {run_dir}`"
+        stage = "poc3_intervene" if folder == INTERVENTIONS else "poc2_analyze_run"
+        next_step = f"Make it with `python -m neuron_signatures.{stage} --run_dir {run_dir}`"
         raise UsageError(what, where=str(path), next_step=next_step)
     return path
+
+
+def stage_folder(name: str) -> str:
+    """The stage folder of the result file `name`, by the first word of its name."""
+    return INTERVENTIONS if name.partition("_")[0] in INTERVENTION_MODES else ANALYSIS
 
 
 def _record_of(name: str) -> str | None:
     """The stage record of the file `name`; None for records and for files of no result."""
     if name in _RECORD_OF:
         return _RECORD_OF[name]
-    if not name.startswith(("influence_", "validation_", "contrast_")) or name.endswith(meta_name("")):
+    kinds = ("influence", "validation", "contrast", *INTERVENTION_MODES)
+    if name.partition("_")[0] not in kinds or name.endswith(meta_name("")):
         return None
     tail = next(
         (

@@ -1,0 +1,1 @@
+"""Stage 3: change neurons, and measure what the model then says, beside controls."""

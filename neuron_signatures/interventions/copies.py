@@ -1,0 +1,152 @@
+"""Many edited copies of one prompt per forward pass, and what the model predicts for each.
+
+These are the suffix passes of stage 2 (`models.suffix`), which a test compares with the bridge's hooks. The model
+should be in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
+from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
+from neuron_signatures.models.suffix import Edit as SuffixEdit
+from neuron_signatures.models.weights import unembedding
+
+DEFAULT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the model predicts at the target position in each pass, float32 on the CPU; one row per pass.
+
+    `difference` is the pre-cap logit of the target, minus the foil's if there is one. `logprob` (nats), `probability`
+    and `rank` (0: the most likely token) are the target's, `foil_probability` is NaN without a foil. `kl` is
+    KL(clean ‖ edited) in nats over the whole vocabulary. `top_id` is the most likely token.
+    """
+
+    difference: Float[Tensor, " n"]
+    logit: Float[Tensor, " n"]
+    foil_logit: Float[Tensor, " n"]
+    logprob: Float[Tensor, " n"]
+    probability: Float[Tensor, " n"]
+    foil_probability: Float[Tensor, " n"]
+    rank: Int[Tensor, " n"]
+    kl: Float[Tensor, " n"]
+    top_id: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.difference)
+
+    def __getitem__(self, rows: slice | Bool[Tensor, " n"]) -> Predictions:
+        return Predictions(*(getattr(self, f)[rows] for f in FIELDS))
+
+    def row(self, i: int) -> dict[str, float | int | None]:
+        """One pass as plain values; undefined ones (of a foil that is not there) are None."""
+        values = {f: getattr(self, f)[i].item() for f in FIELDS}
+        return {f: None if v != v else v for f, v in values.items()}
+
+
+FIELDS = tuple(Predictions.__dataclass_fields__)
+
+
+def joined_predictions(some: Sequence[Predictions]) -> Predictions:
+    """The rows of all of them, in order."""
+    return Predictions(*(torch.cat([getattr(p, f) for p in some]) for f in FIELDS))
+
+
+@torch.no_grad()
+def predictions(
+    problem: Problem,
+    logits: Float[Tensor, "n vocab"],
+    clean_logits: Float[Tensor, " vocab"],
+) -> Predictions:
+    """From pre-cap logits at the target position. `clean_logits` are those of the unedited pass."""
+    head, target = unembedding(problem.hf), problem.target
+    after = capped(head, logits).log_softmax(-1)
+    clean = capped(head, clean_logits).log_softmax(-1)
+    own = logits[:, target.token_id]
+    foil = torch.full_like(own, torch.nan) if target.foil_id is None else logits[:, target.foil_id]
+    foil_p = torch.full_like(own, torch.nan) if target.foil_id is None else after[:, target.foil_id].exp()
+    # as `target_facts`: ties go to the smaller id
+    better = (logits > own[:, None]).sum(-1) + (logits[:, : target.token_id] == own[:, None]).sum(-1)
+    kl = (clean.exp() * (clean - after)).nan_to_num().sum(-1)
+    return Predictions(
+        *(
+            x.cpu()
+            for x in (
+                own if target.foil_id is None else own - foil,
+                own, foil, after[:, target.token_id], after[:, target.token_id].exp(), foil_p, better, kl,
+                logits.argmax(-1),
+            )
+        )
+    )  # fmt: skip
+
+
+class Copies:
+    """Edited copies of the problem's prompt. Edits are at positions from `first` to the target position."""
+
+    def __init__(self, problem: Problem, *, first: int, batch: int = DEFAULT_BATCH) -> None:
+        self.problem, self.first = problem, first
+        self._suffix = problem.suffix(first=first)
+        self._size = BatchSize(batch)
+        self.n_measured = 0
+        """Copies that were run, the clean one of each pass excluded."""
+
+    @torch.no_grad()
+    def run(self, sets: Iterable[Changes]) -> Iterator[tuple[Predictions, Predictions]]:
+        """Predictions of the clean copy (one row) and of the next sets, in order; one forward pass each.
+
+        The clean copy is the first of every pass, so that an effect is a difference within one pass. Sets are taken
+        from the iterator as they are needed. Raises `EnvironmentProblem` if one copy does not fit into memory.
+        """
+        left = iter(sets)
+        work = work_on(self.problem.hf, "edited copies", self.problem.token_ids)
+        while members := list(islice(left, self._size.most)):
+
+            def one_pass(chunk: Sequence[int], members: list[Changes] = members) -> tuple[Predictions, Predictions]:
+                return self._pass([members[i] for i in chunk])
+
+            for found in run_in_halves(
+                one_pass, range(len(members)), size=self._size, unit="copies", work=lambda _: work
+            ):
+                self.n_measured += len(found[1])
+                yield found
+
+    def effects(self, sets: Iterable[Changes]) -> Iterator[float]:
+        """The effect of each set on the difference of pre-cap logits: edited minus clean."""
+        for clean, edited in self.run(sets):
+            yield from (edited.difference - clean.difference).tolist()
+
+    def _pass(self, members: Sequence[Changes]) -> tuple[Predictions, Predictions]:
+        edit, layers = _suffix_edit(members, self.first)
+        hidden = self._suffix.run(len(members) + 1, edit, layers, from_layer=layers[0] if layers else 0)
+        logits = pre_cap_logits(unembedding(self.problem.hf), hidden)
+        both = predictions(self.problem, logits, logits[0])
+        return both[:1], both[1:]
+
+
+def _suffix_edit(members: Sequence[Changes], first: int) -> tuple[SuffixEdit, list[int]]:
+    """Keeps copy 0, and applies set i to copy i + 1; the layers that are edited, in order."""
+    copy = torch.cat([torch.full((len(m),), i + 1) for i, m in enumerate(members)])
+    layer, pos, neuron = (torch.cat([getattr(m, f) for m in members]) for f in ("layer", "pos", "neuron"))
+    factor, offset = (torch.cat([getattr(m, f) for m in members]) for f in ("factor", "offset"))
+    assert not len(pos) or int(pos.min()) >= first
+    by_layer = {at: (layer == at).nonzero()[:, 0] for at in sorted(set(layer.tolist()))}
+
+    def edit(at: int, acts: Tensor) -> Tensor:
+        rows = by_layer[at]
+        cells = tuple(i[rows].to(acts.device) for i in (copy, pos - first, neuron))
+        old = acts[cells]
+        times, plus = factor[rows].to(old), offset[rows].to(old)
+        return acts.index_put(cells, torch.where(times == 0, plus, times * old + plus))
+
+    return edit, list(by_layer)

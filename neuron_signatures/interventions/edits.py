@@ -1,0 +1,137 @@
+"""Edits of activations, as forward hooks of transformer-lens.
+
+    with bridge.hooks(fwd_hooks=fwd_hooks([Edit(3, (508,), (8,), "set", 0.0)])):
+        logits = bridge(token_ids)
+
+An edit replaces the activation a of some neurons of one layer at some positions (docs/api.md). It works in forward
+passes over a whole prompt and in `bridge.generate`, with and without a cache of keys and values.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from neuron_signatures.runs.errors import UsageError
+
+Kind = Literal["set", "ablate", "patch", "add", "flip", "scale", "direction"]
+_WRITES = ("set", "ablate", "patch")
+
+Values = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
+# (activations [batch pos neuron], the hook point) -> activations of the same shape
+Hook = Callable[[Tensor, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of the neurons `neurons` of `layer` at `positions`.
+
+    | kind | new activation |
+    |---|---|
+    | set, ablate, patch | the value (three names for what the value is: a constant, a reference, another prompt's) |
+    | add | a + value |
+    | flip | -a; the values are not used |
+    | scale | value · a |
+    | direction | the layer's output x (`hook_resid_post`) becomes x + values; no neurons, `d_model` values |
+
+    `positions` are non-negative; None means every position, in generation also those of new tokens. `values` is one
+    number, one number per neuron, or one tuple per position with one number per neuron.
+    """
+
+    layer: int
+    neurons: tuple[int, ...]
+    positions: tuple[int, ...] | None
+    kind: Kind
+    values: Values = 0.0
+
+    def __post_init__(self) -> None:
+        where = f"Edit of layer {self.layer}"
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"kind {self.kind!r} is none of {', '.join(get_args(Kind))}", where=where)
+        if bool(self.neurons) == (self.kind == "direction"):
+            what = "a direction has no neurons" if self.neurons else "no neurons"
+            raise UsageError(what, where=where)
+        if self.layer < 0 or min(self.neurons, default=0) < 0 or len(set(self.neurons)) < len(self.neurons):
+            raise UsageError("layer and neurons must be distinct numbers from 0", where=where)
+        if self.positions is not None and (
+            not self.positions or min(self.positions) < 0 or len(set(self.positions)) < len(self.positions)
+        ):
+            raise UsageError("positions must be distinct numbers from 0, or None for all", where=where)
+        n_rows = 1 if self.positions is None else len(self.positions)
+        shape = _shape(self.values)
+        fits = {(), (len(self.neurons),), (n_rows, len(self.neurons))}
+        if self.kind == "direction":
+            fits = {shape} if len(shape) == 1 else set()
+        if shape not in fits or not bool(torch.isfinite(torch.tensor(self.values)).all()):
+            what = f"values must be finite, of shape () or [{len(self.neurons)}] or [{n_rows}, {len(self.neurons)}]"
+            raise UsageError(what, where=where)
+
+
+def fwd_hooks(edits: Sequence[Edit]) -> list[tuple[str, Hook]]:
+    """Hooks for `bridge.hooks(fwd_hooks=...)`, one per layer and hook point; edits of one point apply in their order.
+
+    The hooks count positions: a pass over several positions starts at position 0, and a pass over one position
+    continues the pass before it, as generation with a cache does. So make new hooks for each prompt of one token.
+    Batches must not be padded on the left. A pass that does not reach an edit's position leaves it out.
+    """
+    at: dict[str, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        name = "hook_resid_post" if edit.kind == "direction" else "mlp.hook_post"
+        at[f"blocks.{edit.layer}.{name}"].append(edit)
+    return [(name, _hook(some)) for name, some in at.items()]
+
+
+def _hook(edits: Sequence[Edit]) -> Hook:
+    next_pos = 0
+
+    def hook(acts: Tensor, hook: Any) -> Tensor:
+        nonlocal next_pos
+        n = acts.shape[-2]
+        first = next_pos if n == 1 else 0
+        next_pos = first + n
+        for edit in edits:
+            acts = _edited(acts, edit, first)
+        return acts
+
+    return hook
+
+
+def _edited(acts: Tensor, edit: Edit, first: int) -> Tensor:
+    """`acts` of the positions from `first` on, with one edit applied to a copy."""
+    n, width = acts.shape[-2:]
+    if max(edit.neurons, default=0) >= width:
+        raise UsageError(f"neuron {max(edit.neurons)} is not in 0..{width - 1}", where=f"layer {edit.layer}")
+    positions = range(first, first + n) if edit.positions is None else edit.positions
+    inside = [(row, pos - first) for row, pos in enumerate(positions) if first <= pos < first + n]
+    if not inside:
+        return acts
+    rows = torch.tensor([at for _, at in inside], device=acts.device)
+    values = torch.tensor(edit.values, device=acts.device, dtype=acts.dtype)
+    acts = acts.clone()
+    if edit.kind == "direction":
+        if values.shape[0] != width:
+            raise UsageError(f"the direction has {values.shape[0]} values, not {width}", where=f"layer {edit.layer}")
+        acts[..., rows, :] += values
+        return acts
+    if values.ndim == 2 and edit.positions is not None:
+        values = values[[row for row, _ in inside]]
+    cells = (..., rows[:, None], torch.tensor(edit.neurons, device=acts.device))
+    if edit.kind in _WRITES:
+        acts[cells] = values.expand_as(acts[cells])
+    elif edit.kind == "add":
+        acts[cells] += values
+    else:
+        acts[cells] *= -1.0 if edit.kind == "flip" else values
+    return acts
+
+
+def _shape(values: Values) -> tuple[int, ...]:
+    try:
+        return tuple(torch.tensor(values).shape)
+    except (ValueError, TypeError) as e:
+        raise UsageError(f"values are not numbers of one shape ({e})", where="Edit") from e
