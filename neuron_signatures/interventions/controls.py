@@ -1,0 +1,70 @@
+"""How an edit compares with control edits: its effect against theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuron_signatures.analysis.validation.controls import ENOUGH
+from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.copies import Copies
+from neuron_signatures.runs.intervention_records import Null
+
+_ROUNDING = 1e-5
+"""Effects that differ by less, in logits, count as equal."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The effect of one control edit on the difference of pre-cap logits, and whether the target became the most likely
+    token."""
+
+    effect: float
+    flipped: bool
+
+
+def outcomes(copies: Copies, sets: Iterable[Changes]) -> Iterator[Outcome]:
+    """One per set, measured in batches as they are asked for."""
+    target = copies.problem.target.token_id
+    for clean, edited in copies.run(sets):
+        effects = (edited.difference - clean.difference).tolist()
+        yield from (Outcome(e, top == target) for e, top in zip(effects, edited.top_id.tolist(), strict=True))
+
+
+def null(
+    what: str, observed: float, found: Iterable[Outcome], *, n: int, two_sided: bool, sequential: bool
+) -> Null:
+    """`observed` against at most `n` control edits.
+
+    `two_sided` compares absolute effects. p is (1 + exceeded) / (1 + n); a `sequential` null stops once 10 control
+    edits do as well, with p = 10 / drawn (Besag and Clifford 1991).
+    """
+    values: list[float] = []
+    n_flipped = exceeded = 0
+    size = abs(observed) if two_sided else observed
+    for outcome in found:
+        values.append(outcome.effect)
+        n_flipped += outcome.flipped
+        exceeded += (abs(outcome.effect) if two_sided else outcome.effect) >= size - _ROUNDING
+        if len(values) == n or (sequential and exceeded == ENOUGH):
+            break
+    drawn = len(values)
+    if not drawn:
+        return Null(what=what, n=0, mean=None, std=None, low=None, high=None, most=None, exceeded=0, p=None)
+    mean, std = float(np.mean(values)), float(np.std(values))
+    low, high = np.percentile(values, [5, 95])
+    return Null(
+        what=what,
+        n=drawn,
+        mean=mean,
+        std=std,
+        low=float(low),
+        high=float(high),
+        most=max(values, key=abs) if two_sided else max(values),
+        exceeded=int(exceeded),
+        p=ENOUGH / drawn if sequential and exceeded == ENOUGH else (1 + exceeded) / (1 + drawn),
+        z=(observed - mean) / std if std > _ROUNDING else None,
+        n_flipped=n_flipped,
+    )
