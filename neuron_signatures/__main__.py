@@ -28,6 +28,9 @@ COMMANDS = {
     "rank": Command("poc2_analyze_run", "rank the neurons of a run: peaks, influence, signatures"),
     "browse": Command("poc1_browse_activations", "browse a run in the terminal"),
     "explore": Command("eda_streamlit", "explore runs in a web page; flags after -- go to `streamlit run`"),
+    "intervene": Command(
+        "poc3_intervene", "change neurons and look at what the model then says: effects, swaps, steering"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

@@ -67,8 +67,13 @@ class Partial:
 
     def save(self, arrays: Arrays) -> None:
         """Write the arrays, at most every 20 seconds, and less often if writing them is slow."""
-        if time.monotonic() - self._saved >= self._wait:
+        if self.is_due:
             self.save_now(arrays)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `save` would write."""
+        return time.monotonic() - self._saved >= self._wait
 
     @contextlib.contextmanager
     def save_on_error(self, arrays: Callable[[], Arrays]) -> Iterator[None]:

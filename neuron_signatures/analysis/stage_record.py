@@ -1,4 +1,4 @@
-"""The fields that all stage records of the analysis and of interventions share: the run, the code, the time, and the library versions."""
+"""The fields that all stage records of stages 2 and 3 share: the run, the code, the time, and the versions."""
 
 from __future__ import annotations
 

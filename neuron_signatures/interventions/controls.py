@@ -13,13 +13,13 @@ from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.runs.intervention_records import Null
 
 _ROUNDING = 1e-5
-"""Effects that differ by less, in logits, count as equal."""
+"""Effects that differ by less, in logits or nats, count as equal."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The effect of one control edit on the difference of pre-cap logits, and whether the target became the most likely
-    token."""
+    """The effect of one control edit on the target function, and whether the target became the most likely token, or
+    stopped being it."""
 
     effect: float
     flipped: bool
@@ -29,13 +29,13 @@ def outcomes(copies: Copies, sets: Iterable[Changes]) -> Iterator[Outcome]:
     """One per set, measured in batches as they are asked for."""
     target = copies.problem.target.token_id
     for clean, edited in copies.run(sets):
-        effects = (edited.difference - clean.difference).tolist()
-        yield from (Outcome(e, top == target) for e, top in zip(effects, edited.top_id.tolist(), strict=True))
+        before = int(clean.top_id[0]) == target
+        effects = (edited.value - clean.value).tolist()
+        for effect, top in zip(effects, edited.top_id.tolist(), strict=True):
+            yield Outcome(effect, (top == target) != before)
 
 
-def null(
-    what: str, observed: float, found: Iterable[Outcome], *, n: int, two_sided: bool, sequential: bool
-) -> Null:
+def null(what: str, observed: float, found: Iterable[Outcome], *, n: int, two_sided: bool, sequential: bool) -> Null:
     """`observed` against at most `n` control edits.
 
     `two_sided` compares absolute effects. p is (1 + exceeded) / (1 + n); a `sequential` null stops once 10 control

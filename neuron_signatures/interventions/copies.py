@@ -28,11 +28,13 @@ DEFAULT_BATCH = 64
 class Predictions:
     """What the model predicts at the target position in each pass, float32 on the CPU; one row per pass.
 
-    `difference` is the pre-cap logit of the target, minus the foil's if there is one. `logprob` (nats), `probability`
-    and `rank` (0: the most likely token) are the target's, `foil_probability` is NaN without a foil. `kl` is
-    KL(clean ‖ edited) in nats over the whole vocabulary. `top_id` is the most likely token.
+    `value` is the target function f. `difference` is the pre-cap logit of the target, minus the foil's if there is
+    one. `logprob` (nats), `probability` and `rank` (0: the most likely token) are the target's. Without a foil,
+    `foil_probability` is NaN and `foil_rank` -1. `kl` is KL(clean ‖ edited) in nats over the whole vocabulary.
+    `top_id` is the most likely token.
     """
 
+    value: Float[Tensor, " n"]
     difference: Float[Tensor, " n"]
     logit: Float[Tensor, " n"]
     foil_logit: Float[Tensor, " n"]
@@ -40,11 +42,12 @@ class Predictions:
     probability: Float[Tensor, " n"]
     foil_probability: Float[Tensor, " n"]
     rank: Int[Tensor, " n"]
+    foil_rank: Int[Tensor, " n"]
     kl: Float[Tensor, " n"]
     top_id: Int[Tensor, " n"]
 
     def __len__(self) -> int:
-        return len(self.difference)
+        return len(self.value)
 
     def __getitem__(self, rows: slice | Bool[Tensor, " n"]) -> Predictions:
         return Predictions(*(getattr(self, f)[rows] for f in FIELDS))
@@ -71,24 +74,33 @@ def predictions(
 ) -> Predictions:
     """From pre-cap logits at the target position. `clean_logits` are those of the unedited pass."""
     head, target = unembedding(problem.hf), problem.target
-    after = capped(head, logits).log_softmax(-1)
+    after = capped(head, logits)
+    logprobs = after.log_softmax(-1)
     clean = capped(head, clean_logits).log_softmax(-1)
     own = logits[:, target.token_id]
     foil = torch.full_like(own, torch.nan) if target.foil_id is None else logits[:, target.foil_id]
-    foil_p = torch.full_like(own, torch.nan) if target.foil_id is None else after[:, target.foil_id].exp()
-    # as `target_facts`: ties go to the smaller id
-    better = (logits > own[:, None]).sum(-1) + (logits[:, : target.token_id] == own[:, None]).sum(-1)
-    kl = (clean.exp() * (clean - after)).nan_to_num().sum(-1)
+    foil_p = torch.full_like(own, torch.nan) if target.foil_id is None else logprobs[:, target.foil_id].exp()
+    function = {"pre_cap_logit": logits, "logit": after, "logprob": logprobs}[target.function]
+    value = function[:, target.token_id] - (0.0 if target.foil_id is None else function[:, target.foil_id])
+    kl = (clean.exp() * (clean - logprobs)).nan_to_num().sum(-1)
     return Predictions(
         *(
             x.cpu()
             for x in (
-                own if target.foil_id is None else own - foil,
-                own, foil, after[:, target.token_id], after[:, target.token_id].exp(), foil_p, better, kl,
-                logits.argmax(-1),
+                value, own if target.foil_id is None else own - foil, own, foil, logprobs[:, target.token_id],
+                logprobs[:, target.token_id].exp(), foil_p, _ranks(logits, target.token_id),
+                _ranks(logits, target.foil_id), kl, logits.argmax(-1),
             )
         )
     )  # fmt: skip
+
+
+def _ranks(logits: Float[Tensor, "n vocab"], token_id: int | None) -> Int[Tensor, " n"]:
+    """Rank of a token, 0 for the most likely one; as in `target_facts`, ties go to the smaller id."""
+    if token_id is None:
+        return torch.full_like(logits[:, 0], -1, dtype=torch.long)
+    own = logits[:, token_id, None]
+    return (logits > own).sum(-1) + (logits[:, :token_id] == own).sum(-1)
 
 
 class Copies:
@@ -122,27 +134,32 @@ class Copies:
                 yield found
 
     def effects(self, sets: Iterable[Changes]) -> Iterator[float]:
-        """The effect of each set on the difference of pre-cap logits: edited minus clean."""
+        """The effect of each set on the target function: edited minus clean."""
         for clean, edited in self.run(sets):
-            yield from (edited.difference - clean.difference).tolist()
+            yield from (edited.value - clean.value).tolist()
 
     def _pass(self, members: Sequence[Changes]) -> tuple[Predictions, Predictions]:
-        edit, layers = _suffix_edit(members, self.first)
+        edit, layers = suffix_edit(members, self.first)
         hidden = self._suffix.run(len(members) + 1, edit, layers, from_layer=layers[0] if layers else 0)
         logits = pre_cap_logits(unembedding(self.problem.hf), hidden)
         both = predictions(self.problem, logits, logits[0])
         return both[:1], both[1:]
 
 
-def _suffix_edit(members: Sequence[Changes], first: int) -> tuple[SuffixEdit, list[int]]:
-    """Keeps copy 0, and applies set i to copy i + 1; the layers that are edited, in order."""
-    copy = torch.cat([torch.full((len(m),), i + 1) for i, m in enumerate(members)])
+def suffix_edit(members: Sequence[Changes], first: int, *, clean: bool = True) -> tuple[SuffixEdit, list[int]]:
+    """The edit of a suffix from position `first` that applies set i to copy i, and the layers that it changes.
+
+    With `clean`, copy 0 is kept, and set i is applied to copy i + 1.
+    """
+    copy = torch.cat([torch.full((len(m),), i + clean) for i, m in enumerate(members)])
     layer, pos, neuron = (torch.cat([getattr(m, f) for m in members]) for f in ("layer", "pos", "neuron"))
     factor, offset = (torch.cat([getattr(m, f) for m in members]) for f in ("factor", "offset"))
     assert not len(pos) or int(pos.min()) >= first
     by_layer = {at: (layer == at).nonzero()[:, 0] for at in sorted(set(layer.tolist()))}
 
     def edit(at: int, acts: Tensor) -> Tensor:
+        if at not in by_layer:
+            return acts
         rows = by_layer[at]
         cells = tuple(i[rows].to(acts.device) for i in (copy, pos - first, neuron))
         old = acts[cells]

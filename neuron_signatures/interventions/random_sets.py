@@ -1,7 +1,7 @@
 """Control edits of the same size: other neurons, other positions, other deltas.
 
-The delta of a cell is its new activation minus the clean one. Its norm, |delta| · ‖γ ⊙ W_out[i]‖, is the length of what
-the change adds to the residual stream, up to the scale of the norm on the MLP's output (γ is that norm's weight in
+The delta of a cell is its new activation minus the clean one. Its norm, |delta| · ‖w ⊙ W_out[i]‖, is the length of what
+the change adds to the residual stream, up to the scale of the norm on the MLP's output (w is that norm's weight in
 Gemma-2 and Gemma-3, 1 elsewhere). Controls keep the norms, and all set their cells to clean + delta.
 """
 
@@ -24,7 +24,7 @@ Norms = Float[Tensor, "layer neuron"]
 
 @torch.no_grad()
 def write_norms(hf: PreTrainedModel, token_ids: Sequence[int]) -> Norms:
-    """‖γ ⊙ W_out[i]‖ of every neuron, float32 on the CPU. No number depends on the prompt (see `write_path`)."""
+    """‖w ⊙ W_out[i]‖ of every neuron, float32 on the CPU. No number depends on the prompt (see `write_path`)."""
     path = write_path(hf, list(token_ids))
     found = []
     for layer, post in enumerate(path.post_mlp):
@@ -99,6 +99,6 @@ def _elsewhere(own: Sequence[int], positions: Sequence[int], rng: np.random.Gene
     """As many distinct positions, none equal to the one in its place."""
     choices = sorted(set(positions) | set(own))
     while True:
-        drawn = rng.choice(choices, size=len(own), replace=False).tolist()
+        drawn: list[int] = rng.choice(choices, size=len(own), replace=False).tolist()
         if all(a != b for a, b in zip(drawn, own, strict=True)):
             return drawn

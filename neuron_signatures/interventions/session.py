@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuron_signatures.interventions.edits import Edit, fwd_hooks
+from neuron_signatures.analysis.attribution.readout import pre_cap_logits
+from neuron_signatures.interventions.edits import Edit, Hook, fwd_hooks
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.load import LoadedModel, bridge_beside
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
+from neuron_signatures.models.weights import unembedding
 
 
 @dataclass(frozen=True)
@@ -26,19 +25,38 @@ class Session:
     model: LoadedModel
 
     @functools.cached_property
-    def bridge(self) -> TransformerBridge:
+    def bridge(self) -> Any:
+        """A `TransformerBridge` (see `bridge_beside`)."""
         return bridge_beside(self.model)
 
     @torch.no_grad()
     def logits(self, token_ids: Sequence[int], edits: Sequence[Edit] = ()) -> Float[Tensor, "pos vocab"]:
         """The model's logits (after a soft cap, if it has one) at every position, float32, through the bridge."""
+        return self._pass(token_ids, fwd_hooks(edits)).float()
+
+    @torch.no_grad()
+    def pre_cap_logits(self, token_ids: Sequence[int], pos: int, edits: Sequence[Edit] = ()) -> Float[Tensor, " vocab"]:
+        """The logits before the soft cap at one position, float32, through the bridge. Positions after it are not run.
+
+        Two passes over as many tokens, with and without edits that change no value, are equal bit for bit.
+        """
+        seen: list[Tensor] = []
+        self._pass(token_ids[: pos + 1], [*fwd_hooks(edits), ("unembed.hook_in", _keep(seen))])
+        return pre_cap_logits(unembedding(self.model.hf), seen[0][0, -1:])[0]
+
+    @torch.no_grad()
+    def acts(self, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
+        """Activations (`hook_post`) of every layer, captured through the bridge, float32 on the CPU."""
+        seen: list[list[Tensor]] = [[] for _ in range(self.bridge.cfg.n_layers)]
+        self._pass(token_ids, [(f"blocks.{i}.mlp.hook_post", _keep(s)) for i, s in enumerate(seen)])
+        return torch.stack([s[0][0].float().cpu() for s in seen])
+
+    def _pass(self, token_ids: Sequence[int], hooks: list[tuple[str, Hook]]) -> Tensor:
         ids = torch.tensor([list(token_ids)], device=self.model.device)
-        with (
-            memory_faults(work_on(self.model.hf, "an edited forward pass", token_ids)),
-            self.bridge.hooks(fwd_hooks=fwd_hooks(edits)),
-        ):
+        work = work_on(self.model.hf, "an edited forward pass", token_ids)
+        with memory_faults(work), self.bridge.hooks(fwd_hooks=hooks):
             logits: Tensor = self.bridge(ids)[0]
-        return logits.float()
+        return logits
 
     @torch.no_grad()
     def generate(
@@ -67,3 +85,11 @@ class Session:
                 stop_at_eos=self.model.tokenizer.eos_token_id is not None, return_type="tokens", verbose=False,
             )  # fmt: skip
         return [int(i) for i in out[0, ids.shape[1] :]]
+
+
+def _keep(seen: list[Tensor]) -> Hook:
+    def hook(value: Tensor, hook: Any) -> Tensor:
+        seen.append(value.clone())
+        return value
+
+    return hook

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from neuron_signatures.runs.result_records import Count, Label, Name, Number, Record, StageRecord, TargetRecord
@@ -19,6 +21,11 @@ class Answer(Record):
     rank: Count
 
 
+# JSON has lists for tuples, which the strict records would refuse.
+Answers = Annotated[tuple[Answer, Answer], Field(strict=False)]
+Positions = Annotated[tuple[Count, Count], Field(strict=False)]
+
+
 class Prediction(Record):
     """What the model predicts at the target position. `difference`, `logprob` (nats), `probability` and `rank` are of
     the target; `kl` is KL(clean ‖ this) in nats; `top` are the most likely tokens."""
@@ -32,8 +39,8 @@ class Prediction(Record):
 
 
 class Null(Record):
-    """Effects of random edits on the difference: their mean, spread and 5th and 95th percentile, the largest, how many
-    are at least the observed one, and how many make the source's answer (or the target) the most likely token."""
+    """Effects of random edits on the target function: their mean, spread and 5th and 95th percentile, the largest, how
+    many are at least the observed one, and how many change whether the target is the most likely token."""
 
     what: Label
     n: Count
@@ -65,7 +72,8 @@ class WrongSource(Record):
 
 
 class Controls(Record):
-    """`observed` is the effect on the difference in the form that the controls have: cells set to clean + delta."""
+    """`observed` is the effect on the target function (of a swap, the difference of the two answers' pre-cap logits) in
+    the form that the controls have: cells set to clean + delta."""
 
     observed: float
     two_sided: bool
@@ -182,13 +190,16 @@ class SwapPair(Record):
     source: PromptText
     target_pos: Count
     held_out: bool = False
-    roles: dict[Label, tuple[Count, Count]] = {}
+    roles: dict[Label, Positions] = {}
     """Position in the destination and in the source of each role."""
     smallest_k: Count | None
     k: Count
     n_candidates: Count
-    before: tuple[Answer, Answer]
-    after: tuple[Answer, Answer]
+    before: Answers
+    after: Answers
+    top_before: list[Answer] = []
+    top_after: list[Answer] = []
+    """The most likely tokens before and after."""
     difference_before: float
     difference_after: float
     predicted: float
@@ -228,6 +239,8 @@ class SharedList(Record):
     held_out: list[ShareRow] = []
     n_selection: Count
     n_held_out: Count = 0
+    chosen_k: Count
+    """The smallest size at which the selection's share is the largest."""
     held_out_median_k: Number = None
     held_out_smallest_k: list[Count | None] = []
     held_out_random: list[ShareRow] = []
@@ -298,9 +311,9 @@ class SteerRecord(StageRecord):
     what: Label
     """What is steered: neurons, or a direction."""
     unit: Label
-    """What α = 1 is."""
+    """What alpha 1 is."""
     doses: list[Dose]
-    """In ascending order of α; 0 is the unsteered model."""
+    """In ascending order; alpha 0 is the unsteered model."""
     monotone: bool
     spearman: Number
     turns_at: Number = None

@@ -76,35 +76,36 @@ _STEM_BYTES = 200
 _SIDE_BYTES = 60  # of a contrast
 
 
-def _target_stem(
+def target_stem(
     kind: str, prompt_id: str, metric: str, target_mode: str, pos: int, token_id: int, *, foil_id: int | None = None,
     suffix: str = "",
 ) -> str:  # fmt: skip
-    """Stem of the files of one result for a target. `pos` is the resolved target position."""
+    """Stem of the files of one result for a target: kind, prompt, metric, mode, resolved position, token ids."""
     foil = "" if foil_id is None else f"_foil{foil_id}"
     end = f"_{suffix}" if suffix else ""
     stem = f"{kind}_{safe_id(prompt_id)}_{metric}_{target_mode}_pos{pos}_tok{token_id}{foil}{end}"
-    return _shortened(stem)
+    return shortened(stem)
 
 
-def _shortened(stem: str) -> str:
+def shortened(stem: str) -> str:
+    """`stem`, or if it is too long for a file name its beginning and a digest of the whole."""
     if len(stem) <= _STEM_BYTES:  # ASCII only
         return stem
     digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
     return f"{stem[: _STEM_BYTES - 1 - len(digest)]}_{digest}"
 
 
-influence_stem = functools.partial(_target_stem, "influence")
-validation_stem = functools.partial(_target_stem, "validation")
+influence_stem = functools.partial(target_stem, "influence")
+validation_stem = functools.partial(target_stem, "validation")
 # Of the partial file of a command, which has a list of metrics as `metric`.
-unfinished_stem = functools.partial(_target_stem, "unfinished")
+unfinished_stem = functools.partial(target_stem, "unfinished")
 
 
 def contrast_stem(a: str, b: str, *, exact: str, suffix: str = "") -> str:
     """Stem of the files of a contrast: both sides in readable form, and a digest of `exact`, their exact text."""
     sides = (re.sub(r"[^A-Za-z0-9._-]+", "-", side)[:_SIDE_BYTES].strip("-") for side in (a, b))
     digest = hashlib.sha256(exact.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return _shortened("_".join(["contrast", "_vs_".join(sides), *filter(None, [suffix]), digest]))
+    return shortened("_".join(["contrast", "_vs_".join(sides), *filter(None, [suffix]), digest]))
 
 
 def meta_name(stem: str) -> str:

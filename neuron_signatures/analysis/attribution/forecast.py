@@ -84,7 +84,7 @@ def forecast(problem: Problem, plan: Plan) -> Forecast:
         _BACKWARD * points + share * plan.n_ablated + sum(sets)
         for points, sets in zip(plan.ig_points, plan.sets, strict=True)
     ]
-    copy = _seconds_of_copy(problem, min(plan.batch, _MEASURED_COPIES))
+    copy = seconds_of_copy(problem, plan.batch)
     weight = problem.hf.get_input_embeddings().weight
     width = _PER_NEURON * shape.d_mlp + _PER_DIMENSION * weight.shape[1]
     itemsize = weight.element_size()
@@ -120,7 +120,9 @@ def _ablated_share(problem: Problem) -> float:
 
 
 @torch.no_grad()
-def _seconds_of_copy(problem: Problem, batch: int) -> float:
+def seconds_of_copy(problem: Problem, batch: int) -> float:
+    """Seconds per copy of the prompt, from the first of the problem's positions on, in batches of up to `batch`."""
+    batch = min(batch, _MEASURED_COPIES)
     suffix = problem.suffix(first=min(problem.positions))
     suffix.run(1)  # the first pass also prepares kernels
     single = _timed(lambda: problem.value(suffix.run(1)))

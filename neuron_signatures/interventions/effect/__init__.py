@@ -1,0 +1,1 @@
+"""`--mode effect`: chosen neurons, changed one by one and as one set."""

@@ -1,0 +1,112 @@
+"""Control edits of one set, measured and kept, so that an interrupted command resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.progress import Bar
+from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.controls import Outcome, null, outcomes
+from neuron_signatures.interventions.copies import Copies
+from neuron_signatures.interventions.kept import Kept
+from neuron_signatures.interventions.random_sets import (
+    deltas,
+    permuted_deltas,
+    random_neurons,
+    scrambled_positions,
+    with_deltas,
+)
+from neuron_signatures.runs.intervention_records import Controls, Null
+
+RANDOM = "random neurons of the same layers with the same delta norms"
+SCRAMBLED = "the same deltas at other positions"
+PERMUTED = "the deltas of the set in another order"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The number of random sets and of the other draws (at most), the seed, copies per pass, and whether effects of
+    both signs count."""
+
+    n_random: int
+    n_others: int
+    seed: int
+    batch: int
+    two_sided: bool
+
+
+@dataclass(frozen=True)
+class ControlledSet:
+    """A set of changed cells of one prompt, with what its controls need.
+
+    `acts` are the clean activations of the whole prompt, `norms` those of `write_norms`.
+    """
+
+    name: str
+    """Of its kept values."""
+    changes: Changes
+    acts: Float[Tensor, "layer pos neuron"]
+    norms: Float[Tensor, "layer neuron"]
+
+
+def kept_outcomes(kept: Kept, bar: Bar, name: str, copies: Copies, sets: Iterator[Changes]) -> Iterator[Outcome]:
+    """The outcomes of `sets`, those of an earlier process first; they are kept as they are measured."""
+    rows = kept.rows(name)
+    known = len(rows)
+    yield from (Outcome(effect, bool(flipped)) for effect, flipped in rows[:known])
+    for outcome in outcomes(copies, islice(sets, known, None)):
+        rows.append([outcome.effect, float(outcome.flipped)])
+        kept.changed()
+        bar.advance(1)
+        yield outcome
+
+
+def random_null(
+    one: ControlledSet, copies: Copies, observed: float, settings: Settings, kept: Kept, bar: Bar,
+    *, sequential: bool = False,
+) -> Null:  # fmt: skip
+    """`observed` against random neurons."""
+    rng = np.random.default_rng([settings.seed, 1])
+    sets = random_neurons(one.changes, one.acts, one.norms, rng)
+    found = kept_outcomes(kept, bar, f"{one.name} random", copies, sets)
+    return null(RANDOM, observed, found, n=settings.n_random, two_sided=settings.two_sided, sequential=sequential)
+
+
+def measure_controls(
+    one: ControlledSet, copies: Copies, everywhere: Sequence[int], settings: Settings, kept: Kept, bar: Bar
+) -> Controls:
+    """All controls that need no search: random neurons, other positions, other order, negative deltas.
+
+    `copies` runs the prompt from the first changed position; scrambled deltas may be at any of the positions
+    `everywhere`. Random neurons are drawn `n_random` times, the others at most `n_others` times, until 10 do as well.
+    """
+    delta = deltas(one.changes, one.acts)
+    plus, minus = copies.effects([with_deltas(one.changes, one.acts, d) for d in (delta, -delta)])
+    left_out = []
+    random = random_null(one, copies, plus, settings, kept, bar)
+    scrambled = permuted = None
+    if len(everywhere) > 1:
+        rng = np.random.default_rng([settings.seed, 2])
+        wide = Copies(copies.problem, first=min(everywhere), batch=settings.batch)
+        sets = scrambled_positions(one.changes, one.acts, everywhere, rng)
+        found = kept_outcomes(kept, bar, f"{one.name} scrambled", wide, sets)
+        scrambled = null(SCRAMBLED, plus, found, n=settings.n_others, two_sided=settings.two_sided, sequential=True)
+    else:
+        left_out.append("scrambled positions: the prompt has no other position")
+    if len(one.changes) > 1:
+        rng = np.random.default_rng([settings.seed, 3])
+        sets = permuted_deltas(one.changes, one.acts, one.norms, rng)
+        found = kept_outcomes(kept, bar, f"{one.name} permuted", copies, sets)
+        permuted = null(PERMUTED, plus, found, n=settings.n_others, two_sided=settings.two_sided, sequential=True)
+    else:
+        left_out.append("permuted deltas: there is one cell")
+    return Controls(
+        observed=plus, two_sided=settings.two_sided, random=random, scrambled=scrambled, permuted=permuted,
+        negative=minus, left_out=left_out,
+    )  # fmt: skip

@@ -1,0 +1,42 @@
+"""What a result shows, in words. Nothing is called an effect whose controls do as well."""
+
+from __future__ import annotations
+
+from neuron_signatures.analysis.report_text import number
+from neuron_signatures.runs.intervention_records import Controls, Null
+
+MAX_P = 0.05
+
+
+def p_text(p: float | None) -> str:
+    return "-" if p is None else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def beats(null: Null | None) -> bool:
+    """Whether the observed effect is larger than those of the control edits."""
+    return null is not None and null.p is not None and null.p <= MAX_P
+
+
+def spread_text(null: Null) -> str:
+    return (
+        f"{null.n:,} random sets: mean {number(null.mean)}, 5 to 95 % {number(null.low)} to {number(null.high)}, "
+        f"largest {number(null.most)}; p = {p_text(null.p)}"
+    )
+
+
+def effect_verdict(controls: Controls | None, n_neurons: int) -> str:
+    """One sentence on a set of neurons; None controls are those of a screening or of an edit that changes nothing."""
+    if controls is None:
+        return f"{n_neurons} neurons one by one: a list to choose from, not a test"
+    assert controls.random is not None
+    against = f"{number(controls.observed)} against {spread_text(controls.random)}"
+    if not beats(controls.random):
+        return f"No effect of these neurons is shown: random neurons do as well ({against})"
+    rivals = [
+        name
+        for name, null in (("the same deltas at other positions", controls.scrambled),
+                           ("the same deltas in another order", controls.permuted))
+        if null is not None and not beats(null)
+    ]  # fmt: skip
+    more = f"; but {' and '.join(rivals)} do as well" if rivals else ""
+    return f"The effect is theirs: {against}{more}"
