@@ -63,6 +63,9 @@ def make_parser() -> Parser:
     bos.add_argument("--no_prepend_bos", dest="bos", action="store_const", const="off", help="the same as --bos off")
     what.add_argument("--check_finite", action="store_true", help="fail prompts with NaN or infinite activations")
     how = parser.add_argument_group("how it runs")
+    how.add_argument("--backend", choices=("transformers", "transformer_lens"), default="transformers",
+                     help="what runs the model: transformers, the default, or TransformerLens, which is slower, "
+                     "for models that only it adapts")  # fmt: skip
     how.add_argument("--batch_size", type=at_least(1), metavar="N",
                      help="maximum prompts per forward pass; default: fitted to memory")  # fmt: skip
     how.add_argument("--seed", type=at_least(0), default=0, help="default 0; the dump itself uses no randomness")
@@ -105,6 +108,7 @@ def _config(args: Namespace, flags_given: tuple[str, ...]) -> DumpConfig:
 
     return DumpConfig(
         model=model_spec(args),
+        backend=args.backend,
         prompts_json=args.prompts_json,
         single_prompt=args.single_prompt,
         out_dir=args.out_dir or default_run_dir(Path("runs"), "poc1"),

@@ -37,6 +37,7 @@ from neuron_signatures.dump.prompts import read_prompts
 from neuron_signatures.models.capture import backbone, pad_batch
 from neuron_signatures.models.load import LoadedModel, load_model, to_bridge
 from neuron_signatures.models.spec import ModelSpec
+from neuron_signatures.runs.manifest import Backend
 
 
 def bench_random_gemma2(quick: bool) -> list[Bar]:
@@ -51,7 +52,7 @@ def bench_demo(quick: bool) -> list[Bar]:
     """The demo model on short prompts, compared with the backbone and with `run_with_cache` one at a time."""
     prompts = _short_prompts(400 if quick else 2000)
     bar = _against_backbone("dump / backbone, demo", str(model_dir()), prompts, 3 if quick else 5, 0.7)
-    return [bar, _against_run_with_cache(prompts)]
+    return [bar, _against_run_with_cache(prompts), _backends(prompts, 3 if quick else 5)]
 
 
 def bench_memory(quick: bool) -> list[Bar]:
@@ -123,6 +124,22 @@ def _against_run_with_cache(prompts: list[str]) -> Bar:
     return Bar("dump / run_with_cache one at a time, demo", dumped / one, ">= 5", dumped / one >= 5, detail)
 
 
+def _backends(prompts: list[str], repeats: int) -> Bar:
+    """A dump through transformers, relative to one through TransformerLens. For information: there is no bar."""
+    rates: dict[Backend, list[float]] = {"transformers": [], "transformer_lens": []}
+    with tempfile.TemporaryDirectory() as tmp:
+        for n in range(repeats + 1):
+            for backend in rates:
+                plan = _plan(Path(tmp), f"{backend}{n}", str(model_dir()), prompts, backend=backend)
+                rate = _dump_rate(plan, load_model(plan.config.model))
+                if n:  # the first round warms up
+                    rates[backend].append(rate)
+    rounds = [a / b for a, b in zip(rates["transformers"], rates["transformer_lens"], strict=True)]
+    detail = " and ".join(f"{k} {statistics.median(v):.0f} tokens/s" for k, v in rates.items())
+    name, ratio = "dump, transformers / transformer_lens, demo", statistics.median(rounds)
+    return Bar(name, ratio, "none", True, f"{detail}; {spread(rounds)}")
+
+
 def _n_tokens(plan: DumpPlan) -> int:
     return sum(p.seq_len for p in plan.prompts)
 
@@ -156,14 +173,16 @@ def _backbone_rate(plan: DumpPlan, model: LoadedModel) -> float:
     return _n_tokens(plan) / timed(forward)
 
 
-def _plan(tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0) -> DumpPlan:
+def _plan(
+    tmp: Path, name: str, folder: str, prompts: list[str], truncate: int = 0, backend: Backend = "transformers"
+) -> DumpPlan:
     path = tmp / "prompts.json"
     path.write_text(json.dumps([{"id": f"p{i}", "text": t} for i, t in enumerate(prompts)]))
     config = DumpConfig(
-        model=ModelSpec(folder, dtype="fp32"), prompts_json=path, single_prompt=None, out_dir=tmp / name,
-        save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, bos="prepend", batch_size=None,
-        layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False, overwrite=False,
-        quiet=True, flags_given=(),
+        model=ModelSpec(folder, dtype="fp32"), backend=backend, prompts_json=path, single_prompt=None,
+        out_dir=tmp / name, save_dtype="bf16", save_format="safetensors", shard_bytes=512_000_000, bos="prepend",
+        batch_size=None, layers=None, limit=None, truncate=truncate, seed=0, check_finite=False, resume=False,
+        overwrite=False, quiet=True, flags_given=(),
     )  # fmt: skip
     return plan_dump(config, read_prompts(path, None, limit=None))
 

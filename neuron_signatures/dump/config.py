@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from neuron_signatures.models.spec import BosRequest, Dtype, ModelSpec
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.tokens import encodable
 
 SaveFormat = Literal["safetensors", "pt"]
@@ -19,9 +20,11 @@ class DumpConfig:
 
     `batch_size` None fits the batch to memory, `layers` None means all, `limit` None means no limit. `truncate` is the
     maximum number of tokens per prompt; 0 is the context of the model, and None refuses longer prompts.
+    Raises `UsageError` for a backend that does not support the model's quantisation or placement.
     """
 
     model: ModelSpec
+    backend: Backend
     prompts_json: Path | None
     single_prompt: str | None
     out_dir: Path
@@ -40,6 +43,16 @@ class DumpConfig:
     quiet: bool
     flags_given: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        given = {"--quantization": self.model.quantization, "--device_map": self.model.device_map}
+        for flag, value in given.items():
+            if self.backend == "transformer_lens" and value not in (None, "none"):
+                raise UsageError(
+                    "not supported by --backend transformer_lens",
+                    where=f"{flag} {value}",
+                    next_step="Use --backend transformers",
+                )
+
     @property
     def mode(self) -> Literal["new", "resume", "overwrite"]:
         """What may be in `out_dir`, as `runs.writer.Mode`."""
@@ -53,6 +66,7 @@ class DumpConfig:
     def must_agree(self) -> dict[str, Any]:
         """The settings that must be equal when a stopped dump is resumed."""
         return {
+            "backend": self.backend,
             "model_name": encodable(self.model.name),
             "model_dtype": self.model.dtype,
             "quantization": self.model.quantization,

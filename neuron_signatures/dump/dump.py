@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_
 from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.dump.provenance import provenance
 from neuron_signatures.dump.record import build_manifest, check_manifest_size
-from neuron_signatures.models.capture import MlpCapture
+from neuron_signatures.models.bridge import open_capture
+from neuron_signatures.models.capture import Capture
 from neuron_signatures.models.load import LoadedModel, load_model
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
 from neuron_signatures.runs.files import free_bytes, human_bytes
@@ -90,10 +91,10 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
     _check_disk_space(plan, finished or 0)
     torch.manual_seed(config.seed)
     # If a stopped dump has finished all shards, only the manifest is missing: no model is needed.
-    model = None if finished == len(plan.shards) else _load(plan)
-    if model is not None:
-        _try_first(plan, model)
-    facts = provenance(model.device, model.attn_implementation, config.flags_given) if model else {}
+    loaded = None if finished == len(plan.shards) else _load(plan)
+    if loaded is not None:
+        _try_first(plan, loaded)
+    facts = provenance(loaded.model.device, loaded.model.attn_implementation, config.flags_given) if loaded else {}
     if notice := plan.bos_notice():
         log.info("%s: %s", config.model.name, notice)
     log.info("writing to %s", config.out_dir)
@@ -103,7 +104,7 @@ def dump(plan: DumpPlan, progress: MakeProgress) -> DumpSummary:
         todo = [n for n in range(len(plan.shards)) if not writer.holds(n, plan.file_of(n), ids[n])]
         kept = len(plan.shards) - len(todo)
         if todo:
-            _write_shards(plan, model or _load(plan), writer, todo, progress)
+            _write_shards(plan, loaded or _load(plan), writer, todo, progress)
         manifest = build_manifest(plan, writer)
         writer.finish(manifest)
     wall = time.perf_counter() - start
@@ -119,14 +120,21 @@ def _summary(plan: DumpPlan, m: Manifest, *, kept: int, wall_seconds: float = 0.
     )  # fmt: skip
 
 
-def _load(plan: DumpPlan) -> LoadedModel:
-    log.info("loading %s (%s)", plan.config.model.name, plan.config.model.dtype)
-    return load_model(plan.config.model, quiet=plan.config.quiet)
+class _Loaded(NamedTuple):
+    model: LoadedModel
+    capture: Capture
 
 
-def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
+def _load(plan: DumpPlan) -> _Loaded:
+    config = plan.config
+    log.info("loading %s (%s)", config.model.name, config.model.dtype)
+    model = load_model(config.model, quiet=config.quiet)
+    return _Loaded(model, open_capture(model, plan.layers, config.backend, token_ids=plan.prompts[0].token_ids))
+
+
+def _try_first(plan: DumpPlan, loaded: _Loaded) -> None:
     """Run one token, to refuse a model whose neurons cannot be captured before the folder is touched."""
-    with MlpCapture(model.hf, plan.layers) as capture:
+    with loaded.capture as capture:
         planned = (plan.info.layers, plan.info.d_mlp)
         if capture.shape != planned:
             raise UsageError(
@@ -134,19 +142,19 @@ def _try_first(plan: DumpPlan, model: LoadedModel) -> None:
                 f"but the config says {planned}",
                 where=f"model {plan.config.model.name}",
             )
-        list(run_batch(model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
+        list(run_batch(loaded.model, capture, {0: plan.prompts[0].token_ids[:1]}, [0], plan.config.save_dtype))
 
 
 def _write_shards(
-    plan: DumpPlan, model: LoadedModel, writer: RunWriter, todo: list[int], make_progress: MakeProgress
+    plan: DumpPlan, loaded: _Loaded, writer: RunWriter, todo: list[int], make_progress: MakeProgress
 ) -> None:
     """Compute the shards in `todo`. The next one is computed while one is written, so at most two are in memory."""
-    save_dtype = plan.config.save_dtype
+    model, save_dtype = loaded.model, plan.config.save_dtype
     max_tokens = fitted_batch_tokens(model, len(plan.layers), plan.info.d_mlp, save_dtype)
     n_tokens = sum(plan.prompts[i].seq_len for n in todo for i in plan.shards[n])
     with (
         _frozen_heap(),
-        MlpCapture(model.hf, plan.layers) as capture,
+        loaded.capture as capture,
         make_progress(n_tokens) as progress,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -175,7 +183,7 @@ def _frozen_heap() -> Iterator[None]:
 
 
 def _compute_shard(
-    plan: DumpPlan, model: LoadedModel, capture: MlpCapture, shard: int, max_tokens: int, progress: Progress
+    plan: DumpPlan, model: LoadedModel, capture: Capture, shard: int, max_tokens: int, progress: Progress
 ) -> list[PromptActs]:
     """Activations of the prompts of a shard, in input order."""
     members = plan.shards[shard]
@@ -232,7 +240,7 @@ def _already_complete(plan: DumpPlan) -> DumpSummary | None:
         return None
     with Run.open(path) as run:
         m = run.manifest
-        before = {k: m.flags_resolved.get(k) for k in plan.settings}
+        before = {**{k: m.flags_resolved.get(k) for k in plan.settings}, "backend": m.backend}
         refuse_differences(before, plan.settings, path)
         for name in run.file_names():
             if faults := run.check_file(name, check="sha256"):

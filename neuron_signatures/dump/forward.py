@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuron_signatures.dump.plan import token_bytes
 from neuron_signatures.models.batching import BatchSize, Work, run_in_halves
-from neuron_signatures.models.capture import MlpCapture, pad_batch
+from neuron_signatures.models.capture import Capture, pad_batch
 from neuron_signatures.models.load import TORCH_DTYPES, LoadedModel
 from neuron_signatures.runs.manifest import Dtype
 
@@ -48,7 +48,7 @@ def bytes_per_token(model: LoadedModel, n_layers: int, d_mlp: int, save_dtype: D
 
 def run_batch(
     model: LoadedModel,
-    capture: MlpCapture,
+    capture: Capture,
     token_ids: Mapping[int, list[int]],
     indices: Sequence[int],
     save_dtype: Dtype,
@@ -76,7 +76,7 @@ def run_batch(
 
 
 def _forward(
-    model: LoadedModel, capture: MlpCapture, prompts: Sequence[list[int]], save_dtype: Dtype
+    model: LoadedModel, capture: Capture, prompts: Sequence[list[int]], save_dtype: Dtype
 ) -> Float[Tensor, "batch layer pos neuron"]:
     batch = pad_batch(prompts, device=model.device)
     n, seq_len = batch.input_ids.shape

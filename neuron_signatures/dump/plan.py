@@ -14,6 +14,7 @@ from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import find_device, load_config, load_tokenizer
 from neuron_signatures.models.tokens import adds_bos, wants_bos
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.shards import plan_shards
@@ -63,13 +64,15 @@ def plan_dump(config: DumpConfig, prompts: list[Prompt]) -> DumpPlan:
     """
     device = find_device(config.model.device)
     hf_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
-    info = model_info(config.model, hf_config)
+    info = model_info(config.model, hf_config, backend=config.backend)
     layers = parse_layers(config.layers, info.layers)
     prepend_bos = wants_bos(tokenizer, config.bos)
     tokenized = [
         tokenize(tokenizer, p, prepend_bos=prepend_bos, context=info.context, truncate=config.truncate) for p in prompts
     ]
     identity = model_identity(config.model, hf_config, tokenizer)
+    if config.backend == "transformer_lens" and identity.quantization.startswith("checkpoint:"):
+        _refuse_quantized(config, identity.quantization)
     sizes = [prompt_bytes(p.seq_len, len(layers), info.d_mlp, config.save_dtype) for p in tokenized]
     return DumpPlan(
         config=config,
@@ -89,6 +92,17 @@ def plan_dump(config: DumpConfig, prompts: list[Prompt]) -> DumpPlan:
             "device": device.type,
         },
     )
+
+
+def _refuse_quantized(config: DumpConfig, quantization: str) -> None:
+    """GGUF files are dequantised when they are loaded; the bridge cannot split weights that stay quantised."""
+    if not quantization.startswith("checkpoint:gguf"):
+        raise UsageError(
+            f"its weights are quantised ({quantization.removeprefix('checkpoint:')}), "
+            "which --backend transformer_lens does not support",
+            where=f"model {config.model.name}",
+            next_step="Use --backend transformers",
+        )
 
 
 def prompt_bytes(seq_len: int, n_layers: int, d_mlp: int, dtype: Dtype) -> int:

@@ -75,6 +75,7 @@ def build_manifest(plan: DumpPlan, writer: RunWriter) -> Manifest:
         layers=plan.layers,
         d_mlp=plan.info.d_mlp,
         hook_name=HOOK_NAME,
+        backend=config.backend,
         model_name=encodable(config.model.name),
         model_revision=identity.revision,
         weights_fingerprint=identity.weights_fingerprint,

@@ -1,12 +1,14 @@
 """Neuron activations (the input of each MLP's output projection) from one plain forward pass.
 
 The values equal transformer-lens' `blocks.{layer}.mlp.hook_post`, but attention need not be eager and nothing else
-is hooked. Mixture-of-experts layers have no such tensor and are refused.
+is hooked. Mixture-of-experts layers have no such tensor and are refused. `bridge.py` captures through transformer-lens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +46,10 @@ def backbone(hf: PreTrainedModel) -> PreTrainedModel:
     """The text decoder without its unembedding: a dump needs no logits."""
     if getattr(hf.config, "is_encoder_decoder", False):
         raise UsageError("encoder-decoder models are not supported", where=type(hf).__name__)
-    return hf.get_decoder()
+    body = hf.get_decoder()
+    if not isinstance(body, PreTrainedModel):
+        raise UsageError("its text decoder is not recognised", where=type(hf).__name__)
+    return body
 
 
 def decoder_layers(hf: PreTrainedModel) -> list[nn.Module]:
@@ -70,12 +75,16 @@ def output_projections(hf: PreTrainedModel) -> list[nn.Module]:
 
 def mlp_shape(hf: PreTrainedModel) -> MlpShape:
     """Number of layers and of neurons per layer, from the weights; raises `UsageError` if layers differ in width."""
-    widths = [shape[0] for m in output_projections(hf) if (shape := linear_features(m)) is not None]
+    return shape_of(output_projections(hf), where=type(hf).__name__)
+
+
+def shape_of(projections: Sequence[nn.Module], *, where: str) -> MlpShape:
+    """Number of layers and of neurons per layer; raises `UsageError` if the widths of the projections differ."""
+    widths = [shape[0] for m in projections if (shape := linear_features(m)) is not None]
     for layer, width in enumerate(widths):
         if width != widths[0]:
             raise UsageError(
-                f"layer 0 has {widths[0]} neurons but layer {layer} has {width}; all must be equal",
-                where=type(hf).__name__,
+                f"layer 0 has {widths[0]} neurons but layer {layer} has {width}; all must be equal", where=where
             )
     return MlpShape(len(widths), widths[0])
 
@@ -89,6 +98,16 @@ def linear_features(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
+def refuse_experts(layer: nn.Module, mlp: str, *, where: str) -> None:
+    """Raise `UsageError` if a decoder layer has experts; `mlp` describes its MLP."""
+    if any(name.rsplit(".", 1)[-1] in _EXPERTS for name, _ in layer.named_modules()):
+        raise UsageError(
+            f"mixture of experts ({mlp}): its neurons have no single mlp.hook_post",
+            where=where,
+            next_step="Use a dense model; see `python -m neuron_signatures.models --list`",
+        )
+
+
 def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device) -> Batch:
     """Prompts as one right-padded batch. Values at padded positions are meaningless; slice them off."""
     longest = max(len(ids) for ids in prompts)
@@ -99,35 +118,33 @@ def pad_batch(prompts: Sequence[Sequence[int]], *, device: torch.device) -> Batc
     return Batch(input_ids, (torch.arange(longest, device=device) < lengths[:, None]).long())
 
 
-class MlpCapture:
+class Capture(ABC):
     """Runs forward passes and captures the activations of the chosen layers (None: all layers).
 
         with MlpCapture(hf) as capture:
             acts = capture.run(input_ids, attention_mask)
 
-    Hooks are registered on entry and removed on exit, also after an error.
+    Hooks are registered on entry and removed on exit, also after an error. `name` is the model's in messages.
     """
 
-    def __init__(self, hf: PreTrainedModel, layers: Sequence[int] | None = None) -> None:
-        self.shape = mlp_shape(hf)
-        self.layers = tuple(range(self.shape.n_layers) if layers is None else layers)
-        if len(set(self.layers)) != len(self.layers) or not set(self.layers) <= set(range(self.shape.n_layers)):
-            raise UsageError(f"layers must be distinct and in 0..{self.shape.n_layers - 1}, got {self.layers}")
-        self._body = backbone(hf)
-        projections = output_projections(hf)
-        self._modules = [projections[layer] for layer in self.layers]
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+    def __init__(self, shape: MlpShape, layers: Sequence[int] | None, name: str) -> None:
+        self.shape = shape
+        self.layers = tuple(range(shape.n_layers) if layers is None else layers)
+        if len(set(self.layers)) != len(self.layers) or not set(self.layers) <= set(range(shape.n_layers)):
+            raise UsageError(f"layers must be distinct and in 0..{shape.n_layers - 1}, got {self.layers}")
+        self._name = name
+        self._hooks: ExitStack | None = None
         self._take: Sink | None = None
 
-    def __enter__(self) -> MlpCapture:
-        for row, module in enumerate(self._modules):
-            self._handles.append(module.register_forward_pre_hook(self._keep(row)))
+    def __enter__(self) -> Capture:
+        self._hooks = ExitStack()
+        self._hooks.enter_context(self._hooked())
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        assert self._hooks is not None
+        self._hooks.close()
+        self._hooks = None
 
     def run(
         self,
@@ -143,7 +160,7 @@ class MlpCapture:
         `attention_mask` is 1 on tokens and 0 on padding, which must be on the right; without it every
         position is a token. Raises `UsageError` if a layer gives no tensor or one of another width.
         """
-        assert self._handles, "MlpCapture.run needs `with MlpCapture(...) as capture:`"
+        assert self._hooks is not None, f"{type(self).__name__}.run needs `with {type(self).__name__}(...) as capture:`"
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None
         kept: dict[int, Tensor] = {}
@@ -156,19 +173,24 @@ class MlpCapture:
         self._take = take
         try:
             with torch.inference_mode():
-                self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+                self._forward(input_ids, attention_mask)
         finally:
             self._take = None
         for row in sorted(missing):
             self._checked(row, None, input_ids.shape)
         return [kept[row] for row in sorted(kept)]
 
-    def _keep(self, row: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            if self._take is not None:
-                self._take(row, args[0])
+    @abstractmethod
+    def _hooked(self) -> AbstractContextManager[object]:
+        """Within the block, each chosen layer calls `_give(row, activations)` in a forward pass."""
 
-        return hook
+    @abstractmethod
+    def _forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> None:
+        """One forward pass."""
+
+    def _give(self, row: int, acts: Tensor) -> None:
+        if self._take is not None:
+            self._take(row, acts)
 
     def _checked(self, row: int, acts: Tensor | None, batch_shape: torch.Size) -> Tensor:
         want = (*batch_shape, self.shape.d_mlp)
@@ -179,22 +201,41 @@ class MlpCapture:
             found = "nothing" if acts is None else f"shape {tuple(acts.shape)}"
             raise UsageError(
                 f"the input of the MLP's output projection should have shape {want}, found {found}",
-                where=f"layer {self.layers[row]} of {type(self._body).__name__}",
+                where=f"layer {self.layers[row]} of {self._name}",
                 next_step="This architecture is not supported",
             )
         return acts
 
 
+class MlpCapture(Capture):
+    """Captures from plain forward passes of a transformers model, without its unembedding. See `Capture`."""
+
+    def __init__(self, hf: PreTrainedModel, layers: Sequence[int] | None = None) -> None:
+        self._body = backbone(hf)
+        super().__init__(mlp_shape(hf), layers, type(self._body).__name__)
+        projections = output_projections(hf)
+        self._modules = [projections[layer] for layer in self.layers]
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
+        handles = [module.register_forward_pre_hook(self._hook(row)) for row, module in enumerate(self._modules)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, row: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _, args: self._give(row, args[0])
+
+    def _forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> None:
+        self._body(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+
+
 def _projection(layer: nn.Module, index: int, d_model: int) -> nn.Module:
     where = f"layer {index} ({type(layer).__name__})"
     holders = [m for name in _HOLDERS if isinstance(m := getattr(layer, name, None), nn.Module)] or [layer]
-    if any(name.rsplit(".", 1)[-1] in _EXPERTS for name, _ in layer.named_modules()):
-        raise UsageError(
-            f"mixture of experts ({', '.join(type(m).__name__ for m in holders)}): its neurons have no single "
-            "mlp.hook_post",
-            where=where,
-            next_step="Use a dense model; see `python -m neuron_signatures.models --list`",
-        )
+    refuse_experts(layer, ", ".join(type(m).__name__ for m in holders), where=where)
     found = [m for holder in holders for m in _candidates(holder, d_model)]
     if len(found) != 1:
         children = ", ".join(

@@ -11,14 +11,16 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedConfig as PretrainedConfig
 
-from neuron_signatures.models.capture import decoder_layers, linear_features, mlp_shape
+from neuron_signatures.models.bridge import bridge_shape
+from neuron_signatures.models.capture import MlpShape, decoder_layers, linear_features, mlp_shape
 from neuron_signatures.models.faults import library_faults, quiet_libraries
 from neuron_signatures.models.hub import resolved_commit
-from neuron_signatures.models.load import load_config
+from neuron_signatures.models.load import LoadedModel, load_config, load_tokenizer, to_bridge
 from neuron_signatures.models.norms import is_norm
 from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.models.tokens import context_length
-from neuron_signatures.runs.manifest import DTYPE_BYTES
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import DTYPE_BYTES, Backend
 
 # bitsandbytes: int8 weights, or nf4 with one float32 scale per 64 weights. Row scales are not counted.
 _LINEAR_BYTES: Final[dict[Quantization, float]] = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
@@ -63,17 +65,17 @@ class ModelInfo:
         return self.layers * self.d_mlp
 
 
-def model_info(spec: ModelSpec, config: PretrainedConfig | None = None) -> ModelInfo:
+def model_info(
+    spec: ModelSpec, config: PretrainedConfig | None = None, *, backend: Backend = "transformers"
+) -> ModelInfo:
     """Facts about the model of `spec`, from its config alone (loaded if None).
 
-    Raises what `load_config` raises, and `UsageError` for an architecture whose neurons cannot be captured.
+    Raises what `load_config` raises, and `UsageError` for an architecture whose neurons the backend cannot capture.
     """
     config = load_config(spec) if config is None else config
-    with library_faults(spec), quiet_libraries(), torch.device("meta"):
-        hf = AutoModelForCausalLM.from_config(config, trust_remote_code=spec.trust_remote_code)
+    hf = _without_weights(spec, config)
     text = hf.config.get_text_config()
-    shape = mlp_shape(hf)
-    layer = decoder_layers(hf)[0]
+    shape, layer = _shape(spec, config, hf, backend)
     sliding, sliding_layers = _sliding_window(text, shape.n_layers)
     heads = text.num_attention_heads
     return ModelInfo(
@@ -90,8 +92,8 @@ def model_info(spec: ModelSpec, config: PretrainedConfig | None = None) -> Model
         context=context_length(config),
         sliding_window=sliding,
         sliding_layers=sliding_layers,
-        norm=_norm_kind(layer),
-        norm_placement=_norm_placement(layer, text),
+        norm=_norm_kind(layer) if layer is not None else "unknown",
+        norm_placement=_norm_placement(layer, text) if layer is not None else "unknown",
         attn_soft_cap=getattr(text, "attn_logit_softcapping", None),
         final_soft_cap=getattr(text, "final_logit_softcapping", None),
         tied_embeddings=hf.get_output_embeddings().weight is hf.get_input_embeddings().weight,
@@ -107,6 +109,26 @@ def weights_bytes(info: ModelInfo, dtype: Dtype, quantization: Quantization = "n
         return info.parameters * DTYPE_BYTES[dtype]
     rest = info.parameters - info.linear_parameters
     return int(info.linear_parameters * _LINEAR_BYTES[quantization]) + rest * DTYPE_BYTES[dtype]
+
+
+def _without_weights(spec: ModelSpec, config: PretrainedConfig) -> PreTrainedModel:
+    with library_faults(spec), quiet_libraries(), torch.device("meta"):
+        hf: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=spec.trust_remote_code)
+    return hf
+
+
+def _shape(
+    spec: ModelSpec, config: PretrainedConfig, hf: PreTrainedModel, backend: Backend
+) -> tuple[MlpShape, nn.Module | None]:
+    """The shape and the first layer. The layer is None for models that only the bridge knows."""
+    try:
+        return mlp_shape(hf), decoder_layers(hf)[0]
+    except UsageError:
+        if backend == "transformers":
+            raise
+    # another model, because the bridge takes it over
+    model = LoadedModel(_without_weights(spec, config), load_tokenizer(spec), spec, torch.device("meta"))
+    return bridge_shape(to_bridge(model)), None
 
 
 def _linear_parameters(hf: PreTrainedModel) -> int:

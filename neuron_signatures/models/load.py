@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
 from neuron_signatures.models.determinism import make_deterministic
-from neuron_signatures.models.faults import library_faults, quiet_libraries
+from neuron_signatures.models.faults import condense, library_faults, quiet_libraries
 from neuron_signatures.models.hub import Source, find_source
 from neuron_signatures.models.spec import DEVICE_MAPS, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
@@ -129,7 +129,8 @@ def to_bridge(model: LoadedModel) -> TransformerBridge:
 
     The bridge takes the model over in place: its modules are wrapped and its attention becomes eager, which
     `model.attn_implementation` then says too. Do not use `model` for plain forwards afterwards. The tokenizer
-    is copied, because transformer-lens gives it tokens that it does not have.
+    is copied, because transformer-lens gives it tokens that it does not have. Raises `UsageError` for models that
+    transformer-lens cannot adapt.
     """
     if getattr(model.config, "vision_config", None) is not None:
         raise UsageError("TransformerBridge is used for text-only models", where=f"model {model.spec.name}")
@@ -137,14 +138,22 @@ def to_bridge(model: LoadedModel) -> TransformerBridge:
 
     # transformer-lens 3.9 computes eager attention itself, but on OPT leaves it to the model.
     model.hf.set_attn_implementation("eager")
-    bridge = TransformerBridge.boot_transformers(
-        model.spec.name,
-        hf_model=model.hf,
-        tokenizer=copy.deepcopy(model.tokenizer),
-        device=str(model.device),
-        dtype=model.hf.dtype,
-        trust_remote_code=model.spec.trust_remote_code,
-    )
+    try:
+        with quiet_libraries():
+            bridge = TransformerBridge.boot_transformers(
+                model.spec.name,
+                hf_model=model.hf,
+                tokenizer=copy.deepcopy(model.tokenizer),
+                device=str(model.device),
+                dtype=model.hf.dtype,
+                trust_remote_code=model.spec.trust_remote_code,
+            )
+    except (ValueError, NotImplementedError) as e:
+        raise UsageError(
+            f"TransformerLens cannot adapt {type(model.hf).__name__}: {condense(e)}",
+            where=f"model {model.spec.name}",
+            next_step="Use --backend transformers",
+        ) from e
     # The weights that the bridge splits or invents (a bias of zeros) come with gradients.
     bridge.requires_grad_(False)
     return bridge

@@ -127,14 +127,14 @@ def do_migrate(args: Any) -> int:
 
 def _describe(run: Run, fault: str) -> list[str]:
     """`fault`: what is wrong with the tensor files, or empty."""
-    from neuron_signatures.runs.manifest import bos_text
+    from neuron_signatures.runs.manifest import attention_text, bos_text
 
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
     rows = [
         ("run", f"{run.path} (format {run.format_version}, {m.created_at_utc})"),
         ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
-        ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {m.attn_implementation} attention{_threads(m)}"),
+        ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {attention_text(m)}{_threads(m)}"),
         ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
         ("stored", fault or f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS {bos_text(m)}"),

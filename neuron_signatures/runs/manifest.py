@@ -13,6 +13,9 @@ HOOK_NAME = "blocks.{layer}.mlp.hook_post"
 MAX_LAYERS = 1 << 16
 
 Dtype = Literal["bf16", "fp16", "fp32"]
+# What computes the activations: a plain transformers model, or TransformerLens' TransformerBridge.
+Backend = Literal["transformers", "transformer_lens"]
+EARLIER_BACKEND: Backend = "transformers"
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -72,6 +75,8 @@ class Manifest(_Record):
     layers: list[Count]
     d_mlp: Annotated[int, Field(ge=1)]
     hook_name: str
+    backend: Backend | None = EARLIER_BACKEND
+    """Earlier runs of format 2 do not record it; None in format 1, where it is unknown."""
     model_name: str
     model_revision: str | None
     """The commit on the Hub, or the requested revision; None for a local folder."""
@@ -116,6 +121,11 @@ def bos_text(m: Manifest) -> str:
     if policy == UNRECORDED:
         policy = "prepended" if m.prepend_bos else "off"
     return f"{policy}, id {UNRECORDED if m.bos_token_id is None else m.bos_token_id}"
+
+
+def attention_text(m: Manifest) -> str:
+    """The attention implementation, and the backend if it is known."""
+    return f"{m.attn_implementation} attention" + (f", backend {m.backend}" if m.backend else "")
 
 
 def weights_text(m: Manifest) -> str:

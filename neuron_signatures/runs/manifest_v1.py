@@ -77,6 +77,7 @@ def upgrade(old: ManifestV1, path: Path) -> Manifest:
         n_prompts=len(prompts),
         n_tokens=sum(p.seq_len for p in prompts),
         layers=list(range(old.n_layers)),
+        backend=None,
         model_revision=None,
         weights_fingerprint=None,
         architecture=UNRECORDED,

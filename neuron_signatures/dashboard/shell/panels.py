@@ -10,7 +10,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.dashboard.widgets.words import count_of
-from neuron_signatures.runs.manifest import Manifest, bos_text, took_text
+from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
 from neuron_signatures.runs.run import Run
@@ -52,7 +52,7 @@ def technical_facts(run: Run) -> list[tuple[str, str]]:
         ("revision", revision(m)),
         ("architecture", m.architecture or unknown),
         ("hook", m.hook_name),
-        ("computed in", f"{m.model_dtype}, quantization {m.quantization}, attention {m.attn_implementation}"),
+        ("computed in", f"{m.model_dtype}, quantization {m.quantization}, {attention_text(m)}"),
         ("BOS", bos_text(m)),
         ("tokenizer", (m.tokenizer_sha256 or unknown)[:16]),
         ("made by", m.stage),

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import summarise
-from neuron_signatures.runs.manifest import bos_text, took_text, weights_text
+from neuron_signatures.runs.manifest import attention_text, bos_text, took_text, weights_text
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
@@ -59,9 +59,7 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         *failed[:_FAILED_FIRST],
         Fact("run", f"{run.path.name} (format {run.format_version}, made {m.created_at_utc} by {m.stage})"),
         Fact("model", f"{m.model_name}{revision}"),
-        Fact(
-            "", f"{m.architecture}, {m.model_dtype}, {m.attn_implementation} attention, quantization {m.quantization}"
-        ),
+        Fact("", f"{m.architecture}, {m.model_dtype}, {attention_text(m)}, quantization {m.quantization}"),
         Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
         Fact("hook", m.hook_name),
         Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens"),
