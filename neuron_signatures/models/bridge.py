@@ -28,9 +28,9 @@ from neuron_signatures.runs.manifest import HOOK_NAME, Backend
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-# Largest distance of the bridge's logits from the model's own, relative to their norm. Rounding gives 1e-6 in fp32 and
-# about 0.01 in bf16; the wrong attention of transformer-lens 3.9 on Cohere and Hunyuan gives about 0.4.
-_MAX_DISTANCE: Final = 0.1
+# Largest distance of the logits of the bridge from those of the model, relative to the norm. It was below 1e-6 for the
+# verified architectures, and 0.24 to 0.6 for Cohere and Hunyuan, where transformer-lens 3.9 computes another attention.
+_MAX_DISTANCE: Final = 0.05
 _CHECKED_TOKENS: Final = 16
 _INSTEAD: Final = "Use --backend transformers"
 

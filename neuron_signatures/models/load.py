@@ -134,6 +134,8 @@ def to_bridge(model: LoadedModel) -> TransformerBridge:
     """
     if getattr(model.config, "vision_config", None) is not None:
         raise UsageError("TransformerBridge is used for text-only models", where=f"model {model.spec.name}")
+    # transformer-lens imports bitsandbytes, if it is there, which then warns that an optional package is missing
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from transformer_lens.model_bridge import TransformerBridge
 
     # transformer-lens 3.9 computes eager attention itself, but on OPT leaves it to the model.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, CONFIGS, MIXTURES, N_LAYERS, VOCAB, build_model, tiny_model_dir
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from neuron_signatures.models import bridge as bridge_module
 from neuron_signatures.models.bridge import BridgeCapture, bridge_shape, open_capture
 from neuron_signatures.models.capture import MlpCapture, mlp_shape, pad_batch
 from neuron_signatures.models.load import LoadedModel, ModelSpec, load_model, to_bridge
+from neuron_signatures.models.suffix import Suffix
 from neuron_signatures.runs.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -97,3 +98,36 @@ def test_a_bridge_that_computes_something_else_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr(bridge_module, "to_bridge", lambda model: changed)
     with pytest.raises(UsageError, match="logits of its TransformerBridge differ"):
         open_capture(load("llama"), [0, 2], "transformer_lens", token_ids=ids)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_edits_in_a_suffix_pass_equal_edits_through_the_bridge(name: str) -> None:
+    """So stage 2, which runs edited copies as suffix passes, needs no bridge."""
+    ids, layer, first, neuron, value = prompts()[0], 1, 5, 7, 30.0
+
+    def set_in_suffix(at: int, acts: Tensor) -> Tensor:
+        acts = acts.clone()
+        acts[:, 0, neuron] = value
+        return acts
+
+    plain = load(name).hf
+    with torch.inference_mode():
+        suffix = Suffix(plain, ids, first=first, last=len(ids) - 1)
+        clean = suffix.run(1)
+        edited = suffix.run(1, set_in_suffix, [layer])
+
+    def set_in_bridge(acts: Tensor, hook: object) -> Tensor:
+        acts = acts.clone()
+        acts.view(len(ids), -1)[first, neuron] = value
+        return acts
+
+    def read(acts: Tensor, hook: object) -> None:
+        final.append(acts[:, -1])
+
+    bridge, final = to_bridge(load(name)), []
+    with torch.inference_mode():
+        for edit in ([], [(f"blocks.{layer}.mlp.hook_post", set_in_bridge)]):
+            bridge.run_with_hooks(torch.tensor([ids]), return_type=None, fwd_hooks=[*edit, ("unembed.hook_in", read)])
+    torch.testing.assert_close(clean, final[0], rtol=1e-4, atol=5e-5)
+    torch.testing.assert_close(edited, final[1], rtol=1e-4, atol=5e-5)
+    assert float((edited - clean).norm() / clean.norm()) > 0.01
