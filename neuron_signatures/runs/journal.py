@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import explain_os_errors, sha256_file
-from neuron_signatures.runs.manifest import EARLIER_BACKEND, Count, FileRecord, Manifest
+from neuron_signatures.runs.manifest import Count, FileRecord, Manifest
 from neuron_signatures.runs.names import JOURNAL, inside
 from neuron_signatures.runs.opening import read_regular
 
@@ -27,11 +27,6 @@ _FACTS = frozenset((
     "created_at_utc", "host", "device_name", "cpu_threads", "attn_implementation", "versions", "git_revision",
     "flags_given",
 ))  # fmt: skip
-
-
-def _with_backend(settings: JSONDict) -> JSONDict:
-    """The settings; journals of earlier versions do not name the backend."""
-    return {"backend": EARLIER_BACKEND, **settings}
 
 
 def _encodable(value: Any) -> Any:
@@ -87,7 +82,7 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     journal_version: Literal[1]
-    settings: Annotated[JSONDict, AfterValidator(_with_backend)]
+    settings: JSONDict
     facts: Annotated[JSONDict, AfterValidator(_encodable), AfterValidator(_valid_facts)]
 
 

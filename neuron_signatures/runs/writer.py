@@ -15,7 +15,7 @@ from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, Usage
 from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_of, sweep_leftovers, whole_file
 from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, ShardRecord, read_journal
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
+from neuron_signatures.runs.manifest import EARLIER_BACKEND, FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import read_summary, write_manifest
 from neuron_signatures.runs.names import JOURNAL, LOCK, MANIFEST, MOVING, REPLACED, TMP_PREFIX, is_activation_file
 from neuron_signatures.runs.opening import has_second_name, open_in_place, refuse_links
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import torch
 
 Mode = Literal["new", "resume", "overwrite"]
+# Settings that earlier versions did not record, with the value that they had.
+_UNRECORDED = {"backend": EARLIER_BACKEND}
 
 
 class RunWriter:
@@ -145,6 +147,7 @@ def refuse_differences(
 ) -> None:
     """Raise `UsageError` with the list of settings that differ from those at the start."""
     now = json.loads(json.dumps(now))
+    before = {**{k: v for k, v in _UNRECORDED.items() if k in now}, **before}
     keys = sorted(before.keys() | now.keys())
     wrong = [f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in keys if before.get(k) != now.get(k)]
     if wrong:
