@@ -129,7 +129,8 @@ def _load(plan: DumpPlan) -> _Loaded:
     config = plan.config
     log.info("loading %s (%s)", config.model.name, config.model.dtype)
     model = load_model(config.model, quiet=config.quiet)
-    return _Loaded(model, open_capture(model, plan.layers, config.backend, token_ids=plan.prompts[0].token_ids))
+    longest = max(plan.prompts, key=lambda p: p.seq_len)  # attention does nothing on a single token
+    return _Loaded(model, open_capture(model, plan.layers, config.backend, token_ids=longest.token_ids))
 
 
 def _try_first(plan: DumpPlan, loaded: _Loaded) -> None:
