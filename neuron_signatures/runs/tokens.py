@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
+from functools import lru_cache
 
 MAX_SHOWN = 300
 """Characters of a token or name that are shown; a run folder may contain longer ones."""
@@ -57,6 +58,7 @@ def fit(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+@lru_cache(maxsize=4096)
 def _is_safe(c: str) -> bool:
     return c.isprintable() and not unicodedata.combining(c) and unicodedata.category(c) not in ("Mn", "Me", "Co")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -66,7 +67,23 @@ def _printable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else escape(text)
 
 
-class Block(Widget):
+class Lines(Widget):
+    """Base of the two: computes the style and the width once for all lines that are drawn, because Textual computes
+    both from all ancestors.
+    """
+
+    base = Style()
+    columns = 0
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self.base, self.columns = self.rich_style, self.size.width
+        return super().render_lines(crop)
+
+    def strip(self, line: Line, *, selected: bool = False) -> Strip:
+        return strip_of(line, self.columns, self.base, selected=selected)
+
+
+class Block(Lines):
     """Lines that do not scroll; sets its height to their number. A click posts `Clicked`."""
 
     DEFAULT_CSS = "Block { width: 1fr; height: auto; }"
@@ -83,6 +100,8 @@ class Block(Widget):
         self.lines: Sequence[Line] = ()
 
     def show(self, lines: Sequence[Line]) -> None:
+        if lines == self.lines:
+            return
         if len(lines) != len(self.lines):
             self.styles.height = len(lines)
         self.lines = lines
@@ -93,10 +112,10 @@ class Block(Widget):
             self.post_message(self.Clicked(self, self.lines[event.y], event.x))
 
     def render_line(self, y: int) -> Strip:
-        return strip_of(self.lines[y] if y < len(self.lines) else (), self.size.width, self.rich_style)
+        return self.strip(self.lines[y] if y < len(self.lines) else ())
 
 
-class Rows(Widget):
+class Rows(Lines):
     """Rows with a cursor, scrolled so that it is visible. `line(i, columns)` lays out row `i` on demand.
 
     A click posts `Clicked`; the wheel moves the cursor, or scrolls text.
@@ -174,12 +193,11 @@ class Rows(Widget):
 
     def render_line(self, y: int) -> Strip:
         if y < len(self.head):
-            return strip_of(self.head[y], self.size.width, self.rich_style)
+            return self.strip(self.head[y])
         i = self.top + y - len(self.head)
         if i >= self.n:
-            return strip_of((), self.size.width, self.rich_style)
-        columns = self.size.width
-        return strip_of(self._line(i, columns), columns, self.rich_style, selected=i == self.cursor)
+            return self.strip(())
+        return self.strip(self._line(i, self.columns), selected=i == self.cursor)
 
     def _keep_in_sight(self) -> None:
         if self.cursor is not None:
