@@ -163,6 +163,8 @@ def _converted(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if not (t.is_string(stored) or t.is_large_string(stored)):
             raise TypeError(f"has type {stored}, not text")
         # A cast of the column would repeat the text in each row.
+        if column.type == pa.dictionary(pa.int32(), pa.string()):
+            return column
         chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(pa.string())) for c in column.chunks]
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
     if t.is_null(stored):

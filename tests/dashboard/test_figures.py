@@ -60,7 +60,7 @@ def ranked(scores, acts) -> RankedList:
          "activation": acts}
     )  # fmt: skip
     arrays = (np.zeros(n, np.int64), np.arange(n), np.array(scores, float))
-    return RankedList(ListRef("influence", "s", "t", ""), "influence", (), (), *arrays, table, "p")
+    return RankedList(ListRef("influence", "s", "t", ""), "influence", (), (), *arrays, table, np.arange(n), "p")
 
 
 def test_plotly_gets_no_tags_links_or_formulas():

@@ -93,7 +93,6 @@ def read_list(run_dir: Path, ref: ListRef, described: Descriptions = NOTHING) ->
     score = table.column(column).to_numpy().astype(np.float64)  # null becomes NaN
     score = np.where(np.isfinite(score), score, np.nan)
     order = np.argsort(-np.abs(score), kind="stable")
-    table, score = table.take(order), score[order]
     if isinstance(record, EarlierRecord):
         score_name, meta, warnings = _EARLIER_SCORE[ref.kind], earlier_meta(record), []
     else:
@@ -103,8 +102,8 @@ def read_list(run_dir: Path, ref: ListRef, described: Descriptions = NOTHING) ->
     source = text_note(run_dir, ref.kind, ref.file, prompt_id, ours=ours) if ref.file else ""
     return RankedList(
         ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
-        np.asarray(table.column("layer").to_numpy(), np.int64), np.asarray(table.column("neuron").to_numpy(), np.int64),
-        score, table, prompt_id, described,
+        *(np.asarray(table.column(c).to_numpy()[order], np.int64) for c in ("layer", "neuron")), score[order],
+        table, order, prompt_id, described,
     )  # fmt: skip
 
 

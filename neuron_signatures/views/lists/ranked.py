@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedList:
-    """A list in memory. Its arrays are in order of rank; `order` gives other orders."""
+    """A list in memory. Its arrays are in order of rank, except `table`; `order` gives other orders."""
 
     ref: ListRef
     score_name: str
@@ -77,6 +77,9 @@ class RankedList:
     score: Float64[np.ndarray, " row"]
     """NaN where it is undefined or infinite."""
     table: pa.Table
+    """In the order of the file: sorting it would take longer than reading it."""
+    place: Int64[np.ndarray, " row"]
+    """The row of the table for each rank."""
     prompt_id: str | None
     """The one prompt that was scored; None for a list over all prompts."""
     described: Descriptions = NOTHING
@@ -87,7 +90,7 @@ class RankedList:
 
     def row(self, i: int) -> Row:
         """The line of rank `i + 1`."""
-        values: dict[str, Any] = self.table.slice(i, 1).to_pylist()[0]
+        values: dict[str, Any] = self.table.slice(int(self.place[i]), 1).to_pylist()[0]
         at = NeuronAt(int(self.layer[i]), int(self.neuron[i]))
         score = float(self.score[i]) if np.isfinite(self.score[i]) else None
         row = _ROW[self.ref.kind](i + 1, at, score, values)
@@ -223,7 +226,8 @@ class RankedList:
 
     def coded(self, name: str) -> Coded:
         """A text column of the table; null is an empty text."""
-        return coded(self.table, name)
+        found = coded(self.table, name)
+        return found._replace(code=found.code[self.place])
 
     def _peak_is_max(self) -> Bool[np.ndarray, " row"]:
         high, low = (np.nan_to_num(v, nan=-np.inf) for v in (self._numbers("max_act"), -self._numbers("min_act")))
@@ -231,7 +235,7 @@ class RankedList:
         return found
 
     def _numbers(self, name: str) -> Float64[np.ndarray, " row"]:
-        values: np.ndarray = self.table.column(name).to_numpy().astype(np.float64)
+        values: np.ndarray = self.table.column(name).to_numpy().astype(np.float64)[self.place]
         return values
 
 
