@@ -26,6 +26,8 @@ EMPTY = "from textual.app import App\nApp().run()"
 MOVES = {"token": b"\x1b[B", "layer": b"\x1b[C", "neuron": b"n", "prompt": b"]", "neuron + 100": b"\x1b[6~"}
 # Layer overview, top neurons of a token, and every ranked list.
 TOUR = (b"o", b"\x1b", b"t", b"\x1b", b"w", *(b"\r", b"\x1b", b"\x1b[B") * 3)
+# Where the moves start, so that each of 15 moves by a token, layer or prompt leads to another one.
+START = ("--layer", "0", "--neuron", "0", "--ctx_idx", "0")
 SIZE = {"columns": 120, "rows": 36}
 
 
@@ -66,7 +68,7 @@ def bench_memory(quick: bool) -> list[Bar]:
 def bench_moves(quick: bool) -> list[Bar]:
     """Milliseconds from a key press to the end of its frame."""
     bars = []
-    with _run() as run_dir, Terminal(_browse(run_dir), **SIZE) as ours:
+    with _run() as run_dir, Terminal([*_browse(run_dir), *START], **SIZE) as ours:
         ours.until_shows("probe_0000")
         for name, key in MOVES.items():
             took = []

@@ -87,7 +87,7 @@ def test_a_filter_finds_tokens_that_begin_as_a_comparison(lists):
     peaks = replace(peaks, table=table)
 
     def found(query):
-        return {texts[i] for i in codes[peaks.matching(query)]}
+        return {texts[i] for i in codes[peaks.place[peaks.matching(query)]]}
 
     assert found("<bos>") == {"<bos>"} and found(">>>") == {">>> "} and found("<=x") == {"<=x"}
     assert found("<") == {"<bos>", "<", "<=x", "<3"}

@@ -100,10 +100,10 @@ def read_list(run_dir: Path, ref: ListRef, described: Descriptions = NOTHING) ->
     prompt_id = record.prompt_id if isinstance(record, InfluenceRecord) else _only_prompt(table)
     ours = not isinstance(record, EarlierRecord)
     source = text_note(run_dir, ref.kind, ref.file, prompt_id, ours=ours) if ref.file else ""
+    layer, neuron = (np.asarray(table.column(c).to_numpy()[order], np.int64) for c in ("layer", "neuron"))
     return RankedList(
         ref, score_name, meta, (*filter(None, [source, ref.doubt]), *warnings),
-        *(np.asarray(table.column(c).to_numpy()[order], np.int64) for c in ("layer", "neuron")), score[order],
-        table, order, prompt_id, described,
+        layer, neuron, score[order], table, order, prompt_id, described,
     )  # fmt: skip
 
 
