@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -186,7 +187,7 @@ class BrowseApp(App[ProjectError | None]):
         """Read a run in a thread, so that keys still respond, then show it instead of the current one."""
 
         def work() -> None:
-            import neuron_signatures.tui.screens.navigation  # noqa: F401  imported in this thread to keep keys responsive
+            _import_screens()
             from neuron_signatures.tui.run.opening import open_run
 
             try:
@@ -243,7 +244,7 @@ class BrowseApp(App[ProjectError | None]):
         self.set_interval(self._poll_seconds, self._check_files)
 
     def _load_runs(self) -> None:
-        import neuron_signatures.tui.screens.navigation  # noqa: F401  in this thread to keep keys responsive
+        _import_screens()
         from neuron_signatures.tui.screens.runs import RunsPage
 
         self.call_later(lambda: self.push_screen(RunsPage(self.options.runs_root, self.open_run)))
@@ -271,6 +272,20 @@ def browse(options: Options) -> int:
     if app.return_code is None or app.return_code == 1:  # None: Textual failed outside its message loop
         raise EnvironmentProblem("the browser ended with an error")
     return app.return_code
+
+
+def _import_screens() -> None:
+    """Import the screens, in the calling thread to keep keys responsive. The garbage collector neither runs meanwhile
+    (70 ms) nor traverses the libraries' objects later.
+    """
+    if "neuron_signatures.tui.screens.navigation" in sys.modules:
+        return
+    gc.disable()
+    try:
+        import neuron_signatures.tui.screens.navigation  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _use_one_arena() -> None:
