@@ -245,6 +245,8 @@ class SharedList(Record):
     held_out_smallest_k: list[Count | None] = []
     held_out_random: list[ShareRow] = []
     """Share of held-out pairs flipped by random sets of the same size and norm."""
+    side_effects: SideEffects | None = None
+    """Of the first `chosen_k` cells with the values of the first held-out pair."""
 
 
 class SwapSummary(Record):

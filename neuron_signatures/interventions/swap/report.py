@@ -80,4 +80,5 @@ def _shared_lines(shared: SharedList) -> list[str]:
         f"one list for all pairs, chosen on {shared.n_selection}: {names}, ...",
         f"  {shared.chosen_k} cells flip {own.share:.0%} of them and {at.share:.0%} [{at.low:.0%}, {at.high:.0%}] of "
         f"{shared.n_held_out} held-out pairs; {last.k} cells {last.share:.0%}; random sets {random.share:.1%}",
+        *(side_effect_lines(shared.side_effects) if shared.side_effects else []),
     ]

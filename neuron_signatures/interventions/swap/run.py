@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neuron_signatures.analysis.progress import Bar, ProgressOf
+from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.forecast import Forecast, forecast
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.interventions.measure import ControlledSet, Settings, measure_controls
@@ -15,7 +16,7 @@ from neuron_signatures.interventions.neutral import Neutral, load_neutral
 from neuron_signatures.interventions.prompts import Prompt
 from neuron_signatures.interventions.random_sets import Norms, write_norms
 from neuron_signatures.interventions.setup import Setup, set_up
-from neuron_signatures.interventions.side_effects import DEFAULT_SETS, SideEffectSettings, side_effects
+from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects
 from neuron_signatures.interventions.swap.collect import Collected, collect_pairs
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts
 from neuron_signatures.interventions.swap.records import BAND_DRAWS, measure_band, pair_record
@@ -26,14 +27,22 @@ from neuron_signatures.interventions.swap.summary import pair_verdict, summary_o
 from neuron_signatures.interventions.swap.writing import swap_settings, swap_stem, write_swap
 from neuron_signatures.interventions.swap.wrong_source import find_wrong, measure_wrong
 from neuron_signatures.models.tokens import token_strings
-from neuron_signatures.runs.intervention_records import SharedList, SwapPair, SwapSummary, WrongSource
+from neuron_signatures.runs.intervention_records import (
+    BandRow,
+    SharedList,
+    SideEffects,
+    SwapPair,
+    SwapSummary,
+    WrongSource,
+)
 from neuron_signatures.runs.results import INTERVENTIONS, open_results
 from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-MOST_DRAWS_OF_MANY = 200
-"""Scrambled and permuted sets per pair of many, which have no band of random sets over k either."""
+MOST_DRAWS_OF_MANY = 100
+"""Scrambled and permuted sets per pair of many. These have no band of random sets over k, and the side effects are
+those of the one list for all pairs."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +85,20 @@ def run_swap(run: Run, request: SwapRequest, *, progress: ProgressOf) -> SwapOut
 def _forecast(collected: Collected, request: SwapRequest) -> Forecast:
     """At most: the curve of each pair and of its wrong source, its controls and its band, and the shared list."""
     most_k = request.limits.max_k
-    one = 2 * most_k + 3 * request.n_random + BAND_DRAWS * most_k.bit_length()
     n = len(collected.own)
+    one = 2 * most_k + request.n_random + 2 * _n_others(collected, request)
+    one += BAND_DRAWS * most_k.bit_length() if n == 1 else 0
     shared = most_k * (len(collected.selection) + len(collected.held_out)) if collected.held_out else 0
-    fewest = n * (request.n_random + BAND_DRAWS)
+    fewest = n * request.n_random
     return forecast(
         collected.own[0].problem, fewest=fewest, most=n * one + shared, batch=request.limits.batch,
         besides="gradients after each block of cells",
     )  # fmt: skip
+
+
+def _n_others(collected: Collected, request: SwapRequest) -> int:
+    """Most scrambled, and most permuted sets of a pair."""
+    return request.n_random if len(collected.own) == 1 else min(request.n_random, MOST_DRAWS_OF_MANY)
 
 
 @dataclass
@@ -127,30 +142,32 @@ class _Swaps:
         k = path.smallest(pair.source_answer) or len(path)
         one = ControlledSet(name, pair.patch(path.cells[:k]), pair.destination.acts, self.norms)
         many = len(self.collected.own) > 1
-        n_others = min(request.n_random, MOST_DRAWS_OF_MANY) if many else request.n_random
-        settings = Settings(request.n_random, n_others, request.seed, limits.batch, two_sided=False)
+        settings = Settings(
+            request.n_random, _n_others(self.collected, request), request.seed, limits.batch, two_sided=False
+        )
         copies = pair.copies(limits.batch)
         everywhere = range(1, pair.problem.target.pos + 1)
         controls = measure_controls(one, copies, everywhere, settings, self.kept, self.bar)
         wrong = self._wrong(pair, k)
         left_out = controls.left_out if wrong else [*controls.left_out, "wrong source: no other entity is known"]
         controls = controls.model_copy(update={"wrong_source": wrong, "left_out": left_out})
-        band = []
+        band: list[BandRow] = []
         if not many:
             whole = ControlledSet(name, pair.patch(path.cells), pair.destination.acts, self.norms)
             band = measure_band(whole, copies, len(path), seed=request.seed, kept=self.kept, bar=self.bar)
-        elsewhere = SideEffectSettings(
-            self.setup.run.manifest.prepend_bos, n_sets=0 if many else DEFAULT_SETS, seed=request.seed,
-            batch=limits.batch,
-        )  # fmt: skip
-        model = self.setup.session.model
-        effects = side_effects(model, one.changes, self.neutral, elsewhere, norms=self.norms).record
-        answer = token_strings(model.tokenizer, [pair.source_answer])[0]
+        effects = None if many else self._side_effects(one.changes)
+        answer = token_strings(self.setup.session.model.tokenizer, [pair.source_answer])[0]
         verdict = pair_verdict(path.smallest(pair.source_answer), len(path), answer, controls)
         return pair_record(
             self.setup.session, pair, path, self.norms, controls=controls, band=band, side_effects=effects,
             verdict=verdict[:1000],
         )  # fmt: skip
+
+    def _side_effects(self, changes: Changes) -> SideEffects:
+        settings = SideEffectSettings(
+            self.setup.run.manifest.prepend_bos, seed=self.request.seed, batch=self.request.limits.batch
+        )
+        return side_effects(self.setup.session.model, changes, self.neutral, settings, norms=self.norms).record
 
     def _wrong(self, pair: Pair, k: int) -> WrongSource | None:
         wrong = self._wrong_prompt(pair)
@@ -180,5 +197,7 @@ class _Swaps:
         growing, flips = choose_shared(self.collected.selection, limits, self.bar)
         held_out = test_shared(growing.cells, self.collected.held_out, limits, self.bar)
         found = shared_record(growing, flips, held_out, self.norms, limits, self.request.seed, self.bar)
+        example = self.collected.held_out[0].patch(growing.cells[: found.chosen_k])
+        found = found.model_copy(update={"side_effects": self._side_effects(example)})
         self.kept.put("shared", found.model_dump_json())
         return found
