@@ -240,6 +240,8 @@ class SharedList(Record):
     n_selection: Count
     n_held_out: Count = 0
     chosen_k: Count
+    """The size of the whole list, which was set on the selection pairs alone."""
+    fewest_k: Count
     """The smallest size at which the selection's share is the largest."""
     held_out_median_k: Number = None
     held_out_smallest_k: list[Count | None] = []

@@ -72,13 +72,19 @@ def _many_lines(pairs: tuple[SwapPair, ...]) -> list[str]:
 
 
 def _shared_lines(shared: SharedList) -> list[str]:
-    at, last = shared.held_out[shared.chosen_k - 1], shared.held_out[-1]
-    own = shared.selection[shared.chosen_k - 1]
     random = shared.held_out_random[0]
     names = ", ".join(f"L{c.layer}N{c.neuron} {c.role}" for c in shared.cells[:5])
     return [
         f"one list for all pairs, chosen on {shared.n_selection}: {names}, ...",
-        f"  {shared.chosen_k} cells flip {own.share:.0%} of them and {at.share:.0%} [{at.low:.0%}, {at.high:.0%}] of "
-        f"{shared.n_held_out} held-out pairs; {last.k} cells {last.share:.0%}; random sets {random.share:.1%}",
+        *(_share_line(shared, k) for k in dict.fromkeys((shared.fewest_k, shared.chosen_k))),
+        f"  random sets of {random.k} cells flip {random.share:.1%} of the held-out pairs",
         *(side_effect_lines(shared.side_effects) if shared.side_effects else []),
     ]
+
+
+def _share_line(shared: SharedList, k: int) -> str:
+    own, other = shared.selection[k - 1], shared.held_out[k - 1]
+    return (
+        f"  {k} cells flip {own.share:.0%} of the pairs they were chosen on and {other.share:.0%} [{other.low:.0%}, "
+        f"{other.high:.0%}] of {shared.n_held_out} held-out pairs"
+    )

@@ -80,11 +80,12 @@ def shared_record(
 ) -> SharedList:
     """The list, the share of selection and held-out pairs flipped by each prefix, and by random sets.
 
-    Random sets have the size at which the selection's share is the largest (the smallest such size).
+    The list ends some cells after all selection pairs flip (see `Limits`), so its whole length is the size that is
+    tested: the fewest cells that flip the pairs they were chosen on rarely flip others. Random sets have this size.
     """
     roles = selection.pairs[0].roles
     scores = np.concatenate([s.numpy() for s in growing.scores])
-    k = int(selection.by_k.mean(0).argmax()) + 1
+    k = len(growing.cells)
     smallest = held_out.smallest() if held_out else []
     never = [np.inf if s is None else float(s) for s in smallest]
     median = float(np.median(never)) if never else np.inf
@@ -98,6 +99,7 @@ def shared_record(
         n_selection=len(selection.pairs),
         n_held_out=len(held_out.pairs) if held_out else 0,
         chosen_k=k,
+        fewest_k=int(selection.by_k.mean(0).argmax()) + 1,
         held_out_median_k=median if np.isfinite(median) else None,
         held_out_smallest_k=smallest,
         held_out_random=_random_share(growing.cells[:k], held_out.pairs, norms, limits, seed, bar) if held_out else [],

@@ -76,9 +76,10 @@ def swap_verdict(pairs: Sequence[SwapPair], summary: SwapSummary | None, shared:
         )
     if shared is None or not shared.held_out:
         return first
-    at = shared.held_out[shared.chosen_k - 1]
+    at, fewest = (shared.held_out[k - 1] for k in (shared.chosen_k, shared.fewest_k))
     random = shared.held_out_random[0].share
     return (
-        f"{first}. {shared.chosen_k} cells chosen on {shared.n_selection} pairs flip {at.share:.0%} of "
-        f"{shared.n_held_out} held-out pairs ({at.low:.0%} to {at.high:.0%}); random sets {random:.1%}"
+        f"{first}. Of one list chosen on {shared.n_selection} pairs, {shared.chosen_k} cells flip {at.share:.0%} of "
+        f"{shared.n_held_out} held-out pairs ({at.low:.0%} to {at.high:.0%}), random sets {random:.1%}; the first "
+        f"{shared.fewest_k}, the fewest for the pairs of the choice, {fewest.share:.0%}"
     )
