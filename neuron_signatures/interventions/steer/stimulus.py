@@ -1,0 +1,214 @@
+"""What is steered, ready for any amount: its edits on the bridge, random ones of the same size, and on other texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuron_signatures.analysis.attribution.problem import Problem
+from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.controls import Outcome, outcomes
+from neuron_signatures.interventions.copies import Copies, Predictions
+from neuron_signatures.interventions.edits import Edit
+from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
+from neuron_signatures.interventions.random_sets import Norms, deltas, random_neurons, write_norms
+from neuron_signatures.interventions.steer.directions import load_direction, output_direction
+from neuron_signatures.interventions.steer.request import NeuronDirection, Neurons, SteeredNeuron, SteerRequest
+from neuron_signatures.interventions.steer.shifted import ShiftedCopies, shifted
+from neuron_signatures.interventions.steer.units import FEW_TOKENS, neuron_stds, residual_norm
+from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.runs.run import Run
+
+
+class Stimulus(Protocol):
+    """Something that can be steered. `what`, `unit` and `what_is_random` say in words what it is, what the amount 1
+    is, and what it is compared with."""
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def what_is_random(self) -> str: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def edits(self, alpha: float, positions: tuple[int, ...]) -> list[Edit]:
+        """The edits of this amount at these positions, for the bridge."""
+
+    def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
+        """Outcomes at the target position, without end, of random ones of the same size at the request's positions."""
+
+    def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere: ...
+
+
+def stimulus(run: Run, request: SteerRequest) -> Stimulus:
+    """What the request steers. Raises `UsageError` for a neuron without a standard deviation, or a bad file."""
+    r = request
+    model, ids = r.checked.model, list(r.checked.prompt.token_ids)
+    problem = Problem(model.hf, ids, r.resolved.target, r.positions)
+    if isinstance(r.steered, Neurons):
+        return _neurons(run, r, r.steered, problem)
+    if isinstance(r.steered, NeuronDirection):
+        n = r.steered.neuron
+        layer, vector = n.layer, output_direction(model, n, ids)
+        what = f"the output direction of {neuron_text(n)} at the output of layer {layer}"
+    else:
+        layer, vector = r.steered.layer, load_direction(r.steered.path, model.hf.get_input_embeddings().weight.shape[1])
+        what = f"the vector in {r.steered.path.name} at the output of layer {layer}"
+    length = float(vector.norm())
+    mean = residual_norm(model, ids, layer)
+    unit = f"the vector itself, of norm {length:.4g} ({length / mean:.3g} of the mean norm of the residual stream)"
+    if r.steered.unit == "residual":
+        vector = vector * (mean / length)
+        unit = f"the mean norm of the residual stream there in this prompt, {mean:.4g}"
+    return SteeredDirection(what, unit, (), problem, layer, vector, r.controls.batch)
+
+
+def _neurons(run: Run, request: SteerRequest, steered: Neurons, problem: Problem) -> SteeredNeurons:
+    neurons = steered.neurons
+    sizes, unit = [1.0] * len(neurons), "1, in units of activation"
+    warnings: tuple[str, ...] = ()
+    if steered.unit == "std":
+        sizes, unit = neuron_stds(run, neurons), "the neuron's standard deviation over the run"
+        if len(neurons) <= 3:
+            unit += f" ({', '.join(f'{s:.3g}' for s in sizes)})"
+        n = sum(p.seq_len - 1 for p in run.prompts)
+        few = f"the run has {n} tokens: standard deviations over so few are rough"
+        warnings = (few,) if n < FEW_TOKENS else ()
+    steps = torch.tensor([n.sign * s for n, s in zip(neurons, sizes, strict=True)])
+    what = neuron_text(neurons[0]) if len(neurons) == 1 else f"{len(neurons)} neurons"
+    norms = write_norms(problem.hf, problem.token_ids)
+    return SteeredNeurons(
+        what, unit, warnings, request.checked.model, problem, neurons, steps, request.checked.acts, norms,
+        request.controls.batch,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SteeredNeurons:
+    """Adds amount·step to the activation of each neuron."""
+
+    what: str
+    unit: str
+    warnings: tuple[str, ...]
+    model: LoadedModel
+    problem: Problem
+    neurons: tuple[SteeredNeuron, ...]
+    steps: Float[Tensor, " neuron"]
+    acts: Float[Tensor, "layer pos neuron"]
+    norms: Norms
+    batch: int
+    what_is_random: str = "random neurons"
+
+    def edits(self, alpha: float, positions: tuple[int, ...]) -> list[Edit]:
+        by_layer: dict[int, list[int]] = {}
+        for i, n in enumerate(self.neurons):
+            by_layer.setdefault(n.layer, []).append(i)
+        return [
+            Edit(
+                layer,
+                tuple(self.neurons[i].neuron for i in rows),
+                positions,
+                "add",
+                tuple((alpha * self.steps[rows]).tolist()),
+            )
+            for layer, rows in sorted(by_layer.items())
+        ]
+
+    def changes(self, alpha: float, positions: tuple[int, ...]) -> Changes:
+        """The same additions as cells."""
+        cells = [(n.layer, p, n.neuron) for n in self.neurons for p in positions]
+        layer, pos, neuron = torch.tensor(cells).T
+        offset = (alpha * self.steps).repeat_interleave(len(positions))
+        return Changes(layer, pos, neuron, torch.ones_like(offset), offset)
+
+    def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
+        changes = self.changes(alpha, self.problem.positions)
+        drawn = random_neurons(changes, self.acts, self.norms, rng)
+        return outcomes(
+            Copies(self.problem, first=min(self.problem.positions), batch=self.batch), map(self._added, drawn)
+        )
+
+    def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
+        last = self.problem.positions[-1:]
+        return ChangedNeurons(self.model, self.changes(alpha, last), self.norms, n_random, rng, self.batch)
+
+    def _added(self, drawn: Changes) -> Changes:
+        """Added as the neurons' own deltas are, instead of set to clean + delta."""
+        delta = deltas(drawn, self.acts)
+        return Changes(drawn.layer, drawn.pos, drawn.neuron, torch.ones_like(delta), delta)
+
+
+@dataclass(frozen=True)
+class SteeredDirection:
+    """Adds amount·vector to the output of a layer."""
+
+    what: str
+    unit: str
+    warnings: tuple[str, ...]
+    problem: Problem
+    layer: int
+    vector: Float[Tensor, " d_model"]
+    batch: int
+    what_is_random: str = "random directions"
+
+    def edits(self, alpha: float, positions: tuple[int, ...]) -> list[Edit]:
+        return [Edit(self.layer, (), positions, "direction", tuple((alpha * self.vector).tolist()))]
+
+    def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
+        copies = ShiftedCopies(self.problem, self.layer, self.problem.positions, batch=self.batch)
+        target = self.problem.target.token_id
+        for clean, edited in copies.run(random_directions(alpha * self.vector, rng)):
+            effects = (edited.difference - clean.difference).tolist()
+            yield from (Outcome(e, top == target) for e, top in zip(effects, edited.top_id.tolist(), strict=True))
+
+    def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
+        drawn = random_directions(alpha * self.vector, rng)
+        vectors = [alpha * self.vector, *(next(drawn) for _ in range(n_random))]
+        return _ShiftedElsewhere(self, vectors)
+
+
+@dataclass(frozen=True)
+class _ShiftedElsewhere:
+    """The direction, and random ones, on other texts."""
+
+    of: SteeredDirection
+    vectors: list[Float[Tensor, " d_model"]]
+
+    @property
+    def n_random(self) -> int:
+        return len(self.vectors) - 1
+
+    def passes(
+        self, problem: Problem, acts: Float[Tensor, "layer neuron"]
+    ) -> Iterator[tuple[Predictions, Predictions]]:
+        return ShiftedCopies(problem, self.of.layer, (problem.target.pos,), batch=self.of.batch).run(self.vectors)
+
+    def everywhere(self) -> AbstractContextManager[None]:
+        return shifted(self.of.problem.hf, self.of.layer, self.vectors[0], None)
+
+
+def random_directions(
+    vector: Float[Tensor, " d_model"], rng: np.random.Generator
+) -> Iterator[Float[Tensor, " d_model"]]:
+    """Vectors without end, of the same length, in directions drawn uniformly."""
+    length = vector.norm()
+    while True:
+        drawn = torch.from_numpy(rng.standard_normal(len(vector))).to(vector)
+        yield drawn * (length / drawn.norm())
+
+
+def neuron_text(n: SteeredNeuron) -> str:
+    """`L4N178`, with a `-` for its negative pole."""
+    return f"L{n.layer}N{n.neuron}{'-' if n.sign < 0 else ''}"
