@@ -20,6 +20,7 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.copies import Copies, Predictions
+from neuron_signatures.interventions.matched import enough_neurons, matched_neurons
 from neuron_signatures.interventions.perplexity import changed_everywhere
 from neuron_signatures.interventions.random_sets import Norms
 from neuron_signatures.models.load import LoadedModel
@@ -86,18 +87,15 @@ class _Drawn(NamedTuple):
 
 
 def _draw(cells: Changes, norms: Norms, n: int, rng: np.random.Generator) -> list[_Drawn]:
-    """The random sets; empty if a layer has too few neurons for one."""
-    layers = {layer: (cells.layer == layer).nonzero()[:, 0] for layer in sorted(set(cells.layer.tolist()))}
-    usable = {layer: (norms[layer] > 0).nonzero()[:, 0].numpy() for layer in layers}
-    if any(len(usable[layer]) < len(rows) for layer, rows in layers.items()):
+    if not enough_neurons(cells.layer, norms):
         return []
-    drawn = []
-    for _ in range(n):
-        neuron = torch.empty_like(cells.neuron)
-        for layer, rows in layers.items():
-            neuron[rows] = torch.from_numpy(rng.choice(usable[layer], size=len(rows), replace=False))
-        drawn.append(_Drawn(neuron, torch.from_numpy(rng.choice([-1.0, 1.0], size=len(cells))).to(cells.offset)))
-    return drawn
+    return [
+        _Drawn(
+            matched_neurons(cells.layer, cells.neuron, norms, rng),
+            torch.from_numpy(rng.choice([-1.0, 1.0], size=len(cells))).to(cells.offset),
+        )
+        for _ in range(n)
+    ]
 
 
 def _random_sets(

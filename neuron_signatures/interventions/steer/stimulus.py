@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,8 @@ from neuron_signatures.interventions.controls import Outcome, outcomes
 from neuron_signatures.interventions.copies import Copies, Predictions
 from neuron_signatures.interventions.edits import Edit
 from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
-from neuron_signatures.interventions.random_sets import Norms, deltas, random_neurons, write_norms
+from neuron_signatures.interventions.matched import enough_neurons, matched_neurons
+from neuron_signatures.interventions.random_sets import Norms, write_norms
 from neuron_signatures.interventions.steer.directions import load_direction, output_direction
 from neuron_signatures.interventions.steer.request import NeuronDirection, Neurons, SteeredNeuron, SteerRequest
 from neuron_signatures.interventions.steer.shifted import ShiftedCopies, shifted
@@ -134,20 +135,26 @@ class SteeredNeurons:
         return Changes(layer, pos, neuron, torch.ones_like(offset), offset)
 
     def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
-        changes = self.changes(alpha, self.problem.positions)
-        drawn = random_neurons(changes, self.acts, self.norms, rng)
-        return outcomes(
-            Copies(self.problem, first=min(self.problem.positions), batch=self.batch), map(self._added, drawn)
-        )
+        copies = Copies(self.problem, first=min(self.problem.positions), batch=self.batch)
+        return outcomes(copies, (s.changes(alpha, self.problem.positions) for s in self.matched(rng)))
+
+    def matched(self, rng: np.random.Generator) -> Iterator[SteeredNeurons]:
+        """Without end, as many other neurons of the same layers, with steps of the same norms and of random sign.
+
+        Each stands for one neuron at every position, so that what it does at several positions adds up alike. There is
+        none if a layer has too few neurons.
+        """
+        layer, neuron = (torch.tensor([n[i] for n in self.neurons]) for i in (0, 1))
+        sizes = self.steps.abs() * self.norms[layer, neuron]
+        while enough_neurons(layer, self.norms):
+            drawn = matched_neurons(layer, neuron, self.norms, rng)
+            sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=len(drawn))).to(sizes)
+            steered = tuple(SteeredNeuron(n.layer, i, 1) for n, i in zip(self.neurons, drawn.tolist(), strict=True))
+            yield replace(self, neurons=steered, steps=sign * sizes / self.norms[layer, drawn])
 
     def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
         last = self.problem.positions[-1:]
         return ChangedNeurons(self.model, self.changes(alpha, last), self.norms, n_random, rng, self.batch)
-
-    def _added(self, drawn: Changes) -> Changes:
-        """Added as the neurons' own deltas are, instead of set to clean + delta."""
-        delta = deltas(drawn, self.acts)
-        return Changes(drawn.layer, drawn.pos, drawn.neuron, torch.ones_like(delta), delta)
 
 
 @dataclass(frozen=True)
