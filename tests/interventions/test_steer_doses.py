@@ -21,7 +21,6 @@ from neuron_signatures.interventions.edits import Edit
 from neuron_signatures.interventions.neutral import Neutral, NeutralText
 from neuron_signatures.interventions.perplexity import perplexity
 from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects_of
-from neuron_signatures.interventions.steer.directions import output_direction
 from neuron_signatures.interventions.steer.doses import Clean, MeasuredDose, final_hidden, measure
 from neuron_signatures.interventions.steer.request import Generation, NeuronDirection, Neurons, SteerRequest
 from neuron_signatures.interventions.steer.shifted import ShiftedCopies
@@ -146,6 +145,21 @@ def test_random_neurons_are_added_with_the_norms_of_the_set() -> None:
     torch.testing.assert_close(sizes, own.offset.abs() * of.norms[own.layer, own.neuron])
 
 
+def test_random_directions_have_the_length_of_the_vector() -> None:
+    of = stimulus(None, request("gemma2", DIRECTION))
+    assert isinstance(of, SteeredDirection) and of.pool is not None
+    drawn = of._drawn(-0.5, np.random.default_rng(0))
+    for vector in (next(drawn), next(drawn)):
+        assert float(vector.norm()) == pytest.approx(0.5 * float(of.vector.norm()), rel=1e-5)
+        cosines = torch.nn.functional.cosine_similarity(of.pool, vector[None]).abs()
+        assert float(cosines.max()) == pytest.approx(1, abs=1e-5)
+    own = torch.nn.functional.cosine_similarity(of.pool, of.vector[None])
+    assert float(own.max()) < 0.99  # the neuron's own direction is none of them
+    uniform = dataclasses.replace(of, pool=None)
+    vector = next(uniform._drawn(2.0, np.random.default_rng(0)))
+    assert float(vector.norm()) == pytest.approx(2 * float(of.vector.norm()), rel=1e-5)
+
+
 @pytest.mark.parametrize("steered", [STEERED, DIRECTION], ids=["neurons", "direction"])
 def test_controls_are_reproducible_and_of_the_amount(steered) -> None:
     r = request("llama", steered)
@@ -180,7 +194,6 @@ def test_a_raw_direction_is_what_a_unit_of_activation_writes(name: str) -> None:
     if name == "gemma2":
         row = row * (1 + decoder_layers(loaded(name).hf)[1].post_feedforward_layernorm.weight)
     torch.testing.assert_close(vector, row, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(output_direction(loaded(name), NEURONS[1], token_ids(3)), of.vector)
 
 
 def test_perplexity_of_the_text_is_under_the_clean_model() -> None:

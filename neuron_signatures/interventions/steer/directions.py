@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,39 @@ _FORMS = "Give one vector of d_model numbers, as .npy or as the only tensor of a
 
 
 @torch.no_grad()
-def output_direction(model: LoadedModel, n: SteeredNeuron, token_ids: list[int]) -> Float[Tensor, " d_model"]:
-    """What the neuron writes into the residual stream per unit of activation, times its sign; float32 on the CPU.
+def output_directions(model: LoadedModel, layer: int, token_ids: list[int]) -> Float[Tensor, "neuron d_model"]:
+    """What each neuron of a layer writes into the residual stream per unit of activation; float32 on the CPU.
 
     Through the norm on the MLP's output where the model has one (Gemma-2, Gemma-3), without the scale of that norm.
     """
     path = write_path(model.hf, token_ids)
-    row, post = path.rows(n.layer)[n.neuron], path.post_mlp[n.layer]
-    vector = row if post is None else post.unscaled(row.to(post.weight.device))
-    return n.sign * _checked(vector.float().cpu(), f"neuron L{n.layer}N{n.neuron}")
+    rows, post = path.rows(layer), path.post_mlp[layer]
+    return (rows if post is None else post.unscaled(rows.to(post.weight.device))).float().cpu()
+
+
+def output_direction(directions: Float[Tensor, "neuron d_model"], neuron: SteeredNeuron) -> Float[Tensor, " d_model"]:
+    """That of one neuron of its layer's `directions`, times its sign. Raises `UsageError` if it is zero."""
+    return neuron.sign * _checked(directions[neuron.neuron], f"neuron L{neuron.layer}N{neuron.neuron}")
+
+
+def random_directions(
+    vector: Float[Tensor, " d_model"], rng: np.random.Generator
+) -> Iterator[Float[Tensor, " d_model"]]:
+    """Vectors without end, of the same length, in directions drawn uniformly."""
+    length = vector.norm()
+    while True:
+        drawn = torch.from_numpy(rng.standard_normal(len(vector))).to(vector)
+        yield drawn * (length / drawn.norm())
+
+
+def drawn_directions(
+    pool: Float[Tensor, "some d_model"], vector: Float[Tensor, " d_model"], rng: np.random.Generator
+) -> Iterator[Float[Tensor, " d_model"]]:
+    """Vectors without end, of the same length, each along a random one of `pool`, in either direction."""
+    length = vector.norm()
+    while True:
+        drawn = pool[int(rng.integers(len(pool)))]
+        yield drawn * (float(rng.choice([-1.0, 1.0])) * length / drawn.norm())
 
 
 def load_direction(path: Path, d_model: int) -> Float[Tensor, " d_model"]:

@@ -110,6 +110,10 @@ class SteerRequest:
     break_factor: float = DEFAULT_BREAK_FACTOR
 
     @property
+    def d_model(self) -> int:
+        return int(self.checked.model.hf.get_input_embeddings().weight.shape[1])
+
+    @property
     def doses(self) -> tuple[float, ...]:
         """The amounts in ascending order, 0 always among them."""
         return tuple(sorted({0.0, *(a + 0.0 for a in self.alphas)}))  # -0.0 is 0.0
@@ -134,7 +138,7 @@ def check_request(request: SteerRequest) -> None:
         _check_neurons(r.steered.neurons, r)
     elif isinstance(r.steered, NeuronDirection):
         _check_neurons((r.steered.neuron,), r)
-    elif r.steered.layer >= r.checked.acts.shape[0]:
+    elif not 0 <= r.steered.layer < r.checked.acts.shape[0]:
         what = f"{r.steered.layer} is not in 0..{r.checked.acts.shape[0] - 1}"
         raise UsageError(what, where="--layer")
 

@@ -68,9 +68,8 @@ def _doses(request: SteerRequest, of: Stimulus, partial: Partial, progress: Prog
             if i not in done:
                 assert clean is not None
                 done[i] = measure(request, of, clean, alpha)
-                partial.save(arrays())
+                partial.save_now(arrays())  # some kilobytes, and a dose takes seconds
                 bar.advance(1)
-    partial.save_now(arrays())  # side effects take a while, too
     return [done[i] for i in sorted(done)]
 
 

@@ -20,7 +20,13 @@ from neuron_signatures.interventions.edits import Edit
 from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
 from neuron_signatures.interventions.matched import enough_neurons, matched_neurons
 from neuron_signatures.interventions.random_sets import Norms, write_norms
-from neuron_signatures.interventions.steer.directions import load_direction, output_direction
+from neuron_signatures.interventions.steer.directions import (
+    drawn_directions,
+    load_direction,
+    output_direction,
+    output_directions,
+    random_directions,
+)
 from neuron_signatures.interventions.steer.request import NeuronDirection, Neurons, SteeredNeuron, SteerRequest
 from neuron_signatures.interventions.steer.shifted import ShiftedCopies, shifted
 from neuron_signatures.interventions.steer.units import FEW_TOKENS, neuron_stds, residual_norm
@@ -62,18 +68,19 @@ def stimulus(run: Run, request: SteerRequest) -> Stimulus:
         return _neurons(run, r, r.steered, problem)
     if isinstance(r.steered, NeuronDirection):
         n = r.steered.neuron
-        layer, vector = n.layer, output_direction(model, n, ids)
+        of_layer = output_directions(model, n.layer, ids)
+        layer, vector, pool = n.layer, output_direction(of_layer, n), _others(of_layer, n.neuron)
         what = f"the output direction of {neuron_text(n)} at the output of layer {layer}"
     else:
-        layer, vector = r.steered.layer, load_direction(r.steered.path, model.hf.get_input_embeddings().weight.shape[1])
-        what = f"the vector in {r.steered.path.name} at the output of layer {layer}"
+        layer, vector = r.steered.layer, load_direction(r.steered.path, r.d_model)
+        what, pool = f"the vector in {r.steered.path.name} at the output of layer {layer}", None
     length = float(vector.norm())
     mean = residual_norm(model, ids, layer)
     unit = f"the vector itself, of norm {length:.4g} ({length / mean:.3g} of the mean norm of the residual stream)"
     if r.steered.unit == "residual":
         vector = vector * (mean / length)
         unit = f"the mean norm of the residual stream there in this prompt, {mean:.4g}"
-    return SteeredDirection(what, unit, (), problem, layer, vector, r.controls.batch)
+    return SteeredDirection(what, unit, (), problem, layer, vector, r.controls.batch, pool)
 
 
 def _neurons(run: Run, request: SteerRequest, steered: Neurons, problem: Problem) -> SteeredNeurons:
@@ -159,7 +166,12 @@ class SteeredNeurons:
 
 @dataclass(frozen=True)
 class SteeredDirection:
-    """Adds amount·vector to the output of a layer."""
+    """Adds amount·vector to the output of a layer.
+
+    The controls have the same length: output directions of other neurons of the layer for that of a neuron (`pool`),
+    uniformly drawn directions for a vector from a file. Output directions have larger effects than uniform ones in some
+    models, so that uniform ones would make most neurons look special.
+    """
 
     what: str
     unit: str
@@ -168,7 +180,11 @@ class SteeredDirection:
     layer: int
     vector: Float[Tensor, " d_model"]
     batch: int
-    what_is_random: str = "random directions"
+    pool: Float[Tensor, "some d_model"] | None = None
+
+    @property
+    def what_is_random(self) -> str:
+        return "random directions" if self.pool is None else "output directions of random neurons of the layer"
 
     def edits(self, alpha: float, positions: tuple[int, ...]) -> list[Edit]:
         return [Edit(self.layer, (), positions, "direction", tuple((alpha * self.vector).tolist()))]
@@ -176,14 +192,18 @@ class SteeredDirection:
     def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
         copies = ShiftedCopies(self.problem, self.layer, self.problem.positions, batch=self.batch)
         target = self.problem.target.token_id
-        for clean, edited in copies.run(random_directions(alpha * self.vector, rng)):
+        for clean, edited in copies.run(self._drawn(alpha, rng)):
             effects = (edited.difference - clean.difference).tolist()
             yield from (Outcome(e, top == target) for e, top in zip(effects, edited.top_id.tolist(), strict=True))
 
     def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
-        drawn = random_directions(alpha * self.vector, rng)
+        drawn = self._drawn(alpha, rng)
         vectors = [alpha * self.vector, *(next(drawn) for _ in range(n_random))]
         return _ShiftedElsewhere(self, vectors)
+
+    def _drawn(self, alpha: float, rng: np.random.Generator) -> Iterator[Float[Tensor, " d_model"]]:
+        vector = alpha * self.vector
+        return random_directions(vector, rng) if self.pool is None else drawn_directions(self.pool, vector, rng)
 
 
 @dataclass(frozen=True)
@@ -206,14 +226,11 @@ class _ShiftedElsewhere:
         return shifted(self.of.problem.hf, self.of.layer, self.vectors[0], None)
 
 
-def random_directions(
-    vector: Float[Tensor, " d_model"], rng: np.random.Generator
-) -> Iterator[Float[Tensor, " d_model"]]:
-    """Vectors without end, of the same length, in directions drawn uniformly."""
-    length = vector.norm()
-    while True:
-        drawn = torch.from_numpy(rng.standard_normal(len(vector))).to(vector)
-        yield drawn * (length / drawn.norm())
+def _others(directions: Float[Tensor, "neuron d_model"], neuron: int) -> Float[Tensor, "some d_model"]:
+    """The directions that are not zero, without that of `neuron`."""
+    keep = directions.norm(dim=-1) > 0
+    keep[neuron] = False
+    return directions[keep]
 
 
 def neuron_text(n: SteeredNeuron) -> str:
