@@ -114,7 +114,10 @@ def side_effects_of(
         random=_of_random([f.edited.kl[1:] for f in found]) if changed.n_random else None,
         prompts=[_record(model, f) for f in found],
     )
-    return Found(record, (*neutral.warnings(), *_left_out(neutral, prompts), *_no_random(settings, changed)))
+    return Found(
+        record,
+        (*neutral.warnings(), *_left_out(neutral, prompts), *_no_random(settings, changed), *_unknown(model, record)),
+    )
 
 
 class _Prompt(NamedTuple):
@@ -229,3 +232,13 @@ def _left_out(neutral: Neutral, prompts: Sequence[_Prompt]) -> list[str]:
 def _no_random(settings: SideEffectSettings, changed: Elsewhere) -> list[str]:
     missing = settings.n_sets and not changed.n_random
     return ["side effects of random sets are left out: a layer has too few neurons for them"] if missing else []
+
+
+def _unknown(model: LoadedModel, record: SideEffects) -> list[str]:
+    """Warnings if the texts are of a kind that the model does not know, such as the demo model."""
+    out = []
+    if record.perplexity_before > model.hf.get_input_embeddings().weight.shape[0]:
+        out.append("the held-out text is more surprising to the model than random tokens: its perplexity says nothing")
+    if record.facts and not record.facts_before:
+        out.append(f"the model predicts none of the {record.facts} facts, so none can be lost")
+    return out

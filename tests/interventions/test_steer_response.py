@@ -45,9 +45,11 @@ def test_response_of_amounts_on_one_side() -> None:
 
 
 def test_breaks_are_nearest_to_zero() -> None:
-    texts = [[1, 2, 3]] * 5
+    texts = [list(range(8))] * 5
     found = breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), texts, factor=4)
     assert (found.below, found.above, found.broken) == (-1.0, 2.0, (-2.0, -1.0, 2.0))
+    short = [list(range(7))] * 5
+    assert breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), short, factor=4).broken == ()
     assert breaks(ALPHAS, (None,) * 5, [[]] * 5, factor=4) == (None, None, ())
 
 

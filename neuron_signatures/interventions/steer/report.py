@@ -8,6 +8,7 @@ from typing import Any
 
 from neuron_signatures.analysis.report_text import number, warning_lines
 from neuron_signatures.interventions.steer.doses import MeasuredDose
+from neuron_signatures.interventions.steer.response import JUDGED_TOKENS
 from neuron_signatures.interventions.steer.run import SteerOutcome
 from neuron_signatures.interventions.steer.writing import Measured
 from neuron_signatures.runs.intervention_records import SideEffects
@@ -90,7 +91,7 @@ def _response_line(found: Measured) -> str:
 def _breaks_line(found: Measured, factor: float) -> str:
     b = found.breaks
     at = [f"{a:g}" for a in (b.below, b.above) if a is not None]
-    rule = f"*: perplexity above {factor:g} times that at 0, or one token repeated"
+    rule = f"*: {JUDGED_TOKENS} tokens or more of a perplexity above {factor:g} times that at 0, or one token repeated"
     return f"{'broken from ' + ' and '.join(at) if at else 'not broken'} ({rule})"
 
 

@@ -17,6 +17,8 @@ ROUNDING = 1e-4
 REPEATS = 5
 """Equal tokens in a row that make a text broken."""
 _SHORTEST = 10  # tokens of a text of which one token can be more than half
+JUDGED_TOKENS = 8
+"""Shorter texts are not broken by their perplexity, which is that of one other answer: what steering is for."""
 ALPHA_LEVEL = 0.05
 
 
@@ -57,8 +59,8 @@ class Breaks(NamedTuple):
 def breaks(
     alphas: Sequence[float], perplexities: Sequence[float | None], texts: Sequence[Sequence[int]], *, factor: float
 ) -> Breaks:
-    """Where the text breaks: a perplexity under the clean model above `factor` times that of the unsteered text, or a
-    repeated token (`repeats`), unless the unsteered text repeats one too.
+    """Where the text breaks: a perplexity under the clean model above `factor` times that of the unsteered text, in a
+    text of 8 tokens or more, or a repeated token (`repeats`), unless the unsteered text repeats one too.
     """
     zero = list(alphas).index(0.0)
     normal, own = perplexities[zero], repeats(texts[zero])
@@ -67,7 +69,7 @@ def breaks(
         for a, perplexity, ids in zip(alphas, perplexities, texts, strict=True)
         if a
         and (
-            (perplexity is not None and normal is not None and perplexity > factor * normal)
+            (perplexity and normal and len(ids) >= JUDGED_TOKENS and perplexity > factor * normal)
             or (repeats(ids) and not own)
         )
     )

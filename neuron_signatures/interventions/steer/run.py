@@ -112,7 +112,12 @@ def _measured(
         elsewhere and elsewhere.record,
         at if elsewhere else None,
         verdict(doses, found, how, broken, random=of.what_is_random),
-        [*of.warnings, *_warnings(request, len(alphas) - 1), *(elsewhere.warnings if elsewhere else ())],
+        [
+            *of.warnings,
+            *_warnings(request, len(alphas) - 1),
+            *_shifted_nulls(doses),
+            *(elsewhere.warnings if elsewhere else ()),
+        ],
     )
 
 
@@ -131,6 +136,17 @@ def _elsewhere(
     settings = SideEffectSettings(run.manifest.prepend_bos, c.n_sets, c.seed, c.batch)
     changed = of.elsewhere(alpha, c.n_sets, np.random.default_rng(c.seed))
     return side_effects_of(request.checked.model, changed, c.neutral, settings, progress=progress)
+
+
+def _shifted_nulls(doses: list[MeasuredDose]) -> list[str]:
+    """A warning if random changes of the same size move the difference one way, as any large change of a sure
+    prediction does."""
+    moved = [(n.mean, d.dose.alpha) for d in doses if (n := d.dose.null) and n.mean and n.std and abs(n.mean) > n.std]
+    if not moved:
+        return []
+    mean, alpha = max(moved, key=lambda m: abs(m[0]))
+    what = f"random ones of the same size change the difference by {mean:+.3g} on average at {alpha:g}"
+    return [f"{what}: p compares sizes, so see the band too, outside of which a smaller change can lie"]
 
 
 def _warnings(request: SteerRequest, n_amounts: int) -> list[str]:
