@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from neuron_signatures.interventions.random_sets import Norms
 from neuron_signatures.models.load import LoadedModel
 
 
+@runtime_checkable
 class Elsewhere(Protocol):
     """An intervention that can be repeated on other texts, with `n_random` random ones of its size."""
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
@@ -188,7 +187,7 @@ def _clean(model: LoadedModel, token_ids: Sequence[int]) -> tuple[Float[Tensor, 
     seen: list[Tensor] = []
     acts: list[Tensor] = []
 
-    def keep(_: nn.Module, args: object, out: BaseModelOutput) -> None:
+    def keep(_: nn.Module, args: object, out: Any) -> None:
         seen.append(out.last_hidden_state[:, -1])
 
     handle = backbone(model.hf).register_forward_hook(keep)

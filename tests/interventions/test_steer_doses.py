@@ -38,7 +38,7 @@ SHORT = Neutral((NeutralText("the capital of"), NeutralText("in Dallas and Austi
 
 
 def dose(r: SteerRequest, alpha: float) -> MeasuredDose:
-    return measure(r, stimulus(None, r), Clean(r), alpha)  # type: ignore[arg-type]
+    return measure(r, stimulus(None, r), Clean(r), alpha)
 
 
 def hidden_by_hook(name: str, ids: Sequence[int], layer: int, rows: Sequence[int], vector: Tensor) -> Tensor:

@@ -46,17 +46,17 @@ def test_response_of_amounts_on_one_side() -> None:
 
 def test_breaks_are_nearest_to_zero() -> None:
     texts = [list(range(8))] * 5
-    found = breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), texts, factor=4)
+    found = breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), texts, factor=4.0)
     assert (found.below, found.above, found.broken) == (-1.0, 2.0, (-2.0, -1.0, 2.0))
     short = [list(range(7))] * 5
-    assert breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), short, factor=4).broken == ()
-    assert breaks(ALPHAS, (None,) * 5, [[]] * 5, factor=4) == (None, None, ())
+    assert breaks(ALPHAS, (50.0, 9.0, 2.0, 8.0, 8.1), short, factor=4.0).broken == ()
+    assert breaks(ALPHAS, (None,) * 5, [[]] * 5, factor=4.0) == (None, None, ())
 
 
 def test_a_repeated_token_breaks_a_text_unless_the_unsteered_one_repeats_it() -> None:
     fine, stuck = [1, 2, 3, 4, 5], [7] * 5
-    assert breaks(ALPHAS, (2.0,) * 5, [stuck, fine, fine, fine, fine], factor=4).broken == (-2.0,)
-    assert breaks(ALPHAS, (2.0,) * 5, [stuck, fine, stuck, fine, fine], factor=4).broken == ()
+    assert breaks(ALPHAS, (2.0,) * 5, [stuck, fine, fine, fine, fine], factor=4.0).broken == (-2.0,)
+    assert breaks(ALPHAS, (2.0,) * 5, [stuck, fine, stuck, fine, fine], factor=4.0).broken == ()
 
 
 def test_repeats() -> None:

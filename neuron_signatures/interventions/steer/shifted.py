@@ -25,6 +25,7 @@ Vector = Float[Tensor, " d_model"]
 class ShiftedCopies:
     """As `interventions.copies.Copies`: x + v at the output of `layer`, at `positions` up to the target's."""
 
+    @torch.no_grad()
     def __init__(self, problem: Problem, layer: int, positions: Sequence[int], *, batch: int) -> None:
         self.problem, self._layer = problem, layer
         first = min(positions)

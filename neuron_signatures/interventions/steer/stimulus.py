@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.run import Run
 
 
+@runtime_checkable
 class Stimulus(Protocol):
     """Something that can be steered. `what`, `unit` and `what_is_random` say in words what it is, what the amount 1
     is, and what it is compared with."""
@@ -59,8 +60,11 @@ class Stimulus(Protocol):
     def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere: ...
 
 
-def stimulus(run: Run, request: SteerRequest) -> Stimulus:
-    """What the request steers. Raises `UsageError` for a neuron without a standard deviation, or a bad file."""
+def stimulus(run: Run | None, request: SteerRequest) -> Stimulus:
+    """What the request steers. `run` is read for standard deviations only, and may be None where none are asked for.
+
+    Raises `UsageError` for a neuron without a standard deviation, or a bad file.
+    """
     r = request
     model, ids = r.checked.model, list(r.checked.prompt.token_ids)
     problem = Problem(model.hf, ids, r.resolved.target, r.positions)
@@ -83,11 +87,12 @@ def stimulus(run: Run, request: SteerRequest) -> Stimulus:
     return SteeredDirection(what, unit, (), problem, layer, vector, r.controls.batch, pool)
 
 
-def _neurons(run: Run, request: SteerRequest, steered: Neurons, problem: Problem) -> SteeredNeurons:
+def _neurons(run: Run | None, request: SteerRequest, steered: Neurons, problem: Problem) -> SteeredNeurons:
     neurons = steered.neurons
     sizes, unit = [1.0] * len(neurons), "1, in units of activation"
     warnings: tuple[str, ...] = ()
     if steered.unit == "std":
+        assert run is not None
         sizes, unit = neuron_stds(run, neurons), "the neuron's standard deviation over the run"
         if len(neurons) <= 3:
             unit += f" ({', '.join(f'{s:.3g}' for s in sizes)})"
@@ -98,7 +103,7 @@ def _neurons(run: Run, request: SteerRequest, steered: Neurons, problem: Problem
     what = neuron_text(neurons[0]) if len(neurons) == 1 else f"{len(neurons)} neurons"
     norms = write_norms(problem.hf, problem.token_ids)
     return SteeredNeurons(
-        what, unit, warnings, request.checked.model, problem, neurons, steps, request.checked.acts, norms,
+        what, unit, warnings, request.checked.model, problem, neurons, steps, norms,
         request.controls.batch,
     )  # fmt: skip
 
@@ -113,8 +118,7 @@ class SteeredNeurons:
     model: LoadedModel
     problem: Problem
     neurons: tuple[SteeredNeuron, ...]
-    steps: Float[Tensor, " neuron"]
-    acts: Float[Tensor, "layer pos neuron"]
+    steps: Float[Tensor, " n"]
     norms: Norms
     batch: int
     what_is_random: str = "random neurons"
