@@ -13,6 +13,7 @@ Writes: RUN/interventions/ (docs/poc3.md): a table, a JSON record and a figure p
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.interventions.neurons import Request as NeuronRequest
     from neuron_signatures.runs.run import Run
+
+log = logging.getLogger(__name__)
 
 
 @command
@@ -131,15 +134,16 @@ def _add_swap_flags(parser: Parser) -> None:
 
 def _add_steer_flags(parser: Parser) -> None:
     group = parser.add_argument_group("steer")
-    group.add_argument("--alpha", default="-8,-4,-2,-1,0,1,2,4,8", metavar="LIST", help="amounts; default -8 to 8")
-    group.add_argument("--unit", choices=("std", "1"), default="std",
-                       help="what alpha 1 is: a neuron's standard deviation over the run (default), or 1")  # fmt: skip
+    group.add_argument("--alpha", metavar="LIST", help="amounts; default -8 to 8, of a direction -1 to 1")
+    group.add_argument("--unit", choices=("std", "residual", "1"),
+                       help="what alpha 1 is: a neuron's standard deviation over the run, a direction's mean norm of the "
+                            "residual stream (the defaults), or 1")  # fmt: skip
     group.add_argument("--direction", metavar="NEURON", help="the output direction of a neuron, such as L3N508")
     group.add_argument(
         "--direction_file", type=folder, metavar="FILE", help="a vector of d_model, .npy or .safetensors"
     )
     group.add_argument("--layer", type=at_least(0), metavar="N", help="with --direction_file: whose output is steered")
-    group.add_argument("--max_new_tokens", type=at_least(1), default=24, metavar="N", help="default 24")
+    group.add_argument("--max_new_tokens", type=at_least(0), default=20, metavar="N", help="default 20")
     group.add_argument("--temperature", type=number, default=0.0, metavar="T", help="default 0: the most likely tokens")
     group.add_argument("--edit_generated", choices=("all", "prompt"), default="all",
                        help="steer at every new token too (default), or only at the prompt's positions")  # fmt: skip
@@ -221,6 +225,30 @@ def _swap(run: Run, args: Namespace) -> None:
         emit("\n".join(swap_lines(found)))
 
 
+def _steer(run: Run, args: Namespace) -> None:
+    from neuron_signatures.interventions.steer.forecast import steer_forecast
+    from neuron_signatures.interventions.steer.from_flags import SteerFlags, steer_request
+    from neuron_signatures.interventions.steer.report import steer_lines, steer_summary
+    from neuron_signatures.interventions.steer.request import Generation
+    from neuron_signatures.interventions.steer.run import run_steer
+
+    generation = Generation(args.max_new_tokens, args.temperature, args.seed, args.edit_generated)
+    flags = SteerFlags(
+        prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), direction=args.direction,
+        direction_file=args.direction_file, layer=args.layer, alpha=args.alpha, unit=args.unit,
+        positions=args.positions or "last", generation=generation, n_random=args.n_random, seed=args.seed,
+        batch=args.batch, neutral=args.neutral_json, break_factor=args.break_factor, overrides=_overrides(args),
+    )  # fmt: skip
+    request = steer_request(run, flags)
+    line = steer_forecast(request)
+    if args.dry_run:
+        emit(line)
+        return
+    log.info("%s", line)
+    done = run_steer(run, request, progress=_progress(args))
+    emit_json(steer_summary(run.path, done)) if args.json else emit("\n".join(steer_lines(run.path, done)))
+
+
 def _target(args: Namespace) -> TargetRequest:
     from neuron_signatures.analysis.attribution.targets import TargetRequest
 
@@ -251,7 +279,7 @@ def _progress(args: Namespace) -> ProgressOf:
     return lambda unit, total: Progress(total, unit=f" {unit}", quiet=args.quiet)
 
 
-_MODES = {"effect": _effect, "swap": _swap}
+_MODES = {"effect": _effect, "swap": _swap, "steer": _steer}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The perplexity of a text, with or without changed neurons."""
+"""The perplexity of a text, and changes of the model that hold at all positions of a text but the first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
 from neuron_signatures.interventions.changes import Changes
@@ -23,25 +24,21 @@ from neuron_signatures.models.weights import unembedding
 _POSITIONS_AT_ONCE = 64
 
 
-def perplexity(
-    model: LoadedModel, token_ids: Sequence[int], changes: Changes | None = None, *, first: int = 1
-) -> float:
+def perplexity(model: LoadedModel, token_ids: Sequence[int], *, first: int = 1) -> float:
     """exp of the mean negative log likelihood (nats) of the tokens from position `first` on, given those before.
 
-    `changes`, whose positions are not used, hold at every position but the first.
+    By a plain forward pass, in which the hooks of the caller hold.
     """
-    losses = token_losses(model, token_ids, changes)[first - 1 :]
+    losses = token_losses(model, token_ids)[first - 1 :]
     return math.exp(min(float(losses.double().mean()), math.log(sys.float_info.max)))
 
 
 @torch.no_grad()
-def token_losses(
-    model: LoadedModel, token_ids: Sequence[int], changes: Changes | None = None
-) -> Float[Tensor, " predicted"]:
+def token_losses(model: LoadedModel, token_ids: Sequence[int]) -> Float[Tensor, " predicted"]:
     """Negative log likelihood of every token but the first, float32 on the CPU."""
     ids = torch.tensor([list(token_ids)], device=model.device)
     head = unembedding(model.hf)
-    with memory_faults(work_on(model.hf, "a perplexity", token_ids)), _changed(model, changes):
+    with memory_faults(work_on(model.hf, "a perplexity", token_ids)):
         hidden = backbone(model.hf)(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
         parts = [
             capped(head, pre_cap_logits(head, some)).log_softmax(-1).gather(-1, after[:, None].to(head.weight.device))
@@ -51,14 +48,16 @@ def token_losses(
 
 
 @contextlib.contextmanager
-def _changed(model: LoadedModel, changes: Changes | None) -> Iterator[None]:
-    """Within the block, the cells' neurons are changed at every position but the first of one sequence."""
+def changed_everywhere(hf: PreTrainedModel, changes: Changes) -> Iterator[None]:
+    """Within the block, plain forward passes over one sequence have the changes at every position but the first.
+
+    The positions of `changes`, which has one cell per neuron, are not used.
+    """
+    projections = output_projections(hf)
     with contextlib.ExitStack() as stack:
-        if changes is not None:
-            projections = output_projections(model.hf)
-            for layer in sorted(set(changes.layer.tolist())):
-                hook = _hook(changes[(changes.layer == layer).nonzero()[:, 0]])
-                stack.enter_context(projections[layer].register_forward_pre_hook(hook))
+        for layer in sorted(set(changes.layer.tolist())):
+            hook = _hook(changes[(changes.layer == layer).nonzero()[:, 0]])
+            stack.enter_context(projections[layer].register_forward_pre_hook(hook))
         yield
 
 

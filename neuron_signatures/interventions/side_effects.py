@@ -1,25 +1,20 @@
 """What changed neurons do elsewhere: on neutral prompts, on facts, and on the perplexity of a held-out text.
 
 On each neutral prompt the neurons are changed at the last position, and KL(clean ‖ changed) is that of the next token,
-in nats over the whole vocabulary. In the held-out text they are changed at every position but the first.
-
-Random sets have the size and the norms of the set, on every prompt anew: the delta of a neuron on a prompt is its new
-activation minus its clean one there, and a random neuron of the same layer gets a delta of the same norm
-(`random_sets`), of random sign. Both have one form: where the neuron is set to a value, which is clean + delta, the
-random one is set to clean + delta; where it is added to, delta is added.
+in nats over the whole vocabulary. In the held-out text they are changed at every position but the first. Random changes
+of the same size (`elsewhere`) are applied to the same prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
@@ -27,7 +22,8 @@ from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.interventions.copies import DEFAULT_BATCH, Copies, Predictions, joined_predictions
+from neuron_signatures.interventions.copies import DEFAULT_BATCH, Predictions, joined_predictions
+from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
 from neuron_signatures.interventions.neutral import Neutral, NeutralText
 from neuron_signatures.interventions.perplexity import perplexity
 from neuron_signatures.interventions.random_sets import Norms
@@ -68,21 +64,38 @@ def side_effects(
 ) -> Found:
     """Side effects of `changes`, whose positions are replaced by those of the neutral texts.
 
-    Where a neuron has cells at several positions, that of the latest position counts. Neutral prompts of one token,
-    whose last position is the first, and those that are longer than the model's context are left out, with a warning.
-    A continuation that is not one token of the vocabulary is no fact. Raises `UsageError` if no prompt is left, or if
-    the changed model's logits are not finite.
+    Where a neuron has cells at several positions, that of the latest position counts.
     """
-    cells = at_latest(changes)
+    n, rng = settings.n_sets, np.random.default_rng(settings.seed)
+    return side_effects_of(
+        model, ChangedNeurons(model, changes, norms, n, rng, settings.batch), neutral, settings, progress=progress
+    )
+
+
+def side_effects_of(
+    model: LoadedModel,
+    changed: Elsewhere,
+    neutral: Neutral,
+    settings: SideEffectSettings,
+    *,
+    progress: ProgressOf = silent,
+) -> Found:
+    """Side effects of any intervention that can be repeated on other texts.
+
+    Neutral prompts of one token, whose last position is the first, and those that are longer than the model's context
+    are left out, with a warning. A continuation that is not one token of the vocabulary is no fact. Raises `UsageError`
+    if no prompt is left, or if the changed model's logits are not finite.
+    """
     prompts = _encoded(model, neutral, prepend_bos=settings.prepend_bos)
-    drawn = _draw(cells, norms, settings)
     found: list[_OnPrompt] = []
     with progress("neutral prompts", len(prompts)) as bar:
         for prompt in prompts:
-            found.append(_on_prompt(model, prompt, cells, drawn, norms, settings.batch))
+            found.append(_on_prompt(model, prompt, changed))
             bar.advance(1)
     held_out = _held_out(model, neutral.held_out, prepend_bos=settings.prepend_bos)
-    before, after = (perplexity(model, held_out, c, first=1) for c in (None, cells))
+    before = perplexity(model, held_out)
+    with changed.everywhere():
+        after = perplexity(model, held_out)
     kl = [f.edited.kl[0].item() for f in found]
     facts = [f for f in found if f.prompt.continuation is not None]
     record = SideEffects(
@@ -97,33 +110,19 @@ def side_effects(
         perplexity_before=before,
         perplexity_after=after,
         n_tokens=len(held_out),
-        random=_of_random([f.edited.kl[1:] for f in found]) if drawn else None,
+        random=_of_random([f.edited.kl[1:] for f in found]) if changed.n_random else None,
         prompts=[_record(model, f) for f in found],
     )
-    return Found(record, (*neutral.warnings(), *_left_out(neutral, prompts), *_no_random(settings, drawn)))
-
-
-def at_latest(changes: Changes) -> Changes:
-    """One cell per neuron: that of its latest position."""
-    latest: dict[tuple[int, int], int] = {}
-    pos = changes.pos.tolist()
-    for row, key in enumerate(zip(changes.layer.tolist(), changes.neuron.tolist(), strict=True)):
-        if key not in latest or pos[row] > pos[latest[key]]:
-            latest[key] = row
-    return changes[list(latest.values())]
+    return Found(
+        record,
+        (*neutral.warnings(), *_left_out(neutral, prompts), *_no_random(settings, changed), *_unknown(model, record)),
+    )
 
 
 class _Prompt(NamedTuple):
     text: str
     token_ids: list[int]
     continuation: int | None
-
-
-class _Drawn(NamedTuple):
-    """One random set: a neuron and a sign per cell."""
-
-    neuron: Int[Tensor, " n"]
-    sign: Float[Tensor, " n"]
 
 
 class _OnPrompt(NamedTuple):
@@ -171,31 +170,11 @@ def _held_out(model: LoadedModel, text: str, *, prepend_bos: bool) -> list[int]:
     return ids
 
 
-def _draw(cells: Changes, norms: Norms, settings: SideEffectSettings) -> list[_Drawn]:
-    """The random sets; empty if a layer has too few neurons for one."""
-    rng = np.random.default_rng(settings.seed)
-    layers = {layer: (cells.layer == layer).nonzero()[:, 0] for layer in sorted(set(cells.layer.tolist()))}
-    usable = {layer: (norms[layer] > 0).nonzero()[:, 0].numpy() for layer in layers}
-    if any(len(usable[layer]) < len(rows) for layer, rows in layers.items()):
-        return []
-    drawn = []
-    for _ in range(settings.n_sets):
-        neuron = torch.empty_like(cells.neuron)
-        for layer, rows in layers.items():
-            neuron[rows] = torch.from_numpy(rng.choice(usable[layer], size=len(rows), replace=False))
-        drawn.append(_Drawn(neuron, torch.from_numpy(rng.choice([-1.0, 1.0], size=len(cells))).to(cells.offset)))
-    return drawn
-
-
-def _on_prompt(
-    model: LoadedModel, prompt: _Prompt, cells: Changes, drawn: Sequence[_Drawn], norms: Norms, batch: int
-) -> _OnPrompt:
+def _on_prompt(model: LoadedModel, prompt: _Prompt, changed: Elsewhere) -> _OnPrompt:
     last = len(prompt.token_ids) - 1
     acts, top = _clean(model, prompt.token_ids)
     problem = Problem(model.hf, prompt.token_ids, Target(last, top, None, "pre_cap_logit", "top1_logit"), (last,))
-    pos = torch.full_like(cells.pos, last)
-    own = Changes(cells.layer, pos, cells.neuron, cells.factor, cells.offset)
-    passes = list(Copies(problem, first=last, batch=batch).run([own, *_random_sets(own, acts, drawn, norms)]))
+    passes = list(changed.passes(problem, acts))
     found = _OnPrompt(prompt, passes[0][0], joined_predictions([edited for _, edited in passes]))
     if not bool(found.edited.logprob.isfinite().all()):
         what = "the changed model's logits are not finite"
@@ -208,7 +187,7 @@ def _clean(model: LoadedModel, token_ids: Sequence[int]) -> tuple[Float[Tensor, 
     seen: list[Tensor] = []
     acts: list[Tensor] = []
 
-    def keep(_: nn.Module, args: object, out: BaseModelOutput) -> None:
+    def keep(_: nn.Module, args: object, out: Any) -> None:
         seen.append(out.last_hidden_state[:, -1])
 
     handle = backbone(model.hf).register_forward_hook(keep)
@@ -224,18 +203,6 @@ def _clean(model: LoadedModel, token_ids: Sequence[int]) -> tuple[Float[Tensor, 
     finally:
         handle.remove()
     return torch.stack(acts), top
-
-
-def _random_sets(
-    own: Changes, acts: Float[Tensor, "layer neuron"], drawn: Sequence[_Drawn], norms: Norms
-) -> Iterator[Changes]:
-    clean = acts[own.layer, own.neuron]
-    size = (own.factor * clean + own.offset - clean).abs() * norms[own.layer, own.neuron]
-    adds = own.factor == 1
-    for neuron, sign in drawn:
-        delta = sign * size / norms[own.layer, neuron]
-        offset = torch.where(adds, delta, acts[own.layer, neuron] + delta)
-        yield Changes(own.layer, own.pos, neuron, adds.to(delta), offset)
 
 
 def _of_random(kl: Sequence[Float[Tensor, " set"]]) -> RandomSideEffects:
@@ -261,6 +228,16 @@ def _left_out(neutral: Neutral, prompts: Sequence[_Prompt]) -> list[str]:
     return [f"{n} neutral prompts are left out: one token, or longer than the model's context"] if n else []
 
 
-def _no_random(settings: SideEffectSettings, drawn: Sequence[_Drawn]) -> list[str]:
-    missing = settings.n_sets and not drawn
+def _no_random(settings: SideEffectSettings, changed: Elsewhere) -> list[str]:
+    missing = settings.n_sets and not changed.n_random
     return ["side effects of random sets are left out: a layer has too few neurons for them"] if missing else []
+
+
+def _unknown(model: LoadedModel, record: SideEffects) -> list[str]:
+    """Warnings if the texts are of a kind that the model does not know, such as the demo model."""
+    out = []
+    if record.perplexity_before > model.hf.get_input_embeddings().weight.shape[0]:
+        out.append("the held-out text is more surprising to the model than random tokens: its perplexity says nothing")
+    if record.facts and not record.facts_before:
+        out.append(f"the model predicts none of the {record.facts} facts, so none can be lost")
+    return out

@@ -1,0 +1,40 @@
+"""What the doses show, in words. Nothing is called an effect whose controls do as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neuron_signatures.interventions.steer.doses import MeasuredDose
+from neuron_signatures.interventions.steer.response import Breaks, Found, Response
+
+
+def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: Breaks, *, random: str) -> str:
+    """One or two sentences. `random` names the controls ("random neurons")."""
+    if found.smallest is None:
+        return "not tested: there are no controls, so no change is called an effect"
+    tested = f"p {found.smallest:.2g} after Bonferroni over {found.n_tested} amounts"
+    if not found.alphas:
+        return f"no effect: {random} of the same norms do as well at every amount ({tested})"
+    clean = next(d for d in doses if d.dose.alpha == 0).dose.prediction.difference
+    best = max(
+        (d for d in doses if d.dose.alpha in found.alphas), key=lambda d: abs(d.dose.prediction.difference - clean)
+    )
+    change, null = best.dose.prediction.difference - clean, best.dose.null
+    assert null is not None
+    parts = [
+        f"an effect at {_listed(found.alphas)} ({tested}): {change:+.3g} at {best.dose.alpha:g}, where {random} reach "
+        f"{null.low:+.3g} to {null.high:+.3g} (5 to 95 %)"
+    ]
+    if how.monotone:
+        parts.append("the response is monotone")
+    elif how.turns_at is not None:
+        parts.append(f"the response turns after {how.turns_at:g}")
+    else:
+        parts.append("the response is not monotone")
+    if set(found.alphas) <= set(broken.broken):
+        parts.append("the text is broken at all of these amounts")
+    return "; ".join(parts)
+
+
+def _listed(alphas: Sequence[float]) -> str:
+    return ", ".join(f"{a:g}" for a in alphas)
