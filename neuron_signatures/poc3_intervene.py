@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from neuron_signatures.interventions.neurons import Request as NeuronRequest
     from neuron_signatures.runs.run import Run
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("neuron_signatures.poc3_intervene")  # also when run as a program
 
 
 @command
@@ -136,8 +136,8 @@ def _add_steer_flags(parser: Parser) -> None:
     group = parser.add_argument_group("steer")
     group.add_argument("--alpha", metavar="LIST", help="amounts; default -8 to 8, of a direction -1 to 1")
     group.add_argument("--unit", choices=("std", "residual", "1"),
-                       help="what alpha 1 is: a neuron's standard deviation over the run, a direction's mean norm of the "
-                            "residual stream (the defaults), or 1")  # fmt: skip
+                       help="what alpha 1 is: a neuron's standard deviation over the run, the mean norm of the "
+                            "residual stream for a direction (the defaults), or 1")  # fmt: skip
     group.add_argument("--direction", metavar="NEURON", help="the output direction of a neuron, such as L3N508")
     group.add_argument(
         "--direction_file", type=folder, metavar="FILE", help="a vector of d_model, .npy or .safetensors"
