@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 
 from neuron_signatures import __main__ as console
-from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run
+from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run, poc3_intervene
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode
@@ -24,6 +24,7 @@ PARSERS = {
     "neuron_signatures.poc1_browse_activations": poc1_browse_activations.make_parser,
     "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
     "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,
+    "neuron_signatures.poc3_intervene": poc3_intervene.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
