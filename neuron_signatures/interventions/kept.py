@@ -22,7 +22,7 @@ class Kept:
     def __init__(self, writer: ResultsWriter, stem: str, settings: Mapping[str, Any]) -> None:
         self._partial = Partial(writer, partial_name(stem), settings)
         stored = self._partial.load(max_bytes=_MAX_BYTES)
-        self._values: dict[str, Any] = json.loads(str(stored[_KEY])) if _KEY in stored else {}
+        self._values: dict[str, Any] = json.loads(stored[_KEY].tobytes()) if _KEY in stored else {}
         self.resumed = bool(self._values)
 
     def get(self, name: str) -> Any:
@@ -57,4 +57,4 @@ class Kept:
             yield
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {_KEY: np.array(json.dumps(self._values))}
+        return {_KEY: np.frombuffer(json.dumps(self._values).encode(), np.uint8)}

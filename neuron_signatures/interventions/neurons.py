@@ -72,9 +72,11 @@ def choose_neurons(run: Run, request: Request) -> tuple[Chosen, ...]:
         if one.layer >= m.n_layers or one.neuron >= m.d_mlp:
             what = f"there is no neuron {one.label}: the model has layers 0..{m.n_layers - 1} of {m.d_mlp} neurons"
             raise UsageError(what, where=where)
-    twice = next((c for i, c in enumerate(found) if any(c[:2] == d[:2] for d in found[:i])), None)
-    if twice is not None:
-        raise UsageError(f"{twice.label} is named twice", where=where)
+    seen: set[tuple[int, int]] = set()
+    for one in found:
+        if one[:2] in seen:
+            raise UsageError(f"L{one.layer}N{one.neuron} is named twice", where=where)
+        seen.add(one[:2])
     return tuple(found)
 
 
