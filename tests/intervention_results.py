@@ -126,7 +126,7 @@ def effect_record(run: Run, *, minute: int = 0) -> EffectRecord:
     return EffectRecord(
         prompt=prompt, target=target(run), kind="ablate", value="mean over the run", positions=[cells[0].pos],
         n_neurons=5, clean=prediction(5.0, 0.31, 0, 0.0), as_set=prediction(1.5, 0.04, 3, 0.8), observed=-3.5,
-        controls=controls(two_sided=True), side_effects=side_effects(), cells=cells,
+        controls=controls(-3.5, two_sided=True), side_effects=side_effects(), cells=cells,
         verdict="Ablating 5 neurons lowers the logit difference by 3.5 (p .001 against 1,000 random sets).",
         **stage(run, "effect", minute),
     )  # fmt: skip
@@ -198,11 +198,11 @@ def null(what: str, mean: float, *, p: float = 0.001) -> Null:
                 p=p, z=14.0, n_flipped=0)  # fmt: skip
 
 
-def controls(*, two_sided: bool = False) -> Controls:
+def controls(observed: float = 6.0, *, two_sided: bool = False) -> Controls:
     wrong = WrongSource(text="The capital of the state containing Boulder is", answer=DENVER, k=8, difference=0.9,
                         own=5.1, source_logit=0.4, own_logit=4.8, own_smallest_k=6)  # fmt: skip
     return Controls(
-        observed=6.0, two_sided=two_sided, random=null("random neurons of the same layers and norms", 0.1),
+        observed=observed, two_sided=two_sided, random=null("random neurons of the same layers and norms", 0.1),
         scrambled=null("the same changes at other positions", 0.2), permuted=null("changes permuted in the set", 1.1),
         negative=-3.2, wrong_source=None if two_sided else wrong, left_out=["wrong source: no second source was given"]
         if two_sided else [],

@@ -102,6 +102,11 @@ def stage_2(run_dir: Path, *flags: str) -> str:
     return shlex.join(["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *flags])
 
 
+def stage_3(run_dir: Path, *flags: str) -> str:
+    """A shell command for stage 3, with quoted names."""
+    return shlex.join(["python", "-m", "neuron_signatures.poc3_intervene", "--run_dir", str(run_dir), *flags])
+
+
 def dump_command(run_dir: Path) -> str:
     """A shell command that creates a run with the included demo model."""
     return shlex.join(

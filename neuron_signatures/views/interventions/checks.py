@@ -68,7 +68,7 @@ def side_effect_lines(side: SideEffects) -> list[tuple[str, str]]:
 
 def neutral_sheet(side: SideEffects) -> Sheet:
     """The neutral prompts, most changed first."""
-    rows = [
+    rows: list[list[Value]] = [
         [p.kl, visible(p.top_before), p.probability_before, p.probability_after, visible(p.top_after), brief(p.text)]
         for p in sorted(side.prompts, key=lambda p: -p.kl)
     ]

@@ -43,7 +43,7 @@ def doses_sheet(record: SteerRecord) -> Sheet:
         for d in record.doses
     ]  # fmt: skip
     shown = columns(
-        ("alpha", "text"), ("", "text"), (difference_name(record.target), "signed", "Before the soft cap."),
+        ("alpha", "text"), ("note", "text"), (difference_name(record.target), "signed", "Before the soft cap."),
         ("p", "share", "Of the target."), ("rank", "count", "Of the target; 0 is the most likely token."),
         ("perplexity", "size", "Of the text under the unsteered model."), ("KL", "size", "Nats."),
         ("random mean", "signed", "The same number with random edits of the same norm."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ def example_flags(prompt_id: str) -> list[str]:
     return [flag.format(prompt_id=prompt_id) if flag == "{prompt_id}" else flag for flag in _EXAMPLE]
 
 
-def problem_lines(refs: list[ResultRef]) -> list[str]:
+def problem_lines(refs: Iterable[ResultRef]) -> list[str]:
     """One line for each result that cannot be read, is not finished, or may be of another dump."""
     return [f"{r.stem}: {r.problem or r.doubt}" for r in refs if r.problem or r.doubt]
 

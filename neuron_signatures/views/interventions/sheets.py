@@ -37,6 +37,11 @@ class Sheet(NamedTuple):
             columns=[self.columns[i] for i in kept], rows=[[row[i] for i in kept] for row in self.rows]
         )
 
+    def column(self, name: str) -> list[Value]:
+        """The values of a column; undefined ones if there is no such column."""
+        i = next((i for i, c in enumerate(self.columns) if c.name == name), None)
+        return [None if i is None else row[i] for row in self.rows]
+
     def texts(self, row: int) -> list[str]:
         """The cells of a row as text."""
         return [cell_text(v, c.kind) for v, c in zip(self.rows[row], self.columns, strict=True)]

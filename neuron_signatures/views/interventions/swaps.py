@@ -20,6 +20,7 @@ from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.interventions.labels import pair_title
 from neuron_signatures.views.interventions.sheets import (
     Sheet,
+    Value,
     columns,
     counted,
     neurons_of,
@@ -31,7 +32,7 @@ _RANK = "Rank of the token in the prediction; 0 is the most likely token."
 
 def answers_sheet(pair: SwapPair) -> Sheet:
     """Both answers before and after the edit."""
-    rows = [
+    rows: list[list[Value]] = [
         [visible(b.token), whose, b.probability, a.probability, b.rank, a.rank, b.logit, a.logit, a.logit - b.logit]
         for whose, b, a in zip(("source", "destination"), pair.before, pair.after, strict=True)
     ]
@@ -80,7 +81,7 @@ def curve_sheet(pair: SwapPair) -> Sheet:
     ]  # fmt: skip
     shown = columns(
         ("k", "count", "Cells set, in order of choice."),
-        ("", "text"),
+        ("note", "text"),
         ("difference", "signed", "Logit of the source's answer - logit of the destination's."),
         ("predicted", "signed", "The difference that attribution predicted."),
         ("p source", "share", "Of the source's answer."),
@@ -179,7 +180,9 @@ def shared_shares_sheet(shared: SharedList) -> Sheet:
 
 
 def shared_cells_sheet(shared: SharedList) -> Sheet:
-    rows = [[i + 1, f"L{c.layer}N{c.neuron}", brief(c.role), c.predicted] for i, c in enumerate(shared.cells)]
+    rows: list[list[Value]] = [
+        [i + 1, f"L{c.layer}N{c.neuron}", brief(c.role), c.predicted] for i, c in enumerate(shared.cells)
+    ]
     shown = columns(("#", "count"), ("neuron", "text"), ("role", "text"),
                     ("predicted", "signed", "Mean over the selection pairs."))  # fmt: skip
     return Sheet("Neurons of the shared list", shown, rows, neurons_of(shared.cells))
