@@ -137,7 +137,7 @@ def effect_table(run: Run, n: int = 12) -> pd.DataFrame:
     effect = [(-1) ** i * 2.0 / (i + 1) for i in range(n)]
     tested = [i < 4 for i in range(n)]
     layers, d_mlp = _layers(run), run.manifest.d_mlp
-    return pd.DataFrame({
+    frame = pd.DataFrame({
         "rank": range(1, n + 1), "layer": [layers[i % len(layers)] for i in range(n)],
         "neuron": [(7 * i + 3) % d_mlp for i in range(n)], "pole": ["+" if i % 3 else "-" for i in range(n)],
         "effect": effect, "act": [1.0 + 0.1 * i for i in range(n)], "value": [0.0] * n,
@@ -146,6 +146,7 @@ def effect_table(run: Run, n: int = 12) -> pd.DataFrame:
         "kl": [abs(e) / 10 for e in effect], "p": [0.001 if t else None for t in tested],
         "z": [-4.2 if t else None for t in tested], "n_random": [1000 if t else 0 for t in tested],
     })  # fmt: skip
+    return frame if n else frame.astype({"layer": int, "neuron": int, "pole": str})
 
 
 def steer_record(run: Run, *, minute: int = 0) -> SteerRecord:
@@ -161,7 +162,7 @@ def steer_record(run: Run, *, minute: int = 0) -> SteerRecord:
         prompt=prompt_text(run, AUSTIN), target=target(run), what="3 neurons", unit="the neuron's own std over the run",
         doses=doses, monotone=False, spearman=0.83, turns_at=8.0, breaks_below=-8.0, breaks_above=16.0,
         break_factor=4.0, side_effects=side_effects(),
-        verdict="Raises the difference up to alpha = 8, then turns; the text breaks at 16.", **stage(run, "steer", minute),
+        verdict="Raises the difference up to alpha = 8, then turns; text breaks at 16.", **stage(run, "steer", minute),
     )  # fmt: skip
 
 

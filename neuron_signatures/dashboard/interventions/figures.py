@@ -135,7 +135,8 @@ def _add_band(figure: go.Figure, points: Sequence[_Point], colour: str, name: st
         fillcolor=_LIGHT[colour], line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     figure.add_scatter(
-        x=x, y=[p.y for p in points], mode="lines+markers", marker={"size": 4}, name=name, line={"color": colour, "dash": dash},
+        x=x, y=[p.y for p in points], mode="lines+markers", marker={"size": 4}, name=name,
+        line={"color": colour, "dash": dash},
         customdata=[[p.low, p.high] for p in points],
         hovertemplate="%{x}: %{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]<extra></extra>",
     )  # fmt: skip
