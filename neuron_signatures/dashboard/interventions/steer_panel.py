@@ -13,6 +13,7 @@ from neuron_signatures.runs.intervention_records import SteerRecord
 from neuron_signatures.views.interventions.doses import (
     dose_name,
     dose_remark,
+    dose_text,
     dose_texts,
     doses_sheet,
     unsteered,
@@ -50,11 +51,11 @@ def _texts(record: SteerRecord) -> None:
     with right:
         remark = dose_remark(record, dose)
         small(_caption(f"steered, alpha {dose_name(alpha)}{', ' + remark if remark else ''}", dose.perplexity))
-        quote(dose.text)
+        quote(dose_text(dose))
     with left:
         if start is not None:
             small(_caption("unsteered", start.perplexity))
-            quote(start.text)
+            quote(dose_text(start))
     with st.expander("All texts"):
         facts(dose_texts(record))
 

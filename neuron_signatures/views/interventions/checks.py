@@ -7,10 +7,8 @@ from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.interventions.sheets import (
     Sheet,
     Value,
-    cell_text,
     columns,
     counted,
-    share_text,
     signed_text,
     size_text,
 )
@@ -21,7 +19,7 @@ def controls_sheet(controls: Controls) -> Sheet:
     rows: list[list[Value]] = [["this edit", controls.observed, *[None] * 8]]
     rows += [_null(n) for n in (controls.random, controls.scrambled, controls.permuted) if n is not None]
     if controls.negative is not None:
-        rows.append(["negative: changes with the opposite sign", controls.negative, *[None] * 8])
+        rows.append(["changes with the opposite sign", controls.negative, *[None] * 8])
     if controls.wrong_source is not None:
         what = f"wrong source: {visible(controls.wrong_source.answer)}"
         rows.append([what, controls.wrong_source.difference, *[None] * 8])
@@ -30,11 +28,11 @@ def controls_sheet(controls: Controls) -> Sheet:
         ("control", "text"),
         ("change", "signed", "Change of the difference; of random sets, the mean."),
         ("p", "p", f"(1 + sets with a {least} that large) / (1 + sets)."),
-        ("spread", "size", "Standard deviation of the random sets."),
+        ("sets", "count", "Random sets drawn."),
         ("5 %", "signed"),
         ("95 %", "signed"),
+        ("spread", "size", "Standard deviation of the random sets."),
         ("largest", "signed"),
-        ("sets", "count", "Random sets drawn."),
         ("exceeded", "count", f"Random sets with a {least} that of this edit."),
         ("flipped", "count", "Random sets that make the source's answer, or the target, the most likely token."),
     )
@@ -80,16 +78,8 @@ def neutral_sheet(side: SideEffects) -> Sheet:
     return Sheet("Neutral prompts, most changed first", shown, rows)
 
 
-def null_text(null: Null) -> str:
-    """A null in one line: mean, interval, n and p."""
-    mean = "" if null.mean is None else f"mean {signed_text(null.mean)}"
-    between = "" if null.low is None or null.high is None else f" [{signed_text(null.low)}, {signed_text(null.high)}]"
-    p = "" if null.p is None else f", p {cell_text(null.p, 'p')}"
-    return f"{brief(null.what)}: {mean}{between} of {counted(null.n, 'set')}{p}"
-
-
 def _null(n: Null) -> list[Value]:
-    return [brief(n.what), n.mean, n.p, n.std, n.low, n.high, n.most, n.n, n.exceeded, n.n_flipped]
+    return [brief(n.what), n.mean, n.p, n.n, n.low, n.high, n.std, n.most, n.exceeded, n.n_flipped]
 
 
 def _wrong_source(w: WrongSource) -> str:
@@ -99,8 +89,3 @@ def _wrong_source(w: WrongSource) -> str:
         f"{visible(w.answer)} {signed_text(w.own_logit)}, the right source's answer {signed_text(w.source_logit)} "
         f"(logits); its own difference {signed_text(w.own)}; {own}."
     )
-
-
-def answer_text(token: str, probability: float, rank: int) -> str:
-    """`·Austin 23.7 %, rank 0`."""
-    return f"{visible(token)} {share_text(probability)}, rank {rank}"

@@ -29,7 +29,7 @@ def dose_remark(record: SteerRecord, dose: Dose) -> str:
     if dose.alpha == 0:
         return "unsteered"
     if is_broken(record, dose):
-        return "text breaks"
+        return "breaks"
     return "turns" if dose.alpha == record.turns_at else ""
 
 
@@ -39,16 +39,17 @@ def doses_sheet(record: SteerRecord) -> Sheet:
     base = None if start is None else start.prediction.difference
     rows = [
         [dose_name(d.alpha), dose_remark(record, d), d.prediction.difference, d.prediction.probability,
-         d.prediction.rank, d.perplexity, d.prediction.kl, *_null(d, base), d.prediction.logprob]
+         d.perplexity, *_null(d, base), d.prediction.rank, d.prediction.kl, d.prediction.logprob]
         for d in record.doses
     ]  # fmt: skip
     shown = columns(
         ("alpha", "text"), ("note", "text"), (difference_name(record.target), "signed", "Before the soft cap."),
-        ("p", "share", "Of the target."), ("rank", "count", "Of the target; 0 is the most likely token."),
-        ("perplexity", "size", "Of the text under the unsteered model."), ("KL", "size", "Nats."),
-        ("random mean", "signed", "The same number with random edits of the same norm."),
-        ("random 5 %", "signed"), ("random 95 %", "signed"), ("p vs random", "p"), ("sets", "count"),
-        ("log p", "signed", "Of the target, in nats."),
+        ("p", "share", "Of the target."),
+        ("perplexity", "size", "Of the text under the unsteered model."),
+        ("p vs random", "p", "Of the difference, against random edits of the same norm."),
+        ("random 5 %", "signed", "The difference with random edits of the same norm."), ("random 95 %", "signed"),
+        ("random mean", "signed"), ("sets", "count"), ("rank", "count", "Of the target; 0 is the most likely token."),
+        ("KL", "size", "Nats."), ("log p", "signed", "Of the target, in nats."),
     )  # fmt: skip
     return Sheet("Doses", shown, rows).without_empty()
 
@@ -56,7 +57,12 @@ def doses_sheet(record: SteerRecord) -> Sheet:
 def dose_texts(record: SteerRecord) -> list[tuple[str, str]]:
     """Amount and text of each dose that has a text; the unsteered one is first."""
     doses = sorted(record.doses, key=lambda d: d.alpha != 0)
-    return [(_text_label(record, d), escape(d.text[:_LONGEST])) for d in doses if d.text]
+    return [(_text_label(record, d), dose_text(d)) for d in doses if d.text]
+
+
+def dose_text(dose: Dose) -> str:
+    """The text of an amount on one line; line breaks are `⏎`."""
+    return escape(dose.text[:_LONGEST].replace("\n", "⏎"))
 
 
 def _text_label(record: SteerRecord, dose: Dose) -> str:
@@ -65,8 +71,8 @@ def _text_label(record: SteerRecord, dose: Dose) -> str:
 
 
 def _null(d: Dose, base: float | None) -> tuple[float | int | None, ...]:
-    """The difference with random edits: mean, 5 and 95 %, p, n."""
+    """The difference with random edits: p, 5 and 95 %, mean, n."""
     if d.null is None or base is None:
         return (None,) * 5
     n = d.null
-    return (*(None if x is None else base + x for x in (n.mean, n.low, n.high)), n.p, n.n)
+    return (n.p, *(None if x is None else base + x for x in (n.low, n.high, n.mean)), n.n)

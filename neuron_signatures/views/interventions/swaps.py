@@ -75,8 +75,10 @@ def curve_sheet(pair: SwapPair) -> Sheet:
     band = {b.k: b for b in pair.band}
     start = pair.difference_before
     rows = [
-        [p.k, "flips" if p.k == pair.smallest_k else "", p.difference, start + p.predicted, p.source_probability,
-         p.destination_probability, p.source_rank, p.destination_rank, *_band(band.get(p.k), start)]
+        [p.k, "flips" if p.k == pair.smallest_k else "", p.difference, start + p.predicted,
+         *_band(band.get(p.k), start)[:2],
+         p.source_probability, p.destination_probability, p.source_rank, p.destination_rank,
+         *_band(band.get(p.k), start)[2:]]
         for p in curve_points(pair)
     ]  # fmt: skip
     shown = columns(
@@ -84,13 +86,13 @@ def curve_sheet(pair: SwapPair) -> Sheet:
         ("note", "text"),
         ("difference", "signed", "Logit of the source's answer - logit of the destination's."),
         ("predicted", "signed", "The difference that attribution predicted."),
+        ("random 5 %", "signed", "The difference with random cells of the same norms."),
+        ("random 95 %", "signed"),
         ("p source", "share", "Of the source's answer."),
         ("p destination", "share", "Of the destination's answer."),
         ("rank source", "count", _RANK),
         ("rank destination", "count", _RANK),
-        ("random mean", "signed", "The difference with random cells of the same norms."),
-        ("random 5 %", "signed"),
-        ("random 95 %", "signed"),
+        ("random mean", "signed"),
         ("random sets", "count"),
     )
     return Sheet("Curve", shown, rows).without_empty()
@@ -152,7 +154,7 @@ def shares_sheet(summary: SwapSummary) -> Sheet:
 def shared_lines(shared: SharedList) -> list[tuple[str, str]]:
     """Label and text: what the shared list was chosen on, and how it does on the other pairs."""
     chosen = f"{counted(len(shared.cells), 'neuron')} chosen on {counted(shared.n_selection, 'pair')}"
-    rows = [("one list for all", chosen)]
+    rows = [("shared list", chosen)]
     last = max(shared.held_out, key=lambda r: r.k, default=None)
     if last is not None:
         flips = f"{share_text(last.share)} [{share_text(last.low)}, {share_text(last.high)}]"
@@ -189,9 +191,10 @@ def shared_cells_sheet(shared: SharedList) -> Sheet:
 
 
 def _band(row: BandRow | None, start: float) -> tuple[float | int | None, ...]:
+    """The difference with random cells: 5 and 95 %, mean, number of sets."""
     if row is None:
         return None, None, None, None
-    return start + row.mean, start + row.low, start + row.high, row.n
+    return start + row.low, start + row.high, start + row.mean, row.n
 
 
 def _share(row: ShareRow | None) -> tuple[float | None, float | None, float | None]:
