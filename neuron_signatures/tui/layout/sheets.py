@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,10 +49,17 @@ class _SheetTable:
         return len(self.sheet.rows)
 
     def columns(self) -> list[Column]:
-        texts = [[beginning(t) for t in self.sheet.texts(i)] for i in range(len(self))]
+        return self._columns
+
+    @functools.cached_property
+    def _texts(self) -> list[list[str]]:
+        return [[beginning(t) for t in self.sheet.texts(i)] for i in range(len(self))]
+
+    @functools.cached_property
+    def _columns(self) -> list[Column]:
         found = []
         for i, c in enumerate(self.sheet.columns):
-            widest = max([width(c.name), *(width(row[i]) for row in texts)])
+            widest = max([width(c.name), *(width(row[i]) for row in self._texts)])
             found.append(Column(str(i), c.name, min(widest, 70 if self.wide else 36), right=c.kind != "text", drop=i))
             if c.name == self.bar:
                 found.append(Column("bar", "", 21 if self.wide else 11, drop=i))
@@ -60,15 +68,20 @@ class _SheetTable:
         return found
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
-        row, texts = self.sheet.rows[i], self.sheet.texts(i)
+        row, texts = self.sheet.rows[i], self._texts[i]
         found = {}
         for n, c in enumerate(self.sheet.columns):
-            found[str(n)] = Span(beginning(texts[n]), _style(c, row[n]))
+            found[str(n)] = Span(texts[n], _style(c, row[n]))
         if self.bar:
-            numbers = [v if isinstance(v, int | float) else math.nan for v in self.sheet.column(self.bar)]
-            full = max((abs(v) for v in numbers if math.isfinite(v)), default=0.0)
+            numbers, full = self._bars
             found["bar"] = Span(signed_bar(numbers[i], full, widths.get("bar", 0)), sign_style(numbers[i]))
         return found
+
+    @functools.cached_property
+    def _bars(self) -> tuple[list[float], float]:
+        """The numbers that are drawn, and their full scale."""
+        numbers = [v if isinstance(v, int | float) else math.nan for v in self.sheet.column(self.bar)]
+        return numbers, max((abs(v) for v in numbers if math.isfinite(v)), default=0.0)
 
     def record(self, i: int) -> dict[str, Any]:
         return {c.name: v for c, v in zip(self.sheet.columns, self.sheet.rows[i], strict=True)}
