@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,22 @@ def write_all(run_dir: Path) -> Path:
         write_result(run, EFFECT, effect_record(run, minute=3), effect_table(run))
         write_result(run, STEER, steer_record(run, minute=4))
     return run_dir
+
+
+def write_hostile(run_dir: Path, evil: str, tokens: Sequence[str]) -> None:
+    """A swap of two pairs, an effect and a steering whose texts are all `evil`."""
+    with Run.open(run_dir) as run:
+        prompt = prompt_text(run, evil).model_copy(update={"text": evil, "tokens": list(tokens), "prompt_id": evil})
+        roles = {evil: (1, 1)}
+        pair = swap_pair(run, evil).model_copy(update={"destination": prompt, "source": prompt, "roles": roles})
+        write_result(run, "swap_evil", swap_record(run, pairs=[pair, pair], verdict=evil))
+        token = target(run).model_copy(update={"mode": evil, "function": evil})
+        words = {"prompt": prompt, "target": token, "kind": evil, "value": evil, "verdict": evil}
+        write_result(run, "effect_evil", effect_record(run).model_copy(update=words), effect_table(run))
+        steer = steer_record(run)
+        doses = [d.model_copy(update={"text": evil}) for d in steer.doses]
+        more = {"doses": doses, "what": evil, "unit": evil, "verdict": evil, "warnings": [evil]}
+        write_result(run, "steer_evil", steer.model_copy(update=more))
 
 
 def write_result(run: Run, stem: str, record: Record, table: pd.DataFrame | None = None) -> None:

@@ -13,12 +13,11 @@ from intervention_results import (
     SWAPS,
     effect_record,
     effect_table,
-    prompt_text,
     steer_record,
     swap_pair,
     swap_record,
-    target,
     write_all,
+    write_hostile,
     write_result,
 )
 
@@ -130,21 +129,7 @@ def test_results_of_few_fields(tmp_path: Path, monkeypatch):
 def test_hostile_text_is_never_markup(tmp_path: Path, monkeypatch):
     plain_run(tmp_path / "run")
     evil = "".join(HOSTILE[1:])
-    with Run.open(tmp_path / "run") as run:
-        prompt = prompt_text(run, evil).model_copy(update={"text": evil, "tokens": HOSTILE, "prompt_id": evil})
-        pair = swap_pair(run, evil).model_copy(
-            update={"destination": prompt, "source": prompt, "roles": {evil: (1, 1)}}
-        )
-        write_result(run, "swap_evil", swap_record(run, pairs=[pair, pair], verdict=evil))
-        token = target(run).model_copy(update={"mode": evil, "function": evil})
-        effect = effect_record(run).model_copy(
-            update={"prompt": prompt, "target": token, "kind": evil, "verdict": evil}
-        )
-        write_result(run, "effect_evil", effect, effect_table(run))
-        steer = steer_record(run)
-        doses = [d.model_copy(update={"text": evil}) for d in steer.doses]
-        more = {"doses": doses, "what": evil, "unit": evil, "verdict": evil, "warnings": [evil[:900]]}
-        write_result(run, "steer_evil", steer.model_copy(update=more))
+    write_hostile(tmp_path / "run", evil[:1000], HOSTILE)
     for stem in ("swap_evil", "effect_evil", "steer_evil"):
         page = open_page(tmp_path, monkeypatch, view="interventions", result=stem, pair="1")
         assert not page.exception and not page.error, stem

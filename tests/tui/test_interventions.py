@@ -13,12 +13,9 @@ from intervention_results import (
     STEER,
     SWAP,
     SWAPS,
-    prompt_text,
-    source_text,
-    steer_record,
-    swap_pair,
     swap_record,
     write_all,
+    write_hostile,
     write_result,
 )
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
@@ -165,15 +162,8 @@ async def test_other_sizes(edited, size):
 @async_test
 async def test_hostile_text_is_escaped(edited):
     evil = "\x1b]0;EVIL\x07\u202e" + "".join(HOSTILE)
-    with Run.open(edited) as run:
-        pair = swap_pair(run, evil)
-        destination = prompt_text(run, evil).model_copy(update={"text": evil, "prompt_id": evil})
-        pair = pair.model_copy(update={"destination": destination, "source": source_text()})
-        write_result(run, "swap_evil", swap_record(run, minute=50, pairs=[pair], verdict=evil[:900]))
-        steer = steer_record(run, minute=51)
-        doses = [d.model_copy(update={"text": evil}) for d in steer.doses]
-        write_result(run, "steer_evil", steer.model_copy(update={"doses": doses, "what": evil, "verdict": evil}))
-    for stem in ("swap_evil", "steer_evil"):
+    write_hostile(edited, evil[:1000], HOSTILE)
+    for stem in ("swap_evil", "effect_evil", "steer_evil"):
         async with browsing(at(edited, stem), (100, 60)) as pilot:
             text = text_of(pilot) + await press(pilot, "end")
             assert "\x1b" not in text and "\u202e" not in text and "EVIL" in text
