@@ -105,7 +105,7 @@ async def test_the_footer_counts_the_keys_that_do_not_fit():
         lines = text_of(pilot).splitlines()
         assert lines[-2].startswith("←→ layer  ↑↓ token") and ". , next in list" in lines[-2]
         assert len(re.findall(r"\S+ +[a-z]+", lines[-1])) > 5 and lines[-1].rstrip().endswith("? 15 more")
-        await pilot.resize_terminal(300, 30)
+        await pilot.resize_terminal(320, 30)
         await settle(pilot)
         assert text_of(pilot).rstrip().endswith("PgDn PgUp ±100  ? help")
 

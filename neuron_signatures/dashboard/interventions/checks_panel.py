@@ -25,10 +25,10 @@ def controls_panel(ctx: PageContext, controls: Controls | None) -> None:
         small(text)
 
 
-def side_effects_panel(ctx: PageContext, side: SideEffects | None) -> None:
+def side_effects_panel(ctx: PageContext, side: SideEffects | None, key: str = "int_neutral") -> None:
     if side is None:
         st.caption("Side effects on other prompts were not measured.")
         return
     st.markdown("#### Side effects", help="The same values, set at the last position of unrelated prompts.")
     facts(side_effect_lines(side))
-    sheet_table(ctx, neutral_sheet(side), "int_neutral")
+    sheet_table(ctx, neutral_sheet(side), key)

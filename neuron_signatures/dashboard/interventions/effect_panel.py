@@ -18,6 +18,9 @@ from neuron_signatures.views.interventions.effects import prediction_sheet
 from neuron_signatures.views.interventions.sheets import Sheet
 from neuron_signatures.views.interventions.swaps import cells_sheet, top_sheet
 
+_FEWEST_POINTS = 3
+"""Effects that are worth a chart."""
+
 
 def effect_panel(ctx: PageContext, stem: str, record: EffectRecord) -> None:
     sheet_table(ctx, prediction_sheet(record), "int_prediction")
@@ -45,7 +48,7 @@ def _single(ctx: PageContext, stem: str) -> None:
         return
     sheet_table(ctx, sheet, "int_single", export=True)
     points = _points(ctx, sheet)
-    if len(points.layer):
+    if len(points.layer) >= _FEWEST_POINTS:
         chart(ctx, by_layer(points, "effect"), "int_single_chart", opens=View.NEURON)
 
 

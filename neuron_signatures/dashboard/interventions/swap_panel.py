@@ -9,6 +9,7 @@ from neuron_signatures.dashboard.interventions.figures import answer_curve, shar
 from neuron_signatures.dashboard.interventions.sheet_table import sheet_table
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import chart, facts, lead, small
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.intervention_records import SharedList, SwapPair, SwapRecord
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.interventions import swaps
@@ -68,6 +69,9 @@ def _shared(ctx: PageContext, shared: SharedList) -> None:
     if shared.held_out:
         chart(ctx, share_curve([(name, rows) for name, rows in lists if rows]), "int_shared_shares")
     sheet_table(ctx, swaps.shared_cells_sheet(shared), "int_shared_cells")
+    if shared.side_effects is not None:
+        with st.expander(f"Side effects of the first {count_of(shared.chosen_k, 'cell')}"):
+            side_effects_panel(ctx, shared.side_effects, "int_shared_neutral")
 
 
 _DIFFERENCE = (

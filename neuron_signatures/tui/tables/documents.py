@@ -105,8 +105,8 @@ class _Page:
         for text in checks.control_lines(controls):
             self.sentence(text, "dim")
 
-    def side_effects(self, side: SideEffects | None) -> None:
-        self.title("Side effects")
+    def side_effects(self, side: SideEffects | None, title: str = "Side effects") -> None:
+        self.title(title)
         if side is None:
             self.sentence("not measured", "dim")
             return
@@ -169,6 +169,8 @@ def _shared(page: _Page, shared: SharedList) -> None:
     page.facts(swaps.shared_lines(shared))
     page.sheet(swaps.shared_shares_sheet(shared))
     page.sheet(swaps.shared_cells_sheet(shared))
+    if shared.side_effects is not None:
+        page.side_effects(shared.side_effects, "Side effects of the shared list")
 
 
 def _effect(page: _Page, record: EffectRecord, single: Sheet | str) -> None:

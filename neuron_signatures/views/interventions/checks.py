@@ -15,7 +15,7 @@ from neuron_signatures.views.interventions.sheets import (
 
 
 def controls_sheet(controls: Controls) -> Sheet:
-    """The observed change of the difference, then one row per control."""
+    """The observed change of the target function, then one row per control."""
     rows: list[list[Value]] = [["this edit", controls.observed, *[None] * 8]]
     rows += [_null(n) for n in (controls.random, controls.scrambled, controls.permuted) if n is not None]
     if controls.negative is not None:
@@ -26,7 +26,11 @@ def controls_sheet(controls: Controls) -> Sheet:
     least = "|change| at least" if controls.two_sided else "change at least"
     shown = columns(
         ("control", "text"),
-        ("change", "signed", "Change of the difference; of random sets, the mean."),
+        (
+            "change",
+            "signed",
+            "Of the target function, for a swap of the logit difference; the mean of random sets.",
+        ),
         ("p", "p", f"(1 + sets with a {least} that large) / (1 + sets)."),
         ("sets", "count", "Random sets drawn."),
         ("5 %", "signed"),
@@ -34,7 +38,11 @@ def controls_sheet(controls: Controls) -> Sheet:
         ("spread", "size", "Standard deviation of the random sets."),
         ("largest", "signed"),
         ("exceeded", "count", f"Random sets with a {least} that of this edit."),
-        ("flipped", "count", "Random sets that make the source's answer, or the target, the most likely token."),
+        (
+            "flipped",
+            "count",
+            "Random sets that change whether the target, or the source's answer, is most likely.",
+        ),
     )
     return Sheet("Controls", shown, rows).without_empty()
 

@@ -46,7 +46,7 @@ def doses_sheet(record: SteerRecord) -> Sheet:
         ("alpha", "text"), ("note", "text"), (difference_name(record.target), "signed", "Before the soft cap."),
         ("p", "share", "Of the target."),
         ("perplexity", "size", "Of the text under the unsteered model."),
-        ("p vs random", "p", "Of the difference, against random edits of the same norm."),
+        ("p vs random", "p", "Against random edits of the same norm; not corrected for the number of amounts."),
         ("random 5 %", "signed", "The difference with random edits of the same norm."), ("random 95 %", "signed"),
         ("random mean", "signed"), ("sets", "count"), ("rank", "count", "Of the target; 0 is the most likely token."),
         ("KL", "size", "Nats."), ("log p", "signed", "Of the target, in nats."),

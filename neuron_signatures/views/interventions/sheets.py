@@ -62,8 +62,8 @@ def cell_text(value: Value, kind: Kind) -> str:
     if kind == "p":
         return f"{value:.2g}"
     if kind == "size" or value == 0:
-        return f"{value:.3g}"
-    return f"{value:+.3f}" if 1e-3 <= abs(value) < 1e3 else f"{value:+.3g}"
+        return f"{value:,.0f}" if 1e3 <= value < 1e7 else f"{value:.3g}"
+    return f"{value:+.3f}" if 0.1 <= abs(value) < 1e3 else f"{value:+.3g}"
 
 
 def share_text(value: float) -> str:

@@ -55,7 +55,7 @@ def top_sheet(before: Sequence[Answer], after: Sequence[Answer], names: tuple[st
     shown = columns(
         ("rank", "count"), (first, "text"), (f"p {first}", "share"), (second, "text"), (f"p {second}", "share")
     )
-    return Sheet("Most likely tokens", shown, rows)
+    return Sheet("Most likely tokens", shown, rows).without_empty()
 
 
 def curve_points(pair: SwapPair) -> list[CurveRow]:
@@ -155,10 +155,16 @@ def shared_lines(shared: SharedList) -> list[tuple[str, str]]:
     """Label and text: what the shared list was chosen on, and how it does on the other pairs."""
     chosen = f"{counted(len(shared.cells), 'neuron')} chosen on {counted(shared.n_selection, 'pair')}"
     rows = [("shared list", chosen)]
-    last = max(shared.held_out, key=lambda r: r.k, default=None)
-    if last is not None:
-        flips = f"{share_text(last.share)} [{share_text(last.low)}, {share_text(last.high)}]"
-        rows.append(("held out", f"{flips} of {counted(shared.n_held_out, 'pair')} flipped by {last.k} cells"))
+    cells = counted(shared.chosen_k, "cell")
+    for what, of, n in (
+        ("selection", shared.selection, shared.n_selection),
+        ("held out", shared.held_out, shared.n_held_out),
+        ("held out, random", shared.held_out_random, shared.n_held_out),
+    ):
+        row = next((r for r in of if r.k == shared.chosen_k), None)
+        if row is not None:
+            share = f"{share_text(row.share)} [{share_text(row.low)}, {share_text(row.high)}]"
+            rows.append((what, f"{share} of {counted(n, 'pair')} flipped by the first {cells}"))
     if shared.held_out_median_k is not None:
         rows.append(("median k", f"{shared.held_out_median_k:g} of the flipped held-out pairs"))
     return rows
