@@ -47,7 +47,7 @@ def test_a_run_without_interventions_names_the_whole_command(demo: Path, monkeyp
     ("stem", "says", "n_tables"),
     [
         (SWAP, ["Flips with 8 cells", "Wrong source", "neutral prompt", "·Sacramento"], 6),
-        (SWAPS, ["3 of 4 pairs flip", "held out", "75.0 %"], 2),
+        (SWAPS, ["3 of 4 pairs flip", "held out", "75.0 %"], 3),
         (EFFECT, ["lowers the logit difference", "Left out: wrong source", "perplexity"], 6),
         (STEER, ["not monotone: it reverses after alpha = 8", "Austin, which is", "breaks at alpha = -8"], 2),
     ],
@@ -75,7 +75,7 @@ def test_a_pair_of_many_opens_by_its_address(edited: Path, monkeypatch):
     assert "Does not flip with all 16 cells tried" in shown(page) and not page.exception
     for wrong in ("99", "x", "0"):
         page = open_page(edited, monkeypatch, view="interventions", result=SWAPS, pair=wrong)
-        assert "3 of 4 pairs flip" in shown(page) and len(page.dataframe) == 2 and not page.exception
+        assert "3 of 4 pairs flip" in shown(page) and len(page.dataframe) == 3 and not page.exception
 
 
 def test_a_wrong_result_gives_a_message_and_the_newest(edited: Path, monkeypatch):

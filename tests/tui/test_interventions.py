@@ -92,11 +92,10 @@ async def test_enter_opens_the_neuron_of_a_cell_on_the_edited_prompt(edited):
 @async_test
 async def test_enter_opens_a_pair_and_brackets_move_by_table(edited):
     async with browsing(at(edited, SWAPS)) as pilot:
-        await press(pilot, *["]"] * 9)
-        assert "> All pairs" in text_of(pilot)
-        shown = await press(pilot, "[")
-        assert "> Neurons of the shared list" in shown
-        await press(pilot, "end", "up", "enter")
+        assert "> All pairs" in await press(pilot, "]")
+        assert "> Pairs flipped by the first k cells" in await press(pilot, "]")
+        assert "> All pairs" in await press(pilot, "[")
+        await press(pilot, *["down"] * 4, "enter")
         assert "pair 3" in text_of(pilot) and "Does not flip with all 16 cells tried" in text_of(pilot)
         await press(pilot, "escape", "home")
         assert "no neuron" in await press(pilot, "enter")

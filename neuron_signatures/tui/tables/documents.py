@@ -146,10 +146,11 @@ def _swap(page: _Page, record: SwapRecord) -> None:
         return
     if record.summary is not None:
         page.facts(swaps.summary_lines(record.summary))
-        page.sheet(swaps.shares_sheet(record.summary))
+    page.sheet(swaps.pairs_sheet(record), opens=lambda i: i)
+    if record.summary is not None:
+        page.sheet(swaps.shares_sheet(record.summary), bar="flipped")
     if record.shared is not None:
         _shared(page, record.shared)
-    page.sheet(swaps.pairs_sheet(record), opens=lambda i: i)
 
 
 def _pair(page: _Page, pair: SwapPair) -> None:

@@ -145,8 +145,8 @@ def pairs_sheet(record: SwapRecord) -> Sheet:
 
 
 def shares_sheet(summary: SwapSummary) -> Sheet:
-    """Share of the pairs that the first k cells flip."""
-    rows = [[r.k, r.share, r.low, r.high] for r in summary.flipped_by_k]
+    """Share of the pairs that the first k cells flip, at every k at which it changes."""
+    rows = _changing([[r.k, r.share, r.low, r.high] for r in summary.flipped_by_k])
     shown = columns(("k", "count"), ("flipped", "share"), ("95 % from", "share"), ("to", "share"))
     return Sheet("Pairs flipped by the first k cells", shown, rows)
 
@@ -159,7 +159,7 @@ def shared_lines(shared: SharedList) -> list[tuple[str, str]]:
     for what, of, n in (
         ("selection", shared.selection, shared.n_selection),
         ("held out", shared.held_out, shared.n_held_out),
-        ("held out, random", shared.held_out_random, shared.n_held_out),
+        ("random sets", shared.held_out_random, shared.n_held_out),
     ):
         row = next((r for r in of if r.k == shared.chosen_k), None)
         if row is not None:
@@ -171,7 +171,7 @@ def shared_lines(shared: SharedList) -> list[tuple[str, str]]:
 
 
 def shared_shares_sheet(shared: SharedList) -> Sheet:
-    """Share of pairs flipped by the shared list: selection, held out, and random sets on the held-out pairs."""
+    """Share of pairs flipped by the shared list, at every k at which one changes: selection, held out, random sets."""
     by_k = [{r.k: r for r in rows} for rows in (shared.selection, shared.held_out, shared.held_out_random)]
     ks = sorted({k for rows in by_k for k in rows})
     selection, held_out, random = by_k
@@ -179,6 +179,7 @@ def shared_shares_sheet(shared: SharedList) -> Sheet:
         [k, *_share(held_out.get(k)), getattr(random.get(k), "share", None), getattr(selection.get(k), "share", None)]
         for k in ks
     ]
+    rows = _changing(rows)
     shown = columns(
         ("k", "count"), ("held out", "share"), ("95 % from", "share"), ("to", "share"),
         ("random, held out", "share", "Flipped by random sets of the same size and norm."),
@@ -194,6 +195,12 @@ def shared_cells_sheet(shared: SharedList) -> Sheet:
     shown = columns(("#", "count"), ("neuron", "text"), ("role", "text"),
                     ("predicted", "signed", "Mean over the selection pairs."))  # fmt: skip
     return Sheet("Neurons of the shared list", shown, rows, neurons_of(shared.cells))
+
+
+def _changing(rows: list[list[Value]]) -> list[list[Value]]:
+    """The first and the last row, and those that differ from the row before in more than k."""
+    last = len(rows) - 1
+    return [row for i, row in enumerate(rows) if i in (0, last) or row[1:] != rows[i - 1][1:]]
 
 
 def _band(row: BandRow | None, start: float) -> tuple[float | int | None, ...]:
