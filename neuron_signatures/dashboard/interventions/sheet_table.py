@@ -25,9 +25,9 @@ def sheet_table(
     if not sheet.rows:
         return
     st.markdown(f"#### {sheet.title}")
-    notes = [sheet.note, "Click a cell to open the neuron." if sheet.neurons else ""]
-    if any(notes):
-        small("; ".join(filter(None, notes)))
+    notes = [sheet.note, "click a cell to open the neuron" if sheet.neurons else ""]
+    if text := "; ".join(filter(None, notes)):
+        small(f"{text[0].upper()}{text[1:]}.")
     frame = sheet_frame(sheet)
     table(
         frame, key, help={c.name: c.help for c in sheet.columns if c.help},

@@ -43,7 +43,7 @@ def prediction_sheet(record: EffectRecord) -> Sheet:
         ("log p", "signed", "Of the target, in nats."), ("p", "size", "Of the target."),
         ("rank", "count", "Of the target; 0 is the most likely token."), ("KL", "size", "From the clean one, in nats."),
     )  # fmt: skip
-    return Sheet("Clean and edited", shown, rows)
+    return Sheet("Clean and edited" if record.as_set else "Clean prediction", shown, rows)
 
 
 def single_effects(run_dir: Path, stem: str) -> Sheet:
