@@ -14,6 +14,7 @@ from intervention_results import (
     SWAP,
     SWAPS,
     swap_record,
+    swaps_record,
     write_all,
     write_hostile,
     write_result,
@@ -156,6 +157,18 @@ async def test_other_sizes(edited, size):
         async with browsing(at(edited, stem), size) as pilot:
             await press(pilot, "]", "end", "[")
             assert all(len(x) <= size[0] for x in text_of(pilot).splitlines())
+
+
+@async_test
+async def test_a_swap_without_pairs(edited):
+    with Run.open(edited) as run:
+        many = swaps_record(run)
+        write_result(run, SWAPS, many.model_copy(update={"pairs": [], "summary": None}))
+    async with browsing(at(edited, SWAPS)) as pilot:
+        shown = await press(pilot, "]", "]", "]")
+        assert "> Neurons of the shared list" in shown
+        await press(pilot, "down", "down", "enter")
+        assert isinstance(pilot.app.screen, BrowserPage)
 
 
 @async_test

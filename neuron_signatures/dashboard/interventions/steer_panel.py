@@ -40,7 +40,7 @@ def _texts(record: SteerRecord) -> None:
     if not steered:
         return
     st.markdown("#### Texts", help="Continuations of the prompt.")
-    alphas = [d.alpha for d in steered]
+    alphas = list(dict.fromkeys(d.alpha for d in steered))
     if st.session_state.get("ui_int_alpha") not in alphas:
         st.session_state["ui_int_alpha"] = min((a for a in alphas if a > 0), default=alphas[0])
     alpha = alphas[0]

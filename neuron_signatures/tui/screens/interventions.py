@@ -163,10 +163,11 @@ class ResultPage(BrowserChild):
         """The neuron of a row, on the edited prompt if the run has it."""
         assert self._found is not None and row.at is not None
         record = self._found.record
-        edited = record.pairs[self._pair or 0].destination if isinstance(record, SwapRecord) else record.prompt
+        pairs = record.pairs[self._pair or 0 :] if isinstance(record, SwapRecord) else []
+        edited = record.prompt if not isinstance(record, SwapRecord) else pairs[0].destination if pairs else None
         now = self.cursor._replace(layer=row.at.layer, neuron=row.at.neuron)
-        for i, p in enumerate(self.run_.prompts):
-            if p.probe_id == edited.prompt_id and list(p.token_ids) == edited.token_ids:
+        for i, p in enumerate(self.run_.prompts if edited else ()):
+            if edited and p.probe_id == edited.prompt_id and list(p.token_ids) == edited.token_ids:
                 pos = p.seq_len - 1 if row.pos is None else row.pos
                 return now._replace(prompt=i, pos=min(pos, p.seq_len - 1))
         return now
