@@ -105,7 +105,7 @@ def swaps_record(run: Run, *, minute: int = 0) -> SwapRecord:
             median_k_high=16.0, flipped_by_k=shares, n_random_beaten=4,
         ),
         shared=SharedList(
-            cells=cells, selection=shares, held_out=shares[:3], n_selection=2, n_held_out=2, chosen_k=4,
+            cells=cells, selection=shares, held_out=shares[:3], n_selection=2, n_held_out=2, chosen_k=8, fewest_k=4,
             held_out_median_k=8.0, held_out_smallest_k=[8, None], side_effects=side_effects(),
             held_out_random=[ShareRow(k=8, share=0.0, low=0.0, high=0.1)],
         ),

@@ -155,16 +155,18 @@ def shared_lines(shared: SharedList) -> list[tuple[str, str]]:
     """Label and text: what the shared list was chosen on, and how it does on the other pairs."""
     chosen = f"{counted(len(shared.cells), 'neuron')} chosen on {counted(shared.n_selection, 'pair')}"
     rows = [("shared list", chosen)]
-    cells = counted(shared.chosen_k, "cell")
-    for what, of, n in (
-        ("selection", shared.selection, shared.n_selection),
-        ("held out", shared.held_out, shared.n_held_out),
-        ("random sets", shared.held_out_random, shared.n_held_out),
+    for what, of, n, k in (
+        ("selection", shared.selection, shared.n_selection, shared.chosen_k),
+        ("held out", shared.held_out, shared.n_held_out, shared.chosen_k),
+        ("random sets", shared.held_out_random, shared.n_held_out, shared.chosen_k),
+        ("fewest cells", shared.held_out, shared.n_held_out, shared.fewest_k),
     ):
-        row = next((r for r in of if r.k == shared.chosen_k), None)
+        row = next((r for r in of if r.k == k), None)
         if row is not None:
             share = f"{share_text(row.share)} [{share_text(row.low)}, {share_text(row.high)}]"
-            rows.append((what, f"{share} of {counted(n, 'pair')} flipped by the first {cells}"))
+            pairs = counted(n, "pair") if of is shared.selection else counted(n, "held-out pair")
+            why = ", the fewest for the selection" if what == "fewest cells" else ""
+            rows.append((what, f"{share} of {pairs} flipped by {counted(k, 'cell')}{why}"))
     if shared.held_out_median_k is not None:
         rows.append(("median k", f"{shared.held_out_median_k:g} of the flipped held-out pairs"))
     return rows
