@@ -24,7 +24,6 @@ from neuron_signatures.views.interventions.doses import dose_texts, doses_sheet
 from neuron_signatures.views.interventions.effects import prediction_sheet
 from neuron_signatures.views.interventions.labels import (
     InterventionRecord,
-    difference_name,
     pair_settings,
     pair_title,
     pair_verdict,
@@ -192,7 +191,7 @@ def _effect(page: _Page, record: EffectRecord, single: Sheet | str) -> None:
 
 
 def _steer(page: _Page, record: SteerRecord) -> None:
-    page.sheet(doses_sheet(record), bar=difference_name(record.target))
+    page.sheet(doses_sheet(record), bar="change")
     texts = dose_texts(record)
     if texts:
         page.title("Texts")

@@ -38,13 +38,14 @@ def doses_sheet(record: SteerRecord) -> Sheet:
     start = unsteered(record)
     base = None if start is None else start.prediction.difference
     rows = [
-        [dose_name(d.alpha), dose_remark(record, d), d.prediction.difference, d.prediction.probability,
+        [dose_name(d.alpha), dose_remark(record, d), d.prediction.difference,
+         None if base is None else d.prediction.difference - base, d.prediction.probability,
          d.perplexity, *_null(d, base), d.prediction.rank, d.prediction.kl, d.prediction.logprob]
         for d in record.doses
     ]  # fmt: skip
     shown = columns(
         ("alpha", "text"), ("note", "text"), (difference_name(record.target), "signed", "Before the soft cap."),
-        ("p", "share", "Of the target."),
+        ("change", "signed", "From the unsteered model."), ("p", "share", "Of the target."),
         ("perplexity", "size", "Of the text under the unsteered model."),
         ("p vs random", "p", "Against random edits of the same norm; not corrected for the number of amounts."),
         ("random 5 %", "signed", "The difference with random edits of the same norm."), ("random 95 %", "signed"),
