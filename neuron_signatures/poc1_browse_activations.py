@@ -20,7 +20,7 @@ from neuron_signatures.cli.command import command, ok
 from neuron_signatures.cli.output import emit
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.tui.options import LIST_SCREENS, SCREENS, Options
+from neuron_signatures.tui.options import LIST_SCREENS, NAMED_SCREENS, SCREENS, Options
 
 _OF_ONE_RUN = ("prompt_idx", "prompt_id", "layer", "neuron", "ctx_idx", "list", "query")
 # No matrix products here: thread pools and an allocator that keeps freed memory only cost memory.
@@ -70,7 +70,9 @@ def make_parser() -> Parser:
     )
     what.add_argument("--screen", choices=SCREENS, metavar="NAME", help=f"open or print: {', '.join(SCREENS)}")
     what.add_argument(
-        "--list", metavar="NAME", help=f"a list that --screen lists shows; for --screen {', '.join(LIST_SCREENS)}"
+        "--list",
+        metavar="NAME",
+        help=f"a list that --screen lists shows, or an intervention; for --screen {', '.join(NAMED_SCREENS)}",
     )
     what.add_argument("--query", metavar="TEXT", help="text for --screen search, or the filter of a list")
     out = parser.add_argument_group("without a terminal")
@@ -97,8 +99,8 @@ def _options(args: Namespace) -> Options:
     elif not args.run_dir.is_dir():
         what = "this is a file, not a run folder" if args.run_dir.exists() else "there is no such run folder"
         raise BadRunError(what, where=str(args.run_dir))
-    if args.list is not None and args.screen not in LIST_SCREENS:
-        raise UsageError(f"--list needs --screen {' or '.join(LIST_SCREENS)}")
+    if args.list is not None and args.screen not in NAMED_SCREENS:
+        raise UsageError(f"--list needs --screen {' or '.join(NAMED_SCREENS)}")
     if args.query is not None and args.screen not in (*LIST_SCREENS, "search"):
         raise UsageError(f"--query needs --screen search or {' or '.join(LIST_SCREENS)}")
     if args.limit is not None and not args.print:

@@ -12,8 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from bench_explorer import APP, Server, chromium_path
+
+from neuron_signatures.runs.results import list_interventions
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,6 +46,8 @@ SHOTS = (
     Shot("map", 810, "view=map"),
     Shot("query", 1000, "view=query"),
 )
+# Only of a run with a swap, the newest of which it shows.
+INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -62,7 +67,7 @@ def main() -> None:
     whole = bool(args.widths or args.themes)
     with Server(APP, *flags) as server, sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        for shot in SHOTS:
+        for shot in (*SHOTS, *_of_swap(args.runs_root / args.run)):
             if args.only and shot.name not in args.only:
                 continue
             address = server.url(f"?run={args.run}&{shot.address}")
@@ -72,6 +77,12 @@ def main() -> None:
                     file = args.out_dir / f"explore-{shot.name}{tail}.png"
                     _shoot(browser, address, file, shot, width, theme, whole=whole)
         browser.close()
+
+
+def _of_swap(run_dir: Path) -> list[Shot]:
+    """The picture of the newest swap, if there is one."""
+    swaps = [stem for stem in list_interventions(run_dir) if stem.startswith("swap_")]
+    return [INTERVENTIONS._replace(address=INTERVENTIONS.address + quote(swaps[-1]))] if swaps else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

@@ -304,7 +304,14 @@ def list_interventions(run_dir: Path) -> list[str]:
     """Stems of the interventions that are finished, the newest last."""
     folder, tail = run_dir / INTERVENTIONS, meta_name("")
     found = [p for mode in INTERVENTION_MODES for p in folder.glob(f"{mode}_*{tail}")]
-    return [p.name.removesuffix(tail) for p in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+    return [p.name.removesuffix(tail) for p in sorted(found, key=lambda p: (_mtime_ns(p), p.name))]
+
+
+def unfinished_interventions(run_dir: Path) -> list[str]:
+    """Stems of the interventions that have files but no record, in order of name."""
+    folder, done = run_dir / INTERVENTIONS, set(list_interventions(run_dir))
+    found = (p for mode in INTERVENTION_MODES for tail in (".json", ".parquet") for p in folder.glob(f"{mode}_*{tail}"))
+    return sorted({p.stem for p in found if not p.name.endswith(meta_name(""))} - done)
 
 
 def result_path(run_dir: Path, name: str) -> Path:
@@ -348,6 +355,13 @@ def _finished(run_dir: Path, prefix: str) -> list[str]:
     tail = meta_name("")
     names = (p.name for p in (run_dir / ANALYSIS).glob(f"{prefix}*{tail}"))
     return sorted(n.removesuffix(tail) for n in names)
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # removed meanwhile, or a broken link
+        return 0
 
 
 def damaged(path: Path, what: str, e: Exception) -> BadRunError:

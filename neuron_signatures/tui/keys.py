@@ -63,6 +63,7 @@ BROWSER = (
     Key("S", "scale", "S", "scale of bars and colours: over the run, or of this prompt", "scale"),
     Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
+    Key("x", "open('interventions')", "x", "interventions: what edits of neurons change", "interventions"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
@@ -88,12 +89,18 @@ LIST = (
 
 STACK = (Key("s", "sort", "s", "sort by largest |act|, or in run order", "sort"),)
 
+RESULT = (
+    Key("right_square_bracket", "section(1)", "]", "next table", "next table"),
+    Key("left_square_bracket", "section(-1)", "[", "previous table", ""),
+)
+
 # Sections of the help and of docs/browse.md, with their keys.
 SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Browser", BROWSER),
     ("Every other screen", ROWS),
     ("Ranked list", LIST),
     ("One neuron on every prompt", STACK),
+    ("One intervention", RESULT),
     ("Everywhere", COMMON),
 )
 
@@ -111,9 +118,9 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
 # In order of importance: what does not fit is in the help.
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
-    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("p", "prompts"), ("s", "search"),
-    ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"), ("f", "facts"),
-    ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"), ("Esc", "back"),
-    ("PgDn PgUp", "±100"),
+    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("x", "interventions"), ("p", "prompts"),
+    ("s", "search"), ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"),
+    ("f", "facts"), ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"),
+    ("Esc", "back"), ("PgDn PgUp", "±100"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIST_SCREENS = ("peaks", "influence", "signatures", "contrast")
+NAMED_SCREENS = (*LIST_SCREENS, "interventions")
+"""Screens of which `--list` selects one result."""
 SCREENS = (
-    "browser", "prompts", "layers", "stack", "top", "lists", *LIST_SCREENS, "notes",
+    "browser", "prompts", "layers", "stack", "top", "lists", *LIST_SCREENS, "interventions", "notes",
     "search", "run", "runs",
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from neuron_signatures.tui.run.opening import landing
 from neuron_signatures.tui.run.overall import each_prompt, overall_or_fault
 from neuron_signatures.tui.run.run_facts import health_of, run_facts
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
+from neuron_signatures.tui.tables.documents import document
 from neuron_signatures.tui.tables.listings import RefTable, RunTable, no_runs
 from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
 from neuron_signatures.tui.tables.ranked_list import (
@@ -29,6 +30,13 @@ from neuron_signatures.tui.tables.ranked_list import (
     list_header,
     list_record,
     no_list,
+)
+from neuron_signatures.tui.tables.results import (
+    ResultTable,
+    choose_result,
+    no_interventions,
+    read_result,
+    result_printed,
 )
 from neuron_signatures.tui.tables.tokens import TokenView, token_view
 from neuron_signatures.views.acts import layer_lines, over_prompts
@@ -141,6 +149,15 @@ def _list(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> 
     return Printed(list_header(view, columns), ListTable(view, opened.run), {**_where(opened), **list_record(view)})
 
 
+def _interventions(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    if options.list_name is None:
+        table = ResultTable(opened.interventions(), no_interventions(opened.run, cursor))
+        return Printed([run_line(opened.run, columns)], table, _where(opened))
+    ref = choose_result(opened, options.list_name)
+    found = read_result(opened.run.path, ref.stem)
+    return result_printed(opened.run.path, ref, found, document(found.record, columns, single=found.single), None)
+
+
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     notes, stages = notes_of(opened.run, cursor.at), stages_of(opened.run.path)
     lines = details(_view(opened, cursor, options), notes, stages, columns, plain=True)
@@ -171,5 +188,5 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 _SCREENS: dict[str, Screen] = {
     "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
     "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes, "search": _search,
-    "run": _run,
+    "interventions": _interventions,     "run": _run,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.names import MANIFEST, inside
-from neuron_signatures.runs.results import ANALYSIS
+from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
 
 
@@ -47,8 +47,17 @@ def _stamp_inside(run_dir: Path, name: str) -> Stamp:
 
 def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `analysis/`; empty before the first analysis."""
+    return _folder_stamps(run_dir / ANALYSIS)
+
+
+def intervention_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `interventions/`; empty before the first intervention."""
+    return _folder_stamps(run_dir / INTERVENTIONS)
+
+
+def _folder_stamps(folder: Path) -> dict[str, Stamp]:
     try:
-        return {p.name: stamp(p) for p in sorted((run_dir / ANALYSIS).iterdir()) if not p.name.startswith(".")}
+        return {p.name: stamp(p) for p in sorted(folder.iterdir()) if not p.name.startswith(".")}
     except OSError:
         return {}
 

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from browser import CHROMIUM, address, served, settle, visit
-from explorer import demo_root, hostile_run
+from explorer import HOSTILE, demo_root, hostile_run
+from intervention_results import SWAP, write_all, write_hostile
 from PIL import Image
 from playwright import sync_api
 
 pytestmark = pytest.mark.browser
-VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query")
+VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query", "interventions")
 LINK = "?run=demo&prompt=probe_2_Texas&layer=4&neuron=178&view=neuron"
 
 
@@ -25,6 +26,8 @@ def server(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("browser")
     (folder / "runs").mkdir()
     hostile_run(demo_root(folder / "runs") / "hostile")
+    write_all(folder / "runs" / "demo")
+    write_hostile(folder / "runs" / "hostile", "".join(HOSTILE), HOSTILE)
     with served(folder) as url:
         yield url
 
@@ -182,6 +185,17 @@ def test_a_click_on_any_cell_of_a_row_or_on_its_box_opens_the_neuron(server, pag
     grid.click(position={"x": column, "y": 35 * row + 17})
     page.wait_for_url(lambda url: "view=neuron" in url)
     assert (address(page)["list"], address(page)["row"]) == (stem, str(row))
+
+
+@pytest.mark.parametrize("row", [1, 3])
+def test_a_click_on_a_cell_of_a_swap_opens_its_neuron(server, page, row):
+    visit(page, f"{server}?run=demo&view=interventions&result={SWAP}")
+    grid = page.locator(".st-key-int_cells [data-testid='stDataFrame']")
+    grid.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    grid.click(position={"x": 160, "y": 35 * row + 17})
+    page.wait_for_url(lambda url: "view=neuron" in url)
+    assert (address(page)["layer"], address(page)["neuron"]) == {1: ("4", "2"), 3: ("1", "24")}[row]
 
 
 # Where plotly drew the third point of the first trace, in pixels of the window.

@@ -67,6 +67,7 @@ def test_no_name_resolves_outside_the_root(root, name):
         Selection("one", 0, 0, 0, View.MAP, "neurons_aggregated", 7),
         Selection("one", 1, 1, 2, View.RANKING, "neurons_aggregated", None),
         Selection("one", 1, 1, 2, View.COMPARE, pins=(NeuronAt(1, 4), NeuronAt(0, 0))),
+        Selection("one", 1, 1, 2, View.INTERVENTIONS, result="swap_a", pair=2),
     ],
 )
 def test_an_address_restores_the_selection(run, selection):
@@ -109,7 +110,10 @@ def test_only_what_is_given_changes(run):
 
 
 @given(
-    st.dictionaries(st.sampled_from(["prompt", "layer", "neuron", "view", "list", "row", "pins"]), st.text(max_size=30))
+    st.dictionaries(
+        st.sampled_from(["prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair"]),
+        st.text(max_size=30),
+    )
 )
 def test_no_address_breaks_the_page(run, params):
     found = resolve(address_of(params), run, Selection("one"), ["some"]).selection

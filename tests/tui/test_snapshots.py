@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from svg_snapshots import FOLDER, check_snapshot, words
 from textual.command import CommandList
 from textual.widgets import Input
@@ -29,6 +30,8 @@ SCREENS = {
     "warning": Options(screen="influence", list_name=ACT_GRAD), "signatures": Options(screen="signatures"),
     "filtered": Options(screen="signatures", query="semantic"),
 }  # fmt: skip
+
+RESULTS = {"interventions": None, "swap": SWAP, "swap_pairs": SWAPS, "effect": EFFECT, "steer": STEER}
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,17 @@ async def test_lists_the_picker_and_a_fault(size, tmp_path):
         check_snapshot(pilot.app, f"fault_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_interventions(size, tmp_path):
+    shutil.copytree(DEMO, "runs/edited")
+    write_all(Path("runs/edited"))
+    for name, stem in RESULTS.items():
+        options = Options(run_dir=Path("runs/edited"), screen="interventions", list_name=stem)
+        async with browsing(options, size) as pilot:
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -87,7 +101,7 @@ async def test_the_picture_in_the_documents(tmp_path):
 
 
 def test_every_picture_has_a_screen_and_no_machine_paths():
-    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, "runs", "fault") for w, h in SIZES}
+    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, *RESULTS, "runs", "fault") for w, h in SIZES}
     assert {p.stem for p in FOLDER.glob("*.svg")} == names
     for path in FOLDER.glob("*.svg"):
         svg = path.read_text(encoding="utf-8")

@@ -19,6 +19,10 @@ from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.acts import LayerLine, counted, layer_lines
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.interventions.effects import single_effects
+from neuron_signatures.views.interventions.labels import InterventionRecord
+from neuron_signatures.views.interventions.results import ResultRef, intervention_refs, read_intervention
+from neuron_signatures.views.interventions.sheets import Sheet
 from neuron_signatures.views.lists.effects import SampledEffects, read_effects
 from neuron_signatures.views.lists.list_files import list_refs, read_list
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
@@ -148,6 +152,23 @@ def validation(_run: Run, data_key: str, results_key: str, stem: str) -> Validat
 def sampled_effects(run_dir: Path, results_key: str, stem: str, metrics: tuple[str, ...]) -> SampledEffects:
     """Shared by all sessions; read only."""
     return read_effects(run_dir, stem, metrics)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def interventions(_run: Run, data_key: str, results_key: str) -> tuple[ResultRef, ...]:
+    return tuple(intervention_refs(_run.path, _run.manifest))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def intervention(run_dir: Path, results_key: str, stem: str) -> InterventionRecord:
+    """The record of an intervention, shared by all sessions. Raises as `read_intervention`."""
+    return read_intervention(run_dir, stem)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def effects_of_neurons(run_dir: Path, results_key: str, stem: str) -> Sheet:
+    """The effects of single neurons, shared by all sessions. Raises as `single_effects`."""
+    return single_effects(run_dir, stem)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -13,6 +13,8 @@ from neuron_signatures.dashboard.shell.list_walk import Filters, index_in, passi
 from neuron_signatures.dashboard.shell.state import MANUAL, Resolved, Selection
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.interventions.results import ResultRef
 from neuron_signatures.views.lists.ranked import ListRef
 
 _POLE = "pole"
@@ -52,6 +54,16 @@ def with_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: 
         st.session_state[_POLE] = (key, "" if row is None else ranked.row(row).pole)
         return replace(selection, row=row)
     return selection
+
+
+def with_result(refs: tuple[ResultRef, ...], selection: Selection) -> Resolved:
+    """The selection with an intervention that can be read: its own, else the newest."""
+    readable = [r.stem for r in refs if not r.problem]
+    if selection.result in readable:
+        return Resolved(selection, [])
+    newest = replace(selection, result=next(iter(readable), ""), pair=None)
+    lost = f"the intervention {selection.result[:60]!r} does not exist or cannot be read; the newest is shown"
+    return Resolved(newest, [escape(lost)] if selection.result else [])
 
 
 def without_lost_list(lists: tuple[ListRef, ...], selection: Selection) -> Selection:

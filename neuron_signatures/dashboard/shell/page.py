@@ -10,7 +10,13 @@ from typing import cast
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
-from neuron_signatures.dashboard.shell.first_selection import default_selection, in_list, with_row, without_lost_list
+from neuron_signatures.dashboard.shell.first_selection import (
+    default_selection,
+    in_list,
+    with_result,
+    with_row,
+    without_lost_list,
+)
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
@@ -18,8 +24,9 @@ from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, add
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
-from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
+from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, intervention_stamps, run_stamps
 from neuron_signatures.views.lists.ranked import ListRef
 
 _TITLES = {view: view.value.capitalize() for view in View}
@@ -73,7 +80,7 @@ def _show(root: Path, run_name: str | None) -> None:
 
 
 def _show_run(run: Run, name: str) -> None:
-    files, results = run_stamps(run), analysis_stamps(run.path)
+    files, results = run_stamps(run), _result_stamps(run.path)
     data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
     lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
@@ -95,6 +102,12 @@ def _show_run(run: Run, name: str) -> None:
         st.query_params.from_dict(params)
     module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
     module.render(ctx)
+
+
+def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the results of all stages that are shown."""
+    interventions = {f"{INTERVENTIONS}/{name}": s for name, s in intervention_stamps(run_dir).items()}
+    return {**analysis_stamps(run_dir), **interventions}
 
 
 def _views(selection: Selection) -> list[View]:
@@ -149,6 +162,10 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
     if followed != now:
         st.session_state[_LOST] = (now.list, name, now.at)
     now = with_row(run, lists, results_key, followed)
+    if now.view is View.INTERVENTIONS:
+        refs = cached_reads.interventions(run, data_key, results_key)
+        now, problems = with_result(refs, now)
+        st.session_state.setdefault(_PROBLEMS, []).extend(problems)
     st.session_state[SELECTION] = now
     st.session_state["view"] = now.view
     return now

@@ -30,7 +30,7 @@ class PageContext:
     data_key: str
     """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str
-    """Changes when a file in `analysis/` changes."""
+    """Changes when a file in `analysis/` or `interventions/` changes."""
 
     @property
     def run_dir(self) -> Path:
@@ -77,6 +77,12 @@ class PageContext:
         now: Selection = st.session_state.get(SELECTION, self.selection)
         pins = tuple(p for p in now.pins if p != at) if at in now.pins else (*now.pins, at)[:MOST_PINS]
         st.session_state[SELECTION] = replace(now, pins=pins)
+        st.session_state[MOVED] = True
+
+    def open_result(self, stem: str, pair: int | None = None) -> None:
+        """Show an intervention, or one pair of it. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        st.session_state[SELECTION] = replace(now, view=View.INTERVENTIONS, result=stem, pair=pair)
         st.session_state[MOVED] = True
 
     def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:

@@ -12,7 +12,7 @@ from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
 from neuron_signatures.runs.names import spans
-from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_validations
+from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.lists.ranked import ListRef
@@ -73,7 +73,7 @@ def revision(m: Manifest) -> str:
 def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The results of stage 2 as label and text, and the missing ones as text and the command that computes them."""
+    """The results of stages 2 and 3 as label and text; the missing ones of stage 2 as text and command."""
     kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures", "contrast")}
     validations = list_validations(run_dir)
     done = [("activations", "stored")]
@@ -82,6 +82,8 @@ def stage_lines(
     done += [("influence", count_of(len(kinds["influence"]), "ranking"))] if kinds["influence"] else []
     done += [("contrasts", count_of(len(kinds["contrast"]), "contrast"))] if kinds["contrast"] else []
     done += [("validation", f"{count_of(len(validations), 'validation')} against ablations")] if validations else []
+    edits = list_interventions(run_dir)
+    done += [("interventions", count_of(len(edits), "result"))] if edits else []
     has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
     done += [("write scores", "of every neuron, from the weights")] if has_writes else []
     commands = {
@@ -100,6 +102,11 @@ def stage_lines(
 def stage_2(run_dir: Path, *flags: str) -> str:
     """A shell command for stage 2, with quoted names."""
     return shlex.join(["python", "-m", "neuron_signatures.poc2_analyze_run", "--run_dir", str(run_dir), *flags])
+
+
+def stage_3(run_dir: Path, *flags: str) -> str:
+    """A shell command for stage 3, with quoted names."""
+    return shlex.join(["python", "-m", "neuron_signatures.poc3_intervene", "--run_dir", str(run_dir), *flags])
 
 
 def dump_command(run_dir: Path) -> str:

@@ -1,4 +1,4 @@
-"""The selection, and its form as the page's address: `?run=&prompt=&layer=&neuron=&view=&list=&row=&pins=`.
+"""The selection, and its form as the page's address: `?run=&prompt=&layer=&neuron=&view=&list=...`.
 
 Addresses are untrusted input: an invalid value gives a message and the default, never a path outside the runs root.
 """
@@ -21,7 +21,7 @@ MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
-_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins")
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair")
 _LONGEST = 300
 
 
@@ -34,6 +34,7 @@ class View(StrEnum):
     MAP = "map"
     QUERY = "query"
     CONTRAST = "contrast"
+    INTERVENTIONS = "interventions"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Selection:
     """Index of the neuron in the list's order; None without a list."""
     pins: tuple[NeuronAt, ...] = ()
     """Neurons to compare, at most `MOST_PINS`, without duplicates."""
+    result: str = ""
+    """Stem of an intervention; empty before one was shown."""
+    pair: int | None = None
+    """Index of a pair of a swap of many pairs."""
 
     @property
     def at(self) -> NeuronAt:
@@ -122,6 +127,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = _with_neuron(address, run, chosen, lists, problems)
     if "pins" in address:
         chosen = replace(chosen, pins=_pins(run, address["pins"], problems))
+    if "result" in address:
+        chosen = replace(chosen, result=address["result"], pair=_counted(address, "pair", problems))
     return Resolved(chosen, [escape(p) for p in problems])
 
 
@@ -140,6 +147,10 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
             out["row"] = str(selection.row + 1)
     if selection.pins:
         out["pins"] = ",".join(at.label for at in selection.pins)
+    if selection.result:
+        out["result"] = selection.result
+        if selection.pair is not None:
+            out["pair"] = str(selection.pair + 1)
     return out
 
 
@@ -173,18 +184,18 @@ def _with_neuron(
     if stem != MANUAL and stem not in lists:
         problems.append(f"there is no list {stem[:60]!r} in this run")
         stem = MANUAL
-    row = None if stem == MANUAL else _row(address, problems)
+    row = None if stem == MANUAL else _counted(address, "row", problems)
     return replace(chosen, layer=at.layer, neuron=at.neuron, list=stem, row=row)
 
 
-def _row(address: Mapping[str, str], problems: list[str]) -> int | None:
-    """Index of the row that the address counts from 1; None if it has none."""
+def _counted(address: Mapping[str, str], key: str, problems: list[str]) -> int | None:
+    """Index of what the address counts from 1, such as a row; None if it has none."""
     try:
-        row = _number(address, "row", 0)
+        number = _number(address, key, 0)
     except UsageError as e:
         problems.append(e.line())
         return None
-    return row - 1 if row else None
+    return number - 1 if number else None
 
 
 def _number(address: Mapping[str, str], key: str, default: int) -> int:

@@ -29,6 +29,7 @@ _FACTS = """<style>
 gap:.1rem .9rem;font-size:.875rem;line-height:1.45}
 .ns-facts .l{opacity:.65}.ns-facts .v{overflow-wrap:anywhere}
 .ns-small{font-size:.8rem;line-height:1.35;overflow-wrap:anywhere;opacity:.75}
+.ns-lead{font-size:1.05rem;font-weight:500;overflow-wrap:anywhere}
 .ns-quote{font-family:"Source Code Pro",ui-monospace,monospace;font-size:.9rem;overflow-wrap:anywhere;opacity:.85}
 </style>"""
 
@@ -68,6 +69,11 @@ def quote(text: str) -> None:
     st.html(f'{_FACTS}<div class="ns-quote">{as_html(text)}</div>')
 
 
+def lead(text: str) -> None:
+    """The main sentence of a page, which may come from data."""
+    st.html(f'{_FACTS}<div class="ns-lead">{as_html(text)}</div>')
+
+
 def small(text: str) -> None:
     """A line of small print that may come from data."""
     st.html(f'{_FACTS}<div class="ns-small">{as_html(text)}</div>')
@@ -97,11 +103,12 @@ def table(
     frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
     widths: Mapping[str, int] | None = None, on_row: Callable[[int], None] | None = None,
     bars: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None,
+    formats: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
 
     `help` explains columns on hover; it must not come from data. `widths` are in pixels. Columns of `bars` are drawn as
-    bars up to this value, without numbers. `labels` are shorter headings.
+    bars up to this value, without numbers. `labels` are shorter headings, `formats` are those of number columns.
     """
     help, widths, labels = help or {}, widths or {}, labels or {}
     columns = {
@@ -111,6 +118,8 @@ def table(
     for name in labels:
         if name in frame and frame[name].dtype.kind == "f":
             columns[name] = st.column_config.NumberColumn(labels[name], help=help.get(name), format="%.4g")
+    for name, how in (formats or {}).items():
+        columns[name] = st.column_config.NumberColumn(help=help.get(name), format=how)
     for name, full in (bars or {}).items():
         columns[name] = st.column_config.ProgressColumn(
             labels.get(name),
@@ -122,6 +131,7 @@ def table(
             max_value=full or 1.0,
         )
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
+    options["placeholder"] = ""  # of an undefined number
     n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame
     if on_row is not None:
         modes = ["single-row", "single-cell"]

@@ -17,14 +17,15 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
-from neuron_signatures.runs.results import ANALYSIS, NEURONS, SIGNATURES, TOP_STEM, WRITES
+from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.text import safe
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
-from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, run_stamps
+from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, intervention_stamps, run_stamps
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.interventions.results import ResultRef, intervention_refs
 from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
 from neuron_signatures.views.lists.validated import Validated, validations
@@ -59,6 +60,7 @@ class OpenedRun:
         self.run = run
         self.stamps = run_stamps(run)
         self.analysis = analysis_stamps(run.path)
+        self.edited = intervention_stamps(run.path)
         self.notes: dict[NeuronAt, Notes] = {}
         self.table_lock = threading.Lock()
         """Held while a thread reads tables: reading cannot be stopped, and each thread needs memory for it."""
@@ -120,6 +122,11 @@ class OpenedRun:
             self._described = read_descriptions(self.run.path)
         return self._described
 
+    def interventions(self) -> list[ResultRef]:
+        """The interventions of the run as they are on disk now."""
+        self.edited = intervention_stamps(self.run.path)
+        return intervention_refs(self.run.path, self.run.manifest)
+
     def validations(self) -> Mapping[str, Validated]:
         """The validations of the lists, by stem."""
         return validations(self.run.path, self.refs())
@@ -131,7 +138,12 @@ class OpenedRun:
     def changed(self) -> list[str]:
         """Names of the files that changed since they were read."""
         return changed(self.stamps, run_stamps(self.run)) + [
-            f"{ANALYSIS}/{n}" for n in changed(self.analysis, analysis_stamps(self.run.path))
+            f"{folder}/{n}"
+            for folder, before, now in (
+                (ANALYSIS, self.analysis, analysis_stamps(self.run.path)),
+                (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
+            )
+            for n in changed(before, now)
         ]
 
     def is_current(self) -> bool:

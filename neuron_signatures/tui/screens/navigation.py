@@ -10,6 +10,7 @@ from textual.screen import Screen
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -60,6 +61,8 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
         return FactsPage(browser.result)
+    if name == "interventions":
+        return result_page(browser, options.list_name) if options.list_name else InterventionsPage(browser)
     if name == "lists":
         return ListsPage(browser, stem=browser.walk.view.ranked.ref.stem if browser.walk else "")
     simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "notes": NotesPage}

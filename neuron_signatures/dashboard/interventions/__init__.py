@@ -1,0 +1,1 @@
+"""The Interventions view: swaps, effects and steering."""

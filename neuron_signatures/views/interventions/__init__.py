@@ -1,0 +1,1 @@
+"""Results of interventions as plain values: labels, sentences and table rows."""
