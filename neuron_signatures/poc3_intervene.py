@@ -112,7 +112,7 @@ def _add_effect_flags(parser: Parser) -> None:
     group.add_argument("--edit", choices=edits, default="ablate", help="default: ablate")
     group.add_argument("--value", type=number, metavar="X", help="for set, scale and add")
     group.add_argument("--reference", metavar="REF",
-                       help="what ablated neurons are set to: mean, zero, prompt:ID or run:DIR; default mean, "
+                       help="what ablated neurons are set to: mean, zero, resample, prompt:ID, run:DIR; default mean, "
                             "zero in a run of few tokens")  # fmt: skip
     group.add_argument(
         "--min_mean_tokens", type=at_least(1), default=64, metavar="N", help="fewest tokens of a mean; default 64"

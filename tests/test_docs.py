@@ -11,7 +11,13 @@ import pytest
 from paths import ROOT
 
 from neuron_signatures import __main__ as console
-from neuron_signatures import eda_streamlit, poc1_browse_activations, poc1_dump_activations, poc2_analyze_run, poc3_intervene
+from neuron_signatures import (
+    eda_streamlit,
+    poc1_browse_activations,
+    poc1_dump_activations,
+    poc2_analyze_run,
+    poc3_intervene,
+)
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode

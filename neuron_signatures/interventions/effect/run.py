@@ -18,6 +18,7 @@ from neuron_signatures.interventions.alignment import align, same_positions
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.effect.cells import Cells, make_cells
 from neuron_signatures.interventions.effect.request import EffectRequest
+from neuron_signatures.interventions.effect.resample import RESAMPLE, resampled_reference
 from neuron_signatures.interventions.effect.singles import Single, measure_singles
 from neuron_signatures.interventions.effect.writing import effect_settings, effect_stem, write_effect
 from neuron_signatures.interventions.facts import prediction
@@ -100,7 +101,7 @@ def run_effect(run: Run, request: EffectRequest, *, progress: ProgressOf) -> Eff
 def plan(run: Run, request: EffectRequest, chosen: tuple[Chosen, ...]) -> Planned:
     """Resolve prompt, target, positions and values. Nothing is written."""
     choice = None
-    if request.kind == "ablate":
+    if request.kind == "ablate" and request.reference != RESAMPLE:
         choice = choose_reference(run, request.reference, min_tokens=request.min_mean_tokens)
     setup = set_up(run, request.prompt, request.overrides)
     prompt, model = setup.prompt, setup.session.model
@@ -113,6 +114,9 @@ def plan(run: Run, request: EffectRequest, chosen: tuple[Chosen, ...]) -> Planne
         reference = reference_at(choice, run, model, setup.checked.prompt, positions)
         held = _at_positions(reference.held(acts[:, list(positions)]), positions, acts)
         warnings += choice.warnings
+    elif request.kind == "ablate":
+        reference = resampled_reference(run, setup.checked.prompt.probe_id, positions, seed=request.seed)
+        held = _at_positions(reference.held(acts[:, list(positions)]), positions, acts)
     elif request.kind == "patch":
         source = setup.source(prompt=request.source_prompt, text=request.source_text)
         held, positions, more = _patched(setup, source, positions, acts)
