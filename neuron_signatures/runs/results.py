@@ -99,8 +99,6 @@ influence_stem = functools.partial(target_stem, "influence")
 validation_stem = functools.partial(target_stem, "validation")
 # Of the partial file of a command, which has a list of metrics as `metric`.
 unfinished_stem = functools.partial(target_stem, "unfinished")
-# Of a dose-response, which has what is steered as `metric`.
-steer_stem = functools.partial(target_stem, "steer")
 
 
 def contrast_stem(a: str, b: str, *, exact: str, suffix: str = "") -> str:

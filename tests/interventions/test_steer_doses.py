@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
+from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.edits import Edit
 from neuron_signatures.interventions.neutral import Neutral, NeutralText
 from neuron_signatures.interventions.perplexity import perplexity
 from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects_of
-from neuron_signatures.interventions.steer.doses import Clean, MeasuredDose, final_hidden, measure
+from neuron_signatures.interventions.steer.doses import MeasuredDose, clean_logits_of, measure
 from neuron_signatures.interventions.steer.request import Generation, NeuronDirection, Neurons, SteerRequest
 from neuron_signatures.interventions.steer.shifted import ShiftedCopies
 from neuron_signatures.interventions.steer.stimulus import SteeredDirection, SteeredNeurons, stimulus
@@ -38,7 +40,7 @@ SHORT = Neutral((NeutralText("the capital of"), NeutralText("in Dallas and Austi
 
 
 def dose(r: SteerRequest, alpha: float) -> MeasuredDose:
-    return measure(r, stimulus(None, r), Clean(r), alpha)
+    return measure(r, stimulus(None, r), clean_logits_of(r), alpha)
 
 
 def hidden_by_hook(name: str, ids: Sequence[int], layer: int, rows: Sequence[int], vector: Tensor) -> Tensor:
@@ -64,8 +66,8 @@ def test_a_direction_equals_a_hook_on_the_decoder_layer(name: str) -> None:
     ids = token_ids(LENGTH)
     vector = torch.randn(loaded(name).hf.get_input_embeddings().weight.shape[1])
     edit = Edit(1, (), (2, 4), "direction", tuple(vector.tolist()))
-    want = hidden_by_hook(name, ids, 1, (2, 4), vector)
-    torch.testing.assert_close(final_hidden(session(name), ids, [edit], 5), want[5], rtol=1e-4, atol=1e-5)
+    want = pre_cap_logits(unembedding(loaded(name).hf), hidden_by_hook(name, ids, 1, (2, 4), vector)[5:6])[0]
+    torch.testing.assert_close(session(name).pre_cap_logits(ids, 5, [edit]), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -231,6 +233,19 @@ def test_side_effects_of_neurons_add_at_the_last_position() -> None:
     ids = encode_text(loaded("phi").tokenizer, SHORT.prompts[0].text, prepend_bos=True)
     clean, edited = (session("phi").logits(ids, e)[-1].log_softmax(-1) for e in ((), of.edits(2.0, (len(ids) - 1,))))
     assert found.kl == pytest.approx(float((clean.exp() * (clean - edited)).sum()), abs=2e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize("steered", [STEERED, DIRECTION], ids=["neurons", "direction"])
+def test_value_and_controls_are_of_the_target_function(steered) -> None:
+    """Of the log probability: a control that is the change itself has the same effect."""
+    r = request("demo", steered)
+    facts = resolve_target(loaded("demo"), token_ids(LENGTH), TargetRequest("top1_logit", function="logprob"))
+    r = dataclasses.replace(r, resolved=facts)
+    zero, one = dose(r, 0.0), dose(r, 1.0)
+    assert zero.value == pytest.approx(facts.facts.value, abs=1e-4)
+    assert one.value == pytest.approx(one.dose.prediction.logprob, abs=1e-5)
+    effects = [o.effect for o in islice(stimulus(None, r).random(1.0, np.random.default_rng(0)), 20)]
+    assert all(zero.value + e <= 1e-4 for e in effects)  # no log probability is positive
 
 
 def test_doses_are_plain_records() -> None:

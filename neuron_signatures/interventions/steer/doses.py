@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
-from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
 from neuron_signatures.analysis.validation.controls import ENOUGH
 from neuron_signatures.interventions.controls import Outcome, null
 from neuron_signatures.interventions.copies import predictions
-from neuron_signatures.interventions.edits import Edit, fwd_hooks
+from neuron_signatures.interventions.facts import prediction
 from neuron_signatures.interventions.perplexity import perplexity
-from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.steer.request import SteerRequest
 from neuron_signatures.interventions.steer.stimulus import Stimulus
-from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.tokens import token_strings
-from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.intervention_records import Answer, Dose, Null, Prediction
+from neuron_signatures.runs.intervention_records import Dose, Null
 from neuron_signatures.runs.result_records import Count, Record
 
-N_TOP = 5
 BAND_DRAWS = 100
 """Fewest control draws, if as many are asked for: the 5th and 95th percentile of fewer are rough."""
 
@@ -42,82 +35,39 @@ class MeasuredDose(Record):
     new_ids: list[Count]
 
 
-class Clean:
-    """The unsteered model at the target position: what every amount is compared with."""
+def measure(request: SteerRequest, of: Stimulus, clean_logits: Float[Tensor, " vocab"], alpha: float) -> MeasuredDose:
+    """Measure one amount; 0 is the unsteered model, without any hook.
 
-    def __init__(self, request: SteerRequest) -> None:
-        self.hidden = final_hidden(request.session, request.checked.prompt.token_ids, (), request.resolved.target.pos)
-        self.logits = pre_cap_logits(unembedding(request.checked.model.hf), self.hidden[None])[0]
-
-
-def measure(request: SteerRequest, of: Stimulus, clean: Clean, alpha: float) -> MeasuredDose:
-    """Measure one amount; 0 is the unsteered model, without any hook. Raises `UsageError` for infinite logits."""
+    `clean_logits` are the pre-cap logits of the unsteered model at the target position (`clean_logits_of`). Raises
+    `UsageError` for infinite logits.
+    """
     r, ids = request, list(request.checked.prompt.token_ids)
-    problem = Problem(r.checked.model.hf, ids, r.resolved.target, r.positions)
-    edits = of.edits(alpha, r.positions) if alpha else []
-    hidden = final_hidden(r.session, ids, edits, r.resolved.target.pos) if alpha else clean.hidden
-    if not bool(hidden.isfinite().all()):
+    model, pos = r.checked.model, r.resolved.target.pos
+    problem = Problem(model.hf, ids, r.resolved.target, r.positions)
+    logits = r.session.pre_cap_logits(ids, pos, of.edits(alpha, r.positions)) if alpha else clean_logits
+    if not bool(logits.isfinite().all()):
         raise UsageError("the steered model's logits are not finite", where=f"amount {alpha:g}", next_step="Use less")
-    prediction = predict(r.checked.model, problem, hidden, clean.logits)
+    found = prediction(model, problem, logits, clean_logits)
+    value = float(predictions(problem, logits[None], clean_logits).value[0])
     new = _generated(r, of, alpha)
     control = None
     if alpha and r.controls.n_random:
-        effect = prediction.difference - predict(r.checked.model, problem, clean.hidden, clean.logits).difference
+        effect = value - float(predictions(problem, clean_logits[None], clean_logits).value[0])
         drawn = of.random(alpha, np.random.default_rng(r.controls.seed))
         control = dose_null(of.what_is_random, effect, drawn, n=r.controls.n_random)
     dose = Dose(
         alpha=alpha,
-        prediction=prediction,
-        text=text_of(r.checked.model, ids, new),
-        perplexity=perplexity(r.checked.model, [*ids, *new], first=len(ids)) if new else None,
+        prediction=found,
+        text=text_of(model, ids, new),
+        perplexity=perplexity(model, [*ids, *new], first=len(ids)) if new else None,
         null=control,
     )
-    return MeasuredDose(dose=dose, value=float(problem.value(hidden[None])[0]), new_ids=new)
+    return MeasuredDose(dose=dose, value=value, new_ids=new)
 
 
-@torch.no_grad()
-def final_hidden(
-    session: Session, token_ids: Sequence[int], edits: Sequence[Edit], pos: int
-) -> Float[Tensor, " d_model"]:
-    """The unembedding's input at `pos` with the edits, through the bridge."""
-    seen: list[Tensor] = []
-
-    def keep(x: Tensor, hook: Any) -> None:
-        seen.append(x)
-
-    ids = torch.tensor([list(token_ids)], device=session.model.device)
-    hooks = [*fwd_hooks(edits), ("unembed.hook_in", keep)]
-    with memory_faults(work_on(session.model.hf, "an edited forward pass", token_ids)):  # noqa: SIM117
-        with session.bridge.hooks(fwd_hooks=hooks):
-            session.bridge(ids)
-    return seen[0][0, pos]
-
-
-@torch.no_grad()
-def predict(
-    model: LoadedModel,
-    problem: Problem,
-    hidden: Float[Tensor, " d_model"],
-    clean_logits: Float[Tensor, " vocab"],
-) -> Prediction:
-    """The prediction from the unembedding's input; `clean_logits` are pre-cap, of the unedited model."""
-    head = unembedding(model.hf)
-    logits = pre_cap_logits(head, hidden[None])
-    p = predictions(problem, logits, clean_logits)
-    likely = capped(head, logits)[0].softmax(-1)
-    order = torch.sort(logits[0], descending=True, stable=True).indices[:N_TOP].tolist()
-    names = token_strings(model.tokenizer, order)
-    return Prediction(
-        difference=float(p.difference[0]),
-        logprob=float(p.logprob[0]),
-        probability=float(p.probability[0]),
-        rank=int(p.rank[0]),
-        kl=max(0.0, float(p.kl[0])),  # rounding may make it negative
-        top=[
-            Answer(token_id=i, token=t, logit=float(logits[0, i]), probability=float(likely[i]), rank=rank)
-            for rank, (i, t) in enumerate(zip(order, names, strict=True))
-        ],
-    )
+def clean_logits_of(request: SteerRequest) -> Float[Tensor, " vocab"]:
+    """The pre-cap logits of the unsteered model at the target position, through the bridge."""
+    return request.session.pre_cap_logits(request.checked.prompt.token_ids, request.resolved.target.pos)
 
 
 def dose_null(what: str, observed: float, drawn: Iterator[Outcome], *, n: int) -> Null:

@@ -13,21 +13,21 @@ _LABEL_WIDTH = 40
 
 
 def draw(doses: Sequence[MeasuredDose], broken: Breaks, file: BinaryIO, *, target: str, what: str) -> None:
-    """Change of the difference with the band of random controls, and perplexity of the texts with KL, as a PNG."""
+    """Change of the target function with the band of random controls, and perplexity of the texts with KL, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True)
-    clean = next(d for d in doses if d.dose.alpha == 0).dose.prediction.difference
+    clean = next(d for d in doses if d.dose.alpha == 0).value
     alphas = [d.dose.alpha for d in doses]
-    left.plot(alphas, [d.dose.prediction.difference - clean for d in doses], marker="o", markersize=3, label="steered")
+    left.plot(alphas, [d.value - clean for d in doses], marker="o", markersize=3, label="steered")
     band = [(a, n.low, n.high) for a, n in ((d.dose.alpha, d.dose.null) for d in doses) if n and n.low is not None]
     if band:
         at, low, high = zip(*sorted([*band, (0.0, 0.0, 0.0)]), strict=True)
         left.fill_between(at, low, high, color="0.85", label="random, 5 to 95 %")
-    left.set(xlabel="amount", ylabel="change of the difference (pre-cap logits)")
+    left.set(xlabel="amount", ylabel="change of the target function")
     shown = [d for d in doses if d.dose.perplexity is not None]
     if shown:
         right.plot(

@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from neuron_signatures.interventions import names
 from neuron_signatures.interventions.neutral import Neutral
 from neuron_signatures.interventions.side_effects import DEFAULT_SETS
 from neuron_signatures.interventions.steer.request import (
     DEFAULT_ALPHAS,
     DEFAULT_BREAK_FACTOR,
     DEFAULT_DIRECTION_ALPHAS,
-    DEFAULT_N_RANDOM,
     DEFAULT_NEW_TOKENS,
     NeuronDirection,
     Neurons,
@@ -23,19 +23,15 @@ from neuron_signatures.interventions.steer.stimulus import neuron_text
 from neuron_signatures.runs.input_files import SMALL_BYTES
 from neuron_signatures.runs.names import safe_id, spans
 from neuron_signatures.runs.opening import read_regular
-from neuron_signatures.runs.results import steer_stem
 from neuron_signatures.runs.versions import versions
 
-_NAMED_NEURONS = 3
 _NAMED_ALPHAS = 9
 
 
 def stem_of(request: SteerRequest) -> str:
     """The stem of the files: the prompt, what is steered, the target, and every setting that is not the default."""
-    r, t = request, request.resolved.target
-    return steer_stem(
-        r.checked.prompt.probe_id, _what(r), t.mode, t.pos, t.token_id, foil_id=t.foil_id, suffix="_".join(_parts(r))
-    )
+    r = request
+    return names.stem_of("steer", r.checked.prompt.probe_id, _what(r), r.resolved.target, _parts(r))
 
 
 def settings_of(request: SteerRequest) -> dict[str, Any]:
@@ -85,8 +81,8 @@ def _parts(r: SteerRequest) -> list[str]:
         "prompt-only" if g.at == "prompt" else "",
         f"new{g.max_new_tokens}" if g.max_new_tokens != DEFAULT_NEW_TOKENS else "",
         f"temp{g.temperature:g}-{g.seed}" if g.temperature else "",
-        f"random{c.n_random}" if c.n_random != DEFAULT_N_RANDOM else "",
-        f"seed{c.seed}" if c.seed else "",
+        f"random{c.n_random}" if c.n_random != names.DEFAULT_N_RANDOM else "",
+        f"seed{c.seed}" if c.seed != names.DEFAULT_SEED else "",
         neutral,
         f"sets{c.n_sets}" if c.n_sets != DEFAULT_SETS else "",
         f"break{r.break_factor:g}" if r.break_factor != DEFAULT_BREAK_FACTOR else "",
@@ -98,12 +94,9 @@ def _parts(r: SteerRequest) -> list[str]:
 
 def _what(r: SteerRequest) -> str:
     if isinstance(r.steered, NeuronDirection):
-        return f"direction-{neuron_text(r.steered.neuron)}"
+        return f"direction-{names.label_of([neuron_text(r.steered.neuron)])}"
     if isinstance(r.steered, Neurons):
-        names = [neuron_text(n) for n in r.steered.neurons]
-        if len(names) <= _NAMED_NEURONS:
-            return ".".join(names)
-        return f"{names[0]}-and-{len(names) - 1}-{_digest(names)[:8]}"
+        return names.label_of([neuron_text(n) for n in r.steered.neurons])
     name = safe_id(r.steered.path.name)[:40]
     return f"direction-{name}-layer{r.steered.layer}-{_file_digest(r)[:8]}"
 

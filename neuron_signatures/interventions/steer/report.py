@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.analysis.report_text import number, warning_lines
+from neuron_signatures.interventions.report_text import side_effect_lines, written_lines
 from neuron_signatures.interventions.steer.doses import MeasuredDose
 from neuron_signatures.interventions.steer.response import JUDGED_TOKENS
 from neuron_signatures.interventions.steer.run import SteerOutcome
 from neuron_signatures.interventions.steer.writing import Measured
-from neuron_signatures.runs.intervention_records import SideEffects
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.tokens import escape, fit, visible
 
 _TEXT_COLUMNS = 48
@@ -37,11 +35,14 @@ def steer_lines(folder: Path, outcome: SteerOutcome) -> list[str]:
         "",
         f"response {_response_line(found)}",
         *([f"text     {_breaks_line(found, request.break_factor)}"] if request.generation.max_new_tokens else []),
-        *_side_effect_lines(found.side_effects, found.side_effects_at),
+        *(
+            [f"elsewhere, with the amount {found.side_effects_at:g}:", *side_effect_lines(found.side_effects)]
+            if found.side_effects
+            else []
+        ),
         f"verdict  {found.verdict}",
         *warning_lines(outcome.record["warnings"]),
-        f"written  {escape(str(folder))}/{INTERVENTIONS}:",
-        f"         {escape(outcome.stem)}.*",
+        *written_lines(folder, outcome.stem),
     ]
 
 
@@ -65,7 +66,7 @@ def steer_summary(folder: Path, outcome: SteerOutcome) -> dict[str, Any]:
 
 
 def _table(found: Measured) -> list[str]:
-    clean = next(d for d in found.doses if d.dose.alpha == 0).dose.prediction.difference
+    clean = next(d for d in found.doses if d.dose.alpha == 0).value
     lines = [f"{'amount':>8}{'change':>9}{'random 5-95 %':>18}{'p':>8}{'prob':>7}{'rank':>6}{'perpl':>8}  text"]
     return lines + [_row(d, clean, broken=d.dose.alpha in found.breaks.broken) for d in found.doses]
 
@@ -76,7 +77,7 @@ def _row(d: MeasuredDose, clean: float, *, broken: bool) -> str:
     shown = "-" if perplexity is None else f"{perplexity:.3g}"
     text = fit(visible(d.dose.text), _TEXT_COLUMNS).rstrip()
     return (
-        f"{d.dose.alpha:>8g}{p.difference - clean:>+9.3f}{band:>18}{number(null.p if null else None):>8}"
+        f"{d.dose.alpha:>8g}{d.value - clean:>+9.3f}{band:>18}{number(null.p if null else None):>8}"
         f"{p.probability:>7.3f}{p.rank:>6}{shown:>7}{'*' if broken else ' '}  {text}"
     )
 
@@ -93,17 +94,3 @@ def _breaks_line(found: Measured, factor: float) -> str:
     at = [f"{a:g}" for a in (b.below, b.above) if a is not None]
     rule = f"*: {JUDGED_TOKENS} tokens or more of a perplexity above {factor:g} times that at 0, or one token repeated"
     return f"{'broken from ' + ' and '.join(at) if at else 'not broken'} ({rule})"
-
-
-def _side_effect_lines(side: SideEffects | None, alpha: float | None) -> Sequence[str]:
-    if side is None or alpha is None:
-        return []
-    random = ""
-    if side.random:
-        random = f" (random {side.random.kl_mean:.3g}, {side.random.kl_low:.3g} to {side.random.kl_high:.3g})"
-    return [
-        f"effects  at {alpha:g} on {side.n_prompts} neutral prompts: KL {side.kl_mean:.3g} nats{random}, "
-        f"{side.n_top_changed} other first tokens,",
-        f"         facts {side.facts_before} to {side.facts_after} of {side.facts}, perplexity of a text "
-        f"{side.perplexity_before:.4g} to {side.perplexity_after:.4g}",
-    ]

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.interventions.copies import DEFAULT_BATCH
+from neuron_signatures.interventions.names import DEFAULT_N_RANDOM
 from neuron_signatures.interventions.neutral import Neutral
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.side_effects import DEFAULT_SETS
@@ -23,7 +24,6 @@ DEFAULT_ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
 """In standard deviations of a neuron."""
 DEFAULT_DIRECTION_ALPHAS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 """In mean norms of the residual stream."""
-DEFAULT_N_RANDOM = 1000
 DEFAULT_BREAK_FACTOR = 4.0
 DEFAULT_NEW_TOKENS = 20
 

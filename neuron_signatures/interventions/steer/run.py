@@ -12,7 +12,7 @@ from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.interventions.side_effects import Found as FoundElsewhere
 from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects_of
-from neuron_signatures.interventions.steer.doses import Clean, MeasuredDose, measure
+from neuron_signatures.interventions.steer.doses import MeasuredDose, clean_logits_of, measure
 from neuron_signatures.interventions.steer.naming import identity_of, stem_of
 from neuron_signatures.interventions.steer.request import SteerRequest, check_request
 from neuron_signatures.interventions.steer.response import ALPHA_LEVEL, Breaks, breaks, effects_found, response
@@ -63,7 +63,7 @@ def _doses(request: SteerRequest, of: Stimulus, partial: Partial, progress: Prog
 
     with progress("amounts", len(request.doses)) as bar, partial.save_on_error(arrays):
         bar.skip(len(done))
-        clean = Clean(request) if len(done) < len(request.doses) else None
+        clean = clean_logits_of(request) if len(done) < len(request.doses) else None
         for i, alpha in enumerate(request.doses):
             if i not in done:
                 assert clean is not None
@@ -139,13 +139,13 @@ def _elsewhere(
 
 
 def _shifted_nulls(doses: list[MeasuredDose]) -> list[str]:
-    """A warning if random changes of the same size move the difference one way, as any large change of a sure
+    """A warning if random changes of the same size move the target function one way, as any large change of a sure
     prediction does."""
     moved = [(n.mean, d.dose.alpha) for d in doses if (n := d.dose.null) and n.mean and n.std and abs(n.mean) > n.std]
     if not moved:
         return []
     mean, alpha = max(moved, key=lambda m: abs(m[0]))
-    what = f"random ones of the same size change the difference by {mean:+.3g} on average at {alpha:g}"
+    what = f"random ones of the same size change the target function by {mean:+.3g} on average at {alpha:g}"
     return [f"{what}: p compares sizes, so see the band too, outside of which a smaller change can lie"]
 
 

@@ -197,8 +197,10 @@ class SteeredDirection:
         copies = ShiftedCopies(self.problem, self.layer, self.problem.positions, batch=self.batch)
         target = self.problem.target.token_id
         for clean, edited in copies.run(self._drawn(alpha, rng)):
-            effects = (edited.difference - clean.difference).tolist()
-            yield from (Outcome(e, top == target) for e, top in zip(effects, edited.top_id.tolist(), strict=True))
+            before = int(clean.top_id[0]) == target
+            effects = (edited.value - clean.value).tolist()
+            for effect, top in zip(effects, edited.top_id.tolist(), strict=True):
+                yield Outcome(effect, (top == target) != before)
 
     def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
         drawn = self._drawn(alpha, rng)

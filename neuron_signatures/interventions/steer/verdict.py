@@ -15,11 +15,9 @@ def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: 
     tested = f"p {found.smallest:.2g} after Bonferroni over {found.n_tested} amounts"
     if not found.alphas:
         return f"no effect: {random} of the same norms do as well at every amount ({tested})"
-    clean = next(d for d in doses if d.dose.alpha == 0).dose.prediction.difference
-    best = max(
-        (d for d in doses if d.dose.alpha in found.alphas), key=lambda d: abs(d.dose.prediction.difference - clean)
-    )
-    change, null = best.dose.prediction.difference - clean, best.dose.null
+    clean = next(d for d in doses if d.dose.alpha == 0).value
+    best = max((d for d in doses if d.dose.alpha in found.alphas), key=lambda d: abs(d.value - clean))
+    change, null = best.value - clean, best.dose.null
     assert null is not None
     parts = [
         f"an effect at {_listed(found.alphas)} ({tested}): {change:+.3g} at {best.dose.alpha:g}, where {random} reach "

@@ -8,6 +8,7 @@ import pandas as pd
 
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.interventions.names import STAGE
 from neuron_signatures.interventions.steer.doses import MeasuredDose
 from neuron_signatures.interventions.steer.figure import draw
 from neuron_signatures.interventions.steer.naming import settings_of
@@ -17,8 +18,6 @@ from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.intervention_records import PromptText, SideEffects
 from neuron_signatures.runs.results import ResultsWriter, meta_name
 from neuron_signatures.runs.tokens import encodable
-
-STAGE = "poc3_intervene"
 
 
 class Measured(NamedTuple):
@@ -84,8 +83,8 @@ def steer_record(request: SteerRequest, found: Measured) -> dict[str, Any]:
 
 
 def doses_frame(found: Measured) -> pd.DataFrame:
-    """One row per amount. `change` is that of the difference from the unsteered model's; `p` is before Bonferroni."""
-    clean = next(d for d in found.doses if d.dose.alpha == 0).dose.prediction
+    """One row per amount. `value` is the target function, `change` is from the unsteered one; p before Bonferroni."""
+    clean = next(d for d in found.doses if d.dose.alpha == 0).value
     rows = []
     for d in found.doses:
         p, null = d.dose.prediction, d.dose.null
@@ -94,7 +93,7 @@ def doses_frame(found: Measured) -> pd.DataFrame:
                 "alpha": d.dose.alpha,
                 "value": d.value,
                 "difference": p.difference,
-                "change": p.difference - clean.difference,
+                "change": d.value - clean,
                 "logprob": p.logprob,
                 "probability": p.probability,
                 "rank": p.rank,
