@@ -107,7 +107,7 @@ class Copies:
     """Edited copies of the problem's prompt. Edits are at positions from `first` to the target position."""
 
     def __init__(self, problem: Problem, *, first: int, batch: int = DEFAULT_BATCH) -> None:
-        self.problem, self.first = problem, first
+        self.problem, self.first, self.batch = problem, first, batch
         self._suffix = problem.suffix(first=first)
         self._size = BatchSize(batch)
         self.n_measured = 0
