@@ -324,9 +324,26 @@ def assert_shared(record: SwapRecord, *, n_selection: int, n_held_out: int) -> N
     shared = record.shared
     assert (shared.n_selection, shared.n_held_out) == (n_selection, n_held_out)
     assert len(shared.held_out) == len(shared.selection) == len(shared.cells)
-    assert shared.chosen_k == 1 + int(np.argmax([r.share for r in shared.selection]))
+    assert shared.chosen_k == len(shared.cells)
+    assert shared.fewest_k == 1 + int(np.argmax([r.share for r in shared.selection]))
     assert all(r.low <= r.share <= r.high for r in [*shared.held_out, *shared.selection])
     first = [next((i + 1 for i, r in enumerate(shared.held_out) if r.share > 0), None)]
     assert n_held_out > 1 or shared.held_out_smallest_k == first
     assert shared.held_out_random[0].k == shared.chosen_k
     assert f"of {n_held_out} held-out pairs" in record.verdict
+
+
+@pytest.mark.slow
+def test_the_documented_swap_flips_and_no_random_set_does(made, run_dir):
+    """With every default: 1,000 random sets, all neutral prompts."""
+    flags = ["--mode", "swap", "--prompt_id", "seed_prompt", "--source_text", OAKLAND, "--quiet"]
+    assert main(["--run_dir", str(run_dir), *flags]) == 0
+    (stem,) = list_interventions(run_dir)
+    (pair,) = SwapRecord.model_validate(record_of(run_dir, stem)).pairs
+    assert pair.smallest_k is not None and pair.smallest_k <= 20
+    assert pair.top_after[0].token == " Sacramento" == pair.source.answer
+    random, wrong = pair.controls.random, pair.controls.wrong_source
+    assert random.n == 1000 and random.p <= 0.001 and random.n_flipped == 0
+    assert wrong.answer not in (" Austin", " Sacramento")
+    assert wrong.own_logit > wrong.source_logit and wrong.own_logit > 0 and wrong.own_smallest_k is not None
+    assert pair.side_effects.n_prompts >= 50 and pair.side_effects.random.n_sets == 20
