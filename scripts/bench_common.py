@@ -30,19 +30,28 @@ class Bar(NamedTuple):
 Bench = Callable[[bool], list[Bar]]
 
 
-def run_benches(description: str | None, benches: Mapping[str, Bench]) -> int:
-    """Run the selected benchmarks and print one line per bar; returns 1 if a bar is missed."""
+def run_benches(
+    description: str | None, benches: Mapping[str, Bench], *, real: Mapping[str, Bench] | None = None
+) -> int:
+    """Run the selected benchmarks and print one line per bar; returns 1 if a bar is missed.
+
+    Those of `real` need a real model, and run only with --real or if they are named.
+    """
+    every = {**benches, **(real or {})}
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer rounds")
-    parser.add_argument("--only", nargs="*", choices=list(benches), default=list(benches))
+    parser.add_argument("--only", nargs="*", choices=list(every))
+    if real:
+        parser.add_argument("--real", action="store_true", help="also the benchmarks of the real model")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}", flush=True)
     held = True
-    for name in args.only:
-        for bar in benches[name](args.quick):
+    selected = every if real and args.real else benches
+    for name in list(selected) if args.only is None else args.only:
+        for bar in every[name](args.quick):
             held &= bar.holds
             print(json.dumps(bar._asdict()) if args.json else _line(bar), flush=True)
     return 0 if held else 1

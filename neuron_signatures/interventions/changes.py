@@ -31,6 +31,11 @@ class Changes:
     def __getitem__(self, rows: slice | Int[Tensor, " m"] | list[int]) -> Changes:
         return Changes(self.layer[rows], self.pos[rows], self.neuron[rows], self.factor[rows], self.offset[rows])
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no activation is changed: every cell is 1 · a + 0."""
+        return bool(((self.factor == 1) & (self.offset == 0)).all())
+
     def at(self, acts: Float[Tensor, "layer pos neuron"]) -> Float[Tensor, " n"]:
         """The values that `acts`, of all layers and positions, has in these cells."""
         return acts[self.layer, self.pos, self.neuron]

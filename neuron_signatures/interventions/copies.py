@@ -107,7 +107,7 @@ class Copies:
     """Edited copies of the problem's prompt. Edits are at positions from `first` to the target position."""
 
     def __init__(self, problem: Problem, *, first: int, batch: int = DEFAULT_BATCH) -> None:
-        self.problem, self.first = problem, first
+        self.problem, self.first, self.batch = problem, first, batch
         self._suffix = problem.suffix(first=first)
         self._size = BatchSize(batch)
         self.n_measured = 0
@@ -117,8 +117,9 @@ class Copies:
     def run(self, sets: Iterable[Changes]) -> Iterator[tuple[Predictions, Predictions]]:
         """Predictions of the clean copy (one row) and of the next sets, in order; one forward pass each.
 
-        The clean copy is the first of every pass, so that an effect is a difference within one pass. Sets are taken
-        from the iterator as they are needed. Raises `EnvironmentProblem` if one copy does not fit into memory.
+        The clean copy is the first of every pass, so that an effect is a difference within one pass; that of a set that
+        changes nothing is exactly 0. Sets are taken from the iterator as they are needed. Raises `EnvironmentProblem`
+        if one copy does not fit into memory.
         """
         left = iter(sets)
         work = work_on(self.problem.hf, "edited copies", self.problem.token_ids)
@@ -142,6 +143,8 @@ class Copies:
         edit, layers = suffix_edit(members, self.first)
         hidden = self._suffix.run(len(members) + 1, edit, layers, from_layer=layers[0] if layers else 0)
         logits = pre_cap_logits(unembedding(self.problem.hf), hidden)
+        # equal rows of a batch may be rounded differently
+        logits[[i for i, m in enumerate(members, 1) if m.is_nothing]] = logits[0].clone()
         both = predictions(self.problem, logits, logits[0])
         return both[:1], both[1:]
 

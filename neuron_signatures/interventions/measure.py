@@ -56,9 +56,13 @@ class ControlledSet:
 
 
 def kept_outcomes(kept: Kept, bar: Bar, name: str, copies: Copies, sets: Iterator[Changes]) -> Iterator[Outcome]:
-    """The outcomes of `sets`, those of an earlier process first; they are kept as they are measured."""
+    """The outcomes of `sets`, those of an earlier process first; they are kept as they are measured.
+
+    Of an earlier process whole passes count: the place of a set in its pass decides how its result is rounded.
+    """
     rows = kept.rows(name)
-    known = len(rows)
+    known = len(rows) - len(rows) % copies.batch
+    del rows[known:]
     yield from (Outcome(effect, bool(flipped)) for effect, flipped in rows[:known])
     for outcome in outcomes(copies, islice(sets, known, None)):
         rows.append([outcome.effect, float(outcome.flipped)])

@@ -36,13 +36,13 @@ class Session:
 
     @torch.no_grad()
     def pre_cap_logits(self, token_ids: Sequence[int], pos: int, edits: Sequence[Edit] = ()) -> Float[Tensor, " vocab"]:
-        """The logits before the soft cap at one position, float32, through the bridge. Positions after it are not run.
+        """The logits before the soft cap at one position, float32, through the bridge.
 
-        Two passes over as many tokens, with and without edits that change no value, are equal bit for bit.
+        All positions are run, as in `acts`: so an edit that sets activations of `acts` changes no bit.
         """
         seen: list[Tensor] = []
-        self._pass(token_ids[: pos + 1], [*fwd_hooks(edits), ("unembed.hook_in", _keep(seen))])
-        return pre_cap_logits(unembedding(self.model.hf), seen[0][0, -1:])[0]
+        self._pass(token_ids, [*fwd_hooks(edits), ("unembed.hook_in", _keep(seen))])
+        return pre_cap_logits(unembedding(self.model.hf), seen[0][0, pos : pos + 1])[0]
 
     @torch.no_grad()
     def acts(self, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:

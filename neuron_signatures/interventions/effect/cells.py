@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from neuron_signatures.runs.errors import UsageError
 
 @dataclass(frozen=True)
 class Cells:
-    """The changes of all neurons; `of_neuron` says to which neuron of the list a cell belongs."""
+    """The changes of all neurons; `of_neuron` says to which neuron of the list a cell belongs, in ascending order."""
 
     changes: Changes
     of_neuron: tuple[int, ...]
@@ -29,8 +30,7 @@ class Cells:
         Alone, a neuron's cells keep their clean activations until they are edited, so this is the edit itself; a cell
         whose value does not change is exactly unchanged.
         """
-        rows = [row for row, neuron in enumerate(self.of_neuron) if neuron == i]
-        some = self.changes[rows]
+        some = self.changes[bisect_left(self.of_neuron, i) : bisect_right(self.of_neuron, i)]
         return replace(some, factor=torch.ones_like(some.factor), offset=deltas(some, acts))
 
 

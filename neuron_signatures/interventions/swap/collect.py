@@ -14,6 +14,7 @@ from neuron_signatures.interventions.setup import Setup
 from neuron_signatures.interventions.swap.pair_files import PairSpec, read_pairs, split_entities
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts, answer_ids, make_pair
 from neuron_signatures.interventions.swap.request import SwapRequest
+from neuron_signatures.interventions.swap.wrong_source import wrong_pair
 from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.tokens import visible
@@ -91,7 +92,7 @@ def _one_pair(setup: Setup, prompts: Prompts, request: SwapRequest) -> Collected
     wrong = None
     if request.wrong_source is not None:
         wrong = prompt_of_text(setup.run, setup.session.model, request.wrong_source, where="--wrong_source")
-        align(setup.prompt, wrong, where="--wrong_source")
+        wrong_pair(prompts, pair, wrong)
     held_out: list[Pair] = []
     warnings: list[str] = []
     if isinstance(request.held_out, Path):

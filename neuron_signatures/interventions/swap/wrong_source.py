@@ -22,18 +22,26 @@ from neuron_signatures.runs.tokens import encodable
 _AT_ONCE = 256
 
 
-def measure_wrong(prompts: Prompts, pair: Pair, wrong: Prompt, limits: Limits, k: int, bar: Bar) -> WrongSource:
-    """Select cells for the wrong source as for the right one, and patch `k` of them (fewer if fewer help).
+def wrong_pair(prompts: Prompts, pair: Pair, wrong: Prompt) -> Pair:
+    """The destination of `pair` with the wrong source.
 
-    Raises `UsageError` if the wrong source's answer is one of the pair's.
+    Raises `UsageError` if the wrong source's answer is one of the pair's, or if it cannot be aligned.
     """
-    destination = pair.destination
     other = make_pair(
-        prompts, destination.prompt, wrong, id="wrong", where="--wrong_source", roles=pair.roles,
+        prompts, pair.destination.prompt, wrong, id="wrong", where="--wrong_source", roles=pair.roles,
         answers=(pair.destination_answer, None),
     )  # fmt: skip
     if other.source_answer == pair.source_answer:
         raise UsageError("it has the same answer as the source", where="--wrong_source")
+    return other
+
+
+def measure_wrong(prompts: Prompts, pair: Pair, wrong: Prompt, limits: Limits, k: int, bar: Bar) -> WrongSource:
+    """Select cells for the wrong source as for the right one, and patch `k` of them (fewer if fewer help).
+
+    Raises the errors of `wrong_pair`.
+    """
+    destination, other = pair.destination, wrong_pair(prompts, pair, wrong)
     path = greedy(other, limits, bar, at_least=k)
     n = min(k, len(path))
     before = destination.logits
