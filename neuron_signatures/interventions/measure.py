@@ -17,6 +17,7 @@ from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.interventions.random_sets import (
     deltas,
+    other_neurons,
     permuted_deltas,
     random_neurons,
     scrambled_positions,
@@ -75,9 +76,11 @@ def random_null(
     one: ControlledSet, copies: Copies, observed: float, settings: Settings, kept: Kept, bar: Bar,
     *, sequential: bool = False,
 ) -> Null:  # fmt: skip
-    """`observed` against random neurons."""
+    """`observed` against random neurons; a set that is one neuron is not drawn itself (`other_neurons`)."""
     rng = np.random.default_rng([settings.seed, 1])
-    sets = random_neurons(one.changes, one.acts, one.norms, rng)
+    n_neurons = len(set(zip(one.changes.layer.tolist(), one.changes.neuron.tolist(), strict=True)))
+    draw = other_neurons if n_neurons == 1 else random_neurons
+    sets = draw(one.changes, one.acts, one.norms, rng)
     found = kept_outcomes(kept, bar, f"{one.name} random", copies, sets)
     return null(RANDOM, observed, found, n=settings.n_random, two_sided=settings.two_sided, sequential=sequential)
 

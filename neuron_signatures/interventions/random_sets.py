@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.writes.directions import write_path
 from neuron_signatures.interventions.changes import Changes, setting
+from neuron_signatures.interventions.matched import matched_neurons
 
 Acts = Float[Tensor, "layer pos neuron"]
 Norms = Float[Tensor, "layer neuron"]
@@ -66,6 +67,21 @@ def random_neurons(changes: Changes, acts: Acts, norms: Norms, rng: np.random.Ge
         drawn = setting(changes.layer, changes.pos, neuron, torch.zeros_like(size))
         sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=len(size))).to(size)
         yield with_deltas(drawn, acts, sign * size / norms[drawn.layer, drawn.neuron])
+
+
+def other_neurons(changes: Changes, acts: Acts, norms: Norms, rng: np.random.Generator) -> Iterator[Changes]:
+    """Sets without end: for each neuron another one of its layer, at the same positions, with the same norms.
+
+    The deltas of a neuron keep their signs relative to each other; their common sign is random. None of the neurons of
+    `changes` is drawn, unless a layer has too few others (see `matched_neurons`).
+    """
+    cells, of = torch.stack([changes.layer, changes.neuron], 1).unique(dim=0, return_inverse=True)
+    signed = deltas(changes, acts) * norms[changes.layer, changes.neuron]
+    while True:
+        drawn = matched_neurons(cells[:, 0], cells[:, 1], norms, rng)[of]
+        sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=len(cells))).to(signed)[of]
+        new = setting(changes.layer, changes.pos, drawn, torch.zeros_like(signed))
+        yield with_deltas(new, acts, sign * signed / norms[changes.layer, drawn])
 
 
 def scrambled_positions(

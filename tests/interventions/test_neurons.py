@@ -85,7 +85,7 @@ def test_the_list_of_peaks_that_stage_2_writes_can_be_read(run):
         ({"names": "L1N1x"}, "names no neuron"),
         ({"names": "L9N1"}, "there is no neuron L9N1: the model has layers 0..4 of 512 neurons"),
         ({"names": "L1N512"}, "there is no neuron L1N512"),
-        ({"names": "L1N1,L2N2,L1N1-"}, "L1N1- is named twice"),
+        ({"names": "L1N1,L2N2,L1N1-"}, "L1N1 is named twice"),
         ({"from_list": "nobody"}, "there is no such ranked list"),
         ({"from_list": "group:nobody"}, "there is no such group"),
     ],

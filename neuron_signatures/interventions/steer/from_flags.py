@@ -82,12 +82,14 @@ def _steered(run: Run, flags: SteerFlags) -> Steered:
         what = "a vector needs the layer" if flags.layer is None else "has no effect without --direction_file"
         raise UsageError(what, where="--direction_file" if flags.layer is None else "--layer")
     if named:
-        found = tuple(_one(c) for c in choose_neurons(run, flags.neurons))
-        return Neurons(found, _neuron_unit(flags.unit))
+        chosen = tuple(_one(c) for c in choose_neurons(run, flags.neurons))
+        return Neurons(chosen, _neuron_unit(flags.unit))
     unit = _direction_unit(flags.unit)
     if flags.direction is not None:
-        (one,) = choose_neurons(run, neurons.Request(names=flags.direction.partition(",")[0]))
-        return NeuronDirection(_one(one), unit)
+        found = choose_neurons(run, neurons.Request(names=flags.direction))
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} neurons have no one direction", where=f"--direction {flags.direction}")
+        return NeuronDirection(_one(found[0]), unit)
     assert flags.direction_file is not None and flags.layer is not None
     return FileDirection(flags.direction_file, flags.layer, unit)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neuron_signatures.interventions.verdicts import MAX_P
 from neuron_signatures.runs.intervention_records import Null
 from neuron_signatures.stats.correlation import spearman
 
@@ -19,7 +20,6 @@ REPEATS = 5
 _SHORTEST = 10  # tokens of a text of which one token can be more than half
 JUDGED_TOKENS = 8
 """Shorter texts are not broken by their perplexity, which is that of one other answer: what steering is for."""
-ALPHA_LEVEL = 0.05
 
 
 class Response(NamedTuple):
@@ -95,10 +95,14 @@ class Found(NamedTuple):
     n_tested: int
     smallest: float | None
     alphas: tuple[float, ...]
+    least_possible: float
+    """The smallest p that this number of control edits can give, times the number of amounts."""
 
 
 def effects_found(alphas: Sequence[float], nulls: Sequence[Null | None]) -> Found:
     tested = [(a, n.p) for a, n in zip(alphas, nulls, strict=True) if n is not None and n.p is not None]
     n = len(tested)
     ps = [min(1.0, p * n) for _, p in tested]
-    return Found(n, min(ps, default=None), tuple(a for (a, _), p in zip(tested, ps, strict=True) if p <= ALPHA_LEVEL))
+    alphas_found = tuple(a for (a, _), p in zip(tested, ps, strict=True) if p <= MAX_P)
+    least = min((n / (1 + found.n) for found in nulls if found is not None), default=1.0)
+    return Found(n, min(ps, default=None), alphas_found, least)

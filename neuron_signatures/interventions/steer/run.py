@@ -15,10 +15,11 @@ from neuron_signatures.interventions.side_effects import SideEffectSettings, sid
 from neuron_signatures.interventions.steer.doses import MeasuredDose, clean_logits_of, measure
 from neuron_signatures.interventions.steer.naming import identity_of, stem_of
 from neuron_signatures.interventions.steer.request import SteerRequest, check_request
-from neuron_signatures.interventions.steer.response import ALPHA_LEVEL, Breaks, breaks, effects_found, response
+from neuron_signatures.interventions.steer.response import Breaks, breaks, effects_found, response
 from neuron_signatures.interventions.steer.stimulus import Stimulus, stimulus
 from neuron_signatures.interventions.steer.verdict import verdict
 from neuron_signatures.interventions.steer.writing import Measured, write_steer
+from neuron_signatures.interventions.verdicts import MAX_P
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import INTERVENTIONS, open_results, partial_name
 from neuron_signatures.runs.run import Run
@@ -154,8 +155,8 @@ def _warnings(request: SteerRequest, n_amounts: int) -> list[str]:
     if 0 in request.positions:
         out.append("position 0 has massive activations: changes there break the model for any reason")
     n = request.controls.n_random
-    if n and n_amounts / (1 + n) > ALPHA_LEVEL:
-        out.append(f"{n} controls are too few for {n_amounts} amounts: p cannot be {ALPHA_LEVEL:g} after Bonferroni")
+    if n and n_amounts / (1 + n) > MAX_P:
+        out.append(f"{n} controls are too few for {n_amounts} amounts: p cannot be {MAX_P:g} after Bonferroni")
     if request.checked.model.spec.dtype != "fp32":
         out.append(f"differences of forward passes in {request.checked.model.spec.dtype} are coarse; use fp32")
     return out

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from neuron_signatures.interventions.steer.doses import MeasuredDose
 from neuron_signatures.interventions.steer.response import Breaks, Found, Response
+from neuron_signatures.interventions.verdicts import MAX_P
 
 
 def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: Breaks, *, random: str) -> str:
@@ -13,6 +14,11 @@ def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: 
     if found.smallest is None:
         return "not tested: there are no controls, so no change is called an effect"
     tested = f"p {found.smallest:.2g} after Bonferroni over {found.n_tested} amounts"
+    if not found.alphas and found.least_possible > MAX_P:
+        return (
+            f"not decided: with so few control edits p cannot be below {found.least_possible:.2g} after Bonferroni "
+            f"over {found.n_tested} amounts ({tested})"
+        )
     if not found.alphas:
         return f"no effect: {random} of the same norms do as well at every amount ({tested})"
     clean = next(d for d in doses if d.dose.alpha == 0).value
