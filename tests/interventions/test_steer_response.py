@@ -70,7 +70,7 @@ def test_repeats() -> None:
 def test_effects_are_after_bonferroni() -> None:
     found = effects_found(ALPHAS, [null(0.01), null(0.02), None, null(0.0125), null(0.5)])
     assert (found.n_tested, found.smallest, found.alphas) == (4, pytest.approx(0.04), (-2.0, 1.0))
-    assert effects_found((0.0,), [None]) == (0, None, ())
+    assert effects_found((0.0,), [None]) == (0, None, (), 1.0)
 
 
 def outcomes(values: list[float]):
