@@ -44,10 +44,11 @@ def test_several_templates_are_not_mixed(tmp_path):
     assert found.pairs[0].answers == (None, None)
 
 
-@pytest.mark.parametrize(("name", "n"), [("pairs_capitals.json", 12 * 11), ("pairs_states.json", 20 * 19)])
-def test_the_files_of_the_documentation(name, n):
+@pytest.mark.parametrize("name", ["pairs_capitals.json", "pairs_states.json"])
+def test_the_files_of_the_documentation(name):
     found = read_pairs(ROOT / "docs" / name, flag="--pairs_json")
-    assert len(found.pairs) == n and all(a and a.startswith(" ") for a in found.answers)
+    n = len(found.entities)
+    assert n >= 12 and len(found.pairs) == n * (n - 1) and all(a and a.startswith(" ") for a in found.answers)
 
 
 @pytest.mark.parametrize(

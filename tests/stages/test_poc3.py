@@ -273,6 +273,7 @@ def test_the_wrong_source_raises_its_own_answer(swapped):
     assert wrong["own_logit"] > wrong["source_logit"] and wrong["own_logit"] > 0
 
 
+@pytest.mark.slow
 def test_a_swap_between_prompts_of_different_lengths_with_given_answers(made, run_dir, capsys):
     """The first prompt of the run that differs in length; positions are aligned from the end."""
     source = "The capital of the state containing the city of Oakland is"
