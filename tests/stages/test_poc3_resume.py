@@ -21,6 +21,7 @@ from neuron_signatures.cli.progress import Progress
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.effect import run as effect_module
 from neuron_signatures.poc3_intervene import main
+from neuron_signatures.runs.errors import ExitCode
 
 EFFECT = ["--neurons", "L3N508,L4N178,L2N9", "--edit", "flip", "--positions", "7,8"]
 SWAP = ["--mode", "swap", "--source_text", OAKLAND]
@@ -159,6 +160,6 @@ def test_ctrl_c_keeps_what_is_done(made, command, whole, tmp_path):
             break
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read().decode()
-    assert process.wait() in (130, 0) and "Traceback" not in rest, rest
+    assert process.wait() == ExitCode.RESUMABLE and "Traceback" not in rest, rest
     assert main(command(run_dir, SWAP)) == 0
     assert content(run_dir) == whole("swap")
