@@ -84,7 +84,7 @@ def assert_finished(run_dir: Path, stem: str, capsys) -> None:
     ("flags", "kind", "value"),
     [
         (["--edit", "ablate"], "ablate", "set to mean over 219 tokens"),
-        (["--edit", "ablate", "--reference", "zero"], "ablate", "set to zero"),
+        pytest.param(["--edit", "ablate", "--reference", "zero"], "ablate", "set to zero", marks=pytest.mark.slow),
         (["--edit", "flip"], "flip", "sign reversed"),
         (["--edit", "set", "--value", "-2.5"], "set", "set to -2.5"),
         (["--edit", "scale", "--value", "3"], "scale", "times 3"),
@@ -172,7 +172,8 @@ def test_poles_lists_and_all_positions(run_dir, effect):
     assert everywhere["positions"] == list(range(1, 9)) and everywhere["controls"]["scrambled"]["n"] > 0
 
 
-def test_a_foil_and_a_later_prompt_position(run_dir, effect):
+@pytest.mark.slow
+def test_a_foil(run_dir, effect):
     summary = effect(*TWO, "--target_token", " Austin", "--foil_token", " Sacramento", "--edit", "flip")
     assert "tok704_foil712" in summary["result"]
     answers = {a["token"]: a["logit"] for a in summary["clean"]["top"]}
@@ -273,6 +274,7 @@ def test_the_wrong_source_raises_its_own_answer(swapped):
     assert wrong["own_logit"] > wrong["source_logit"] and wrong["own_logit"] > 0
 
 
+@pytest.mark.slow
 def test_a_swap_between_prompts_of_different_lengths_with_given_answers(made, run_dir, capsys):
     """The first prompt of the run that differs in length; positions are aligned from the end."""
     source = "The capital of the state containing the city of Oakland is"

@@ -3,6 +3,7 @@ stopped, bit for bit."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -18,10 +19,13 @@ from paths import ROOT
 
 from neuron_signatures.cli.progress import Progress
 from neuron_signatures.interventions.copies import Copies
+from neuron_signatures.interventions.effect import run as effect_module
 from neuron_signatures.poc3_intervene import main
+from neuron_signatures.runs.errors import ExitCode
 
 EFFECT = ["--neurons", "L3N508,L4N178,L2N9", "--edit", "flip", "--positions", "7,8"]
 SWAP = ["--mode", "swap", "--source_text", OAKLAND]
+COMMANDS = {"effect": EFFECT, "swap": SWAP}
 
 
 class Stop(Exception):
@@ -49,13 +53,15 @@ def command(made):
 
 @pytest.fixture(scope="module")
 def whole(made, command, tmp_path_factory):
-    """The files of each command that was not stopped."""
-    found = {}
-    for name, flags in (("effect", EFFECT), ("swap", SWAP)):
+    """The files of a command that was not stopped, by its name."""
+
+    @functools.cache
+    def run(name: str) -> dict[str, object]:
         run_dir = copied(made, tmp_path_factory.mktemp(name))
-        assert main(command(run_dir, flags)) == 0
-        found[name] = content(run_dir)
-    return found
+        assert main(command(run_dir, COMMANDS[name])) == 0
+        return content(run_dir)
+
+    return run
 
 
 def content(run_dir: Path) -> dict[str, object]:
@@ -72,12 +78,15 @@ def content(run_dir: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("name", "flags"), [("effect", EFFECT), ("swap", SWAP)])
-@pytest.mark.parametrize("after", [50, 117, 250])
-def test_a_command_that_fails_in_the_middle_goes_on(made, command, whole, tmp_path, monkeypatch, name, flags, after):
+SLOW = [("effect", 1), ("effect", 50), ("effect", 320), ("swap", 50), ("swap", 117), ("swap", 250)]
+
+
+@pytest.mark.parametrize(
+    ("name", "after"), [("effect", 117), *(pytest.param(*c, marks=pytest.mark.slow) for c in SLOW)]
+)
+def test_a_command_that_fails_in_the_middle_goes_on(made, command, whole, tmp_path, monkeypatch, name, after):
     """In the middle of a pass of 32 copies; the steps that the second command skips are those of whole passes."""
-    run_dir = copied(made, tmp_path)
-    left = after
+    run_dir, flags, left = copied(made, tmp_path), COMMANDS[name], after
 
     def failing(self: Progress, n: int) -> None:
         nonlocal left
@@ -93,7 +102,7 @@ def test_a_command_that_fails_in_the_middle_goes_on(made, command, whole, tmp_pa
     assert partial.endswith("_partial.npz")
     n_copies = counted(monkeypatch)
     assert main(command(run_dir, flags)) == 0
-    assert content(run_dir) == whole[name]
+    assert content(run_dir) == whole(name)
     assert n_copies[0] > 0
 
 
@@ -109,14 +118,13 @@ def counted(monkeypatch) -> list[int]:
     return total
 
 
+@pytest.mark.slow
 def test_finished_copies_are_not_run_again(made, command, tmp_path, monkeypatch):
     """Stopped before its files are written, the second command measures only what is not kept."""
-    from neuron_signatures.interventions.effect import run as module
-
     run_dir = copied(made, tmp_path)
     n_copies = counted(monkeypatch)
     with monkeypatch.context() as m:
-        m.setattr(module, "write_effect", lambda *_: (_ for _ in ()).throw(Stop))
+        m.setattr(effect_module, "write_effect", lambda *_: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             main(command(run_dir, EFFECT))
     first, n_copies[0] = n_copies[0], 0
@@ -125,6 +133,7 @@ def test_finished_copies_are_not_run_again(made, command, tmp_path, monkeypatch)
     assert not [f for f in files(run_dir) if "partial" in f]
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_resume(made, command, tmp_path, monkeypatch):
     """Settings that are part of the file name start a result of their own."""
     run_dir = copied(made, tmp_path)
@@ -151,6 +160,6 @@ def test_ctrl_c_keeps_what_is_done(made, command, whole, tmp_path):
             break
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read().decode()
-    assert process.wait() in (130, 0) and "Traceback" not in rest, rest
+    assert process.wait() == ExitCode.RESUMABLE and "Traceback" not in rest, rest
     assert main(command(run_dir, SWAP)) == 0
-    assert content(run_dir) == whole["swap"]
+    assert content(run_dir) == whole("swap")
