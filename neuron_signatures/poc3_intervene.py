@@ -185,12 +185,14 @@ def _effect(run: Run, args: Namespace) -> None:
     from neuron_signatures.interventions.effect.run import run_effect
     from neuron_signatures.interventions.effect.writing import effect_record
     from neuron_signatures.interventions.forecast import Forecast
+    from neuron_signatures.interventions.neutral import load_neutral
 
     request = EffectRequest(
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), kind=args.edit, value=args.value,
         positions=args.positions or "last", source_prompt=args.source_prompt, source_text=args.source_text,
         reference=args.reference, min_mean_tokens=args.min_mean_tokens, overrides=_overrides(args),
-        n_random=args.n_random, seed=args.seed, batch=args.batch, neutral=args.neutral_json, dry_run=args.dry_run,
+        n_random=args.n_random, seed=args.seed, batch=args.batch, neutral=load_neutral(args.neutral_json),
+        dry_run=args.dry_run,
     )  # fmt: skip
     found = run_effect(run, request, progress=_progress(args))
     if isinstance(found, Forecast):
@@ -203,6 +205,7 @@ def _effect(run: Run, args: Namespace) -> None:
 
 def _swap(run: Run, args: Namespace) -> None:
     from neuron_signatures.interventions.forecast import Forecast
+    from neuron_signatures.interventions.neutral import load_neutral
     from neuron_signatures.interventions.swap.report import swap_lines
     from neuron_signatures.interventions.swap.request import SwapRequest
     from neuron_signatures.interventions.swap.run import run_swap
@@ -212,7 +215,7 @@ def _swap(run: Run, args: Namespace) -> None:
         prompt=args.prompt_id, source_prompt=args.source_prompt, source_text=args.source_text,
         pairs_json=args.pairs_json, held_out=args.held_out, wrong_source=args.wrong_source, positions=args.positions,
         answers=(args.foil_token, args.target_token), limits=Limits(args.max_k, args.block, args.batch),
-        overrides=_overrides(args), n_random=args.n_random, seed=args.seed, neutral=args.neutral_json,
+        overrides=_overrides(args), n_random=args.n_random, seed=args.seed, neutral=load_neutral(args.neutral_json),
         dry_run=args.dry_run,
     )  # fmt: skip
     found = run_swap(run, request, progress=_progress(args))

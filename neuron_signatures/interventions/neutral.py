@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.input_files import read_json_input
+from neuron_signatures.runs.names import safe_id
 
 ENOUGH_PROMPTS = 50
+DEFAULT = "default"
 _SHAPE = '{"prompts": [{"text": "The opposite of hot is", "continuation": " cold"}, ...], "held_out": "..."}'
 
 
@@ -31,6 +35,21 @@ class Neutral:
     held_out: str
     name: str
 
+    @property
+    def sha256(self) -> str:
+        """Of the texts."""
+        texts = [self.held_out, *([p.text, p.continuation] for p in self.prompts)]
+        return hashlib.sha256(json.dumps(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """As part of a file name; empty for the prompts of the package."""
+        return "" if self.name == DEFAULT else f"neutral-{safe_id(self.name)}-{self.sha256[:8]}"
+
+    def record(self) -> dict[str, str]:
+        """For the settings of a result."""
+        return {"name": self.name, "sha256": self.sha256}
+
     def warnings(self) -> tuple[str, ...]:
         """A warning if there are too few prompts for a mean over them."""
         n = len(self.prompts)
@@ -42,7 +61,7 @@ def load_neutral(path: Path | None) -> Neutral:
     """The neutral prompts of a JSON file; those of the package for None. Raises `UsageError`."""
     if path is None:
         raw = files("neuron_signatures.interventions").joinpath("data/neutral.json").read_bytes()
-        return _checked(parse_json(raw), "neutral.json", "default")
+        return _checked(parse_json(raw), "neutral.json", DEFAULT)
     return _checked(read_json_input(path), str(path), path.name)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.analysis.attribution.targets import TargetRequest
 from neuron_signatures.interventions import neurons
+from neuron_signatures.interventions.neutral import Neutral
 from neuron_signatures.runs.errors import UsageError
 
 EffectKind = Literal["ablate", "flip", "set", "scale", "add", "patch"]
@@ -34,7 +34,7 @@ class EffectRequest:
     n_random: int
     seed: int
     batch: int
-    neutral: Path | None
+    neutral: Neutral
     dry_run: bool
 
     def check(self) -> None:

@@ -26,7 +26,6 @@ from neuron_signatures.interventions.forecast import Forecast, forecast
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.interventions.measure import ControlledSet, Settings, measure_controls
 from neuron_signatures.interventions.neurons import Chosen, choose_neurons
-from neuron_signatures.interventions.neutral import Neutral, load_neutral
 from neuron_signatures.interventions.positions import parse_positions
 from neuron_signatures.interventions.prompts import Prompt
 from neuron_signatures.interventions.random_sets import deltas, write_norms
@@ -82,7 +81,6 @@ def run_effect(run: Run, request: EffectRequest, *, progress: ProgressOf) -> Eff
     """Measure and write the result; with `dry_run` only the forecast. Raises the project's errors."""
     request.check()
     chosen = choose_neurons(run, request.neurons)
-    neutral = load_neutral(request.neutral)
     planned = plan(run, request, chosen)
     expected = _forecast(planned)
     if request.dry_run:
@@ -92,7 +90,7 @@ def run_effect(run: Run, request: EffectRequest, *, progress: ProgressOf) -> Eff
         stem = effect_stem(planned)
         kept = Kept(writer, stem, effect_settings(planned))
         with kept.save_on_error(), progress("edited copies", expected.most) as bar:
-            outcome = _measured(planned, stem, neutral, kept, bar)
+            outcome = _measured(planned, stem, kept, bar)
             write_effect(writer, outcome)
         kept.remove()
     return outcome
@@ -174,7 +172,7 @@ def _forecast(planned: Planned) -> Forecast:
     return forecast(planned.problem, fewest=n, most=n + controls, batch=request.batch)
 
 
-def _measured(planned: Planned, stem: str, neutral: Neutral, kept: Kept, bar: Bar) -> EffectOutcome:
+def _measured(planned: Planned, stem: str, kept: Kept, bar: Bar) -> EffectOutcome:
     request, setup = planned.request, planned.setup
     model, target = setup.session.model, planned.resolved.target
     settings = Settings(request.n_random, request.n_random, request.seed, request.batch, two_sided=True)
@@ -195,6 +193,6 @@ def _measured(planned: Planned, stem: str, neutral: Neutral, kept: Kept, bar: Ba
         controls = measure_controls(one, copies, range(1, target.pos + 1), settings, kept, bar)
     prepend_bos = setup.run.manifest.prepend_bos
     elsewhere = SideEffectSettings(prepend_bos, seed=request.seed, batch=request.batch)
-    effects = side_effects(model, changes, neutral, elsewhere, norms=norms).record
+    effects = side_effects(model, changes, request.neutral, elsewhere, norms=norms).record
     verdict = effect_verdict(controls, len(singles))
     return EffectOutcome(planned, stem, singles, clean, as_set, controls, effects, verdict)

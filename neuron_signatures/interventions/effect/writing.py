@@ -41,7 +41,7 @@ def effect_stem(planned: Planned) -> str:
         "" if target.function == "pre_cap_logit" else target.function,
         "" if r.n_random == DEFAULT_N_RANDOM else f"random{r.n_random}",
         "" if r.seed == DEFAULT_SEED else f"seed{r.seed}",
-        "" if r.neutral is None else f"neutral-{_digest(str(r.neutral))}",
+        r.neutral.label,
         "" if planned.setup.dtype == "fp32" else planned.setup.dtype,
     ]
     prompt_id = planned.setup.prompt.prompt_id
@@ -66,7 +66,7 @@ def effect_settings(planned: Planned) -> dict[str, Any]:
         "source": None if source is None else {"prompt_id": source.prompt_id, "token_ids": list(source.token_ids)},
         "n_random": r.n_random,
         "seed": r.seed,
-        "neutral": None if r.neutral is None else str(r.neutral.name),
+        "neutral": r.neutral.record(),
         "dtype": planned.setup.dtype,
     }
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from neuron_signatures.interventions import names
-from neuron_signatures.interventions.neutral import Neutral
 from neuron_signatures.interventions.side_effects import DEFAULT_SETS
 from neuron_signatures.interventions.steer.request import (
     DEFAULT_ALPHAS,
@@ -50,7 +49,7 @@ def settings_of(request: SteerRequest) -> dict[str, Any]:
         "generation_seed": g.seed,
         "n_random": c.n_random,
         "seed": c.seed,
-        "neutral": c.neutral and {"name": c.neutral.name, "sha256": _digest_of(c.neutral)},
+        "neutral": c.neutral and c.neutral.record(),
         "n_sets": c.n_sets,
         "batch": c.batch,
         "break_factor": r.break_factor,
@@ -71,9 +70,7 @@ def _parts(r: SteerRequest) -> list[str]:
     g, c = r.generation, r.controls
     is_neurons = isinstance(r.steered, Neurons)
     default_alphas = DEFAULT_ALPHAS if is_neurons else DEFAULT_DIRECTION_ALPHAS
-    neutral = "" if c.neutral is not None else "no-neutral"
-    if c.neutral is not None and c.neutral.name != "default":
-        neutral = f"neutral-{safe_id(c.neutral.name)}-{_digest_of(c.neutral)[:8]}"
+    neutral = "no-neutral" if c.neutral is None else c.neutral.label
     parts = [
         "unit1" if r.steered.unit == "1" else "",
         "" if r.positions == (r.resolved.target.pos,) else "at" + spans(r.positions, to="-", between="."),
@@ -112,10 +109,6 @@ def _steered(r: SteerRequest) -> dict[str, Any]:
 def _alphas(doses: tuple[float, ...]) -> str:
     texts = [f"{a:g}" for a in doses]
     return _digest(texts)[:8] if len(texts) > _NAMED_ALPHAS else ".".join(t.replace(".", "p") for t in texts)
-
-
-def _digest_of(neutral: Neutral) -> str:
-    return _digest([neutral.held_out, *([p.text, p.continuation] for p in neutral.prompts)])
 
 
 def _digest(value: Any) -> str:

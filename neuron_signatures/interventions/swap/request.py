@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
+from neuron_signatures.interventions.neutral import Neutral
 from neuron_signatures.interventions.swap.select import Limits
 from neuron_signatures.runs.errors import UsageError
 
@@ -30,7 +31,7 @@ class SwapRequest:
     overrides: ModelOverrides
     n_random: int
     seed: int
-    neutral: Path | None
+    neutral: Neutral
     dry_run: bool
 
     def check(self) -> None:

@@ -12,7 +12,6 @@ from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.forecast import Forecast, forecast
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.interventions.measure import ControlledSet, Settings, measure_controls
-from neuron_signatures.interventions.neutral import Neutral, load_neutral
 from neuron_signatures.interventions.prompts import Prompt
 from neuron_signatures.interventions.random_sets import Norms, write_norms
 from neuron_signatures.interventions.setup import Setup, set_up
@@ -62,7 +61,6 @@ class SwapOutcome:
 def run_swap(run: Run, request: SwapRequest, *, progress: ProgressOf) -> SwapOutcome | Forecast:
     """Measure and write the result; with `dry_run` only the forecast. Raises the project's errors."""
     request.check()
-    neutral = load_neutral(request.neutral)
     setup = set_up(run, request.prompt or 0, request.overrides)
     prompts = Prompts(setup.session)
     collected = collect_pairs(setup, prompts, request)
@@ -76,7 +74,7 @@ def run_swap(run: Run, request: SwapRequest, *, progress: ProgressOf) -> SwapOut
         stem = swap_stem(setup, request, collected)
         kept = Kept(writer, stem, swap_settings(setup, request, collected))
         with kept.save_on_error(), progress("edited copies", expected.most) as bar:
-            outcome = _Swaps(setup, request, prompts, collected, neutral, kept, bar).measure(stem)
+            outcome = _Swaps(setup, request, prompts, collected, kept, bar).measure(stem)
             write_swap(writer, outcome)
         kept.remove()
     return outcome
@@ -107,7 +105,6 @@ class _Swaps:
     request: SwapRequest
     prompts: Prompts
     collected: Collected
-    neutral: Neutral
     kept: Kept
     bar: Bar
     norms: Norms = field(init=False)
@@ -167,7 +164,7 @@ class _Swaps:
         settings = SideEffectSettings(
             self.setup.run.manifest.prepend_bos, seed=self.request.seed, batch=self.request.limits.batch
         )
-        return side_effects(self.setup.session.model, changes, self.neutral, settings, norms=self.norms).record
+        return side_effects(self.setup.session.model, changes, self.request.neutral, settings, norms=self.norms).record
 
     def _wrong(self, pair: Pair, k: int) -> WrongSource | None:
         wrong = self._wrong_prompt(pair)

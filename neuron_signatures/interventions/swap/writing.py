@@ -52,7 +52,7 @@ def swap_stem(setup: Setup, request: SwapRequest, collected: Collected) -> str:
         "" if limits.block is None else f"block{limits.block}",
         "" if request.n_random == DEFAULT_N_RANDOM else f"random{request.n_random}",
         "" if request.seed == DEFAULT_SEED else f"seed{request.seed}",
-        "" if request.neutral is None else f"neutral-{_digest(str(request.neutral))}",
+        request.neutral.label,
         "" if setup.dtype == "fp32" else setup.dtype,
     ]
     return shortened("_".join(p for p in parts if p))
@@ -73,7 +73,7 @@ def swap_settings(setup: Setup, request: SwapRequest, collected: Collected) -> d
         "limits": asdict(request.limits),
         "n_random": request.n_random,
         "seed": request.seed,
-        "neutral": None if request.neutral is None else request.neutral.name,
+        "neutral": request.neutral.record(),
         "dtype": setup.dtype,
     }  # fmt: skip
 
