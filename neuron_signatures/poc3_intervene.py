@@ -189,7 +189,8 @@ def _effect(run: Run, args: Namespace) -> None:
 
     request = EffectRequest(
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), kind=args.edit, value=args.value,
-        positions=args.positions or "last", source_prompt=args.source_prompt, source_text=args.source_text,
+        positions="last" if args.positions is None else args.positions, source_prompt=args.source_prompt,
+        source_text=args.source_text,
         reference=args.reference, min_mean_tokens=args.min_mean_tokens, overrides=_overrides(args),
         n_random=args.n_random, seed=args.seed, batch=args.batch, neutral=load_neutral(args.neutral_json),
         dry_run=args.dry_run,
@@ -239,7 +240,8 @@ def _steer(run: Run, args: Namespace) -> None:
     flags = SteerFlags(
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), direction=args.direction,
         direction_file=args.direction_file, layer=args.layer, alpha=args.alpha, unit=args.unit,
-        positions=args.positions or "last", generation=generation, n_random=args.n_random, seed=args.seed,
+        positions="last" if args.positions is None else args.positions, generation=generation,
+        n_random=args.n_random, seed=args.seed,
         batch=args.batch, neutral=args.neutral_json, break_factor=args.break_factor, overrides=_overrides(args),
     )  # fmt: skip
     request = steer_request(run, flags)

@@ -17,7 +17,9 @@ from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.interventions.random_sets import (
     deltas,
+    n_arrangements,
     other_neurons,
+    own_share,
     permuted_deltas,
     random_neurons,
     scrambled_positions,
@@ -25,6 +27,10 @@ from neuron_signatures.interventions.random_sets import (
 )
 from neuron_signatures.runs.intervention_records import Controls, Null
 
+_FEWEST_SETS = 20
+"""Different scrambled sets that there must be: with fewer, p cannot be 0.05."""
+_FEWEST_CELLS = 5
+"""Cells whose deltas are permuted: 4 have 23 other orders, many of which are nearly the own one."""
 RANDOM = "random neurons of the same layers with the same delta norms"
 SCRAMBLED = "the same deltas at other positions"
 PERMUTED = "the deltas of the set in another order"
@@ -98,22 +104,26 @@ def measure_controls(
     left_out = []
     random = random_null(one, copies, plus, settings, kept, bar)
     scrambled = permuted = None
-    if len(everywhere) > 1:
+    n_ways = n_arrangements(one.changes, everywhere)
+    if n_ways >= _FEWEST_SETS:
         rng = np.random.default_rng([settings.seed, 2])
         wide = Copies(copies.problem, first=min(everywhere), batch=settings.batch)
         sets = scrambled_positions(one.changes, one.acts, everywhere, rng)
         found = kept_outcomes(kept, bar, f"{one.name} scrambled", wide, sets)
         scrambled = null(SCRAMBLED, plus, found, n=settings.n_others, two_sided=settings.two_sided, sequential=True)
+        if scrambled.p is not None:  # repeated sets are no new evidence
+            scrambled = scrambled.model_copy(update={"p": max(scrambled.p, 1 / (1 + n_ways))})
     else:
-        left_out.append("scrambled positions: the prompt has no other position")
-    if len(one.changes) > 1:
+        left_out.append(f"scrambled positions: there are only {n_ways} ways to place the deltas elsewhere")
+    changed = with_deltas(one.changes, one.acts, delta).offset != one.changes.at(one.acts)
+    if int(changed.sum()) >= _FEWEST_CELLS:
         rng = np.random.default_rng([settings.seed, 3])
         sets = permuted_deltas(one.changes, one.acts, one.norms, rng)
         found = kept_outcomes(kept, bar, f"{one.name} permuted", copies, sets)
         permuted = null(PERMUTED, plus, found, n=settings.n_others, two_sided=settings.two_sided, sequential=True)
     else:
-        left_out.append("permuted deltas: there is one cell")
+        left_out.append(f"permuted deltas: fewer than {_FEWEST_CELLS} cells have too few orders")
     return Controls(
         observed=plus, two_sided=settings.two_sided, random=random, scrambled=scrambled, permuted=permuted,
-        negative=minus, left_out=left_out,
+        negative=minus, own_share=own_share(one.changes, one.norms.shape[1]), left_out=left_out,
     )  # fmt: skip

@@ -7,6 +7,7 @@ Gemma-2 and Gemma-3, 1 elsewhere). Controls keep the norms, and all set their ce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -102,12 +103,41 @@ def scrambled_positions(
         yield with_deltas(moved, acts, delta)
 
 
+def n_arrangements(changes: Changes, positions: Sequence[int]) -> int:
+    """How many different sets `scrambled_positions` can give, at most 1e9; exact for neurons with up to two cells."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for layer, neuron, pos in zip(changes.layer.tolist(), changes.neuron.tolist(), changes.pos.tolist(), strict=True):
+        places.setdefault((layer, neuron), []).append(pos)
+    total = 1
+    for own in places.values():
+        n = len(set(positions) | set(own))
+        if len(own) == 1:
+            ways = n - 1
+        elif len(own) == 2:
+            ways = (n - 2) * (n - 2) + (n - 1)  # the first takes the second's place, or another one
+        else:
+            ways = max(1, math.perm(n, len(own)) // 3)  # a third or more of all placements move every cell
+        total = min(total * ways, 10**9)
+    return total
+
+
+def own_share(changes: Changes, width: int) -> float:
+    """The share of a random set, on average, that is in the set itself: `width` neurons per layer."""
+    if not len(changes):
+        return 0.0
+    cells = torch.stack([changes.layer, changes.pos], 1)
+    counts = cells.unique(dim=0, return_counts=True)[1].double()
+    return float((counts * counts / width).sum() / len(changes))
+
+
 def permuted_deltas(changes: Changes, acts: Acts, norms: Norms, rng: np.random.Generator) -> Iterator[Changes]:
-    """Sets without end: the same cells, with the signed delta norms of the set in random order."""
+    """Sets without end: the same cells, with the signed delta norms of the set in random order, never the own one."""
     own = norms[changes.layer, changes.neuron]
     signed = deltas(changes, acts) * own
     while True:
         order = torch.from_numpy(rng.permutation(len(changes)))
+        if bool((signed[order] == signed).all()):
+            continue
         yield with_deltas(changes, acts, torch.where(own > 0, signed[order] / own, 0.0))
 
 

@@ -32,10 +32,11 @@ def control_lines(controls: Controls) -> list[str]:
         lines.append(f"{'negative':12}{controls.negative:>+10.3f}  the same deltas with the sign reversed")
     if (wrong := controls.wrong_source) is not None:
         lines.append(
-            f"{'wrong':12}{wrong.difference:>+10.3f}  {wrong.k} cells chosen in the same way from "
-            f"{visible(wrong.text)!r}: its own answer {visible(wrong.answer)!r} {wrong.own_logit:+.3f} logits, the "
-            f"right source's {wrong.source_logit:+.3f}"
+            f"{'wrong':12}{wrong.k} cells chosen in the same way from {visible(wrong.text)!r}: its own answer "
+            f"{visible(wrong.answer)!r} {wrong.own_logit:+.3f} logits, the right source's {wrong.source_logit:+.3f}"
         )
+    if controls.own_share > 0.1:
+        lines.append(f"{'':12}{controls.own_share:.0%} of a random set, on average, are the set's own neurons")
     return [*lines, *(f"{'':12}without {escape(line)}" for line in controls.left_out)]
 
 
@@ -46,6 +47,7 @@ def side_effect_lines(side: SideEffects) -> list[str]:
     return [
         f"side effects at the last position of {side.n_prompts} neutral prompts: KL mean {side.kl_mean:.4f}, median "
         f"{side.kl_median:.4f}, largest {side.kl_max:.4f}{random}",
+        *(f"{'':9}{escape(note)}" for note in side.notes),
         f"{'':9}most likely token changed in {side.n_top_changed}; facts right {side.facts_before} of {side.facts}, "
         f"then {side.facts_after}; perplexity of a neutral text {side.perplexity_before:.1f}, then "
         f"{side.perplexity_after:.1f}",

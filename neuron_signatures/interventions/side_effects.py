@@ -113,10 +113,13 @@ def side_effects_of(
         random=_of_random([f.edited.kl[1:] for f in found]) if changed.n_random else None,
         prompts=[_record(model, f) for f in found],
     )
-    return Found(
-        record,
-        (*neutral.warnings(), *_left_out(neutral, prompts), *_no_random(settings, changed), *_unknown(model, record)),
-    )
+    notes = [
+        *neutral.warnings(),
+        *_left_out(neutral, prompts),
+        *_no_random(settings, changed),
+        *_unknown(model, record),
+    ]
+    return Found(record.model_copy(update={"notes": notes}), tuple(notes))
 
 
 class _Prompt(NamedTuple):

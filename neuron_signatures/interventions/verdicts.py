@@ -24,11 +24,21 @@ def spread_text(null: Null) -> str:
     )
 
 
-def effect_verdict(controls: Controls | None, n_neurons: int) -> str:
-    """One sentence on a set of neurons; None controls are those of a screening or of an edit that changes nothing."""
+SCREENED = "a list to choose from, not a test"
+UNCHANGED = "The edit changes no activation: there is nothing to test"
+_SAME_SETS = 0.25
+
+
+def effect_verdict(controls: Controls | None) -> str:
+    """One sentence on a set of neurons; None controls are those of an edit that changes nothing."""
     if controls is None:
-        return f"{n_neurons} neurons one by one: a list to choose from, not a test"
+        return UNCHANGED
     assert controls.random is not None
+    if controls.own_share > _SAME_SETS:
+        return (
+            f"Not decided: on average {controls.own_share:.0%} of a random set are these neurons themselves, so random "
+            "sets do not test which neurons matter"
+        )
     against = f"{number(controls.observed)} against {spread_text(controls.random)}"
     if not beats(controls.random):
         return f"No effect of these neurons is shown: random neurons do as well ({against})"

@@ -12,7 +12,8 @@ Text = Name
 
 
 class Answer(Record):
-    """One token in a prediction. `logit` is pre-cap; `rank` is 0 for the most likely token."""
+    """One token in a prediction. `logit` is before the soft cap, if the model has one; `rank` is 0 for the most likely
+    token."""
 
     token_id: Count
     token: Name
@@ -82,6 +83,8 @@ class Controls(Record):
     permuted: Null | None = None
     negative: Number = None
     wrong_source: WrongSource | None = None
+    own_share: float = 0.0
+    """The share of a random set, on average, that are neurons of the set itself."""
     left_out: list[Label] = []
     """Why a control is not there."""
 
@@ -122,6 +125,8 @@ class SideEffects(Record):
     n_tokens: Count
     """Tokens of the held-out text, at all of which (but the first) the values are set for the perplexity."""
     random: RandomSideEffects | None = None
+    notes: list[Label] = []
+    """What the numbers do not say, such as for a model that does not know the texts."""
     prompts: list[NeutralPrompt] = []
 
 

@@ -15,6 +15,8 @@ from neuron_signatures.interventions.changes import Changes, setting
 from neuron_signatures.interventions.random_sets import (
     delta_norms,
     deltas,
+    n_arrangements,
+    own_share,
     permuted_deltas,
     random_neurons,
     scrambled_positions,
@@ -156,3 +158,31 @@ def test_real_control_sets_have_the_norms_of_the_set():
     wanted = delta_norms(changes, acts, norms)
     for found in islice(random_neurons(changes, acts, norms, rng()), 3):
         torch.testing.assert_close(delta_norms(found, acts, norms), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_few_ways_to_place_or_order_deltas_are_counted():
+    """By hand: one cell with 3 other places; two cells of one neuron among 3 places (3 ways move both); both."""
+    layer, neuron = torch.tensor([0, 1, 1]), torch.tensor([4, 2, 2])
+    changes = setting(layer, torch.tensor([1, 1, 2]), neuron, torch.zeros(3))
+    assert n_arrangements(changes[:1], [1, 2, 3, 4]) == 3
+    assert n_arrangements(changes[1:], [1, 2, 3]) == 3
+    assert n_arrangements(changes, [1, 2, 3]) == 2 * 3
+
+
+def test_a_random_set_of_a_whole_layer_is_the_set_itself():
+    everything = setting(
+        torch.zeros(8, dtype=torch.long), torch.ones(8, dtype=torch.long), torch.arange(8), torch.ones(8)
+    )
+    assert own_share(everything, 8) == 1.0 and own_share(everything[:2], 8) == 0.25
+
+
+def test_the_own_order_is_not_drawn():
+    acts = torch.zeros(1, 2, 3)
+    two = setting(
+        torch.zeros(2, dtype=torch.long),
+        torch.ones(2, dtype=torch.long),
+        torch.tensor([0, 2]),
+        torch.tensor([1.0, 5.0]),
+    )
+    drawn = permuted_deltas(two, acts, torch.ones(1, 3), np.random.default_rng(0))
+    assert all(next(drawn).offset.tolist() == [5.0, 1.0] for _ in range(20))

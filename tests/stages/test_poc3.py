@@ -157,7 +157,7 @@ def test_edits_that_change_no_value_change_nothing_at_all(run_dir, effect, flags
     table = pd.read_parquet(run_dir / "interventions" / f"{summary['result']}.parquet")
     assert (table[["effect", "difference", "logprob", "probability", "kl"]] == 0).all(axis=None)
     assert (table.rank_before == table.rank_after).all() and table.p.isna().all()
-    assert summary["side_effects"]["kl_max"] == pytest.approx(0, abs=1e-6) or "patch" in flags
+    assert summary["side_effects"] is None and "changes no activation" in summary["verdict"]
 
 
 def test_poles_lists_and_all_positions(run_dir, effect):
@@ -293,7 +293,7 @@ TEXT = "The capital of the state containing {} is"
 def test_pairs_of_a_file_and_one_list_for_held_out_pairs(made, run_dir, tmp_path, capsys):
     """A pair with the same answer twice is left out."""
     pairs = [("Dallas", "Oakland"), ("Dallas", "Houston"), ("Oakland", "Dallas")]
-    for name, some in (("own", pairs), ("held", [("Dallas", "Chicago")])):
+    for name, some in (("own", pairs), ("held", [("Dallas", "Chicago"), ("Tucson", "Boulder")])):
         listed = [{"destination": TEXT.format(a), "source": TEXT.format(b), "id": f"{a} {b}"} for a, b in some]
         (tmp_path / f"{name}.json").write_text(json.dumps({"pairs": listed}))
     flags = ["--mode", "swap", "--pairs_json", str(tmp_path / "own.json"), "--held_out", str(tmp_path / "held.json")]
@@ -302,6 +302,7 @@ def test_pairs_of_a_file_and_one_list_for_held_out_pairs(made, run_dir, tmp_path
     record = SwapRecord.model_validate(record_of(run_dir, summary["result"]))
     assert [p.id for p in record.pairs] == ["Dallas Oakland", "Oakland Dallas"] and record.summary.n_pairs == 2
     assert "Dallas Houston is left out: the answer to both prompts is" in record.warnings[0]
+    assert "1 held-out pairs have a prompt of the selection pairs" in record.warnings[1]
     assert_shared(record, n_selection=2, n_held_out=1)
     assert_finished(run_dir, summary["result"], capsys)
 

@@ -31,7 +31,7 @@ from neuron_signatures.interventions.prompts import Prompt
 from neuron_signatures.interventions.random_sets import deltas, write_norms
 from neuron_signatures.interventions.setup import Setup, set_up
 from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects
-from neuron_signatures.interventions.verdicts import effect_verdict
+from neuron_signatures.interventions.verdicts import SCREENED, effect_verdict
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.intervention_records import Controls, Prediction, SideEffects
 from neuron_signatures.runs.results import INTERVENTIONS, open_results
@@ -183,16 +183,15 @@ def _measured(planned: Planned, stem: str, kept: Kept, bar: Bar) -> EffectOutcom
     clean_logits = setup.session.pre_cap_logits(setup.prompt.token_ids, target.pos)
     clean = prediction(model, planned.problem, clean_logits, clean_logits)
     if planned.is_screening:
-        return EffectOutcome(planned, stem, singles, clean, None, None, None, effect_verdict(None, len(singles)))
+        return EffectOutcome(planned, stem, singles, clean, None, None, None, f"{len(singles)} neurons: {SCREENED}")
     changes = planned.cells.changes
     logits = setup.session.pre_cap_logits(setup.prompt.token_ids, target.pos, changes.edits())
     as_set = prediction(model, planned.problem, logits, clean_logits)
     one = ControlledSet("set", changes, planned.acts, norms)
-    controls = None
+    controls = effects = None
     if bool((deltas(changes, planned.acts) != 0).any()):
         controls = measure_controls(one, copies, range(1, target.pos + 1), settings, kept, bar)
-    prepend_bos = setup.run.manifest.prepend_bos
-    elsewhere = SideEffectSettings(prepend_bos, seed=request.seed, batch=request.batch)
-    effects = side_effects(model, changes, request.neutral, elsewhere, norms=norms).record
-    verdict = effect_verdict(controls, len(singles))
-    return EffectOutcome(planned, stem, singles, clean, as_set, controls, effects, verdict)
+        prepend_bos = setup.run.manifest.prepend_bos
+        elsewhere = SideEffectSettings(prepend_bos, seed=request.seed, batch=request.batch)
+        effects = side_effects(model, changes, request.neutral, elsewhere, norms=norms).record
+    return EffectOutcome(planned, stem, singles, clean, as_set, controls, effects, effect_verdict(controls))

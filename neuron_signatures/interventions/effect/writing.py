@@ -13,6 +13,7 @@ from neuron_signatures.analysis.attribution.reference import ZERO
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.interventions.effect.request import NEED_VALUE
+from neuron_signatures.interventions.effect.resample import RESAMPLE
 from neuron_signatures.interventions.figure import new_figure
 from neuron_signatures.interventions.names import DEFAULT_N_RANDOM, DEFAULT_SEED, STAGE, label_of, stem_of
 from neuron_signatures.interventions.random_sets import delta_norms, write_norms
@@ -119,7 +120,10 @@ def value_text(planned: Planned) -> str:
     r, number = planned.request, planned.request.value
     if planned.reference is not None:
         n = planned.reference.n_tokens
-        return f"set to {planned.reference.name}" + (f" over {n} tokens" if n else "")
+        if planned.reference.name == RESAMPLE:
+            return f"each set to its activation at one of {n} tokens of other prompts"
+        over = f" over {n} tokens" if n and not planned.reference.is_zero else ""
+        return f"set to {planned.reference.name}{over}"
     if planned.source is not None:
         name = planned.source.prompt_id or planned.source.text
         return f"set to their values in the source prompt {name[:200]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -67,7 +68,16 @@ def load_direction(path: Path, d_model: int) -> Float[Tensor, " d_model"]:
         found = _safetensors(raw) if path.suffix == ".safetensors" else _npy(raw)
     except FileNotFoundError as e:
         raise UsageError("there is no such file", where=where) from e
-    except (NotReadableError, OSError, ValueError, EOFError, SafetensorError, SyntaxError) as e:
+    except (
+        NotReadableError,
+        OSError,
+        ValueError,
+        EOFError,
+        SafetensorError,
+        SyntaxError,
+        MemoryError,
+        TokenError,
+    ) as e:
         raise UsageError(f"is not a vector in a .npy or .safetensors file ({e})", where=where, next_step=_FORMS) from e
     if tuple(found.shape) not in ((d_model,), (1, d_model)):
         what = f"has the shape {list(found.shape)}, the model's d_model is {d_model}"

@@ -13,6 +13,7 @@ from neuron_signatures.interventions.neurons import Chosen, choose_neurons
 from neuron_signatures.interventions.neutral import load_neutral
 from neuron_signatures.interventions.positions import parse_positions
 from neuron_signatures.interventions.setup import set_up
+from neuron_signatures.interventions.steer.directions import load_direction
 from neuron_signatures.interventions.steer.request import (
     DEFAULT_ALPHAS,
     DEFAULT_DIRECTION_ALPHAS,
@@ -60,10 +61,14 @@ def steer_request(run: Run, flags: SteerFlags) -> SteerRequest:
     steered = _steered(run, flags)
     default = DEFAULT_ALPHAS if isinstance(steered, Neurons) else DEFAULT_DIRECTION_ALPHAS
     alphas = default if flags.alpha is None else _numbers(flags.alpha)
+    if flags.generation.temperature < 0:
+        raise UsageError("must be 0 or above", where=f"--temperature {flags.generation.temperature:g}")
     if not (math.isfinite(flags.break_factor) and flags.break_factor > 0):
         raise UsageError("must be above 0", where=f"--break_factor {flags.break_factor:g}")
     controls = SteerControls(flags.n_random, flags.seed, load_neutral(flags.neutral), batch=flags.batch)
     setup = set_up(run, flags.prompt, flags.overrides)
+    if isinstance(steered, FileDirection):
+        load_direction(steered.path, int(setup.session.model.hf.get_input_embeddings().weight.shape[1]))
     resolved = resolve_target(setup.session.model, setup.prompt.token_ids, flags.target)
     positions = parse_positions(flags.positions, setup.prompt, last=resolved.target.pos)
     return SteerRequest(

@@ -123,9 +123,9 @@ def check_request(request: SteerRequest) -> None:
     """Raise `UsageError` for amounts, positions or neurons that cannot be steered."""
     r, n_tokens = request, request.checked.prompt.seq_len
     if len(r.doses) < 2:
-        raise UsageError("there is no amount but 0", where="--alphas", next_step="Give some, such as -4,-2,2,4")
+        raise UsageError("there is no amount but 0", where="--alpha", next_step="Give some, such as -4,-2,2,4")
     if any(abs(a) > 1e6 or a != a for a in r.doses):
-        raise UsageError("amounts must be numbers of at most 1e6", where="--alphas")
+        raise UsageError("amounts must be numbers of at most 1e6", where="--alpha")
     late = [p for p in r.positions if p > r.resolved.target.pos]
     if late:
         what = f"position {late[0]} is after the target position {r.resolved.target.pos}, so it has no effect there"

@@ -20,7 +20,7 @@ def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: 
             f"over {found.n_tested} amounts ({tested})"
         )
     if not found.alphas:
-        return f"no effect: {random} of the same norms do as well at every amount ({tested})"
+        return f"no effect is shown at any amount: {random} of the same norms do as well, or nearly ({tested})"
     clean = next(d for d in doses if d.dose.alpha == 0).value
     best = max((d for d in doses if d.dose.alpha in found.alphas), key=lambda d: abs(d.value - clean))
     change, null = best.value - clean, best.dose.null

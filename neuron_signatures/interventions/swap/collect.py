@@ -107,6 +107,8 @@ def _checked(
     warnings: list[str],
 ) -> Collected:  # fmt: skip
     """A shared list needs the same roles in every pair: pairs without one of them are left out of it."""
+    held_out, repeated = _unseen(selection, held_out)
+    warnings = [*warnings, *repeated]
     roles = max((p.roles for p in selection), key=len, default=())
     fit = [[p for p in some if p.roles == roles] for some in (selection, held_out)]
     for some, kept, what in ((selection, fit[0], "selection"), (held_out, fit[1], "held-out")):
@@ -115,6 +117,25 @@ def _checked(
     if held_out and not (fit[0] and fit[1]):
         raise UsageError("no held-out pair has the positions of the selection pairs", where="--held_out")
     return Collected(tuple(own), tuple(fit[0]), tuple(fit[1]), wrong, tuple(warnings))
+
+
+def _unseen(selection: Sequence[Pair], held_out: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+    """The held-out pairs of which the choice has seen neither prompt, and warnings about the others and the answers."""
+    seen = {s.prompt.token_ids for p in selection for s in (p.destination, p.source)}
+    kept = [p for p in held_out if not {p.destination.prompt.token_ids, p.source.prompt.token_ids} & seen]
+    warnings = []
+    if len(kept) < len(held_out):
+        n = len(held_out) - len(kept)
+        warnings.append(f"{n} held-out pairs have a prompt of the selection pairs: left out")
+    if held_out and not kept:
+        raise UsageError("every held-out pair has a prompt of the selection pairs", where="--held_out")
+    answers = {a for p in selection for a in (p.source_answer, p.destination_answer)}
+    shared = sum(bool({p.source_answer, p.destination_answer} & answers) for p in kept)
+    if shared:
+        warnings.append(
+            f"{shared} of {len(kept)} held-out pairs have an answer of the selection pairs: only prompts are new"
+        )
+    return kept, warnings
 
 
 def _known_entities(
@@ -144,8 +165,14 @@ def _known_entities(
 def _make(
     setup: Setup, prompts: Prompts, specs: Sequence[PairSpec], roles: tuple[str, ...] | None, *, where: str
 ) -> _Made:
-    made, left_out = [], []
+    made: list[Pair] = []
+    left_out: list[str] = []
+    seen: set[tuple[str, str]] = set()
     for spec in specs:
+        if (spec.destination, spec.source) in seen:
+            left_out.append(f"{spec.id} is left out: it repeats an earlier pair")
+            continue
+        seen.add((spec.destination, spec.source))
         texts = [
             prompt_of_text(setup.run, setup.session.model, text, where=f"{where}, {spec.id}")
             for text in (spec.destination, spec.source)

@@ -109,6 +109,9 @@ def read_pairs(file: Path, *, flag: str) -> PairFile:
         result = PairFile(listed)
     else:
         entities, templates = tuple(found.entities or ()), tuple(found.all_templates)
+        n_pairs = len(templates) * len(entities) * (len(entities) - 1)
+        if not 0 < n_pairs <= _MOST_PAIRS:
+            raise UsageError(f"has {n_pairs} pairs; from 1 to {_MOST_PAIRS} are possible", where=where)
         result = PairFile((), templates, entities, tuple(found.answers) if found.answers else None)
         result = result._replace(pairs=result.of_entities(entities))
     if not 0 < len(result.pairs) <= _MOST_PAIRS:

@@ -125,6 +125,10 @@ def make_pair(
         text = visible(token_strings(prompts.session.model.tokenizer, [own])[0])
         what = f"the answer to both prompts is {text!r}: there is nothing to swap"
         raise UsageError(what, where=where, next_step="Use a source with another answer")
+    if to.answer_id == other:
+        text = visible(token_strings(prompts.session.model.tokenizer, [other])[0])
+        what = f"the destination's most likely token is {text!r} already: there is nothing to swap"
+        raise UsageError(what, where=where, next_step="Give the source's answer with --target_token")
     positions = tuple(i for i, _ in places)
     target = Target(len(destination.token_ids) - 1, other, own, "pre_cap_logit", "next_token")
     problem = Problem(prompts.session.model.hf, destination.token_ids, target, positions)
