@@ -118,9 +118,15 @@ def _write_analysis(run_dir: Path) -> None:
             writer.json(other, read_json(SMALL, other))
             writer.record(record, _of_run(read_json(SMALL, record), run))
         mine = stem.replace("seed_prompt", _key(0))
-        writer.table(mine, _stretched(read_table(SMALL, stem), 1), csv=False)
-        for tail in (".json", "_write_scores.json"):
-            writer.json(mine + tail, _of_run(read_json(SMALL, stem + tail), run))
+        frame = _stretched(read_table(SMALL, stem), 1)
+        writer.table(mine, frame, csv=False)
+        summary = _of_run(read_json(SMALL, f"{stem}.json"), run)
+        first = frame.nlargest(len(summary["neurons"]), "abs_influence")
+        places = first[["layer", "neuron", "ctx_idx", "influence", "abs_influence"]].to_dict("records")
+        summary["neurons"] = [{**n, **place} for n, place in zip(summary["neurons"], places, strict=True)]
+        writer.json(f"{mine}.json", summary)
+        scores = f"{stem}_write_scores.json"
+        writer.json(scores.replace(stem, mine), _of_run(read_json(SMALL, scores), run))
         writer.record(mine + "_meta.json", _of_run(read_json(SMALL, stem + "_meta.json"), run))
         _write_scores(writer, run)
 

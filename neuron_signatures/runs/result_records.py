@@ -137,6 +137,20 @@ class InfluenceRecord(StageRecord):
         return self.ablate_with or self.baseline or (f"{self.source}, negative sign" if self.source else "zero")
 
 
+class SelectedNeuron(Record):
+    layer: Count
+    neuron: Count
+    ctx_idx: Count
+
+
+class SelectedRecord(Record):
+    """`influence_*.json`: the selected rows of the table, in order of rank."""
+
+    metric: Label
+    total: float
+    neurons: list[SelectedNeuron]
+
+
 class NullClass(Record):
     """Poles of one class over the draws of a null; `precision` is 1 - mean / poles of the run, at least 0."""
 

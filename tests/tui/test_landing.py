@@ -6,18 +6,26 @@ import base64
 import json
 import re
 import shutil
+import subprocess
+import sys
+from threading import Event
 
 import pytest
 from analysis_runs import make_run, random_acts
-from tui_pilot import DEMO, async_test, browsing, press, settle, text_of
+from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, until_shown
 
 from neuron_signatures.poc1_browse_activations import main
+from neuron_signatures.tui.app import BrowseApp
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.tui.run.opening import first_selected, landing, open_run
+from neuron_signatures.tui.screens import browser
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage
 from neuron_signatures.tui.screens.tables import StackPage
 from neuron_signatures.tui.screens.texts import FactsPage
+from neuron_signatures.views.lists.validated import landing_list
 
 FIRST = "influence_seed_prompt_ablation_next_token_pos8_tok704"
 
@@ -204,3 +212,81 @@ async def test_an_export_into_the_run_or_a_folder_without_rights_is_refused(tmp_
         (tmp_path / "gone").rmdir()
         assert "not exported: " in await press(pilot, "e")
     assert sorted(p for p in (tmp_path / "run").rglob("*")) == before
+
+
+def with_json(run_dir, change):
+    """A copy of the demo run in which the JSON of the list that it opens on is changed by this function."""
+    shutil.copytree(DEMO, run_dir)
+    path = run_dir / "analysis" / f"{landing_list(run_dir, OpenedRun.open(run_dir).refs()).stem}.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    return run_dir
+
+
+def test_a_run_opens_on_the_same_token_before_its_list_is_read():
+    opened, options = OpenedRun.open(DEMO), Options(run_dir=DEMO)
+    assert first_selected(opened, options) == landing(opened, options)[0]
+    assert open_run(DEMO, options, None).listed and open_run(DEMO, options, None).walk is None
+    assert open_run(DEMO, Options(run_dir=DEMO, screen="lists"), None).walk is not None
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from neuron_signatures.tui.options import Options
+        from neuron_signatures.tui.run.opening import open_run
+        import neuron_signatures.tui.screens.navigation
+        run_dir = Path({str(DEMO)!r})
+        assert open_run(run_dir, Options(run_dir=run_dir), None).listed
+        assert not {{"pyarrow", "pandas", "torch"}} & sys.modules.keys()"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"neurons": [{"layer": 3, "neuron": 5, "ctx_idx": 8}]},  # fewer than the record says
+        {"neurons": [{"layer": 3, "neuron": "5", "ctx_idx": 8}]},
+        {"neurons": None},
+        {"metric": "ig"},
+        {"total": 1.5},
+    ],
+)
+def test_json_that_is_damaged_or_contradicts_its_record_is_not_used(tmp_path, changes):
+    run_dir = with_json(tmp_path / "run", lambda summary: {**summary, **changes})
+    found = open_run(run_dir, Options(run_dir=run_dir), None)
+    expected = landing(OpenedRun.open(DEMO), Options(run_dir=DEMO))[0]
+    assert not found.listed and found.walk is not None and found.cursor == expected
+
+
+@async_test
+async def test_the_table_wins_over_json_that_contradicts_it(tmp_path):
+    other = {"layer": 3, "neuron": 5, "ctx_idx": 7}
+    run_dir = with_json(tmp_path / "run", lambda summary: {**summary, "neurons": [other] * len(summary["neurons"])})
+    assert open_run(run_dir, Options(run_dir=run_dir), None).cursor == Cursor(0, 3, 5, 7)
+    async with browsing(Options(run_dir=run_dir)) as pilot:
+        page = pilot.app.screen
+        assert page.cursor == landing(page.opened, Options())[0] and page.walk.index == 0
+
+
+@async_test
+async def test_keys_and_a_reload_before_the_list_was_read(monkeypatch):
+    go_on = Event()
+
+    def late(opened, options):
+        go_on.wait(20)
+        return landing(opened, options)
+
+    monkeypatch.setattr(browser, "landing", late)
+    app = BrowseApp(Options(run_dir=DEMO), rest_seconds=0.002)
+    async with app.run_test(size=(170, 40)) as pilot:
+        await until_shown(pilot, "reading the list ...")
+        first = app.screen.cursor
+        await pilot.press("full_stop")
+        assert app.screen.cursor == first and app.screen.walk is None
+        await pilot.press("n", "r")
+        await pilot.pause(0.5)
+        await until_shown(pilot, "reading the list ...")
+        go_on.set()
+        await settle(pilot)
+        assert app.screen.cursor == first._replace(neuron=first.neuron + 1)
+        assert "off the list; . continues from 1 of" in text_of(pilot)
+        await press(pilot, "full_stop")
+        assert app.screen.walk.index == 1 and app.screen.cursor.at == app.screen.walk.row().at

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from neuron_signatures.tui.run.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, intervention_stamps, run_stamps
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.interventions.results import ResultRef, intervention_refs
 from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
 from neuron_signatures.views.lists.validated import Validated, validations
@@ -33,6 +32,9 @@ from neuron_signatures.views.neurons.descriptions import Descriptions, read_desc
 from neuron_signatures.views.neurons.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
 from neuron_signatures.views.predictions import Prediction, predictions
+
+if TYPE_CHECKING:
+    from neuron_signatures.views.interventions.results import ResultRef
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -124,6 +126,8 @@ class OpenedRun:
 
     def interventions(self) -> list[ResultRef]:
         """The interventions of the run as they are on disk now."""
+        from neuron_signatures.views.interventions.results import intervention_refs  # not at the start
+
         self.edited = intervention_stamps(self.run.path)
         return intervention_refs(self.run.path, self.run.manifest)
 

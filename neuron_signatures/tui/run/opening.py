@@ -7,14 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError
+from neuron_signatures.runs.result_records import InfluenceRecord, SelectedRecord, read_record
+from neuron_signatures.runs.results import meta_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.lists.list_files import read_list
+from neuron_signatures.views.lists.ranked import Row
 from neuron_signatures.views.lists.validated import landing_list
+
+_FEW = 1000
+"""Rows of JSON that are read faster than the Parquet table."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class OpenResult:
     fault: str = ""
     walk: Walk | None = None
     """The list that is open at the start."""
+    listed: bool = False
+    """Whether `cursor` is the start of a list that has not been read: `landing` then opens it."""
 
 
 def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResult:
@@ -38,14 +47,44 @@ def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResu
         opened = OpenedRun.open(run_dir)
     except (BadRunError, OSError) as e:
         return OpenResult(run_dir, None, None, fault_text(e))
-    walk = None
+    walk, listed = None, False
     if cursor is None:
-        cursor, walk = landing(opened, options)
+        cursor = first_selected(opened, options)
+        listed = cursor is not None
+        if cursor is None:
+            cursor, walk = landing(opened, options)
     else:
         cursor = keep_inside(opened.run, cursor)
     with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
         opened.values(cursor)
-    return OpenResult(run_dir, opened, cursor, walk=walk)
+    return OpenResult(run_dir, opened, cursor, walk=walk, listed=listed)
+
+
+def first_selected(opened: OpenedRun, options: Options) -> Cursor | None:
+    """Where `landing` leads, from the few rows of an influence list in JSON, without importing pyarrow.
+
+    None if the flags name a place or a screen, or if these rows do not say it. The table can contradict them, if one of
+    the files was changed later.
+    """
+    now, run = first_cursor(opened.run, options), opened.run
+    ref = None
+    if not options.names_a_place and options.screen in (None, "browser"):
+        ref = landing_list(run.path, opened.refs())
+    if ref is None or ref.kind != "influence" or ref.file:
+        return None
+    try:
+        record = read_record(run.path, meta_name(ref.stem), InfluenceRecord)
+        if record.n_selected > _FEW:
+            return None
+        found = read_record(run.path, f"{ref.stem}.json", SelectedRecord)
+    except (ProjectError, OSError):
+        return None
+    expected = (record.metric, record.total_abs_influence, record.n_selected)
+    first = next((n for n in found.neurons if run.stores(n.layer, n.neuron)), None)
+    if first is None or (found.metric, found.total, len(found.neurons)) != expected:
+        return None
+    at = NeuronAt(first.layer, first.neuron)
+    return cursor_of_row(run, Row(1, at, "", None, record.prompt_id, first.ctx_idx, None, None, ""), now)
 
 
 def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
@@ -64,7 +103,8 @@ def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
     cursor = cursor_of_row(opened.run, row, now)
     if cursor is None:
         try:
-            cursor = peak_of_row(opened.run, row, now)
+            with opened.run.another_reader() as reader:
+                cursor = peak_of_row(reader, row, now)
         except (ProjectError, OSError):
             return now, None
     return cursor, walk

@@ -22,7 +22,7 @@ from neuron_signatures.tui.panes import Panes, foot_lines, head_lines, panes, si
 from neuron_signatures.tui.run.about import browser_printed, copied_text
 from neuron_signatures.tui.run.cursor import JUMPS, Axis, Cursor, move
 from neuron_signatures.tui.run.opened_run import Notes, OpenedRun, notes_of
-from neuron_signatures.tui.run.opening import OpenResult, default_view
+from neuron_signatures.tui.run.opening import OpenResult, default_view, landing
 from neuron_signatures.tui.run.overall import Overall, read_overall
 from neuron_signatures.tui.run.scaling import AS_IT_IS
 from neuron_signatures.tui.screens.input_box import Ask
@@ -69,6 +69,9 @@ class BrowserPage(Page):
         self.include_bos = options.include_bos
         self.wanted = AS_IT_IS
         self.walk: Walk | None = result.walk
+        self._options = options
+        self._landed = result.cursor if result.listed else None
+        """Where a list starts that is still to be read."""
         self._default: ListView | None = None
         """The list beside the tokens while none is open."""
         self._default_read = False
@@ -85,6 +88,9 @@ class BrowserPage(Page):
 
     def on_mount(self) -> None:
         self.app.cursor = self.cursor
+        if self._landed:
+            self.waiting.add("landing")
+            self.call_after_refresh(self._read_landing)
         if self._begins_with_search:
             self.call_after_refresh(self.action_ask, "search")
 
@@ -105,7 +111,7 @@ class BrowserPage(Page):
 
     def keep_walk(self, before: BrowserPage) -> None:
         """Keep the scale, and the open list of the browser before a reload, if its files are unchanged."""
-        self.wanted = before.wanted
+        self.wanted, self._landed = before.wanted, before._landed
         if before.walk is None:
             return
         view = before.walk.view
@@ -156,6 +162,8 @@ class BrowserPage(Page):
         self._first_pos = table.positions.start
 
     def idle(self) -> Line:
+        if "landing" in self.waiting and not self.walk:
+            return line(Span("reading the list ...", "dim"))
         n = self.opened.prompt(self.cursor).seq_len
         shown = f"all {n}" if self.all_tokens or n <= self.window else f"{self.window} of {n}"
         return line(Span(self.walk.label(self.cursor) if self.walk else f"{shown} tokens", "dim"))
@@ -168,7 +176,8 @@ class BrowserPage(Page):
             return
         pane.styles.width = columns
         view = self.walk.view if self.walk else self._default
-        if not self._default_read and (view is None or view.ranked.described is NOTHING):
+        landed = "landing" not in self.waiting
+        if landed and not self._default_read and (view is None or view.ranked.described is NOTHING):
             self._read_default(view)
         if view is None:
             text = "no ranked list" if self._default_read else "reading ..."
@@ -184,6 +193,16 @@ class BrowserPage(Page):
             pane.show(len(table), lambda i, w: table_row(table, i, widths, cursor=i == row), cursor=row, head=head)
         else:
             pane.show(1, lambda i, w: line(Span(table.empty, "dim")), cursor=None, head=head)
+
+    def _read_landing(self) -> None:
+        """Read the list on which the run was opened, in a thread, now that its first neuron is shown."""
+        opened, options = self.opened, self._options
+
+        def work(stop: Stop, send: Send) -> None:
+            with opened.table_lock:
+                send(landing(opened, options))
+
+        self.start("landing", work)
 
     def _read_default(self, light: ListView | None) -> None:
         """Read the list beside the tokens, or what it says of its neurons (of `light`), in a thread."""
@@ -239,6 +258,14 @@ class BrowserPage(Page):
             cursor, walk = data
             self.go(cursor, walk=walk)
             return
+        if job == "landing":
+            self.abandon(job)
+            cursor, walk = data
+            if self.walk is None and self.cursor == self._landed:
+                self.cursor = self.app.cursor = cursor  # another one only if the table contradicts the JSON
+            self.walk, self._landed = self.walk or walk, None
+            self.draw()
+            return
         if job == "default":
             self._default, self._default_read = data, True
             if self.walk and data and self.walk.view.ranked.described is NOTHING:
@@ -290,6 +317,8 @@ class BrowserPage(Page):
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
         now = self.walk or (Walk(self._default, -1) if self._default else None)
+        if now is None and "landing" in self.waiting:
+            return  # the status line says so
         if now is None:
             self.show_message("no list is open: w shows the lists, Enter opens a row")
             return

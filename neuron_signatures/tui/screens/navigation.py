@@ -10,7 +10,6 @@ from textual.screen import Screen
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
-from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -62,6 +61,9 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
     if name == "run":
         return FactsPage(browser.result)
     if name == "interventions":
+        # their records take 0.02 s to import: not at the start
+        from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page
+
         return result_page(browser, options.list_name) if options.list_name else InterventionsPage(browser)
     if name == "lists":
         return ListsPage(browser, stem=browser.walk.view.ranked.ref.stem if browser.walk else "")
