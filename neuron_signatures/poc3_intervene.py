@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.targets import TargetRequest
     from neuron_signatures.analysis.progress import ProgressOf
-    from neuron_signatures.interventions.neurons import Request as NeuronRequest
+    from neuron_signatures.interventions.choice.neurons import Request as NeuronRequest
     from neuron_signatures.runs.run import Run
 
 log = logging.getLogger("neuron_signatures.poc3_intervene")  # also when run as a program
@@ -185,7 +185,7 @@ def _effect(run: Run, args: Namespace) -> None:
     from neuron_signatures.interventions.effect.run import run_effect
     from neuron_signatures.interventions.effect.writing import effect_record
     from neuron_signatures.interventions.forecast import Forecast
-    from neuron_signatures.interventions.neutral import load_neutral
+    from neuron_signatures.interventions.side_effects.neutral import load_neutral
 
     request = EffectRequest(
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), kind=args.edit, value=args.value,
@@ -206,7 +206,7 @@ def _effect(run: Run, args: Namespace) -> None:
 
 def _swap(run: Run, args: Namespace) -> None:
     from neuron_signatures.interventions.forecast import Forecast
-    from neuron_signatures.interventions.neutral import load_neutral
+    from neuron_signatures.interventions.side_effects.neutral import load_neutral
     from neuron_signatures.interventions.swap.report import swap_lines
     from neuron_signatures.interventions.swap.request import SwapRequest
     from neuron_signatures.interventions.swap.run import run_swap
@@ -265,7 +265,7 @@ def _target(args: Namespace) -> TargetRequest:
 
 
 def _neurons(args: Namespace) -> NeuronRequest:
-    from neuron_signatures.interventions.neurons import Request
+    from neuron_signatures.interventions.choice.neurons import Request
 
     return Request(args.neurons, args.from_list, args.neurons_json, args.all, args.top_k)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.interventions.prompts import Prompt
+from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.models.capture import decoder_layers, mlp_shape, output_projections
 from neuron_signatures.models.tokens import encode_text, token_strings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuron_signatures.analysis.report_text import number
-from neuron_signatures.interventions.verdicts import p_text
+from neuron_signatures.interventions.controls.verdicts import p_text
 from neuron_signatures.runs.intervention_records import Controls, Prediction, SideEffects
 from neuron_signatures.runs.tokens import escape, visible
 

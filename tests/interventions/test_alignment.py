@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from intervention_cases import prompt_of_words
 
-from neuron_signatures.interventions.alignment import align, same_positions
+from neuron_signatures.interventions.choice.alignment import align, same_positions
 from neuron_signatures.runs.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import pytest
 from attribution_cases import loaded, problem_of, target_of
 from intervention_cases import random_changes
 
-from neuron_signatures.interventions.controls import Outcome, null, outcomes
+from neuron_signatures.interventions.controls.nulls import Outcome, null, outcomes
 from neuron_signatures.interventions.copies import Copies
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from paths import DEMO_RUN
 
-from neuron_signatures.interventions.neurons import Request, choose_neurons
+from neuron_signatures.interventions.choice.neurons import Request, choose_neurons
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import read_json
 from neuron_signatures.runs.run import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from intervention_cases import prompt_of_words
 
-from neuron_signatures.interventions.positions import parse_positions
+from neuron_signatures.interventions.choice.positions import parse_positions
 from neuron_signatures.runs.errors import UsageError
 
 PROMPT = prompt_of_words("<bos> In New York, USA, it is cold in New Jersey")  # 11 tokens

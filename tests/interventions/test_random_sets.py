@@ -12,7 +12,7 @@ from attribution_cases import loaded, token_ids
 from intervention_cases import random_changes, session
 
 from neuron_signatures.interventions.changes import Changes, setting
-from neuron_signatures.interventions.random_sets import (
+from neuron_signatures.interventions.controls.random_sets import (
     delta_norms,
     deltas,
     n_arrangements,

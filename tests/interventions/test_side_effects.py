@@ -15,13 +15,13 @@ from tiny_models import ARCHITECTURES
 
 from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.interventions.changes import Changes, joined, setting
+from neuron_signatures.interventions.controls.random_sets import write_norms
 from neuron_signatures.interventions.edits import Edit
-from neuron_signatures.interventions.elsewhere import at_latest
-from neuron_signatures.interventions.neutral import Neutral, NeutralText, load_neutral
-from neuron_signatures.interventions.perplexity import perplexity, token_losses
-from neuron_signatures.interventions.random_sets import write_norms
 from neuron_signatures.interventions.session import Session
-from neuron_signatures.interventions.side_effects import Found, SideEffectSettings, side_effects
+from neuron_signatures.interventions.side_effects.elsewhere import at_latest
+from neuron_signatures.interventions.side_effects.measure import Found, SideEffectSettings, side_effects
+from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText, load_neutral
+from neuron_signatures.interventions.side_effects.perplexity import perplexity, token_losses
 from neuron_signatures.models.tokens import encode_text
 from neuron_signatures.runs.errors import UsageError
 

@@ -20,9 +20,9 @@ from neuron_signatures.analysis.attribution.targets import TargetRequest, resolv
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.edits import Edit
-from neuron_signatures.interventions.neutral import Neutral, NeutralText
-from neuron_signatures.interventions.perplexity import perplexity
-from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects_of
+from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects_of
+from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText
+from neuron_signatures.interventions.side_effects.perplexity import perplexity
 from neuron_signatures.interventions.steer.doses import MeasuredDose, clean_logits_of, measure
 from neuron_signatures.interventions.steer.request import Generation, NeuronDirection, Neurons, SteerRequest
 from neuron_signatures.interventions.steer.shifted import ShiftedCopies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_signatures.interventions.controls import Outcome
+from neuron_signatures.interventions.controls.nulls import Outcome
 from neuron_signatures.interventions.steer.doses import dose_null
 from neuron_signatures.interventions.steer.response import Response, breaks, effects_found, repeats, response
 from neuron_signatures.runs.intervention_records import Null

@@ -18,8 +18,8 @@ from tiny_models import D_MODEL
 
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
-from neuron_signatures.interventions.neutral import Neutral, NeutralText
 from neuron_signatures.interventions.session import Session
+from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText
 from neuron_signatures.interventions.steer import run as steer
 from neuron_signatures.interventions.steer.directions import load_direction
 from neuron_signatures.interventions.steer.forecast import steer_forecast

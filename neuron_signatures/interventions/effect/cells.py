@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.choice.neurons import Chosen
+from neuron_signatures.interventions.controls.random_sets import deltas
 from neuron_signatures.interventions.effect.request import EffectKind
-from neuron_signatures.interventions.neurons import Chosen
-from neuron_signatures.interventions.random_sets import deltas
 from neuron_signatures.runs.errors import UsageError
 
 

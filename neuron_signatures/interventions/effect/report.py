@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neuron_signatures.analysis.report_text import number, warning_lines
+from neuron_signatures.interventions.controls.verdicts import p_text
 from neuron_signatures.interventions.effect.writing import value_text
 from neuron_signatures.interventions.report_text import control_lines, prediction_line, side_effect_lines, written_lines
-from neuron_signatures.interventions.verdicts import p_text
 from neuron_signatures.runs.tokens import escape, visible
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.analysis.attribution.targets import TargetRequest
-from neuron_signatures.interventions import neurons
-from neuron_signatures.interventions.neutral import Neutral
+from neuron_signatures.interventions.choice import neurons
+from neuron_signatures.interventions.side_effects.neutral import Neutral
 from neuron_signatures.runs.errors import UsageError
 
 EffectKind = Literal["ablate", "flip", "set", "scale", "add", "patch"]

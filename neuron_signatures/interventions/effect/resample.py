@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.interventions.random_sets import Acts
+from neuron_signatures.interventions.controls.random_sets import Acts
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 

@@ -14,7 +14,13 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_target
 from neuron_signatures.analysis.progress import Bar, ProgressOf
-from neuron_signatures.interventions.alignment import align, same_positions
+from neuron_signatures.interventions.choice.alignment import align, same_positions
+from neuron_signatures.interventions.choice.neurons import Chosen, choose_neurons
+from neuron_signatures.interventions.choice.positions import parse_positions
+from neuron_signatures.interventions.choice.prompts import Prompt
+from neuron_signatures.interventions.controls.measure import ControlledSet, Settings, measure_controls
+from neuron_signatures.interventions.controls.random_sets import deltas, write_norms
+from neuron_signatures.interventions.controls.verdicts import SCREENED, effect_verdict
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.effect.cells import Cells, make_cells
 from neuron_signatures.interventions.effect.request import EffectRequest
@@ -24,14 +30,8 @@ from neuron_signatures.interventions.effect.writing import effect_settings, effe
 from neuron_signatures.interventions.facts import prediction
 from neuron_signatures.interventions.forecast import Forecast, forecast
 from neuron_signatures.interventions.kept import Kept
-from neuron_signatures.interventions.measure import ControlledSet, Settings, measure_controls
-from neuron_signatures.interventions.neurons import Chosen, choose_neurons
-from neuron_signatures.interventions.positions import parse_positions
-from neuron_signatures.interventions.prompts import Prompt
-from neuron_signatures.interventions.random_sets import deltas, write_norms
 from neuron_signatures.interventions.setup import Setup, set_up
-from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects
-from neuron_signatures.interventions.verdicts import SCREENED, effect_verdict
+from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.intervention_records import Controls, Prediction, SideEffects
 from neuron_signatures.runs.results import INTERVENTIONS, open_results

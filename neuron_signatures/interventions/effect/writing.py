@@ -12,11 +12,11 @@ import pandas as pd
 from neuron_signatures.analysis.attribution.reference import ZERO
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.stage_record import stage_record
+from neuron_signatures.interventions.controls.random_sets import delta_norms, write_norms
 from neuron_signatures.interventions.effect.request import NEED_VALUE
 from neuron_signatures.interventions.effect.resample import RESAMPLE
 from neuron_signatures.interventions.figure import new_figure
 from neuron_signatures.interventions.names import DEFAULT_N_RANDOM, DEFAULT_SEED, STAGE, label_of, stem_of
-from neuron_signatures.interventions.random_sets import delta_norms, write_norms
 from neuron_signatures.runs.intervention_records import Cell, EffectRecord
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.plain import strict

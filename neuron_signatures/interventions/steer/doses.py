@@ -11,10 +11,10 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.controls import ENOUGH
-from neuron_signatures.interventions.controls import Outcome, null
+from neuron_signatures.interventions.controls.nulls import Outcome, null
 from neuron_signatures.interventions.copies import predictions
 from neuron_signatures.interventions.facts import prediction
-from neuron_signatures.interventions.perplexity import perplexity
+from neuron_signatures.interventions.side_effects.perplexity import perplexity
 from neuron_signatures.interventions.steer.request import SteerRequest
 from neuron_signatures.interventions.steer.stimulus import Stimulus
 from neuron_signatures.models.load import LoadedModel

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
-from neuron_signatures.interventions import neurons
-from neuron_signatures.interventions.neurons import Chosen, choose_neurons
-from neuron_signatures.interventions.neutral import load_neutral
-from neuron_signatures.interventions.positions import parse_positions
+from neuron_signatures.interventions.choice import neurons
+from neuron_signatures.interventions.choice.neurons import Chosen, choose_neurons
+from neuron_signatures.interventions.choice.positions import parse_positions
 from neuron_signatures.interventions.setup import set_up
+from neuron_signatures.interventions.side_effects.neutral import load_neutral
 from neuron_signatures.interventions.steer.directions import load_direction
 from neuron_signatures.interventions.steer.request import (
     DEFAULT_ALPHAS,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from neuron_signatures.interventions import names
-from neuron_signatures.interventions.side_effects import DEFAULT_SETS
+from neuron_signatures.interventions.side_effects.measure import DEFAULT_SETS
 from neuron_signatures.interventions.steer.request import (
     DEFAULT_ALPHAS,
     DEFAULT_BREAK_FACTOR,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neuron_signatures.interventions.verdicts import MAX_P
+from neuron_signatures.interventions.controls.verdicts import MAX_P
 from neuron_signatures.runs.intervention_records import Null
 from neuron_signatures.stats.correlation import spearman
 

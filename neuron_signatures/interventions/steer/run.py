@@ -10,8 +10,9 @@ import numpy as np
 
 from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.progress import ProgressOf, silent
-from neuron_signatures.interventions.side_effects import Found as FoundElsewhere
-from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects_of
+from neuron_signatures.interventions.controls.verdicts import MAX_P
+from neuron_signatures.interventions.side_effects.measure import Found as FoundElsewhere
+from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects_of
 from neuron_signatures.interventions.steer.doses import MeasuredDose, clean_logits_of, measure
 from neuron_signatures.interventions.steer.naming import identity_of, stem_of
 from neuron_signatures.interventions.steer.request import SteerRequest, check_request
@@ -19,7 +20,6 @@ from neuron_signatures.interventions.steer.response import Breaks, breaks, effec
 from neuron_signatures.interventions.steer.stimulus import Stimulus, stimulus
 from neuron_signatures.interventions.steer.verdict import verdict
 from neuron_signatures.interventions.steer.writing import Measured, write_steer
-from neuron_signatures.interventions.verdicts import MAX_P
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import INTERVENTIONS, open_results, partial_name
 from neuron_signatures.runs.run import Run

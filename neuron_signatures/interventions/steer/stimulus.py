@@ -14,12 +14,12 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.interventions.controls import Outcome, outcomes
+from neuron_signatures.interventions.controls.matched import enough_neurons, matched_neurons
+from neuron_signatures.interventions.controls.nulls import Outcome, outcomes
+from neuron_signatures.interventions.controls.random_sets import Norms, write_norms
 from neuron_signatures.interventions.copies import Copies, Predictions
 from neuron_signatures.interventions.edits import Edit
-from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
-from neuron_signatures.interventions.matched import enough_neurons, matched_neurons
-from neuron_signatures.interventions.random_sets import Norms, write_norms
+from neuron_signatures.interventions.side_effects.elsewhere import ChangedNeurons, Elsewhere
 from neuron_signatures.interventions.steer.directions import (
     drawn_directions,
     load_direction,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from neuron_signatures.interventions.controls.verdicts import MAX_P
 from neuron_signatures.interventions.steer.doses import MeasuredDose
 from neuron_signatures.interventions.steer.response import Breaks, Found, Response
-from neuron_signatures.interventions.verdicts import MAX_P
 
 
 def verdict(doses: Sequence[MeasuredDose], found: Found, how: Response, broken: Breaks, *, random: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_signatures.interventions.alignment import THAT_MATTER, align
-from neuron_signatures.interventions.positions import parse_positions
-from neuron_signatures.interventions.prompts import Prompt, prompt_of_text
+from neuron_signatures.interventions.choice.alignment import THAT_MATTER, align
+from neuron_signatures.interventions.choice.positions import parse_positions
+from neuron_signatures.interventions.choice.prompts import Prompt, prompt_of_text
 from neuron_signatures.interventions.setup import Setup
 from neuron_signatures.interventions.swap.pair_files import PairSpec, read_pairs, split_entities
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts, answer_ids, make_pair

@@ -11,10 +11,10 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.tokens.vocab import single_token
-from neuron_signatures.interventions.alignment import THAT_MATTER, Alignment, align
 from neuron_signatures.interventions.changes import Changes, setting
+from neuron_signatures.interventions.choice.alignment import THAT_MATTER, Alignment, align
+from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.interventions.copies import Copies
-from neuron_signatures.interventions.prompts import Prompt
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.models.suffix import Suffix
 from neuron_signatures.models.tokens import token_strings

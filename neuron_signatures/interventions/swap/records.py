@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from neuron_signatures.analysis.progress import Bar
+from neuron_signatures.interventions.controls.measure import ControlledSet
+from neuron_signatures.interventions.controls.random_sets import Norms, delta_norms, random_neurons
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.facts import answers, top_tokens
 from neuron_signatures.interventions.kept import Kept
-from neuron_signatures.interventions.measure import ControlledSet
-from neuron_signatures.interventions.random_sets import Norms, delta_norms, random_neurons
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.swap.pairs import Pair
 from neuron_signatures.interventions.swap.select import Path

@@ -9,13 +9,13 @@ import numpy as np
 
 from neuron_signatures.analysis.progress import Bar, ProgressOf
 from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.choice.prompts import Prompt
+from neuron_signatures.interventions.controls.measure import ControlledSet, Settings, measure_controls
+from neuron_signatures.interventions.controls.random_sets import Norms, write_norms
 from neuron_signatures.interventions.forecast import Forecast, forecast
 from neuron_signatures.interventions.kept import Kept
-from neuron_signatures.interventions.measure import ControlledSet, Settings, measure_controls
-from neuron_signatures.interventions.prompts import Prompt
-from neuron_signatures.interventions.random_sets import Norms, write_norms
 from neuron_signatures.interventions.setup import Setup, set_up
-from neuron_signatures.interventions.side_effects import SideEffectSettings, side_effects
+from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects
 from neuron_signatures.interventions.swap.collect import Collected, collect_pairs
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts
 from neuron_signatures.interventions.swap.records import BAND_DRAWS, measure_band, pair_record

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from neuron_signatures.analysis.progress import Bar
-from neuron_signatures.interventions.controls import outcomes
-from neuron_signatures.interventions.measure import ControlledSet
-from neuron_signatures.interventions.random_sets import Norms, random_neurons
+from neuron_signatures.interventions.controls.measure import ControlledSet
+from neuron_signatures.interventions.controls.nulls import outcomes
+from neuron_signatures.interventions.controls.random_sets import Norms, random_neurons
 from neuron_signatures.interventions.swap.pairs import Cells, Pair
 from neuron_signatures.interventions.swap.select import Growing, Limits
 from neuron_signatures.runs.intervention_records import SharedCell, SharedList, ShareRow

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from neuron_signatures.interventions.controls.verdicts import MAX_P, beats, spread_text
 from neuron_signatures.interventions.swap.shared import N_BOOTSTRAP, share_rows
-from neuron_signatures.interventions.verdicts import MAX_P, beats, spread_text
 from neuron_signatures.runs.intervention_records import Controls, SharedList, SwapPair, SwapSummary
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.stats.bootstrap import bootstrap_weights, median_interval

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pandas as pd
 
 from neuron_signatures.analysis.stage_record import stage_record
-from neuron_signatures.interventions.alignment import THAT_MATTER
+from neuron_signatures.interventions.choice.alignment import THAT_MATTER
 from neuron_signatures.interventions.figure import new_figure
 from neuron_signatures.interventions.names import (
     DEFAULT_MAX_K,

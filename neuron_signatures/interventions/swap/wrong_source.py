@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from neuron_signatures.analysis.progress import Bar
-from neuron_signatures.interventions.prompts import Prompt
+from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts, make_pair
 from neuron_signatures.interventions.swap.select import Limits, greedy
 from neuron_signatures.models.tokens import token_strings

@@ -12,10 +12,8 @@ from torch import Tensor
 
 from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.interventions.controls import Outcome, null, outcomes
-from neuron_signatures.interventions.copies import Copies
-from neuron_signatures.interventions.kept import Kept
-from neuron_signatures.interventions.random_sets import (
+from neuron_signatures.interventions.controls.nulls import Outcome, null, outcomes
+from neuron_signatures.interventions.controls.random_sets import (
     deltas,
     n_arrangements,
     other_neurons,
@@ -25,6 +23,8 @@ from neuron_signatures.interventions.random_sets import (
     scrambled_positions,
     with_deltas,
 )
+from neuron_signatures.interventions.copies import Copies
+from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.runs.intervention_records import Controls, Null
 
 _FEWEST_SETS = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuron_signatures.interventions.prompts import Prompt
+from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.tokens import visible
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.writes.directions import write_path
 from neuron_signatures.interventions.changes import Changes, setting
-from neuron_signatures.interventions.matched import matched_neurons
+from neuron_signatures.interventions.controls.matched import matched_neurons
 
 Acts = Float[Tensor, "layer pos neuron"]
 Norms = Float[Tensor, "layer neuron"]

@@ -22,11 +22,11 @@ from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.controls.random_sets import Norms
 from neuron_signatures.interventions.copies import DEFAULT_BATCH, Predictions, joined_predictions
-from neuron_signatures.interventions.elsewhere import ChangedNeurons, Elsewhere
-from neuron_signatures.interventions.neutral import Neutral, NeutralText
-from neuron_signatures.interventions.perplexity import perplexity
-from neuron_signatures.interventions.random_sets import Norms
+from neuron_signatures.interventions.side_effects.elsewhere import ChangedNeurons, Elsewhere
+from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText
+from neuron_signatures.interventions.side_effects.perplexity import perplexity
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import MlpCapture, backbone
 from neuron_signatures.models.load import LoadedModel

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.controls.matched import enough_neurons, matched_neurons
+from neuron_signatures.interventions.controls.random_sets import Norms
 from neuron_signatures.interventions.copies import Copies, Predictions
-from neuron_signatures.interventions.matched import enough_neurons, matched_neurons
-from neuron_signatures.interventions.perplexity import changed_everywhere
-from neuron_signatures.interventions.random_sets import Norms
+from neuron_signatures.interventions.side_effects.perplexity import changed_everywhere
 from neuron_signatures.models.load import LoadedModel
 
 

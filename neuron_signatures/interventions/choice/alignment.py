@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_signatures.interventions.prompts import Prompt
+from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.runs.errors import UsageError
 
 # `entity` and `last`, and positions that are counted back from one of them: `entity-1`, `last-2`.

@@ -60,7 +60,7 @@ class Neutral:
 def load_neutral(path: Path | None) -> Neutral:
     """The neutral prompts of a JSON file; those of the package for None. Raises `UsageError`."""
     if path is None:
-        raw = files("neuron_signatures.interventions").joinpath("data/neutral.json").read_bytes()
+        raw = files("neuron_signatures.interventions.side_effects").joinpath("data/neutral.json").read_bytes()
         return _checked(parse_json(raw), "neutral.json", DEFAULT)
     return _checked(read_json_input(path), str(path), path.name)
 

@@ -1,0 +1,1 @@
+"""What is changed: neurons, prompts, positions, and how two prompts correspond."""

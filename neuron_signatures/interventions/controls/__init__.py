@@ -1,0 +1,1 @@
+"""Control edits, and what an effect shows beside them."""

@@ -1,0 +1,1 @@
+"""What an edit does to texts that have nothing to do with its target."""
