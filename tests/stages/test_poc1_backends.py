@@ -62,6 +62,7 @@ def test_a_run_that_does_not_record_the_backend_was_made_by_transformers(tmp_pat
     assert "backend was 'transformers', is 'transformer_lens'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dump_is_resumed_with_its_own_backend_only(tmp_path, capsys):
     argv = flags(tmp_path, "--shard_size", "8kB")
     run_dump([*argv, *BRIDGE], KILL_IN_SECOND_SHARD)

@@ -80,6 +80,7 @@ def assert_finished(run_dir: Path, stem: str, capsys) -> None:
     assert runs(["verify", str(run_dir)]) != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "kind", "value"),
     [
@@ -290,6 +291,7 @@ def test_a_swap_between_prompts_of_different_lengths_with_given_answers(made, ru
 TEXT = "The capital of the state containing {} is"
 
 
+@pytest.mark.slow
 def test_pairs_of_a_file_and_one_list_for_held_out_pairs(made, run_dir, tmp_path, capsys):
     """A pair with the same answer twice is left out."""
     pairs = [("Dallas", "Oakland"), ("Dallas", "Houston"), ("Oakland", "Dallas")]
