@@ -24,17 +24,15 @@ from typing import TYPE_CHECKING
 from neuron_signatures.analysis.mode_flags import check_flags
 from neuron_signatures.cli.arguments import at_least, folder, number, number_or_all, parse_ctx, share
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.model_flags import add_deterministic_flag, prepare_for_determinism
+from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
-from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.request import InfluenceRequest
-    from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.analysis.selection import SelectionConfig
     from neuron_signatures.runs.run import Run
 
@@ -135,14 +133,7 @@ def _add_influence_flags(parser: Parser) -> None:
                        help="also write the N tokens that each selected neuron promotes and suppresses; with --mode "
                             "write_scores N tokens of every neuron, default 10")  # fmt: skip
     group.add_argument("--explicit_tokens", metavar="LIST", help='with --write_scores, such as " Austin| Texas"')
-    model = parser.add_argument_group("the model (default: as in the manifest)")
-    model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
-    model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
-                       help="default: the run's; fp32 for ig, ablation and --validate")  # fmt: skip
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
-    model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
-    model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
-    add_deterministic_flag(model)
+    add_rerun_flags(parser, dtype_help="default: the run's; fp32 for ig, ablation and --validate")
 
 
 def _add_validation_flags(parser: Parser) -> None:
@@ -231,7 +222,7 @@ def _peaks(run: Run, args: Namespace) -> None:
     config = PeaksConfig(functional, args.first_pos, args.include_bos, args.act_threshold)
     selection = _selection(args)
     with open_results(run) as writer:
-        result = analyze_peaks(run, config, writer=writer, progress=_progress(args))
+        result = analyze_peaks(run, config, writer=writer, progress=progress_of(quiet=args.quiet))
         rank_by = args.rank_by or DEFAULT_RANK_BY
         written = write_peaks(writer, result, selection, rank_by=rank_by, write_scores=write_scores)
     emit_json(strict(written.record)) if args.json else emit("\n".join(peaks_lines(run.path, written)))
@@ -241,14 +232,8 @@ def _influence(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.attribution.report import influence_lines, influence_summary
     from neuron_signatures.analysis.attribution.stage import run_influence
 
-    done = run_influence(run, _influence_request(run, args), progress=_progress(args))
+    done = run_influence(run, _influence_request(run, args), progress=progress_of(quiet=args.quiet))
     emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
-
-
-def _progress(args: Namespace) -> ProgressOf:
-    from neuron_signatures.cli.progress import Progress
-
-    return lambda unit, total: Progress(total, unit=f" {unit}", quiet=args.quiet)
 
 
 def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
@@ -275,20 +260,12 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         reference=args.reference,
         min_mean_tokens=args.min_mean_tokens,
         selection=_selection(args),
-        overrides=_overrides(args),
+        overrides=model_overrides(args),
         top_from=args.top_from,
         write_scores=args.write_scores,
         explicit=args.explicit_tokens,
         validation=validation if args.validate else None,
     )  # fmt: skip
-
-
-def _overrides(args: Namespace) -> ModelOverrides:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
-
-    return ModelOverrides(
-        args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
-    )
 
 
 def _signatures(run: Run, args: Namespace) -> None:
@@ -332,10 +309,10 @@ def _write_scores(run: Run, args: Namespace) -> None:
     from neuron_signatures.runs.results import open_results
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
-    checked = checked_model(run, _overrides(args))
+    checked = checked_model(run, model_overrides(args))
     config = WritesConfig(args.write_scores or DEFAULT_TOP, layers)
     with open_results(run) as writer:
-        result = analyze_writes(checked, config, writer=writer, progress=_progress(args))
+        result = analyze_writes(checked, config, writer=writer, progress=progress_of(quiet=args.quiet))
         record = write_writes(writer, result)
     if args.json:
         emit_json(writes_summary(run.path, result, record))
@@ -357,7 +334,7 @@ def _contrast(run: Run, args: Namespace) -> None:
     )  # fmt: skip
     selection = _selection(args)
     with open_results(run) as writer:
-        result = analyze_contrast(run, config, progress=_progress(args))
+        result = analyze_contrast(run, config, progress=progress_of(quiet=args.quiet))
         written = write_contrast(writer, result, selection)
     record = {"result": written.stem, **written.record}
     emit_json(strict(record)) if args.json else emit("\n".join(contrast_lines(run, written, signature_names(run))))

@@ -22,18 +22,16 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.model_flags import add_deterministic_flag, prepare_for_determinism
+from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.interventions.mode_flags import check_flags
-from neuron_signatures.models.spec import DEVICE_MAPS
 from neuron_signatures.runs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
     from neuron_signatures.analysis.attribution.targets import TargetRequest
-    from neuron_signatures.analysis.progress import ProgressOf
     from neuron_signatures.interventions.choice.neurons import Request as NeuronRequest
     from neuron_signatures.runs.run import Run
 
@@ -69,7 +67,7 @@ def make_parser() -> Parser:
     _add_swap_flags(parser)
     _add_steer_flags(parser)
     _add_control_flags(parser)
-    _add_model_flags(parser)
+    add_rerun_flags(parser, dtype_help="default: fp32")
     output = parser.add_argument_group("output")
     output.add_argument("--dry_run", action="store_true", help="print how many forward passes and how long, and stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
@@ -160,16 +158,6 @@ def _add_control_flags(parser: Parser) -> None:
     group.add_argument("--batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass; default 64")
 
 
-def _add_model_flags(parser: Parser) -> None:
-    model = parser.add_argument_group("the model (default: as in the manifest)")
-    model.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
-    model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), help="default: fp32")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
-    model.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
-    model.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
-    add_deterministic_flag(model)
-
-
 def _held_out(text: str) -> float | Path:
     """A share of the entities, or a file."""
     try:
@@ -191,11 +179,11 @@ def _effect(run: Run, args: Namespace) -> None:
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), kind=args.edit, value=args.value,
         positions="last" if args.positions is None else args.positions, source_prompt=args.source_prompt,
         source_text=args.source_text,
-        reference=args.reference, min_mean_tokens=args.min_mean_tokens, overrides=_overrides(args),
+        reference=args.reference, min_mean_tokens=args.min_mean_tokens, overrides=model_overrides(args),
         n_random=args.n_random, seed=args.seed, batch=args.batch, neutral=load_neutral(args.neutral_json),
         dry_run=args.dry_run,
     )  # fmt: skip
-    found = run_effect(run, request, progress=_progress(args))
+    found = run_effect(run, request, progress=progress_of(quiet=args.quiet))
     if isinstance(found, Forecast):
         emit(found.line())
     elif args.json:
@@ -216,10 +204,10 @@ def _swap(run: Run, args: Namespace) -> None:
         prompt=args.prompt_id, source_prompt=args.source_prompt, source_text=args.source_text,
         pairs_json=args.pairs_json, held_out=args.held_out, wrong_source=args.wrong_source, positions=args.positions,
         answers=(args.foil_token, args.target_token), limits=Limits(args.max_k, args.block, args.batch),
-        overrides=_overrides(args), n_random=args.n_random, seed=args.seed, neutral=load_neutral(args.neutral_json),
-        dry_run=args.dry_run,
+        overrides=model_overrides(args), n_random=args.n_random, seed=args.seed,
+        neutral=load_neutral(args.neutral_json), dry_run=args.dry_run,
     )  # fmt: skip
-    found = run_swap(run, request, progress=_progress(args))
+    found = run_swap(run, request, progress=progress_of(quiet=args.quiet))
     if isinstance(found, Forecast):
         emit(found.line())
     elif args.json:
@@ -242,7 +230,7 @@ def _steer(run: Run, args: Namespace) -> None:
         direction_file=args.direction_file, layer=args.layer, alpha=args.alpha, unit=args.unit,
         positions="last" if args.positions is None else args.positions, generation=generation,
         n_random=args.n_random, seed=args.seed,
-        batch=args.batch, neutral=args.neutral_json, break_factor=args.break_factor, overrides=_overrides(args),
+        batch=args.batch, neutral=args.neutral_json, break_factor=args.break_factor, overrides=model_overrides(args),
     )  # fmt: skip
     request = steer_request(run, flags)
     line = steer_forecast(request)
@@ -250,7 +238,7 @@ def _steer(run: Run, args: Namespace) -> None:
         emit(line)
         return
     log.info("%s", line)
-    done = run_steer(run, request, progress=_progress(args))
+    done = run_steer(run, request, progress=progress_of(quiet=args.quiet))
     emit_json(steer_summary(run.path, done)) if args.json else emit("\n".join(steer_lines(run.path, done)))
 
 
@@ -268,20 +256,6 @@ def _neurons(args: Namespace) -> NeuronRequest:
     from neuron_signatures.interventions.choice.neurons import Request
 
     return Request(args.neurons, args.from_list, args.neurons_json, args.all, args.top_k)
-
-
-def _overrides(args: Namespace) -> ModelOverrides:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
-
-    return ModelOverrides(
-        args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
-    )
-
-
-def _progress(args: Namespace) -> ProgressOf:
-    from neuron_signatures.cli.progress import Progress
-
-    return lambda unit, total: Progress(total, unit=f" {unit}", quiet=args.quiet)
 
 
 _MODES = {"effect": _effect, "swap": _swap, "steer": _steer}

@@ -37,7 +37,7 @@ LEAST_SHARE, MOST_RATIO = 0.8, 1.5
 
 @cache
 def session(name: str) -> Session:
-    return Session(load_model(ModelSpec(name, dtype="fp32", device="cpu"), quiet=True))
+    return Session(load_model(ModelSpec(name, dtype="fp32", device="cpu"), quiet=True), (3, 4, 5))
 
 
 @cache

@@ -29,7 +29,7 @@ ByHand = Callable[[Tensor], Tensor]
 @functools.cache
 def session(name: str) -> Session:
     """A session on the tiny model of this architecture, or on the demo model; `loaded(name)` stays as it is."""
-    return Session(loaded(name))
+    return Session(loaded(name), (3, 4, 5))
 
 
 def prompt_of_ids(ids: Sequence[int], prompt_id: str | None = None) -> Prompt:

@@ -28,7 +28,7 @@ NEURONS = (SteeredNeuron(1, 3, 1), SteeredNeuron(1, 60, -1), SteeredNeuron(2, 5,
 
 @functools.cache
 def session(name: str) -> Session:
-    return Session(loaded(name))
+    return Session(loaded(name), (3, 4, 5))
 
 
 def checked_prompt(name: str, ids: Sequence[int]) -> CheckedPrompt:

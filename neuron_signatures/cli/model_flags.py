@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
+
+if TYPE_CHECKING:
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +23,17 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
     group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
     group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
+    group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
+    add_deterministic_flag(group)
+
+
+def add_rerun_flags(parser: argparse.ArgumentParser, *, dtype_help: str) -> None:
+    """The flags that load the model of a run again."""
+    group = parser.add_argument_group("the model (default: as in the manifest)")
+    group.add_argument("--model_name", metavar="NAME", help="path or name of the same model, if it has moved")
+    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), help=dtype_help)
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
+    group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto distributes the model over several GPUs")
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
     add_deterministic_flag(group)
 
@@ -44,4 +59,13 @@ def model_spec(args: argparse.Namespace) -> ModelSpec:
         device_map=args.device_map,
         trust_remote_code=args.trust_remote_code,
         deterministic=args.deterministic,
+    )
+
+
+def model_overrides(args: argparse.Namespace) -> ModelOverrides:
+    """What the flags of `add_rerun_flags` say. Imports torch."""
+    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
+
+    return ModelOverrides(
+        args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic
     )

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.files import human_seconds
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LINE_SECONDS = 30.0
+
+
+def progress_of(*, quiet: bool) -> Callable[[str, int], Progress]:
+    """Makes the bar of a computation from its unit and number of steps."""
+    return lambda unit, total: Progress(total, unit=f" {unit}", quiet=quiet)
 
 
 class Progress:

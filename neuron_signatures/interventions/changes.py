@@ -42,7 +42,7 @@ class Changes:
 
     def new_values(self, acts: Float[Tensor, "layer pos neuron"]) -> Float[Tensor, " n"]:
         """The new activations, if nothing before a cell has changed."""
-        return self.factor * self.at(acts) + self.offset
+        return changed(self.at(acts), self.factor, self.offset)
 
     def edits(self) -> list[Edit]:
         """The same changes as edits, one per layer, position and kind."""
@@ -58,6 +58,14 @@ class Changes:
             assert kind != 2 or not bool(self.offset[rows].any()), "a scaled cell has no offset"
             found.append(Edit(layer, neurons, (pos,), name, values))  # type: ignore[arg-type]
         return found
+
+
+def changed(
+    old: Float[Tensor, "..."], factor: Float[Tensor, " n"], offset: Float[Tensor, " n"]
+) -> Float[Tensor, "..."]:
+    """factor · old + offset, the last axis of `old` being that of the cells; `offset` itself where the factor is 0,
+    also of values that are not finite."""
+    return torch.where(factor == 0, offset, factor * old + offset)
 
 
 def setting(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
-from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
+from neuron_signatures.interventions.changes import Changes, changed
+from neuron_signatures.models.batching import BatchSize, run_in_passes, work_on
 from neuron_signatures.models.suffix import Edit as SuffixEdit
 from neuron_signatures.models.weights import unembedding
 
@@ -110,8 +109,6 @@ class Copies:
         self.problem, self.first, self.batch = problem, first, batch
         self._suffix = problem.suffix(first=first)
         self._size = BatchSize(batch)
-        self.n_measured = 0
-        """Copies that were run, the clean one of each pass excluded."""
 
     @torch.no_grad()
     def run(self, sets: Iterable[Changes]) -> Iterator[tuple[Predictions, Predictions]]:
@@ -121,18 +118,8 @@ class Copies:
         changes nothing is exactly 0. Sets are taken from the iterator as they are needed. Raises `EnvironmentProblem`
         if one copy does not fit into memory.
         """
-        left = iter(sets)
         work = work_on(self.problem.hf, "edited copies", self.problem.token_ids)
-        while members := list(islice(left, self._size.most)):
-
-            def one_pass(chunk: Sequence[int], members: list[Changes] = members) -> tuple[Predictions, Predictions]:
-                return self._pass([members[i] for i in chunk])
-
-            for found in run_in_halves(
-                one_pass, range(len(members)), size=self._size, unit="copies", work=lambda _: work
-            ):
-                self.n_measured += len(found[1])
-                yield found
+        yield from run_in_passes(self._pass, sets, size=self._size, unit="copies", work=work)
 
     def effects(self, sets: Iterable[Changes]) -> Iterator[float]:
         """The effect of each set on the target function: edited minus clean."""
@@ -167,6 +154,6 @@ def suffix_edit(members: Sequence[Changes], first: int, *, clean: bool = True) -
         cells = tuple(i[rows].to(acts.device) for i in (copy, pos - first, neuron))
         old = acts[cells]
         times, plus = factor[rows].to(old), offset[rows].to(old)
-        return acts.index_put(cells, torch.where(times == 0, plus, times * old + plus))
+        return acts.index_put(cells, changed(old, times, plus))
 
     return edit, list(by_layer)

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import HOOK_NAME
 
 Kind = Literal["set", "ablate", "patch", "add", "flip", "scale", "direction"]
+_RESIDUAL = "blocks.{layer}.hook_resid_post"
 _WRITES = ("set", "ablate", "patch")
 
 Values = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
@@ -81,8 +83,8 @@ def fwd_hooks(edits: Sequence[Edit]) -> list[tuple[str, Hook]]:
     """
     at: dict[str, list[Edit]] = defaultdict(list)
     for edit in edits:
-        name = "hook_resid_post" if edit.kind == "direction" else "mlp.hook_post"
-        at[f"blocks.{edit.layer}.{name}"].append(edit)
+        name = _RESIDUAL if edit.kind == "direction" else HOOK_NAME
+        at[name.format(layer=edit.layer)].append(edit)
     return [(name, _hook(some)) for name, some in at.items()]
 
 

@@ -14,20 +14,23 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
 from neuron_signatures.interventions.edits import Edit, Hook, fwd_hooks
 from neuron_signatures.models.batching import memory_faults, work_on
-from neuron_signatures.models.load import LoadedModel, bridge_beside
+from neuron_signatures.models.bridge import BridgeCapture, checked_bridge
+from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.weights import unembedding
 
 
 @dataclass(frozen=True)
 class Session:
-    """`model` stays usable for plain forward passes. The bridge is made when it is first needed."""
+    """`model` stays usable for plain forward passes. The bridge is made when it is first needed, and then compared with
+    the model on the tokens of `check`."""
 
     model: LoadedModel
+    check: tuple[int, ...]
 
     @functools.cached_property
     def bridge(self) -> Any:
-        """A `TransformerBridge` (see `bridge_beside`)."""
-        return bridge_beside(self.model)
+        """A `TransformerBridge` (see `checked_bridge`)."""
+        return checked_bridge(self.model, self.check)
 
     @torch.no_grad()
     def logits(self, token_ids: Sequence[int], edits: Sequence[Edit] = ()) -> Float[Tensor, "pos vocab"]:
@@ -47,9 +50,10 @@ class Session:
     @torch.no_grad()
     def acts(self, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
         """Activations (`hook_post`) of every layer, captured through the bridge, float32 on the CPU."""
-        seen: list[list[Tensor]] = [[] for _ in range(self.bridge.cfg.n_layers)]
-        self._pass(token_ids, [(f"blocks.{i}.mlp.hook_post", _keep(s)) for i, s in enumerate(seen)])
-        return torch.stack([s[0][0].float().cpu() for s in seen])
+        ids = torch.tensor([list(token_ids)], device=self.model.device)
+        work = work_on(self.model.hf, "the forward pass that captures activations", token_ids)
+        with memory_faults(work), BridgeCapture(self.bridge) as capture:
+            return torch.stack([layer[0].float().cpu() for layer in capture.run(ids)])
 
     def _pass(self, token_ids: Sequence[int], hooks: list[tuple[str, Hook]]) -> Tensor:
         ids = torch.tensor([list(token_ids)], device=self.model.device)

@@ -38,4 +38,6 @@ def set_up(run: Run, prompt: str | int, overrides: ModelOverrides) -> Setup:
     dtype = overrides.dtype or default_dtype(run.manifest, ["ablation"])
     reason = DIFFERENCES if overrides.dtype is None else None
     checked = check_prompt(run, prompt, replace(overrides, dtype=dtype), dtype_reason=reason)
-    return Setup(run, checked, Session(checked.model), prompt_of_run(run, checked.prompt))
+    return Setup(
+        run, checked, Session(checked.model, tuple(checked.prompt.token_ids)), prompt_of_run(run, checked.prompt)
+    )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from neuron_signatures.runs.files import human_bytes
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # CUDA has its own error type; CPU, MPS, cuBLAS, NumPy and the system only texts (torch 2.13), here in lower case.
@@ -99,6 +101,22 @@ def run_in_halves(
         _empty_caches()
         size.most = len(part) // 2
         log.warning("out of memory with %d %s in a batch; going on with %d", len(part), unit, size.most)
+
+
+def run_in_passes(
+    run: Callable[[list[Item]], Result], items: Iterable[Item], *, size: BatchSize, unit: str, work: Work
+) -> Iterator[Result]:
+    """Yield the results of `run` for up to `size.most` items at a time, which are taken as they are needed.
+
+    Memory is handled as in `run_in_halves`.
+    """
+    left = iter(items)
+    while members := list(islice(left, size.most)):
+
+        def one_pass(chunk: Sequence[int], members: list[Item] = members) -> Result:
+            return run([members[i] for i in chunk])
+
+        yield from run_in_halves(one_pass, range(len(members)), size=size, unit=unit, work=lambda _: work)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Neuron activations captured through transformer-lens' `TransformerBridge`, for models that only it adapts.
 
-`to_bridge` in `load.py` makes the bridge. Values equal those of `capture.MlpCapture` within rounding.
+`to_bridge` and `bridge_beside` in `load.py` make the bridge. Values equal those of `capture.MlpCapture` within
+rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from neuron_signatures.models.capture import (
     refuse_experts,
     shape_of,
 )
-from neuron_signatures.models.load import LoadedModel, to_bridge
+from neuron_signatures.models.load import LoadedModel, bridge_beside, to_bridge
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import HOOK_NAME, Backend
 
@@ -44,20 +45,41 @@ def open_capture(model: LoadedModel, layers: Sequence[int], backend: Backend, *,
     if backend == "transformers":
         return MlpCapture(model.hf, layers)
     model.hf.set_attn_implementation("eager")
-    ids = torch.tensor([token_ids[:_CHECKED_TOKENS]], device=model.device)
-    with torch.inference_mode():
-        want = model.hf(input_ids=ids, use_cache=False).logits.float()
-        bridge = to_bridge(model)
-        found = bridge(ids, use_cache=False).float()
+    want = _first_logits(model.hf, model, token_ids)
+    bridge = to_bridge(model)
+    _refuse_difference(want, _first_logits(bridge, model, token_ids), model, _INSTEAD)
+    return BridgeCapture(bridge, layers)
+
+
+def checked_bridge(model: LoadedModel, token_ids: Sequence[int]) -> TransformerBridge:
+    """A bridge beside `model`, which stays usable (`bridge_beside`).
+
+    Raises `UsageError` if the logits of the first tokens in `token_ids` are not those of the model itself.
+    """
+    bridge = bridge_beside(model)
+    want, found = (_first_logits(of, model, token_ids) for of in (model.hf, bridge))
+    _refuse_difference(want, found, model, "Use another model")
+    return bridge
+
+
+@torch.inference_mode()
+def _first_logits(of: Any, model: LoadedModel, token_ids: Sequence[int]) -> Tensor:
+    """Logits of the model or of its bridge after the first tokens, float32."""
+    ids = torch.tensor([list(token_ids[:_CHECKED_TOKENS])], device=model.device)
+    out = of(ids, use_cache=False)
+    logits: Tensor = out if isinstance(out, Tensor) else out.logits
+    return logits.float()
+
+
+def _refuse_difference(want: Tensor, found: Tensor, model: LoadedModel, next_step: str) -> None:
     distance = float((found - want).norm() / want.norm())
     if not distance <= _MAX_DISTANCE:
         raise UsageError(
             f"the logits of its TransformerBridge differ from those of the model itself (relative distance "
             f"{distance:.2g}), so its activations would too",
             where=f"model {model.spec.name}",
-            next_step=_INSTEAD,
+            next_step=next_step,
         )
-    return BridgeCapture(bridge, layers)
 
 
 def bridge_shape(bridge: TransformerBridge) -> MlpShape:

@@ -73,7 +73,7 @@ def test_outcomes_are_effects_and_whether_the_most_likely_token_changes():
     problem = problem_of(loaded("gpt2").hf, target_of("gpt2"), (2, 8))
     copies = Copies(problem, first=2, batch=3)
     sets = [random_changes(problem.hf, (2, 8), n, n) for n in (1, 5, 40, 200)]
-    found = list(outcomes(copies, sets))
+    found = list(outcomes(copies.run(sets), copies.problem.target.token_id))
     passes = list(Copies(problem, first=2, batch=3).run(sets))
     tops = [top for _, edited in passes for top in edited.top_id.tolist()]
     assert [o.flipped for o in found] == [top != problem.target.token_id for top in tops]

@@ -28,7 +28,7 @@ def test_copies_equal_the_edited_bridge(name):
     problem, own = copies.problem, session(name)
     sets = [random_changes(problem.hf, POSITIONS, n, seed) for seed, n in enumerate((1, 1, 6, 20, 60, 200, 0))]
     passes = list(copies.run(sets))
-    assert [len(edited) for _, edited in passes] == [4, 3] and copies.n_measured == 7
+    assert [len(edited) for _, edited in passes] == [4, 3]
     edited = joined_predictions([e for _, e in passes])
     clean = own.pre_cap_logits(token_ids(), problem.target.pos)
     wanted = joined_predictions([

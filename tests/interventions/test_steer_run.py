@@ -60,7 +60,7 @@ def request_(run: Run) -> SteerRequest:
     resolved = resolve_target(checked.model, checked.prompt.token_ids, TargetRequest("top1_logit"))
     return SteerRequest(
         checked,
-        Session(checked.model),
+        Session(checked.model, tuple(checked.prompt.token_ids)),
         resolved,
         (resolved.target.pos,),
         Neurons((NEURON,)),

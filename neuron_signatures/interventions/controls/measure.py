@@ -71,7 +71,7 @@ def kept_outcomes(kept: Kept, bar: Bar, name: str, copies: Copies, sets: Iterato
     known = len(rows) - len(rows) % copies.batch
     del rows[known:]
     yield from (Outcome(effect, bool(flipped)) for effect, flipped in rows[:known])
-    for outcome in outcomes(copies, islice(sets, known, None)):
+    for outcome in outcomes(copies.run(islice(sets, known, None)), copies.problem.target.token_id):
         rows.append([outcome.effect, float(outcome.flipped)])
         kept.changed()
         bar.advance(1)

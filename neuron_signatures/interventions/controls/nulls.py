@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuron_signatures.analysis.validation.controls import ENOUGH
-from neuron_signatures.interventions.changes import Changes
-from neuron_signatures.interventions.copies import Copies
+from neuron_signatures.interventions.copies import Predictions
 from neuron_signatures.runs.intervention_records import Null
 
 _ROUNDING = 1e-5
@@ -25,10 +24,9 @@ class Outcome:
     flipped: bool
 
 
-def outcomes(copies: Copies, sets: Iterable[Changes]) -> Iterator[Outcome]:
-    """One per set, measured in batches as they are asked for."""
-    target = copies.problem.target.token_id
-    for clean, edited in copies.run(sets):
+def outcomes(passes: Iterable[tuple[Predictions, Predictions]], target: int) -> Iterator[Outcome]:
+    """One per edited copy of the passes (`Copies.run`); `target` is the id of the token whose place counts."""
+    for clean, edited in passes:
         before = int(clean.top_id[0]) == target
         effects = (edited.value - clean.value).tolist()
         for effect, top in zip(effects, edited.top_id.tolist(), strict=True):

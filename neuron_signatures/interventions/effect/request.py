@@ -12,7 +12,6 @@ from neuron_signatures.interventions.side_effects.neutral import Neutral
 from neuron_signatures.runs.errors import UsageError
 
 EffectKind = Literal["ablate", "flip", "set", "scale", "add", "patch"]
-KINDS: tuple[EffectKind, ...] = ("ablate", "flip", "set", "scale", "add", "patch")
 NEED_VALUE = ("set", "scale", "add")
 
 

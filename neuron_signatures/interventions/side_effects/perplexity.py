@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
-from neuron_signatures.interventions.changes import Changes
+from neuron_signatures.interventions.changes import Changes, changed
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import backbone, output_projections
 from neuron_signatures.models.load import LoadedModel
@@ -67,8 +67,7 @@ def _hook(changes: Changes) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Tens
         flat = acts.view(-1, acts.shape[-1])  # OPT (transformers 5.23) flattens batch and positions before its MLP
         neuron = changes.neuron.to(acts.device)
         factor, offset = changes.factor.to(acts), changes.offset.to(acts)
-        old = flat[1:, neuron]
-        flat[1:, neuron] = torch.where(factor == 0, offset, factor * old + offset)
+        flat[1:, neuron] = changed(flat[1:, neuron], factor, offset)
         return (acts,)
 
     return hook

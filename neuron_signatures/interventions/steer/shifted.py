@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
 from neuron_signatures.interventions.copies import Predictions, predictions
-from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
+from neuron_signatures.models.batching import BatchSize, run_in_passes, work_on
 from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.weights import unembedding
 
@@ -37,17 +36,11 @@ class ShiftedCopies:
     @torch.no_grad()
     def run(self, vectors: Iterable[Vector]) -> Iterator[tuple[Predictions, Predictions]]:
         """Predictions of the clean copy (one row) and of the next vectors, in order; one forward pass each."""
-        left = iter(vectors)
         work = work_on(self.problem.hf, "copies with a shifted residual stream", self.problem.token_ids)
-        while members := list(islice(left, self._size.most)):
+        yield from run_in_passes(self._pass, vectors, size=self._size, unit="copies", work=work)
 
-            def one_pass(chunk: Sequence[int], members: list[Vector] = members) -> tuple[Predictions, Predictions]:
-                return self._pass(torch.stack([members[i] for i in chunk]))
-
-            yield from run_in_halves(one_pass, range(len(members)), size=self._size, unit="copies", work=lambda _: work)
-
-    def _pass(self, vectors: Float[Tensor, "n d_model"]) -> tuple[Predictions, Predictions]:
-        shift = torch.cat([torch.zeros_like(vectors[:1]), vectors])[:, None]
+    def _pass(self, vectors: Sequence[Vector]) -> tuple[Predictions, Predictions]:
+        shift = torch.stack([torch.zeros_like(vectors[0]), *vectors])[:, None]
         with shifted(self.problem.hf, self._layer, shift, self._rows):
             hidden = self._suffix.run(len(shift), from_layer=self._layer)
         logits = pre_cap_logits(unembedding(self.problem.hf), hidden)

@@ -147,7 +147,8 @@ class SteeredNeurons:
 
     def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
         copies = Copies(self.problem, first=min(self.problem.positions), batch=self.batch)
-        return outcomes(copies, (s.changes(alpha, self.problem.positions) for s in self.matched(rng)))
+        sets = (s.changes(alpha, self.problem.positions) for s in self.matched(rng))
+        return outcomes(copies.run(sets), self.problem.target.token_id)
 
     def matched(self, rng: np.random.Generator) -> Iterator[SteeredNeurons]:
         """Without end, as many other neurons of the same layers, with steps of the same norms and of random sign.
@@ -195,12 +196,7 @@ class SteeredDirection:
 
     def random(self, alpha: float, rng: np.random.Generator) -> Iterator[Outcome]:
         copies = ShiftedCopies(self.problem, self.layer, self.problem.positions, batch=self.batch)
-        target = self.problem.target.token_id
-        for clean, edited in copies.run(self._drawn(alpha, rng)):
-            before = int(clean.top_id[0]) == target
-            effects = (edited.value - clean.value).tolist()
-            for effect, top in zip(effects, edited.top_id.tolist(), strict=True):
-                yield Outcome(effect, (top == target) != before)
+        return outcomes(copies.run(self._drawn(alpha, rng)), self.problem.target.token_id)
 
     def elsewhere(self, alpha: float, n_random: int, rng: np.random.Generator) -> Elsewhere:
         drawn = self._drawn(alpha, rng)

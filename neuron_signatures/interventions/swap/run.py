@@ -21,7 +21,7 @@ from neuron_signatures.interventions.swap.pairs import Pair, Prompts
 from neuron_signatures.interventions.swap.records import BAND_DRAWS, measure_band, pair_record
 from neuron_signatures.interventions.swap.request import SwapRequest
 from neuron_signatures.interventions.swap.select import greedy
-from neuron_signatures.interventions.swap.shared import choose_shared, shared_record, test_shared
+from neuron_signatures.interventions.swap.shared import choose_shared, held_out_flips, shared_record
 from neuron_signatures.interventions.swap.summary import pair_verdict, summary_of, swap_verdict
 from neuron_signatures.interventions.swap.writing import swap_settings, swap_stem, write_swap
 from neuron_signatures.interventions.swap.wrong_source import find_wrong, measure_wrong
@@ -192,7 +192,7 @@ class _Swaps:
             return SharedList.model_validate_json(stored)
         limits = self.request.limits
         growing, flips = choose_shared(self.collected.selection, limits, self.bar)
-        held_out = test_shared(growing.cells, self.collected.held_out, limits, self.bar)
+        held_out = held_out_flips(growing.cells, self.collected.held_out, limits, self.bar)
         found = shared_record(growing, flips, held_out, self.norms, limits, self.request.seed, self.bar)
         example = self.collected.held_out[0].patch(growing.cells[: found.chosen_k])
         found = found.model_copy(update={"side_effects": self._side_effects(example)})

@@ -63,7 +63,7 @@ def choose_shared(selection: Sequence[Pair], limits: Limits, bar: Bar) -> tuple[
     return growing, Flips(selection, np.stack([t.numpy() for t in tops]))
 
 
-def test_shared(cells: Cells, pairs: Sequence[Pair], limits: Limits, bar: Bar) -> Flips:
+def held_out_flips(cells: Cells, pairs: Sequence[Pair], limits: Limits, bar: Bar) -> Flips:
     """Patch every prefix of the list in pairs that it was not chosen on."""
     found = []
     for pair in pairs:
@@ -114,7 +114,8 @@ def _random_share(
     for i, pair in enumerate(pairs):
         one = ControlledSet("shared", pair.patch(cells), pair.destination.acts, norms)
         sets = random_neurons(one.changes, one.acts, one.norms, np.random.default_rng([seed, 6, i]))
-        found = outcomes(pair.copies(limits.batch), (next(sets) for _ in range(RANDOM_DRAWS)))
+        passes = pair.copies(limits.batch).run(next(sets) for _ in range(RANDOM_DRAWS))
+        found = outcomes(passes, pair.source_answer)
         shares.append(np.mean([o.flipped for o in found]))
         bar.advance(RANDOM_DRAWS)
     (row,) = share_rows(np.array(shares)[:, None], [p.entities for p in pairs], seed)

@@ -8,7 +8,6 @@ passes: use a float32 model, because most of them round to 0 in bfloat16.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import refuse_undefined
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.models.batching import BatchSize, Work, run_in_halves, work_on
+from neuron_signatures.models.batching import BatchSize, Work, run_in_halves, run_in_passes, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.suffix import Edit, Suffix
 from neuron_signatures.runs.errors import UsageError
@@ -97,16 +96,12 @@ def joint_ablation(
     _refuse(torch.tensor(positions), reference[chosen], problem.target)
     suffix = problem.suffix(first=min(positions))
     rows, first = suffix.rows(positions), min(chosen)
-    left, size = iter(sets), BatchSize(batch)
-    while members := list(islice(left, size.most)):
 
-        def values(chunk: Sequence[int], members: list[Tensor] = members) -> Tensor:
-            edit = _joint_edit([members[i] for i in chunk], chosen, meaning, reference, rows)
-            return problem.value(suffix.run(len(chunk), edit, chosen, from_layer=first)).float().cpu()
+    def values(members: list[Tensor]) -> Tensor:
+        edit = _joint_edit(members, chosen, meaning, reference, rows)
+        return problem.value(suffix.run(len(members), edit, chosen, from_layer=first)).float().cpu()
 
-        yield from run_in_halves(
-            values, range(len(members)), size=size, unit="ablations", work=lambda _: _work(problem)
-        )
+    yield from run_in_passes(values, sets, size=BatchSize(batch), unit="ablations", work=_work(problem))
 
 
 def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Edit:
