@@ -63,10 +63,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def report(args: argparse.Namespace) -> list[str]:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
     from neuron_signatures.analysis.attribution.reference import run_mean
     from neuron_signatures.analysis.contrast.grammar import chosen_prompts, parse_side
     from neuron_signatures.analysis.tokens.vocab import single_token
+    from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
     from neuron_signatures.runs.run import Run
     from neuron_signatures.views.coords import parse_neuron
 

@@ -62,7 +62,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.analysis.validation.controls import layer_matched

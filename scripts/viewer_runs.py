@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.runs.manifest import HOOK_NAME, FileRecord, Manifest, PromptRecord
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.names import activation_file
@@ -33,6 +32,7 @@ from neuron_signatures.runs.results import (
     write_column,
 )
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.runs.tokens import ascii_token
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from attribution_cases import loaded, token_ids
 from tiny_models import N_LAYERS
 
-from neuron_signatures.analysis.attribution.checked_prompt import Agreement, CheckedPrompt, recompute
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.steer.request import (
@@ -18,6 +17,7 @@ from neuron_signatures.interventions.steer.request import (
     SteeredNeuron,
     SteerRequest,
 )
+from neuron_signatures.models.rerun.checked_prompt import Agreement, CheckedPrompt, recompute
 from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.tokens import ascii_token

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
 
 if TYPE_CHECKING:
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
+    from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def model_spec(args: argparse.Namespace) -> ModelSpec:
 
 def model_overrides(args: argparse.Namespace) -> ModelOverrides:
     """What the flags of `add_rerun_flags` say. Imports torch."""
-    from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
+    from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 
     return ModelOverrides(
         args.model_name, args.model_dtype, args.device, args.device_map, args.trust_remote_code, args.deterministic

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.interventions.choice.prompts import Prompt, prompt_of_run, prompt_of_text
 from neuron_signatures.interventions.session import Session
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.models.spec import Dtype
 from neuron_signatures.runs.run import Run
 

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -108,7 +108,7 @@ class ArrayFile:
     def _values(self, key: str, first: int, n: int) -> np.ndarray:
         dtype, _, at = self._entry(key)
         out = np.empty(n, dtype)
-        view, done = memoryview(out).cast("B"), 0
+        view, done = out.view(np.uint8).data, 0
         try:
             self._file.seek(at + first * dtype.itemsize)
             while done < len(view):
@@ -133,10 +133,10 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> by
     return len(text).to_bytes(8, "little") + text
 
 
-def _parts(array: np.ndarray) -> list[memoryview]:
+def _parts(array: np.ndarray) -> list[Any]:
     flat = np.ascontiguousarray(array).reshape(-1)
     n = max(1, _AT_ONCE // flat.itemsize)
-    return [memoryview(flat[i : i + n]).cast("B") for i in range(0, len(flat), n)]
+    return [flat[i : i + n].view(np.uint8).data for i in range(0, len(flat), n)]
 
 
 def _open(path: Path) -> BinaryIO:

@@ -13,7 +13,6 @@ import torch
 from attribution_cases import loaded
 from tiny_models import ARCHITECTURES
 
-from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.interventions.changes import Changes, joined, setting
 from neuron_signatures.interventions.controls.random_sets import write_norms
 from neuron_signatures.interventions.edits import Edit
@@ -22,6 +21,7 @@ from neuron_signatures.interventions.side_effects.elsewhere import at_latest
 from neuron_signatures.interventions.side_effects.measure import Found, SideEffectSettings, side_effects
 from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText, load_neutral
 from neuron_signatures.interventions.side_effects.perplexity import perplexity, token_losses
+from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.models.tokens import encode_text
 from neuron_signatures.runs.errors import UsageError
 

@@ -16,7 +16,6 @@ from dump_runs import flags
 from safetensors.torch import save_file
 from tiny_models import D_MODEL
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.side_effects.neutral import Neutral, NeutralText
@@ -35,6 +34,7 @@ from neuron_signatures.interventions.steer.request import (
 )
 from neuron_signatures.interventions.steer.response import Breaks
 from neuron_signatures.interventions.steer.units import neuron_stds
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.runs.errors import StopSignal, UsageError
 from neuron_signatures.runs.intervention_records import SteerRecord

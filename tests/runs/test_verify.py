@@ -16,7 +16,6 @@ import pytest
 import torch
 from run_folders import acts_of, write_run, write_v1
 
-from neuron_signatures.analysis.stage_record import run_identity, stage_record
 from neuron_signatures.poc2_analyze_run import main as analyze
 from neuron_signatures.runs import __main__ as commands
 from neuron_signatures.runs import verify_results
@@ -28,6 +27,7 @@ from neuron_signatures.runs.result_records import SignaturesRecord, ValidationRe
 from neuron_signatures.runs.results import list_validations, open_results, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import seal
+from neuron_signatures.runs.stage_record import run_identity, stage_record
 from neuron_signatures.runs.verify import Verification, verify_run
 from neuron_signatures.views.lists.effects import read_effects
 

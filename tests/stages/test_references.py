@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from paths import DEMO_RUN
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main
 from neuron_signatures.runs.results import list_influence, list_validations, read_json

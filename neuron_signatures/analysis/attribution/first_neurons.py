@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.signatures.names import Names
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 
 N_FIRST = 10
 _N_TOKENS = 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, ModelOverrides
 from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
 from neuron_signatures.analysis.attribution.metrics import Metric
 from neuron_signatures.analysis.attribution.problem import Problem
@@ -13,6 +12,7 @@ from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import TargetRequest
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.validation.truth import ValidationConfig
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, ModelOverrides
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.versions import versions
 

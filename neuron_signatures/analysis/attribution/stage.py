@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from neuron_signatures.analysis.attribution.candidates import parse_top_from
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt, check_prompt
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetrics
 from neuron_signatures.analysis.attribution.forecast import forecast
@@ -36,6 +35,7 @@ from neuron_signatures.analysis.signatures.names import signature_names
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED
 from neuron_signatures.analysis.validation.sample import refuse_small_sample
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
 

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, within
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
@@ -51,6 +50,7 @@ from neuron_signatures.analysis.validation.measure import Measurement, sampled_e
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.results import ResultsWriter, partial_name
 
 log = logging.getLogger(__name__)

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Integer
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.influence import DIRECT, Influence
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pre_cap_logits
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.results import ResultsWriter, meta_name, write_scores_name
+from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.runs.tokens import encodable
 
 PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}

@@ -13,9 +13,9 @@ import pandas as pd
 from neuron_signatures.analysis.contrast.analyze import ContrastConfig, ContrastResult
 from neuron_signatures.analysis.contrast.choose import Unit
 from neuron_signatures.analysis.selection import SelectionConfig, select
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.results import ResultsWriter, contrast_stem, meta_name
+from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.stats.ranks import smallest_p
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.

@@ -11,7 +11,6 @@ import pandas as pd
 
 from neuron_signatures.analysis.peaks.analyze import PeaksResult
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import (
@@ -23,6 +22,7 @@ from neuron_signatures.runs.results import (
     partial_name,
     write_scores_name,
 )
+from neuron_signatures.runs.stage_record import stage_record
 
 DEFAULT_RANK_BY = "mean_peak_abs"
 

@@ -41,11 +41,11 @@ from neuron_signatures.analysis.signatures.pole_stats import PolePeaks, pole_pea
 from neuron_signatures.analysis.signatures.rates import PositionRates, TargetRates
 from neuron_signatures.analysis.signatures.table import MeanCosine, PoleResult, layer_frame
 from neuron_signatures.analysis.signatures.texts import first_of_text, text_codes
-from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.analysis.tokens.functional import WINDOW, FunctionalTokens
 from neuron_signatures.analysis.tokens.positions import Counted, CountedPrompt, counted_prompts
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.stage_record import run_identity
 
 SIGNS = (1, -1)
 _BLOCK_BYTES = 64 << 20  # of activations in memory at once; a larger layer is read in several blocks of neurons

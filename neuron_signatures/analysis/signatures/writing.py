@@ -7,8 +7,8 @@ from typing import Any
 
 from neuron_signatures.analysis.signatures.analyze import SignatureResult
 from neuron_signatures.analysis.signatures.nulls import null_counts
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.runs.results import GROUPS, SIGNATURES, SIGNATURES_META, ResultsWriter
+from neuron_signatures.runs.stage_record import stage_record
 
 SHUFFLED = "tokens permuted within each prompt, activations as they are"
 OTHER_PROMPTS = "each prompt has the tokens of another prompt of similar length, position by position"

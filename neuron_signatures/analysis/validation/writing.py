@@ -8,21 +8,21 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import number
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.analysis.validation.best import SETS_CRITERION, SINGLE_CRITERION
 from neuron_signatures.analysis.validation.curves import MetricValidation
 from neuron_signatures.analysis.validation.sample import Sample
 from neuron_signatures.analysis.validation.sets import KEPT_SHARE
 from neuron_signatures.analysis.validation.truth import Truth, pair_scores
 from neuron_signatures.analysis.validation.validate import Validation
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.manifest import Dtype
 from neuron_signatures.runs.results import ResultsWriter, effects_stem, meta_name, table_name
+from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.runs.tokens import ascii_token
 from neuron_signatures.stats.stratified import Estimate
 

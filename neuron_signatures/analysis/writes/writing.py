@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.analysis.writes.analyze import WritesResult
 from neuron_signatures.analysis.writes.finished_layers import LayerWrites
 from neuron_signatures.models.tokens import token_strings
@@ -20,6 +19,7 @@ from neuron_signatures.runs.results import (
     table_name,
     write_column,
 )
+from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.runs.tokens import encodable
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.analysis.attribution.targets import TargetRequest
 from neuron_signatures.interventions.choice import neurons
 from neuron_signatures.interventions.side_effects.neutral import Neutral
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
 
 EffectKind = Literal["ablate", "flip", "set", "scale", "add", "patch"]

@@ -11,7 +11,6 @@ import pandas as pd
 
 from neuron_signatures.analysis.attribution.reference import ZERO
 from neuron_signatures.analysis.attribution.writing import target_record
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.interventions.controls.random_sets import delta_norms, write_norms
 from neuron_signatures.interventions.effect.request import NEED_VALUE
 from neuron_signatures.interventions.effect.resample import RESAMPLE
@@ -21,6 +20,7 @@ from neuron_signatures.runs.intervention_records import Cell, EffectRecord
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import ResultsWriter, meta_name
+from neuron_signatures.runs.stage_record import stage_record
 
 if TYPE_CHECKING:
     from neuron_signatures.interventions.effect.run import EffectOutcome, Planned

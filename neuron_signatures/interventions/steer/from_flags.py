@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.interventions.choice import neurons
 from neuron_signatures.interventions.choice.neurons import Chosen, choose_neurons
@@ -28,6 +27,7 @@ from neuron_signatures.interventions.steer.request import (
     SteeredNeuron,
     SteerRequest,
 )
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from neuron_signatures.analysis.attribution.checked_prompt import CheckedPrompt
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.interventions.copies import DEFAULT_BATCH
 from neuron_signatures.interventions.names import DEFAULT_N_RANDOM
 from neuron_signatures.interventions.session import Session
 from neuron_signatures.interventions.side_effects.measure import DEFAULT_SETS
 from neuron_signatures.interventions.side_effects.neutral import Neutral
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.models.tokens import context_length
 from neuron_signatures.runs.errors import UsageError
 

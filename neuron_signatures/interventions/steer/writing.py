@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from neuron_signatures.analysis.attribution.writing import target_record
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.interventions.names import STAGE
 from neuron_signatures.interventions.steer.doses import MeasuredDose
 from neuron_signatures.interventions.steer.figure import draw
@@ -17,6 +16,7 @@ from neuron_signatures.interventions.steer.response import Breaks, Found, Respon
 from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.intervention_records import PromptText, SideEffects
 from neuron_signatures.runs.results import ResultsWriter, meta_name
+from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.runs.tokens import encodable
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides
 from neuron_signatures.interventions.side_effects.neutral import Neutral
 from neuron_signatures.interventions.swap.select import Limits
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 
-from neuron_signatures.analysis.stage_record import stage_record
 from neuron_signatures.interventions.choice.alignment import THAT_MATTER
 from neuron_signatures.interventions.figure import new_figure
 from neuron_signatures.interventions.names import (
@@ -25,6 +24,7 @@ from neuron_signatures.runs.intervention_records import SwapPair, SwapRecord
 from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import ResultsWriter, meta_name, shortened
+from neuron_signatures.runs.stage_record import stage_record
 
 if TYPE_CHECKING:
     from neuron_signatures.interventions.swap.run import SwapOutcome

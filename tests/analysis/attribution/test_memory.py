@@ -14,7 +14,6 @@ from short_of_memory import ERRORS, short_of_memory
 from tiny_models import D_MLP, N_LAYERS
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.checked_prompt import recompute
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, joint_ablation, single_ablations
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution, dla_without_norms
 from neuron_signatures.analysis.attribution.estimators.gradients import act_grad, integrated_gradients, relp
@@ -22,6 +21,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.models.capture import mlp_shape
+from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.runs.errors import EnvironmentProblem
 
 NAME = "gemma2"

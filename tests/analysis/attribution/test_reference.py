@@ -11,9 +11,9 @@ import torch
 from analysis_runs import BOS, make_run, random_acts
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.analysis.attribution.metrics import attribution
 from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at, run_mean
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.poc1_dump_activations import main
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run

@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.loading import announced
-from neuron_signatures.analysis.stage_record import run_identity
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import MlpCapture
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
+from neuron_signatures.models.rerun.loading import announced
 from neuron_signatures.models.spec import ModelSpec, Quantization
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import UNRECORDED, Dtype, Manifest, PromptRecord, join_some
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.stage_record import run_identity
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from run_folders import write_v1
 from safetensors.torch import load_file, save_file
 from tiny_models import D_MLP, N_LAYERS, VOCAB, tiny_model_dir
 
-from neuron_signatures.analysis.attribution.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.models.load import load_tokenizer
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main
 from neuron_signatures.runs.errors import BadRunError, ExitCode
