@@ -241,7 +241,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
     from neuron_signatures.analysis.attribution.request import InfluenceRequest, parse_metrics
     from neuron_signatures.analysis.attribution.targets import TargetRequest
     from neuron_signatures.analysis.validation.truth import ValidationConfig
-    from neuron_signatures.dump.config import parse_layers
+    from neuron_signatures.runs.layer_numbers import parse_layers
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
     validation = ValidationConfig(
@@ -305,7 +305,7 @@ def _write_scores(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.writes.analyze import DEFAULT_TOP, WritesConfig, analyze_writes, checked_model
     from neuron_signatures.analysis.writes.report import writes_lines, writes_summary
     from neuron_signatures.analysis.writes.writing import write_writes
-    from neuron_signatures.dump.config import parse_layers
+    from neuron_signatures.runs.layer_numbers import parse_layers
     from neuron_signatures.runs.results import open_results
 
     layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))

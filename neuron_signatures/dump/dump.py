@@ -17,11 +17,11 @@ from torch import Tensor
 from neuron_signatures.dump.batches import plan_batches
 from neuron_signatures.dump.forward import PromptActs, fitted_batch_tokens, run_batch
 from neuron_signatures.dump.plan import DumpPlan
-from neuron_signatures.dump.provenance import provenance
 from neuron_signatures.dump.record import build_manifest, check_manifest_size
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture
 from neuron_signatures.models.load import LoadedModel, load_model
+from neuron_signatures.models.provenance import provenance
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, escape_controls
 from neuron_signatures.runs.files import free_bytes, human_bytes
 from neuron_signatures.runs.journal import PromptOutcome

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
-from neuron_signatures.dump.config import DumpConfig, parse_layers
+from neuron_signatures.dump.config import DumpConfig
 from neuron_signatures.dump.prompts import Prompt, prompts_sha256
 from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
 from neuron_signatures.models.identity import ModelIdentity, model_identity
@@ -15,6 +15,7 @@ from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import find_device, load_config, load_tokenizer
 from neuron_signatures.models.tokens import adds_bos, wants_bos
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.layer_numbers import parse_layers
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.shards import plan_shards

@@ -11,11 +11,11 @@ from attribution_cases import in_float64, plain_value, setting, token_ids
 from intervention_cases import CHICAGO, DALLAS, OAKLAND, demo_prompt, prompt_of_ids, session
 
 from neuron_signatures.analysis.attribution.estimators.gradients import act_grad
-from neuron_signatures.analysis.progress import silent
 from neuron_signatures.interventions.copies import FIELDS, predictions
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts, make_pair
 from neuron_signatures.interventions.swap.select import Growing, Limits, Path, cell_scores, greedy
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.progress import silent
 
 NAMES = ("gpt2", "gemma2", "gemma3", "llama", "phi", "gpt_neox")
 NO_BAR = silent("", 0)

@@ -14,11 +14,11 @@ from tiny_models import ARCHITECTURES, D_MLP, N_LAYERS, tiny_model_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from neuron_signatures.dump.batches import plan_batches
-from neuron_signatures.dump.config import parse_layers
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.tokens import encode_text
 from neuron_signatures.poc1_dump_activations import main
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.layer_numbers import parse_layers
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.shards import plan_shards
 from neuron_signatures.runs.verify import verify_run

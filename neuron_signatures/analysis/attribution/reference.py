@@ -19,12 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.metrics import Attribution
-from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord, join_some
 from neuron_signatures.runs.names import safe_id
+from neuron_signatures.runs.progress import ProgressOf, silent
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
 

@@ -30,12 +30,12 @@ from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resol
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
 )
-from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.signatures.names import signature_names
 from neuron_signatures.analysis.tokens.vocab import explicit_tokens
 from neuron_signatures.analysis.validation.curves import N_RESAMPLED
 from neuron_signatures.analysis.validation.sample import refuse_small_sample
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt
+from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
 

@@ -41,7 +41,6 @@ from neuron_signatures.analysis.attribution.writing import (
     write_influence,
 )
 from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.signatures.names import Names
@@ -51,6 +50,7 @@ from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
+from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import ResultsWriter, partial_name
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import pandas as pd
 from jaxtyping import Float32, Float64
 
 from neuron_signatures.analysis.contrast.choose import DesignChoice, Sides, Unit, choose_sides
-from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.tokens.positions import Counted, counted_prompts
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.progress import ProgressOf, silent
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.stats.chance import benjamini_hochberg

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from neuron_signatures.analysis.partial import Partial
-from neuron_signatures.analysis.progress import ProgressOf
 from neuron_signatures.analysis.writes.directions import WritePath, write_path
 from neuron_signatures.analysis.writes.finished_layers import FinishedLayers, LayerShape, LayerWrites
 from neuron_signatures.analysis.writes.forecast import WritesForecast
@@ -21,6 +20,7 @@ from neuron_signatures.models.batching import BatchSize, Work, run_in_halves
 from neuron_signatures.models.capture import MlpShape, mlp_shape
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import WRITES, ResultsWriter, partial_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import MAX_VALUES

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.controls.nulls import Outcome, null, outcomes
 from neuron_signatures.interventions.controls.random_sets import (
@@ -26,6 +25,7 @@ from neuron_signatures.interventions.controls.random_sets import (
 from neuron_signatures.interventions.copies import Copies
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.runs.intervention_records import Controls, Null
+from neuron_signatures.runs.progress import Bar
 
 _FEWEST_SETS = 20
 """Different scrambled sets that there must be: with fewer, p cannot be 0.05."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_target
-from neuron_signatures.analysis.progress import Bar, ProgressOf
 from neuron_signatures.interventions.choice.alignment import align, same_positions
 from neuron_signatures.interventions.choice.neurons import Chosen, choose_neurons
 from neuron_signatures.interventions.choice.positions import parse_positions
@@ -34,6 +33,7 @@ from neuron_signatures.interventions.setup import Setup, set_up
 from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.intervention_records import Controls, Prediction, SideEffects
+from neuron_signatures.runs.progress import Bar, ProgressOf
 from neuron_signatures.runs.results import INTERVENTIONS, open_results
 from neuron_signatures.runs.run import Run
 

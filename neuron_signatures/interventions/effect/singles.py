@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.choice.neurons import Chosen
 from neuron_signatures.interventions.controls.measure import ControlledSet, Settings, random_null
 from neuron_signatures.interventions.controls.random_sets import delta_norms, deltas
 from neuron_signatures.interventions.copies import FIELDS, Copies
 from neuron_signatures.interventions.kept import Kept
 from neuron_signatures.runs.intervention_records import Null
+from neuron_signatures.runs.progress import Bar
 
 if TYPE_CHECKING:
     from neuron_signatures.interventions.effect.run import Planned

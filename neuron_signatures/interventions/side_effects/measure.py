@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import pre_cap_logits
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.progress import ProgressOf, silent
 from neuron_signatures.analysis.tokens.vocab import single_token
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.controls.random_sets import Norms
@@ -34,6 +33,7 @@ from neuron_signatures.models.tokens import context_length, encode_text, token_s
 from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.intervention_records import NeutralPrompt, RandomSideEffects, SideEffects
+from neuron_signatures.runs.progress import ProgressOf, silent
 
 DEFAULT_SETS = 20
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.controls.measure import ControlledSet
 from neuron_signatures.interventions.controls.random_sets import Norms, delta_norms, random_neurons
 from neuron_signatures.interventions.copies import Copies
@@ -25,6 +24,7 @@ from neuron_signatures.runs.intervention_records import (
     SideEffects,
     SwapPair,
 )
+from neuron_signatures.runs.progress import Bar
 
 BAND_DRAWS = 100
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neuron_signatures.analysis.progress import Bar, ProgressOf
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.interventions.controls.measure import ControlledSet, Settings, measure_controls
@@ -34,6 +33,7 @@ from neuron_signatures.runs.intervention_records import (
     SwapSummary,
     WrongSource,
 )
+from neuron_signatures.runs.progress import Bar, ProgressOf
 from neuron_signatures.runs.results import INTERVENTIONS, open_results
 from neuron_signatures.runs.run import Run
 

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.changes import Changes
 from neuron_signatures.interventions.copies import Copies, Predictions, joined_predictions, suffix_edit
 from neuron_signatures.interventions.swap.pairs import Cells, Pair
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.suffix import Suffix
+from neuron_signatures.runs.progress import Bar
 
 _BLOCK_SHARE = 0.2
 """Cells per block, as a share of those chosen so far."""

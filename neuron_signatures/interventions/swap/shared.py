@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.controls.measure import ControlledSet
 from neuron_signatures.interventions.controls.nulls import outcomes
 from neuron_signatures.interventions.controls.random_sets import Norms, random_neurons
 from neuron_signatures.interventions.swap.pairs import Cells, Pair
 from neuron_signatures.interventions.swap.select import Growing, Limits
 from neuron_signatures.runs.intervention_records import SharedCell, SharedList, ShareRow
+from neuron_signatures.runs.progress import Bar
 from neuron_signatures.stats.bootstrap import bootstrap_weights, mean_intervals
 
 N_BOOTSTRAP = 2000

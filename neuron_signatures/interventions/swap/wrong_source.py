@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from neuron_signatures.analysis.progress import Bar
 from neuron_signatures.interventions.choice.prompts import Prompt
 from neuron_signatures.interventions.swap.pairs import Pair, Prompts, make_pair
 from neuron_signatures.interventions.swap.select import Limits, greedy
 from neuron_signatures.models.tokens import token_strings
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.intervention_records import WrongSource
+from neuron_signatures.runs.progress import Bar
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import encodable
 

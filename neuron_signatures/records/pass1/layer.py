@@ -1,0 +1,177 @@
+"""What the first pass keeps of one layer, and how a batch of activations enters it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor
+
+from neuron_signatures.records.pass1.bins import N_MAGNITUDES, columns
+from neuron_signatures.records.pass1.plan import Batch, BlockPlan, Group, Slab, to_device
+from neuron_signatures.records.pass1.strongest import Entries, TopLists
+from neuron_signatures.runs.records.names import PARTS, POLES
+
+N_POWERS = 4
+_GATHER_BELOW = 0.15
+"""Share of windows and neurons that can enter a list, below which positions are looked up one by one."""
+
+
+class _Extrema(NamedTuple):
+    """Of each window of a slab, or document of a block, and neuron: the largest value times the pole's sign."""
+
+    value: Float32[Tensor, "row neuron"]
+    pos: Int[Tensor, "row neuron"]
+
+
+class LayerRecords:
+    """Lists per part and pole, sums of powers per part, and histograms per part, of all neurons of one layer."""
+
+    def __init__(self, n_neurons: int, top_k: int, device: torch.device) -> None:
+        self.device = device
+        self.lists = [[TopLists(n_neurons, top_k, device) for _ in POLES] for _ in PARTS]
+        self.sums = torch.zeros(len(PARTS), N_POWERS, n_neurons, dtype=torch.float64, device=device)
+        self.count = torch.zeros(len(PARTS), dtype=torch.int64)
+        self.histogram = torch.zeros(len(PARTS), n_neurons, 2 * N_MAGNITUDES, dtype=torch.int32, device=device)
+        self.left_out = 0
+        """Windows with a value that is NaN or infinite."""
+        self._first_column = torch.arange(n_neurons, device=device) * (2 * N_MAGNITUDES)
+        self._slab: list[_Extrema] = []
+        self._best: list[Entries] = []
+
+    def begin_block(self, plan: BlockPlan) -> None:
+        self._best = [self._no_entries(plan.n_documents) for _ in POLES]
+
+    def begin_slab(self, slab: Slab) -> None:
+        size = (len(slab.windows), self.sums.shape[2])
+        self._slab = [
+            _Extrema(
+                torch.full(size, -torch.inf, device=self.device),
+                torch.zeros(size, dtype=torch.int16, device=self.device),
+            )
+            for _ in POLES
+        ]
+
+    def add_batch(self, plan: BlockPlan, batch: Batch, acts: Float[Tensor, "row pos neuron"]) -> None:
+        """Add the activations of a batch. Statistics are of their float32 values."""
+        parts, counted = plan.parts(batch.windows), plan.in_histogram(batch.windows)
+        for group in batch.groups:
+            members = slice(group.start, group.stop)
+            piece = acts[members, group.first : group.end]
+            finite = self._add_extrema(plan, batch, group, piece, parts[members])
+            self._add_sums(piece, parts[members], finite, counted[members])
+
+    def end_slab(self, plan: BlockPlan, slab: Slab) -> None:
+        """Reduce the windows to their documents."""
+        order = np.lexsort((slab.windows, plan.documents(slab.windows)))
+        documents, windows = plan.documents(slab.windows)[order], slab.windows[order]
+        starts = np.flatnonzero(np.diff(documents, prepend=-1))
+        nth = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        for n in range(nth.max() + 1):  # the first window of every document, then the second, ...
+            rows = nth == n
+            for best, found in zip(self._best, self._slab, strict=True):
+                self._merge(best, documents[rows], windows[rows], found, order[rows])
+        self._slab = []
+
+    def end_block(self, plan: BlockPlan) -> None:
+        """Add the documents to the lists."""
+        contexts = to_device(plan.contexts, self.device)
+        for pole, best in enumerate(self._best):
+            window = (best.window.long() - plan.block.first_window).clamp_min(0)
+            entries = best._replace(context=contexts[window, best.pos.long()])
+            for part in range(len(PARTS)):
+                members = to_device(np.flatnonzero(plan.document_parts == part), self.device)
+                if len(members):
+                    self.lists[part][pole].add(Entries(*(x[members] for x in entries)))
+        self._best = []
+
+    def compact(self) -> None:
+        for of_part in self.lists:
+            for lists in of_part:
+                lists.compact()
+
+    def _add_extrema(
+        self, plan: BlockPlan, batch: Batch, group: Group, piece: Float[Tensor, "row pos neuron"], parts: np.ndarray
+    ) -> Bool[np.ndarray, " row"]:
+        """Store the extrema that can enter a list; returns which windows are finite."""
+        finite = np.ones(len(piece), dtype=bool)
+        found = [piece.amax(1).float(), -piece.amin(1).float()]
+        if not all(bool(torch.isfinite(x.sum()).item()) for x in found):
+            finite = torch.isfinite(found[0]).all(1).logical_and(torch.isfinite(found[1]).all(1)).cpu().numpy()
+            self.left_out += int((~finite).sum())
+        rows = slice(batch.rows.start + group.start, batch.rows.start + group.stop)
+        for pole, (value, slab) in enumerate(zip(found, self._slab, strict=True)):
+            bound = torch.stack([of_part[pole].threshold for of_part in self.lists])
+            enters = value >= bound[to_device(parts, self.device)]
+            if not finite.all():
+                enters &= to_device(finite, self.device)[:, None]
+            slab.value[rows] = torch.where(enters, value + 0.0, -torch.inf)  # -0.0 becomes 0.0
+            self._find_positions(piece, pole, enters, slab.pos[rows], group.first - plan.offset)
+        return finite
+
+    def _find_positions(
+        self, piece: Float[Tensor, "row pos neuron"], pole: int, enters: Tensor, pos: Tensor, first: int
+    ) -> None:
+        """Write the position of the earliest extremum, as an index in the window's text, where `enters`."""
+        row, neuron = enters.nonzero(as_tuple=True)
+        if len(row) > _GATHER_BELOW * enters.numel():
+            pos[:] = (piece.argmin(1) if pole else piece.argmax(1)) + first
+        elif len(row):
+            values = piece[row, :, neuron]
+            pos[row, neuron] = ((values.argmin(1) if pole else values.argmax(1)) + first).to(pos.dtype)
+
+    def _add_sums(
+        self,
+        piece: Float[Tensor, "row pos neuron"],
+        parts: np.ndarray,
+        finite: Bool[np.ndarray, " row"],
+        counted: Bool[np.ndarray, " row"],
+    ) -> None:
+        """Sums of powers over a window in float32, over windows in float64."""
+        for rows in self._together(parts, finite, counted):
+            values, part = piece[rows].float(), parts[rows][0]
+            square = values * values
+            powers = (values.sum(1), square.sum(1), (square * values).sum(1), (square * square).sum(1))
+            self.sums[part] += torch.stack(powers).double().sum(1)
+            self.count[part] += values.shape[0] * values.shape[1]
+            if counted[rows][0]:
+                places = (columns(values) + self._first_column).reshape(-1)
+                ones = torch.ones((), dtype=torch.int32, device=self.device).expand(len(places))
+                self.histogram[part].view(-1).scatter_add_(0, places, ones)
+
+    def _together(
+        self, parts: np.ndarray, finite: Bool[np.ndarray, " row"], counted: Bool[np.ndarray, " row"]
+    ) -> Iterator[slice | np.ndarray]:
+        """Rows of one part, counted in the histograms or not; one by one on a CPU, so that they stay in its cache."""
+        if self.device.type == "cpu":
+            yield from (slice(row, row + 1) for row in np.flatnonzero(finite))
+            return
+        for part in range(len(PARTS)):
+            for drawn in (False, True):
+                rows = np.flatnonzero(finite & (parts == part) & (counted == drawn))
+                if len(rows):
+                    yield rows
+
+    def _merge(
+        self, best: Entries, documents: np.ndarray, windows: np.ndarray, found: _Extrema, rows: np.ndarray
+    ) -> None:
+        """Take over what is larger than the documents' values so far, or equal and in an earlier window."""
+        at, of = (to_device(x, self.device) for x in (documents, rows))
+        window = to_device(windows.astype(np.int32), self.device)[:, None]
+        value, old = found.value[of], best.value[at]
+        better = (value > old) | ((value == old) & (window < best.window[at]))
+        best.value[at] = torch.where(better, value, old)
+        best.window[at] = torch.where(better, window, best.window[at])
+        best.pos[at] = torch.where(better, found.pos[of], best.pos[at])
+
+    def _no_entries(self, n: int) -> Entries:
+        size, device = (n, self.sums.shape[2]), self.device
+        return Entries(
+            torch.full(size, -torch.inf, device=device),
+            torch.full(size, -1, dtype=torch.int32, device=device),
+            torch.zeros(size, dtype=torch.int16, device=device),
+            torch.zeros(size, dtype=torch.int64, device=device),
+        )

@@ -1,0 +1,131 @@
+"""What a block of windows means for the accumulators: its documents, parts, contexts and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from neuron_signatures.records.corpus.blocks import Block, batches
+from neuron_signatures.runs.records.corpus import Corpus
+
+from neuron_signatures.records.pass1.contexts import context_hashes
+from neuron_signatures.stats.hashes import mixed
+
+HISTOGRAM_SHARE = 8
+"""One window in so many is counted in the histograms."""
+_HISTOGRAM_SALT = 1
+
+
+class Group(NamedTuple):
+    """Consecutive rows of a batch whose windows have the same positions that count, as positions of the input."""
+
+    start: int
+    stop: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that run together; `rows` are their places in the slab."""
+
+    windows: Int64[np.ndarray, " row"]
+    rows: slice
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Windows of a block whose extrema are in memory together."""
+
+    windows: Int64[np.ndarray, " window"]
+    batches: tuple[Batch, ...]
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """A block of whole documents. `offset` is 1 if a BOS is put in front of each window, else 0."""
+
+    corpus: Corpus
+    block: Block
+    batch_size: int
+    slab_windows: int
+    offset: int
+    seed: int
+
+    @cached_property
+    def windows(self) -> Int64[np.ndarray, " window"]:
+        return np.arange(self.block.first_window, self.block.stop_window)
+
+    def slabs(self) -> Iterator[Slab]:
+        """The windows in the order in which they run."""
+        waiting = batches(self.corpus, self.block, self.batch_size)
+        per_slab = max(1, self.slab_windows // self.batch_size)
+        for start in range(0, len(waiting), per_slab):
+            members = waiting[start : start + per_slab]
+            ends = np.cumsum([len(m) for m in members]).tolist()
+            found = tuple(
+                Batch(m, slice(end - len(m), end), tuple(self._groups(m))) for m, end in zip(members, ends, strict=True)
+            )
+            yield Slab(np.concatenate(members), found)
+
+    def inputs(self, batch: Batch, bos: int | None) -> list[list[int]]:
+        """The token ids that the model reads."""
+        front = [] if bos is None else [bos]
+        return [[*front, *self.corpus.token_ids(int(w)).tolist()] for w in batch.windows]
+
+    def parts(self, windows: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " window"]:
+        return self.corpus.document_part[self.corpus.window_document[windows]].astype(np.int64)
+
+    def documents(self, windows: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " window"]:
+        """The document of each window, as a row of the block: 0 is its first document."""
+        of = self.corpus.window_document
+        return (of[windows] - of[self.block.first_window]).astype(np.int64)
+
+    @cached_property
+    def n_documents(self) -> int:
+        return int(self.documents(self.windows[-1:])[0]) + 1
+
+    @cached_property
+    def document_parts(self) -> Int64[np.ndarray, " document"]:
+        first = int(self.corpus.window_document[self.block.first_window])
+        return self.corpus.document_part[first : first + self.n_documents].astype(np.int64)
+
+    @cached_property
+    def contexts(self) -> Int64[np.ndarray, "window pos"]:
+        """`context_hashes` of the block's windows."""
+        lengths = self.corpus.window_length[self.windows]
+        tokens = np.full((len(self.windows), int(lengths.max())), -1, dtype=np.int64)
+        for row, window in enumerate(self.windows):
+            ids = self.corpus.token_ids(int(window))
+            tokens[row, : len(ids)] = ids
+        return context_hashes(tokens)
+
+    def in_histogram(self, windows: Int64[np.ndarray, " window"]) -> np.ndarray:
+        return in_histogram(windows, self.seed)
+
+    def n_counted(self, windows: Int64[np.ndarray, " window"]) -> int:
+        return int((self.corpus.window_length[windows] - self.corpus.window_counted_from[windows]).sum())
+
+    def _groups(self, windows: Int64[np.ndarray, " row"]) -> Iterator[Group]:
+        spans = zip(self.corpus.window_counted_from[windows], self.corpus.window_length[windows], strict=True)
+        row = 0
+        for (first, length), members in groupby(spans):
+            n = len(list(members))
+            yield Group(row, row + n, self.offset + int(first), self.offset + int(length))
+            row += n
+
+
+def in_histogram(windows: Int64[np.ndarray, " window"], seed: int) -> np.ndarray:
+    """Whether each window is one of those that the histograms count; bool."""
+    return mixed(windows, seed, _HISTOGRAM_SALT) % np.uint64(HISTOGRAM_SHARE) == 0
+
+
+def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)

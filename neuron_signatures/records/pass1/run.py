@@ -1,0 +1,189 @@
+"""Running the first pass: blocks of whole documents, checkpoints, and what a stopped pass goes on from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from neuron_signatures.records.corpus.blocks import Block, blocks, shard
+from neuron_signatures.runs.records.corpus import Corpus
+from torch import Tensor
+
+from neuron_signatures.models.batching import memory_faults, work_on
+from neuron_signatures.models.bridge import open_capture
+from neuron_signatures.models.capture import Capture, output_projections, pad_batch
+from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.records.pass1.layer import LayerRecords
+from neuron_signatures.records.pass1.plan import Batch, BlockPlan
+from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_name
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.manifest import Backend, join_some
+from neuron_signatures.runs.progress import Bar, ProgressOf
+from neuron_signatures.runs.records.names import RECORDS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """What the numbers of a first pass depend on besides the model and the corpus."""
+
+    layers: tuple[int, ...]
+    top_k: int
+    batch_size: int
+    """Windows that run together. The last bits of activations depend on it."""
+    block_windows: int
+    """Windows after which a block of whole documents ends; no batch has windows of two blocks."""
+
+    def record(self) -> dict[str, Any]:
+        return {**self.__dict__, "layers": list(self.layers)}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` (from 1) of `of`."""
+
+    number: int = 1
+    of: int = 1
+
+    @property
+    def name(self) -> str:
+        return state_name(self.number, self.of)
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """One pass over the blocks of a shard; `facts` identify the model and the corpus."""
+
+    run_dir: Path
+    model: LoadedModel
+    backend: Backend
+    corpus: Corpus
+    settings: PassSettings
+    facts: dict[str, Any]
+    shard: Shard = Shard()
+    checkpoint_seconds: float = 120.0
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        return {**self.facts, **self.settings.record()}
+
+    def blocks(self) -> list[Block]:
+        return shard(blocks(self.corpus, self.settings.block_windows), self.shard.number, self.shard.of)
+
+
+@torch.inference_mode()
+def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
+    """Run what is left of the pass and save its state; the same blocks always give the same bits on one machine.
+
+    Raises `EnvironmentProblem` if memory or disk space runs out: the last checkpoint stays.
+    """
+    own = work.blocks()
+    with open_capture(work.model, work.settings.layers, work.backend, token_ids=_longest(work)) as capture:
+        header, layers = _begin(work, own, capture.shape.d_mlp)
+        todo = own[header.next - header.first :]
+        with progress("tokens", sum(_n_counted(work, b) for b in todo)) as bar:
+            saved = start = time.monotonic()
+            for block in todo:
+                plan = _plan(work, block)
+                _run_block(work, capture, plan, layers, bar)
+                now = time.monotonic()
+                header = header.model_copy(update={
+                    "next": block.number + 1, "n_tokens": header.n_tokens + plan.n_counted(plan.windows),
+                    "seconds": header.seconds + now - start,
+                })  # fmt: skip
+                start = now
+                if header.finished or now - saved >= work.checkpoint_seconds:
+                    save_state(work.run_dir, work.shard.name, State(header, layers))
+                    saved = start = time.monotonic()
+    return header
+
+
+def _run_block(work: FirstPass, capture: Capture, plan: BlockPlan, layers: Sequence[LayerRecords], bar: Bar) -> None:
+    for layer in layers:
+        layer.begin_block(plan)
+    for slab in plan.slabs():
+        for layer in layers:
+            layer.begin_slab(slab)
+        for batch in slab.batches:
+            _run_batch(work, capture, plan, batch, layers)
+            bar.advance(plan.n_counted(batch.windows))
+        for layer in layers:
+            layer.end_slab(plan, slab)
+    for layer in layers:
+        layer.end_block(plan)
+
+
+def _run_batch(
+    work: FirstPass, capture: Capture, plan: BlockPlan, batch: Batch, layers: Sequence[LayerRecords]
+) -> None:
+    meta = work.corpus.meta
+    inputs = plan.inputs(batch, meta.bos_token_id if meta.prepend_bos else None)
+    padded = pad_batch(inputs, device=work.model.device)
+
+    def take(row: int, acts: Tensor) -> None:
+        layers[row].add_batch(plan, batch, acts)
+
+    with memory_faults(work_on(work.model.hf, f"a batch of {len(inputs)} windows (--batch_size)", inputs[0])):
+        capture.run(padded.input_ids, padded.attention_mask, take)
+
+
+def _begin(work: FirstPass, own: Sequence[Block], n_neurons: int) -> State:
+    """The saved state, if there is one of the same pass, else an empty one."""
+    first = own[0].number if own else 0
+    header = Header(settings=work.all_settings, first=first, stop=first + len(own), next=first, n_tokens=0, seconds=0.0)
+    devices = list(_devices(work))
+    if (work.run_dir / RECORDS / work.shard.name).exists():
+        found = load_state(work.run_dir, work.shard.name, work.corpus, devices)
+        refuse_other_settings(found.header, header, work.run_dir / RECORDS / work.shard.name)
+        if found.header.next > found.header.first:
+            log.info("going on after %d of %d blocks", found.header.next - first, len(own))
+        return found
+    return State(header, [LayerRecords(n_neurons, work.settings.top_k, device) for device in devices])
+
+
+def refuse_other_settings(found: Header, wanted: Header, path: Path) -> None:
+    """Raise `UsageError` if a stored pass has other settings than this one."""
+    if found.version != wanted.version:
+        what = f"has version {found.version}, this program writes {wanted.version}"
+        raise BadRunError(what, where=str(path), next_step="Use --overwrite")
+    keys = sorted(found.settings.keys() | wanted.settings.keys())
+    differences = [
+        f"{key} was {found.settings.get(key)}, now {wanted.settings.get(key)}"
+        for key in keys
+        if found.settings.get(key) != wanted.settings.get(key)
+    ]
+    differences += [] if (found.first, found.stop) == (wanted.first, wanted.stop) else ["other blocks"]
+    if differences:
+        raise UsageError(
+            f"was begun with other settings: {join_some(differences)}",
+            where=str(path),
+            next_step="Repeat the command with those settings, or start anew with --overwrite",
+        )
+
+
+def _plan(work: FirstPass, block: Block) -> BlockPlan:
+    meta = work.corpus.meta
+    return BlockPlan(
+        work.corpus, block, work.settings.batch_size, work.settings.block_windows, int(meta.prepend_bos), meta.seed
+    )
+
+
+def _n_counted(work: FirstPass, block: Block) -> int:
+    return _plan(work, block).n_counted(_plan(work, block).windows)
+
+
+def _devices(work: FirstPass) -> Iterator[torch.device]:
+    projections = output_projections(work.model.hf)
+    yield from (next(projections[layer].parameters()).device for layer in work.settings.layers)
+
+
+def _longest(work: FirstPass) -> list[int]:
+    """A window that is as long as any, for the comparison with another backend."""
+    window = int(work.corpus.window_length.argmax())
+    return work.corpus.token_ids(window).tolist()
