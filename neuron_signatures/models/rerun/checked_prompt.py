@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.models.batching import memory_faults, work_on
-from neuron_signatures.models.capture import MlpCapture
+from neuron_signatures.models.capture import MlpCapture, MlpShape, mlp_shape
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
 from neuron_signatures.models.rerun.loading import announced
@@ -86,6 +86,31 @@ def check_prompt(
     the user chose it.
     """
     record = run.prompt(prompt)
+    model, warnings = load_run_model(run, overrides, dtype_reason=dtype_reason)
+    _check_token_ids(run.path, record, model)
+    acts = recompute(model, record.token_ids)
+    _check_shape(run, MlpShape(acts.shape[0], acts.shape[2]))
+    agreement = check_agreement(run, record, acts, model.spec.dtype)
+    return CheckedPrompt(run_identity(run), record, model, acts, agreement, warnings)
+
+
+def check_model(run: Run, overrides: ModelOverrides) -> LoadedModel:
+    """The model of `run`, checked with its shortest prompt, or by its identity and shape in a run without prompts.
+
+    Raises as `check_prompt`.
+    """
+    if run.prompts:
+        shortest = min(range(len(run.prompts)), key=lambda i: run.prompts[i].seq_len)
+        return check_prompt(run, shortest, overrides).model
+    model, _ = load_run_model(run, overrides)
+    _check_shape(run, mlp_shape(model.hf))
+    return model
+
+
+def load_run_model(
+    run: Run, overrides: ModelOverrides, *, dtype_reason: str | None = None
+) -> tuple[LoadedModel, tuple[str, ...]]:
+    """The model that the manifest names, and warnings. Raises `BadRunError` if it is another one."""
     spec = dump_spec(run.manifest, overrides)
     config, tokenizer = load_config(spec), load_tokenizer(spec)
     identity = model_identity(spec, config, tokenizer)
@@ -99,12 +124,7 @@ def check_prompt(
     for warning in warnings:
         log.warning("%s", warning)
     with announced(spec, config, run_dtype=run.manifest.model_dtype, dtype_reason=dtype_reason):
-        model = load_model(spec, quiet=True)
-    _check_token_ids(run.path, record, model)
-    acts = recompute(model, record.token_ids)
-    _check_shape(run.path, run.manifest, acts)
-    agreement = check_agreement(run, record, acts, spec.dtype)
-    return CheckedPrompt(run_identity(run), record, model, acts, agreement, warnings)
+        return load_model(spec, quiet=True), warnings
 
 
 def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
@@ -192,11 +212,11 @@ def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer p
     return Agreement(tuple(run.layers), errors[worst], tolerance)
 
 
-def _check_shape(path: Path, manifest: Manifest, acts: Float[Tensor, "layer pos neuron"]) -> None:
-    want, have = (manifest.n_layers, manifest.d_mlp), (acts.shape[0], acts.shape[2])
+def _check_shape(run: Run, have: MlpShape) -> None:
+    want = MlpShape(run.manifest.n_layers, run.manifest.d_mlp)
     if want != have:
         what = f"the model has {have[0]} layers of {have[1]} neurons, the run has {want[0]} of {want[1]}"
-        raise BadRunError(what, where=str(path), next_step="Load the dump's model, or dump again")
+        raise BadRunError(what, where=str(run.path), next_step="Load the dump's model, or dump again")
 
 
 def _check_token_ids(path: Path, prompt: PromptRecord, model: LoadedModel) -> None:

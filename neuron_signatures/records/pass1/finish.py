@@ -1,0 +1,156 @@
+"""From finished states to the records of all neurons: lists, moments, histograms and one row per neuron."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64
+
+from neuron_signatures.records.pass1.bins import N_MAGNITUDES, edges
+from neuron_signatures.records.pass1.layer import LayerRecords
+from neuron_signatures.records.pass1.state import merged_layers
+from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.records.names import PARTS, POLES
+from neuron_signatures.runs.records.writing import HistogramArrays, MomentArrays, StrongestArrays
+
+DEAD_BELOW, NEARLY_DEAD_BELOW = 0.01, 0.1
+"""A neuron is dead if its largest |activation| is at most this share of the median neuron's of its layer, or 0."""
+OFTEN = 5
+"""Tokens that are named as those at which a neuron is most often strongest."""
+RATE_SHARE = 0.1
+"""`rate_above` counts activations of at least this share of the neuron's largest |activation|, in whole bins."""
+
+_EXPLAIN = PARTS.index("explain")
+
+
+class AllNeurons(NamedTuple):
+    """What the first pass gives. `left_out` are windows that were not finite, by layer."""
+
+    strongest: StrongestArrays
+    moments: MomentArrays
+    histograms: HistogramArrays
+    table: pd.DataFrame
+    left_out: dict[str, int]
+
+
+def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], corpus: Corpus) -> AllNeurons:
+    """Merge the states of all shards of a pass, whose settings have been compared."""
+    strongest: list[list[np.ndarray]] = [[], [], []]
+    moments: list[list[np.ndarray]] = [[], [], [], [], []]
+    counts, tables, left_out = [], [], {}
+    for layer, found in zip(layers, merged_layers(run_dir, names, len(layers), corpus), strict=True):
+        lists, central = _lists(found), central_moments(found)
+        histogram = found.histogram.permute(1, 0, 2).numpy().astype(np.uint32)
+        for of, array in zip((*strongest, *moments), (*lists, *central), strict=True):
+            of.append(array)
+        counts.append(histogram)
+        tables.append(_table(layer, lists, central, histogram, corpus))
+        left_out |= {str(layer): found.left_out} if found.left_out else {}
+    return AllNeurons(
+        StrongestArrays(*(np.stack(of) for of in strongest)),
+        MomentArrays(*(np.stack(of) for of in moments)),
+        HistogramArrays(edges(), np.stack(counts)),
+        pd.concat(tables, ignore_index=True),
+        left_out,
+    )
+
+
+class CentralMoments(NamedTuple):
+    """Axes `neuron part`; zeros where nothing was counted."""
+
+    count: np.ndarray
+    mean: Float64[np.ndarray, "neuron part"]
+    m2: Float64[np.ndarray, "neuron part"]
+    m3: Float64[np.ndarray, "neuron part"]
+    m4: Float64[np.ndarray, "neuron part"]
+
+
+def central_moments(layer: LayerRecords) -> CentralMoments:
+    """Mean and central moments (averages) from the sums of powers, float64.
+
+    Digits are lost where a neuron's mean is much larger than its standard deviation: the sums within a window are
+    float32.
+    """
+    n_neurons = layer.sums.shape[2]
+    count = np.repeat(layer.count.numpy()[None], n_neurons, axis=0)
+    s1, s2, s3, s4 = layer.sums.permute(1, 2, 0).cpu().numpy() / np.maximum(count, 1)
+    m2 = np.maximum(s2 - s1**2, 0.0)
+    m3 = s3 - 3 * s1 * s2 + 2 * s1**3
+    m4 = np.maximum(s4 - 4 * s1 * s3 + 6 * s1**2 * s2 - 3 * s1**4, 0.0)
+    return CentralMoments(count, s1, m2, m3, m4)
+
+
+def _lists(layer: LayerRecords) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, window and position, axes `neuron part pole rank`."""
+
+    def stacked(name: str, sign: tuple[int, ...] = (1, 1)) -> np.ndarray:
+        poles = [
+            torch.stack([getattr(of, name)[:, : of.k] * sign[i] for i, of in enumerate(part)]) for part in layer.lists
+        ]
+        found: np.ndarray = torch.stack(poles).permute(2, 0, 1, 3).contiguous().cpu().numpy()
+        return found
+
+    window = stacked("window")
+    value = np.where(window < 0, np.float32(0), stacked("value", (1, -1)) + np.float32(0))
+    return value, window, stacked("pos")
+
+
+def _table(
+    layer: int, lists: tuple[np.ndarray, np.ndarray, np.ndarray], moments: CentralMoments, histogram: np.ndarray,
+    corpus: Corpus,
+) -> pd.DataFrame:  # fmt: skip
+    """One row per neuron of the layer; all columns but `largest` and `state` are of the part explain."""
+    value, window, pos = lists
+    count, mean, m2, m3, m4 = (x[:, _EXPLAIN] for x in moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        some = np.where((count > 0) & (m2 > 0), 1.0, np.nan)
+        skewness, kurtosis = m3 / m2**1.5 * some, m4 / m2**2 * some
+    there = window[:, _EXPLAIN, :, 0] >= 0
+    first = np.where(there, value[:, _EXPLAIN, :, 0], np.nan)
+    largest = np.abs(value[..., 0]).max(axis=(1, 2))
+    often = [_often(window[:, _EXPLAIN, pole], pos[:, _EXPLAIN, pole], corpus) for pole in range(len(POLES))]
+    return pd.DataFrame({
+        "layer": layer, "neuron": np.arange(len(value)), "count": count,
+        "mean": np.where(count > 0, mean, np.nan), "std": np.where(count > 0, np.sqrt(m2), np.nan),
+        "skewness": skewness, "kurtosis": kurtosis, "max": first[:, 0], "min": first[:, 1],
+        "rate_above": _rates(histogram[:, _EXPLAIN], largest), "largest": largest, "state": states(largest),
+        "often_pos": often[0][0], "often_pos_share": often[0][1],
+        "often_neg": often[1][0], "often_neg_share": often[1][1],
+    })  # fmt: skip
+
+
+def states(largest: np.ndarray) -> np.ndarray:
+    """`dead`, `nearly dead` or `alive` of each neuron of a layer, by its largest |activation|."""
+    typical = np.median(largest)
+    dead = largest <= DEAD_BELOW * typical
+    return np.where(dead, "dead", np.where(largest <= NEARLY_DEAD_BELOW * typical, "nearly dead", "alive"))
+
+
+def _rates(histogram: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Share of the counted activations in bins from `RATE_SHARE` of the largest |activation| on; NaN of none."""
+    by_magnitude = histogram[:, N_MAGNITUDES:].astype(np.int64) + histogram[:, :N_MAGNITUDES][:, ::-1]
+    above = (edges()[None] >= RATE_SHARE * largest[:, None]) & (largest[:, None] > 0)
+    n = by_magnitude.sum(axis=1)
+    return np.where(n > 0, (by_magnitude * above).sum(axis=1) / np.maximum(n, 1), np.nan)
+
+
+def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[str], np.ndarray]:
+    """The most common tokens at the peaks of each neuron's list as JSON, and the share of the first."""
+    there = window >= 0
+    tokens = corpus.tokens_at(window[there], pos[there])
+    ids = np.full(window.shape, -1, dtype=np.int64)
+    ids[there] = tokens
+    texts, shares = [], np.full(len(ids), np.nan)
+    for row, of_neuron in enumerate(ids):
+        found, counts = np.unique(of_neuron[of_neuron >= 0], return_counts=True)
+        order = np.lexsort((found, -counts))[:OFTEN]
+        texts.append(json.dumps(corpus.strings(found[order]), ensure_ascii=False))
+        if len(order):
+            shares[row] = counts[order[0]] / counts.sum()
+    return texts, shares

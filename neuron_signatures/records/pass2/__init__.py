@@ -1,0 +1,1 @@
+"""The second pass over a corpus: all activations of chosen neurons, on a sample and on their strongest windows."""

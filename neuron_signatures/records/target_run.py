@@ -1,0 +1,141 @@
+"""The run that records are written into: an existing one, or a new one that holds records and no prompts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase as TokenizerBase
+
+from neuron_signatures.models.identity import ModelIdentity, model_identity
+from neuron_signatures.models.info import ModelInfo, model_info
+from neuron_signatures.models.load import LoadedModel, find_device, load_config, load_model, load_tokenizer
+from neuron_signatures.models.provenance import provenance
+from neuron_signatures.models.rerun.checked_prompt import (
+    ModelOverrides,
+    check_model,
+    dump_spec,
+    identity_differences,
+)
+from neuron_signatures.models.spec import BosRequest, ModelSpec
+from neuron_signatures.models.tokens import adds_bos, bos_policy, wants_bos
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.manifest import HOOK_NAME, Manifest, join_some
+from neuron_signatures.runs.manifest_file import write_manifest
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import encodable
+from neuron_signatures.runs.writer import check_folder
+
+log = logging.getLogger(__name__)
+
+STAGE = "poc4_extract_records"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model before its weights are loaded. `prepend_bos` says whether windows begin with its BOS."""
+
+    spec: ModelSpec
+    tokenizer: TokenizerBase
+    info: ModelInfo
+    identity: ModelIdentity
+    prepend_bos: bool
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The BOS in front of every window; None without one."""
+        return self.tokenizer.bos_token_id if self.prepend_bos else None
+
+
+def plan_for_run(run: Run, overrides: ModelOverrides, bos: BosRequest | None) -> ModelPlan:
+    """The model of a run, by its manifest; BOS as in the run unless `bos` says otherwise.
+
+    Raises `BadRunError` if the model is another than the run's.
+    """
+    spec = dump_spec(run.manifest, overrides)
+    plan = _plan(spec, bos)
+    if differences := identity_differences(run.manifest, plan.identity):
+        raise BadRunError(
+            f"the model is not the run's: {join_some(differences)}",
+            where=str(run.path),
+            next_step="Give the run's model (--model_name for its place now)",
+        )
+    if bos is not None:
+        return plan
+    has_bos = plan.tokenizer.bos_token_id is not None
+    return ModelPlan(spec, plan.tokenizer, plan.info, plan.identity, run.manifest.prepend_bos and has_bos)
+
+
+def plan_for_model(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
+    """A model for a new run; BOS as the tokenizer itself does unless `bos` says otherwise."""
+    return _plan(spec, bos or "tokenizer")
+
+
+def _plan(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
+    config, tokenizer = load_config(spec), load_tokenizer(spec)
+    wants = bos is not None and wants_bos(tokenizer, bos) and tokenizer.bos_token_id is not None
+    return ModelPlan(spec, tokenizer, model_info(spec, config), model_identity(spec, config, tokenizer), wants)
+
+
+def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
+    """Load the weights and check that they are the run's."""
+    overrides = ModelOverrides(
+        plan.spec.name, plan.spec.dtype, plan.spec.device, plan.spec.device_map, plan.spec.trust_remote_code,
+        plan.spec.deterministic,
+    )  # fmt: skip
+    return check_model(run, overrides) if run.prompts else load_model(plan.spec)
+
+
+def create_run(out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Run:
+    """A new run without prompts: its manifest says which model its records are of.
+
+    Raises `UsageError` if the folder holds anything already.
+    """
+    check_folder(out_dir, "new")
+    with explain_os_errors(out_dir, next_step="Choose another --out_dir or fix its permissions"):
+        out_dir.mkdir(parents=True, exist_ok=True)
+    with run_lock(out_dir):
+        check_folder(out_dir, "new")  # again: another writer may have been faster
+        write_manifest(out_dir, _manifest(plan, flags_given, resolved))
+    return Run.open(out_dir)
+
+
+def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Manifest:
+    device, start = find_device(plan.spec.device), time.monotonic()
+    return Manifest(
+        **provenance(device, "not run yet", flags_given),
+        format_version=2,
+        stage=STAGE,
+        n_prompts=0,
+        n_tokens=0,
+        n_layers=plan.info.layers,
+        layers=list(range(plan.info.layers)),
+        d_mlp=plan.info.d_mlp,
+        hook_name=HOOK_NAME,
+        model_name=encodable(plan.spec.name),
+        model_revision=plan.identity.revision,
+        weights_fingerprint=plan.identity.weights_fingerprint,
+        architecture=plan.identity.architecture,
+        tokenizer_sha256=plan.identity.tokenizer_sha256,
+        quantization=plan.identity.quantization,
+        trust_remote_code=plan.spec.trust_remote_code,
+        run_device=device.type,
+        model_dtype=plan.spec.dtype,
+        save_dtype=plan.spec.dtype,
+        prepend_bos=plan.prepend_bos,
+        bos_token_id=plan.tokenizer.bos_token_id,
+        bos_policy=bos_policy(plan.tokenizer, prepend_bos=plan.prepend_bos),
+        tokenizer_adds_bos=adds_bos(plan.tokenizer),
+        seed=None,
+        activations_file=None,
+        files=[],
+        flags_resolved=resolved,
+        wall_seconds=round(time.monotonic() - start, 3),
+        failed_prompts=[],
+        prompts=[],
+    )
