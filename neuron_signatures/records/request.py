@@ -9,7 +9,7 @@ from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.models.spec import BosRequest, ModelSpec
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.sources.items import Source
-from neuron_signatures.records.pass1.run import Shard
+from neuron_signatures.records.pass1.run import WHOLE, Shard
 from neuron_signatures.runs.errors import UsageError
 
 
@@ -46,7 +46,7 @@ class PassRequest:
     top_k: int
     batch_size: int | None
     checkpoint_seconds: float
-    shard: Shard = Shard()
+    shard: Shard = WHOLE
     merge: bool = False
 
 

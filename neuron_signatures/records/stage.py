@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.provenance import device_name
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.records.corpus.index import build_corpus, corpus_identity
-from neuron_signatures.records.corpus.journal import JOURNAL
+from neuron_signatures.records.corpus.journal import has_journal, remove_journal
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.pass1.finish import merge_states
 from neuron_signatures.records.pass1.run import FirstPass, PassSettings, run_first_pass
-from neuron_signatures.records.pass1.shards import finished_shards, state_files
+from neuron_signatures.records.pass1.shards import finished_shards, remove_states, state_files
 from neuron_signatures.records.pass1.state import Header
-from neuron_signatures.records.pass2.run import run_second_pass
-from neuron_signatures.records.request import ExistingRun, NewRun, RecordsRequest
+from neuron_signatures.records.pass2.choose import chosen_pairs, plan_second_pass, worst_difference
+from neuron_signatures.records.pass2.run import SecondPass, arrays_of, fill_values
+from neuron_signatures.records.pass2.storage import has_partial_values, remove_partial_values
+from neuron_signatures.records.request import ExistingRun, RecordsRequest
 from neuron_signatures.records.summary import RecordsSummary
 from neuron_signatures.records.target_run import (
     STAGE,
@@ -28,19 +32,291 @@ from neuron_signatures.records.target_run import (
     plan_for_run,
 )
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.manifest import EARLIER_BACKEND, Backend, join_some
-from neuron_signatures.runs.plain import now_utc
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta, corpus_digest
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.records.stage_meta import read_meta
-from neuron_signatures.runs.records.writing import write_all_neurons
+from neuron_signatures.runs.records.writing import write_all_neurons, write_chosen
 from neuron_signatures.runs.results import ResultsWriter, open_results
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.versions import now_utc
 
 log = logging.getLogger(__name__)
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
 _BATCHES_PER_BLOCK = 4
+DEFAULT_TOP_K = 100
+
+
+def extract_records(request: RecordsRequest, progress: ProgressOf) -> RecordsSummary:
+    """Carry out a command: whatever of it is not done yet.
+
+    Raises `UsageError` if the run holds records of another corpus or of other settings, or a stopped extraction, and
+    neither `resume` nor `overwrite` is given; and the errors of loading, reading and writing.
+    """
+    run, plan = _target(request)
+    with run, open_results(run, RECORDS) as writer:
+        stage = _Stage(request, run, plan, writer, progress)
+        stage.refuse_stopped()
+        meta = stage.corpus()
+        with Corpus.open(run.path) as corpus:
+            records = stage.all_neurons(corpus)
+            if records is None:
+                return stage.summary(meta, None, None)
+            sample = stage.chosen_neurons(corpus, records)
+    return stage.summary(meta, records, sample)
+
+
+def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
+    """The run and its model; a new run is created."""
+    target = request.target
+    if isinstance(target, ExistingRun):
+        run = Run.open(target.run_dir)
+        return run, plan_for_run(run, target.overrides, request.corpus.bos)
+    if Run.is_complete(target.out_dir):
+        if not (request.resume or request.overwrite):
+            what = "holds a run already"
+            raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
+        run = Run.open(target.out_dir)
+        spec = target.model
+        overrides = ModelOverrides(spec.name, spec.dtype, spec.device, spec.device_map, spec.trust_remote_code,
+                                   spec.deterministic)  # fmt: skip
+        return run, plan_for_run(run, overrides, request.corpus.bos)
+    plan = plan_for_model(target.model, request.corpus.bos)
+    resolved = {"model_revision": target.model.revision, "quantization": target.model.quantization}
+    return create_run(target.out_dir, plan, request.flags_given, resolved), plan
+
+
+@dataclass
+class _Stage:
+    """The steps of one command on a locked run. The model is loaded when it is first needed."""
+
+    request: RecordsRequest
+    run: Run
+    plan: ModelPlan
+    writer: ResultsWriter
+    progress: ProgressOf
+    _model: LoadedModel | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    @property
+    def backend(self) -> Backend:
+        return self.run.manifest.backend or EARLIER_BACKEND
+
+    @property
+    def model(self) -> LoadedModel:
+        if self._model is None:
+            self._model = load_planned(self.run, self.plan)
+        return self._model
+
+    def refuse_stopped(self) -> None:
+        """With `overwrite`, remove what is there; without `resume`, refuse to go on with a stopped extraction."""
+        first = self.request.first
+        if self.request.overwrite:
+            self.writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
+            remove_journal(self.path)
+            remove_states(self.path)
+            remove_partial_values(self.path)
+        sharded = first.merge or first.shard.of > 1
+        stopped = has_journal(self.path) or has_partial_values(self.path) or (state_files(self.path) and not sharded)
+        if stopped and not self.request.resume:
+            next_step = "Give --resume to continue it, or --overwrite to start anew"
+            raise UsageError("an extraction was stopped here", where=str(self.path / RECORDS), next_step=next_step)
+
+    def corpus(self) -> CorpusMeta:
+        """The corpus of the run, read if there is none."""
+        asked = self.request.corpus
+        settings = replace(asked.settings, bos_token_id=self.plan.bos_token_id)
+        if settings.concatenate:
+            settings = replace(settings, eos_token_id=self.plan.tokenizer.eos_token_id)
+        done = (self.path / RECORDS / CORPUS_META).exists()
+        if done:
+            meta = read_meta(self.path, CORPUS_META, CorpusMeta)
+            if asked.source is not None:
+                _refuse_other_corpus(meta, corpus_identity(asked.source, settings, self.plan.tokenizer), self.path)
+            return meta
+        if asked.source is None:
+            next_step = "Give --corpus FILE, --corpus local, --corpus demo or --dataset NAME"
+            raise UsageError("this run has no corpus yet", where=str(self.path), next_step=next_step)
+        _refuse_long(settings, self.plan)
+        limit = settings.max_tokens or 0
+        with self.progress("tokens read", limit) as bar:
+            counted = 0
+
+            def advance(documents: int, tokens: int) -> None:
+                nonlocal counted
+                bar.advance(tokens - counted)
+                counted = tokens
+
+            return build_corpus(
+                asked.source, settings, self.plan.tokenizer, self.writer, resume=self.request.resume, progress=advance
+            )
+
+    def all_neurons(self, corpus: Corpus) -> RecordsMeta | None:
+        """The records of all neurons; None after a shard, whose merge is another command."""
+        first, work = self.request.first, None
+        if (self.path / RECORDS / RECORDS_META).exists():
+            meta = read_meta(self.path, RECORDS_META, RecordsMeta)
+            self._refuse_other_records(meta)
+            return meta
+        if not first.merge:
+            work = self._first_pass(corpus)
+            run_first_pass(work, self.progress)
+            if first.shard.of > 1:
+                return None
+        shards = finished_shards(self.path)
+        meta = self._write_all_neurons(corpus, shards)
+        remove_states(self.path)
+        return meta
+
+    def _first_pass(self, corpus: Corpus) -> FirstPass:
+        first = self.request.first
+        batch = first.batch_size or self._batch_size(corpus)
+        settings = PassSettings(self._layers(), first.top_k, batch, _BATCHES_PER_BLOCK * batch)
+        return FirstPass(
+            self.path, self.model, self.backend, corpus, settings, self._facts(corpus), first.shard,
+            first.checkpoint_seconds,
+        )  # fmt: skip
+
+    def _layers(self) -> tuple[int, ...]:
+        n = self.plan.info.layers
+        layers = self.request.first.layers or tuple(range(n))
+        for layer in layers:
+            if layer >= n:
+                raise UsageError(f"there is no layer {layer}: the model has 0..{n - 1}", where="--layer-indices")
+        return layers
+
+    def _batch_size(self, corpus: Corpus) -> int:
+        tokens = GPU_BATCH_TOKENS if self.model.device.type == "cuda" else CPU_BATCH_TOKENS
+        return max(1, tokens // corpus.meta.sequence_length)
+
+    def _facts(self, corpus: Corpus) -> dict[str, Any]:
+        """What identifies the model and the corpus of a pass."""
+        identity, spec = self.plan.identity, self.plan.spec
+        return {
+            "model_revision": identity.revision,
+            "weights_fingerprint": identity.weights_fingerprint,
+            "quantization": identity.quantization,
+            "model_dtype": spec.dtype,
+            "backend": self.backend,
+            "corpus_sha256": corpus_digest(corpus.meta),
+        }
+
+    def _model_fields(self, corpus: Corpus) -> dict[str, Any]:
+        """The fields that both stage records have."""
+        m = self.run.manifest
+        return {
+            "stage": STAGE, "created_at_utc": now_utc(), "model_name": m.model_name,
+            "model_revision": m.model_revision, "weights_fingerprint": m.weights_fingerprint,
+            "model_dtype": self.plan.spec.dtype, "corpus_sha256": corpus_digest(corpus.meta),
+        }  # fmt: skip
+
+    def _device_fields(self) -> dict[str, Any]:
+        model = self.model
+        return {"device_name": device_name(model.device), "attn_implementation": model.attn_implementation}
+
+    def _write_all_neurons(self, corpus: Corpus, shards: list[tuple[str, Header]]) -> RecordsMeta:
+        header = shards[0][1]
+        self._refuse_other_pass(corpus, header)
+        layers = [int(layer) for layer in header.settings["layers"]]
+        found = merge_states(self.path, [name for name, _ in shards], layers, corpus)
+        states = found.table["state"].value_counts()
+        seconds = sum(h.seconds for _, h in shards)
+        n_tokens = sum(h.n_tokens for _, h in shards)
+        meta = RecordsMeta(
+            **self._model_fields(corpus), **self._device_fields(), layers=layers, n_layers=self.plan.info.layers,
+            d_mlp=self.plan.info.d_mlp, top_k=header.settings["top_k"], batch_size=header.settings["batch_size"],
+            left_out=found.left_out, n_shards=len(shards), wall_seconds=round(seconds, 3),
+            tokens_per_second=round(n_tokens / seconds, 1) if seconds else None, n_dead=int(states.get("dead", 0)),
+            n_nearly_dead=int(states.get("nearly dead", 0)),
+        )  # fmt: skip
+        write_all_neurons(self.writer, found.strongest, found.moments, found.histograms, found.table, meta)
+        return read_meta(self.path, RECORDS_META, RecordsMeta)
+
+    def _refuse_other_pass(self, corpus: Corpus, header: Header) -> None:
+        now, found = self._facts(corpus), header.settings
+        differences = [f"{k} was {found.get(k)}, is {v}" for k, v in now.items() if found.get(k) != v]
+        if differences:
+            what = f"the shards are of another model or corpus: {join_some(differences)}"
+            raise UsageError(what, where=str(self.path / RECORDS), next_step="Give the model of the shards")
+
+    def _refuse_other_records(self, meta: RecordsMeta) -> None:
+        """Flags that ask for other records than there are need --overwrite."""
+        first = self.request.first
+        asked = {"layers": first.layers and list(first.layers), "batch_size": first.batch_size,
+                 "top_k": first.top_k if first.top_k != DEFAULT_TOP_K else None}  # fmt: skip
+        have = {key: getattr(meta, key) for key in asked}
+        differences = [f"{k} was {have[k]}, is {v}" for k, v in asked.items() if v is not None and v != have[k]]
+        if differences:
+            what = f"the run has records with other settings: {join_some(differences)}"
+            raise UsageError(what, where=str(self.path), next_step="Use --overwrite to make them again")
+
+    def chosen_neurons(self, corpus: Corpus, records: RecordsMeta) -> SampleMeta | None:
+        """The second pass; None if no neurons were chosen, or they do not fit and nobody asked for them."""
+        request = self.request.sample
+        chosen = chosen_pairs(request.chosen, records)
+        done = (self.path / RECORDS / SAMPLE_META).exists()
+        if done and not request.chosen.explicit:
+            return read_meta(self.path, SAMPLE_META, SampleMeta)
+        if not len(chosen):
+            return None
+        plan = plan_second_pass(self.path, corpus, chosen, request, self._second_batch(corpus, records))
+        if plan.n_bytes > request.max_bytes and not request.chosen.explicit:
+            log.warning(
+                "no neuron is kept whole: %d neurons would take %s, --sample_size is %s; choose some with --neurons",
+                len(chosen), human_bytes(plan.n_bytes), human_bytes(request.max_bytes),
+            )  # fmt: skip
+            return None
+        plan.refuse_too_large(request.max_bytes)
+        facts = {**self._facts(corpus), "sample_seed": request.seed}
+        work = SecondPass(self.path, self.model, self.backend, plan, facts, self.request.first.checkpoint_seconds)
+        values = fill_values(work, self.progress)
+        try:
+            sample, rows = arrays_of(plan, values)
+            worst = worst_difference(self.path, plan, rows)
+            meta = SampleMeta(
+                **self._model_fields(corpus), **self._device_fields(), n_neurons=len(chosen),
+                chosen_by=request.chosen.chosen_by, n_windows=len(plan.sample), sample_seed=request.seed,
+                bytes=plan.n_bytes, n_rows=len(plan.rows.window), worst_difference=worst,
+            )  # fmt: skip
+            write_chosen(self.writer, sample, rows, meta)
+        finally:
+            values.close()
+        remove_partial_values(self.path)
+        return read_meta(self.path, SAMPLE_META, SampleMeta)
+
+    def _second_batch(self, corpus: Corpus, records: RecordsMeta) -> int:
+        return self.request.first.batch_size or records.batch_size or self._batch_size(corpus)
+
+    def summary(self, corpus: CorpusMeta, records: RecordsMeta | None, sample: SampleMeta | None) -> RecordsSummary:
+        return RecordsSummary(str(self.path), corpus, records, sample, self.request.first.shard)
+
+
+def _refuse_long(settings: CorpusSettings, plan: ModelPlan) -> None:
+    context = plan.info.context
+    if context is not None and settings.sequence_length > context:
+        what = f"{settings.sequence_length} is more than the {context} positions of the model"
+        raise UsageError(what, where="--sequence_length", next_step=f"Use at most {context}")
+
+
+def _refuse_other_corpus(meta: CorpusMeta, identity: dict[str, Any], path: Path) -> None:
+    found = meta.model_dump()
+    found["parts"] = list(found["parts"].values())
+    differences = [
+        f"{key} was {found[key]}, is {value}"
+        for key, value in json.loads(json.dumps(identity)).items()
+        if key in found and found[key] != value
+    ]
+    if differences:
+        raise UsageError(
+            f"the run has another corpus: {join_some(differences)}",
+            where=str(path / RECORDS),
+            next_step="Leave --corpus away to use it, or make all records again with --overwrite",
+        )

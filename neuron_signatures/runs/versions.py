@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = (
@@ -20,3 +21,8 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def now_utc() -> str:
+    """The time for a record."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -21,4 +21,5 @@ def mixed(numbers: Integer[np.ndarray, " n"], seed: int, salt: int) -> UInt64[np
 def _finalized(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    found: np.ndarray = x ^ (x >> np.uint64(31))
+    return found

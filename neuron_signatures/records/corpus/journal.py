@@ -108,7 +108,7 @@ class Journal:
 
     def remove(self) -> None:
         """Remove both files, the journal first."""
-        remove_files(self._run_dir, [JOURNAL, TOKENS], below=RECORDS)
+        remove_journal(self._run_dir)
 
     def _begin(self, settings: dict[str, Any]) -> None:
         """Continue after the last batch that is whole on disk, or write the header."""
@@ -144,6 +144,11 @@ class Journal:
 def has_journal(run_dir: Path) -> bool:
     """Whether there is an unfinished corpus, which can be resumed."""
     return (run_dir / RECORDS / JOURNAL).is_file()
+
+
+def remove_journal(run_dir: Path) -> None:
+    """Remove an unfinished corpus, the journal first."""
+    remove_files(run_dir, [JOURNAL, TOKENS], below=RECORDS)
 
 
 def tokens_sha256(tokens: list[np.ndarray]) -> str:

@@ -27,6 +27,7 @@ RATE_SHARE = 0.1
 """`rate_above` counts activations of at least this share of the neuron's largest |activation|, in whole bins."""
 
 _EXPLAIN = PARTS.index("explain")
+_TOKENS_AT_ONCE = 1 << 22
 
 
 class AllNeurons(NamedTuple):
@@ -43,7 +44,8 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
     """Merge the states of all shards of a pass, whose settings have been compared."""
     strongest: list[list[np.ndarray]] = [[], [], []]
     moments: list[list[np.ndarray]] = [[], [], [], [], []]
-    counts, tables, left_out = [], [], {}
+    counts, tables = [], []
+    left_out: dict[str, int] = {}
     for layer, found in zip(layers, merged_layers(run_dir, names, len(layers), corpus), strict=True):
         lists, central = _lists(found), central_moments(found)
         histogram = found.histogram.permute(1, 0, 2).numpy().astype(np.uint32)
@@ -64,7 +66,7 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
 class CentralMoments(NamedTuple):
     """Axes `neuron part`; zeros where nothing was counted."""
 
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
     mean: Float64[np.ndarray, "neuron part"]
     m2: Float64[np.ndarray, "neuron part"]
     m3: Float64[np.ndarray, "neuron part"]
@@ -143,7 +145,7 @@ def _rates(histogram: np.ndarray, largest: np.ndarray) -> np.ndarray:
 def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[str], np.ndarray]:
     """The most common tokens at the peaks of each neuron's list as JSON, and the share of the first."""
     there = window >= 0
-    tokens = corpus.tokens_at(window[there], pos[there])
+    tokens = _tokens_at(corpus, window[there], pos[there])
     ids = np.full(window.shape, -1, dtype=np.int64)
     ids[there] = tokens
     texts, shares = [], np.full(len(ids), np.nan)
@@ -154,3 +156,15 @@ def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[st
         if len(order):
             shares[row] = counts[order[0]] / counts.sum()
     return texts, shares
+
+
+def _tokens_at(corpus: Corpus, window: np.ndarray, pos: np.ndarray) -> np.ndarray:
+    """Token ids at positions of windows; the corpus is read in parts."""
+    at = corpus.window_start[window] + pos
+    order = np.argsort(at, kind="stable")
+    found = np.zeros(len(at), dtype=np.int64)
+    for start in range(0, int(at.max(initial=-1)) + 1, _TOKENS_AT_ONCE):
+        members = order[slice(*np.searchsorted(at[order], [start, start + _TOKENS_AT_ONCE]))]
+        tokens = corpus.tokens_between(start, min(start + _TOKENS_AT_ONCE, corpus.meta.n_tokens))
+        found[members] = tokens[at[members] - start]
+    return found

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int64
-from neuron_signatures.records.corpus.blocks import Block, batches
-from neuron_signatures.runs.records.corpus import Corpus
 
+from neuron_signatures.records.corpus.blocks import Block, batches
 from neuron_signatures.records.pass1.contexts import context_hashes
+from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.stats.hashes import mixed
 
 HISTOGRAM_SHARE = 8
@@ -81,12 +81,12 @@ class BlockPlan:
         return [[*front, *self.corpus.token_ids(int(w)).tolist()] for w in batch.windows]
 
     def parts(self, windows: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " window"]:
-        return self.corpus.document_part[self.corpus.window_document[windows]].astype(np.int64)
+        return np.asarray(self.corpus.document_part[self.corpus.window_document[windows]], np.int64)
 
     def documents(self, windows: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " window"]:
         """The document of each window, as a row of the block: 0 is its first document."""
         of = self.corpus.window_document
-        return (of[windows] - of[self.block.first_window]).astype(np.int64)
+        return np.asarray(of[windows] - of[self.block.first_window], np.int64)
 
     @cached_property
     def n_documents(self) -> int:
@@ -124,7 +124,7 @@ class BlockPlan:
 
 def in_histogram(windows: Int64[np.ndarray, " window"], seed: int) -> np.ndarray:
     """Whether each window is one of those that the histograms count; bool."""
-    return mixed(windows, seed, _HISTOGRAM_SALT) % np.uint64(HISTOGRAM_SHARE) == 0
+    return np.asarray(mixed(windows, seed, _HISTOGRAM_SALT) % np.uint64(HISTOGRAM_SHARE) == 0)
 
 
 def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from neuron_signatures.records.corpus.blocks import Block, blocks, shard
-from neuron_signatures.runs.records.corpus import Corpus
 from torch import Tensor
 
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, output_projections, pad_batch
 from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.records.corpus.blocks import Block, blocks, shard
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import Batch, BlockPlan
 from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_name
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import Backend, join_some
 from neuron_signatures.runs.progress import Bar, ProgressOf
+from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.names import RECORDS
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,9 @@ class Shard:
         return state_name(self.number, self.of)
 
 
+WHOLE = Shard()
+
+
 @dataclass(frozen=True)
 class FirstPass:
     """One pass over the blocks of a shard; `facts` identify the model and the corpus."""
@@ -66,7 +69,7 @@ class FirstPass:
     corpus: Corpus
     settings: PassSettings
     facts: dict[str, Any]
-    shard: Shard = Shard()
+    shard: Shard = WHOLE
     checkpoint_seconds: float = 120.0
 
     @property
@@ -74,7 +77,8 @@ class FirstPass:
         return {**self.facts, **self.settings.record()}
 
     def blocks(self) -> list[Block]:
-        return shard(blocks(self.corpus, self.settings.block_windows), self.shard.number, self.shard.of)
+        found = blocks(self.corpus, self.settings.block_windows)
+        return shard(self.corpus, found, self.shard.number - 1, self.shard.of)
 
 
 @torch.inference_mode()
@@ -186,4 +190,4 @@ def _devices(work: FirstPass) -> Iterator[torch.device]:
 def _longest(work: FirstPass) -> list[int]:
     """A window that is as long as any, for the comparison with another backend."""
     window = int(work.corpus.window_length.argmax())
-    return work.corpus.token_ids(window).tolist()
+    return [int(i) for i in work.corpus.token_ids(window)]

@@ -8,7 +8,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from neuron_signatures.runs.records.corpus import Corpus
 from pydantic import BaseModel, ConfigDict, Field
 
 from neuron_signatures.records.pass1.contexts import context_hashes
@@ -18,6 +17,7 @@ from neuron_signatures.runs.arrays import ArrayFile, nbytes, write_arrays
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import whole_file
+from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.names import PARTS, POLES, RECORDS
 
 _VERSION = 1

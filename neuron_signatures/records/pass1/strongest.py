@@ -80,7 +80,7 @@ class TopLists:
 
 def _repeated(context: Int[Tensor, "neuron entry"]) -> Tensor:
     """Whether an earlier entry of the row has the same context."""
-    same, order = context.sort(1, stable=True)
+    same, order = context.sort(dim=1, stable=True)
     again = torch.zeros_like(same, dtype=torch.bool)
     again[:, 1:] = same[:, 1:] == same[:, :-1]
     return torch.zeros_like(again).scatter_(1, order, again)

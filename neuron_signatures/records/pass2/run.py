@@ -99,9 +99,7 @@ def _run_batch(work: SecondPass, capture: Capture, batch: np.ndarray, values: Pa
         capture.run(padded.input_ids, padded.attention_mask, take)
 
 
-def _store(
-    plan: SecondPlan, batch: np.ndarray, members: np.ndarray, acts: np.ndarray, values: PartialValues
-) -> None:
+def _store(plan: SecondPlan, batch: np.ndarray, members: np.ndarray, acts: np.ndarray, values: PartialValues) -> None:
     """Store the activations `[window, pos, neuron]` of the neurons `members`, which are consecutive."""
     first, stop = int(members[0]), int(members[-1]) + 1
     order, windows = plan.rows_by_window

@@ -81,7 +81,7 @@ class PartialValues:
 
 
 def _allocate(file: BinaryIO, size: int, path: Path) -> None:
-    """Give the file its size, with space on the disk: writing to a mapped file on a full disk would kill the process."""
+    """Give the file its size and space on the disk: on a full disk, writing to a mapped file would kill the process."""
     file.truncate(0)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)

@@ -1,0 +1,70 @@
+"""Which neurons and windows the second pass keeps, from the records of the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from neuron_signatures.records.pass2.plan import SecondPlan, rows_of, sampled_windows
+from neuron_signatures.records.request import ChosenNeurons, SampleRequest
+from neuron_signatures.runs.arrays import ArrayFile
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.records.meta import RecordsMeta
+from neuron_signatures.runs.records.names import RECORDS, RECORDS_META, STRONGEST
+from neuron_signatures.runs.records.stage_meta import read_meta
+from neuron_signatures.runs.records.writing import RowArrays
+
+
+def chosen_pairs(chosen: ChosenNeurons, records: RecordsMeta) -> Int64[np.ndarray, "neuron 2"]:
+    """Pairs of layer and neuron, ascending and each once.
+
+    Raises `UsageError` for a neuron that has no records; of neurons that nobody named, those are left out.
+    """
+    if chosen.neurons is None:
+        layers, n = np.array(sorted(records.layers)), records.d_mlp
+        return np.stack([np.repeat(layers, n), np.tile(np.arange(n), len(layers))], axis=1).astype(np.int64)
+    recorded = [at for at in chosen.neurons if at[0] in records.layers and at[1] < records.d_mlp]
+    if chosen.explicit and len(recorded) < len(chosen.neurons):
+        layer, neuron = next(at for at in chosen.neurons if at not in recorded)
+        where = f"{chosen.chosen_by}: L{layer}N{neuron}"
+        raise UsageError("this neuron has no records", where=where, next_step="Choose one of a recorded layer")
+    return np.array(sorted(set(recorded)), dtype=np.int64).reshape(-1, 2)
+
+
+def plan_second_pass(
+    run_dir: Path, corpus: Corpus, neurons: Int64[np.ndarray, "neuron 2"], request: SampleRequest, batch_size: int
+) -> SecondPlan:
+    """The sample, and the windows in the lists of the chosen neurons, of all parts and both poles."""
+    layers = {layer: row for row, layer in enumerate(read_meta(run_dir, RECORDS_META, RecordsMeta).layers)}
+    with ArrayFile(run_dir / RECORDS / STRONGEST) as file:
+        found = [file.read("window", layers[layer], neuron).reshape(-1) for layer, neuron in neurons.tolist()]
+    windows = [w[w >= 0].astype(np.int64) for w in found]
+    sample = sampled_windows(corpus.n_windows, request.windows, request.seed)
+    return SecondPlan(corpus, neurons, sample, rows_of(windows, corpus), batch_size)
+
+
+def worst_difference(run_dir: Path, plan: SecondPlan, rows: RowArrays) -> float | None:
+    """The largest difference between a value of the lists and the row, relative to the neuron's largest value.
+
+    Another batch rounds differently: about 1e-6 in float32 and 1e-2 in bfloat16 is expected. None without rows.
+    """
+    layers = {layer: row for row, layer in enumerate(read_meta(run_dir, RECORDS_META, RecordsMeta).layers)}
+    worst = None
+    with ArrayFile(run_dir / RECORDS / STRONGEST) as file:
+        for i, (layer, neuron) in enumerate(plan.neurons.tolist()):
+            value, window, pos = (
+                file.read(key, layers[layer], neuron).reshape(-1) for key in ("value", "window", "pos")
+            )
+            there = window >= 0
+            if not there.any():
+                continue
+            first, stop = rows.first_row[i : i + 2]
+            row = first + np.searchsorted(rows.window[first:stop], window[there])
+            again = rows.acts[rows.start[row] + pos[there]]
+            largest = float(np.abs(value[there]).max())
+            found = float(np.abs(again - value[there]).max()) / largest if largest else 0.0
+            worst = found if worst is None else max(worst, found)
+    return worst
