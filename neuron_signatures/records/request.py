@@ -31,10 +31,12 @@ class NewRun:
 
 @dataclass(frozen=True)
 class CorpusRequest:
-    """The corpus. `source` None takes the one that the run has. The BOS is set when the tokenizer is known."""
+    """The corpus. `source` None takes the one that the run has. What depends on the tokenizer (BOS, `concatenate`) is set
+    when it is loaded."""
 
     source: Source | None
     settings: CorpusSettings
+    concatenate: bool
     bos: BosRequest | None
 
 
@@ -52,12 +54,14 @@ class PassRequest:
 
 @dataclass(frozen=True)
 class ChosenNeurons:
-    """Neurons that the second pass keeps whole, and why. `neurons` None means all of the recorded layers."""
+    """Neurons that the second pass keeps whole: `neurons` as pairs of layer and neuron, or the neurons `indices` of every
+    recorded layer, or if both are None all of these layers. `chosen_by` says why."""
 
-    neurons: tuple[tuple[int, int], ...] | None
     chosen_by: str
     explicit: bool
     """Whether the user named them: then too many of them are an error, and otherwise a reason to keep none."""
+    neurons: tuple[tuple[int, int], ...] | None = None
+    indices: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

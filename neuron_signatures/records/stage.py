@@ -133,9 +133,10 @@ class _Stage:
     def corpus(self) -> CorpusMeta:
         """The corpus of the run, read if there is none."""
         asked = self.request.corpus
-        settings = replace(asked.settings, bos_token_id=self.plan.bos_token_id)
-        if settings.concatenate:
-            settings = replace(settings, eos_token_id=self.plan.tokenizer.eos_token_id)
+        eos = self.plan.tokenizer.eos_token_id if asked.concatenate else None
+        settings = replace(
+            asked.settings, bos_token_id=self.plan.bos_token_id, concatenate=asked.concatenate, eos_token_id=eos
+        )
         done = (self.path / RECORDS / CORPUS_META).exists()
         if done:
             meta = read_meta(self.path, CORPUS_META, CorpusMeta)

@@ -58,14 +58,14 @@ def choose_neurons(run: Run, request: Request) -> tuple[Chosen, ...]:
     if request.every:
         return tuple(Chosen(layer, i) for layer in range(m.n_layers) for i in range(m.d_mlp))
     if request.names is not None:
-        found, where = _parse(request.names.split(","), "--neurons"), "--neurons"
+        found, where = parse_names(request.names.split(","), "--neurons"), "--neurons"
     elif request.from_list is not None:
         where = f"--from {request.from_list}"
         found = _from_list(run, request.from_list, request.top_k)
     else:
         assert request.json_file is not None
         where = str(request.json_file)
-        found = _parse(_names_of(request.json_file), where)
+        found = parse_names(_names_of(request.json_file), where)
     if not found:
         raise UsageError("names no neurons", where=where)
     for one in found:
@@ -80,7 +80,18 @@ def choose_neurons(run: Run, request: Request) -> tuple[Chosen, ...]:
     return tuple(found)
 
 
-def _parse(names: Sequence[str], where: str) -> list[Chosen]:
+def neurons_of_lists(run: Run, top_k: int) -> tuple[tuple[int, int], ...]:
+    """The first `top_k` neurons of each ranked list of the run, ascending and each once."""
+    found = {
+        (chosen.layer, chosen.neuron)
+        for ref in list_refs(run.path, run.manifest)
+        for chosen in _first(read_list(run.path, ref), top_k)
+    }
+    return tuple(sorted(found))
+
+
+def parse_names(names: Sequence[str], where: str) -> list[Chosen]:
+    """The neurons with these names. Raises `UsageError` for another text; `where` says where it stands."""
     found = []
     for name in names:
         match = _NAME.fullmatch(name.strip())
@@ -105,14 +116,17 @@ def _from_list(run: Run, name: str, top_k: int) -> list[Chosen]:
         if members is None:
             some = ", ".join(visible(g.name) for g in groups[:5])
             raise UsageError("there is no such group", where=f"--from {name}", next_step=f"There are {some}, ...")
-        return _parse(members[:top_k], f"--from {name}")
+        return parse_names(members[:top_k], f"--from {name}")
     refs = {ref.stem: ref for ref in list_refs(run.path, run.manifest)}
     ref = refs.get(NEURONS if name in _PEAKS else name)
     if ref is None:
         some = ", ".join([*refs][:5]) or "none yet"
         next_step = f"Use one of the run's lists ({some}), peaks, signatures or group:NAME"
         raise UsageError("there is no such ranked list", where=f"--from {name}", next_step=next_step)
-    ranked = read_list(run.path, ref)
+    return _first(read_list(run.path, ref), top_k)
+
+
+def _first(ranked: RankedList, top_k: int) -> list[Chosen]:
     found: dict[tuple[int, int], Chosen] = {}
     for i in range(len(ranked)):
         row = ranked.row(i)

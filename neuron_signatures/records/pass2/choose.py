@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,16 @@ def chosen_pairs(chosen: ChosenNeurons, records: RecordsMeta) -> Int64[np.ndarra
 
     Raises `UsageError` for a neuron that has no records; of neurons that nobody named, those are left out.
     """
-    if chosen.neurons is None:
-        layers, n = np.array(sorted(records.layers)), records.d_mlp
-        return np.stack([np.repeat(layers, n), np.tile(np.arange(n), len(layers))], axis=1).astype(np.int64)
-    recorded = [at for at in chosen.neurons if at[0] in records.layers and at[1] < records.d_mlp]
-    if chosen.explicit and len(recorded) < len(chosen.neurons):
-        layer, neuron = next(at for at in chosen.neurons if at not in recorded)
+    wanted: Sequence[tuple[int, int]]
+    if chosen.neurons is not None:
+        wanted = chosen.neurons
+    else:
+        indices = range(records.d_mlp) if chosen.indices is None else chosen.indices
+        wanted = [(layer, neuron) for layer in records.layers for neuron in indices]
+    layers = set(records.layers)
+    recorded = [at for at in wanted if at[0] in layers and at[1] < records.d_mlp]
+    if chosen.explicit and len(recorded) < len(wanted):
+        layer, neuron = next(at for at in wanted if at[0] not in layers or at[1] >= records.d_mlp)
         where = f"{chosen.chosen_by}: L{layer}N{neuron}"
         raise UsageError("this neuron has no records", where=where, next_step="Choose one of a recorded layer")
     return np.array(sorted(set(recorded)), dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,255 @@
+"""Stage 4: what every neuron does on a corpus: its strongest windows, moments, histogram; all activations of some.
+
+Reads:  documents, and a model: that of the run in --run_dir, or the one that --model_name names, for a new run that
+        holds records and no prompts.
+Writes: RUN/records/ (docs/poc4.md), and with --output_dir one NeuronRecord file per neuron.
+
+    python -m neuron_signatures.poc4_extract_records --run_dir runs/demo --corpus demo --max_tokens 200000
+    python -m neuron_signatures.poc4_extract_records --out_dir runs/smol --model_name smollm2 --corpus local \\
+        --max_tokens 1000000 --neurons L29N1066,L29N864
+    python -m neuron_signatures.poc4_extract_records export --run_dir runs/demo --format neuron_record --out_dir out
+    python -m neuron_signatures.poc4_extract_records import --source out --out_dir runs/imported
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
+from neuron_signatures.cli.command import command
+from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.progress import progress_of
+from neuron_signatures.cli.signals import stop_on_signals
+from neuron_signatures.runs.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
+
+_PROG = "python -m neuron_signatures.poc4_extract_records"
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    setup_logging(quiet=args.quiet)
+    _check_flags(args, parser.given(argv))
+    if args.deterministic:
+        prepare_for_determinism()
+    with stop_on_signals(resume="run the same command with --resume"):
+        return _extract(args, tuple(argv), given=parser.given(argv))
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog=_PROG, description=__doc__)
+    target = parser.add_argument_group("where the records go")
+    where = target.add_mutually_exclusive_group()
+    where.add_argument("--run_dir", type=folder, metavar="DIR", help="a run; its model is loaded and checked")
+    where.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run that holds records and no prompts")
+    target.add_argument("--output_dir", type=folder, metavar="DIR",
+                        help="NeuronRecord files at DIR/neurons/<layer>/<neuron>.json; without --run_dir and --out_dir "
+                             "this folder is the new run")  # fmt: skip
+    _add_corpus_flags(parser)
+    _add_pass_flags(parser)
+    _add_sample_flags(parser)
+    add_model_flags(parser)
+    parser.add_argument("--model", dest="model_name", metavar="NAME", help="the same as --model_name",
+                        default=argparse.SUPPRESS)  # fmt: skip
+    output = parser.add_argument_group("how it runs")
+    again = output.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue a stopped extraction")
+    again.add_argument("--overwrite", action="store_true", help="make all records of the run again")
+    output.add_argument("--dry_run", action="store_true", help="print tokens, time, bytes and memory; write nothing")
+    output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+    return parser
+
+
+def _add_corpus_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("the corpus (default: the one that the run has)")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--corpus", metavar="WHAT",
+                        help="a file or folder (text, JSONL, CSV, Parquet; .gz), demo (the demo world), or local "
+                             "(English and code of the packages that are installed)")  # fmt: skip
+    source.add_argument("--dataset", metavar="NAME", help="a Hugging Face dataset, streamed")
+    group.add_argument("--dataset_revision", metavar="REV", help="branch, tag or commit of the dataset")
+    group.add_argument("--dataset_config", metavar="NAME", help="configuration of the dataset")
+    group.add_argument("--split", default="train", metavar="NAME", help="of the dataset; default train")
+    group.add_argument("--text_column", default="text", metavar="NAME", help="column or key of the text; default text")
+    group.add_argument("--max_tokens", type=at_least(1), metavar="N", help="stop reading after N tokens of text")
+    group.add_argument("--max_sequences", type=at_least(1), metavar="N", help="stop reading after N windows")
+    group.add_argument("--max_document", type=at_least(1), metavar="N",
+                       help="cut longer texts into documents of N characters; default 1,048,576")  # fmt: skip
+    group.add_argument("--parts", type=_parts, default=(50, 20, 30), metavar="A,B,C",
+                       help="percent of the documents in explain, select and report; default 50,20,30")  # fmt: skip
+    group.add_argument("--sequence_length", type=at_least(2), default=128, metavar="N",
+                       help="tokens of a window, its BOS included; default 128")  # fmt: skip
+    group.add_argument("--stride", type=at_least(1), metavar="N",
+                       help="tokens between the starts of two windows; what overlaps is context and counts once; "
+                            "default no overlap")  # fmt: skip
+    group.add_argument("--skip_first", type=at_least(1), default=1, metavar="N",
+                       help="positions at the start of each window that do not count; default 1")  # fmt: skip
+    group.add_argument("--concatenate", action="store_true", help="join documents, with the end-of-text token between")
+    group.add_argument("--bos", choices=("prepend", "tokenizer", "off"),
+                       help="BOS in front of windows; default as in the run, of a new run as the tokenizer does")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, help="of the parts and samples; default 0")
+
+
+def _add_pass_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("all neurons")
+    layers = group.add_mutually_exclusive_group()
+    layers.add_argument("--layer_index", type=at_least(0), metavar="N", help="one layer")
+    layers.add_argument("--layer_indices", type=at_least(0), nargs="+", metavar="N", help="several layers")
+    layers.add_argument("--all_layers", action="store_true", help="all layers, which is the default")
+    group.add_argument("--top_records", type=at_least(1), default=100, metavar="K",
+                       help="strongest windows per neuron, pole and part; default 100")  # fmt: skip
+    group.add_argument("--batch_size", type=at_least(1), metavar="N", help="windows that run together")
+    group.add_argument("--checkpoint_seconds", type=at_least(0), default=120, metavar="S",
+                       help="time between two checkpoints; default 120")  # fmt: skip
+    group.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N (from 1)")
+    group.add_argument("--merge", action="store_true", help="join the shards that the run holds")
+
+
+def _add_sample_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("neurons that are kept whole (default: of the run's ranked lists, else all)")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--neurons", metavar="LIST", help="such as L3N508,L4N178")
+    which.add_argument("--neuron_indices", type=at_least(0), nargs="+", metavar="N", help="of every chosen layer")
+    which.add_argument("--from", dest="from_list", metavar="LIST",
+                       help="the first --top_k of a list: its file stem, peaks, signatures or group:NAME")  # fmt: skip
+    group.add_argument("--top_k", type=at_least(1), metavar="K", help="of --from; default 100")
+    group.add_argument("--sample_windows", type=at_least(1), default=2000, metavar="N",
+                       help="windows of the uniform sample; default 2000")  # fmt: skip
+    group.add_argument("--sample_size", type=parse_bytes, default=parse_bytes("2GB"), metavar="SIZE",
+                       help="most bytes of activations; default 2GB")  # fmt: skip
+
+
+def _parts(text: str) -> tuple[int, ...]:
+    match = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three percentages such as 50,20,30")
+    return tuple(int(n) for n in match.groups())
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 1/4")
+    return int(match[1]), int(match[2])
+
+
+def _check_flags(args: Namespace, given: set[str]) -> None:
+    if args.run_dir is None and args.out_dir is None and args.output_dir is None:
+        raise UsageError("no run: give --run_dir RUN, or --out_dir RUN and --model_name NAME")
+    if args.top_k is not None and args.from_list is None:
+        what = "--top_k counts the neurons of --from"
+        raise UsageError(what, next_step="--top_records is the number of strongest windows")
+    if args.merge and args.shard is not None:
+        raise UsageError("--shard makes one part and --merge joins them: give one of them")
+    fixed = {"model_revision", "quantization"} & given if args.run_dir is not None else set()
+    if fixed:
+        raise UsageError(f"--{min(fixed)} is that of the run", next_step="Leave it away, or make a new run (--out_dir)")
+
+
+def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) -> int:
+    from neuron_signatures.records.forecast import forecast
+    from neuron_signatures.records.stage import extract_records
+
+    request = _request(args, flags_given, given)
+    if args.dry_run:
+        found = forecast(request)
+        emit_json(found.fields()) if args.json else emit("\n".join(found.lines()))
+        return ExitCode.OK if found.fits else ExitCode.FAILED
+    summary = extract_records(request, progress_of(quiet=args.quiet))
+    lines, fields = summary.lines(), summary.fields()
+    if args.output_dir is not None and summary.records is not None:
+        from neuron_signatures.records.exchange.command import export_folder
+
+        exported = export_folder(request.run_dir, args.output_dir)
+        lines, fields = [*lines, *exported.lines()], {**fields, "exported": exported.fields()}
+    emit_json(fields) if args.json else emit("\n".join(lines))
+    return ExitCode.OK
+
+
+def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> RecordsRequest:
+    from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
+    from neuron_signatures.records.corpus.settings import MAX_DOCUMENT, CorpusSettings
+    from neuron_signatures.records.corpus.sources.choose import corpus_source, dataset_source
+    from neuron_signatures.records.pass1.run import WHOLE, Shard
+    from neuron_signatures.records.request import (
+        CorpusRequest,
+        ExistingRun,
+        NewRun,
+        PassRequest,
+        RecordsRequest,
+        SampleRequest,
+    )
+
+    max_document, source = args.max_document or MAX_DOCUMENT, None
+    if args.corpus is not None:
+        source = corpus_source(args.corpus, text_column=args.text_column, max_document=max_document, seed=args.seed)
+    elif args.dataset is not None:
+        source = dataset_source(
+            args.dataset, split=args.split, text_column=args.text_column, revision=args.dataset_revision,
+            config=args.dataset_config,
+        )  # fmt: skip
+    settings = CorpusSettings(
+        sequence_length=args.sequence_length, stride=args.stride, skip_first=args.skip_first, parts=args.parts,
+        seed=args.seed, max_tokens=args.max_tokens, max_windows=args.max_sequences,
+        max_document=max_document,
+    )  # fmt: skip
+    layers = args.layer_indices or ([args.layer_index] if args.layer_index is not None else None)
+    overrides = ModelOverrides(
+        args.model_name if "model_name" in given else None, args.model_dtype if "model_dtype" in given else None,
+        args.device, args.device_map, args.trust_remote_code, args.deterministic,
+    )  # fmt: skip
+    return RecordsRequest(
+        target=ExistingRun(args.run_dir, overrides) if args.run_dir is not None
+        else NewRun(args.out_dir or args.output_dir, model_spec(args)),
+        corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
+        first=PassRequest(
+            None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
+            args.checkpoint_seconds, WHOLE if args.shard is None else Shard(*args.shard), args.merge,
+        ),
+        sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
+        resume=args.resume, overwrite=args.overwrite, flags_given=flags_given,
+    )  # fmt: skip
+
+
+def _chosen(args: Namespace) -> ChosenNeurons:
+    """The neurons that the flags name, those of the run's lists, or all."""
+    from neuron_signatures.interventions.choice.neurons import Request, choose_neurons, neurons_of_lists, parse_names
+    from neuron_signatures.records.request import ChosenNeurons
+    from neuron_signatures.runs.run import Run
+
+    if args.neuron_indices is not None:
+        return ChosenNeurons("--neuron_indices", explicit=True, indices=tuple(sorted(set(args.neuron_indices))))
+    if args.run_dir is None:
+        if args.from_list is not None:
+            raise UsageError("a new run has no lists", where=f"--from {args.from_list}", next_step="Use --neurons")
+        if args.neurons is None:
+            return ChosenNeurons("all neurons", explicit=False)
+        named = parse_names(args.neurons.split(","), "--neurons")
+        return ChosenNeurons("--neurons", explicit=True, neurons=tuple((n.layer, n.neuron) for n in named))
+    with Run.open(args.run_dir) as run:
+        if args.neurons is not None or args.from_list is not None:
+            request = Request(names=args.neurons, from_list=args.from_list, top_k=args.top_k or 100)
+            found = [(n.layer, n.neuron) for n in choose_neurons(run, request)]
+            by = "--neurons" if args.neurons is not None else f"--from {args.from_list}"
+            return ChosenNeurons(by, explicit=True, neurons=tuple(found))
+        listed = neurons_of_lists(run, 100)
+    if listed:
+        return ChosenNeurons("the run's ranked lists", explicit=False, neurons=listed)
+    return ChosenNeurons("all neurons", explicit=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

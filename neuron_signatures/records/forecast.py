@@ -1,0 +1,121 @@
+"""What an extraction will take, before weights are loaded: tokens, time, bytes on disk and memory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from neuron_signatures.models.info import weights_bytes
+from neuron_signatures.models.load import find_device
+from neuron_signatures.models.memory import free_memory
+from neuron_signatures.records.pass1.bins import N_MAGNITUDES
+from neuron_signatures.records.request import ExistingRun, RecordsRequest
+from neuron_signatures.records.target_run import ModelPlan, plan_for_model, plan_for_run
+from neuron_signatures.runs.files import free_bytes, human_bytes, human_seconds
+from neuron_signatures.runs.records.corpus_meta import CorpusMeta
+from neuron_signatures.runs.records.names import CORPUS_META, PARTS, POLES, RECORDS
+from neuron_signatures.runs.records.stage_meta import read_meta
+from neuron_signatures.runs.run import Run
+
+_ENTRY_ON_DISK, _ENTRY_IN_MEMORY = 10, 18
+_LISTS_IN_MEMORY = 1.5  # lists have room for candidates
+_SUMS = 4 * 8
+_OF_PEAK = 0.4
+"""Share of a matrix product's speed that a forward pass with the accumulators reaches (measured: 0.3 to 0.5)."""
+_TOKEN_BYTES = 5  # an id, and its share of windows and documents
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`n_tokens` and what follows from it are None if no limit is given and no corpus has been read. Bytes of the
+    neurons that are kept whole are at most `sample_bytes`."""
+
+    n_tokens: int | None
+    n_neurons: int
+    seconds: float | None
+    positions_per_second: float
+    disk_bytes: int
+    sample_bytes: int
+    memory_bytes: int
+    free_disk: int
+    free_memory: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether disk and memory suffice for the first pass."""
+        return self.disk_bytes <= self.free_disk and (self.free_memory is None or self.memory_bytes <= self.free_memory)
+
+    def fields(self) -> dict[str, Any]:
+        return {**asdict(self), "fits": self.fits}
+
+    def lines(self) -> list[str]:
+        tokens = "not known before the corpus is read (--max_tokens limits it)"
+        rate = f"about {self.positions_per_second:,.0f} tokens/s, from a short matrix product"
+        if self.n_tokens is not None and self.seconds is not None:
+            tokens, rate = f"{self.n_tokens:,}", f"about {human_seconds(self.seconds)} for the first pass ({rate})"
+        free = "" if self.free_memory is None else f", {human_bytes(self.free_memory)} free"
+        return [
+            f"tokens   {tokens}",
+            f"neurons  {self.n_neurons:,}",
+            f"time     {rate}",
+            f"disk     {human_bytes(self.disk_bytes)}, and at most {human_bytes(self.sample_bytes)} for neurons that are "
+            f"kept whole; {human_bytes(self.free_disk)} free",
+            f"memory   {human_bytes(self.memory_bytes)}{free}",
+        ]
+
+
+def forecast(request: RecordsRequest) -> Forecast:
+    """Estimate a command. Loads no weights and writes nothing."""
+    target = request.target
+    if isinstance(target, ExistingRun):
+        with Run.open(target.run_dir) as run:
+            plan = plan_for_run(run, target.overrides, request.corpus.bos)
+    else:
+        plan = plan_for_model(target.model, request.corpus.bos)
+    n_tokens = _tokens(request)
+    n_layers = plan.info.layers if request.first.layers is None else len(request.first.layers)
+    n_neurons = n_layers * plan.info.d_mlp
+    entries = n_neurons * len(PARTS) * len(POLES) * request.first.top_k
+    counts = n_neurons * len(PARTS) * (2 * N_MAGNITUDES * 4 + _SUMS)
+    rate = _rate(plan)
+    device = find_device(plan.spec.device)
+    weights = weights_bytes(plan.info, plan.spec.dtype, plan.spec.quantization)
+    return Forecast(
+        n_tokens=n_tokens,
+        n_neurons=n_neurons,
+        seconds=None if n_tokens is None else n_tokens / rate,
+        positions_per_second=rate,
+        disk_bytes=2 * (entries * _ENTRY_ON_DISK + counts) + _TOKEN_BYTES * (n_tokens or 0),
+        sample_bytes=request.sample.max_bytes,
+        memory_bytes=int(weights + entries * _ENTRY_IN_MEMORY * _LISTS_IN_MEMORY + counts),
+        free_disk=free_bytes(request.run_dir),
+        free_memory=free_memory(device, several=plan.spec.device_map is not None),
+    )
+
+
+def _tokens(request: RecordsRequest) -> int | None:
+    settings = request.corpus.settings
+    if (request.run_dir / RECORDS / CORPUS_META).exists() and not request.overwrite:
+        return read_meta(request.run_dir, CORPUS_META, CorpusMeta).n_tokens
+    limits = [settings.max_tokens]
+    limits += [settings.max_windows * settings.sequence_length] if settings.max_windows else []
+    known = [n for n in limits if n is not None]
+    return min(known) if known else None
+
+
+def _rate(plan: ModelPlan) -> float:
+    """Tokens per second, from the time of a matrix product of the model's size on its device."""
+    device, rows = find_device(plan.spec.device), 1024
+    dtype = torch.float32 if device.type == "cpu" or plan.spec.dtype == "fp32" else torch.bfloat16
+    a = torch.ones(rows, plan.info.d_model, dtype=dtype, device=device)
+    b = torch.ones(plan.info.d_model, plan.info.d_mlp, dtype=dtype, device=device)
+    float((a @ b)[0, 0])
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.3:
+        float((a @ b)[0, 0])
+        n += 1
+    per_second = n * 2 * rows * plan.info.d_model * plan.info.d_mlp / (time.perf_counter() - start)
+    return _OF_PEAK * per_second / (2 * plan.info.linear_parameters)
