@@ -99,7 +99,7 @@ def _add_corpus_flags(parser: Parser) -> None:
                        help="positions at the start of each window that do not count; default 1")  # fmt: skip
     group.add_argument("--concatenate", action="store_true", help="join documents, with the end-of-text token between")
     group.add_argument("--bos", choices=("prepend", "tokenizer", "off"),
-                       help="BOS in front of windows; default as in the run, of a new run as the tokenizer does")  # fmt: skip
+                       help="BOS in front of windows; default: as in the run, or as the tokenizer")  # fmt: skip
     group.add_argument("--seed", type=at_least(0), default=0, help="of the parts and samples; default 0")
 
 

@@ -61,8 +61,8 @@ class Forecast:
             f"tokens   {tokens}",
             f"neurons  {self.n_neurons:,}",
             f"time     {rate}",
-            f"disk     {human_bytes(self.disk_bytes)}, and at most {human_bytes(self.sample_bytes)} for neurons that are "
-            f"kept whole; {human_bytes(self.free_disk)} free",
+            f"disk     {human_bytes(self.disk_bytes)}, and at most {human_bytes(self.sample_bytes)} for neurons kept "
+            f"whole; {human_bytes(self.free_disk)} free",
             f"memory   {human_bytes(self.memory_bytes)}{free}",
         ]
 

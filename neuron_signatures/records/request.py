@@ -31,8 +31,8 @@ class NewRun:
 
 @dataclass(frozen=True)
 class CorpusRequest:
-    """The corpus. `source` None takes the one that the run has. What depends on the tokenizer (BOS, `concatenate`) is set
-    when it is loaded."""
+    """The corpus. `source` None takes the one that the run has. The BOS and `concatenate` become settings when the
+    tokenizer is known."""
 
     source: Source | None
     settings: CorpusSettings
@@ -54,8 +54,8 @@ class PassRequest:
 
 @dataclass(frozen=True)
 class ChosenNeurons:
-    """Neurons that the second pass keeps whole: `neurons` as pairs of layer and neuron, or the neurons `indices` of every
-    recorded layer, or if both are None all of these layers. `chosen_by` says why."""
+    """Neurons that the second pass keeps whole: `neurons` as pairs of layer and neuron, or the neurons `indices` of
+    every recorded layer, or if both are None all of these layers. `chosen_by` says why."""
 
     chosen_by: str
     explicit: bool

@@ -48,7 +48,6 @@ from neuron_signatures.runs.versions import now_utc
 log = logging.getLogger(__name__)
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
-_BATCHES_PER_BLOCK = 4
 DEFAULT_TOP_K = 100
 
 
@@ -180,7 +179,7 @@ class _Stage:
     def _first_pass(self, corpus: Corpus) -> FirstPass:
         first = self.request.first
         batch = first.batch_size or self._batch_size(corpus)
-        settings = PassSettings(self._layers(), first.top_k, batch, _BATCHES_PER_BLOCK * batch)
+        settings = PassSettings(self._layers(), first.top_k, batch)
         return FirstPass(
             self.path, self.model, self.backend, corpus, settings, self._facts(corpus), first.shard,
             first.checkpoint_seconds,

@@ -14,6 +14,7 @@ from neuron_signatures.runs.results import GROUPS, NEURONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import visible
 from neuron_signatures.views.lists.list_files import list_refs, read_list
+from neuron_signatures.views.lists.ranked import RankedList
 
 Pole = Literal["", "+", "-"]
 _NAME = re.compile(r"L(?P<layer>\d{1,6})N(?P<neuron>\d{1,9})(?P<pole>[+-]?)", re.ASCII)

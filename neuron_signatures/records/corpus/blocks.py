@@ -13,6 +13,11 @@ import numpy as np
 
 from neuron_signatures.runs.records.corpus import Corpus
 
+BLOCK_BATCHES = 4
+"""Full batches in a block."""
+SHORT_WINDOWS = 4
+"""A batch of short windows has at most this many times the windows of a full one."""
+
 
 class Block(NamedTuple):
     """Windows `first_window` to `stop_window` (excluded); `number` is its place in the corpus, from 0."""
@@ -22,27 +27,46 @@ class Block(NamedTuple):
     stop_window: int
 
 
-def blocks(corpus: Corpus, block_windows: int) -> list[Block]:
+def blocks(corpus: Corpus, batch_size: int) -> list[Block]:
     """All windows in blocks of consecutive whole documents.
 
-    A block ends with the first document that brings it to `block_windows` windows; the last one may have fewer.
+    A block ends with the first document that brings it to the tokens of `BLOCK_BATCHES` full batches, or to as many
+    windows as `BLOCK_BATCHES` batches of short windows have; the last one may have fewer.
     """
     ends = np.flatnonzero(np.diff(corpus.window_document, append=-1)) + 1  # of the documents, in windows
+    tokens = np.concatenate([[0], np.cumsum(corpus.window_length, dtype=np.int64)])
+    budget = BLOCK_BATCHES * batch_size * corpus.meta.sequence_length
     found: list[Block] = []
     first = 0
     while first < corpus.n_windows:
-        stop = int(ends[min(np.searchsorted(ends, first + block_windows), len(ends) - 1)])
+        by_tokens = int(np.searchsorted(tokens, tokens[first] + budget))
+        wanted = min(by_tokens, first + BLOCK_BATCHES * SHORT_WINDOWS * batch_size)
+        stop = int(ends[min(int(np.searchsorted(ends, wanted)), len(ends) - 1)])
         found.append(Block(len(found), first, stop))
         first = stop
     return found
 
 
 def batches(corpus: Corpus, block: Block, batch_size: int) -> list[np.ndarray]:
-    """The windows of a block in batches of similar length: sorted by length, longest first, then by window."""
+    """The windows of a block in batches of similar length: sorted by length, longest first, then by window.
+
+    A batch has `batch_size` windows of full length, or as many shorter ones as take the same space with their padding,
+    at most `SHORT_WINDOWS` times as many.
+    """
     windows = np.arange(block.first_window, block.stop_window)
-    order = np.argsort(-corpus.window_length[windows].astype(np.int64), kind="stable")
-    ordered = windows[order]
-    return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    lengths = corpus.window_length[windows].astype(np.int64)
+    return in_batches(corpus, windows[np.argsort(-lengths, kind="stable")], batch_size)
+
+
+def in_batches(corpus: Corpus, ordered: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Windows that are sorted by length, longest first, in batches as those of `batches`."""
+    found, start = [], 0
+    while start < len(ordered):
+        longest = int(corpus.window_length[ordered[start]])
+        n = min(batch_size * corpus.meta.sequence_length // max(1, longest), SHORT_WINDOWS * batch_size)
+        found.append(ordered[start : start + max(1, n)])
+        start += max(1, n)
+    return found
 
 
 def shard(corpus: Corpus, found: list[Block], number: int, n_shards: int) -> list[Block]:

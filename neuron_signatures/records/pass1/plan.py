@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from neuron_signatures.records.corpus.blocks import Block, batches
+from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES, Block, batches
 from neuron_signatures.records.pass1.contexts import context_hashes
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.stats.hashes import mixed
@@ -55,7 +55,6 @@ class BlockPlan:
     corpus: Corpus
     block: Block
     batch_size: int
-    slab_windows: int
     offset: int
     seed: int
 
@@ -66,9 +65,8 @@ class BlockPlan:
     def slabs(self) -> Iterator[Slab]:
         """The windows in the order in which they run."""
         waiting = batches(self.corpus, self.block, self.batch_size)
-        per_slab = max(1, self.slab_windows // self.batch_size)
-        for start in range(0, len(waiting), per_slab):
-            members = waiting[start : start + per_slab]
+        for start in range(0, len(waiting), BLOCK_BATCHES):
+            members = waiting[start : start + BLOCK_BATCHES]
             ends = np.cumsum([len(m) for m in members]).tolist()
             found = tuple(
                 Batch(m, slice(end - len(m), end), tuple(self._groups(m))) for m, end in zip(members, ends, strict=True)

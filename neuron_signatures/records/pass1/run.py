@@ -36,9 +36,7 @@ class PassSettings:
     layers: tuple[int, ...]
     top_k: int
     batch_size: int
-    """Windows that run together. The last bits of activations depend on it."""
-    block_windows: int
-    """Windows after which a block of whole documents ends; no batch has windows of two blocks."""
+    """Full windows that run together. The last bits of activations depend on it."""
 
     def record(self) -> dict[str, Any]:
         return {**self.__dict__, "layers": list(self.layers)}
@@ -77,7 +75,7 @@ class FirstPass:
         return {**self.facts, **self.settings.record()}
 
     def blocks(self) -> list[Block]:
-        found = blocks(self.corpus, self.settings.block_windows)
+        found = blocks(self.corpus, self.settings.batch_size)
         return shard(self.corpus, found, self.shard.number - 1, self.shard.of)
 
 
@@ -173,9 +171,7 @@ def refuse_other_settings(found: Header, wanted: Header, path: Path) -> None:
 
 def _plan(work: FirstPass, block: Block) -> BlockPlan:
     meta = work.corpus.meta
-    return BlockPlan(
-        work.corpus, block, work.settings.batch_size, work.settings.block_windows, int(meta.prepend_bos), meta.seed
-    )
+    return BlockPlan(work.corpus, block, work.settings.batch_size, int(meta.prepend_bos), meta.seed)
 
 
 def _n_counted(work: FirstPass, block: Block) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from neuron_signatures.records.corpus.blocks import in_batches
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.records.corpus import Corpus
@@ -53,7 +54,7 @@ class SecondPlan:
         """All windows that are needed, the longest first; windows of one batch have similar lengths."""
         needed = np.union1d(self.sample, self.rows.window)
         ordered = needed[np.lexsort((needed, -self.corpus.window_length[needed].astype(np.int64)))]
-        return [ordered[i : i + self.batch_size] for i in range(0, len(ordered), self.batch_size)]
+        return in_batches(self.corpus, ordered, self.batch_size)
 
     @cached_property
     def rows_by_window(self) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
