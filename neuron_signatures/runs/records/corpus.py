@@ -57,7 +57,7 @@ class Corpus:
         self._file.close()
 
     def part_of(self, window: int) -> Part:
-        return PARTS[self.document_part[self.window_document[window]]]
+        return PARTS[int(self.document_part[self.window_document[window]])]
 
     def token_ids(self, window: int) -> np.ndarray:
         start = int(self.window_start[window])

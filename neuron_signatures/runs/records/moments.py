@@ -7,7 +7,6 @@ arbitrary-order statistical moments", with the moments of every part shifted to 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +25,8 @@ class NeuronMoments:
     kurtosis: float | None
 
 
-class LayerMoments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LayerMoments:
     """As `NeuronMoments`, for all neurons of a layer; NaN where undefined."""
 
     count: np.ndarray
@@ -36,11 +36,12 @@ class LayerMoments(NamedTuple):
     kurtosis: np.ndarray
 
     def neuron(self, i: int) -> NeuronMoments:
-        values = (float(a[i]) for a in self[1:])
+        values = (float(a[i]) for a in (self.mean, self.std, self.skewness, self.kurtosis))
         return NeuronMoments(int(self.count[i]), *(v if np.isfinite(v) else None for v in values))
 
 
-class CentralMoments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CentralMoments:
     """Count, mean and central moments (averages of (x - mean)^k); the last axis is `part`."""
 
     count: np.ndarray

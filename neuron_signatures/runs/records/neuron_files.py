@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from neuron_signatures.runs.records.meta import RecordsMeta
 from neuron_signatures.runs.records.moments import CentralMoments
 from neuron_signatures.runs.records.names import HISTOGRAMS, MOMENTS, PARTS, POLES, RECORDS, STRONGEST, Part, Pole
 from neuron_signatures.runs.records.windows import Pick
+
+_MOMENTS = tuple(f.name for f in fields(CentralMoments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +58,14 @@ class NeuronFiles:
     def central_moments(self, row: int, parts: Sequence[Part]) -> CentralMoments:
         """Of all neurons of a layer, one column per part."""
         axes = [PARTS.index(p) for p in parts]
-        found = CentralMoments(*(self._moments.read(key, row)[:, axes] for key in CentralMoments._fields))
+        found = CentralMoments(*(self._moments.read(key, row)[:, axes] for key in _MOMENTS))
         self._check_moments(found)
         return found
 
     def neuron_moments(self, row: int, neuron: int, parts: Sequence[Part]) -> CentralMoments:
         """Of one neuron, as a layer of one."""
         axes = [PARTS.index(p) for p in parts]
-        found = CentralMoments(*(self._moments.read(key, row, neuron)[None, axes] for key in CentralMoments._fields))
+        found = CentralMoments(*(self._moments.read(key, row, neuron)[None, axes] for key in _MOMENTS))
         self._check_moments(found)
         return found
 
@@ -83,7 +85,7 @@ class NeuronFiles:
     @cached_property
     def _moments(self) -> ArrayFile:
         shape = (len(self._meta.layers), self._meta.d_mlp, len(PARTS))
-        kinds = dict.fromkeys(CentralMoments._fields, "f8") | {"count": "i8"}
+        kinds = dict.fromkeys(_MOMENTS, "f8") | {"count": "i8"}
         return open_checked(self._path(MOMENTS), {key: (kind, shape) for key, kind in kinds.items()})
 
     @cached_property
@@ -118,6 +120,6 @@ class NeuronFiles:
             raise damaged(path, "has a value that is not finite")
 
     def _check_moments(self, m: CentralMoments) -> None:
-        finite = all(np.isfinite(a).all() for a in m[1:])
+        finite = all(np.isfinite(a).all() for a in (m.mean, m.m2, m.m3, m.m4))
         if not finite or (m.count < 0).any() or (m.m2 < 0).any() or (m.m4 < 0).any():
             raise damaged(self._path(MOMENTS), "has moments that no values have")

@@ -113,7 +113,7 @@ class SampleFiles:
             "starts": ("i8", (m + 1,)),
             "acts": ("f4", (n, None)),
         }
-        return open_checked(self._path(SAMPLE), shapes)  # type: ignore[arg-type]
+        return open_checked(self._path(SAMPLE), shapes)
 
     @cached_property
     def _rows(self) -> ArrayFile:
@@ -125,7 +125,7 @@ class SampleFiles:
             "start": ("i8", (m + 1,)),
             "acts": ("f4", (None,)),
         }
-        return open_checked(self._path(ROWS), shapes)  # type: ignore[arg-type]
+        return open_checked(self._path(ROWS), shapes)
 
     @cached_property
     def _first_row(self) -> np.ndarray:
