@@ -5,19 +5,24 @@ Arrays may be memory-mapped and larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.runs.arrays import nbytes, write_arrays
+from neuron_signatures.runs.records.corpus_files import (
+    CorpusArrays,
+    DocumentRow,
+    write_corpus_arrays,
+    write_documents,
+    write_vocabulary,
+)
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
 from neuron_signatures.runs.records.names import (
-    CORPUS,
     CORPUS_META,
-    DOCUMENTS,
     HISTOGRAMS,
     MOMENTS,
     NEURONS,
@@ -26,23 +31,11 @@ from neuron_signatures.runs.records.names import (
     SAMPLE,
     SAMPLE_META,
     STRONGEST,
-    VOCABULARY,
 )
 from neuron_signatures.runs.results import ResultsWriter
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class CorpusArrays:
-    """`corpus.safetensors`. All axes are `window` except that of `tokens`."""
-
-    tokens: np.ndarray
-    window_start: np.ndarray
-    window_length: np.ndarray
-    window_counted_from: np.ndarray
-    window_document: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -95,24 +88,27 @@ class RowArrays:
 
 
 _DTYPES = {
-    CorpusArrays: ("i4", "i8", "i4", "i4", "i4"),
     StrongestArrays: ("f4", "i4", "i2"),
     MomentArrays: ("i8", "f8", "f8", "f8", "f8"),
     HistogramArrays: ("f4", "u4"),
     SampleArrays: ("i4", "i4", "i8", "f4"),
     RowArrays: ("i4", "i8", "i4", "i8", "f4"),
 }
-_Arrays = CorpusArrays | StrongestArrays | MomentArrays | HistogramArrays | SampleArrays | RowArrays
+_Arrays = StrongestArrays | MomentArrays | HistogramArrays | SampleArrays | RowArrays
 
 
 def write_corpus(
-    writer: ResultsWriter, arrays: CorpusArrays, documents: pd.DataFrame, vocabulary: pd.DataFrame, meta: CorpusMeta
+    writer: ResultsWriter,
+    arrays: CorpusArrays,
+    documents: Iterable[DocumentRow],
+    vocabulary: Sequence[str],
+    meta: CorpusMeta,
 ) -> None:
-    """Write a corpus that fits into memory; records of an earlier corpus become invalid."""
+    """Write a corpus; records of an earlier one become invalid. `vocabulary` has the string of each id from 0."""
     writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
-    _write(writer, CORPUS, arrays)
-    _write_table(writer, DOCUMENTS, documents)
-    _write_table(writer, VOCABULARY, vocabulary)
+    write_corpus_arrays(writer, arrays)
+    write_documents(writer, documents)
+    write_vocabulary(writer, range(len(vocabulary)), vocabulary)
     writer.record(CORPUS_META, meta.fields())
 
 

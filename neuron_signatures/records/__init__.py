@@ -1,0 +1,1 @@
+"""Computes the records of a corpus: its documents as tokens, and what every neuron does on them."""

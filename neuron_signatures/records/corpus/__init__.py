@@ -1,0 +1,1 @@
+"""The corpus of the records: where documents come from, how they become windows of tokens, and blocks of windows."""

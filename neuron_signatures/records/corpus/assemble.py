@@ -1,0 +1,168 @@
+"""Makes the corpus files of the documents that the index pass stored."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase as TokenizerBase
+
+from neuron_signatures.models.tokens import token_strings
+from neuron_signatures.records.corpus.journal import Journal
+from neuron_signatures.records.corpus.packs import Pack, packs, single
+from neuron_signatures.records.corpus.reading import TOO_SHORT
+from neuron_signatures.records.corpus.settings import CorpusSettings
+from neuron_signatures.records.corpus.windows import cut_windows
+from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.records.corpus_files import (
+    CorpusArrays,
+    DocumentRow,
+    write_corpus_arrays,
+    write_documents,
+    write_vocabulary,
+)
+from neuron_signatures.runs.records.corpus_meta import CorpusMeta
+from neuron_signatures.runs.records.names import CORPUS_META, PARTS, RECORDS_META, SAMPLE_META, Part
+from neuron_signatures.runs.results import ResultsWriter
+
+STAGE = "poc4_extract_records"
+_CHUNK = 1 << 22  # tokens
+FEW_DOCUMENTS = 20
+"""A part with fewer documents gets a warning: the lists keep one window of each."""
+
+
+def assemble(
+    journal: Journal, settings: CorpusSettings, tokenizer: TokenizerBase, writer: ResultsWriter,
+    identity: dict[str, Any],
+) -> CorpusMeta:  # fmt: skip
+    """Write the corpus files, the stage record last. Records of neurons on an earlier corpus become invalid."""
+    writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
+    with explain_os_errors(writer.folder), contextlib.ExitStack() as stack:
+        columns = _Columns(stack, str(writer.folder))
+        counts = _Counts()
+        stored = journal.tokens()
+        found = packs(journal.entries(), stored, settings) if settings.concatenate else single(
+            journal.entries(), stored)  # fmt: skip
+        write_documents(writer, _rows(found, settings, columns, counts))
+        arrays = columns.arrays()
+        write_corpus_arrays(writer, arrays)
+        ids = _distinct(arrays.tokens)
+        write_vocabulary(writer, ids, token_strings(tokenizer, ids))
+        meta = _meta(journal, settings, identity, counts)
+        writer.record(CORPUS_META, meta.fields())
+    return meta
+
+
+class _Columns:
+    """The arrays of the corpus, in unnamed temporary files of the folder."""
+
+    def __init__(self, stack: contextlib.ExitStack, folder: str) -> None:
+        self._files: dict[str, IO[bytes]] = {}
+        for name in CorpusArrays.dtypes():
+            self._files[name] = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+
+    def add(self, **values: np.ndarray) -> None:
+        for name, dtype in CorpusArrays.dtypes().items():
+            self._files[name].write(np.ascontiguousarray(values[name], dtype).data)
+
+    def arrays(self) -> CorpusArrays:
+        """Memory-mapped."""
+        for file in self._files.values():
+            file.flush()
+        return CorpusArrays(**{
+            name: np.memmap(self._files[name], dtype, "r") for name, dtype in CorpusArrays.dtypes().items()
+        })  # fmt: skip
+
+
+@dataclass
+class _Counts:
+    documents: Counter[Part] = field(default_factory=Counter)
+    counted: Counter[Part] = field(default_factory=Counter)
+    n_tokens: int = 0
+    n_windows: int = 0
+    too_short: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+def _rows(found: Iterable[Pack], settings: CorpusSettings, columns: _Columns, counts: _Counts) -> Iterator[DocumentRow]:
+    """The rows of the documents; their tokens and windows go to `columns`."""
+    for number, pack in enumerate(p for p in found if _has_windows(p, settings, counts)):
+        entry, windows = pack.entry, cut_windows(len(pack.tokens), settings)
+        part, n_windows = PARTS[entry.part], len(windows.start)
+        columns.add(
+            tokens=pack.tokens, window_start=counts.n_tokens + windows.start, window_length=windows.length,
+            window_counted_from=windows.counted_from, window_document=np.full(n_windows, number),
+        )  # fmt: skip
+        yield DocumentRow(entry.name, entry.sha256, part, counts.n_windows, n_windows, counts.n_tokens, entry.n_tokens)
+        counts.documents[part] += 1
+        counts.counted[part] += windows.n_counted
+        counts.n_tokens += entry.n_tokens
+        counts.n_windows += n_windows
+        counts.digest.update(bytes.fromhex(entry.sha256))
+
+
+def _has_windows(pack: Pack, settings: CorpusSettings, counts: _Counts) -> bool:
+    """Whether there is a position that counts: only the last pack of a part can have none."""
+    if len(cut_windows(len(pack.tokens), settings).start):
+        return True
+    counts.too_short += pack.n_members
+    return False
+
+
+def _distinct(tokens: np.ndarray) -> list[int]:
+    """The token ids that occur, ascending."""
+    found: set[int] = set()
+    for start in range(0, len(tokens), _CHUNK):
+        found.update(np.unique(tokens[start : start + _CHUNK]).tolist())
+    return sorted(found)
+
+
+def _meta(journal: Journal, settings: CorpusSettings, identity: dict[str, Any], counts: _Counts) -> CorpusMeta:
+    last = journal.last
+    assert last is not None
+    dropped = Counter(last.dropped)
+    if counts.too_short:
+        dropped[TOO_SHORT] += counts.too_short
+    percent = dict(zip(PARTS, settings.parts, strict=True))
+    few = [p for p in PARTS if percent[p] and counts.documents[p] < FEW_DOCUMENTS]
+    warnings = [
+        f"part {p} has {counts.documents[p]} documents, and a list has at most one window of each; cut long texts with "
+        "--max_document"
+        for p in few
+    ]
+    return CorpusMeta(
+        stage=STAGE,
+        created_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=settings.seed,
+        parts=percent,
+        sequence_length=settings.sequence_length,
+        stride=settings.step,
+        skip_first=settings.skip_first,
+        concatenate=settings.concatenate,
+        prepend_bos=settings.bos_token_id is not None,
+        bos_token_id=settings.bos_token_id,
+        eos_token_id=settings.eos_token_id,
+        tokenizer_sha256=identity["tokenizer_sha256"],
+        source=identity["source"],
+        source_sha256=counts.digest.hexdigest(),
+        max_tokens=settings.max_tokens,
+        max_windows=settings.max_windows,
+        max_document=settings.max_document,
+        n_documents=sum(counts.documents.values()),
+        n_windows=counts.n_windows,
+        n_tokens=counts.n_tokens,
+        n_counted=sum(counts.counted.values()),
+        counted_by_part={p: counts.counted[p] for p in PARTS},
+        documents_by_part={p: counts.documents[p] for p in PARTS},
+        dropped=dict(sorted(dropped.items())),
+        complete=last.stopped is None,
+        stopped=last.stopped,
+        warnings=warnings,
+    )

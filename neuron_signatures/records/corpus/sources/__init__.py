@@ -1,0 +1,1 @@
+"""Sources of documents: files and folders, the demo world, installed packages, and datasets of the Hugging Face Hub."""
