@@ -136,6 +136,6 @@ class NeuronFiles:
             raise damaged(path, "has a value that is not finite")
 
     def _check_moments(self, m: CentralMoments) -> None:
-        finite = all(np.isfinite(a).all() for a in (m.mean, m.m2, m.m3, m.m4))
+        finite = all(np.isfinite(a).all() for a in (m.mean, m.m2)) and not any(np.isinf(a).any() for a in (m.m3, m.m4))
         if not finite or (m.count < 0).any() or (m.m2 < 0).any() or (m.m4 < 0).any():
             raise damaged(self._path(MOMENTS), "has moments that no values have")

@@ -78,13 +78,18 @@ class SampleArrays:
 
 @dataclass(frozen=True)
 class RowArrays:
-    """`rows.safetensors`: the neurons, the first row of each, and per row its window and where it starts in `acts`."""
+    """`rows.safetensors`: the neurons, the first row of each, and per row its window and where it starts in `acts`.
+
+    `sampled` (imported records only) marks the rows that are a neuron's own sample; `sample.safetensors` then has no
+    windows.
+    """
 
     neurons: np.ndarray
     first_row: np.ndarray
     window: np.ndarray
     start: np.ndarray
     acts: np.ndarray
+    sampled: np.ndarray | None = None
 
 
 _DTYPES = {
@@ -92,7 +97,7 @@ _DTYPES = {
     MomentArrays: ("i8", "f8", "f8", "f8", "f8"),
     HistogramArrays: ("f4", "u4"),
     SampleArrays: ("i4", "i4", "i8", "f4"),
-    RowArrays: ("i4", "i8", "i4", "i8", "f4"),
+    RowArrays: ("i4", "i8", "i4", "i8", "f4", "u1"),
 }
 _Arrays = StrongestArrays | MomentArrays | HistogramArrays | SampleArrays | RowArrays
 
@@ -139,9 +144,9 @@ def write_chosen(writer: ResultsWriter, sample: SampleArrays, rows: RowArrays, m
 
 def _write(writer: ResultsWriter, name: str, arrays: _Arrays) -> None:
     kinds = dict(zip(vars(arrays), _DTYPES[type(arrays)], strict=True))
-    found: Mapping[str, np.ndarray] = vars(arrays)
-    for key, kind in kinds.items():
-        assert found[key].dtype == np.dtype(kind), f"{name}: {key} is {found[key].dtype}, not {kind}"
+    found: Mapping[str, np.ndarray] = {key: a for key, a in vars(arrays).items() if a is not None}
+    for key, array in found.items():
+        assert array.dtype == np.dtype(kinds[key]), f"{name}: {key} is {array.dtype}, not {kinds[key]}"
     with writer.file(name, needed=nbytes(found)) as f:
         write_arrays(f, found)
 
