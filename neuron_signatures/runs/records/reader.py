@@ -253,7 +253,13 @@ class Records:
 
     @cached_property
     def _neurons(self) -> pa.Table:
+        import pyarrow as pa
+
         table = read_arrow(self.path, NEURONS)
+        try:
+            table.validate(full=True)  # a changed file can have texts that are not in its dictionary
+        except pa.ArrowException as e:
+            raise damaged(self._table_path, f"cannot be read as a Parquet table ({e})") from e
         layers = np.repeat(np.array(self.layers), self.d_mlp)
         neurons = np.tile(np.arange(self.d_mlp), len(self.layers))
         rows = ("layer", layers), ("neuron", neurons)
