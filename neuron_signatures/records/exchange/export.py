@@ -37,7 +37,7 @@ def export_records(run_dir: Path, options: ExportOptions) -> ExportSummary:
             what = "no neuron with stored rows to export" if not wanted else "none of these neurons has stored rows"
             next_step = "Choose neurons with `poc4_extract_records --neurons`, which runs the second pass"
             raise UsageError(what, where=str(run_dir), next_step=next_step)
-        if options.format == "neuron_records":
+        if options.format == "neuron_record":
             written = [_write_record(records, layer, neuron, options) for layer, neuron in _into_new(chosen, options)]
             n_windows, n_bytes = (sum(column) for column in zip(*written, strict=True))
         else:
@@ -96,7 +96,7 @@ def _write_batches(records: Records, chosen: list[tuple[int, int]], options: Exp
 
 def _into_new(chosen: list[tuple[int, int]], options: ExportOptions) -> Iterator[tuple[int, int]]:
     """The neurons, if the folder holds no export. Raises `UsageError` if it does."""
-    folders = (NEURONS_FOLDER,) if options.format == "neuron_records" else ("features", "activations")
+    folders = (NEURONS_FOLDER,) if options.format == "neuron_record" else ("features", "activations")
     for folder in (options.out_dir / name for name in folders):
         if not options.overwrite and folder.is_dir() and any(itertools.islice(folder.iterdir(), 1)):
             next_step = "Choose another folder, or overwrite it"

@@ -162,7 +162,7 @@ def import_records(options: ImportOptions) -> ImportSummary:
     if options.run_dir.exists() and (not options.run_dir.is_dir() or any(options.run_dir.iterdir())):
         raise UsageError("is not an empty folder", where=str(options.run_dir), next_step="Choose a new folder")
     created = options.created_at_utc or datetime.now(UTC).isoformat(timespec="seconds")
-    read = _neuron_records if options.format == "neuron_records" else _neuronpedia
+    read = _neuron_records if options.format == "neuron_record" else _neuronpedia
     with closing(Collected(options.skip_first)) as found:
         for given in _ascending(read(options.source), options.source):
             found.add(given)

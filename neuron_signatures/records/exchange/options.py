@@ -9,8 +9,8 @@ from typing import Literal
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.records.names import PARTS, Part
 
-Format = Literal["neuron_records", "neuronpedia"]
-FORMATS: tuple[Format, ...] = ("neuron_records", "neuronpedia")
+Format = Literal["neuron_record", "neuronpedia"]
+FORMATS: tuple[Format, ...] = ("neuron_record", "neuronpedia")
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def run_dir(tmp_path_factory):
 
 
 def export(run_dir: Path, out_dir: Path, **options):
-    return export_records(run_dir, ExportOptions("neuron_records", out_dir, **options))
+    return export_records(run_dir, ExportOptions("neuron_record", out_dir, **options))
 
 
 def import_(source: Path, run_dir: Path, **options):
-    return import_records(ImportOptions(source, run_dir, "neuron_records", **options))
+    return import_records(ImportOptions(source, run_dir, "neuron_record", **options))
 
 
 def files(folder: Path) -> dict[str, bytes]:
