@@ -16,11 +16,11 @@ from record_oracle import Lists, OracleMoments, OracleWindow, histograms, moment
 
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.manifest_file import write_manifest
+from neuron_signatures.runs.records.corpus_files import CorpusArrays, DocumentRow
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta, corpus_digest
 from neuron_signatures.runs.records.names import PARTS, RECORDS
 from neuron_signatures.runs.records.writing import (
-    CorpusArrays,
     HistogramArrays,
     MomentArrays,
     RowArrays,
@@ -181,7 +181,7 @@ def write_records(
     corpus = corpus_meta(made, first, prepend_bos=prepend_bos, stride=stride, seed=seed)
     table = neuron_table(made, lists, of_layer)
     with open_results(run, RECORDS) as writer:
-        write_corpus(writer, corpus_arrays(made, first), _documents(made, first), _vocabulary(), corpus)
+        write_corpus(writer, corpus_arrays(made, first), _documents(made, first), TOKENS, corpus)
         write_all_neurons(
             writer,
             StrongestArrays(*(np.stack([getattr(lists[layer], key) for layer in made.layers])
@@ -312,21 +312,13 @@ def _histograms(windows: Sequence[OracleWindow], chosen: set[int]) -> np.ndarray
     return counts
 
 
-def _documents(made: Synthetic, windows: Sequence[OracleWindow]) -> pd.DataFrame:
-    n_windows = Counter(w.document for w in windows)
-    first_window = np.concatenate([[0], np.cumsum([n_windows[d] for d in range(len(made.texts))])])
-    first_token = np.concatenate([[0], np.cumsum([len(t) for t in made.texts])])
-    names = [f"data.jsonl:{d}" if d % 4 else TOKENS[-1 - d // 4] for d in range(len(made.texts))]
-    return pd.DataFrame({
-        "name": names, "sha256": [_sha256(t) for t in made.texts], "part": [PARTS[p] for p in made.parts],
-        "first_window": first_window[:-1].astype(np.int64),
-        "n_windows": np.array([n_windows[d] for d in range(len(made.texts))], np.int32),
-        "first_token": first_token[:-1].astype(np.int64), "n_tokens": np.array([len(t) for t in made.texts], np.int32),
-    })  # fmt: skip
-
-
-def _vocabulary() -> pd.DataFrame:
-    return pd.DataFrame({"token_id": np.arange(len(TOKENS), dtype=np.int64), "token": TOKENS})
+def _documents(made: Synthetic, windows: Sequence[OracleWindow]) -> list[DocumentRow]:
+    n_windows, first_window, first_token, rows = Counter(w.document for w in windows), 0, 0, []
+    for d, (text, part) in enumerate(zip(made.texts, made.parts, strict=True)):
+        name = f"data.jsonl:{d}" if d % 4 else HOSTILE[d // 4]
+        rows.append(DocumentRow(name, _sha256(text), PARTS[part], first_window, n_windows[d], first_token, len(text)))
+        first_window, first_token = first_window + n_windows[d], first_token + len(text)
+    return rows
 
 
 def _of_model(run: Run, corpus: CorpusMeta) -> dict:

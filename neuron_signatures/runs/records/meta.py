@@ -34,6 +34,7 @@ class _OfModel(RecordsRecord):
 class RecordsMeta(_OfModel):
     """`records_meta.json`: all neurons of the recorded layers."""
 
+    mode: Label = "neurons"
     layers: Annotated[list[Count], Field(min_length=1, max_length=MAX_LAYERS)]
     """In the order of the first axis of every array."""
     n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
@@ -58,6 +59,7 @@ class RecordsMeta(_OfModel):
 class SampleMeta(_OfModel):
     """`sample_meta.json`: the chosen neurons."""
 
+    mode: Label = "sample"
     n_neurons: Count
     chosen_by: Label
     n_windows: Count

@@ -7,7 +7,6 @@ arbitrary-order statistical moments", with the moments of every part shifted to 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,32 +15,40 @@ import numpy as np
 class NeuronMoments:
     """Moments of one neuron's activations. None where undefined: no values, or no spread.
 
-    `std` is that of the population; `kurtosis` is m4/m2² (3 for a normal distribution, not the excess).
+    `variance` and `std` are those of the population; `kurtosis` is m4/m2², not the excess: 3 for a normal
+    distribution.
     """
 
     count: int
     mean: float | None
+    variance: float | None
     std: float | None
     skewness: float | None
     kurtosis: float | None
 
 
-class LayerMoments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LayerMoments:
     """As `NeuronMoments`, for all neurons of a layer; NaN where undefined."""
 
     count: np.ndarray
     mean: np.ndarray
+    variance: np.ndarray
     std: np.ndarray
     skewness: np.ndarray
     kurtosis: np.ndarray
 
     def neuron(self, i: int) -> NeuronMoments:
-        values = (float(a[i]) for a in self[1:])
+        values = (float(a[i]) for a in (self.mean, self.variance, self.std, self.skewness, self.kurtosis))
         return NeuronMoments(int(self.count[i]), *(v if np.isfinite(v) else None for v in values))
 
 
-class CentralMoments(NamedTuple):
-    """Count, mean and central moments (averages of (x - mean)^k); the last axis is `part`."""
+@dataclass(frozen=True, eq=False)
+class CentralMoments:
+    """Count, mean and central moments (averages of (x - mean)^k); the last axis is `part`.
+
+    `m3` and `m4` are NaN where they are not known, as in imported records.
+    """
 
     count: np.ndarray
     mean: np.ndarray
@@ -64,4 +71,4 @@ def merged(parts: CentralMoments) -> LayerMoments:
     spread = np.where((total > 0) & (m2 > 0), m2, np.nan)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         skewness, kurtosis = m3 / spread**1.5, m4 / spread**2
-    return LayerMoments(parts.count.sum(axis=-1), mean + some, np.sqrt(m2) + some, skewness, kurtosis)
+    return LayerMoments(parts.count.sum(axis=-1), mean + some, m2 + some, np.sqrt(m2) + some, skewness, kurtosis)

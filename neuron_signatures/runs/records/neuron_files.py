@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -18,14 +18,16 @@ from neuron_signatures.runs.records.moments import CentralMoments
 from neuron_signatures.runs.records.names import HISTOGRAMS, MOMENTS, PARTS, POLES, RECORDS, STRONGEST, Part, Pole
 from neuron_signatures.runs.records.windows import Pick
 
+_MOMENTS = tuple(f.name for f in fields(CentralMoments))
+
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts of activations on a fixed share of the windows, in bins of ascending edges."""
 
     edges: np.ndarray
-    """float32, one more than bins: from -inf over 0 to inf. A bin of values from 0 on holds its lower edge, a bin of
-    negative values its upper edge in magnitude, that is `edges[i] < x <= edges[i+1]` except for 0."""
+    """float32, one more than bins: from -inf over 0 to inf. Bins above 0 hold their lower edge, bins below 0 their
+    upper edge; 0 itself is in the bin above it."""
     counts: np.ndarray
     n: int
     """Values in all bins."""
@@ -53,17 +55,33 @@ class NeuronFiles:
         order = np.lexsort((window, -value if pole == "+" else value))[:k]
         return [Pick(int(window[i]), int(pos[i]), float(value[i])) for i in order]
 
+    def check_layer(self, row: int) -> None:
+        """Raise `BadRunError` if anything of this layer cannot be."""
+        value, window, pos = (self._strongest.read(key, row) for key in ("value", "window", "pos"))
+        used = window >= 0
+        if (used[..., 1:] & ~used[..., :-1]).any():
+            raise damaged(self._path(STRONGEST), "has an entry after the end of its list")
+        part = np.broadcast_to(np.arange(len(PARTS))[:, None, None], window.shape)
+        self._check(value[used], window[used], pos[used], part[used])
+        strength = value * np.array([1, -1], np.float32)[:, None]
+        if (used[..., 1:] & (strength[..., 1:] > strength[..., :-1])).any():
+            raise damaged(self._path(STRONGEST), "has a list whose values are not in order")
+        count = self.central_moments(row, PARTS).count
+        _ = self._edges
+        if (self._histograms.read("counts", row).sum(axis=-1, dtype=np.int64) > count).any():
+            raise damaged(self._path(HISTOGRAMS), "counts more values than there are")
+
     def central_moments(self, row: int, parts: Sequence[Part]) -> CentralMoments:
         """Of all neurons of a layer, one column per part."""
         axes = [PARTS.index(p) for p in parts]
-        found = CentralMoments(*(self._moments.read(key, row)[:, axes] for key in CentralMoments._fields))
+        found = CentralMoments(*(self._moments.read(key, row)[:, axes] for key in _MOMENTS))
         self._check_moments(found)
         return found
 
     def neuron_moments(self, row: int, neuron: int, parts: Sequence[Part]) -> CentralMoments:
         """Of one neuron, as a layer of one."""
         axes = [PARTS.index(p) for p in parts]
-        found = CentralMoments(*(self._moments.read(key, row, neuron)[None, axes] for key in CentralMoments._fields))
+        found = CentralMoments(*(self._moments.read(key, row, neuron)[None, axes] for key in _MOMENTS))
         self._check_moments(found)
         return found
 
@@ -83,7 +101,7 @@ class NeuronFiles:
     @cached_property
     def _moments(self) -> ArrayFile:
         shape = (len(self._meta.layers), self._meta.d_mlp, len(PARTS))
-        kinds = dict.fromkeys(CentralMoments._fields, "f8") | {"count": "i8"}
+        kinds = dict.fromkeys(_MOMENTS, "f8") | {"count": "i8"}
         return open_checked(self._path(MOMENTS), {key: (kind, shape) for key, kind in kinds.items()})
 
     @cached_property
@@ -118,6 +136,6 @@ class NeuronFiles:
             raise damaged(path, "has a value that is not finite")
 
     def _check_moments(self, m: CentralMoments) -> None:
-        finite = all(np.isfinite(a).all() for a in m[1:])
+        finite = all(np.isfinite(a).all() for a in (m.mean, m.m2)) and not any(np.isinf(a).any() for a in (m.m3, m.m4))
         if not finite or (m.count < 0).any() or (m.m2 < 0).any() or (m.m4 < 0).any():
             raise damaged(self._path(MOMENTS), "has moments that no values have")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from neuron_signatures.runs.records.checked_arrays import check_neurons, check_s
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.meta import SampleMeta
 from neuron_signatures.runs.records.names import PARTS, RECORDS, ROWS, SAMPLE, Part
+
+_OWN = "sampled"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +72,38 @@ class SampleFiles:
 
     def of(self, place: int, parts: Sequence[Part]) -> Sample:
         """The sample of the neuron in this place, in windows of these parts."""
-        whole, acts = self._frame, self._sample.read("acts", place)
-        if not np.isfinite(acts).all():
-            raise damaged(self._path(SAMPLE), "has a value that is not finite")
-        corpus = self._corpus
+        whole = self._own_sample(place) if self._has_own_samples else self._common_sample(place)
+        acts, corpus = whole.acts, self._corpus
         part = corpus.document_part[corpus.window_document[whole.windows]]
         kept = np.isin(part, [PARTS.index(p) for p in parts])
         lengths = np.diff(whole.starts)
         flat = np.repeat(kept, lengths)
         starts = np.concatenate([[0], np.cumsum(lengths[kept])])
         return Sample(whole.windows[kept], starts, whole.token_ids[flat], acts[flat], whole.counts[flat])
+
+    def _common_sample(self, place: int) -> Sample:
+        """All sampled windows, which are the same for all neurons."""
+        acts = self._sample.read("acts", place)
+        if not np.isfinite(acts).all():
+            raise damaged(self._path(SAMPLE), "has a value that is not finite")
+        return replace(self._frame, acts=acts)
+
+    def _own_sample(self, place: int) -> Sample:
+        """The rows that are marked as sampled: imported records have another sample for each neuron."""
+        first, last = (int(n) for n in self._first_row[place : place + 2])
+        windows = self._windows_of_rows(first, last)
+        windows = windows[self._rows.rows(_OWN, first, last) > 0]
+        rows = [row for w in windows.tolist() if (row := self.row(place, w)) is not None]
+        starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+        return replace(self._texts(windows, starts), acts=np.concatenate([np.empty(0, np.float32), *rows]))
+
+    def check(self) -> None:
+        """Raise `BadRunError` if anything in the files cannot be."""
+        for place in self.neurons.values():
+            self.of(place, PARTS)
+            first, last = (int(n) for n in self._first_row[place : place + 2])
+            for window in self._windows_of_rows(first, last).tolist():
+                self.row(place, window)
 
     def row(self, place: int, window: int) -> np.ndarray | None:
         """The activations of a neuron in one of its strongest windows; None if they are not stored."""
@@ -113,7 +137,7 @@ class SampleFiles:
             "starts": ("i8", (m + 1,)),
             "acts": ("f4", (n, None)),
         }
-        return open_checked(self._path(SAMPLE), shapes)  # type: ignore[arg-type]
+        return open_checked(self._path(SAMPLE), shapes)
 
     @cached_property
     def _rows(self) -> ArrayFile:
@@ -125,7 +149,15 @@ class SampleFiles:
             "start": ("i8", (m + 1,)),
             "acts": ("f4", (None,)),
         }
-        return open_checked(self._path(ROWS), shapes)  # type: ignore[arg-type]
+        return open_checked(self._path(ROWS), shapes)
+
+    @cached_property
+    def _has_own_samples(self) -> bool:
+        if _OWN not in set(self._rows.keys()):
+            return False
+        if self._rows.shape(_OWN) != (self._meta.n_rows,) or self._rows.dtype(_OWN) != np.uint8:
+            raise damaged(self._path(ROWS), f"{_OWN} is not one byte per row")
+        return True
 
     @cached_property
     def _first_row(self) -> np.ndarray:
@@ -146,6 +178,11 @@ class SampleFiles:
             raise damaged(path, "its windows do not ascend, or are not in the corpus")
         if not np.array_equal(np.diff(starts), corpus.window_length[windows]):
             raise damaged(path, "its windows have other lengths than in the corpus")
+        return self._texts(windows, starts)
+
+    def _texts(self, windows: np.ndarray, starts: np.ndarray) -> Sample:
+        """The windows' tokens, and which positions count; `acts` is empty."""
+        corpus = self._corpus
         ids = [corpus.token_ids(int(w)) for w in windows]
         flat = np.concatenate(ids) if ids else np.empty(0, np.int32)
         pos = np.arange(len(flat)) - np.repeat(starts[:-1], np.diff(starts))

@@ -5,19 +5,24 @@ Arrays may be memory-mapped and larger than memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.runs.arrays import nbytes, write_arrays
+from neuron_signatures.runs.records.corpus_files import (
+    CorpusArrays,
+    DocumentRow,
+    write_corpus_arrays,
+    write_documents,
+    write_vocabulary,
+)
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
 from neuron_signatures.runs.records.names import (
-    CORPUS,
     CORPUS_META,
-    DOCUMENTS,
     HISTOGRAMS,
     MOMENTS,
     NEURONS,
@@ -26,23 +31,11 @@ from neuron_signatures.runs.records.names import (
     SAMPLE,
     SAMPLE_META,
     STRONGEST,
-    VOCABULARY,
 )
 from neuron_signatures.runs.results import ResultsWriter
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class CorpusArrays:
-    """`corpus.safetensors`. All axes are `window` except that of `tokens`."""
-
-    tokens: np.ndarray
-    window_start: np.ndarray
-    window_length: np.ndarray
-    window_counted_from: np.ndarray
-    window_document: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,34 +78,42 @@ class SampleArrays:
 
 @dataclass(frozen=True)
 class RowArrays:
-    """`rows.safetensors`: the neurons, the first row of each, and per row its window and where it starts in `acts`."""
+    """`rows.safetensors`: the neurons, the first row of each, and per row its window and where it starts in `acts`.
+
+    `sampled` (imported records only) marks the rows that are a neuron's own sample; `sample.safetensors` then has no
+    windows.
+    """
 
     neurons: np.ndarray
     first_row: np.ndarray
     window: np.ndarray
     start: np.ndarray
     acts: np.ndarray
+    sampled: np.ndarray | None = None
 
 
 _DTYPES = {
-    CorpusArrays: ("i4", "i8", "i4", "i4", "i4"),
     StrongestArrays: ("f4", "i4", "i2"),
     MomentArrays: ("i8", "f8", "f8", "f8", "f8"),
     HistogramArrays: ("f4", "u4"),
     SampleArrays: ("i4", "i4", "i8", "f4"),
-    RowArrays: ("i4", "i8", "i4", "i8", "f4"),
+    RowArrays: ("i4", "i8", "i4", "i8", "f4", "u1"),
 }
-_Arrays = CorpusArrays | StrongestArrays | MomentArrays | HistogramArrays | SampleArrays | RowArrays
+_Arrays = StrongestArrays | MomentArrays | HistogramArrays | SampleArrays | RowArrays
 
 
 def write_corpus(
-    writer: ResultsWriter, arrays: CorpusArrays, documents: pd.DataFrame, vocabulary: pd.DataFrame, meta: CorpusMeta
+    writer: ResultsWriter,
+    arrays: CorpusArrays,
+    documents: Iterable[DocumentRow],
+    vocabulary: Sequence[str],
+    meta: CorpusMeta,
 ) -> None:
-    """Write a corpus that fits into memory; records of an earlier corpus become invalid."""
+    """Write a corpus; records of an earlier one become invalid. `vocabulary` has the string of each id from 0."""
     writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
-    _write(writer, CORPUS, arrays)
-    _write_table(writer, DOCUMENTS, documents)
-    _write_table(writer, VOCABULARY, vocabulary)
+    write_corpus_arrays(writer, arrays)
+    write_documents(writer, documents)
+    write_vocabulary(writer, range(len(vocabulary)), vocabulary)
     writer.record(CORPUS_META, meta.fields())
 
 
@@ -143,9 +144,9 @@ def write_chosen(writer: ResultsWriter, sample: SampleArrays, rows: RowArrays, m
 
 def _write(writer: ResultsWriter, name: str, arrays: _Arrays) -> None:
     kinds = dict(zip(vars(arrays), _DTYPES[type(arrays)], strict=True))
-    found: Mapping[str, np.ndarray] = vars(arrays)
-    for key, kind in kinds.items():
-        assert found[key].dtype == np.dtype(kind), f"{name}: {key} is {found[key].dtype}, not {kind}"
+    found: Mapping[str, np.ndarray] = {key: a for key, a in vars(arrays).items() if a is not None}
+    for key, array in found.items():
+        assert array.dtype == np.dtype(kinds[key]), f"{name}: {key} is {array.dtype}, not {kinds[key]}"
     with writer.file(name, needed=nbytes(found)) as f:
         write_arrays(f, found)
 

@@ -1,0 +1,1 @@
+"""Records of neurons in the formats of other tools: NeuronRecord files, Neuronpedia batches."""
