@@ -31,7 +31,8 @@ def blocks(corpus: Corpus, block_windows: int) -> list[Block]:
     found: list[Block] = []
     first = 0
     while first < corpus.n_windows:
-        stop = int(ends[min(np.searchsorted(ends, first + block_windows), len(ends) - 1)])
+        document = min(int(np.searchsorted(ends, first + block_windows)), len(ends) - 1)
+        stop = int(ends[document])
         found.append(Block(len(found), first, stop))
         first = stop
     return found
