@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,16 +21,19 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 from neuron_signatures.models.tokens import tokenizer_sha256
 from neuron_signatures.records.corpus.assemble import assemble
 from neuron_signatures.records.corpus.encode import encode_documents
-from neuron_signatures.records.corpus.journal import JOURNAL, Batch, Entry, Journal, tokens_sha256
+from neuron_signatures.records.corpus.journal import JOURNAL, Batch, Entry, Journal, has_journal, tokens_sha256
 from neuron_signatures.records.corpus.parts import part_index
 from neuron_signatures.records.corpus.reading import TOO_SHORT, Document, Dropped, Reading, batches, skip_read
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.sources.cutting import cut_items
 from neuron_signatures.records.corpus.sources.items import Source
 from neuron_signatures.records.corpus.windows import cut_windows, tokens_of_windows
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
+from neuron_signatures.runs.records.names import CORPUS_META, PARTS, RECORDS
+from neuron_signatures.runs.records.stage_meta import check_sizes, read_meta
 from neuron_signatures.runs.results import ResultsWriter
+from neuron_signatures.runs.writer import refuse_differences
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of documents and tokens that are stored so far."""
@@ -46,11 +50,13 @@ def build_corpus(
 ) -> CorpusMeta:
     """Read the source and write the corpus files; `writer` is that of `records/`.
 
-    With `resume`, continue the pass that was stopped in this folder, if there is one; without, start again.
-    Raises `UsageError` for an empty corpus, for other settings or a changed source on resume, and what the source
-    raises; documents that were read before an error are kept for `resume`.
+    With `resume`, continue the pass that was stopped in this folder, or return the record of the finished corpus;
+    without, start again. Raises `UsageError` for an empty corpus, for other settings or a changed source on resume, and
+    what the source raises; documents that were read before an error are kept for `resume`.
     """
     identity = corpus_identity(source, settings, tokenizer)
+    if resume and not has_journal(writer.run_dir) and (finished := _finished(writer.run_dir, identity)) is not None:
+        return finished
     journal = Journal(writer.run_dir, identity, resume=resume)
     try:
         if journal.last is None or not journal.last.finished:
@@ -67,8 +73,22 @@ def build_corpus(
 
 def corpus_identity(source: Source, settings: CorpusSettings, tokenizer: TokenizerBase) -> dict[str, Any]:
     """Everything that decides the corpus files, as JSON values."""
-    resolved = {**asdict(settings), "stride": settings.step, "parts": list(settings.parts)}
+    eos = settings.eos_token_id if settings.concatenate else None
+    resolved = {**asdict(settings), "stride": settings.step, "parts": list(settings.parts), "eos_token_id": eos}
     return {"source": source.describe(), **resolved, "tokenizer_sha256": tokenizer_sha256(tokenizer)}
+
+
+def _finished(run_dir: Path, identity: dict[str, Any]) -> CorpusMeta | None:
+    """The record of the corpus that is there, None if there is none or it is damaged."""
+    try:
+        meta = read_meta(run_dir, CORPUS_META, CorpusMeta)
+        check_sizes(run_dir, meta)
+    except (UsageError, BadRunError):
+        return None
+    before = {k: v for k, v in meta.model_dump().items() if k in identity}
+    before["parts"] = [meta.parts[p] for p in PARTS]
+    refuse_differences(before, identity, run_dir / RECORDS / CORPUS_META, next_step="Give the same flags")
+    return meta
 
 
 def _read(

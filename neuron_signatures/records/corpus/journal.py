@@ -7,6 +7,7 @@ killed process leaves at most half a line or tokens without a line; both are cut
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -74,7 +75,11 @@ class Journal:
         with explain_os_errors(self.folder):
             self._tokens = os.fdopen(open_in_place(self.folder, TOKENS), "r+b")
             self._lines = os.fdopen(open_in_place(self.folder, JOURNAL), "r+b")
-            self._begin(settings)
+            try:
+                self._begin(settings)
+            except BaseException:
+                self.close()
+                raise
 
     def append(self, batch: Batch, tokens: list[np.ndarray]) -> None:
         """Store a batch durably. Raises `EnvironmentProblem` if the disk is full; earlier batches stay."""
@@ -103,8 +108,9 @@ class Journal:
         return np.memmap(self.folder / TOKENS, np.int32, "r")
 
     def close(self) -> None:
-        self._tokens.close()
-        self._lines.close()
+        for file in (self._tokens, self._lines):
+            with contextlib.suppress(OSError):  # what a full disk did not take; it was reported
+                file.close()
 
     def remove(self) -> None:
         """Remove both files, the journal first."""

@@ -58,9 +58,7 @@ class ParquetParts:
     def column(self, name: str) -> Iterator[pa.Array]:
         """The values of a column, in one or more arrays per row group."""
         for group in range(self._table.num_row_groups):
-            with self._faults():
-                chunks = self._table.read_row_group(group, columns=[name], use_threads=False).column(0).chunks
-            for chunk in chunks:
+            for chunk in self._read(group, [name]).column(0).chunks:
                 if chunk.null_count:
                     raise self._bad(f"column {name} has empty cells")
                 yield chunk
@@ -70,10 +68,16 @@ class ParquetParts:
         assert self._group_rows is not None
         group, at = divmod(number, self._group_rows)
         if self._group is None or self._group[0] != group:
-            with self._faults():
-                self._group = (group, self._table.read_row_group(group, use_threads=False))
+            self._group = (group, self._read(group, None))
         row: dict[str, Any] = self._group[1].slice(at, 1).to_pylist()[0]
         return row
+
+    def _read(self, group: int, columns: list[str] | None) -> pa.Table:
+        with self._faults():
+            table = self._table.read_row_group(group, columns=columns, use_threads=False)
+        if table.num_rows != self._table.metadata.row_group(group).num_rows:
+            raise self._bad("has fewer rows than its footer says")
+        return table
 
     def _check_footer(self) -> None:
         size = self._file.seek(0, 2)

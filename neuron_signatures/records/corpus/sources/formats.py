@@ -125,7 +125,9 @@ def read_parquet(path: Path, how: Reading) -> Iterator[Row]:
                     yield Row(f":{number}", value.as_py())
         except UnicodeDecodeError as e:
             raise not_utf8(path, f"row {number}") from e
-        except pa.ArrowException as e:
+        except (pa.ArrowException, OSError) as e:
+            if isinstance(e, OSError) and e.errno is not None:
+                raise
             reason = " ".join(str(e).split())[:120]
             raise UsageError(f"not a whole Parquet file ({reason})", where=str(path), next_step="Copy it again") from e
 

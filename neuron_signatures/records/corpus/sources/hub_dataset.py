@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _LIBRARIES = {"aiohttp", "datasets", "fsspec", "httpx", "httpx2", "huggingface_hub", "pyarrow", "requests", "urllib3"}
 _FAULTS = (OSError, ValueError, RuntimeError, EOFError, KeyError, zlib.error)
 _TIMEOUT = 15.0
+_GROUP = 64  # rows that are read at a time
 _RESUME = "Try again with --resume: what was read is kept"
 
 
@@ -58,17 +61,30 @@ class DatasetSource:
         return str(sha) if sha else None
 
     def items(self) -> Iterator[Item]:
-        with self._faults(), quiet_libraries():
+        with self._faults(), _quiet():
             stream = self._open()
             self._check_columns(stream)
         rows, number = iter(stream), 0
         while True:
-            with self._faults(n_read=number), quiet_libraries():
-                row = next(rows, None)
-            if row is None:
+            group, fault = self._group(rows, number)
+            for row in group:
+                number += 1
+                yield self._item(row, number)
+            if fault is not None:
+                raise fault
+            if not group:
                 return
-            number += 1
-            yield self._item(row, number)
+
+    def _group(self, rows: Iterator[dict[str, Any]], n_read: int) -> tuple[list[dict[str, Any]], ProjectError | None]:
+        """The next rows, fewer if the stream breaks or ends, and why it broke."""
+        found: list[dict[str, Any]] = []
+        try:
+            with self._faults(lambda: n_read + len(found)), _quiet():
+                for row in itertools.islice(rows, _GROUP):
+                    found.append(row)  # keeps the rows before a fault
+        except ProjectError as e:
+            return found, e
+        return found, None
 
     def _open(self) -> IterableDataset:
         _need_datasets()
@@ -99,7 +115,7 @@ class DatasetSource:
         return f"dataset {self.name}"
 
     @contextlib.contextmanager
-    def _faults(self, *, n_read: int = 0) -> Iterator[None]:
+    def _faults(self, n_read: Callable[[], int] = lambda: 0) -> Iterator[None]:
         """Turn what the libraries raise into one line."""
         try:
             yield
@@ -107,7 +123,7 @@ class DatasetSource:
             raise
         except Exception as e:
             if isinstance(e, _FAULTS) or type(e).__module__.partition(".")[0] in _LIBRARIES:
-                raise self._explain(e, n_read) from e
+                raise self._explain(e, n_read()) from e
             raise
 
     def _explain(self, error: Exception, n_read: int) -> ProjectError:
@@ -162,6 +178,19 @@ _WRONG_NAMES = {
     "Config name is missing": "Choose one with --dataset_config",
     "contain any data files": "Give a folder with data files",
 }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the notices of the libraries off stderr; what they raise says the same."""
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with quiet_libraries():
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _need_datasets() -> None:

@@ -8,7 +8,8 @@ Nothing is imported or run. The documents are the same for the same set of packa
 - `.md`, `.rst` and `.txt` files and the long description of a distribution are documents as they are;
 - tests, vendored packages, licences, data and generated files are left out, and of a package with very many files only
   `MAX_FILES` of each kind are used;
-- a text has 200 to 20,000 characters; of a longer one the beginning is used;
+- a text has 200 to 2,000 characters; of a longer one a piece is used, drawn by a hash, because many texts say more than
+  much of a few;
 - a text is left out if half of its lines were in earlier texts (`Repeats`).
 
 The order is by a hash of package and file name, so that any first part of it is a mixture of packages and kinds. Only
@@ -34,7 +35,7 @@ from typing import Any, Literal, NamedTuple
 from neuron_signatures.records.corpus.sources.items import Item
 from neuron_signatures.records.corpus.sources.local_text import (
     Repeats,
-    beginning,
+    excerpt,
     is_readable,
     joined_docstrings,
     without_legal_header,
@@ -43,7 +44,7 @@ from neuron_signatures.runs.opening import NotReadableError, read_regular
 
 Kind = Literal["docstrings", "code", "text", "description"]
 
-MAX_FILES = 400
+MAX_FILES = 1000
 """Files of each kind of one package."""
 _MAX_BYTES = 1 << 20
 _OWN = "neuron-signatures"
@@ -82,7 +83,7 @@ class LocalSource:
     def items(self) -> Iterator[Item]:
         earlier = Repeats()
         for file in sorted(self._files()):
-            text = beginning(self._text(file))
+            text = excerpt(self._text(file), file.order)
             if is_readable(text):
                 name = f"{file.package}: {file.name}" + (" (docstrings)" if file.kind == "docstrings" else "")
                 yield Item(name, skipped="repeated") if earlier.repeats(text) else Item(name, text)

@@ -9,7 +9,7 @@ import warnings
 
 from neuron_signatures.records.corpus.sources.cutting import pieces
 
-SHORTEST, LONGEST = 200, 20_000
+SHORTEST, LONGEST = 200, 2_000
 """Characters of a document."""
 _LONG_LINE = 1000
 _MEAN_LINE = 200
@@ -57,9 +57,13 @@ def joined_docstrings(code: str) -> str:
     return "\n\n".join(found)
 
 
-def beginning(text: str) -> str:
-    """The text, or its first paragraphs or lines in `LONGEST` characters: long texts would outweigh the others."""
-    return next(pieces([text], LONGEST), "")
+def excerpt(text: str, order: bytes) -> str:
+    """The text, or one of its pieces of at most `LONGEST` characters, drawn by `order`, the hash of its file.
+
+    Many texts say more than much of a few: lists keep one window of each. Pieces end with a paragraph or a line.
+    """
+    found = [p for p in pieces([text], LONGEST) if len(p) >= SHORTEST]
+    return found[int.from_bytes(order, "big") % len(found)] if found else ""
 
 
 class Repeats:
