@@ -1,0 +1,82 @@
+"""The first pass against brute force: lists, moments and histograms of all neurons, ties included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from record_oracle import OracleWindow, histograms, moments, strongest_lists
+from record_passes import all_windows, first_pass, small_corpus
+
+from neuron_signatures.records.pass1.bins import edges
+from neuron_signatures.records.pass1.finish import AllNeurons, merge_states
+from neuron_signatures.records.pass1.plan import in_histogram
+from neuron_signatures.records.pass1.run import FirstPass, run_first_pass
+from neuron_signatures.runs.progress import silent
+
+
+def records_of(work: FirstPass) -> AllNeurons:
+    run_first_pass(work, silent)
+    return merge_states(work.run_dir, [work.shard.name], work.settings.layers, work.corpus)
+
+
+def check(found: AllNeurons, windows: list[list[OracleWindow]], seed: int, *, top_k: int = 5) -> None:
+    numbers = np.arange(len(windows[0]))
+    drawn = set(numbers[in_histogram(numbers, seed)].tolist())
+    assert 0 < len(drawn) < len(numbers)
+    for row, of_layer in enumerate(windows):
+        lists = strongest_lists(of_layer, top_k=top_k)
+        np.testing.assert_array_equal(found.strongest.window[row], lists.window)
+        np.testing.assert_array_equal(found.strongest.value[row], lists.value)
+        np.testing.assert_array_equal(found.strongest.pos[row], lists.pos)
+        np.testing.assert_array_equal(found.histograms.counts[row], histograms(of_layer, edges(), drawn))
+        wanted = moments(of_layer)
+        np.testing.assert_array_equal(found.moments.count[row], wanted.count)
+        scale = np.sqrt(np.maximum(wanted.m2, wanted.mean**2)) + 1e-12
+        for power, name in ((1, "mean"), (2, "m2"), (3, "m3"), (4, "m4")):
+            exact = getattr(wanted, name)
+            error = np.abs(getattr(found.moments, name)[row] - exact) / (scale**power + np.abs(exact))
+            assert error.max() < 3e-6, name  # sums within a window are float32
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt2", "opt"])
+@pytest.mark.parametrize("settings", [{}, {"bos_token_id": 1}, {"stride": 5}, {"skip_first": 4, "bos_token_id": 1}])
+def test_equals_brute_force(tmp_path: Path, name: str, settings: dict[str, int]) -> None:
+    with small_corpus(tmp_path, **settings) as corpus:
+        assert corpus.window_document.max() + 1 < corpus.n_windows  # documents of several windows
+        work = first_pass(corpus, tmp_path, name)
+        check(records_of(work), all_windows(work), corpus.meta.seed)
+
+
+def test_contexts_are_folded_and_ties_go_to_the_earliest_window(tmp_path: Path) -> None:
+    with small_corpus(tmp_path) as corpus:
+        work = first_pass(corpus, tmp_path, "opt", top_k=40)
+        found, windows = records_of(work), all_windows(work)
+        check(found, windows, corpus.meta.seed, top_k=40)
+        listed = (found.strongest.window >= 0).sum(axis=-1)  # layer neuron part pole
+        documents = np.bincount([corpus.document_part[d] for d in range(corpus.meta.n_documents)], minlength=3)
+        assert (listed < np.minimum(documents, 40)[None, None, :, None]).any()  # something was folded
+        values = found.strongest.value[..., 0, 1, :]
+        assert (values == 0).any()  # a ReLU: equal values in many windows
+
+
+def test_one_layer_of_the_model(tmp_path: Path) -> None:
+    with small_corpus(tmp_path) as corpus:
+        work = first_pass(corpus, tmp_path, layers=[1])
+        check(records_of(work), all_windows(work), corpus.meta.seed)
+
+
+def test_the_table_says_what_the_lists_say(tmp_path: Path) -> None:
+    with small_corpus(tmp_path) as corpus:
+        work = first_pass(corpus, tmp_path, top_k=3)
+        found, windows = records_of(work), all_windows(work)
+        table = found.table
+        assert list(table["layer"].unique()) == [0, 1] and len(table) == 2 * found.moments.mean.shape[1]
+        explain = [[w.acts[w.counted_from :] for w in of_layer if w.part == 0] for of_layer in windows]
+        for row, values in enumerate(explain):
+            of_layer = table[table["layer"] == row]
+            np.testing.assert_array_equal(of_layer["max"], np.concatenate(values).max(axis=0))
+            np.testing.assert_array_equal(of_layer["min"], np.concatenate(values).min(axis=0))
+            everything = np.concatenate([w.acts[w.counted_from :] for w in windows[row]])
+            np.testing.assert_array_equal(of_layer["largest"], np.abs(everything).max(axis=0))
