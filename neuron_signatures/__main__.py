@@ -31,6 +31,9 @@ COMMANDS = {
     "intervene": Command(
         "poc3_intervene", "change neurons and look at what the model then says: effects, swaps, steering"
     ),
+    "records": Command(
+        "poc4_extract_records", "what every neuron does on a corpus: strongest windows, moments, histograms"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

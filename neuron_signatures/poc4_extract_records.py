@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
+from neuron_signatures.cli.exchange_records import export_folder, export_main, import_main
 from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
+from neuron_signatures.runs.plain import strict
 
 if TYPE_CHECKING:
     from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
@@ -38,6 +40,10 @@ _PROG = "python -m neuron_signatures.poc4_extract_records"
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["export"]:
+        return export_main(argv[1:])
+    if argv[:1] == ["import"]:
+        return import_main(argv[1:])
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
@@ -171,10 +177,8 @@ def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) 
     summary = extract_records(request, progress_of(quiet=args.quiet))
     lines, fields = summary.lines(), summary.fields()
     if args.output_dir is not None and summary.records is not None:
-        from neuron_signatures.records.exchange.command import export_folder
-
         exported = export_folder(request.run_dir, args.output_dir)
-        lines, fields = [*lines, *exported.lines()], {**fields, "exported": exported.fields()}
+        lines, fields = [*lines, *exported.lines()], {**fields, "exported": strict(vars(exported))}
     emit_json(fields) if args.json else emit("\n".join(lines))
     return ExitCode.OK
 
