@@ -59,11 +59,15 @@ class CentralMoments:
 
 def merged(parts: CentralMoments) -> LayerMoments:
     """The moments over the last axis together."""
+    if not parts.count.shape[-1]:
+        parts = CentralMoments(*(np.zeros((*parts.count.shape[:-1], 1)) for _ in range(5)))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a damaged file can hold any numbers
         n = parts.count.astype(np.float64)
         total = n.sum(axis=-1)
         share = n / np.maximum(total, 1)[..., None]
-        mean = (share * parts.mean).sum(axis=-1)
+        # from the mean of the largest part, so that parts with the same mean have exactly that mean together
+        largest = np.take_along_axis(parts.mean, n.argmax(axis=-1)[..., None], axis=-1)
+        mean = largest[..., 0] + (share * (parts.mean - largest)).sum(axis=-1)
         away = np.where(n > 0, parts.mean - mean[..., None], 0.0)
         m2 = (share * (parts.m2 + away**2)).sum(axis=-1)
         m3 = (share * (parts.m3 + 3 * away * parts.m2 + away**3)).sum(axis=-1)
