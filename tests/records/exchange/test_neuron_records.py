@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from record_runs import change_array, make_record_run
 
+from neuron_signatures.records.exchange.command import export_folder
 from neuron_signatures.records.exchange.export import export_records
 from neuron_signatures.records.exchange.imported import import_records
 from neuron_signatures.records.exchange.options import ExportOptions, ImportOptions
@@ -219,6 +220,17 @@ def test_folders_that_cannot_be_used(run_dir, tmp_path):
     import_(tmp_path / "out", tmp_path / "r", d_mlp=100, n_layers=4)
     with Records.open(tmp_path / "r") as records:
         assert (records.meta.n_layers, records.d_mlp) == (4, 100)
+
+
+def test_the_export_after_an_extraction(tmp_path):
+    """The run's own folder may be the one of the export, and a second one replaces the first."""
+    run = make_record_run(tmp_path / "r", n_documents=12)
+    assert export_folder(run, run) == export_folder(run, run)
+    fields = export_folder(run, run).fields()
+    assert json.loads(json.dumps(fields))["n_neurons"] == len(files(run / "neurons")) == 16
+    assert verify_run(run).faults == []
+    fields = import_(run, tmp_path / "i").fields()
+    assert json.loads(json.dumps(fields))["n_neurons"] == 16
 
 
 def test_neurons_without_rows(run_dir, tmp_path):
