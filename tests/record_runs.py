@@ -14,6 +14,8 @@ import pandas as pd
 from hostile import TOKENS as HOSTILE
 from record_oracle import Lists, OracleMoments, OracleWindow, histograms, moments, strongest_lists
 
+from neuron_signatures.runs.arrays import ArrayFile, write_arrays
+from neuron_signatures.runs.files import json_text, sha256_file
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.records.corpus_files import CorpusArrays, DocumentRow
@@ -32,6 +34,7 @@ from neuron_signatures.runs.records.writing import (
 )
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.seal import SEAL, seal
 
 N_LAYERS, D_MLP = 2, 12
 SEQUENCE_LENGTH = 24
@@ -295,6 +298,28 @@ def corpus_meta(
         documents_by_part={p: made.parts.count(i) for i, p in enumerate(PARTS)},
         dropped={"duplicates": 2, "empty": 0, "too_short": 0}, complete=True, stopped=None,
     )  # fmt: skip
+
+
+def change_array(run_dir: Path, name: str, key: str, change) -> None:
+    """Rewrite one array of a file, with a record that fits the new file."""
+    path = run_dir / "records" / name
+    with ArrayFile(path) as file:
+        arrays = {k: file.read(k) for k in file.keys()}  # noqa: SIM118
+    arrays[key] = change(arrays[key])
+    with path.open("wb") as f:
+        write_arrays(f, arrays)
+    for meta in (run_dir / "records").glob("*_meta.json"):
+        record = json.loads(meta.read_text())
+        for file in record["files"]:
+            if file["name"] == name:
+                file.update(bytes=path.stat().st_size, sha256=sha256_file(path))
+        change_record(meta, **{"files": record["files"]})
+
+
+def change_record(meta: Path, **fields) -> None:
+    record = {**json.loads(meta.read_text()), **fields}
+    record.pop(SEAL)
+    meta.write_text(seal(json_text(record)))
 
 
 def _histograms(windows: Sequence[OracleWindow], chosen: set[int]) -> np.ndarray:

@@ -16,6 +16,7 @@ from neuron_signatures.records.exchange.neuron_record import (
 )
 from neuron_signatures.records.exchange.neuronpedia import BatchWriter, write_neuron
 from neuron_signatures.records.exchange.options import ExportOptions, ExportSummary
+from neuron_signatures.records.exchange.strongest import strongest_rows
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors, write_text
 from neuron_signatures.runs.records.reader import Records
@@ -46,10 +47,9 @@ def export_records(run_dir: Path, options: ExportOptions) -> ExportSummary:
 
 
 def neuron_record(records: Records, layer: int, neuron: int, options: ExportOptions) -> NeuronRecord:
-    """One neuron as a NeuronRecord. Texts of equal strength are ordered by their tokens, others by strength."""
+    """One neuron as a NeuronRecord."""
     parts = options.parts
-    strongest = records.strongest(layer, neuron, "+", parts=parts, k=options.n_strongest)
-    strongest.sort(key=lambda w: (-(w.value or 0.0), w.tokens, () if w.acts is None else tuple(w.acts.tolist())))
+    strongest = strongest_rows(records, layer, neuron, options)
     random = records.random_windows(layer, neuron, options.n_random, parts=parts, seed=options.seed)
     random.sort(key=lambda w: w.window)
     m = records.moments(layer, neuron, parts=parts)
@@ -60,7 +60,7 @@ def neuron_record(records: Records, layer: int, neuron: int, options: ExportOpti
         variance=m.variance,
         skewness=_rounded(m.skewness),
         kurtosis=_rounded(m.kurtosis),
-        most_positive_activation_records=[_activation_record(w) for w in strongest if w.acts is not None],
+        most_positive_activation_records=[_activation_record(w) for w in strongest],
     )
 
 

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from neuron_signatures.records.exchange.neuron_record import Input, Number, decimal_acts
 from neuron_signatures.records.exchange.options import ExportOptions
+from neuron_signatures.records.exchange.strongest import strongest_rows
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors, whole_file
@@ -116,8 +117,7 @@ def write_neuron(batch: BatchWriter, records: Records, layer: int, neuron: int, 
     parts = options.parts
     model_id = options.model_id or records.meta.model_name.rstrip("/").rpartition("/")[2]
     whose = {"modelId": model_id, "layer": f"{layer}-{options.source}", "index": str(neuron)}
-    strongest = [w for w in records.strongest(layer, neuron, "+", parts=parts, k=options.n_strongest)
-                 if w.acts is not None]  # fmt: skip
+    strongest = strongest_rows(records, layer, neuron, options)
     sample = records.sample(layer, neuron, parts=parts)
     acts = sample.acts[sample.counts]
     batch.feature(_feature(records, layer, neuron, whose, strongest, acts, options))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.records.names import PARTS, Part
@@ -47,6 +47,10 @@ class ExportSummary:
     """Neurons that were asked for and whose rows are not stored."""
     n_bytes: int
 
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "out_dir": str(self.out_dir)}
+
     def lines(self) -> list[str]:
         lines = [f"{self.n_neurons:,} neurons, {self.n_windows:,} texts, {human_bytes(self.n_bytes)}: {self.out_dir}"]
         if self.n_left_out:
@@ -81,6 +85,10 @@ class ImportSummary:
     """Texts of samples by quantile, which are left out."""
     n_too_short: int
     """Texts without a position that counts, which are left out."""
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "run_dir": str(self.run_dir)}
 
     def lines(self) -> list[str]:
         lines = [

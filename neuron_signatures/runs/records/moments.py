@@ -59,16 +59,20 @@ class CentralMoments:
 
 def merged(parts: CentralMoments) -> LayerMoments:
     """The moments over the last axis together."""
-    n = parts.count.astype(np.float64)
-    total = n.sum(axis=-1)
-    share = n / np.maximum(total, 1)[..., None]
-    mean = (share * parts.mean).sum(axis=-1)
-    away = np.where(n > 0, parts.mean - mean[..., None], 0.0)
-    m2 = (share * (parts.m2 + away**2)).sum(axis=-1)
-    m3 = (share * (parts.m3 + 3 * away * parts.m2 + away**3)).sum(axis=-1)
-    m4 = (share * (parts.m4 + 4 * away * parts.m3 + 6 * away**2 * parts.m2 + away**4)).sum(axis=-1)
-    some = np.where(total > 0, 0.0, np.nan)
-    spread = np.where((total > 0) & (m2 > 0), m2, np.nan)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    if not parts.count.shape[-1]:
+        parts = CentralMoments(*(np.zeros((*parts.count.shape[:-1], 1)) for _ in range(5)))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a damaged file can hold any numbers
+        n = parts.count.astype(np.float64)
+        total = n.sum(axis=-1)
+        share = n / np.maximum(total, 1)[..., None]
+        # from the mean of the largest part, so that parts with the same mean have exactly that mean together
+        largest = np.take_along_axis(parts.mean, n.argmax(axis=-1)[..., None], axis=-1)
+        mean = largest[..., 0] + (share * (parts.mean - largest)).sum(axis=-1)
+        away = np.where(n > 0, parts.mean - mean[..., None], 0.0)
+        m2 = (share * (parts.m2 + away**2)).sum(axis=-1)
+        m3 = (share * (parts.m3 + 3 * away * parts.m2 + away**3)).sum(axis=-1)
+        m4 = (share * (parts.m4 + 4 * away * parts.m3 + 6 * away**2 * parts.m2 + away**4)).sum(axis=-1)
+        some = np.where(total > 0, 0.0, np.nan)
+        spread = np.where((total > 0) & (m2 > 0), m2, np.nan)
         skewness, kurtosis = m3 / spread**1.5, m4 / spread**2
-    return LayerMoments(parts.count.sum(axis=-1), mean + some, m2 + some, np.sqrt(m2) + some, skewness, kurtosis)
+        return LayerMoments(parts.count.sum(axis=-1), mean + some, m2 + some, np.sqrt(m2) + some, skewness, kurtosis)

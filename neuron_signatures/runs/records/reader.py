@@ -81,7 +81,7 @@ class Records:
         if inside(run_dir, f"{RECORDS}/{SAMPLE_META}").exists():
             sample_meta = read_meta(run_dir, SAMPLE_META, SampleMeta)
             check_sizes(run_dir, sample_meta)
-        corpus = Corpus.open(run_dir)
+        corpus = _open_corpus(run_dir)
         try:
             _check_same_corpus(run_dir, corpus, meta, sample_meta)
         except BaseException:
@@ -155,8 +155,7 @@ class Records:
 
     def sample(self, layer: int, neuron: int, *, parts: Sequence[Part] = PARTS) -> Sample:
         """All activations in the sampled windows. Raises `UsageError` if the neuron is not one of the chosen."""
-        row = self._row(layer, neuron)
-        assert row >= 0
+        self._row(layer, neuron)  # refuses what is not recorded
         if self._chosen is None or (layer, neuron) not in self._chosen.neurons:
             next_step = "Choose it with `poc4_extract_records --neurons`, or view one of the chosen neurons"
             raise UsageError(f"L{layer}N{neuron} is not in the sample", where=str(self.path), next_step=next_step)
@@ -260,6 +259,9 @@ class Records:
             table.validate(full=True)  # a changed file can have texts that are not in its dictionary
         except pa.ArrowException as e:
             raise damaged(self._table_path, f"cannot be read as a Parquet table ({e})") from e
+        if table.num_rows != len(self.layers) * self.d_mlp:
+            what = f"has {table.num_rows} rows for {self.d_mlp} neurons of {len(self.layers)} layers"
+            raise damaged(self._table_path, what)
         layers = np.repeat(np.array(self.layers), self.d_mlp)
         neurons = np.tile(np.arange(self.d_mlp), len(self.layers))
         rows = ("layer", layers), ("neuron", neurons)
@@ -288,8 +290,8 @@ class Records:
         picks = self._files.strongest(self._row(layer, neuron), neuron, pole, parts, most)
         if not rows or self._chosen is None or (layer, neuron) not in self._chosen.neurons:
             return picks
-        place = self._chosen.neurons[layer, neuron]
-        return [p._replace(acts=self._chosen.row(place, p.window)) for p in picks]
+        found = self._chosen.rows_of(self._chosen.neurons[layer, neuron], [p.window for p in picks])
+        return [p._replace(acts=acts) for p, acts in zip(picks, found, strict=True)]
 
     def _peak_tokens(self, strongest: Sequence[Pick]) -> list[int]:
         tokens = [int(self.corpus.token_ids(p.window)[p.pos or 0]) for p in strongest]
@@ -303,6 +305,13 @@ class Records:
 
 
 _SIGN = {"+": 1, "-": -1}
+
+
+def _open_corpus(run_dir: Path) -> Corpus:
+    try:
+        return Corpus.open(run_dir)
+    except UsageError as e:
+        raise BadRunError("is missing, and the records need it", where=e.where, next_step=AGAIN) from e
 
 
 def _check_layers(run_dir: Path, meta: RecordsMeta) -> None:

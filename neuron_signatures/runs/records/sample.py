@@ -93,7 +93,7 @@ class SampleFiles:
         first, last = (int(n) for n in self._first_row[place : place + 2])
         windows = self._windows_of_rows(first, last)
         windows = windows[self._rows.rows(_OWN, first, last) > 0]
-        rows = [row for w in windows.tolist() if (row := self.row(place, w)) is not None]
+        rows = [row for row in self.rows_of(place, windows.tolist()) if row is not None]
         starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
         return replace(self._texts(windows, starts), acts=np.concatenate([np.empty(0, np.float32), *rows]))
 
@@ -102,17 +102,20 @@ class SampleFiles:
         for place in self.neurons.values():
             self.of(place, PARTS)
             first, last = (int(n) for n in self._first_row[place : place + 2])
-            for window in self._windows_of_rows(first, last).tolist():
-                self.row(place, window)
+            self.rows_of(place, self._windows_of_rows(first, last).tolist())
 
-    def row(self, place: int, window: int) -> np.ndarray | None:
-        """The activations of a neuron in one of its strongest windows; None if they are not stored."""
+    def rows_of(self, place: int, windows: Sequence[int]) -> list[np.ndarray | None]:
+        """The activations of a neuron in some of its strongest windows; None where they are not stored."""
         first, last = (int(n) for n in self._first_row[place : place + 2])
-        windows = self._windows_of_rows(first, last)
-        i = int(np.searchsorted(windows, window))
-        if i == len(windows) or windows[i] != window:
-            return None
-        start, stop = (int(n) for n in self._rows.rows("start", first + i, first + i + 2))
+        stored = self._windows_of_rows(first, last)
+        starts = self._rows.rows("start", first, last + 1)
+        at = np.searchsorted(stored, windows)
+        return [
+            self._row(w, int(starts[i]), int(starts[i + 1])) if i < len(stored) and stored[i] == w else None
+            for w, i in zip(windows, at.tolist(), strict=True)
+        ]
+
+    def _row(self, window: int, start: int, stop: int) -> np.ndarray:
         size, total = int(self._corpus.window_length[window]), self._rows.shape("acts")[0]
         if not 0 <= start <= stop <= total or stop - start != size:
             raise damaged(self._path(ROWS), f"has {stop - start} values for window {window} of {size} tokens")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from record_runs import make_record_run
+from record_runs import change_array, make_record_run
 
+from neuron_signatures.records.exchange.command import export_folder
 from neuron_signatures.records.exchange.export import export_records
 from neuron_signatures.records.exchange.imported import import_records
 from neuron_signatures.records.exchange.options import ExportOptions, ImportOptions
@@ -112,6 +113,22 @@ def test_round_trip(tmp_path, named, prepend_bos):
         assert first["random_sample"][0]["dataclass_name"] == "ActivationRecord"
 
 
+def test_round_trip_of_rows_that_differ_from_the_lists(tmp_path):
+    """The second pass rounds differently: the order of an export is that of the activations in it."""
+    run = make_record_run(tmp_path / "r", n_documents=30)
+    noise = np.random.default_rng(0)
+    change_array(run, "rows.safetensors", "acts", lambda a: (a * noise.normal(1, 1e-2, len(a))).astype(np.float32))
+    export(run, tmp_path / "a")
+    import_(tmp_path / "a", tmp_path / "i")
+    export(tmp_path / "i", tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    record = json.loads((tmp_path / "a" / "neurons" / "0" / "6.json").read_text())
+    peaks = [max(r["activations"]) for r in record["most_positive_activation_records"]]
+    assert peaks == sorted(peaks, reverse=True)
+    with Records.open(run) as records:
+        assert peaks != [w.value for w in records.strongest(0, 6, "+")]
+
+
 def test_what_an_import_holds(tmp_path):
     top = [text("a b c", 0, 5, 1), text("x", 3), text("a b", 1, 2)]
     write(tmp_path / "f", 3, 1, most_positive_activation_records=top, random_sample=[text("a b", 1, 2), text("z", -9)],
@@ -203,6 +220,17 @@ def test_folders_that_cannot_be_used(run_dir, tmp_path):
     import_(tmp_path / "out", tmp_path / "r", d_mlp=100, n_layers=4)
     with Records.open(tmp_path / "r") as records:
         assert (records.meta.n_layers, records.d_mlp) == (4, 100)
+
+
+def test_the_export_after_an_extraction(tmp_path):
+    """The run's own folder may be the one of the export, and a second one replaces the first."""
+    run = make_record_run(tmp_path / "r", n_documents=12)
+    assert export_folder(run, run) == export_folder(run, run)
+    fields = export_folder(run, run).fields()
+    assert json.loads(json.dumps(fields))["n_neurons"] == len(files(run / "neurons")) == 16
+    assert verify_run(run).faults == []
+    fields = import_(run, tmp_path / "i").fields()
+    assert json.loads(json.dumps(fields))["n_neurons"] == 16
 
 
 def test_neurons_without_rows(run_dir, tmp_path):

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from record_runs import make_record_run
+from record_runs import change_array, change_record, make_record_run
 
-from neuron_signatures.runs.arrays import ArrayFile, write_arrays
 from neuron_signatures.runs.errors import BadRunError, ProjectError
-from neuron_signatures.runs.files import json_text, sha256_file
 from neuron_signatures.runs.records.names import POLES
 from neuron_signatures.runs.records.reader import Records
-from neuron_signatures.runs.seal import SEAL, seal
 from neuron_signatures.runs.verify import verify_run
 
 
@@ -29,28 +26,6 @@ def whole(tmp_path_factory):
 def run_dir(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "r")
     return tmp_path / "r"
-
-
-def change_array(run_dir: Path, name: str, key: str, change) -> None:
-    """Rewrite one array of a file, with a record that fits the new file."""
-    path = run_dir / "records" / name
-    with ArrayFile(path) as file:
-        arrays = {k: file.read(k) for k in file.keys()}  # noqa: SIM118
-    arrays[key] = change(arrays[key])
-    with path.open("wb") as f:
-        write_arrays(f, arrays)
-    for meta in (run_dir / "records").glob("*_meta.json"):
-        record = json.loads(meta.read_text())
-        for file in record["files"]:
-            if file["name"] == name:
-                file.update(bytes=path.stat().st_size, sha256=sha256_file(path))
-        change_record(meta, **{"files": record["files"]})
-
-
-def change_record(meta: Path, **fields) -> None:
-    record = {**json.loads(meta.read_text()), **fields}
-    record.pop(SEAL)
-    meta.write_text(seal(json_text(record)))
 
 
 def setting(index, value):

@@ -10,6 +10,7 @@ import pytest
 from record_runs import D_MLP, DEAD, EDGES, N_LAYERS, TOKENS, kind_of, make_record_run, synthetic
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.records.moments import CentralMoments, merged
 from neuron_signatures.runs.records.names import PARTS, POLES
 from neuron_signatures.runs.records.reader import Records
 
@@ -94,6 +95,13 @@ def test_moments_are_those_of_all_values(made):
     layer = records.layer_moments(1, parts=("select",))
     for neuron in range(D_MLP):
         assert layer.neuron(neuron) == records.moments(1, neuron, parts=("select",))
+
+
+def test_parts_with_the_same_value_everywhere_have_no_spread():
+    """Shares of parts add up to 1 with a rounding error, which must not become a spread."""
+    count, mean, zero = np.array([[3, 7, 11]]), np.full((1, 3), 0.1), np.zeros((1, 3))
+    m = merged(CentralMoments(count, mean, zero, zero, zero)).neuron(0)
+    assert (m.count, m.mean, m.std, m.skewness) == (21, 0.1, 0.0, None)
 
 
 def test_moments_of_no_document(made):
@@ -266,5 +274,5 @@ def test_rewriting_all_neurons_invalidates_the_sample(tmp_path):
     with Records.open(path) as records:
         assert records.corpus.meta.n_documents == 7
     (path / "records" / "corpus_meta.json").unlink()
-    with pytest.raises((UsageError, BadRunError)):
+    with pytest.raises(BadRunError, match="is missing"):
         Records.open(path)
