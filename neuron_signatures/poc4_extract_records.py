@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.exchange_records import export_folder, export_main, import_main
+from neuron_signatures.cli.exchange_records import export_main, import_main
 from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
-from neuron_signatures.runs.plain import strict
 
 if TYPE_CHECKING:
     from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
@@ -177,8 +176,11 @@ def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) 
     summary = extract_records(request, progress_of(quiet=args.quiet))
     lines, fields = summary.lines(), summary.fields()
     if args.output_dir is not None and summary.records is not None:
+        from neuron_signatures.records.exchange.command import export_folder
+        from neuron_signatures.runs.plain import strict
+
         exported = export_folder(request.run_dir, args.output_dir)
-        lines, fields = [*lines, *exported.lines()], {**fields, "exported": strict(vars(exported))}
+        lines, fields = [*lines, *exported.lines()], {**fields, "exported": strict(exported.fields())}
     emit_json(fields) if args.json else emit("\n".join(lines))
     return ExitCode.OK
 

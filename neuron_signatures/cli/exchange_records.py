@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder
@@ -11,7 +10,6 @@ from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode
-from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.records.names import PARTS
 
 if TYPE_CHECKING:
@@ -56,14 +54,6 @@ def import_main(argv: Sequence[str]) -> int:
         return _say(import_records(options), as_json=args.json)
 
 
-def export_folder(run_dir: Path, out_dir: Path) -> ExportSummary:
-    """NeuronRecord files of all neurons that the run keeps whole, over what an earlier export left."""
-    from neuron_signatures.records.exchange.export import export_records
-    from neuron_signatures.records.exchange.options import ExportOptions
-
-    return export_records(run_dir, ExportOptions("neuron_record", out_dir, overwrite=True))
-
-
 def _export_parser() -> Parser:
     parser = Parser(prog=f"{_PROG} export", description=export_main.__doc__)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="a run with records")
@@ -103,5 +93,7 @@ def _add_output_flags(parser: Parser) -> Parser:
 
 
 def _say(summary: ExportSummary | ImportSummary, *, as_json: bool) -> int:
-    emit_json(strict(vars(summary))) if as_json else emit("\n".join(summary.lines()))
+    from neuron_signatures.runs.plain import strict
+
+    emit_json(strict(summary.fields())) if as_json else emit("\n".join(summary.lines()))
     return ExitCode.OK

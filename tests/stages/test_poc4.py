@@ -69,7 +69,7 @@ def test_a_new_run_holds_records_and_no_prompts(whole: Path) -> None:
     with Run.open(whole) as run:
         assert run.manifest.n_prompts == 0 and run.manifest.stage == "poc4_extract_records"
     with Records.open(whole) as records:
-        assert records.layers == (0, 1) and records.sampled(1, 3)
+        assert records.layers == (0, 1, 2) and records.sampled(1, 3)
         strongest = records.strongest(1, 3, "+")
         values = [w.value for w in strongest]
         assert values == sorted(values, reverse=True) and len({w.document for w in strongest}) == len(strongest)
@@ -85,7 +85,7 @@ def test_a_new_run_holds_records_and_no_prompts(whole: Path) -> None:
     ]  # fmt: skip
 
 
-def test_records_go_into_an_existing_run(corpus: Path, whole: Path, tmp_path: Path, capsys) -> None:
+def test_records_go_into_an_existing_run(corpus: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     prompt = ["--single_prompt", "the capital of Texas is", "--out_dir", str(run)]
     model = ["--model_name", str(tiny_model_dir("gemma2")), "--model_dtype", "fp32", "--device", "cpu", "--quiet"]
