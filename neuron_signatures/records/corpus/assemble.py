@@ -33,7 +33,7 @@ from neuron_signatures.runs.records.names import CORPUS_META, PARTS, RECORDS_MET
 from neuron_signatures.runs.results import ResultsWriter
 
 STAGE = "poc4_extract_records"
-_CHUNK = 1 << 22  # tokens
+_MOST_IDS = 1 << 22  # more than any tokenizer has
 FEW_DOCUMENTS = 20
 """A part with fewer documents gets a warning: the lists keep one window of each."""
 
@@ -47,13 +47,13 @@ def assemble(
     with explain_os_errors(writer.folder), contextlib.ExitStack() as stack:
         columns = _Columns(stack, str(writer.folder))
         counts = _Counts()
-        stored = journal.tokens()
+        stored = stack.enter_context(journal.open_tokens())
         found = packs(journal.entries(), stored, settings) if settings.concatenate else single(
             journal.entries(), stored)  # fmt: skip
         write_documents(writer, _rows(found, settings, columns, counts))
         arrays = columns.arrays()
         write_corpus_arrays(writer, arrays)
-        ids = _distinct(arrays.tokens)
+        ids = np.flatnonzero(counts.vocabulary).tolist()
         write_vocabulary(writer, ids, token_strings(tokenizer, ids))
         meta = _meta(journal, settings, identity, counts)
         writer.record(CORPUS_META, meta.fields())
@@ -89,6 +89,8 @@ class _Counts:
     n_windows: int = 0
     too_short: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
+    vocabulary: np.ndarray = field(default_factory=lambda: np.zeros(_MOST_IDS, bool))
+    """Whether each token id occurs."""
 
 
 def _rows(found: Iterable[Pack], settings: CorpusSettings, columns: _Columns, counts: _Counts) -> Iterator[DocumentRow]:
@@ -101,6 +103,7 @@ def _rows(found: Iterable[Pack], settings: CorpusSettings, columns: _Columns, co
             window_counted_from=windows.counted_from, window_document=np.full(n_windows, number),
         )  # fmt: skip
         yield DocumentRow(entry.name, entry.sha256, part, counts.n_windows, n_windows, counts.n_tokens, entry.n_tokens)
+        counts.vocabulary[pack.tokens] = True
         counts.documents[part] += 1
         counts.counted[part] += windows.n_counted
         counts.n_tokens += entry.n_tokens
@@ -114,14 +117,6 @@ def _has_windows(pack: Pack, settings: CorpusSettings, counts: _Counts) -> bool:
         return True
     counts.too_short += pack.n_members
     return False
-
-
-def _distinct(tokens: np.ndarray) -> list[int]:
-    """The token ids that occur, ascending."""
-    found: set[int] = set()
-    for start in range(0, len(tokens), _CHUNK):
-        found.update(np.unique(tokens[start : start + _CHUNK]).tolist())
-    return sorted(found)
 
 
 def _meta(journal: Journal, settings: CorpusSettings, identity: dict[str, Any], counts: _Counts) -> CorpusMeta:

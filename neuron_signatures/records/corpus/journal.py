@@ -103,9 +103,9 @@ class Journal:
         for batch in self.batches():
             yield from batch.documents
 
-    def tokens(self) -> np.ndarray:
-        """The tokens of all documents, memory-mapped."""
-        return np.memmap(self.folder / TOKENS, np.int32, "r")
+    def open_tokens(self) -> BinaryIO:
+        """The file of the tokens of all documents, int32. (A memory map would count as memory of this process.)"""
+        return (self.folder / TOKENS).open("rb")
 
     def close(self) -> None:
         for file in (self._tokens, self._lines):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -50,13 +50,13 @@ class _Open:
         return pack
 
 
-def single(entries: Iterable[Entry], tokens: np.ndarray) -> Iterator[Pack]:
-    """Each document on its own."""
+def single(entries: Iterable[Entry], tokens: BinaryIO) -> Iterator[Pack]:
+    """Each document on its own. `tokens` is the open file of all their tokens."""
     for entry, ids in _with_tokens(entries, tokens):
         yield Pack(entry, ids, 1)
 
 
-def packs(entries: Iterable[Entry], tokens: np.ndarray, settings: CorpusSettings) -> Iterator[Pack]:
+def packs(entries: Iterable[Entry], tokens: BinaryIO, settings: CorpusSettings) -> Iterator[Pack]:
     """Consecutive documents of the same part, joined by the end-of-text token.
 
     A pack is closed when it has at least 8 full windows; the unfinished ones come last. Its checksum is the sha256 of
@@ -73,8 +73,6 @@ def packs(entries: Iterable[Entry], tokens: np.ndarray, settings: CorpusSettings
     yield from (pack.close() for pack in unfinished if pack.members)
 
 
-def _with_tokens(entries: Iterable[Entry], tokens: np.ndarray) -> Iterator[tuple[Entry, np.ndarray]]:
-    at = 0
+def _with_tokens(entries: Iterable[Entry], tokens: BinaryIO) -> Iterator[tuple[Entry, np.ndarray]]:
     for entry in entries:
-        yield entry, tokens[at : at + entry.n_tokens]
-        at += entry.n_tokens
+        yield entry, np.frombuffer(tokens.read(4 * entry.n_tokens), np.int32)

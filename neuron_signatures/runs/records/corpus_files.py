@@ -6,8 +6,9 @@ Arrays may be memory-mapped and rows may come from a generator, so a corpus can 
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -60,7 +61,22 @@ def write_corpus_arrays(writer: ResultsWriter, arrays: CorpusArrays) -> None:
     wrong = {k: a.dtype for k, a in found.items() if a.dtype != CorpusArrays.dtypes()[k]}
     assert not wrong, wrong
     with writer.file(CORPUS, needed=nbytes(found)) as f:
-        write_arrays(f, found)
+        write_arrays(cast(BinaryIO, _Unmapping(f, found.values())), found)
+
+
+class _Unmapping:
+    """A file that drops the pages of memory-mapped arrays after each write, which would count as memory."""
+
+    def __init__(self, file: BinaryIO, arrays: Iterable[np.ndarray]) -> None:
+        self._file = file
+        maps = [getattr(a, "_mmap", None) for a in arrays]
+        self._maps = [m for m in maps if m is not None and hasattr(m, "madvise")]  # Windows has none
+
+    def write(self, raw: memoryview) -> int:
+        n = self._file.write(raw)
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return n
 
 
 def write_documents(writer: ResultsWriter, rows: Iterable[DocumentRow]) -> None:
