@@ -16,7 +16,7 @@ from neuron_signatures.records.pass1.strongest import Entries, TopLists
 from neuron_signatures.runs.records.names import PARTS, POLES
 
 N_POWERS = 4
-_GATHER_BELOW = 0.15
+_GATHER_BELOW = 0.1
 """Share of windows and neurons that can enter a list, below which positions are looked up one by one."""
 
 
@@ -98,7 +98,8 @@ class LayerRecords:
     ) -> Bool[np.ndarray, " row"]:
         """Store the extrema that can enter a list; returns which windows are finite."""
         finite = np.ones(len(piece), dtype=bool)
-        found = [piece.amax(1).float(), -piece.amin(1).float()]
+        extremes = piece.amax(1), piece.amin(1)
+        found = [extremes[0].float(), -extremes[1].float()]
         if not all(bool(torch.isfinite(x.sum()).item()) for x in found):
             finite = torch.isfinite(found[0]).all(1).logical_and(torch.isfinite(found[1]).all(1)).cpu().numpy()
             self.left_out += int((~finite).sum())
@@ -109,19 +110,8 @@ class LayerRecords:
             if not finite.all():
                 enters &= to_device(finite, self.device)[:, None]
             slab.value[rows] = torch.where(enters, value + 0.0, -torch.inf)  # -0.0 becomes 0.0
-            self._find_positions(piece, pole, enters, slab.pos[rows], group.first - plan.offset)
+            _find_positions(piece, extremes[pole], enters, slab.pos[rows], group.first - plan.offset)
         return finite
-
-    def _find_positions(
-        self, piece: Float[Tensor, "row pos neuron"], pole: int, enters: Tensor, pos: Tensor, first: int
-    ) -> None:
-        """Write the position of the earliest extremum, as an index in the window's text, where `enters`."""
-        row, neuron = enters.nonzero(as_tuple=True)
-        if len(row) > _GATHER_BELOW * enters.numel():
-            pos[:] = (piece.argmin(1) if pole else piece.argmax(1)) + first
-        elif len(row):
-            values = piece[row, :, neuron]
-            pos[row, neuron] = ((values.argmin(1) if pole else values.argmax(1)) + first).to(pos.dtype)
 
     def _add_sums(
         self,
@@ -175,3 +165,22 @@ class LayerRecords:
             torch.zeros(size, dtype=torch.int16, device=device),
             torch.zeros(size, dtype=torch.int64, device=device),
         )
+
+
+def _find_positions(
+    piece: Float[Tensor, "row pos neuron"], extreme: Float[Tensor, "row neuron"], enters: Bool[Tensor, "row neuron"],
+    pos: Int[Tensor, "row neuron"], first: int,
+) -> None:  # fmt: skip
+    """Write the earliest position of the extreme value, plus `first`, into `pos` where `enters`."""
+    row, neuron = enters.nonzero(as_tuple=True)
+    if len(row) > _GATHER_BELOW * enters.numel():
+        n = piece.shape[1]
+        # Comparing and taking a maximum of small integers is 2.4 times as fast as `argmax` over an inner axis.
+        dtype = torch.uint8 if n <= torch.iinfo(torch.uint8).max else torch.int16
+        from_end = torch.arange(n, 0, -1, dtype=dtype, device=piece.device)[:, None]
+        for i in range(len(piece)):
+            found = (piece[i] == extreme[i]).to(dtype).mul_(from_end).amax(0)
+            pos[i] = first + n - found.to(pos.dtype)
+    elif len(row):
+        same = piece[row, :, neuron] == extreme[row, neuron][:, None]
+        pos[row, neuron] = (same.to(torch.uint8).argmax(1) + first).to(pos.dtype)

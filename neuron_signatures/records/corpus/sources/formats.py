@@ -10,8 +10,9 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from neuron_signatures.records.corpus.sources.cutting import pieces
 from neuron_signatures.records.corpus.sources.opening import check_text, decoded, not_utf8, open_file
@@ -93,7 +94,7 @@ def read_csv(path: Path, how: Reading) -> Iterator[Row]:
     name = path.name.lower().removesuffix(".gz")
     csv.field_size_limit(MAX_ROW)
     with open_file(path) as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        text = io.TextIOWrapper(cast(BinaryIO, file), "utf-8-sig", newline="")
         rows = csv.reader(text, delimiter="\t" if name.endswith(".tsv") else ",", strict=True)
         try:
             header = next(rows, [])
@@ -140,7 +141,7 @@ def no_column(column: str, there: Iterable[str], where: str) -> UsageError:
     return UsageError(f"no column {column!r}; {found}", where=where, next_step="Name the text with --text_column")
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BufferedIOBase, path: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     while raw := file.readline(MAX_ROW + 1):
         number += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 NO_TEXT = "no_text"
 NOT_UTF8 = "not_utf8"
@@ -23,6 +23,7 @@ class Item:
     detail: str = ""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Documents in a fixed order: two readings of an unchanged source yield the same items.
 

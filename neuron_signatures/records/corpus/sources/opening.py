@@ -7,8 +7,9 @@ import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 from neuron_signatures.runs.opening import NotReadableError, open_regular
@@ -21,7 +22,7 @@ class NotTextError(UsageError):
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path) -> Iterator[BufferedIOBase]:
     """The bytes of a file, of a `.gz` file those that were compressed.
 
     Raises `UsageError`, also within the block, for a missing or irregular file and for damaged gzip data.
@@ -30,7 +31,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with open_regular(path) as raw:
             packed = path.name.lower().endswith(".gz")
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw, mode="rb")) if packed else raw
+            yield gzip.GzipFile(fileobj=raw, mode="rb") if packed else cast(BufferedIOBase, raw)
     except NotReadableError as e:
         raise UsageError(str(e), where=where, next_step="Give a file; save the output of a command first") from e
     except FileNotFoundError as e:
@@ -42,7 +43,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         raise EnvironmentProblem(f"cannot be read ({e.strerror or e})", where=where) from e
 
 
-def decoded(file: BinaryIO, path: Path) -> Iterator[str]:
+def decoded(file: BufferedIOBase, path: Path) -> Iterator[str]:
     """The text of an open file in chunks, without a byte order mark. Raises `NotTextError` with the byte."""
     decoder, at = codecs.getincrementaldecoder("utf-8-sig")(), 0
     while True:
