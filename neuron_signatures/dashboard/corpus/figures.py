@@ -49,7 +49,7 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
     low, high = float(values[filled].min(initial=1)), float(values[filled].max(initial=1))
     low = float(values[filled].min()) if filled.any() else low
     figure.update_yaxes(
-        title=_TITLES[measure], type="log", dtick=1 if high / low > 10 else None, exponentformat="power",
+        title=_TITLES[measure], type="log", dtick=1 if high / low > 10 else None, nticks=5, exponentformat="power",
         range=[np.log10(0.5 * low), np.log10(2 * high)],
     )  # fmt: skip
     return styled(figure, height=300)

@@ -29,7 +29,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.views.records.about import PART_HELP
 from neuron_signatures.views.records.commands import has_records, keep_command, records_command
-from neuron_signatures.views.records.evidence import Evidence, PoleEvidence, SampleEvidence
+from neuron_signatures.views.records.evidence import Evidence, IntervalRow, PoleEvidence, SampleEvidence
 from neuron_signatures.views.scale import ScaleOf
 
 _FIRST, _MORE = 10, 20
@@ -103,9 +103,10 @@ def _panel(ctx: PageContext) -> None:
         exports = st.popover("Export")
     shown = _Shown(colouring, options, st.session_state["ui_corpus_text"] == "full")
     _state(ctx, found)
-    st.html(colour_key(colouring, options))
-    say_always_on(ctx, colouring)
-    _strongest(ctx, found, kept, shown)
+    if any(p.strongest for p in found.poles):
+        st.html(colour_key(colouring, options))
+        say_always_on(ctx, colouring)
+        _strongest(ctx, found, kept, shown)
     _numbers(ctx, found, kept)
     if kept is not None:
         _intervals(ctx, found, kept, shown)
@@ -154,7 +155,7 @@ def _state(ctx: PageContext, found: Evidence) -> None:
 
 
 def _strongest(ctx: PageContext, found: Evidence, kept: SampleEvidence | None, shown: _Shown) -> None:
-    if kept is None and any(p.strongest for p in found.poles):
+    if kept is None:
         st.caption(
             "Pass 2 did not keep this neuron: only the activation at the peak of each window is stored, and only that "
             "token is coloured. This command keeps all its activations:"
@@ -177,6 +178,8 @@ def _pole(found: PoleEvidence, n: int, shown: _Shown) -> None:
     if not found.has_sign:
         side = "positive; these are the largest" if found.pole == "+" else "negative; these are the smallest"
         st.caption(f"No activation is {side}.")
+    elif found.often.tokens:
+        small(f"most often on {found.often.text_with_share()}")
     st.html(shown.html(found.strongest[:n]))
     folded = found.n_windows - len(found.strongest)
     equal = f"; {count_of(folded, 'window')} with the same text as another folded into it" if folded else ""
@@ -244,9 +247,13 @@ def _intervals(ctx: PageContext, found: Evidence, kept: SampleEvidence, shown: _
         st.caption("No window of these parts has a peak of this sign.")
         return
     blocks = [
-        shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {count_of(row.n, 'window')}") for row in rows
+        shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {_in_interval(row)}") for row in rows
     ]
     st.html("".join(blocks))
+
+
+def _in_interval(row: IntervalRow) -> str:
+    return f"{row.n or 'none'} of the sampled windows" + ("" if row.n or not row.passages else ", but strongest ones")
 
 
 def _random(kept: SampleEvidence, shown: _Shown) -> None:

@@ -30,7 +30,7 @@ STYLE = """
 .ns-pass details[open] .f{display:block}
 .ns-pass .m{display:flex;flex-wrap:wrap;gap:0 .6rem;font-size:.75rem;line-height:1.5;opacity:.7;overflow-wrap:anywhere}
 .ns-pass .q{border:1px solid currentColor;border-radius:.6rem;padding:0 .4rem;opacity:.8}
-.ns-pass .t{border-radius:3px;padding:1px 0}
+.ns-pass .t{border-radius:3px;padding:1px 1px;margin:0 -1px}
 .ns-pass .k{font-weight:700;text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:3px}
 .ns-pass .x{opacity:.45}
 .ns-pass .nan{outline:1px dotted currentColor}
@@ -66,13 +66,17 @@ def colour_key(colouring: Colouring, options: HeatmapOptions) -> str:
     )
 
 
-def running(token: str) -> str:
-    """A token inside a text, as displayed: spaces stay spaces, a line break is `⏎`, other control characters escapes."""
-    if not token.strip(" "):
-        return token[:MAX_SHOWN]
+def running(token: str) -> tuple[str, str]:
+    """A token inside a text, as displayed: the spaces before it, which get no colour, and the rest.
+
+    Spaces stay spaces, a line break is `⏎`, other control characters are escapes. A token of spaces alone is the rest.
+    """
     body = token.lstrip(" ")
-    left, right = len(token) - len(body), len(body) - len(body.rstrip(" "))
-    return " " * min(left, MAX_SHOWN) + visible(token.strip(" ")) + " " * min(right, MAX_SHOWN)
+    if not body:
+        return "", token[:MAX_SHOWN] or "\u200a"
+    before = min(len(token) - len(body), MAX_SHOWN)
+    after = min(len(body) - len(body.rstrip(" ")), MAX_SHOWN)
+    return " " * before, visible(body.rstrip(" ")) + " " * after
 
 
 def _stop(i: int, options: HeatmapOptions) -> str:
@@ -107,11 +111,11 @@ def _cell(
     p: Passage, i: int, act: float, value: float, colouring: Colouring, options: HeatmapOptions, top: float
 ) -> str:
     window = p.window
-    text = html.escape(running(window.tokens[i]))
+    before, text = map(html.escape, running(window.tokens[i]))
     unknown = window.acts is None and math.isnan(act)
     place = f"position {i}, id {window.token_ids[i]}"
     if unknown:
-        return f'<span title="{place}">{text}</span>'
+        return f'{before}<span title="{place}">{text}</span>'
     classes, style = shade(value, top, options)
     hover = f"act {act:+.6g}, {place}"
     if colouring.show == "relative" and math.isfinite(value):
@@ -123,7 +127,7 @@ def _cell(
     number = ""
     if options.decimals is not None and math.isfinite(value) and abs(value) >= options.threshold * top:
         number = f"<small>{colouring.number(value, options.decimals)}</small>"
-    return f'<span class="{classes}" title="{hover}"{style}>{text}{number}</span>'
+    return f'{before}<span class="{classes}" title="{hover}"{style}>{text}{number}</span>'
 
 
 def _largest(values: Iterable[float]) -> float:

@@ -23,5 +23,5 @@ def corpus_summary(ctx: PageContext) -> None:
         return
     st.button(
         f"Open {ctx.at.label} on the corpus", key="open_corpus",
-        on_click=lambda: ctx.open_on_corpus(),
+        on_click=ctx.open_on_corpus,
     )  # fmt: skip

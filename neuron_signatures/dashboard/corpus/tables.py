@@ -65,7 +65,7 @@ def moment_facts(found: Evidence) -> list[tuple[str, str]]:
             facts.append(("largest" if p.pole == "+" else "smallest", f"{p.value:+.4g}"))
     above, below = (sum(b.count for b in d.bins if keep(b)) for keep in (lambda b: b.low >= 0, lambda b: b.low < 0))
     if d.n:
-        facts.append(("signs", f"{above / d.n:.1%} from 0 on, {below / d.n:.1%} negative"))
+        facts.append(("signs", f"{below / d.n:.1%} negative, {above / d.n:.1%} positive or zero"))
     return facts
 
 

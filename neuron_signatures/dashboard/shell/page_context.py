@@ -93,6 +93,10 @@ class PageContext:
         st.session_state[SELECTION] = replace(now, view=View.INTERVENTIONS, result=stem, pair=pair)
         st.session_state[MOVED] = True
 
+    def open_on_corpus(self) -> None:
+        """Show the neuron on the records of the corpus. Only for callbacks."""
+        self.choose(view=View.NEURON, corpus=True)
+
     def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:
         """As `choose`, and show the Neuron view."""
         self.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, list=list, row=row)

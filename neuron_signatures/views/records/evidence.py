@@ -13,6 +13,7 @@ from neuron_signatures.runs.records.moments import NeuronMoments
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.distribution import Distribution, distribution
+from neuron_signatures.views.records.often import OftenOn
 from neuron_signatures.views.records.passages import Passage, passages
 from neuron_signatures.views.scale import Limit, Spread, records_limit
 
@@ -39,6 +40,8 @@ class PoleEvidence(NamedTuple):
     """Strongest first, equal texts as one passage; empty if every activation is zero."""
     n_windows: int
     """Windows of the list, before equal ones were folded."""
+    often: OftenOn
+    """The tokens at the peaks of its strongest windows, of the part explain."""
 
     @property
     def value(self) -> float | None:
@@ -154,4 +157,5 @@ def _pole(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) -> 
     """Without windows whose peak is zero, or of the other sign if one is of this sign."""
     windows = [w for w in records.strongest(*at, pole, parts=parts) if w.value and math.isfinite(w.value)]
     own = [w for w in windows if (w.value or 0.0) * _SIGN[pole] > 0] or windows
-    return PoleEvidence(pole, tuple(passages(own)), len(own))
+    often = records.often(*at, pole)
+    return PoleEvidence(pole, tuple(passages(own)), len(own), OftenOn(often.tokens, often.share))
