@@ -31,8 +31,8 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
     """
     bins = found.bins
     values = np.array([_height(b, measure) for b in bins], float)
-    places, filled = np.arange(len(bins)), np.array([b.count > 0 for b in bins]) & (values > 0)
-    ends = [[b.low, b.high, b.count, _number(b.density), f"{b.beyond:.3%}"] for b in bins]
+    places, filled = np.arange(len(bins)), np.array([b.n > 0 for b in bins]) & (values > 0)
+    ends = [[b.low, b.high, b.n, _number(b.density), f"{b.beyond:.3%}"] for b in bins]
     figure = go.Figure()
     figure.add_bar(
         x=places[filled], y=values[filled], width=1,
@@ -56,7 +56,7 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
 
 
 def _height(b: Bin, measure: Measure) -> float:
-    return {"tokens": float(b.count), "density": b.density or 0.0, "share beyond": b.beyond}[measure]
+    return {"tokens": float(b.n), "density": b.density or 0.0, "share beyond": b.beyond}[measure]
 
 
 def _number(value: float | None) -> str:

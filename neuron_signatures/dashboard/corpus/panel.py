@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import streamlit as st
@@ -30,6 +31,7 @@ from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.views.records.about import PART_HELP
 from neuron_signatures.views.records.commands import has_records, keep_command, records_command
 from neuron_signatures.views.records.evidence import Evidence, IntervalRow, PoleEvidence, SampleEvidence
+from neuron_signatures.views.records.passages import Passage
 from neuron_signatures.views.scale import ScaleOf
 
 _FIRST, _MORE = 10, 20
@@ -39,6 +41,7 @@ _DEFAULTS = {
     "ui_corpus_measure": MEASURES[0], "ui_corpus_seed": 0,
 }  # fmt: skip
 _SCALE_NAMES: dict[ScaleOf, str] = {"records": "the corpus", "prompt": "each window"}
+_LOOKUP_HELP = "The mean activation at each token that occurs at least twice in the sampled windows."
 _POLE_NAMES: dict[Pole, str] = {"+": "+ largest", "-": "- smallest"}
 
 
@@ -49,7 +52,7 @@ class _Shown(NamedTuple):
     options: HeatmapOptions
     full: bool
 
-    def html(self, passages: tuple, title: str = "") -> str:  # type: ignore[type-arg]
+    def html(self, passages: Sequence[Passage], title: str = "") -> str:
         return passages_html(passages, self.colouring, self.options, full=self.full, title=title)
 
 
@@ -74,9 +77,10 @@ def corpus_panel(ctx: PageContext) -> None:
 def evidence_of(ctx: PageContext) -> Evidence | None:
     """The evidence over all parts; None if there is none, or it cannot be read (which the panel reports)."""
     try:
-        return cached_records.evidence_at(ctx.run_dir, ctx.results_key, ctx.at, PARTS)
+        found: Evidence | None = cached_records.evidence_at(ctx.run_dir, ctx.results_key, ctx.at, PARTS)
     except (BadRunError, UsageError):
         return None
+    return found
 
 
 def _panel(ctx: PageContext) -> None:
@@ -207,8 +211,7 @@ def _numbers(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> 
 
 def _lookup(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown("#### Mean by token", width="content",
-                    help="The mean activation at each token that occurs at least twice in the sampled windows.")  # fmt: skip
+        st.markdown("#### Mean by token", help=_LOOKUP_HELP, width="content")
         pole = _pole_switch(ctx, found, "lookup")
     if kept is None:
         empty("The mean by token needs all activations of the neuron, which pass 2 did not keep.")
@@ -216,7 +219,7 @@ def _lookup(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> N
         st.caption("No token occurs twice in the sampled windows of these parts.")
     else:
         frame = lookup_frame(kept.lookup, pole)
-        formats = {name: "%.3g" for name in ("mean", "largest", "smallest")}
+        formats = dict.fromkeys(("mean", "largest", "smallest"), "%.3g")
         table(frame, f"corpus_lookup_{pole}", help=LOOKUP_HELP, height=420, formats=formats)
         small(f"{len(frame):,} of {count_of(len(kept.lookup), 'token')}, {_order(pole)} mean first")
 
@@ -246,9 +249,7 @@ def _intervals(ctx: PageContext, found: Evidence, kept: SampleEvidence, shown: _
     if not rows:
         st.caption("No window of these parts has a peak of this sign.")
         return
-    blocks = [
-        shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {_in_interval(row)}") for row in rows
-    ]
+    blocks = [shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {_in_interval(row)}") for row in rows]
     st.html("".join(blocks))
 
 
@@ -270,8 +271,8 @@ def _random(kept: SampleEvidence, shown: _Shown) -> None:
 def _exports(ctx: PageContext, found: Evidence, shown: _Shown) -> None:
     name = f"{ctx.at.label}_corpus"
     st.download_button(
-        "Strongest windows (HTML)", lambda: _document(ctx, found, shown), f"{name}.html", "text/html", key="corpus_html",
-        on_click="ignore", help="A standalone file without scripts or external resources.",
+        "Strongest windows (HTML)", lambda: _document(ctx, found, shown), f"{name}.html", "text/html",
+        key="corpus_html", on_click="ignore", help="A standalone file without scripts or external resources.",
     )  # fmt: skip
     downloads(passage_frame(found), name, "corpus")
 

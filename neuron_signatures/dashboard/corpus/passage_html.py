@@ -103,7 +103,7 @@ def _where(p: Passage) -> str:
     parts = "".join(f'<span class="q">{part}</span>' for part in p.parts)
     names = list(dict.fromkeys(w.document_name for w in p.windows))
     listed = "\n".join(brief(n) for n in names[:_MOST_NAMES]) + ("\n…" if len(names) > _MOST_NAMES else "")
-    times = f'<span title="{html.escape(listed)}">×{p.n}</span>' if p.n > 1 else ""
+    times = f'<span title="{html.escape(listed)}">&times;{p.n}</span>' if p.n > 1 else ""
     return f'<span class="m">{parts}{times}<span>{html.escape(brief(names[0]))}</span></span>'
 
 

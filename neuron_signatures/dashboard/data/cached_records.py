@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -63,9 +62,10 @@ def facts_of(run_dir: Path, results_key: str) -> list[tuple[str, str]]:
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def layers_of(run_dir: Path, results_key: str) -> Sequence[int]:
+def layers_of(run_dir: Path, results_key: str) -> list[int]:
     """The recorded layers. Raises as `evidence_at`."""
-    return _opened(run_dir, results_key).records.layers
+    opened: _Open = _opened(run_dir, results_key)
+    return list(opened.records.layers)
 
 
 def first_neuron(run: Run, results_key: str) -> NeuronAt:
