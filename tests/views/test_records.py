@@ -177,6 +177,13 @@ def test_a_damaged_list_of_tokens_is_an_error(text):
     often = Often(often_table([text], [1.0]))
     with pytest.raises(BadRunError, match="not a list of texts"):
         often.of(Poles.one(NeuronAt(0, 0), negative=False))
+    with pytest.raises(BadRunError, match="not a list of texts"):
+        often.matching(Poles.one(NeuronAt(0, 0), negative=False), "a")
+
+
+def test_half_a_surrogate_pair_is_searched_as_its_escape():
+    often = Often(often_table([r'["\ud800"]', '[" a"]'], [1.0, 1.0]))
+    assert often.matching(Poles(np.zeros(2, int), np.arange(2), np.zeros(2, bool)), "ud800").tolist() == [True, False]
 
 
 def test_descriptions_know_the_records_if_there_are_any(run, tmp_path):
