@@ -145,7 +145,7 @@ def test_a_dead_neuron_is_said_to_be_dead(both, monkeypatch):
 def test_a_neuron_that_pass_2_did_not_keep_has_coloured_peaks_and_the_command(records_root, monkeypatch):
     page = on_corpus(records_root, monkeypatch, neuron=2)
     assert "Pass 2 did not keep this neuron" in shown(page) and "--neurons L0N2" in shown(page)
-    assert passage_blocks(page)[0].count("background:rgba(251,146,60") == 20  # one token in the short and full text
+    assert passage_blocks(page)[0].count("background:rgba(251,146,60") == 10  # of ten windows
 
 
 def test_a_run_with_lists_only_has_no_examples_of_the_sample(tmp_path, monkeypatch):
