@@ -27,6 +27,7 @@ from neuron_signatures.views.lists.list_files import list_refs, read_list
 from neuron_signatures.views.neurons.descriptions import read_descriptions
 from neuron_signatures.views.records.distribution import Distribution
 from neuron_signatures.views.records.evidence import evidence, sample_evidence
+from neuron_signatures.views.records.neuron_order import ORDERS, CorpusNeurons
 from neuron_signatures.views.records.passages import passages
 from neuron_signatures.views.scale import Limit
 
@@ -67,6 +68,8 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
         assert "Records of a corpus" in text and "synthetic" in text
     elif view is View.NEURON:
         assert "Strongest at +" in text and len(passage_blocks(page)) >= 3
+    elif view is View.RANKING:
+        assert "24 of 24 that match, of 24 neurons" in text
     else:
         assert "This view needs activations on prompts" in text and "poc1_dump_activations" in text
 
@@ -206,6 +209,21 @@ def test_lists_have_the_tokens_that_neurons_are_most_often_strongest_on(demo, mo
 def test_lists_of_a_run_without_records_have_no_such_column(demo, monkeypatch):
     page = open_page(demo, monkeypatch, view="ranking")
     assert not {"most often on", "share"} & set(page.dataframe[0].value.columns)
+
+
+def test_the_neurons_of_a_corpus_are_ordered_and_found_by_token(records_root, monkeypatch):
+    with Records.open(records_root / "run") as records:
+        neurons = CorpusNeurons(records.neurons())
+    for by in ORDERS:
+        values = [getattr(neurons.row(i), by) for i in neurons.order(by).tolist()]
+        known = [abs(v) for v in values if v is not None]
+        assert known == sorted(known, reverse=True) and None not in values[: len(known)] and len(values) == 24
+    found = [neurons.row(i) for i in neurons.order("kurtosis", 'often:" Austin" L0').tolist()]
+    assert found and all(" Austin" in (*n.often_pos.tokens, *n.often_neg.tokens) and n.at.layer == 0 for n in found)
+    assert not len(neurons.order("largest", ">100")) and not len(neurons.order("largest", "class:say_x"))
+    page = open_page(records_root, monkeypatch, view="ranking")
+    page.text_input(key="ui_corpus_find").set_value("/(/").run()
+    assert "regular expression" in shown(page) and not page.exception
 
 
 def test_running_text_keeps_spaces_outside_the_colour():

@@ -16,6 +16,7 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.about import records_facts
 from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence, evidence, sample_evidence
+from neuron_signatures.views.records.neuron_order import CorpusNeurons
 
 
 class _Open:
@@ -66,6 +67,14 @@ def layers_of(run_dir: Path, results_key: str) -> list[int]:
     """The recorded layers. Raises as `evidence_at`."""
     opened: _Open = _opened(run_dir, results_key)
     return list(opened.records.layers)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def neurons_of(run_dir: Path, results_key: str) -> CorpusNeurons:
+    """All recorded neurons, shared by all sessions; read only. Raises as `evidence_at`."""
+    opened = _opened(run_dir, results_key)
+    with opened.lock:
+        return CorpusNeurons(opened.records.neurons())
 
 
 def first_neuron(run: Run, results_key: str) -> NeuronAt:
