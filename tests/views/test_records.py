@@ -111,6 +111,7 @@ def test_parts_limit_the_windows_but_not_the_scale(records):
 
 def test_a_dead_neuron_has_no_windows(records):
     found = evidence(records, NeuronAt(0, DEAD))
+    assert "is dead on this corpus" in found.state_text
     assert found.state == "dead" and not any(p.strongest for p in found.poles) and found.limit().value == 0
 
 
@@ -146,6 +147,9 @@ def test_commands_name_the_run_and_the_neuron():
         "python -m neuron_signatures.poc4_extract_records --run_dir 'a b' --corpus local"
     )
     assert keep_command(Path("r"), NeuronAt(3, 7)).endswith("--run_dir r --neurons L3N7")
+    kept = [(4, 1), (0, 2)]
+    assert keep_command(Path("r"), NeuronAt(3, 7), kept).endswith("--neurons L0N2,L3N7,L4N1")
+    assert keep_command(Path("r"), NeuronAt(3, 7), kept * 50).endswith("--neurons L3N7")
 
 
 def often_table(pos: list[str | None], share: list[float | None]) -> pa.Table:

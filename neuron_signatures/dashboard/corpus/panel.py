@@ -29,7 +29,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.views.records.about import PART_HELP
-from neuron_signatures.views.records.commands import has_records, keep_command, records_command
+from neuron_signatures.views.records.commands import MOST_NAMED, has_records, keep_command, records_command
 from neuron_signatures.views.records.evidence import Evidence, IntervalRow, PoleEvidence, SampleEvidence
 from neuron_signatures.views.records.passages import Passage
 from neuron_signatures.views.scale import ScaleOf
@@ -106,7 +106,8 @@ def _panel(ctx: PageContext) -> None:
             options = _controls()
         exports = st.popover("Export")
     shown = _Shown(colouring, options, st.session_state["ui_corpus_text"] == "full")
-    _state(ctx, found)
+    if found.state_text:
+        st.info(found.state_text)
     if any(p.strongest for p in found.poles):
         st.html(colour_key(colouring, options))
         say_always_on(ctx, colouring)
@@ -151,20 +152,9 @@ def _controls() -> HeatmapOptions:
     )  # fmt: skip
 
 
-def _state(ctx: PageContext, found: Evidence) -> None:
-    if found.state == "dead":
-        st.info(f"{ctx.at.label} is dead on this corpus: it has no activation that differs from zero, or nearly so.")
-    elif found.state == "nearly dead":
-        st.info(f"{ctx.at.label} is nearly dead on this corpus: very few of its activations differ from zero.")
-
-
 def _strongest(ctx: PageContext, found: Evidence, kept: SampleEvidence | None, shown: _Shown) -> None:
     if kept is None:
-        st.caption(
-            "Pass 2 did not keep this neuron: only the activation at the peak of each window is stored, and only that "
-            "token is coloured. This command keeps all its activations:"
-        )
-        st.code(keep_command(ctx.run_dir, ctx.at), language="bash", wrap_lines=True)
+        _not_kept(ctx)
     n = int(st.session_state["ui_corpus_n"])
     first = POLES if found.first_pole == "+" else POLES[::-1]
     for column, pole in zip(st.container(key="corpus_poles").columns(2, gap="medium"), first, strict=True):
@@ -172,6 +162,17 @@ def _strongest(ctx: PageContext, found: Evidence, kept: SampleEvidence | None, s
             _pole(found.pole(pole), n, shown)
     if any(len(p.strongest) > n for p in found.poles):
         st.button("Show more", key="corpus_more", on_click=_show_more)
+
+
+def _not_kept(ctx: PageContext) -> None:
+    """Why only the peaks are coloured, and the command that keeps the neuron."""
+    others = cached_records.kept_neurons(ctx.run_dir, ctx.results_key)
+    lost = "" if len(others) < MOST_NAMED else f", in place of those of the {len(others):,} neurons that are kept now"
+    st.caption(
+        "Pass 2 did not keep this neuron: only the activation at the peak of each window is stored, and only that "
+        f"token is coloured. This command keeps all its activations{lost}:"
+    )
+    st.code(keep_command(ctx.run_dir, ctx.at, others), language="bash", wrap_lines=True)
 
 
 def _pole(found: PoleEvidence, n: int, shown: _Shown) -> None:

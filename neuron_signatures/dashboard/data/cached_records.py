@@ -69,6 +69,14 @@ def layers_of(run_dir: Path, results_key: str) -> list[int]:
     return list(opened.records.layers)
 
 
+@st.cache_data(show_spinner=False, max_entries=8)
+def kept_neurons(run_dir: Path, results_key: str) -> list[tuple[int, int]]:
+    """The neurons whose activations are kept. Raises as `evidence_at`."""
+    opened = _opened(run_dir, results_key)
+    with opened.lock:
+        return list(opened.records.sampled_neurons)
+
+
 @st.cache_resource(show_spinner=False, max_entries=2)
 def neurons_of(run_dir: Path, results_key: str) -> CorpusNeurons:
     """All recorded neurons, shared by all sessions; read only. Raises as `evidence_at`."""

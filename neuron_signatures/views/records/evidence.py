@@ -71,6 +71,18 @@ class Evidence:
     largest: float
     """The extremes over the whole corpus, whatever the parts; 0 if none is known."""
 
+    @property
+    def state_text(self) -> str:
+        """A sentence about a dead or nearly dead neuron; empty for others."""
+        share = {"dead": "1 %", "nearly dead": "10 %"}.get(self.state)
+        if share is None:
+            return ""
+        largest = max(self.largest, -self.smallest)
+        return (
+            f"{self.at.label} is {self.state} on this corpus: its largest |activation| is {largest:.3g}, at most {share} "
+            "of that of the median neuron of its layer."
+        )
+
     def pole(self, pole: Pole) -> PoleEvidence:
         return self.poles[POLES.index(pole)]
 

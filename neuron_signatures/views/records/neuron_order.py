@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -44,28 +45,31 @@ class CorpusNeurons:
         """Of `Records.neurons()`."""
         self._table = table
         self._often = Often(table)
+        self._alive = np.array([s == "alive" for s in table["state"].to_pylist()], bool)
         self._layer, self._neuron = (np.asarray(table[c].to_numpy(), np.int64) for c in ("layer", "neuron"))
 
     def __len__(self) -> int:
         return len(self._layer)
 
     def order(self, by: OrderBy, query: str = "") -> Int64[np.ndarray, " row"]:
-        """Rows that match, the largest |number| first, undefined ones last; ties by layer and neuron.
+        """Rows that match, the largest |number| first, undefined ones last, and after them neurons that are dead or
+        nearly dead; ties by layer and neuron.
 
         The query is that of ranked lists: a bound compares the number, a text the tokens at the peaks of both poles.
         Raises `UsageError` if it is invalid.
         """
         values = self._numbers(by)
         rows = np.flatnonzero(self._matching(values, query))
-        ordered: np.ndarray = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
+        ordered: np.ndarray = rows[np.lexsort((-np.abs(values[rows]), ~self._alive[rows]))]
         return ordered
 
     def row(self, i: int) -> CorpusNeuron:
         found = self._table.slice(i, 1).to_pylist()[0]
         at = NeuronAt(int(self._layer[i]), int(self._neuron[i]))
         often = (self._often.of(Poles.one(at, negative=negative)) for negative in (False, True))
-        names = ("state", "mean", "std", "kurtosis", "max", "min", "largest", "rate_above")
-        return CorpusNeuron(at, *(found[name] for name in names), *often)
+        numbers = (found[name] for name in ("mean", "std", "kurtosis", "max", "min", "largest", "rate_above"))
+        defined = (None if x is None or math.isnan(x) else x for x in numbers)
+        return CorpusNeuron(at, found["state"], *defined, *often)
 
     def _matching(self, values: Float64[np.ndarray, " row"], query: str) -> Bool[np.ndarray, " row"]:
         keep = np.ones(len(self), bool)
