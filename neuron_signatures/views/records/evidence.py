@@ -79,8 +79,8 @@ class Evidence:
             return ""
         largest = max(self.largest, -self.smallest)
         return (
-            f"{self.at.label} is {self.state} on this corpus: its largest |activation| is {largest:.3g}, at most {share} "
-            "of that of the median neuron of its layer."
+            f"{self.at.label} is {self.state} on this corpus: its largest |activation| is {largest:.3g}, at most "
+            f"{share} of that of the median neuron of its layer."
         )
 
     def pole(self, pole: Pole) -> PoleEvidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class CorpusNeurons:
         at = NeuronAt(int(self._layer[i]), int(self._neuron[i]))
         often = (self._often.of(Poles.one(at, negative=negative)) for negative in (False, True))
         numbers = (found[name] for name in ("mean", "std", "kurtosis", "max", "min", "largest", "rate_above"))
-        defined = (None if x is None or math.isnan(x) else x for x in numbers)
+        defined: list[Any] = [None if x is None or math.isnan(x) else x for x in numbers]
         return CorpusNeuron(at, found["state"], *defined, *often)
 
     def _matching(self, values: Float64[np.ndarray, " row"], query: str) -> Bool[np.ndarray, " row"]:
