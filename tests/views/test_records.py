@@ -166,7 +166,7 @@ def test_the_tokens_that_a_pole_is_most_often_strongest_on():
     assert often.of(Poles.one(NeuronAt(0, 0), negative=True)).tokens == ("low",)
     assert often.of(Poles.one(NeuronAt(0, 1), negative=False)) == OftenOn()
     assert often.of(Poles.one(NeuronAt(9, 0), negative=False)) == OftenOn()
-    assert OftenOn((" Texas", "\n"), 0.625).text_with_share() == "·Texas 62 %, ⏎"
+    assert OftenOn((" Texas", "\n", ","), 0.625).text_with_share() == '·Texas 62 %, ⏎, ","'
 
 
 def test_often_tokens_are_searched_by_pole():

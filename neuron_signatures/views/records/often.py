@@ -38,10 +38,11 @@ class OftenOn(NamedTuple):
         return " ".join(map(visible, self.tokens))
 
     def text_with_share(self) -> str:
-        """`·Texas 62 %, ·Dallas`, as displayed."""
+        """`·Texas 62 %, ·Dallas`, as displayed; a token with a comma is in quotes."""
         if not self.tokens or self.share is None:
             return self.text()
-        first, *others = map(visible, self.tokens)
+        shown = map(visible, self.tokens)
+        first, *others = (f'"{t}"' if "," in t else t for t in shown)
         return ", ".join([f"{first} {self.share:.0%}".replace("%", " %"), *others])
 
 
