@@ -25,7 +25,8 @@ def records_facts(records: Records) -> list[tuple[str, str]]:
     facts = [
         ("corpus", source_text(corpus.source) + stopped),
         ("documents", f"{corpus.n_documents:,} ({shares})"),
-        ("windows", f"{corpus.n_windows:,} of at most {corpus.sequence_length} tokens; {corpus.n_counted:,} tokens count"),
+        ("windows", f"{corpus.n_windows:,} of at most {corpus.sequence_length} tokens"),
+        ("tokens", f"{corpus.n_counted:,} that count"),
         ("neurons", f"{neurons}; {meta.n_dead:,} dead, {meta.n_nearly_dead:,} nearly dead"),
         ("strongest", f"{meta.top_k} windows for each neuron, pole and part"),
     ]  # fmt: skip
