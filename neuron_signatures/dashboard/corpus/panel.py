@@ -187,7 +187,7 @@ def _pole(found: PoleEvidence, n: int, shown: _Shown) -> None:
         small(f"most often on {found.often.text_with_share()}")
     st.html(shown.html(found.strongest[:n]))
     folded = found.n_windows - len(found.strongest)
-    equal = f"; {count_of(folded, 'window')} with the same text as another folded into it" if folded else ""
+    equal = f"; {count_of(folded, 'window')} folded into others with the same text" if folded else ""
     small(f"{min(n, len(found.strongest))} of {count_of(len(found.strongest), 'passage')}{equal}")
 
 
