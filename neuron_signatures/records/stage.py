@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.provenance import device_name
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
+from neuron_signatures.records.checks import (
+    corpus_is_complete,
+    corpus_settings,
+    recorded_layers,
+    refuse_impossible,
+    refuse_other_corpus,
+    refuse_unknown_tokens,
+)
 from neuron_signatures.records.corpus.index import build_corpus, corpus_identity
 from neuron_signatures.records.corpus.journal import has_journal, remove_journal
-from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.pass1.finish import merge_states
 from neuron_signatures.records.pass1.run import FirstPass, PassSettings, run_first_pass
-from neuron_signatures.records.pass1.shards import finished_shards, remove_states, state_files
+from neuron_signatures.records.pass1.shards import finished_shards, refuse_other_split, remove_states, state_files
 from neuron_signatures.records.pass1.state import Header
-from neuron_signatures.records.pass2.choose import chosen_pairs, plan_second_pass, worst_difference
+from neuron_signatures.records.pass2.choose import (
+    chosen_pairs,
+    plan_second_pass,
+    refuse_other_partial,
+    stores,
+    worst_difference,
+)
 from neuron_signatures.records.pass2.run import SecondPass, arrays_of, fill_values
 from neuron_signatures.records.pass2.storage import has_partial_values, remove_partial_values
-from neuron_signatures.records.request import ExistingRun, RecordsRequest
+from neuron_signatures.records.request import ExistingRun, NewRun, RecordsRequest
 from neuron_signatures.records.summary import RecordsSummary
 from neuron_signatures.records.target_run import (
     STAGE,
@@ -60,7 +72,7 @@ def extract_records(request: RecordsRequest, progress: ProgressOf) -> RecordsSum
     run, plan = _target(request)
     with run, open_results(run, RECORDS) as writer:
         stage = _Stage(request, run, plan, writer, progress)
-        stage.refuse_stopped()
+        stage.begin()
         meta = stage.corpus()
         with Corpus.open(run.path) as corpus:
             records = stage.all_neurons(corpus)
@@ -71,23 +83,26 @@ def extract_records(request: RecordsRequest, progress: ProgressOf) -> RecordsSum
 
 
 def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
-    """The run and its model; a new run is created."""
+    """The run and its model; a new run is created. Flags that do not fit are refused before that."""
     target = request.target
+    if isinstance(target, NewRun) and not Run.is_complete(target.out_dir):
+        plan = plan_for_model(target.model, request.corpus.bos)
+        refuse_impossible(request, plan)
+        resolved = {"model_revision": target.model.revision, "quantization": target.model.quantization}
+        return create_run(target.out_dir, plan, request.flags_given, resolved), plan
     if isinstance(target, ExistingRun):
-        run = Run.open(target.run_dir)
-        return run, plan_for_run(run, target.overrides, request.corpus.bos)
-    if Run.is_complete(target.out_dir):
+        overrides = target.overrides
+    else:
         if not (request.resume or request.overwrite):
             what = "holds a run already"
             raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
-        run = Run.open(target.out_dir)
         spec = target.model
         overrides = ModelOverrides(spec.name, spec.dtype, spec.device, spec.device_map, spec.trust_remote_code,
                                    spec.deterministic)  # fmt: skip
-        return run, plan_for_run(run, overrides, request.corpus.bos)
-    plan = plan_for_model(target.model, request.corpus.bos)
-    resolved = {"model_revision": target.model.revision, "quantization": target.model.quantization}
-    return create_run(target.out_dir, plan, request.flags_given, resolved), plan
+    run = Run.open(request.run_dir)
+    plan = plan_for_run(run, overrides, request.corpus.bos)
+    refuse_impossible(request, plan)
+    return run, plan
 
 
 @dataclass
@@ -115,14 +130,19 @@ class _Stage:
             self._model = load_planned(self.run, self.plan)
         return self._model
 
-    def refuse_stopped(self) -> None:
-        """With `overwrite`, remove what is there; without `resume`, refuse to go on with a stopped extraction."""
-        first = self.request.first
+    def begin(self) -> None:
+        """With `overwrite`, remove what is there; without `resume`, refuse to go on with a stopped extraction.
+
+        A corpus that is there stays until a new one has been read: only then its records become invalid.
+        """
         if self.request.overwrite:
-            self.writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
+            if self.request.corpus.source is None:
+                self.writer.begin(RECORDS_META, companions=(SAMPLE_META,))
             remove_journal(self.path)
             remove_states(self.path)
             remove_partial_values(self.path)
+        first = self.request.first
+        refuse_other_split(self.path, None if first.merge else first.shard.of)
         sharded = first.merge or first.shard.of > 1
         stopped = has_journal(self.path) or has_partial_values(self.path) or (state_files(self.path) and not sharded)
         if stopped and not self.request.resume:
@@ -131,23 +151,15 @@ class _Stage:
 
     def corpus(self) -> CorpusMeta:
         """The corpus of the run, read if there is none."""
-        asked = self.request.corpus
-        eos = self.plan.tokenizer.eos_token_id if asked.concatenate else None
-        settings = replace(
-            asked.settings, bos_token_id=self.plan.bos_token_id, concatenate=asked.concatenate, eos_token_id=eos
-        )
-        done = (self.path / RECORDS / CORPUS_META).exists()
-        if done:
+        source, settings = self.request.corpus.source, corpus_settings(self.request, self.plan)
+        again = self.request.overwrite and source is not None
+        if corpus_is_complete(self.path) and not again:
             meta = read_meta(self.path, CORPUS_META, CorpusMeta)
-            if asked.source is not None:
-                _refuse_other_corpus(meta, corpus_identity(asked.source, settings, self.plan.tokenizer), self.path)
+            if source is not None:
+                refuse_other_corpus(meta, corpus_identity(source, settings, self.plan.tokenizer), self.path)
             return meta
-        if asked.source is None:
-            next_step = "Give --corpus FILE, --corpus local, --corpus demo or --dataset NAME"
-            raise UsageError("this run has no corpus yet", where=str(self.path), next_step=next_step)
-        _refuse_long(settings, self.plan)
-        limit = settings.max_tokens or 0
-        with self.progress("tokens read", limit) as bar:
+        assert source is not None  # `refuse_impossible`
+        with self.progress("tokens read", settings.max_tokens or 0) as bar:
             counted = 0
 
             def advance(documents: int, tokens: int) -> None:
@@ -156,19 +168,20 @@ class _Stage:
                 counted = tokens
 
             return build_corpus(
-                asked.source, settings, self.plan.tokenizer, self.writer, resume=self.request.resume, progress=advance
+                source, settings, self.plan.tokenizer, self.writer, resume=self.request.resume, progress=advance
             )
 
     def all_neurons(self, corpus: Corpus) -> RecordsMeta | None:
         """The records of all neurons; None after a shard, whose merge is another command."""
-        first, work = self.request.first, None
+        first = self.request.first
         if (self.path / RECORDS / RECORDS_META).exists():
             meta = read_meta(self.path, RECORDS_META, RecordsMeta)
             self._refuse_other_records(meta)
+            remove_states(self.path)  # which a killed process left after writing the records
             return meta
         if not first.merge:
-            work = self._first_pass(corpus)
-            run_first_pass(work, self.progress)
+            refuse_unknown_tokens(corpus, self.plan, self.path)
+            run_first_pass(self._first_pass(corpus), self.progress)
             if first.shard.of > 1:
                 return None
         shards = finished_shards(self.path)
@@ -179,19 +192,11 @@ class _Stage:
     def _first_pass(self, corpus: Corpus) -> FirstPass:
         first = self.request.first
         batch = first.batch_size or self._batch_size(corpus)
-        settings = PassSettings(self._layers(), first.top_k, batch)
+        settings = PassSettings(recorded_layers(self.request, self.plan), first.top_k, batch)
         return FirstPass(
             self.path, self.model, self.backend, corpus, settings, self._facts(corpus), first.shard,
             first.checkpoint_seconds,
         )  # fmt: skip
-
-    def _layers(self) -> tuple[int, ...]:
-        n = self.plan.info.layers
-        layers = self.request.first.layers or tuple(range(n))
-        for layer in layers:
-            if layer >= n:
-                raise UsageError(f"there is no layer {layer}: the model has 0..{n - 1}", where="--layer-indices")
-        return layers
 
     def _batch_size(self, corpus: Corpus) -> int:
         tokens = GPU_BATCH_TOKENS if self.model.device.type == "cuda" else CPU_BATCH_TOKENS
@@ -251,6 +256,7 @@ class _Stage:
         """Flags that ask for other records than there are need --overwrite."""
         first = self.request.first
         asked = {"layers": first.layers and list(first.layers), "batch_size": first.batch_size,
+                 "model_dtype": self.plan.spec.dtype,
                  "top_k": first.top_k if first.top_k != DEFAULT_TOP_K else None}  # fmt: skip
         have = {key: getattr(meta, key) for key in asked}
         differences = [f"{k} was {have[k]}, is {v}" for k, v in asked.items() if v is not None and v != have[k]]
@@ -264,6 +270,8 @@ class _Stage:
         chosen = chosen_pairs(request.chosen, records)
         done = (self.path / RECORDS / SAMPLE_META).exists()
         if done and not request.chosen.explicit:
+            refuse_other_partial(self.path)
+            remove_partial_values(self.path)
             return read_meta(self.path, SAMPLE_META, SampleMeta)
         if not len(chosen):
             return None
@@ -274,6 +282,9 @@ class _Stage:
                 len(chosen), human_bytes(plan.n_bytes), human_bytes(request.max_bytes),
             )  # fmt: skip
             return None
+        if done and stores(self.path, plan):
+            remove_partial_values(self.path)
+            return read_meta(self.path, SAMPLE_META, SampleMeta)
         plan.refuse_too_large(request.max_bytes)
         facts = {**self._facts(corpus), "sample_seed": request.seed}
         work = SecondPass(self.path, self.model, self.backend, plan, facts, self.request.first.checkpoint_seconds)
@@ -297,26 +308,3 @@ class _Stage:
 
     def summary(self, corpus: CorpusMeta, records: RecordsMeta | None, sample: SampleMeta | None) -> RecordsSummary:
         return RecordsSummary(str(self.path), corpus, records, sample, self.request.first.shard)
-
-
-def _refuse_long(settings: CorpusSettings, plan: ModelPlan) -> None:
-    context = plan.info.context
-    if context is not None and settings.sequence_length > context:
-        what = f"{settings.sequence_length} is more than the {context} positions of the model"
-        raise UsageError(what, where="--sequence_length", next_step=f"Use at most {context}")
-
-
-def _refuse_other_corpus(meta: CorpusMeta, identity: dict[str, Any], path: Path) -> None:
-    found = meta.model_dump()
-    found["parts"] = list(found["parts"].values())
-    differences = [
-        f"{key} was {found[key]}, is {value}"
-        for key, value in json.loads(json.dumps(identity)).items()
-        if key in found and found[key] != value
-    ]
-    if differences:
-        raise UsageError(
-            f"the run has another corpus: {join_some(differences)}",
-            where=str(path / RECORDS),
-            next_step="Leave --corpus away to use it, or make all records again with --overwrite",
-        )

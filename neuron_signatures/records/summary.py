@@ -7,7 +7,8 @@ from typing import Any
 
 from neuron_signatures.records.pass1.run import Shard
 from neuron_signatures.runs.errors import escape_controls
-from neuron_signatures.runs.files import human_bytes, human_seconds
+from neuron_signatures.runs.files import counted, human_bytes, human_seconds
+from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
 
@@ -37,8 +38,9 @@ class RecordsSummary:
         stopped = "" if c.complete else f" (reading stopped: {c.stopped})"
         dropped = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in c.dropped.items() if n)
         return [
-            f"corpus     {c.n_documents:,} documents, {c.n_tokens:,} tokens, {c.n_windows:,} windows{stopped}",
-            f"counted    {c.n_counted:,} positions: {parts}",
+            f"corpus     {counted(c.n_documents, 'document')}, {counted(c.n_tokens, 'token')}, "
+            f"{counted(c.n_windows, 'window')}{stopped}",
+            f"counted    {counted(c.n_counted, 'position')}: {parts}",
             *([f"left out   documents: {dropped}"] if dropped else []),
             *(f"note       {escape_controls(w)}" for w in c.warnings),
         ]
@@ -49,12 +51,19 @@ class RecordsSummary:
             return [f"shard      {self.shard.number} of {self.shard.of} is finished; --merge joins them"]
         n = len(r.layers) * r.d_mlp
         rate = f", {r.tokens_per_second:,.0f} positions/s" if r.tokens_per_second else ""
-        left_out = f"; {sum(r.left_out.values())} windows left out as not finite" if r.left_out else ""
         return [
-            f"neurons    {n:,} in {len(r.layers)} layers in {human_seconds(r.wall_seconds)}{rate}{left_out}",
+            f"neurons    {n:,} in {counted(len(r.layers), 'layer')} in {human_seconds(r.wall_seconds)}{rate}",
+            *self._left_out(r.left_out),
             f"dead       {r.n_dead:,} ({r.n_dead / n:.2%})",
             f"nearly so  {r.n_nearly_dead:,} ({r.n_nearly_dead / n:.2%})",
         ]
+
+    def _left_out(self, by_layer: dict[str, int]) -> list[str]:
+        """Windows with NaN or infinite activations, which nothing of the layer counts."""
+        if not by_layer:
+            return []
+        layers = join_some([f"{n:,} in layer {layer}" for layer, n in by_layer.items()], 4)
+        return [f"left out   of {counted(self.corpus.n_windows, 'window')}, as not finite: {layers}"]
 
     def _sample(self) -> list[str]:
         s = self.sample
@@ -62,6 +71,6 @@ class RecordsSummary:
             return ["kept whole none: choose neurons with --neurons or --from"] if self.records else []
         differs = "" if s.worst_difference is None else f"; second pass differs by at most {s.worst_difference:.1e}"
         return [
-            f"kept whole {s.n_neurons:,} neurons ({s.chosen_by}) on {s.n_windows:,} sampled windows and "
-            f"{s.n_rows:,} strongest ones, {human_bytes(s.bytes)}{differs}"
+            f"kept whole {counted(s.n_neurons, 'neuron')} ({s.chosen_by}) on {counted(s.n_windows, 'sampled window')} "
+            f"and {s.n_rows:,} strongest ones, {human_bytes(s.bytes)}{differs}"
         ]

@@ -130,6 +130,11 @@ def human_bytes(n: float) -> str:
     return f"{n:.1f} TB"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 window`, `1,234 windows`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def human_seconds(seconds: float) -> str:
     """A time in seconds, minutes or hours, rounded; at least a second."""
     if seconds < 90:

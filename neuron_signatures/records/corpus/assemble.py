@@ -20,7 +20,7 @@ from neuron_signatures.records.corpus.packs import Pack, packs, single
 from neuron_signatures.records.corpus.reading import TOO_SHORT
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.windows import cut_windows
-from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.files import counted, explain_os_errors
 from neuron_signatures.runs.records.corpus_files import (
     CorpusArrays,
     DocumentRow,
@@ -128,8 +128,8 @@ def _meta(journal: Journal, settings: CorpusSettings, identity: dict[str, Any], 
     percent = dict(zip(PARTS, settings.parts, strict=True))
     few = [p for p in PARTS if percent[p] and counts.documents[p] < FEW_DOCUMENTS]
     warnings = [
-        f"part {p} has {counts.documents[p]} documents, and a list has at most one window of each; cut long texts with "
-        "--max_document"
+        f"part {p} has {counted(counts.documents[p], 'document')}, and a list has at most one window of each; cut long "
+        "texts with --max_document"
         for p in few
     ]
     return CorpusMeta(

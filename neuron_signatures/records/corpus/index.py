@@ -67,6 +67,8 @@ def build_corpus(
         meta = assemble(journal, settings, tokenizer, writer, identity)
     finally:
         journal.close()
+        if journal.last is None:  # nothing was read: nothing to resume
+            journal.remove()
     journal.remove()
     return meta
 
@@ -188,8 +190,12 @@ def _n_windows(n_tokens: int, settings: CorpusSettings) -> int:
 
 def _empty(source: dict[str, Any], journal: Journal) -> UsageError:
     assert journal.last is not None
-    dropped = ", ".join(f"{n} {reason}" for reason, n in journal.last.dropped.items())
+    dropped = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in journal.last.dropped.items())
+    stopped = journal.last.stopped
     journal.remove()
     what = "the corpus has no text" + (f" that can be used ({dropped})" if dropped else "")
     where = source.get("path") or source.get("dataset") or source.get("kind")
-    return UsageError(what, where=f"corpus {where}", next_step="Give a file or folder with UTF-8 text")
+    next_step = "Give a file or folder with UTF-8 text"
+    if stopped is not None:
+        what, next_step = f"--{stopped} leaves no position that counts", f"Raise --{stopped}"
+    return UsageError(what, where=f"corpus {where}", next_step=next_step)

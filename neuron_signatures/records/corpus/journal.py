@@ -124,7 +124,8 @@ class Journal:
             self._lines.write(_line({"journal_version": 1, "settings": settings}))
             _sync(self._lines)
             return
-        refuse_differences(header.settings, settings, self.folder / JOURNAL, next_step="Give the same flags")
+        before, now = flat_settings(header.settings), flat_settings(settings)
+        refuse_differences(before, now, self.folder / JOURNAL, next_step="Give the same flags")
         end, n_tokens = self._lines.tell(), 0
         while (raw := self._lines.readline()).endswith(b"\n"):
             batch = _batch(raw)
@@ -150,6 +151,15 @@ class Journal:
 def has_journal(run_dir: Path) -> bool:
     """Whether there is an unfinished corpus, which can be resumed."""
     return (run_dir / RECORDS / JOURNAL).is_file()
+
+
+def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings and those of the dicts in them, which get names such as `source.path`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = flat_settings(value) if isinstance(value, dict) else None
+        found |= {key: value} if nested is None else {f"{key}.{k}": v for k, v in nested.items()}
+    return found
 
 
 def remove_journal(run_dir: Path) -> None:

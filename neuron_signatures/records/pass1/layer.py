@@ -16,6 +16,8 @@ from neuron_signatures.records.pass1.strongest import Entries, TopLists
 from neuron_signatures.runs.records.names import PARTS, POLES
 
 N_POWERS = 4
+_LARGE = float(1 << 30)
+"""Magnitude from which the fourth power overflows in float32 sums, so that they are made in float64."""
 _GATHER_BELOW = 0.1
 """Share of windows and neurons that can enter a list, below which positions are looked up one by one."""
 
@@ -25,6 +27,13 @@ class _Extrema(NamedTuple):
 
     value: Float32[Tensor, "row neuron"]
     pos: Int[Tensor, "row neuron"]
+
+
+class _Range(NamedTuple):
+    """Which windows of a group are finite, and the type in which sums of powers of these do not overflow."""
+
+    finite: Bool[np.ndarray, " row"]
+    dtype: torch.dtype
 
 
 class LayerRecords:
@@ -61,8 +70,8 @@ class LayerRecords:
         for group in batch.groups:
             members = slice(group.start, group.stop)
             piece = acts[members, group.first : group.end]
-            finite = self._add_extrema(plan, batch, group, piece, parts[members])
-            self._add_sums(piece, parts[members], finite, counted[members])
+            found = self._add_extrema(plan, batch, group, piece, parts[members])
+            self._add_sums(piece, parts[members], found, counted[members])
 
     def end_slab(self, plan: BlockPlan, slab: Slab) -> None:
         """Reduce the windows to their documents."""
@@ -95,14 +104,16 @@ class LayerRecords:
 
     def _add_extrema(
         self, plan: BlockPlan, batch: Batch, group: Group, piece: Float[Tensor, "row pos neuron"], parts: np.ndarray
-    ) -> Bool[np.ndarray, " row"]:
-        """Store the extrema that can enter a list; returns which windows are finite."""
+    ) -> _Range:
+        """Store the extrema that can enter a list."""
         finite = np.ones(len(piece), dtype=bool)
         extremes = piece.amax(1), piece.amin(1)
         found = [extremes[0].float(), -extremes[1].float()]
-        if not all(bool(torch.isfinite(x.sum()).item()) for x in found):
+        large = not all(float(x.amax()) < _LARGE for x in found)  # of NaN too
+        if large:
             finite = torch.isfinite(found[0]).all(1).logical_and(torch.isfinite(found[1]).all(1)).cpu().numpy()
             self.left_out += int((~finite).sum())
+            large = bool((torch.stack(found).amax((0, 2)).cpu().numpy()[finite] >= _LARGE).any())
         rows = slice(batch.rows.start + group.start, batch.rows.start + group.stop)
         for pole, (value, slab) in enumerate(zip(found, self._slab, strict=True)):
             bound = torch.stack([of_part[pole].threshold for of_part in self.lists])
@@ -111,18 +122,18 @@ class LayerRecords:
                 enters &= to_device(finite, self.device)[:, None]
             slab.value[rows] = torch.where(enters, value + 0.0, -torch.inf)  # -0.0 becomes 0.0
             _find_positions(piece, extremes[pole], enters, slab.pos[rows], group.first - plan.offset)
-        return finite
+        return _Range(finite, torch.float64 if large else torch.float32)
 
     def _add_sums(
         self,
         piece: Float[Tensor, "row pos neuron"],
         parts: np.ndarray,
-        finite: Bool[np.ndarray, " row"],
+        found: _Range,
         counted: Bool[np.ndarray, " row"],
     ) -> None:
-        """Sums of powers over a window in float32, over windows in float64."""
-        for rows in self._together(parts, finite, counted):
-            values, part = piece[rows].float(), parts[rows][0]
+        """Sums of powers over a window in float32 (float64 of very large values), over windows in float64."""
+        for rows in self._together(parts, found.finite, counted):
+            values, part = piece[rows].to(found.dtype), parts[rows][0]
             square = values * values
             powers = (values.sum(1), square.sum(1), (square * values).sum(1), (square * square).sum(1))
             self.sums[part] += torch.stack(powers).double().sum(1)

@@ -103,6 +103,8 @@ def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
                 if header.finished or now - saved >= work.checkpoint_seconds:
                     save_state(work.run_dir, work.shard.name, State(header, layers))
                     saved = start = time.monotonic()
+        if not own:  # a shard without blocks is finished too
+            save_state(work.run_dir, work.shard.name, State(header, layers))
     return header
 
 

@@ -22,6 +22,18 @@ def state_files(run_dir: Path) -> list[str]:
     return sorted(p.name for p in (run_dir / RECORDS).glob("pass1-*-of-*.safetensors") if _NAME.fullmatch(p.name))
 
 
+def refuse_other_split(run_dir: Path, n_shards: int | None) -> None:
+    """Raise `UsageError` if the run holds shards of a pass that was split into another number than `n_shards`.
+
+    None stands for any number.
+    """
+    found = sorted({_split_of(name) for name in state_files(run_dir)} - {n_shards})
+    if found and n_shards is not None:
+        what = f"holds shards of a pass that was split into {' and '.join(map(str, found))}"
+        next_step = "Finish it with --shard and --merge, or start anew with --overwrite"
+        raise UsageError(what, where=str(run_dir / RECORDS), next_step=next_step)
+
+
 def finished_shards(run_dir: Path) -> list[tuple[str, Header]]:
     """All shards of the pass, finished and of the same settings.
 
@@ -46,6 +58,12 @@ def finished_shards(run_dir: Path) -> list[tuple[str, Header]]:
         raise UsageError("; ".join(texts), where=where, next_step="Run them with --shard i/n, then --merge again")
     _refuse_differences(headers, where)
     return [(names[i], headers[i]) for i in sorted(headers)]
+
+
+def _split_of(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[2])
 
 
 def _refuse_differences(headers: dict[int, Header], where: str) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from neuron_signatures.records.pass2.plan import SecondPlan, rows_of, sampled_windows
+from neuron_signatures.records.pass2.plan import SecondPlan, neuron_names, rows_of, sampled_windows
+from neuron_signatures.records.pass2.storage import partial_neurons
 from neuron_signatures.records.request import ChosenNeurons, SampleRequest
 from neuron_signatures.runs.arrays import ArrayFile
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.meta import RecordsMeta
-from neuron_signatures.runs.records.names import RECORDS, RECORDS_META, STRONGEST
+from neuron_signatures.runs.records.names import RECORDS, RECORDS_META, ROWS, SAMPLE, STRONGEST
 from neuron_signatures.runs.records.stage_meta import read_meta
 from neuron_signatures.runs.records.writing import RowArrays
 
@@ -49,6 +50,28 @@ def plan_second_pass(
     windows = [w[w >= 0].astype(np.int64) for w in found]
     sample = sampled_windows(corpus.n_windows, request.windows, request.seed)
     return SecondPlan(corpus, neurons, sample, rows_of(windows, corpus), batch_size)
+
+
+def stores(run_dir: Path, plan: SecondPlan) -> bool:
+    """Whether the finished second pass of the run holds the neurons, windows and rows of the plan."""
+    with ArrayFile(run_dir / RECORDS / SAMPLE) as sample, ArrayFile(run_dir / RECORDS / ROWS) as rows:
+        return (
+            np.array_equal(sample.read("neurons"), plan.neurons)
+            and np.array_equal(sample.read("windows"), plan.sample)
+            and np.array_equal(rows.read("window"), plan.rows.window)
+        )
+
+
+def refuse_other_partial(run_dir: Path) -> None:
+    """Raise `UsageError` if a second pass was stopped that is for other neurons than the finished one."""
+    partial = partial_neurons(run_dir)
+    if partial is None:
+        return
+    with ArrayFile(run_dir / RECORDS / SAMPLE) as sample:
+        finished = neuron_names(sample.read("neurons"))
+    if partial != finished:
+        what, where = "a second pass for other neurons was stopped here", str(run_dir / RECORDS)
+        raise UsageError(what, where=where, next_step="Repeat its --neurons or --from with --resume")
 
 
 def worst_difference(run_dir: Path, plan: SecondPlan, rows: RowArrays) -> float | None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Integer
 
 from neuron_signatures.records.corpus.blocks import in_batches
 from neuron_signatures.runs.errors import UsageError
@@ -76,6 +76,11 @@ class SecondPlan:
             raise UsageError(
                 what, where="--sample_size", next_step="Choose fewer --neurons or --sample_windows, or raise it"
             )
+
+
+def neuron_names(neurons: Integer[np.ndarray, "neuron 2"]) -> list[str]:
+    """`L3N508` and so on."""
+    return [f"L{layer}N{neuron}" for layer, neuron in neurons.tolist()]
 
 
 def sampled_windows(n_windows: int, n_sampled: int, seed: int) -> Int64[np.ndarray, " window"]:

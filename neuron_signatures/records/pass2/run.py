@@ -16,7 +16,7 @@ from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, pad_batch
 from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.records.pass2.plan import SecondPlan
+from neuron_signatures.records.pass2.plan import SecondPlan, neuron_names
 from neuron_signatures.records.pass2.storage import PartialValues
 from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.progress import ProgressOf
@@ -45,7 +45,7 @@ class SecondPass:
         return {
             **self.facts,
             "batch_size": plan.batch_size,
-            "neurons": [f"L{layer}N{neuron}" for layer, neuron in plan.neurons.tolist()],
+            "neurons": neuron_names(plan.neurons),
             "n_sampled": len(plan.sample),
             "n_rows": len(plan.rows.window),
         }

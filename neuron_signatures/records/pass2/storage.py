@@ -96,6 +96,17 @@ def has_partial_values(run_dir: Path) -> bool:
     return (run_dir / RECORDS / _STATE).exists()
 
 
+def partial_neurons(run_dir: Path) -> list[str] | None:
+    """The neurons of a second pass that was stopped; None if there is none."""
+    try:
+        found = read_json_file(run_dir / RECORDS / _STATE, max_bytes=RECORD_BYTES)
+    except FileNotFoundError:
+        return None
+    settings = found.get("settings") if isinstance(found, dict) else None
+    names = settings.get("neurons") if isinstance(settings, dict) else None
+    return names if isinstance(names, list) else []
+
+
 def remove_partial_values(run_dir: Path) -> None:
     """Remove what a stopped second pass left."""
     remove_files(run_dir, (_STATE, *_FILES), below=RECORDS)

@@ -12,6 +12,8 @@ from neuron_signatures.runs.manifest import MAX_LAYERS, Dtype, Sha256
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.stage_meta import Count, Label, RecordsRecord
 
+MAX_TOP_K = 1 << 16
+"""Most entries of a list."""
 _IDENTITY = (
     "source_sha256", "seed", "parts", "sequence_length", "stride", "skip_first", "concatenate", "prepend_bos",
     "bos_token_id", "tokenizer_sha256",
@@ -40,7 +42,7 @@ class RecordsMeta(_OfModel):
     n_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     """Layers of the model."""
     d_mlp: Annotated[int, Field(ge=1, le=1 << 24)]
-    top_k: Annotated[int, Field(ge=1, le=1 << 16)]
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)]
     batch_size: Count | None
     """None for imported records, which no model was run for."""
     histogram_share: Annotated[int, Field(ge=1)] = 8

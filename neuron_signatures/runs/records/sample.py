@@ -71,22 +71,23 @@ class SampleFiles:
         return {(layer, neuron): i for i, (layer, neuron) in enumerate(found.tolist())}
 
     def of(self, place: int, parts: Sequence[Part]) -> Sample:
-        """The sample of the neuron in this place, in windows of these parts."""
+        """The sample of the neuron in this place, in windows of these parts.
+
+        Windows in which an activation is NaN or infinite are left out, as in the records of all neurons.
+        """
         whole = self._own_sample(place) if self._has_own_samples else self._common_sample(place)
         acts, corpus = whole.acts, self._corpus
         part = corpus.document_part[corpus.window_document[whole.windows]]
-        kept = np.isin(part, [PARTS.index(p) for p in parts])
         lengths = np.diff(whole.starts)
+        finite = np.logical_and.reduceat(np.isfinite(acts), whole.starts[:-1]) if len(lengths) else np.empty(0, bool)
+        kept = np.isin(part, [PARTS.index(p) for p in parts]) & finite
         flat = np.repeat(kept, lengths)
         starts = np.concatenate([[0], np.cumsum(lengths[kept])])
         return Sample(whole.windows[kept], starts, whole.token_ids[flat], acts[flat], whole.counts[flat])
 
     def _common_sample(self, place: int) -> Sample:
         """All sampled windows, which are the same for all neurons."""
-        acts = self._sample.read("acts", place)
-        if not np.isfinite(acts).all():
-            raise damaged(self._path(SAMPLE), "has a value that is not finite")
-        return replace(self._frame, acts=acts)
+        return replace(self._frame, acts=self._sample.read("acts", place))
 
     def _own_sample(self, place: int) -> Sample:
         """The rows that are marked as sampled: imported records have another sample for each neuron."""

@@ -216,7 +216,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the corpus has no text"):
         build(tmp_path / "run", FileSource(tmp_path / "empty", "text", 100))
     write(tmp_path / "empty" / "a.txt", b"\xff")
-    with pytest.raises(UsageError, match=r"no text that can be used \(1 not_utf8\)"):
+    with pytest.raises(UsageError, match=r"no text that can be used \(1 not utf8\)"):
         build(tmp_path / "run", FileSource(tmp_path / "empty", "text", 100))
 
 

@@ -14,15 +14,16 @@ def pieces(chunks: Iterable[str], limit: int) -> Iterator[str]:
     A piece ends at the last paragraph, line or word end of its second half, in this order of preference, else at the
     limit. Holds at most one piece and one chunk.
     """
-    buffer = ""
+    rest = ""
     for chunk in chunks:
-        buffer += chunk
-        while len(buffer) > limit:
-            end = _end(buffer, limit)
-            yield buffer[:end]
-            buffer = buffer[end:]
-    if buffer:
-        yield buffer
+        buffer, start = rest + chunk, 0
+        while len(buffer) - start > limit:
+            end = _end(buffer, start, limit)
+            yield buffer[start:end]
+            start = end
+        rest = buffer[start:]
+    if rest:
+        yield rest
 
 
 def cut_items(items: Iterable[Item], limit: int) -> Iterator[Item]:
@@ -35,9 +36,10 @@ def cut_items(items: Iterable[Item], limit: int) -> Iterator[Item]:
             yield replace(item, name=f"{item.name} ({number})", text=piece)
 
 
-def _end(text: str, limit: int) -> int:
+def _end(text: str, start: int, limit: int) -> int:
+    """Where the piece ends that begins at `start`."""
     for mark in ("\n\n", "\n", " "):
-        at = text.rfind(mark, limit // 2, limit)
-        if at >= 0 and 0 < at + len(mark) <= limit:
+        at = text.rfind(mark, start + limit // 2, start + limit)
+        if at >= 0:
             return at + len(mark)
-    return limit
+    return start + limit

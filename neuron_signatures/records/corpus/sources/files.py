@@ -69,6 +69,13 @@ def _left_out(root: Path, name: str) -> str | None:
     path = root / name
     if path.name.startswith("."):
         return "hidden"
-    if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root.resolve())):
+    if path.is_symlink() and (path.is_dir() or not _leads_into(path, root)):
         return "link"
     return None
+
+
+def _leads_into(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root.resolve())
+    except (RuntimeError, OSError):  # a link to itself; RuntimeError before Python 3.13
+        return False
