@@ -17,6 +17,7 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.text import safe
@@ -29,7 +30,7 @@ from neuron_signatures.views.lists.list_files import files_of, list_refs, read_l
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
 from neuron_signatures.views.lists.validated import Validated, validations
 from neuron_signatures.views.neurons.descriptions import Descriptions, read_descriptions
-from neuron_signatures.views.neurons.facts import Signature, signatures_of, write_scores_of
+from neuron_signatures.views.neurons.facts import Signature, signatures_of, stages_of, write_scores_of
 from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
 from neuron_signatures.views.predictions import Prediction, predictions
 
@@ -76,10 +77,10 @@ class OpenedRun:
 
     @classmethod
     def open(cls, run_dir: Path) -> OpenedRun:
-        """Raises `BadRunError` for an incomplete run or a run without prompts."""
+        """Raises `BadRunError` for an incomplete run, or one with neither prompts nor records of a corpus."""
         run = Run.open(run_dir)
-        if not run.prompts:
-            raise BadRunError("the run holds no prompt", where=str(run_dir))
+        if not run.prompts and RECORDS not in stages_of(run_dir):
+            raise BadRunError("the run holds no prompts and no records", where=str(run_dir))
         return cls(run)
 
     def prompt(self, cursor: Cursor) -> PromptRecord:

@@ -55,8 +55,9 @@ def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResu
             cursor, walk = landing(opened, options)
     else:
         cursor = keep_inside(opened.run, cursor)
-    with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
-        opened.values(cursor)
+    if opened.run.prompts:
+        with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
+            opened.values(cursor)
     return OpenResult(run_dir, opened, cursor, walk=walk, listed=listed)
 
 
@@ -93,7 +94,7 @@ def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
     Raises `UsageError` if the flags name something that the run does not have.
     """
     now = first_cursor(opened.run, options)
-    if options.names_a_place:
+    if options.names_a_place or not opened.run.prompts:
         return now, None
     view = default_view(opened, described=False)
     walk = first_stored(view, opened.run) if view else None
