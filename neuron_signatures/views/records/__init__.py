@@ -1,0 +1,1 @@
+"""What the records of a corpus say of a neuron, as plain values for both viewers."""

@@ -1,0 +1,129 @@
+"""The evidence about one neuron in the records of a corpus: what a page or a pane about it shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
+from neuron_signatures.runs.records.reader import NeuronMoments, Records, TokenMean
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.records.distribution import Distribution, distribution
+from neuron_signatures.views.records.passages import Passage, passages
+
+N_INTERVALS, PER_INTERVAL, N_RANDOM, MIN_COUNT = 5, 4, 10, 2
+"""Intervals of the activation with the examples of each, random windows, and tokens that a mean needs."""
+_SIGN = {"+": 1, "-": -1}
+
+
+class IntervalRow(NamedTuple):
+    """Examples whose peak is within an interval of the activation."""
+
+    low: float
+    high: float
+    passages: tuple[Passage, ...]
+
+
+class PoleEvidence(NamedTuple):
+    """One pole of a neuron."""
+
+    pole: Pole
+    strongest: tuple[Passage, ...]
+    """Strongest first, equal texts as one passage; empty if every activation is zero."""
+    n_windows: int
+    """Windows of the list, before equal ones were folded."""
+
+    @property
+    def value(self) -> float | None:
+        """The strongest activation."""
+        return self.strongest[0].value if self.strongest else None
+
+    @property
+    def has_sign(self) -> bool:
+        """Whether an activation has the sign of the pole. If none has, the passages are those nearest to it."""
+        return self.value is not None and (self.value > 0) == (self.pole == "+")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is stored of every neuron."""
+
+    at: NeuronAt
+    parts: tuple[Part, ...]
+    state: str
+    """`alive`, `nearly dead` or `dead`, over the whole corpus."""
+    poles: tuple[PoleEvidence, PoleEvidence]
+    moments: NeuronMoments
+    distribution: Distribution
+    largest: float
+    """The largest |activation| over the whole corpus, whatever the parts; 0 if none is known."""
+
+    def pole(self, pole: Pole) -> PoleEvidence:
+        return self.poles[POLES.index(pole)]
+
+    @property
+    def first_pole(self) -> Pole:
+        """The pole with the larger |activation|."""
+        high, low = (abs(p.value or 0.0) for p in self.poles)
+        return "-" if low > high else "+"
+
+
+@dataclass(frozen=True)
+class SampleEvidence:
+    """What is stored of the neurons that pass 2 kept."""
+
+    intervals: dict[Pole, tuple[IntervalRow, ...]]
+    """By pole; the strongest interval first."""
+    random: tuple[Passage, ...]
+    lookup: tuple[TokenMean, ...]
+    """By mean activation, the largest first."""
+
+
+def evidence(records: Records, at: NeuronAt, *, parts: Sequence[Part] = PARTS) -> Evidence:
+    """What the records hold of this neuron, in the given parts of the corpus. Raises as the reader does."""
+    every = parts == PARTS
+    poles = [_pole(records, at, pole, parts) for pole in POLES]
+    extremes = poles if every else [_pole(records, at, pole, PARTS) for pole in POLES]
+    high, low = (p.value for p in extremes)
+    own = (p.value for p in poles)
+    return Evidence(
+        at=at,
+        parts=tuple(parts),
+        state=str(records.state(at.layer, at.neuron)),
+        poles=(poles[0], poles[1]),
+        moments=records.moments(at.layer, at.neuron, parts=parts),
+        distribution=distribution(records.histogram(at.layer, at.neuron, parts=parts), *reversed(list(own))),
+        largest=max(abs(v) for v in (high or 0.0, low or 0.0)),
+    )
+
+
+def sample_evidence(
+    records: Records, at: NeuronAt, *, parts: Sequence[Part] = PARTS, seed: int = 0,
+    n_intervals: int = N_INTERVALS, per_interval: int = PER_INTERVAL, n_random: int = N_RANDOM,
+) -> SampleEvidence | None:  # fmt: skip
+    """What pass 2 kept of this neuron; None if it did not keep the neuron."""
+    if not records.sampled(*at):
+        return None
+    found = {
+        pole: tuple(
+            IntervalRow(i.low, i.high, tuple(passages(i.windows)))
+            for i in records.by_interval(
+                *at, pole, n_intervals=n_intervals, per_interval=per_interval, parts=parts, seed=seed
+            )
+        )
+        for pole in POLES
+    }
+    return SampleEvidence(
+        found,
+        tuple(passages(records.random_windows(*at, n_random, parts=parts, seed=seed), fold=False)),
+        tuple(records.lookup(*at, parts=parts, min_count=MIN_COUNT)),
+    )
+
+
+def _pole(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) -> PoleEvidence:
+    """Without windows whose peak is zero, or of the other sign if one is of this sign."""
+    windows = [w for w in records.strongest(*at, pole, parts=parts) if w.value and math.isfinite(w.value)]
+    own = [w for w in windows if (w.value or 0.0) * _SIGN[pole] > 0] or windows
+    return PoleEvidence(pole, tuple(passages(own)), len(own))
