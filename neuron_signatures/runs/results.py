@@ -33,6 +33,7 @@ from neuron_signatures.runs.manifest import FileRecord
 from neuron_signatures.runs.names import META, inside, safe_id
 from neuron_signatures.runs.opening import folder_below, replace_file
 from neuron_signatures.runs.plain import csv_safe, strict
+from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import SEAL, seal
 
@@ -66,8 +67,19 @@ _RECORD_OF = {
     **dict.fromkeys((f"{SIGNATURES}.parquet", f"{SIGNATURES}.csv", GROUPS), SIGNATURES_META),
     **dict.fromkeys((f"{WRITES}.parquet", f"{WRITES_TOKENS}.parquet"), WRITES_META),
 }
+_RECORD_OF_RECORDS = {
+    **dict.fromkeys(
+        (records.CORPUS, f"{records.DOCUMENTS}.parquet", f"{records.VOCABULARY}.parquet"), records.CORPUS_META
+    ),
+    **dict.fromkeys(
+        (records.STRONGEST, records.MOMENTS, records.HISTOGRAMS, f"{records.NEURONS}.parquet"), records.RECORDS_META
+    ),
+    **dict.fromkeys((records.SAMPLE, records.ROWS), records.SAMPLE_META),
+}
 
 _STEM_OF = {ANALYSIS_META: NEURONS, SIGNATURES_META: SIGNATURES}
+
+_STAGES = {INTERVENTIONS: "poc3_intervene", records.RECORDS: "poc4_extract_records"}
 
 # Rows whose repeated text is written out at a time; also the rows of a group in Parquet.
 _ROWS_AT_ONCE = 1 << 20
@@ -320,21 +332,23 @@ def result_path(run_dir: Path, name: str) -> Path:
     complete = record is None or inside(run_dir, f"{folder}/{record}").is_file()
     if not path.is_file() or not complete:
         what = f"this is not finished: there is no {record}" if path.is_file() else "this has not been made yet"
-        stage = "poc3_intervene" if folder == INTERVENTIONS else "poc2_analyze_run"
+        stage = _STAGES.get(folder, "poc2_analyze_run")
         next_step = f"Make it with `python -m neuron_signatures.{stage} --run_dir {run_dir}`"
         raise UsageError(what, where=str(path), next_step=next_step)
     return path
 
 
 def stage_folder(name: str) -> str:
-    """The stage folder of the result file `name`, by the first word of its name."""
+    """The stage folder of the result file `name`, by its name or the first word of it."""
+    if name in _RECORD_OF_RECORDS or name in _RECORD_OF_RECORDS.values():
+        return records.RECORDS
     return INTERVENTIONS if name.partition("_")[0] in INTERVENTION_MODES else ANALYSIS
 
 
 def _record_of(name: str) -> str | None:
     """The stage record of the file `name`; None for records and for files of no result."""
-    if name in _RECORD_OF:
-        return _RECORD_OF[name]
+    if name in _RECORD_OF or name in _RECORD_OF_RECORDS:
+        return _RECORD_OF.get(name) or _RECORD_OF_RECORDS[name]
     kinds = ("influence", "validation", "contrast", *INTERVENTION_MODES)
     if name.partition("_")[0] not in kinds or name.endswith(meta_name("")):
         return None
