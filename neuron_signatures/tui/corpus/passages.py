@@ -10,7 +10,7 @@ import numpy as np
 
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui.layout.coloured import Coloured, on_one_line, whole
-from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, line, number, sign_style
+from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, line, number, sign_style, token_text
 from neuron_signatures.tui.run.scaling import Scaling
 from neuron_signatures.views.records.passages import Passage, acts_of, counted
 
@@ -71,6 +71,13 @@ def source_text(p: Passage) -> str:
         others = ", ".join(beginning(x.document_name)[:40] for x in p.windows[1:4])
         text += f"; equal to {p.n - 1} more: {others}" + (", ..." if p.n > 4 else "")
     return text
+
+
+def passage_text(p: Passage) -> str:
+    """The value, the text around the peak, and where it is from, escaped, on one line."""
+    tokens = p.window.tokens[p.start : p.stop]
+    text = "".join(token_text(t).replace("·", " ") if t[:1] == " " else token_text(t) for t in tokens).strip()
+    return f"{number(p.value)}  {text}  ({source_text(p)})".strip()
 
 
 def passage_record(p: Passage) -> dict[str, Any]:

@@ -1,0 +1,351 @@
+"""The corpus screen: one neuron in the records of a corpus. In a run without prompts, the first screen."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.timer import Timer
+
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.records.corpus_meta import CorpusMeta
+from neuron_signatures.runs.records.names import Pole
+from neuron_signatures.tui.corpus.body import (
+    Body,
+    groups_of,
+    histogram_body,
+    passages_body,
+    pole_note,
+    side_lines,
+    table_lines,
+    text_body,
+    token_table,
+    wrapped,
+)
+from neuron_signatures.tui.corpus.head import corpus_head, pole_of
+from neuron_signatures.tui.corpus.passages import PassageTable, passage_text
+from neuron_signatures.tui.corpus.printed import corpus_printed
+from neuron_signatures.tui.corpus.reading import OF_SAMPLE, Shown
+from neuron_signatures.tui.export import EXPORT_COLUMNS
+from neuron_signatures.tui.faults import fault_text
+from neuron_signatures.tui.keys import CORPUS, CORPUS_FOOTER, bindings
+from neuron_signatures.tui.layout.text import Line, Span, clip, column_widths, line, table_head, table_row
+from neuron_signatures.tui.layout.widgets import Block, Rows
+from neuron_signatures.tui.output import Printed
+from neuron_signatures.tui.panes import WIDE
+from neuron_signatures.tui.run.cursor import JUMPS, Axis, Cursor, move
+from neuron_signatures.tui.run.opened_run import Notes, notes_of
+from neuron_signatures.tui.run.opening import OpenResult
+from neuron_signatures.tui.run.scaling import AS_IT_IS, Scaling, corpus_scaling
+from neuron_signatures.tui.screens.browser import QUESTIONS, BrowserPage
+from neuron_signatures.tui.screens.input_box import Ask
+from neuron_signatures.tui.screens.page import Page, Send, Stop
+from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.records.commands import keep_command
+from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
+
+_SIDE = 52
+"""Least width of the pane at the side."""
+_ALL = range(1 << 30)
+_NO_SCALE = Scaling(None, "records")
+
+
+class CorpusPage(Page):
+    """The strongest windows of a neuron and what else the records hold of it. Moves go from neuron to neuron.
+
+    Over a browser, its cursor and its open list move too.
+    """
+
+    CSS = """
+    CorpusPage Horizontal { height: 1fr; }
+    CorpusPage #side { padding: 0 0 0 2; }
+    """
+    BINDINGS = bindings(CORPUS)
+    OWN_KEYS = CORPUS
+    FOOTER: ClassVar[list[tuple[str, str]]] = CORPUS_FOOTER
+    KEY_LINES: ClassVar[int] = 2
+
+    def __init__(self, result: OpenResult, browser: BrowserPage | None = None, shown: Shown = Shown()) -> None:
+        """`browser` is None in a run without prompts."""
+        super().__init__()
+        assert result.opened is not None and result.cursor is not None
+        self.result = result
+        self.opened = result.opened
+        self.run_ = result.opened.run
+        self.browser = browser
+        self.cursor: Cursor = result.cursor if browser is None else browser.cursor
+        self.shown = shown
+        self.wanted = AS_IT_IS if browser is None else browser.wanted
+        self.everything = False
+        """Whether all windows are shown whole."""
+        self._whole: set[int] = set()
+        """The windows that are shown whole, by number in the section."""
+        self._row = 0
+        self._body: Body = text_body(())
+        self._rest: Timer | None = None
+        self._fault: tuple[NeuronAt, str] | None = None
+        """Why the sample of a neuron cannot be read."""
+
+    def compose(self) -> ComposeResult:
+        yield Block("head")
+        with Horizontal():
+            yield Rows("rows")
+            yield Rows("side")
+        yield Block("status")
+        yield Block("keys")
+
+    def on_mount(self) -> None:
+        self.app.cursor = self.cursor
+
+    def keep(self, before: CorpusPage) -> CorpusPage:
+        """Show what this screen showed before a reload."""
+        self.shown, self.wanted, self.everything = before.shown, before.wanted, before.everything
+        self._row, self._whole = before._row, set(before._whole)
+        return self
+
+    def reopen(self, browser: BrowserPage) -> CorpusPage:
+        return CorpusPage(browser.result, browser).keep(self)
+
+    def evidence(self) -> Evidence | str:
+        """The evidence of the neuron in the chosen parts, or why it cannot be read."""
+        try:
+            return self.opened.corpus.evidence(self.cursor.at, self.shown.parts)
+        except (ProjectError, OSError) as e:
+            return fault_text(e)
+
+    def sample(self) -> SampleEvidence | str:
+        """What pass 2 kept of the neuron, or why it is not here."""
+        at, corpus = self.cursor.at, self.opened.corpus
+        if self._fault is not None and self._fault[0] == at:
+            return self._fault[1]
+        if not corpus.has_sample(at):
+            return f"the activations of {at.label} in a sample of windows are not stored; {self._keep()}"
+        return corpus.known_sample(at, self.shown.parts) or "reading ..."
+
+    def draw(self) -> None:
+        columns, height = self.size
+        evidence, plain = self.evidence(), self.app.plain
+        known = None if isinstance(evidence, str) else evidence
+        scaling = _NO_SCALE if known is None else corpus_scaling(known, self.wanted)
+        pole = pole_of(known, self.shown)
+        head = corpus_head(
+            self.run_, self.cursor.at, self._corpus(), known, self.opened.notes.get(self.cursor.at), self.shown,
+            scaling, columns, height, plain=plain,
+        )  # fmt: skip
+        self.block("head").show([clip(x, columns) for x in head])
+        side = self.query_one("#side", Rows)
+        side.display = columns >= WIDE and known is not None
+        wide = max(_SIDE, columns // 3) if side.display else 0
+        if known is not None and side.display:
+            side.styles.width = wide
+            lines = side_lines(known, self.sample(), pole, wide - 2, height - len(head) - 3)
+            side.show(len(lines), lambda i, w: clip(lines[i], w), cursor=None)
+        self._draw_body(evidence, pole, scaling, columns - wide)
+        self.draw_status()
+        if known is not None:
+            self._read_more_later()
+
+    def _draw_body(self, evidence: Evidence | str, pole: Pole, scaling: Scaling, columns: int) -> None:
+        self._body = body = self._body_of(evidence, pole, scaling, columns)
+        table = PassageTable(body.passages, scaling, columns, self.app.plain)
+        widths = column_widths(table.columns(), columns)
+        self._row = at = max(0, min(self._row, len(body.passages) - 1))
+        short = lru_cache(maxsize=200)(lambda n: table_row(table, n, widths, cursor=False)[1:])
+
+        def row(i: int, _: int) -> Line:
+            content, passage = body.rows[i]
+            if content is not None or passage is None:
+                return clip(content or (), columns)
+            return (Span("> " if passage == self._row else "  ", "cursor"), *short(passage))
+
+        head = [table_head(table.columns(), widths)] if body.passages and self.size.height >= 8 else []
+        if not body.passages:
+            self.rows.show(len(body.rows), row, cursor=None, head=head)
+            return
+        first, last = body.lines_of(at)
+        self.rows.show(len(body.rows), row, cursor=first, head=head)
+        self.rows.reveal(first, last)
+
+    def _body_of(self, evidence: Evidence | str, pole: Pole, scaling: Scaling, columns: int) -> Body:
+        section = self.shown.section
+        if isinstance(evidence, str):
+            return text_body([(), *wrapped(evidence, columns, "warn")])
+        if section == "histogram":
+            return text_body(histogram_body(evidence, self.opened.corpus.meta.histogram_share, columns))
+        sample = self.sample() if section in OF_SAMPLE else ""
+        if section in OF_SAMPLE and isinstance(sample, str):
+            return text_body([(), *wrapped(sample, columns)])
+        found = None if isinstance(sample, str) else sample
+        if section == "tokens" and found is not None:
+            return text_body(table_lines(token_table(found, pole), columns, len(found.lookup)))
+        groups = groups_of(evidence, found, section, pole)
+        notes = self._notes(evidence, groups_empty=not any(g.passages for g in groups), pole=pole)
+        opened = _ALL if self.everything else self._whole
+        return passages_body(groups, opened, scaling, columns, notes, plain=self.app.plain)
+
+    def _notes(self, evidence: Evidence, *, groups_empty: bool, pole: Pole) -> list[str]:
+        """What stands below the passages."""
+        found = [] if self.shown.section == "random" else [pole_note(evidence, pole)]
+        if groups_empty and not any(found):
+            found.append("no window of these documents")
+        if self.shown.section == "strongest" and not self.opened.corpus.has_sample(self.cursor.at) and not groups_empty:
+            found.append(f"only the activation at each peak is stored; {self._keep()}")
+        return [x for x in found if x]
+
+    def _keep(self) -> str:
+        return f"this keeps all: {keep_command(self.run_.path, self.cursor.at)}"
+
+    def _corpus(self) -> CorpusMeta | None:
+        try:
+            return self.opened.corpus.records.corpus.meta
+        except (ProjectError, OSError):
+            return None
+
+    def _read_more_later(self) -> None:
+        """Once the cursor rests, read write scores and the sample in a thread; the sample at once if it is shown."""
+        if self._rest is not None:
+            self._rest.stop()
+        at, parts = self.cursor.at, self.shown.parts
+        notes = at not in self.opened.notes
+        shows = self.shown.section in OF_SAMPLE or self.size.width >= WIDE
+        sample = shows and self.sample() == "reading ..."
+        if notes or sample:
+            self.waiting.add("more")
+            self._rest = self.set_timer(self.app.rest_seconds, lambda: self._read_more(at, parts, notes, sample))
+
+    def _read_more(self, at: NeuronAt, parts: tuple[Any, ...], notes: bool, sample: bool) -> None:
+        opened = self.opened
+
+        def work(stop: Stop, send: Send) -> None:
+            if sample and not stop():
+                opened.corpus.sample(at, parts)
+                send(at)
+            if notes and not stop():
+                with opened.table_lock:
+                    send((at, notes_of(opened.run, at)))
+
+        self.start("more", work)
+
+    def arrived(self, job: str, data: Any) -> None:
+        if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], Notes):
+            self.opened.remember(data[0], False, data[1])
+        self.draw()
+
+    def failed(self, job: str, text: str) -> None:
+        self._fault = (self.cursor.at, text)
+        self.draw()
+
+    def idle(self) -> Line:
+        n = len(self._body.passages)
+        walk = self.browser.walk if self.browser is not None else None
+        listed = walk is not None and walk.row().at == self.cursor.at
+        label = f"   {walk.label(self.cursor)}" if walk is not None and listed else ""
+        if not n:
+            last = min(self.rows.top + self.rows.room, self.rows.n)
+            return line(Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"), Span(label, "dim"))
+        return line(Span(f"window {self._row + 1} of {n}", "dim"), Span(label, "dim"))
+
+    def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
+        """Move to another neuron and redraw."""
+        if cursor.at != self.cursor.at:
+            self._row, self._whole, self._fault = 0, set(), None
+            self.abandon("more")
+        self.cursor = self.app.cursor = cursor
+        self.message = message
+        if self.browser is not None:
+            self.browser.cursor = cursor
+            self.browser.walk = walk or self.browser.walk
+        self.draw()
+        self.app.painted("move")
+
+    def change(self, shown: Shown, message: str = "") -> None:
+        """Show another section, pole or part."""
+        self.shown, self.message = shown, message
+        self._row, self._whole = 0, set()
+        self.rows.top = 0
+        self.draw()
+
+    def on_rows_clicked(self, event: Rows.Clicked) -> None:
+        """Move to the window; a click on the window under the cursor shows it whole, or short."""
+        passage = self._body.rows[event.index].passage if event.rows.id == "rows" else None
+        if passage is None:
+            return
+        if passage == self._row:
+            self.action_choose()
+        else:
+            self.action_row(passage - self._row)
+
+    def on_rows_wheeled(self, event: Rows.Wheeled) -> None:
+        event.rows.roll(event.by)
+
+    def copied(self) -> str:
+        found = self._body.passages
+        return f"{self.cursor.at.label}  {passage_text(found[self._row])}" if found else self.cursor.at.label
+
+    def exported(self) -> Printed:
+        return corpus_printed(self.opened, self.cursor.at, EXPORT_COLUMNS, wanted=self.wanted)
+
+    def action_move(self, axis: Axis, by: int) -> None:
+        self.go(*move(self.run_, self.cursor, axis, by))
+
+    def action_walk(self, by: int) -> None:
+        """Open the neuron of the next or previous row of the open list."""
+        found = "no list is open" if self.browser is None else self.browser.next_of_list(by)
+        if isinstance(found, str):
+            self.show_message(found)
+        elif found is not None:
+            row = found.row()
+            there = cursor_of_row(self.run_, row, self.cursor)
+            self.go(there or self.cursor._replace(layer=row.at.layer, neuron=row.at.neuron), walk=found)
+
+    def action_ask(self, what: str) -> None:
+        self.app.push_screen(Ask(QUESTIONS[what], lambda text: self.go(JUMPS[what](self.run_, self.cursor, text))))
+
+    def action_pole(self, pole: Pole) -> None:
+        self.change(self.shown._replace(pole=pole))
+
+    def action_section(self, by: int) -> None:
+        self.change(self.shown.step(by))
+
+    def action_part(self) -> None:
+        new = self.shown.next_part()
+        self.change(new, f"documents of the part {new.part}" if new.part else "documents of all parts")
+
+    def action_row(self, by: int) -> None:
+        if self._body.passages:
+            self._row = max(0, min(self._row + by, len(self._body.passages) - 1))
+            first, last = self._body.lines_of(self._row)
+            self.rows.move(first - (self.rows.cursor or 0))
+            self.rows.reveal(first, last)
+        else:
+            self.rows.roll(by)
+        self.draw_status()
+
+    def action_choose(self) -> None:
+        if self._body.passages:
+            self._whole ^= {self._row}
+            self.draw()
+
+    def action_all(self) -> None:
+        self.everything, self._whole = not self.everything, set()
+        self.draw()
+
+    def action_relative(self) -> None:
+        """Show (act - mean) / std, or the activations."""
+        evidence = self.evidence()
+        spread = None if isinstance(evidence, str) else evidence.spread
+        if isinstance(evidence, str) or spread is None or spread.std == 0:
+            self.show_message("all activations are equal" if spread else "there are no activations")
+            return
+        new = corpus_scaling(evidence, self.wanted).spread is None
+        self.wanted = self.wanted._replace(relative=None if new == bool(spread.always_on) else new)
+        self.message = f"colours show {'z: (act - mean) / std over the corpus' if new else 'activations'}"
+        self.draw()
+
+    def action_facts(self) -> None:
+        from neuron_signatures.tui.screens.texts import FactsPage
+
+        self.app.push_screen(FactsPage(self.result))
