@@ -21,7 +21,10 @@ def histogram_lines(bins: Sequence[Bin], columns: int) -> list[Line]:
     wide = columns - _RANGE - _COUNT - 2 - (_SHARE if shares else 0)
     lines = []
     for b in reversed(bins):
-        parts = [Span(f"{number(b.low, 3):>8} .. {number(b.high, 3):<8}"[:_RANGE], "dim"), Span(f"{b.count:>{_COUNT},}")]
+        parts = [
+            Span(f"{number(b.low, 3):>8} .. {number(b.high, 3):<8}"[:_RANGE], "dim"),
+            Span(f"{b.count:>{_COUNT},}"),
+        ]
         if shares:
             parts.append(Span(f"{_percent(b.count, n):>{_SHARE}}", "dim"))
         if wide >= _LEAST_BAR:

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.tui.layout.coloured import Coloured, on_one_line, whole
-from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, line, number, sign_style, token_text
+from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, line, number, safe, sign_style
 from neuron_signatures.tui.run.scaling import Scaling
 from neuron_signatures.views.records.passages import Passage, acts_of, counted
 
@@ -38,7 +38,7 @@ class PassageTable(RowTable[Passage]):
         p = self.rows[i]
         return {
             "value": Span(number(p.value) or "not stored", sign_style(p.value) or "dim"),
-            "n": Span(f"×{p.n}" if p.n > 1 else "", "mark"),
+            "n": Span(f"x{p.n}" if p.n > 1 else "", "mark"),
             "text": on_one_line(coloured(p, self.scaling), widths["text"], p.pos, plain=self.plain),
             "part": Span(p.window.part, "dim"), "document": Span(beginning(p.window.document_name), "dim"),
         }  # fmt: skip
@@ -75,9 +75,7 @@ def source_text(p: Passage) -> str:
 
 def passage_text(p: Passage) -> str:
     """The value, the text around the peak, and where it is from, escaped, on one line."""
-    tokens = p.window.tokens[p.start : p.stop]
-    text = "".join(token_text(t).replace("·", " ") if t[:1] == " " else token_text(t) for t in tokens).strip()
-    return f"{number(p.value)}  {text}  ({source_text(p)})".strip()
+    return f"{number(p.value)}  {safe(p.short_text.strip())}  ({source_text(p)})".strip()
 
 
 def passage_record(p: Passage) -> dict[str, Any]:

@@ -40,8 +40,8 @@ from neuron_signatures.views.lists.validated import Validated, validations
 from neuron_signatures.views.neurons.descriptions import Descriptions, read_descriptions
 from neuron_signatures.views.neurons.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
-from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.predictions import Prediction, predictions
+from neuron_signatures.views.records.commands import has_records
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.corpus.reading import OpenedCorpus

@@ -6,12 +6,12 @@ import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuron_signatures.runs.errors import BadRunError, ProjectError
+from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.result_records import InfluenceRecord, SelectedRecord, read_record
 from neuron_signatures.runs.results import meta_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.faults import fault_text
-from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.options import WITHOUT_PROMPTS, Options
 from neuron_signatures.tui.run.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
@@ -59,6 +59,13 @@ def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResu
         with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
             opened.values(cursor)
     return OpenResult(run_dir, opened, cursor, walk=walk, listed=listed)
+
+
+def check_screen(options: Options) -> None:
+    """Raise `UsageError` for a screen that a run without prompts does not have."""
+    if options.screen is not None and options.screen not in WITHOUT_PROMPTS:
+        screens = " or ".join(f"--screen {s}" for s in WITHOUT_PROMPTS)
+        raise UsageError(f"this run holds no prompts, so it has no screen {options.screen}", next_step=f"Use {screens}")
 
 
 def first_selected(opened: OpenedRun, options: Options) -> Cursor | None:

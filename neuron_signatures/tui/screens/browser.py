@@ -26,20 +26,24 @@ from neuron_signatures.tui.run.opening import OpenResult, default_view, landing
 from neuron_signatures.tui.run.overall import Overall, read_overall
 from neuron_signatures.tui.run.scaling import AS_IT_IS
 from neuron_signatures.tui.screens.input_box import Ask
-from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
-from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk, cursor_of_row, peak_of_row
+from neuron_signatures.tui.screens.page import Page, Send, Stop
+from neuron_signatures.tui.screens.walking import open_walk
+from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.descriptions import NOTHING
 from neuron_signatures.views.neurons.facts import stages_of
 
 MakePage = Callable[["BrowserPage", Options], Page | None]
-_QUESTIONS = {
+QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
     "token": "token position; -1 is the last",
     "search": 'token to search for; "Austin" in quotes matches exactly that token',
 }
+_SCALES = {
+    "run": "one scale over the run", "prompt": "the scale of this prompt", "records": "the scale of the corpus",
+}  # fmt: skip
 
 
 class BrowserPage(Page):
@@ -305,9 +309,11 @@ class BrowserPage(Page):
         self.go(self.cursor, f"bars and colours show {shown}")
 
     def action_scale(self) -> None:
-        of_run = self.wanted.scope == "prompt"
-        self.wanted = self.wanted._replace(scope="run" if of_run else "prompt")
-        self.go(self.cursor, "one scale over the run" if of_run else "the scale of this prompt")
+        """The next scale; that of the corpus only for a neuron that is recorded."""
+        order = ["run", "prompt", *(["records"] if self.opened.extremes(self.cursor.at) else [])]
+        new = order[(order.index(self.wanted.scope) + 1) % len(order)] if self.wanted.scope in order else "run"
+        self.wanted = self.wanted._replace(scope=new)
+        self.go(self.cursor, _SCALES[new])
 
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
@@ -316,17 +322,20 @@ class BrowserPage(Page):
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
+        found = self.next_of_list(by)
+        if isinstance(found, str):
+            self.show_message(found)
+        elif found is not None:
+            open_walk(self, found, "looking for the peak ...")
+
+    def next_of_list(self, by: int) -> Walk | str | None:
+        """The next or previous stored row of the open list, or why there is none; None while the list is read."""
         now = self.walk or (Walk(self._default, -1) if self._default else None)
         if now is None and "landing" in self.waiting:
-            return  # the status line says so
+            return None  # the status line says so
         if now is None:
-            self.show_message("no list is open: w shows the lists, Enter opens a row")
-            return
-        walk = now.step(by, self.run_)
-        if walk is None:
-            self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
-            return
-        open_walk(self, walk, "looking for the peak ...")
+            return "no list is open: w shows the lists, Enter opens a row"
+        return now.step(by, self.run_) or f"this is the {'last' if by > 0 else 'first'} stored neuron of the list"
 
     def on_rows_clicked(self, event: Rows.Clicked) -> None:
         """Move to the token or open the row; a click on the token under the cursor shows the neuron on every prompt."""
@@ -366,44 +375,9 @@ class BrowserPage(Page):
             else:
                 self.go(JUMPS[what](self.run_, self.cursor, text))
 
-        self.app.push_screen(Ask(_QUESTIONS[what], accept))
+        self.app.push_screen(Ask(QUESTIONS[what], accept))
 
     def action_open(self, name: str, query: str | None = None) -> None:
         page = self._make_page(self, replace(self.app.options, screen=name, query=query))
         assert page is not None
         self.app.push_screen(page)
-
-
-class BrowserChild(TablePage):
-    """A screen that is opened from the browser and returns to it."""
-
-    def __init__(self, browser: BrowserPage) -> None:
-        super().__init__()
-        self.browser = browser
-        self.run_ = browser.opened.run
-        self.cursor = browser.cursor
-
-    def reopen(self, browser: BrowserPage) -> Page | None:
-        """The same screen over the browser of a reloaded run; None if it no longer exists."""
-        return type(self)(browser)
-
-    def go(self, cursor: Cursor, *, walk: Walk | None = None) -> None:
-        """Return to the browser at this cursor."""
-        while self.app.screen is not self.browser and self.app.back():
-            pass
-        self.browser.go(cursor, walk=walk)
-
-
-def open_walk(page: BrowserPage | BrowserChild, walk: Walk, message: str) -> None:
-    """Open the neuron of a row of a list. The job `walk` looks for its peak if the list does not contain it."""
-    cursor = cursor_of_row(page.run_, walk.row(), page.cursor)
-    if cursor is not None:
-        page.go(cursor, walk=walk)
-        return
-
-    def work(stop: Stop, send: Send) -> None:
-        with page.run_.another_reader() as reader:
-            send((peak_of_row(reader, walk.row(), page.cursor), walk))
-
-    page.show_message(message)
-    page.start("walk", work)

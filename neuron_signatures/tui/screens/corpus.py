@@ -245,7 +245,9 @@ class CorpusPage(Page):
         label = f"   {walk.label(self.cursor)}" if walk is not None and listed else ""
         if not n:
             last = min(self.rows.top + self.rows.room, self.rows.n)
-            return line(Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"), Span(label, "dim"))
+            return line(
+                Span(f"to line {last} of {self.rows.n}" if last < self.rows.n else "", "dim"), Span(label, "dim")
+            )
         return line(Span(f"window {self._row + 1} of {n}", "dim"), Span(label, "dim"))
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:

@@ -12,7 +12,8 @@ from neuron_signatures.tui.keys import COMMON, RESULT, ROWS, bindings, footer
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.cursor import Cursor
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.documents import DocRow, DocTable, document
 from neuron_signatures.tui.tables.results import (

@@ -8,8 +8,10 @@ from typing import Any
 from textual.screen import Screen
 
 from neuron_signatures.tui.options import LIST_SCREENS, Options
-from neuron_signatures.tui.run.opening import OpenResult
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.run.opening import OpenResult, check_screen
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.corpus import CorpusPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -21,6 +23,8 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
     """The first screens of a run, the last on top. Raises `UsageError` for a list that does not exist."""
     if result.opened is None:
         return [FactsPage(result)]
+    if not result.opened.run.prompts:
+        return _without_prompts(result, options)
     browser = BrowserPage(result, options, page_named)
     on_top = page_named(browser, options)
     return [browser] if on_top is None else [browser, on_top]
@@ -30,6 +34,9 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
     before = next((s for s in stack if isinstance(s, BrowserPage)), None)
     browser = pages[0]
+    corpus = next((s for s in stack if isinstance(s, CorpusPage)), None)
+    if isinstance(browser, CorpusPage) and corpus is not None:
+        return [browser.keep(corpus), *pages[1:]]
     if before is None or not isinstance(browser, BrowserPage):
         return pages
     browser.keep_walk(before)
@@ -47,7 +54,14 @@ def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
         return FactsPage(browser.result)
     if isinstance(page, HelpPage):
         return HelpPage(page.first)
-    return page.reopen(browser) if isinstance(page, BrowserChild) else None
+    return page.reopen(browser) if isinstance(page, BrowserChild | CorpusPage) else None
+
+
+def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
+    """The screens of a run that holds records and no prompts."""
+    check_screen(options)
+    corpus = CorpusPage(result)
+    return [corpus, FactsPage(result)] if options.screen == "run" else [corpus]
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
@@ -60,6 +74,8 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
         return FactsPage(browser.result)
+    if name == "corpus":
+        return CorpusPage(browser.result, browser)
     if name == "interventions":
         # their records take 0.02 s to import: not at the start
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page

@@ -13,7 +13,8 @@ from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text, wrap
 from neuron_signatures.tui.run.cursor import to_prompt
 from neuron_signatures.tui.run.overall import each_prompt, until
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.prompts import HitTable, PromptTable

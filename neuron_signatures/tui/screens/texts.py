@@ -14,7 +14,8 @@ from neuron_signatures.tui.run.opened_run import notes_of
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.run.overall import read_overall
 from neuron_signatures.tui.run.run_facts import fault_facts, health_of, run_facts
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop, TextPage
 from neuron_signatures.views.neurons.facts import stages_of
 
