@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.names import MANIFEST, inside
+from neuron_signatures.runs.records import names as records
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
 
@@ -19,6 +21,12 @@ class Stamp(NamedTuple):
     inode: int
 
 
+FILES = (
+    records.CORPUS, f"{records.DOCUMENTS}.parquet", f"{records.VOCABULARY}.parquet", records.CORPUS_META,
+    records.STRONGEST, records.MOMENTS, records.HISTOGRAMS, f"{records.NEURONS}.parquet", records.RECORDS_META,
+    records.SAMPLE, records.ROWS, records.SAMPLE_META,
+)  # fmt: skip
+"""The finished files of `records/`."""
 _MISSING = Stamp(-1, -1, -1)
 
 
@@ -53,6 +61,13 @@ def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
 def intervention_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `interventions/`; empty before the first intervention."""
     return _folder_stamps(run_dir / INTERVENTIONS)
+
+
+def records_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the finished files in `records/`, without those that a pass is still writing; empty before the first
+    pass."""
+    found = {name: stamp(run_dir / RECORDS / name) for name in FILES}
+    return {name: s for name, s in found.items() if s != _MISSING}
 
 
 def _folder_stamps(folder: Path) -> dict[str, Stamp]:

@@ -8,6 +8,7 @@ Terms are separated by spaces, and a row must match all of them:
     suppresses:·Austin        the same, of those that it suppresses
     fires:Texas               its signature and its peak tokens
     class:say_x               the class of its signature
+    often:Texas               the tokens on which it is strongest most often in the records of a corpus
     Texas                     any text of the row, promoted tokens included
 
 `promotes`, `suppresses` and `fires` may also be followed by a space. A text matches what contains it, ignoring case, in
@@ -29,14 +30,14 @@ from neuron_signatures.runs.tokens import encodable, escape, visible
 if TYPE_CHECKING:
     from jaxtyping import Bool
 
-Field = Literal["any", "promotes", "suppresses", "fires", "class"]
+Field = Literal["any", "promotes", "suppresses", "fires", "class", "often"]
 _TERM = re.compile(
     r"(?P<sign>[<>]=?)\s*(?P<limit>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?!\S)"
-    r"|(?:(?P<field>promotes|suppresses|fires|class)(?:(?<!class)\s+|:\s*)(?=\S))?"
+    r"|(?:(?P<field>promotes|suppresses|fires|class|often)(?:(?<!class)(?<!often)\s+|:\s*)(?=\S))?"
     r'(?P<text>"[^"]+"|/[^/]+/|\S+)',
     re.IGNORECASE | re.ASCII,
 )
-_EMPTY = ("promotes:", "suppresses:", "fires:", "class:")
+_EMPTY = ("promotes:", "suppresses:", "fires:", "class:", "often:")
 _NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9}))?([+-]?)", re.IGNORECASE | re.ASCII)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,12 +37,12 @@ class Spread(NamedTuple):
             return "+"
         return "-" if self.n_negative >= _ALWAYS * self.n else ""
 
-    def always_on_text(self) -> str:
-        """A sentence for a neuron that is always on; empty for others."""
+    def always_on_text(self, where: str = "the run") -> str:
+        """A sentence for a neuron that is always on; empty for others. `where` are its tokens."""
         if not self.always_on:
             return ""
         word, n = ("positive", self.n_positive) if self.always_on == "+" else ("negative", self.n_negative)
-        return f"always on: {word} at {n} of {self.n} tokens of the run, mean {self.mean:+.3g}, std {self.std:.3g}"
+        return f"always on: {word} at {n} of {self.n} tokens of {where}, mean {self.mean:+.3g}, std {self.std:.3g}"
 
 
 class Limit(NamedTuple):
@@ -53,6 +53,17 @@ class Limit(NamedTuple):
     percentile: float
     n_beyond: int
     """Number of values with a larger magnitude; viewers mark them."""
+
+
+ScaleOf = Literal["run", "prompt", "records"]
+"""What the full colour is the largest value of: the run's prompts, each prompt or window, or a corpus."""
+
+
+def records_limit(smallest: float, largest: float, spread: Spread | None = None) -> Limit:
+    """The largest |activation| over a corpus; with a spread, the largest distance from the mean in std."""
+    if spread is None or not spread.std:
+        return Limit(max(abs(smallest), abs(largest)), 100.0, 0)
+    return Limit(max(abs(smallest - spread.mean), abs(largest - spread.mean)) / spread.std, 100.0, 0)
 
 
 def spread_of(values: Float32[np.ndarray, " token"]) -> Spread | None:

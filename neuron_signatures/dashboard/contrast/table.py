@@ -21,6 +21,8 @@ HELP = {
     "promotes": "The tokens whose logits the neuron raises most at this sign, from its weights.",
     "fires on": "Its signature with the number of texts, or its most frequent peak token and the token of its largest "
     "peak.",
+    "most often on": "The tokens at the peaks of the strongest windows of a corpus at this sign, with the share of the "
+    "first.",
 }
 
 
@@ -45,6 +47,7 @@ def contrast_frame(first: pd.DataFrame, described: Descriptions) -> pd.DataFrame
             BAR: first["score"].abs(),
             "promotes": [shown_tokens(d.promotes) for d in about],
             "fires on": [d.fires for d in about],
+            "most often on": [d.often.text_with_share() for d in about],
             "AUROC": first["auroc"],
             "d": first["d"],
             "mean A": first["mean_a"],
@@ -53,7 +56,7 @@ def contrast_frame(first: pd.DataFrame, described: Descriptions) -> pd.DataFrame
             "q": first["q"],
         }
     )
-    return frame.drop(columns=[c for c in ("promotes", "fires on") if not frame[c].astype(bool).any()])
+    return frame.drop(columns=[c for c in ("promotes", "fires on", "most often on") if not frame[c].astype(bool).any()])
 
 
 def found_sentence(result: ContrastResult) -> str:

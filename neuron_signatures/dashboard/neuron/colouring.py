@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from neuron_signatures.views.records.evidence import Evidence
 from neuron_signatures.views.scale import NEURON_PERCENTILE, Limit, Spread, limit_of, relative, spread_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Colouring:
     """The neuron's spread over the included tokens of the run; None without a finite value."""
     limit: Limit
     """Full scale over the run; larger magnitudes are marked."""
+    corpus: bool = False
+    """Whether spread and limit are those over the records of a corpus instead."""
 
     def of(self, values: Float32[np.ndarray, " pos"]) -> Float64[np.ndarray, " pos"]:
         """The quantity at these activations; infinite and undefined values stay what they are."""
@@ -40,12 +43,19 @@ class Colouring:
         """The quantity in words, for legends and exports."""
         if self.show == "activation" or self.spread is None:
             return "activation"
-        return f"standard deviations ({self.spread.std:.3g}) from the mean ({self.spread.mean:+.3g}) over the run"
+        return f"standard deviations ({self.spread.std:.3g}) from the mean ({self.spread.mean:+.3g}) over the {self._over}"
 
     def full_scale(self) -> str:
         """Where the limit is from, in words."""
-        what = "|activation|" if self.show == "activation" else "magnitudes"
-        return f"{self.limit.percentile:g}th percentile of the {what} of the run"
+        what = "|activation|" if self.show == "activation" else "magnitude"
+        if self.limit.percentile == 100:
+            return f"largest {what} of the {self._over}"
+        what = what if self.show == "activation" else "magnitudes"
+        return f"{self.limit.percentile:g}th percentile of the {what} of the {self._over}"
+
+    @property
+    def _over(self) -> str:
+        return "corpus" if self.corpus else "run"
 
 
 def can_be_relative(spread: Spread | None) -> bool:
@@ -63,3 +73,10 @@ def colouring_of(values: Float32[np.ndarray, " token"], show: Show) -> Colouring
         show = "activation"
     colouring = Colouring(show, spread, Limit(0.0, NEURON_PERCENTILE, 0))
     return Colouring(show, spread, limit_of(colouring.of(values), NEURON_PERCENTILE))
+
+
+def corpus_colouring(evidence: Evidence, show: Show) -> Colouring:
+    """The colouring of a neuron by the records of a corpus: full colour is the largest value of the whole corpus."""
+    if not can_be_relative(evidence.spread):
+        show = "activation"
+    return Colouring(show, evidence.spread, evidence.limit(relative=show == "relative"), corpus=True)

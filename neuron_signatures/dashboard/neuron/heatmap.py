@@ -16,7 +16,7 @@ import numpy as np
 
 from neuron_signatures.dashboard.neuron.colouring import Colouring
 from neuron_signatures.runs.tokens import brief, escape, visible
-from neuron_signatures.views.scale import strength
+from neuron_signatures.views.scale import ScaleOf, strength
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64
@@ -68,11 +68,15 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """`per_row` 0 wraps tokens freely; `decimals` None hides values; `threshold` is a share of the full scale."""
+    """`per_row` 0 wraps tokens freely; `decimals` None hides values; `threshold` is a share of the full scale.
+
+    With `normalise="prompt"`, the full scale is the largest magnitude of each line; else it is that of the colouring,
+    over the run or over the records of a corpus.
+    """
 
     per_row: int = 0
     decimals: int | None = None
-    normalise: Literal["prompt", "run"] = "run"
+    normalise: ScaleOf = "run"
     scale: Scale = "log"
     threshold: float = 0.0
     floor: float = 0.05
@@ -148,18 +152,23 @@ def _cell(line: Line, i: int, value: float, colouring: Colouring, options: Heatm
     if options.decimals is not None:
         number = f"<small>{colouring.number(value, options.decimals) if finite else _name(value)}</small>"
     hover = _hover(line, i, raw, value, colouring)
-    classes, style = "t", ""
+    classes, style = shade(value, top, options)
     if not line.counts[i]:
-        classes, hover = "t x", hover + " (excluded)"
-    elif not finite:
-        classes = "t nan" if math.isnan(value) else "t up" if value > 0 else "t down"
-    elif top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold:
-        alpha = opacity(abs(value) / top, options.scale, options.floor)
-        ink = ";color:#111" if alpha >= _DARK_TEXT_FROM else ""
-        style = f' style="background:rgba({POSITIVE if value > 0 else NEGATIVE},{alpha:.3f}){ink}"'
-        classes = "t o" if abs(value) > top else "t"
+        classes, style, hover = "t x", "", hover + " (excluded)"
     token = html.escape(visible(line.tokens[i])) or "&nbsp;"
     return f'<span class="{classes}" title="{html.escape(hover)}"{style}>{token}{number}</span>'
+
+
+def shade(value: float, top: float, options: HeatmapOptions) -> tuple[str, str]:
+    """Classes and `style` attribute of a token with this value, if the full scale is `top`."""
+    if not math.isfinite(value):
+        return "t nan" if math.isnan(value) else "t up" if value > 0 else "t down", ""
+    if not (top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold):
+        return "t", ""
+    alpha = opacity(abs(value) / top, options.scale, options.floor)
+    ink = ";color:#111" if alpha >= _DARK_TEXT_FROM else ""
+    style = f' style="background:rgba({POSITIVE if value > 0 else NEGATIVE},{alpha:.3f}){ink}"'
+    return "t o" if abs(value) > top else "t", style
 
 
 def _hover(line: Line, i: int, raw: float, value: float, colouring: Colouring) -> str:

@@ -1,4 +1,5 @@
-"""Neuron view: what one neuron writes and where it fires, coloured prompts, then statistics, figures and tables."""
+"""Neuron view: what one neuron writes and where it fires; then coloured prompts, statistics, figures and tables, or the
+neuron on the records of a corpus."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import contextlib
 import numpy as np
 import streamlit as st
 
+from neuron_signatures.dashboard.corpus.panel import corpus_panel, evidence_of
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
 from neuron_signatures.dashboard.neuron.facts import signature_hint, write_panel
@@ -23,6 +25,8 @@ from neuron_signatures.dashboard.widgets.elements import chart, facts, small, ta
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.acts import Stats
 
+_ON_CORPUS = "on the records of a corpus"
+_TEXTS = ("Prompts of the run", "Corpus")
 _MOST_OVERLAID = 10
 _TOKEN_HELP = {
     "position": "Position in the prompt, from 0.",
@@ -35,15 +39,45 @@ _TOKEN_HELP = {
 
 def render(ctx: PageContext) -> None:
     default_settings()
+    if ctx.has_prompts:
+        _with_prompts(ctx)
+        return
+    _head(ctx, _ON_CORPUS)
+    corpus_panel(ctx)
+
+
+def _with_prompts(ctx: PageContext) -> None:
     neuron = read_neuron(ctx, ctx.at, include_bos=st.session_state["ui_bos"])
-    index = ctx.selection.prompt
-    with st.container(horizontal=True, vertical_alignment="center"):
-        heading(ctx.at.label, _place(ctx, neuron))
-        pin_button(ctx)
-        copy_link(ctx)
+    _head(ctx, _ON_CORPUS if ctx.selection.corpus else _place(ctx, neuron))
     _rank(ctx)
     show_summary(summary_of(ctx, ctx.at, neuron))
-    colouring, options = first_prompts(ctx, neuron)
+    _choose_texts(ctx)
+    if ctx.selection.corpus:
+        corpus_panel(ctx)
+    else:
+        _on_prompts(ctx, neuron)
+    read_next(ctx)
+
+
+def _head(ctx: PageContext, note: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        heading(ctx.at.label, note)
+        pin_button(ctx)
+        copy_link(ctx)
+
+
+def _choose_texts(ctx: PageContext) -> None:
+    """The choice between the prompts of the run and the records of a corpus."""
+    st.session_state["texts"] = _TEXTS[ctx.selection.corpus]
+    st.segmented_control(
+        "Texts", _TEXTS, key="texts", label_visibility="collapsed", required=True,
+        on_change=lambda: ctx.choose(corpus=st.session_state["texts"] == _TEXTS[1]),
+    )  # fmt: skip
+
+
+def _on_prompts(ctx: PageContext, neuron: NeuronOnRun) -> None:
+    index = ctx.selection.prompt
+    colouring, options = first_prompts(ctx, neuron, evidence_of(ctx))
     _numbers(neuron.stats(index), neuron)
     left, right = st.columns(2)
     with left:
@@ -60,7 +94,6 @@ def render(ctx: PageContext) -> None:
             tokens = neuron.token_frame(index)
             table(tokens, "neuron_tokens", help=_TOKEN_HELP, height=min(38 + 35 * len(tokens), 420))
     all_prompts(ctx, neuron, colouring, options)
-    read_next(ctx)
 
 
 def _place(ctx: PageContext, neuron: NeuronOnRun) -> str:

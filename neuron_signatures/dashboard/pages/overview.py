@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from neuron_signatures.dashboard.corpus.summary import corpus_summary
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.neuron.figures import layers_by_tokens
 from neuron_signatures.dashboard.shell import panels
@@ -34,8 +35,10 @@ def render(ctx: PageContext) -> None:
     panels.heading(ctx.selection.run)
     facts(panels.main_facts(ctx.run))
     _stages(ctx)
-    _prompts(ctx)
-    _prompt(ctx)
+    corpus_summary(ctx)
+    if ctx.has_prompts:
+        _prompts(ctx)
+        _prompt(ctx)
     with st.expander("Hashes, versions and manifest"):
         facts(panels.technical_facts(ctx.run))
         record = ctx.run.manifest.model_dump(exclude={"prompts"}) | {"format_version": ctx.run.format_version}
@@ -44,7 +47,7 @@ def render(ctx: PageContext) -> None:
 
 def _stages(ctx: PageContext) -> None:
     st.markdown("#### Results")
-    done, missing = panels.stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id)
+    done, missing = panels.stage_lines(ctx.run_dir, ctx.lists, ctx.prompt.probe_id if ctx.has_prompts else None)
     if done:
         facts(done)
     for what, command in missing:

@@ -25,8 +25,8 @@ from neuron_signatures.views.lists.validated import unreadable_validations
 
 _PARTS = ("Neurons", "Validation")
 _FIND_HELP = (
-    "Words are searched in all texts of a row, promoted tokens included. promotes:·Austin, suppresses:, fires: and "
-    "class: search one column; L3, L3N14 and >0.5 are a layer, a neuron and a bound of the score. "
+    "Words are searched in all texts of a row, promoted tokens included. promotes:·Austin, suppresses:, fires:, "
+    "class: and often: search one column; L3, L3N14 and >0.5 are a layer, a neuron and a bound of the score. "
     '"·Austin" in quotes matches the whole token, /^·New/ is a regular expression. All terms must match.'
 )
 _CHARTS = {"per layer": by_layer, "activation against score": act_against_score, "bars": bars}
@@ -73,7 +73,7 @@ def _neurons(ctx: PageContext) -> None:
     frame = rank_frame(ranked, rows, patterns_of(bounds.query))
     full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
     table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
-          labels={ranked.score_name: "score", BAR: ""},
+          labels={ranked.score_name: "score", BAR: ""}, formats={"share": "percent"},
           on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
     with st.popover("Export"):
         downloads(frame, ref.stem, "rank")

@@ -47,6 +47,9 @@ _COLUMN_HELP = {
     "suppresses": "The tokens whose logits it lowers most at this sign.",
     "fires on": "The signature of this pole with the number of texts that it rests on. Else its most frequent peak "
     "token (3/14: the peak of 3 of the 14 different texts at which it peaks), and the token of its largest peak.",
+    "most often on": "The tokens at the peaks of the strongest windows of a corpus at this sign, the most frequent "
+    "first.",
+    "share": "Share of these windows whose peak is the first token.",
     "prompt": "The scored prompt.",
 }
 
@@ -81,20 +84,22 @@ def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = (
         BAR: [None if r.score is None else abs(r.score) for r in lines],
         "promotes": [shown_tokens(d.promotes, patterns) for d in described],
         "fires on": [d.fires for d in described],
+        "most often on": [d.often.text() for d in described],
+        "share": [d.often.share for d in described],
         "suppresses": [shown_tokens(d.suppresses, patterns) for d in described],
         "activation": [r.act for r in lines],
         "token": [visible(r.token or "") if kind in ("influence", "peaks") else "" for r in lines],
         "prompt": [brief(r.prompt_id or "") for r in lines],
         "position": pd.array([r.pos for r in lines], dtype="Int64"),
     }
-    frame = pd.DataFrame(columns).astype({ranked.score_name: "float64", BAR: "float64", "activation": "float64"})
+    frame = pd.DataFrame(columns).astype(dict.fromkeys((ranked.score_name, BAR, "activation", "share"), "float64"))
     blank = [
-        c for c in ("promotes", "suppresses", "fires on", "test", "token", "prompt") if not frame[c].astype(bool).any()
+        c for c in ("promotes", "suppresses", "fires on", "most often on", "test", "token", "prompt") if not frame[c].astype(bool).any()
     ]
     same = [
         shown for name, shown in (("pos", "position"), ("token", "token"), ("prompt_id", "prompt")) if name in constant
     ]
-    undefined = [c for c in ("rank", BAR, "activation", "position") if frame[c].isna().all()]
+    undefined = [c for c in ("rank", BAR, "share", "activation", "position") if frame[c].isna().all()]
     return frame.drop(columns=list(dict.fromkeys([*blank, *same, *undefined])))
 
 

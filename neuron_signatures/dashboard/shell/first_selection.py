@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.data import cached_reads, cached_records
 from neuron_signatures.dashboard.shell.list_walk import Filters, index_in, passing, row_of, step
 from neuron_signatures.dashboard.shell.state import MANUAL, Resolved, Selection
 from neuron_signatures.runs.errors import BadRunError, UsageError
@@ -85,7 +85,13 @@ def _at_row(run: Run, lists: tuple[ListRef, ...], results_key: str, selection: S
 
 
 def default_selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, results_key: str) -> Selection:
-    """The first neuron of the landing list; without a list, the one with the largest |act| on the first prompt."""
+    """The first neuron of the landing list; without a list, the one with the largest |act| on the first prompt.
+
+    In a run without prompts, the first one whose activations the records keep.
+    """
+    if not run.prompts:
+        at = cached_records.first_neuron(run, results_key)
+        return Selection(name, 0, at.layer, at.neuron, list=MANUAL)
     ref = cached_reads.first_list(run.path, results_key, lists)
     with contextlib.suppress(BadRunError, UsageError):  # the sidebar reports the error
         if ref is not None:

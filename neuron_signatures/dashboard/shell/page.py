@@ -18,17 +18,27 @@ from neuron_signatures.dashboard.shell.first_selection import (
     without_lost_list,
 )
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
-from neuron_signatures.dashboard.shell.panels import dump_command, start_command
+from neuron_signatures.dashboard.shell.panels import dump_command, no_prompts, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
-from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, intervention_stamps, run_stamps
+from neuron_signatures.views.changes import (
+    Stamp,
+    analysis_stamps,
+    changed,
+    intervention_stamps,
+    records_stamps,
+    run_stamps,
+)
 from neuron_signatures.views.lists.ranked import ListRef
 
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON)
+"""The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
 """Width in pixels."""
@@ -100,6 +110,9 @@ def _show_run(run: Run, name: str) -> None:
     st.session_state[_WRITTEN] = params = address(selection, run)
     if st.query_params.to_dict() != params:
         st.query_params.from_dict(params)
+    if not run.prompts and selection.view not in _WITHOUT_PROMPTS:
+        no_prompts(run)
+        return
     module = importlib.import_module(f"neuron_signatures.dashboard.pages.{selection.view.value}")
     module.render(ctx)
 
@@ -107,7 +120,8 @@ def _show_run(run: Run, name: str) -> None:
 def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the results of all stages that are shown."""
     interventions = {f"{INTERVENTIONS}/{name}": s for name, s in intervention_stamps(run_dir).items()}
-    return {**analysis_stamps(run_dir), **interventions}
+    records = {f"{RECORDS}/{name}": s for name, s in records_stamps(run_dir).items()}
+    return {**analysis_stamps(run_dir), **interventions, **records}
 
 
 def _views(selection: Selection) -> list[View]:
@@ -155,7 +169,7 @@ def _selection(run: Run, name: str, lists: tuple[ListRef, ...], data_key: str, r
         resolved = resolve(linked, run, default, [r.stem for r in lists])
         now, more = in_list(run, lists, results_key, linked, resolved.selection)
         st.session_state.setdefault(_PROBLEMS, []).extend([*resolved.problems, *more])
-    if not run.stores(*now.at) or now.prompt >= len(run.prompts):  # the run may have been replaced
+    if not run.stores(*now.at) or now.prompt >= max(1, len(run.prompts)):  # the run may have been replaced
         now = replace(default_selection(run, name, lists, data_key, results_key), view=now.view)
     now = replace(now, pins=tuple(at for at in now.pins if run.stores(*at)))
     followed = without_lost_list(lists, now)

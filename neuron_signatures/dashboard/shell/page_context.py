@@ -30,14 +30,20 @@ class PageContext:
     data_key: str
     """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str
-    """Changes when a file in `analysis/` or `interventions/` changes."""
+    """Changes when a file in `analysis/` or `interventions/`, or a finished one in `records/`, changes."""
 
     @property
     def run_dir(self) -> Path:
         return self.run.path
 
     @property
+    def has_prompts(self) -> bool:
+        """False for a run that holds only records of a corpus."""
+        return bool(self.run.prompts)
+
+    @property
     def prompt(self) -> PromptRecord:
+        """The selected prompt of a run that has prompts."""
         return self.run.prompts[self.selection.prompt]
 
     @property
@@ -51,7 +57,7 @@ class PageContext:
 
     def choose(
         self, *, prompt: int | None = None, layer: int | None = None, neuron: int | None = None,
-        view: View | None = None, list: str | None = None, row: int | None = None,
+        view: View | None = None, list: str | None = None, row: int | None = None, corpus: bool | None = None,
     ) -> None:  # fmt: skip
         """Change the given parts of the selection. Only for callbacks (`on_click`, `on_select`).
 
@@ -62,6 +68,8 @@ class PageContext:
             now = replace(now, prompt=prompt)
         if view is not None:
             now = replace(now, view=view)
+        if corpus is not None:
+            now = replace(now, corpus=corpus)
         if layer is not None or neuron is not None:
             at = NeuronAt(now.layer if layer is None else layer, now.neuron if neuron is None else neuron)
             if at != now.at or list is not None or row is not None:
@@ -84,6 +92,10 @@ class PageContext:
         now: Selection = st.session_state.get(SELECTION, self.selection)
         st.session_state[SELECTION] = replace(now, view=View.INTERVENTIONS, result=stem, pair=pair)
         st.session_state[MOVED] = True
+
+    def open_on_corpus(self) -> None:
+        """Show the neuron on the records of the corpus. Only for callbacks."""
+        self.choose(view=View.NEURON, corpus=True)
 
     def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:
         """As `choose`, and show the Neuron view."""

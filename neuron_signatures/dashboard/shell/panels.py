@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from neuron_signatures.dashboard.widgets.elements import as_html
+from neuron_signatures.dashboard.widgets.elements import as_html, empty
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
 from neuron_signatures.runs.names import spans
@@ -16,8 +16,10 @@ from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_intervent
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.lists.ranked import ListRef
+from neuron_signatures.views.records.commands import has_records, records_command
 
 VALIDATE = ("--influence_metric", "all", "--validate")
+NO_PROMPTS = "none: this run holds records of a corpus"
 BOS_HELP = (
     "The first position of every prompt, BOS or not, has large activations that carry little information, so it is "
     "excluded by default."
@@ -40,7 +42,7 @@ def main_facts(run: Run) -> list[tuple[str, str]]:
     return [
         ("model", m.model_name),
         ("stored", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp:,} neurons each"),
-        ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}"),
+        ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}" if run.prompts or failed else NO_PROMPTS),
         ("made", m.created_at_utc),
     ]
 
@@ -71,9 +73,14 @@ def revision(m: Manifest) -> str:
 
 
 def stage_lines(
-    run_dir: Path, lists: Sequence[ListRef], prompt_id: str
+    run_dir: Path, lists: Sequence[ListRef], prompt_id: str | None
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The results of stages 2 and 3 as label and text; the missing ones of stage 2 as text and command."""
+    """The results of stages 2 to 4 as label and text; the missing ones of stages 2 and 4 as text and command.
+
+    `prompt_id` is None for a run without prompts, of which stage 2 computes nothing.
+    """
+    if prompt_id is None:
+        return _records_line(run_dir)
     kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures", "contrast")}
     validations = list_validations(run_dir)
     done = [("activations", "stored")]
@@ -86,6 +93,8 @@ def stage_lines(
     done += [("interventions", count_of(len(edits), "result"))] if edits else []
     has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
     done += [("write scores", "of every neuron, from the weights")] if has_writes else []
+    recorded, unrecorded = _records_line(run_dir)
+    done += recorded
     commands = {
         "peaks": stage_2(run_dir),
         "signatures": stage_2(run_dir, "--mode", "signatures"),
@@ -96,7 +105,27 @@ def stage_lines(
         missing.append(("No write scores yet", stage_2(run_dir, "--mode", "write_scores")))
     if kinds["influence"] and not validations:
         missing.append(("No validation yet", influence_command(run_dir, prompt_id, *VALIDATE)))
-    return done, missing
+    return done, missing + unrecorded
+
+
+def _records_line(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    if has_records(run_dir):
+        return [("records", "of a corpus, for every neuron")], []
+    return [], [("No records of a corpus yet", records_command(run_dir))]
+
+
+def no_prompts(run: Run) -> None:
+    """The empty state of a view that needs prompts."""
+    m = run.manifest
+    command = [
+        "python", "-m", "neuron_signatures.poc1_dump_activations", "--prompts_json", "docs/probe_prompts_list.json",
+        "--model_name", m.model_name, "--out_dir", f"{run.path}_prompts",
+    ]  # fmt: skip
+    empty(
+        "This view needs activations on prompts, and this run holds only records of a corpus. This command makes a run "
+        "of prompts with the same model:",
+        shlex.join(command),
+    )
 
 
 def stage_2(run_dir: Path, *flags: str) -> str:

@@ -21,7 +21,8 @@ MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
-_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair")
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on")
+_ON = ("prompts", "corpus")
 _LONGEST = 300
 
 
@@ -58,6 +59,8 @@ class Selection:
     """Stem of an intervention; empty before one was shown."""
     pair: int | None = None
     """Index of a pair of a swap of many pairs."""
+    corpus: bool = False
+    """Whether the Neuron view shows the neuron on the corpus instead of the prompts."""
 
     @property
     def at(self) -> NeuronAt:
@@ -129,6 +132,11 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, pins=_pins(run, address["pins"], problems))
     if "result" in address:
         chosen = replace(chosen, result=address["result"], pair=_counted(address, "pair", problems))
+    if "on" in address:
+        if address["on"] in _ON:
+            chosen = replace(chosen, corpus=address["on"] == "corpus")
+        else:
+            problems.append(f"on is prompts or corpus, not {address['on'][:60]!r}")
     return Resolved(chosen, [escape(p) for p in problems])
 
 
@@ -136,7 +144,7 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
     """The address of a selection, the inverse of `resolve`."""
     out = {
         "run": selection.run,
-        "prompt": _prompt_name(run, selection.prompt),
+        **({"prompt": _prompt_name(run, selection.prompt)} if run.prompts else {}),
         "layer": str(selection.layer),
         "neuron": str(selection.neuron),
         "view": selection.view.value,
@@ -151,6 +159,8 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
         out["result"] = selection.result
         if selection.pair is not None:
             out["pair"] = str(selection.pair + 1)
+    if selection.corpus and run.prompts:
+        out["on"] = "corpus"
     return out
 
 

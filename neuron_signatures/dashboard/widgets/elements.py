@@ -119,6 +119,8 @@ def table(
         if name in frame and frame[name].dtype.kind == "f":
             columns[name] = st.column_config.NumberColumn(labels[name], help=help.get(name), format="%.4g")
     for name, how in (formats or {}).items():
+        if name not in frame:
+            continue
         columns[name] = st.column_config.NumberColumn(help=help.get(name), format=how)
     for name, full in (bars or {}).items():
         columns[name] = st.column_config.ProgressColumn(

@@ -188,8 +188,12 @@ class RankedList:
             return self._by_pole(lambda p: known.writing(p, term.pattern, suppressed=term.field == "suppresses"))
         if term.field in ("fires", "class"):
             return self._by_pole(lambda p: known.firing(p, term.pattern, cls=term.field == "class"))
+        if term.field == "often":
+            return self._by_pole(lambda p: known.peaking(p, term.pattern))
         own = [Coded(*column).hits(matcher(term.pattern)) for column in (self._token(), self._note())]
-        about = self._by_pole(lambda p: known.writing(p, term.pattern) | known.firing(p, term.pattern))
+        about = self._by_pole(
+            lambda p: known.writing(p, term.pattern) | known.firing(p, term.pattern) | known.peaking(p, term.pattern)
+        )
         found: np.ndarray = np.any([*own, about], axis=0)
         return found
 

@@ -16,6 +16,7 @@ from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.neurons.fires import Fires, read_fires
 from neuron_signatures.views.neurons.poles import Poles
 from neuron_signatures.views.neurons.written_tokens import Tokens, WrittenTokens, written_tokens
+from neuron_signatures.views.records.often import Often, OftenOn, read_often
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -33,6 +34,8 @@ class Description(NamedTuple):
     suppresses: tuple[str, ...]
     fires: str
     """As displayed: its signature with the number of texts, or its peak tokens; empty if unknown."""
+    often: OftenOn = OftenOn()
+    """The tokens on which it is strongest most often in a corpus; empty without records."""
 
 
 class Descriptions(NamedTuple):
@@ -42,12 +45,14 @@ class Descriptions(NamedTuple):
     fires: Fires | None
     notes: tuple[str, ...]
     """What is missing, with the command that makes it, or damaged."""
+    often: Often | None = None
 
     def of(self, at: NeuronAt, *, negative: bool) -> Description:
         """The neuron with this sign of its activation. Raises `BadRunError` if a token has no text."""
         pole = Poles.one(at, negative=negative)
         tokens = Tokens((), ()) if self.written is None else self.written.of(pole)
-        return Description(*tokens, "" if self.fires is None else self.fires.text(pole))
+        fires = "" if self.fires is None else self.fires.text(pole)
+        return Description(*tokens, fires, OftenOn() if self.often is None else self.often.of(pole))
 
     def writing(self, poles: Poles, pattern: str, *, suppressed: bool = False) -> Bool[np.ndarray, " row"]:
         """Mask of the poles that promote (or suppress) a token that matches `pattern`, among those stored."""
@@ -61,6 +66,10 @@ class Descriptions(NamedTuple):
             return np.zeros(len(poles.layer), bool)
         return self.fires.matching(poles, pattern, cls=cls)
 
+    def peaking(self, poles: Poles, pattern: str) -> Bool[np.ndarray, " row"]:
+        """Mask of the poles that are strongest most often on a token that matches."""
+        return np.zeros(len(poles.layer), bool) if self.often is None else self.often.matching(poles, pattern)
+
 
 NOTHING = Descriptions(None, None, ())
 
@@ -73,7 +82,7 @@ def shown_tokens(tokens: Iterable[str], patterns: Iterable[str] = (), n: int = N
 
 
 def read_descriptions(run_dir: Path) -> Descriptions:
-    """Write scores, signatures and peaks of a run, as far as they exist; damaged ones become notes."""
+    """Write scores, signatures, peaks and records of a run, as far as they exist; damaged ones become notes."""
     command = (
         f"this command computes it: python -m neuron_signatures.poc2_analyze_run --run_dir {shlex.quote(str(run_dir))}"
     )
@@ -84,7 +93,8 @@ def read_descriptions(run_dir: Path) -> Descriptions:
     fires = _attempt(
         lambda: read_fires(run_dir), f"where neurons fire is not known; {command} --mode signatures", notes
     )
-    return Descriptions(written, fires, tuple(notes))
+    often = _attempt(lambda: read_often(run_dir), "", notes)
+    return Descriptions(written, fires, tuple(notes), often)
 
 
 def _attempt(read: Callable[[], T | None], missing: str, notes: list[str]) -> T | None:
@@ -93,6 +103,6 @@ def _attempt(read: Callable[[], T | None], missing: str, notes: list[str]) -> T 
     except (BadRunError, UsageError) as e:
         notes.append(e.line())
         return None
-    if found is None:
+    if found is None and missing:
         notes.append(missing)
     return found

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.records.reader import Histogram
+from neuron_signatures.runs.records.neuron_files import Histogram
 
 
 class Bin(NamedTuple):

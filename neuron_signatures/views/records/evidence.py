@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
-from neuron_signatures.runs.records.reader import NeuronMoments, Records, TokenMean
+from neuron_signatures.runs.records.evidence import TokenMean
+from neuron_signatures.runs.records.moments import NeuronMoments
+from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.distribution import Distribution, distribution
+from neuron_signatures.views.records.often import OftenOn
 from neuron_signatures.views.records.passages import Passage, passages
+from neuron_signatures.views.scale import Limit, Spread, records_limit
 
 N_INTERVALS, PER_INTERVAL, N_RANDOM, MIN_COUNT = 5, 4, 10, 2
 """Intervals of the activation with the examples of each, random windows, and tokens that a mean needs."""
@@ -23,6 +27,8 @@ class IntervalRow(NamedTuple):
 
     low: float
     high: float
+    n: int
+    """Windows in the interval, of which the passages are some."""
     passages: tuple[Passage, ...]
 
 
@@ -34,6 +40,8 @@ class PoleEvidence(NamedTuple):
     """Strongest first, equal texts as one passage; empty if every activation is zero."""
     n_windows: int
     """Windows of the list, before equal ones were folded."""
+    often: OftenOn
+    """The tokens at the peaks of its strongest windows, of the part explain."""
 
     @property
     def value(self) -> float | None:
@@ -57,8 +65,9 @@ class Evidence:
     poles: tuple[PoleEvidence, PoleEvidence]
     moments: NeuronMoments
     distribution: Distribution
+    smallest: float
     largest: float
-    """The largest |activation| over the whole corpus, whatever the parts; 0 if none is known."""
+    """The extremes over the whole corpus, whatever the parts; 0 if none is known."""
 
     def pole(self, pole: Pole) -> PoleEvidence:
         return self.poles[POLES.index(pole)]
@@ -66,8 +75,20 @@ class Evidence:
     @property
     def first_pole(self) -> Pole:
         """The pole with the larger |activation|."""
-        high, low = (abs(p.value or 0.0) for p in self.poles)
+        high, low = (abs(p.value or 0.0) if p.has_sign else 0.0 for p in self.poles)
         return "-" if low > high else "+"
+
+    @property
+    def spread(self) -> Spread | None:
+        """The neuron's spread in these parts, with the signs of the tokens in the histogram; None without a value."""
+        m, d = self.moments, self.distribution
+        if m.mean is None or m.std is None:
+            return None
+        return Spread(d.n, d.n_positive, d.n_negative, m.mean, m.std)
+
+    def limit(self, *, relative: bool = False) -> Limit:
+        """The full scale of colours over the corpus."""
+        return records_limit(self.smallest, self.largest, self.spread if relative else None)
 
 
 @dataclass(frozen=True)
@@ -83,19 +104,18 @@ class SampleEvidence:
 
 def evidence(records: Records, at: NeuronAt, *, parts: Sequence[Part] = PARTS) -> Evidence:
     """What the records hold of this neuron, in the given parts of the corpus. Raises as the reader does."""
-    every = parts == PARTS
     poles = [_pole(records, at, pole, parts) for pole in POLES]
-    extremes = poles if every else [_pole(records, at, pole, PARTS) for pole in POLES]
-    high, low = (p.value for p in extremes)
-    own = (p.value for p in poles)
+    high, low = (_extreme(records, at, pole, parts) for pole in POLES)
+    largest, smallest = (_extreme(records, at, pole, PARTS) for pole in POLES)
     return Evidence(
         at=at,
         parts=tuple(parts),
-        state=str(records.state(at.layer, at.neuron)),
+        state=_state(records, at),
         poles=(poles[0], poles[1]),
         moments=records.moments(at.layer, at.neuron, parts=parts),
-        distribution=distribution(records.histogram(at.layer, at.neuron, parts=parts), *reversed(list(own))),
-        largest=max(abs(v) for v in (high or 0.0, low or 0.0)),
+        distribution=distribution(records.histogram(at.layer, at.neuron, parts=parts), low, high),
+        smallest=smallest or 0.0,
+        largest=largest or 0.0,
     )
 
 
@@ -108,7 +128,7 @@ def sample_evidence(
         return None
     found = {
         pole: tuple(
-            IntervalRow(i.low, i.high, tuple(passages(i.windows)))
+            IntervalRow(i.low, i.high, i.n, tuple(passages(i.windows)))
             for i in records.by_interval(
                 *at, pole, n_intervals=n_intervals, per_interval=per_interval, parts=parts, seed=seed
             )
@@ -122,8 +142,20 @@ def sample_evidence(
     )
 
 
+def _state(records: Records, at: NeuronAt) -> str:
+    row = records.layers.index(at.layer) * records.d_mlp + at.neuron
+    return str(records.neurons().column("state")[row].as_py())
+
+
+def _extreme(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) -> float | None:
+    """The strongest activation of a pole; None if there is none in these parts."""
+    first = records.strongest(*at, pole, parts=parts, k=1, rows=False)
+    return first[0].value if first else None
+
+
 def _pole(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) -> PoleEvidence:
     """Without windows whose peak is zero, or of the other sign if one is of this sign."""
     windows = [w for w in records.strongest(*at, pole, parts=parts) if w.value and math.isfinite(w.value)]
     own = [w for w in windows if (w.value or 0.0) * _SIGN[pole] > 0] or windows
-    return PoleEvidence(pole, tuple(passages(own)), len(own))
+    often = records.often(*at, pole)
+    return PoleEvidence(pole, tuple(passages(own)), len(own), OftenOn(often.tokens, often.share))

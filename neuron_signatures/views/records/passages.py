@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from neuron_signatures.runs.records.names import PARTS, Part
-from neuron_signatures.runs.records.reader import Window
+from neuron_signatures.runs.records.windows import Window
 
 if TYPE_CHECKING:
     from jaxtyping import Bool

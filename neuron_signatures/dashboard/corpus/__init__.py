@@ -1,0 +1,1 @@
+"""The Neuron view on the records of a corpus."""
