@@ -64,9 +64,7 @@ BROWSER = (
     Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("x", "open('interventions')", "x", "interventions: what edits of neurons change", "interventions"),
-    Key(
-        "C", "open('corpus')", "C", "this neuron in a corpus: strongest windows, intervals, histogram, tokens", "corpus"
-    ),
+    Key("C", "open('corpus')", "C", "this neuron in a corpus: strongest windows, histogram, tokens", "corpus"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
@@ -109,9 +107,7 @@ CORPUS = (
     Key("enter", "choose", "Enter", "the whole window, or the text around the peak", "whole window"),
     Key("a", "all", "a", "all windows whole, or short", "all whole"),
     Key("p", "part", "p", "documents of all parts, or of one: explain, select, report", "part"),
-    Key(
-        "z", "relative", "z", "activations relative to the neuron's mean and spread over the corpus, or raw", "relative"
-    ),
+    Key("z", "relative", "z", "activations relative to mean and spread over the corpus, or raw", "relative"),
     Key("left", "move('layer', -1)", "←", "previous layer", ""),
     Key("right", "move('layer', 1)", "→", "next layer", ""),
     Key("b", "move('neuron', -1)", "b", "previous neuron", ""),

@@ -198,7 +198,7 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 
 _SCREENS: dict[str, Screen] = {
-    "browser": _browser, "corpus": _corpus, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
-    "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes, "search": _search,
-    "interventions": _interventions, "run": _run,
+    "browser": _browser, "corpus": _corpus, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top,
+    "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes,
+    "search": _search, "interventions": _interventions, "run": _run,
 }  # fmt: skip

@@ -29,7 +29,7 @@ from neuron_signatures.tui.layout.text import (
     wrap,
 )
 from neuron_signatures.tui.run.scaling import Scaling
-from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
+from neuron_signatures.views.records.evidence import Evidence, IntervalRow, SampleEvidence
 from neuron_signatures.views.records.passages import Passage
 
 _SIDE_BINS, _SIDE_TOKENS = 14, 20
@@ -72,8 +72,14 @@ def groups_of(evidence: Evidence, sample: SampleEvidence | None, section: Sectio
     if section == "random":
         return [Group("", sample.random)]
     if section == "intervals":
-        return [Group(f"{number(i.low, 3)} .. {number(i.high, 3)}", i.passages) for i in sample.intervals[pole]]
+        return [Group(_interval_title(i), i.passages) for i in sample.intervals[pole]]
     return []
+
+
+def _interval_title(i: IntervalRow) -> str:
+    n = sum(p.n for p in i.passages)
+    of = "no window" if not n else f"{n} of {i.n:,} windows" if i.n > n else f"{n} window{'s' * (n > 1)}"
+    return f"{number(i.low, 3)} .. {number(i.high, 3)}  {of}"
 
 
 def passages_body(
@@ -85,8 +91,7 @@ def passages_body(
     passages: list[Passage] = []
     for title, found in groups:
         if title:
-            none = "  no window" if not found else ""
-            rows.append(BodyRow(line(Span(f"  {title}", "title"), Span(none, "dim"))))
+            rows.append(BodyRow(line(Span(f"  {title}", "title"))))
         for p in found:
             n = len(passages)
             passages.append(p)

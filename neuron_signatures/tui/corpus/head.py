@@ -12,7 +12,7 @@ from neuron_signatures.tui.corpus.reading import SECTIONS, Shown
 from neuron_signatures.tui.layout.coloured import legend
 from neuron_signatures.tui.layout.facts import signed, written_here
 from neuron_signatures.tui.layout.header import writes_line
-from neuron_signatures.tui.layout.text import Line, Span, line, line_text, number, size, token_text, width
+from neuron_signatures.tui.layout.text import Line, Span, line, line_text, number, safe, size, token_text, width
 from neuron_signatures.tui.run.opened_run import Notes
 from neuron_signatures.tui.run.scaling import Scaling
 from neuron_signatures.views.coords import NeuronAt
@@ -30,7 +30,7 @@ def corpus_head(
         return [line(Span(at.label, "title"), "  ", *tabs)]
     lines = [neuron_line(run, at, corpus, evidence, columns)]
     if height >= 20 and evidence is not None:
-        lines += [writes(notes, pole, columns), moments_line(evidence, columns)]
+        lines += [writes(notes, pole, columns), often_line(evidence, pole), moments_line(evidence, columns)]
         lines.append(line(Span(legend_text(scaling, plain=plain), "dim")))
     return [*lines, tabs]
 
@@ -69,6 +69,12 @@ def writes(notes: Notes | None, pole: Pole, columns: int) -> Line:
     here = signed(scores, 1.0 if pole == "+" else -1.0)
     up, down = ([token_text(x.token) for x in side] for side in (here.promotes, here.suppresses))
     return writes_line(up, down, columns)
+
+
+def often_line(evidence: Evidence, pole: Pole) -> Line:
+    """The tokens at which the neuron is most often strongest with this sign."""
+    often = evidence.pole(pole).often
+    return line(Span("most often on ", "dim"), Span(safe(often.text_with_share()) or "nothing", "token"))
 
 
 def tabs_line(pole: Pole, shown: Shown, columns: int) -> Line:

@@ -19,7 +19,7 @@ from neuron_signatures.tui.corpus.body import (
 from neuron_signatures.tui.corpus.head import legend_text, moments_line, neuron_line
 from neuron_signatures.tui.corpus.passages import PassageTable, passage_record, whole_lines
 from neuron_signatures.tui.layout.facts import heading
-from neuron_signatures.tui.layout.text import Line, Span, column_widths, line, table_head, table_row
+from neuron_signatures.tui.layout.text import Line, column_widths, line, table_head, table_row
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.run.scaling import AS_IT_IS, Scaling, Wanted, corpus_scaling
@@ -68,7 +68,7 @@ def _passage_lines(groups: Sequence[Group], scaling: Scaling, columns: int, n: i
         table = PassageTable(passages, scaling, columns, plain=True)
         widths = column_widths(table.columns(), columns)
         if title:
-            lines.append(line(f"  {title}", Span("" if passages else "  no window", "dim")))
+            lines.append(line(f"  {title}"))
         elif passages:
             lines.append(table_head(table.columns(), widths))
         for i, p in enumerate(passages[:n]):

@@ -46,6 +46,9 @@ class Shown(NamedTuple):
         return self._replace(part=parts[(parts.index(self.part) + 1) % len(parts)])
 
 
+AS_OPENED = Shown()
+
+
 class OpenedCorpus:
     """Reads what is asked for. Methods raise `UsageError` without records, `BadRunError` for damaged ones.
 

@@ -14,7 +14,7 @@ Axis = Literal["layer", "neuron", "token", "prompt"]
 
 
 class Cursor(NamedTuple):
-    """Prompt index, layer of the model, neuron, and token position; prompt and position are 0 in a run without prompts."""
+    """Prompt index, layer of the model, neuron, and token position. Without prompts, index and position are 0."""
 
     prompt: int
     layer: int

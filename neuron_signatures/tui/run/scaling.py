@@ -46,7 +46,8 @@ class Scaling:
         """`±2.44 (run)`, `z ±3.1 (run)`; empty without a scale."""
         if self.full is None:
             return ""
-        return f"{'' if self.spread is None else 'z '}±{size(self.full, 3)} ({self.of})"
+        of = "corpus" if self.of == "records" else self.of
+        return f"{'' if self.spread is None else 'z '}±{size(self.full, 3)} ({of})"
 
 
 def scaling(

@@ -27,7 +27,7 @@ from neuron_signatures.tui.corpus.body import (
 from neuron_signatures.tui.corpus.head import corpus_head, pole_of
 from neuron_signatures.tui.corpus.passages import PassageTable, passage_text
 from neuron_signatures.tui.corpus.printed import corpus_printed
-from neuron_signatures.tui.corpus.reading import OF_SAMPLE, Shown
+from neuron_signatures.tui.corpus.reading import AS_OPENED, OF_SAMPLE, Shown
 from neuron_signatures.tui.export import EXPORT_COLUMNS
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import CORPUS, CORPUS_FOOTER, bindings
@@ -68,7 +68,7 @@ class CorpusPage(Page):
     FOOTER: ClassVar[list[tuple[str, str]]] = CORPUS_FOOTER
     KEY_LINES: ClassVar[int] = 2
 
-    def __init__(self, result: OpenResult, browser: BrowserPage | None = None, shown: Shown = Shown()) -> None:
+    def __init__(self, result: OpenResult, browser: BrowserPage | None = None, shown: Shown = AS_OPENED) -> None:
         """`browser` is None in a run without prompts."""
         super().__init__()
         assert result.opened is not None and result.cursor is not None
