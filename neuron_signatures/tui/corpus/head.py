@@ -30,7 +30,7 @@ def corpus_head(
         return [line(Span(at.label, "title"), "  ", *tabs)]
     lines = [neuron_line(run, at, corpus, evidence, columns)]
     if height >= 20 and evidence is not None:
-        lines += [writes(notes, pole, columns), often_line(evidence, pole), moments_line(evidence, columns)]
+        lines += [*often_lines(evidence, pole), *writes(notes, pole, columns), moments_line(evidence, columns)]
         lines.append(line(Span(legend_text(scaling, plain=plain), "dim")))
     return [*lines, tabs]
 
@@ -59,22 +59,23 @@ def corpus_text(corpus: CorpusMeta) -> str:
     return f"corpus of {corpus.n_counted:,} tokens in {corpus.n_documents:,} documents"
 
 
-def writes(notes: Notes | None, pole: Pole, columns: int) -> Line:
-    """What the neuron promotes and suppresses with the sign of the pole."""
+def writes(notes: Notes | None, pole: Pole, columns: int) -> list[Line]:
+    """What the neuron promotes and suppresses with the sign of the pole, if that is known."""
     if notes is None:
-        return line(Span("promotes reading ...", "dim"))
+        return [line(Span("promotes reading ...", "dim"))]
     scores = written_here(notes, "", -1)
     if scores is None:
-        return line(Span("no write scores of this neuron", "dim"))
+        return []
     here = signed(scores, 1.0 if pole == "+" else -1.0)
     up, down = ([token_text(x.token) for x in side] for side in (here.promotes, here.suppresses))
-    return writes_line(up, down, columns)
+    return [writes_line(up, down, columns)]
 
 
-def often_line(evidence: Evidence, pole: Pole) -> Line:
-    """The tokens at which the neuron is most often strongest with this sign."""
-    often = evidence.pole(pole).often
-    return line(Span("most often on ", "dim"), Span(safe(often.text_with_share()) or "nothing", "token"))
+def often_lines(evidence: Evidence, pole: Pole) -> list[Line]:
+    """The tokens at which the neuron is most often strongest with this sign, if it ever has it."""
+    own = evidence.pole(pole)
+    text = safe(own.often.text_with_share()) if own.has_sign else ""
+    return [line(Span("most often on ", "dim"), Span(text, "token"))] if text else []
 
 
 def tabs_line(pole: Pole, shown: Shown, columns: int) -> Line:
