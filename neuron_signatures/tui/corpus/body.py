@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from neuron_signatures.runs.records.evidence import TokenMean
 from neuron_signatures.runs.records.names import Pole
-from neuron_signatures.runs.records.reader import TokenMean
 from neuron_signatures.tui.corpus.head import moment_facts
 from neuron_signatures.tui.corpus.histogram import histogram_lines, merged
 from neuron_signatures.tui.corpus.passages import whole_lines
-from neuron_signatures.tui.corpus.reading import Section
+from neuron_signatures.tui.corpus.reading import OF_SAMPLE, Section
 from neuron_signatures.tui.layout.bars import signed_bar
 from neuron_signatures.tui.layout.text import (
     Column,
@@ -102,6 +102,33 @@ def passages_body(
         rows.append(BodyRow(()))
     rows += [BodyRow(x) for note in notes for x in wrapped(note, columns)]
     return Body(rows, passages)
+
+
+def section_body(
+    evidence: Evidence, sample: SampleEvidence | str, section: Section, pole: Pole, scaling: Scaling, columns: int, *,
+    opened: Collection[int], plain: bool, share: int, only_peaks: str,
+) -> Body:  # fmt: skip
+    """The open section. `sample` is a text until it is read, or if it is not stored.
+
+    `opened`: the passages that are shown whole. `share`: one of this number of windows is in the histogram.
+    `only_peaks`: how to store the other activations; empty if they are stored.
+    """
+    if section == "histogram":
+        return text_body(histogram_body(evidence, share, columns))
+    if section in OF_SAMPLE and isinstance(sample, str):
+        return text_body([(), *wrapped(sample, columns)])
+    found = None if isinstance(sample, str) else sample
+    if section == "tokens" and found is not None:
+        return text_body(table_lines(token_table(found, pole), columns, len(found.lookup)))
+    groups = groups_of(evidence, found, section, pole)
+    some = any(g.passages for g in groups)
+    notes = [
+        pole_note(evidence, pole) if section != "random" else "",
+        f"only the activation at each peak is stored; {only_peaks}" if some and only_peaks else "",
+    ]
+    if not some and not any(notes):
+        notes = ["no window of these documents"]
+    return passages_body(groups, opened, scaling, columns, [x for x in notes if x], plain=plain)
 
 
 def text_body(lines: Sequence[Line]) -> Body:

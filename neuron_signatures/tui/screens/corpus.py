@@ -14,14 +14,9 @@ from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.tui.corpus.body import (
     Body,
-    groups_of,
-    histogram_body,
-    passages_body,
-    pole_note,
+    section_body,
     side_lines,
-    table_lines,
     text_body,
-    token_table,
     wrapped,
 )
 from neuron_signatures.tui.corpus.head import corpus_head, pole_of
@@ -42,7 +37,7 @@ from neuron_signatures.tui.run.scaling import AS_IT_IS, Scaling, corpus_scaling
 from neuron_signatures.tui.screens.browser import QUESTIONS, BrowserPage
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Page, Send, Stop
-from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row
+from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, pole_of_row
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.commands import keep_command
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
@@ -79,6 +74,8 @@ class CorpusPage(Page):
         self.cursor: Cursor = result.cursor if browser is None else browser.cursor
         self.shown = shown
         self.wanted = AS_IT_IS if browser is None else browser.wanted
+        self._pole_of_row = False
+        """Whether the pole is that of a row of the open list, so that it is not meant for other neurons."""
         self.everything = False
         """Whether all windows are shown whole."""
         self._whole: set[int] = set()
@@ -170,30 +167,15 @@ class CorpusPage(Page):
         self.rows.reveal(first, last)
 
     def _body_of(self, evidence: Evidence | str, pole: Pole, scaling: Scaling, columns: int) -> Body:
-        section = self.shown.section
         if isinstance(evidence, str):
             return text_body([(), *wrapped(evidence, columns, "warn")])
-        if section == "histogram":
-            return text_body(histogram_body(evidence, self.opened.corpus.meta.histogram_share, columns))
-        sample = self.sample() if section in OF_SAMPLE else ""
-        if section in OF_SAMPLE and isinstance(sample, str):
-            return text_body([(), *wrapped(sample, columns)])
-        found = None if isinstance(sample, str) else sample
-        if section == "tokens" and found is not None:
-            return text_body(table_lines(token_table(found, pole), columns, len(found.lookup)))
-        groups = groups_of(evidence, found, section, pole)
-        notes = self._notes(evidence, groups_empty=not any(g.passages for g in groups), pole=pole)
-        opened = _ALL if self.everything else self._whole
-        return passages_body(groups, opened, scaling, columns, notes, plain=self.app.plain)
-
-    def _notes(self, evidence: Evidence, *, groups_empty: bool, pole: Pole) -> list[str]:
-        """What stands below the passages."""
-        found = [] if self.shown.section == "random" else [pole_note(evidence, pole)]
-        if groups_empty and not any(found):
-            found.append("no window of these documents")
-        if self.shown.section == "strongest" and not self.opened.corpus.has_sample(self.cursor.at) and not groups_empty:
-            found.append(f"only the activation at each peak is stored; {self._keep()}")
-        return [x for x in found if x]
+        corpus, at = self.opened.corpus, self.cursor.at
+        stored = corpus.has_sample(at)
+        return section_body(
+            evidence, self.sample(), self.shown.section, pole, scaling, columns,
+            opened=_ALL if self.everything else self._whole, plain=self.app.plain,
+            share=corpus.meta.histogram_share, only_peaks="" if stored else self._keep(),
+        )  # fmt: skip
 
     def _keep(self) -> str:
         return f"this keeps all: {keep_command(self.run_.path, self.cursor.at)}"
@@ -257,6 +239,9 @@ class CorpusPage(Page):
             self.abandon("more")
         self.cursor = self.app.cursor = cursor
         self.message = message
+        if walk is not None or self._pole_of_row:
+            self.shown = self.shown._replace(pole=None if walk is None else pole_of_row(walk))
+            self._pole_of_row = walk is not None
         if self.browser is not None:
             self.browser.cursor = cursor
             self.browser.walk = walk or self.browser.walk
@@ -307,6 +292,7 @@ class CorpusPage(Page):
         self.app.push_screen(Ask(QUESTIONS[what], lambda text: self.go(JUMPS[what](self.run_, self.cursor, text))))
 
     def action_pole(self, pole: Pole) -> None:
+        self._pole_of_row = False
         self.change(self.shown._replace(pole=pole))
 
     def action_section(self, by: int) -> None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -265,6 +265,12 @@ class Walk:
 
     def row(self) -> Row:
         return self.view.ranked.row(int(self.view.rows[self.index]))
+
+
+def pole_of_row(walk: Walk) -> Literal["+", "-"]:
+    """The sign of the activation that the row is about."""
+    row = int(walk.view.rows[walk.index])
+    return "-" if bool(walk.view.ranked.poles.negative[row]) else "+"
 
 
 def cursor_of_row(run: Run, row: Row, now: Cursor) -> Cursor | None:
