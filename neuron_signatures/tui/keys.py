@@ -83,7 +83,7 @@ LIST = (
         "slash",
         "ask('filter')",
         "/",
-        "filter: Texas, promotes:·Austin, suppresses:, fires:, class:, L3, L3N14, >0.5; empty shows all",
+        "filter: Texas, promotes:·Austin, suppresses:, fires:, often:, class:, L3, L3N14, >0.5; empty shows all",
         "filter",
     ),
 )

@@ -21,16 +21,23 @@ from neuron_signatures.views.records.evidence import Evidence
 
 def corpus_head(
     run: Run, at: NeuronAt, corpus: CorpusMeta | None, evidence: Evidence | None, notes: Notes | None, shown: Shown,
-    scaling: Scaling, columns: int, height: int, *, plain: bool,
+    scaling: Scaling, columns: int, height: int, *, has_results: bool, plain: bool,
 ) -> list[Line]:  # fmt: skip
-    """Lines by importance for the height of the terminal; `evidence` is None if it cannot be read."""
+    """Lines by importance for the height of the terminal; `evidence` is None if it cannot be read.
+
+    `has_results`: whether the run has results of stage 2, which may say what the neuron writes.
+    """
     pole = pole_of(evidence, shown)
     tabs = tabs_line(pole, shown, columns - (width(at.label) + 2 if height < 12 else 0))
     if height < 12:
         return [line(Span(at.label, "title"), "  ", *tabs)]
     lines = [neuron_line(run, at, corpus, evidence, columns)]
     if height >= 20 and evidence is not None:
-        lines += [*often_lines(evidence, pole), *writes(notes, pole, columns), moments_line(evidence, columns)]
+        lines += [
+            *often_lines(evidence, pole),
+            *([writes(notes, pole, columns)] if has_results else []),
+            moments_line(evidence, columns),
+        ]
         lines.append(line(Span(legend_text(scaling, plain=plain), "dim")))
     return [*lines, tabs]
 
@@ -59,16 +66,16 @@ def corpus_text(corpus: CorpusMeta) -> str:
     return f"corpus of {corpus.n_counted:,} tokens in {corpus.n_documents:,} documents"
 
 
-def writes(notes: Notes | None, pole: Pole, columns: int) -> list[Line]:
-    """What the neuron promotes and suppresses with the sign of the pole, if that is known."""
+def writes(notes: Notes | None, pole: Pole, columns: int) -> Line:
+    """What the neuron promotes and suppresses with the sign of the pole."""
     if notes is None:
-        return [line(Span("promotes reading ...", "dim"))]
+        return line(Span("promotes reading ...", "dim"))
     scores = written_here(notes, "", -1)
     if scores is None:
-        return []
+        return line(Span("no write scores of this neuron", "dim"))
     here = signed(scores, 1.0 if pole == "+" else -1.0)
     up, down = ([token_text(x.token) for x in side] for side in (here.promotes, here.suppresses))
-    return [writes_line(up, down, columns)]
+    return writes_line(up, down, columns)
 
 
 def often_lines(evidence: Evidence, pole: Pole) -> list[Line]:

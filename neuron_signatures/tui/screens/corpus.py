@@ -130,7 +130,7 @@ class CorpusPage(Page):
         pole = pole_of(known, self.shown)
         head = corpus_head(
             self.run_, self.cursor.at, self._corpus(), known, self.opened.notes.get(self.cursor.at), self.shown,
-            scaling, columns, height, plain=plain,
+            scaling, columns, height, has_results=bool(self.opened.analysis), plain=plain,
         )  # fmt: skip
         self.block("head").show([clip(x, columns) for x in head])
         side = self.query_one("#side", Rows)

@@ -168,7 +168,7 @@ class ListPage(BrowserChild):
         def accept(text: str) -> None:
             self._arrange(self._wanted._replace(query=text.strip()))
 
-        label = "filter: Texas, promotes:·Austin, fires:is, class:say_x, L3, >0.5; empty shows all"
+        label = "filter: Texas, promotes:·Austin, fires:is, often:is, class:say_x, L3, >0.5; empty shows all"
         self.app.push_screen(Ask(label, accept, self._wanted.query, allow_empty=True))
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:

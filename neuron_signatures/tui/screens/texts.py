@@ -100,7 +100,7 @@ class HelpPage(TextPage):
         return [line(Span("keys", "title"), Span("  Esc goes back", "dim"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        own = [s for s in SECTIONS if s[1][0] in self.first]
+        own = [s for s in SECTIONS if set(s[1]) <= set(self.first)]
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
             facts += [Fact(title), *(Fact(k.shown, k.words) for k in keys)]

@@ -158,7 +158,7 @@ class ListTable:
         lowers = bool(self._lowered) or (kind == "influence" and (r.score or 0) < 0 and not self._raised)
         tokens, patterns = (d.suppresses, self._lowered) if lowers else (d.promotes, self._raised)
         writes = shown_tokens(tokens, patterns)
-        stored = self._run.stores(*r.at)
+        stored, unread = self._run.stores(*r.at), Span("not stored", "warn")
         return {
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": Span("undefined", "dim") if r.score is None else Span(_score_text(r, kind), style),
@@ -168,8 +168,8 @@ class ListTable:
             "token": Span("" if r.token is None else token_text(r.token), "token"),
             "note": Span(beginning(r.note), "dim"),
             "writes": Span(safe(f"lowers {writes}" if lowers and writes else writes), "token"),
-            "often": Span(beginning(d.often.text_with_share())),
-            "fires": Span(beginning(d.fires), "dim") if stored else Span("not stored", "warn"),
+            "often": Span(beginning(d.often.text_with_share())) if stored or "fires" in widths else unread,
+            "fires": Span(beginning(d.fires), "dim") if stored else unread,
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
