@@ -77,7 +77,7 @@ async def test_a_run_without_prompts_opens_on_its_first_neuron(made):
 @async_test
 async def test_the_list_of_runs_names_records_without_prompts(made):
     async with browsing(Options(runs_root=made), (100, 24)) as pilot:
-        row = next(x for x in text_of(pilot).splitlines() if " records   " in x)
+        row = next(x for x in text_of(pilot).splitlines() if x.startswith("  records "))
         assert "complete" in row and "records, no prompts" in row and "broken" not in row
         await press(pilot, "end", "enter")
         assert isinstance(pilot.app.screen, CorpusPage)
@@ -161,7 +161,7 @@ async def test_a_dead_neuron_says_so(made):
 
 @async_test
 async def test_without_a_sample_only_peaks_are_coloured_and_a_line_gives_the_command(made):
-    async with browsing(corpus(made / "lists"), (120, 30)) as pilot:
+    async with browsing(corpus(made / "lists")) as pilot:
         assert "only the activation at each peak is stored" in text_of(pilot)
         assert "--neurons L0N0" in " ".join(text_of(pilot).split())
         shown = " ".join((await press(pilot, "tab")).split())
