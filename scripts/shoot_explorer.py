@@ -17,6 +17,7 @@ from urllib.parse import quote
 from bench_explorer import APP, Server, chromium_path
 
 from neuron_signatures.runs.results import list_interventions
+from neuron_signatures.views.records.commands import has_records
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -48,6 +49,8 @@ SHOTS = (
 )
 # Only of a run with a swap, the newest of which it shows.
 INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
+# Only of a run with records of a corpus.
+CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -67,7 +70,7 @@ def main() -> None:
     whole = bool(args.widths or args.themes)
     with Server(APP, *flags) as server, sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        for shot in (*SHOTS, *_of_swap(args.runs_root / args.run)):
+        for shot in (*SHOTS, *_of_swap(args.runs_root / args.run), *_of_records(args.runs_root / args.run)):
             if args.only and shot.name not in args.only:
                 continue
             address = server.url(f"?run={args.run}&{shot.address}")
@@ -83,6 +86,11 @@ def _of_swap(run_dir: Path) -> list[Shot]:
     """The picture of the newest swap, if there is one."""
     swaps = [stem for stem in list_interventions(run_dir) if stem.startswith("swap_")]
     return [INTERVENTIONS._replace(address=INTERVENTIONS.address + quote(swaps[-1]))] if swaps else []
+
+
+def _of_records(run_dir: Path) -> list[Shot]:
+    """The picture of a neuron on a corpus, if the run has records."""
+    return [CORPUS] if has_records(run_dir) else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,11 @@ from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.tokens import escape, fit, visible
 
 if TYPE_CHECKING:
+    from neuron_signatures.runs.listing import RunSummary
     from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
 
@@ -71,7 +74,7 @@ def do_list(args: Any) -> int:
         if n == 1:
             emit(head)
         row = f"{fit(escape(r.name), name_columns)} {r.status:9} {fit(escape(r.model), 18)} {_count(r.n_prompts):>7} "
-        last = shorten(escape(shorten(r.problem, 200)), 200) or ", ".join(r.stages)
+        last = shorten(escape(shorten(r.problem, 200)), 200) or ", ".join(map(partial(_stage, r), r.stages))
         emit(row + f"{_count(r.n_tokens):>8} {human_bytes(r.n_bytes):>9}  {last}".rstrip())
     if n == 0 and not args.json:
         emit(f"no runs in {escape(str(args.root))}")
@@ -128,6 +131,7 @@ def do_migrate(args: Any) -> int:
 def _describe(run: Run, fault: str) -> list[str]:
     """`fault`: what is wrong with the tensor files, or empty."""
     from neuron_signatures.runs.manifest import attention_text, bos_text
+    from neuron_signatures.runs.records.summary import summarise_records
 
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
@@ -139,8 +143,14 @@ def _describe(run: Run, fault: str) -> list[str]:
         ("stored", fault or f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS {bos_text(m)}"),
     ]
+    if records := summarise_records(run.path):
+        rows.append(("records", records.text()))
+    if not m.prompts:
+        rows[5:6] = [("prompts", "none: this run holds only records" if records else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]
     lines += [f"failed   {_short(f'{f.prompt_id}: {f.reason}')}" for f in m.failed_prompts]
+    if not run.prompts:
+        return lines
     text_columns = max(20, shutil.get_terminal_size((100, 24)).columns - 53)
     lines += ["", f"{'#':>4} {'id':24} {'tokens':>6} {'last token':14} text"]
     for i, p in enumerate(m.prompts):
@@ -165,6 +175,10 @@ def _threads(m: Manifest) -> str:
         return ""
     deterministic = ", deterministic" if m.flags_resolved.get("deterministic") is True else ""
     return f", {m.cpu_threads} CPU {'thread' if m.cpu_threads == 1 else 'threads'}{deterministic}"
+
+
+def _stage(run: RunSummary, name: str) -> str:
+    return f"{name} ({escape(shorten(run.records, 200))})" if name == RECORDS and run.records else name
 
 
 def _files(n: int) -> str:

@@ -16,6 +16,7 @@ from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
 from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
+from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
 
 Status = Literal["complete", "writing", "stopped", "broken"]
@@ -34,6 +35,8 @@ class RunSummary:
     stages: tuple[str, ...] = ()
     created_at_utc: str = ""
     format_version: int | None = None
+    records: str = ""
+    """What the records of a corpus hold; empty if there are none."""
     problem: str = ""
 
 
@@ -62,7 +65,10 @@ def summarise(run_dir: Path) -> RunSummary | None:
     if MANIFEST not in sizes and JOURNAL not in sizes and not tensors and not waiting:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
-    blank = RunSummary(run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages)
+    records = summarise_records(run_dir)
+    blank = RunSummary(
+        run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else ""
+    )
     if MANIFEST not in sizes:
         if holder(run_dir):
             return replace(blank, status="writing")

@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
-from neuron_signatures.runs.errors import BadRunError, shorten
+from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
 from neuron_signatures.runs.opening import NotReadableError, read_regular
+from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
+from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.result_records import StageRecord, another_dump
 from neuron_signatures.runs.results import partial_name
 from neuron_signatures.runs.run import Run
@@ -29,6 +31,8 @@ _MOST_FILES = 100_000
 """Limit for the files of one record."""
 _MOST_FAULTS = 99
 """Faults of one record that are reported one by one, after a line with their number."""
+_OF_MODEL = ("model_name", "model_revision", "weights_fingerprint", "n_layers", "d_mlp")
+"""What the records and the manifest of a run have in common."""
 _FILES = TypeAdapter(list[FileRecord])
 # Fields of the records of the earlier tool of this method, which name no stage.
 _OF_EARLIER_TOOL = {"mode", "run_dir"}
@@ -61,7 +65,10 @@ def check_results(run: Run) -> ResultCheck:
         try:
             mode = folder.lstat().st_mode
             if stat.S_ISDIR(mode):
+                n_faults = len(total.faults)
                 _Folder(folder, run.manifest, total).check()
+                if name == RECORDS and len(total.faults) == n_faults:
+                    total.faults += _contents_of_records(run)
             else:
                 total.faults.append(_fault(folder, f"is {_kind(mode)}, not a folder"))
         except FileNotFoundError:
@@ -69,6 +76,20 @@ def check_results(run: Run) -> ResultCheck:
         except OSError as e:
             total.faults.append(_fault(folder, f"cannot be read ({e.strerror or e})"))
     return total
+
+
+def _contents_of_records(run: Run) -> list[str]:
+    """What is wrong with the records' shapes and values, or their model; nothing if they are not finished."""
+    if not Records.exist(run.path):
+        return []
+    try:
+        with Records.open(run.path) as records:
+            records.check()
+            found = [f"{name} is {b!r}, that of the run {a!r}" for name in _OF_MODEL
+                     if (a := getattr(run.manifest, name)) != (b := getattr(records.meta, name))]  # fmt: skip
+    except (BadRunError, UsageError) as e:
+        return [e.line()]
+    return [_fault(run.path / RECORDS / RECORDS_META, join_some(found))] if found else []
 
 
 class _Folder:
@@ -125,7 +146,9 @@ class _Folder:
             why = "lists no files, because an earlier version made it: they were not checked"
             self._remark(name, why, next_step=_remake(record, self.folder.parent))
         try:
-            doubt = another_dump(self.manifest, StageRecord.model_validate(record))
+            checked = StageRecord.model_validate(record)
+            # records of a corpus come from no dump; `_contents_of_records` compares their model
+            doubt = "" if self.folder.name == RECORDS else another_dump(self.manifest, checked)
         except ValidationError as e:
             raise _bad(path, first_error(e)) from e
         if doubt:

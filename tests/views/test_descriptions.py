@@ -23,7 +23,13 @@ from neuron_signatures.views.filters import Compare, Place, Text, parse
 from neuron_signatures.views.lists.list_files import list_refs, read_list
 from neuron_signatures.views.lists.ranked import RankedList
 from neuron_signatures.views.lists.validated import landing_list, unreadable_validations, validations
-from neuron_signatures.views.neurons.descriptions import NOTHING, Descriptions, read_descriptions, shown_tokens
+from neuron_signatures.views.neurons.descriptions import (
+    NOTHING,
+    Description,
+    Descriptions,
+    read_descriptions,
+    shown_tokens,
+)
 from neuron_signatures.views.neurons.writes import writes_of
 from neuron_signatures.views.predictions import predictions
 
@@ -138,7 +144,7 @@ def test_missing_results_are_noted_with_the_command_and_damaged_ones_by_name(tmp
 def test_neurons_that_no_result_knows_have_no_description(made):
     described = read_descriptions(made)
     for at in (NeuronAt(7, 0), NeuronAt(-1, 5), NeuronAt(1 << 50, 1)):
-        assert described.of(at, negative=False) == ((), (), "")
+        assert described.of(at, negative=False) == Description((), (), "")
     assert Descriptions(None, None, ()) == NOTHING
 
 

@@ -31,12 +31,12 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
     """
     bins = found.bins
     values = np.array([_height(b, measure) for b in bins], float)
-    places, filled = np.arange(len(bins)), np.array([b.count > 0 for b in bins]) & (values > 0)
-    ends = [[b.low, b.high, b.count, _number(b.density), f"{b.beyond:.3%}"] for b in bins]
+    places, filled = np.arange(len(bins)), np.array([b.n > 0 for b in bins], bool) & (values > 0)
+    ends = [[b.low, b.high, b.n, _number(b.density), f"{b.beyond:.3%}"] for b in bins]
     figure = go.Figure()
     figure.add_bar(
         x=places[filled], y=values[filled], width=1,
-        marker={"color": signed_colours(np.array([b.low + b.high for b in bins])[filled]), "line": {"width": 0}},
+        marker={"color": signed_colours(np.array([b.low + b.high for b in bins], float)[filled]), "line": {"width": 0}},
         customdata=[e for e, f in zip(ends, filled, strict=True) if f],
         hovertemplate="act %{customdata[0]:.4g} to %{customdata[1]:.4g}<br>tokens %{customdata[2]:,}"
                       "<br>density %{customdata[3]}<br>this far or farther: %{customdata[4]}<extra></extra>",
@@ -46,8 +46,7 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
     at, labels = _ticks(bins)
     figure.update_xaxes(title="act", tickmode="array", tickvals=at, ticktext=labels, showgrid=False, zeroline=False,
                         range=[-0.7, len(bins) - 0.3], tickangle=0)  # fmt: skip
-    low, high = float(values[filled].min(initial=1)), float(values[filled].max(initial=1))
-    low = float(values[filled].min()) if filled.any() else low
+    low, high = (float(values[filled].min()), float(values[filled].max())) if filled.any() else (1.0, 1.0)
     figure.update_yaxes(
         title=_TITLES[measure], type="log", dtick=1 if high / low > 10 else None, nticks=5, exponentformat="power",
         range=[np.log10(0.5 * low), np.log10(2 * high)],
@@ -56,7 +55,7 @@ def corpus_histogram(found: Distribution, measure: Measure) -> go.Figure:
 
 
 def _height(b: Bin, measure: Measure) -> float:
-    return {"tokens": float(b.count), "density": b.density or 0.0, "share beyond": b.beyond}[measure]
+    return {"tokens": float(b.n), "density": b.density or 0.0, "share beyond": b.beyond}[measure]
 
 
 def _number(value: float | None) -> str:

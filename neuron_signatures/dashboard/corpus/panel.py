@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import streamlit as st
@@ -28,8 +29,9 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.views.records.about import PART_HELP
-from neuron_signatures.views.records.commands import has_records, keep_command, records_command
+from neuron_signatures.views.records.commands import MOST_NAMED, has_records, keep_command, records_command
 from neuron_signatures.views.records.evidence import Evidence, IntervalRow, PoleEvidence, SampleEvidence
+from neuron_signatures.views.records.passages import Passage
 from neuron_signatures.views.scale import ScaleOf
 
 _FIRST, _MORE = 10, 20
@@ -39,6 +41,7 @@ _DEFAULTS = {
     "ui_corpus_measure": MEASURES[0], "ui_corpus_seed": 0,
 }  # fmt: skip
 _SCALE_NAMES: dict[ScaleOf, str] = {"records": "the corpus", "prompt": "each window"}
+_LOOKUP_HELP = "The mean activation at each token that occurs at least twice in the sampled windows."
 _POLE_NAMES: dict[Pole, str] = {"+": "+ largest", "-": "- smallest"}
 
 
@@ -49,7 +52,7 @@ class _Shown(NamedTuple):
     options: HeatmapOptions
     full: bool
 
-    def html(self, passages: tuple, title: str = "") -> str:  # type: ignore[type-arg]
+    def html(self, passages: Sequence[Passage], title: str = "") -> str:
         return passages_html(passages, self.colouring, self.options, full=self.full, title=title)
 
 
@@ -74,9 +77,10 @@ def corpus_panel(ctx: PageContext) -> None:
 def evidence_of(ctx: PageContext) -> Evidence | None:
     """The evidence over all parts; None if there is none, or it cannot be read (which the panel reports)."""
     try:
-        return cached_records.evidence_at(ctx.run_dir, ctx.results_key, ctx.at, PARTS)
+        found: Evidence | None = cached_records.evidence_at(ctx.run_dir, ctx.results_key, ctx.at, PARTS)
     except (BadRunError, UsageError):
         return None
+    return found
 
 
 def _panel(ctx: PageContext) -> None:
@@ -102,7 +106,8 @@ def _panel(ctx: PageContext) -> None:
             options = _controls()
         exports = st.popover("Export")
     shown = _Shown(colouring, options, st.session_state["ui_corpus_text"] == "full")
-    _state(ctx, found)
+    if found.state_text:
+        st.info(found.state_text)
     if any(p.strongest for p in found.poles):
         st.html(colour_key(colouring, options))
         say_always_on(ctx, colouring)
@@ -147,20 +152,9 @@ def _controls() -> HeatmapOptions:
     )  # fmt: skip
 
 
-def _state(ctx: PageContext, found: Evidence) -> None:
-    if found.state == "dead":
-        st.info(f"{ctx.at.label} is dead on this corpus: it has no activation that differs from zero, or nearly so.")
-    elif found.state == "nearly dead":
-        st.info(f"{ctx.at.label} is nearly dead on this corpus: very few of its activations differ from zero.")
-
-
 def _strongest(ctx: PageContext, found: Evidence, kept: SampleEvidence | None, shown: _Shown) -> None:
     if kept is None:
-        st.caption(
-            "Pass 2 did not keep this neuron: only the activation at the peak of each window is stored, and only that "
-            "token is coloured. This command keeps all its activations:"
-        )
-        st.code(keep_command(ctx.run_dir, ctx.at), language="bash", wrap_lines=True)
+        _not_kept(ctx)
     n = int(st.session_state["ui_corpus_n"])
     first = POLES if found.first_pole == "+" else POLES[::-1]
     for column, pole in zip(st.container(key="corpus_poles").columns(2, gap="medium"), first, strict=True):
@@ -168,6 +162,17 @@ def _strongest(ctx: PageContext, found: Evidence, kept: SampleEvidence | None, s
             _pole(found.pole(pole), n, shown)
     if any(len(p.strongest) > n for p in found.poles):
         st.button("Show more", key="corpus_more", on_click=_show_more)
+
+
+def _not_kept(ctx: PageContext) -> None:
+    """Why only the peaks are coloured, and the command that keeps the neuron."""
+    others = cached_records.kept_neurons(ctx.run_dir, ctx.results_key)
+    lost = "" if len(others) < MOST_NAMED else f", in place of those of the {len(others):,} neurons that are kept now"
+    st.caption(
+        "Pass 2 did not keep this neuron: only the activation at the peak of each window is stored, and only that "
+        f"token is coloured. This command keeps all its activations{lost}:"
+    )
+    st.code(keep_command(ctx.run_dir, ctx.at, others), language="bash", wrap_lines=True)
 
 
 def _pole(found: PoleEvidence, n: int, shown: _Shown) -> None:
@@ -207,8 +212,7 @@ def _numbers(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> 
 
 def _lookup(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown("#### Mean by token", width="content",
-                    help="The mean activation at each token that occurs at least twice in the sampled windows.")  # fmt: skip
+        st.markdown("#### Mean by token", help=_LOOKUP_HELP, width="content")
         pole = _pole_switch(ctx, found, "lookup")
     if kept is None:
         empty("The mean by token needs all activations of the neuron, which pass 2 did not keep.")
@@ -216,7 +220,7 @@ def _lookup(ctx: PageContext, found: Evidence, kept: SampleEvidence | None) -> N
         st.caption("No token occurs twice in the sampled windows of these parts.")
     else:
         frame = lookup_frame(kept.lookup, pole)
-        formats = {name: "%.3g" for name in ("mean", "largest", "smallest")}
+        formats = dict.fromkeys(("mean", "largest", "smallest"), "%.3g")
         table(frame, f"corpus_lookup_{pole}", help=LOOKUP_HELP, height=420, formats=formats)
         small(f"{len(frame):,} of {count_of(len(kept.lookup), 'token')}, {_order(pole)} mean first")
 
@@ -246,9 +250,7 @@ def _intervals(ctx: PageContext, found: Evidence, kept: SampleEvidence, shown: _
     if not rows:
         st.caption("No window of these parts has a peak of this sign.")
         return
-    blocks = [
-        shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {_in_interval(row)}") for row in rows
-    ]
+    blocks = [shown.html(row.passages, f"{row.low:.3g} to {row.high:.3g}: {_in_interval(row)}") for row in rows]
     st.html("".join(blocks))
 
 
@@ -270,8 +272,8 @@ def _random(kept: SampleEvidence, shown: _Shown) -> None:
 def _exports(ctx: PageContext, found: Evidence, shown: _Shown) -> None:
     name = f"{ctx.at.label}_corpus"
     st.download_button(
-        "Strongest windows (HTML)", lambda: _document(ctx, found, shown), f"{name}.html", "text/html", key="corpus_html",
-        on_click="ignore", help="A standalone file without scripts or external resources.",
+        "Strongest windows (HTML)", lambda: _document(ctx, found, shown), f"{name}.html", "text/html",
+        key="corpus_html", on_click="ignore", help="A standalone file without scripts or external resources.",
     )  # fmt: skip
     downloads(passage_frame(found), name, "corpus")
 

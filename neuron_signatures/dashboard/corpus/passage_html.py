@@ -24,10 +24,9 @@ STYLE = """
 .ns-pass summary::-webkit-details-marker{display:none}
 .ns-pass .v{text-align:right;font-variant-numeric:tabular-nums;font-weight:600;white-space:nowrap}
 .ns-pass .b{min-width:0}
-.ns-pass .s,.ns-pass .f{white-space:pre-wrap;overflow-wrap:anywhere}
-.ns-pass .f{display:none}
-.ns-pass details[open] .s{display:none}
-.ns-pass details[open] .f{display:block}
+.ns-pass .s{white-space:pre-wrap;overflow-wrap:anywhere}
+.ns-pass .f,.ns-pass details[open] .e{display:none}
+.ns-pass details[open] .f{display:inline}
 .ns-pass .m{display:flex;flex-wrap:wrap;gap:0 .6rem;font-size:.75rem;line-height:1.5;opacity:.7;overflow-wrap:anywhere}
 .ns-pass .q{border:1px solid currentColor;border-radius:.6rem;padding:0 .4rem;opacity:.8}
 .ns-pass .t{border-radius:3px;padding:1px 1px;margin:0 -1px}
@@ -89,13 +88,18 @@ def _passage(p: Passage, colouring: Colouring, options: HeatmapOptions, *, full:
     shown = colouring.of(acts)
     top = _largest(shown) if options.normalise == "prompt" else colouring.limit.value
     cells = [_cell(p, i, float(acts[i]), float(shown[i]), colouring, options, top) for i in range(len(acts))]
-    before, after = ('<span class="e">…</span>' if cut else "" for cut in p.cut)
+    before, after = (_hidden(part) for part in (cells[: p.start], cells[p.stop :]))
     value = "" if p.value is None else f"{p.value:+.4g}"
     return (
         f'<details{" open" if full else ""}><summary><span class="v">{value}</span><span class="b">'
         f'<span class="s">{before}{"".join(cells[p.start : p.stop])}{after}</span>'
-        f'<span class="f">{"".join(cells)}</span>{_where(p)}</span></summary></details>'
+        f"{_where(p)}</span></summary></details>"
     )
+
+
+def _hidden(cells: Sequence[str]) -> str:
+    """Tokens that only the full text has; an ellipsis in the short one."""
+    return f'<span class="e">…</span><span class="f">{"".join(cells)}</span>' if cells else ""
 
 
 def _where(p: Passage) -> str:
@@ -103,7 +107,7 @@ def _where(p: Passage) -> str:
     parts = "".join(f'<span class="q">{part}</span>' for part in p.parts)
     names = list(dict.fromkeys(w.document_name for w in p.windows))
     listed = "\n".join(brief(n) for n in names[:_MOST_NAMES]) + ("\n…" if len(names) > _MOST_NAMES else "")
-    times = f'<span title="{html.escape(listed)}">×{p.n}</span>' if p.n > 1 else ""
+    times = f'<span title="{html.escape(listed)}">&times;{p.n}</span>' if p.n > 1 else ""
     return f'<span class="m">{parts}{times}<span>{html.escape(brief(names[0]))}</span></span>'
 
 
@@ -117,9 +121,9 @@ def _cell(
     if unknown:
         return f'{before}<span title="{place}">{text}</span>'
     classes, style = shade(value, top, options)
-    hover = f"act {act:+.6g}, {place}"
+    hover = f"act {act:+.4g}, {place}"
     if colouring.show == "relative" and math.isfinite(value):
-        hover = f"act {act:+.6g}, {value:+.3g} std from the mean, {place}"
+        hover = f"act {act:+.4g}, {value:+.3g} std from the mean, {place}"
     if i < window.counted_from:
         classes, style, hover = "t x", "", hover + " (excluded)"
     if i == p.pos and window.pos is not None:

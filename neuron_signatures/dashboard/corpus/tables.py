@@ -63,7 +63,7 @@ def moment_facts(found: Evidence) -> list[tuple[str, str]]:
     for p in found.poles:
         if p.value is not None:
             facts.append(("largest" if p.pole == "+" else "smallest", f"{p.value:+.4g}"))
-    above, below = (sum(b.count for b in d.bins if keep(b)) for keep in (lambda b: b.low >= 0, lambda b: b.low < 0))
+    above, below = (sum(b.n for b in d.bins if keep(b)) for keep in (lambda b: b.low >= 0, lambda b: b.low < 0))
     if d.n:
         facts.append(("signs", f"{below / d.n:.1%} negative, {above / d.n:.1%} positive or zero"))
     return facts

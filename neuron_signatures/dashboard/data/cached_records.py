@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -17,6 +16,7 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.about import records_facts
 from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence, evidence, sample_evidence
+from neuron_signatures.views.records.neuron_order import CorpusNeurons
 
 
 class _Open:
@@ -63,9 +63,26 @@ def facts_of(run_dir: Path, results_key: str) -> list[tuple[str, str]]:
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def layers_of(run_dir: Path, results_key: str) -> Sequence[int]:
+def layers_of(run_dir: Path, results_key: str) -> list[int]:
     """The recorded layers. Raises as `evidence_at`."""
-    return _opened(run_dir, results_key).records.layers
+    opened: _Open = _opened(run_dir, results_key)
+    return list(opened.records.layers)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def kept_neurons(run_dir: Path, results_key: str) -> list[tuple[int, int]]:
+    """The neurons whose activations are kept. Raises as `evidence_at`."""
+    opened = _opened(run_dir, results_key)
+    with opened.lock:
+        return list(opened.records.sampled_neurons)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def neurons_of(run_dir: Path, results_key: str) -> CorpusNeurons:
+    """All recorded neurons, shared by all sessions; read only. Raises as `evidence_at`."""
+    opened = _opened(run_dir, results_key)
+    with opened.lock:
+        return CorpusNeurons(opened.records.neurons())
 
 
 def first_neuron(run: Run, results_key: str) -> NeuronAt:

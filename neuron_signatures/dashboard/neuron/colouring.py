@@ -43,7 +43,8 @@ class Colouring:
         """The quantity in words, for legends and exports."""
         if self.show == "activation" or self.spread is None:
             return "activation"
-        return f"standard deviations ({self.spread.std:.3g}) from the mean ({self.spread.mean:+.3g}) over the {self._over}"
+        spread = self.spread
+        return f"standard deviations ({spread.std:.3g}) from the mean ({spread.mean:+.3g}) over the {self._over}"
 
     def full_scale(self) -> str:
         """Where the limit is from, in words."""

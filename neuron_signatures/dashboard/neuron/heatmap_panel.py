@@ -47,7 +47,8 @@ _SHOW_NAMES: dict[Show, str] = {"activation": "activation", "relative": "relativ
 _CORPUS_NAMES: dict[Show, str] = {"activation": "activation", "relative": "relative to the corpus's mean"}
 _SHOW_HELP = (
     "activation: the value itself. relative: (value - mean) / standard deviation, over the included tokens of the "
-    "run or the corpus; the default for neurons that are always on. The activation is in each token's hover text in both."
+    "run or the corpus; the default for neurons that are always on. The activation is in each token's hover text in "
+    "both."
 )
 
 
@@ -152,9 +153,10 @@ def _titles(ctx: PageContext, prompts: Sequence[int], largest: np.ndarray, colou
 
 def show_switch(colouring: Colouring) -> None:
     """The choice of the quantity."""
+    names = _CORPUS_NAMES if colouring.corpus else _SHOW_NAMES
     st.session_state["show"] = colouring.show
     st.segmented_control(
-        "Show", SHOWS, format_func=(_CORPUS_NAMES if colouring.corpus else _SHOW_NAMES).__getitem__, key="show", label_visibility="collapsed", required=True,
+        "Show", SHOWS, format_func=names.__getitem__, key="show", label_visibility="collapsed", required=True,
         on_change=lambda: st.session_state.update({_CHOICE: st.session_state["show"]}), help=_SHOW_HELP,
         disabled=not can_be_relative(colouring.spread),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ranking view: the rows of a ranked list, and how well rankings agree with real ablations."""
+"""Ranking view: the rows of a ranked list, how well rankings agree with real ablations, and the neurons of a corpus."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.exports import downloads
+from neuron_signatures.dashboard.ranking.corpus_panel import corpus_panel
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
 from neuron_signatures.dashboard.ranking.table import BAR, patterns_of, rank_frame, rank_help, ranks_of
 from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
@@ -23,7 +24,7 @@ from neuron_signatures.views.filters import parse
 from neuron_signatures.views.lists.ranked import RankedList
 from neuron_signatures.views.lists.validated import unreadable_validations
 
-_PARTS = ("Neurons", "Validation")
+_PARTS = ("Neurons", "Validation", "Corpus")
 _FIND_HELP = (
     "Words are searched in all texts of a row, promoted tokens included. promotes:·Austin, suppresses:, fires:, "
     "class: and often: search one column; L3, L3N14 and >0.5 are a layer, a neuron and a bound of the score. "
@@ -33,10 +34,15 @@ _CHARTS = {"per layer": by_layer, "activation against score": act_against_score,
 
 
 def render(ctx: PageContext) -> None:
+    if not ctx.has_prompts:
+        corpus_panel(ctx)
+        return
     st.session_state.setdefault("ui_rank_part", _PARTS[0])
     part = st.segmented_control("Part", _PARTS, key="ui_rank_part", label_visibility="collapsed", required=True)
     if part == _PARTS[1]:
         validation_panel(ctx)
+    elif part == _PARTS[2]:
+        corpus_panel(ctx)
     else:
         _neurons(ctx)
 

@@ -93,9 +93,8 @@ def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = (
         "position": pd.array([r.pos for r in lines], dtype="Int64"),
     }
     frame = pd.DataFrame(columns).astype(dict.fromkeys((ranked.score_name, BAR, "activation", "share"), "float64"))
-    blank = [
-        c for c in ("promotes", "suppresses", "fires on", "most often on", "test", "token", "prompt") if not frame[c].astype(bool).any()
-    ]
+    texts = ("promotes", "suppresses", "fires on", "most often on", "test", "token", "prompt")
+    blank = [c for c in texts if not frame[c].astype(bool).any()]
     same = [
         shown for name, shown in (("pos", "position"), ("token", "token"), ("prompt_id", "prompt")) if name in constant
     ]

@@ -37,7 +37,7 @@ from neuron_signatures.views.changes import (
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
-_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON)
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING)
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320

@@ -93,9 +93,14 @@ class PageContext:
         st.session_state[SELECTION] = replace(now, view=View.INTERVENTIONS, result=stem, pair=pair)
         st.session_state[MOVED] = True
 
-    def open_on_corpus(self) -> None:
-        """Show the neuron on the records of the corpus. Only for callbacks."""
-        self.choose(view=View.NEURON, corpus=True)
+    def open_on_corpus(self, at: NeuronAt | None = None) -> None:
+        """Show a neuron, by default the selected one, on the records of the corpus. Only for callbacks.
+
+        Does nothing for a neuron that the run does not store.
+        """
+        at = at or self.at
+        if self.run.stores(*at):
+            self.choose(layer=at.layer, neuron=at.neuron, view=View.NEURON, corpus=True)
 
     def open_neuron(self, at: NeuronAt, *, list: str | None = None, row: int | None = None) -> None:
         """As `choose`, and show the Neuron view."""

@@ -42,7 +42,7 @@ def main_facts(run: Run) -> list[tuple[str, str]]:
     return [
         ("model", m.model_name),
         ("stored", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp:,} neurons each"),
-        ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}" if run.prompts or failed else NO_PROMPTS),
+        ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}" if run.prompts else NO_PROMPTS),
         ("made", m.created_at_utc),
     ]
 

@@ -12,6 +12,7 @@ from neuron_signatures.runs.records.stage_meta import Count, Label, RecordsRecor
 class CorpusMeta(RecordsRecord):
     """`corpus_meta.json`."""
 
+    mode: Label = "corpus"
     seed: int
     parts: dict[Part, int]
     sequence_length: Count

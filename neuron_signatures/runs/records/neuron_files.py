@@ -26,8 +26,8 @@ class Histogram:
     """Counts of activations on a fixed share of the windows, in bins of ascending edges."""
 
     edges: np.ndarray
-    """float32, one more than bins: from -inf over 0 to inf. A bin of values from 0 on holds its lower edge, a bin of
-    negative values its upper edge in magnitude, that is `edges[i] < x <= edges[i+1]` except for 0."""
+    """float32, one more than bins: from -inf over 0 to inf. Bins above 0 hold their lower edge, bins below 0 their
+    upper edge; 0 itself is in the bin above it."""
     counts: np.ndarray
     n: int
     """Values in all bins."""
@@ -54,6 +54,22 @@ class NeuronFiles:
         self._check(value, window, pos, part)
         order = np.lexsort((window, -value if pole == "+" else value))[:k]
         return [Pick(int(window[i]), int(pos[i]), float(value[i])) for i in order]
+
+    def check_layer(self, row: int) -> None:
+        """Raise `BadRunError` if anything of this layer cannot be."""
+        value, window, pos = (self._strongest.read(key, row) for key in ("value", "window", "pos"))
+        used = window >= 0
+        if (used[..., 1:] & ~used[..., :-1]).any():
+            raise damaged(self._path(STRONGEST), "has an entry after the end of its list")
+        part = np.broadcast_to(np.arange(len(PARTS))[:, None, None], window.shape)
+        self._check(value[used], window[used], pos[used], part[used])
+        strength = value * np.array([1, -1], np.float32)[:, None]
+        if (used[..., 1:] & (strength[..., 1:] > strength[..., :-1])).any():
+            raise damaged(self._path(STRONGEST), "has a list whose values are not in order")
+        count = self.central_moments(row, PARTS).count
+        _ = self._edges
+        if (self._histograms.read("counts", row).sum(axis=-1, dtype=np.int64) > count).any():
+            raise damaged(self._path(HISTOGRAMS), "counts more values than there are")
 
     def central_moments(self, row: int, parts: Sequence[Part]) -> CentralMoments:
         """Of all neurons of a layer, one column per part."""

@@ -19,7 +19,17 @@ from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.evidence import Interval, PickedInterval, TokenMean
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta, corpus_digest
 from neuron_signatures.runs.records.moments import LayerMoments, NeuronMoments, merged
-from neuron_signatures.runs.records.names import NEURONS, PARTS, RECORDS, RECORDS_META, SAMPLE_META, Part, Pole
+from neuron_signatures.runs.records.names import (
+    NEURONS,
+    PARTS,
+    POLES,
+    RECORDS,
+    RECORDS_META,
+    SAMPLE,
+    SAMPLE_META,
+    Part,
+    Pole,
+)
 from neuron_signatures.runs.records.neuron_files import Histogram, NeuronFiles
 from neuron_signatures.runs.records.sample import Sample, SampleFiles
 from neuron_signatures.runs.records.stage_meta import AGAIN, check_sizes, read_meta
@@ -95,6 +105,18 @@ class Records:
         self._files.close()
         if self._chosen is not None:
             self._chosen.close()
+
+    def check(self) -> None:
+        """Read everything, and raise `BadRunError` for the first value that cannot be."""
+        for row, layer in enumerate(self.layers):
+            self._files.check_layer(row)
+            for neuron in range(self.d_mlp):
+                for pole in POLES:
+                    self.often(layer, neuron, pole)
+        if self._chosen is not None:
+            if unknown := [(layer, n) for layer, n in self._chosen.neurons if not self.holds(layer, n)]:
+                raise damaged(self.path / RECORDS / SAMPLE, f"L{unknown[0][0]}N{unknown[0][1]} is not recorded")
+            self._chosen.check()
 
     def holds(self, layer: int, neuron: int) -> bool:
         """Whether this neuron is recorded."""

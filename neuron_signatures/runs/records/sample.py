@@ -81,6 +81,14 @@ class SampleFiles:
         starts = np.concatenate([[0], np.cumsum(lengths[kept])])
         return Sample(whole.windows[kept], starts, whole.token_ids[flat], acts[flat], whole.counts[flat])
 
+    def check(self) -> None:
+        """Raise `BadRunError` if anything in the files cannot be."""
+        for place in self.neurons.values():
+            self.of(place, PARTS)
+            first, last = (int(n) for n in self._first_row[place : place + 2])
+            for window in self._windows_of_rows(first, last).tolist():
+                self.row(place, window)
+
     def row(self, place: int, window: int) -> np.ndarray | None:
         """The activations of a neuron in one of its strongest windows; None if they are not stored."""
         first, last = (int(n) for n in self._first_row[place : place + 2])

@@ -25,7 +25,7 @@ def records_facts(records: Records) -> list[tuple[str, str]]:
     facts = [
         ("corpus", source_text(corpus.source) + stopped),
         ("documents", f"{corpus.n_documents:,} ({shares})"),
-        ("windows", f"{corpus.n_windows:,} of at most {corpus.sequence_length} tokens, {corpus.n_counted:,} tokens count"),
+        ("windows", f"{corpus.n_windows:,} of at most {corpus.sequence_length} tokens; {corpus.n_counted:,} count"),
         ("neurons", f"{neurons}; {meta.n_dead:,} dead, {meta.n_nearly_dead:,} nearly dead"),
         ("strongest", f"{meta.top_k} windows for each neuron, pole and part"),
     ]  # fmt: skip
@@ -35,9 +35,8 @@ def records_facts(records: Records) -> list[tuple[str, str]]:
 
 def source_text(source: Mapping[str, Any]) -> str:
     """What was read, in one line."""
-    kind, more = str(source.get("kind", "")), {k: v for k, v in source.items() if k != "kind" and v not in (None, "", [])}
-    details = ", ".join(f"{k} {_value(v)}" for k, v in more.items())
-    return brief(": ".join(filter(None, (kind, details))) or "not recorded")
+    details = ", ".join(f"{k} {_value(v)}" for k, v in source.items() if k != "kind" and v not in (None, "", []))
+    return brief(": ".join(filter(None, (str(source.get("kind", "")), details))) or "not recorded")
 
 
 def _value(value: Any) -> str:

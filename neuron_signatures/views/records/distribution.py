@@ -15,7 +15,8 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    n: int
+    """Tokens."""
     density: float | None
     """Share of the tokens per unit of activation; None if the interval has no width."""
     beyond: float
@@ -32,11 +33,11 @@ class Distribution(NamedTuple):
     @property
     def n_positive(self) -> int:
         """Tokens above the interval around zero."""
-        return sum(b.count for b in self.bins if b.low > 0)
+        return sum(b.n for b in self.bins if b.low > 0)
 
     @property
     def n_negative(self) -> int:
-        return sum(b.count for b in self.bins if b.high < 0)
+        return sum(b.n for b in self.bins if b.high < 0)
 
 
 def distribution(histogram: Histogram, smallest: float | None, largest: float | None) -> Distribution:
@@ -50,9 +51,9 @@ def distribution(histogram: Histogram, smallest: float | None, largest: float | 
     bins = []
     for i in range(int(filled[0]), int(filled[-1]) + 1):
         low, high = _closed(float(edges[i]), float(edges[i + 1]), smallest, largest)
-        count = int(counts[i])
-        density = count / n / (high - low) if high > low else None
-        bins.append(Bin(low, high, count, density, int((above if i >= half else below)[i]) / n))
+        own = int(counts[i])
+        density = own / n / (high - low) if high > low else None
+        bins.append(Bin(low, high, own, density, int((above if i >= half else below)[i]) / n))
     return Distribution(tuple(bins), n)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.runs.records.evidence import TokenMean
 from neuron_signatures.runs.records.moments import NeuronMoments
+from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.distribution import Distribution, distribution
@@ -20,6 +20,8 @@ from neuron_signatures.views.scale import Limit, Spread, records_limit
 N_INTERVALS, PER_INTERVAL, N_RANDOM, MIN_COUNT = 5, 4, 10, 2
 """Intervals of the activation with the examples of each, random windows, and tokens that a mean needs."""
 _SIGN = {"+": 1, "-": -1}
+_LEAST = 0.1
+"""Share of the largest |activation| from which windows of the other sign are shown."""
 
 
 class IntervalRow(NamedTuple):
@@ -37,7 +39,7 @@ class PoleEvidence(NamedTuple):
 
     pole: Pole
     strongest: tuple[Passage, ...]
-    """Strongest first, equal texts as one passage; empty if every activation is zero."""
+    """Strongest first, equal texts as one passage; empty if no activation has this sign, or is far from zero."""
     n_windows: int
     """Windows of the list, before equal ones were folded."""
     often: OftenOn
@@ -68,6 +70,18 @@ class Evidence:
     smallest: float
     largest: float
     """The extremes over the whole corpus, whatever the parts; 0 if none is known."""
+
+    @property
+    def state_text(self) -> str:
+        """A sentence about a dead or nearly dead neuron; empty for others."""
+        share = {"dead": "1 %", "nearly dead": "10 %"}.get(self.state)
+        if share is None:
+            return ""
+        largest = max(self.largest, -self.smallest)
+        return (
+            f"{self.at.label} is {self.state} on this corpus: its largest |activation| is {largest:.3g}, at most "
+            f"{share} of that of the median neuron of its layer."
+        )
 
     def pole(self, pole: Pole) -> PoleEvidence:
         return self.poles[POLES.index(pole)]
@@ -104,9 +118,10 @@ class SampleEvidence:
 
 def evidence(records: Records, at: NeuronAt, *, parts: Sequence[Part] = PARTS) -> Evidence:
     """What the records hold of this neuron, in the given parts of the corpus. Raises as the reader does."""
-    poles = [_pole(records, at, pole, parts) for pole in POLES]
     high, low = (_extreme(records, at, pole, parts) for pole in POLES)
     largest, smallest = (_extreme(records, at, pole, PARTS) for pole in POLES)
+    least = _LEAST * max(abs(largest or 0.0), abs(smallest or 0.0))
+    poles = [_pole(records, at, pole, parts, least) for pole in POLES]
     return Evidence(
         at=at,
         parts=tuple(parts),
@@ -153,9 +168,13 @@ def _extreme(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) 
     return first[0].value if first else None
 
 
-def _pole(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part]) -> PoleEvidence:
-    """Without windows whose peak is zero, or of the other sign if one is of this sign."""
+def _pole(records: Records, at: NeuronAt, pole: Pole, parts: Sequence[Part], least: float) -> PoleEvidence:
+    """Without windows whose peak is zero or of the other sign.
+
+    If all are of the other sign, as for a neuron that is always on, those whose peak is at least `least` in magnitude.
+    """
     windows = [w for w in records.strongest(*at, pole, parts=parts) if w.value and math.isfinite(w.value)]
-    own = [w for w in windows if (w.value or 0.0) * _SIGN[pole] > 0] or windows
+    own = [w for w in windows if (w.value or 0.0) * _SIGN[pole] > 0]
+    own = own or [w for w in windows if abs(w.value or 0.0) >= least]
     often = records.often(*at, pole)
     return PoleEvidence(pole, tuple(passages(own)), len(own), OftenOn(often.tokens, often.share))

@@ -11,7 +11,7 @@ import numpy as np
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.records.names import NEURONS, RECORDS
 from neuron_signatures.runs.records.reader import Records
-from neuron_signatures.runs.tokens import visible
+from neuron_signatures.runs.tokens import encodable, visible
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.neurons.poles import KeyIndex, Poles
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("often_pos", "often_neg")
 _MOST = 5
+_AT_ONCE = 1 << 13
+"""Rows whose tokens are parsed at a time."""
 
 
 class OftenOn(NamedTuple):
@@ -48,9 +50,11 @@ class Often:
 
     def __init__(self, table: pa.Table) -> None:
         """Of the columns layer, neuron, often_pos, often_neg and their shares."""
+        import pyarrow as pa
+
         layer, neuron = (np.asarray(table.column(c).to_numpy(), np.int64) for c in ("layer", "neuron"))
         self._index = KeyIndex(Poles(layer, neuron, np.zeros(len(layer), bool)).keys(signed=False))
-        self._tokens = [table.column(c).combine_chunks() for c in _COLUMNS]
+        self._tokens = [table.column(c).cast(pa.string()).combine_chunks() for c in _COLUMNS]
         self._share = [np.asarray(table.column(f"{c}_share").to_numpy(), np.float64) for c in _COLUMNS]
         self._codes: tuple[Int32[np.ndarray, "neuron pole rank"], list[str]] | None = None
         self._found: dict[str, Bool[np.ndarray, "neuron pole"]] = {}
@@ -95,21 +99,51 @@ def read_often(run_dir: Path) -> Often | None:
 
 
 def _tokens(text: str | None) -> tuple[str, ...]:
+    (tokens,) = _parsed([text or "[]"])
+    if not all(isinstance(t, str) for t in tokens):
+        raise _not_texts()
+    return tuple(tokens[:_MOST])
+
+
+def _parsed(texts: list[str]) -> list[list[str]]:
+    """JSON lists, parsed together: one by one they take five times as long."""
     try:
-        found = json.loads(text) if text else []
+        found = json.loads(f"[{','.join(texts)}]")
     except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
-        raise BadRunError("often_pos or often_neg is not a list of texts", where=f"{RECORDS}/{NEURONS}.parquet")
-    return tuple(found[:_MOST])
+        found = []
+    if len(found) != len(texts) or not all(isinstance(tokens, list) for tokens in found):
+        raise _not_texts()
+    return list(found)
+
+
+def _not_texts() -> BadRunError:
+    return BadRunError("often_pos or often_neg is not a list of texts", where=f"{RECORDS}/{NEURONS}.parquet")
 
 
 def _coded(columns: list[pa.Array]) -> tuple[Int32[np.ndarray, "neuron pole rank"], list[str]]:
     """The tokens as indices into the distinct ones, and -1 where there is none."""
-    known: dict[str, int] = {}
-    codes = np.full((len(columns[0]), len(columns), _MOST), -1, np.int32)
+    import pyarrow as pa
+
+    held = np.zeros((len(columns), len(columns[0]), _MOST), bool)
+    chunks = []
     for side, column in enumerate(columns):
-        for row, text in enumerate(column.to_pylist()):
-            for rank, token in enumerate(_tokens(text)):
-                codes[row, side, rank] = known.setdefault(token, len(known))
-    return codes, list(known)
+        for start in range(0, len(column), _AT_ONCE):
+            lists = _parsed(column.slice(start, _AT_ONCE).fill_null("[]").to_pylist())
+            n = np.fromiter(map(len, lists), np.int64, len(lists))
+            held[side, start : start + _AT_ONCE] = np.arange(_MOST) < n[:, None]
+            chunks.append(_strings([t for tokens in lists for t in tokens[:_MOST]]))
+    distinct = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
+    codes = np.full(held.shape, -1, np.int32)
+    codes[held] = distinct.indices.to_numpy()
+    return codes.transpose(1, 0, 2), distinct.dictionary.to_pylist()
+
+
+def _strings(tokens: list[str]) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(tokens, pa.string())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return pa.array([encodable(t) for t in tokens], pa.string())
+    except pa.ArrowException as e:
+        raise _not_texts() from e

@@ -66,7 +66,7 @@ class Passage(NamedTuple):
 def passages(windows: Iterable[Window], *, around: int = AROUND, fold: bool = True) -> list[Passage]:
     """Passages in the order of the windows.
 
-    With `fold`, windows whose short texts are equal up to white space, with the same token at the peak, are one passage.
+    With `fold`, windows with equal short texts up to white space, and the same token at the peak, are one passage.
     """
     found: dict[tuple[str, str] | int, Passage] = {}
     for i, window in enumerate(windows):
