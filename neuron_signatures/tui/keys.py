@@ -118,7 +118,13 @@ CORPUS = (
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
     Key("l", "ask('layer')", "l", "go to a layer", "layer"),
+    Key("w", "neurons", "w", "list of the neurons of the corpus: by kurtosis, largest activation, rate, mean", "list"),
     Key("f", "facts", "f", "facts about the run and its health", "facts"),
+)
+
+NEURONS = (
+    Key("s", "sort", "s", "sort by kurtosis, largest |activation|, rate or |mean|", "sort"),
+    Key("slash", "ask('filter')", "/", "filter: Texas, often:·Austin, L3, >0.5; empty shows all", "filter"),
 )
 
 # Sections of the help and of docs/browse.md, with their keys.
@@ -128,6 +134,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Ranked list", LIST),
     ("One neuron on every prompt", STACK),
     ("One neuron in a corpus", CORPUS),
+    ("Neurons of a corpus", NEURONS),
     ("One intervention", RESULT),
     ("Everywhere", COMMON),
 )
@@ -154,8 +161,8 @@ BROWSER_FOOTER = [
 ]  # fmt: skip
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
-    ("Esc", "back"), ("q", "quit"), (". ,", "next in list"), ("g", "go"), ("p", "part"), ("a", "all whole"),
-    ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"), (":", "menu"),
-    ("PgDn PgUp", "±100"), ("l", "go"),
+    ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("g", "go"), ("p", "part"),
+    ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
+    (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

@@ -83,7 +83,8 @@ def _limit(options: Options, shown: Printed) -> int:
         return 0
     most = options.limit
     if most is None:
-        most = _PRINTED_ROWS if isinstance(shown.table, ListTable | HitTable) else 0
+        many = isinstance(shown.table, ListTable | HitTable) or options.screen == "neurons"
+        most = _PRINTED_ROWS if many else 0
     return min(len(shown.table), most) if most else len(shown.table)
 
 
@@ -112,6 +113,14 @@ def _corpus(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -
     from neuron_signatures.tui.corpus.printed import corpus_printed  # not at the start of the others
 
     return corpus_printed(opened, cursor.at, columns, most=options.limit, whole=options.all_tokens)
+
+
+def _neurons(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.corpus.neurons import NeuronList, NeuronTable, Wanted, neurons_head
+
+    found = NeuronList.arranged(opened.corpus.neurons, Wanted(query=(options.query or "").strip()))
+    record = {**_where(opened), "by": found.wanted.by, "n_neurons": len(found.neurons), "n_matching": len(found.rows)}
+    return Printed(neurons_head(found), NeuronTable(found), record)
 
 
 def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -198,7 +207,7 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 
 _SCREENS: dict[str, Screen] = {
-    "browser": _browser, "corpus": _corpus, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top,
-    "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes,
-    "search": _search, "interventions": _interventions, "run": _run,
+    "browser": _browser, "corpus": _corpus, "neurons": _neurons, "prompts": _prompts, "layers": _layers,
+    "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list,
+    "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
 }  # fmt: skip

@@ -269,6 +269,46 @@ async def test_lists_say_where_neurons_are_most_often_strongest(made):
         assert "most often on" not in text_of(pilot)
 
 
+@async_test
+async def test_the_neurons_of_a_corpus_are_listed_filtered_and_stepped_through(made):
+    async with browsing(Options(run_dir=made / "records"), (100, 24)) as pilot:
+        shown = await press(pilot, "w")
+        assert "by kurtosis" in shown and shown.splitlines()[3].startswith("> L0N8") and "24" in shown.splitlines()[0]
+        assert "by largest |activation|" in await press(pilot, "s")
+        await press(pilot, "s", "s", "s", "slash")
+        shown = await type_in(pilot, "often:·Austin L0")
+        assert "filter often:·Austin L0" in shown and "L1N" not in shown
+        await press(pilot, "slash")
+        assert "not a regular expression" in (await type_in(pilot, "/(/")) or "regular" in text_of(pilot)
+        first = pilot.app.screen.table.found.at(0).at.label
+        shown = await press(pilot, "enter")
+        assert isinstance(pilot.app.screen, CorpusPage) and shown.startswith(f"{first} ") and "1 of" in shown
+        shown = await press(pilot, "full_stop")
+        assert "2 of" in shown and not shown.startswith(f"{first} ")
+        assert "first neuron of the list" in await press(pilot, "comma", "comma")
+        shown = await press(pilot, "w", "r")
+        assert "neurons of the corpus" in shown
+
+
+@async_test
+async def test_the_list_of_neurons_opens_over_the_browser(made):
+    async with browsing(Options(run_dir=made / "both", screen="neurons", query="L4"), (120, 30)) as pilot:
+        assert "neurons of the corpus  512 of 1,536" in text_of(pilot)
+        await press(pilot, "enter")
+        at = pilot.app.screen.cursor.at
+        assert at.layer == 4
+        await press(pilot, "escape")
+        assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.cursor.at == at
+
+
+def test_printed_neurons(made, capsys):
+    where = ["--run_dir", str(made / "records"), "--screen", "neurons", "--print", "json", "--limit", "3"]
+    assert main([*where, "--query", "L0"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["n_neurons"] == 2 * D_MLP and record["n_matching"] == D_MLP and len(record["rows"]) == 3
+    assert record["rows"][0]["layer"] == 0 and record["rows"][0]["often_pos"]["tokens"]
+
+
 def test_the_printed_corpus_has_every_section(made, capsys):
     where = ["--run_dir", str(made / "records"), "--layer", "0", "--neuron", "0"]
     assert main([*where, "--print"]) == 0
@@ -285,7 +325,7 @@ def test_the_printed_corpus_has_every_section(made, capsys):
         assert [x["value"] for x in record["strongest"]["+"]] == pytest.approx([w.value for w in expected])
         assert record["strongest"]["+"][0]["tokens"] == list(expected[0].tokens)
         assert record["moments"]["count"] == reader.moments(0, 0).count
-        assert sum(b["count"] for b in record["histogram"]["bins"]) == record["histogram"]["n"]
+        assert sum(b["n"] for b in record["histogram"]["bins"]) == record["histogram"]["n"]
 
 
 def test_print_limits_windows_or_shows_them_whole(made, capsys):

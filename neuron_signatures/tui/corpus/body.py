@@ -123,6 +123,7 @@ def section_body(
     groups = groups_of(evidence, found, section, pole)
     some = any(g.passages for g in groups)
     notes = [
+        evidence.state_text,
         pole_note(evidence, pole) if section != "random" else "",
         f"only the activation at each peak is stored; {only_peaks}" if some and only_peaks else "",
     ]

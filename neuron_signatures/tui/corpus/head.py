@@ -21,10 +21,11 @@ from neuron_signatures.views.records.evidence import Evidence
 
 def corpus_head(
     run: Run, at: NeuronAt, corpus: CorpusMeta | None, evidence: Evidence | None, notes: Notes | None, shown: Shown,
-    scaling: Scaling, columns: int, height: int, *, has_results: bool, plain: bool,
+    scaling: Scaling, columns: int, height: int, *, has_moments: bool, has_results: bool, plain: bool,
 ) -> list[Line]:  # fmt: skip
     """Lines by importance for the height of the terminal; `evidence` is None if it cannot be read.
 
+    `has_moments`: whether the moments stand at the side.
     `has_results`: whether the run has results of stage 2, which may say what the neuron writes.
     """
     pole = pole_of(evidence, shown)
@@ -36,7 +37,7 @@ def corpus_head(
         lines += [
             *often_lines(evidence, pole),
             *([writes(notes, pole, columns)] if has_results else []),
-            moments_line(evidence, columns),
+            *([] if has_moments else [moments_line(evidence, columns)]),
         ]
         lines.append(line(Span(legend_text(scaling, plain=plain), "dim")))
     return [*lines, tabs]

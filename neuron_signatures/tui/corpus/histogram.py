@@ -10,25 +10,26 @@ from neuron_signatures.tui.layout.text import Line, Span, line, number
 from neuron_signatures.views.records.distribution import Bin
 
 _RANGE, _COUNT, _SHARE = 19, 11, 10
-_LEAST_BAR = 8
+_LEAST_BAR, _BESIDE_SHARES = 8, 16
+"""Least columns of a bar, and of one beside the shares."""
 
 
 def histogram_lines(bins: Sequence[Bin], columns: int) -> list[Line]:
     """The interval, the number of tokens, their share, and log10(1 + number) as a bar; the largest values first."""
-    full = max((math.log10(1 + b.count) for b in bins), default=0.0)
-    n = sum(b.count for b in bins)
-    shares = columns >= _RANGE + _COUNT + _SHARE + _LEAST_BAR
+    full = max((math.log10(1 + b.n) for b in bins), default=0.0)
+    n = sum(b.n for b in bins)
+    shares = columns >= _RANGE + _COUNT + _SHARE + _BESIDE_SHARES
     wide = columns - _RANGE - _COUNT - 2 - (_SHARE if shares else 0)
     lines = []
     for b in reversed(bins):
         parts = [
             Span(f"{number(b.low, 3):>8} .. {number(b.high, 3):<8}"[:_RANGE], "dim"),
-            Span(f"{b.count:>{_COUNT},}"),
+            Span(f"{b.n:>{_COUNT},}"),
         ]
         if shares:
-            parts.append(Span(f"{_percent(b.count, n):>{_SHARE}}", "dim"))
+            parts.append(Span(f"{_percent(b.n, n):>{_SHARE}}", "dim"))
         if wide >= _LEAST_BAR:
-            parts.append(Span("  " + bar(math.log10(1 + b.count), full, wide), "minus" if b.low < 0 else "plus"))
+            parts.append(Span("  " + bar(math.log10(1 + b.n), full, wide), "minus" if b.low < 0 else "plus"))
         lines.append(line(*parts))
     return lines
 
@@ -46,7 +47,7 @@ def merged(bins: Sequence[Bin], most: int) -> list[Bin]:
 
 
 def _joined(bins: Sequence[Bin]) -> Bin:
-    low, high, count = bins[0].low, bins[-1].high, sum(b.count for b in bins)
+    low, high, count = bins[0].low, bins[-1].high, sum(b.n for b in bins)
     return Bin(low, high, count, None, (bins[-1] if low < 0 else bins[0]).beyond)
 
 

@@ -45,14 +45,14 @@ def corpus_printed(
     n = _MOST if most is None else most or 1 << 30
     lines = [
         neuron_line(opened.run, at, corpus.records.corpus.meta, evidence, columns), moments_line(evidence, columns),
-        line(legend_text(scaling, plain=True)),
+        line(legend_text(scaling, plain=True)), *wrapped(evidence.state_text, columns),
     ]  # fmt: skip
     for pole in POLES:
         name = "largest" if pole == "+" else "smallest"
         lines += [(), *heading(f"{name} activations (pole {pole})"), *wrapped(pole_note(evidence, pole), columns)]
         lines += _passage_lines(groups_of(evidence, None, "strongest", pole), scaling, columns, n, whole=whole)
     if sample is None:
-        keep = keep_command(opened.run.path, at)
+        keep = keep_command(opened.run.path, at, corpus.records.sampled_neurons)
         lines += [(), *wrapped(f"only the activations at the peaks are stored; this keeps all: {keep}", columns)]
     else:
         lines += _sample_lines(evidence, sample, scaling, columns, n, whole=whole)

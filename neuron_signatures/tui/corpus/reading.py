@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ from neuron_signatures.runs.records.names import PARTS, POLES, Part, Pole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence, evidence, sample_evidence
+from neuron_signatures.views.records.neuron_order import CorpusNeurons
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -72,6 +74,11 @@ class OpenedCorpus:
     @property
     def meta(self) -> RecordsMeta:
         return self.records.meta
+
+    @cached_property
+    def neurons(self) -> CorpusNeurons:
+        """All recorded neurons, to list them."""
+        return CorpusNeurons(self.records.neurons())
 
     def evidence(self, at: NeuronAt, parts: tuple[Part, ...]) -> Evidence:
         """What is stored of every neuron. Raises `UsageError` if this one is not recorded."""

@@ -20,6 +20,7 @@ from neuron_signatures.tui.corpus.body import (
     wrapped,
 )
 from neuron_signatures.tui.corpus.head import corpus_head, pole_of
+from neuron_signatures.tui.corpus.neurons import NeuronList
 from neuron_signatures.tui.corpus.passages import PassageTable, passage_text
 from neuron_signatures.tui.corpus.printed import corpus_printed
 from neuron_signatures.tui.corpus.reading import AS_OPENED, OF_SAMPLE, Shown
@@ -80,6 +81,8 @@ class CorpusPage(Page):
         """Whether all windows are shown whole."""
         self._whole: set[int] = set()
         """The windows that are shown whole, by number in the section."""
+        self._listed: NeuronList | None = None
+        """The list of neurons, once a row of it was opened."""
         self._row = 0
         self._body: Body = text_body(())
         self._rest: Timer | None = None
@@ -101,6 +104,7 @@ class CorpusPage(Page):
         """Show what this screen showed before a reload."""
         self.shown, self.wanted, self.everything = before.shown, before.wanted, before.everything
         self._row, self._whole = before._row, set(before._whole)
+        self._listed = None if before._listed is None else before._listed
         return self
 
     def reopen(self, browser: BrowserPage) -> CorpusPage:
@@ -130,7 +134,7 @@ class CorpusPage(Page):
         pole = pole_of(known, self.shown)
         head = corpus_head(
             self.run_, self.cursor.at, self._corpus(), known, self.opened.notes.get(self.cursor.at), self.shown,
-            scaling, columns, height, has_results=bool(self.opened.analysis), plain=plain,
+            scaling, columns, height, has_moments=columns >= WIDE, has_results=bool(self.opened.analysis), plain=plain,
         )  # fmt: skip
         self.block("head").show([clip(x, columns) for x in head])
         side = self.query_one("#side", Rows)
@@ -178,7 +182,8 @@ class CorpusPage(Page):
         )  # fmt: skip
 
     def _keep(self) -> str:
-        return f"this keeps all: {keep_command(self.run_.path, self.cursor.at)}"
+        kept = self.opened.corpus.records.sampled_neurons
+        return f"this keeps all: {keep_command(self.run_.path, self.cursor.at, kept)}"
 
     def _corpus(self) -> CorpusMeta | None:
         try:
@@ -225,6 +230,8 @@ class CorpusPage(Page):
         walk = self.browser.walk if self.browser is not None else None
         listed = walk is not None and walk.row().at == self.cursor.at
         label = f"   {walk.label(self.cursor)}" if walk is not None and listed else ""
+        if self._listed is not None:
+            label = f"   {self._listed.label(self.cursor.at)}"
         if not n:
             last = min(self.rows.top + self.rows.room, self.rows.n)
             return line(
@@ -278,9 +285,23 @@ class CorpusPage(Page):
     def action_move(self, axis: Axis, by: int) -> None:
         self.go(*move(self.run_, self.cursor, axis, by))
 
+    def open_neuron(self, listed: NeuronList) -> None:
+        """Open the neuron of a row of the list of neurons, which is the open list from now on."""
+        self._listed = listed
+        at = listed.at(listed.index).at
+        self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
+
     def action_walk(self, by: int) -> None:
         """Open the neuron of the next or previous row of the open list."""
-        found = "no list is open" if self.browser is None else self.browser.next_of_list(by)
+        if self._listed is not None:
+            step = self._listed.step(by, self.run_)
+            if step is None:
+                self.show_message(f"this is the {'last' if by > 0 else 'first'} neuron of the list")
+            else:
+                self.open_neuron(step)
+            return
+        none = "no list is open: w lists the neurons, Enter opens a row"
+        found = none if self.browser is None else self.browser.next_of_list(by)
         if isinstance(found, str):
             self.show_message(found)
         elif found is not None:
@@ -332,6 +353,11 @@ class CorpusPage(Page):
         self.wanted = self.wanted._replace(relative=None if new == bool(spread.always_on) else new)
         self.message = f"colours show {'z: (act - mean) / std over the corpus' if new else 'activations'}"
         self.draw()
+
+    def action_neurons(self) -> None:
+        from neuron_signatures.tui.screens.neurons import NeuronsPage  # imports this module
+
+        self.app.push_screen(NeuronsPage(self))
 
     def action_facts(self) -> None:
         from neuron_signatures.tui.screens.texts import FactsPage

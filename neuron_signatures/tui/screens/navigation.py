@@ -7,12 +7,14 @@ from typing import Any
 
 from textual.screen import Screen
 
+from neuron_signatures.tui.corpus.neurons import Wanted
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.run.opening import OpenResult, check_screen
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.corpus import CorpusPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
+from neuron_signatures.tui.screens.neurons import NeuronsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
 from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
@@ -26,6 +28,9 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
     if not result.opened.run.prompts:
         return _without_prompts(result, options)
     browser = BrowserPage(result, options, page_named)
+    if options.screen == "neurons":
+        corpus = CorpusPage(result, browser)
+        return [browser, corpus, *neurons_of(corpus, options)]
     on_top = page_named(browser, options)
     return [browser] if on_top is None else [browser, on_top]
 
@@ -36,20 +41,23 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     browser = pages[0]
     corpus = next((s for s in stack if isinstance(s, CorpusPage)), None)
     if isinstance(browser, CorpusPage) and corpus is not None:
-        return [browser.keep(corpus), *pages[1:]]
+        return [browser.keep(corpus), *(s.over(browser) for s in stack if isinstance(s, NeuronsPage))]
     if before is None or not isinstance(browser, BrowserPage):
         return pages
     browser.keep_walk(before)
     new: list[Page] = [browser]
     for page in stack[stack.index(before) + 1 :]:
-        if (again := _reopen(page, browser)) is None:
+        again = _reopen(page, browser, new[-1])
+        if again is None:
             break
         new.append(again)
     return new
 
 
-def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
-    """The same screen over the browser of a reloaded run; None if it no longer exists."""
+def _reopen(page: Screen[Any], browser: BrowserPage, under: Page) -> Page | None:
+    """The same screen over the browser of a reloaded run, and over the page `under`; None if it no longer exists."""
+    if isinstance(page, NeuronsPage):
+        return page.over(under) if isinstance(under, CorpusPage) else None
     if isinstance(page, FactsPage):
         return FactsPage(browser.result)
     if isinstance(page, HelpPage):
@@ -61,7 +69,13 @@ def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
     """The screens of a run that holds records and no prompts."""
     check_screen(options)
     corpus = CorpusPage(result)
-    return [corpus, FactsPage(result)] if options.screen == "run" else [corpus]
+    on_top: list[Page] = [FactsPage(result)] if options.screen == "run" else []
+    return [corpus, *(neurons_of(corpus, options) if options.screen == "neurons" else on_top)]
+
+
+def neurons_of(corpus: CorpusPage, options: Options) -> list[Page]:
+    """The list of neurons that the flags select."""
+    return [NeuronsPage(corpus, Wanted(query=(options.query or "").strip()))]
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
