@@ -208,6 +208,6 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 _SCREENS: dict[str, Screen] = {
     "browser": _browser, "corpus": _corpus, "neurons": _neurons, "prompts": _prompts, "layers": _layers,
-    "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list,
-    "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
+    "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
+    "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
 }  # fmt: skip
