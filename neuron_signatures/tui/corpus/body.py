@@ -50,6 +50,14 @@ class BodyRow(NamedTuple):
     """The passage that the line belongs to."""
 
 
+class Lines(NamedTuple):
+    """Rows of a passage: the title above it or its first row, its first row, its last row."""
+
+    top: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True)
 class Body:
     """The rows of a section."""
@@ -57,10 +65,10 @@ class Body:
     rows: Sequence[BodyRow]
     passages: Sequence[Passage]
 
-    def lines_of(self, passage: int) -> tuple[int, int]:
-        """The first and the last row of a passage."""
+    def lines_of(self, passage: int) -> Lines:
         found = [i for i, r in enumerate(self.rows) if r.passage == passage]
-        return found[0], found[-1]
+        has_title = found[0] > 0 and self.rows[found[0] - 1].passage is None
+        return Lines(found[0] - has_title, found[0], found[-1])
 
 
 def groups_of(evidence: Evidence, sample: SampleEvidence | None, section: Section, pole: Pole) -> list[Group]:

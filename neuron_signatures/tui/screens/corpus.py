@@ -45,7 +45,6 @@ from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
 
 _SIDE = 52
 """Least width of the pane at the side."""
-_ALL = range(1 << 30)
 _NO_SCALE = Scaling(None, "records")
 
 
@@ -78,9 +77,9 @@ class CorpusPage(Page):
         self._pole_of_row = False
         """Whether the pole is that of a row of the open list, so that it is not meant for other neurons."""
         self.everything = False
-        """Whether all windows are shown whole."""
+        """Whether all windows are shown whole, except those in `_whole`."""
         self._whole: set[int] = set()
-        """The windows that are shown whole, by number in the section."""
+        """The windows that are shown whole, by number in the section, or short if all others are whole."""
         self._listed: NeuronList | None = None
         """The list of neurons, once a row of it was opened."""
         self._row = 0
@@ -104,7 +103,8 @@ class CorpusPage(Page):
         """Show what this screen showed before a reload."""
         self.shown, self.wanted, self.everything = before.shown, before.wanted, before.everything
         self._row, self._whole = before._row, set(before._whole)
-        self._listed = None if before._listed is None else before._listed
+        if self.opened.recorded == before.opened.recorded:
+            self._listed = before._listed
         return self
 
     def reopen(self, browser: BrowserPage) -> CorpusPage:
@@ -166,9 +166,9 @@ class CorpusPage(Page):
         if not body.passages:
             self.rows.show(len(body.rows), row, cursor=None, head=head)
             return
-        first, last = body.lines_of(at)
-        self.rows.show(len(body.rows), row, cursor=first, head=head)
-        self.rows.reveal(first, last)
+        lines = body.lines_of(at)
+        self.rows.show(len(body.rows), row, cursor=lines.first, head=head)
+        self.rows.reveal(lines.top, lines.last)
 
     def _body_of(self, evidence: Evidence | str, pole: Pole, scaling: Scaling, columns: int) -> Body:
         if isinstance(evidence, str):
@@ -177,9 +177,14 @@ class CorpusPage(Page):
         stored = corpus.has_sample(at)
         return section_body(
             evidence, self.sample(), self.shown.section, pole, scaling, columns,
-            opened=_ALL if self.everything else self._whole, plain=self.app.plain,
+            opened=self._opened(), plain=self.app.plain,
             share=corpus.meta.histogram_share, only_peaks="" if stored else self._keep(),
         )  # fmt: skip
+
+    def _opened(self) -> set[int]:
+        """The windows that are shown whole; of all, those down to some below the cursor: each takes time."""
+        near = range(self._row + max(12, self.size.height // 2)) if self.everything else ()
+        return set(near) ^ self._whole
 
     def _keep(self) -> str:
         kept = self.opened.corpus.records.sampled_neurons
@@ -243,6 +248,7 @@ class CorpusPage(Page):
         """Move to another neuron and redraw."""
         if cursor.at != self.cursor.at:
             self._row, self._whole, self._fault = 0, set(), None
+            self.rows.top = 0
             self.abandon("more")
         self.cursor = self.app.cursor = cursor
         self.message = message
@@ -326,9 +332,12 @@ class CorpusPage(Page):
     def action_row(self, by: int) -> None:
         if self._body.passages:
             self._row = max(0, min(self._row + by, len(self._body.passages) - 1))
-            first, last = self._body.lines_of(self._row)
-            self.rows.move(first - (self.rows.cursor or 0))
-            self.rows.reveal(first, last)
+            if self.everything:
+                self.draw()  # lays out the windows below
+                return
+            lines = self._body.lines_of(self._row)
+            self.rows.move(lines.first - (self.rows.cursor or 0))
+            self.rows.reveal(lines.top, lines.last)
         else:
             self.rows.roll(by)
         self.draw_status()
