@@ -36,7 +36,7 @@ RESULTS = {"interventions": None, "swap": SWAP, "swap_pairs": SWAPS, "effect": E
 
 # Name of the picture: keys that open it, from layer 0, neuron 0 of a run with records and no prompts.
 CORPUS = {
-    "corpus": (), "corpus_whole": ("enter",), "corpus_intervals": ("n", "n", "tab"), "corpus_tokens": ("tab",) * 3,
+    "corpus": (), "corpus_whole": ("enter",), "corpus_intervals": ("n", "tab"), "corpus_tokens": ("tab",) * 3,
     "corpus_histogram": ("tab",) * 4, "corpus_neurons": ("w",),
 }  # fmt: skip
 

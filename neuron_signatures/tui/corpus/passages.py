@@ -20,7 +20,7 @@ _INDENT = 4
 
 @dataclass
 class PassageTable(RowTable[Passage]):
-    """One passage a row. `columns_` are those of the screen: wider ones show more of the documents' names."""
+    """One passage a row. `screen` is the width of the screen: wider ones show more of the documents' names."""
 
     scaling: Scaling
     screen: int

@@ -142,7 +142,9 @@ class CorpusPage(Page):
         wide = max(_SIDE, columns // 3) if side.display else 0
         if known is not None and side.display:
             side.styles.width = wide
-            lines = side_lines(known, self.sample(), pole, wide - 2, height - len(head) - 3)
+            stored = self.opened.corpus.has_sample(self.cursor.at)
+            sample = self.sample() if stored else f"not stored for {self.cursor.at.label}"
+            lines = side_lines(known, sample, pole, wide - 2, height - len(head) - 3)
             side.show(len(lines), lambda i, w: clip(lines[i], w), cursor=None)
         self._draw_body(evidence, pole, scaling, columns - wide)
         self.draw_status()
