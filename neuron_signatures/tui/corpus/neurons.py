@@ -89,7 +89,8 @@ class NeuronTable:
             Column("mean", "mean", 9, right=True, drop=7 if self.found.wanted.by != "mean" else 0),
             Column("std", "std", 9, right=True, drop=8),
             Column("rate", "active", 9, right=True, drop=6 if self.found.wanted.by != "rate_above" else 0),
-            Column("+", "most often on (+)", 0, min_width=16), Column("-", "most often on (-)", 0, drop=3, min_width=14),
+            Column("+", "most often on (+)", 0, min_width=16),
+            Column("-", "most often on (-)", 0, drop=3, min_width=14),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
@@ -99,7 +100,8 @@ class NeuronTable:
             "neuron": Span(r.at.label, "title"), "state": Span("" if r.state == "alive" else safe(r.state), "warn"),
             "kurtosis": Span(size(r.kurtosis, 3)), "max": Span(number(r.max, 3), sign_style(r.max)),
             "min": Span(number(r.min, 3), sign_style(r.min)), "mean": Span(number(r.mean, 3), sign_style(r.mean)),
-            "std": Span(size(r.std, 3)), "rate": Span(rate), "+": Span(_often(r.often_pos) if (r.max or 0) > 0 else "", "token"),
+            "std": Span(size(r.std, 3)), "rate": Span(rate),
+            "+": Span(_often(r.often_pos) if (r.max or 0) > 0 else "", "token"),
             "-": Span(_often(r.often_neg) if (r.min or 0) < 0 else "", "token"),
         }  # fmt: skip
 
