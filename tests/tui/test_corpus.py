@@ -301,6 +301,18 @@ async def test_the_list_of_neurons_opens_over_the_browser(made):
         assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.cursor.at == at
 
 
+@async_test
+async def test_exports_and_copies(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with browsing(corpus(made / "records", neuron=7)) as pilot:
+        assert "exported to" in await press(pilot, "e")
+        assert (tmp_path / "records_corpus_L0N7.txt").read_text(encoding="utf-8").startswith("L0N7 ")
+        record = json.loads((tmp_path / "records_corpus_L0N7.json").read_text(encoding="utf-8"))
+        assert record["screen"] == "corpus" and record["strongest"]["+"]
+        await press(pilot, "y")
+        assert pilot.app.clipboard.startswith("L0N7  +3.") and pilot.app.clipboard.isprintable()
+
+
 def test_printed_neurons(made, capsys):
     where = ["--run_dir", str(made / "records"), "--screen", "neurons", "--print", "json", "--limit", "3"]
     assert main([*where, "--query", "L0"]) == 0

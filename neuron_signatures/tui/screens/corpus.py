@@ -288,7 +288,8 @@ class CorpusPage(Page):
         return f"{self.cursor.at.label}  {passage_text(found[self._row])}" if found else self.cursor.at.label
 
     def exported(self) -> Printed:
-        return corpus_printed(self.opened, self.cursor.at, EXPORT_COLUMNS, wanted=self.wanted)
+        printed = corpus_printed(self.opened, self.cursor.at, EXPORT_COLUMNS, wanted=self.wanted)
+        return printed._replace(record={"screen": "corpus", **printed.record})
 
     def action_move(self, axis: Axis, by: int) -> None:
         self.go(*move(self.run_, self.cursor, axis, by))
