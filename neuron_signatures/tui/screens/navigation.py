@@ -41,7 +41,8 @@ def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
     browser = pages[0]
     corpus = next((s for s in stack if isinstance(s, CorpusPage)), None)
     if isinstance(browser, CorpusPage) and corpus is not None:
-        return [browser.keep(corpus), *(s.over(browser) for s in stack if isinstance(s, NeuronsPage))]
+        browser.keep(corpus)
+        return [browser, *(s.over(browser) for s in stack if isinstance(s, NeuronsPage))]
     if before is None or not isinstance(browser, BrowserPage):
         return pages
     browser.keep_walk(before)
