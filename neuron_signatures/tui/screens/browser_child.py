@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuron_signatures.tui.run.cursor import Cursor
+from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.page import Page, TablePage
 from neuron_signatures.tui.tables.ranked_list import Walk
@@ -17,7 +18,10 @@ class BrowserChild(TablePage):
         self.run_ = browser.opened.run
         self.cursor = browser.cursor
 
-    def reopen(self, browser: BrowserPage) -> Page | None:
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page | None:
+        return self.again(first) if isinstance(first, BrowserPage) else None
+
+    def again(self, browser: BrowserPage) -> Page | None:
         """The same screen over the browser of a reloaded run; None if it no longer exists."""
         return type(self)(browser)
 

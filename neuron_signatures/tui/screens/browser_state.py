@@ -49,16 +49,16 @@ class BrowserState(Page):
     def run_(self) -> Run:
         return self.opened.run
 
-    def keep_walk(self, before: BrowserState) -> None:
-        """Keep the scale, and the open list of the browser before a reload, if its files are unchanged."""
+    def keep(self, before: BrowserState) -> bool:
+        """The scale, and the open list if its files are unchanged."""
         self.wanted, self._landed = before.wanted, before._landed
-        if before.walk is None:
-            return
-        view = before.walk.view
-        if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
-            self.walk = before.walk
-        else:
-            self.message = "the open list has changed; w shows the lists"
+        if before.walk is not None:
+            view = before.walk.view
+            if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
+                self.walk = before.walk
+            else:
+                self.message = "the open list has changed; w shows the lists"
+        return True
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
         """Move to a cursor and redraw. `walk`: the list that is open from now on; None: the same as before."""

@@ -26,10 +26,12 @@ from neuron_signatures.tui.layout.widgets import Block, Rows
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.panes import WIDE
 from neuron_signatures.tui.run.cursor import JUMPS, Axis, move
+from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.run.scaling import Scaling, corpus_scaling
 from neuron_signatures.tui.screens.browser import QUESTIONS, BrowserPage
 from neuron_signatures.tui.screens.corpus_state import CorpusState
 from neuron_signatures.tui.screens.input_box import Ask
+from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.views.records.evidence import Evidence
 
 _SIDE = 52
@@ -57,8 +59,10 @@ class CorpusPage(CorpusState):
         yield Block("status")
         yield Block("keys")
 
-    def reopen(self, browser: BrowserPage) -> CorpusPage:
-        page = CorpusPage(browser.result, browser)
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page | None:
+        if not isinstance(first, BrowserPage):
+            return None
+        page = CorpusPage(result, first)
         page.keep(self)
         return page
 

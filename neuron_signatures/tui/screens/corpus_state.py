@@ -56,12 +56,12 @@ class CorpusState(Page):
     def on_mount(self) -> None:
         self.app.cursor = self.cursor
 
-    def keep(self, before: CorpusState) -> None:
-        """Show what this screen showed before a reload."""
+    def keep(self, before: CorpusState) -> bool:
         self.shown, self.wanted, self.everything = before.shown, before.wanted, before.everything
         self._row, self._whole = before._row, set(before._whole)
         if self.opened.recorded == before.opened.recorded:
             self._listed = before._listed
+        return True
 
     def evidence(self) -> Evidence | str:
         """The evidence of the neuron in the chosen parts, or why it cannot be read."""

@@ -46,7 +46,7 @@ class ListsPage(BrowserChild):
     def on_screen_resume(self) -> None:
         self._refresh_lists()
 
-    def reopen(self, browser: BrowserPage) -> ListsPage:
+    def again(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
     def files_changed(self, names: list[str]) -> list[str]:
@@ -112,7 +112,7 @@ class ListPage(BrowserChild):
 
         self.start("list", work)
 
-    def reopen(self, browser: BrowserPage) -> ListPage | None:
+    def again(self, browser: BrowserPage) -> ListPage | None:
         same = (r for r in browser.opened.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
         return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)

@@ -7,17 +7,13 @@ from typing import Any
 
 from textual.screen import Screen
 
-from neuron_signatures.tui.corpus.neurons import Wanted
 from neuron_signatures.tui.options import LIST_SCREENS, Options
 from neuron_signatures.tui.run.opening import OpenResult, check_screen
 from neuron_signatures.tui.screens.browser import BrowserPage
-from neuron_signatures.tui.screens.browser_child import BrowserChild
-from neuron_signatures.tui.screens.corpus import CorpusPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
-from neuron_signatures.tui.screens.neurons import NeuronsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
-from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
+from neuron_signatures.tui.screens.texts import FactsPage, NotesPage
 from neuron_signatures.tui.tables.ranked_list import Order, choose_list
 
 
@@ -29,54 +25,44 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
         return _without_prompts(result, options)
     browser = BrowserPage(result, options, page_named)
     if options.screen == "neurons":
-        corpus = CorpusPage(result, browser)
-        return [browser, corpus, *neurons_of(corpus, options)]
+        return [browser, *_corpus_pages(result, browser, options)]
     on_top = page_named(browser, options)
     return [browser] if on_top is None else [browser, on_top]
 
 
-def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
-    """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
-    before = next((s for s in stack if isinstance(s, BrowserPage)), None)
-    browser = pages[0]
-    corpus = next((s for s in stack if isinstance(s, CorpusPage)), None)
-    if isinstance(browser, CorpusPage) and corpus is not None:
-        browser.keep(corpus)
-        return [browser, *(s.over(browser) for s in stack if isinstance(s, NeuronsPage))]
-    if before is None or not isinstance(browser, BrowserPage):
+def reopened(stack: Sequence[Screen[Any]], result: OpenResult, pages: list[Page]) -> list[Page]:
+    """`pages`, plus the screens of `stack` that were open over the first one before the reload."""
+    first = pages[0]
+    before = next((s for s in stack if type(s) is type(first)), None)
+    if before is None or not first.keep(before):
         return pages
-    browser.keep_walk(before)
-    new: list[Page] = [browser]
+    new = [first]
     for page in stack[stack.index(before) + 1 :]:
-        again = _reopen(page, browser, new[-1])
+        again = page.reopen(result, first, new[-1]) if isinstance(page, Page) else None
         if again is None:
             break
         new.append(again)
     return new
 
 
-def _reopen(page: Screen[Any], browser: BrowserPage, under: Page) -> Page | None:
-    """The same screen over the browser of a reloaded run, and over the page `under`; None if it no longer exists."""
-    if isinstance(page, NeuronsPage):
-        return page.over(under) if isinstance(under, CorpusPage) else None
-    if isinstance(page, FactsPage):
-        return FactsPage(browser.result)
-    if isinstance(page, HelpPage):
-        return HelpPage(page.first)
-    return page.reopen(browser) if isinstance(page, BrowserChild | CorpusPage) else None
-
-
 def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
     """The screens of a run that holds records and no prompts."""
     check_screen(options)
-    corpus = CorpusPage(result)
     on_top: list[Page] = [FactsPage(result)] if options.screen == "run" else []
-    return [corpus, *(neurons_of(corpus, options) if options.screen == "neurons" else on_top)]
+    return [*_corpus_pages(result, None, options), *on_top]
 
 
-def neurons_of(corpus: CorpusPage, options: Options) -> list[Page]:
-    """The list of neurons that the flags select."""
-    return [NeuronsPage(corpus, Wanted(query=(options.query or "").strip()))]
+def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Options) -> list[Page]:
+    """The corpus screen, and over it the list of neurons if the flags name it."""
+    # their records take 0.03 s to import: not at the start
+    from neuron_signatures.tui.corpus.neurons import Wanted
+    from neuron_signatures.tui.screens.corpus import CorpusPage
+    from neuron_signatures.tui.screens.neurons import NeuronsPage
+
+    corpus = CorpusPage(result, browser)
+    if options.screen != "neurons":
+        return [corpus]
+    return [corpus, NeuronsPage(corpus, Wanted(query=(options.query or "").strip()))]
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
@@ -90,7 +76,7 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
     if name == "run":
         return FactsPage(browser.result)
     if name == "corpus":
-        return CorpusPage(browser.result, browser)
+        return _corpus_pages(browser.result, browser, options)[0]
     if name == "interventions":
         # their records take 0.02 s to import: not at the start
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page

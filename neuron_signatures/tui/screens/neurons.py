@@ -11,9 +11,10 @@ from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import COMMON, NEURONS, ROWS, bindings, footer
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line
+from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.corpus import CorpusPage
 from neuron_signatures.tui.screens.input_box import Ask
-from neuron_signatures.tui.screens.page import Send, Stop, TablePage
+from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 
 
 class NeuronsPage(TablePage):
@@ -37,9 +38,8 @@ class NeuronsPage(TablePage):
     def on_mount(self) -> None:
         self._arrange(self._wanted, self._row)
 
-    def over(self, corpus: CorpusPage) -> NeuronsPage:
-        """The same list over the corpus screen of a reloaded run."""
-        return NeuronsPage(corpus, self._wanted, self.rows.cursor or 0)
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page | None:
+        return NeuronsPage(under, self._wanted, self.rows.cursor or 0) if isinstance(under, CorpusPage) else None
 
     def head(self) -> Sequence[Line]:
         return [line(Span("neurons of the corpus", "title"))] if self.table is None else neurons_head(self.table.found)

@@ -138,7 +138,7 @@ class StackPage(BrowserChild):
         self.table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
-    def reopen(self, browser: BrowserPage) -> StackPage:
+    def again(self, browser: BrowserPage) -> StackPage:
         page = StackPage(browser)
         page._by_peak = self._by_peak
         return page
@@ -187,7 +187,7 @@ class SearchPage(BrowserChild):
         self.query_text = query
         self.table = HitTable([], self.run_)
 
-    def reopen(self, browser: BrowserPage) -> SearchPage:
+    def again(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
 
     def on_mount(self) -> None:

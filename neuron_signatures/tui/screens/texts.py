@@ -16,7 +16,7 @@ from neuron_signatures.tui.run.overall import read_overall
 from neuron_signatures.tui.run.run_facts import fault_facts, health_of, run_facts
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
-from neuron_signatures.tui.screens.page import Send, Stop, TextPage
+from neuron_signatures.tui.screens.page import Page, Send, Stop, TextPage
 from neuron_signatures.views.neurons.facts import stages_of
 
 
@@ -77,6 +77,9 @@ class FactsPage(TextPage):
 
         self.start("facts", work)
 
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page:
+        return FactsPage(result)
+
     def arrived(self, job: str, data: Any) -> None:
         self._facts = data
         self.draw()
@@ -95,6 +98,9 @@ class HelpPage(TextPage):
     def __init__(self, first: tuple[Key, ...]) -> None:
         super().__init__()
         self.first = first
+
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page:
+        return HelpPage(self.first)
 
     def head(self) -> Sequence[Line]:
         return [line(Span("keys", "title"), Span("  Esc goes back", "dim"))]
