@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
