@@ -17,7 +17,9 @@ from neuron_signatures import (
     poc1_dump_activations,
     poc2_analyze_run,
     poc3_intervene,
+    poc4_extract_records,
 )
+from neuron_signatures.cli.exchange_records import export_parser, import_parser
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode
@@ -31,10 +33,12 @@ PARSERS = {
     "neuron_signatures.poc1_dump_activations": poc1_dump_activations.make_parser,
     "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,
     "neuron_signatures.poc3_intervene": poc3_intervene.make_parser,
+    "neuron_signatures.poc4_extract_records": poc4_extract_records.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
 }
+EXCHANGE = {"export": export_parser, "import": import_parser}
 # Flags of other programs that the pages use.
 FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help", "--server", "--dist"}
 
@@ -67,13 +71,16 @@ def test_every_command_parses(module, arguments):
     if tokens and not any(re.fullmatch(r"[A-Z_]+|NAME|RUN", t) for t in tokens):
         if "--single_prompt" not in tokens and "--prompts_json" not in tokens and "poc1_dump" in module:
             tokens += ["--single_prompt", "x"]
+        if module.endswith("poc4_extract_records") and tokens[0] in EXCHANGE:
+            EXCHANGE[tokens[0]]().parse_args(tokens[1:])
+            return
         PARSERS[module]().parse_args(tokens)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_flag_exists(page):
     known = set(FOREIGN)
-    for make in PARSERS.values():
+    for make in (*PARSERS.values(), *EXCHANGE.values()):
         known |= flags_of(make())
     for script in (ROOT / "scripts").glob("*.py"):
         known |= set(re.findall(r'"(--[a-z_]+)"', script.read_text()))

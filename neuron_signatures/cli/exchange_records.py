@@ -21,7 +21,7 @@ _FORMATS = ("neuron_record", "neuronpedia")
 
 def export_main(argv: Sequence[str]) -> int:
     """Write the neurons that a run keeps whole in another format."""
-    args = _export_parser().parse_args(argv)
+    args = export_parser().parse_args(argv)
     setup_logging(quiet=args.quiet)
     with stop_on_signals(resume="run the same command with --overwrite"):
         from neuron_signatures.interventions.choice.neurons import parse_names
@@ -41,7 +41,7 @@ def export_main(argv: Sequence[str]) -> int:
 
 def import_main(argv: Sequence[str]) -> int:
     """Make a run of records in another format."""
-    args = _import_parser().parse_args(argv)
+    args = import_parser().parse_args(argv)
     setup_logging(quiet=args.quiet)
     with stop_on_signals(resume="remove the folder and run the command again"):
         from neuron_signatures.records.exchange.imported import import_records
@@ -54,7 +54,8 @@ def import_main(argv: Sequence[str]) -> int:
         return _say(import_records(options), as_json=args.json)
 
 
-def _export_parser() -> Parser:
+def export_parser() -> Parser:
+    """The flags of `export`."""
     parser = Parser(prog=f"{_PROG} export", description=export_main.__doc__)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="a run with records")
     parser.add_argument("--out_dir", type=folder, required=True, metavar="DIR", help="where the files go")
@@ -71,7 +72,8 @@ def _export_parser() -> Parser:
     return _add_output_flags(parser)
 
 
-def _import_parser() -> Parser:
+def import_parser() -> Parser:
+    """The flags of `import`."""
     parser = Parser(prog=f"{_PROG} import", description=import_main.__doc__)
     parser.add_argument("--source", type=folder, required=True, metavar="DIR", help="the folder with the files")
     parser.add_argument("--out_dir", type=folder, required=True, metavar="DIR", help="the new run")

@@ -207,7 +207,7 @@ class BrowseApp(App[ProjectError | None]):
             self.exit(e)
             return
         if self.result is not None and self.result.run_dir == result.run_dir:
-            pages = reopened(self.screen_stack, pages)
+            pages = reopened(self.screen_stack, result, pages)
         self.result, self.stale = result, ""
         self.options = replace(self.options, screen=None, query=None, list_name=None)  # used only at the start
         while len(self.screen_stack) > (1 if self.options.run_dir else 2):

@@ -60,10 +60,11 @@ BROWSER = (
     Key("c", "ask('token')", "c", "go to a token; -1 is the last", "token"),
     Key("a", "all_tokens", "a", "show all tokens, or a window around the cursor", "all"),
     Key("z", "relative", "z", "activations relative to the neuron's mean and spread over the run, or raw", "relative"),
-    Key("S", "scale", "S", "scale of bars and colours: over the run, or of this prompt", "scale"),
+    Key("S", "scale", "S", "scale of bars and colours: over the run, of this prompt, or over the corpus", "scale"),
     Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("x", "open('interventions')", "x", "interventions: what edits of neurons change", "interventions"),
+    Key("C", "open('corpus')", "C", "this neuron in a corpus: strongest windows, histogram, tokens", "corpus"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
@@ -82,7 +83,7 @@ LIST = (
         "slash",
         "ask('filter')",
         "/",
-        "filter: Texas, promotes:·Austin, suppresses:, fires:, class:, L3, L3N14, >0.5; empty shows all",
+        "filter: Texas, promotes:·Austin, suppresses:, fires:, often:, class:, L3, L3N14, >0.5; empty shows all",
         "filter",
     ),
 )
@@ -94,12 +95,46 @@ RESULT = (
     Key("left_square_bracket", "section(-1)", "[", "previous table", ""),
 )
 
+CORPUS = (
+    Key("plus,equals_sign", "pole('+')", "+", "the largest activations", ""),
+    Key("minus", "pole('-')", "-", "the smallest activations", ""),
+    Key("right_square_bracket,tab", "section(1)", "]", "next section (also Tab)", ""),
+    Key("left_square_bracket,shift+tab", "section(-1)", "[", "previous section", ""),
+    Key("up", "row(-1)", "↑", "previous window", ""),
+    Key("down", "row(1)", "↓", "next window", ""),
+    Key("home", "row(-1000000000)", "Home", "first window", ""),
+    Key("end", "row(1000000000)", "End", "last window", ""),
+    Key("enter", "choose", "Enter", "the whole window, or the text around the peak", "whole window"),
+    Key("a", "all", "a", "all windows whole, or short", "all whole"),
+    Key("p", "part", "p", "documents of all parts, or of one: explain, select, report", "part"),
+    Key("z", "relative", "z", "activations relative to mean and spread over the corpus, or raw", "relative"),
+    Key("left", "move('layer', -1)", "←", "previous layer", ""),
+    Key("right", "move('layer', 1)", "→", "next layer", ""),
+    Key("b", "move('neuron', -1)", "b", "previous neuron", ""),
+    Key("n", "move('neuron', 1)", "n", "next neuron", ""),
+    Key("pageup", "move('neuron', -100)", "PgUp", "100 neurons back", ""),
+    Key("pagedown", "move('neuron', 100)", "PgDn", "100 neurons forward", ""),
+    Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
+    Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
+    Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
+    Key("l", "ask('layer')", "l", "go to a layer", "layer"),
+    Key("w", "neurons", "w", "list of the neurons of the corpus: by kurtosis, largest activation, rate, mean", "list"),
+    Key("f", "facts", "f", "facts about the run and its health", "facts"),
+)
+
+NEURONS = (
+    Key("s", "sort", "s", "sort by kurtosis, largest |activation|, rate or |mean|", "sort"),
+    Key("slash", "ask('filter')", "/", "filter: Texas, often:·Austin, L3, >0.5; empty shows all", "filter"),
+)
+
 # Sections of the help and of docs/browse.md, with their keys.
 SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Browser", BROWSER),
     ("Every other screen", ROWS),
     ("Ranked list", LIST),
     ("One neuron on every prompt", STACK),
+    ("One neuron in a corpus", CORPUS),
+    ("Neurons of a corpus", NEURONS),
     ("One intervention", RESULT),
     ("Everywhere", COMMON),
 )
@@ -118,9 +153,16 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
 # In order of importance: what does not fit is in the help.
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
-    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("x", "interventions"), ("p", "prompts"),
+    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("C", "corpus"), ("x", "interventions"),
+    ("p", "prompts"),
     ("s", "search"), ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"),
     ("f", "facts"), ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"),
     ("Esc", "back"), ("PgDn PgUp", "±100"),
+]  # fmt: skip
+CORPUS_FOOTER = [
+    ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
+    ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("g", "go"), ("p", "part"),
+    ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
+    (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

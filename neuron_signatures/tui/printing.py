@@ -10,12 +10,12 @@ from neuron_signatures.runs.listing import list_runs
 from neuron_signatures.tui.layout.facts import fact_lines, heading, notes_record
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import ASCII_MARKS, Span, encodes, line, token_text, written_in
-from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.options import WITHOUT_PROMPTS, Options
 from neuron_signatures.tui.output import Printed, json_text, text_lines
 from neuron_signatures.tui.run.about import browser_printed, details, prompt_line
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.opened_run import OpenedRun, doubts_of, notes_of
-from neuron_signatures.tui.run.opening import landing
+from neuron_signatures.tui.run.opening import check_screen, landing
 from neuron_signatures.tui.run.overall import each_prompt, overall_or_fault
 from neuron_signatures.tui.run.run_facts import health_of, run_facts
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
@@ -63,13 +63,19 @@ def _lines(options: Options, kind: str, columns: int) -> Iterator[str]:
     else:
         opened = OpenedRun.open(options.run_dir)
         where, _ = landing(opened, options)
-        shown = _SCREENS[options.screen or "browser"](opened, where, options, columns)
+        if not opened.run.prompts:
+            check_screen(options)
+        shown = _SCREENS[_name(opened, options)](opened, where, options, columns)
     n = _limit(options, shown)
     if kind == "json":
-        name = options.screen or ("runs" if options.run_dir is None else "browser")
+        name = "runs" if options.run_dir is None else _name(opened, options)
         yield json_text(shown._replace(record={"screen": name, **shown.record}), n)
     else:
         yield from text_lines(shown, n, columns, more="--limit 0 prints all")
+
+
+def _name(opened: OpenedRun, options: Options) -> str:
+    return options.screen or ("browser" if opened.run.prompts else WITHOUT_PROMPTS[0])
 
 
 def _limit(options: Options, shown: Printed) -> int:
@@ -77,7 +83,8 @@ def _limit(options: Options, shown: Printed) -> int:
         return 0
     most = options.limit
     if most is None:
-        most = _PRINTED_ROWS if isinstance(shown.table, ListTable | HitTable) else 0
+        many = isinstance(shown.table, ListTable | HitTable) or options.screen == "neurons"
+        most = _PRINTED_ROWS if many else 0
     return min(len(shown.table), most) if most else len(shown.table)
 
 
@@ -100,6 +107,20 @@ def _view(opened: OpenedRun, cursor: Cursor, options: Options) -> TokenView:
     prompts = over_prompts(opened.run, cursor.at, include_bos=options.include_bos)
     overall = overall_or_fault(opened.run, prompts, include_bos=options.include_bos)
     return token_view(opened, cursor, include_bos=options.include_bos, overall=overall)
+
+
+def _corpus(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.corpus.printed import corpus_printed  # not at the start of the others
+
+    return corpus_printed(opened, cursor.at, columns, most=options.limit, whole=options.all_tokens)
+
+
+def _neurons(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.corpus.neurons import NeuronList, NeuronTable, Wanted, neurons_head
+
+    found = NeuronList.arranged(opened.corpus.neurons, Wanted(query=(options.query or "").strip()))
+    record = {**_where(opened), "by": found.wanted.by, "n_neurons": len(found.neurons), "n_matching": len(found.rows)}
+    return Printed(neurons_head(found), NeuronTable(found), record)
 
 
 def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -186,7 +207,7 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 
 _SCREENS: dict[str, Screen] = {
-    "browser": _browser, "prompts": _prompts, "layers": _layers, "stack": _stack, "top": _top, "lists": _lists,
-    "peaks": _list, "influence": _list, "signatures": _list, "contrast": _list, "notes": _notes, "search": _search,
-    "interventions": _interventions,     "run": _run,
+    "browser": _browser, "corpus": _corpus, "neurons": _neurons, "prompts": _prompts, "layers": _layers,
+    "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
+    "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
 }  # fmt: skip

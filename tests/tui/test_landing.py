@@ -20,7 +20,7 @@ from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.run.opening import first_selected, landing, open_run
-from neuron_signatures.tui.screens import browser
+from neuron_signatures.tui.screens import browser_state
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage
 from neuron_signatures.tui.screens.tables import StackPage
@@ -274,7 +274,7 @@ async def test_keys_and_a_reload_before_the_list_was_read(monkeypatch):
         go_on.wait(20)
         return landing(opened, options)
 
-    monkeypatch.setattr(browser, "landing", late)
+    monkeypatch.setattr(browser_state, "landing", late)
     app = BrowseApp(Options(run_dir=DEMO), rest_seconds=0.002)
     async with app.run_test(size=(170, 40)) as pilot:
         await until_shown(pilot, "reading the list ...")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
+from record_runs import make_record_run
 from svg_snapshots import FOLDER, check_snapshot, words
 from textual.command import CommandList
 from textual.widgets import Input
@@ -32,6 +33,12 @@ SCREENS = {
 }  # fmt: skip
 
 RESULTS = {"interventions": None, "swap": SWAP, "swap_pairs": SWAPS, "effect": EFFECT, "steer": STEER}
+
+# Name of the picture: keys that open it, from layer 0, neuron 0 of a run with records and no prompts.
+CORPUS = {
+    "corpus": (), "corpus_whole": ("enter",), "corpus_intervals": ("n", "tab"), "corpus_tokens": ("tab",) * 3,
+    "corpus_histogram": ("tab",) * 4, "corpus_neurons": ("w",),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +101,16 @@ async def test_interventions(size, tmp_path):
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_one_neuron_in_a_corpus(size, tmp_path):
+    make_record_run(Path("runs/records"))
+    for name, keys in CORPUS.items():
+        async with browsing(Options(run_dir=Path("runs/records")), size) as pilot:
+            await press(pilot, *keys)
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -101,7 +118,7 @@ async def test_the_picture_in_the_documents(tmp_path):
 
 
 def test_every_picture_has_a_screen_and_no_machine_paths():
-    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, *RESULTS, "runs", "fault") for w, h in SIZES}
+    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, "runs", "fault") for w, h in SIZES}
     assert {p.stem for p in FOLDER.glob("*.svg")} == names
     for path in FOLDER.glob("*.svg"):
         svg = path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import unicodedata
 
 import numpy as np
@@ -12,6 +13,7 @@ from analysis_runs import make_run, random_acts
 from hostile import TOKENS
 from hypothesis import given
 from hypothesis import strategies as st
+from record_runs import make_record_run
 from rich.cells import cell_len
 from tui_pilot import DEMO, with_contrast
 
@@ -265,6 +267,9 @@ def test_facts_name_what_is_wrong_and_what_comes_next(tmp_path):
 @pytest.mark.parametrize("screen", sorted(SCREENS))
 def test_every_screen_is_printed_as_text_and_as_strict_json(screen, tmp_path, capsys):
     run_dir = with_contrast(tmp_path / "demo_run") if screen == "contrast" else DEMO
+    if screen in ("corpus", "neurons"):
+        shutil.copytree(DEMO, tmp_path / "demo_run")
+        run_dir = make_record_run(tmp_path / "demo_run", n_documents=20, top_k=5)
     where = ["--runs_root", str(DEMO.parent)] if screen == "runs" else ["--run_dir", str(run_dir), "--layer", "3"]
     query = ["--query", "the"] if screen == "search" else []
     assert main([*where, "--screen", screen, *query, "--print"]) == 0

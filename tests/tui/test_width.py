@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from analysis_runs import make_run
+from record_runs import make_record_run
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, with_contrast
 
 from neuron_signatures.poc1_browse_activations import main
@@ -82,7 +83,7 @@ def test_the_hook_shows_beside_a_name_of_the_hub_and_its_revision(tmp_path, colu
 
 
 def test_the_picker_keeps_its_last_column_at_80():
-    row = RunSummary("run", "broken", "google/gemma-2-2b", 8, 78, 240_300, (), "", 2, "the file is missing")
+    row = RunSummary("run", "broken", "google/gemma-2-2b", 8, 78, 240_300, (), "", 2, problem="the file is missing")
     table = RunTable([row])
     widths = column_widths(table.columns(), 80)
     assert "stages" in widths and "tokens" not in widths and "bytes" in widths
@@ -104,7 +105,7 @@ async def test_the_footer_counts_the_keys_that_do_not_fit():
     async with browsing(Options(run_dir=DEMO, layer=3, neuron=508)) as pilot:
         lines = text_of(pilot).splitlines()
         assert lines[-2].startswith("←→ layer  ↑↓ token") and ". , next in list" in lines[-2]
-        assert len(re.findall(r"\S+ +[a-z]+", lines[-1])) > 5 and lines[-1].rstrip().endswith("? 15 more")
+        assert len(re.findall(r"\S+ +[a-z]+", lines[-1])) > 5 and lines[-1].rstrip().endswith("? 16 more")
         await pilot.resize_terminal(320, 30)
         await settle(pilot)
         assert text_of(pilot).rstrip().endswith("PgDn PgUp ±100  ? help")
@@ -124,6 +125,8 @@ async def test_one_line_of_keys_suffices_elsewhere(screen):
 def test_no_printed_line_is_longer_than_the_terminal_is_wide(screen, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with_contrast(tmp_path / "runs" / "demo_run")
+    if screen in ("corpus", "neurons"):
+        make_record_run(tmp_path / "runs" / "demo_run", n_documents=20, top_k=5)
     manifest = tmp_path / "runs" / "demo_run" / "manifest.json"
     raw = json.loads(manifest.read_text())
     raw["prompts"][0]["text"] = "long " * 300

@@ -69,6 +69,12 @@ def flowing(text: Coloured, columns: int, rows: int, *, plain: bool) -> list[Lin
     return [*shown[:-1], (*shown[-1], Span("…"))] if after else shown
 
 
+def whole(text: Coloured, columns: int, *, plain: bool) -> list[Line]:
+    """All of the text, in as many lines as it takes."""
+    lines, _ = _flow(pieces(text, 0, len(text.tokens), plain=plain), columns, -1)
+    return lines
+
+
 def on_one_line(text: Coloured, columns: int, keep: int, *, plain: bool) -> Line:
     """The text in one line that shows token `keep`; `…` marks cuts on both sides."""
     if columns < 2:

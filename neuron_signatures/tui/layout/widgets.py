@@ -167,6 +167,11 @@ class Rows(Lines):
         self.top = max(0, min(self.top + by, self.n - self.room))
         self.refresh()
 
+    def reveal(self, first: int, last: int) -> None:
+        """Scroll as little as needed to show these rows; if they do not fit, the first ones."""
+        self.top = max(0, min(first, max(self.top, last - self.room + 1)))
+        self.refresh()
+
     @property
     def room(self) -> int:
         """The number of rows that fit, at least 1."""

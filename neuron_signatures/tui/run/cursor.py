@@ -14,7 +14,7 @@ Axis = Literal["layer", "neuron", "token", "prompt"]
 
 
 class Cursor(NamedTuple):
-    """Prompt index, layer of the model, neuron, and token position."""
+    """Prompt index, layer of the model, neuron, and token position. Without prompts, index and position are 0."""
 
     prompt: int
     layer: int
@@ -38,10 +38,13 @@ def first_cursor(run: Run, options: Options) -> Cursor:
 
     Raises `UsageError` if the run does not have it.
     """
-    prompt = run.prompt((options.prompt_idx or 0) if options.prompt_id is None else options.prompt_id)
-    index = next(i for i, p in enumerate(run.prompts) if p is prompt)
     layer = run.layers[0] if options.layer is None else check_layer(run, options.layer)
     at = check_neuron(run, NeuronAt(layer, options.neuron or 0))
+    if not run.prompts:
+        _check_no_prompt(run, options)
+        return Cursor(0, *at, 0)
+    prompt = run.prompt((options.prompt_idx or 0) if options.prompt_id is None else options.prompt_id)
+    index = next(i for i, p in enumerate(run.prompts) if p is prompt)
     return Cursor(index, *at, resolve_pos(run, index, -1 if options.ctx_idx is None else options.ctx_idx))
 
 
@@ -58,7 +61,7 @@ def move(run: Run, cursor: Cursor, axis: Axis, by: int) -> Moved:
     now, n = {
         "layer": (run.layers.index(cursor.layer), len(run.layers)),
         "neuron": (cursor.neuron, run.manifest.d_mlp),
-        "token": (cursor.pos, run.prompts[cursor.prompt].seq_len),
+        "token": (cursor.pos, run.prompts[cursor.prompt].seq_len if run.prompts else 1),
         "prompt": (cursor.prompt, len(run.prompts)),
     }[axis]
     new, end = _clamp(now + by, n), "last" if by > 0 else "first"
@@ -107,8 +110,16 @@ def keep_inside(run: Run, cursor: Cursor) -> Cursor:
     """The nearest valid cursor; for a run that may have changed on disk."""
     prompt = _clamp(cursor.prompt, len(run.prompts))
     layer = cursor.layer if cursor.layer in run.layers else run.layers[0]
-    pos = _clamp(cursor.pos, run.prompts[prompt].seq_len)
+    pos = _clamp(cursor.pos, run.prompts[prompt].seq_len if run.prompts else 1)
     return Cursor(prompt, layer, _clamp(cursor.neuron, run.manifest.d_mlp), pos)
+
+
+def _check_no_prompt(run: Run, options: Options) -> None:
+    """Raise `UsageError` for flags that name a prompt or a token."""
+    given = (("--prompt_idx", options.prompt_idx), ("--prompt_id", options.prompt_id), ("--ctx_idx", options.ctx_idx))
+    for flag, value in given:
+        if value is not None:
+            raise UsageError(f"{flag} names a prompt or a token, and this run holds no prompts", where=str(run.path))
 
 
 def _clamp(value: int, n: int) -> int:

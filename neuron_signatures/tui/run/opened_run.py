@@ -5,11 +5,12 @@ The cache is valid for the files as they were when the run was opened: a reload 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shlex
 import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -17,13 +18,21 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.manifest import PromptRecord
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.layout.text import safe
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.overall import Overall
 from neuron_signatures.views.acts import NeuronAct, top_at
-from neuron_signatures.views.changes import Stamp, analysis_stamps, changed, intervention_stamps, run_stamps
+from neuron_signatures.views.changes import (
+    Stamp,
+    analysis_stamps,
+    changed,
+    intervention_stamps,
+    records_stamps,
+    run_stamps,
+)
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
@@ -32,8 +41,10 @@ from neuron_signatures.views.neurons.descriptions import Descriptions, read_desc
 from neuron_signatures.views.neurons.facts import Signature, signatures_of, write_scores_of
 from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
 from neuron_signatures.views.predictions import Prediction, predictions
+from neuron_signatures.views.records.commands import has_records
 
 if TYPE_CHECKING:
+    from neuron_signatures.tui.corpus.reading import OpenedCorpus
     from neuron_signatures.views.interventions.results import ResultRef
 
 K = TypeVar("K")
@@ -73,13 +84,14 @@ class OpenedRun:
         self._top = lru_cache(maxsize=1)(lambda prompt, pos: top_at(run, run.prompts[prompt], pos, N_TOP))
         self._lists: dict[str, RankedList] = {}
         self._described: Descriptions | None = None
+        self.recorded = records_stamps(run.path)
 
     @classmethod
     def open(cls, run_dir: Path) -> OpenedRun:
-        """Raises `BadRunError` for an incomplete run or a run without prompts."""
+        """Raises `BadRunError` for an incomplete run, or one with neither prompts nor records of a corpus."""
         run = Run.open(run_dir)
-        if not run.prompts:
-            raise BadRunError("the run holds no prompt", where=str(run_dir))
+        if not run.prompts and not has_records(run_dir):
+            raise BadRunError("the run holds no prompts and no records", where=str(run_dir))
         return cls(run)
 
     def prompt(self, cursor: Cursor) -> PromptRecord:
@@ -146,6 +158,7 @@ class OpenedRun:
             for folder, before, now in (
                 (ANALYSIS, self.analysis, analysis_stamps(self.run.path)),
                 (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
+                (RECORDS, self.recorded, records_stamps(self.run.path)),
             )
             for n in changed(before, now)
         ]
@@ -165,6 +178,19 @@ class OpenedRun:
     def overall(self, at: NeuronAt, include_bos: bool) -> Overall | None:
         """Cached statistics over all prompts. After an unreadable prompt: that fault, for every neuron."""
         return self._overall.get((at, include_bos), self._unread)
+
+    @cached_property
+    def corpus(self) -> OpenedCorpus:
+        """The records of a corpus; its methods raise `UsageError` if the run has none."""
+        from neuron_signatures.tui.corpus.reading import OpenedCorpus  # takes 0.03 s to import: not at the start
+
+        return OpenedCorpus(self.run.path)
+
+    def extremes(self, at: NeuronAt) -> tuple[float, float] | None:
+        """The smallest and the largest activation in the corpus; None if no readable records hold them."""
+        with contextlib.suppress(ProjectError, OSError):
+            return self.corpus.extremes(at)
+        return None
 
     def remember(self, at: NeuronAt, include_bos: bool, found: Overall | Notes) -> None:
         if isinstance(found, Notes):

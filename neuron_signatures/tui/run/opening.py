@@ -6,12 +6,12 @@ import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from neuron_signatures.runs.errors import BadRunError, ProjectError
+from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
 from neuron_signatures.runs.result_records import InfluenceRecord, SelectedRecord, read_record
 from neuron_signatures.runs.results import meta_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.faults import fault_text
-from neuron_signatures.tui.options import Options
+from neuron_signatures.tui.options import WITHOUT_PROMPTS, Options
 from neuron_signatures.tui.run.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
@@ -55,9 +55,17 @@ def open_run(run_dir: Path, options: Options, cursor: Cursor | None) -> OpenResu
             cursor, walk = landing(opened, options)
     else:
         cursor = keep_inside(opened.run, cursor)
-    with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
-        opened.values(cursor)
+    if opened.run.prompts:
+        with contextlib.suppress(ProjectError, OSError):  # shown when the browser reads the values
+            opened.values(cursor)
     return OpenResult(run_dir, opened, cursor, walk=walk, listed=listed)
+
+
+def check_screen(options: Options) -> None:
+    """Raise `UsageError` for a screen that a run without prompts does not have."""
+    if options.screen is not None and options.screen not in WITHOUT_PROMPTS:
+        screens = " or ".join(f"--screen {s}" for s in WITHOUT_PROMPTS)
+        raise UsageError(f"this run holds no prompts, so it has no screen {options.screen}", next_step=f"Use {screens}")
 
 
 def first_selected(opened: OpenedRun, options: Options) -> Cursor | None:
@@ -93,7 +101,7 @@ def landing(opened: OpenedRun, options: Options) -> tuple[Cursor, Walk | None]:
     Raises `UsageError` if the flags name something that the run does not have.
     """
     now = first_cursor(opened.run, options)
-    if options.names_a_place:
+    if options.names_a_place or not opened.run.prompts:
         return now, None
     view = default_view(opened, described=False)
     walk = first_stored(view, opened.run) if view else None

@@ -12,12 +12,17 @@ from neuron_signatures.runs.manifest import attention_text, bos_text, took_text,
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.layout.facts import Fact, count, doubt_facts
 from neuron_signatures.tui.run.opened_run import doubts_of
 from neuron_signatures.views.neurons.facts import stages_of
+from neuron_signatures.views.records.commands import has_records
 
 _FAILED_FIRST = 3
 """Number of failed prompts listed after the verdict; the others come last."""
+
+_RECORDS_LABELS = {"neurons": "recorded", "strongest": "lists", "activations kept": "kept", "made": "records made"}
+"""Labels beside those of the run."""
 
 
 class Health(NamedTuple):
@@ -62,9 +67,15 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         Fact("", f"{m.architecture}, {m.model_dtype}, {attention_text(m)}, quantization {m.quantization}"),
         Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
         Fact("hook", m.hook_name),
-        Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens"),
+        Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens" if m.n_prompts else "none"),
+        *records_of(run.path),
         Fact("BOS", bos_text(m)),
-        Fact("stored", f"{human_bytes(run.nbytes())}, {m.save_dtype}, {count(len(run.file_names()), 'file')}"),
+        Fact(
+            "stored",
+            f"{human_bytes(run.nbytes())}, {m.save_dtype}, {count(len(run.file_names()), 'file')}"
+            if run.prompts
+            else "",
+        ),
         Fact(
             "stages", ", ".join(stages_of(run.path)) or "none yet; next: python -m neuron_signatures.poc2_analyze_run"
         ),
@@ -77,6 +88,24 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         *failed[_FAILED_FIRST:],
     ]
     return [f for f in facts if f.text]
+
+
+def records_of(run_dir: Path) -> list[Fact]:
+    """Facts about the records of a corpus, or why they cannot be read; none for a run without records."""
+    if not has_records(run_dir):
+        return []
+    from neuron_signatures.runs.records.reader import Records  # takes 0.03 s to import: not at the start
+    from neuron_signatures.views.records.about import records_facts
+
+    try:
+        records = Records.open(run_dir)
+    except (ProjectError, OSError) as e:
+        return [Fact("records", fault_text(e), "warn")]
+    try:
+        facts = records_facts(records)
+    finally:
+        records.close()
+    return [Fact(_RECORDS_LABELS.get(label, label), text) for label, text in facts]
 
 
 def fault_facts(run_dir: Path, fault: str) -> list[Fact]:
@@ -117,6 +146,8 @@ def _verdict(run: Run, health: Health) -> list[Fact]:
     if flaws:
         return [Fact("FLAWED", f"{', '.join(flaws)}; {whole}", "warn")]
     verify = f"python -m neuron_signatures.runs verify {run.path}"
+    if not run.prompts and health.verdict == "sound":
+        return [Fact("no prompts", f"the run holds records of a corpus; checksums are not compared here: {verify}")]
     if health.verdict == "uncounted":
         uncounted = "format 1 does not record whether all values are finite"
         return [Fact("not counted", f"{whole}; {uncounted}: {verify} checks the files, migrate counts them", "warn")]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
-from textual.timer import Timer
 
-from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.export import EXPORT_COLUMNS
 from neuron_signatures.tui.keys import BROWSER, BROWSER_FOOTER, bindings
 from neuron_signatures.tui.layout.text import Line, Span, clip, column_widths, line, safe, table_head, table_row
@@ -20,30 +18,33 @@ from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.panes import Panes, foot_lines, head_lines, panes, side_lines
 from neuron_signatures.tui.run.about import browser_printed, copied_text
-from neuron_signatures.tui.run.cursor import JUMPS, Axis, Cursor, move
-from neuron_signatures.tui.run.opened_run import Notes, OpenedRun, notes_of
-from neuron_signatures.tui.run.opening import OpenResult, default_view, landing
-from neuron_signatures.tui.run.overall import Overall, read_overall
-from neuron_signatures.tui.run.scaling import AS_IT_IS
+from neuron_signatures.tui.run.cursor import JUMPS, Axis, move
+from neuron_signatures.tui.run.opened_run import Notes
+from neuron_signatures.tui.run.opening import OpenResult
+from neuron_signatures.tui.screens.browser_state import BrowserState
 from neuron_signatures.tui.screens.input_box import Ask
-from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
-from neuron_signatures.tui.tables.ranked_list import ListTable, ListView, Walk, cursor_of_row, peak_of_row
+from neuron_signatures.tui.screens.page import Page
+from neuron_signatures.tui.screens.walking import open_walk
+from neuron_signatures.tui.tables.ranked_list import ListTable, Walk
 from neuron_signatures.tui.tables.tokens import TokenTable, TokenView, token_view
-from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.descriptions import NOTHING
 from neuron_signatures.views.neurons.facts import stages_of
+from neuron_signatures.views.scale import ScaleOf
 
 MakePage = Callable[["BrowserPage", Options], Page | None]
-_QUESTIONS = {
+QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
     "token": "token position; -1 is the last",
     "search": 'token to search for; "Austin" in quotes matches exactly that token',
 }
+_SCALES: dict[ScaleOf, str] = {
+    "run": "one scale over the run", "prompt": "the scale of this prompt", "records": "the scale of the corpus",
+}  # fmt: skip
 
 
-class BrowserPage(Page):
-    """Owns the cursor, the BOS setting and the open list (`walk`)."""
+class BrowserPage(BrowserState):
+    """Draws what the state holds, and changes it by keys and mouse."""
 
     CSS = """
     BrowserPage Horizontal { height: 1fr; }
@@ -58,23 +59,8 @@ class BrowserPage(Page):
 
     def __init__(self, result: OpenResult, options: Options, make_page: MakePage) -> None:
         """`make_page` makes the page over this browser that `Options.screen` names."""
-        super().__init__()
-        assert result.opened is not None and result.cursor is not None
-        self.result = result
+        super().__init__(result, options)
         self._make_page = make_page
-        self.opened: OpenedRun = result.opened
-        self.cursor: Cursor = result.cursor
-        self.window = options.window
-        self.all_tokens = options.all_tokens
-        self.include_bos = options.include_bos
-        self.wanted = AS_IT_IS
-        self.walk: Walk | None = result.walk
-        self._options = options
-        self._landed = result.cursor if result.listed else None
-        """Where a list starts that is still to be read."""
-        self._default: ListView | None = None
-        """The list beside the tokens while none is open."""
-        self._default_read = False
         self._listed: ListTable | None = None
         self._head_lines: dict[Size, int] = {}
         """Most lines of the head at the current size: the table below does not move from prompt to prompt."""
@@ -82,9 +68,6 @@ class BrowserPage(Page):
         """Position in the first row of the table."""
         self._begins_with_search = options.screen == "search" and not options.query
         self._stages = stages_of(self.opened.run.path)
-        self._rest: Timer | None = None
-        self._read_for: tuple[NeuronAt, bool] | None = None
-        """Neuron and BOS setting for which a thread last read all prompts."""
 
     def on_mount(self) -> None:
         self.app.cursor = self.cursor
@@ -104,33 +87,6 @@ class BrowserPage(Page):
             yield Rows("side")
         yield Block("status")
         yield Block("keys")
-
-    @property
-    def run_(self) -> Run:
-        return self.opened.run
-
-    def keep_walk(self, before: BrowserPage) -> None:
-        """Keep the scale, and the open list of the browser before a reload, if its files are unchanged."""
-        self.wanted, self._landed = before.wanted, before._landed
-        if before.walk is None:
-            return
-        view = before.walk.view
-        if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
-            self.walk = before.walk
-        else:
-            self.message = "the open list has changed; w shows the lists"
-
-    def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
-        """Move to a cursor and redraw. `walk`: the list that is open from now on; None: the same as before."""
-        self.cursor, self.message, self.walk = cursor, message, walk or self.walk
-        self.app.cursor = cursor
-        self.draw()
-        self.app.painted("move")
-
-    def view(self) -> TokenView:
-        """What is shown at the cursor."""
-        overall = self.opened.overall(self.cursor.at, self.include_bos)
-        return token_view(self.opened, self.cursor, include_bos=self.include_bos, overall=overall, wanted=self.wanted)
 
     def draw(self) -> None:
         columns, height = self.size
@@ -194,28 +150,6 @@ class BrowserPage(Page):
         else:
             pane.show(1, lambda i, w: line(Span(table.empty, "dim")), cursor=None, head=head)
 
-    def _read_landing(self) -> None:
-        """Read the list on which the run was opened, in a thread, now that its first neuron is shown."""
-        opened, options = self.opened, self._options
-
-        def work(stop: Stop, send: Send) -> None:
-            with opened.table_lock:
-                send(landing(opened, options))
-
-        self.start("landing", work)
-
-    def _read_default(self, light: ListView | None) -> None:
-        """Read the list beside the tokens, or what it says of its neurons (of `light`), in a thread."""
-        if "default" in self.waiting:
-            return
-        opened = self.opened
-
-        def work(stop: Stop, send: Send) -> None:
-            with opened.table_lock:
-                send(ListView.read(opened, light.ranked.ref) if light else default_view(opened, described=True))
-
-        self.start("default", work)
-
     def _draw_side(self, view: TokenView, notes: Notes | None, widths: Panes) -> None:
         side = self.query_one("#side", Rows)
         side.display = widths.side > 0
@@ -224,56 +158,6 @@ class BrowserPage(Page):
             columns = widths.side - 2
             lines = side_lines(self.opened, view, notes, self._stages, columns, widths, plain=self.app.plain)
             side.show(len(lines), lambda i, w: clip(lines[i], w), cursor=None)
-
-    def _read_more_later(self, view: TokenView, notes: Notes | None) -> None:
-        """Once the cursor rests, read all prompts and the tables in a thread."""
-        if self._rest is not None:
-            self._rest.stop()
-        if self._read_for != (self.cursor.at, self.include_bos):
-            self.abandon("more")  # a thread that reads another neuron would delay this one
-        needed = (view.overall is None and not view.fault, notes is None)
-        if any(needed):
-            self.waiting.add("more")
-            self._rest = self.set_timer(self.app.rest_seconds, lambda: self._read_more(*needed))
-
-    def _read_more(self, overall: bool, notes: bool) -> None:
-        opened, at, include_bos = self.opened, self.cursor.at, self.include_bos
-        if "more" in self._tickets and self._read_for == (at, include_bos):
-            return  # already reading
-        self._read_for = (at, include_bos)
-
-        def work(stop: Stop, send: Send) -> None:
-            with opened.table_lock:
-                if notes and not stop():
-                    send((at, include_bos, notes_of(opened.run, at)))
-            found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
-            if found is not None:
-                usable = bool(found.fault) or opened.is_current()
-                send((at, include_bos, found if usable else Overall(fault="the files changed; r reloads them")))
-
-        self.start("more", work)
-
-    def arrived(self, job: str, data: Any) -> None:
-        if job == "walk":
-            cursor, walk = data
-            self.go(cursor, walk=walk)
-            return
-        if job == "landing":
-            self.abandon(job)
-            cursor, walk = data
-            if self.walk is None and self.cursor == self._landed:
-                self.cursor = self.app.cursor = cursor  # another one only if the table contradicts the JSON
-            self.walk, self._landed = self.walk or walk, None
-            self.draw()
-            return
-        if job == "default":
-            self._default, self._default_read = data, True
-            if self.walk and data and self.walk.view.ranked.described is NOTHING:
-                self.walk = replace(self.walk, view=data)
-            self.draw()
-            return
-        self.opened.remember(*data)
-        self.draw()
 
     def action_move(self, axis: Axis, by: int) -> None:
         self.go(*move(self.run_, self.cursor, axis, by))
@@ -305,9 +189,13 @@ class BrowserPage(Page):
         self.go(self.cursor, f"bars and colours show {shown}")
 
     def action_scale(self) -> None:
-        of_run = self.wanted.scope == "prompt"
-        self.wanted = self.wanted._replace(scope="run" if of_run else "prompt")
-        self.go(self.cursor, "one scale over the run" if of_run else "the scale of this prompt")
+        """The next scale; that of the corpus only for a neuron that is recorded."""
+        after: dict[ScaleOf, ScaleOf] = {"run": "prompt", "prompt": "records", "records": "run"}
+        new = after[self.wanted.scope]
+        if new == "records" and self.opened.extremes(self.cursor.at) is None:
+            new = "run"
+        self.wanted = self.wanted._replace(scope=new)
+        self.go(self.cursor, _SCALES[new])
 
     def action_bos(self) -> None:
         self.include_bos = not self.include_bos
@@ -316,17 +204,11 @@ class BrowserPage(Page):
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
-        now = self.walk or (Walk(self._default, -1) if self._default else None)
-        if now is None and "landing" in self.waiting:
-            return  # the status line says so
-        if now is None:
-            self.show_message("no list is open: w shows the lists, Enter opens a row")
-            return
-        walk = now.step(by, self.run_)
-        if walk is None:
-            self.show_message(f"this is the {'last' if by > 0 else 'first'} stored neuron of the list")
-            return
-        open_walk(self, walk, "looking for the peak ...")
+        found = self.next_of_list(by)
+        if isinstance(found, str):
+            self.show_message(found)
+        elif found is not None:
+            open_walk(self, found, "looking for the peak ...")
 
     def on_rows_clicked(self, event: Rows.Clicked) -> None:
         """Move to the token or open the row; a click on the token under the cursor shows the neuron on every prompt."""
@@ -366,44 +248,9 @@ class BrowserPage(Page):
             else:
                 self.go(JUMPS[what](self.run_, self.cursor, text))
 
-        self.app.push_screen(Ask(_QUESTIONS[what], accept))
+        self.app.push_screen(Ask(QUESTIONS[what], accept))
 
     def action_open(self, name: str, query: str | None = None) -> None:
         page = self._make_page(self, replace(self.app.options, screen=name, query=query))
         assert page is not None
         self.app.push_screen(page)
-
-
-class BrowserChild(TablePage):
-    """A screen that is opened from the browser and returns to it."""
-
-    def __init__(self, browser: BrowserPage) -> None:
-        super().__init__()
-        self.browser = browser
-        self.run_ = browser.opened.run
-        self.cursor = browser.cursor
-
-    def reopen(self, browser: BrowserPage) -> Page | None:
-        """The same screen over the browser of a reloaded run; None if it no longer exists."""
-        return type(self)(browser)
-
-    def go(self, cursor: Cursor, *, walk: Walk | None = None) -> None:
-        """Return to the browser at this cursor."""
-        while self.app.screen is not self.browser and self.app.back():
-            pass
-        self.browser.go(cursor, walk=walk)
-
-
-def open_walk(page: BrowserPage | BrowserChild, walk: Walk, message: str) -> None:
-    """Open the neuron of a row of a list. The job `walk` looks for its peak if the list does not contain it."""
-    cursor = cursor_of_row(page.run_, walk.row(), page.cursor)
-    if cursor is not None:
-        page.go(cursor, walk=walk)
-        return
-
-    def work(stop: Stop, send: Send) -> None:
-        with page.run_.another_reader() as reader:
-            send((peak_of_row(reader, walk.row(), page.cursor), walk))
-
-    page.show_message(message)
-    page.start("walk", work)

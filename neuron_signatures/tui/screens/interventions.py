@@ -12,7 +12,8 @@ from neuron_signatures.tui.keys import COMMON, RESULT, ROWS, bindings, footer
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.cursor import Cursor
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.documents import DocRow, DocTable, document
 from neuron_signatures.tui.tables.results import (
@@ -39,7 +40,7 @@ class InterventionsPage(BrowserChild):
     def on_mount(self) -> None:
         self.draw(self._row)
 
-    def reopen(self, browser: BrowserPage) -> InterventionsPage:
+    def again(self, browser: BrowserPage) -> InterventionsPage:
         return InterventionsPage(browser, self.rows.cursor or 0)
 
     def files_changed(self, names: list[str]) -> list[str]:
@@ -102,7 +103,7 @@ class ResultPage(BrowserChild):
 
             self.start("result", work)
 
-    def reopen(self, browser: BrowserPage) -> ResultPage | None:
+    def again(self, browser: BrowserPage) -> ResultPage | None:
         same = next((r for r in browser.opened.interventions() if r.stem == self.ref.stem and not r.problem), None)
         return same and ResultPage(browser, same, pair=self._pair, row=self.rows.cursor or 0)
 

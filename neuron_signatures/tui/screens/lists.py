@@ -10,9 +10,11 @@ from neuron_signatures.runs.results import ANALYSIS
 from neuron_signatures.tui.keys import COMMON, LIST, ROWS, bindings, footer
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage, open_walk
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
+from neuron_signatures.tui.screens.walking import open_walk
 from neuron_signatures.tui.tables.listings import RefTable
 from neuron_signatures.tui.tables.ranked_list import (
     AS_LISTED,
@@ -44,7 +46,7 @@ class ListsPage(BrowserChild):
     def on_screen_resume(self) -> None:
         self._refresh_lists()
 
-    def reopen(self, browser: BrowserPage) -> ListsPage:
+    def again(self, browser: BrowserPage) -> ListsPage:
         return ListsPage(browser, self.rows.cursor or 0, self._stem())
 
     def files_changed(self, names: list[str]) -> list[str]:
@@ -110,7 +112,7 @@ class ListPage(BrowserChild):
 
         self.start("list", work)
 
-    def reopen(self, browser: BrowserPage) -> ListPage | None:
+    def again(self, browser: BrowserPage) -> ListPage | None:
         same = (r for r in browser.opened.refs() if (r.kind, r.stem) == (self.ref.kind, self.ref.stem))
         ref = next(same, None)
         return ref and ListPage(browser, ref, self._wanted, self.rows.cursor or 0)
@@ -166,7 +168,7 @@ class ListPage(BrowserChild):
         def accept(text: str) -> None:
             self._arrange(self._wanted._replace(query=text.strip()))
 
-        label = "filter: Texas, promotes:·Austin, fires:is, class:say_x, L3, >0.5; empty shows all"
+        label = "filter: Texas, promotes:·Austin, fires:is, often:is, class:say_x, L3, >0.5; empty shows all"
         self.app.push_screen(Ask(label, accept, self._wanted.query, allow_empty=True))
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:

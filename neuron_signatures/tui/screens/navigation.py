@@ -8,12 +8,12 @@ from typing import Any
 from textual.screen import Screen
 
 from neuron_signatures.tui.options import LIST_SCREENS, Options
-from neuron_signatures.tui.run.opening import OpenResult
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.run.opening import OpenResult, check_screen
+from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
-from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
+from neuron_signatures.tui.screens.texts import FactsPage, NotesPage
 from neuron_signatures.tui.tables.ranked_list import Order, choose_list
 
 
@@ -21,33 +21,48 @@ def pages_of(result: OpenResult, options: Options) -> list[Page]:
     """The first screens of a run, the last on top. Raises `UsageError` for a list that does not exist."""
     if result.opened is None:
         return [FactsPage(result)]
+    if not result.opened.run.prompts:
+        return _without_prompts(result, options)
     browser = BrowserPage(result, options, page_named)
+    if options.screen == "neurons":
+        return [browser, *_corpus_pages(result, browser, options)]
     on_top = page_named(browser, options)
     return [browser] if on_top is None else [browser, on_top]
 
 
-def reopened(stack: Sequence[Screen[Any]], pages: list[Page]) -> list[Page]:
-    """`pages`, plus the screens of `stack` that were open over the browser before the reload."""
-    before = next((s for s in stack if isinstance(s, BrowserPage)), None)
-    browser = pages[0]
-    if before is None or not isinstance(browser, BrowserPage):
+def reopened(stack: Sequence[Screen[Any]], result: OpenResult, pages: list[Page]) -> list[Page]:
+    """`pages`, plus the screens of `stack` that were open over the first one before the reload."""
+    first = pages[0]
+    before = next((s for s in stack if type(s) is type(first)), None)
+    if before is None or not first.keep(before):
         return pages
-    browser.keep_walk(before)
-    new: list[Page] = [browser]
+    new = [first]
     for page in stack[stack.index(before) + 1 :]:
-        if (again := _reopen(page, browser)) is None:
+        again = page.reopen(result, first, new[-1]) if isinstance(page, Page) else None
+        if again is None:
             break
         new.append(again)
     return new
 
 
-def _reopen(page: Screen[Any], browser: BrowserPage) -> Page | None:
-    """The same screen over the browser of a reloaded run; None if it no longer exists."""
-    if isinstance(page, FactsPage):
-        return FactsPage(browser.result)
-    if isinstance(page, HelpPage):
-        return HelpPage(page.first)
-    return page.reopen(browser) if isinstance(page, BrowserChild) else None
+def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
+    """The screens of a run that holds records and no prompts."""
+    check_screen(options)
+    on_top: list[Page] = [FactsPage(result)] if options.screen == "run" else []
+    return [*_corpus_pages(result, None, options), *on_top]
+
+
+def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Options) -> list[Page]:
+    """The corpus screen, and over it the list of neurons if the flags name it."""
+    # their records take 0.03 s to import: not at the start
+    from neuron_signatures.tui.corpus.neurons import Wanted
+    from neuron_signatures.tui.screens.corpus import CorpusPage
+    from neuron_signatures.tui.screens.neurons import NeuronsPage
+
+    corpus = CorpusPage(result, browser)
+    if options.screen != "neurons":
+        return [corpus]
+    return [corpus, NeuronsPage(corpus, Wanted(query=(options.query or "").strip()))]
 
 
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
@@ -60,6 +75,8 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return SearchPage(browser, options.query or "") if options.query else None
     if name == "run":
         return FactsPage(browser.result)
+    if name == "corpus":
+        return _corpus_pages(browser.result, browser, options)[0]
     if name == "interventions":
         # their records take 0.02 s to import: not at the start
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page

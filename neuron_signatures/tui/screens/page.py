@@ -34,6 +34,7 @@ from neuron_signatures.tui.output import Printed
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.app import BrowseApp
+    from neuron_signatures.tui.run.opening import OpenResult
 
 Stop = Callable[[], bool]
 Send = Callable[[Any], None]
@@ -84,6 +85,14 @@ class Page(Screen[None]):
     def files_changed(self, names: list[str]) -> list[str]:
         """Reread what this screen can of the changed files; returns the names that need a reload."""
         return names
+
+    def keep(self, before: Any) -> bool:
+        """As the first screen of a reloaded run: keep what `before`, of the same type, showed; False if it cannot."""
+        return False
+
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page | None:
+        """The same screen of a reloaded run over its first screen, on top of `under`; None if it no longer exists."""
+        return None
 
     def block(self, name: str) -> Block:
         return self.query_one(f"#{name}", Block)

@@ -13,7 +13,8 @@ from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, beginning, line, safe, token_text, wrap
 from neuron_signatures.tui.run.cursor import to_prompt
 from neuron_signatures.tui.run.overall import each_prompt, until
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
 from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
@@ -137,7 +138,7 @@ class StackPage(BrowserChild):
         self.table.sort(by_peak=self._by_peak)
         self.draw(None if self._by_peak else here)
 
-    def reopen(self, browser: BrowserPage) -> StackPage:
+    def again(self, browser: BrowserPage) -> StackPage:
         page = StackPage(browser)
         page._by_peak = self._by_peak
         return page
@@ -186,7 +187,7 @@ class SearchPage(BrowserChild):
         self.query_text = query
         self.table = HitTable([], self.run_)
 
-    def reopen(self, browser: BrowserPage) -> SearchPage:
+    def again(self, browser: BrowserPage) -> SearchPage:
         return SearchPage(browser, self.query_text)
 
     def on_mount(self) -> None:

@@ -14,8 +14,9 @@ from neuron_signatures.tui.run.opened_run import notes_of
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.run.overall import read_overall
 from neuron_signatures.tui.run.run_facts import fault_facts, health_of, run_facts
-from neuron_signatures.tui.screens.browser import BrowserChild, BrowserPage
-from neuron_signatures.tui.screens.page import Send, Stop, TextPage
+from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.browser_child import BrowserChild
+from neuron_signatures.tui.screens.page import Page, Send, Stop, TextPage
 from neuron_signatures.views.neurons.facts import stages_of
 
 
@@ -76,6 +77,9 @@ class FactsPage(TextPage):
 
         self.start("facts", work)
 
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page:
+        return FactsPage(result)
+
     def arrived(self, job: str, data: Any) -> None:
         self._facts = data
         self.draw()
@@ -95,11 +99,14 @@ class HelpPage(TextPage):
         super().__init__()
         self.first = first
 
+    def reopen(self, result: OpenResult, first: Page, under: Page) -> Page:
+        return HelpPage(self.first)
+
     def head(self) -> Sequence[Line]:
         return [line(Span("keys", "title"), Span("  Esc goes back", "dim"))]
 
     def text(self, columns: int) -> Sequence[Line]:
-        own = [s for s in SECTIONS if s[1][0] in self.first]
+        own = [s for s in SECTIONS if set(s[1]) <= set(self.first)]
         facts = []
         for title, keys in [*own, *(s for s in SECTIONS if s not in own)]:
             facts += [Fact(title), *(Fact(k.shown, k.words) for k in keys)]

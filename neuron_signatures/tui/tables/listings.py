@@ -9,6 +9,7 @@ from typing import Any
 
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.tui.layout.text import Column, RowTable, Span, beginning
 from neuron_signatures.views.lists.ranked import ListRef
 from neuron_signatures.views.lists.validated import Validated
@@ -35,7 +36,7 @@ class RunTable(RowTable[RunSummary]):
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
         r = self.rows[i]
-        stages = Span(", ".join(r.stages) or "none yet", "dim")
+        stages = Span(_stages(r), "dim")
         return {
             "name": Span(beginning(r.name), "title"), "status": Span(r.status, "warn" if r.status == "broken" else ""),
             "model": Span(beginning(r.model)), "prompts": Span("" if r.n_prompts is None else str(r.n_prompts)),
@@ -46,6 +47,13 @@ class RunTable(RowTable[RunSummary]):
 
     def record(self, i: int) -> dict[str, Any]:
         return dict(self.rows[i].__dict__)
+
+
+def _stages(r: RunSummary) -> str:
+    if r.n_prompts == 0 and not r.problem:
+        others = [s for s in r.stages if s != RECORDS]
+        return ", ".join(["records, no prompts" if RECORDS in r.stages else "no prompts, no records", *others])
+    return ", ".join(r.stages) or "none yet"
 
 
 @dataclass

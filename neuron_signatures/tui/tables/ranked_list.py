@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -136,16 +136,18 @@ class ListTable:
             "act": kind in ("peaks", "influence"), "prompt": kind == "peaks", "note": kind == "contrast",
             "pos": kind in ("peaks", "influence") and "pos" not in self._constant,
             "token": kind in ("peaks", "influence") and "token" not in self._constant,
+            "often": described.often is not None,
             "writes": described.written is not None, "fires": kind == "signatures" or described.fires is not None,
         }  # fmt: skip
         columns = (
             Column("rank", "#", 5, right=True), Column("neuron", "neuron", 10),
-            Column("score", "score", 10, right=True), Column("bar", "", 8, drop=4),
-            Column("act", "act", 10, right=True, drop=5), Column("pos", "pos", 5, right=True, drop=7),
-            Column("token", "token", 12, drop=6), Column("prompt", "prompt", 16, drop=8),
+            Column("score", "score", 10, right=True), Column("bar", "", 8, drop=5),
+            Column("act", "act", 10, right=True, drop=6), Column("pos", "pos", 5, right=True, drop=8),
+            Column("token", "token", 12, drop=7), Column("prompt", "prompt", 16, drop=9),
             Column("note", "test, means", 0, drop=1, min_width=22),
             Column("writes", "promotes, or lowers" if kind == "influence" else "promotes", 0, drop=2, min_width=22),
-            Column("fires", "fires on", 0, drop=3, min_width=15),
+            Column("fires", "fires on", 0, drop=4, min_width=15),
+            Column("often", "most often on (corpus)", 0, drop=3, min_width=22),
         )  # fmt: skip
         return tuple(c for c in columns if shown.get(c.name, True))
 
@@ -156,7 +158,7 @@ class ListTable:
         lowers = bool(self._lowered) or (kind == "influence" and (r.score or 0) < 0 and not self._raised)
         tokens, patterns = (d.suppresses, self._lowered) if lowers else (d.promotes, self._raised)
         writes = shown_tokens(tokens, patterns)
-        stored = self._run.stores(*r.at)
+        stored, unread = self._run.stores(*r.at), Span("not stored", "warn")
         return {
             "rank": Span(str(r.rank), "dim"), "neuron": Span(r.at.label + r.pole, "title"),
             "score": Span("undefined", "dim") if r.score is None else Span(_score_text(r, kind), style),
@@ -166,14 +168,16 @@ class ListTable:
             "token": Span("" if r.token is None else token_text(r.token), "token"),
             "note": Span(beginning(r.note), "dim"),
             "writes": Span(safe(f"lowers {writes}" if lowers and writes else writes), "token"),
-            "fires": Span(beginning(d.fires), "dim") if stored else Span("not stored", "warn"),
+            "often": Span(beginning(d.often.text_with_share())) if stored or "fires" in widths else unread,
+            "fires": Span(beginning(d.fires), "dim") if stored else unread,
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
         r, d = self._row(i)
         at = {"rank": r.rank, "layer": r.at.layer, "neuron": r.at.neuron}
         rest = {k: v for k, v in r._asdict().items() if k not in ("rank", "at")}
-        return {**at, "stored": self._run.stores(*r.at), **rest, **d._asdict()}
+        about = {**d._asdict(), "often": d.often._asdict()}
+        return {**at, "stored": self._run.stores(*r.at), **rest, **about}
 
 
 def list_header(view: ListView, columns: int) -> list[Line]:
@@ -261,6 +265,12 @@ class Walk:
 
     def row(self) -> Row:
         return self.view.ranked.row(int(self.view.rows[self.index]))
+
+
+def pole_of_row(walk: Walk) -> Literal["+", "-"]:
+    """The sign of the activation that the row is about."""
+    row = int(walk.view.rows[walk.index])
+    return "-" if bool(walk.view.ranked.poles.negative[row]) else "+"
 
 
 def cursor_of_row(run: Run, row: Row, now: Cursor) -> Cursor | None:

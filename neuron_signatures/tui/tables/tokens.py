@@ -92,7 +92,8 @@ def token_view(
         fault = fault_text(e), short_fault(e)
         return TokenView(opened.run, cursor, include_bos, None, None, counts, overall, nothing, predicted, *fault)
     stats = stats_of(values, counts)
-    how = scaling(overall, stats, wanted)
+    extremes = opened.extremes(cursor.at) if wanted.scope == "records" else None
+    how = scaling(overall, stats, wanted, extremes)
     return TokenView(opened.run, cursor, include_bos, values, stats, counts, overall, how, predicted)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.records.names import NEURONS, RECORDS
-from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.tokens import encodable, visible
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.neurons.poles import KeyIndex, Poles
@@ -89,6 +88,8 @@ class Often:
 
 def read_often(run_dir: Path) -> Often | None:
     """None if the run has no records. Raises `BadRunError` for damaged ones."""
+    from neuron_signatures.runs.records.reader import Records  # takes 0.03 s to import: not at the start
+
     try:
         records = Records.open(run_dir)
     except UsageError:

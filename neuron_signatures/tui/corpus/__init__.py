@@ -1,0 +1,1 @@
+"""What the browser shows of the records of a corpus: windows of text, histogram, tokens, moments."""
