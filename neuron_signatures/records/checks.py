@@ -23,8 +23,7 @@ _TOKENS_AT_ONCE = 1 << 22
 
 def refuse_impossible(request: RecordsRequest, plan: ModelPlan) -> None:
     """Raise `UsageError` for flags that do not fit the model, or a run without a corpus if none is given."""
-    recorded_layers(request, plan)
-    _refuse_neurons(request.sample.chosen, plan)
+    _refuse_neurons(request.sample.chosen, recorded_layers(request, plan), plan)
     if request.first.top_k > MAX_TOP_K:
         raise UsageError(f"{request.first.top_k} is more than {MAX_TOP_K}", where="--top_records")
     if request.corpus.source is not None:
@@ -95,14 +94,17 @@ def refuse_unknown_tokens(corpus: Corpus, plan: ModelPlan, path: Path) -> None:
         raise BadRunError(what, where=str(path), next_step="Use the tokenizer that belongs to the model")
 
 
-def _refuse_neurons(chosen: ChosenNeurons, plan: ModelPlan) -> None:
+def _refuse_neurons(chosen: ChosenNeurons, layers: tuple[int, ...], plan: ModelPlan) -> None:
     """Neurons that nobody named are not checked: those without records are left out later."""
     if not chosen.explicit:
         return
     n_layers, d_mlp = plan.info.layers, plan.info.d_mlp
-    wanted = [*(chosen.neurons or ()), *((0, n) for n in chosen.indices or ())]
+    wanted = [*(chosen.neurons or ()), *((layers[0], n) for n in chosen.indices or ())]
     for layer, neuron in wanted:
         if layer >= n_layers or neuron >= d_mlp:
             where = f"{chosen.chosen_by}: L{layer}N{neuron}" if chosen.indices is None else f"--neuron_indices {neuron}"
             what = f"there is no such neuron: the model has {n_layers} layers of {d_mlp} neurons"
             raise UsageError(what, where=where)
+        if layer not in layers:
+            what = "the layer of this neuron is not one of --layer_indices"
+            raise UsageError(what, where=f"{chosen.chosen_by}: L{layer}N{neuron}", next_step="Add it there")

@@ -11,7 +11,9 @@ import torch
 from neuron_signatures.models.info import weights_bytes
 from neuron_signatures.models.load import find_device
 from neuron_signatures.models.memory import free_memory
+from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES
 from neuron_signatures.records.pass1.bins import N_MAGNITUDES
+from neuron_signatures.records.pass1.plan import default_batch_size
 from neuron_signatures.records.request import ExistingRun, RecordsRequest
 from neuron_signatures.records.target_run import ModelPlan, plan_for_model, plan_for_run
 from neuron_signatures.runs.files import free_bytes, human_bytes, human_seconds
@@ -25,13 +27,17 @@ _LISTS_IN_MEMORY = 1.5  # lists have room for candidates
 _SUMS = 4 * 8
 _OF_PEAK = 0.4
 """Share of a matrix product's speed that a forward pass with the accumulators reaches (measured: 0.3 to 0.5)."""
+_PROCESS = 500 << 20
+"""Python, torch and transformers themselves, in the memory of a CPU (measured)."""
+_EXTREMA_OF_WINDOW, _ENTRIES_OF_DOCUMENT = 2 * 6, 2 * 18
+"""Bytes per neuron, of both poles, while a block runs."""
 _TOKEN_BYTES = 5  # an id, and its share of windows and documents
 
 
 @dataclass(frozen=True)
 class Forecast:
     """`n_tokens` and what follows from it are None if no limit is given and no corpus has been read. Bytes of the
-    neurons that are kept whole are at most `sample_bytes`."""
+    neurons that are kept whole are at most `sample_bytes`, and twice that while the final files are written."""
 
     n_tokens: int | None
     n_neurons: int
@@ -45,8 +51,9 @@ class Forecast:
 
     @property
     def fits(self) -> bool:
-        """Whether disk and memory suffice for the first pass."""
-        return self.disk_bytes <= self.free_disk and (self.free_memory is None or self.memory_bytes <= self.free_memory)
+        """Whether disk and memory suffice."""
+        on_disk = self.disk_bytes + 2 * self.sample_bytes
+        return on_disk <= self.free_disk and (self.free_memory is None or self.memory_bytes <= self.free_memory)
 
     def fields(self) -> dict[str, Any]:
         return {**asdict(self), "fits": self.fits}
@@ -62,7 +69,7 @@ class Forecast:
             f"neurons  {self.n_neurons:,}",
             f"time     {rate}",
             f"disk     {human_bytes(self.disk_bytes)}, and at most {human_bytes(self.sample_bytes)} for neurons kept "
-            f"whole; {human_bytes(self.free_disk)} free",
+            f"whole (twice that while they are written); {human_bytes(self.free_disk)} free",
             f"memory   {human_bytes(self.memory_bytes)}{free}",
         ]
 
@@ -89,8 +96,14 @@ def forecast(request: RecordsRequest) -> Forecast:
         seconds=None if n_tokens is None else n_tokens / rate,
         positions_per_second=rate,
         disk_bytes=2 * (entries * _ENTRY_ON_DISK + counts) + _TOKEN_BYTES * (n_tokens or 0),
-        sample_bytes=request.sample.max_bytes,
-        memory_bytes=int(weights + entries * _ENTRY_IN_MEMORY * _LISTS_IN_MEMORY + counts),
+        sample_bytes=_sample_bytes(request, n_tokens, n_layers, n_neurons),
+        memory_bytes=int(
+            weights
+            + entries * _ENTRY_IN_MEMORY * _LISTS_IN_MEMORY
+            + counts
+            + _block_bytes(request, device.type, n_neurons)
+            + (_PROCESS if device.type == "cpu" else 0)
+        ),
         free_disk=free_bytes(request.run_dir),
         free_memory=free_memory(device, several=plan.spec.device_map is not None),
     )
@@ -104,6 +117,28 @@ def _tokens(request: RecordsRequest) -> int | None:
     limits += [settings.max_windows * settings.sequence_length] if settings.max_windows else []
     known = [n for n in limits if n is not None]
     return min(known) if known else None
+
+
+def _sample_bytes(request: RecordsRequest, n_tokens: int | None, n_layers: int, n_neurons: int) -> int:
+    """At most `--sample_size`: a neuron has the sampled windows, and each of its strongest ones once."""
+    chosen, length = request.sample.chosen, request.corpus.settings.sequence_length
+    n = n_neurons
+    if chosen.neurons is not None:
+        n = len(chosen.neurons)
+    elif chosen.indices is not None:
+        n = n_layers * len(chosen.indices)
+    sampled = request.sample.windows * length
+    strongest = len(PARTS) * len(POLES) * request.first.top_k * length
+    if n_tokens is not None:
+        sampled, strongest = min(sampled, n_tokens), min(strongest, n_tokens)
+    return min(request.sample.max_bytes, 4 * n * (sampled + strongest))
+
+
+def _block_bytes(request: RecordsRequest, device_type: str, n_neurons: int) -> int:
+    """Of the windows and documents of a block, for documents of half a window; shorter ones take up to twice that."""
+    batch = request.first.batch_size or default_batch_size(device_type, request.corpus.settings.sequence_length)
+    n_windows = 2 * BLOCK_BATCHES * batch
+    return n_neurons * n_windows * (_EXTREMA_OF_WINDOW + _ENTRIES_OF_DOCUMENT)
 
 
 def _rate(plan: ModelPlan) -> float:

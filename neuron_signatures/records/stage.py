@@ -21,6 +21,7 @@ from neuron_signatures.records.checks import (
 from neuron_signatures.records.corpus.index import build_corpus, corpus_identity
 from neuron_signatures.records.corpus.journal import has_journal, remove_journal
 from neuron_signatures.records.pass1.finish import merge_states
+from neuron_signatures.records.pass1.plan import default_batch_size
 from neuron_signatures.records.pass1.run import FirstPass, PassSettings, run_first_pass
 from neuron_signatures.records.pass1.shards import finished_shards, refuse_other_split, remove_states, state_files
 from neuron_signatures.records.pass1.state import Header
@@ -59,7 +60,6 @@ from neuron_signatures.runs.versions import now_utc
 
 log = logging.getLogger(__name__)
 
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16384
 DEFAULT_TOP_K = 100
 
 
@@ -199,8 +199,7 @@ class _Stage:
         )  # fmt: skip
 
     def _batch_size(self, corpus: Corpus) -> int:
-        tokens = GPU_BATCH_TOKENS if self.model.device.type == "cuda" else CPU_BATCH_TOKENS
-        return max(1, tokens // corpus.meta.sequence_length)
+        return default_batch_size(self.model.device.type, corpus.meta.sequence_length)
 
     def _facts(self, corpus: Corpus) -> dict[str, Any]:
         """What identifies the model and the corpus of a pass."""

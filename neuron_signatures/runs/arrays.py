@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,22 @@ _MAX_HEADER = 1 << 20
 _AT_ONCE = 1 << 26  # bytes that are written at a time
 
 
-def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+@dataclass(frozen=True)
+class LaterArray:
+    """An array that is made when it is written, so that not all of a file are in memory together."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def write_arrays(
+    file: BinaryIO, arrays: Mapping[str, np.ndarray | LaterArray], metadata: Mapping[str, str] | None = None
+) -> str:
     """Write arrays (also memory-mapped ones) in the given order; returns the sha256 of what was written.
 
     Raises `OSError`. At most 64 MB are copied at a time.
@@ -42,7 +58,7 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Map
     return digest.hexdigest()
 
 
-def nbytes(arrays: Mapping[str, np.ndarray]) -> int:
+def nbytes(arrays: Mapping[str, np.ndarray | LaterArray]) -> int:
     """Bytes of the arrays in a file, without the header."""
     return sum(a.nbytes for a in arrays.values())
 
@@ -121,7 +137,7 @@ class ArrayFile:
         return out
 
 
-def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+def _header(arrays: Mapping[str, np.ndarray | LaterArray], metadata: Mapping[str, str]) -> bytes:
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
     for key, a in arrays.items():
@@ -133,7 +149,11 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> by
     return len(text).to_bytes(8, "little") + text
 
 
-def _parts(array: np.ndarray) -> list[Any]:
+def _parts(array: np.ndarray | LaterArray) -> list[Any]:
+    if isinstance(array, LaterArray):
+        made = array.make()
+        assert (made.dtype, made.shape) == (array.dtype, array.shape)
+        array = made
     flat = np.ascontiguousarray(array).reshape(-1)
     n = max(1, _AT_ONCE // flat.itemsize)
     return [flat[i : i + n].view(np.uint8).data for i in range(0, len(flat), n)]

@@ -166,7 +166,7 @@ def test_dry_run_writes_nothing(corpus: Path, tmp_path: Path, capsys) -> None:
         (["--shard", "1/2", "--merge"], "give one of them"),
         (["--parts", "50,50"], "three percentages"),
         (["--shard", "3/2"], "not a part such as 1/4"),
-        (["--neurons", "L9N1"], "no records"),
+        (["--neurons", "L9N1"], "there is no such neuron"),
         (["--layer_indices", "0", "9"], "there is no layer 9"),
         (["--sequence_length", "1000000"], "not between 2 and"),
     ],

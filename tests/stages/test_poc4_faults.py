@@ -53,6 +53,7 @@ def whole(corpus: Path, tmp_path: Path) -> Path:
     [
         (["--layer_index", "9"], "there is no layer 9: the model has 0..2"),
         (["--neurons", "L0N88"], "there is no such neuron: the model has 3 layers of 88 neurons"),
+        (["--layer_index", "1", "--neurons", "L0N3"], "the layer of this neuron is not one of --layer_indices"),
         (["--neuron_indices", "3", "900"], "--neuron_indices 900: there is no such neuron"),
         (["--top_records", "70000"], "70000 is more than 65536"),
         (["--sequence_length", "65"], "65 is more than the 64 positions of the model"),

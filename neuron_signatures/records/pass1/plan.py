@@ -20,6 +20,7 @@ from neuron_signatures.stats.hashes import mixed
 HISTOGRAM_SHARE = 8
 """One window in so many is counted in the histograms."""
 _HISTOGRAM_SALT = 1
+_CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 2048, 16384
 
 
 class Group(NamedTuple):
@@ -118,6 +119,12 @@ class BlockPlan:
             n = len(list(members))
             yield Group(row, row + n, self.offset + int(first), self.offset + int(length))
             row += n
+
+
+def default_batch_size(device_type: str, sequence_length: int) -> int:
+    """Full windows that run together on this kind of device."""
+    tokens = _GPU_BATCH_TOKENS if device_type == "cuda" else _CPU_BATCH_TOKENS
+    return max(1, tokens // sequence_length)
 
 
 def in_histogram(windows: Int64[np.ndarray, " window"], seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from neuron_signatures.records.pass1.contexts import context_hashes
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.strongest import Entries
-from neuron_signatures.runs.arrays import ArrayFile, nbytes, write_arrays
+from neuron_signatures.runs.arrays import ArrayFile, LaterArray, nbytes, write_arrays
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import whole_file
@@ -58,8 +58,8 @@ def state_name(shard: int, n_shards: int) -> str:
 
 
 def save_state(run_dir: Path, name: str, state: State) -> None:
-    """Replace the file by the current state. The lists are compacted."""
-    arrays: dict[str, np.ndarray] = {}
+    """Replace the file by the current state. The lists are compacted. One array at a time is copied."""
+    arrays: dict[str, LaterArray] = {}
     for row, layer in enumerate(state.layers):
         layer.compact()
         arrays |= {f"{row}.{key}": value for key, value in _arrays(layer).items()}
@@ -112,20 +112,27 @@ def merged_layers(run_dir: Path, names: Sequence[str], n_layers: int, corpus: Co
         yield found
 
 
-def _arrays(layer: LayerRecords) -> dict[str, np.ndarray]:
-    def stacked(name: str) -> np.ndarray:
+def _arrays(layer: LayerRecords) -> dict[str, LaterArray]:
+    n_powers, n = layer.sums.shape[1:]
+
+    def stacked(name: str, dtype: str) -> LaterArray:
         """[neuron, part, pole, k]"""
-        of = [torch.stack([getattr(lists, name)[:, : lists.k] for lists in poles]) for poles in layer.lists]
-        return torch.stack(of).permute(2, 0, 1, 3).contiguous().cpu().numpy()
+
+        def make() -> np.ndarray:
+            of = [torch.stack([getattr(lists, name)[:, : lists.k] for lists in poles]) for poles in layer.lists]
+            found: np.ndarray = torch.stack(of).permute(2, 0, 1, 3).contiguous().cpu().numpy()
+            return found
+
+        return LaterArray(np.dtype(dtype), (n, len(PARTS), len(POLES), layer.lists[0][0].k), make)
 
     return {
-        "value": stacked("value"),
-        "window": stacked("window"),
-        "pos": stacked("pos"),
-        "sums": layer.sums.cpu().numpy(),
-        "count": layer.count.numpy(),
-        "histogram": layer.histogram.cpu().numpy(),
-        "left_out": np.array([layer.left_out], dtype=np.int64),
+        "value": stacked("value", "f4"),
+        "window": stacked("window", "i4"),
+        "pos": stacked("pos", "i2"),
+        "sums": LaterArray(np.dtype("f8"), (len(PARTS), n_powers, n), lambda: layer.sums.cpu().numpy()),
+        "count": LaterArray(np.dtype("i8"), (len(PARTS),), layer.count.numpy),
+        "histogram": LaterArray(np.dtype("i4"), tuple(layer.histogram.shape), lambda: layer.histogram.cpu().numpy()),
+        "left_out": LaterArray(np.dtype("i8"), (1,), lambda: np.array([layer.left_out], dtype=np.int64)),
     }
 
 
