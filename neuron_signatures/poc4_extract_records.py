@@ -223,7 +223,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
-            args.checkpoint_seconds, WHOLE if args.shard is None else Shard(*args.shard), args.merge,
+            float(args.checkpoint_seconds), WHOLE if args.shard is None else Shard(*args.shard), args.merge,
         ),
         sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
         resume=args.resume, overwrite=args.overwrite, flags_given=flags_given,

@@ -13,9 +13,10 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Annotated, Any, cast
+from typing import Annotated, Any, BinaryIO, cast
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -104,12 +105,12 @@ class BatchWriter:
     def activation(self, record: dict[str, Any]) -> None:
         _write_line(self._activations, record)
 
-    def _open(self, folder: str) -> IO[bytes]:
+    def _open(self, folder: str) -> BufferedIOBase:
         with explain_os_errors(self._out_dir / folder):
             (self._out_dir / folder).mkdir(parents=True, exist_ok=True)
         file = self._stack.enter_context(whole_file(self._out_dir / folder, self._name))
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)  # the same bytes every time
-        return cast(IO[bytes], self._stack.enter_context(packed))
+        return self._stack.enter_context(packed)
 
 
 def write_neuron(batch: BatchWriter, records: Records, layer: int, neuron: int, options: ExportOptions) -> int:
@@ -165,8 +166,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise UsageError(f"cannot be read ({e})", where=str(path), next_step="Fix or remove the file") from e
 
 
-def _unpacked(raw: IO[bytes], path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+def _unpacked(raw: BinaryIO, path: Path) -> BufferedIOBase:
+    return gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else cast(BufferedIOBase, raw)
 
 
 def _parsed(line: bytes, path: Path, number: int) -> Activation:
@@ -210,5 +211,5 @@ def _activation(whose: dict[str, str], window: Window, low: float, high: float, 
     }  # fmt: skip
 
 
-def _write_line(file: IO[bytes], record: dict[str, Any]) -> None:
+def _write_line(file: BufferedIOBase, record: dict[str, Any]) -> None:
     file.write(json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n")

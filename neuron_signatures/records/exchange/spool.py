@@ -16,7 +16,7 @@ class Spool:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the spool
         self.n = 0
 
-    def extend(self, values: Sequence[float] | np.ndarray) -> None:
+    def extend(self, values: Sequence[float | int] | np.ndarray) -> None:
         self._file.write(np.asarray(values, self._dtype).tobytes())
         self.n += len(values)
 
@@ -29,7 +29,7 @@ class Spool:
         self._file.close()
 
 
-def on_disk(shape: tuple[int, ...], dtype: str, fill: float = 0) -> np.ndarray:
+def on_disk(shape: tuple[int, ...], dtype: str, fill: float | int = 0) -> np.ndarray:
     """A writable array in a temporary file, which lives as long as the array."""
     if 0 in shape:
         return np.empty(shape, dtype)
