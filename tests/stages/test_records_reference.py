@@ -19,6 +19,7 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.results import list_influence, list_interventions, list_validations, read_json
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.views.lists.list_files import list_refs
+from neuron_signatures.views.lists.validated import validations
 
 INFLUENCE = ["--mode", "influence", "--quiet", "--reference", "records"]
 
@@ -96,6 +97,20 @@ def test_results_name_the_records(run_dir, validated, capsys: pytest.CaptureFixt
     (stem,) = [s for s in list_interventions(run_dir) if s.startswith("effect") and "L3N508" in s]
     settings = read_json(run_dir, f"{stem}_meta.json")["settings"]
     assert settings["reference_records"]["corpus_sha256"] == corpus and f"ref-records-{corpus[:8]}" in stem
+
+
+def test_a_validation_is_shown_beside_lists_by_the_same_records(run_dir, validated) -> None:
+    refs = list_refs(run_dir)
+    shown = {s for s in validations(run_dir, refs) if "_ref-records-" in s}
+    assert {stem_of(run_dir, m) for m in ("dla", "act_grad", "ablation")} <= shown
+    (stem,) = list_validations(run_dir)
+    path = run_dir / "analysis" / f"{stem}.json"
+    before = path.read_text()
+    path.write_text(before.replace(validated["reference_records"]["corpus_sha256"], "0" * 64))
+    try:
+        assert not validations(run_dir, refs)
+    finally:
+        path.write_text(before)
 
 
 def test_cmd_has_no_spread(validated) -> None:

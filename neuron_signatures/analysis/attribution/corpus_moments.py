@@ -78,9 +78,8 @@ def _check(run: Run, records: Records, layers: Sequence[int]) -> None:
     here = {name: getattr(run.manifest, name) for name in (*_OF_MODEL, "tokenizer_sha256")}
     there = {name: getattr(records.meta, name) for name in _OF_MODEL}
     there["tokenizer_sha256"] = records.corpus.meta.tokenizer_sha256
-    wrong = [
-        f"{k} is {there[k]}, here {here[k]}" for k in here if None not in (a := (here[k], there[k])) and a[0] != a[1]
-    ]
+    known = [name for name in here if here[name] is not None and there[name] is not None]
+    wrong = [f"{name} is {there[name]}, here {here[name]}" for name in known if here[name] != there[name]]
     if wrong:
         what = f"the records are of another model: {join_some(wrong, 3)}"
         raise UsageError(what, where=_WHERE, next_step="Make the records again with the run's model, or use mean")
