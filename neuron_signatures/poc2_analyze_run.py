@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _SPARSITY = "--relationship_max_sparsity"
-_REFERENCE = "--reference, one for every metric and for ablations: mean, zero, prompt:ID or run:DIR"
+_REFERENCE = "--reference, one for every metric and for ablations: mean, zero, prompt:ID, run:DIR or records"
 
 
 @command
@@ -114,7 +114,8 @@ def _add_influence_flags(parser: Parser) -> None:
                        help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
     group.add_argument("--reference", metavar="REF",
                        help="what activations are compared with, for every metric and for ablations: mean, zero, "
-                            "prompt:ID or run:DIR; default mean, zero in a run of few tokens")  # fmt: skip
+                            "prompt:ID, run:DIR or records (the corpus of stage 4); default mean, zero in a run of few "
+                            "tokens")  # fmt: skip
     group.add_argument(
         "--min_mean_tokens", type=at_least(1), default=64, metavar="N", help="fewest tokens of a mean; default 64"
     )

@@ -110,8 +110,9 @@ def _add_effect_flags(parser: Parser) -> None:
     group.add_argument("--edit", choices=edits, default="ablate", help="default: ablate")
     group.add_argument("--value", type=number, metavar="X", help="for set, scale and add")
     group.add_argument("--reference", metavar="REF",
-                       help="what ablated neurons are set to: mean, zero, resample, prompt:ID, run:DIR; default mean, "
-                            "zero in a run of few tokens")  # fmt: skip
+                       help="what ablated neurons are set to: mean, zero, resample, prompt:ID, run:DIR, records (the "
+                            "corpus of stage 4); default mean, zero in a run of few tokens. steer: records for the "
+                            "standard deviations of the corpus")  # fmt: skip
     group.add_argument(
         "--min_mean_tokens", type=at_least(1), default=64, metavar="N", help="fewest tokens of a mean; default 64"
     )
@@ -228,6 +229,7 @@ def _steer(run: Run, args: Namespace) -> None:
     flags = SteerFlags(
         prompt=args.prompt_id or "0", target=_target(args), neurons=_neurons(args), direction=args.direction,
         direction_file=args.direction_file, layer=args.layer, alpha=args.alpha, unit=args.unit,
+        reference=args.reference,
         positions="last" if args.positions is None else args.positions, generation=generation,
         n_random=args.n_random, seed=args.seed,
         batch=args.batch, neutral=args.neutral_json, break_factor=args.break_factor, overrides=model_overrides(args),

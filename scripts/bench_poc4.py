@@ -131,10 +131,12 @@ def _timed(action) -> float:
 
 
 _CHILD = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from neuron_signatures.poc4_extract_records import main
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not ru_maxrss: on Linux a child starts with the peak of its parent.
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 sys.exit(code)
 """
 

@@ -25,8 +25,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
         "foil_token", "max_k", "block",
     ),
     "steer": (
-        *_NEURONS, *_TARGET, "positions", "alpha", "unit", "direction", "direction_file", "layer", "max_new_tokens",
-        "temperature", "edit_generated", "break_factor",
+        *_NEURONS, *_TARGET, "positions", "alpha", "unit", "reference", "direction", "direction_file", "layer",
+        "max_new_tokens", "temperature", "edit_generated", "break_factor",
     ),
 }  # fmt: skip
 

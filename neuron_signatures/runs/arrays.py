@@ -19,8 +19,8 @@ import numpy as np
 
 from neuron_signatures.runs.bounded_json import check_bounds
 from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.opening import NotReadableError, open_regular
 from neuron_signatures.runs.tensor_index import is_shape
+from neuron_signatures.runs.tensors import open_run_file, unreadable
 
 _NAMES = {
     "F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "|i1", "U8": "|u1", "I16": "<i2", "U16": "<u2", "I32": "<i4",
@@ -71,7 +71,7 @@ class ArrayFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _open(path)
+        self._file = open_run_file(path)
         try:
             self._entries, self.metadata = _index(self._file)
         except (ValueError, RecursionError) as e:
@@ -133,7 +133,7 @@ class ArrayFile:
                     raise BadRunError(f"ends {len(view) - done} bytes too early", where=str(self.path))
                 done += got
         except OSError as e:
-            raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(self.path)) from e
+            raise unreadable(e, self.path) from e
         return out
 
 
@@ -157,17 +157,6 @@ def _parts(array: np.ndarray | LaterArray) -> list[Any]:
     flat = np.ascontiguousarray(array).reshape(-1)
     n = max(1, _AT_ONCE // flat.itemsize)
     return [flat[i : i + n].view(np.uint8).data for i in range(0, len(flat), n)]
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return open_regular(path)
-    except FileNotFoundError as e:
-        raise BadRunError("the file is missing", where=str(path), next_step="Copy the whole run folder again") from e
-    except NotReadableError as e:
-        raise BadRunError(str(e), where=str(path)) from e
-    except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(path)) from e
 
 
 def _index(file: BinaryIO) -> tuple[dict[str, tuple[np.dtype, tuple[int, ...], int]], dict[str, str]]:

@@ -110,6 +110,13 @@ class RankingSettings(Record):
     ig_path: Label | None = None
 
 
+class ReferenceRecords(Record):
+    """The records of a corpus that a reference is from."""
+
+    corpus_sha256: Label
+    created_at_utc: Label
+
+
 class InfluenceRecord(StageRecord):
     """`influence_*_meta.json`."""
 
@@ -119,6 +126,7 @@ class InfluenceRecord(StageRecord):
     metric: Label
     reference: Label | None = None
     """What activations are compared with; None in earlier records, where each metric had its own."""
+    reference_records: ReferenceRecords | None = None
     score_column: Literal["influence", "influence_centred"] = "influence"
     """The column of the table that is by the reference."""
     ablate_with: Label | None = None
@@ -334,6 +342,7 @@ class ValidationRecord(StageRecord):
     prompt_id: Name
     target: TargetRecord
     reference: Label | None = None
+    reference_records: ReferenceRecords | None = None
     truth: Label = "effects of ablating single neurons; in this older file, scores have references of their own"
     n_units: Count
     n_pairs: Count | None = None

@@ -42,7 +42,7 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
 
     Raises `BadRunError` with the file and the reason, also for tensors that differ from the manifest.
     """
-    file = _open(path)
+    file = open_run_file(path)
     try:
         what, index = ("safetensors", safetensors_index) if path.suffix == ".safetensors" else (".pt", pt_index)
         try:
@@ -52,7 +52,7 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
         except (ValueError, RecursionError) as e:
             raise BadRunError(f"not a whole {what} file: {e}", where=str(path)) from e
         except OSError as e:
-            raise _unreadable(e, path) from e
+            raise unreadable(e, path) from e
         if differences := _differences(entries, prompts):
             raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
     except BaseException:
@@ -63,7 +63,7 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
 
 def zip_fault(path: Path) -> str | None:
     """The first damage that the checksums in a `.pt` file show; None if all agree. Reads the file in small parts."""
-    with _open(path) as file:
+    with open_run_file(path) as file:
         try:
             with open_archive(file, limit=MAX_HEADER) as archive:
                 bad = archive.testzip()
@@ -148,7 +148,7 @@ class TensorFile:
             try:
                 part = os_pread(fd, left, offset) if os_pread else os.read(fd, left)
             except OSError as e:
-                raise _unreadable(e, self._path) from e
+                raise unreadable(e, self._path) from e
             if not part:
                 raise BadRunError(f"ends {left} bytes too early", where=str(self._path))
             parts.append(part)
@@ -157,7 +157,8 @@ class TensorFile:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_run_file(path: Path) -> BinaryIO:
+    """A regular file for reading. Raises `BadRunError` with the file and the reason."""
     try:
         return open_regular(path)
     except FileNotFoundError as e:
@@ -165,10 +166,11 @@ def _open(path: Path) -> BinaryIO:
     except NotReadableError as e:
         raise BadRunError(str(e), where=str(path)) from e
     except OSError as e:
-        raise _unreadable(e, path) from e
+        raise unreadable(e, path) from e
 
 
-def _unreadable(e: OSError, path: Path) -> BadRunError:
+def unreadable(e: OSError, path: Path) -> BadRunError:
+    """The error for a file of a run that the system cannot read."""
     return BadRunError(
         f"cannot be read ({e.strerror or e})", where=str(path), next_step="Fix its permissions or the disk"
     )

@@ -1,7 +1,8 @@
 """The reference: the activations that the prompt's activations are compared with.
 
 One command has one reference ā, for every metric and for the ablations that they are tested against. Scores by it are
-(a - ā)·g, and an ablated neuron is set to ā: zero, the mean over a run's tokens, or the value in another prompt.
+(a - ā)·g, and an ablated neuron is set to ā: zero, the mean over the tokens of a run or of a corpus, or the value in
+another prompt.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_signatures.analysis.attribution.corpus_moments import RecordsSource, corpus_moments
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.rerun.checked_prompt import recompute
@@ -25,9 +27,11 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import UNRECORDED, PromptRecord, join_some
 from neuron_signatures.runs.names import safe_id
 from neuron_signatures.runs.progress import ProgressOf, silent
+from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
 
+_LARGER_RUN = "run:DIR takes the mean of a larger run"
 GRAMMAR = "mean, zero, prompt:ID, run:DIR or records"
 ZERO, MEAN, RECORDS, PROMPT_PREFIX, RUN_PREFIX = "zero", "mean", "records", "prompt:", "run:"
 
@@ -35,17 +39,19 @@ ZERO, MEAN, RECORDS, PROMPT_PREFIX, RUN_PREFIX = "zero", "mean", "records", "pro
 _SAME_MODEL = ("model_revision", "weights_fingerprint", "tokenizer_sha256", "quantization", "n_layers", "d_mlp")
 
 
-class RunMean(NamedTuple):
-    """Mean stored activation of each neuron over `n_tokens` tokens; NaN in layers that are not stored.
+class Mean(NamedTuple):
+    """Mean activation of each neuron over `n_tokens` tokens; NaN in layers that a run does not store.
 
-    `run` is the identity of the run that the tokens are from; `resampled` are means over prompts of it that were drawn
-    with replacement, as many as it has.
+    The tokens are those of a run, with the identity `run`, or of the corpus of `records`; the other is None.
+    `resampled` are means over prompts of the run that were drawn with replacement, as many as it has. A corpus has
+    none: its records hold no means of documents.
     """
 
     values: Float[Tensor, "layer neuron"]
     n_tokens: int
-    run: dict[str, Any]
+    run: dict[str, Any] | None
     resampled: Float[Tensor, "draw layer neuron"]
+    records: RecordsSource | None = None
 
 
 class Resampling(NamedTuple):
@@ -70,7 +76,7 @@ class ReferenceChoice:
     label: str
     """The name as part of a file name."""
     centred_on: str | None
-    mean: RunMean | None
+    mean: Mean | None
     """The mean that `centred_on` names."""
     warnings: tuple[str, ...] = ()
 
@@ -79,8 +85,8 @@ class ReferenceChoice:
 class Reference:
     """A reference with its values at the positions of a problem, float32; `values` is None if there is no `centred_on`.
 
-    Of a mean, `n_tokens` is the number of its tokens, `run` the identity of their run and `resampled` the means over
-    resampled prompts, else they are None.
+    Of a mean, `n_tokens` is the number of its tokens, `run` the identity of their run, `records` the records that they
+    are from and `resampled` the means over resampled prompts, else they are None.
     """
 
     name: str
@@ -89,6 +95,7 @@ class Reference:
     n_tokens: int | None = None
     run: dict[str, Any] | None = None
     resampled: Float[Tensor, "draw layer pos neuron"] | None = None
+    records: RecordsSource | None = None
 
     @property
     def is_zero(self) -> bool:
@@ -122,6 +129,7 @@ class Reference:
             "centred_on": self.centred_on,
             "reference_tokens": self.n_tokens,
             "reference_run": self.run,
+            "reference_records": self.records and asdict(self.records),
         }
 
 
@@ -135,14 +143,16 @@ def choose_reference(
 ) -> ReferenceChoice:
     """The reference `requested`; without one the run's mean, or zero if the run has fewer tokens than `min_tokens`.
 
-    Reads the activations of the run (or of the run in `run:DIR`) for a mean. Raises `UsageError` for an unknown
-    reference or prompt, for a mean over fewer than `min_tokens` tokens, and for a run of another model.
+    Reads the activations of the run (or of the run in `run:DIR`) for a mean, or the records of the run. Raises
+    `UsageError` for an unknown reference or prompt, for a mean over fewer than `min_tokens` tokens, for a run or
+    records of another model, and for records without all layers.
     """
     if requested is None:
         n = n_counted(run)
         if n < min_tokens:
             why = f"the run has {n} tokens without first positions, fewer than {min_tokens}: too few for a mean"
-            step = "so the reference is zero; --reference run:DIR takes the mean of a larger run"
+            other = "records takes the mean over the run's corpus" if Records.exist(run.path) else _LARGER_RUN
+            step = f"so the reference is zero; --reference {other}"
             return ReferenceChoice(ZERO, ZERO, None, None, (f"{why}, {step}",))
         requested = MEAN
     if requested.startswith(PROMPT_PREFIX):
@@ -158,11 +168,12 @@ def choose_reference(
         own = run_mean(run, progress=progress) if n_counted(run) >= min_tokens else None
         return ReferenceChoice(ZERO, ZERO, MEAN if own else None, own)
     if requested == MEAN:
-        mean = _enough(run_mean(run, resampling, progress), min_tokens, str(run.path))
+        mean = _enough(run_mean(run, resampling, progress), min_tokens, str(run.path), run)
         return ReferenceChoice(MEAN, MEAN, MEAN, mean)
     if requested == RECORDS:
-        what = "the run has no records of a corpus"
-        raise UsageError(what, where="--reference records", next_step="Use mean, or run:DIR of a larger run")
+        mean = _enough(records_mean(run), min_tokens, str(run.path / RECORDS))
+        assert mean.records is not None
+        return ReferenceChoice(RECORDS, mean.records.label, RECORDS, mean)
     raise UsageError(f"{requested!r} is none of {GRAMMAR}", where="--reference")
 
 
@@ -184,6 +195,7 @@ def reference_at(
             values=values,
             n_tokens=mean.n_tokens,
             run=mean.run,
+            records=mean.records,
             resampled=resampled if len(resampled) and not reference.is_zero else None,
         )
     if not choice.name.startswith(PROMPT_PREFIX):
@@ -199,7 +211,7 @@ def reference_at(
     return replace(reference, values=recompute(model, source.token_ids)[:, aligned])
 
 
-def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING, progress: ProgressOf = silent) -> RunMean:
+def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING, progress: ProgressOf = silent) -> Mean:
     """Mean stored activation over all tokens but the first of each prompt, finite values only.
 
     First positions have activations far larger than all others, with or without a BOS (docs/method.md).
@@ -222,7 +234,14 @@ def run_mean(run: Run, resampling: Resampling = NO_RESAMPLING, progress: Progres
     means = np.full((len(times), run.manifest.n_layers, run.manifest.d_mlp), np.nan, dtype=np.float32)
     means[:, run.layers] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     every, resampled = torch.from_numpy(means[0]), torch.from_numpy(means[1:])
-    return RunMean(every, n_counted(run), run_identity(run), resampled)
+    return Mean(every, n_counted(run), run_identity(run), resampled)
+
+
+def records_mean(run: Run) -> Mean:
+    """Mean activation over the corpus that the run has records of, in all layers; raises as `corpus_moments`."""
+    found = corpus_moments(run, range(run.manifest.n_layers))
+    values = torch.from_numpy(found.mean.astype(np.float32))
+    return Mean(values, found.n_tokens, None, torch.empty(0, *values.shape), found.source)
 
 
 def n_counted(run: Run) -> int:
@@ -236,7 +255,7 @@ def refuse_undefined(values: Float[Tensor, "..."], *, where: str, next_step: str
         raise UsageError("the reference is not finite for every neuron", where=where, next_step=next_step)
 
 
-def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling, progress: ProgressOf) -> RunMean:
+def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling, progress: ProgressOf) -> Mean:
     with Run.open(folder, check="sha256") as other:
         here, there = run_identity(run), run_identity(other)
         known = [k for k in _SAME_MODEL if not {None, UNRECORDED} & {here[k], there[k]}]
@@ -246,12 +265,14 @@ def _mean_of(run: Run, folder: Path, min_tokens: int, resampling: Resampling, pr
         return _enough(run_mean(other, resampling, progress), min_tokens, str(folder))
 
 
-def _digest(identity: dict[str, Any]) -> str:
+def _digest(identity: dict[str, Any] | None) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _enough(mean: RunMean, min_tokens: int, where: str) -> RunMean:
+def _enough(mean: Mean, min_tokens: int, where: str, run: Run | None = None) -> Mean:
+    """The mean, if it is over enough tokens; the error names the records of `run` if there are any."""
     if mean.n_tokens < min_tokens:
         what = f"has {mean.n_tokens} tokens without first positions; a mean needs {min_tokens} (--min_mean_tokens)"
-        raise UsageError(what, where=where, next_step="Use --reference zero, or run:DIR of a larger run")
+        others = "zero, records" if run is not None and Records.exist(run.path) else "zero"
+        raise UsageError(what, where=where, next_step=f"Use --reference {others}, or run:DIR of a larger run")
     return mean

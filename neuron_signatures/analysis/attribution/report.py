@@ -55,7 +55,9 @@ def reference_text(reference: Reference) -> str:
     """The reference and what it means for a score."""
     if reference.is_zero:
         return "zero: activation times effect"
-    tokens = "" if reference.n_tokens is None else f" (over {reference.n_tokens} tokens)"
+    n, records = reference.n_tokens, reference.records
+    of = None if n is None else records.text(n) if records else f"{n} tokens"
+    tokens = f" (over {of})" if of else ""
     return f"{escape(reference.name)}{tokens}: (activation - reference) times effect"
 
 

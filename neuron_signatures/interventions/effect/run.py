@@ -133,7 +133,9 @@ def _at_positions(
     held[:, list(positions)] = values.to(like)
     if not bool(torch.isfinite(held[:, list(positions)]).all()):
         what = "the reference is not known for every layer of the model"
-        raise UsageError(what, where="--reference", next_step="Use --reference zero, or a run with all layers")
+        raise UsageError(
+            what, where="--reference", next_step="Use --reference zero or records, or a run with all layers"
+        )
     return held
 
 

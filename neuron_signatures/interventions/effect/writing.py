@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 
-from neuron_signatures.analysis.attribution.reference import ZERO
+from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.interventions.controls.random_sets import delta_norms, write_norms
 from neuron_signatures.interventions.effect.request import NEED_VALUE
@@ -36,7 +36,7 @@ def effect_stem(planned: Planned) -> str:
     value = f"{r.value:g}" if r.kind in NEED_VALUE else ""
     parts = [
         "all" if planned.is_screening else label_of([c.label for c in planned.chosen]),
-        f"ref-{planned.reference.name}" if planned.reference and planned.reference.name != ZERO else "",
+        f"ref-{_reference_label(planned.reference)}" if planned.reference and not planned.reference.is_zero else "",
         f"source-{planned.source.prompt_id or _digest(planned.source.text)}" if planned.source else "",
         "" if positions == (target.pos,) else "at" + spans(positions, to="-", between="."),
         "" if target.function == "pre_cap_logit" else target.function,
@@ -64,6 +64,7 @@ def effect_settings(planned: Planned) -> dict[str, Any]:
         "target": asdict(planned.resolved.target),
         "reference": planned.reference.name if planned.reference else None,
         "reference_run": planned.reference.run if planned.reference else None,
+        "reference_records": planned.reference.record()["reference_records"] if planned.reference else None,
         "source": None if source is None else {"prompt_id": source.prompt_id, "token_ids": list(source.token_ids)},
         "n_random": r.n_random,
         "seed": r.seed,
@@ -122,6 +123,8 @@ def value_text(planned: Planned) -> str:
         n = planned.reference.n_tokens
         if planned.reference.name == RESAMPLE:
             return f"each set to its activation at one of {n} tokens of other prompts"
+        if n and planned.reference.records:
+            return f"set to the mean over {planned.reference.records.text(n)}"
         over = f" over {n} tokens" if n and not planned.reference.is_zero else ""
         return f"set to {planned.reference.name}{over}"
     if planned.source is not None:
@@ -194,6 +197,10 @@ def _draw(outcome: EffectOutcome, file: BinaryIO) -> None:
              title=f"{outcome.planned.request.kind}: single neurons")  # fmt: skip
     axes.axvline(0, color="0.6", linewidth=0.8)
     figure.savefig(file, format="png", dpi=130)
+
+
+def _reference_label(reference: Reference) -> str:
+    return reference.records.label if reference.records else reference.name
 
 
 def _digest(text: str) -> str:

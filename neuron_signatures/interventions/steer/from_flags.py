@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuron_signatures.analysis.attribution.reference import RECORDS
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.interventions.choice import neurons
 from neuron_signatures.interventions.choice.neurons import Chosen, choose_neurons
@@ -27,6 +28,7 @@ from neuron_signatures.interventions.steer.request import (
     SteeredNeuron,
     SteerRequest,
 )
+from neuron_signatures.interventions.steer.units import records_stds
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
@@ -46,6 +48,7 @@ class SteerFlags:
     layer: int | None
     alpha: str | None
     unit: str | None
+    reference: str | None
     positions: str
     generation: Generation
     n_random: int
@@ -86,9 +89,10 @@ def _steered(run: Run, flags: SteerFlags) -> Steered:
     if (flags.layer is None) == (flags.direction_file is not None):
         what = "a vector needs the layer" if flags.layer is None else "has no effect without --direction_file"
         raise UsageError(what, where="--direction_file" if flags.layer is None else "--layer")
+    _check_reference(flags, is_neurons=bool(named))
     if named:
         chosen = tuple(_one(c) for c in choose_neurons(run, flags.neurons))
-        return Neurons(chosen, _neuron_unit(flags.unit))
+        return Neurons(chosen, _neuron_unit(flags.unit), None if flags.reference is None else records_stds(run, chosen))
     unit = _direction_unit(flags.unit)
     if flags.direction is not None:
         found = choose_neurons(run, neurons.Request(names=flags.direction))
@@ -97,6 +101,20 @@ def _steered(run: Run, flags: SteerFlags) -> Steered:
         return NeuronDirection(_one(found[0]), unit)
     assert flags.direction_file is not None and flags.layer is not None
     return FileDirection(flags.direction_file, flags.layer, unit)
+
+
+def _check_reference(flags: SteerFlags, *, is_neurons: bool) -> None:
+    """Raise `UsageError` unless the reference is that of the neurons' standard deviations."""
+    if flags.reference is None:
+        return
+    where = f"--reference {flags.reference}"
+    if flags.reference != RECORDS:
+        what = "steering takes standard deviations from the run (default) or from records"
+        raise UsageError(what, where=where, next_step="Use --reference records, or leave it out")
+    if not is_neurons:
+        raise UsageError("has no effect on a direction", where=where, next_step="Use it with --neurons")
+    if flags.unit == "1":
+        raise UsageError("has no effect with --unit 1", where=where, next_step="Use --unit std")
 
 
 def _one(chosen: Chosen) -> SteeredNeuron:

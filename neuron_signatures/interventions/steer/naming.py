@@ -36,12 +36,14 @@ def stem_of(request: SteerRequest) -> str:
 def settings_of(request: SteerRequest) -> dict[str, Any]:
     """The settings of the stage record, which the finished doses of a stopped command must share."""
     r, g, c = request, request.generation, request.controls
+    records = r.steered.records if isinstance(r.steered, Neurons) else None
     return {
         "prompt_id": r.checked.prompt.probe_id,
         "target": asdict(r.resolved.target),
         "positions": list(r.positions),
         **_steered(r),
         "unit": r.steered.unit,
+        "reference_records": asdict(records.source) if records else None,
         "alphas": list(r.doses),
         "generate_at": g.at,
         "max_new_tokens": g.max_new_tokens,
@@ -73,6 +75,7 @@ def _parts(r: SteerRequest) -> list[str]:
     neutral = "no-neutral" if c.neutral is None else c.neutral.label
     parts = [
         "unit1" if r.steered.unit == "1" else "",
+        f"ref-{r.steered.records.source.label}" if isinstance(r.steered, Neurons) and r.steered.records else "",
         "" if r.positions == (r.resolved.target.pos,) else "at" + spans(r.positions, to="-", between="."),
         "" if r.doses == default_alphas else "alphas" + _alphas(r.doses),
         "prompt-only" if g.at == "prompt" else "",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from neuron_signatures.analysis.attribution.corpus_moments import RecordsSource
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.interventions.copies import DEFAULT_BATCH
 from neuron_signatures.interventions.names import DEFAULT_N_RANDOM
@@ -36,12 +37,24 @@ class SteeredNeuron(NamedTuple):
     sign: int
 
 
+class RecordsStds(NamedTuple):
+    """The standard deviation of each neuron over `n_tokens` tokens of the records of a corpus."""
+
+    values: tuple[float, ...]
+    n_tokens: int
+    source: RecordsSource
+
+
 @dataclass(frozen=True)
 class Neurons:
-    """Adds amount·sign·s to each neuron: s is its standard deviation over the run (`std`), or 1."""
+    """Adds amount·sign·s to each neuron: s is its standard deviation (`std`), or 1.
+
+    The standard deviation is over the run, or from `records`.
+    """
 
     neurons: tuple[SteeredNeuron, ...]
     unit: NeuronUnit = "std"
+    records: RecordsStds | None = None
 
 
 @dataclass(frozen=True)

@@ -92,12 +92,11 @@ def _neurons(run: Run | None, request: SteerRequest, steered: Neurons, problem: 
     sizes, unit = [1.0] * len(neurons), "1, in units of activation"
     warnings: tuple[str, ...] = ()
     if steered.unit == "std":
-        assert run is not None
-        sizes, unit = neuron_stds(run, neurons), "the neuron's standard deviation over the run"
+        sizes, over, n = _stds(run, steered)
+        unit = f"the neuron's standard deviation over {over}"
         if len(neurons) <= 3:
             unit += f" ({', '.join(f'{s:.3g}' for s in sizes)})"
-        n = sum(p.seq_len - 1 for p in run.prompts)
-        few = f"the run has {n} tokens: standard deviations over so few are rough"
+        few = f"standard deviations over as few as {n} tokens are rough"
         warnings = (few,) if n < FEW_TOKENS else ()
     steps = torch.tensor([n.sign * s for n, s in zip(neurons, sizes, strict=True)])
     what = neuron_text(neurons[0]) if len(neurons) == 1 else f"{len(neurons)} neurons"
@@ -106,6 +105,14 @@ def _neurons(run: Run | None, request: SteerRequest, steered: Neurons, problem: 
         what, unit, warnings, request.checked.model, problem, neurons, steps, norms,
         request.controls.batch,
     )  # fmt: skip
+
+
+def _stds(run: Run | None, steered: Neurons) -> tuple[list[float], str, int]:
+    """The standard deviations, what they are over, and of how many tokens."""
+    if found := steered.records:
+        return list(found.values), found.source.text(found.n_tokens), found.n_tokens
+    assert run is not None
+    return neuron_stds(run, steered.neurons), "the run", sum(p.seq_len - 1 for p in run.prompts)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the amount 1 is: a neuron's standard deviation over the run, or the mean norm of the residual stream."""
+"""What the amount 1 is: a neuron's standard deviation (over the run, or a corpus), or the residual stream's norm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuron_signatures.interventions.steer.request import SteeredNeuron
+from neuron_signatures.analysis.attribution.corpus_moments import corpus_moments
+from neuron_signatures.interventions.steer.request import RecordsStds, SteeredNeuron
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import backbone, decoder_layers
 from neuron_signatures.models.load import LoadedModel
@@ -38,13 +39,31 @@ def neuron_stds(run: Run, neurons: Sequence[SteeredNeuron]) -> list[float]:
     return [_std(np.concatenate(kept), n) for kept, n in zip(values, neurons, strict=True)]
 
 
+def records_stds(run: Run, neurons: Sequence[SteeredNeuron]) -> RecordsStds:
+    """The standard deviation of each neuron over the corpus that the run has records of.
+
+    Raises as `corpus_moments`, and `UsageError` for a neuron that does not vary.
+    """
+    layers = sorted({n.layer for n in neurons})
+    found = corpus_moments(run, layers)
+    stds = tuple(float(found.std[layers.index(n.layer), n.neuron]) for n in neurons)
+    for n, std in zip(neurons, stds, strict=True):
+        if not std > 0:
+            raise _constant(n, found.source.text(found.n_tokens))
+    return RecordsStds(stds, found.n_tokens, found.source)
+
+
 def _std(values: np.ndarray, n: SteeredNeuron) -> float:
     finite = values[np.isfinite(values)]
     std = float(finite.std()) if len(finite) > 1 else 0.0
     if not std > 0:
-        what = f"its activation does not vary over {len(finite)} tokens of the run, so it has no standard deviation"
-        raise UsageError(what, where=f"neuron L{n.layer}N{n.neuron}", next_step="Use --unit 1, or a larger run")
+        raise _constant(n, f"{len(finite)} tokens of the run")
     return std
+
+
+def _constant(n: SteeredNeuron, tokens: str) -> UsageError:
+    what = f"its activation does not vary over {tokens}, so it has no standard deviation"
+    return UsageError(what, where=f"neuron L{n.layer}N{n.neuron}", next_step="Use --unit 1, or more tokens")
 
 
 @torch.no_grad()

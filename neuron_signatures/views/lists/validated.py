@@ -112,7 +112,8 @@ def _ranking(record: InfluenceRecord | ValidationRecord, metric: str = "") -> tu
     """What a ranking was computed from; equal for a list and the validation that measured it."""
     own, s = metric or getattr(record, "metric", ""), record.settings
     path = (s.ig_steps, s.ig_path) if own == "ig" else ()
-    return (_target(record), record.reference, s.positions, record.analysis_dtype, record.run, *path)
+    reference = record.reference, record.reference_records
+    return (_target(record), *reference, s.positions, record.analysis_dtype, record.run, *path)
 
 
 def _target(record: InfluenceRecord | ValidationRecord) -> tuple[object, ...]:

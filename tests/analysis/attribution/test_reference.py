@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from analysis_runs import BOS, make_run, random_acts
+from record_runs import change_array, change_record, make_record_run, synthetic
 from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 
+from neuron_signatures.analysis.attribution.corpus_moments import corpus_moments
 from neuron_signatures.analysis.attribution.metrics import attribution
 from neuron_signatures.analysis.attribution.reference import Reference, choose_reference, reference_at, run_mean
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, check_prompt
 from neuron_signatures.poc1_dump_activations import main
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.records.names import PARTS
+from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 
 CPU = ModelOverrides(device="cpu")
@@ -119,13 +124,113 @@ def test_a_prompt_has_one_name(tmp_path: Path) -> None:
         ("Zero", "'Zero' is none of"),
         ("run:", "'run:' is none of"),
         ("prompt:nobody", "no prompt 'nobody'"),
-        ("records", "no records of a corpus"),
+        ("records", "the run has no records of a corpus. Make them with `python -m neuron_signatures.poc4"),
     ],
 )
 def test_other_references_are_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose_reference(run_of(tmp_path / "run", 70), name, min_tokens=64)
     assert reason in caught.value.line()
+
+
+def recorded(path: Path, n_counted: int = 5) -> Run:
+    """A run with records of its two layers."""
+    run = run_of(path, n_counted)
+    make_record_run(path, with_sample=False)
+    return run
+
+
+def test_records_are_the_mean_over_the_corpus_part_explain(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    choice = choose_reference(run, "records", min_tokens=64)
+    assert choice.name == choice.centred_on == "records" and choice.mean is not None and choice.mean.records is not None
+    windows = synthetic([0, 1], 4).windows
+    for layer in (0, 1):
+        acts = np.concatenate([w.acts[w.counted_from :] for w in windows[layer] if PARTS[w.part] == "explain"])
+        np.testing.assert_allclose(choice.mean.values[layer], acts.mean(0, dtype=np.float64), rtol=1e-6, atol=1e-9)
+        assert choice.mean.n_tokens == len(acts)
+    with Records.open(run.path) as records:
+        stored = [records.layer_moments(layer, parts=["explain"]).mean for layer in (0, 1)]
+        assert choice.mean.records.corpus_sha256 == records.meta.corpus_sha256
+    np.testing.assert_array_equal(choice.mean.values, np.stack(stored).astype(np.float32))
+    assert choice.label == f"records-{choice.mean.records.corpus_sha256[:8]}" and choice.mean.run is None
+    # the run's own mean stays the default, and there are no means over prompts of the corpus
+    assert choose_reference(run, None, min_tokens=5).name == "mean" and len(choice.mean.resampled) == 0
+
+
+def test_moments_of_some_layers_have_the_spread_of_the_corpus(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    found = corpus_moments(run, [1])
+    acts = [w.acts[w.counted_from :] for w in synthetic([0, 1], 4).windows[1] if PARTS[w.part] == "explain"]
+    np.testing.assert_allclose(found.std[0], np.concatenate(acts).std(0, dtype=np.float64), rtol=1e-6, atol=1e-9)
+    assert found.mean.shape == (1, 4)
+
+
+def test_a_run_of_few_tokens_suggests_its_records(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", 63)
+    (warning,) = choose_reference(run, None, min_tokens=64).warnings
+    assert "so the reference is zero; --reference records takes the mean over the run's corpus" in warning
+    with pytest.raises(UsageError) as caught:
+        choose_reference(run, "mean", min_tokens=64)
+    assert caught.value.next_step == "Use --reference zero, records, or run:DIR of a larger run"
+
+
+def test_records_without_all_layers_are_refused(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    (run.path / "manifest.json").write_text(json.dumps({**manifest, "n_layers": 4}))
+    change_record(run.path / "records" / "records_meta.json", n_layers=4)
+    run = Run.open(run.path)
+    with pytest.raises(UsageError, match=r"the records lack the layers 2\.\.3") as caught:
+        choose_reference(run, "records", min_tokens=64)
+    assert "--all_layers" in caught.value.line()
+    assert corpus_moments(run, [0]).mean.shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [("records", "model_name", "other"), ("records", "weights_fingerprint", "f"), ("records", "model_revision", "r")],
+)
+def test_records_of_another_model_are_refused(tmp_path: Path, file: str, field: str, value: str) -> None:
+    run = recorded(tmp_path / "run")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest |= {"weights_fingerprint": "here", "model_revision": "here"}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    change_record(run.path / "records" / f"{file}_meta.json", **{field: value})
+    with pytest.raises(UsageError, match=f"the records are of another model: {field} is {value}, here "):
+        choose_reference(Run.open(run.path), "records", min_tokens=64)
+
+
+def test_records_with_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    (run.path / "manifest.json").write_text(json.dumps({**manifest, "tokenizer_sha256": "1" * 64}))
+    with pytest.raises(UsageError, match="the records are of another model: tokenizer_sha256 is 0"):
+        choose_reference(Run.open(run.path), "records", min_tokens=64)
+
+
+def test_records_of_too_few_tokens_are_refused(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+    n = choose_reference(run, "records", min_tokens=1).mean
+    assert n is not None and choose_reference(run, "records", min_tokens=n.n_tokens).name == "records"
+    with pytest.raises(UsageError, match=rf"has {n.n_tokens} tokens .* \(--min_mean_tokens\)"):
+        choose_reference(run, "records", min_tokens=n.n_tokens + 1)
+
+
+def test_the_count_is_that_of_the_neuron_with_the_fewest_values(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run")
+
+    def less(by: int, counts: np.ndarray) -> np.ndarray:
+        counts = counts.copy()
+        counts[1, 2, 0] = by
+        return counts
+
+    change_array(run.path, "moments.safetensors", "count", partial(less, 70))
+    mean = choose_reference(run, "records", min_tokens=64).mean
+    assert mean is not None and mean.n_tokens == 70
+    change_array(run.path, "moments.safetensors", "count", partial(less, 0))
+    with pytest.raises(UsageError, match="the records have no values of 1 neurons in part explain"):
+        choose_reference(run, "records", min_tokens=64)
 
 
 @pytest.fixture(scope="module")

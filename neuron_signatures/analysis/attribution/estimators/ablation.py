@@ -26,7 +26,7 @@ from neuron_signatures.runs.errors import UsageError
 # ablate: replace the neurons of the set and keep the others; keep: the reverse.
 SetMeaning = Literal["ablate", "keep"]
 DEFAULT_BATCH = 64
-STORED_LAYERS = "A mean needs stored layers: name those of the run with --layers, or use --reference zero"
+STORED_LAYERS = "A mean needs stored layers: name them with --layers, or use --reference zero or records"
 
 
 class AblationChunk(NamedTuple):
