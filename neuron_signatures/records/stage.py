@@ -239,7 +239,7 @@ class _Stage:
             d_mlp=self.plan.info.d_mlp, top_k=header.settings["top_k"], batch_size=header.settings["batch_size"],
             left_out=found.left_out, n_shards=len(shards), wall_seconds=round(seconds, 3),
             tokens_per_second=round(n_tokens / seconds, 1) if seconds else None, n_dead=int(states.get("dead", 0)),
-            n_nearly_dead=int(states.get("nearly dead", 0)),
+            n_nearly_dead=int(states.get("nearly dead", 0)), n_first_position=found.n_first_position,
         )  # fmt: skip
         write_all_neurons(self.writer, found.strongest, found.moments, found.histograms, found.table, meta)
         return read_meta(self.path, RECORDS_META, RecordsMeta)

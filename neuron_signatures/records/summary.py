@@ -56,6 +56,16 @@ class RecordsSummary:
             *self._left_out(r.left_out),
             f"dead       {r.n_dead:,} ({r.n_dead / n:.2%})",
             f"nearly so  {r.n_nearly_dead:,} ({r.n_nearly_dead / n:.2%})",
+            *self._first_position(r.n_first_position or 0),
+        ]
+
+    def _first_position(self, n: int) -> list[str]:
+        if not n:
+            return []
+        more = self.corpus.skip_first + 1
+        return [
+            f"note       {counted(n, 'neuron')} mostly strongest at the first position that counts, as massive "
+            f"activations are; --skip_first {more} leaves it out"
         ]
 
     def _left_out(self, by_layer: dict[str, int]) -> list[str]:

@@ -28,16 +28,19 @@ RATE_SHARE = 0.1
 
 _EXPLAIN = PARTS.index("explain")
 _TOKENS_AT_ONCE = 1 << 22
+_FIRST_RANKS = 20  # windows by which a list is judged
 
 
 class AllNeurons(NamedTuple):
-    """What the first pass gives. `left_out` are windows that were not finite, by layer."""
+    """What the first pass gives. `left_out` are windows that were not finite, by layer; `n_first_position` neurons are
+    strongest at the first position that counts (`_at_first_position`)."""
 
     strongest: StrongestArrays
     moments: MomentArrays
     histograms: HistogramArrays
     table: pd.DataFrame
     left_out: dict[str, int]
+    n_first_position: int
 
 
 def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], corpus: Corpus) -> AllNeurons:
@@ -46,6 +49,7 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
     moments: list[list[np.ndarray]] = [[], [], [], [], []]
     counts, tables = [], []
     left_out: dict[str, int] = {}
+    n_first = 0
     for layer, found in zip(layers, merged_layers(run_dir, names, len(layers), corpus), strict=True):
         lists, central = _lists(found), central_moments(found)
         histogram = found.histogram.permute(1, 0, 2).numpy().astype(np.uint32)
@@ -53,6 +57,7 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
             of.append(array)
         counts.append(histogram)
         tables.append(_table(layer, lists, central, histogram, corpus))
+        n_first += int(_at_first_position(lists[1], lists[2], corpus).sum())
         left_out |= {str(layer): found.left_out} if found.left_out else {}
     return AllNeurons(
         StrongestArrays(*(np.stack(of) for of in strongest)),
@@ -60,6 +65,7 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
         HistogramArrays(edges(), np.stack(counts)),
         pd.concat(tables, ignore_index=True),
         left_out,
+        n_first,
     )
 
 
@@ -140,6 +146,17 @@ def _rates(histogram: np.ndarray, largest: np.ndarray) -> np.ndarray:
     above = (edges()[None] >= RATE_SHARE * largest[:, None]) & (largest[:, None] > 0)
     n = by_magnitude.sum(axis=1)
     return np.where(n > 0, (by_magnitude * above).sum(axis=1) / np.maximum(n, 1), np.nan)
+
+
+def _at_first_position(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> np.ndarray:
+    """Per neuron, whether more than half of the strongest windows of explain, of one pole, peak where a window begins.
+
+    Such lists show massive activations (Sun et al. 2024), not what the neuron responds to elsewhere.
+    """
+    window, pos = window[:, _EXPLAIN, :, :_FIRST_RANKS], pos[:, _EXPLAIN, :, :_FIRST_RANKS]
+    there = window >= 0
+    first = there & (pos == corpus.window_counted_from[np.maximum(window, 0)])
+    return np.asarray((first.sum(axis=-1) * 2 > np.maximum(there.sum(axis=-1), 2)).any(axis=-1))
 
 
 def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[str], np.ndarray]:

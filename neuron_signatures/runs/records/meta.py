@@ -56,6 +56,8 @@ class RecordsMeta(_OfModel):
     tokens_per_second: float | None
     n_dead: Count
     n_nearly_dead: Count
+    n_first_position: Count | None = None
+    """Neurons whose strongest windows peak mostly where a window begins; None if they were not counted."""
 
 
 class SampleMeta(_OfModel):

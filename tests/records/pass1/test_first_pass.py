@@ -80,3 +80,19 @@ def test_the_table_says_what_the_lists_say(tmp_path: Path) -> None:
             np.testing.assert_array_equal(of_layer["min"], np.concatenate(values).min(axis=0))
             everything = np.concatenate([w.acts[w.counted_from :] for w in windows[row]])
             np.testing.assert_array_equal(of_layer["largest"], np.abs(everything).max(axis=0))
+
+
+@pytest.mark.parametrize("name", ["gemma2", "opt"])
+def test_neurons_that_are_strongest_where_windows_begin(tmp_path: Path, name: str) -> None:
+    with small_corpus(tmp_path) as corpus:
+        work = first_pass(corpus, tmp_path, name)
+        found, wanted = records_of(work), 0
+        for of_layer in all_windows(work):
+            lists = strongest_lists(of_layer, top_k=5)
+            for windows, positions in zip(lists.window[:, 0], lists.pos[:, 0], strict=True):  # explain
+                at_first = [
+                    [p == of_layer[w].counted_from for w, p in zip(*pole, strict=True) if w >= 0]
+                    for pole in zip(windows, positions, strict=True)
+                ]
+                wanted += any(len(pole) > 1 and 2 * sum(pole) > len(pole) for pole in at_first)
+        assert 0 < found.n_first_position == wanted < found.table.shape[0]
