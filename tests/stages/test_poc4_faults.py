@@ -226,3 +226,11 @@ def test_a_long_text_is_cut_in_one_pass() -> None:
 
     text = CountingText("one two\n" * 20_000)
     assert "".join(pieces([text], 100)) == text and CountingText.copied <= 2 * len(text)
+
+
+def test_a_link_out_of_the_run_is_not_read(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = whole / "records" / "strongest.safetensors"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert extract("--run_dir", str(whole), "--quiet", "--neurons", "L0N3") == 3
+    assert "strongest.safetensors" in capsys.readouterr().err

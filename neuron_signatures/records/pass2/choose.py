@@ -13,6 +13,7 @@ from neuron_signatures.records.pass2.storage import partial_neurons
 from neuron_signatures.records.request import ChosenNeurons, SampleRequest
 from neuron_signatures.runs.arrays import ArrayFile
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.meta import RecordsMeta
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META, ROWS, SAMPLE, STRONGEST
@@ -45,7 +46,7 @@ def plan_second_pass(
 ) -> SecondPlan:
     """The sample, and the windows in the lists of the chosen neurons, of all parts and both poles."""
     layers = {layer: row for row, layer in enumerate(read_meta(run_dir, RECORDS_META, RecordsMeta).layers)}
-    with ArrayFile(run_dir / RECORDS / STRONGEST) as file:
+    with _open(run_dir, STRONGEST) as file:
         found = [file.read("window", layers[layer], neuron).reshape(-1) for layer, neuron in neurons.tolist()]
     windows = [w[w >= 0].astype(np.int64) for w in found]
     sample = sampled_windows(corpus.n_windows, request.windows, request.seed)
@@ -54,7 +55,7 @@ def plan_second_pass(
 
 def stores(run_dir: Path, plan: SecondPlan) -> bool:
     """Whether the finished second pass of the run holds the neurons, windows and rows of the plan."""
-    with ArrayFile(run_dir / RECORDS / SAMPLE) as sample, ArrayFile(run_dir / RECORDS / ROWS) as rows:
+    with _open(run_dir, SAMPLE) as sample, _open(run_dir, ROWS) as rows:
         return (
             np.array_equal(sample.read("neurons"), plan.neurons)
             and np.array_equal(sample.read("windows"), plan.sample)
@@ -67,7 +68,7 @@ def refuse_other_partial(run_dir: Path) -> None:
     partial = partial_neurons(run_dir)
     if partial is None:
         return
-    with ArrayFile(run_dir / RECORDS / SAMPLE) as sample:
+    with _open(run_dir, SAMPLE) as sample:
         finished = neuron_names(sample.read("neurons"))
     if partial != finished:
         what, where = "a second pass for other neurons was stopped here", str(run_dir / RECORDS)
@@ -81,7 +82,7 @@ def worst_difference(run_dir: Path, plan: SecondPlan, rows: RowArrays) -> float 
     """
     layers = {layer: row for row, layer in enumerate(read_meta(run_dir, RECORDS_META, RecordsMeta).layers)}
     worst = None
-    with ArrayFile(run_dir / RECORDS / STRONGEST) as file:
+    with _open(run_dir, STRONGEST) as file:
         for i, (layer, neuron) in enumerate(plan.neurons.tolist()):
             value, window, pos = (
                 file.read(key, layers[layer], neuron).reshape(-1) for key in ("value", "window", "pos")
@@ -96,3 +97,8 @@ def worst_difference(run_dir: Path, plan: SecondPlan, rows: RowArrays) -> float 
             found = float(np.abs(again - value[there]).max()) / largest if largest else 0.0
             worst = found if worst is None else max(worst, found)
     return worst
+
+
+def _open(run_dir: Path, name: str) -> ArrayFile:
+    """A file of the records. Raises `BadRunError` if it is a link that leads out of the run."""
+    return ArrayFile(inside(run_dir, f"{RECORDS}/{name}"))

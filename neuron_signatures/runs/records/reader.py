@@ -69,7 +69,13 @@ class Records:
         self.d_mlp = meta.d_mlp
         self._rows = {layer: row for row, layer in enumerate(meta.layers)}
         self._files = NeuronFiles(run_dir, meta, corpus)
-        self._chosen = None if sample_meta is None else SampleFiles(run_dir, sample_meta, corpus)
+        self._chosen = (
+            None
+            if sample_meta is None
+            else SampleFiles(
+                run_dir, sample_meta, corpus, [layer for layer in meta.layers if str(layer) in meta.left_out]
+            )
+        )
 
     @classmethod
     def open(cls, run_dir: Path) -> Records:

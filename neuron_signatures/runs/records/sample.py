@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,10 +53,13 @@ class Sample:
 
 
 class SampleFiles:
-    """The open files of the chosen neurons."""
+    """The open files of the chosen neurons.
 
-    def __init__(self, run_dir: Path, meta: SampleMeta, corpus: Corpus) -> None:
-        self._run_dir, self._meta, self._corpus = run_dir, meta, corpus
+    `not_finite` are the layers with windows in which an activation is NaN or infinite; in others that is damage.
+    """
+
+    def __init__(self, run_dir: Path, meta: SampleMeta, corpus: Corpus, not_finite: Collection[int] = ()) -> None:
+        self._run_dir, self._meta, self._corpus, self._not_finite = run_dir, meta, corpus, not_finite
 
     def close(self) -> None:
         for name in ("_sample", "_rows"):
@@ -87,7 +90,11 @@ class SampleFiles:
 
     def _common_sample(self, place: int) -> Sample:
         """All sampled windows, which are the same for all neurons."""
-        return replace(self._frame, acts=self._sample.read("acts", place))
+        acts = self._sample.read("acts", place)
+        layer = int(self._sample.rows("neurons", place, place + 1)[0, 0])
+        if layer not in self._not_finite and not np.isfinite(acts).all():
+            raise damaged(self._path(SAMPLE), "has a value that is not finite")
+        return replace(self._frame, acts=acts)
 
     def _own_sample(self, place: int) -> Sample:
         """The rows that are marked as sampled: imported records have another sample for each neuron."""
