@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 DUPLICATE, EMPTY, TOO_SHORT = "duplicate", "empty", "too_short"
 SURROGATE = "surrogate"
 
-_BATCH_CHARACTERS = 1 << 20
+_BATCH_CHARACTERS = 1 << 18
 _BATCH_ITEMS = 4096
 _MOST_WARNINGS = 3
 _NAME = 500
