@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 
 _PROG = "python -m neuron_signatures.poc4_extract_records"
 
+# Without a source there is nothing that they could change.
+_CORPUS_FLAGS = {
+    "dataset_revision", "dataset_config", "split", "text_column", "max_tokens", "max_sequences", "max_document",
+    "parts", "sequence_length", "stride", "skip_first", "concatenate",
+}  # fmt: skip
+
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,6 +165,9 @@ def _check_flags(args: Namespace, given: set[str]) -> None:
         raise UsageError(what, next_step="--top_records is the number of strongest windows")
     if args.merge and args.shard is not None:
         raise UsageError("--shard makes one part and --merge joins them: give one of them")
+    idle = sorted(_CORPUS_FLAGS & given) if args.corpus is None and args.dataset is None else []
+    if idle:
+        raise UsageError(f"--{idle[0]} is for reading a corpus", next_step="Give --corpus or --dataset too")
     fixed = {"model_revision", "quantization"} & given if args.run_dir is not None else set()
     if fixed:
         raise UsageError(f"--{min(fixed)} is that of the run", next_step="Leave it away, or make a new run (--out_dir)")

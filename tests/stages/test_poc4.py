@@ -152,6 +152,11 @@ def test_export_and_import(whole: Path, tmp_path: Path) -> None:
         assert json.loads((first / name).read_text()) == json.loads((again / name).read_text())
 
 
+def test_flags_of_a_corpus_need_one(whole: Path, capsys) -> None:
+    assert extract("--run_dir", str(whole), "--max_tokens", "5", "--quiet") == 2
+    assert "--max_tokens is for reading a corpus" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(corpus: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     assert extract(*flags(corpus, run, "--dry_run", "--max_tokens", "500", "--json")) == 0
