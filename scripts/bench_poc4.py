@@ -70,12 +70,12 @@ def bench_first_pass(quick: bool) -> list[Bar]:
         num_key_value_heads=4, head_dim=64, max_position_embeddings=1024, sliding_window=512,
     )  # fmt: skip
     hf = Gemma2ForCausalLM(config).eval()
-    return [_share(hf, "random Gemma-2, 8 layers of 2,048", 30_000 if quick else 240_000, LEAST_SHARE)]
+    return [_share(hf, "random Gemma-2, 8 layers of 2,048", 30_000 if quick else 160_000, LEAST_SHARE)]
 
 
 def bench_real(quick: bool) -> list[Bar]:
     hf = load_model(ModelSpec("smollm2", dtype="fp32", device="cpu"), quiet=True).hf
-    return [_share(hf, "SmolLM2, 30 layers of 1,536", 10_000 if quick else 80_000, LEAST_SHARE_REAL)]
+    return [_share(hf, "SmolLM2, 30 layers of 1,536", 10_000 if quick else 40_000, LEAST_SHARE_REAL)]
 
 
 def _share(hf: torch.nn.Module, name: str, n_tokens: int, bar: float) -> Bar:
