@@ -68,6 +68,8 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_new_run_holds_records_and_no_prompts(whole: Path) -> None:
     with Run.open(whole) as run:
         assert run.manifest.n_prompts == 0 and run.manifest.stage == "poc4_extract_records"
+        with Records.open(run) as records:
+            assert records.holds(2, 0)
     with Records.open(whole) as records:
         assert records.layers == (0, 1, 2) and records.sampled(1, 3)
         strongest = records.strongest(1, 3, "+")

@@ -34,6 +34,7 @@ from neuron_signatures.runs.records.neuron_files import Histogram, NeuronFiles
 from neuron_signatures.runs.records.sample import Sample, SampleFiles
 from neuron_signatures.runs.records.stage_meta import AGAIN, check_sizes, read_meta
 from neuron_signatures.runs.records.windows import Pick, Window, text_window
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_arrow
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ class Records:
         )
 
     @classmethod
-    def open(cls, run_dir: Path) -> Records:
-        """Raises `UsageError` if the run has no records, `BadRunError` if they are incomplete or damaged."""
+    def open(cls, run: Run | Path | str) -> Records:
+        """The records of a run, or of the run in a folder.
+
+        Raises `UsageError` if it has none, `BadRunError` if they are incomplete or damaged.
+        """
+        run_dir = run.path if isinstance(run, Run) else Path(run)
         meta = read_meta(run_dir, RECORDS_META, RecordsMeta)
         _check_layers(run_dir, meta)
         check_sizes(run_dir, meta)
