@@ -183,14 +183,19 @@ def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) 
         emit_json(found.fields()) if args.json else emit("\n".join(found.lines()))
         return ExitCode.OK if found.fits else ExitCode.FAILED
     summary = extract_records(request, progress_of(quiet=args.quiet))
-    lines, fields = summary.lines(), summary.fields()
+    fields = summary.fields()
+    if not args.json:
+        emit("\n".join(summary.lines()))  # also if the export fails
     if args.output_dir is not None and summary.records is not None:
         from neuron_signatures.records.exchange.command import export_folder
         from neuron_signatures.runs.plain import strict
 
         exported = export_folder(request.run_dir, args.output_dir)
-        lines, fields = [*lines, *exported.lines()], {**fields, "exported": strict(exported.fields())}
-    emit_json(fields) if args.json else emit("\n".join(lines))
+        fields["exported"] = strict(exported.fields())
+        if not args.json:
+            emit("\n".join(exported.lines()))
+    if args.json:
+        emit_json(fields)
     return ExitCode.OK
 
 
