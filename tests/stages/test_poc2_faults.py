@@ -18,7 +18,6 @@ from analysis_runs import BOS, make_run, random_acts
 from paths import DEMO_RUN
 from short_of_memory import ERRORS, short_of_memory
 
-from neuron_signatures.analysis.attribution import checked_prompt
 from neuron_signatures.analysis.attribution.candidates import TopFrom, digest
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.influence import METRICS, InfluenceSettings
@@ -33,6 +32,7 @@ from neuron_signatures.analysis.validation.curves import MetricValidation
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import draw, table_lines
+from neuron_signatures.models.rerun import checked_prompt
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
