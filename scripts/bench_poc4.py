@@ -101,7 +101,7 @@ def _share(hf: torch.nn.Module, name: str, n_tokens: int, bar: float) -> Bar:
 def _bare(capture: Capture, plan: BlockPlan) -> None:
     for slab in plan.slabs():
         for batch in slab.batches:
-            padded = pad_batch(plan.inputs(batch, None), device=torch.device("cpu"))
+            padded = pad_batch(plan.inputs(batch), device=torch.device("cpu"))
             capture._forward(padded.input_ids, padded.attention_mask)
 
 
@@ -112,7 +112,7 @@ def _with_records(capture: Capture, plan: BlockPlan, layers: list[LayerRecords])
         for layer in layers:
             layer.begin_slab(slab)
         for batch in slab.batches:
-            padded = pad_batch(plan.inputs(batch, None), device=torch.device("cpu"))
+            padded = pad_batch(plan.inputs(batch), device=torch.device("cpu"))
 
             def take(row: int, acts: Tensor, batch=batch) -> None:
                 layers[row].add_batch(plan, batch, acts)

@@ -12,11 +12,11 @@ from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
 from neuron_signatures.records.target_run import ModelPlan
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import MAX_TOP_K
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS
+from neuron_signatures.runs.writer import refuse_differences
 
 _TOKENS_AT_ONCE = 1 << 22
 
@@ -69,18 +69,11 @@ def refuse_other_corpus(meta: CorpusMeta, identity: dict[str, Any], path: Path) 
     found = meta.model_dump()
     found["parts"] = list(found["parts"].values())
     wanted = {k: v for k, v in json.loads(json.dumps(identity)).items() if k in found}
-    before, now = flat_settings({k: found[k] for k in wanted}), flat_settings(wanted)
-    differences = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise UsageError(
-            f"the run has another corpus: {join_some(differences)}",
-            where=str(path / RECORDS),
-            next_step="Leave --corpus away to use it, or make all records again with --overwrite",
-        )
+    refuse_differences(
+        flat_settings({k: found[k] for k in wanted}), flat_settings(wanted), path / RECORDS,
+        what="the run has another corpus",
+        next_step="Leave --corpus away to use it, or make all records again with --overwrite",
+    )  # fmt: skip
 
 
 def refuse_unknown_tokens(corpus: Corpus, plan: ModelPlan, path: Path) -> None:

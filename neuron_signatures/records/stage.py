@@ -46,7 +46,7 @@ from neuron_signatures.records.target_run import (
 )
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import human_bytes
-from neuron_signatures.runs.manifest import EARLIER_BACKEND, Backend, join_some
+from neuron_signatures.runs.manifest import EARLIER_BACKEND, Backend
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
@@ -57,6 +57,7 @@ from neuron_signatures.runs.records.writing import write_all_neurons, write_chos
 from neuron_signatures.runs.results import ResultsWriter, open_results
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.versions import now_utc
+from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,7 @@ def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
         if not (request.resume or request.overwrite):
             what = "holds a run already"
             raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
-        spec = target.model
-        overrides = ModelOverrides(spec.name, spec.dtype, spec.device, spec.device_map, spec.trust_remote_code,
-                                   spec.deterministic)  # fmt: skip
+        overrides = ModelOverrides.of(target.model)
     run = Run.open(request.run_dir)
     plan = plan_for_run(run, overrides, request.corpus.bos)
     refuse_impossible(request, plan)
@@ -228,7 +227,11 @@ class _Stage:
 
     def _write_all_neurons(self, corpus: Corpus, shards: list[tuple[str, Header]]) -> RecordsMeta:
         header = shards[0][1]
-        self._refuse_other_pass(corpus, header)
+        now = self._facts(corpus)
+        refuse_differences(
+            {k: header.settings.get(k) for k in now}, now, self.path / RECORDS,
+            what="the shards are of another model or corpus", next_step="Give the model of the shards",
+        )  # fmt: skip
         layers = [int(layer) for layer in header.settings["layers"]]
         found = merge_states(self.path, [name for name, _ in shards], layers, corpus)
         states = found.table["state"].value_counts()
@@ -244,24 +247,17 @@ class _Stage:
         write_all_neurons(self.writer, found.strongest, found.moments, found.histograms, found.table, meta)
         return read_meta(self.path, RECORDS_META, RecordsMeta)
 
-    def _refuse_other_pass(self, corpus: Corpus, header: Header) -> None:
-        now, found = self._facts(corpus), header.settings
-        differences = [f"{k} was {found.get(k)}, is {v}" for k, v in now.items() if found.get(k) != v]
-        if differences:
-            what = f"the shards are of another model or corpus: {join_some(differences)}"
-            raise UsageError(what, where=str(self.path / RECORDS), next_step="Give the model of the shards")
-
     def _refuse_other_records(self, meta: RecordsMeta) -> None:
         """Flags that ask for other records than there are need --overwrite."""
         first = self.request.first
-        asked = {"layers": first.layers and list(first.layers), "batch_size": first.batch_size,
+        asked: dict[str, Any] = {"layers": first.layers and list(first.layers), "batch_size": first.batch_size,
                  "model_dtype": self.plan.spec.dtype,
                  "top_k": first.top_k if first.top_k != DEFAULT_TOP_K else None}  # fmt: skip
-        have = {key: getattr(meta, key) for key in asked}
-        differences = [f"{k} was {have[k]}, is {v}" for k, v in asked.items() if v is not None and v != have[k]]
-        if differences:
-            what = f"the run has records with other settings: {join_some(differences)}"
-            raise UsageError(what, where=str(self.path), next_step="Use --overwrite to make them again")
+        asked = {key: value for key, value in asked.items() if value is not None}
+        refuse_differences(
+            {key: getattr(meta, key) for key in asked}, asked, self.path,
+            what="the run has records with other settings", next_step="Use --overwrite to make them again",
+        )  # fmt: skip
 
     def chosen_neurons(self, corpus: Corpus, records: RecordsMeta) -> SampleMeta | None:
         """The second pass; None if no neurons were chosen, or they do not fit and nobody asked for them."""

@@ -64,8 +64,8 @@ class RecordsSummary:
             return []
         more = self.corpus.skip_first + 1
         return [
-            f"note       {counted(n, 'neuron')} mostly strongest at the first position that counts, as massive "
-            f"activations are; --skip_first {more} leaves it out"
+            f"note       mostly strongest at the first position that counts, as massive activations are: "
+            f"{counted(n, 'neuron')}; --skip_first {more} leaves that position out"
         ]
 
     def _left_out(self, by_layer: dict[str, int]) -> list[str]:

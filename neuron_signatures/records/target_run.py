@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,17 @@ from neuron_signatures.models.rerun.checked_prompt import (
     ModelOverrides,
     check_model,
     dump_spec,
-    identity_differences,
+    refuse_another_model,
 )
 from neuron_signatures.models.spec import BosRequest, ModelSpec
 from neuron_signatures.models.tokens import adds_bos, bos_policy, wants_bos
-from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import HOOK_NAME, Manifest, join_some
+from neuron_signatures.runs.manifest import HOOK_NAME, UNRECORDED, Manifest
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.writer import check_folder
-
-log = logging.getLogger(__name__)
 
 STAGE = "poc4_extract_records"
 
@@ -59,12 +54,7 @@ def plan_for_run(run: Run, overrides: ModelOverrides, bos: BosRequest | None) ->
     """
     spec = dump_spec(run.manifest, overrides)
     plan = _plan(spec, bos)
-    if differences := identity_differences(run.manifest, plan.identity):
-        raise BadRunError(
-            f"the model is not the run's: {join_some(differences)}",
-            where=str(run.path),
-            next_step="Give the run's model (--model_name for its place now)",
-        )
+    refuse_another_model(run, plan.identity)
     if bos is not None:
         return plan
     has_bos = plan.tokenizer.bos_token_id is not None
@@ -84,11 +74,7 @@ def _plan(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
 
 def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
     """Load the weights and check that they are the run's."""
-    overrides = ModelOverrides(
-        plan.spec.name, plan.spec.dtype, plan.spec.device, plan.spec.device_map, plan.spec.trust_remote_code,
-        plan.spec.deterministic,
-    )  # fmt: skip
-    return check_model(run, overrides) if run.prompts else load_model(plan.spec)
+    return check_model(run, ModelOverrides.of(plan.spec)) if run.prompts else load_model(plan.spec)
 
 
 def create_run(out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Run:
@@ -106,9 +92,9 @@ def create_run(out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], res
 
 
 def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Manifest:
-    device, start = find_device(plan.spec.device), time.monotonic()
+    device = find_device(plan.spec.device)
     return Manifest(
-        **provenance(device, "not run yet", flags_given),
+        **provenance(device, UNRECORDED, flags_given),
         format_version=2,
         stage=STAGE,
         n_prompts=0,
@@ -135,7 +121,7 @@ def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str,
         activations_file=None,
         files=[],
         flags_resolved=resolved,
-        wall_seconds=round(time.monotonic() - start, 3),
+        wall_seconds=0.0,
         failed_prompts=[],
         prompts=[],
     )

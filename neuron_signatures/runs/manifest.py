@@ -125,7 +125,9 @@ def bos_text(m: Manifest) -> str:
 
 def attention_text(m: Manifest) -> str:
     """The attention implementation, and the backend if it is known."""
-    return f"{m.attn_implementation} attention" + (f", backend {m.backend}" if m.backend else "")
+    unknown = m.attn_implementation == UNRECORDED
+    attention = f"attention {UNRECORDED}" if unknown else f"{m.attn_implementation} attention"
+    return attention + (f", backend {m.backend}" if m.backend else "")
 
 
 def weights_text(m: Manifest) -> str:

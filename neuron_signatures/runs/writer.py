@@ -143,15 +143,16 @@ def check_target(run_dir: Path, mode: Mode, *, settings: JSONDict) -> int | None
 
 
 def refuse_differences(
-    before: JSONDict, now: JSONDict, where: Path, *, next_step: str = "Give the same flags, or --overwrite"
-) -> None:
-    """Raise `UsageError` with the list of settings that differ from those at the start."""
+    before: JSONDict, now: JSONDict, where: Path, *, next_step: str = "Give the same flags, or --overwrite",
+    what: str = "cannot resume",
+) -> None:  # fmt: skip
+    """Raise `UsageError` with the list of settings that differ from those at the start; `what` introduces it."""
     now = json.loads(json.dumps(now))
     before = {**{k: v for k, v in _UNRECORDED.items() if k in now}, **before}
     keys = sorted(before.keys() | now.keys())
     wrong = [f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in keys if before.get(k) != now.get(k)]
     if wrong:
-        raise UsageError(f"cannot resume: {join_some(wrong, 12)}", where=str(where), next_step=next_step)
+        raise UsageError(f"{what}: {join_some(wrong, 12)}", where=str(where), next_step=next_step)
 
 
 def _short(value: Any) -> str:

@@ -47,6 +47,11 @@ class ModelOverrides:
     trust_remote_code: bool = False
     deterministic: bool = False
 
+    @classmethod
+    def of(cls, spec: ModelSpec) -> ModelOverrides:
+        """Exactly the model of `spec`."""
+        return cls(spec.name, spec.dtype, spec.device, spec.device_map, spec.trust_remote_code, spec.deterministic)
+
 
 class Agreement(NamedTuple):
     """Largest error of the recomputed activations over the stored `layers`: ‖recomputed - stored‖ / ‖stored‖, over the
@@ -114,12 +119,7 @@ def load_run_model(
     spec = dump_spec(run.manifest, overrides)
     config, tokenizer = load_config(spec), load_tokenizer(spec)
     identity = model_identity(spec, config, tokenizer)
-    if differences := identity_differences(run.manifest, identity):
-        raise BadRunError(
-            f"the model is not the one of the dump: {join_some(differences)}",
-            where=str(run.path),
-            next_step="Load the dump's model (--model_name for its place now), or dump again",
-        )
+    refuse_another_model(run, identity)
     warnings = unchecked(run.manifest, identity)
     for warning in warnings:
         log.warning("%s", warning)
@@ -140,6 +140,16 @@ def dump_spec(manifest: Manifest, overrides: ModelOverrides) -> ModelSpec:
         trust_remote_code=overrides.trust_remote_code,
         deterministic=overrides.deterministic,
     )
+
+
+def refuse_another_model(run: Run, identity: ModelIdentity) -> None:
+    """Raise `BadRunError` if the manifest shows that the run was made by another model."""
+    if differences := identity_differences(run.manifest, identity):
+        raise BadRunError(
+            f"the model is not the one of the dump: {join_some(differences)}",
+            where=str(run.path),
+            next_step="Load the dump's model (--model_name for its place now), or dump again",
+        )
 
 
 def identity_differences(manifest: Manifest, identity: ModelIdentity) -> list[str]:

@@ -69,6 +69,18 @@ def in_batches(corpus: Corpus, ordered: np.ndarray, batch_size: int) -> list[np.
     return found
 
 
+def model_inputs(corpus: Corpus, windows: np.ndarray) -> list[list[int]]:
+    """The token ids that the model reads for each window: its BOS, if the corpus has one, and the text tokens."""
+    meta = corpus.meta
+    front = [meta.bos_token_id] if meta.prepend_bos and meta.bos_token_id is not None else []
+    return [[*front, *corpus.token_ids(int(w)).tolist()] for w in windows]
+
+
+def longest_window(corpus: Corpus) -> list[int]:
+    """The token ids of a window that is as long as any, for the comparison of two backends."""
+    return [int(i) for i in corpus.token_ids(int(corpus.window_length.argmax()))]
+
+
 def shard(corpus: Corpus, found: list[Block], number: int, n_shards: int) -> list[Block]:
     """The blocks of shard `number` (from 0) of `n_shards`: consecutive ones with about the same number of tokens.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES, Block, batches
+from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES, Block, batches, model_inputs
 from neuron_signatures.records.pass1.contexts import context_hashes
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.stats.hashes import mixed
@@ -74,10 +74,9 @@ class BlockPlan:
             )
             yield Slab(np.concatenate(members), found)
 
-    def inputs(self, batch: Batch, bos: int | None) -> list[list[int]]:
+    def inputs(self, batch: Batch) -> list[list[int]]:
         """The token ids that the model reads."""
-        front = [] if bos is None else [bos]
-        return [[*front, *self.corpus.token_ids(int(w)).tolist()] for w in batch.windows]
+        return model_inputs(self.corpus, batch.windows)
 
     def parts(self, windows: Int64[np.ndarray, " window"]) -> Int64[np.ndarray, " window"]:
         return np.asarray(self.corpus.document_part[self.corpus.window_document[windows]], np.int64)

@@ -16,15 +16,16 @@ from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, output_projections, pad_batch
 from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.records.corpus.blocks import Block, blocks, shard
+from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import Batch, BlockPlan
 from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_name
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.manifest import Backend, join_some
+from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.progress import Bar, ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.names import RECORDS
+from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
     Raises `EnvironmentProblem` if memory or disk space runs out: the last checkpoint stays.
     """
     own = work.blocks()
-    with open_capture(work.model, work.settings.layers, work.backend, token_ids=_longest(work)) as capture:
+    with open_capture(work.model, work.settings.layers, work.backend, token_ids=longest_window(work.corpus)) as capture:
         header, layers = _begin(work, own, capture.shape.d_mlp)
         todo = own[header.next - header.first :]
         with progress("tokens", sum(_n_counted(work, b) for b in todo)) as bar:
@@ -126,8 +127,7 @@ def _run_block(work: FirstPass, capture: Capture, plan: BlockPlan, layers: Seque
 def _run_batch(
     work: FirstPass, capture: Capture, plan: BlockPlan, batch: Batch, layers: Sequence[LayerRecords]
 ) -> None:
-    meta = work.corpus.meta
-    inputs = plan.inputs(batch, meta.bos_token_id if meta.prepend_bos else None)
+    inputs = plan.inputs(batch)
     padded = pad_batch(inputs, device=work.model.device)
 
     def take(row: int, acts: Tensor) -> None:
@@ -156,19 +156,9 @@ def refuse_other_settings(found: Header, wanted: Header, path: Path) -> None:
     if found.version != wanted.version:
         what = f"has version {found.version}, this program writes {wanted.version}"
         raise BadRunError(what, where=str(path), next_step="Use --overwrite")
-    keys = sorted(found.settings.keys() | wanted.settings.keys())
-    differences = [
-        f"{key} was {found.settings.get(key)}, now {wanted.settings.get(key)}"
-        for key in keys
-        if found.settings.get(key) != wanted.settings.get(key)
-    ]
-    differences += [] if (found.first, found.stop) == (wanted.first, wanted.stop) else ["other blocks"]
-    if differences:
-        raise UsageError(
-            f"was begun with other settings: {join_some(differences)}",
-            where=str(path),
-            next_step="Repeat the command with those settings, or start anew with --overwrite",
-        )
+    before, now = ({**h.settings, "blocks": [h.first, h.stop]} for h in (found, wanted))
+    next_step = "Repeat the command with those settings, or start anew with --overwrite"
+    refuse_differences(before, now, path, what="was begun with other settings", next_step=next_step)
 
 
 def _plan(work: FirstPass, block: Block) -> BlockPlan:
@@ -183,9 +173,3 @@ def _n_counted(work: FirstPass, block: Block) -> int:
 def _devices(work: FirstPass) -> Iterator[torch.device]:
     projections = output_projections(work.model.hf)
     yield from (next(projections[layer].parameters()).device for layer in work.settings.layers)
-
-
-def _longest(work: FirstPass) -> list[int]:
-    """A window that is as long as any, for the comparison with another backend."""
-    window = int(work.corpus.window_length.argmax())
-    return [int(i) for i in work.corpus.token_ids(window)]

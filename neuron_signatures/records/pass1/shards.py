@@ -10,9 +10,9 @@ from pathlib import Path
 from neuron_signatures.records.pass1.state import Header, read_header
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import remove_files
-from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.names import RECORDS
+from neuron_signatures.runs.writer import refuse_differences
 
 _NAME = re.compile(r"pass1-(\d{5})-of-(\d{5})\.safetensors", re.ASCII)
 
@@ -69,12 +69,11 @@ def _split_of(name: str) -> int:
 def _refuse_differences(headers: dict[int, Header], where: str) -> None:
     first = headers[min(headers)]
     for i, header in headers.items():
-        keys = [k for k in sorted(first.settings.keys() | header.settings.keys())
-                if first.settings.get(k) != header.settings.get(k)]  # fmt: skip
-        if keys or header.version != first.version:
-            texts = [f"{k} is {header.settings.get(k)}, of shard {min(headers)} {first.settings.get(k)}" for k in keys]
-            what = f"shard {i} has other settings: {join_some(texts or ['version'])}"
-            raise UsageError(what, where=where, next_step="Remove the shards that do not belong to this pass")
+        refuse_differences(
+            {**first.settings, "version": first.version}, {**header.settings, "version": header.version}, Path(where),
+            what=f"shard {i} has other settings than shard {min(headers)}",
+            next_step="Remove the shards that do not belong to this pass",
+        )  # fmt: skip
     ordered = sorted(headers.values(), key=lambda h: (h.first, h.stop))
     for before, after in itertools.pairwise(ordered):
         if before.stop != after.first:

@@ -16,6 +16,7 @@ from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, pad_batch
 from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.records.corpus.blocks import longest_window, model_inputs
 from neuron_signatures.records.pass2.plan import SecondPlan, neuron_names
 from neuron_signatures.records.pass2.storage import PartialValues
 from neuron_signatures.runs.manifest import Backend
@@ -58,10 +59,9 @@ def fill_values(work: SecondPass, progress: ProgressOf) -> PartialValues:
     shape = (len(plan.neurons), int(plan.sample_starts[-1]))
     found = PartialValues(work.run_dir, work.settings(), shape, int(plan.rows.start[-1]))
     todo = plan.batches[found.n_done :]
-    longest = plan.corpus.token_ids(int(plan.corpus.window_length.argmax())).tolist()
     lengths = plan.corpus.window_length
     with (
-        open_capture(work.model, work.layers, work.backend, token_ids=longest) as capture,
+        open_capture(work.model, work.layers, work.backend, token_ids=longest_window(plan.corpus)) as capture,
         progress("tokens", int(sum(lengths[b].sum() for b in todo))) as bar,
     ):
         saved = time.monotonic()
@@ -84,16 +84,16 @@ def arrays_of(plan: SecondPlan, values: PartialValues) -> tuple[SampleArrays, Ro
 
 
 def _run_batch(work: SecondPass, capture: Capture, batch: np.ndarray, values: PartialValues) -> None:
-    meta, plan = work.plan.corpus.meta, work.plan
-    front = [meta.bos_token_id] if meta.prepend_bos and meta.bos_token_id is not None else []
-    inputs = [[*front, *plan.corpus.token_ids(int(w)).tolist()] for w in batch]
+    plan = work.plan
+    inputs = model_inputs(plan.corpus, batch)
+    n_front = int(plan.corpus.meta.prepend_bos)
     padded = pad_batch(inputs, device=work.model.device)
 
     def take(row: int, acts: Tensor) -> None:
         members = np.flatnonzero(plan.neurons[:, 0] == capture.layers[row])
         index = torch.from_numpy(plan.neurons[members, 1]).to(acts.device)
         found = acts.index_select(2, index).float().cpu().numpy()
-        _store(plan, batch, members, found[:, len(front) :], values)
+        _store(plan, batch, members, found[:, n_front:], values)
 
     with memory_faults(work_on(work.model.hf, f"a batch of {len(inputs)} windows (--batch_size)", inputs[0])):
         capture.run(padded.input_ids, padded.attention_mask, take)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.files import counted, human_bytes
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
@@ -37,7 +37,7 @@ class RecordsSummary:
         parts = [f"{self.n_documents:,} documents, {self.n_tokens:,} tokens"]
         if self.n_neurons is None:
             return f"{parts[0]}; neurons unfinished"
-        parts.append(f"{self.n_neurons:,} neurons of {self.n_layers} layers")
+        parts.append(f"{self.n_neurons:,} neurons of {counted(self.n_layers or 0, 'layer')}")
         parts.append("no sample" if self.n_chosen is None else f"{self.n_chosen:,} of them with a sample")
         return ", ".join([*parts, human_bytes(self.n_bytes)])
 

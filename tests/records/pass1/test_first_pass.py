@@ -21,7 +21,7 @@ def records_of(work: FirstPass) -> AllNeurons:
     return merge_states(work.run_dir, [work.shard.name], work.settings.layers, work.corpus)
 
 
-def check(found: AllNeurons, windows: list[list[OracleWindow]], seed: int, *, top_k: int = 5) -> None:
+def assert_equals_oracle(found: AllNeurons, windows: list[list[OracleWindow]], seed: int, *, top_k: int = 5) -> None:
     numbers = np.arange(len(windows[0]))
     drawn = set(numbers[in_histogram(numbers, seed)].tolist())
     assert 0 < len(drawn) < len(numbers)
@@ -46,14 +46,14 @@ def test_equals_brute_force(tmp_path: Path, name: str, settings: dict[str, int])
     with small_corpus(tmp_path, **settings) as corpus:
         assert corpus.window_document.max() + 1 < corpus.n_windows  # documents of several windows
         work = first_pass(corpus, tmp_path, name)
-        check(records_of(work), all_windows(work), corpus.meta.seed)
+        assert_equals_oracle(records_of(work), all_windows(work), corpus.meta.seed)
 
 
 def test_contexts_are_folded_and_ties_go_to_the_earliest_window(tmp_path: Path) -> None:
     with small_corpus(tmp_path) as corpus:
         work = first_pass(corpus, tmp_path, "opt", top_k=40)
         found, windows = records_of(work), all_windows(work)
-        check(found, windows, corpus.meta.seed, top_k=40)
+        assert_equals_oracle(found, windows, corpus.meta.seed, top_k=40)
         listed = (found.strongest.window >= 0).sum(axis=-1)  # layer neuron part pole
         documents = np.bincount([corpus.document_part[d] for d in range(corpus.meta.n_documents)], minlength=3)
         assert (listed < np.minimum(documents, 40)[None, None, :, None]).any()  # something was folded
@@ -64,7 +64,7 @@ def test_contexts_are_folded_and_ties_go_to_the_earliest_window(tmp_path: Path) 
 def test_one_layer_of_the_model(tmp_path: Path) -> None:
     with small_corpus(tmp_path) as corpus:
         work = first_pass(corpus, tmp_path, layers=[1])
-        check(records_of(work), all_windows(work), corpus.meta.seed)
+        assert_equals_oracle(records_of(work), all_windows(work), corpus.meta.seed)
 
 
 def test_the_table_says_what_the_lists_say(tmp_path: Path) -> None:
