@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,8 @@ from types import FrameType
 from typing import Any
 
 from neuron_signatures.cli.progress import Progress
-from neuron_signatures.runs.errors import EnvironmentProblem, ExitCode, ProjectError, StoppedEarly
+from neuron_signatures.runs.errors import EnvironmentProblem, ExitCode, ProjectError, StoppedEarly, shorten
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.sharding.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,10 @@ _STOP_SECONDS = 60.0  # a shard needs up to 20 for its checkpoint (records.pass1
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_NUM_REDIS_GET_RETRIES": "2",
 }  # fmt: skip
+_CODE = str(Path(__file__).parents[2])  # on every node, as the virtual environment
 _TASK_LINE = "(shard "
 _NEWS_OF_RAY = ("(raylet) A worker died", "(raylet) Task ", "(raylet) The node", "(autoscaler")
-_NEWS_CHARACTERS = 160
+_NEWS_CHARACTERS = _REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
     where = f"--ray_address {address}" if address is not None else ""
     sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, include_dashboard=None, logging_level=logging.ERROR)
+        ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as e:
         what = f"no Ray cluster answers ({str(e).strip().splitlines()[0]})"
         raise EnvironmentProblem(what, where=where, next_step="Start one with `ray start --head`") from e
@@ -141,7 +143,7 @@ def _prepare(request: RayRequest) -> int:
 
 def _run_shards(ray: Any, request: RayRequest, n_shards: int, at_once: int, *, n_gpus: int) -> dict[Shard, str]:
     """Run the shards and return those that failed, with the reason. Raises `StoppedEarly` after a signal."""
-    run = ray.remote(num_cpus=1, num_gpus=n_gpus, max_calls=1, max_retries=_RETRIES, retry_exceptions=True)(_run_shard)
+    run = ray.remote(num_cpus=1, num_gpus=n_gpus, max_calls=1, max_retries=_RETRIES, retry_exceptions=True)(_task())
     log.info("%d shards on Ray, %d at a time, each on %s", n_shards, at_once, "one GPU" if n_gpus else "one CPU")
     failed: dict[Shard, str] = {}
     with Progress(n_shards, unit="shards", quiet=request.quiet) as bar, _relayed_lines(), _noted_signals() as signals:
@@ -169,6 +171,23 @@ def _run_shards(ray: Any, request: RayRequest, n_shards: int, at_once: int, *, n
                 what = f"stopped by {signal.Signals(signals[0]).name}; finished work is kept"
                 raise StoppedEarly(what, next_step=f"To continue, {request.again}")
     return failed
+
+
+def _task() -> Callable[..., int]:
+    """`_run_shard` as Ray sends it: by value, since a process of Ray may not know where the code is.
+
+    Ray has an option for that, `code_search_path`, with which it ignores `max_calls`.
+    """
+    code = _CODE
+
+    def run_shard(*args: Any) -> int:
+        if code not in sys.path:
+            sys.path.insert(0, code)
+        from neuron_signatures.cli import ray_engine
+
+        return ray_engine._run_shard(*args)
+
+    return run_shard
 
 
 def _run_shard(stage: str, flags: Sequence[str], shard: str, folder: str, line_seconds: float | None) -> int:
@@ -199,7 +218,9 @@ def _reason(ray: Any, task: Any) -> str:
             return str(cause)
         if isinstance(e, ray.exceptions.WorkerCrashedError):
             return "its process was killed or crashed"
-        return f"{type(cause or e).__name__}: {str(cause or e).strip().partition(chr(10))[0]}"
+        return shorten(
+            f"{type(cause or e).__name__}: {str(cause or e).strip().partition(chr(10))[0]}", _REASON_CHARACTERS
+        )
     return str(ShardFailed(code)) if code else ""
 
 
@@ -212,7 +233,10 @@ def _cancel(ray: Any, tasks: Sequence[Any]) -> None:
 
 
 def _failure(failed: dict[Shard, str], n_shards: int, request: RayRequest) -> ProjectError:
-    reasons = "; ".join(f"{shard} ({reason})" for shard, reason in sorted(failed.items()))
+    by_reason: dict[str, list[int]] = {}
+    for shard, reason in sorted(failed.items()):
+        by_reason.setdefault(reason, []).append(shard.number)
+    reasons = "; ".join(f"{spans(numbers)} ({reason})" for reason, numbers in by_reason.items())
     next_step = f"The other shards are kept. Remove the cause, then {request.again}"
     return ProjectError(f"{len(failed)} of {n_shards} shards failed: {reasons}", next_step=next_step)
 
