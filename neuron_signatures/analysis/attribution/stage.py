@@ -65,7 +65,7 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
 
     The request is checked before anything is written.
     """
-    stage, scorer = _prepared(run, request, progress)
+    stage, scorer = _prepared(run, request, progress, tell=True)
     with open_results(run) as writer:
         if request.merge:
             stage.refuse_missing_shards(writer)
@@ -85,7 +85,7 @@ def measure_shard(run: Run, request: InfluenceRequest, shard: Shard, *, progress
     The lock of the run is held only until that of the shard is. Raises `UsageError` if the request ablates nothing.
     """
     request.refuse_without_ablations()
-    stage, _ = _prepared(run, request, progress)
+    stage, _ = _prepared(run, request, progress, tell=False)
     with contextlib.ExitStack() as lock:
         with open_results(run, wait=True) as writer:
             files = stage.shards(writer)
@@ -94,8 +94,10 @@ def measure_shard(run: Run, request: InfluenceRequest, shard: Shard, *, progress
         return stage.measure_shard(writer, shard)
 
 
-def _prepared(run: Run, request: InfluenceRequest, progress: ProgressOf) -> tuple[TargetMetrics, TokenScorer]:
-    """The work of a request, checked, and what computes the write scores. Loads the model."""
+def _prepared(
+    run: Run, request: InfluenceRequest, progress: ProgressOf, *, tell: bool
+) -> tuple[TargetMetrics, TokenScorer]:
+    """The work of a request, checked, and what computes the write scores. Loads the model; `tell` logs a forecast."""
     s = request.settings
     validation = request.validation
     resampling = Resampling(N_RESAMPLED, validation.seed) if validation else NO_RESAMPLING
@@ -127,7 +129,7 @@ def _prepared(run: Run, request: InfluenceRequest, progress: ProgressOf) -> tupl
     stage = TargetMetrics(
         checked, resolved, problem, request, top_from, naming, reference, names, progress, finished, s
     )  # fmt: skip
-    if (plan := stage.plan()).is_heavy:
+    if tell and (plan := stage.plan()).is_heavy:
         log.info("%s", forecast(problem, plan).line())
     stage.prepare()
     return stage, scorer

@@ -60,7 +60,7 @@ from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.progress import ProgressOf
-from neuron_signatures.runs.results import ResultsWriter, partial_name
+from neuron_signatures.runs.results import ANALYSIS, ResultsWriter, partial_name
 from neuron_signatures.runs.sharding.files import ShardFiles
 from neuron_signatures.runs.sharding.locks import refuse_running_shards
 from neuron_signatures.runs.sharding.shard import Shard
@@ -95,6 +95,17 @@ class MeasuredShard(NamedTuple):
     n_measured: int
     n_all: int
     name: str
+
+    def fields(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self._asdict(), "shard": str(self.shard)}
+
+    def line(self) -> str:
+        """As text."""
+        return (
+            f"shard    {self.shard.number} of {self.shard.of} is finished: {self.n_measured:,} of {self.n_all:,} "
+            f"ablations of single neurons; --merge joins them\nwritten  {ANALYSIS}/{self.name}"
+        )
 
 
 class Computed(NamedTuple):
