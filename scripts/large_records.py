@@ -118,7 +118,7 @@ def layer_records(corpus: Corpus, own: list[Block], n_neurons: int, top_k: int, 
     for part, poles in enumerate(layer.lists):
         members = np.flatnonzero(corpus.document_part[documents] == part)
         for lists in poles:
-            draws = np.cumsum(rng.standard_exponential((n_neurons, top_k), dtype=np.float32), axis=1)
+            draws = np.cumsum(rng.standard_exponential((n_neurons, top_k)), axis=1).astype(np.float32)
             strata = rng.permuted(np.tile(np.arange(top_k), (n_neurons, 1)), axis=1)
             chosen = members[((strata + rng.random(strata.shape)) * len(members) / top_k).astype(int)]
             window = first[chosen] + (rng.random(chosen.shape) * sizes[chosen]).astype(int)
