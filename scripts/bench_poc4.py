@@ -14,7 +14,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +188,7 @@ def _merge(run_dir: Path, names: list[str], corpus: Corpus, n_entries: int) -> B
     n_bytes = sum((run_dir / "records" / name).stat().st_size for name in names)
     detail = (
         f"{ours:.1f} s for a layer of {n_entries // 6 // TOP_K:,} neurons and {len(names)} shards, {bare:.1f} s; "
-        f"{1e6 * ours / n_entries / len(names):.2f} us and {n_bytes / n_entries / len(names):.1f} bytes per stored entry"
+        f"{1e6 * ours / n_entries / len(names):.2f} us and {n_bytes / n_entries / len(names):.1f} bytes per entry"
     )
     return Bar("merge / reading and sorting the values", ours / bare, f"<= {MOST_MERGE}", ours <= MOST_MERGE * bare,
                detail)  # fmt: skip
@@ -201,7 +200,7 @@ def _sorted_values(run_dir: Path, names: list[str]) -> None:
     for name in names:
         with ArrayFile(run_dir / "records" / name) as file:
             values.append(torch.from_numpy(file.read("0.value")))
-            for key in file.keys():
+            for key in file.keys():  # noqa: SIM118
                 file.read(key)
     torch.cat(values, dim=3).sort(dim=3, descending=True)
 
@@ -215,7 +214,7 @@ def _start(run_dir: Path, corpus: Corpus) -> Bar:
 
     def read() -> None:
         with ArrayFile(run_dir / "records" / CORPUS) as file:
-            for key in file.keys():
+            for key in file.keys():  # noqa: SIM118
                 if key != "tokens":
                     file.read(key)
 

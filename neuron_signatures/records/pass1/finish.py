@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,9 +140,9 @@ def _table(
     there = window[:, _EXPLAIN, :, 0] >= 0
     first = np.where(there, value[:, _EXPLAIN, :, 0], np.nan)
     largest = np.abs(value[..., 0]).max(axis=(1, 2))
-    both = (x[:, _EXPLAIN].transpose(1, 0, 2).reshape(-1, x.shape[-1]) for x in (window, pos))
-    texts, shares = _often(*both, corpus)  # + of all neurons, then -
-    n = len(value)
+    n, _, _, k = value.shape
+    of_poles = [x[:, _EXPLAIN].transpose(1, 0, 2).reshape(-1, k) for x in (window, pos)]  # + of all neurons, then -
+    texts, shares = _often(of_poles[0], of_poles[1], corpus)
     return pd.DataFrame({
         "layer": layer, "neuron": np.arange(n), "count": count,
         "mean": np.where(count > 0, mean, np.nan), "std": np.where(count > 0, np.sqrt(m2), np.nan),
@@ -183,18 +184,13 @@ def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[st
     ids = np.full(window.shape, _NO_TOKEN, dtype=np.int32)
     ids[there] = tokens_at(corpus, window[there], pos[there])
     most = _most_common(ids, OFTEN)
-    used, place = np.unique(most.token, return_inverse=True)
-    texts = ["", *map(_json_text, corpus.strings(used[1:]))] if len(used) and used[0] < 0 else [
-        _json_text(t) for t in corpus.strings(used)]  # fmt: skip
-    rows = place.reshape(most.token.shape).tolist()
     held = most.count > 0
-    lists = [f"[{', '.join(texts[i] for i in row[:n])}]" for row, n in zip(rows, held.sum(1).tolist(), strict=True)]
+    used, place = np.unique(most.token[held], return_inverse=True)
+    quoted = [json.dumps(text, ensure_ascii=False) for text in corpus.strings(used)]
+    words, ends = [quoted[i] for i in place.tolist()], np.cumsum(held.sum(axis=1)).tolist()
+    lists = [f"[{', '.join(words[start:end])}]" for start, end in itertools.pairwise([0, *ends])]
     total = there.sum(axis=1)
     return lists, np.where(total > 0, most.count[:, 0] / np.maximum(total, 1), np.nan)
-
-
-def _json_text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 class _MostCommon(NamedTuple):
