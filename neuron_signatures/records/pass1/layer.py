@@ -194,12 +194,13 @@ class LayerRecords:
         best.pos[at] = torch.where(better, found.pos[of], best.pos[at])
 
     def _no_entries(self, n: int) -> Entries:
+        """Without contexts, which `end_block` adds: they would take almost half of the memory."""
         size, device = (n, self.sums.shape[2]), self.device
         return Entries(
             torch.full(size, -torch.inf, device=device),
             torch.full(size, -1, dtype=torch.int32, device=device),
             torch.zeros(size, dtype=torch.int16, device=device),
-            torch.zeros(size, dtype=torch.int64, device=device),
+            torch.zeros((), dtype=torch.int64, device=device).expand(size),
         )
 
 
