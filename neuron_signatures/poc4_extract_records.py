@@ -27,13 +27,15 @@ from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepa
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
+from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
 
-_PROG = "python -m neuron_signatures.poc4_extract_records"
+_MODULE = "neuron_signatures.poc4_extract_records"
+_PROG = f"python -m {_MODULE}"
 
 # Without a source there is nothing that they could change.
 _CORPUS_FLAGS = {
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
     _check_flags(args, parser.given(argv))
+    if args.engine is not None and not args.dry_run:
+        return run_on_engine(_MODULE, parser, argv, args, prepare=["--index_only"])
     if args.deterministic:
         prepare_for_determinism()
     with stop_on_signals(resume="run the same command with --resume"):
@@ -71,6 +75,7 @@ def make_parser() -> Parser:
     _add_corpus_flags(parser)
     _add_pass_flags(parser)
     _add_sample_flags(parser)
+    add_shard_flags(parser)
     add_model_flags(parser)
     parser.add_argument("--model", dest="model_name", metavar="NAME", help="the same as --model_name",
                         default=argparse.SUPPRESS)  # fmt: skip
@@ -78,6 +83,7 @@ def make_parser() -> Parser:
     again = output.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue a stopped extraction")
     again.add_argument("--overwrite", action="store_true", help="make all records of the run again")
+    output.add_argument("--index_only", action="store_true", help="read the corpus and stop; no weights are loaded")
     output.add_argument("--dry_run", action="store_true", help="print tokens, time, bytes and memory; write nothing")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
@@ -125,8 +131,6 @@ def _add_pass_flags(parser: Parser) -> None:
     group.add_argument("--batch_size", type=at_least(1), metavar="N", help="windows that run together")
     group.add_argument("--checkpoint_seconds", type=at_least(0), default=120, metavar="S",
                        help="time between two checkpoints; default 120")  # fmt: skip
-    group.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N (from 1)")
-    group.add_argument("--merge", action="store_true", help="join the shards that the run holds")
 
 
 def _add_sample_flags(parser: Parser) -> None:
@@ -150,21 +154,13 @@ def _parts(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in match.groups())
 
 
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 1/4")
-    return int(match[1]), int(match[2])
-
-
 def _check_flags(args: Namespace, given: set[str]) -> None:
     if args.run_dir is None and args.out_dir is None and args.output_dir is None:
         raise UsageError("no run: give --run_dir RUN, or --out_dir RUN and --model_name NAME")
     if args.top_k is not None and args.from_list is None:
         what = "--top_k counts the neurons of --from"
         raise UsageError(what, next_step="--top_records is the number of strongest windows")
-    if args.merge and args.shard is not None:
-        raise UsageError("--shard makes one part and --merge joins them: give one of them")
+    check_shard_flags(args, given)
     idle = sorted(_CORPUS_FLAGS & given) if args.corpus is None and args.dataset is None else []
     if idle:
         raise UsageError(f"--{idle[0]} is for reading a corpus", next_step="Give --corpus or --dataset too")
@@ -203,7 +199,6 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
     from neuron_signatures.records.corpus.settings import MAX_DOCUMENT, CorpusSettings
     from neuron_signatures.records.corpus.sources.choose import corpus_source, dataset_source
-    from neuron_signatures.records.pass1.run import WHOLE, Shard
     from neuron_signatures.records.request import (
         CorpusRequest,
         ExistingRun,
@@ -212,6 +207,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         RecordsRequest,
         SampleRequest,
     )
+    from neuron_signatures.runs.sharding.shard import Shard
 
     max_document, source = args.max_document or MAX_DOCUMENT, None
     if args.corpus is not None:
@@ -226,6 +222,8 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         seed=args.seed, max_tokens=args.max_tokens, max_windows=args.max_sequences,
         max_document=max_document,
     )  # fmt: skip
+    # an engine's command itself computes no shard; its forecast is of the shards that it starts
+    shard = Shard(1, args.n_shards) if args.dry_run and args.n_shards is not None else args.shard
     layers = args.layer_indices or ([args.layer_index] if args.layer_index is not None else None)
     overrides = ModelOverrides(
         args.model_name if "model_name" in given else None, args.model_dtype if "model_dtype" in given else None,
@@ -237,10 +235,10 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
-            float(args.checkpoint_seconds), WHOLE if args.shard is None else Shard(*args.shard), args.merge,
+            float(args.checkpoint_seconds), shard, args.merge,
         ),
         sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
-        resume=args.resume, overwrite=args.overwrite, flags_given=flags_given,
+        resume=args.resume, overwrite=args.overwrite, index_only=args.index_only, flags_given=flags_given,
     )  # fmt: skip
 
 
