@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neuron_signatures.records.corpus.blocks import Block, blocks, shard
+from neuron_signatures.records.corpus.blocks import Block, blocks, shard_blocks
 from neuron_signatures.records.pass1.contexts import entry_contexts
 from neuron_signatures.records.pass1.layer import LayerRecords
-from neuron_signatures.records.pass1.state import Header, State, save_state, state_name
+from neuron_signatures.records.pass1.state import Header, State, save_state, state_files
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_files import (
     CorpusArrays,
@@ -29,6 +29,7 @@ from neuron_signatures.runs.records.corpus_files import (
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.names import CORPUS_META, PARTS
 from neuron_signatures.runs.results import ResultsWriter
+from neuron_signatures.runs.sharding.shard import Shard
 
 SEQUENCE, TEXT = 128, 127
 """Positions of a window, the BOS included, and its text tokens."""
@@ -95,14 +96,15 @@ def write_states(
     found = blocks(corpus, GPU_BATCH)
     names = []
     for i in range(n_shards):
-        own = shard(corpus, found, i, n_shards)
+        shard = Shard(i + 1, n_shards)
+        own = shard_blocks(corpus, found, shard)
         layers = [layer_records(corpus, own, n_neurons, top_k, seed=100 * i + row) for row in range(n_layers)]
         settings = {"layers": list(range(n_layers)), "top_k": top_k, "batch_size": GPU_BATCH}
         header = Header(
             settings=settings, first=own[0].number, stop=own[-1].number + 1, next=own[-1].number + 1,
-            n_tokens=corpus.meta.n_tokens // n_shards, seconds=1.0,
+            n_tokens=corpus.meta.n_tokens // n_shards, seconds=1.0, devices=["cpu"], attention=["none"],
         )  # fmt: skip
-        names.append(state_name(i + 1, n_shards))
+        names.append(state_files(run_dir).name(shard))
         save_state(run_dir, names[-1], State(header, layers))
     return names
 
