@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from neuron_signatures.records.pass1.finish import AllNeurons, merge_states
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import BlockPlan, in_histogram
 from neuron_signatures.records.pass1.run import FirstPass, run_first_pass
+from neuron_signatures.records.pass1.state import load_state, save_state
+from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.progress import silent
 
 
@@ -128,6 +132,30 @@ def test_the_table_says_what_the_lists_say(tmp_path: Path) -> None:
             np.testing.assert_array_equal(of_layer["min"], np.concatenate(values).min(axis=0))
             everything = np.concatenate([w.acts[w.counted_from :] for w in windows[row]])
             np.testing.assert_array_equal(of_layer["largest"], np.abs(everything).max(axis=0))
+
+
+def test_the_tokens_at_which_neurons_are_strongest_most_often(tmp_path: Path) -> None:
+    with small_corpus(tmp_path) as corpus:
+        found = records_of(first_pass(corpus, tmp_path, top_k=12))
+        for pole, name in enumerate(("often_pos", "often_neg")):
+            window, pos = (getattr(found.strongest, key)[:, :, 0, pole].reshape(-1, 12) for key in ("window", "pos"))
+            for row, (windows, positions) in enumerate(zip(window, pos, strict=True)):
+                peaks = [int(corpus.token_ids(w)[p]) for w, p in zip(windows, positions, strict=True) if w >= 0]
+                counts = sorted(Counter(peaks).items(), key=lambda item: (-item[1], item[0]))
+                assert json.loads(found.table[name][row]) == corpus.strings([token for token, _ in counts[:5]])
+                assert found.table[f"{name}_share"][row] == counts[0][1] / len(peaks)
+
+
+def test_a_state_with_positions_that_the_corpus_does_not_have(tmp_path: Path) -> None:
+    with small_corpus(tmp_path) as corpus:
+        work = first_pass(corpus, tmp_path)
+        run_first_pass(work, silent)
+        devices = [torch.device("cpu")] * 2
+        state = load_state(tmp_path, work.file.name, corpus, devices)
+        state.layers[1].lists[0][0].pos[3, 0] = 99
+        save_state(tmp_path, work.file.name, state)
+        with pytest.raises(BadRunError, match="positions that the corpus does not have"):
+            load_state(tmp_path, work.file.name, corpus, devices)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "opt"])
