@@ -124,7 +124,7 @@ SlurmdPort={node}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -145,6 +145,8 @@ SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,sched_interval
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 GresTypes=gpu
 JobRequeue=1
 KillWait=30
@@ -152,5 +154,6 @@ MinJobAge=3600
 ReturnToService=2
 InactiveLimit=0
 NodeName=node1 NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=32 RealMemory=1000000 Gres=gpu:{len(_GPUS)}
-PartitionName=main Nodes=node1 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=node1 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=node1 MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """)
