@@ -29,6 +29,7 @@ from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
+from neuron_signatures.runs.sharding.shard import Shard, parse_shard
 
 if TYPE_CHECKING:
     from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
@@ -78,6 +79,7 @@ def make_parser() -> Parser:
     again = output.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue a stopped extraction")
     again.add_argument("--overwrite", action="store_true", help="make all records of the run again")
+    output.add_argument("--index_only", action="store_true", help="read the corpus and stop; no weights are loaded")
     output.add_argument("--dry_run", action="store_true", help="print tokens, time, bytes and memory; write nothing")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
@@ -150,11 +152,11 @@ def _parts(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in match.groups())
 
 
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a part such as 1/4")
-    return int(match[1]), int(match[2])
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def _check_flags(args: Namespace, given: set[str]) -> None:
@@ -203,7 +205,6 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
     from neuron_signatures.records.corpus.settings import MAX_DOCUMENT, CorpusSettings
     from neuron_signatures.records.corpus.sources.choose import corpus_source, dataset_source
-    from neuron_signatures.records.pass1.run import WHOLE, Shard
     from neuron_signatures.records.request import (
         CorpusRequest,
         ExistingRun,
@@ -237,10 +238,10 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
-            float(args.checkpoint_seconds), WHOLE if args.shard is None else Shard(*args.shard), args.merge,
+            float(args.checkpoint_seconds), args.shard, args.merge,
         ),
         sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
-        resume=args.resume, overwrite=args.overwrite, flags_given=flags_given,
+        resume=args.resume, overwrite=args.overwrite, index_only=args.index_only, flags_given=flags_given,
     )  # fmt: skip
 
 

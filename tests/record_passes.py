@@ -14,8 +14,9 @@ from record_oracle import OracleWindow
 
 from neuron_signatures.models.capture import MlpCapture, pad_batch
 from neuron_signatures.records.corpus.blocks import batches, blocks
-from neuron_signatures.records.pass1.run import WHOLE, FirstPass, PassSettings, Shard
+from neuron_signatures.records.pass1.run import FirstPass, PassSettings
 from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.sharding.shard import WHOLE, Shard
 
 
 def texts(n: int = 70, seed: int = 0) -> list[str]:

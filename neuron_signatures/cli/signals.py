@@ -7,21 +7,24 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from neuron_signatures.runs.errors import StoppedEarly, StopSignal
+from neuron_signatures.runs.stopping import held_stop
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
+_ONCE = ("SIGHUP", "SIGUSR1")
 
 
 @contextlib.contextmanager
 def stop_on_signals(*, resume: str) -> Iterator[None]:
     """Within the block, SIGTERM, SIGINT, SIGHUP and Slurm's SIGUSR1 end it with `StoppedEarly`.
 
-    Files on disk are always complete, so it is safe to drop the current item. A second signal ends the process
-    immediately with exit code 128 + its number. Only a second SIGHUP is ignored, until the process ends: the shell and
-    the system both send one when a terminal is closed. A process that ignores SIGHUP from its start (`nohup`)
+    Files on disk are always complete, so it is safe to drop the current item; within `hold_stop` it may be finished
+    first. A second signal ends the process immediately with exit code 128 + its number. Only a second SIGHUP or SIGUSR1
+    is ignored, until the process ends: the shell and the system both send SIGHUP when a terminal is closed, and a
+    scheduler may send SIGUSR1 to a process and to its group. A process that ignores SIGHUP from its start (`nohup`)
     continues to.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -31,18 +34,31 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     if before.get("SIGHUP") is signal.SIG_IGN:
         del before["SIGHUP"]
     seen: list[int] = []
+    expired = threading.Event()
+
+    def expire() -> None:
+        if held_stop() is not None:
+            expired.set()
+            _thread.interrupt_main(signal.SIGINT)
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        if seen:
+        hold, late = held_stop(), expired.is_set()
+        if late and hold is None:  # the work that was held for has ended meanwhile
+            expired.clear()
+            return
+        if seen and not late:
             os._exit(128 + signum)
         if _is_importing(frame):  # an exception here would break C modules such as numpy's: retry later
-            later = threading.Timer(0.05, _thread.interrupt_main, (signum,))
-            later.daemon = True
-            later.start()
+            _later(0.05, _thread.interrupt_main, signum)
             return
+        expired.clear()
         seen.append(signum)
-        if signal.Signals(signum).name == "SIGHUP":
+        if signal.Signals(signum).name in _ONCE:
             signal.signal(signum, signal.SIG_IGN)
+        if hold is not None and not late:
+            hold.wanted = True
+            _later(hold.seconds, expire)
+            return
         raise StopSignal
 
     for n in before:
@@ -56,6 +72,12 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
         for n, handler in before.items():
             if signal.getsignal(getattr(signal, n)) is stop:
                 signal.signal(getattr(signal, n), handler)
+
+
+def _later(seconds: float, call: Callable[..., object], *args: int) -> None:
+    timer = threading.Timer(seconds, call, args)
+    timer.daemon = True
+    timer.start()
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -9,8 +9,8 @@ from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.models.spec import BosRequest, ModelSpec
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.sources.items import Source
-from neuron_signatures.records.pass1.run import WHOLE, Shard
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.sharding.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,15 @@ class PassRequest:
     top_k: int
     batch_size: int | None
     checkpoint_seconds: float
-    shard: Shard = WHOLE
+    shard: Shard | None = None
+    """Only this part of the pass."""
     merge: bool = False
+    """Join the parts that the run holds."""
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether the command is one of several that make the records together."""
+        return self.shard is not None or self.merge
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,18 @@ class RecordsRequest:
     sample: SampleRequest
     resume: bool = False
     overwrite: bool = False
-    dry_run: bool = False
+    index_only: bool = False
+    """Only read the corpus."""
     flags_given: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
             raise UsageError("--resume continues and --overwrite starts anew: give one of them")
+        if self.overwrite and self.first.in_shards:
+            what, next_step = "--overwrite would remove all shards", "Give it once before them, with --index_only"
+            raise UsageError(what, where="--merge" if self.first.merge else "--shard", next_step=next_step)
+        if self.index_only and self.first.in_shards:
+            raise UsageError("--index_only reads the corpus for all shards: give it without --shard and --merge")
 
     @property
     def run_dir(self) -> Path:

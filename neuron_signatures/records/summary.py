@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from neuron_signatures.records.pass1.run import Shard
 from neuron_signatures.runs.errors import escape_controls
 from neuron_signatures.runs.files import counted, human_bytes, human_seconds
 from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
+from neuron_signatures.runs.sharding.shard import Shard
 
 
 @dataclass(frozen=True)
 class RecordsSummary:
-    """The stage records that exist now; `records` is None after a shard."""
+    """The stage records that exist now, and the shard that the command was about."""
 
     run: str
     corpus: CorpusMeta
-    records: RecordsMeta | None
-    sample: SampleMeta | None
-    shard: Shard
+    records: RecordsMeta | None = None
+    sample: SampleMeta | None = None
+    shard: Shard | None = None
 
     def fields(self) -> dict[str, Any]:
         """For `--json`."""
@@ -48,6 +48,8 @@ class RecordsSummary:
     def _records(self) -> list[str]:
         r = self.records
         if r is None:
+            if self.shard is None:
+                return ["neurons    not recorded yet"]
             return [f"shard      {self.shard.number} of {self.shard.of} is finished; --merge joins them"]
         n = len(r.layers) * r.d_mlp
         rate = f", {r.tokens_per_second:,.0f} positions/s" if r.tokens_per_second else ""
@@ -78,7 +80,8 @@ class RecordsSummary:
     def _sample(self) -> list[str]:
         s = self.sample
         if s is None:
-            return ["kept whole none: choose neurons with --neurons or --from"] if self.records else []
+            wanted = self.records is not None and self.shard is None
+            return ["kept whole none: choose neurons with --neurons or --from"] if wanted else []
         differs = "" if s.worst_difference is None else f"; second pass differs by at most {s.worst_difference:.1e}"
         return [
             f"kept whole {counted(s.n_neurons, 'neuron')} ({s.chosen_by}) on {counted(s.n_windows, 'sampled window')} "

@@ -77,15 +77,21 @@ def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
     return check_model(run, ModelOverrides.of(plan.spec)) if run.prompts else load_model(plan.spec)
 
 
-def create_run(out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Run:
+def create_run(
+    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False
+) -> Run | None:
     """A new run without prompts: its manifest says which model its records are of.
 
+    If the run is `shared` by processes that may create it at the same time, None means that another one was faster.
     Raises `UsageError` if the folder holds anything already.
     """
-    check_folder(out_dir, "new")
+    if not (shared and Run.is_complete(out_dir)):
+        check_folder(out_dir, "new")
     with explain_os_errors(out_dir, next_step="Choose another --out_dir or fix its permissions"):
         out_dir.mkdir(parents=True, exist_ok=True)
-    with run_lock(out_dir):
+    with run_lock(out_dir, wait=shared):
+        if shared and Run.is_complete(out_dir):
+            return None
         check_folder(out_dir, "new")  # again: another writer may have been faster
         write_manifest(out_dir, _manifest(plan, flags_given, resolved))
     return Run.open(out_dir)

@@ -36,6 +36,7 @@ from neuron_signatures.runs.plain import csv_safe, strict
 from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.seal import SEAL, seal
+from neuron_signatures.runs.sharding.locks import running_shards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,14 +271,17 @@ def _is_ours(run_dir: Path, record_name: str) -> bool | None:
 
 
 @contextlib.contextmanager
-def open_results(run: Run, stage_folder: str = ANALYSIS) -> Iterator[ResultsWriter]:
-    """Lock the run and yield a writer of results. Temporary files of killed writers are removed first.
+def open_results(run: Run, stage_folder: str = ANALYSIS, *, wait: bool = False) -> Iterator[ResultsWriter]:
+    """Lock the run and yield a writer of results. Temporary files of killed writers are removed first, unless a shard
+    is being computed, which may have some.
 
-    Raises `RunLockedError` if another process holds the lock, `BadRunError` if the stage folder is a link.
+    Raises `BadRunError` if the stage folder is a link and, without `wait`, `RunLockedError` if another process holds
+    the lock.
     """
-    with run_lock(run.path):
+    with run_lock(run.path, wait=wait):
         with explain_os_errors(run.path / stage_folder), folder_below(run.path, stage_folder, create=True):
-            sweep_leftovers(run.path / stage_folder)
+            if not running_shards(run.path):
+                sweep_leftovers(run.path / stage_folder)
         yield ResultsWriter(run.path, stage_folder)
 
 

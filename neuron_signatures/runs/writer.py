@@ -17,7 +17,16 @@ from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, Shar
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import EARLIER_BACKEND, FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import read_summary, write_manifest
-from neuron_signatures.runs.names import JOURNAL, LOCK, MANIFEST, MOVING, REPLACED, TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.names import (
+    JOURNAL,
+    LOCK,
+    MANIFEST,
+    MOVING,
+    REPLACED,
+    SHARD_LOCK,
+    TMP_PREFIX,
+    is_activation_file,
+)
 from neuron_signatures.runs.opening import has_second_name, open_in_place, refuse_links
 from neuron_signatures.runs.replacement import (
     finish_putting_back,
@@ -27,6 +36,7 @@ from neuron_signatures.runs.replacement import (
     waiting_run,
 )
 from neuron_signatures.runs.safetensors_out import write_safetensors
+from neuron_signatures.runs.sharding.locks import refuse_running_shards
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +103,7 @@ def open_writer(run_dir: Path, mode: Mode, *, settings: JSONDict, facts: JSONDic
     with explain_os_errors(run_dir, next_step="Choose another --out_dir or fix its permissions"):
         run_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(run_dir):
+        refuse_running_shards(run_dir)
         finish_putting_back(run_dir)
         check_folder(run_dir, mode)  # again: another writer may have been faster
         sweep_leftovers(run_dir)
@@ -182,7 +193,7 @@ def check_folder(run_dir: Path, mode: Mode) -> None:
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
     _refuse_traps(run_dir)
-    names = {n for n in found - {LOCK, REPLACED, MOVING} if not n.startswith(TMP_PREFIX)}
+    names = {n for n in found - {LOCK, REPLACED, MOVING} if not n.startswith((TMP_PREFIX, SHARD_LOCK))}
     waiting = "" if MANIFEST in names else waiting_run(run_dir)
     if waiting and mode == "new":
         what = f"holds a run that was to be replaced, in {waiting}"

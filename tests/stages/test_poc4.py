@@ -12,49 +12,18 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from record_stage import arrays, extract, flags, write_corpus
 from tiny_models import tiny_model_dir
 
-from neuron_signatures import poc1_dump_activations, poc4_extract_records
-from neuron_signatures.runs.arrays import ArrayFile
+from neuron_signatures import poc1_dump_activations
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
-
-WORDS = ["the", "capital", "of", "Texas", "is", "Austin", "and", "Dallas", "in", "state", "river", "a", "on", "er"]
-
-
-def write_corpus(path: Path, n: int = 60, seed: int = 0) -> Path:
-    rng = random.Random(seed)
-    rows = [{"text": " ".join(rng.choices(WORDS, k=rng.randrange(3, 40)))} for _ in range(n)]
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "texts.jsonl")
-
-
-def flags(corpus: Path, out_dir: Path, *more: str) -> list[str]:
-    return [
-        "--out_dir", str(out_dir), "--model_name", str(tiny_model_dir("gemma2")), "--model_dtype", "fp32", "--device",
-        "cpu", "--corpus", str(corpus), "--sequence_length", "16", "--batch_size", "2", "--top_records", "4",
-        "--quiet", *more,
-    ]  # fmt: skip
-
-
-def extract(*args: str) -> int:
-    return poc4_extract_records.main(list(args))
-
-
-def arrays(run_dir: Path) -> dict[str, bytes]:
-    """All arrays of the records, by file and name."""
-    found = {}
-    for path in sorted((run_dir / "records").glob("*.safetensors")):
-        with ArrayFile(path) as file:
-            found |= {f"{path.name}:{key}": file.read(key).tobytes() for key in file.keys()}  # noqa: SIM118
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -102,30 +71,6 @@ def test_records_go_into_an_existing_run(corpus: Path, tmp_path: Path, capsys) -
     assert extract("--run_dir", str(run), "--neurons", "L1N5", "--quiet") == 0
     with Records.open(run) as records:
         assert records.sampled_neurons == [(1, 5)]
-
-
-@pytest.mark.parametrize("n", [2, 3, 7])
-def test_shards_in_any_order_give_the_same_records(corpus: Path, whole: Path, tmp_path: Path, n: int) -> None:
-    run, order = tmp_path / "run", list(range(1, n + 1))
-    random.Random(n).shuffle(order)
-    for i, number in enumerate(order):
-        assert extract(*flags(corpus, run, "--shard", f"{number}/{n}", *(["--resume"] if i else []))) == 0
-    assert extract(*flags(corpus, run, "--merge", "--resume")) == 0
-    one, merged = arrays(whole), arrays(run)
-    assert one.keys() == merged.keys()
-    for key, value in one.items():
-        if key.startswith("moments.") and not key.endswith("count"):
-            a, b = (np.frombuffer(x[key]) for x in (one, merged))
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
-        else:
-            assert value == merged[key], key
-
-
-def test_missing_shards_are_named(corpus: Path, tmp_path: Path, capsys) -> None:
-    run = tmp_path / "run"
-    assert extract(*flags(corpus, run, "--shard", "2/3")) == 0
-    assert extract(*flags(corpus, run, "--merge", "--resume")) == 2
-    assert "shards 1, 3 of 3 are missing" in capsys.readouterr().err
 
 
 def test_the_flags_of_the_earlier_tool(corpus: Path, tmp_path: Path) -> None:
@@ -205,29 +150,16 @@ def run_and_kill(command: list[str], seconds: float) -> int | None:
         return None
 
 
-KILLED = """
-import sys, time
-from neuron_signatures import poc4_extract_records
-from neuron_signatures.records.pass1 import run as first
-from neuron_signatures.records.pass2 import run as second
-def slow(module, name):
-    fast = getattr(module, name)
-    def later(*args):
-        time.sleep(0.01)
-        return fast(*args)
-    setattr(module, name, later)
-slow(first, "_run_batch")
-slow(second, "_run_batch")
-sys.exit(poc4_extract_records.main(sys.argv[1:]))
-"""
+KILLED = "import sys; from record_stage import extract_slowly; sys.exit(extract_slowly(sys.argv[1:], 0.01))"
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(corpus: Path, whole: Path, tmp_path: Path) -> None:
+def test_twenty_kills_at_random_moments_change_nothing(
+    corpus: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, rng = tmp_path / "run", random.Random(5)
-    program = tmp_path / "program.py"
-    program.write_text(KILLED)
-    command = [sys.executable, str(program), *flags(corpus, run, "--checkpoint_seconds", "0", "--resume")]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    command = [sys.executable, "-c", KILLED, *flags(corpus, run, "--checkpoint_seconds", "0", "--resume")]
     started = time.monotonic()
     assert subprocess.run([*command[:-1], "--dry_run"], capture_output=True, check=False).returncode == 0
     startup = time.monotonic() - started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tiny_models import tiny_model_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from neuron_signatures import poc4_extract_records
-from neuron_signatures.records import stage
+from neuron_signatures.records import all_neurons, chosen_neurons
 from neuron_signatures.records.corpus.sources.cutting import pieces
 from neuron_signatures.records.corpus.sources.files import FileSource
 from neuron_signatures.runs.records.reader import Records
@@ -88,15 +89,17 @@ class KilledError(BaseException):
     """Stands for SIGKILL: no handler of the stage catches it."""
 
 
-@pytest.mark.parametrize("name", ["remove_states", "remove_partial_values"])
+@pytest.mark.parametrize(
+    ("module", "name"), [(all_neurons, "remove_states"), (chosen_neurons, "remove_partial_values")]
+)
 def test_what_a_killed_command_left_is_removed(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
     def kill(path: Path) -> None:
         raise KilledError
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(stage, name, kill)
+        patch.setattr(module, name, kill)
         extract(*flags(corpus, tmp_path / "run"))
     assert extract(*flags(corpus, tmp_path / "run", "--resume")) == 0
     assert extract("--run_dir", str(tmp_path / "run"), "--quiet") == 0  # nothing is left to be resumed
@@ -110,7 +113,7 @@ def test_a_second_pass_for_other_neurons_is_not_discarded(
 
     run = ("--run_dir", str(whole), "--quiet")
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(stage, "write_chosen", kill)
+        patch.setattr(chosen_neurons, "write_chosen", kill)
         extract(*run, "--neurons", "L0N1")
     assert extract(*run, "--resume") == 2
     assert "a second pass for other neurons was stopped here" in capsys.readouterr().err
@@ -125,29 +128,8 @@ def test_the_same_neurons_are_not_run_again(whole: Path, monkeypatch: pytest.Mon
 
     run = ("--run_dir", str(whole), "--quiet", "--neurons", "L0N1,L2N3", "--sample_windows", "5")
     assert extract(*run) == 0
-    monkeypatch.setattr(stage, "fill_values", run_again)
+    monkeypatch.setattr(chosen_neurons, "fill_values", run_again)
     assert extract(*run) == 0
-
-
-def test_shards_without_blocks_are_merged(whole: Path, corpus: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for i in range(1, 41):
-        assert extract(*flags(corpus, run, "--resume", "--shard", f"{i}/40")) == 0
-    assert extract("--run_dir", str(run), "--quiet", "--merge", "--top_records", "4") == 0
-    with Records.open(run) as records, Records.open(whole) as expected:
-        assert records.meta.n_shards == 40
-        found, wanted = (r.strongest(1, 3, "+", rows=False) for r in (records, expected))
-        assert [(w.window, w.pos, w.value) for w in found] == [(w.window, w.pos, w.value) for w in wanted]
-
-
-def test_shards_of_another_split_are_refused_at_once(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    assert extract(*flags(corpus, run, "--shard", "1/3")) == 0
-    for more in (["--shard", "1/2"], []):
-        assert extract("--run_dir", str(run), "--quiet", "--resume", "--top_records", "4", *more) == 2
-        assert "holds shards of a pass that was split into 3" in capsys.readouterr().err
 
 
 def test_a_source_that_gave_nothing_leaves_nothing_to_resume(

@@ -6,12 +6,13 @@ has whole blocks: any number of shards computes the same values.
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.sharding.shard import Shard, items_of
 
 BLOCK_BATCHES = 4
 """Full batches in a block."""
@@ -81,13 +82,9 @@ def longest_window(corpus: Corpus) -> list[int]:
     return [int(i) for i in corpus.token_ids(int(corpus.window_length.argmax()))]
 
 
-def shard(corpus: Corpus, found: list[Block], number: int, n_shards: int) -> list[Block]:
-    """The blocks of shard `number` (from 0) of `n_shards`: consecutive ones with about the same number of tokens.
-
-    Each block belongs to the shard in whose share of all tokens its middle is. Shards can be empty.
-    """
-    assert 0 <= number < n_shards
-    sizes = [int(corpus.window_length[b.first_window : b.stop_window].sum()) for b in found]
-    total, ends = sum(sizes), itertools.accumulate(sizes)
-    middles = [2 * end - size for end, size in zip(ends, sizes, strict=True)]  # twice the tokens before the middle
-    return [b for b, m in zip(found, middles, strict=True) if min(m * n_shards // (2 * total), n_shards - 1) == number]
+def shard_blocks(corpus: Corpus, found: Sequence[Block], shard: Shard) -> list[Block]:
+    """The blocks of a shard: consecutive ones with about the same number of tokens. Shards can be empty."""
+    ends = np.concatenate([[0], np.cumsum(corpus.window_length, dtype=np.int64)])
+    sizes = [int(ends[b.stop_window] - ends[b.first_window]) for b in found]
+    own = items_of(sizes, shard)
+    return list(found[own.start : own.stop])

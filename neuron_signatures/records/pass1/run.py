@@ -16,18 +16,23 @@ from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, output_projections, pad_batch
 from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard
+from neuron_signatures.models.provenance import device_name
+from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard_blocks
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import Batch, BlockPlan
-from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_name
+from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_files
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.progress import Bar, ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
-from neuron_signatures.runs.records.names import RECORDS
+from neuron_signatures.runs.sharding.shard import WHOLE, Shard
+from neuron_signatures.runs.stopping import hold_stop
 from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 20.0
+_MADE_ON = ("devices", "attention")
 
 
 @dataclass(frozen=True)
@@ -41,21 +46,6 @@ class PassSettings:
 
     def record(self) -> dict[str, Any]:
         return {**self.__dict__, "layers": list(self.layers)}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `number` (from 1) of `of`."""
-
-    number: int = 1
-    of: int = 1
-
-    @property
-    def name(self) -> str:
-        return state_name(self.number, self.of)
-
-
-WHOLE = Shard()
 
 
 @dataclass(frozen=True)
@@ -77,20 +67,32 @@ class FirstPass:
 
     def blocks(self) -> list[Block]:
         found = blocks(self.corpus, self.settings.batch_size)
-        return shard(self.corpus, found, self.shard.number - 1, self.shard.of)
+        return shard_blocks(self.corpus, found, self.shard)
+
+    @property
+    def file(self) -> Path:
+        """The file of its state."""
+        files = state_files(self.run_dir)
+        return files.folder / files.name(self.shard)
+
+    def save(self, state: State) -> None:
+        save_state(self.run_dir, self.file.name, state)
 
 
 @torch.inference_mode()
 def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
     """Run what is left of the pass and save its state; the same blocks always give the same bits on one machine.
 
-    Raises `EnvironmentProblem` if memory or disk space runs out: the last checkpoint stays.
+    After a stop signal the current block is finished and saved, if that takes no more than `_STOP_SECONDS`; else the
+    last checkpoint stays, as it does after `EnvironmentProblem`, which is raised if memory or disk space runs out.
     """
     own = work.blocks()
     with open_capture(work.model, work.settings.layers, work.backend, token_ids=longest_window(work.corpus)) as capture:
         header, layers = _begin(work, own, capture.shape.d_mlp)
         todo = own[header.next - header.first :]
-        with progress("tokens", sum(_n_counted(work, b) for b in todo)) as bar:
+        if not own:  # a shard without blocks is finished too
+            work.save(State(header, layers))
+        with progress("tokens", sum(_n_counted(work, b) for b in todo)) as bar, hold_stop(_STOP_SECONDS) as stop:
             saved = start = time.monotonic()
             for block in todo:
                 plan = _plan(work, block)
@@ -101,11 +103,11 @@ def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
                     "seconds": header.seconds + now - start,
                 })  # fmt: skip
                 start = now
-                if header.finished or now - saved >= work.checkpoint_seconds:
-                    save_state(work.run_dir, work.shard.name, State(header, layers))
+                if header.finished or stop.wanted or now - saved >= work.checkpoint_seconds:
+                    work.save(State(header, layers))
                     saved = start = time.monotonic()
-        if not own:  # a shard without blocks is finished too
-            save_state(work.run_dir, work.shard.name, State(header, layers))
+                if stop.wanted:
+                    break
     return header
 
 
@@ -140,14 +142,18 @@ def _run_batch(
 def _begin(work: FirstPass, own: Sequence[Block], n_neurons: int) -> State:
     """The saved state, if there is one of the same pass, else an empty one."""
     first = own[0].number if own else 0
-    header = Header(settings=work.all_settings, first=first, stop=first + len(own), next=first, n_tokens=0, seconds=0.0)
+    header = Header(
+        settings=work.all_settings, first=first, stop=first + len(own), next=first, n_tokens=0, seconds=0.0,
+        devices=[device_name(work.model.device)], attention=[work.model.attn_implementation],
+    )  # fmt: skip
     devices = list(_devices(work))
-    if (work.run_dir / RECORDS / work.shard.name).exists():
-        found = load_state(work.run_dir, work.shard.name, work.corpus, devices)
-        refuse_other_settings(found.header, header, work.run_dir / RECORDS / work.shard.name)
+    if work.file.exists():
+        found = load_state(work.run_dir, work.file.name, work.corpus, devices)
+        refuse_other_settings(found.header, header, work.file)
         if found.header.next > found.header.first:
             log.info("going on after %d of %d blocks", found.header.next - first, len(own))
-        return found
+        both = {of: list(dict.fromkeys([*getattr(found.header, of), *getattr(header, of)])) for of in _MADE_ON}
+        return State(found.header.model_copy(update=both), found.layers)
     return State(header, [LayerRecords(n_neurons, work.settings.top_k, device) for device in devices])
 
 

@@ -19,9 +19,12 @@ from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.files import whole_file
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.names import PARTS, POLES, RECORDS
+from neuron_signatures.runs.sharding.files import ShardFiles
 
-_VERSION = 1
+_VERSION = 2
 _HEADER = "state"
+PASS1 = "pass1"
+"""The name of the first pass in the names of files and locks."""
 
 
 class Header(BaseModel):
@@ -37,6 +40,10 @@ class Header(BaseModel):
     next: Annotated[int, Field(ge=0)]
     n_tokens: Annotated[int, Field(ge=0)]
     """Positions that were counted."""
+    devices: list[str]
+    """Names of the devices that ran it."""
+    attention: list[str]
+    """Implementations of attention that it ran with."""
     seconds: float
     """Time of the forward passes and everything between them."""
 
@@ -52,9 +59,9 @@ class State(NamedTuple):
     layers: list[LayerRecords]
 
 
-def state_name(shard: int, n_shards: int) -> str:
-    """Name of the file with the state of shard `shard`, from 1."""
-    return f"pass1-{shard:05d}-of-{n_shards:05d}.safetensors"
+def state_files(run_dir: Path) -> ShardFiles:
+    """The files of the states in a run."""
+    return ShardFiles(run_dir / RECORDS, PASS1, ".safetensors")
 
 
 def save_state(run_dir: Path, name: str, state: State) -> None:

@@ -10,8 +10,9 @@ from corpora import Texts, build
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES, SHORT_WINDOWS, Block, batches, blocks, shard
+from neuron_signatures.records.corpus.blocks import BLOCK_BATCHES, SHORT_WINDOWS, Block, batches, blocks, shard_blocks
 from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.sharding.shard import Shard
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +65,17 @@ def test_blocks_hold_each_window_once_and_whole_documents(corpus: Corpus, size: 
 @given(st.integers(1, 30), st.integers(1, 12))
 def test_shards_are_the_blocks_in_order(corpus: Corpus, size: int, n: int) -> None:
     found = blocks(corpus, size)
-    shards = [shard(corpus, found, i, n) for i in range(n)]
+    shards = [shard_blocks(corpus, found, Shard(i + 1, n)) for i in range(n)]
     assert [b for s in shards for b in s] == found
 
 
 def test_shards_have_about_the_same_number_of_tokens(corpus: Corpus) -> None:
     found = blocks(corpus, 1)
     tokens = [
-        sum(int(corpus.window_length[b.first_window : b.stop_window].sum()) for b in shard(corpus, found, i, 4))
+        sum(
+            int(corpus.window_length[b.first_window : b.stop_window].sum())
+            for b in shard_blocks(corpus, found, Shard(i + 1, 4))
+        )
         for i in range(4)
     ]
     assert max(tokens) - min(tokens) <= 2 * (BLOCK_BATCHES * corpus.meta.sequence_length + 60)

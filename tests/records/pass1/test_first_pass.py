@@ -18,7 +18,7 @@ from neuron_signatures.runs.progress import silent
 
 def records_of(work: FirstPass) -> AllNeurons:
     run_first_pass(work, silent)
-    return merge_states(work.run_dir, [work.shard.name], work.settings.layers, work.corpus)
+    return merge_states(work.run_dir, [work.file.name], work.settings.layers, work.corpus)
 
 
 def assert_equals_oracle(found: AllNeurons, windows: list[list[OracleWindow]], seed: int, *, top_k: int = 5) -> None:
