@@ -25,12 +25,15 @@ def wait_until(done: Callable[[], object], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def command_line(pid: int) -> str:
-    """Arguments joined by spaces; empty if there is no such process or it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""
+def processes_of(*arguments: str) -> list[int]:
+    """The processes that were started with all these arguments, among others, by Python."""
+    found = []
+    for pid in _parents():
+        with suppress(OSError):
+            started = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "python" in started[0] and set(arguments) <= set(started):
+                found.append(pid)
+    return found
 
 
 def children(pid: int) -> list[int]:

@@ -1,12 +1,15 @@
 """A Slurm of one node for tests: munged, slurmctld and slurmd on loopback, with all their files in one folder.
 
-The node is configured with more CPUs and GPUs than the machine has, so that several jobs run at the same time.
+The node is configured with more CPUs, memory and GPUs than the machine has, so that several jobs run at the same time.
+Jobs of the partition `urgent` preempt those of `main`. A job that requeues itself waits for its credential to expire
+before it starts again: 5 s here, 120 s by default.
 """
 
 from __future__ import annotations
 
-import getpass
+import functools
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -29,11 +32,12 @@ def missing_programs() -> list[str]:
 
 
 class Slurm:
-    """A running Slurm; jobs are started in the folder `cwd` and write their output there."""
+    """A running Slurm. Programs of Slurm find it by `env`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
+        outside = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
+        self.env = {**outside, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
 
     def call(self, *command: str, cwd: Path | None = None, **env: str) -> str:
         """The stdout of one of Slurm's programs, which must succeed."""
@@ -42,7 +46,7 @@ class Slurm:
         return done.stdout
 
     def submit(self, cwd: Path, *flags: str, **env: str) -> str:
-        """The number of a new job: `sbatch` with these flags, of which the last is the script."""
+        """The number of a new job: `sbatch` in this folder with these flags, of which the last is the script."""
         return self.call("sbatch", "--parsable", *flags, cwd=cwd, **env).strip()
 
     def fields(self, job: str) -> dict[str, str]:
@@ -56,10 +60,13 @@ class Slurm:
         return int(self.fields(job)["Restarts"])
 
     def wait(self, *jobs: str, seconds: float = 120) -> list[str]:
-        """Wait until the jobs have ended; their exit codes, such as `0:0`."""
+        """Wait until the jobs have ended; their exit codes and signals, such as `0:0`."""
         for job in jobs:
-            wait_until(lambda: self.state(job) in _ENDED, seconds, f"job {job} ends: {self.call('squeue')}")
+            wait_until(functools.partial(self._ended, job), seconds, f"job {job} ends")
         return [self.fields(job)["ExitCode"] for job in jobs]
+
+    def _ended(self, job: str) -> bool:
+        return self.state(job) in _ENDED
 
 
 @contextmanager
@@ -114,13 +121,13 @@ def _configure(folder: Path) -> None:
     (folder / "munge.key").chmod(0o600)
     for name in ("state", "spool"):
         (folder / name).mkdir()
-    user, controller, node = getpass.getuser(), free_port(), free_port()
+    user = pwd.getpwuid(os.geteuid()).pw_name
     (folder / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in _GPUS))
     (folder / "slurm.conf").write_text(f"""
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort={controller}
-SlurmdPort={node}
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
