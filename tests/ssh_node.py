@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,9 @@ class Node(NamedTuple):
     sshd: subprocess.Popen[bytes]
 
     def env(self, **more: str) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", **more}
+        """The environment of your machine, whose Python is that of the tests."""
+        path = os.pathsep.join([str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, **more}
 
     def run(self, command: str, cwd: Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command line of your machine, in bash."""
@@ -64,8 +67,7 @@ def ssh_node(env: Mapping[str, str]) -> Iterator[Node]:
             kill(pid)
         process.kill()
         process.wait()
-        tmux = subprocess.run(["tmux", "kill-server"], env=node.env(**env), capture_output=True, check=False)
-        assert tmux.returncode in (0, 1)  # 1: no server
+        subprocess.run(["tmux", "-S", _tmux_socket(folder), "kill-server"], capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -78,8 +80,8 @@ def _configure(folder: Path, port: int, env: Mapping[str, str]) -> Node:
     (folder / "authorized_keys").write_bytes((folder / "user_key.pub").read_bytes())
     host_key = (folder / "host_key.pub").read_text()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
-    login = folder / "login"
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in {**env, "HOME": str(home)}.items())
+    login, own = folder / "login", {**env, "HOME": str(home), "TMUX_TMPDIR": str(folder)}  # not the tmux of the user
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
     login.write_text(f"""{exports}cd {shlex.quote(str(home))} || exit
 if [ -n "$SSH_ORIGINAL_COMMAND" ]; then exec bash -c "$SSH_ORIGINAL_COMMAND"; else exec bash; fi
 """)
@@ -112,3 +114,6 @@ Host node
         program.chmod(0o755)
     return Node(home, programs, None)  # type: ignore[arg-type]
 
+
+def _tmux_socket(folder: Path) -> str:
+    return f"{folder}/tmux-{os.geteuid()}/default"
