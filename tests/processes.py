@@ -36,16 +36,18 @@ def processes_of(*arguments: str) -> list[int]:
     return found
 
 
+def processes_with(variable: str) -> list[int]:
+    """The processes that were started with this in their environment, as `NAME=value`."""
+    found = []
+    for pid in _parents():
+        with suppress(OSError):
+            if variable.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
 def children(pid: int) -> list[int]:
     return [child for child, parent in _parents().items() if parent == pid]
-
-
-def descendants(pid: int) -> list[int]:
-    """Parents before their children."""
-    parents, found, last = _parents(), [], [pid]
-    while last := [child for child, parent in parents.items() if parent in last]:
-        found += last
-    return found
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import descendants, free_port, kill, wait_until
+from processes import free_port, kill, processes_with, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
 _PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])  # the servers are not in the path of every user
@@ -92,7 +92,7 @@ def slurm_node() -> Iterator[Slurm]:
         wait_until(lambda: _is_idle(slurm), 60, "the node is idle")
         yield slurm
     finally:
-        _stop(started)
+        _stop(slurm, started)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -101,9 +101,7 @@ def _is_idle(slurm: Slurm) -> bool:
     return done.stdout.strip() == "idle"
 
 
-def _stop(started: list[subprocess.Popen[bytes]]) -> None:
-    """End the servers and the jobs, which slurmd starts as children of its own and of init."""
-    jobs = [pid for process in started for pid in descendants(process.pid)]
+def _stop(slurm: Slurm, started: list[subprocess.Popen[bytes]]) -> None:
     for process in reversed(started):
         process.terminate()
     for process in reversed(started):
@@ -112,7 +110,7 @@ def _stop(started: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for pid in jobs:
+    for pid in processes_with(f"SLURM_CONF={slurm.env['SLURM_CONF']}"):  # jobs outlive slurmd
         kill(pid)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from processes import children, descendants, free_port, kill, wait_until
+from processes import children, free_port, kill, processes_with, wait_until
 
 PROGRAMS = ("sshd", "ssh", "scp", "ssh-keygen", "rsync", "tmux")
 _PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])  # sshd is not in the path of every user
@@ -63,11 +63,10 @@ def ssh_node(env: Mapping[str, str]) -> Iterator[Node]:
         wait_until(lambda: node.run("ssh node true", folder).returncode == 0, 20, "sshd answers")
         yield node
     finally:
-        for pid in descendants(process.pid):
-            kill(pid)
         process.kill()
         process.wait()
-        subprocess.run(["tmux", "-S", _tmux_socket(folder), "kill-server"], capture_output=True, check=False)
+        for pid in processes_with(f"HOME={node.home}"):  # what was started on the node, tmux included
+            kill(pid)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -113,7 +112,3 @@ Host node
         program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {folder}/ssh_config "$@"\n')
         program.chmod(0o755)
     return Node(home, programs, None)  # type: ignore[arg-type]
-
-
-def _tmux_socket(folder: Path) -> str:
-    return f"{folder}/tmux-{os.geteuid()}/default"
