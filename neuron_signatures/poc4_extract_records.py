@@ -27,14 +27,15 @@ from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepa
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
+from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
-from neuron_signatures.runs.sharding.shard import Shard, parse_shard
 
 if TYPE_CHECKING:
     from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
 
-_PROG = "python -m neuron_signatures.poc4_extract_records"
+_MODULE = "neuron_signatures.poc4_extract_records"
+_PROG = f"python -m {_MODULE}"
 
 # Without a source there is nothing that they could change.
 _CORPUS_FLAGS = {
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
     _check_flags(args, parser.given(argv))
+    if args.engine is not None and not args.dry_run:
+        return run_on_engine(_MODULE, parser, argv, args, prepare=["--index_only"])
     if args.deterministic:
         prepare_for_determinism()
     with stop_on_signals(resume="run the same command with --resume"):
@@ -72,6 +75,7 @@ def make_parser() -> Parser:
     _add_corpus_flags(parser)
     _add_pass_flags(parser)
     _add_sample_flags(parser)
+    add_shard_flags(parser)
     add_model_flags(parser)
     parser.add_argument("--model", dest="model_name", metavar="NAME", help="the same as --model_name",
                         default=argparse.SUPPRESS)  # fmt: skip
@@ -127,8 +131,6 @@ def _add_pass_flags(parser: Parser) -> None:
     group.add_argument("--batch_size", type=at_least(1), metavar="N", help="windows that run together")
     group.add_argument("--checkpoint_seconds", type=at_least(0), default=120, metavar="S",
                        help="time between two checkpoints; default 120")  # fmt: skip
-    group.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N (from 1)")
-    group.add_argument("--merge", action="store_true", help="join the shards that the run holds")
 
 
 def _add_sample_flags(parser: Parser) -> None:
@@ -152,21 +154,13 @@ def _parts(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in match.groups())
 
 
-def _shard(text: str) -> Shard:
-    try:
-        return parse_shard(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
-
-
 def _check_flags(args: Namespace, given: set[str]) -> None:
     if args.run_dir is None and args.out_dir is None and args.output_dir is None:
         raise UsageError("no run: give --run_dir RUN, or --out_dir RUN and --model_name NAME")
     if args.top_k is not None and args.from_list is None:
         what = "--top_k counts the neurons of --from"
         raise UsageError(what, next_step="--top_records is the number of strongest windows")
-    if args.merge and args.shard is not None:
-        raise UsageError("--shard makes one part and --merge joins them: give one of them")
+    check_shard_flags(args, given)
     idle = sorted(_CORPUS_FLAGS & given) if args.corpus is None and args.dataset is None else []
     if idle:
         raise UsageError(f"--{idle[0]} is for reading a corpus", next_step="Give --corpus or --dataset too")
@@ -213,6 +207,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         RecordsRequest,
         SampleRequest,
     )
+    from neuron_signatures.runs.sharding.shard import Shard
 
     max_document, source = args.max_document or MAX_DOCUMENT, None
     if args.corpus is not None:
@@ -227,6 +222,8 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         seed=args.seed, max_tokens=args.max_tokens, max_windows=args.max_sequences,
         max_document=max_document,
     )  # fmt: skip
+    # an engine's command itself computes no shard; its forecast is of the shards that it starts
+    shard = Shard(1, args.n_shards) if args.dry_run and args.n_shards is not None else args.shard
     layers = args.layer_indices or ([args.layer_index] if args.layer_index is not None else None)
     overrides = ModelOverrides(
         args.model_name if "model_name" in given else None, args.model_dtype if "model_dtype" in given else None,
@@ -238,7 +235,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
-            float(args.checkpoint_seconds), args.shard, args.merge,
+            float(args.checkpoint_seconds), shard, args.merge,
         ),
         sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
         resume=args.resume, overwrite=args.overwrite, index_only=args.index_only, flags_given=flags_given,

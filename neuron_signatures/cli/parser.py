@@ -6,7 +6,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -61,6 +61,22 @@ class Parser(argparse.ArgumentParser):
         missing = object()
         blank = argparse.Namespace(**{a.dest: missing for a in self._actions})
         return {name for name, value in vars(self.parse_args(args, blank)).items() if value is not missing}
+
+    def without(self, args: Sequence[str], names: Collection[str]) -> list[str]:
+        """`args`, which this parser accepts, without the flags of these names and their values; `@file` is inserted.
+
+        The flags are switches, or flags with one value.
+        """
+        rest, tokens = [], iter(self._expand(list(args), depth=0))
+        for token in tokens:
+            flag, equals, _ = token.partition("=")
+            action = self._option_string_actions.get(flag)
+            if action is None or action.dest not in names:
+                rest.append(token)
+            elif not equals and action.nargs != 0:
+                assert action.nargs is None, f"{flag} takes several values"
+                next(tokens)
+        return rest
 
     def print_help(self, file: Any = None) -> None:
         """Write the help to stdout. Raises an error if that fails, where argparse does not."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LINE_SECONDS = 30.0
-
 
 def progress_of(*, quiet: bool) -> Callable[[str, int], Progress]:
     """Makes the bar of a computation from its unit and number of steps."""
@@ -28,8 +26,11 @@ def progress_of(*, quiet: bool) -> Callable[[str, int], Progress]:
 class Progress:
     """Shows how much of `total` is done, the rate and the remaining time; nothing if `quiet`.
 
-    Lines come at most every 30 seconds, so a short computation has none.
+    Lines come at most every `line_seconds`, so a short computation has none.
     """
+
+    line_seconds = 30.0
+    """Of all progress in this process. Longer where the lines of several processes come together."""
 
     def __init__(self, total: int, *, quiet: bool, unit: str = "tok") -> None:
         terminal = sys.stderr.isatty()
@@ -57,7 +58,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(n)
         now = time.monotonic()
-        if self._lines and now - self._printed >= _LINE_SECONDS:
+        if self._lines and now - self._printed >= self.line_seconds:
             self._printed = now
             log.info("%s", self._line(now - self._started))
 

@@ -35,11 +35,6 @@ class Command:
         return self.run.path
 
     @property
-    def resumes(self) -> bool:
-        """Whether the command goes on with what a stopped one left. Shards and their merge always do."""
-        return self.request.resume or self.request.first.in_shards
-
-    @property
     def backend(self) -> Backend:
         return self.run.manifest.backend or EARLIER_BACKEND
 

@@ -105,5 +105,10 @@ class RecordsRequest:
             raise UsageError("--index_only reads the corpus for all shards: give it without --shard and --merge")
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the command goes on with what a stopped one left. The commands that make records in shards do."""
+        return self.resume or self.index_only or self.first.in_shards
+
+    @property
     def run_dir(self) -> Path:
         return self.target.run_dir if isinstance(self.target, ExistingRun) else self.target.out_dir

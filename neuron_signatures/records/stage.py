@@ -96,7 +96,7 @@ def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
     if isinstance(target, ExistingRun):
         overrides = target.overrides
     else:
-        if not (request.resume or request.overwrite or first.in_shards):
+        if not (request.overwrite or request.goes_on):
             what = "holds a run already"
             raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
         overrides = ModelOverrides.of(target.model)
@@ -119,9 +119,9 @@ def _begin(command: Command) -> None:
         remove_states(path)
         remove_partial_values(path)
     states = state_files(path)
-    if not request.first.merge:
+    if not (request.first.merge or request.index_only):
         states.refuse_other_split((request.first.shard or WHOLE).of)
-    if (has_journal(path) or has_partial_values(path) or states.stored()) and not command.resumes:
+    if (has_journal(path) or has_partial_values(path) or states.stored()) and not request.goes_on:
         next_step = "Give --resume to continue it, or --overwrite to start anew"
         raise UsageError("an extraction was stopped here", where=str(path / RECORDS), next_step=next_step)
 
@@ -148,7 +148,7 @@ def _corpus(command: Command) -> CorpusMeta:
             bar.advance(tokens - counted)
             counted = tokens
 
-        return build_corpus(source, settings, tokenizer, command.writer, resume=command.resumes, progress=advance)
+        return build_corpus(source, settings, tokenizer, command.writer, resume=request.goes_on, progress=advance)
 
 
 def _all_neurons(command: Command, corpus: Corpus) -> RecordsMeta:
