@@ -15,7 +15,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class Slurm:
     def submit(self, cwd: Path, *flags: str, **env: str) -> str:
         """The number of a new job: `sbatch` in this folder with these flags, of which the last is the script."""
         return self.call("sbatch", "--parsable", *flags, cwd=cwd, **env).strip()
+
+    def type(self, commands: Sequence[str], cwd: Path, **env: str) -> str:
+        """What a shell shows for these lines."""
+        return self.call("bash", "-ec", "\n".join(commands), cwd=cwd, **env)
 
     def fields(self, job: str) -> dict[str, str]:
         """What Slurm says about a job, or about one task of an array (`12_3`)."""

@@ -26,11 +26,14 @@ ARRAY = {
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     """Stand-ins: `python` writes its arguments to a file, `srun` runs it, `scontrol` writes down how it was called."""
-    write(tmp_path / "python", f"""#!{sys.executable}
+    write(
+        tmp_path / "python",
+        f"""#!{sys.executable}
 import json, os, sys
 json.dump(sys.argv[1:], open({str(tmp_path / "arguments")!r}, "w"))
 sys.exit(int(os.environ.get("CODE", "0")))
-""")
+""",
+    )
     write(tmp_path / "srun", '#!/bin/sh\nshift\n"$@"\n')
     write(tmp_path / "scontrol", f'#!/bin/sh\necho "$@" >>{tmp_path}/scontrol.log\n')
     return tmp_path

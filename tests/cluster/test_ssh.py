@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,7 +195,7 @@ def test_without_tmux_a_lost_connection_stops_the_stage_and_resume_continues(
     assert (sent / "code").read_text() == "75\n" and not Run.is_complete(run)
     kept = {p.name: p.stat().st_mtime_ns for p in run.glob("activations-*")}
 
-    done = node.run(f"{command[:-1]} --resume\"".replace("ssh -t", "ssh"), project)
+    done = node.run(f'{command[:-1]} --resume"'.replace("ssh -t", "ssh"), project)
     assert done.returncode == 0, done.stdout
     assert is_whole(run) and {name: (run / name).stat().st_mtime_ns for name in kept} == kept
 
