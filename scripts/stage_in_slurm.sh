@@ -2,8 +2,9 @@
 # Sourced by the Slurm scripts. `run_stage COMMAND...` runs a stage as a step of the job and exits with its code.
 #
 # If the stage was stopped and can be resumed (exit code 75), the job goes back into the queue and runs again.
-# Slurm sends the signal of --signal and the SIGTERM of a preemption to the step; `scancel --full` and the end of a
-# cancelled job also signal this shell, which has to outlive the stage.
+# Slurm sends the signal of --signal, and the SIGTERM at the beginning of a GraceTime, to the step. `scancel --full`, and
+# the end of a job that is cancelled or preempted, also signal this shell, which has to outlive the stage; a cancelled
+# job stays so, and Slurm itself requeues a preempted one.
 
 run_stage() {
   local code cancelled=
@@ -16,7 +17,7 @@ run_stage() {
     exit "$code"
   fi
   if [ -n "$cancelled" ]; then
-    echo "not requeued: Slurm is ending the job" >&2
+    echo "not requeued by the script: Slurm ends the job" >&2
   elif [ "${SLURM_RESTART_COUNT:-0}" -ge "${MAX_RESTARTS:-100}" ]; then
     echo "not requeued: the job has been restarted ${SLURM_RESTART_COUNT:-0} times (MAX_RESTARTS)" >&2
   else
