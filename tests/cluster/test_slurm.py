@@ -100,7 +100,7 @@ def test_a_stopped_dump_requeues_itself_and_goes_on(slurm: Slurm, project: Path)
         "EXTRA_FLAGS": "--device cpu --batch_size 1 --shard_size 2MB",
     }  # fmt: skip
     job, run = number(slurm.type([DUMP], project, **settings)), project / "runs" / "poc1_slurm"
-    wait_until(lambda: list(run.glob("activations-00002-*")), 60, "two files are written")
+    wait_until(lambda: list(run.glob("activations-00002-*")), 120, "two files are written")
     slurm.call("scancel", "--signal=USR1", job)
     assert slurm.wait(job) == ["0:0"], log_of(project, job)
     log = log_of(project, job)
@@ -118,10 +118,10 @@ def test_an_array_after_an_index_job_and_its_merge(
     merge, (index, shards) = number(shown.splitlines()[0]), shown.splitlines()[1].split()
     run, last = project / RECORDS["OUT_DIR"], Shard(3, 3)
     # The last task of an array has the number of the array: requeuing that would requeue all of them.
-    wait_until(lambda: begun(run, last), 90, "shard 3 is in the middle")
+    wait_until(lambda: begun(run, last), 120, "shard 3 is in the middle")
     running = [slurm.state(f"{shards}_{i}") for i in (1, 2, 3)]
     slurm.call("scancel", "--signal=USR1", "--full", f"{shards}_3")  # to the script too
-    wait_until(lambda: "exit code 75" in log_of(project, f"{shards}_3"), 60, "shard 3 stops")
+    wait_until(lambda: "exit code 75" in log_of(project, f"{shards}_3"), 120, "shard 3 stops")
     assert is_unfinished(run, last) and slurm.state(merge) == "PENDING"
     tasks = [f"{shards}_{i}" for i in (1, 2, 3)]
     assert slurm.wait(index, *tasks, merge) == ["0:0"] * 5, [log_of(project, job) for job in (*tasks, merge)]
@@ -134,7 +134,7 @@ def test_a_killed_shard_is_named_and_made_again(slurm: Slurm, project: Path, slo
     slow, run = {**slow, "OUT_DIR": "runs/killed"}, project / "runs" / "killed"
     shown = slurm.type([SHARDS.replace("--dependency=afterok:$INDEX ", ""), MERGE, "echo $SHARDS"], project, **slow)
     merge, shards = number(shown.splitlines()[0]), shown.splitlines()[1]
-    wait_until(lambda: begun(run, Shard(2, 3)), 90, "shard 2 is in the middle")
+    wait_until(lambda: begun(run, Shard(2, 3)), 120, "shard 2 is in the middle")
     killed = processes_of("--shard", "2/3", "--out_dir=runs/killed")
     assert killed
     for pid in killed:
@@ -157,7 +157,7 @@ def test_a_cancelled_job_stays_cancelled_and_a_preempted_one_goes_on(
 ) -> None:
     slow, run, shard = {**slow, "OUT_DIR": "runs/stopped"}, project / "runs" / "stopped", Shard(1, 1)
     job = slurm.submit(project, SCRIPT, **slow)
-    wait_until(lambda: begun(run, shard), 60, "the pass is in the middle")
+    wait_until(lambda: begun(run, shard), 120, "the pass is in the middle")
     slurm.call("scancel", job)
     slurm.wait(job)
     wait_until(lambda: "not requeued" in log_of(project, job), 30, "the script ends")
@@ -166,7 +166,7 @@ def test_a_cancelled_job_stays_cancelled_and_a_preempted_one_goes_on(
     done = header_of(run, shard).next
 
     job = slurm.submit(project, SCRIPT, **slow)
-    wait_until(lambda: header_of(run, shard).next > done, 60, "the second job goes on")
+    wait_until(lambda: header_of(run, shard).next > done, 120, "the second job goes on")
     urgent = slurm.submit(project, "--partition=urgent", "--cpus-per-task=32", "--wrap=true")
     assert slurm.wait(urgent, job) == ["0:0", "0:0"], log_of(project, job)
     assert slurm.restarts(job) == 1 and "stopped by SIGTERM" in log_of(project, job)

@@ -168,7 +168,7 @@ def test_tmux_survives_a_lost_connection(node: Node, sent: Path, project: Path) 
     command = long_dump(commands_of("remote.md", LINUX)[3], "runs/tmux")
     run = sent / "runs" / "tmux"
     terminal = Terminal(node, command, project)
-    wait_until(lambda: list(run.glob("activations-00002-*")), 60, "two files are written")
+    wait_until(lambda: list(run.glob("activations-00002-*")), 120, "two files are written")
     drop(node, terminal)
     assert node.sessions() == [] and processes_of("runs/tmux") and not Run.is_complete(run)
 
@@ -189,7 +189,7 @@ def test_without_tmux_a_lost_connection_stops_the_stage_and_resume_continues(
     # shell between the two writes down the exit code.
     note = "&& bash -c 'trap : HUP; .venv"
     terminal = Terminal(node, command.replace("&& .venv", note)[:-1] + "; echo \\$? > code'; true\"", project)
-    wait_until(lambda: list(run.glob("activations-00002-*")), 60, "two files are written")
+    wait_until(lambda: list(run.glob("activations-00002-*")), 120, "two files are written")
     drop(node, terminal)
     wait_until(lambda: (sent / "code").exists() and (sent / "code").read_text(), 30, "the stage stops")
     assert (sent / "code").read_text() == "75\n" and not Run.is_complete(run)
@@ -205,7 +205,7 @@ def test_without_a_terminal_the_stage_continues(node: Node, sent: Path, project:
     command = long_dump(commands_of("remote.md", LINUX)[3], "runs/silent").replace("tmux new -A -s dump ", "")
     run = sent / "runs" / "silent"
     terminal = Terminal(node, command.replace("ssh -t", "ssh"), project)
-    wait_until(lambda: list(run.glob("activations-00002-*")), 60, "two files are written")
+    wait_until(lambda: list(run.glob("activations-00002-*")), 120, "two files are written")
     drop(node, terminal)
     wait_until(lambda: Run.is_complete(run), 120, "the dump ends")
     assert is_whole(run)
