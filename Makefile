@@ -1,5 +1,5 @@
 # make demo | make real | make demo-real | make check
-# make test | make test-slow | make test-real | make test-browser | make fuzz | make attack
+# make test | make test-slow | make test-real | make test-browser | make test-cluster | make fuzz | make attack
 # (Windows: docs/windows.md has the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-slow test-real test-browser fuzz attack check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser test-cluster fuzz attack check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -65,7 +65,7 @@ demo-real: $(VENV)/.installed-real
 	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run real"
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not browser and not real and not fuzz"
+	$(PYTEST) -m "not slow and not browser and not real and not fuzz and not slurm and not ssh"
 
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow and not browser and not real"
@@ -76,6 +76,11 @@ test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 # Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
 test-browser: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m browser
+
+# Needs Slurm, sshd, rsync and tmux: `apt install slurm-wlm openssh-server rsync tmux`. Tests of what is missing are
+# skipped. Linux only.
+test-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "slurm or ssh"
 
 # New random examples in every run, many of each; until something fails or about an hour has passed.
 fuzz: $(VENV)/.installed-dev

@@ -40,7 +40,10 @@ PARSERS = {
 }
 EXCHANGE = {"export": export_parser, "import": import_parser}
 # Flags of other programs that the pages use.
-FOREIGN = {"--query-gpu", "--format", "--exclude", "--no-deps", "--export", "--help", "--server", "--dist"}
+FOREIGN = {
+    "--exclude", "--no-deps", "--help", "--server", "--dist",
+    "--export", "--gres", "--array", "--dependency", "--kill-on-invalid-dep", "--parsable", "--signal",
+}  # fmt: skip
 
 
 def text_of(page: Path) -> str:
@@ -52,7 +55,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for match in re.finditer(r"python(?:3)? -m (neuron_signatures[\w.]*)([^`\n]*)", text_of(page)):
-            arguments = match[2].split(" | ")[0].split("#")[0].rstrip()
+            arguments = re.split(r" \| | > |#", match[2])[0].rstrip()
             found.append((match[1], arguments[: arguments.rindex('"')] if arguments.count('"') % 2 else arguments))
         for match in re.finditer(r"streamlit run (neuron_signatures/\w+\.py)(?: -- ([^`\n]*))?", text_of(page)):
             found.append((match[1], match[2] or ""))
@@ -142,13 +145,20 @@ def test_exit_codes_are_documented():
     assert {int(n) for n in re.findall(r"^\| (\d+) \|", text, re.M)} == {int(code) for code in ExitCode}
 
 
-def test_variables_of_the_slurm_job_are_documented():
-    job = (ROOT / "scripts" / "poc1_dump_activations.sbatch").read_text()
-    table = text_of(ROOT / "docs" / "remote.md").split("| variable |")[1].split("\n\n")[0]
-    named = set(re.findall(r"`([A-Z_]+)`", table))
-    assert named == set(re.findall(r"\$\{([A-Z_]+):-", job)) - {"SLURM_SUBMIT_DIR", "SLURM_JOB_ID"}
-    for flag in re.findall(r"--[a-z_]+", job.split("#SBATCH")[-1]):
-        assert flag in flags_of(poc1_dump_activations.make_parser()) | {"--time", "--open"}, flag
+@pytest.mark.parametrize(
+    ("script", "heading", "stage"),
+    [
+        ("poc1_dump_activations", "Stage 1", poc1_dump_activations),
+        ("extract_neuron_records", "Stage 4", poc4_extract_records),
+    ],
+)
+def test_variables_and_flags_of_the_slurm_jobs(script, heading, stage):
+    job = (ROOT / "scripts" / f"{script}.sbatch").read_text()
+    table = text_of(ROOT / "docs" / "remote.md").split(f"\n### {heading}\n")[1].split("\n#")[0]
+    read = set(re.findall(r"\$\{([A-Z_]+):-", job + (ROOT / "scripts" / "stage_in_slurm.sh").read_text()))
+    assert set(re.findall(r"`([A-Z_]+)[`=]", table)) == {name for name in read if not name.startswith("SLURM_")}
+    for flag in re.findall(r"--[a-z_]+", job.split("set -uo pipefail")[1].split("scripts/stage_in_slurm.sh", 1)[1]):
+        assert flag in flags_of(stage.make_parser()) | {"--array"}, flag
 
 
 def makefile_steps(target: str) -> list[list[str]]:

@@ -15,6 +15,7 @@ from neuron_signatures.runs.stopping import held_stop
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 _ONCE = ("SIGHUP", "SIGUSR1")
+_ONCE_IN_SLURM = (*_ONCE, "SIGTERM")  # sent by Slurm and by srun; Slurm ends the process by SIGKILL if it has to
 
 
 @contextlib.contextmanager
@@ -24,8 +25,8 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     Files on disk are always complete, so it is safe to drop the current item; within `hold_stop` it may be finished
     first. A second signal ends the process immediately with exit code 128 + its number. Only a second SIGHUP or SIGUSR1
     is ignored, until the process ends: the shell and the system both send SIGHUP when a terminal is closed, and a
-    scheduler may send SIGUSR1 to a process and to its group. A process that ignores SIGHUP from its start (`nohup`)
-    continues to.
+    scheduler may send SIGUSR1 to a process and to its group; in a job of Slurm also a second SIGTERM. A process that
+    ignores SIGHUP from its start (`nohup`) continues to.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,6 +34,7 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     before = {n: signal.getsignal(getattr(signal, n)) for n in _NAMES if hasattr(signal, n)}
     if before.get("SIGHUP") is signal.SIG_IGN:
         del before["SIGHUP"]
+    once = _ONCE_IN_SLURM if "SLURM_JOB_ID" in os.environ else _ONCE
     seen: list[int] = []
     expired = threading.Event()
 
@@ -54,7 +56,7 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
             return
         expired.clear()
         seen.append(signum)
-        if signal.Signals(signum).name in _ONCE:
+        if signal.Signals(signum).name in once:
             signal.signal(signum, signal.SIG_IGN)
         if hold is not None and not late:
             hold.wanted = True

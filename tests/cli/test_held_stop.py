@@ -55,6 +55,12 @@ def test_a_second_signal(name: str, code: int) -> None:
     assert Child(hold, name, 60.0, 0.05, 2).wait().returncode == code
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_in_a_job_slurm_and_srun_may_both_send_sigterm(name: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert Child(hold, name, 60.0, 0.05, 2).wait().returncode == code
+
+
 def test_a_signal_after_the_work_stops_at_once() -> None:
     with pytest.raises(StoppedEarly, match="stopped by SIGUSR1"), stop_on_signals(resume="again"):
         with hold_stop(60.0) as stop:
