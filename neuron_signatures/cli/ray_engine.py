@@ -41,7 +41,7 @@ _ENVIRONMENT = {
 _CODE = str(Path(__file__).parents[2])  # on every node, as the virtual environment
 _TASK_LINE = "(shard "
 _NEWS_OF_RAY = ("(raylet) A worker died", "(raylet) Task ", "(raylet) The node", "(autoscaler")
-_NEWS_CHARACTERS = _REASON_CHARACTERS = 160
+_REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
@@ -228,8 +228,9 @@ def _cancel(ray: Any, tasks: Sequence[Any]) -> None:
     """Interrupt the tasks, and wait until their shards are saved."""
     for task in tasks:
         ray.cancel(task)
-    log.info("waiting until %d shards are saved", len(tasks))
-    ray.wait(list(tasks), num_returns=len(tasks), timeout=_STOP_SECONDS)
+    if tasks:
+        log.info("waiting until %d shards are saved", len(tasks))
+        ray.wait(list(tasks), num_returns=len(tasks), timeout=_STOP_SECONDS)
 
 
 def _failure(failed: dict[Shard, str], n_shards: int, request: RayRequest) -> ProjectError:
@@ -247,7 +248,7 @@ def _noted_signals() -> Iterator[list[int]]:
     seen: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        if seen and signal.Signals(signum).name != "SIGUSR1":
+        if seen and signal.Signals(signum).name not in ("SIGHUP", "SIGUSR1"):  # which may come twice
             os._exit(128 + signum)
         seen.append(signum)
 
@@ -290,5 +291,5 @@ class _Relay(io.TextIOBase):
             if line.startswith(_TASK_LINE):
                 log.warning("%s", line)
             elif line.startswith(_NEWS_OF_RAY):
-                log.warning("%s", line[:_NEWS_CHARACTERS])
+                log.warning("%s", shorten(line.split(". ")[0], _REASON_CHARACTERS))
         return len(text)
