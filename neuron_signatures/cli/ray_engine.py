@@ -108,14 +108,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     except ModuleNotFoundError as e:
         next_step = "Install it with `pip install -r requirements-ray.txt`"
         raise EnvironmentProblem(f"Ray is not installed ({e})", next_step=next_step) from e
-    _refuse_silent_address(address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS"))
-    where = f"--ray_address {address}" if address is not None else ""
+    _refuse_silent_address(os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address)
     sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as e:
-        what = f"no Ray cluster answers ({str(e).strip().splitlines()[0]})"
-        raise EnvironmentProblem(what, where=where, next_step="Start one with `ray start --head`") from e
+        raise _no_cluster(str(e).strip().partition(". ")[0].partition("\n")[0], address) from e
     finally:
         signal.signal(signal.SIGTERM, sigterm)  # which `ray.init` replaces
     try:
@@ -132,8 +130,13 @@ def _refuse_silent_address(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as e:
-        what = f"no Ray cluster answers ({e})"
-        raise EnvironmentProblem(what, where=address or "", next_step="Start one with `ray start --head`") from e
+        raise _no_cluster(str(e), address) from e
+
+
+def _no_cluster(why: str, address: str | None) -> EnvironmentProblem:
+    where = f"--ray_address {address}" if address else "--engine ray"
+    next_step = "Start one with `ray start --head`; its RAY_AUTH_MODE and token must be yours"
+    return EnvironmentProblem(f"no Ray cluster answers ({why})", where=where, next_step=next_step)
 
 
 def _prepare(request: RayRequest) -> int:
