@@ -28,6 +28,7 @@ from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, 
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
+from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode
 
@@ -37,16 +38,22 @@ if TYPE_CHECKING:
     from neuron_signatures.runs.run import Run
 
 
+_MODULE = "neuron_signatures.poc2_analyze_run"
 _SPARSITY = "--relationship_max_sparsity"
 _REFERENCE = "--reference, one for every metric and for ablations: mean, zero, prompt:ID, run:DIR or records"
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     args = parser.parse_args(argv)
-    check_flags(args.mode, parser.given(argv))
+    given = parser.given(argv)
+    check_flags(args.mode, given)
+    check_shard_flags(args, given)
     setup_logging(quiet=args.quiet)
+    if args.engine is not None:
+        return run_on_engine(_MODULE, parser, argv, args, prepare=None)
     if args.deterministic:
         prepare_for_determinism()
     with stop_on_signals(resume="run the same command again"):
@@ -60,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="python -m neuron_signatures.poc2_analyze_run", description=__doc__)
+    parser = Parser(prog=f"python -m {_MODULE}", description=__doc__)
     parser.renamed = dict.fromkeys(("--baseline", "--ablate_with", "--act_grad_source"), _REFERENCE)
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
     parser.add_argument("--mode", choices=tuple(_MODES), default="peaks", help="default: peaks")
@@ -68,6 +75,7 @@ def make_parser() -> Parser:
     _add_token_flags(parser)
     _add_influence_flags(parser)
     _add_validation_flags(parser)
+    add_shard_flags(parser)
     _add_signature_flags(parser)
     _add_contrast_flags(parser)
     output = parser.add_argument_group("output")
@@ -231,9 +239,14 @@ def _peaks(run: Run, args: Namespace) -> None:
 
 def _influence(run: Run, args: Namespace) -> None:
     from neuron_signatures.analysis.attribution.report import influence_lines, influence_summary
-    from neuron_signatures.analysis.attribution.stage import run_influence
+    from neuron_signatures.analysis.attribution.stage import measure_shard, run_influence
 
-    done = run_influence(run, _influence_request(run, args), progress=progress_of(quiet=args.quiet))
+    request, progress = _influence_request(run, args), progress_of(quiet=args.quiet)
+    if args.shard is not None:
+        part = measure_shard(run, request, args.shard, progress=progress)
+        emit_json(part.fields()) if args.json else emit(part.line())
+        return
+    done = run_influence(run, request, progress=progress)
     emit_json(influence_summary(run.path, done)) if args.json else emit("\n".join(influence_lines(run.path, done)))
 
 
@@ -266,6 +279,7 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         write_scores=args.write_scores,
         explicit=args.explicit_tokens,
         validation=validation if args.validate else None,
+        merge=args.merge,
     )  # fmt: skip
 
 

@@ -14,6 +14,9 @@ _SCORES = ("prompt_id", "target_pos", "explicit_tokens", *_MODEL)
 # These need --validate.
 _VALIDATION = ("sample", "n_random", "rank_signed", "min_effect")
 
+# Of the ablations of single neurons.
+_SHARDS = ("shard", "merge", "engine", "ray_address", "n_shards")
+
 EVERYWHERE = ("run_dir", "mode", "quiet", "json", "help")
 FLAGS: dict[str, tuple[str, ...]] = {
     "peaks": (*_SELECTION, *_TOKENS, "rank_by", "act_threshold", "write_scores", *_SCORES),
@@ -21,6 +24,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
         *_SELECTION, "write_scores", *_SCORES, "target_mode", "target_token", "target_token_id", "foil_token",
         "foil_token_id", "ctx_idx", "function", "influence_metric", "ig_steps", "ig_max_steps", "ig_path",
         "reference", "min_mean_tokens", "ablation_batch", "layers", "top_from", "validate", *_VALIDATION, "seed",
+        *_SHARDS,
     ),
     "signatures": (
         *_TOKENS, "seed", "seed_prompt", "concepts_json", "active_above", "active_share", "min_concept_prompts",

@@ -17,7 +17,9 @@ import numpy as np
 from neuron_signatures.runs.bounded_json import parse_json
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.opening import open_regular
-from neuron_signatures.runs.results import ResultsWriter
+from neuron_signatures.runs.results import ResultsWriter, partial_name, shortened
+from neuron_signatures.runs.sharding.files import ShardFiles
+from neuron_signatures.runs.sharding.shard import Shard
 from neuron_signatures.runs.writer import refuse_differences
 
 log = logging.getLogger(__name__)
@@ -97,7 +99,23 @@ class Partial:
         self._wait = max(_EVERY_SECONDS, (self._saved - start) / _MOST_SHARE)
 
     def remove(self) -> None:
-        self._writer.remove(self._name)
+        """Remove the file, and those of its shards."""
+        files = self.shard_files()
+        for name in (self._name, *(files.name(shard) for shard in files.stored())):
+            self._writer.remove(name)
+
+    @property
+    def stem(self) -> str:
+        """The name of the computation, in the names of the files and locks of its shards."""
+        return shortened(self._name.removesuffix(partial_name("")))
+
+    def of_shard(self, shard: Shard) -> Partial:
+        """The arrays of one shard of the computation, in a file of its own."""
+        return Partial(self._writer, self.shard_files().name(shard), self._settings)
+
+    def shard_files(self) -> ShardFiles:
+        """The files of the shards of the computation."""
+        return ShardFiles(self._writer.folder, self.stem, partial_name(""))
 
 
 def stored_layers(

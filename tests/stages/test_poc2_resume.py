@@ -195,7 +195,7 @@ def test_the_source_of_candidates_and_a_validation_are_resumed(tmp_path, monkeyp
     ]  # fmt: skip
     whole, run_dir = fresh(tmp_path / "whole"), fresh(tmp_path / "run")
     assert main(["--run_dir", str(whole), *flags, "--quiet"]) == 0
-    stopped(run_dir, monkeypatch, *flags, at="ablated")
+    stopped(run_dir, monkeypatch, *flags, at="ablations_of")
     monkeypatch.setattr(influence_module, "act_grad", fail)
     assert main(["--run_dir", str(run_dir), *flags, "--quiet"]) == 0
     assert content(run_dir) == content(whole)
@@ -205,7 +205,7 @@ def test_the_forecast_of_a_resumed_command_counts_what_is_left(tmp_path, monkeyp
     flags = [*SEED, "--influence_metric", "dla,ig,ablation", "--top_from", "dla:20", "--layers", "3,4"]
     run_dir = fresh(tmp_path / "run")
     caplog.set_level("INFO")
-    stopped(run_dir, monkeypatch, *flags, at="ablated")
+    stopped(run_dir, monkeypatch, *flags, at="ablations_of")
     assert "forecast: ig at" in caplog.text and "20 ablations of single neurons" in caplog.text
     caplog.clear()
     assert main(["--run_dir", str(run_dir), *flags]) == 0

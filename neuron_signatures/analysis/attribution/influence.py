@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.ablated import ablated
+from neuron_signatures.analysis.attribution.ablated import SingleAblations
 from neuron_signatures.analysis.attribution.estimators.ablation import STORED_LAYERS, every_neuron
 from neuron_signatures.analysis.attribution.estimators.dla import (
     at_positions,
@@ -223,16 +223,31 @@ def _ablated(
     progress: ProgressOf,
 ) -> _Found:
     """Ablate every candidate; `partial` stores the finished ones, so that an interrupted run can resume."""
-    layers = tuple(range(len(acts))) if settings.layers is None else settings.layers
-    neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
+    layers = ablated_layers(acts, settings)
     scored = acts[list(layers)][:, list(problem.positions)]
-    values = reference.held(acts[:, list(problem.positions)])[list(layers)].reshape(-1)
-    wanted = _wanted(neurons, settings.candidates)
-    effects = ablated(
-        problem, neurons, wanted, values=values, batch=settings.ablation_batch, partial=partial, progress=progress
-    )
+    ablations = ablations_of(problem, acts, settings, reference)
+    effects = ablations.measure(partial, progress)
     scores = Attribution("ablation", layers, problem.positions, effects.view(scored.shape), scored, None)
-    return _Found(scores, {"n_ablated": int(wanted.sum())}, ())
+    return _Found(scores, {"n_ablated": int(ablations.wanted.sum())}, ())
+
+
+def ablations_of(
+    problem: Problem,
+    acts: Float[Tensor, "layer prompt_pos neuron"],
+    settings: InfluenceSettings,
+    reference: Reference,
+) -> SingleAblations:
+    """The ablations of the metric `ablation`: of every candidate at every position of the problem."""
+    layers = list(ablated_layers(acts, settings))
+    neurons = every_neuron(problem.hf, layers=layers, positions=problem.positions)
+    values = reference.held(acts[:, list(problem.positions)])[layers].reshape(-1)
+    wanted = _wanted(neurons, settings.candidates)
+    return SingleAblations(problem, neurons, wanted, values, settings.ablation_batch)
+
+
+def ablated_layers(acts: Float[Tensor, "layer prompt_pos neuron"], settings: InfluenceSettings) -> tuple[int, ...]:
+    """The layers whose neurons are ablated."""
+    return tuple(range(len(acts))) if settings.layers is None else settings.layers
 
 
 def _wanted(neurons: Int[Tensor, "n 3"], candidates: Sequence[tuple[int, int]] | None) -> Bool[Tensor, " n"]:

@@ -34,6 +34,19 @@ class InfluenceRequest:
     write_scores: int
     explicit: str | None
     validation: ValidationConfig | None
+    merge: bool = False
+    """Take the ablations of single neurons from the shards that the run holds."""
+
+    def __post_init__(self) -> None:
+        if self.merge:
+            self.refuse_without_ablations()
+
+    def refuse_without_ablations(self) -> None:
+        """Raise `UsageError` if nothing of the request is done in shards."""
+        if "ablation" not in self.computed:
+            what = "only ablations of single neurons are done in shards"
+            next_step = "Add --validate, or ablation to --influence_metric"
+            raise UsageError(what, where="--merge" if self.merge else "--shard", next_step=next_step)
 
     @property
     def computed(self) -> tuple[Metric, ...]:

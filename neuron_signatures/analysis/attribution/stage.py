@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,13 @@ from neuron_signatures.analysis.attribution.reference import (
     reference_at,
 )
 from neuron_signatures.analysis.attribution.request import InfluenceRequest, command_settings, no_ranking
-from neuron_signatures.analysis.attribution.target_metrics import Computed, MetricSummary, TargetMetrics, Validated
+from neuron_signatures.analysis.attribution.target_metrics import (
+    Computed,
+    MeasuredShard,
+    MetricSummary,
+    TargetMetrics,
+    Validated,
+)
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
@@ -38,6 +45,8 @@ from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_p
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.sharding.locks import shard_lock
+from neuron_signatures.runs.sharding.shard import Shard
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +65,39 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
 
     The request is checked before anything is written.
     """
+    stage, scorer = _prepared(run, request, progress, tell=True)
+    with open_results(run) as writer:
+        if request.merge:
+            stage.refuse_missing_shards(writer)
+        computed: list[Computed] = []
+        for metric in stage.metrics:
+            computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
+        found = {c.attribution.metric: c.attribution for c in computed}
+        validated = stage.validate(writer, found, request.validation) if request.validation else None
+        stage.finished.remove()
+    prompt_id = stage.checked.prompt.probe_id
+    return InfluenceOutcome(stage.resolved, stage.reference, prompt_id, tuple(c.summary for c in computed), validated)
+
+
+def measure_shard(run: Run, request: InfluenceRequest, shard: Shard, *, progress: ProgressOf) -> MeasuredShard:
+    """Measure one shard of the single ablations of a request, beside others, and store them for its merge.
+
+    The lock of the run is held only until that of the shard is. Raises `UsageError` if the request ablates nothing.
+    """
+    request.refuse_without_ablations()
+    stage, _ = _prepared(run, request, progress, tell=False)
+    with contextlib.ExitStack() as lock:
+        with open_results(run, wait=True) as writer:
+            files = stage.shards(writer)
+            files.refuse_other_split(shard.of)
+            lock.enter_context(shard_lock(run.path, files.stem, shard))
+        return stage.measure_shard(writer, shard)
+
+
+def _prepared(
+    run: Run, request: InfluenceRequest, progress: ProgressOf, *, tell: bool
+) -> tuple[TargetMetrics, TokenScorer]:
+    """The work of a request, checked, and what computes the write scores. Loads the model; `tell` logs a forecast."""
     s = request.settings
     validation = request.validation
     resampling = Resampling(N_RESAMPLED, validation.seed) if validation else NO_RESAMPLING
@@ -87,17 +129,10 @@ def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) 
     stage = TargetMetrics(
         checked, resolved, problem, request, top_from, naming, reference, names, progress, finished, s
     )  # fmt: skip
-    if (plan := stage.plan()).is_heavy:
+    if tell and (plan := stage.plan()).is_heavy:
         log.info("%s", forecast(problem, plan).line())
     stage.prepare()
-    with open_results(run) as writer:
-        computed: list[Computed] = []
-        for metric in stage.metrics:
-            computed.append(stage.compute(writer, metric, scorer if request.write_scores else None))
-        found = {c.attribution.metric: c.attribution for c in computed}
-        validated = stage.validate(writer, found, request.validation) if request.validation else None
-        finished.remove()
-    return InfluenceOutcome(resolved, reference, prompt.probe_id, tuple(c.summary for c in computed), validated)
+    return stage, scorer
 
 
 def peak_token_scorer(run: Run, request: InfluenceRequest) -> TokenScorer:

@@ -23,6 +23,8 @@ from neuron_signatures.analysis.attribution.influence import (
     SOME_LAYERS,
     Influence,
     InfluenceSettings,
+    ablated_layers,
+    ablations_of,
     influence,
     refuse_undefined_reference,
 )
@@ -45,13 +47,23 @@ from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.signatures.names import Names
 from neuron_signatures.analysis.validation.curves import set_groups
-from neuron_signatures.analysis.validation.measure import Measurement, sampled_effects, validation_of
+from neuron_signatures.analysis.validation.measure import (
+    Measurement,
+    PartialOf,
+    partial_effects,
+    sampled_ablations,
+    sampled_effects,
+    validation_of,
+)
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.progress import ProgressOf
-from neuron_signatures.runs.results import ResultsWriter, partial_name
+from neuron_signatures.runs.results import ANALYSIS, ResultsWriter, partial_name
+from neuron_signatures.runs.sharding.files import ShardFiles
+from neuron_signatures.runs.sharding.locks import refuse_running_shards
+from neuron_signatures.runs.sharding.shard import Shard
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +86,26 @@ class Validated(NamedTuple):
     result: Validation
     stem: str
     record: dict[str, Any]
+
+
+class MeasuredShard(NamedTuple):
+    """The number of single ablations of a shard, and of all; `name` is its file."""
+
+    shard: Shard
+    n_measured: int
+    n_all: int
+    name: str
+
+    def fields(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self._asdict(), "shard": str(self.shard)}
+
+    def line(self) -> str:
+        """As text."""
+        return (
+            f"shard    {self.shard.number} of {self.shard.of} is finished: {self.n_measured:,} of {self.n_all:,} "
+            f"ablations of single neurons; --merge joins them\nwritten  {ANALYSIS}/{self.name}"
+        )
 
 
 class Computed(NamedTuple):
@@ -155,7 +187,7 @@ class TargetMetrics:
         A metric that this command finished before it was stopped is read from its files.
         """
         stem, start = self.naming.influence(metric), time.monotonic()
-        partial = Partial(writer, partial_name(stem), self._partial_settings(metric))
+        partial = self._partial(writer, metric)
         before = self._finished(metric)
         if before is not None:
             log.info("%s is finished: read from analysis/%s.*", metric, stem)
@@ -163,6 +195,8 @@ class TargetMetrics:
             frame = influence_frame(before.influence, self.reference, self.checked.prompt, self.resolved)
             rows, _ = select_influence(frame, self.request.selection)
             return self._computed(stem, before.influence.attribution, rows, before.record)
+        if metric == "ablation" and self.request.merge:
+            ablations_of(self.problem, self.checked.acts, self.settings, self.reference).join_shards(partial)
         found = self._ready.pop(metric, None) or self._influence(metric, partial)
         settings = {**self._recorded_settings(), "metric": metric}
         rows, record = write_influence(
@@ -202,14 +236,17 @@ class TargetMetrics:
         partials: list[Partial] = []
 
         def partial(name: str, own: dict[str, object]) -> Partial:
-            settings = {**self._partial_settings("ablation"), **asdict(config), **own}
-            partials.append(Partial(writer, partial_name(f"{stem}_{name}"), settings))
+            partials.append(self._partial_of_validation(writer, config, name, own))
             return partials[-1]
 
-        m = Measurement(self.problem, self._acts, self._layers, self.reference, config, partial, self.progress)
+        m = self._measurement(config, partial)
         sample = None
         if self.samples:
-            effects, sample = sampled_effects(m, list(found.values()))
+            ablations, sample = sampled_ablations(m, list(found.values()))
+            stored = partial_effects(m, list(found.values()), sample)
+            if self.request.merge:
+                ablations.join_shards(stored)
+            effects = sampled_effects(m, ablations, stored)
         else:
             if "ablation" not in found:
                 found = {**found, "ablation": self.compute(writer, "ablation", None).attribution}
@@ -224,6 +261,48 @@ class TargetMetrics:
             unfinished.remove()
         return Validated(result, stem, record)
 
+    def measure_shard(self, writer: ResultsWriter, shard: Shard) -> MeasuredShard:
+        """Measure a shard of the single ablations: of the candidates, or of the sample of a validation."""
+        config = self.request.validation
+        if config is not None and self.samples:
+            m = self._measurement(config, lambda name, own: self._partial_of_validation(writer, config, name, own))
+            rankings = [self._influence(metric, None).attribution for metric in self.metrics]
+            ablations, sample = sampled_ablations(m, rankings)
+            partial = partial_effects(m, rankings, sample)
+        else:
+            ablations = ablations_of(self.problem, self.checked.acts, self.settings, self.reference)
+            partial = self._partial(writer, "ablation")
+        n = ablations.measure_shard(partial, shard, self.progress)
+        return MeasuredShard(shard, n, int(ablations.wanted.sum()), partial.shard_files().name(shard))
+
+    def shards(self, writer: ResultsWriter) -> ShardFiles:
+        """The files of the shards of the single ablations."""
+        config = self.request.validation
+        if config is not None and self.samples:
+            return self._partial_of_validation(writer, config, "effects", {}).shard_files()
+        return self._partial(writer, "ablation").shard_files()
+
+    def refuse_missing_shards(self, writer: ResultsWriter) -> None:
+        """Raise `UsageError` if shards are missing, `RunLockedError` if one is being measured, before anything else is
+        computed. They are gone if a stopped command has finished the metric that they are of."""
+        if "ablation" not in self.finished.metrics:
+            files = self.shards(writer)
+            refuse_running_shards(writer.run_dir, files.stem)
+            files.refuse_missing()
+
+    def _partial(self, writer: ResultsWriter, metric: Metric) -> Partial:
+        return Partial(writer, partial_name(self.naming.influence(metric)), self._partial_settings(metric))
+
+    def _partial_of_validation(
+        self, writer: ResultsWriter, config: ValidationConfig, name: str, own: dict[str, object]
+    ) -> Partial:
+        stem = self.naming.validation(self.request.metrics, config)
+        settings = {**self._partial_settings("ablation"), **asdict(config), **own}
+        return Partial(writer, partial_name(f"{stem}_{name}"), settings)
+
+    def _measurement(self, config: ValidationConfig, partial: PartialOf) -> Measurement:
+        return Measurement(self.problem, self._acts, self._layers, self.reference, config, partial, self.progress)
+
     @property
     def _acts(self) -> Float[Tensor, "layer pos neuron"]:
         return self.checked.acts[:, list(self.problem.positions)]
@@ -231,7 +310,7 @@ class TargetMetrics:
     @property
     def _layers(self) -> tuple[int, ...]:
         """The layers whose neurons are ablated."""
-        return tuple(range(len(self.checked.acts))) if self.settings.layers is None else self.settings.layers
+        return ablated_layers(self.checked.acts, self.settings)
 
     def _held(self) -> Float[Tensor, "layer pos neuron"]:
         """The reference of every neuron at the problem's positions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.attribution.ablated import ablated
+from neuron_signatures.analysis.attribution.ablated import SingleAblations
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
@@ -48,26 +49,35 @@ class Measurement:
         return self.reference.held(self.acts)
 
 
-def sampled_effects(m: Measurement, rankings: Sequence[Attribution]) -> tuple[Attribution, Sample]:
-    """The effects of a sample of (neuron, position) pairs drawn by the rankings, NaN for all others."""
+def sampled_ablations(m: Measurement, rankings: Sequence[Attribution]) -> tuple[SingleAblations, Sample]:
+    """The ablations of a sample of (neuron, position) pairs that is drawn by the rankings."""
     layers, config = list(m.layers), m.config
     assert config.sample is not None
-    acts = m.acts[layers]
-    nothing = Attribution("ablation", m.layers, m.problem.positions, torch.full_like(acts, torch.nan), acts, None)
+    nothing = _attribution(m, torch.full_like(m.acts[layers], torch.nan))
     scores = [s for a in rankings if not np.isnan(s := pair_scores(a, nothing)).any()]
     neurons = every_neuron(m.problem.hf, layers=layers, positions=m.problem.positions)
     rng = np.random.default_rng(config.seed)
     sample = draw_sample(scores, neurons[:, 0].numpy(), config.sample, rng)
     wanted = torch.zeros(len(neurons), dtype=torch.bool)
     wanted[torch.from_numpy(sample.rows)] = True
-    partial = m.partial("effects", {"rankings": [a.metric for a in rankings]})
-    effects = ablated(
-        m.problem, neurons, wanted, values=m.held[layers].reshape(-1), batch=config.batch, partial=partial,
-        progress=m.progress,
-    )  # fmt: skip
-    found = Attribution("ablation", m.layers, m.problem.positions, effects.view(acts.shape), acts, None)
-    partial.save_now({"effects": effects.numpy(), "done": wanted.numpy()})  # until the validation is written
-    return found, sample
+    return SingleAblations(m.problem, neurons, wanted, m.held[layers].reshape(-1), config.batch), sample
+
+
+def partial_effects(m: Measurement, rankings: Sequence[Attribution], sample: Sample) -> Partial:
+    """The file of the finished ablations of a sample."""
+    drawn = hashlib.sha256(sample.rows.tobytes()).hexdigest()[:16]
+    return m.partial("effects", {"rankings": [a.metric for a in rankings], "sample_rows": drawn})
+
+
+def sampled_effects(m: Measurement, ablations: SingleAblations, partial: Partial) -> Attribution:
+    """The effects of the ablations, NaN for pairs that are not in the sample."""
+    effects = ablations.measure(partial, m.progress)
+    partial.save_now({"effects": effects.numpy(), "done": ablations.wanted.numpy()})  # until the validation is written
+    return _attribution(m, effects.view(m.acts[list(m.layers)].shape))
+
+
+def _attribution(m: Measurement, effects: Float[Tensor, "layer pos neuron"]) -> Attribution:
+    return Attribution("ablation", m.layers, m.problem.positions, effects, m.acts[list(m.layers)], None)
 
 
 def validation_of(

@@ -46,7 +46,7 @@ class ShardFiles:
         """Raise `UsageError` if there are shards of a computation that was split into another number than `of`."""
         if found := sorted({shard.of for shard in self.stored()} - {of}):
             what = f"holds shards of a pass that was split into {' and '.join(map(str, found))}"
-            next_step = "Finish it with --shard and --merge, or start anew with --overwrite"
+            next_step = f"Finish it with --shard and --merge, or remove {self.stem}-*"
             raise UsageError(what, where=str(self.folder), next_step=next_step)
 
     def complete(self, read: Callable[[Shard], ShardState]) -> list[Shard]:
@@ -55,22 +55,33 @@ class ShardFiles:
         Raises `UsageError` that names them if shards are missing or unfinished, and if they are of different splits or
         settings, or overlap.
         """
-        stored, where = self.stored(), str(self.folder)
+        stored = self._of_one_split()
+        states = {shard: read(shard) for shard in stored}
+        self._refuse_missing(stored, [shard.number for shard, state in states.items() if not state.finished])
+        self._refuse_misfits(states)
+        return stored
+
+    def refuse_missing(self) -> None:
+        """Raise `UsageError` that names them if shards have no file."""
+        self._refuse_missing(self._of_one_split(), [])
+
+    def _of_one_split(self) -> list[Shard]:
+        stored = self.stored()
         splits = sorted({shard.of for shard in stored})
         if len(splits) != 1:
             found = "no shards" if not splits else f"shards of {' and '.join(map(str, splits))}"
             next_step = "Run each --shard i/n with the same n, then --merge"
-            raise UsageError(f"holds {found}", where=where, next_step=next_step)
-        states = {shard: read(shard) for shard in stored}
-        there = {shard.number for shard in stored}
-        missing = [i for i in range(1, splits[0] + 1) if i not in there]
-        unfinished = [shard.number for shard, state in states.items() if not state.finished]
+            raise UsageError(f"holds {found}", where=str(self.folder / self.stem), next_step=next_step)
+        return stored
+
+    def _refuse_missing(self, stored: list[Shard], unfinished: list[int]) -> None:
+        of, there = stored[0].of, {shard.number for shard in stored}
+        missing = [i for i in range(1, of + 1) if i not in there]
         if missing or unfinished:
             faults = (("missing", missing), ("unfinished", unfinished))
-            texts = [f"{_shards(some, splits[0])} {what}" for what, some in faults if some]
-            raise UsageError("; ".join(texts), where=where, next_step="Run them with --shard i/n, then --merge again")
-        self._refuse_misfits(states)
-        return stored
+            texts = [f"{_shards(some, of)} {what}" for what, some in faults if some]
+            next_step = "Run them with --shard i/n, then --merge again"
+            raise UsageError("; ".join(texts), where=str(self.folder), next_step=next_step)
 
     def _refuse_misfits(self, states: Mapping[Shard, ShardState]) -> None:
         first, *others = states
