@@ -208,6 +208,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         RecordsRequest,
         SampleRequest,
     )
+    from neuron_signatures.runs.sharding.shard import Shard
 
     max_document, source = args.max_document or MAX_DOCUMENT, None
     if args.corpus is not None:
@@ -222,6 +223,8 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         seed=args.seed, max_tokens=args.max_tokens, max_windows=args.max_sequences,
         max_document=max_document,
     )  # fmt: skip
+    # an engine's command itself computes no shard; its forecast is of the shards that it starts
+    shard = Shard(1, args.n_shards) if args.dry_run and args.n_shards is not None else args.shard
     layers = args.layer_indices or ([args.layer_index] if args.layer_index is not None else None)
     overrides = ModelOverrides(
         args.model_name if "model_name" in given else None, args.model_dtype if "model_dtype" in given else None,
@@ -233,7 +236,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,
-            float(args.checkpoint_seconds), args.shard, args.merge,
+            float(args.checkpoint_seconds), shard, args.merge,
         ),
         sample=SampleRequest(_chosen(args), args.sample_windows, args.sample_size, args.seed),
         resume=args.resume, overwrite=args.overwrite, index_only=args.index_only, flags_given=flags_given,

@@ -37,10 +37,12 @@ _TOKEN_BYTES = 5  # an id, and its share of windows and documents
 @dataclass(frozen=True)
 class Forecast:
     """`n_tokens` and what follows from it are None if no limit is given and no corpus has been read. Bytes of the
-    neurons that are kept whole are at most `sample_bytes`, and twice that while the final files are written."""
+    neurons that are kept whole are at most `sample_bytes`, and twice that while the final files are written. `seconds`
+    are those of one shard; every shard stores a state of its own until the merge."""
 
     n_tokens: int | None
     n_neurons: int
+    n_shards: int
     seconds: float | None
     positions_per_second: float
     disk_bytes: int
@@ -62,7 +64,8 @@ class Forecast:
         tokens = "not known before the corpus is read (--max_tokens limits it)"
         rate = f"about {self.positions_per_second:,.0f} tokens/s, from a short matrix product"
         if self.n_tokens is not None and self.seconds is not None:
-            tokens, rate = f"{self.n_tokens:,}", f"about {human_seconds(self.seconds)} for the first pass ({rate})"
+            what = "the first pass" if self.n_shards == 1 else f"each of {self.n_shards} shards of the first pass"
+            tokens, rate = f"{self.n_tokens:,}", f"about {human_seconds(self.seconds)} for {what} ({rate})"
         free = "" if self.free_memory is None else f", {human_bytes(self.free_memory)} free"
         return [
             f"tokens   {tokens}",
@@ -82,7 +85,7 @@ def forecast(request: RecordsRequest) -> Forecast:
             plan = plan_for_run(run, target.overrides, request.corpus.bos)
     else:
         plan = plan_for_model(target.model, request.corpus.bos)
-    n_tokens = _tokens(request)
+    n_tokens, n_shards = _tokens(request), request.first.shard.of if request.first.shard is not None else 1
     n_layers = plan.info.layers if request.first.layers is None else len(request.first.layers)
     n_neurons = n_layers * plan.info.d_mlp
     entries = n_neurons * len(PARTS) * len(POLES) * request.first.top_k
@@ -93,9 +96,10 @@ def forecast(request: RecordsRequest) -> Forecast:
     return Forecast(
         n_tokens=n_tokens,
         n_neurons=n_neurons,
-        seconds=None if n_tokens is None else n_tokens / rate,
+        n_shards=n_shards,
+        seconds=None if n_tokens is None else n_tokens / n_shards / rate,
         positions_per_second=rate,
-        disk_bytes=2 * (entries * _ENTRY_ON_DISK + counts) + _TOKEN_BYTES * (n_tokens or 0),
+        disk_bytes=(1 + n_shards) * (entries * _ENTRY_ON_DISK + counts) + _TOKEN_BYTES * (n_tokens or 0),
         sample_bytes=_sample_bytes(request, n_tokens, n_layers, n_neurons),
         memory_bytes=int(
             weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -216,3 +217,19 @@ def _until(there: Callable[[], bool]) -> None:
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("change", [["--shard", "2/4"], ["--engine", "ray", "--n_shards", "4"]])
+def test_the_forecast_of_shards(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]
+) -> None:
+    run = tmp_path / "run"
+    found = []
+    for more in ([], change):
+        assert extract(*flags(corpus, run, "--dry_run", "--max_tokens", "5000", "--json", *more)) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    one, four = found
+    assert (one["n_shards"], four["n_shards"]) == (1, 4) and not run.exists()
+    assert four["seconds"] * four["positions_per_second"] == pytest.approx(5000 / 4)
+    tokens = 5 * 5000  # of the corpus, which all share
+    assert (four["disk_bytes"] - tokens) == pytest.approx(2.5 * (one["disk_bytes"] - tokens))
