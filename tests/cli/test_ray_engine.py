@@ -59,10 +59,13 @@ def environment() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def address(environment: dict[str, str]) -> Iterator[str]:
-    """A cluster with two workers. It does not know where the code is; `--block` ends all its processes with it."""
+    """A cluster with two workers, and two GPUs as it believes, which does not know where the code is.
+
+    With `--block`, all its processes end with the command.
+    """
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0", "--num-cpus=2",
-        "--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=100000000",
+        "--num-gpus=2", "--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=100000000",
     ]  # fmt: skip
     folder = Path(environment["RAY_TMPDIR"])
     start = {**environment, "PYTHONPATH": str(TESTS)}
@@ -112,6 +115,16 @@ def test_four_shards_on_the_running_cluster(
     assert len({pid for _, pid in started}) == 4  # a process ends with its shard, and its GPU memory is free
 
 
+def test_each_shard_has_a_gpu_of_its_own(address: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """Ray sets it before torch is imported, which reads it once. The default is one shard per GPU."""
+    program = (str(TESTS / "visible_gpu.py"),)
+    driver = Driver(program, tmp_path, {**environment, "RAY_ADDRESS": address}, "--gpu")
+    assert driver.wait() == (0, ""), driver.err
+    found = [json.loads((tmp_path / f"shard-{i}.json").read_text()) for i in (1, 2)]
+    assert sorted(f["gpu"] for f in found) == ["0", "1"] and not any(f["torch"] for f in found)
+    assert found[1]["argv"] == ["-x", "a b", "--shard", "2/2"] and not driver.err
+
+
 def test_a_killed_worker_and_a_stopped_command(
     whole: Path, address: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -127,7 +140,7 @@ def test_a_killed_worker_and_a_stopped_command(
     assert code == 75 and not out, driver.err
     assert "A worker died or was killed" in driver.err
     assert "stopped by SIGTERM; finished work is kept. To continue, run the same command again" in driver.err
-    assert 0 < progress(run, Shard(2, 2))
+    assert progress(run, Shard(2, 2)) > 0
     again = Driver(SLOW, tmp_path, environment, *args)
     code, _ = again.wait()
     assert code == 0, again.err
