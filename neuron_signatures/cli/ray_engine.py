@@ -33,11 +33,9 @@ _LOCKED_SECONDS = 15.0  # between two tries of a shard that another process comp
 _FOR_GOOD = (ExitCode.USAGE, ExitCode.BAD_RUN)
 _CONNECT_SECONDS = 10.0
 _STOP_SECONDS = 60.0  # a shard needs up to 20 for its checkpoint (records.pass1.run)
-# Read when Ray is imported. Ray's own way to shorten its output hides lines of some shards, and by default it tries
-# for minutes to reach a cluster.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_NUM_REDIS_GET_RETRIES": "2",
-}  # fmt: skip
+# Read when Ray is imported. Ray's own way to shorten its output hides lines of some shards.
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+_TO_CONNECT = {"RAY_NUM_REDIS_GET_RETRIES": "2"}  # of 40 seconds each, where Ray has 20
 _CODE = str(Path(__file__).parents[2])  # on every node, as the virtual environment
 _TASK_LINE = "(shard "
 _NEWS_OF_RAY = ("(raylet) A worker died", "(raylet) Task ", "(raylet) The node", "(autoscaler")
@@ -101,7 +99,7 @@ def run_on_ray(request: RayRequest) -> int:
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected; the processes of a cluster that was started for it end with the block."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in {**_ENVIRONMENT, **(_TO_CONNECT if address is not None else {})}.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -135,7 +133,7 @@ def _refuse_silent_address(address: str | None) -> None:
 
 def _no_cluster(why: str, address: str | None) -> EnvironmentProblem:
     where = f"--ray_address {address}" if address else "--engine ray"
-    next_step = "Start one with `ray start --head`; its RAY_AUTH_MODE and token must be yours"
+    next_step = "Run `ray start --head` here, or `ray start --address` with the cluster's RAY_AUTH_MODE and token"
     return EnvironmentProblem(f"no Ray cluster answers ({why})", where=where, next_step=next_step)
 
 
