@@ -292,5 +292,7 @@ class _Relay(io.TextIOBase):
             if line.startswith(_TASK_LINE):
                 log.warning("%s", line)
             elif line.startswith(_NEWS_OF_RAY):
-                log.warning("%s", shorten(line.split(". ")[0], _REASON_CHARACTERS))
+                log.warning(
+                    "%s", shorten(line.partition(" To troubleshoot")[0].partition(" Error:")[0], _REASON_CHARACTERS)
+                )
         return len(text)

@@ -138,7 +138,7 @@ def test_a_killed_worker_and_a_stopped_command(
     driver.process.send_signal(signal.SIGTERM)
     code, out = driver.wait()
     assert code == 75 and not out, driver.err
-    assert "A worker died or was killed" in driver.err
+    assert "A worker died or was killed" in driver.err and "There are 3 retries remaining" in driver.err
     assert "stopped by SIGTERM; finished work is kept. To continue, run the same command again" in driver.err
     assert progress(run, Shard(2, 2)) > 0
     again = Driver(SLOW, tmp_path, environment, *args)
