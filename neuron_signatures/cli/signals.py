@@ -37,13 +37,14 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     expired = threading.Event()
 
     def expire() -> None:
-        if held_stop() is not None:
+        hold = held_stop()
+        if hold is not None and hold.droppable:
             expired.set()
             _thread.interrupt_main(signal.SIGINT)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         hold, late = held_stop(), expired.is_set()
-        if late and hold is None:  # the work that was held for has ended meanwhile
+        if late and (hold is None or not hold.droppable):  # the work has ended meanwhile, or is being stored
             expired.clear()
             return
         if seen and not late:

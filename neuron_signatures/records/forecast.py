@@ -29,7 +29,7 @@ _OF_PEAK = 0.4
 """Share of a matrix product's speed that a forward pass with the accumulators reaches (measured: 0.3 to 0.5)."""
 _PROCESS = 500 << 20
 """Python, torch and transformers themselves, in the memory of a CPU (measured)."""
-_EXTREMA_OF_WINDOW, _ENTRIES_OF_DOCUMENT = 2 * 6, 2 * 18
+_EXTREMA_OF_WINDOW, _ENTRIES_OF_DOCUMENT = 2 * 6, 2 * 10
 """Bytes per neuron, of both poles, while a block runs."""
 _TOKEN_BYTES = 5  # an id, and its share of windows and documents
 

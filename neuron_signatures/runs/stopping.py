@@ -16,6 +16,17 @@ class HeldStop:
     seconds: float
     wanted: bool = False
     """Whether a signal has come: the current unit of work is the last."""
+    droppable: bool = True
+    """Whether the unit of work can be dropped after `seconds`."""
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """The block is finished however long it takes: it stores the work."""
+        self.droppable = False
+        try:
+            yield
+        finally:
+            self.droppable = True
 
 
 _held: list[HeldStop] = []
@@ -25,7 +36,8 @@ _held: list[HeldStop] = []
 def hold_stop(seconds: float) -> Iterator[HeldStop]:
     """Within the block, a stop signal does not raise `StopSignal` at once, but sets `wanted`.
 
-    The block then ends as soon as it can, and `StopSignal` is raised at its end, or in it after `seconds`.
+    The block then ends as soon as it can, and `StopSignal` is raised at its end, or in it after `seconds`, but not
+    while it is `saving`.
     """
     stop = HeldStop(seconds)
     _held.append(stop)

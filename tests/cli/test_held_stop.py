@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
 import time
@@ -14,7 +16,7 @@ from neuron_signatures.runs.errors import StoppedEarly
 from neuron_signatures.runs.stopping import hold_stop
 
 
-def hold(name: str, seconds: float, work: float, signals: int) -> int:
+def hold(name: str, seconds: float, work: float, signals: int, *, saving: bool = False) -> int:
     """Send signals to itself while a unit of work goes on. 75: finished first; 76: dropped; 128 + n: ended by the
     handler."""
     finished = False
@@ -23,9 +25,10 @@ def hold(name: str, seconds: float, work: float, signals: int) -> int:
             for _ in range(signals):
                 os.kill(os.getpid(), getattr(signal, name))
             assert stop.wanted
-            end = time.monotonic() + work
-            while time.monotonic() < end:
-                time.sleep(0.01)
+            with stop.saving() if saving else contextlib.nullcontext():
+                end = time.monotonic() + work
+                while time.monotonic() < end:
+                    time.sleep(0.01)
             finished = True
     except StoppedEarly as e:
         assert f"stopped by {name}" in e.what
@@ -41,6 +44,10 @@ def test_the_work_is_finished_first(name: str) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
 def test_work_that_takes_too_long_is_dropped(name: str) -> None:
     assert Child(hold, name, 0.1, 60.0, 1).wait().returncode == 76
+
+
+def test_what_is_being_stored_is_finished() -> None:
+    assert Child(functools.partial(hold, saving=True), "SIGTERM", 0.05, 0.5, 1).wait().returncode == 75
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGUSR1", 75), ("SIGHUP", 75), ("SIGTERM", 143), ("SIGINT", 130)])

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neuron_signatures.analysis.attribution.first_neurons import FirstNeuron
+from neuron_signatures.analysis.attribution.outcome import InfluenceOutcome, MetricSummary
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.analysis.attribution.stage import InfluenceOutcome
-from neuron_signatures.analysis.attribution.target_metrics import MetricSummary
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.analysis.report_text import neuron_name, percent, warning_lines
 from neuron_signatures.analysis.validation.writing import table_lines

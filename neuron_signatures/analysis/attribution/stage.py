@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from neuron_signatures.analysis.attribution.candidates import parse_top_from
 from neuron_signatures.analysis.attribution.file_names import Naming
@@ -14,26 +14,20 @@ from neuron_signatures.analysis.attribution.forecast import forecast
 from neuron_signatures.analysis.attribution.influence import (
     positions_of,
 )
+from neuron_signatures.analysis.attribution.outcome import Computed, InfluenceOutcome, MeasuredShard
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     NO_RESAMPLING,
     ZERO,
-    Reference,
     ReferenceChoice,
     Resampling,
     choose_reference,
     reference_at,
 )
 from neuron_signatures.analysis.attribution.request import InfluenceRequest, command_settings, no_ranking
-from neuron_signatures.analysis.attribution.target_metrics import (
-    Computed,
-    MeasuredShard,
-    MetricSummary,
-    TargetMetrics,
-    Validated,
-)
-from neuron_signatures.analysis.attribution.targets import ResolvedTarget, resolve_pos, resolve_target
+from neuron_signatures.analysis.attribution.target_metrics import TargetMetrics
+from neuron_signatures.analysis.attribution.targets import resolve_pos, resolve_target
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
 )
@@ -49,15 +43,6 @@ from neuron_signatures.runs.sharding.locks import shard_lock
 from neuron_signatures.runs.sharding.shard import Shard
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class InfluenceOutcome:
-    resolved: ResolvedTarget
-    reference: Reference
-    prompt_id: str
-    metrics: tuple[MetricSummary, ...]
-    validated: Validated | None
 
 
 def run_influence(run: Run, request: InfluenceRequest, *, progress: ProgressOf) -> InfluenceOutcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from jaxtyping import Float
@@ -15,7 +15,6 @@ from neuron_signatures.analysis.attribution.candidates import TopFrom, digest, w
 from neuron_signatures.analysis.attribution.file_names import Naming
 from neuron_signatures.analysis.attribution.finished import FinishedMetric, FinishedMetrics, Layout
 from neuron_signatures.analysis.attribution.first_neurons import (
-    FirstNeuron,
     first_neurons,
 )
 from neuron_signatures.analysis.attribution.forecast import Plan
@@ -29,6 +28,7 @@ from neuron_signatures.analysis.attribution.influence import (
     refuse_undefined_reference,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
+from neuron_signatures.analysis.attribution.outcome import Computed, MeasuredShard, MetricSummary, Validated
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     Reference,
@@ -56,61 +56,15 @@ from neuron_signatures.analysis.validation.measure import (
     validation_of,
 )
 from neuron_signatures.analysis.validation.truth import ValidationConfig
-from neuron_signatures.analysis.validation.validate import Validation
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.progress import ProgressOf
-from neuron_signatures.runs.results import ANALYSIS, ResultsWriter, partial_name
+from neuron_signatures.runs.results import ResultsWriter, partial_name
 from neuron_signatures.runs.sharding.files import ShardFiles
 from neuron_signatures.runs.sharding.locks import refuse_running_shards
 from neuron_signatures.runs.sharding.shard import Shard
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MetricSummary:
-    """Summary of one ranking. `stem` is that of its files; `first` are its first neurons."""
-
-    metric: str
-    stem: str
-    n_selected: int
-    selected_share: float
-    first: tuple[FirstNeuron, ...]
-    warnings: tuple[str, ...]
-
-
-class Validated(NamedTuple):
-    """A validation, the stem of its files, and its record."""
-
-    result: Validation
-    stem: str
-    record: dict[str, Any]
-
-
-class MeasuredShard(NamedTuple):
-    """The number of single ablations of a shard, and of all; `name` is its file."""
-
-    shard: Shard
-    n_measured: int
-    n_all: int
-    name: str
-
-    def fields(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {**self._asdict(), "shard": str(self.shard)}
-
-    def line(self) -> str:
-        """As text."""
-        return (
-            f"shard    {self.shard.number} of {self.shard.of} is finished: {self.n_measured:,} of {self.n_all:,} "
-            f"ablations of single neurons; --merge joins them\nwritten  {ANALYSIS}/{self.name}"
-        )
-
-
-class Computed(NamedTuple):
-    attribution: Attribution
-    summary: MetricSummary
 
 
 @dataclass

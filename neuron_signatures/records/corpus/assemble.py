@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase as TokenizerBase
@@ -34,6 +34,7 @@ from neuron_signatures.runs.results import ResultsWriter
 
 STAGE = "poc4_extract_records"
 _MOST_IDS = 1 << 22  # more than any tokenizer has
+_DOCUMENTS_AT_ONCE = 1 << 10
 FEW_DOCUMENTS = 20
 """A part with fewer documents gets a warning: the lists keep one window of each."""
 
@@ -45,9 +46,9 @@ def assemble(
     """Write the corpus files, the stage record last. Records of neurons on an earlier corpus become invalid."""
     writer.begin(CORPUS_META, companions=(RECORDS_META, SAMPLE_META))
     with explain_os_errors(writer.folder), contextlib.ExitStack() as stack:
-        columns = _Columns(stack, str(writer.folder))
         counts = _Counts()
         stored = stack.enter_context(journal.open_tokens())
+        columns = _Columns(stack, str(writer.folder), None if settings.concatenate else stored)
         found = packs(journal.entries(), stored, settings) if settings.concatenate else single(
             journal.entries(), stored)  # fmt: skip
         write_documents(writer, _rows(found, settings, columns, counts))
@@ -61,24 +62,37 @@ def assemble(
 
 
 class _Columns:
-    """The arrays of the corpus, in unnamed temporary files of the folder."""
+    """The arrays of the corpus, in unnamed temporary files of the folder. `tokens` is a file that has them already."""
 
-    def __init__(self, stack: contextlib.ExitStack, folder: str) -> None:
-        self._files: dict[str, IO[bytes]] = {}
-        for name in CorpusArrays.dtypes():
-            self._files[name] = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+    def __init__(self, stack: contextlib.ExitStack, folder: str, tokens: BinaryIO | None) -> None:
+        self._files: dict[str, IO[bytes]] = {} if tokens is None else {"tokens": tokens}
+        self._waiting: dict[str, list[np.ndarray]] = {}
+        for name in CorpusArrays._fields:
+            if name not in self._files:
+                self._files[name] = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+                self._waiting[name] = []
 
     def add(self, **values: np.ndarray) -> None:
-        for name, dtype in CorpusArrays.dtypes().items():
-            self._files[name].write(np.ascontiguousarray(values[name], dtype).data)
+        """The arrays of one document."""
+        for name, waiting in self._waiting.items():
+            waiting.append(values[name])
+        if len(self._waiting["window_start"]) >= _DOCUMENTS_AT_ONCE:
+            self._write()
 
     def arrays(self) -> CorpusArrays:
         """Memory-mapped."""
-        for file in self._files.values():
-            file.flush()
+        self._write()
         return CorpusArrays(**{
             name: np.memmap(self._files[name], dtype, "r") for name, dtype in CorpusArrays.dtypes().items()
         })  # fmt: skip
+
+    def _write(self) -> None:
+        dtypes = CorpusArrays.dtypes()
+        for name, waiting in self._waiting.items():
+            if waiting:
+                self._files[name].write(np.concatenate(waiting).astype(dtypes[name]).data)
+                self._files[name].flush()
+                waiting.clear()
 
 
 @dataclass
@@ -95,9 +109,13 @@ class _Counts:
 
 def _rows(found: Iterable[Pack], settings: CorpusSettings, columns: _Columns, counts: _Counts) -> Iterator[DocumentRow]:
     """The rows of the documents; their tokens and windows go to `columns`."""
-    for number, pack in enumerate(p for p in found if _has_windows(p, settings, counts)):
+    number = 0
+    for pack in found:
         entry, windows = pack.entry, cut_windows(len(pack.tokens), settings)
         part, n_windows = PARTS[entry.part], len(windows.start)
+        if not n_windows:  # only the last pack of a part can have none
+            counts.too_short += pack.n_members
+            continue
         columns.add(
             tokens=pack.tokens, window_start=counts.n_tokens + windows.start, window_length=windows.length,
             window_counted_from=windows.counted_from, window_document=np.full(n_windows, number),
@@ -109,14 +127,7 @@ def _rows(found: Iterable[Pack], settings: CorpusSettings, columns: _Columns, co
         counts.n_tokens += entry.n_tokens
         counts.n_windows += n_windows
         counts.digest.update(bytes.fromhex(entry.sha256))
-
-
-def _has_windows(pack: Pack, settings: CorpusSettings, counts: _Counts) -> bool:
-    """Whether there is a position that counts: only the last pack of a part can have none."""
-    if len(cut_windows(len(pack.tokens), settings).start):
-        return True
-    counts.too_short += pack.n_members
-    return False
+        number += 1
 
 
 def _meta(journal: Journal, settings: CorpusSettings, identity: dict[str, Any], counts: _Counts) -> CorpusMeta:

@@ -27,7 +27,7 @@ from neuron_signatures.records.corpus.reading import TOO_SHORT, Document, Droppe
 from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.sources.cutting import cut_items
 from neuron_signatures.records.corpus.sources.items import Source
-from neuron_signatures.records.corpus.windows import cut_windows, tokens_of_windows
+from neuron_signatures.records.corpus.windows import count_windows, tokens_of_windows
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.names import CORPUS_META, PARTS, RECORDS
@@ -185,7 +185,7 @@ def _n_windows(n_tokens: int, settings: CorpusSettings) -> int:
     """Windows of a document. With `concatenate` its share of a pack is not known: at least one, by its length."""
     if settings.concatenate:
         return -(-n_tokens // settings.step)
-    return len(cut_windows(n_tokens, settings).start)
+    return count_windows(n_tokens, settings)
 
 
 def _empty(source: dict[str, Any], journal: Journal) -> UsageError:

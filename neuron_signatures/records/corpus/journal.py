@@ -26,6 +26,7 @@ from neuron_signatures.runs.writer import refuse_differences
 TOKENS = "corpus_partial.tokens"
 JOURNAL = "corpus_partial.jsonl"
 _CHUNK = 1 << 22
+_BUFFER = 1 << 20
 
 
 class Entry(NamedTuple):
@@ -73,8 +74,8 @@ class Journal:
         if not resume:
             self.remove()
         with explain_os_errors(self.folder):
-            self._tokens = os.fdopen(open_in_place(self.folder, TOKENS), "r+b")
-            self._lines = os.fdopen(open_in_place(self.folder, JOURNAL), "r+b")
+            self._tokens = os.fdopen(open_in_place(self.folder, TOKENS), "r+b", _BUFFER)
+            self._lines = os.fdopen(open_in_place(self.folder, JOURNAL), "r+b", _BUFFER)
             try:
                 self._begin(settings)
             except BaseException:

@@ -21,6 +21,15 @@ class Windows(NamedTuple):
         return int((self.length - self.counted_from).sum())
 
 
+def count_windows(n_tokens: int, settings: CorpusSettings) -> int:
+    """The number of windows that `cut_windows` makes."""
+    first = settings.first_counted
+    overlap = max(settings.text_length - settings.step, first)
+    if first >= min(settings.text_length, n_tokens) or overlap >= settings.text_length:
+        return int(first < min(settings.text_length, n_tokens))
+    return max(1, -(-(n_tokens - overlap) // settings.step))
+
+
 def cut_windows(n_tokens: int, settings: CorpusSettings) -> Windows:
     """Windows of a document of `n_tokens` text tokens; those without a counted position are left out.
 

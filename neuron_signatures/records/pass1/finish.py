@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float64
 
+from neuron_signatures.records.corpus.scattered import tokens_at
 from neuron_signatures.records.pass1.bins import N_MAGNITUDES, edges
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.state import merged_layers
 from neuron_signatures.runs.records.corpus import Corpus
-from neuron_signatures.runs.records.names import PARTS, POLES
+from neuron_signatures.runs.records.names import PARTS
 from neuron_signatures.runs.records.writing import HistogramArrays, MomentArrays, StrongestArrays
 
 DEAD_BELOW, NEARLY_DEAD_BELOW = 0.01, 0.1
@@ -27,7 +29,7 @@ RATE_SHARE = 0.1
 """`rate_above` counts activations of at least this share of the neuron's largest |activation|, in whole bins."""
 
 _EXPLAIN = PARTS.index("explain")
-_TOKENS_AT_ONCE = 1 << 22
+_NO_TOKEN = -1
 _FIRST_RANKS = 20  # windows by which a list is judged
 
 
@@ -44,29 +46,45 @@ class AllNeurons(NamedTuple):
 
 
 def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], corpus: Corpus) -> AllNeurons:
-    """Merge the states of all shards of a pass, whose settings have been compared."""
-    strongest: list[list[np.ndarray]] = [[], [], []]
-    moments: list[list[np.ndarray]] = [[], [], [], [], []]
-    counts, tables = [], []
+    """Merge the states of all shards of a pass, whose settings have been compared.
+
+    Memory is that of the result, 10 bytes per entry of a list, and of one layer at work.
+    """
+    strongest, moments, counts = _Layers(len(layers)), _Layers(len(layers)), _Layers(len(layers))
+    tables = []
     left_out: dict[str, int] = {}
     n_first = 0
     for layer, found in zip(layers, merged_layers(run_dir, names, len(layers), corpus), strict=True):
         lists, central = _lists(found), central_moments(found)
         histogram = found.histogram.permute(1, 0, 2).numpy().astype(np.uint32)
-        for of, array in zip((*strongest, *moments), (*lists, *central), strict=True):
-            of.append(array)
-        counts.append(histogram)
+        strongest.add(lists)
+        moments.add(central)
+        counts.add([histogram])
         tables.append(_table(layer, lists, central, histogram, corpus))
         n_first += int(_at_first_position(lists[1], lists[2], corpus).sum())
         left_out |= {str(layer): found.left_out} if found.left_out else {}
     return AllNeurons(
-        StrongestArrays(*(np.stack(of) for of in strongest)),
-        MomentArrays(*(np.stack(of) for of in moments)),
-        HistogramArrays(edges(), np.stack(counts)),
+        StrongestArrays(*strongest.arrays),
+        MomentArrays(*moments.arrays),
+        HistogramArrays(edges(), *counts.arrays),
         pd.concat(tables, ignore_index=True),
         left_out,
         n_first,
     )
+
+
+class _Layers:
+    """Arrays of all layers, filled one layer after the other. (`np.stack` would need them twice.)"""
+
+    def __init__(self, n: int) -> None:
+        self.arrays: list[np.ndarray] = []
+        self._n, self._row = n, 0
+
+    def add(self, of_layer: Sequence[np.ndarray]) -> None:
+        self.arrays = self.arrays or [np.empty((self._n, *a.shape), a.dtype) for a in of_layer]
+        for array, added in zip(self.arrays, of_layer, strict=True):
+            array[self._row] = added
+        self._row += 1
 
 
 class CentralMoments(NamedTuple):
@@ -122,14 +140,15 @@ def _table(
     there = window[:, _EXPLAIN, :, 0] >= 0
     first = np.where(there, value[:, _EXPLAIN, :, 0], np.nan)
     largest = np.abs(value[..., 0]).max(axis=(1, 2))
-    often = [_often(window[:, _EXPLAIN, pole], pos[:, _EXPLAIN, pole], corpus) for pole in range(len(POLES))]
+    n, _, _, k = value.shape
+    of_poles = [x[:, _EXPLAIN].transpose(1, 0, 2).reshape(-1, k) for x in (window, pos)]  # + of all neurons, then -
+    texts, shares = _often(of_poles[0], of_poles[1], corpus)
     return pd.DataFrame({
-        "layer": layer, "neuron": np.arange(len(value)), "count": count,
+        "layer": layer, "neuron": np.arange(n), "count": count,
         "mean": np.where(count > 0, mean, np.nan), "std": np.where(count > 0, np.sqrt(m2), np.nan),
         "skewness": skewness, "kurtosis": kurtosis, "max": first[:, 0], "min": first[:, 1],
         "rate_above": _rates(histogram[:, _EXPLAIN], largest), "largest": largest, "state": states(largest),
-        "often_pos": often[0][0], "often_pos_share": often[0][1],
-        "often_neg": often[1][0], "often_neg_share": often[1][1],
+        "often_pos": texts[:n], "often_pos_share": shares[:n], "often_neg": texts[n:], "often_neg_share": shares[n:],
     })  # fmt: skip
 
 
@@ -160,28 +179,40 @@ def _at_first_position(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> n
 
 
 def _often(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> tuple[list[str], np.ndarray]:
-    """The most common tokens at the peaks of each neuron's list as JSON, and the share of the first."""
+    """The most common tokens at the peaks of each list as JSON, and the share of the first; axes `list rank`."""
     there = window >= 0
-    tokens = _tokens_at(corpus, window[there], pos[there])
-    ids = np.full(window.shape, -1, dtype=np.int64)
-    ids[there] = tokens
-    texts, shares = [], np.full(len(ids), np.nan)
-    for row, of_neuron in enumerate(ids):
-        found, counts = np.unique(of_neuron[of_neuron >= 0], return_counts=True)
-        order = np.lexsort((found, -counts))[:OFTEN]
-        texts.append(json.dumps(corpus.strings(found[order]), ensure_ascii=False))
-        if len(order):
-            shares[row] = counts[order[0]] / counts.sum()
-    return texts, shares
+    ids = np.full(window.shape, _NO_TOKEN, dtype=np.int32)
+    ids[there] = tokens_at(corpus, window[there], pos[there])
+    most = _most_common(ids, OFTEN)
+    held = most.count > 0
+    used, place = np.unique(most.token[held], return_inverse=True)
+    quoted = [json.dumps(text, ensure_ascii=False) for text in corpus.strings(used)]
+    words, ends = [quoted[i] for i in place.tolist()], np.cumsum(held.sum(axis=1)).tolist()
+    lists = [f"[{', '.join(words[start:end])}]" for start, end in itertools.pairwise([0, *ends])]
+    total = there.sum(axis=1)
+    return lists, np.where(total > 0, most.count[:, 0] / np.maximum(total, 1), np.nan)
 
 
-def _tokens_at(corpus: Corpus, window: np.ndarray, pos: np.ndarray) -> np.ndarray:
-    """Token ids at positions of windows; the corpus is read in parts."""
-    at = corpus.window_start[window] + pos
-    order = np.argsort(at, kind="stable")
-    found = np.zeros(len(at), dtype=np.int64)
-    for start in range(0, int(at.max(initial=-1)) + 1, _TOKENS_AT_ONCE):
-        members = order[slice(*np.searchsorted(at[order], [start, start + _TOKENS_AT_ONCE]))]
-        tokens = corpus.tokens_between(start, min(start + _TOKENS_AT_ONCE, corpus.meta.n_tokens))
-        found[members] = tokens[at[members] - start]
+class _MostCommon(NamedTuple):
+    """Axes `list place`; the most common first, ties by token. `token` is -1 and `count` 0 where there is none."""
+
+    token: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
+
+
+def _most_common(ids: np.ndarray, n: int) -> _MostCommon:
+    """The `n` most common ids of each row, without `_NO_TOKEN`."""
+    ids = np.sort(ids, axis=1)
+    begins = np.ones(ids.shape, dtype=bool)
+    begins[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    row, column = begins.nonzero()
+    count = np.diff(np.flatnonzero(begins), append=ids.size)
+    count[ids[row, column] == _NO_TOKEN] = 0
+    order = np.lexsort((ids[row, column], -count, row))
+    row, column, count = row[order], column[order], count[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(ids)))[row]
+    chosen = (rank < n) & (count > 0)
+    found = _MostCommon(np.full((len(ids), n), -1, dtype=ids.dtype), np.zeros((len(ids), n), dtype=np.int64))
+    found.token[row[chosen], rank[chosen]] = ids[row[chosen], column[chosen]]
+    found.count[row[chosen], rank[chosen]] = count[chosen]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -20,6 +20,8 @@ from neuron_signatures.stats.hashes import mixed
 HISTOGRAM_SHARE = 8
 """One window in so many is counted in the histograms."""
 _HISTOGRAM_SALT = 1
+_ROWS_ALONE = 16
+"""Rows from which a group is worth its own operations on a GPU."""
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 2048, 16384
 
 
@@ -30,6 +32,15 @@ class Group(NamedTuple):
     stop: int
     first: int
     end: int
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a batch, and the positions of the input that count in each, `first` to `end` (excluded)."""
+
+    start: int
+    stop: int
+    first: Int64[np.ndarray, " row"]
+    end: Int64[np.ndarray, " row"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,16 @@ class BlockPlan:
             n = len(list(members))
             yield Group(row, row + n, self.offset + int(first), self.offset + int(length))
             row += n
+
+
+def joined(groups: Sequence[Group]) -> Iterator[Rows]:
+    """Groups in fewer parts: consecutive small ones together, such as the last windows of many documents."""
+    for alone, some in groupby(groups, key=lambda g: g.stop - g.start >= _ROWS_ALONE):
+        members = list(some)
+        for part in [[g] for g in members] if alone else [members]:
+            sizes = [g.stop - g.start for g in part]
+            first, end = (np.repeat([getattr(g, name) for g in part], sizes) for name in ("first", "end"))
+            yield Rows(part[0].start, part[-1].stop, first, end)
 
 
 def default_batch_size(device_type: str, sequence_length: int) -> int:

@@ -83,7 +83,7 @@ class FirstPass:
 def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
     """Run what is left of the pass and save its state; the same blocks always give the same bits on one machine.
 
-    After a stop signal the current block is finished and saved, if that takes no more than `_STOP_SECONDS`; else the
+    After a stop signal the current block is finished, if that takes no more than `_STOP_SECONDS`, and saved; else the
     last checkpoint stays, as it does after `EnvironmentProblem`, which is raised if memory or disk space runs out.
     """
     own = work.blocks()
@@ -104,7 +104,8 @@ def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
                 })  # fmt: skip
                 start = now
                 if header.finished or stop.wanted or now - saved >= work.checkpoint_seconds:
-                    work.save(State(header, layers))
+                    with stop.saving():
+                        work.save(State(header, layers))
                     saved = start = time.monotonic()
                 if stop.wanted:
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from neuron_signatures.records.pass1.contexts import context_hashes
+from neuron_signatures.records.pass1.contexts import entry_contexts
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.strongest import Entries
 from neuron_signatures.runs.arrays import ArrayFile, LaterArray, nbytes, write_arrays
@@ -86,36 +87,24 @@ def load_state(run_dir: Path, name: str, corpus: Corpus, devices: Sequence[torch
     path = run_dir / RECORDS / name
     with ArrayFile(path) as file:
         header = _header(file, path)
-        layers = [_layer(file, row, header, corpus, device) for row, device in enumerate(devices)]
+        layers = [_layer(file, row, device, corpus) for row, device in enumerate(devices)]
     return State(header, layers)
 
 
-def merge_layer(into: LayerRecords, other: LayerRecords) -> None:
-    """Add the records of other documents. Lists do not depend on the order of merging; sums do in the last bits."""
-    for mine, theirs in zip(into.lists, other.lists, strict=True):
-        for kept, new in zip(mine, theirs, strict=True):
-            kept.add(Entries(*(getattr(new, name)[:, : new.k].T for name in Entries._fields)))
-            kept.compact()
-    into.sums += other.sums.to(into.sums.device)
-    into.count += other.count
-    into.histogram += other.histogram.to(into.histogram.device)
-    into.left_out += other.left_out
-
-
 def merged_layers(run_dir: Path, names: Sequence[str], n_layers: int, corpus: Corpus) -> Iterator[LayerRecords]:
-    """The records of one layer after the other, merged over finished states; one layer is in memory at a time."""
-    cpu = torch.device("cpu")
+    """The records of one layer after the other, merged over finished states; one layer is in memory at a time.
+
+    Lists do not depend on the order of the states; sums do in the last bits.
+    """
+    first, *others = (run_dir / RECORDS / name for name in names)
     for row in range(n_layers):
-        found = None
-        for name in names:
-            path = run_dir / RECORDS / name
+        with ArrayFile(first) as file:
+            found = _layer(file, row, torch.device("cpu"), corpus if others else None)
+        for path in others:
             with ArrayFile(path) as file:
-                layer = _layer(file, row, _header(file, path), corpus, cpu)
-            if found is None:
-                found = layer
-            else:
-                merge_layer(found, layer)
-        assert found is not None
+                _add_layer(found, file, row, corpus)
+        if others:
+            found.compact()
         yield found
 
 
@@ -143,45 +132,69 @@ def _arrays(layer: LayerRecords) -> dict[str, LaterArray]:
     }
 
 
-def _layer(file: ArrayFile, row: int, header: Header, corpus: Corpus, device: torch.device) -> LayerRecords:
-    value, window, pos = (torch.from_numpy(file.read(f"{row}.{key}")) for key in ("value", "window", "pos"))
-    n, n_parts, n_poles, k = value.shape
-    if (n_parts, n_poles) != (len(PARTS), len(POLES)) or not value.shape == window.shape == pos.shape:
-        raise BadRunError("its lists have unexpected shapes", where=str(file.path))
-    context = torch.from_numpy(entry_contexts(corpus, window.numpy(), pos.numpy()))
+class _StoredLists(NamedTuple):
+    """Axes `neuron part pole rank`; `window` is -1 where there is no entry."""
+
+    value: np.ndarray
+    window: np.ndarray
+    pos: np.ndarray
+
+
+def _layer(file: ArrayFile, row: int, device: torch.device, corpus: Corpus | None) -> LayerRecords:
+    """The records of a layer. Without a corpus, its lists have no contexts, and nothing can be added to them."""
+    stored = _stored_lists(file, row)
+    n, n_parts, n_poles, k = stored.value.shape
+    there = stored.window >= 0
+    context = np.zeros(there.shape, np.int64) if corpus is None else _contexts(stored, there, corpus, file.path)
     layer = LayerRecords(n, k, device)
-    for part in range(n_parts):
-        for pole in range(n_poles):
-            entries = Entries(*(x[:, part, pole].T.contiguous().to(device) for x in (value, window, pos, context)))
-            layer.lists[part][pole].add(entries)
-            layer.lists[part][pole].compact()
-    layer.sums += torch.from_numpy(file.read(f"{row}.sums")).to(device)
-    layer.count += torch.from_numpy(file.read(f"{row}.count"))
-    layer.histogram += torch.from_numpy(file.read(f"{row}.histogram")).to(device)
-    layer.left_out = int(file.read(f"{row}.left_out")[0])
+    for part, pole in itertools.product(range(n_parts), range(n_poles)):
+        kept = (torch.from_numpy(x[:, part, pole]).to(device) for x in (*stored, context))
+        layer.lists[part][pole].restore(Entries(*kept))
+    _add_sums(layer, file, row)
     return layer
 
 
-def entry_contexts(corpus: Corpus, window: np.ndarray, pos: np.ndarray) -> np.ndarray:
-    """`context_hashes` at the positions of entries; 0 where there is none (window -1)."""
-    found = np.zeros(window.shape, dtype=np.int64)
-    pairs = window.astype(np.int64).reshape(-1) << 16 | pos.astype(np.int64).reshape(-1)
-    distinct, back = np.unique(pairs, return_inverse=True)
-    hashes = np.zeros(len(distinct), dtype=np.int64)
-    windows = distinct >> 16
-    for start, stop in _runs(windows):
-        if windows[start] < 0:
-            continue
-        tokens = corpus.token_ids(int(windows[start]))
-        hashes[start:stop] = context_hashes(tokens[None])[0][distinct[start:stop] & 0xFFFF]
-    found.reshape(-1)[:] = hashes[back.reshape(-1)]
+def _add_layer(into: LayerRecords, file: ArrayFile, row: int, corpus: Corpus) -> None:
+    """Add the records of other documents. Contexts are needed only of entries above the thresholds of the lists."""
+    stored = _stored_lists(file, row)
+    bounds = torch.stack([torch.stack([lists.threshold for lists in poles]) for poles in into.lists])
+    enters = (stored.value >= bounds.permute(2, 0, 1).cpu().numpy()[..., None]) & (stored.window >= 0)
+    context = _contexts(stored, enters, corpus, file.path)
+    for part, poles in enumerate(into.lists):
+        for pole, lists in enumerate(poles):
+            n = int(np.flatnonzero(enters[:, part, pole].any(0)).max(initial=-1)) + 1
+            new = (torch.from_numpy(x[:, part, pole, :n].T) for x in (*stored, context))
+            lists.add(Entries(*(x.to(into.device) for x in new)))
+    _add_sums(into, file, row)
+
+
+def _stored_lists(file: ArrayFile, row: int) -> _StoredLists:
+    """Raises `BadRunError` if they are not what `save_state` writes."""
+    found = _StoredLists(*(file.read(f"{row}.{key}") for key in _StoredLists._fields))
+    value, window, pos = found
+    if value.shape[1:3] != (len(PARTS), len(POLES)) or not value.shape == window.shape == pos.shape:
+        raise BadRunError("its lists have unexpected shapes", where=str(file.path))
+    if not (value[..., 1:] <= value[..., :-1]).all() or ((window < 0) != (value == -np.inf)).any():
+        raise BadRunError("its lists are not sorted", where=str(file.path))
     return found
 
 
-def _runs(values: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of equal values."""
-    starts = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
-    yield from zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True) if len(values) else ()
+def _contexts(stored: _StoredLists, chosen: np.ndarray, corpus: Corpus, path: Path) -> np.ndarray:
+    """The contexts of the chosen entries, 0 elsewhere. They are not stored: states would be 1.7 times as large."""
+    window, pos = stored.window[chosen], stored.pos[chosen]
+    if int(window.max(initial=-1)) >= corpus.n_windows or (
+        (pos < 0) | (pos >= corpus.window_length[window])).any():  # fmt: skip
+        raise BadRunError("its lists name positions that the corpus does not have", where=str(path))
+    found = np.zeros(chosen.shape, dtype=np.int64)
+    found[chosen] = entry_contexts(corpus, window, pos)
+    return found
+
+
+def _add_sums(layer: LayerRecords, file: ArrayFile, row: int) -> None:
+    layer.sums += torch.from_numpy(file.read(f"{row}.sums")).to(layer.device)
+    layer.count += torch.from_numpy(file.read(f"{row}.count"))
+    layer.histogram += torch.from_numpy(file.read(f"{row}.histogram")).to(layer.device)
+    layer.left_out += int(file.read(f"{row}.left_out")[0])
 
 
 def _header(file: ArrayFile, path: Path) -> Header:

@@ -14,6 +14,8 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 
 _LATEST = (1 << 32) - 1
+_EMPTY = (-torch.inf, -1, 0, 0)
+"""What a list holds where it has no entry."""
 
 
 class Entries(NamedTuple):
@@ -44,6 +46,13 @@ class TopLists:
         for start in range(0, len(new.value), self._room):
             self._add(Entries(*(part[start : start + self._room] for part in new)))
 
+    def restore(self, kept: Entries) -> None:
+        """Take over lists that `compact` left, axes `neuron rank`, instead of what is there."""
+        for name, part in zip(Entries._fields, kept, strict=True):
+            getattr(self, name)[:, : self.k] = part
+        self._filled = (kept.value > -torch.inf).sum(1)
+        self.threshold = self.value[:, self.k - 1].clone()
+
     def _add(self, new: Entries) -> None:
         taken = (new.value >= self.threshold) & (new.value > -torch.inf)
         if not taken.any():
@@ -61,21 +70,34 @@ class TopLists:
     def compact(self) -> None:
         """Sort the lists, strongest first, and drop what does not belong to the first k."""
         bits = self.value.view(torch.int32)
-        ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()  # in the order of the values
-        key = (ordered << 32) + (_LATEST - self.window.long())
+        values = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()  # integers in the same order
+        key = (values << 32) + (_LATEST - self.window.long())
         order = key.masked_fill_(self.value == -torch.inf, torch.iinfo(torch.int64).min).argsort(1, descending=True)
-        value, window, pos, context = (getattr(self, name).gather(1, order) for name in Entries._fields)
-        stays = (value > -torch.inf) & ~_repeated(context)
-        rank = stays.cumsum(1) - 1
-        stays &= rank < self.k
-        neuron, at = stays.nonzero(as_tuple=True)
-        self.value.fill_(-torch.inf)
-        self.window.fill_(-1)
-        self.pos.zero_()
-        for name, part in zip(Entries._fields, (value, window, pos, context), strict=True):
-            getattr(self, name)[neuron, rank[neuron, at]] = part[neuron, at]
-        self._filled = stays.sum(1)
+        ordered = Entries(*(getattr(self, name).gather(1, order) for name in Entries._fields))
+        _drop_repeated(ordered)
+        for name, part, empty in zip(Entries._fields, ordered, _EMPTY, strict=True):
+            kept: Tensor = getattr(self, name)
+            kept[:, : self.k] = part[:, : self.k]
+            kept[:, self.k :] = empty
+        self._filled = (self.value > -torch.inf).sum(1)
         self.threshold = self.value[:, self.k - 1].clone()  # -inf of a list that is not full
+
+
+def _drop_repeated(ordered: Entries) -> None:
+    """Drop entries whose context an earlier entry of the list has; axes `neuron entry`, strongest first.
+
+    Lists are sorted by context once to find those with a repeated one, and only these are changed.
+    """
+    there = ordered.value > -torch.inf
+    context = ordered.context.sort(dim=1).values
+    same = (context[:, 1:] == context[:, :-1]) & (context[:, 1:] != 0)  # 0 where there is no entry
+    rows = (same.any(1) | (there & (ordered.context == 0)).any(1)).nonzero()[:, 0]
+    if not len(rows):
+        return
+    stays = there[rows] & ~_repeated(ordered.context[rows])
+    order = stays.byte().argsort(dim=1, descending=True, stable=True)
+    for part, empty in zip(ordered, _EMPTY, strict=True):
+        part[rows] = part[rows].masked_fill(~stays, empty).gather(1, order)
 
 
 def _repeated(context: Int[Tensor, "neuron entry"]) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuron_signatures.records.corpus.parts import part_index
 from neuron_signatures.records.corpus.settings import CorpusSettings
-from neuron_signatures.records.corpus.windows import cut_windows, tokens_of_windows
+from neuron_signatures.records.corpus.windows import count_windows, cut_windows, tokens_of_windows
 from neuron_signatures.runs.errors import UsageError
 
 
@@ -47,6 +47,11 @@ def settings(draw: st.DrawFn) -> CorpusSettings:
     return CorpusSettings(
         sequence_length=length, bos_token_id=bos, stride=stride, skip_first=draw(st.integers(0, length - 1))
     )
+
+
+@given(settings(), st.integers(0, 60))
+def test_the_number_of_windows(s: CorpusSettings, n: int) -> None:
+    assert count_windows(n, s) == len(cut_windows(n, s).start)
 
 
 @given(settings(), st.integers(0, 60))
