@@ -1,5 +1,6 @@
 # make demo | make real | make demo-real | make check
-# make test | make test-slow | make test-real | make test-browser | make test-cluster | make fuzz | make attack
+# make test | make test-slow | make test-real | make test-browser | make test-ray | make test-cluster
+# make fuzz | make attack
 # (Windows: docs/windows.md has the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-slow test-real test-browser test-cluster fuzz attack check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-cluster fuzz attack check format train-demo clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
@@ -65,13 +66,17 @@ demo-real: $(VENV)/.installed-real
 	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run real"
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not browser and not real and not fuzz and not slurm and not ssh"
+	$(PYTEST) -m "not slow and not browser and not real and not ray and not slurm and not ssh and not fuzz"
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -m "slow and not browser and not real"
+	$(PYTEST) -m "slow and not browser and not real and not ray"
 
 test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 	$(BIN)/python -m pytest -m real
+
+# Stage 4 on a real local Ray, which is started and stopped.
+test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray
+	$(BIN)/python -m pytest -m ray
 
 # Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
 test-browser: $(VENV)/.installed-dev
@@ -84,7 +89,7 @@ test-cluster: $(VENV)/.installed-dev
 
 # New random examples in every run, many of each; until something fails or about an hour has passed.
 fuzz: $(VENV)/.installed-dev
-	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real"
+	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real and not ray"
 
 # 100 kills, 50,000 manifests, 10,000 files and 300 command lines; docs/reliability.md. Linux only.
 attack: $(VENV)/.installed-dev
@@ -115,6 +120,10 @@ $(VENV)/.installed: requirements.txt requirements-viewers.txt requirements-model
 
 $(VENV)/.installed-real: requirements-real.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-real.txt
+	@touch $@
+
+$(VENV)/.installed-ray: requirements-ray.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-ray.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_on_engine(_MODULE, parser, argv, args, prepare=["--index_only"])
     if args.deterministic:
         prepare_for_determinism()
-    with stop_on_signals(resume="run the same command with --resume"):
+    in_shards = args.shard is not None or args.merge
+    with stop_on_signals(resume=f"run the same command{'' if in_shards else ' with --resume'}"):
         return _extract(args, tuple(argv), given=parser.given(argv))
 
 

@@ -33,15 +33,13 @@ _LOCKED_SECONDS = 15.0  # between two tries of a shard that another process comp
 _FOR_GOOD = (ExitCode.USAGE, ExitCode.BAD_RUN)
 _CONNECT_SECONDS = 10.0
 _STOP_SECONDS = 60.0  # a shard needs up to 20 for its checkpoint (records.pass1.run)
-# Read when Ray is imported. Ray's own way to shorten its output hides lines of some shards, and by default it tries
-# for minutes to reach a cluster.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_NUM_REDIS_GET_RETRIES": "2",
-}  # fmt: skip
+# Read when Ray is imported. Ray's own way to shorten its output hides lines of some shards.
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+_TO_CONNECT = {"RAY_NUM_REDIS_GET_RETRIES": "2"}  # of 40 seconds each, where Ray has 20
 _CODE = str(Path(__file__).parents[2])  # on every node, as the virtual environment
 _TASK_LINE = "(shard "
 _NEWS_OF_RAY = ("(raylet) A worker died", "(raylet) Task ", "(raylet) The node", "(autoscaler")
-_NEWS_CHARACTERS = _REASON_CHARACTERS = 160
+_REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
@@ -101,21 +99,19 @@ def run_on_ray(request: RayRequest) -> int:
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected; the processes of a cluster that was started for it end with the block."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in {**_ENVIRONMENT, **(_TO_CONNECT if address is not None else {})}.items():
         os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError as e:
         next_step = "Install it with `pip install -r requirements-ray.txt`"
         raise EnvironmentProblem(f"Ray is not installed ({e})", next_step=next_step) from e
-    _refuse_silent_address(address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS"))
-    where = f"--ray_address {address}" if address is not None else ""
+    _refuse_silent_address(os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address)
     sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as e:
-        what = f"no Ray cluster answers ({str(e).strip().splitlines()[0]})"
-        raise EnvironmentProblem(what, where=where, next_step="Start one with `ray start --head`") from e
+        raise _no_cluster(str(e).strip().partition(". ")[0].partition("\n")[0], address) from e
     finally:
         signal.signal(signal.SIGTERM, sigterm)  # which `ray.init` replaces
     try:
@@ -132,8 +128,13 @@ def _refuse_silent_address(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as e:
-        what = f"no Ray cluster answers ({e})"
-        raise EnvironmentProblem(what, where=address or "", next_step="Start one with `ray start --head`") from e
+        raise _no_cluster(str(e), address) from e
+
+
+def _no_cluster(why: str, address: str | None) -> EnvironmentProblem:
+    where = f"--ray_address {address}" if address else "--engine ray"
+    next_step = "Run `ray start --head` here, or `ray start --address` with the cluster's RAY_AUTH_MODE and token"
+    return EnvironmentProblem(f"no Ray cluster answers ({why})", where=where, next_step=next_step)
 
 
 def _prepare(request: RayRequest) -> int:
@@ -228,8 +229,9 @@ def _cancel(ray: Any, tasks: Sequence[Any]) -> None:
     """Interrupt the tasks, and wait until their shards are saved."""
     for task in tasks:
         ray.cancel(task)
-    log.info("waiting until %d shards are saved", len(tasks))
-    ray.wait(list(tasks), num_returns=len(tasks), timeout=_STOP_SECONDS)
+    if tasks:
+        log.info("waiting until %d shards are saved", len(tasks))
+        ray.wait(list(tasks), num_returns=len(tasks), timeout=_STOP_SECONDS)
 
 
 def _failure(failed: dict[Shard, str], n_shards: int, request: RayRequest) -> ProjectError:
@@ -247,7 +249,7 @@ def _noted_signals() -> Iterator[list[int]]:
     seen: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        if seen and signal.Signals(signum).name != "SIGUSR1":
+        if seen and signal.Signals(signum).name not in ("SIGHUP", "SIGUSR1"):  # which may come twice
             os._exit(128 + signum)
         seen.append(signum)
 
@@ -290,5 +292,7 @@ class _Relay(io.TextIOBase):
             if line.startswith(_TASK_LINE):
                 log.warning("%s", line)
             elif line.startswith(_NEWS_OF_RAY):
-                log.warning("%s", line[:_NEWS_CHARACTERS])
+                log.warning(
+                    "%s", shorten(line.partition(" To troubleshoot")[0].partition(" Error:")[0], _REASON_CHARACTERS)
+                )
         return len(text)

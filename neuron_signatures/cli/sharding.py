@@ -55,11 +55,14 @@ def run_on_engine(
     """Carry out the command `argv` of a stage with `--engine`, and return its exit code.
 
     `stage` is the module, whose `main` computes a shard with `--shard I/N` and joins all with `--merge`. With the flags
-    `prepare` it does what shards would wait for; None if there is no such work. Raises the errors of `run_on_ray`.
+    `prepare` it does what shards would wait for; None if there is no such work, and then `--overwrite` is refused.
+    Raises the errors of `run_on_ray`.
     """
     from neuron_signatures.cli.ray_engine import RayRequest, run_on_ray
 
     again = {"resume", "overwrite"}
+    if prepare is None and getattr(args, "overwrite", False):
+        raise UsageError("--overwrite is not for --engine", next_step="Give it once without --engine, or leave it away")
     common = parser.without(argv, _ENGINE_FLAGS)
     return run_on_ray(RayRequest(
         stage=stage,

@@ -8,7 +8,7 @@ from neuron_signatures.records.checks import recorded_layers, refuse_unknown_tok
 from neuron_signatures.records.command import Command
 from neuron_signatures.records.pass1.finish import merge_states
 from neuron_signatures.records.pass1.run import FirstPass, PassSettings, run_first_pass
-from neuron_signatures.records.pass1.shards import finished_shards, remove_states
+from neuron_signatures.records.pass1.shards import finished_shards, is_finished, remove_states
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.meta import RecordsMeta
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
@@ -32,14 +32,14 @@ def finished_records(command: Command) -> RecordsMeta | None:
 def run_all_neurons(command: Command, corpus: Corpus) -> None:
     """Run the pass, or what is left of it: the shard that the command names, else all blocks."""
     refuse_unknown_tokens(corpus, command.plan, command.path)
-    first = command.request.first
-    settings = PassSettings(
-        recorded_layers(command.request, command.plan), first.top_k, first.batch_size or command.batch_size(corpus)
-    )
-    work = FirstPass(
-        command.path, command.model, command.backend, corpus, settings, command.facts(corpus), first.shard or WHOLE,
-        first.checkpoint_seconds,
-    )  # fmt: skip
+    first, facts = command.request.first, command.facts(corpus)
+    shard = first.shard or WHOLE
+    batch = first.batch_size or command.batch_size(corpus)
+    settings = PassSettings(recorded_layers(command.request, command.plan), first.top_k, batch)
+    if is_finished(command.path, shard, {**facts, **settings.record()}):
+        return
+    model = command.model
+    work = FirstPass(command.path, model, command.backend, corpus, settings, facts, shard, first.checkpoint_seconds)
     run_first_pass(work, command.progress)
 
 

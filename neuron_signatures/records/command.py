@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.load import LoadedModel, find_device
 from neuron_signatures.records.pass1.plan import default_batch_size
 from neuron_signatures.records.request import RecordsRequest
 from neuron_signatures.records.target_run import STAGE, ModelPlan, load_planned
@@ -45,8 +45,8 @@ class Command:
         return self._model
 
     def batch_size(self, corpus: Corpus) -> int:
-        """The default for the device of the model."""
-        return default_batch_size(self.model.device.type, corpus.meta.sequence_length)
+        """The default for the device of the model, which need not be loaded."""
+        return default_batch_size(find_device(self.plan.spec.device).type, corpus.meta.sequence_length)
 
     def facts(self, corpus: Corpus) -> dict[str, Any]:
         """What identifies the model and the corpus of a pass."""

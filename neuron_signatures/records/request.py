@@ -107,7 +107,7 @@ class RecordsRequest:
     @property
     def goes_on(self) -> bool:
         """Whether the command goes on with what a stopped one left. The commands that make records in shards do."""
-        return self.resume or self.index_only or self.first.in_shards
+        return self.resume or self.first.in_shards or (self.index_only and not self.overwrite)
 
     @property
     def run_dir(self) -> Path:

@@ -98,6 +98,20 @@ def test_the_corpus_can_be_read_before(
     assert_same_records(whole, run)
 
 
+def test_the_corpus_is_read_again_only_to_overwrite_it(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    few = flags(corpus, run, "--max_tokens", "200")
+    assert extract(*few, "--index_only") == 0
+    assert extract(*few, "--shard", "1/2") == 0
+    before = arrays(run)
+    assert extract(*few, "--index_only") == 0  # also beside finished and stopped shards
+    assert arrays(run) == before
+    assert extract(*flags(corpus, run, "--index_only")) == 2
+    assert arrays(run) == before
+    assert extract(*flags(corpus, run, "--index_only", "--overwrite")) == 0
+    assert arrays(run).keys() < before.keys() and not state_files(run).stored()
+
+
 def test_missing_and_unfinished_shards_are_named(third: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert extract(*flags(corpus, third, "--merge")) == 2
     assert "shards 1, 3 of 3 are missing" in capsys.readouterr().err

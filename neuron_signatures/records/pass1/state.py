@@ -22,7 +22,7 @@ from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.names import PARTS, POLES, RECORDS
 from neuron_signatures.runs.sharding.files import ShardFiles
 
-_VERSION = 2
+STATE_VERSION = 2
 _HEADER = "state"
 PASS1 = "pass1"
 """The name of the first pass in the names of files and locks."""
@@ -33,7 +33,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    version: int = _VERSION
+    version: int = STATE_VERSION
     settings: dict[str, Any]
     """Everything that the numbers depend on; passes with other settings do not merge."""
     first: Annotated[int, Field(ge=0)]
