@@ -202,6 +202,17 @@ def test_a_damaged_shard_can_be_made_again(
     assert_same_records(whole, run)
 
 
+def test_only_the_merge_exports(corpus: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    export = ["--output_dir", str(out)]
+    assert extract(*flags(corpus, run, "--shard", "1/1", *export)) == 0
+    assert extract(*flags(corpus, run, "--merge")) == 0
+    for command in (["--shard", "1/1"], ["--index_only"]):  # repeated, such as by an engine
+        assert extract(*flags(corpus, run, *command, *export)) == 0 and not out.exists()
+    assert extract(*flags(corpus, run, "--merge", *export)) == 0
+    assert len(list(out.glob("neurons/*/*.json"))) == 264
+
+
 def test_a_merge_without_shards_makes_nothing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert extract(*flags(corpus, tmp_path / "run", "--merge")) == 2
     assert "there is no run" in capsys.readouterr().err and not (tmp_path / "run").exists()
