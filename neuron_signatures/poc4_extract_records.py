@@ -183,7 +183,8 @@ def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) 
     fields = summary.fields()
     if not args.json:
         emit("\n".join(summary.lines()))  # also if the export fails
-    if args.output_dir is not None and summary.records is not None:
+    whole = args.shard is None and not args.index_only  # shards would export beside each other
+    if args.output_dir is not None and summary.records is not None and whole:
         from neuron_signatures.records.exchange.command import export_folder
         from neuron_signatures.runs.plain import strict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,10 @@ def extract(*args: str) -> int:
 
 
 def extract_slowly(args: Sequence[str], seconds: float) -> int:
-    """The command, with `seconds` more for each batch of either pass; for a process that is stopped or killed."""
+    """The command, with `seconds` more for each batch of either pass; for a process that is stopped or killed.
+
+    stderr has a line `batch` at the beginning of each.
+    """
     from neuron_signatures.records.pass1 import run as first
     from neuron_signatures.records.pass2 import run as second
 
@@ -48,6 +52,7 @@ def extract_slowly(args: Sequence[str], seconds: float) -> int:
 
 
 def _later(run: functools.partial, seconds: float, *args: object) -> object:
+    print("batch", file=sys.stderr, flush=True)
     time.sleep(seconds)
     return run(*args)
 

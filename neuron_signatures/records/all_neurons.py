@@ -6,9 +6,10 @@ from typing import Any
 
 from neuron_signatures.records.checks import recorded_layers, refuse_unknown_tokens
 from neuron_signatures.records.command import Command
+from neuron_signatures.records.corpus.blocks import blocks, shard_blocks
 from neuron_signatures.records.pass1.finish import merge_states
 from neuron_signatures.records.pass1.run import FirstPass, PassSettings, run_first_pass
-from neuron_signatures.records.pass1.shards import finished_shards, is_finished, remove_states
+from neuron_signatures.records.pass1.shards import finished_shards, is_finished, refuse_other_blocks, remove_states
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.meta import RecordsMeta
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
@@ -36,7 +37,8 @@ def run_all_neurons(command: Command, corpus: Corpus) -> None:
     shard = first.shard or WHOLE
     batch = first.batch_size or command.batch_size(corpus)
     settings = PassSettings(recorded_layers(command.request, command.plan), first.top_k, batch)
-    if is_finished(command.path, shard, {**facts, **settings.record()}):
+    own = shard_blocks(corpus, blocks(corpus, batch), shard)
+    if is_finished(command.path, shard, own, {**facts, **settings.record()}):
         return
     model = command.model
     work = FirstPass(command.path, model, command.backend, corpus, settings, facts, shard, first.checkpoint_seconds)
@@ -49,15 +51,16 @@ def write_records(command: Command, corpus: Corpus) -> RecordsMeta:
     Raises `UsageError` if shards are missing or unfinished, or do not belong to the command's model.
     """
     shards = finished_shards(command.path)
-    headers = [header for _, header in shards]
+    headers = [shard.header for shard in shards]
     settings = headers[0].settings
     facts = command.facts(corpus)
     refuse_differences(
         {k: settings.get(k) for k in facts}, facts, command.path / RECORDS,
         what="the shards are of another model or corpus", next_step="Give the model of the shards",
     )  # fmt: skip
+    refuse_other_blocks(command.path, shards, corpus)
     layers = [int(layer) for layer in settings["layers"]]
-    found = merge_states(command.path, [name for name, _ in shards], layers, corpus)
+    found = merge_states(command.path, [shard.name for shard in shards], layers, corpus)
     states = found.table["state"].value_counts()
     seconds, n_tokens = sum(h.seconds for h in headers), sum(h.n_tokens for h in headers)
     devices, attention = ([name for h in headers for name in getattr(h, of)] for of in ("devices", "attention"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.records.all_neurons import finished_records, run_all_neurons, write_records
@@ -26,7 +27,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
-from neuron_signatures.runs.records.meta import RecordsMeta
+from neuron_signatures.runs.records.meta import RecordsMeta, SampleMeta
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.records.stage_meta import read_meta
 from neuron_signatures.runs.results import open_results
@@ -51,7 +52,7 @@ def extract_records(request: RecordsRequest, progress: ProgressOf) -> RecordsSum
             _begin(command)
             meta = _corpus(command)
             if request.index_only:
-                return RecordsSummary(str(run.path), meta)
+                return RecordsSummary(str(run.path), meta, *_stored(run.path))
             with Corpus.open(run.path) as corpus:
                 records = _all_neurons(command, corpus)
                 sample = keep_chosen_neurons(command, corpus, records)
@@ -149,6 +150,13 @@ def _corpus(command: Command) -> CorpusMeta:
             counted = tokens
 
         return build_corpus(source, settings, tokenizer, command.writer, resume=request.goes_on, progress=advance)
+
+
+def _stored(path: Path) -> tuple[RecordsMeta | None, SampleMeta | None]:
+    """The records that the run has."""
+    folder = path / RECORDS
+    records = read_meta(path, RECORDS_META, RecordsMeta) if (folder / RECORDS_META).exists() else None
+    return records, read_meta(path, SAMPLE_META, SampleMeta) if (folder / SAMPLE_META).exists() else None
 
 
 def _all_neurons(command: Command, corpus: Corpus) -> RecordsMeta:

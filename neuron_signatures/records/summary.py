@@ -26,7 +26,8 @@ class RecordsSummary:
     def fields(self) -> dict[str, Any]:
         """For `--json`."""
         parts = {"corpus": self.corpus, "records": self.records, "sample": self.sample}
-        return {"run": self.run, **{k: v.fields() if v is not None else None for k, v in parts.items()}}
+        shard = None if self.shard is None else str(self.shard)
+        return {"run": self.run, "shard": shard, **{k: v and v.fields() for k, v in parts.items()}}
 
     def lines(self) -> list[str]:
         """As text."""

@@ -20,6 +20,7 @@ from neuron_signatures.models.rerun.checked_prompt import (
 )
 from neuron_signatures.models.spec import BosRequest, ModelSpec
 from neuron_signatures.models.tokens import adds_bos, bos_policy, wants_bos
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import HOOK_NAME, UNRECORDED, Manifest
@@ -85,8 +86,11 @@ def create_run(
     If the run is `shared` by processes that may create it at the same time, None means that another one was faster.
     Raises `UsageError` if the folder holds anything already.
     """
-    if not (shared and Run.is_complete(out_dir)):
+    try:
         check_folder(out_dir, "new")
+    except UsageError:
+        if not (shared and Run.is_complete(out_dir)):
+            raise
     with explain_os_errors(out_dir, next_step="Choose another --out_dir or fix its permissions"):
         out_dir.mkdir(parents=True, exist_ok=True)
     with run_lock(out_dir, wait=shared):

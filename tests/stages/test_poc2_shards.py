@@ -110,6 +110,21 @@ def test_shards_with_other_settings_are_refused(run_dir: Path, capsys: pytest.Ca
     assert "batch was 32, is 64" in capsys.readouterr().err
 
 
+def test_a_copy_of_another_shard_is_measured_again(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = fresh(tmp_path / "whole")
+    assert analyze(run_dir, *SAMPLE, "--shard", "1/2") == 0
+    (first,) = (run_dir / "analysis").glob("*-00001-of-00002_partial.npz")
+    shutil.copy(first, first.with_name(first.name.replace("-00001-", "-00002-")))
+    assert analyze(run_dir, *SAMPLE, "--merge") == 2
+    assert "shard 2 of 2 is unfinished" in capsys.readouterr().err
+    assert analyze(run_dir, *SAMPLE, "--shard", "2/2") == 0
+    assert "the stored ablations are of another shard; starting again" in capsys.readouterr().err
+    assert analyze(run_dir, *SAMPLE, "--merge") == 0 and analyze(whole, *SAMPLE) == 0
+    assert content(run_dir) == content(whole)
+
+
 @pytest.mark.parametrize(
     ("flags", "what"),
     [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,13 +95,21 @@ def test_the_corpus_can_be_read_before(
         )
     assert extract("--run_dir", str(run), "--quiet", "--merge", "--top_records", "4") == 0
     assert_same_records(whole, run)
+    capsys.readouterr()
+    assert extract(*flags(corpus, run, "--index_only")) == 0  # nothing is left to do
+    shown = capsys.readouterr().out
+    assert "neurons    264 in 3 layers" in shown and "kept whole 264 neurons" in shown
 
 
-def test_the_corpus_is_read_again_only_to_overwrite_it(corpus: Path, tmp_path: Path) -> None:
+def test_the_corpus_is_read_again_only_to_overwrite_it(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     few = flags(corpus, run, "--max_tokens", "200")
     assert extract(*few, "--index_only") == 0
-    assert extract(*few, "--shard", "1/2") == 0
+    capsys.readouterr()
+    assert extract(*few, "--shard", "1/2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["shard"] == "1/2"
     before = arrays(run)
     assert extract(*few, "--index_only") == 0  # also beside finished and stopped shards
     assert arrays(run) == before
@@ -156,6 +163,56 @@ def test_shards_with_other_settings_are_not_merged(
     assert "shard 2/3 has other settings than shard 1/3" in err and not (run / "records" / "records_meta.json").exists()
 
 
+@pytest.mark.parametrize("whole_split", [True, False])
+def test_shards_under_other_names_are_not_merged(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], whole_split: bool
+) -> None:
+    run, files = tmp_path / "run", state_files(tmp_path / "run")
+    for i in (1, 2, 3):
+        assert extract(*flags(corpus, run, "--shard", f"{i}/3")) == 0
+    first, second, third = (files.folder / files.name(Shard(i, 3)) for i in (1, 2, 3))
+    if whole_split:
+        shutil.copy(first, second)
+        assert extract(*flags(corpus, run, "--shard", "2/3")) == 2  # not finished
+        assert "was begun with other settings: blocks was" in capsys.readouterr().err
+        what = "shards 1/3 and 2/3 overlap"
+    else:  # two of three as a split of two: without a gap, but not the whole corpus
+        for i, path in ((1, first), (2, second)):
+            path.rename(files.folder / files.name(Shard(i, 2)))
+        third.unlink()
+        what = "does not hold the documents of shard 1/2. Remove this file and run --shard 1/2 again"
+    assert extract(*flags(corpus, run, "--merge")) == 2
+    assert what in capsys.readouterr().err and not (run / "records" / "records_meta.json").exists()
+
+
+def test_a_damaged_shard_can_be_made_again(
+    corpus: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for i in (1, 2):
+        assert extract(*flags(corpus, run, "--shard", f"{i}/2")) == 0
+    path = run / "records" / state_files(run).name(Shard(2, 2))
+    os.truncate(path, 1000)
+    for command in (["--merge"], ["--shard", "2/2"]):
+        assert extract(*flags(corpus, run, *command)) == 3
+        assert "Remove this file and repeat the command that wrote it" in capsys.readouterr().err
+    path.unlink()
+    for command in (["--shard", "2/2"], ["--merge"]):
+        assert extract(*flags(corpus, run, *command)) == 0
+    assert_same_records(whole, run)
+
+
+def test_only_the_merge_exports(corpus: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out"
+    export = ["--output_dir", str(out)]
+    assert extract(*flags(corpus, run, "--shard", "1/1", *export)) == 0
+    assert extract(*flags(corpus, run, "--merge")) == 0
+    for command in (["--shard", "1/1"], ["--index_only"]):  # repeated, such as by an engine
+        assert extract(*flags(corpus, run, *command, *export)) == 0 and not out.exists()
+    assert extract(*flags(corpus, run, "--merge", *export)) == 0
+    assert len(list(out.glob("neurons/*/*.json"))) == 264
+
+
 def test_a_merge_without_shards_makes_nothing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert extract(*flags(corpus, tmp_path / "run", "--merge")) == 2
     assert "there is no run" in capsys.readouterr().err and not (tmp_path / "run").exists()
@@ -194,8 +251,7 @@ def test_a_stopped_shard_finishes_its_block_and_goes_on(corpus: Path, whole: Pat
     run, shard = tmp_path / "run", Shard(2, 2)
     command = flags(corpus, run, "--shard", str(shard), "--checkpoint_seconds", "10000")
     child = Child(extract_slowly, command, 0.1)
-    _until(lambda: bool(list(run.glob(".lock-pass1*"))))
-    time.sleep(0.5)
+    child.wait_for("batch")
     for _ in range(1 + (name == "SIGUSR1")):  # a scheduler may send it twice
         os.kill(child.pid, getattr(signal, name))
     done = child.wait()
@@ -212,8 +268,7 @@ def test_a_stopped_shard_finishes_its_block_and_goes_on(corpus: Path, whole: Pat
 def test_a_block_that_takes_too_long_is_dropped(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     child = Child(_with_short_stop, flags(corpus, run))
-    _until(lambda: (run / "records" / "corpus_meta.json").exists())
-    time.sleep(1.5)
+    child.wait_for("batch")
     os.kill(child.pid, signal.SIGTERM)
     done = child.wait(30)
     assert done.returncode == 75 and not state_files(run).stored()
@@ -224,13 +279,6 @@ def _with_short_stop(args: list[str]) -> int:
 
     first._STOP_SECONDS = 0.2
     return extract_slowly(args, 20.0)
-
-
-def _until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("change", [["--shard", "2/4"], ["--engine", "ray", "--n_shards", "4"]])

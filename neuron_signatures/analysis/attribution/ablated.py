@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,7 +83,7 @@ class SingleAblations:
             progress("ablations", n) as bar,
             partial.save_on_error(lambda: measured if done.any() else {}),
         ):
-            _resume(measured, partial, bar, n)
+            _resume(measured, partial, bar, n, unless_other=tuple(own))
             chunks = single_ablations(
                 self.problem, self.neurons, values=self.values, done=done | ~self.wanted, batch=self.batch
             )
@@ -123,9 +123,14 @@ class SingleAblations:
         return found
 
 
-def _resume(measured: dict[str, np.ndarray], partial: Partial, bar: Bar, n_wanted: int) -> None:
-    """Fill in the effects that an earlier process measured."""
+def _resume(
+    measured: dict[str, np.ndarray], partial: Partial, bar: Bar, n_wanted: int, *, unless_other: Collection[str]
+) -> None:
+    """Fill in the effects that an earlier process measured, unless its arrays of these names are others."""
     before = partial.load(max_bytes=_bytes(measured), like=measured)
+    if before and not all(np.array_equal(before[name], measured[name]) for name in unless_other):
+        log.warning("the stored ablations are of another shard; starting again")
+        return
     for name, values in before.items():
         measured[name][:] = values
     if before:

@@ -88,3 +88,9 @@ def shard_blocks(corpus: Corpus, found: Sequence[Block], shard: Shard) -> list[B
     sizes = [int(ends[b.stop_window] - ends[b.first_window]) for b in found]
     own = items_of(sizes, shard)
     return list(found[own.start : own.stop])
+
+
+def span(own: Sequence[Block]) -> tuple[int, int]:
+    """The number of the first of consecutive blocks and that after the last; 0 and 0 without blocks."""
+    first = own[0].number if own else 0
+    return first, first + len(own)

@@ -17,7 +17,7 @@ from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, output_projections, pad_batch
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.provenance import device_name
-from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard_blocks
+from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard_blocks, span
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import Batch, BlockPlan
 from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_files
@@ -142,9 +142,9 @@ def _run_batch(
 
 def _begin(work: FirstPass, own: Sequence[Block], n_neurons: int) -> State:
     """The saved state, if there is one of the same pass, else an empty one."""
-    first = own[0].number if own else 0
+    first, stop = span(own)
     header = Header(
-        settings=work.all_settings, first=first, stop=first + len(own), next=first, n_tokens=0, seconds=0.0,
+        settings=work.all_settings, first=first, stop=stop, next=first, n_tokens=0, seconds=0.0,
         devices=[device_name(work.model.device)], attention=[work.model.attn_implementation],
     )  # fmt: skip
     devices = list(_devices(work))
@@ -162,9 +162,9 @@ def refuse_other_settings(found: Header, wanted: Header, path: Path) -> None:
     """Raise `UsageError` if a stored pass has other settings than this one."""
     if found.version != wanted.version:
         what = f"has version {found.version}, this program writes {wanted.version}"
-        raise BadRunError(what, where=str(path), next_step="Use --overwrite")
+        raise BadRunError(what, where=str(path), next_step="Remove this file to start anew")
     before, now = ({**h.settings, "blocks": [h.first, h.stop]} for h in (found, wanted))
-    next_step = "Repeat the command with those settings, or start anew with --overwrite"
+    next_step = "Repeat the command with those settings, or remove this file to start anew"
     refuse_differences(before, now, path, what="was begun with other settings", next_step=next_step)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,14 +79,14 @@ def save_state(run_dir: Path, name: str, state: State) -> None:
 def read_header(run_dir: Path, name: str) -> Header:
     """The header of a state. Raises `BadRunError` if the file is missing or damaged."""
     path = run_dir / RECORDS / name
-    with ArrayFile(path) as file:
+    with _opened(path) as file:
         return _header(file, path)
 
 
 def load_state(run_dir: Path, name: str, corpus: Corpus, devices: Sequence[torch.device]) -> State:
     """The state, with the records of each layer on its device."""
     path = run_dir / RECORDS / name
-    with ArrayFile(path) as file:
+    with _opened(path) as file:
         header = _header(file, path)
         layers = [_layer(file, row, device, corpus) for row, device in enumerate(devices)]
     return State(header, layers)
@@ -98,14 +99,27 @@ def merged_layers(run_dir: Path, names: Sequence[str], n_layers: int, corpus: Co
     """
     first, *others = (run_dir / RECORDS / name for name in names)
     for row in range(n_layers):
-        with ArrayFile(first) as file:
+        with _opened(first) as file:
             found = _layer(file, row, torch.device("cpu"), corpus if others else None)
         for path in others:
-            with ArrayFile(path) as file:
+            with _opened(path) as file:
                 _add_layer(found, file, row, corpus)
         if others:
             found.compact()
         yield found
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[ArrayFile]:
+    """A state for reading. A `BadRunError` about it says how to go on."""
+    try:
+        with ArrayFile(path) as file:
+            yield file
+    except BadRunError as e:
+        if e.where != str(path) or e.next_step:  # of the corpus
+            raise
+        next_step = "Remove this file and repeat the command that wrote it"
+        raise BadRunError(e.what, where=e.where, next_step=next_step) from e
 
 
 def _arrays(layer: LayerRecords) -> dict[str, LaterArray]:

@@ -91,12 +91,12 @@ class ShardFiles:
                 what=f"shard {shard} has other settings than shard {first}",
                 next_step="Remove the shards that do not belong to this computation",
             )  # fmt: skip
-        ordered = sorted(states.values(), key=lambda s: (s.first, s.stop))
+        ordered = sorted(states, key=lambda shard: (states[shard].first, states[shard].stop))
         for before, after in itertools.pairwise(ordered):
-            if before.stop != after.first:
-                word = "overlap" if before.stop > after.first else "leave a gap"
-                next_step = "Remove their files and run them again"
-                raise UsageError(f"two shards {word}", where=str(self.folder), next_step=next_step)
+            if states[before].stop != states[after].first:
+                word = "overlap" if states[before].stop > states[after].first else "leave a gap"
+                what, next_step = f"shards {before} and {after} {word}", "Remove their files and run them again"
+                raise UsageError(what, where=str(self.folder), next_step=next_step)
 
 
 def _shards(numbers: list[int], of: int) -> str:

@@ -61,8 +61,8 @@ TWO = ("00001-of-00002", "00002-of-00002")
         (("00001-of-00002", "00001-of-00003"), (), "holds shards of 2 and 3"),
         (("00001-of-00004",), ((0, 2, True),), "shards 2..4 of 4 are missing"),
         (TWO[:1], ((0, 2, False),), "shard 2 of 2 is missing; shard 1 of 2 is unfinished"),
-        (TWO, ((0, 2, True), (1, 3, True)), "two shards overlap"),
-        (TWO, ((0, 2, True), (3, 4, True)), "two shards leave a gap"),
+        (TWO, ((0, 2, True), (1, 3, True)), "shards 1/2 and 2/2 overlap"),
+        (TWO, ((0, 2, True), (3, 4, True)), "shards 1/2 and 2/2 leave a gap"),
     ],
 )
 def test_what_is_no_whole(
