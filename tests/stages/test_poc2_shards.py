@@ -78,6 +78,7 @@ def test_shards_in_any_order_give_the_same_files(run_dir: Path, tmp_path: Path, 
         assert analyze(run_dir, *flags, "--shard", f"{number}/{n}") == 0
     assert analyze(run_dir, *flags, "--merge") == 0
     assert content(run_dir) == content(whole) and not list(run_dir.glob(".lock*"))
+    assert analyze(run_dir, *flags, "--merge") == 2  # they have been joined
 
 
 def test_a_merge_measures_no_single_neuron(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,3 +295,24 @@ def test_the_forecast_of_shards(
     assert four["seconds"] * four["positions_per_second"] == pytest.approx(5000 / 4)
     tokens = 5 * 5000  # of the corpus, which all share
     assert (four["disk_bytes"] - tokens) == pytest.approx(2.5 * (one["disk_bytes"] - tokens))
+
+
+@pytest.mark.parametrize("key", ["0.value", "0.window", "1.pos", "1.sums", "0.count", "2.histogram", "2.left_out"])
+def test_a_flipped_bit_in_a_shard_is_found(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    run = tmp_path / "run"
+    for i in (1, 2):
+        assert extract(*flags(corpus, run, "--shard", f"{i}/2")) == 0
+    path = run / "records" / state_files(run).name(Shard(2, 2))
+    raw = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(raw[:8], "little")
+    raw[header + json.loads(raw[8:header])[key]["data_offsets"][0]] ^= 1
+    path.write_bytes(raw)
+    capsys.readouterr()
+    assert extract(*flags(corpus, run, "--merge")) == 3
+    err = capsys.readouterr().err
+    assert "Remove this file and repeat the command that wrote it" in err and path.name in err
+    path.unlink()
+    assert extract(*flags(corpus, run, "--shard", "2/2")) == 0
+    assert extract(*flags(corpus, run, "--merge")) == 0

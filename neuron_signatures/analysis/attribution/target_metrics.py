@@ -58,8 +58,9 @@ from neuron_signatures.analysis.validation.measure import (
 from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.progress import ProgressOf
-from neuron_signatures.runs.results import ResultsWriter, partial_name
+from neuron_signatures.runs.results import ResultsWriter, meta_name, partial_name
 from neuron_signatures.runs.sharding.files import ShardFiles
 from neuron_signatures.runs.sharding.locks import refuse_running_shards
 from neuron_signatures.runs.sharding.shard import Shard
@@ -242,7 +243,20 @@ class TargetMetrics:
         if "ablation" not in self.finished.metrics:
             files = self.shards(writer)
             refuse_running_shards(writer.run_dir, files.stem)
+            if not files.stored() and (writer.folder / meta_name(self._result_stem)).exists():
+                next_step = "Leave --merge away to compute everything again"
+                raise UsageError("the shards have been joined already", where=str(writer.folder), next_step=next_step)
             files.refuse_missing()
+
+    @property
+    def _result_stem(self) -> str:
+        """Of the last result that the ablations are for."""
+        config = self.request.validation
+        return (
+            self.naming.influence("ablation")
+            if config is None
+            else self.naming.validation(self.request.metrics, config)
+        )
 
     def _partial(self, writer: ResultsWriter, metric: Metric) -> Partial:
         return Partial(writer, partial_name(self.naming.influence(metric)), self._partial_settings(metric))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -25,6 +26,7 @@ from neuron_signatures.runs.sharding.files import ShardFiles
 
 STATE_VERSION = 2
 _HEADER = "state"
+_CRC = ".crc32"
 PASS1 = "pass1"
 """The name of the first pass in the names of files and locks."""
 
@@ -71,7 +73,8 @@ def save_state(run_dir: Path, name: str, state: State) -> None:
     arrays: dict[str, LaterArray] = {}
     for row, layer in enumerate(state.layers):
         layer.compact()
-        arrays |= {f"{row}.{key}": value for key, value in _arrays(layer).items()}
+        for key, array in _arrays(layer).items():
+            arrays |= _with_checksum(f"{row}.{key}", array)
     with whole_file(run_dir, name, below=RECORDS, needed=nbytes(arrays)) as file:
         write_arrays(file, arrays, {_HEADER: state.header.model_dump_json()})
 
@@ -120,6 +123,28 @@ def _opened(path: Path) -> Iterator[ArrayFile]:
             raise
         next_step = "Remove this file and repeat the command that wrote it"
         raise BadRunError(e.what, where=e.where, next_step=next_step) from e
+
+
+def _with_checksum(key: str, array: LaterArray) -> dict[str, LaterArray]:
+    """The array, and after it its CRC-32, which is known when the array has been made."""
+    crc = 0
+
+    def make() -> np.ndarray:
+        nonlocal crc
+        made = array.make()
+        crc = zlib.crc32(np.ascontiguousarray(made).data)
+        return made
+
+    checksum = LaterArray(np.dtype("u4"), (1,), lambda: np.array([crc], dtype=np.uint32))
+    return {key: LaterArray(array.dtype, array.shape, make), f"{key}{_CRC}": checksum}
+
+
+def _read(file: ArrayFile, key: str) -> np.ndarray:
+    """An array. Raises `BadRunError` if it is not the one that was written."""
+    found = file.read(key)
+    if zlib.crc32(np.ascontiguousarray(found).data) != int(file.read(f"{key}{_CRC}")[0]):
+        raise BadRunError(f"the checksum of {key} is wrong", where=str(file.path))
+    return found
 
 
 def _arrays(layer: LayerRecords) -> dict[str, LaterArray]:
@@ -184,7 +209,7 @@ def _add_layer(into: LayerRecords, file: ArrayFile, row: int, corpus: Corpus) ->
 
 def _stored_lists(file: ArrayFile, row: int) -> _StoredLists:
     """Raises `BadRunError` if they are not what `save_state` writes."""
-    found = _StoredLists(*(file.read(f"{row}.{key}") for key in _StoredLists._fields))
+    found = _StoredLists(*(_read(file, f"{row}.{key}") for key in _StoredLists._fields))
     value, window, pos = found
     if value.shape[1:3] != (len(PARTS), len(POLES)) or not value.shape == window.shape == pos.shape:
         raise BadRunError("its lists have unexpected shapes", where=str(file.path))
@@ -205,10 +230,10 @@ def _contexts(stored: _StoredLists, chosen: np.ndarray, corpus: Corpus, path: Pa
 
 
 def _add_sums(layer: LayerRecords, file: ArrayFile, row: int) -> None:
-    layer.sums += torch.from_numpy(file.read(f"{row}.sums")).to(layer.device)
-    layer.count += torch.from_numpy(file.read(f"{row}.count"))
-    layer.histogram += torch.from_numpy(file.read(f"{row}.histogram")).to(layer.device)
-    layer.left_out += int(file.read(f"{row}.left_out")[0])
+    layer.sums += torch.from_numpy(_read(file, f"{row}.sums")).to(layer.device)
+    layer.count += torch.from_numpy(_read(file, f"{row}.count"))
+    layer.histogram += torch.from_numpy(_read(file, f"{row}.histogram")).to(layer.device)
+    layer.left_out += int(_read(file, f"{row}.left_out")[0])
 
 
 def _header(file: ArrayFile, path: Path) -> Header:
