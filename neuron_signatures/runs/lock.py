@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = 4096
 _UNKNOWN = "an unknown process"
 _POLL_SECONDS, _TELL_SECONDS = 0.5, 300.0
+_SHORT_SECONDS = 2.0  # shorter waits are not told
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -110,13 +111,13 @@ def _holder_of(run_dir: Path, name: str) -> str | None:
 
 
 def _wait_for(run_dir: Path, name: str, busy: str) -> int:
-    told = -_TELL_SECONDS
+    tell_at = time.monotonic() + _SHORT_SECONDS
     while True:
         try:
             return _take(run_dir, name, busy)
         except RunLockedError as e:
-            if time.monotonic() - told >= _TELL_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() >= tell_at:
+                tell_at = time.monotonic() + _TELL_SECONDS
                 log.info("waiting: %s", e.what)
             time.sleep(_POLL_SECONDS)
 
