@@ -23,10 +23,10 @@ def stop_on_signals(*, resume: str) -> Iterator[None]:
     """Within the block, SIGTERM, SIGINT, SIGHUP and Slurm's SIGUSR1 end it with `StoppedEarly`.
 
     Files on disk are always complete, so it is safe to drop the current item; within `hold_stop` it may be finished
-    first. A second signal ends the process immediately with exit code 128 + its number. Only a second SIGHUP or SIGUSR1
-    is ignored, until the process ends: the shell and the system both send SIGHUP when a terminal is closed, and a
-    scheduler may send SIGUSR1 to a process and to its group; in a job of Slurm also a second SIGTERM. A process that
-    ignores SIGHUP from its start (`nohup`) continues to.
+    first. A second signal ends the process immediately with exit code 128 + its number. Some are ignored instead when
+    they come again, because they are sent twice: SIGHUP (by the shell and the system, when a terminal is closed),
+    SIGUSR1 (by a scheduler, to a process and to its group), and in a job of Slurm SIGTERM. A process that ignores
+    SIGHUP from its start (`nohup`) continues to.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

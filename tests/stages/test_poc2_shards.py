@@ -18,15 +18,8 @@ from neuron_signatures.runs.sharding.locks import shard_lock
 from neuron_signatures.runs.sharding.shard import Shard
 
 TARGET = [
-    "--mode",
-    "influence",
-    "--prompt_id",
-    "seed_prompt",
-    "--target_mode",
-    "next_token",
-    "--target_token",
-    " Austin",
-]
+    "--mode", "influence", "--prompt_id", "seed_prompt", "--target_mode", "next_token", "--target_token", " Austin",
+]  # fmt: skip
 SAMPLE = [*TARGET, "--influence_metric", "dla,act_grad", "--validate", "--sample", "200", "--layers", "1,3"]
 COMMANDS = {
     "a sample": SAMPLE,

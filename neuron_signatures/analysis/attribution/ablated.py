@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -99,20 +100,20 @@ class SingleAblations:
         return {"effects": np.full(n, np.nan, np.float32), "done": np.zeros(n, np.bool_)}
 
     def _of(self, shard: Shard) -> SingleAblations:
-        batches = self._batches()
         first, stop = self._span(shard).tolist()
         wanted = torch.zeros_like(self.wanted)
-        wanted[[row for batch in batches[first:stop] for row in batch]] = True
+        wanted[[row for batch in self._batches[first:stop] for row in batch]] = True
         return replace(self, wanted=wanted)
 
     def _span(self, shard: Shard) -> np.ndarray:
         """The first batch of a shard and the one after its last. The work of a batch is that of the layers from its
         first neuron on."""
         n_layers = int(self.neurons[:, 0].max()) + 1
-        work = [len(batch) * (n_layers - int(self.neurons[batch[0], 0])) for batch in self._batches()]
+        work = [len(batch) * (n_layers - int(self.neurons[batch[0], 0])) for batch in self._batches]
         own = items_of(work, shard)
         return np.array([own.start, own.stop], np.int64)
 
+    @cached_property
     def _batches(self) -> list[list[int]]:
         """The rows that `single_ablations` puts into one forward pass."""
         rows = self.wanted.nonzero()[:, 0]
