@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 RECORDS = "records"
 """The stage folder."""
@@ -29,3 +29,16 @@ PARTS: tuple[Part, ...] = ("explain", "select", "report")
 Pole = Literal["+", "-"]
 POLES: tuple[Pole, ...] = ("+", "-")
 """In the order of the axis `pole`: + is the largest activation, - the smallest."""
+
+
+class NeuronPole(NamedTuple):
+    """One pole of a neuron."""
+
+    layer: int
+    neuron: int
+    pole: Pole
+
+    @property
+    def label(self) -> str:
+        """Such as `L3N508+`."""
+        return f"L{self.layer}N{self.neuron}{self.pole}"

@@ -1,0 +1,1 @@
+"""Explanations of neurons in words, from the records of a corpus."""

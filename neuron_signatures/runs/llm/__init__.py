@@ -1,0 +1,1 @@
+"""The files of language model requests in a run folder: every answer as it arrived, and what was paid."""

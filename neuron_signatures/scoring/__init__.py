@@ -1,0 +1,1 @@
+"""How well an explanation predicts the activations of a neuron."""

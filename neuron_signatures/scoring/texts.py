@@ -1,0 +1,64 @@
+"""The texts that explanations are made from and scored on, with the activations of one pole of a neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuron_signatures.runs.records.names import PARTS, NeuronPole, Part, Pole
+from neuron_signatures.runs.records.windows import Pick, Window, text_window
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
+
+    from neuron_signatures.runs.records.reader import Records
+
+SIGN = {"+": 1, "-": -1}
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A window of the corpus. `acts` are those of the pole: positive where the neuron has the pole's sign."""
+
+    window: int
+    document: int
+    tokens: tuple[str, ...]
+    acts: Float32[np.ndarray, " pos"]
+    counts: Bool[np.ndarray, " pos"]
+    """Whether a position counts; others are context."""
+
+    @property
+    def peak(self) -> float:
+        """The largest activation at a position that counts."""
+        return float(self.acts[self.counts].max())
+
+    @property
+    def peak_pos(self) -> int:
+        return int(np.argmax(np.where(self.counts, self.acts, -np.inf)))
+
+
+def text_of(window: Window, pole: Pole) -> Text:
+    """The text of a window whose activations are stored."""
+    assert window.acts is not None
+    counts = np.arange(len(window.tokens)) >= window.counted_from
+    acts = np.asarray(SIGN[pole] * window.acts, np.float32)
+    return Text(window.window, window.document, window.tokens, acts, counts)
+
+
+def strongest_texts(
+    records: Records, at: NeuronPole, *, parts: Sequence[Part] = ("explain",), k: int | None = None
+) -> list[Text]:
+    """The strongest windows of the pole, strongest first; those whose activations are stored, and have its sign."""
+    windows = records.strongest(*at, parts=parts, k=k)
+    texts = [text_of(w, at.pole) for w in windows if w.acts is not None]
+    return [t for t in texts if t.peak > 0]
+
+
+def uniform_texts(records: Records, at: NeuronPole, *, parts: Sequence[Part] = PARTS) -> list[Text]:
+    """All windows of the uniform sample, in corpus order. Raises `UsageError` if the neuron is not in the sample."""
+    sample = records.sample(at.layer, at.neuron, parts=parts)
+    picks = (Pick(int(w), acts=sample.acts_of(i)) for i, w in enumerate(sample.windows))
+    return [text_of(text_window(records.corpus, pick), at.pole) for pick in picks]
