@@ -9,6 +9,7 @@ from neuron_signatures.llm.errors import StopAsking
 from neuron_signatures.llm.wire.reply import Reply
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Who follows the HTTP requests of one chat request."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
 from dataclasses import replace
@@ -20,6 +19,8 @@ from neuron_signatures.llm.wire.reply import Lost, Reply
 from neuron_signatures.runs.llm.journal import Journal, Received
 
 log = logging.getLogger(__name__)
+
+_ANSWER = TypeAdapter(Answer)
 
 
 def find_stored(client: ChatClient, journal: Journal, cache: AnswerCache | None, key: str, skip: int) -> Answer | None:
@@ -45,7 +46,7 @@ def answer_of(received: Received, client: ChatClient) -> Answer | None:
     """The answer in a line of the journal; None if it is of another kind of client, or damaged."""
     if received.answer is not None:
         with contextlib.suppress(ValidationError):
-            return _answer_type().validate_json(json.dumps(received.answer))
+            return _ANSWER.validate_json(json.dumps(received.answer))
         return None
     if not isinstance(client, RawClient):
         return None
@@ -63,8 +64,3 @@ def _lost(received: Received) -> Lost:
             return received.lost
         case _:
             return "no_connection"
-
-
-@functools.cache
-def _answer_type() -> TypeAdapter[Answer]:
-    return TypeAdapter(Answer)
