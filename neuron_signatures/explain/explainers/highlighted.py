@@ -29,7 +29,8 @@ def sections(groups: Groups) -> list[str]:
 
 INSTRUCTIONS = Instructions(
     "highlighted-1",
-    f"You study one neuron of a language model. You are given {SHOWN} Find out what the neuron is active on.\n\n{PHRASE}",
+    f"You study one neuron of a language model. You are given {SHOWN} Find out what the neuron is active on."
+    f"\n\n{PHRASE}",
     (
         (sections([invented.WEIGHT_TEXTS]), invented.WEIGHTS),
         (sections([invented.BAN_TEXTS]), invented.BANS),
