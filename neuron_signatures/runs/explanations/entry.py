@@ -18,7 +18,7 @@ MAX_TEXT = 20_000
 """Characters of a text that are stored."""
 MAX_NAME = 200
 
-Id = Annotated[str, Field(pattern=r"\A[0-9a-f]{16}\Z")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Number = Annotated[float, Field(strict=False)]
@@ -59,7 +59,7 @@ class Entry(BaseModel):
 
     id: Id
     kind: Kind = "explanation"
-    set: Annotated[str, Field(pattern=rf"\A{SET_RULE}\Z")]
+    set: Annotated[str, Field(pattern=rf"^{SET_RULE}$")]
     layer: Annotated[int, Field(ge=0, lt=1 << 20)]
     neuron: Annotated[int, Field(ge=0, lt=1 << 31)]
     pole: Pole
@@ -101,7 +101,7 @@ class Entry(BaseModel):
     temperature: Number | None = None
     seed: Count | None = None
     prompt_version: Name | None = None
-    prompt_sha256: Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")] | None = None
+    prompt_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     evidence: Annotated[list[Count], Field(max_length=10_000)] = Field(default_factory=list)
     """Numbers of the windows of the corpus that the prompt shows."""
     prompt_tokens: Count | None = None
