@@ -108,9 +108,9 @@ class _Folder:
     """Checks one stage folder; adds to `total`. `known` are logs, which grow and are in no record."""
 
     def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck, known: Set[str]) -> None:
-        self.folder, self.manifest, self.total, self.known = folder, manifest, total, known
+        self.folder, self.manifest, self.total = folder, manifest, total
         self.modes = dict(self._walk("", _DEPTH))
-        self.listed: set[str] = set()
+        self.listed = set(known)
         self.digests: dict[str, str] = {}
 
     def check(self) -> None:
@@ -216,7 +216,7 @@ class _Folder:
         return _fault(path, f"its sha256 differs from {says}: the file has changed") if differs else ""
 
     def _remark_others(self, records: set[str]) -> None:
-        known = self.listed | records | self.known
+        known = self.listed | records
         others = [name for name in sorted(self.modes) if name not in known]
         unknown = []
         for name in others:

@@ -17,6 +17,8 @@ from neuron_signatures.runs.files import remove_files
 from neuron_signatures.runs.results import table_name
 
 _ID = re.compile(rb'"id": ?"([0-9a-f]{16})"')
+_AROUND_ID = 32
+"""Bytes of an id with its key, and a few more."""
 _BLOCK = 8 << 20
 
 
@@ -95,8 +97,9 @@ def ids_in_use(run_dir: Path) -> set[str]:
         with open_log(log_path(run_dir, name)) as f:
             tail = b""
             while block := f.read(_BLOCK):
-                found.update(m.decode() for m in _ID.findall(tail + block))
-                tail = block[-32:]
+                text = tail + block
+                found.update(m.decode() for m in _ID.findall(text))
+                tail = text[-_AROUND_ID:]
     return found
 
 

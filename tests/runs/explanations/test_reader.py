@@ -154,8 +154,8 @@ def test_notes_are_kept_in_order(tmp_path):
     a = explanation("one")
     write_log(tmp_path, a, about(a, "Ada", "note", text="first"), about(a, "Bo", "note", text="second"))
     (shown,) = Explanations.open(tmp_path).of(1, 2)
-    assert shown.notes == (
-        Note("Ada", "first", "2026-01-02T03:04:05+00:00"), Note("Bo", "second", "2026-01-02T03:04:05+00:00"))  # fmt: skip
+    at = "2026-01-02T03:04:05+00:00"
+    assert shown.notes == (Note("Ada", "first", at), Note("Bo", "second", at))
 
 
 def test_each_mode_has_a_current_explanation(tmp_path):
