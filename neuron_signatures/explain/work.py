@@ -17,6 +17,7 @@ from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.modes import Mode, find_modes
 from neuron_signatures.explain.outcome import Tally
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.explain.revise import revision_prompt
 from neuron_signatures.llm.accounts import ANSWERED
 from neuron_signatures.llm.chat import ChatRequest
 from neuron_signatures.llm.session import Session
@@ -105,9 +106,9 @@ async def _explain_mode(
     for number in range(1, tools.method.revise + 1):
         if best is None:
             return
-        from neuron_signatures.explain.revise import revision_prompt
-
         again = revision_prompt(tools.method.explainer, evidence, best.text, await _mistakes(at, best, tools))
+        if isinstance(again, TooLittle):  # no mistake to learn from
+            return
         revision = request_of(
             at, again, mode, tools.method, sample=best.sample, revision=number, parent=best.id
         )  # fmt: skip
