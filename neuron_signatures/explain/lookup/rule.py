@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 QUANTILE = 0.99
 SHARE = 0.25
 """Share of the largest activation that an active position has at least."""
-MIN_GAIN = 0.01
+MIN_GAIN = 0.005
 """Of F1, by which each further n-gram must improve the rule."""
 MIN_F1 = 0.1
 """Of a rule. Below it the tokens say too little about when the neuron is active, and there is no rule."""
