@@ -11,9 +11,17 @@ from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.index import LogIndex, set_names
 from neuron_signatures.runs.explanations.lines import Line, log_path, open_log, read_entry
 from neuron_signatures.runs.explanations.meta import AGAIN, ExplanationsMeta, read_set_meta, read_settings
-from neuron_signatures.runs.explanations.names import HUMAN_SET, log_name, meta_name, settings_name
+from neuron_signatures.runs.explanations.names import (
+    EXPLANATIONS,
+    HUMAN_SET,
+    is_set_name,
+    log_name,
+    meta_name,
+    settings_name,
+)
 from neuron_signatures.runs.explanations.stage import is_finished, log_digest
 from neuron_signatures.runs.manifest import Manifest
+from neuron_signatures.runs.names import META
 
 _MOST = 100
 """Faults of one log that are named."""
@@ -33,6 +41,9 @@ class LogsCheck:
         except BadRunError as e:
             self.faults.append(e.line())
             return
+        for name in sorted(_with_record(run_dir) - set(names)):
+            what = f"is missing, its record {meta_name(name)} is there"
+            self.faults.append(BadRunError(what, where=str(log_path(run_dir, name)), next_step=AGAIN).line())
         for name in names:
             self.known |= {log_name(name), settings_name(name)}
             try:
@@ -107,3 +118,9 @@ class LogsCheck:
         else:
             return
         self.faults.append(BadRunError(what, where=where, next_step=AGAIN).line())
+
+
+def _with_record(run_dir: Path) -> set[str]:
+    """The sets that have a stage record."""
+    found = (p.name.removesuffix(META) for p in (run_dir / EXPLANATIONS).glob(f"*{META}"))
+    return {name for name in found if is_set_name(name)}
