@@ -168,7 +168,9 @@ class OpenAIClient:
             next_step = "Set the environment variable of the key, then run again"
             stop = StopAsking(what, next_step=next_step, status="api_error")
         elif answer.status in FAILED and (reply.retry_after or 0) > self._retries.retry_after_cap:
-            what = f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after or 0)} (HTTP {reply.http_status})"
+            what = (
+                f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after or 0)} (HTTP {reply.http_status})"
+            )
             stop = StopAsking(what, next_step="Run again then; what is answered is kept")
         if stop is not None:
             self.halt(stop)
