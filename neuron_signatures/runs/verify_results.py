@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.explanations.verify import LogsCheck
 from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.llm.names import LLM
+from neuron_signatures.runs.llm.verify import RequestsCheck
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
@@ -66,7 +70,7 @@ def check_results(run: Run) -> ResultCheck:
             mode = folder.lstat().st_mode
             if stat.S_ISDIR(mode):
                 n_faults = len(total.faults)
-                _Folder(folder, run.manifest, total).check()
+                _Folder(folder, run.manifest, total, _check_logs(run, name, total)).check()
                 if name == RECORDS and len(total.faults) == n_faults:
                     total.faults += _contents_of_records(run)
             else:
@@ -76,6 +80,20 @@ def check_results(run: Run) -> ResultCheck:
         except OSError as e:
             total.faults.append(_fault(folder, f"cannot be read ({e.strerror or e})"))
     return total
+
+
+def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
+    """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
+    if name == EXPLANATIONS:
+        explanations = LogsCheck(run.path, run.manifest)
+        total.faults += explanations.faults
+        total.remarks += explanations.remarks
+        return explanations.known
+    if name == LLM:
+        requests = RequestsCheck(run.path)
+        total.faults += requests.faults
+        return requests.known
+    return frozenset()
 
 
 def _contents_of_records(run: Run) -> list[str]:
@@ -93,12 +111,12 @@ def _contents_of_records(run: Run) -> list[str]:
 
 
 class _Folder:
-    """Checks one stage folder; adds to `total`."""
+    """Checks one stage folder; adds to `total`. `known` are files that no record lists."""
 
-    def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck, known: Set[str]) -> None:
         self.folder, self.manifest, self.total = folder, manifest, total
         self.modes = dict(self._walk("", _DEPTH))
-        self.listed: set[str] = set()
+        self.listed = set(known)
         self.digests: dict[str, str] = {}
 
     def check(self) -> None:
