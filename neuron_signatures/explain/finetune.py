@@ -79,10 +79,11 @@ def export_finetune(run_dir: Path, set_name: str, file: Path, task: Task) -> Fin
 def _lines(
     explanations: Explanations, maker: ExplainerExamples | SimulatorExamples, summary: FinetuneSummary
 ) -> Iterator[bytes]:
+    _count_failed(explanations, summary)
     for shown in explanations.all():
         if not shown.current:
             continue
-        found = _accepted(shown) or maker.examples(shown)
+        found = _voted_down(shown) or maker.examples(shown)
         if isinstance(found, LeftOut):
             summary.left_out[found.reason] += 1
             continue
@@ -91,10 +92,14 @@ def _lines(
         yield from map(_line, found)
 
 
-def _accepted(shown: Shown) -> LeftOut | None:
-    """Why an explanation is no answer to learn from; None if it is."""
-    if shown.entry.status != "ok":
-        return LeftOut(f"status {shown.entry.status}")
+def _count_failed(explanations: Explanations, summary: FinetuneSummary) -> None:
+    """Count the poles (and modes) without an explanation, by the status of the last request."""
+    current = {(r.at, r.mode) for r in explanations.rows() if r.current}
+    failed = {(r.at, r.mode): r.status for r in explanations.rows() if r.status != "ok"}
+    summary.left_out.update(f"status {status}" for of, status in failed.items() if of not in current)
+
+
+def _voted_down(shown: Shown) -> LeftOut | None:
     return LeftOut("more votes against it than for it") if shown.down > shown.up else None
 
 
