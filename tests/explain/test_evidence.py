@@ -27,7 +27,9 @@ TOKEN, CODE, PAIR, DENSE = (NeuronPole(0, 0, "+"), NeuronPole(1, 7, "-"), Neuron
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    with Records.open(make_record_run(tmp_path_factory.mktemp("records") / "run", n_documents=90, n_sample=200)) as found:
+    with Records.open(
+        make_record_run(tmp_path_factory.mktemp("records") / "run", n_documents=90, n_sample=200)
+    ) as found:
         yield found
 
 
