@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,17 @@ def is_finished(run_dir: Path, set_name: str) -> bool:
 
 
 def finish_set(
-    run: Run, set_name: str, *, skipped: Mapping[str, int], mode: str = "explain", **more: Any
+    run: Run,
+    set_name: str,
+    *,
+    skipped: Mapping[str, int],
+    mode: str = "explain",
+    files: Sequence[str] = (),
+    **more: Any,
 ) -> ExplanationsMeta:
     """Write the table of a set and then its stage record. `more` is stored in the record too (such as the costs).
 
-    The log must be closed. Returns the record.
+    `files` were written into the folder before, and belong to the set. The log must be closed. Returns the record.
     """
     settings = read_settings(run.path, set_name)
     assert settings is not None, f"set {set_name} was not begun"
@@ -71,6 +77,8 @@ def finish_set(
     writer.begin(meta_name(set_name), companions=[table_name(set_name)])
     writer.table(set_name, explanations_table(index), csv=False)
     writer.json(settings_name(set_name), settings.model_dump())
+    for name in files:
+        writer.include(name)
     states = [s for at in index.poles for s in index.states(at) if not s.replaced]
     results = {
         "set": set_name,
