@@ -63,7 +63,9 @@ def export_parser() -> Parser:
     parser.add_argument("--format", choices=(*_FORMATS, "csv"), help="csv has both poles, the others one")
     parser.add_argument("--out_dir", type=folder, metavar="DIR", help="where the files go")
     parser.add_argument("--finetune", type=folder, metavar="FILE",
-                        help="instead: prompts and answers as chat JSONL, for training an explainer")  # fmt: skip
+                        help="instead: prompts and answers as chat JSONL, for training a model")  # fmt: skip
+    parser.add_argument("--task", choices=("explainer", "simulator"), default="explainer",
+                        help="what --finetune trains; default explainer")  # fmt: skip
     parser.add_argument("--pole", choices=POLES, default="+", help="default +")
     parser.add_argument("--all", action="store_true", help="also samples that are not current; csv: also failures")
     parser.add_argument("--with_class_names", action="store_true", help="openai: name the class of each object")
@@ -90,7 +92,7 @@ def import_parser() -> Parser:
 
 def _finetune(args: Namespace) -> int:
     finetune = import_module("neuron_signatures.explain.finetune")
-    return _say(finetune.export_finetune(args.run_dir, args.set, args.finetune), as_json=args.json)
+    return _say(finetune.export_finetune(args.run_dir, args.set, args.finetune, args.task), as_json=args.json)
 
 
 def _add_output_flags(parser: Parser) -> Parser:

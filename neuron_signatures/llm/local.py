@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -82,7 +81,6 @@ class LocalClient:
         self.chat_model: ChatModel = load_chat_model(ModelSpec(spec.model, dtype=dtype, device=spec.device))
         self.version = self.chat_model.version
         self._most = BatchSize(spec.batch_size)
-        self._closing = threading.Event()
         self._queue: BatchQueue[_Job, _Done] = BatchQueue(
             self._answer_all, lambda: self._most.most, lambda job: len(job.asked.token_ids)
         )
@@ -104,7 +102,6 @@ class LocalClient:
 
     async def close(self) -> None:
         """Stop at the next token. Answers that are not complete get the status `api_error`."""
-        self._closing.set()
         await asyncio.to_thread(self._queue.close)
 
     @property
@@ -148,7 +145,7 @@ class LocalClient:
 
         def run(part: Sequence[int]) -> list[_Done]:
             start = time.monotonic()
-            found = self.chat_model.generate([jobs[i].asked for i in part], stop=self._closing.is_set)
+            found = self.chat_model.generate([jobs[i].asked for i in part], stop=self._queue.is_closed)
             share = (time.monotonic() - start) / len(part)
             return [_Done(answered, share) for answered in found]
 

@@ -47,6 +47,10 @@ class BatchQueue(Generic[Job, Result]):
             self._changed.notify()
         return future
 
+    def is_closed(self) -> bool:
+        """For `run`, which may then end early."""
+        return self._closed
+
     def close(self) -> None:
         """Cancel what waits and end the thread once `run` returns."""
         with self._changed:

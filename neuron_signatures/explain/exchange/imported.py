@@ -27,6 +27,7 @@ from neuron_signatures.runs.versions import now_utc
 
 _NO_NEURON = "the run has no such neuron"
 _EMPTY = "empty"
+_MOST_NAMES = 1000
 _TOO_LONG = f"longer than {MAX_TEXT} characters"
 
 
@@ -84,7 +85,10 @@ def import_explanations(options: ImportOptions) -> ImportSummary:
             writing = _Import(options, log, done_keys(run.path, options.set_name))
             with whole_file(run.path, source_name(options.set_name), below=EXPLANATIONS) as sources:
                 writing.append_all(_read(options), run.stores, sources.write)
-        finish_set(run, options.set_name, skipped=writing.skipped, mode="import", files=[source_name(options.set_name)])
+        finish_set(
+            run, options.set_name, skipped=writing.names, mode="import", files=[source_name(options.set_name)],
+            left_out=dict(writing.skipped),
+        )  # fmt: skip
     return writing.summary()
 
 
@@ -96,6 +100,8 @@ class _Import:
         self._samples: Counter[tuple[int, int]] = Counter()
         self._n_with_scores = 0
         self.skipped: Counter[str] = Counter()
+        self.names: dict[str, list[str]] = {}
+        """Of the first poles that were skipped, by reason."""
 
     def append_all(
         self, items: Iterator[Item], stores: Callable[[int, int], bool], keep: Callable[[bytes], int]
@@ -103,7 +109,7 @@ class _Import:
         for item in items:
             text = item.text.strip()
             if why := _NO_NEURON if not stores(item.layer, item.neuron) else _unfit(text):
-                self.skipped[why] += 1
+                self._skip(item, why)
                 continue
             key = Key(item.layer, item.neuron, self._options.pole, None, self._samples[item.layer, item.neuron], 0)
             self._samples[item.layer, item.neuron] += 1
@@ -111,6 +117,11 @@ class _Import:
             if item.source:
                 keep(source_line(id_, item.source))
                 self._n_with_scores += 1
+
+    def _skip(self, item: Item, why: str) -> None:
+        self.skipped[why] += 1
+        if len(names := self.names.setdefault(why, [])) < _MOST_NAMES:
+            names.append(f"L{item.layer}N{item.neuron}{self._options.pole}")
 
     def _append(self, item: Item, key: Key) -> str:
         entry = Entry(
