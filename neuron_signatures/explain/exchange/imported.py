@@ -48,8 +48,8 @@ class ImportSummary:
     set_name: str
     n_explanations: int
     n_neurons: int
-    n_with_scores: int
-    """Explanations with more than a text, which is kept for an export in the same format."""
+    n_with_more: int
+    """Explanations of which the files say more, such as scores: it is kept for an export in the same format."""
     skipped: dict[str, int]
     """Explanations that were left out, by reason."""
 
@@ -60,9 +60,10 @@ class ImportSummary:
     def lines(self) -> list[str]:
         of = f"of {counted(self.n_neurons, 'neuron')} in set {self.set_name}"
         lines = [f"{counted(self.n_explanations, 'explanation')} {of}"]
-        if self.n_with_scores:
-            kept = "their scores and other keys are kept for an export in the same format, and shown nowhere"
-            lines.append(f"{self.n_with_scores:,} with more than a text: {kept}")
+        if self.n_with_more:
+            lines.append(
+                "what the files say beside the texts, such as scores, is kept for an export in the same format"
+            )
         return lines + [f"{n:,} left out: {why}" for why, n in self.skipped.items()]
 
 
@@ -98,7 +99,7 @@ class _Import:
     def __init__(self, options: ImportOptions, log: ExplanationLog, done: Done) -> None:
         self._options, self._log, self._done = options, log, done
         self._samples: Counter[tuple[int, int]] = Counter()
-        self._n_with_scores = 0
+        self._n_with_more = 0
         self.skipped: Counter[str] = Counter()
         self.names: dict[str, list[str]] = {}
         """Of the first poles that were skipped, by reason."""
@@ -116,7 +117,7 @@ class _Import:
             id_ = self._done.id(key) if key in self._done else self._append(item, key)
             if item.source:
                 keep(source_line(id_, item.source))
-                self._n_with_scores += 1
+                self._n_with_more += 1
 
     def _skip(self, item: Item, why: str) -> None:
         self.skipped[why] += 1
@@ -136,7 +137,7 @@ class _Import:
     def summary(self) -> ImportSummary:
         n = sum(self._samples.values())
         return ImportSummary(
-            self._options.set_name, n, len(self._samples), self._n_with_scores, dict(sorted(self.skipped.items()))
+            self._options.set_name, n, len(self._samples), self._n_with_more, dict(sorted(self.skipped.items()))
         )
 
 
