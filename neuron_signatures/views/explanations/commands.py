@@ -1,0 +1,33 @@
+"""Commands that make explanations, and those with which people edit them, for viewers to show."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from neuron_signatures.views.explanations.shown import ExplanationView
+
+_STAGE = ("python", "-m", "neuron_signatures.poc5_explain_neurons")
+
+
+def explain_command(run_dir: Path, *flags: str) -> str:
+    """Makes explanations; without flags, of the recorded neurons by rules, which needs no language model."""
+    return shlex.join([*_STAGE, "--run_dir", str(run_dir), *(flags or ("--llm", "none", "--explainer", "lookup"))])
+
+
+def people_commands(run_dir: Path, view: ExplanationView) -> list[tuple[str, str]]:
+    """What a person can do with an explanation, as label and command."""
+    lock = ("unlock", ("lock", "--off")) if view.locked_by is not None else ("lock", ("lock",))
+    actions: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("edit", ("edit", "--text", "TEXT")), ("vote", ("vote", "--value", "1")), lock,
+        ("note", ("note", "--text", "TEXT")),
+    )  # fmt: skip
+    return [
+        (label, shlex.join([*_STAGE, verb, "--run_dir", str(run_dir), "--id", view.entry.id, *more]))
+        for label, (verb, *more) in actions
+    ]
+
+
+def nothing_text(run_dir: Path) -> str:
+    """What to run where there are no explanations."""
+    return f"no explanations yet; this command makes some: {explain_command(run_dir)}"
