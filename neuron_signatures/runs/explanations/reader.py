@@ -1,0 +1,247 @@
+"""`Explanations` reads the explanations of a run, also of sets that a process is writing. It never locks or writes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.explanations.entry import Entry
+from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex, set_names
+from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, meta_name
+from neuron_signatures.runs.explanations.resolve import State, lineage
+from neuron_signatures.runs.explanations.shown import Choice, Note, Row, SetInfo, Shown, Vote
+from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
+from neuron_signatures.runs.run import Run
+
+__all__ = ["Choice", "Explanations", "Note", "Row", "SetInfo", "Shown", "Vote"]
+
+_NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9})([+-])?)?", re.ASCII | re.IGNORECASE)
+
+
+class Explanations:
+    """The explanations of a run. Opening reads the keys that lists need of every line; the rest is read when shown.
+
+    Damaged logs raise `BadRunError` with the file and the line. Not thread-safe.
+    """
+
+    def __init__(self, run_dir: Path, logs: Sequence[LogIndex], only: Sequence[str] | None) -> None:
+        self.path = run_dir
+        self._logs = {log.name: log for log in logs}
+        self._only = only
+        self._rows: list[Row] | None = None
+
+    @classmethod
+    def open(cls, run: Run | Path | str, *, sets: Sequence[str] | None = None) -> Explanations:
+        """The explanations of a run, or of the run in a folder: of all sets, or of those named. May be none.
+
+        Raises `UsageError` for a set that does not exist, `BadRunError` if a log is damaged.
+        """
+        run_dir = run.path if isinstance(run, Run) else Path(run)
+        logs = [LogIndex(run_dir, name) for name in _chosen_sets(run_dir, sets)]
+        for log in logs:
+            _read(log, run_dir)
+        return cls(run_dir, logs, sets)
+
+    @staticmethod
+    def exist(run_dir: Path) -> bool:
+        """Whether the run has a set of explanations, finished or not."""
+        return bool(set_names(run_dir))
+
+    def refresh(self) -> bool:
+        """Read what was appended, and new sets. Returns whether anything changed."""
+        changed = False
+        names = _chosen_sets(self.path, self._only)
+        for name in [n for n in self._logs if n not in names]:
+            del self._logs[name]
+            changed = True
+        for name in names:
+            log = self._logs.get(name)
+            finished = log is not None and log.finished
+            if log is None:
+                log = self._logs[name] = LogIndex(self.path, name)
+                changed = True
+            try:
+                changed |= _read(log, self.path)
+            except AnotherFileError:
+                log = self._logs[name] = LogIndex(self.path, name)
+                _read(log, self.path)
+                changed = True
+            changed |= log.finished != finished
+        if changed:
+            self._rows = None
+            self._logs = dict(sorted(self._logs.items()))
+        return changed
+
+    @property
+    def sets(self) -> tuple[SetInfo, ...]:
+        """By name."""
+        return tuple(_info(log) for log in self._logs.values())
+
+    def of(self, layer: int, neuron: int, pole: Pole | None = None) -> list[Shown]:
+        """The explanations of a neuron, or of one pole: + first, by set, the current one of each first."""
+        poles = POLES if pole is None else (pole,)
+        return [
+            shown for p in poles for log in self._logs.values() for shown in _all_of(log, NeuronPole(layer, neuron, p))
+        ]
+
+    def current(self, at: NeuronPole, set_name: str) -> list[Shown]:
+        """The current explanations of a pole in a set: one, or one per mode, or none."""
+        log = self._logs.get(set_name)
+        return [] if log is None else [shown for shown in _all_of(log, at) if shown.current]
+
+    def get(self, id_: str) -> Shown | None:
+        """The explanation with this id; None if there is none."""
+        for log in self._logs.values():
+            if id_ in log.at_of:
+                return next(s for s in _all_of(log, log.at_of[id_]) if s.id == id_)
+        return None
+
+    def all(self) -> Iterator[Shown]:
+        """Every explanation, by set, layer, neuron and pole."""
+        for log in self._logs.values():
+            for at in sorted(log.poles, key=_order):
+                yield from _all_of(log, at)
+
+    def rows(self) -> Sequence[Row]:
+        """Every explanation, by layer, neuron, pole and set, in few bytes each. Made once and kept."""
+        if self._rows is None:
+            found = [
+                _row(log.name, state)
+                for log in self._logs.values()
+                for at in log.poles
+                for state in log.states(at)
+            ]  # fmt: skip
+            self._rows = sorted(found, key=lambda r: (*_order(r.at), r.set))
+        return self._rows
+
+    def search(
+        self, text: str = "", *, status: Status | None = None, explainer: str | None = None, set: str | None = None,
+        pole: Pole | None = None, author: Literal["human", "model"] | None = None, locked: bool | None = None,
+        current: bool | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """The rows whose text has every word of `text` (case is ignored) and that have the values given.
+
+        A word such as `L3`, `L3N508` or `L3N508+` selects this layer, neuron or pole instead.
+        """
+        words, names = _words(text)
+        return [
+            r for r in self.rows()
+            if (status is None or r.status == status)
+            and (explainer is None or r.explainer == explainer)
+            and (set is None or r.set == set)
+            and (pole is None or r.at.pole == pole)
+            and (author is None or r.author == author)
+            and (locked is None or r.locked == locked)
+            and (current is None or r.current == current)
+            and all(_is_of(r.at, name) for name in names)
+            and (not words or _holds(r.text, words))
+        ]  # fmt: skip
+
+
+def _chosen_sets(run_dir: Path, wanted: Sequence[str] | None) -> list[str]:
+    there = set_names(run_dir)
+    if wanted is None:
+        return there
+    if missing := [name for name in wanted if name not in there]:
+        held = f"there are {', '.join(there[:10])}" if there else "it has none"
+        raise UsageError(f"no set {missing[0]!r} ({held})", where=str(run_dir / EXPLANATIONS))
+    return sorted(dict.fromkeys(wanted))
+
+
+def _read(log: LogIndex, run_dir: Path) -> bool:
+    log.finished = (run_dir / EXPLANATIONS / meta_name(log.name)).is_file()
+    return log.read_more()
+
+
+def _info(log: LogIndex) -> SetInfo:
+    counts: Counter[Status] = Counter()
+    n_people = 0
+    explainers: dict[str, None] = {}
+    models: dict[str, None] = {}
+    for at in log.poles:
+        for state in log.states(at):
+            line = state.line
+            n_people += line.author == "human"
+            if not state.replaced:
+                counts[line.status] += 1
+            if line.author == "model":
+                explainers[line.explainer] = None
+            if line.model:
+                models[line.model] = None
+    n_poles = len(log.poles)
+    return SetInfo(log.name, log.finished, dict(counts), n_poles, n_people, tuple(explainers), tuple(models))
+
+
+def _all_of(log: LogIndex, at: NeuronPole) -> list[Shown]:
+    states = log.states(at)
+    if not states:
+        return []
+    entries: dict[str, Entry] = {}
+    with open_log(log.path) as file:
+
+        def entry(line: Line) -> Entry:
+            if line.id not in entries:
+                entries[line.id] = read_entry(file, log.path, line)
+            return entries[line.id]
+
+        shown = [
+            Shown(
+                entry=entry(s.line),
+                current=s.current,
+                votes=tuple(Vote(who, value) for who, value in s.votes.items()),
+                locked_by=s.locked_by,
+                notes=tuple(_note(entry(n)) for n in s.notes),
+                choice=None if s.choice is None else _choice(entry(s.choice)),
+                chain=tuple(entry(p.line) for p in lineage(s)),
+                children=tuple(c.line.id for c in s.children),
+                replaced=s.replaced,
+            )
+            for s in states
+        ]
+    return sorted(shown, key=lambda s: not s.current)
+
+
+def _note(entry: Entry) -> Note:
+    return Note(entry.author_name or "", entry.text, entry.created_at_utc)
+
+
+def _choice(entry: Entry) -> Choice:
+    return Choice(entry.select_by or "", dict(entry.values or {}))
+
+
+def _row(set_name: str, s: State) -> Row:
+    line = s.line
+    return Row(
+        set_name, line.id, line.at, line.text, line.explainer, line.status, line.author, line.author_name, s.current,
+        s.locked_by is not None, s.choice is not None, line.author == "human" and line.parent is not None, s.up, s.down,
+        line.sample, line.revision, line.mode,
+    )  # fmt: skip
+
+
+def _order(at: NeuronPole) -> tuple[int, int, int]:
+    return at.layer, at.neuron, POLES.index(at.pole)
+
+
+def _words(text: str) -> tuple[list[str], list[re.Match[str]]]:
+    """The words to look for in texts, and the names of layers and neurons."""
+    names, words = [], []
+    for word in text.split():
+        found = _NEURON.fullmatch(word)
+        names.append(found) if found else words.append(word.casefold())
+    return words, names
+
+
+def _is_of(at: NeuronPole, name: re.Match[str]) -> bool:
+    layer, neuron, pole = name.groups()
+    return at.layer == int(layer) and neuron in (None, str(at.neuron)) and pole in (None, at.pole)
+
+
+def _holds(text: str, words: Sequence[str]) -> bool:
+    folded = text.casefold()
+    return all(word in folded for word in words)
