@@ -19,7 +19,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> ExplanationTable:
 
 
 def found(table: ExplanationTable, query: str) -> list[str]:
-    return [v.entry.text for v in table.rows(parse(query))]
+    return [r.text for r in table.rows(parse(query))]
 
 
 def test_all_words_must_be_in_the_text_in_any_case(table):
@@ -77,15 +77,15 @@ def test_order_by_score_has_undefined_ones_last_in_both_directions(table):
 
 @pytest.mark.parametrize("by", SORTS)
 def test_every_order_has_all_rows_and_another_direction(table, by):
-    forward, back = (ordered(table.views, by, reverse=r) for r in (False, True))
-    assert {v.entry.id for v in forward} == {v.entry.id for v in table.views} == {v.entry.id for v in back}
+    forward, back = (ordered(table.every, by, reverse=r) for r in (False, True))
+    assert {r.id for r in forward} == {r.id for r in table.every} == {r.id for r in back}
     assert forward != back
 
 
 def test_order_by_neuron_votes_and_time(table):
     assert [v.label for v in table.rows()][:5] == ["L0N0+"] * 5 and table.rows()[0].is_current
     assert table.rows(Wanted(sort="votes"))[0].n_up == 2
-    times = [v.entry.created_at_utc for v in table.rows(Wanted(sort="made"))]
+    times = [v.created_at_utc for v in table.rows(Wanted(sort="made"))]
     assert times == sorted(times, reverse=True)
 
 

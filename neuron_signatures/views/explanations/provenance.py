@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.explanations.shown import ExplanationView
+from neuron_signatures.views.explanations.shown import NO_NAME, ExplanationView, author_of
 from neuron_signatures.views.explanations.texts import one_line, status_words, votes_text
 from neuron_signatures.views.interventions.sheets import counted, share_text
 
@@ -40,13 +40,13 @@ def badges(s: ExplanationView) -> list[str]:
     e = s.entry
     found = ["current"] if s.is_current else []
     if s.locked_by is not None:
-        found.append(f"locked by {brief(s.locked_by)}")
+        found.append(f"locked by {_who(s.locked_by)}")
     if s.is_human:
         found.append(f"{'edited' if e.parent else 'written'} by {brief(s.author)}")
     if s.is_chosen:
         found.append("chosen")
     if e.status != "ok":
-        found.append(status_words(e.status))
+        found.append(status_words(e.status) + (", asked again later" if s.is_replaced else ""))
     return found + ([f"votes {votes_text(s)}"] if s.votes else [])
 
 
@@ -65,9 +65,9 @@ def provenance(s: ExplanationView) -> list[tuple[str, str]]:
         ("prompt", _prompt(e)),
         ("cost", _cost(e)),
         ("made", brief(e.created_at_utc)),
-        ("votes", ", ".join(f"{v.value:+d} by {brief(v.author)}" for v in s.votes)),
-        ("locked", "" if s.locked_by is None else f"by {brief(s.locked_by)}: it is not replaced"),
-        *(("note", f"{one_line(n.text)} ({brief(n.author)}, {brief(n.created_at_utc[:10])})") for n in s.notes),
+        ("votes", ", ".join(f"{v.value:+d} by {_who(v.author_name)}" for v in s.votes)),
+        ("locked", "" if s.locked_by is None else f"by {_who(s.locked_by)}: it is not replaced"),
+        *(("note", f"{one_line(n.text)} ({_who(n.author_name)}, {brief(n.created_at_utc[:10])})") for n in s.notes),
         ("id", e.id),
     ]  # fmt: skip
     return [(label, text) for label, text in facts if text]
@@ -75,8 +75,7 @@ def provenance(s: ExplanationView) -> list[tuple[str, str]]:
 
 def _step(e: Entry) -> Step:
     how = "edit" if e.author == "human" else f"revision {e.revision}" if e.revision else "first"
-    who = (e.author_name or "a person") if e.author == "human" else e.answered_by or e.model or e.explainer
-    return Step(brief(who), how, brief(e.created_at_utc), e.text, e.id, e.author == "human")
+    return Step(brief(author_of(e)), how, brief(e.created_at_utc), e.text, e.id, e.author == "human")
 
 
 def _writer(s: ExplanationView) -> str:
@@ -145,6 +144,10 @@ def _cost(e: Entry) -> str:
     ]
     cost = "" if e.cost is None else f"{e.cost:.2g} USD"
     return _joined([*tokens, cost, "" if e.seconds is None else f"{e.seconds:.2g} s"])
+
+
+def _who(name: str | None) -> str:
+    return brief(name or NO_NAME)
 
 
 def _joined(parts: Sequence[str], by: str = ", ") -> str:

@@ -1,99 +1,85 @@
-"""The explanations of a run, read once: by neuron, and all of them."""
+"""The explanations of a run as they are on disk: by neuron, and all of them."""
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from neuron_signatures.runs.errors import BadRunError, ProjectError
-from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, is_set_name, log_name, meta_name
+from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.explanations.index import set_names
+from neuron_signatures.runs.explanations.names import HUMAN_SET
+from neuron_signatures.runs.explanations.reader import Explanations
+from neuron_signatures.runs.explanations.shown import SetInfo
+from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.explanations.fold import views_of_set
-from neuron_signatures.views.explanations.shown import ExplanationView, NeuronExplanations, of_neuron
-from neuron_signatures.views.explanations.table import ExplanationTable
-
-
-class SetInfo(NamedTuple):
-    """One set of explanations."""
-
-    name: str
-    n: int
-    """Explanations, failed ones included."""
-    n_failed: int
-    is_finished: bool
+from neuron_signatures.views.explanations.shown import ExplanationView, NeuronExplanations, of_neuron, views_of
+from neuron_signatures.views.explanations.table import ExplanationTable, rows_of
 
 
 class RunExplanations:
-    """All explanations of a run as they were on disk when it was made."""
+    """Opened once; methods read the logs, so they raise `BadRunError` if one has been damaged since."""
 
-    def __init__(self, views: list[ExplanationView], sets: list[SetInfo], problems: list[str]) -> None:
-        self.views = views
-        self.sets = sets
+    def __init__(self, opened: list[Explanations], problems: list[str]) -> None:
+        self._opened = opened
         self.problems = problems
         """One line for each set that cannot be read."""
 
     @classmethod
     def read(cls, run_dir: Path) -> RunExplanations:
         """Empty without explanations; a set that cannot be read becomes a problem."""
-        views: list[ExplanationView] = []
-        sets: list[SetInfo] = []
+        opened: list[Explanations] = []
         problems: list[str] = []
-        for name in _set_names(run_dir):
+        try:
+            names = set_names(run_dir)
+        except ProjectError as e:
+            return cls([], [e.line()])
+        for name in names:
             try:
-                entries = _entries(run_dir / EXPLANATIONS / log_name(name))
+                opened.append(Explanations.open(run_dir, sets=[name]))
             except (ProjectError, OSError) as e:
-                problems.append(f"{log_name(name)}: {e}")
-                continue
-            finished = name == HUMAN_SET or (run_dir / EXPLANATIONS / meta_name(name)).is_file()
-            own = views_of_set(entries, is_finished=finished)
-            views += own
-            sets.append(SetInfo(name, len(own), sum(not v.is_ok for v in own), finished))
-        return cls(views, sets, problems)
+                problems.append(e.line() if isinstance(e, ProjectError) else f"{name}: {brief(str(e))}")
+        return cls(opened, problems)
+
+    @cached_property
+    def sets(self) -> list[SetInfo]:
+        """By name."""
+        return [info for e in self._opened for info in e.sets]
 
     @property
     def is_empty(self) -> bool:
-        return not self.views
-
-    @cached_property
-    def _by_neuron(self) -> dict[NeuronAt, list[ExplanationView]]:
-        found: dict[NeuronAt, list[ExplanationView]] = {}
-        for v in self.views:
-            found.setdefault(v.at, []).append(v)
-        return found
+        """Whether no set can be read, or all are empty."""
+        return not any(s.n_poles for s in self.sets)
 
     def of(self, at: NeuronAt) -> NeuronExplanations:
         """The explanations of one neuron, both poles in the order to read."""
-        return of_neuron(at, self._by_neuron.get(at, []))
+        found = [s for e in self._opened for s in e.of(*at)]
+        return of_neuron(at, views_of(found, self._finished))
+
+    def get(self, id_: str) -> ExplanationView | None:
+        """The explanation with this id; None if there is none."""
+        for e in self._opened:
+            if (found := e.get(id_)) is not None:
+                at = NeuronAt(found.entry.layer, found.entry.neuron)
+                return next(v for v in self.of(at).shown if v.entry.id == id_)
+        return None
 
     @cached_property
     def table(self) -> ExplanationTable:
-        return ExplanationTable(tuple(self.views))
+        """Every explanation of the run, without requests that failed and were sent again later. Reads all logs."""
+        return ExplanationTable(tuple(row for e in self._opened for row in rows_of(e.all(), self._finished)))
+
+    @cached_property
+    def _finished(self) -> dict[str, bool]:
+        return {s.name: _is_finished(s) for s in self.sets}
 
 
 def has_explanations(run_dir: Path) -> bool:
     """Whether there is a log of explanations; it may be damaged."""
-    return bool(_set_names(run_dir))
-
-
-def _set_names(run_dir: Path) -> list[str]:
     try:
-        found = sorted((run_dir / EXPLANATIONS).glob("*.jsonl"))
-    except OSError:
-        return []
-    return [p.stem for p in found if is_set_name(p.stem)]
+        return Explanations.exist(run_dir)
+    except ProjectError:
+        return True
 
 
-def _entries(path: Path) -> list[Entry]:
-    lines = path.read_bytes().split(b"\n")[:-1]
-    found = []
-    for i, text in enumerate(lines, 1):
-        try:
-            found.append(Entry.model_validate(json.loads(text)))
-        except (ValueError, ValidationError) as e:
-            raise BadRunError(f"line {i} is not an entry", where=path.name) from e
-    return found
+def _is_finished(info: SetInfo) -> bool:
+    return info.finished or info.name == HUMAN_SET

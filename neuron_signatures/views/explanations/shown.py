@@ -1,4 +1,4 @@
-"""The explanations of a neuron with their state: which is current, chosen, locked, voted on, and what led to it.
+"""The explanations of a neuron as viewers show them: both poles, the one to read first.
 
 Texts are raw, as they were answered: viewers show what `texts` and `provenance` make of them.
 """
@@ -6,29 +6,16 @@ Texts are raw, as they were answered: viewers show what `texts` and `provenance`
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from neuron_signatures.runs.explanations.entry import Entry
+from neuron_signatures.runs.explanations.shown import Note, Shown, Vote
 from neuron_signatures.runs.records.names import POLES, Pole
 from neuron_signatures.views.coords import NeuronAt
 
-
-class Vote(NamedTuple):
-    """The newest vote of a person about an explanation."""
-
-    author: str
-    value: int
-    """1 or -1."""
-
-
-class Note(NamedTuple):
-    """What a person wrote about an explanation."""
-
-    author: str
-    text: str
-    created_at_utc: str
+NO_NAME = "a person"
+"""Instead of the name of an author that is not recorded."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +24,7 @@ class ExplanationView:
 
     entry: Entry
     is_current: bool
-    """Whether it is the one to read for its pole in its set."""
+    """Whether it is the one to read for its pole (and mode) in its set."""
     is_chosen: bool
     """Whether the newest choice of its set names it; False without a choice."""
     n_samples: int
@@ -45,8 +32,9 @@ class ExplanationView:
     score: float | None = None
     """Its value in the newest choice of its set; None without one, or where undefined."""
     select_by: str | None = None
-    """What the score is."""
+    """What the score is; None without a choice that compared it."""
     votes: tuple[Vote, ...] = ()
+    """The newest vote of each author."""
     locked_by: str | None = None
     """Who locked it; None if it is not locked."""
     notes: tuple[Note, ...] = ()
@@ -54,6 +42,8 @@ class ExplanationView:
     """What it revises or edits, oldest first, without itself."""
     is_finished: bool = True
     """Whether its set is finished."""
+    is_replaced: bool = False
+    """Whether its request failed and was sent again later."""
 
     @property
     def at(self) -> NeuronAt:
@@ -67,7 +57,7 @@ class ExplanationView:
     @property
     def is_ok(self) -> bool:
         """Whether it says something: the request succeeded, and the text is not empty."""
-        return self.entry.status == "ok" and bool(self.entry.text.strip())
+        return says_something(self.entry)
 
     @property
     def is_human(self) -> bool:
@@ -75,11 +65,8 @@ class ExplanationView:
 
     @property
     def author(self) -> str:
-        """The person's name, or the model's, or `lookup` without a language model; raw."""
-        e = self.entry
-        if e.author == "human":
-            return e.author_name or "a person"
-        return e.answered_by or e.model or e.explainer
+        """The person's name, or the model's as it answered, or the explainer that needs no model; raw."""
+        return author_of(self.entry)
 
     @property
     def n_up(self) -> int:
@@ -92,7 +79,7 @@ class ExplanationView:
 
 @dataclass(frozen=True)
 class PoleExplanations:
-    """The explanations of one pole over all sets: the one to read first, then the current ones of other sets."""
+    """The explanations of one pole over all sets, the one to read first, then the current ones of other sets."""
 
     pole: Pole
     shown: tuple[ExplanationView, ...]
@@ -123,24 +110,61 @@ class NeuronExplanations:
         return self.poles[0].shown + self.poles[1].shown
 
 
-def arranged(shown: Iterable[ExplanationView]) -> list[ExplanationView]:
+def views_of(found: Sequence[Shown], finished: Mapping[str, bool]) -> list[ExplanationView]:
+    """Explanations as the reader gives them, whole poles of whole sets. `finished`: whether each set is finished."""
+    samples: dict[tuple[object, str], set[int]] = {}
+    for s in found:
+        if s.entry.author == "model":
+            samples.setdefault((s.at, s.set), set()).add(s.entry.sample)
+    choices = {(s.at, s.set, s.entry.mode): s.choice for s in found if s.choice is not None}
+    views = []
+    for s in found:
+        choice = choices.get((s.at, s.set, s.entry.mode))
+        compared = choice is not None and s.id in choice.values
+        views.append(
+            ExplanationView(
+                entry=s.entry, is_current=s.current, is_chosen=s.chosen, n_samples=len(samples.get((s.at, s.set), ())),
+                score=choice.values[s.id] if choice is not None and compared else None,
+                select_by=choice.select_by if choice is not None and (compared or s.chosen) else None,
+                votes=s.votes, locked_by=s.locked_by, notes=s.notes, chain=s.chain,
+                is_finished=finished.get(s.set, True), is_replaced=s.replaced,
+            )
+        )  # fmt: skip
+    return views
+
+
+def arranged(views: Iterable[ExplanationView]) -> list[ExplanationView]:
     """The explanations of one pole, the one to read first.
 
-    Current ones of all sets: a locked one, one by a person, then those of finished sets, the newest first. Then the
-    others in the same order, and of one set those with the larger score first. Failed ones are last.
+    Current ones of all sets: a locked one, one by a person, then those of finished sets, the newest first; of several
+    modes, the one that covers the largest share. Then the others in the same order, those of one set with a larger
+    score first. Failed ones are last.
     """
-    newest = sorted(shown, key=lambda s: (s.entry.created_at_utc, s.entry.revision, -s.entry.sample), reverse=True)
-    return sorted(newest, key=_rank)
+    rows = sorted(views, key=lambda v: (v.entry.created_at_utc, v.entry.revision, -v.entry.sample), reverse=True)
+    newest = {v.entry.set: v.entry.created_at_utc for v in reversed(rows)}
+    rows.sort(key=lambda v: (-(v.entry.mode_share or 0.0), not v.is_chosen, math.inf if v.score is None else -v.score))
+    rows.sort(key=lambda v: newest[v.entry.set], reverse=True)
+    return sorted(rows, key=_rank)
 
 
-def of_neuron(at: NeuronAt, shown: Sequence[ExplanationView]) -> NeuronExplanations:
-    """The explanations among `shown` that are of this neuron, both poles in the order to read."""
-    own = [s for s in shown if s.at == at]
-    high, low = (PoleExplanations(p, tuple(arranged(s for s in own if s.entry.pole == p))) for p in POLES)
+def of_neuron(at: NeuronAt, views: Sequence[ExplanationView]) -> NeuronExplanations:
+    """The explanations among `views` that are of this neuron, both poles in the order to read."""
+    own = [v for v in views if v.at == at]
+    high, low = (PoleExplanations(p, tuple(arranged(v for v in own if v.entry.pole == p))) for p in POLES)
     return NeuronExplanations(at, (high, low))
 
 
-def _rank(s: ExplanationView) -> tuple[float, ...]:
-    score = -math.inf if s.score is None else s.score
-    read_first = (s.is_ok, s.is_current, s.locked_by is not None, s.is_human, s.is_finished, s.is_chosen)
-    return *(not x for x in read_first), -score
+def author_of(e: Entry) -> str:
+    """The person's name, or the model's as it answered, or the explainer that needs no model; raw."""
+    if e.author == "human":
+        return e.author_name or NO_NAME
+    return e.answered_by or e.model or e.explainer
+
+
+def says_something(e: Entry) -> bool:
+    return e.status == "ok" and bool(e.text.strip())
+
+
+def _rank(v: ExplanationView) -> tuple[bool, ...]:
+    read_first = (v.is_ok, not v.is_replaced, v.is_current, v.locked_by is not None, v.is_human, v.is_finished)
+    return tuple(not x for x in read_first)
