@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from explanation_runs import HOSTILE_TEXT, OTHER, PERSON, Log, write_explanations, write_log
 from hostile import CONTROLS
+from record_runs import make_record_run
 
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import explain_command, nothing_text, people_commands
@@ -84,7 +85,9 @@ def test_provenance_says_everything_that_is_stored(found):
     assert facts["written by"] == (
         "some-model-2026-01 (asked for some-model), openai, temperature 1, seed 0, fingerprint fp_1"
     )
-    assert facts["sample"] == "2 of 3, revision 1" and facts["score"] == "0.710 by rule, on select; chosen"
+    assert facts["sample"] == "2 of 3, revision 1" and facts["score"] == (
+        "0.710 by rule, on select; chosen among 4: 0.710 0.620 0.310 undefined"
+    )
     assert facts["evidence"] == "3 windows of the corpus: 3 1 4"
     assert facts["cost"] == "812 prompt tokens, 17 answer tokens, 0.00031 USD, 0.8 s"
     assert facts["prompt"].startswith("version highlighted-1, sha256 ") and facts["set"] == "highlighted"
@@ -176,7 +179,9 @@ def test_texts_keep_their_lines_and_nothing_else():
 
 def test_what_to_run_where_there_are_no_explanations(tmp_path):
     assert not has_explanations(tmp_path) and RunExplanations.read(tmp_path).is_empty
-    assert explain_command(tmp_path) in nothing_text(tmp_path) and "poc5_explain_neurons" in nothing_text(tmp_path)
+    assert "poc4_extract_records" in nothing_text(tmp_path), "explanations need records"
+    run = make_record_run(tmp_path / "run")
+    assert explain_command(run) in nothing_text(run) and "poc5_explain_neurons" in nothing_text(run)
 
 
 def test_commands_of_people_name_the_explanation(run, found):

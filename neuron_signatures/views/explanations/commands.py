@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from neuron_signatures.views.explanations.shown import ExplanationView
+from neuron_signatures.views.records.commands import has_records, records_command
 
 _STAGE = ("python", "-m", "neuron_signatures.poc5_explain_neurons")
 
@@ -29,5 +30,7 @@ def people_commands(run_dir: Path, view: ExplanationView) -> list[tuple[str, str
 
 
 def nothing_text(run_dir: Path) -> str:
-    """What to run where there are no explanations."""
+    """What to run where there are no explanations: first what makes the records that they are written from."""
+    if not has_records(run_dir):
+        return f"no explanations yet: they are written from records, which this makes: {records_command(run_dir)}"
     return f"no explanations yet; this command makes some: {explain_command(run_dir)}"

@@ -14,6 +14,8 @@ from neuron_signatures.views.interventions.sheets import counted, share_text
 _SHOWN_WINDOWS = 12
 """Windows of the evidence that are named."""
 _SHOWN_NGRAMS = 12
+_SHOWN_SCORES = 12
+_SHOWN_NOTES = 20
 
 
 class Step(NamedTuple):
@@ -22,7 +24,7 @@ class Step(NamedTuple):
     who: str
     """The model or the person who wrote it, escaped."""
     how: str
-    """`first`, `revision 1`, or `edit`."""
+    """`first`, `revision 1`, `edit`, or `written` by a person from the beginning."""
     created_at_utc: str
     text: str
     """Raw."""
@@ -52,7 +54,7 @@ def badges(s: ExplanationView) -> list[str]:
 
 def provenance(s: ExplanationView) -> list[tuple[str, str]]:
     """Everything that is stored about it, as label and text; what is not stored is left out."""
-    e = s.entry
+    e, notes = s.entry, s.notes[-_SHOWN_NOTES:]
     facts = [
         ("status", "" if e.status == "ok" else _joined([status_words(e.status), one_line(e.reason)], ": ")),
         ("written by", _writer(s)),
@@ -67,14 +69,21 @@ def provenance(s: ExplanationView) -> list[tuple[str, str]]:
         ("made", brief(e.created_at_utc)),
         ("votes", ", ".join(f"{v.value:+d} by {_who(v.author_name)}" for v in s.votes)),
         ("locked", "" if s.locked_by is None else f"by {_who(s.locked_by)}: it is not replaced"),
-        *(("note", f"{one_line(n.text)} ({_who(n.author_name)}, {brief(n.created_at_utc[:10])})") for n in s.notes),
+        *(("note", f"{one_line(n.text)} ({_who(n.author_name)}, {brief(n.created_at_utc[:10])})") for n in notes),
+        ("", f"and {len(s.notes) - len(notes)} older notes" if len(notes) < len(s.notes) else ""),
         ("id", e.id),
     ]  # fmt: skip
     return [(label, text) for label, text in facts if text]
 
 
 def _step(e: Entry) -> Step:
-    how = "edit" if e.author == "human" else f"revision {e.revision}" if e.revision else "first"
+    how = (
+        ("edit" if e.parent else "written")
+        if e.author == "human"
+        else f"revision {e.revision}"
+        if e.revision
+        else "first"
+    )
     return Step(brief(author_of(e)), how, brief(e.created_at_utc), e.text, e.id, e.author == "human")
 
 
@@ -106,11 +115,20 @@ def _sample(s: ExplanationView) -> str:
 
 
 def _score(s: ExplanationView) -> str:
-    if s.score is None and not s.is_chosen:
+    """Its score, and of the chosen one also the others'."""
+    if s.score is None and not s.is_chosen and not s.select_by:
         return ""
-    value = "undefined" if s.score is None else f"{s.score:.3f}"
     by = f" by {brief(s.select_by)}" if s.select_by else ""
-    return f"{value}{by}, on select{'; chosen' if s.is_chosen else ''}"
+    text = f"{_number(s.score)}{by}, on select"
+    if not s.is_chosen:
+        return text
+    shown = " ".join(_number(x) for x in s.compared[:_SHOWN_SCORES])
+    more = " ..." if len(s.compared) > _SHOWN_SCORES else ""
+    return f"{text}; chosen among {len(s.compared)}: {shown}{more}" if len(s.compared) > 1 else f"{text}; chosen"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _rule(e: Entry) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.shown import Note, Shown, Vote
+from neuron_signatures.runs.explanations.shown import Choice, Note, Shown, Vote
 from neuron_signatures.runs.records.names import POLES, Pole
 from neuron_signatures.views.coords import NeuronAt
 
@@ -33,6 +33,8 @@ class ExplanationView:
     """Its value in the newest choice of its set; None without one, or where undefined."""
     select_by: str | None = None
     """What the score is; None without a choice that compared it."""
+    compared: tuple[float | None, ...] = ()
+    """The scores of all explanations that this choice compared, the largest first; empty without one."""
     votes: tuple[Vote, ...] = ()
     """The newest vote of each author."""
     locked_by: str | None = None
@@ -126,7 +128,7 @@ def views_of(found: Sequence[Shown], finished: Mapping[str, bool]) -> list[Expla
                 entry=s.entry, is_current=s.current, is_chosen=s.chosen, n_samples=len(samples.get((s.at, s.set), ())),
                 score=choice.values[s.id] if choice is not None and compared else None,
                 select_by=choice.select_by if choice is not None and (compared or s.chosen) else None,
-                votes=s.votes, locked_by=s.locked_by, notes=s.notes, chain=s.chain,
+                compared=_compared(choice), votes=s.votes, locked_by=s.locked_by, notes=s.notes, chain=s.chain,
                 is_finished=finished.get(s.set, True), is_replaced=s.replaced,
             )
         )  # fmt: skip
@@ -163,6 +165,11 @@ def author_of(e: Entry) -> str:
 
 def says_something(e: Entry) -> bool:
     return e.status == "ok" and bool(e.text.strip())
+
+
+def _compared(choice: Choice | None) -> tuple[float | None, ...]:
+    values = () if choice is None else tuple(choice.values.values())
+    return tuple(sorted(values, key=lambda x: math.inf if x is None else -x))
 
 
 def _rank(v: ExplanationView) -> tuple[bool, ...]:
