@@ -18,7 +18,7 @@ from neuron_signatures.explain.modes import Mode, find_modes
 from neuron_signatures.explain.outcome import Tally
 from neuron_signatures.explain.prompt import Prompt
 from neuron_signatures.explain.revise import revision_prompt
-from neuron_signatures.llm.accounts import ANSWERED
+from neuron_signatures.llm.asking.accounts import ANSWERED
 from neuron_signatures.llm.chat import ChatRequest
 from neuron_signatures.llm.session import Session
 from neuron_signatures.runs.explanations.done import Done, Key
@@ -107,6 +107,8 @@ async def _explain_mode(
         if best is None:
             return
         again = revision_prompt(tools.method.explainer, evidence, best.text, await _mistakes(at, best, tools))
+        if isinstance(again, TooLittle):  # no mistake to learn from
+            return
         revision = request_of(
             at, again, mode, tools.method, sample=best.sample, revision=number, parent=best.id
         )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from neuron_signatures.llm.keys import key_of_fields
+from neuron_signatures.llm.asking.keys import key_of_fields
 from neuron_signatures.runs.names import TMP_PREFIX
 from neuron_signatures.runs.opening import NotReadableError, read_regular
 
