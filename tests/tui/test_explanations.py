@@ -82,7 +82,8 @@ async def test_an_edit_shows_its_chain_its_author_votes_and_notes(made):
     async with browsing(of_neuron(made / "records", neuron=1), (110, 50)) as pilot:
         shown = one_line(text_of(pilot))
         assert f"current, edited by {OTHER}, votes +2" in shown
-        first, edit, newest = (shown.index(x) for x in ("first cities in the south", f"({PERSON}", f"({OTHER}"))
+        chain = shown[shown.index("chain from the first text") :]
+        first, edit, newest = (chain.index(x) for x in ("first cities in the south", f"({PERSON}", f"({OTHER}"))
         assert first < edit < newest
         assert f"note checked on the report part: fires on Denver too ({OTHER}, 2026-03-04)" in shown
 
@@ -93,12 +94,14 @@ async def test_the_command_that_edits_is_shown_and_copied(made):
         await press(pilot, "end", "up")
         lines = text_of(pilot).splitlines()
         assert any("to edit" in x for x in lines)
-        while "poc5_explain_neurons" not in pilot.app.clipboard:
-            await press(pilot, "up", "y")
+        for _ in range(6):
+            if "poc5_explain_neurons" not in pilot.app.clipboard:
+                await press(pilot, "up", "y")
         command = pilot.app.clipboard
         assert command.startswith("python -m neuron_signatures.poc5_explain_neurons edit --run_dir ")
         assert command.endswith("--text TEXT") and "--id " in command
-        await press(pilot, "home", "down", "y")
+        assert "nothing to copy" in await press(pilot, "home", "y")
+        await press(pilot, "right_square_bracket", "y")
         assert pilot.app.clipboard == "L0N2-  keywords of Python code"
 
 

@@ -158,7 +158,7 @@ def _about(view: ExplanationView) -> Line:
     """State, set, sample and score."""
     e = view.entry
     parts = [
-        *badges(view), e.set, f"sample {e.sample + 1} of {view.n_samples}" if view.n_samples > 1 and not view.is_human
+        *badges(view), f"set {e.set}", f"sample {e.sample + 1} of {view.n_samples}" if view.n_samples > 1 and not view.is_human
         else "", "" if view.score is None else f"score {view.score:.2f}", "" if view.is_finished else "not finished",
     ]  # fmt: skip
     return line(
