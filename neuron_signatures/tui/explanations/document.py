@@ -157,10 +157,9 @@ def _whole(view: ExplanationView, run_dir: Path | None, columns: int) -> list[Do
 def _about(view: ExplanationView) -> Line:
     """State, set, sample and score."""
     e = view.entry
-    parts = [
-        *badges(view), f"set {e.set}", f"sample {e.sample + 1} of {view.n_samples}" if view.n_samples > 1 and not view.is_human
-        else "", "" if view.score is None else f"score {view.score:.2f}", "" if view.is_finished else "not finished",
-    ]  # fmt: skip
+    sample = "" if view.is_human or view.n_samples < 2 else f"sample {e.sample + 1} of {view.n_samples}"
+    score = "" if view.score is None else f"score {view.score:.2f}"
+    parts = [*badges(view), f"set {e.set}", sample, score, "" if view.is_finished else "not finished"]
     return line(
         Span(" " * _INDENT), Span(safe(", ".join(p for p in parts if p)), "title" if view.is_current else "dim")
     )
