@@ -18,6 +18,7 @@ from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.tokens import escape, fit, visible
@@ -130,6 +131,7 @@ def do_migrate(args: Any) -> int:
 
 def _describe(run: Run, fault: str) -> list[str]:
     """`fault`: what is wrong with the tensor files, or empty."""
+    from neuron_signatures.runs.explanations.summary import summarise_explanations
     from neuron_signatures.runs.manifest import attention_text, bos_text
     from neuron_signatures.runs.records.summary import summarise_records
 
@@ -145,6 +147,8 @@ def _describe(run: Run, fault: str) -> list[str]:
     ]
     if records := summarise_records(run.path):
         rows.append(("records", records.text()))
+    if explanations := summarise_explanations(run.path):
+        rows.append(("explain", explanations.text()))
     if not m.prompts:
         rows[5:6] = [("prompts", "none: this run holds only records" if records else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]
@@ -178,7 +182,8 @@ def _threads(m: Manifest) -> str:
 
 
 def _stage(run: RunSummary, name: str) -> str:
-    return f"{name} ({escape(shorten(run.records, 200))})" if name == RECORDS and run.records else name
+    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations}.get(name, "")
+    return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 
 
 def _files(n: int) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
+from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
 from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
@@ -37,6 +38,8 @@ class RunSummary:
     format_version: int | None = None
     records: str = ""
     """What the records of a corpus hold; empty if there are none."""
+    explanations: str = ""
+    """How many explanations there are; empty without a folder of them."""
     problem: str = ""
 
 
@@ -65,10 +68,11 @@ def summarise(run_dir: Path) -> RunSummary | None:
     if MANIFEST not in sizes and JOURNAL not in sizes and not tensors and not waiting:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
-    records = summarise_records(run_dir)
+    records, explanations = summarise_records(run_dir), summarise_explanations(run_dir)
     blank = RunSummary(
-        run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else ""
-    )
+        run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else "",
+        explanations=explanations.text() if explanations else "",
+    )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):
             return replace(blank, status="writing")

@@ -80,14 +80,15 @@ def create_file(folder: Path | int, name: str) -> BinaryIO:
     return os.fdopen(_open_at(folder, name, os.O_RDWR | os.O_CREAT | os.O_EXCL), "w+b")
 
 
-def open_in_place(folder: Path, name: str) -> int:
+def open_in_place(folder: Path, name: str, *, below: str = "") -> int:
     """A descriptor for reading and changing a file of a run in place, which is created if it is missing.
 
-    It may have a second name (`has_second_name`), and then must not be changed. Raises `BadRunError` if it is a link or
-    not a regular file, and `OSError`.
+    The file lies in the subfolder `below`, which is created too. It may have a second name (`has_second_name`), and
+    then must not be changed. Raises `BadRunError` if it or the subfolder is a link, or it is not a regular file, and
+    `OSError`.
     """
-    path = folder / name
-    with folder_below(folder, "") as at:
+    path = folder / below / name
+    with folder_below(folder, below, create=bool(below)) as at:
         try:
             try:
                 return _open_at(at, name, os.O_RDWR | os.O_CREAT | os.O_EXCL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.explanations.verify import LogsCheck
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
@@ -33,6 +35,7 @@ _MOST_FAULTS = 99
 """Faults of one record that are reported one by one, after a line with their number."""
 _OF_MODEL = ("model_name", "model_revision", "weights_fingerprint", "n_layers", "d_mlp")
 """What the records and the manifest of a run have in common."""
+_LOGS = {"llm": frozenset({"journal.jsonl", "ledger.json"})}
 _FILES = TypeAdapter(list[FileRecord])
 # Fields of the records of the earlier tool of this method, which name no stage.
 _OF_EARLIER_TOOL = {"mode", "run_dir"}
@@ -66,7 +69,8 @@ def check_results(run: Run) -> ResultCheck:
             mode = folder.lstat().st_mode
             if stat.S_ISDIR(mode):
                 n_faults = len(total.faults)
-                _Folder(folder, run.manifest, total).check()
+                known = _check_logs(run, total) if name == EXPLANATIONS else _LOGS.get(name, frozenset())
+                _Folder(folder, run.manifest, total, known).check()
                 if name == RECORDS and len(total.faults) == n_faults:
                     total.faults += _contents_of_records(run)
             else:
@@ -76,6 +80,14 @@ def check_results(run: Run) -> ResultCheck:
         except OSError as e:
             total.faults.append(_fault(folder, f"cannot be read ({e.strerror or e})"))
     return total
+
+
+def _check_logs(run: Run, total: ResultCheck) -> Set[str]:
+    """Check the logs of explanations; returns their names."""
+    found = LogsCheck(run.path, run.manifest)
+    total.faults += found.faults
+    total.remarks += found.remarks
+    return found.known
 
 
 def _contents_of_records(run: Run) -> list[str]:
@@ -93,12 +105,12 @@ def _contents_of_records(run: Run) -> list[str]:
 
 
 class _Folder:
-    """Checks one stage folder; adds to `total`."""
+    """Checks one stage folder; adds to `total`. `known` are logs, which grow and are in no record."""
 
-    def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck, known: Set[str]) -> None:
         self.folder, self.manifest, self.total = folder, manifest, total
         self.modes = dict(self._walk("", _DEPTH))
-        self.listed: set[str] = set()
+        self.listed = set(known)
         self.digests: dict[str, str] = {}
 
     def check(self) -> None:

@@ -6,11 +6,11 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from neuron_signatures.runs.append_only import end_of_last_line, give_own_copy
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError, shorten
 from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_of, sweep_leftovers, whole_file
 from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, ShardRecord, read_journal
@@ -27,7 +27,7 @@ from neuron_signatures.runs.names import (
     TMP_PREFIX,
     is_activation_file,
 )
-from neuron_signatures.runs.opening import has_second_name, open_in_place, refuse_links
+from neuron_signatures.runs.opening import open_in_place, refuse_links
 from neuron_signatures.runs.replacement import (
     finish_putting_back,
     put_back,
@@ -260,31 +260,10 @@ def _write_pickled(file: BinaryIO, path: Path, tensors: dict[str, torch.Tensor],
 def _append(run_dir: Path, record: JSONDict) -> None:
     """Append one line to the journal and sync it; half a line that a killed writer left is removed first."""
     line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
-    _separate(run_dir, JOURNAL)
+    give_own_copy(run_dir, JOURNAL)
     with explain_os_errors(run_dir / JOURNAL, needed=len(line)), os.fdopen(open_in_place(run_dir, JOURNAL), "r+b") as f:
-        f.truncate(_end_of_last_line(f))
+        f.truncate(end_of_last_line(f))
         f.seek(0, os.SEEK_END)
         f.write(line)
         f.flush()
         os.fsync(f.fileno())
-
-
-def _separate(run_dir: Path, name: str) -> None:
-    """Give a file with a second name a copy of its own."""
-    with explain_os_errors(run_dir / name), os.fdopen(open_in_place(run_dir, name), "rb") as f:
-        if has_second_name(f.fileno()):
-            with whole_file(run_dir, name) as own:
-                shutil.copyfileobj(f, own)
-
-
-def _end_of_last_line(f: BinaryIO) -> int:
-    """The offset after the last newline."""
-    end = f.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - (1 << 16))
-        f.seek(start)
-        newline = f.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

@@ -253,10 +253,10 @@ def test_results_of_every_stage_are_checked(tmp_path, folder_name):
     (run_dir / folder_name / "one" / "more").mkdir()
     (run_dir / folder_name / "one" / "a.jsonl").write_bytes(b"{}\n")
     (run_dir / folder_name / "one" / "more" / "b.npy").write_bytes(b"12")
-    (run_dir / folder_name / "log.jsonl").write_bytes(b"{}\n{")
+    (run_dir / folder_name / "a log.jsonl").write_bytes(b"{}\n{")
     found = verify_run(run_dir)
     assert (found.faults, found.n_result_files) == ([], 2)
-    assert found.remarks == [f"{folder_name}/: 1 file that no record lists: log.jsonl"]
+    assert found.remarks == [f"{folder_name}/: 1 file that no record lists: a log.jsonl"]
     (run_dir / folder_name / "one" / "more" / "b.npy").write_bytes(b"13")
     (fault,) = verify_run(run_dir).faults
     assert f"{folder_name}/one/more/b.npy: its sha256 differs" in fault and "one/a_meta.json" in fault

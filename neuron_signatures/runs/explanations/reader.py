@@ -79,6 +79,10 @@ class Explanations:
         return changed
 
     @property
+    def set_names(self) -> tuple[str, ...]:
+        return tuple(self._logs)
+
+    @property
     def sets(self) -> tuple[SetInfo, ...]:
         """By name."""
         return tuple(_info(log) for log in self._logs.values())

@@ -1,0 +1,81 @@
+"""What a set holds already, for the stage that continues it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from neuron_signatures.runs.explanations.entry import Entry
+from neuron_signatures.runs.explanations.index import LogIndex
+from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
+from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.records.names import NeuronPole, Pole
+
+
+class Key(NamedTuple):
+    """What was asked for."""
+
+    layer: int
+    neuron: int
+    pole: Pole
+    mode: int | None
+    sample: int
+    revision: int
+
+
+class Done(Mapping[Key, Entry]):
+    """The newest explanation by the model for each key, of any status; a later success replaces a failure.
+
+    Looking one up reads its line; `status` and iteration read nothing.
+    """
+
+    def __init__(self, log: LogIndex) -> None:
+        self._path = log.path
+        self._lines: dict[Key, Line] = {}
+        self.chosen: dict[tuple[NeuronPole, int | None], str] = {}
+        """Id of the chosen explanation, by pole and mode."""
+        locked, by_people = set(), set()
+        for at in log.poles:
+            for state in log.states(at):
+                line = state.line
+                if state.choice is not None:
+                    self.chosen[at, line.mode] = line.id
+                if state.locked_by is not None:
+                    locked.add(at)
+                if line.author == "human":
+                    by_people.add(at)
+                elif not state.replaced:
+                    self._lines[Key(*at, line.mode, line.sample, line.revision)] = line
+        self.locked = frozenset(locked)
+        """Poles with a locked explanation: they are not explained again."""
+        self.by_people = frozenset(by_people)
+        """Poles of which a person wrote or edited an explanation."""
+
+    def __getitem__(self, key: Key) -> Entry:
+        line = self._lines[key]
+        with open_log(self._path) as file:
+            return read_entry(file, self._path, line)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._lines
+
+    def status(self, key: Key) -> Status:
+        return self._lines[key].status
+
+    def id(self, key: Key) -> str:
+        return self._lines[key].id
+
+
+def done_keys(run_dir: Path, set_name: str) -> Done:
+    """What the set holds. Raises `BadRunError` if its log is damaged."""
+    log = LogIndex(run_dir, set_name)
+    if log.path.exists():
+        log.read_more()
+    return Done(log)
