@@ -38,6 +38,7 @@ class Progress:
         self._logs = contextlib.ExitStack()
         self._lines = not quiet and not terminal
         self._unit, self._total, self._done, self._skipped = unit.strip(), total, 0, 0
+        self._note = ""
         self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -77,11 +78,17 @@ class Progress:
             self._bar.total = self._total
             self._bar.refresh()
 
+    def note(self, text: str) -> None:
+        """Shown behind the rate, such as the cost so far."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._skipped) / seconds
         left = f", {human_seconds(max(0, self._total - self._done) / rate)} left" if rate else ""
         share = self._done / max(1, self._total)
-        return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}"
+        return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}{self._note and f", {self._note}"}"
 
 
 def _bar(total: int, unit: str) -> tqdm[Any]:

@@ -23,6 +23,9 @@ class Bar(Protocol):
     def extend(self, n: int) -> None:
         """There are `n` steps more than was known."""
 
+    def note(self, text: str) -> None:
+        """What else is to be said about it now, such as its cost so far; replaces the note before."""
+
 
 # Called with the unit and the number of steps.
 ProgressOf = Callable[[str, int], Bar]
@@ -44,3 +47,5 @@ class _Silent:
     def skip(self, n: int) -> None: ...
 
     def extend(self, n: int) -> None: ...
+
+    def note(self, text: str) -> None: ...

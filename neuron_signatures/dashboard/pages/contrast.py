@@ -127,6 +127,8 @@ class _Bar:
     def extend(self, n: int) -> None:
         self._total += n
 
+    def note(self, text: str) -> None: ...
+
 
 def _n(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")

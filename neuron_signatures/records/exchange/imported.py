@@ -1,7 +1,8 @@
 """Imports records of other tools into a new run: their texts as a corpus, their neurons as lists and rows.
 
-Texts have no document ids, so each distinct text is a document of its own, in part explain. Moments are those of the
-files; their count, which the files do not have, is the number of imported values of the neuron.
+Texts have no document ids, so each distinct text is a document of its own, by default in part explain. Moments are
+those of the files, over all parts, and stored under explain; their count, which the files do not have, is the number of
+imported values of the neuron.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from neuron_signatures.records.exchange.spool import Spool
 from neuron_signatures.records.exchange.texts import Texts
 from neuron_signatures.records.exchange.write_run import write_imported
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.records.names import PARTS
 
 OFTEN = 5
 """Tokens at peaks that are named in the table."""
@@ -39,7 +41,7 @@ class Moments(NamedTuple):
     kurtosis: float | None = None
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """One neuron of the files."""
 
     neuron: tuple[int, int]
@@ -78,8 +80,8 @@ class _Row(NamedTuple):
 class Collected:
     """All imported neurons: their windows, and their rows on disk."""
 
-    def __init__(self, skip_first: int) -> None:
-        self.texts = Texts(skip_first)
+    def __init__(self, skip_first: int, percent: Sequence[int]) -> None:
+        self.texts = Texts(skip_first, percent)
         self.neurons: list[ImportedNeuron] = []
         self.first_row = [0]
         self.row_window, self.row_length, self.sampled = Spool("i4"), Spool("i8"), Spool("u1")
@@ -91,7 +93,7 @@ class Collected:
         for spool in (self.row_window, self.row_length, self.sampled, self.acts, self.texts):
             spool.close()
 
-    def add(self, given: _Given) -> None:
+    def add(self, given: Given) -> None:
         """Number the windows of a neuron, keep its list and store its rows."""
         rows: dict[int, _Row] = {}
         self._place(given.sample, rows, sampled=True)
@@ -134,22 +136,22 @@ class Collected:
         pos = self.texts.skip_first + int(np.argmax(acts[self.texts.skip_first :]))
         return float(acts[pos]), window, pos, tokens[pos]
 
-    def _summary(
-        self, given: _Given, rows: dict[int, _Row], peaks: list[tuple[float, int, int, str]]
-    ) -> ImportedNeuron:
+    def _summary(self, given: Given, rows: dict[int, _Row], peaks: list[tuple[float, int, int, str]]) -> ImportedNeuron:
         skip = self.texts.skip_first
         counted = [r.acts[skip:] for r in rows.values()]
         sample = np.concatenate([np.empty(0, np.float32), *(r.acts[skip:] for r in rows.values() if r.sampled)])
         largest = max((float(np.abs(a).max()) for a in counted), default=0.0)
-        often = Counter(p[3] for p in peaks).most_common(OFTEN)
+        windows = np.array([p[1] for p in peaks], np.int32)
+        explained = [p for p, part in zip(peaks, self.texts.parts(windows), strict=True) if PARTS[part] == "explain"]
+        often = Counter(p[3] for p in explained).most_common(OFTEN)
         return ImportedNeuron(
             *given.neuron, given.moments, sum(map(len, counted)),
-            values=np.array([p[0] for p in peaks], np.float32), windows=np.array([p[1] for p in peaks], np.int32),
+            values=np.array([p[0] for p in peaks], np.float32), windows=windows,
             pos=np.array([p[2] for p in peaks], np.int16),
             smallest=min((float(a.min()) for a in counted), default=0.0), largest=largest,
             rate_above=float((np.abs(sample) >= 0.1 * largest).mean()) if len(sample) else None,
             often=json.dumps([token for token, _ in often], ensure_ascii=False),
-            often_share=often[0][1] / len(peaks) if peaks else None,
+            often_share=often[0][1] / len(explained) if explained else None,
         )  # fmt: skip
 
 
@@ -159,12 +161,19 @@ def import_records(options: ImportOptions) -> ImportSummary:
     Raises `UsageError` for a damaged or unsuitable file, naming its first wrong field, and for a folder without any, or
     if the new run's folder is not empty.
     """
+    read = _neuron_records if options.format == "neuron_record" else _neuronpedia
+    return import_neurons(read(options.source), options)
+
+
+def import_neurons(neurons: Iterable[Given], options: ImportOptions) -> ImportSummary:
+    """Make a new run of neurons that ascend by layer and neuron. Raises as `import_records`."""
     if options.run_dir.exists() and (not options.run_dir.is_dir() or any(options.run_dir.iterdir())):
         raise UsageError("is not an empty folder", where=str(options.run_dir), next_step="Choose a new folder")
+    if sum(options.parts) != 100 or min(options.parts) < 0:
+        raise UsageError(f"parts {options.parts} are not percentages that add up to 100")
     created = options.created_at_utc or datetime.now(UTC).isoformat(timespec="seconds")
-    read = _neuron_records if options.format == "neuron_record" else _neuronpedia
-    with closing(Collected(options.skip_first)) as found:
-        for given in _ascending(read(options.source), options.source):
+    with closing(Collected(options.skip_first, options.parts)) as found:
+        for given in _ascending(neurons, options.source):
             found.add(given)
         if not found.texts.n_windows:
             raise UsageError(
@@ -174,11 +183,11 @@ def import_records(options: ImportOptions) -> ImportSummary:
         write_imported(found, options, created)
         return ImportSummary(
             options.run_dir, len(found.neurons), found.texts.n_windows, found.row_window.n, found.n_by_quantile,
-            found.n_too_short,
+            found.n_too_short, found.texts.n_by_part(),
         )  # fmt: skip
 
 
-def _neuron_records(source: Path) -> Iterator[_Given]:
+def _neuron_records(source: Path) -> Iterator[Given]:
     for path in record_files(source):
         r = read_record(path)
         where = (r.neuron_id.layer_index, r.neuron_id.neuron_index)
@@ -187,23 +196,23 @@ def _neuron_records(source: Path) -> Iterator[_Given]:
             raise UsageError(what, where=str(path), next_step="Fix or remove the file")
         n_by_quantile = sum(map(len, r.random_sample_by_quantile or []))
         moments = Moments(r.mean, r.variance, r.skewness, r.kurtosis)
-        yield _Given(where, moments, r.most_positive_activation_records, r.random_sample, n_by_quantile, None)
+        yield Given(where, moments, r.most_positive_activation_records, r.random_sample, n_by_quantile, None)
 
 
-def _neuronpedia(source: Path) -> Iterator[_Given]:
+def _neuronpedia(source: Path) -> Iterator[Given]:
     """Lines of one neuron follow each other. Texts by interval become its sample."""
     for neuron, lines in groupby(read_activations(source), key=lambda a: a.neuron):
         activations = list(lines)
         strongest = [_record(a) for a in activations if a.is_strongest]
         sample = [_record(a) for a in activations if not a.is_strongest]
-        yield _Given(neuron, Moments(), strongest, sample, 0, activations[0].model_id)
+        yield Given(neuron, Moments(), strongest, sample, 0, activations[0].model_id)
 
 
 def _record(activation: Activation) -> ActivationRecord:
     return ActivationRecord(tokens=activation.tokens, activations=activation.values)
 
 
-def _ascending(found: Iterable[_Given], source: Path) -> Iterator[_Given]:
+def _ascending(found: Iterable[Given], source: Path) -> Iterator[Given]:
     """The neurons. Raises `UsageError` unless they ascend by layer and neuron, each once."""
     last = (-1, -1)
     for given in found:

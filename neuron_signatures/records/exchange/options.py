@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from neuron_signatures.runs.records.names import PARTS, Part
 
 Format = Literal["neuron_record", "neuronpedia"]
 FORMATS: tuple[Format, ...] = ("neuron_record", "neuronpedia")
+ALL_EXPLAIN = (100, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ class ExportSummary:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """`skip_first`: positions at the beginning of each text that do not count; the files do not say which count."""
+    """`skip_first`: positions at the beginning of each text that do not count; the files do not say which count.
+
+    `parts`: percent of the texts in explain, select and report, by a hash of the text. Texts have no document ids, so
+    two texts of one document may be in two parts.
+    """
 
     source: Path
     run_dir: Path
-    format: Format
+    format: Format | Literal["puzzles"]
     model_name: str | None = None
     """None: that of the files, else `imported`."""
     n_layers: int | None = None
@@ -72,6 +77,9 @@ class ImportOptions:
     """None: the smallest that has all neurons of the files."""
     skip_first: int = 0
     created_at_utc: str = ""
+    parts: tuple[int, int, int] = ALL_EXPLAIN
+    described: dict[str, Any] = field(default_factory=dict)
+    """What else is recorded about the source."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ class ImportSummary:
     """Texts of samples by quantile, which are left out."""
     n_too_short: int
     """Texts without a position that counts, which are left out."""
+    n_by_part: dict[Part, int]
+    """Different texts in each part."""
 
     def fields(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,7 +104,13 @@ class ImportSummary:
         lines = [
             f"{self.n_neurons:,} neurons, {self.n_windows:,} different texts, {self.n_rows:,} rows: {self.run_dir}"
         ]
-        lines.append("without document ids: all are of part explain; scores on held-out documents need a corpus")
+        if self.n_by_part["explain"] == self.n_windows:
+            lines.append("without document ids: all are of part explain; scores on held-out documents need a corpus")
+        else:
+            shares = ", ".join(f"{n:,} in {part}" for part, n in self.n_by_part.items())
+            lines.append(
+                f"texts by a hash of each: {shares}; without document ids, one document may have texts in several parts"
+            )
         if self.n_by_quantile:
             lines.append(f"{self.n_by_quantile:,} texts of samples by quantile left out")
         if self.n_too_short:

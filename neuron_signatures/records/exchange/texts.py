@@ -1,4 +1,4 @@
-"""The distinct texts of imported records, as windows of a corpus: each its own document, of part explain."""
+"""The distinct texts of imported records, as windows of a corpus: each its own document."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from neuron_signatures.records.corpus.parts import part_index
 from neuron_signatures.records.exchange.spool import Spool
 from neuron_signatures.runs.records.corpus_files import CorpusArrays, DocumentRow
+from neuron_signatures.runs.records.names import PARTS, Part
+
+SEED = 0
+"""Of the parts."""
 
 
 class Texts:
-    """Windows numbered in the order in which their texts were first seen. Memory: about 200 bytes per window."""
+    """Windows numbered in the order in which their texts were first seen. Memory: about 200 bytes per window.
 
-    def __init__(self, skip_first: int) -> None:
+    `percent` of the texts, by their hash, are of each part; equal texts are of one part.
+    """
+
+    def __init__(self, skip_first: int, percent: Sequence[int]) -> None:
         self.skip_first = skip_first
+        self._percent = percent
+        self._parts = bytearray()
         self.vocabulary: dict[str, int] = {}
         self._windows: dict[tuple[bytes, int], int] = {}
         self._tokens = Spool("i4")
@@ -43,7 +53,23 @@ class Texts:
             self._tokens.extend(ids)
             self._lengths.append(len(ids))
             self._digests.append(hashlib.sha256("\0".join([*tokens, str(occurrence)]).encode()).digest())
+            text = hashlib.sha256("\0".join(tokens).encode()).digest()
+            self._parts.append(part_index(text, seed=SEED, percent=self._percent))
         return self._windows[key]
+
+    def parts(self, windows: np.ndarray) -> np.ndarray:
+        """The index in PARTS of each window."""
+        return np.array([self._parts[w] for w in windows.tolist()], np.uint8)
+
+    def n_by_part(self) -> dict[Part, int]:
+        """Windows, which are also the documents."""
+        return {part: self._parts.count(i) for i, part in enumerate(PARTS)}
+
+    def counted_by_part(self) -> dict[Part, int]:
+        """Positions that count."""
+        found = np.zeros(len(PARTS), np.int64)
+        np.add.at(found, np.frombuffer(bytes(self._parts), np.uint8), np.array(self._lengths, np.int64))
+        return {p: int(found[i]) - self.skip_first * n for i, (p, n) in enumerate(self.n_by_part().items())}
 
     def arrays(self) -> CorpusArrays:
         lengths = np.array(self._lengths, np.int32)
@@ -55,8 +81,8 @@ class Texts:
 
     def documents(self) -> Iterator[DocumentRow]:
         at = 0
-        for i, (n, digest) in enumerate(zip(self._lengths, self._digests, strict=True)):
-            yield DocumentRow(f"imported text {i + 1}", digest.hex(), "explain", i, 1, at, n)
+        for i, (n, digest, part) in enumerate(zip(self._lengths, self._digests, self._parts, strict=True)):
+            yield DocumentRow(f"imported text {i + 1}", digest.hex(), PARTS[part], i, 1, at, n)
             at += n
 
     def source_sha256(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from neuron_signatures.records.exchange.options import ImportOptions
 from neuron_signatures.records.exchange.spool import on_disk
+from neuron_signatures.records.exchange.texts import SEED
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.manifest import HOOK_NAME, Manifest
@@ -70,9 +71,12 @@ def _write_neurons(
         np.zeros((*shape, len(PARTS)), np.int64), *(np.zeros((*shape, len(PARTS))) for _ in range(4))
     )
     for n in found.neurons:
-        at = (rows[n.layer], n.neuron, _EXPLAIN, 0, slice(len(n.values)))
-        lists.value[at], lists.window[at], lists.pos[at] = n.values, n.windows, n.pos
-        _set_moments(moments, at[:3], n)
+        row, part_of = rows[n.layer], found.texts.parts(n.windows)
+        for part in range(len(PARTS)):
+            of_part = np.flatnonzero(part_of == part)
+            at = (row, n.neuron, part, 0, slice(len(of_part)))
+            lists.value[at], lists.window[at], lists.pos[at] = n.values[of_part], n.windows[of_part], n.pos[of_part]
+        _set_moments(moments, (row, n.neuron, _EXPLAIN), n)
     histograms = HistogramArrays(np.zeros(1, np.float32), np.zeros((*shape, len(PARTS), 2), np.uint32))
     meta = RecordsMeta(
         **of_model, layers=layers, n_layers=n_layers, d_mlp=d_mlp, top_k=top_k, batch_size=None, histogram_share=1,
@@ -134,14 +138,15 @@ def _table_row(layer: int, neuron: int, n: ImportedNeuron | None) -> dict[str, A
 
 
 def _corpus_meta(found: Collected, options: ImportOptions, created: str) -> CorpusMeta:
-    texts, none = found.texts, dict.fromkeys(PARTS, 0)
+    texts = found.texts
     return CorpusMeta(
-        stage=STAGE, created_at_utc=created, seed=0, parts={**none, "explain": 100}, sequence_length=texts.longest,
+        stage=STAGE, created_at_utc=created, seed=SEED, parts=dict(zip(PARTS, options.parts, strict=True)),
+        sequence_length=texts.longest,
         stride=texts.longest, skip_first=options.skip_first, concatenate=False, prepend_bos=False, bos_token_id=None,
-        tokenizer_sha256=None, source={"kind": options.format, "paths": [str(options.source)]},
+        tokenizer_sha256=None, source={"kind": options.format, "paths": [str(options.source)], **options.described},
         source_sha256=texts.source_sha256(), n_documents=texts.n_windows, n_windows=texts.n_windows,
-        n_tokens=texts.n_tokens, n_counted=texts.n_counted, counted_by_part={**none, "explain": texts.n_counted},
-        documents_by_part={**none, "explain": texts.n_windows}, dropped={"too_short": found.n_too_short},
+        n_tokens=texts.n_tokens, n_counted=texts.n_counted, counted_by_part=texts.counted_by_part(),
+        documents_by_part=texts.n_by_part(), dropped={"too_short": found.n_too_short},
         complete=True, stopped=None,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.index import LogIndex
@@ -24,17 +24,52 @@ class Key(NamedTuple):
     revision: int
 
 
-class Done(Mapping[Key, Entry]):
+ChoiceKey = tuple[NeuronPole, int | None, int]
+"""Pole, mode, and how many revisions there were."""
+
+
+K = TypeVar("K")
+
+
+class Entries(Mapping[K, Entry]):
+    """Entries of a log by key. Looking one up reads its line; iteration reads nothing."""
+
+    def __init__(self, path: Path, lines: dict[K, Line]) -> None:
+        self._path, self._lines = path, lines
+
+    def __getitem__(self, key: K) -> Entry:
+        with open_log(self._path) as file:
+            return read_entry(file, self._path, self._lines[key])
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._lines
+
+
+class Done(Entries[Key]):
     """The newest explanation by the model for each key, of any status; a later success replaces a failure.
 
-    Looking one up reads its line; `status` and iteration read nothing.
+    `status` reads nothing.
     """
 
     def __init__(self, log: LogIndex) -> None:
-        self._path = log.path
-        self._lines: dict[Key, Line] = {}
+        super().__init__(log.path, {})
         self.chosen: dict[tuple[NeuronPole, int | None], str] = {}
         """Id of the chosen explanation, by pole and mode."""
+        self.choices: Entries[ChoiceKey] = Entries(
+            log.path,
+            {
+                (at, line.mode, line.revision): line
+                for at, lines in log.poles.items()
+                for line in lines
+                if line.kind == "choice"
+            },
+        )
         locked, by_people = set(), set()
         for at in log.poles:
             for state in log.states(at):
@@ -51,20 +86,6 @@ class Done(Mapping[Key, Entry]):
         """Poles with a locked explanation: they are not explained again."""
         self.by_people = frozenset(by_people)
         """Poles of which a person wrote or edited an explanation."""
-
-    def __getitem__(self, key: Key) -> Entry:
-        line = self._lines[key]
-        with open_log(self._path) as file:
-            return read_entry(file, self._path, line)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._lines)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._lines
 
     def status(self, key: Key) -> Status:
         return self._lines[key].status

@@ -30,9 +30,9 @@ class LogIndex:
         self.poles: dict[NeuronPole, list[Line]] = {}
         self.at_of: dict[str, NeuronPole] = {}
 
-    def read_more(self) -> bool:
-        """Read the lines that were appended; returns whether there are any."""
-        before = self.end
+    def read_more(self) -> set[NeuronPole]:
+        """Read the lines that were appended. Returns the poles of neurons that they are about."""
+        changed: set[NeuronPole] = set()
         try:
             with open_log(self.path) as file:
                 found = os.fstat(file.fileno())
@@ -41,16 +41,17 @@ class LogIndex:
                 self.file_id = (found.st_dev, found.st_ino)
                 for line in read_lines(file, self.path, start=self.end):
                     self.poles.setdefault(line.at, []).append(line)
+                    changed.add(line.at)
                     if line.kind == "explanation":
                         self.at_of[line.id] = line.at
                     self.end = line.start + line.size
         except FileNotFoundError as e:
             raise AnotherFileError(self.path) from e
-        return self.end > before
+        return changed
 
     def states(self, at: NeuronPole) -> list[State]:
-        lines = self.poles.get(at, [])
-        return resolve(lines)
+        """The explanations of a pole, in the order of the log."""
+        return resolve(self.poles.get(at, ()))
 
 
 def set_names(run_dir: Path) -> list[str]:

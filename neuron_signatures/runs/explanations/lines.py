@@ -143,6 +143,14 @@ def read_entry(file: BinaryIO, path: Path, line: Line) -> Entry:
     return entry
 
 
+def read_entries(run_dir: Path, set_name: str) -> Iterator[Entry]:
+    """All entries of a log, in their order. Raises `BadRunError` if it is damaged."""
+    path = log_path(run_dir, set_name)
+    with open_log(path) as lines, open_log(path) as whole:
+        for line in read_lines(lines, path):
+            yield read_entry(whole, path, line)
+
+
 def damaged_line(path: Path, number: int, e: ValueError) -> BadRunError:
     """The error for a line that is no entry."""
     what = first_error(e) if isinstance(e, ValidationError) else str(e)

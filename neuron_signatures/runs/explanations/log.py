@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -90,10 +91,10 @@ def check_set_name(name: str) -> None:
         raise UsageError(what, next_step=f"Use {SET_RULE}, not ending in _meta or _settings")
 
 
-def ids_in_use(run_dir: Path) -> set[str]:
-    """The ids of all entries of all sets of a run, also of entries in damaged logs."""
+def ids_in_use(run_dir: Path, *, sets: Sequence[str] | None = None) -> set[str]:
+    """The ids of all entries of all sets of a run, or of those named, also of entries in damaged logs."""
     found: set[str] = set()
-    for name in set_names(run_dir):
+    for name in set_names(run_dir) if sets is None else sets:
         with open_log(log_path(run_dir, name)) as f:
             tail = b""
             while block := f.read(_BLOCK):

@@ -42,8 +42,8 @@ class ExplanationsMeta(_Record):
     n_poles: Count
     counts: dict[Status, Count]
     """Explanations by status."""
-    skipped: dict[Label, Count]
-    """Poles of neurons without a request, by reason."""
+    skipped: dict[Label, list[Label]]
+    """Names of the poles without a request, by reason."""
     log_bytes: Count
     """Size of the log when the set was finished: what follows was added by people."""
     log_sha256: Sha256

@@ -201,6 +201,7 @@ def _about(run_dir: Path, shown: Shown, kind: Kind, who: str, **values: Any) -> 
 
 
 def _append(run_dir: Path, set_name: str, at: NeuronPole, who: str, **values: Any) -> Entry:
+    refuse_running_shards(run_dir, set_name)
     with ExplanationLog(run_dir, set_name) as log:
         fields = {"text": "", **at._asdict(), **values}
         entry = Entry(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex, set_names
 from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
 from neuron_signatures.runs.explanations.names import EXPLANATIONS, meta_name
-from neuron_signatures.runs.explanations.resolve import State, lineage
+from neuron_signatures.runs.explanations.resolve import lineage
+from neuron_signatures.runs.explanations.rows import Search, all_rows, order, replace_rows
 from neuron_signatures.runs.explanations.shown import Choice, Note, Row, SetInfo, Shown, Vote
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
 from neuron_signatures.runs.run import Run
 
 __all__ = ["Choice", "Explanations", "Note", "Row", "SetInfo", "Shown", "Vote"]
-
-_NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9})([+-])?)?", re.ASCII | re.IGNORECASE)
 
 
 class Explanations:
@@ -35,6 +33,7 @@ class Explanations:
         self._logs = {log.name: log for log in logs}
         self._only = only
         self._rows: list[Row] | None = None
+        self._infos: dict[str, SetInfo] = {}
 
     @classmethod
     def open(cls, run: Run | Path | str, *, sets: Sequence[str] | None = None) -> Explanations:
@@ -43,10 +42,7 @@ class Explanations:
         Raises `UsageError` for a set that does not exist, `BadRunError` if a log is damaged.
         """
         run_dir = run.path if isinstance(run, Run) else Path(run)
-        logs = [LogIndex(run_dir, name) for name in _chosen_sets(run_dir, sets)]
-        for log in logs:
-            _read(log, run_dir)
-        return cls(run_dir, logs, sets)
+        return cls(run_dir, [_new_log(run_dir, name) for name in _chosen_sets(run_dir, sets)], sets)
 
     @staticmethod
     def exist(run_dir: Path) -> bool:
@@ -55,28 +51,28 @@ class Explanations:
 
     def refresh(self) -> bool:
         """Read what was appended, and new sets. Returns whether anything changed."""
-        changed = False
         names = _chosen_sets(self.path, self._only)
-        for name in [n for n in self._logs if n not in names]:
-            del self._logs[name]
-            changed = True
-        for name in names:
-            log = self._logs.get(name)
-            finished = log is not None and log.finished
-            if log is None:
-                log = self._logs[name] = LogIndex(self.path, name)
-                changed = True
-            try:
-                changed |= _read(log, self.path)
-            except AnotherFileError:
-                log = self._logs[name] = LogIndex(self.path, name)
-                _read(log, self.path)
-                changed = True
-            changed |= log.finished != finished
-        if changed:
-            self._rows = None
-            self._logs = dict(sorted(self._logs.items()))
-        return changed
+        if forgotten := tuple(names) != self.set_names:
+            self._logs = {name: self._logs.get(name) or LogIndex(self.path, name) for name in names}
+            self._forget()
+        changed = [self._refresh(name) for name in names]
+        return any(changed) or forgotten
+
+    def _refresh(self, name: str) -> bool:
+        """Read what was appended to one log. Returns whether it changed."""
+        log = self._logs[name]
+        finished = log.finished
+        try:
+            changed = _read(log, self.path)
+        except AnotherFileError:
+            self._logs[name] = _new_log(self.path, name)
+            self._forget()
+            return True
+        if changed and self._rows is not None:
+            replace_rows(self._rows, log, changed)
+        if changed or log.finished != finished:
+            self._infos.pop(name, None)
+        return bool(changed) or log.finished != finished
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -85,7 +81,13 @@ class Explanations:
     @property
     def sets(self) -> tuple[SetInfo, ...]:
         """By name."""
-        return tuple(_info(log) for log in self._logs.values())
+        for name, log in self._logs.items():
+            if name not in self._infos:
+                self._infos[name] = _info(log)
+        return tuple(self._infos[name] for name in self._logs)
+
+    def _forget(self) -> None:
+        self._rows, self._infos = None, {}
 
     def of(self, layer: int, neuron: int, pole: Pole | None = None) -> list[Shown]:
         """The explanations of a neuron, or of one pole: + first, by set, the current one of each first."""
@@ -109,19 +111,13 @@ class Explanations:
     def all(self) -> Iterator[Shown]:
         """Every explanation, by set, layer, neuron and pole."""
         for log in self._logs.values():
-            for at in sorted(log.poles, key=_order):
+            for at in sorted(log.poles, key=order):
                 yield from _all_of(log, at)
 
     def rows(self) -> Sequence[Row]:
         """Every explanation, by layer, neuron, pole and set, in few bytes each. Made once and kept."""
         if self._rows is None:
-            found = [
-                _row(log.name, state)
-                for log in self._logs.values()
-                for at in log.poles
-                for state in log.states(at)
-            ]  # fmt: skip
-            self._rows = sorted(found, key=lambda r: (*_order(r.at), r.set))
+            self._rows = all_rows(self._logs.values())
         return self._rows
 
     def search(
@@ -133,19 +129,7 @@ class Explanations:
 
         A word such as `L3`, `L3N508` or `L3N508+` selects this layer, neuron or pole instead.
         """
-        words, names = _words(text)
-        return [
-            r for r in self.rows()
-            if (status is None or r.status == status)
-            and (explainer is None or r.explainer == explainer)
-            and (set is None or r.set == set)
-            and (pole is None or r.at.pole == pole)
-            and (author is None or r.author == author)
-            and (locked is None or r.locked == locked)
-            and (current is None or r.current == current)
-            and all(_is_of(r.at, name) for name in names)
-            and (not words or _holds(r.text, words))
-        ]  # fmt: skip
+        return Search(text, status, explainer, set, pole, author, locked, current).rows(self.rows())
 
 
 def _chosen_sets(run_dir: Path, wanted: Sequence[str] | None) -> list[str]:
@@ -158,7 +142,17 @@ def _chosen_sets(run_dir: Path, wanted: Sequence[str] | None) -> list[str]:
     return sorted(dict.fromkeys(wanted))
 
 
-def _read(log: LogIndex, run_dir: Path) -> bool:
+def _new_log(run_dir: Path, name: str) -> LogIndex:
+    log = LogIndex(run_dir, name)
+    try:
+        _read(log, run_dir)
+    except AnotherFileError as e:
+        raise BadRunError("was removed while it was read", where=str(log.path), next_step="Open the run again") from e
+    return log
+
+
+def _read(log: LogIndex, run_dir: Path) -> set[NeuronPole]:
+    """Read what was appended. Returns the poles that it is about."""
     log.finished = (run_dir / EXPLANATIONS / meta_name(log.name)).is_file()
     return log.read_more()
 
@@ -217,35 +211,3 @@ def _note(entry: Entry) -> Note:
 
 def _choice(entry: Entry) -> Choice:
     return Choice(entry.select_by or "", dict(entry.values or {}))
-
-
-def _row(set_name: str, s: State) -> Row:
-    line = s.line
-    return Row(
-        set_name, line.id, line.at, line.text, line.explainer, line.status, line.author, line.author_name, s.current,
-        s.locked_by is not None, s.choice is not None, line.author == "human" and line.parent is not None, s.up, s.down,
-        line.sample, line.revision, line.mode,
-    )  # fmt: skip
-
-
-def _order(at: NeuronPole) -> tuple[int, int, int]:
-    return at.layer, at.neuron, POLES.index(at.pole)
-
-
-def _words(text: str) -> tuple[list[str], list[re.Match[str]]]:
-    """The words to look for in texts, and the names of layers and neurons."""
-    names, words = [], []
-    for word in text.split():
-        found = _NEURON.fullmatch(word)
-        names.append(found) if found else words.append(word.casefold())
-    return words, names
-
-
-def _is_of(at: NeuronPole, name: re.Match[str]) -> bool:
-    layer, neuron, pole = name.groups()
-    return at.layer == int(layer) and neuron in (None, str(at.neuron)) and pole in (None, at.pole)
-
-
-def _holds(text: str, words: Sequence[str]) -> bool:
-    folded = text.casefold()
-    return all(word in folded for word in words)

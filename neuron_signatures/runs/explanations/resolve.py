@@ -6,7 +6,7 @@ each mode has a current explanation of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from neuron_signatures.runs.explanations.lines import Line
@@ -44,8 +44,10 @@ class State:
         return sum(value < 0 for value in self.votes.values())
 
 
-def resolve(lines: Iterable[Line]) -> list[State]:
+def resolve(lines: Sequence[Line]) -> list[State]:
     """The explanations among the lines of one pole and set, in their order, with what later lines say about them."""
+    if len(lines) == 1 and lines[0].kind == "explanation":  # nearly all poles of a large set
+        return [State(lines[0], current=lines[0].status == "ok")]
     states: dict[str, State] = {}
     slots: dict[int | None, _Slot] = {}
     for line in lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from neuron_signatures.runs.explanations.index import LogIndex, set_names
 from neuron_signatures.runs.explanations.lines import log_path, open_log
 from neuron_signatures.runs.explanations.log import ExplanationLog, check_set_name
 from neuron_signatures.runs.explanations.meta import ExplanationsMeta, SetSettings, read_set_meta, read_settings
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, meta_name, settings_name
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, log_name, meta_name, settings_name
 from neuron_signatures.runs.explanations.table import explanations_table
-from neuron_signatures.runs.files import explain_os_errors, json_text, write_text
+from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, write_text
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import ResultsWriter, table_name
@@ -57,7 +57,7 @@ def is_finished(run_dir: Path, set_name: str) -> bool:
 
 
 def finish_set(
-    run: Run, set_name: str, *, skipped: Mapping[str, int], mode: str = "explain", **more: Any
+    run: Run, set_name: str, *, skipped: Mapping[str, Sequence[str]], mode: str = "explain", **more: Any
 ) -> ExplanationsMeta:
     """Write the table of a set and then its stage record. `more` is stored in the record too (such as the costs).
 
@@ -77,7 +77,7 @@ def finish_set(
         "n_explanations": len(states),
         "n_poles": len(index.poles),
         "counts": dict(sorted(Counter(s.line.status for s in states).items())),
-        "skipped": dict(skipped),
+        "skipped": {reason: list(names) for reason, names in skipped.items()},
         "log_bytes": index.end,
         "log_sha256": log_digest(run.path, set_name, index.end),
         **more,
@@ -85,6 +85,13 @@ def finish_set(
     record = stage_record(run_identity(run), mode, settings.settings, stage=STAGE, **results)
     writer.record(meta_name(set_name), record)
     return read_set_meta(run.path, set_name)
+
+
+def remove_set(run_dir: Path, set_name: str) -> None:
+    """Remove all files of a set, the stage record first."""
+    names = (meta_name(set_name), table_name(set_name), log_name(set_name), settings_name(set_name))
+    for name in names:  # in this order: without its settings, a log cannot be continued
+        remove_files(run_dir, [name], below=EXPLANATIONS)
 
 
 def log_digest(run_dir: Path, set_name: str, n_bytes: int) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from neuron_signatures.views.explanations.shown import ExplanationView
 from neuron_signatures.views.records.commands import has_records, records_command
+
+if TYPE_CHECKING:  # takes time to import, and lists of commands are needed at the start
+    from neuron_signatures.views.explanations.shown import ExplanationView
 
 _STAGE = ("python", "-m", "neuron_signatures.poc5_explain_neurons")
 
@@ -16,15 +19,22 @@ def explain_command(run_dir: Path, *flags: str) -> str:
     return shlex.join([*_STAGE, "--run_dir", str(run_dir), *(flags or ("--llm", "none", "--explainer", "lookup"))])
 
 
-def people_commands(run_dir: Path, view: ExplanationView) -> list[tuple[str, str]]:
-    """What a person can do with an explanation, as label and command."""
+class PersonCommand(NamedTuple):
+    """What a person can do with an explanation."""
+
+    label: str
+    command: str
+
+
+def people_commands(run_dir: Path, view: ExplanationView) -> list[PersonCommand]:
+    """The first one edits it."""
     lock = ("unlock", ("lock", "--off")) if view.locked_by is not None else ("lock", ("lock",))
     actions: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("edit", ("edit", "--text", "TEXT")), ("vote", ("vote", "--value", "1")), lock,
         ("note", ("note", "--text", "TEXT")),
     )  # fmt: skip
     return [
-        (label, shlex.join([*_STAGE, verb, "--run_dir", str(run_dir), "--id", view.entry.id, *more]))
+        PersonCommand(label, shlex.join([*_STAGE, verb, "--run_dir", str(run_dir), "--id", view.entry.id, *more]))
         for label, (verb, *more) in actions
     ]
 

@@ -110,7 +110,7 @@ def _sample(s: ExplanationView) -> str:
         return ""
     number = f"{e.sample + 1} of {s.n_samples}" if s.n_samples > 1 else ""
     share = "" if e.mode_share is None else f", {share_text(e.mode_share)} of the strongest windows"
-    mode = "" if e.mode is None else f"group {e.mode}{share}"
+    mode = "" if e.mode is None else f"mode {e.mode}{share}"
     return _joined([number, f"revision {e.revision}" if e.revision else "", mode])
 
 

@@ -70,7 +70,7 @@ class RunExplanations:
 
     @cached_property
     def _finished(self) -> dict[str, bool]:
-        return {s.name: _is_finished(s) for s in self.sets}
+        return {s.name: is_finished(s) for s in self.sets}
 
 
 def has_explanations(run_dir: Path) -> bool:
@@ -81,5 +81,6 @@ def has_explanations(run_dir: Path) -> bool:
         return True
 
 
-def _is_finished(info: SetInfo) -> bool:
+def is_finished(info: SetInfo) -> bool:
+    """Whether a stage finished the set; what people write without one needs none."""
     return info.finished or info.name == HUMAN_SET

@@ -162,7 +162,9 @@ def matches(row: ExplanationRow, wanted: Wanted) -> bool:
 
 def ordered(rows: Sequence[ExplanationRow], by: SortBy, *, reverse: bool = False) -> list[ExplanationRow]:
     """By neuron and pole ascending; by the largest score or votes, or the newest, first; by name. Stable."""
-    found = sorted(rows, key=lambda r: (r.at, r.pole, not r.is_ok, not r.is_current, r.locked_by is None))
+    found = sorted(
+        rows, key=lambda r: (r.at, r.pole, not r.is_ok, not r.is_current, r.locked_by is None, _undefined_last(r.score))
+    )
     if by == "neuron":
         return found[::-1] if reverse else found
     if by == "score":
@@ -225,6 +227,11 @@ def _has_words(text: str, words: tuple[str, ...]) -> bool:
         return True
     low = text.casefold()
     return all(w.casefold() in low or w.casefold() in one_line(text).casefold() for w in words)
+
+
+def _undefined_last(score: float | None) -> float:
+    """Sorts by the largest score first."""
+    return math.inf if score is None else -score
 
 
 def _row(v: ExplanationView) -> ExplanationRow:

@@ -29,15 +29,16 @@ def paragraphs(text: str) -> list[str]:
     return lines[:-1] if lines and not lines[-1] else lines
 
 
-def text_or_why(s: ExplanationView) -> str:
+def text_or_why(view: ExplanationView) -> str:
     """What it says on one line; of a failed one, why, in brackets."""
-    if s.is_ok:
-        return one_line(s.entry.text)
-    e = s.entry
-    if e.status == "ok":
-        return "(the answer is empty)"
-    text = f": {one_line(e.reason)}" if e.reason else ""
-    return f"({status_words(e.status)}{text})"
+    return row_text(view.entry.text, view.entry.status, view.entry.reason)
+
+
+def row_text(text: str, status: str, reason: str) -> str:
+    """As `text_or_why`, from its parts."""
+    if status == "ok":
+        return one_line(text) or "(the answer is empty)"
+    return f"({status_words(status)}{f': {one_line(reason)}' if reason else ''})"
 
 
 def status_words(status: str) -> str:

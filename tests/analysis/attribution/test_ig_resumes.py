@@ -39,6 +39,8 @@ class Steps:
     def extend(self, n: int) -> None:
         self.total += n
 
+    def note(self, text: str) -> None: ...
+
 
 def ig(partial: Partial | None, path: IgPath, bars: list[Steps]) -> Ig:
     def bar(unit: str, total: int) -> Steps:

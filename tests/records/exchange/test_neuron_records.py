@@ -242,3 +242,33 @@ def test_neurons_without_rows(run_dir, tmp_path):
     with pytest.raises(UsageError, match="no neuron with stored rows"):
         export(run, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_texts_can_be_split_into_parts(tmp_path):
+    """By a hash of the text: the same text is of the same part for every neuron, and with other activations too."""
+    source = tmp_path / "f"
+    top = [text(f"w{i} x", i, 0) for i in range(200, 0, -1)]
+    sample = [text(f"w{i} x", i + 0.5, 0) for i in range(1, 60)]
+    write(source, 0, 0, most_positive_activation_records=top, random_sample=sample, mean=1.0, variance=2.0)
+    write(source, 0, 1, most_positive_activation_records=top[::-1])
+    summary = import_(source, tmp_path / "r", parts=(50, 20, 30))
+    assert verify_run(tmp_path / "r").faults == []
+    assert summary.n_windows == sum(summary.n_by_part.values()) == 259
+    assert 90 < summary.n_by_part["explain"] < 170 and 25 < summary.n_by_part["select"] < 80
+    assert any(f"{summary.n_by_part['report']} in report" in line for line in summary.lines())
+    with Records.open(tmp_path / "r") as records:
+        meta = records.corpus.meta
+        assert meta.parts == {"explain": 50, "select": 20, "report": 30}
+        assert meta.documents_by_part == summary.n_by_part
+        assert meta.counted_by_part == {p: 2 * n for p, n in summary.n_by_part.items()}
+        assert records.moments(0, 0).mean == 1.0
+        assert [w.value for w in records.strongest(0, 0, "+")] == list(range(200, 0, -1))
+        for part in ("explain", "select", "report"):
+            own, others = (records.strongest(0, n, "+", parts=(part,)) for n in (0, 1))
+            assert {w.part for w in own} == {part} and {w.tokens for w in own} == {w.tokens for w in others}
+            in_sample = records.random_windows(0, 0, 99, parts=(part,), seed=0)
+            assert {w.tokens for w in in_sample} <= {w.tokens for w in own} and in_sample
+        strongest = records.strongest(0, 0, "+", parts=("explain",))
+        assert records.often(0, 0, "+").tokens[0] == strongest[0].tokens[0]
+    with pytest.raises(UsageError, match="percentages"):
+        import_(source, tmp_path / "x", parts=(50, 20, 20))

@@ -366,3 +366,17 @@ def test_files_that_are_no_logs_are_no_sets(tmp_path):
     for name in (".tmp-a.jsonl", "a_meta.jsonl", "no name.jsonl", "a.json"):
         (path.parent / name).write_text("x")
     assert Explanations.open(tmp_path).set_names == ("a",)
+
+
+def test_rows_that_were_made_are_those_of_a_new_reader_after_every_refresh(tmp_path):
+    first = [explanation(f"text {n}", neuron=n % 5, pole="+-"[n % 2], sample=n) for n in range(10)]
+    path = write_log(tmp_path, *first)
+    write_log(tmp_path, explanation("other", set="b"), set_name="b")
+    explanations = Explanations.open(tmp_path)
+    explanations.rows()
+    for line in (edit_of(first[3], "Ada", "edited"), choice(first[8]), explanation("new pole", layer=0, neuron=4)):
+        with path.open("a") as f:
+            f.write(line.model_dump_json() + "\n")
+        assert explanations.refresh()
+        assert explanations.rows() == Explanations.open(tmp_path).rows()
+        assert explanations.sets == Explanations.open(tmp_path).sets

@@ -1,0 +1,113 @@
+"""Explanations of many poles by a language model, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neuron_signatures.explain.evidence.settings import EvidenceSettings
+from neuron_signatures.explain.method import Method
+from neuron_signatures.explain.outcome import Spent, Tally
+from neuron_signatures.explain.pool import run_pool
+from neuron_signatures.explain.work import Scorers, Tools, explain_pole
+from neuron_signatures.llm.cache import open_cache
+from neuron_signatures.llm.choose import LlmSpec, open_client
+from neuron_signatures.llm.errors import StopAsking
+from neuron_signatures.llm.prices import Prices, read_prices, shipped_prices
+from neuron_signatures.llm.session import Session
+from neuron_signatures.runs.explanations.log import ExplanationLog
+from neuron_signatures.runs.llm.names import RequestFiles
+from neuron_signatures.runs.progress import Bar
+from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.runs.records.reader import Records
+from neuron_signatures.runs.stopping import HeldStop
+
+if TYPE_CHECKING:
+    from neuron_signatures.explain.request import ExplainRequest
+    from neuron_signatures.explain.stage import Opened
+
+STAGE = "explain"
+"""Under which requests are counted in the ledger."""
+
+
+def explain_by_model(
+    work: Opened, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop
+) -> tuple[Spent, str]:
+    """What was spent, and why it ended early (empty if it did not). Raises the errors of loading a model."""
+    assert work.request.llm is not None
+    session = _open_session(work)
+    tools = Tools(
+        run=work.run, records=work.records, method=work.request.method, author=work.author,
+        evidence=evidence_settings(work.request.method), session=session,
+        scorers=open_scorers(work.request.method, work.records), select_parts=work.source.select,
+        done=work.before.done, retry_failed=work.request.retry_failed, save=into.append, new_id=into.new_id,
+        tally=tally,
+    )  # fmt: skip
+    try:
+        asyncio.run(_run(tools, work.pending, bar, stop, workers=_workers(work.request.llm)))
+    except StopAsking as e:
+        return _spent(session), e.line()
+    finally:
+        session.close()
+    return _spent(session), ""
+
+
+def evidence_settings(method: Method) -> EvidenceSettings:
+    return EvidenceSettings(n_windows=method.n_windows, seed=method.seed, max_prompt_tokens=method.max_prompt_tokens)
+
+
+def open_scorers(method: Method, records: Records) -> Scorers:
+    """What the method needs. Raises `EnvironmentProblem` if the embedding model cannot be had."""
+    from neuron_signatures.explain.evidence.silent import WindowVectors
+    from neuron_signatures.scoring.simulators.choose import open_simulator
+
+    simulator = open_simulator(method.select_by) if method.chooses else None
+    if method.modes == 1 and not method.near_by_embedding:
+        return Scorers(simulator)
+    from neuron_signatures.models.embedding import load_embedder
+
+    embedder = load_embedder()
+    vectors = WindowVectors(records.corpus, embedder.embed) if method.near_by_embedding else None
+    return Scorers(simulator, embedder, vectors)
+
+
+def prices_of(request: ExplainRequest) -> Prices:
+    """Those of `--price_file`, else the published ones."""
+    return shipped_prices() if request.price_file is None else read_prices(request.price_file)
+
+
+async def _run(tools: Tools, poles: Sequence[NeuronPole], bar: Bar, stop: HeldStop, *, workers: int) -> None:
+    async def one(at: NeuronPole) -> None:
+        await explain_pole(at, tools)
+        bar.advance(1)
+        bar.note(_cost_text(tools.session))
+
+    try:
+        await run_pool(poles, one, workers=workers, stop=stop)
+    finally:
+        await tools.session.client.close()
+
+
+def _open_session(work: Opened) -> Session:
+    request = work.request
+    assert request.llm is not None
+    client = open_client(request.llm)
+    files = RequestFiles(work.run.path, "" if request.shard is None else f"{request.set_name}-{request.shard.name}")
+    cache = open_cache() if request.use_cache else None
+    return Session(client, files, cache, request.limits, prices_of(request), STAGE)
+
+
+def _workers(spec: LlmSpec) -> int:
+    """Poles at a time: enough that requests never wait for prompts, or that batches are full."""
+    return 2 * spec.batch_size if spec.kind == "local" else 2 * spec.concurrency
+
+
+def _spent(session: Session) -> Spent:
+    t = session.totals
+    return Spent(t.requests, t.prompt_tokens, t.completion_tokens, t.cost, t.from_journal, t.from_cache)
+
+
+def _cost_text(session: Session) -> str:
+    cost = session.totals.cost
+    return "" if cost is None or session.client.kind != "openai" else f"${cost:.4f}"

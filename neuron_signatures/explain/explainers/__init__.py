@@ -1,0 +1,1 @@
+"""The seven explainers that ask a language model; one module per prompt."""

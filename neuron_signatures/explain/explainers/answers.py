@@ -1,0 +1,123 @@
+"""Reads an explanation out of an answer, and tells refusals apart.
+
+What is taken away, in this order: a block `<think>...</think>` at the start; white space; a first line that only
+announces the answer (it ends with a colon); a label such as `Explanation:`; quotation marks and Markdown marks around
+the whole; and a frame `The neuron fires on ...`, because the prompt asks for what completes it. Of several paragraphs
+the first is taken. Nothing inside the phrase is changed, and whatever is then not one short phrase is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+from neuron_signatures.runs.explanations.names import Explainer
+
+FIRES_ON, SAYS = "fires on", "makes the model say"
+MAX_WORDS, MAX_CHARACTERS = 60, 500
+"""Of one phrase; 20 words are asked for."""
+_LISTED_WORDS = 6
+"""Items of at most two words from which commas make a list of words."""
+
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_ANNOUNCEMENT = re.compile(r"\A[^\n.]{1,120}:[ \t*_]*\n\s*(?=\S)")
+_LABEL = re.compile(
+    r"\A[*_#\s]*(?:(?:final |short )?(?:explanation|answer|phrase|description|summary|response))[*_]*\s*:[*_\s]*",
+    re.IGNORECASE,
+)
+_FRAME = re.compile(
+    r"\A(?:based on [^,\n]{1,80}, )?(?:(?:this|the) (?:\w+ )?neuron|it) (?:\w+ly )?"
+    r"(?:fires|activates|responds|is active|(?:is|seems|appears)(?: to be)?(?: \w+ly)? (?:active|activated)"
+    r"|(?:seems|appears) to (?:fire|activate|respond))(?: \w+ly)? (?:on|for|to|at|by) (?=\S)",
+    re.IGNORECASE,
+)
+_SAYS_FRAME = re.compile(r"\A(?:this|the) (?:\w+ )?neuron makes the model (?:say|predict) (?=\S)", re.IGNORECASE)
+_BULLET = re.compile(r"\A\s*(?:[-*•\u2013]|\(?\d{1,2}[.)])\s+\S")
+_PAIRS_OF_MARKS = (
+    ('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("**", "**"), ("*", "*"), ("`", "`"),
+    ("_", "_"),
+)  # fmt: skip
+_CANNOT = r"(?:i|we) (?:cannot|can't|can not|am not able to|am unable to|will not|won't)\b"
+_REFUSAL = re.compile(
+    r"\A\W*(?:"
+    rf"(?:i'm |i am )?(?:very |so |really )?sorry\b[^\n]{{0,40}}?\b{_CANNOT}"
+    rf"|(?:i apologi[sz]e|unfortunately)\b[^\n]{{0,40}}?\b{_CANNOT}"
+    r"|(?:i'm|i am) (?:very |so |really )?sorry, but\b"
+    rf"|(?:{_CANNOT}|i'm (?:not able|unable) to\b) (?:\w+ )?(?:help|assist|provide|comply|answer|fulfil+|continue"
+    r"|create|generate|explain|describe|complete|do (?:that|this)|determine|engage|discuss)\b"
+    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^\n]{0,60}?\bi\b"
+    r")",
+    re.IGNORECASE,
+)
+
+
+class UnparsableAnswer(ValueError):
+    """The answer is not what the prompt asked for. `str()` says why."""
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an answer says that the model will not or cannot answer.
+
+    Conservative: only openings such as “I'm sorry, but I can't” in the first person; a phrase about refusals is none.
+    """
+    return _REFUSAL.search(_THINKING.sub("", text, count=1).replace("\u2019", "'")) is not None
+
+
+def read_answer(explainer: Explainer, text: str) -> str:
+    """The explanation in an answer, one line: a phrase, of `both` `fires on ...; makes the model say ...`.
+
+    Raises `UnparsableAnswer` for an empty answer, one that is too long, a list, or one without the two parts.
+    """
+    text = _without_thinking(text)
+    if explainer == "both":
+        fires, says = _two_parts(text)
+        return f"{FIRES_ON} {_phrase(fires)}; {SAYS} {_phrase(says)}"
+    return _phrase(text)
+
+
+def _without_thinking(text: str) -> str:
+    text = _THINKING.sub("", text, count=1).strip()
+    if text.lower().startswith("<think>"):
+        raise UnparsableAnswer("the answer ends before its thinking does")
+    if not text:
+        raise UnparsableAnswer("the answer is empty")
+    return text
+
+
+def _two_parts(text: str) -> tuple[str, str]:
+    label = r"(?:^|(?<=[.;\n]))[\s>*_#-]*(?:\d[.)]\s*)?[*_]*{}[*_]*\s*:?[*_]*[ \t]*"
+    first = re.search(label.format(FIRES_ON), text, re.IGNORECASE | re.MULTILINE)
+    second = re.search(label.format(SAYS), text, re.IGNORECASE | re.MULTILINE)
+    if first is None or second is None or second.start() < first.end():
+        raise UnparsableAnswer(f"the answer lacks “{FIRES_ON}” and then “{SAYS}”")
+    return text[first.end() : second.start()].rstrip(" ;,\n"), text[second.end() :]
+
+
+def _phrase(text: str) -> str:
+    """One phrase without what is around it."""
+    text = _unwrapped(_LABEL.sub("", _ANNOUNCEMENT.sub("", text.strip(), count=1)))
+    lines = [line for line in text.splitlines() if line.strip()]
+    if sum(_BULLET.match(line) is not None for line in lines) >= 2:
+        raise UnparsableAnswer("the answer is a list")
+    found = _unwrapped(_LABEL.sub("", lines[0])) if lines else ""
+    found = _unwrapped(_SAYS_FRAME.sub("", _FRAME.sub("", found)))
+    found = " ".join(found.split())
+    if not any(c.isalnum() for c in found):
+        raise UnparsableAnswer("the answer is empty")
+    if len(found.split()) > MAX_WORDS or len(found) > MAX_CHARACTERS:
+        raise UnparsableAnswer(f"the answer is longer than {MAX_WORDS} words or {MAX_CHARACTERS} characters")
+    items = [item.split() for item in found.split(",")]
+    if len(items) >= _LISTED_WORDS and all(len(item) <= 2 for item in items):
+        raise UnparsableAnswer("the answer is a list of words")
+    return found
+
+
+def _unwrapped(text: str) -> str:
+    """Without quotation or Markdown marks that enclose the whole and occur nowhere else in it."""
+    text = text.strip()
+    for first, last in _PAIRS_OF_MARKS:
+        for end in ("", "."):  # “...”.
+            whole = text.removesuffix(end)
+            inner = whole[len(first) : len(whole) - len(last)]
+            if inner and whole.startswith(first) and whole.endswith(last) and first not in inner and last not in inner:
+                return _unwrapped(inner)
+    return text

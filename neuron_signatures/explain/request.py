@@ -1,0 +1,32 @@
+"""What the stage is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuron_signatures.explain.method import Method
+from neuron_signatures.explain.poles import NeuronRequest
+from neuron_signatures.explain.sources.open import SourceRequest
+from neuron_signatures.llm.choose import LlmSpec
+from neuron_signatures.llm.session import Limits
+from neuron_signatures.runs.sharding.shard import Shard
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """`llm` is None for the explainer lookup. `limit`: at most so many poles that are not done."""
+
+    source: SourceRequest
+    neurons: NeuronRequest
+    method: Method
+    set_name: str
+    llm: LlmSpec | None = None
+    limits: Limits = Limits()
+    price_file: Path | None = None
+    use_cache: bool = True
+    limit: int | None = None
+    retry_failed: bool = False
+    shard: Shard | None = None
+    merge: bool = False
+    flags_given: tuple[str, ...] = ()

@@ -1,0 +1,175 @@
+"""The work of stage 5: explain the poles that a set does not have yet, and finish the set when it has all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from neuron_signatures.explain.answers import RULE_VERSION, Author
+from neuron_signatures.explain.by_rules import explain_by_rules
+from neuron_signatures.explain.done import SetDone
+from neuron_signatures.explain.outcome import Outcome, Spent, Tally
+from neuron_signatures.explain.poles import choose_poles
+from neuron_signatures.explain.pool import HOLD_SECONDS
+from neuron_signatures.explain.request import ExplainRequest
+from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_digest, poles_of_shard, shard_set
+from neuron_signatures.explain.sources.source import Source
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.explanations.log import ExplanationLog
+from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished
+from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.progress import ProgressOf
+from neuron_signatures.runs.records.meta import corpus_digest
+from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.runs.records.reader import Records
+from neuron_signatures.runs.results import open_results
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.sharding.locks import refuse_running_shards
+from neuron_signatures.runs.stopping import HeldStop, hold_stop
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A request with its run: which poles of which set are explained."""
+
+    request: ExplainRequest
+    source: Source
+    run: Run
+    records: Records
+    poles: tuple[NeuronPole, ...]
+
+    @property
+    def set_name(self) -> str:
+        """Of the shard, if there is one."""
+        r = self.request
+        return r.set_name if r.shard is None else shard_set(r.set_name, r.shard)
+
+    @property
+    def author(self) -> Author:
+        r = self.request
+        kind, model = ("none", "none") if r.llm is None else (r.llm.kind, r.llm.model)
+        return Author(self.set_name, r.method.explainer, kind, model)
+
+    @cached_property
+    def before(self) -> SetDone:
+        r = self.request
+        return SetDone(self.run.path, self.set_name, r.method, retry_failed=r.retry_failed)
+
+    @cached_property
+    def _missing(self) -> list[NeuronPole]:
+        return self.before.pending(self.poles)
+
+    @property
+    def n_missing(self) -> int:
+        """Poles of which something is missing."""
+        return len(self._missing)
+
+    @property
+    def pending(self) -> list[NeuronPole]:
+        """The first of them, at most `--limit`."""
+        return self._missing[: self.request.limit]
+
+    def settings(self) -> dict[str, Any]:
+        """What a set is made by. The neurons are not among it: more can be added."""
+        r = self.request
+        found = {
+            **r.method.settings(), "llm": self.author.client, "model": self.author.model,
+            "corpus": corpus_digest(self.records.corpus.meta), "select_parts": list(self.source.select),
+        }  # fmt: skip
+        if r.shard is not None:
+            found |= {"shard": str(r.shard), "poles": poles_digest(self.poles)}
+        if r.llm is None:
+            return found | {"prompt_version": RULE_VERSION}
+        from neuron_signatures.explain.explainers.build import prompt_version
+
+        return found | {"prompt_version": prompt_version(r.method.explainer)}
+
+
+@contextlib.contextmanager
+def opened(request: ExplainRequest, source: Source) -> Iterator[Opened]:
+    """The request with the run of its source. Raises `UsageError` for neurons that cannot be explained."""
+    run = Run.open(source.run_dir)
+    with Records.open(run) as records:
+        poles = choose_poles(run, records, request.neurons)
+        if request.shard is not None:
+            poles = poles_of_shard(poles, request.shard)
+        yield Opened(request, source, run, records, tuple(poles))
+
+
+def explain_neurons(work: Opened, progress: ProgressOf) -> Outcome:
+    """Explain what is missing, and finish the set if nothing is.
+
+    A budget that ends leaves what is done, and is told in the outcome. Raises `StopSignal` after a signal.
+    """
+    run_dir, shard = work.run.path, work.request.shard
+    if work.request.merge:
+        return _merged(work)
+    if not work.pending and is_finished(run_dir, work.set_name):
+        return _outcome(work, _tally(work), Spent())
+    with contextlib.ExitStack() as shard_held:
+        with open_results(work.run, EXPLANATIONS, wait=shard is not None):
+            work = replace(work)  # what another process did meanwhile
+            if shard is not None:
+                shard_held.enter_context(begin_shard(run_dir, work.request.set_name, shard))
+                into = begin_set(work.run, work.set_name, work.settings())
+            else:
+                refuse_running_shards(run_dir, work.request.set_name)
+                return _explained(work, begin_set(work.run, work.set_name, work.settings()), progress)
+        return _explained(work, into, progress)
+
+
+def _explained(work: Opened, into: ExplanationLog, progress: ProgressOf) -> Outcome:
+    tally, spent, stopped = _tally(work), Spent(), ""
+    with into:
+        if work.pending:
+            with hold_stop(HOLD_SECONDS) as stop:
+                spent, stopped = _explain(work, into, tally, progress, stop)
+    if not stopped and len(work.pending) == work.n_missing:
+        with contextlib.nullcontext() if work.request.shard is None else run_lock(work.run.path, wait=True):
+            finish_set(
+                work.run, work.set_name, skipped=tally.left_out, spent=spent,
+                flags_given=list(work.request.flags_given),
+            )  # fmt: skip
+    return _outcome(work, tally, spent, stopped)
+
+
+def _explain(
+    work: Opened, into: ExplanationLog, tally: Tally, progress: ProgressOf, stop: HeldStop
+) -> tuple[Spent, str]:
+    """What was spent, and why it ended early (empty if it did not)."""
+    with progress("poles", len(work.pending)) as bar:
+        if work.request.llm is None:
+            explain_by_rules(work.pending, work.records, work.author, into, tally, bar, stop)
+            return Spent(), ""
+        from neuron_signatures.explain.by_model import explain_by_model
+
+        return explain_by_model(work, into, tally, bar, stop)
+
+
+def _tally(work: Opened) -> Tally:
+    return Tally(
+        n_poles=len(work.poles), n_done_before=len(work.poles) - work.n_missing,
+        n_locked=work.before.locked(work.poles),
+        left_out={reason: list(names) for reason, names in work.before.left_out.items()},
+    )  # fmt: skip
+
+
+def _merged(work: Opened) -> Outcome:
+    merge_shards(work.run, work.request.set_name, work.settings(), work.poles)
+    work = replace(work)
+    return _outcome(work, _tally(work), Spent())
+
+
+def _outcome(work: Opened, tally: Tally, spent: Spent, stopped: str = "") -> Outcome:
+    from neuron_signatures.explain.done import statuses_of_set
+
+    return Outcome(
+        work.run.path, work.set_name, tally, spent, statuses_of_set(work.run.path, work.set_name),
+        is_finished(work.run.path, work.set_name), stopped,
+    )  # fmt: skip

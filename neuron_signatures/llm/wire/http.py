@@ -1,0 +1,75 @@
+"""The HTTP client below openai's: no redirects, bounded bodies, and no header but those named here.
+
+openai 3.51 builds its requests on httpx2, follows redirects with the prompt in them, reads bodies of any size, and adds
+headers from `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_CUSTOM_HEADERS`, whatever the server is.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx2
+
+from neuron_signatures.llm.endpoint import Endpoint
+from neuron_signatures.llm.wire.secret import Secret
+
+MAX_BODY = 4 << 20
+"""Bytes of a response. An answer of 2,000 tokens with 20 candidates each takes about 3 MB."""
+_CONNECT_SECONDS = 10.0
+
+
+class BodyTooLargeError(httpx2.RequestError):
+    """The response is larger than the limit, or compressed although that was not asked for."""
+
+
+class BoundedClient(httpx2.AsyncClient):
+    """Sends the body and our own headers; reads at most `MAX_BODY` bytes of the response."""
+
+    def __init__(self, endpoint: Endpoint, key: Secret, *, timeout: float, connections: int) -> None:
+        # Proxies of the environment only for https: they pass on an encrypted connection and see no key.
+        super().__init__(
+            follow_redirects=False,
+            trust_env=endpoint.base_url.startswith("https:"),
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None),
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+        self._own_headers = httpx2.Headers(
+            {
+                "Authorization": f"Bearer {key.reveal()}",
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # a bound on a compressed body is no bound
+                "User-Agent": "neuron-signatures",
+            }
+        )
+        # Their lines of level DEBUG hold the headers of responses, which can repeat a key.
+        for name in ("httpcore2", "httpx2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """The response, read to its end."""
+        options["follow_redirects"] = False
+        own = httpx2.Request(
+            request.method, request.url, headers=self._own_headers, content=request.content,
+            extensions=request.extensions,
+        )  # fmt: skip
+        response = await super().send(own, stream=True, **options)
+        try:
+            body = await _read(response)
+        finally:
+            await response.aclose()
+        return httpx2.Response(response.status_code, headers=response.headers, content=body, request=own)
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise BodyTooLargeError("the response is compressed", request=response.request)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise BodyTooLargeError(f"the response is larger than {MAX_BODY} bytes", request=response.request)
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,1 @@
+"""Answers of a causal language model in this process to conversations."""

@@ -1,0 +1,179 @@
+"""Stage 5: what neurons respond to and what they write, in words: by a language model, or by look-up rules.
+
+Reads:  the records of a run (stage 4), or a folder of NeuronRecord files, or neuron puzzles.
+Writes: RUN/explanations/ and RUN/llm/ (docs/poc5.md, docs/run-format.md). What is done is never asked or paid again.
+
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/demo
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm local:smollm2 --explainer highlighted
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-5-mini --max_cost 5 --dry_run
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --explainer contrastive --show_prompt L3N508+
+    python -m neuron_signatures.poc5_explain_neurons edit --run_dir runs/smol --id ID --text "months of the year"
+
+Further commands, each with --help: list, edit, vote, lock, unlock, note, import, export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neuron_signatures.cli.arguments import at_least, folder, number
+from neuron_signatures.cli.command import command
+from neuron_signatures.cli.exchange_explanations import export_main, import_main
+from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_main
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
+from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.progress import progress_of
+from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
+from neuron_signatures.cli.signals import stop_on_signals
+from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
+from neuron_signatures.runs.explanations.names import EXPLAINERS, is_set_name
+
+if TYPE_CHECKING:
+    from neuron_signatures.explain.request import ExplainRequest
+
+_MODULE = "neuron_signatures.poc5_explain_neurons"
+_PROG = f"python -m {_MODULE}"
+_OF_MODELS = {
+    "base_url", "api_key_env", "allow_http", "timeout", "temperature", "max_cost", "max_requests", "price_file",
+    "retry_failed", "no_cache", "n_samples", "revise", "modes", "select_by",
+}  # fmt: skip
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["export"]:
+        return export_main(argv[1:])
+    if argv[:1] == ["import"]:
+        return import_main(argv[1:])
+    if argv and argv[0] in PEOPLE_COMMANDS:
+        return people_main(argv[0], argv[1:])
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    setup_logging(quiet=args.quiet)
+    _check_flags(args, parser.given(argv))
+    if args.engine is not None and not args.dry_run:
+        return run_on_engine(_MODULE, parser, argv, args, prepare=None)
+    with stop_on_signals(resume="run the same command"):
+        return _explain(args, tuple(argv))
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog=_PROG, description=__doc__)
+    source = parser.add_argument_group("what is explained")
+    where = source.add_mutually_exclusive_group(required=True)
+    where.add_argument("--run_dir", type=folder, metavar="DIR", help="a run with records")
+    where.add_argument("--dataset_path", type=folder, metavar="DIR",
+                       help="NeuronRecord files, neurons/<layer>/<neuron>.json; they become the run --out_dir")  # fmt: skip
+    where.add_argument("--puzzles", type=folder, metavar="FILE",
+                       help="hand-written neuron puzzles (JSON); they become the run --out_dir")  # fmt: skip
+    source.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run, or that of the same command before")
+    _add_neuron_flags(parser)
+    _add_method_flags(parser)
+    _add_model_flags(parser)
+    _add_budget_flags(parser)
+    add_shard_flags(parser)
+    output = parser.add_argument_group("how it runs")
+    output.add_argument("--show_prompt", metavar="NEURON",
+                        help="print the exact prompt of a neuron, such as L3N508+, and stop")  # fmt: skip
+    output.add_argument("--dry_run", action="store_true",
+                        help="print neurons, requests, tokens and cost; send and write nothing")  # fmt: skip
+    output.add_argument("--resume", action="store_true", help="the default: what the set has is not made again")
+    output.add_argument("--retry_failed", action="store_true", help="ask again where the status is not ok")
+    output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+    return parser
+
+
+def _add_neuron_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("which neurons (default: all whose activations stage 4 stored)")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--neurons", metavar="LIST", help="such as L3N508,L4N178- (a sign is one pole of the neuron)")
+    which.add_argument("--from", dest="from_list", metavar="LIST",
+                       help="the first --top_k of a list: its file stem, peaks, signatures or group:NAME")  # fmt: skip
+    which.add_argument("--neurons_json", type=folder, metavar="FILE", help='JSON list such as ["L3N508", "L4N178-"]')
+    which.add_argument("--all", action="store_true", help="every neuron of the recorded layers")
+    group.add_argument("--top_k", type=at_least(1), metavar="K", help="of --from; default 100")
+    group.add_argument("--poles", choices=("both", "+", "-"), default="both", help="default: both")
+    group.add_argument("--limit", type=at_least(1), metavar="N", help="at most N poles that are not done, then stop")
+
+
+def _add_method_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("how")
+    group.add_argument("--explainer", choices=EXPLAINERS, help="default: contrastive, lookup without a language model")
+    group.add_argument("--n_samples", type=at_least(1), default=1, metavar="K",
+                       help="answers to each prompt, the best of which is chosen; default 1")  # fmt: skip
+    group.add_argument("--revise", type=at_least(0), default=0, metavar="N",
+                       help="revise the best N times, by its worst mistakes; default 0")  # fmt: skip
+    group.add_argument("--modes", type=at_least(1), default=1, metavar="M",
+                       help="explain up to M clusters of the strongest texts each on its own; default 1")  # fmt: skip
+    group.add_argument("--select_by", choices=("rule", "embedding"), default="embedding", metavar="SCORER",
+                       help="what chooses, on texts of the part select: embedding (the default) or rule")  # fmt: skip
+    group.add_argument("--n_windows", type=at_least(1), default=20, metavar="N",
+                       help="strongest texts in a prompt; default 20")  # fmt: skip
+    group.add_argument("--max_prompt_tokens", type=at_least(200), default=6000, metavar="N",
+                       help="texts are left out, the weakest first, to stay below; default 6000")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, help="of examples and requests; default 0")
+    group.add_argument("--set", dest="set_name", metavar="NAME",
+                       help="name of the set in RUN/explanations; default the explainer and the model")  # fmt: skip
+
+
+def _add_model_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("language model")
+    group.add_argument("--llm", default="none", metavar="MODEL",
+                       help="openai:MODEL (any OpenAI-compatible API), local:NAME (any --model_name) or none "
+                            "(the default: look-up rules)")  # fmt: skip
+    group.add_argument("--base_url", metavar="URL", help="of the API; default $OPENAI_BASE_URL, else OpenAI's")
+    group.add_argument("--api_key_env", default="OPENAI_API_KEY", metavar="NAME",
+                       help="environment variable that holds the key; default OPENAI_API_KEY")  # fmt: skip
+    group.add_argument("--allow_http", action="store_true", help="allow a --base_url of http on another machine")
+    group.add_argument("--concurrency", type=at_least(1), metavar="N",
+                       help="requests at a time; default 16, local the batch")  # fmt: skip
+    group.add_argument("--timeout", type=at_least(1), default=120, metavar="S", help="of a request; default 120")
+    group.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
+    group.add_argument("--max_tokens", type=at_least(1), default=100, metavar="N", help="of an answer; default 100")
+    group.add_argument("--no_cache", action="store_true", help="neither use nor fill the cache of answers of this user")
+    group.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="local: prompts at a time; default 8")
+    group.add_argument("--device", default="auto", metavar="DEVICE", help="local: cpu, cuda, cuda:N, mps or auto")
+    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default=None,
+                       help="local: default fp32 on a CPU, else bf16")  # fmt: skip
+
+
+def _add_budget_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("budget (exit code 75 where it ends; the same command with more continues)")
+    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before this command costs more")
+    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before it sends more requests")
+    group.add_argument("--price_file", type=folder, metavar="FILE", help="prices per million tokens (docs/poc5.md)")
+
+
+def _cost(text: str) -> float:
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _check_flags(args: Namespace, given: set[str]) -> None:
+    if (args.out_dir is None) != (args.run_dir is not None):
+        what = "--out_dir is for --dataset_path and --puzzles" if args.out_dir else "no --out_dir for the new run"
+        raise UsageError(what, next_step="Give --run_dir RUN, or one of these with --out_dir RUN")
+    if args.top_k is not None and args.from_list is None:
+        raise UsageError("--top_k counts the neurons of --from", next_step="--limit is for all")
+    if args.set_name is not None and not is_set_name(args.set_name):
+        what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
+        raise UsageError(what, where=f"--set {args.set_name}")
+    if args.llm == "none":
+        if args.explainer not in (None, "lookup"):
+            what = f"the explainer {args.explainer} asks a language model"
+            raise UsageError(what, where="--llm none", next_step="Give --llm openai:MODEL or --llm local:NAME")
+        if idle := sorted(_OF_MODELS & given):
+            raise UsageError(f"--{idle[0]} is for a language model", next_step="Give --llm too, or leave it away")
+    elif args.explainer == "lookup":
+        raise UsageError("the explainer lookup asks no language model", next_step="Leave --llm away")
+    if args.show_prompt is not None and (args.llm == "none" and args.explainer is None):
+        args.explainer = "contrastive"
+    check_shard_flags(args, given)
