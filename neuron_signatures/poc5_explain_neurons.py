@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.exchange_explanations import export_main, import_main
-from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_main
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
@@ -34,9 +32,12 @@ from neuron_signatures.runs.explanations.names import EXPLAINERS, is_set_name
 
 if TYPE_CHECKING:
     from neuron_signatures.explain.request import ExplainRequest
+    from neuron_signatures.explain.stage import Opened
+    from neuron_signatures.llm.choose import LlmSpec
 
 _MODULE = "neuron_signatures.poc5_explain_neurons"
 _PROG = f"python -m {_MODULE}"
+_COMMANDS = ("list", "edit", "vote", "lock", "unlock", "note", "import", "export")
 _OF_MODELS = {
     "base_url", "api_key_env", "allow_http", "timeout", "temperature", "max_cost", "max_requests", "price_file",
     "retry_failed", "no_cache", "n_samples", "revise", "modes", "select_by",
@@ -46,12 +47,8 @@ _OF_MODELS = {
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["export"]:
-        return export_main(argv[1:])
-    if argv[:1] == ["import"]:
-        return import_main(argv[1:])
-    if argv and argv[0] in PEOPLE_COMMANDS:
-        return people_main(argv[0], argv[1:])
+    if argv and argv[0] in _COMMANDS:
+        return _run_command(argv[0], argv[1:])
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
@@ -68,7 +65,7 @@ def make_parser() -> Parser:
     where = source.add_mutually_exclusive_group(required=True)
     where.add_argument("--run_dir", type=folder, metavar="DIR", help="a run with records")
     where.add_argument("--dataset_path", type=folder, metavar="DIR",
-                       help="NeuronRecord files, neurons/<layer>/<neuron>.json; they become the run --out_dir")  # fmt: skip
+                       help="NeuronRecord files, neurons/<layer>/<neuron>.json; made into the run --out_dir")  # fmt: skip
     where.add_argument("--puzzles", type=folder, metavar="FILE",
                        help="hand-written neuron puzzles (JSON); they become the run --out_dir")  # fmt: skip
     source.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run, or that of the same command before")
@@ -92,7 +89,9 @@ def make_parser() -> Parser:
 def _add_neuron_flags(parser: Parser) -> None:
     group = parser.add_argument_group("which neurons (default: all whose activations stage 4 stored)")
     which = group.add_mutually_exclusive_group()
-    which.add_argument("--neurons", metavar="LIST", help="such as L3N508,L4N178- (a sign is one pole of the neuron)")
+    which.add_argument(
+        "--neurons", dest="names", metavar="LIST", help="such as L3N508,L4N178- (a sign is one pole of the neuron)"
+    )
     which.add_argument("--from", dest="from_list", metavar="LIST",
                        help="the first --top_k of a list: its file stem, peaks, signatures or group:NAME")  # fmt: skip
     which.add_argument("--neurons_json", type=folder, metavar="FILE", help='JSON list such as ["L3N508", "L4N178-"]')
@@ -113,10 +112,12 @@ def _add_method_flags(parser: Parser) -> None:
                        help="explain up to M clusters of the strongest texts each on its own; default 1")  # fmt: skip
     group.add_argument("--select_by", choices=("rule", "embedding"), default="embedding", metavar="SCORER",
                        help="what chooses, on texts of the part select: embedding (the default) or rule")  # fmt: skip
-    group.add_argument("--n_windows", type=at_least(1), default=20, metavar="N",
-                       help="strongest texts in a prompt; default 20")  # fmt: skip
-    group.add_argument("--max_prompt_tokens", type=at_least(200), default=6000, metavar="N",
-                       help="texts are left out, the weakest first, to stay below; default 6000")  # fmt: skip
+    group.add_argument("--n_windows", type=at_least(1), default=10, metavar="N",
+                       help="strongest texts in a prompt; default 10")  # fmt: skip
+    group.add_argument("--max_prompt_tokens", type=at_least(200), default=4000, metavar="N",
+                       help="texts are left out, the weakest first, to stay below; default 4000")  # fmt: skip
+    group.add_argument("--near_by_embedding", action="store_true",
+                       help="contrastive: also show silent texts that are like the strongest (embeddings)")  # fmt: skip
     group.add_argument("--seed", type=at_least(0), default=0, help="of examples and requests; default 0")
     group.add_argument("--set", dest="set_name", metavar="NAME",
                        help="name of the set in RUN/explanations; default the explainer and the model")  # fmt: skip
@@ -131,13 +132,15 @@ def _add_model_flags(parser: Parser) -> None:
     group.add_argument("--api_key_env", default="OPENAI_API_KEY", metavar="NAME",
                        help="environment variable that holds the key; default OPENAI_API_KEY")  # fmt: skip
     group.add_argument("--allow_http", action="store_true", help="allow a --base_url of http on another machine")
-    group.add_argument("--concurrency", type=at_least(1), metavar="N",
-                       help="requests at a time; default 16, local the batch")  # fmt: skip
+    group.add_argument("--concurrency", type=at_least(1), default=8, metavar="N",
+                       help="openai: requests at a time; default 8")  # fmt: skip
     group.add_argument("--timeout", type=at_least(1), default=120, metavar="S", help="of a request; default 120")
     group.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
-    group.add_argument("--max_tokens", type=at_least(1), default=100, metavar="N", help="of an answer; default 100")
+    group.add_argument("--max_tokens", type=at_least(1), metavar="N", help="of an answer; default: the explainer's")
     group.add_argument("--no_cache", action="store_true", help="neither use nor fill the cache of answers of this user")
-    group.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="local: prompts at a time; default 8")
+    group.add_argument(
+        "--batch_size", type=at_least(1), default=8, metavar="N", help="local: prompts at a time; default 8"
+    )
     group.add_argument("--device", default="auto", metavar="DEVICE", help="local: cpu, cuda, cuda:N, mps or auto")
     group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default=None,
                        help="local: default fp32 on a CPU, else bf16")  # fmt: skip
@@ -157,6 +160,17 @@ def _cost(text: str) -> float:
     return value
 
 
+def _run_command(name: str, argv: Sequence[str]) -> int:
+    """A command of people, or an exchange of files."""
+    if name in ("import", "export"):
+        from neuron_signatures.cli.exchange_explanations import export_main, import_main
+
+        return (import_main if name == "import" else export_main)(argv)
+    from neuron_signatures.cli.explain_people import people_main
+
+    return people_main(name, argv)
+
+
 def _check_flags(args: Namespace, given: set[str]) -> None:
     if (args.out_dir is None) != (args.run_dir is not None):
         what = "--out_dir is for --dataset_path and --puzzles" if args.out_dir else "no --out_dir for the new run"
@@ -166,14 +180,100 @@ def _check_flags(args: Namespace, given: set[str]) -> None:
     if args.set_name is not None and not is_set_name(args.set_name):
         what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
         raise UsageError(what, where=f"--set {args.set_name}")
-    if args.llm == "none":
-        if args.explainer not in (None, "lookup"):
-            what = f"the explainer {args.explainer} asks a language model"
-            raise UsageError(what, where="--llm none", next_step="Give --llm openai:MODEL or --llm local:NAME")
-        if idle := sorted(_OF_MODELS & given):
-            raise UsageError(f"--{idle[0]} is for a language model", next_step="Give --llm too, or leave it away")
-    elif args.explainer == "lookup":
-        raise UsageError("the explainer lookup asks no language model", next_step="Leave --llm away")
-    if args.show_prompt is not None and (args.llm == "none" and args.explainer is None):
-        args.explainer = "contrastive"
+    _check_model_flags(args, given)
     check_shard_flags(args, given)
+
+
+def _check_model_flags(args: Namespace, given: set[str]) -> None:
+    """The explainer lookup asks no model, and the others do; a prompt can be shown without one."""
+    if args.llm != "none":
+        if args.explainer == "lookup":
+            raise UsageError("the explainer lookup asks no language model", next_step="Leave --llm away")
+        return
+    if args.show_prompt is not None:
+        if args.explainer == "lookup":
+            raise UsageError("the explainer lookup has no prompt", next_step="Choose another --explainer")
+        return
+    if args.explainer not in (None, "lookup"):
+        what = f"the explainer {args.explainer} asks a language model"
+        raise UsageError(what, where="--llm none", next_step="Give --llm openai:MODEL or --llm local:NAME")
+    if idle := sorted(_OF_MODELS & given):
+        raise UsageError(f"--{idle[0]} is for a language model", next_step="Give --llm too, or leave it away")
+
+
+def _explain(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    from neuron_signatures.explain.sources.opening import open_source
+    from neuron_signatures.explain.stage import explain_neurons, opened
+
+    source = open_source(
+        run_dir=args.run_dir, dataset_path=args.dataset_path, puzzles=args.puzzles, out_dir=args.out_dir
+    )
+    with opened(_request(args, flags_given), source) as work:
+        if args.show_prompt is not None:
+            return _show_prompt(work, args)
+        if args.dry_run:
+            from neuron_signatures.explain.forecast import forecast
+
+            found = forecast(work)
+            emit_json(found.fields()) if args.json else emit("\n".join([*source.lines, *found.lines()]))
+            return ExitCode.OK
+        outcome = explain_neurons(work, progress_of(quiet=args.quiet))
+    emit_json(outcome.fields()) if args.json else emit("\n".join([*source.lines, *outcome.lines()]))
+    if outcome.stopped:
+        raise StoppedEarly(outcome.stopped)
+    return ExitCode.FAILED if outcome.tally.n_failed else ExitCode.OK
+
+
+def _show_prompt(work: Opened, args: Namespace) -> int:
+    from neuron_signatures.explain.show_prompt import shown_prompt
+
+    shown = shown_prompt(work, args.show_prompt)
+    emit_json(shown.fields()) if args.json else emit("\n".join(shown.lines()))
+    return ExitCode.OK
+
+
+def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
+    from neuron_signatures.explain.method import Method, default_set_name
+    from neuron_signatures.explain.poles import NeuronRequest
+    from neuron_signatures.explain.request import ExplainRequest
+    from neuron_signatures.interventions.choice.neurons import Request
+    from neuron_signatures.llm.budget import Limits
+
+    llm = _llm(args)
+    asks = llm is not None or args.show_prompt is not None
+    method = Method(
+        explainer=args.explainer or ("contrastive" if asks else "lookup"), n_samples=args.n_samples,
+        revise=args.revise, modes=args.modes, select_by=args.select_by, n_windows=args.n_windows,
+        max_prompt_tokens=args.max_prompt_tokens, temperature=args.temperature, max_tokens=args.max_tokens,
+        seed=args.seed, near_by_embedding=args.near_by_embedding,
+    )  # fmt: skip
+    names = (args.names, args.from_list, args.neurons_json, args.all)
+    named = Request(*names, args.top_k or 100) if any(names) else None
+    # an engine's command itself explains nothing; its forecast is of the shards that it starts
+    return ExplainRequest(
+        neurons=NeuronRequest(named, args.poles), method=method,
+        set_name=args.set_name or default_set_name(method.explainer, args.llm),
+        llm=llm, limits=Limits(max_requests=args.max_requests, max_cost=args.max_cost), price_file=args.price_file,
+        use_cache=not args.no_cache, limit=args.limit, retry_failed=args.retry_failed, shard=args.shard,
+        merge=args.merge, flags_given=flags_given,
+    )  # fmt: skip
+
+
+def _llm(args: Namespace) -> LlmSpec | None:
+    """None for the explainer lookup."""
+    from dataclasses import replace
+
+    from neuron_signatures.llm.choose import parse_llm
+
+    spec = parse_llm(args.llm)
+    if spec.kind == "none":
+        return None
+    return replace(
+        spec, base_url=args.base_url, api_key_env=args.api_key_env, allow_http=args.allow_http,
+        concurrency=args.concurrency, timeout=float(args.timeout), device=args.device, dtype=args.model_dtype,
+        batch_size=args.batch_size,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,7 +88,8 @@ class Progress:
         rate = (self._done - self._skipped) / seconds
         left = f", {human_seconds(max(0, self._total - self._done) / rate)} left" if rate else ""
         share = self._done / max(1, self._total)
-        return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}{self._note and f", {self._note}"}"
+        note = f", {self._note}" if self._note else ""
+        return f"{self._unit}: {self._done} of {self._total} ({share:.0%}), {rate:.3g} per second{left}{note}"
 
 
 def _bar(total: int, unit: str) -> tqdm[Any]:

@@ -31,9 +31,7 @@ STAGE = "explain"
 """Under which requests are counted in the ledger."""
 
 
-def explain_by_model(
-    work: Opened, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop
-) -> tuple[Spent, str]:
+def explain_by_model(work: Opened, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop) -> tuple[Spent, str]:
     """What was spent, and why it ended early (empty if it did not). Raises the errors of loading a model."""
     assert work.request.llm is not None
     session = _open_session(work)

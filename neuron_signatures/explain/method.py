@@ -17,8 +17,11 @@ SELECT_BY: tuple[SelectBy, ...] = ("rule", "embedding")
 
 @dataclass(frozen=True)
 class Method:
-    """`n_samples` answers to each prompt, the best of which is revised `revise` times. `modes`: at most so many
-    clusters of the strongest windows are explained each on its own. `max_tokens` of an answer; None: the explainer's."""
+    """The best of `n_samples` answers to each prompt is revised `revise` times.
+
+    `modes`: at most so many clusters of the strongest windows are explained each on its own. `max_tokens` of an answer;
+    None: the explainer's.
+    """
 
     explainer: Explainer
     n_samples: int = 1
@@ -66,9 +69,10 @@ class Method:
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
-def default_set_name(explainer: Explainer, llm_kind: str, model: str) -> str:
-    """`lookup`, or the explainer and the model: `contrastive__gpt-5-mini`."""
+def default_set_name(explainer: Explainer, llm: str) -> str:
+    """`lookup`, or the explainer and the model of `--llm`: `contrastive__gpt-5-mini`."""
     if explainer == "lookup":
         return "lookup"
+    kind, _, model = llm.partition(":")
     short = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-.")[:60]
-    return f"{explainer}__{short or llm_kind}"
+    return f"{explainer}__{short or kind}"

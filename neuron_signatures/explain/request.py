@@ -7,9 +7,8 @@ from pathlib import Path
 
 from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.poles import NeuronRequest
-from neuron_signatures.explain.sources.open import SourceRequest
+from neuron_signatures.llm.budget import Limits
 from neuron_signatures.llm.choose import LlmSpec
-from neuron_signatures.llm.session import Limits
 from neuron_signatures.runs.sharding.shard import Shard
 
 
@@ -17,7 +16,6 @@ from neuron_signatures.runs.sharding.shard import Shard
 class ExplainRequest:
     """`llm` is None for the explainer lookup. `limit`: at most so many poles that are not done."""
 
-    source: SourceRequest
     neurons: NeuronRequest
     method: Method
     set_name: str

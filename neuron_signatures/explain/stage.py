@@ -18,8 +18,8 @@ from neuron_signatures.explain.pool import HOLD_SECONDS
 from neuron_signatures.explain.request import ExplainRequest
 from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_digest, poles_of_shard, shard_set
 from neuron_signatures.explain.sources.source import Source
-from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.log import ExplanationLog
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.progress import ProgressOf

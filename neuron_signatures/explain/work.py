@@ -107,6 +107,8 @@ async def _explain_mode(
         if best is None:
             return
         again = revision_prompt(tools.method.explainer, evidence, best.text, await _mistakes(at, best, tools))
+        if isinstance(again, TooLittle):  # no mistake to learn from
+            return
         revision = request_of(
             at, again, mode, tools.method, sample=best.sample, revision=number, parent=best.id
         )  # fmt: skip

@@ -25,7 +25,7 @@ class EvidenceSettings:
     """Tokens of `token_lookup`."""
     n_written: int = 10
     """Promoted and suppressed tokens."""
-    min_count: int = 3
+    min_count: int = 5
     """Occurrences in the sample that a token's mean needs."""
     count_tokens: Callable[[Sequence[Message]], int] = estimated_tokens
     """Of the messages; an estimate, unless a tokenizer is given."""

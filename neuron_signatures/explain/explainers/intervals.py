@@ -49,10 +49,10 @@ INSTRUCTIONS = Instructions(
     "intervals-1",
     "You study one neuron of a language model. You are given excerpts of texts that the model read: those in which the "
     "neuron is strongest, some from strong to weak activation, some at random, and some with the tokens of the "
-    "strongest in other contexts. A token at which it is active is between « and », followed by its activation in "
-    "brackets, from 1 to 10 (the largest that was found); at other tokens it is below 1. An activation depends on the "
-    "token and on the tokens before it, never on later ones. Find out what the neuron is active on, with particular "
-    "attention to the strongest activations, and check it against the other excerpts.\n\n"
+    "strongest in other contexts. The most active tokens of an excerpt are between « and », followed by their "
+    "activation in brackets, from 1 to 10 (the largest that was found). An activation depends on the token and on the "
+    "tokens before it, never on later ones. Find out what the neuron is active on, with particular attention to the "
+    "strongest activations, and check it against the other excerpts.\n\n"
     "Answer with one phrase that completes the sentence “The neuron is active on ...”. Be succinct: at most 20 words. "
     "Describe the rule and name no examples, neither words nor excerpts. Give no comment.",
     (

@@ -10,8 +10,12 @@ from neuron_signatures.explain.evidence.output import MeasuredChange, Writes
 from neuron_signatures.views.neurons.writes import Written
 
 
-def invented(text: str) -> Excerpt:
-    """An excerpt from tokens with `|` between them; `=7` after a token is its level."""
+def excerpts(*texts: str) -> list[Excerpt]:
+    """Excerpts from tokens with `|` between them; `=7` after a token is its level."""
+    return [_excerpt(text) for text in texts]
+
+
+def _excerpt(text: str) -> Excerpt:
     tokens, levels = [], []
     for piece in text.split("|"):
         token, _, level = piece.partition("=")
@@ -31,47 +35,47 @@ def invented_writes(promotes: str, suppresses: str) -> Writes:
 
 
 WEIGHTS = "units of weight after a quantity"
-WEIGHT_TEXTS = [
-    invented("The| sack| held| twelve| pounds=10| of| flour| and| a| jar| of| honey|."),
-    invented(" lifted| 80| kil=4|ograms=9| before| lunch|,| then| rested|."),
-    invented(" Add| two| ounces=8| of| butter|,| then| stir| for| ten| minutes|."),
-]
-WEIGHT_MIDDLING = [
-    invented(" The| crate| weighed| half| a| ton=5|,| so| we| left| it|."),
-    invented(" Each| bag| is| sold| by| weight=2|,| not| by| number|."),
-]
-NOT_WEIGHTS = [
-    invented(" He| paid| forty| pounds| for| the| coat| and| left|."),
-    invented(" It| took| twelve| minutes| to| fill| the| bath|."),
-    invented(" She| pounds| the| drum| until| the| neighbours| wake|."),
-]
+WEIGHT_TEXTS = excerpts(
+    "The| sack| held| twelve| pounds=10| of| flour| and| a| jar| of| honey|.",
+    " lifted| 80| kil=4|ograms=9| before| lunch|,| then| rested|.",
+    " Add| two| ounces=8| of| butter|,| then| stir| for| ten| minutes|.",
+)
+WEIGHT_MIDDLING = excerpts(
+    " The| crate| weighed| half| a| ton=5|,| so| we| left| it|.",
+    " Each| bag| is| sold| by| weight=2|,| not| by| number|.",
+)
+NOT_WEIGHTS = excerpts(
+    " He| paid| forty| pounds| for| the| coat| and| left|.",
+    " It| took| twelve| minutes| to| fill| the| bath|.",
+    " She| pounds| the| drum| until| the| neighbours| wake|.",
+)
 WEIGHT_TABLE = TokenTable(
     (TokenRow(" kilograms", 6.1, 14), TokenRow(" pounds", 4.9, 22), TokenRow(" ounces", 4.4, 9),
      TokenRow("kg", 4.1, 31), TokenRow(" tons", 3.6, 6), TokenRow(" weighs", 1.1, 12)), 0.05, 20000,
 )  # fmt: skip
 
 BANS = "negations in rules that forbid something"
-BAN_TEXTS = [
-    invented("Visitors| must| not=10| feed| the| animals|.| Dogs| are| welcome|."),
-    invented(" The| keys| may| never=9| be| copied| without| a| permit|."),
-    invented("No=6| smoking| in| the| corridor|,| please|."),
-]
-BAN_MIDDLING = [
-    invented(" You| should| not=4| swim| right| after| a| meal|."),
-    invented(" Parking| is| only=2| for| residents| of| the| street|."),
-]
-NOT_BANS = [
-    invented(" I| do| not| remember| where| we| met|."),
-    invented(" There| was| no| wind| that| morning|,| and| nobody| spoke|."),
-    invented(" Visitors| are| asked| to| feed| the| animals| at| noon|."),
-]
+BAN_TEXTS = excerpts(
+    "Visitors| must| not=10| feed| the| animals|.| Dogs| are| welcome|.",
+    " The| keys| may| never=9| be| copied| without| a| permit|.",
+    "No=6| smoking| in| the| corridor|,| please|.",
+)
+BAN_MIDDLING = excerpts(
+    " You| should| not=4| swim| right| after| a| meal|.",
+    " Parking| is| only=2| for| residents| of| the| street|.",
+)
+NOT_BANS = excerpts(
+    " I| do| not| remember| where| we| met|.",
+    " There| was| no| wind| that| morning|,| and| nobody| spoke|.",
+    " Visitors| are| asked| to| feed| the| animals| at| noon|.",
+)
 
 WEEKDAYS = "days of the week"
 WEEKDAY_WRITES = invented_writes(" Monday| Friday| Tuesday| Thursday|day", " January| oclock| winter")
 WEEKDAY_CHANGES = [MeasuredChange("We meet every", " Friday", 0.5, 6.0, 1.9, 0.21, 0.002)]
 MEETINGS = "words that announce when a regular event takes place"
-MEETING_TEXTS = [
-    invented("The| choir| sings| every=10| week| in| the| old| hall|."),
-    invented(" Our| shop| is| closed| on=8| public| holidays|."),
-    invented(" The| train| leaves| each=7| morning| at| six|."),
-]
+MEETING_TEXTS = excerpts(
+    "The| choir| sings| every=10| week| in| the| old| hall|.",
+    " Our| shop| is| closed| on=8| public| holidays|.",
+    " The| train| leaves| each=7| morning| at| six|.",
+)

@@ -16,7 +16,7 @@ FULL = 10
 _STRONG = 5
 """Level from which a token of a highlighted excerpt is marked and listed, beside its strongest one."""
 _LISTED = 5
-"""Tokens of one excerpt that are listed."""
+"""Tokens of one excerpt that are listed with their levels, at most."""
 PHRASE = (
     "Answer with one short phrase of at most 20 words that completes the sentence “The neuron is active on ...”. "
     "Name what the tokens or texts have in common. Give no list of words, no quotation and no comment."
@@ -78,12 +78,17 @@ def listed(excerpts: Sequence[Excerpt], largest: float) -> Iterator[str]:
 
 
 def numbered(excerpts: Iterable[Excerpt], largest: float) -> Iterator[str]:
-    """Each excerpt on a numbered line; every token with a level above 0 is marked and followed by it."""
+    """Each excerpt on a numbered line; its strongest tokens of a level above 0 are marked and followed by the level.
+
+    If all were, the text of a neuron that is active nearly everywhere could not be read.
+    """
     for number, excerpt in enumerate(excerpts, 1):
         levels = excerpt.levels(largest).tolist()
+        strongest = sorted((i for i, level in enumerate(levels) if level > 0), key=lambda i: (-levels[i], i))
         tokens = fenced_tokens(excerpt.tokens)
-        pieces = (f"{MARK}{t}{END_MARK}[{n}]" if n > 0 else t for t, n in zip(tokens, levels, strict=True))
-        yield f"{number}. {''.join(pieces)}"
+        for i in strongest[:_LISTED]:
+            tokens[i] = f"{MARK}{tokens[i]}{END_MARK}[{levels[i]}]"
+        yield f"{number}. {''.join(tokens)}"
 
 
 def pointed(excerpts: Iterable[Excerpt], tokens: Set[str]) -> Iterator[str]:
@@ -91,6 +96,12 @@ def pointed(excerpts: Iterable[Excerpt], tokens: Set[str]) -> Iterator[str]:
     for number, excerpt in enumerate(excerpts, 1):
         which = {excerpt.pos} if excerpt.tokens[excerpt.pos] in tokens else set()
         yield f"{number}. {_marked(fenced_tokens(excerpt.tokens), which)}"
+
+
+def pinned(excerpts: Iterable[Excerpt]) -> Iterator[str]:
+    """Each excerpt on a numbered line with the token that it was cut around marked."""
+    for number, excerpt in enumerate(excerpts, 1):
+        yield f"{number}. {_marked(fenced_tokens(excerpt.tokens), {excerpt.pos})}"
 
 
 def token_table(table: TokenTable, n: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.sharding.locks import running_shards
 from neuron_signatures.runs.tokens import brief, encodable
 from neuron_signatures.runs.versions import now_utc
 
@@ -201,7 +202,8 @@ def _about(run_dir: Path, shown: Shown, kind: Kind, who: str, **values: Any) -> 
 
 
 def _append(run_dir: Path, set_name: str, at: NeuronPole, who: str, **values: Any) -> Entry:
-    refuse_running_shards(run_dir, set_name)
+    if (holder := running_shards(run_dir).get(set_name)) is not None:
+        raise RunLockedError(f"another process writes this set: {holder}", where=str(run_dir))
     with ExplanationLog(run_dir, set_name) as log:
         fields = {"text": "", **at._asdict(), **values}
         entry = Entry(
