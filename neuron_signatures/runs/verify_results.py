@@ -16,6 +16,8 @@ from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.verify import LogsCheck
 from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.llm.names import LLM
+from neuron_signatures.runs.llm.verify import RequestsCheck
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
@@ -35,7 +37,6 @@ _MOST_FAULTS = 99
 """Faults of one record that are reported one by one, after a line with their number."""
 _OF_MODEL = ("model_name", "model_revision", "weights_fingerprint", "n_layers", "d_mlp")
 """What the records and the manifest of a run have in common."""
-_LOGS = {"llm": frozenset({"journal.jsonl", "ledger.json"})}
 _FILES = TypeAdapter(list[FileRecord])
 # Fields of the records of the earlier tool of this method, which name no stage.
 _OF_EARLIER_TOOL = {"mode", "run_dir"}
@@ -69,8 +70,7 @@ def check_results(run: Run) -> ResultCheck:
             mode = folder.lstat().st_mode
             if stat.S_ISDIR(mode):
                 n_faults = len(total.faults)
-                known = _check_logs(run, total) if name == EXPLANATIONS else _LOGS.get(name, frozenset())
-                _Folder(folder, run.manifest, total, known).check()
+                _Folder(folder, run.manifest, total, _check_logs(run, name, total)).check()
                 if name == RECORDS and len(total.faults) == n_faults:
                     total.faults += _contents_of_records(run)
             else:
@@ -82,12 +82,18 @@ def check_results(run: Run) -> ResultCheck:
     return total
 
 
-def _check_logs(run: Run, total: ResultCheck) -> Set[str]:
-    """Check the logs of explanations; returns their names."""
-    found = LogsCheck(run.path, run.manifest)
-    total.faults += found.faults
-    total.remarks += found.remarks
-    return found.known
+def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
+    """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
+    if name == EXPLANATIONS:
+        explanations = LogsCheck(run.path, run.manifest)
+        total.faults += explanations.faults
+        total.remarks += explanations.remarks
+        return explanations.known
+    if name == LLM:
+        requests = RequestsCheck(run.path)
+        total.faults += requests.faults
+        return requests.known
+    return frozenset()
 
 
 def _contents_of_records(run: Run) -> list[str]:
@@ -105,7 +111,7 @@ def _contents_of_records(run: Run) -> list[str]:
 
 
 class _Folder:
-    """Checks one stage folder; adds to `total`. `known` are logs, which grow and are in no record."""
+    """Checks one stage folder; adds to `total`. `known` are files that no record lists."""
 
     def __init__(self, folder: Path, manifest: Manifest, total: ResultCheck, known: Set[str]) -> None:
         self.folder, self.manifest, self.total = folder, manifest, total

@@ -17,6 +17,7 @@ from neuron_signatures.runs.explanations.done import Key, done_keys
 from neuron_signatures.runs.explanations.meta import read_set_meta
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.explanations.stage import begin_set, finish_set
+from neuron_signatures.runs.llm.journal import Received
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.verify import verify_run
@@ -210,11 +211,30 @@ def test_verify_remarks_on_unfinished_and_torn_logs(run):
     assert [("unfinished set" in r, "torn last line" in r) for r in remarks(run)] == [(True, False), (False, True)]
 
 
+def journalled(run: Run, text: str, name: str = "journal.jsonl") -> None:
+    (run.path / "llm").mkdir(exist_ok=True)
+    (run.path / "llm" / name).write_text(text)
+
+
+RECEIVED = Received(key="0" * 64, answered=True, stage="s", model="m", at_utc="2026", seconds=0.1).model_dump_json()
+
+
 def test_verify_knows_the_logs_of_requests(run):
-    (run.path / "llm").mkdir()
-    for name in ("journal.jsonl", "ledger.json", "other.txt"):
-        (run.path / "llm" / name).write_text("{}\n")
+    journalled(run, f'{RECEIVED}\n{{"torn')
+    journalled(run, "{}", "ledger.json")
+    journalled(run, f"{RECEIVED}\n", "journal-00001-of-00004.jsonl")
+    journalled(run, "", "other.txt")
+    assert faults(run) == []
     assert [r for r in remarks(run) if "no record lists" in r] == ["llm/: 1 file that no record lists: other.txt"]
+
+
+def test_verify_names_damaged_logs_of_requests(run):
+    journalled(run, f"{RECEIVED}\ndamaged\n{RECEIVED}\n", "journal-00001-of-00004.jsonl")
+    journalled(run, '{"stages": 1}', "ledger.json")
+    found = faults(run)
+    assert len(found) == 2
+    assert "ledger.json: is damaged" in found[0]
+    assert "journal-00001-of-00004.jsonl: line 2 is damaged" in found[1]
 
 
 def test_a_damaged_record_is_no_finished_set(run):
