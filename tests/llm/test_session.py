@@ -6,15 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from forked import run as run_child
 from llm_sessions import (
     STAGE,
     Waits,
     ask,
-    ask_and_die,
     asked,
     client_of,
     journal_text,
@@ -62,7 +62,9 @@ def test_a_second_process_takes_answers_from_the_journal(tmp_path: Path) -> None
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_after_a_paid_answer_nothing_is_paid_twice(tmp_path: Path) -> None:
     with MisbehavingServer(lambda asked: answer(asked.prompt.upper())) as server:
-        done = run_child(ask_and_die, server.base_url, str(tmp_path))
+        code = f"from llm_sessions import ask_and_die; ask_and_die({server.base_url!r}, {str(tmp_path)!r})"
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert len(server.requests) == 3
         assert not (tmp_path / "llm" / "ledger.json").exists()

@@ -1,5 +1,5 @@
-"""Neuron view: what one neuron writes and where it fires; then coloured prompts, statistics, figures and tables, or the
-neuron on the records of a corpus."""
+"""Neuron view: what one neuron writes, where it fires, and its explanations; then coloured prompts, statistics, figures
+and tables, or the neuron on the records of a corpus."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.corpus.panel import corpus_panel, evidence_of
 from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.explanations.neuron_panel import explanations_panel
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
 from neuron_signatures.dashboard.neuron.facts import signature_hint, write_panel
 from neuron_signatures.dashboard.neuron.figures import Curve, histogram, over_tokens
@@ -43,6 +44,7 @@ def render(ctx: PageContext) -> None:
         _with_prompts(ctx)
         return
     _head(ctx, _ON_CORPUS)
+    explanations_panel(ctx)
     corpus_panel(ctx)
 
 
@@ -51,6 +53,7 @@ def _with_prompts(ctx: PageContext) -> None:
     _head(ctx, _ON_CORPUS if ctx.selection.corpus else _place(ctx, neuron))
     _rank(ctx)
     show_summary(summary_of(ctx, ctx.at, neuron))
+    explanations_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:
         corpus_panel(ctx)

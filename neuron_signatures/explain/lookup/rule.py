@@ -44,9 +44,10 @@ def find_rule(texts: Sequence[Text], strongest: Sequence[Text] = (), *, n_positi
     and recall are estimates for all documents of `explain`. Without `n_positions` every position counts once.
 
     *Choice*: greedily, each time the n-gram that gives the whole rule the best F1, as long as F1 grows by `MIN_GAIN`.
-    Only n-grams that are active in two documents are candidates, and only if naming them takes fewer bits than it saves
-    in the description of which positions are active (`cover`). Ties go to the shorter n-gram, then in the order of the
-    tokens. None if there is no such n-gram, if F1 is below `MIN_F1`, or if the pole is never active.
+    Only n-grams that are active in two documents are candidates, and only if naming them saves more bits in the
+    description of which positions are active than the name takes, by a margin (`cover`). Ties go to the shorter n-gram,
+    then to the first in the order of the tokens. None if there is no such n-gram, if F1 is below `MIN_F1`, or if the
+    pole is never active.
 
     The result depends neither on the order of the texts nor on the machine.
     """
