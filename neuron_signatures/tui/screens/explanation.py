@@ -129,6 +129,9 @@ class ExplanationPage(OverNeuron):
         if number is not None:
             self._whole ^= {number}
             self._lay_out()
+            if number in self._whole:
+                first = self.table.row_at(Place(number, 0))
+                self.rows.reveal(*self.table.lines_of(first))
 
     def copied(self) -> str:
         return "" if self.table is None else copied_text(self.table, self.rows.cursor or 0)
