@@ -65,9 +65,9 @@ def make_parser() -> Parser:
     where = source.add_mutually_exclusive_group(required=True)
     where.add_argument("--run_dir", type=folder, metavar="DIR", help="a run with records")
     where.add_argument("--dataset_path", type=folder, metavar="DIR",
-                       help="NeuronRecord files, neurons/<layer>/<neuron>.json; made into the run --out_dir")  # fmt: skip
+                       help="NeuronRecord files, neurons/<layer>/<neuron>.json, for the run --out_dir")  # fmt: skip
     where.add_argument("--puzzles", type=folder, metavar="FILE",
-                       help="hand-written neuron puzzles (JSON); they become the run --out_dir")  # fmt: skip
+                       help="hand-written neuron puzzles (JSON), for the run --out_dir")  # fmt: skip
     source.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run, or that of the same command before")
     _add_neuron_flags(parser)
     _add_method_flags(parser)

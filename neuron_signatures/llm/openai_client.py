@@ -11,11 +11,12 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import httpx2
 import openai
 
+from neuron_signatures.llm.asking.raw_client import Watch
 from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.endpoint import Endpoint
 from neuron_signatures.llm.errors import StopAsking
@@ -35,19 +36,6 @@ FAILED: Final = ("api_error", "timed_out")
 """Statuses after which the same request may succeed."""
 
 Sleep = Callable[[float], Awaitable[None]]
-
-
-class Watch(Protocol):
-    """Who follows the HTTP requests of one chat request: the session."""
-
-    async def before_send(self) -> None:
-        """Called before each HTTP request. Raises `StopAsking` if a limit would be passed."""
-
-    def received(self, reply: Reply) -> None:
-        """Called with each raw response before it is parsed, and with each failed attempt."""
-
-    def parsed(self, reply: Reply, answer: Answer) -> None:
-        """Called next, with what the response says."""
 
 
 @dataclass
@@ -102,7 +90,7 @@ class OpenAIClient:
 
     async def send(self, request: ChatRequest, watch: Watch | None) -> Answer:
         """The answer after as many attempts as needed and allowed. Raises `StopAsking`."""
-        body = self._body(request)
+        body = self.body_of(request)
         tokens = prompt_tokens(request.messages) + request.max_tokens
         state = self._state()
         async with state.slots:
@@ -179,8 +167,10 @@ class OpenAIClient:
             what = f"{self.endpoint.host} does not accept the key (HTTP 401)"
             next_step = "Set the environment variable of the key, then run again"
             stop = StopAsking(what, next_step=next_step, status="api_error")
-        elif reply.retry_after is not None and reply.retry_after > self._retries.retry_after_cap:
-            what = f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after)} (HTTP {reply.http_status})"
+        elif answer.status in FAILED and (reply.retry_after or 0) > self._retries.retry_after_cap:
+            what = (
+                f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after or 0)} (HTTP {reply.http_status})"
+            )
             stop = StopAsking(what, next_step="Run again then; what is answered is kept")
         if stop is not None:
             self.halt(stop)
@@ -214,7 +204,7 @@ class OpenAIClient:
             self._on_loop = _OnLoop(loop, api, asyncio.Semaphore(self.concurrency), asyncio.Event())
         return self._on_loop
 
-    def _body(self, request: ChatRequest) -> bytes:
+    def body_of(self, request: ChatRequest) -> bytes:
         """The request as JSON. OpenAI's newer models refuse `max_tokens`, and other servers know only that."""
         limit = "max_completion_tokens" if self.endpoint.is_openai else "max_tokens"
         fields: dict[str, Any] = {

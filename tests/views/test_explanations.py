@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from explanation_runs import HOSTILE_TEXT, OTHER, PERSON, Log, write_explanation
 from hostile import CONTROLS
 from record_runs import make_record_run
 
+from neuron_signatures.cli.explain_people import people_parser
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import explain_command, nothing_text, people_commands
 from neuron_signatures.views.explanations.provenance import badges, chain_of, provenance
@@ -189,7 +191,11 @@ def test_commands_of_people_name_the_explanation(run, found):
     assert view is not None
     commands = dict(people_commands(run, view))
     assert all(view.entry.id in c and str(run) in c for c in commands.values())
-    assert "unlock" in commands and "lock" not in commands
+    assert list(commands) == ["edit", "vote", "unlock", "note"]
+    for label, command in commands.items():
+        python, _, module, verb, *flags = shlex.split(command)
+        assert (python, module, verb) == ("python", "neuron_signatures.poc5_explain_neurons", label)
+        assert people_parser(verb).parse_args(flags).id == view.entry.id
 
 
 def test_a_damaged_set_is_a_problem_and_the_others_are_read(tmp_path):

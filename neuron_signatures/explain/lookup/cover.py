@@ -16,12 +16,17 @@ MIN_ACTIVE = 2
 """Active positions at which an n-gram must end, and documents in which it must be active (one, if there is one)."""
 
 
+SURE_BITS = 10.0
+"""Bits that naming an n-gram must save beyond its cost. Of neurons that are active at random, at most one in 2^10 then
+has a rule: the chance that a code saves b bits by accident is at most 2^-b, and the names are a code too."""
+
+
 class Candidates(NamedTuple):
     """N-grams by their length, then their tokens; `at` says which of them end at each position, -1 for none."""
 
     ngrams: list[tuple[str, ...]]
     bits: Float64[np.ndarray, " candidate"]
-    """To name the n-gram: the logarithm of the vocabulary's size for each token."""
+    """What naming the n-gram must save: its length, the logarithm of the vocabulary's size per token, `SURE_BITS`."""
     at: Int64[np.ndarray, "longest pos"]
 
 
@@ -48,7 +53,8 @@ def find_candidates(positions: Positions, active: Bool[np.ndarray, " pos"]) -> C
         number[found[kept]] = len(ngrams) + np.arange(int(kept.sum()))
         at[n - 1] = number[codes]
         ngrams += [positions.ngram(n, int(places[i])) for i in first[kept]]
-    bits = np.log2(max(2, len(positions.vocabulary))) * np.array([len(ngram) for ngram in ngrams], np.float64)
+    lengths = np.array([len(ngram) for ngram in ngrams], np.float64)
+    bits = np.log2(max(2, len(positions.vocabulary))) * lengths + np.log2(LONGEST) + SURE_BITS
     return Candidates(ngrams, bits, at)
 
 
@@ -95,11 +101,11 @@ def _worth_naming(active: np.ndarray, named: np.ndarray, candidates: Candidates)
 
     Before, the positions that are not named are one group with one code; after, the candidate's positions are a group
     of their own. A group of n positions of which k are active takes log2(n + 1) + log2(n choose k) bits. The candidate
-    must be active more often than the rest, and save more bits than its name takes.
+    must be active more often than the rest, and save the bits that `Candidates` asks for.
     """
     free = ~named
     added = _count(candidates, free, active, np.ones(len(active)))
-    n, k = float(free.sum()), float((free & active).sum())
+    n, k = np.asarray(free.sum(), np.float64), np.asarray((free & active).sum(), np.float64)
     saved = _group_bits(n, k) - _group_bits(added.n, added.active) - _group_bits(n - added.n, k - added.active)
     more_often: Bool[np.ndarray, " candidate"] = (saved > candidates.bits) & (added.active * n > k * added.n)
     return more_often
@@ -116,12 +122,9 @@ def _count(candidates: Candidates, where: np.ndarray, active: np.ndarray, weight
     return Counts(n, k)
 
 
-def _group_bits(n: np.ndarray | float, k: np.ndarray | float) -> np.ndarray:
-    choose = (
-        special.gammaln(n + np.float64(1)) - special.gammaln(k + np.float64(1)) - special.gammaln(n - k + np.float64(1))
-    )
-    bits: np.ndarray = np.log2(n + np.float64(1)) + choose / np.log(2)
-    return bits
+def _group_bits(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    ways = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+    return np.asarray(np.log2(n + 1) + ways / np.log(2))
 
 
 def _without_longer(ngrams: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

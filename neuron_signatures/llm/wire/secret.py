@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from neuron_signatures.runs.errors import UsageError
 
 REDACTED = "[key]"
@@ -12,10 +14,12 @@ _NO_KEY = "none"
 class Secret:
     """An API key. Its `repr` and `str` do not show it; `redact` removes it from texts of others."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_forms", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        in_json = json.dumps(value)[1:-1]
+        self._forms = () if len(value) < _SHORTEST else tuple({value, in_json, in_json.replace("/", "\\/")})
 
     def __repr__(self) -> str:
         return f"Secret({REDACTED})"
@@ -24,9 +28,10 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        if len(self._value) < _SHORTEST or self._value not in text:
-            return text
-        return text.replace(self._value, REDACTED)
+        """`text` without the key, also as JSON writes it."""
+        for form in self._forms:
+            text = text.replace(form, REDACTED)
+        return text
 
 
 def no_key() -> Secret:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ MOST_KEPT = 100_000
 """Embeddings of contexts that are kept between calls (150 MB of 384 dimensions), unless one call needs more."""
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """Texts to unit vectors."""
 

@@ -74,7 +74,7 @@ def _bare(word: str) -> str:
         word = word[:-1]
     if len(word) > 3 and word.endswith("e"):
         word = word[:-1]
-    return word[:-1] + "y" if len(word) > 3 and word.endswith("i") else word
+    return word[:-1] + "y" if len(word) > 2 and word.endswith("i") else word
 
 
 def _words(text: str) -> list[str]:

@@ -61,13 +61,17 @@ class ExplanationTable(RowTable[DocRow]):
         number = self.rows[row].number if row < len(self.rows) else None
         return None if number is None else self.found.shown[number]
 
-    def section(self, row: int, by: int) -> tuple[int, int]:
-        """First and last row of the next or previous explanation; before the first one, the first row."""
+    def section(self, row: int, by: int) -> int:
+        """First row of the next or previous explanation; `row` after the last one, the first row before the first."""
         firsts = [i for i, r in enumerate(self.rows) if r.is_first]
         later, earlier = [i for i in firsts if i > row], [i for i in firsts if i < row]
-        first = (later[0] if later else row) if by > 0 else (earlier[-1] if earlier else 0)
+        return (later[0] if later else row) if by > 0 else (earlier[-1] if earlier else 0)
+
+    def lines_of(self, first: int) -> tuple[int, int]:
+        """First and last row of the explanation that begins in a row, with the title above it."""
         number = self.rows[first].number
-        return first, max((i for i, r in enumerate(self.rows) if r.number == number), default=first)
+        last = max(i for i, r in enumerate(self.rows) if r.number == number)  # of a title, the last one
+        return max(0, first - (first > 0 and self.rows[first - 1].number is None)), last
 
     def place(self, row: int) -> Place:
         """The explanation of a row, and how many rows after its first one it is."""
@@ -157,10 +161,9 @@ def _whole(view: ExplanationView, run_dir: Path | None, columns: int) -> list[Do
 def _about(view: ExplanationView) -> Line:
     """State, set, sample and score."""
     e = view.entry
-    parts = [
-        *badges(view), e.set, f"sample {e.sample + 1} of {view.n_samples}" if view.n_samples > 1 and not view.is_human
-        else "", "" if view.score is None else f"score {view.score:.2f}", "" if view.is_finished else "not finished",
-    ]  # fmt: skip
+    sample = "" if view.is_human or view.n_samples < 2 else f"sample {e.sample + 1} of {view.n_samples}"
+    score = "" if view.score is None else f"score {view.score:.2f}"
+    parts = [*badges(view), f"set {e.set}", sample, score, "" if view.is_finished else "not finished"]
     return line(
         Span(" " * _INDENT), Span(safe(", ".join(p for p in parts if p)), "title" if view.is_current else "dim")
     )

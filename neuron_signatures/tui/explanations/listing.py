@@ -11,7 +11,8 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.explanations.document import sets_line
 from neuron_signatures.tui.layout.text import Column, Line, Span, beginning, line, safe
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.explanations.table import SORTS, ExplanationRow, ExplanationTable, SortBy, parse
+from neuron_signatures.views.explanations.query import SORTS, SortBy, parse
+from neuron_signatures.views.explanations.table import ExplanationRow, ExplanationTable
 from neuron_signatures.views.explanations.texts import one_line, row_text
 
 _ORDERS: Mapping[SortBy, tuple[str, str]] = {

@@ -43,16 +43,14 @@ def write_facts(notes: Notes, act: float | None, *, sources: bool) -> list[Fact]
 
 
 def more_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
-    """Signatures of both poles and explanations, doubts, and how to make what is missing."""
+    """Explanations and signatures of both poles, doubts, and how to make what is missing."""
+    explained = explained_facts(notes)
     facts = [f for s in notes.signatures for f in _signature(s)]
     facts += doubt_facts(notes.doubts)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
     there = "the folder exists, but this version does not read it" if "scores" in stages else ""
-    return [
-        *facts,
-        *explained_facts(notes),
-        Fact("scores", there or "no scores in this run yet", "" if there else "dim"),
-    ]
+    facts = [*facts, *explained] if notes.explained is None else [*explained, *facts]
+    return [*facts, Fact("scores", there or "no scores in this run yet", "" if there else "dim")]
 
 
 def explained_facts(notes: Notes) -> list[Fact]:

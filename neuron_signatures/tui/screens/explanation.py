@@ -38,8 +38,11 @@ class ExplanationPage(OverNeuron):
     table: ExplanationTable | None
 
     def __init__(self, opener: Opener, id_: str = "", row: int = 0) -> None:
-        """`id_`: the explanation under the cursor at first; without one, that of `row`."""
+        """`id_`: the explanation under the cursor at first; without one, that of `row`, or of the open list."""
         super().__init__(opener)
+        listed = None if opener.listed is None else opener.listed.at(opener.listed.index)
+        if listed is not None and listed.at == opener.cursor.at and not row:
+            id_ = id_ or listed.id
         self.table = None
         self._found: NeuronExplanations | None = None
         self._whole: set[int] = set()
@@ -47,6 +50,8 @@ class ExplanationPage(OverNeuron):
         self._id = id_
         self._row = row
         self._columns = 0
+        self._first = -1
+        """The row that the cursor was put on, to be shown with its title while it is there."""
         self._fault = ""
 
     @property
@@ -104,6 +109,8 @@ class ExplanationPage(OverNeuron):
             self.table = document(self._found, self.run_.path, self._whole, columns - _MARGIN)
             row = self.table.row_at(before) if row is None and before is not None else row
         super().draw(row)
+        if self.table is not None and self.rows.cursor == self._first:
+            self.rows.reveal(*self.table.lines_of(self._first))
 
     def idle(self) -> Line:
         if self._found is None or self.table is None:
@@ -132,9 +139,9 @@ class ExplanationPage(OverNeuron):
     def action_section(self, by: int) -> None:
         """Move the cursor to the next or previous explanation, and show as much of it as fits."""
         if self.table is not None:
-            first, last = self.table.section(self.rows.cursor or 0, by)
+            first = self.table.section(self.rows.cursor or 0, by)
             self.rows.move(first - (self.rows.cursor or 0))
-            self.rows.reveal(first, last)
+            self.rows.reveal(*self.table.lines_of(first))
             self.draw_status()
 
     def action_all(self) -> None:
@@ -194,11 +201,13 @@ class ExplanationPage(OverNeuron):
     def _show(self, found: NeuronExplanations) -> None:
         """Show these explanations, those to read first with all details."""
         self._found, self._fault, self.table = found, "", None
+        self._first = -1
         self._whole = current_ones(found) | {i for i, v in enumerate(found.shown) if v.entry.id == self._id}
         self._columns = 0
         self.draw(self._row)
         if self.table is not None and (self._id or not self._row):
-            self.draw(self.table.row_of(self._id))
+            self._first = self.table.row_of(self._id)
+            self.draw(self._first)
         self._id = ""
 
     def _lay_out(self) -> None:

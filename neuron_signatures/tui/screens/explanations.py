@@ -15,7 +15,7 @@ from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.over_neuron import Opener, OverNeuron
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.views.explanations.commands import nothing_text
-from neuron_signatures.views.explanations.table import parse
+from neuron_signatures.views.explanations.query import parse
 
 
 class ExplanationsPage(OverNeuron):

@@ -28,14 +28,11 @@ class PersonCommand(NamedTuple):
 
 def people_commands(run_dir: Path, view: ExplanationView) -> list[PersonCommand]:
     """The first one edits it."""
-    lock = ("unlock", ("lock", "--off")) if view.locked_by is not None else ("lock", ("lock",))
-    actions: tuple[tuple[str, tuple[str, ...]], ...] = (
-        ("edit", ("edit", "--text", "TEXT")), ("vote", ("vote", "--value", "1")), lock,
-        ("note", ("note", "--text", "TEXT")),
-    )  # fmt: skip
+    lock = "lock" if view.locked_by is None else "unlock"
+    verbs = (("edit", "--text", "TEXT"), ("vote", "--up"), (lock,), ("note", "--text", "TEXT"))
     return [
-        PersonCommand(label, shlex.join([*_STAGE, verb, "--run_dir", str(run_dir), "--id", view.entry.id, *more]))
-        for label, (verb, *more) in actions
+        PersonCommand(verb, shlex.join([*_STAGE, verb, "--run_dir", str(run_dir), "--id", view.entry.id, *more]))
+        for verb, *more in verbs
     ]
 
 
