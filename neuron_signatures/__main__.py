@@ -34,6 +34,9 @@ COMMANDS = {
     "records": Command(
         "poc4_extract_records", "what every neuron does on a corpus: strongest windows, moments, histograms"
     ),
+    "explain": Command(
+        "poc5_explain_neurons", "what neurons respond to, in words: by a language model or look-up rules; edit and vote"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

@@ -101,8 +101,8 @@ def _options(args: Namespace) -> Options:
         raise BadRunError(what, where=str(args.run_dir))
     if args.list is not None and args.screen not in NAMED_SCREENS:
         raise UsageError(f"--list needs --screen {' or '.join(NAMED_SCREENS)}")
-    if args.query is not None and args.screen not in (*LIST_SCREENS, "search", "neurons"):
-        raise UsageError(f"--query needs --screen search, neurons or {' or '.join(LIST_SCREENS)}")
+    if args.query is not None and args.screen not in (*LIST_SCREENS, "search", "neurons", "explanations"):
+        raise UsageError(f"--query needs --screen search, neurons, explanations or {' or '.join(LIST_SCREENS)}")
     if args.limit is not None and not args.print:
         raise UsageError("--limit needs --print")
     return Options(

@@ -15,7 +15,7 @@ from neuron_signatures.llm.chat import Answer, ChatRequest, Message
 from neuron_signatures.llm.endpoint import open_endpoint
 from neuron_signatures.llm.errors import StopAsking
 from neuron_signatures.llm.openai_client import OpenAIClient
-from neuron_signatures.llm.prices import Price, Prices
+from neuron_signatures.llm.prices import Prices
 from neuron_signatures.llm.session import Session
 from neuron_signatures.llm.wire.pace import Pace
 from neuron_signatures.llm.wire.reply import Reply
@@ -98,6 +98,8 @@ def ask(
 ) -> Outcome:
     """All answers of one session, asked at once."""
 
+    run_dir.mkdir(exist_ok=True)
+
     async def go() -> Outcome:
         session = Session(client, RequestFiles(run_dir), cache, limits or Limits(), prices, STAGE)
         try:
@@ -122,9 +124,9 @@ def journal_text(run_dir: Path) -> str:
     return (run_dir / "llm" / "journal.jsonl").read_text()
 
 
-def price_list(price: Price = Price(1.0, 10.0)) -> Prices:
+def price_list(input: float = 1.0, output: float = 10.0) -> Prices:
     """Dollars per million tokens of the test model."""
-    models = {MODEL: {"input": price.input, "output": price.output}}
+    models = {MODEL: {"input": input, "output": output}}
     return Prices.model_validate({"date": "2025-01", "source": "a test", "models": models})
 
 

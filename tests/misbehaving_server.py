@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 MODEL = "gpt-test"
+_CHUNK = 1 << 16
 HOSTILE = "\x1b[31mred\x1b[0m [bold]b[/bold] <script>alert(1)</script> \x00 " + "x" * 100_000
 
 
@@ -176,6 +177,8 @@ class MisbehavingServer:
         """In the order of arrival."""
         self.most_open = 0
         """The largest number of requests that were open at the same time."""
+        self.sent_bytes = 0
+        """Of bodies, as far as clients took them."""
         self._open = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -266,7 +269,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(OSError):
-            self.wfile.write(body if act.cut_after is None else body[: act.cut_after])
+            end = len(body) if act.cut_after is None else act.cut_after
+            for start in range(0, end, _CHUNK):
+                self.server.owner.sent_bytes += self.wfile.write(body[start : min(start + _CHUNK, end)])
         self.close_connection = act.cut_after is not None
 
     def log_message(self, format: str, *args: object) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from neuron_signatures.explain.clustering import cluster
 from neuron_signatures.explain.evidence.excerpts import Excerpt
 from neuron_signatures.explain.evidence.silent import Embed
 from neuron_signatures.runs.tokens import encodable
@@ -24,8 +25,6 @@ ALPHA = 0.05
 LEAST = 3
 """Texts per cluster, on average, below which a number of clusters is not tried."""
 _COMPONENTS = 8
-_STARTS = 4
-"""Starts of k-means, of which the best counts."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,10 @@ def _choose(
     if not numbers or not points.any():
         return ModeChoice(len(points), (), None, 0), one
     random = np.random.default_rng(seed)
-    labels, observed = _clusterings(points, numbers, random)
-    null = np.array([_clusterings(_cloud(points, random), numbers, random)[1] for _ in range(n_draws)])
+    clouds = random.standard_normal((n_draws, *points.shape)) * points.std(axis=0)
+    found = [cluster(points[None], k, random) for k in numbers]
+    observed = np.array([c.silhouette[0] for c in found])
+    null = np.stack([cluster(clouds, k, random).silhouette for k in numbers], axis=1)
     excess = observed - null.mean(axis=0)
     drawn = (null - null.mean(axis=0)).max(axis=1)
     p = (1 + int((drawn >= excess.max()).sum())) / (1 + n_draws)
@@ -99,35 +100,15 @@ def _choose(
                     float(np.quantile(null[:, i], 0.95)))
         for i, k in enumerate(numbers)
     )  # fmt: skip
-    found = labels[int(excess.argmax())] if p <= ALPHA else one
-    return ModeChoice(len(points), tried, p, n_draws), found
+    labels = found[int(excess.argmax())].labels[0] if p <= ALPHA else one
+    return ModeChoice(len(points), tried, p, n_draws), labels
 
 
 def _components(vectors: Float[np.ndarray, "text dim"]) -> Float64[np.ndarray, "text component"]:
-    """Centred, in the directions of most variance, which are uncorrelated."""
+    """Centred, in the directions of most variance, which are uncorrelated: a Gaussian of their variances has the
+    covariance of the points."""
     centred = vectors - vectors.mean(axis=0)
     u, size, _ = np.linalg.svd(centred, full_matrices=False)
     n = min(_COMPONENTS, max(1, len(vectors) // LEAST))
     found: np.ndarray = (u * size)[:, :n]
     return found
-
-
-def _cloud(points: Float64[np.ndarray, "text dim"], random: np.random.Generator) -> Float64[np.ndarray, "text dim"]:
-    """As many draws of a Gaussian with the covariance of the points, which have uncorrelated columns and mean 0."""
-    found: np.ndarray = random.standard_normal(points.shape) * points.std(axis=0)
-    return found
-
-
-def _clusterings(
-    points: Float64[np.ndarray, "text dim"], numbers: Sequence[int], random: np.random.Generator
-) -> tuple[list[Int[np.ndarray, " text"]], Float64[np.ndarray, " number"]]:
-    """The labels of each number of clusters, and their mean silhouettes (0 if k-means finds one cluster only)."""
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
-
-    labels = []
-    for k in numbers:
-        means = KMeans(k, n_init=_STARTS, random_state=int(random.integers(1 << 31)))
-        labels.append(np.asarray(means.fit_predict(points), np.int64))
-    scores = [float(silhouette_score(points, g)) if 1 < len(np.unique(g)) < len(g) else 0.0 for g in labels]
-    return labels, np.array(scores)

@@ -19,8 +19,8 @@ class ExplainRequest:
     neurons: NeuronRequest
     method: Method
     set_name: str
+    limits: Limits
     llm: LlmSpec | None = None
-    limits: Limits = Limits()
     price_file: Path | None = None
     use_cache: bool = True
     limit: int | None = None

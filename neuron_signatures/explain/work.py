@@ -18,7 +18,7 @@ from neuron_signatures.explain.modes import Mode, find_modes
 from neuron_signatures.explain.outcome import Tally
 from neuron_signatures.explain.prompt import Prompt
 from neuron_signatures.explain.revise import revision_prompt
-from neuron_signatures.llm.accounts import ANSWERED
+from neuron_signatures.llm.asking.accounts import ANSWERED
 from neuron_signatures.llm.chat import ChatRequest
 from neuron_signatures.llm.session import Session
 from neuron_signatures.runs.explanations.done import Done, Key

@@ -38,7 +38,8 @@ class Budget:
         """
         limit = self._limits.max_cost
         while limit is not None and self._cost + self._reserved + most > limit and self._n_open:
-            self._settled.clear()
+            if self._settled.is_set():
+                self._settled = asyncio.Event()
             await self._settled.wait()
         if limit is not None and self._cost + most > limit:
             what = f"the next request could cost ${most:.4f}, and ${self._cost:.4f} of --max_cost {limit:g} are spent"

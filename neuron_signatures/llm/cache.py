@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 CACHE_VARIABLE: Final = "NEURON_SIGNATURES_CACHE"
 FOLDER: Final = "llm"
 _MAX_BYTES: Final = 16 << 20
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 class _Entry(BaseModel):
@@ -64,12 +66,17 @@ class AnswerCache:
             return None
         return entry.body
 
-    def put(self, fields: dict[str, Any], body: str, seconds: float) -> None:
-        """Store a response. A cache that cannot be written is told once, and not an error."""
-        key = key_of_fields(fields)
-        entry = _Entry(request=fields, body=body, body_sha256=_sha256(body), seconds=seconds)
+    def put(self, key: str, fields: dict[str, Any], body: str, seconds: float) -> None:
+        """Store the response to the request of these fields, whose key this is.
+
+        A cache that cannot be written is told once, and not an error.
+        """
+        entry = {
+            "cache_version": 1, "request": fields, "body": body, "body_sha256": _sha256(body),
+            "seconds": round(seconds, 6),
+        }  # fmt: skip
         try:
-            self._write(self._path(key), entry.model_dump_json().encode())
+            self._write(key, json.dumps(entry, ensure_ascii=True, allow_nan=False).encode())
         except OSError as e:
             if not self._told:
                 log.warning("answers are not cached: %s (%s)", self.folder, e.strerror or type(e).__name__)
@@ -78,21 +85,18 @@ class AnswerCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"
 
-    def _write(self, path: Path, raw: bytes) -> None:
+    def _write(self, key: str, raw: bytes) -> None:
         """Whole or not at all; not synced, because an entry that is lost is only paid again."""
-        temporary = path.with_name(f"{TMP_PREFIX}-{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        path = f"{self.folder}/{key[:2]}/{key}.json"  # strings: a Path costs as much time as the file
+        temporary = f"{self.folder}/{key[:2]}/{TMP_PREFIX}-{key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            file = _create(temporary)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = _create(temporary)
-        try:
-            with file:
+            with os.fdopen(_create(temporary), "wb") as file:
                 file.write(raw)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            os.replace(temporary, path)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
 
 
 def open_cache() -> AnswerCache:
@@ -102,9 +106,13 @@ def open_cache() -> AnswerCache:
     return AnswerCache(root / FOLDER)
 
 
-def _create(path: Path) -> BinaryIO:
-    """A new file with mode 0600, whatever the umask is."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
+def _create(path: str) -> int:
+    """A descriptor of a new file for its owner only, in a folder that is created if it is missing."""
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, _CREATE, 0o600)
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    raise FileNotFoundError(path)
 
 
 def _sha256(text: str) -> str:

@@ -90,7 +90,7 @@ class OpenAIClient:
 
     async def send(self, request: ChatRequest, watch: Watch | None) -> Answer:
         """The answer after as many attempts as needed and allowed. Raises `StopAsking`."""
-        body = self._body(request)
+        body = self.body_of(request)
         tokens = prompt_tokens(request.messages) + request.max_tokens
         state = self._state()
         async with state.slots:
@@ -168,7 +168,9 @@ class OpenAIClient:
             next_step = "Set the environment variable of the key, then run again"
             stop = StopAsking(what, next_step=next_step, status="api_error")
         elif answer.status in FAILED and (reply.retry_after or 0) > self._retries.retry_after_cap:
-            what = f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after or 0)} (HTTP {reply.http_status})"
+            what = (
+                f"{self.endpoint.host} asks to wait {human_seconds(reply.retry_after or 0)} (HTTP {reply.http_status})"
+            )
             stop = StopAsking(what, next_step="Run again then; what is answered is kept")
         if stop is not None:
             self.halt(stop)
@@ -202,7 +204,7 @@ class OpenAIClient:
             self._on_loop = _OnLoop(loop, api, asyncio.Semaphore(self.concurrency), asyncio.Event())
         return self._on_loop
 
-    def _body(self, request: ChatRequest) -> bytes:
+    def body_of(self, request: ChatRequest) -> bytes:
         """The request as JSON. OpenAI's newer models refuse `max_tokens`, and other servers know only that."""
         limit = "max_completion_tokens" if self.endpoint.is_openai else "max_tokens"
         fields: dict[str, Any] = {

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.input_files import read_json_input
 
-_Dollars = Annotated[float, Field(ge=0, le=1e6, strict=False)]
+_Dollars = Annotated[float, Field(ge=0, le=1e6)]
 _Text = Annotated[str, Field(max_length=500)]
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z")
 

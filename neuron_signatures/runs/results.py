@@ -23,6 +23,7 @@ from neuron_signatures.runs.files import (
     explain_os_errors,
     json_text,
     remove_files,
+    sha256_file,
     sha256_of,
     sweep_leftovers,
     whole_file,
@@ -226,6 +227,11 @@ class ResultsWriter:
                 written = FileRecord(name=name, bytes=f.tell(), sha256=sha256)
         if written is not None:
             self._files[name] = written
+
+    def include(self, name: str) -> None:
+        """Make a file that was written before a part of the result."""
+        path = inside(self.run_dir, f"{self._below}/{name}")
+        self._files[name] = FileRecord(name=name, bytes=path.stat().st_size, sha256=sha256_file(path))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""

@@ -65,6 +65,14 @@ BROWSER = (
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("x", "open('interventions')", "x", "interventions: what edits of neurons change", "interventions"),
     Key("C", "open('corpus')", "C", "this neuron in a corpus: strongest windows, histogram, tokens", "corpus"),
+    Key(
+        "E",
+        "open('explanation')",
+        "E",
+        "explanations of this neuron: both poles, how they were made, edits",
+        "explained",
+    ),
+    Key("W", "open('explanations')", "W", "list of all explanations: search and filters", "all explanations"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
@@ -119,12 +127,40 @@ CORPUS = (
     Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
     Key("l", "ask('layer')", "l", "go to a layer", "layer"),
     Key("w", "neurons", "w", "list of the neurons of the corpus: by kurtosis, largest activation, rate, mean", "list"),
+    Key("E", "explanation", "E", "explanations of this neuron: both poles, how they were made, edits", "explained"),
+    Key("W", "explanations", "W", "list of all explanations: search and filters", "all explanations"),
     Key("f", "facts", "f", "facts about the run and its health", "facts"),
 )
 
 NEURONS = (
     Key("s", "sort", "s", "sort by kurtosis, largest |activation|, rate or |mean|", "sort"),
     Key("slash", "ask('filter')", "/", "filter: Texas, often:·Austin, L3, >0.5; empty shows all", "filter"),
+)
+
+EXPLANATION = (
+    Key("right_square_bracket", "section(1)", "]", "next explanation", "next"),
+    Key("left_square_bracket", "section(-1)", "[", "previous explanation", ""),
+    Key("a", "all", "a", "everything about all explanations, or their first lines", "all whole"),
+    Key("full_stop", "walk(1)", ".", "next explained neuron, of the open list of explanations", ""),
+    Key("comma", "walk(-1)", ",", "previous explained neuron", ""),
+    Key("b", "move('neuron', -1)", "b", "previous neuron", ""),
+    Key("n", "move('neuron', 1)", "n", "next neuron", ""),
+    Key("left", "move('layer', -1)", "←", "previous layer", ""),
+    Key("right", "move('layer', 1)", "→", "next layer", ""),
+    Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
+    Key("W", "explanations", "W", "list of all explanations: search and filters", "all explanations"),
+)
+
+EXPLANATIONS = (
+    Key("s", "sort", "s", "sort by neuron, score, votes, time, set, status or text", "sort"),
+    Key("S", "reverse", "S", "reverse the order", "flip"),
+    Key(
+        "slash",
+        "ask('filter')",
+        "/",
+        'filter: words, "a phrase", set:, status:, explainer:, author:, is:locked, L3, L3N14-, >0.5; empty shows all',
+        "filter",
+    ),
 )
 
 # Sections of the help and of docs/browse.md, with their keys.
@@ -136,6 +172,8 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("One neuron in a corpus", CORPUS),
     ("Neurons of a corpus", NEURONS),
     ("One intervention", RESULT),
+    ("Explanations of a neuron", EXPLANATION),
+    ("All explanations", EXPLANATIONS),
     ("Everywhere", COMMON),
 )
 
@@ -153,16 +191,22 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
 # In order of importance: what does not fit is in the help.
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
-    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("C", "corpus"), ("x", "interventions"),
-    ("p", "prompts"),
+    ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("C", "corpus"), ("E", "explained"),
+    ("W", "explanations"), ("x", "interventions"), ("p", "prompts"),
     ("s", "search"), ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"),
     ("f", "facts"), ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"),
     ("Esc", "back"), ("PgDn PgUp", "±100"),
 ]  # fmt: skip
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
-    ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("g", "go"), ("p", "part"),
+    ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("E", "explained"),
+    ("W", "explanations"), ("g", "go"), ("p", "part"),
     ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
     (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
+]  # fmt: skip
+EXPLANATION_FOOTER = [
+    (". ,", "next explained"), ("] [", "explanation"), ("Enter", "all about it"), ("n b", "neuron"), ("←→", "layer"),
+    ("Esc", "back"), ("q", "quit"), ("W", "list"), ("a", "all"), ("g", "go"), ("y", "copy"), ("e", "export"),
+    ("r", "reload"), (":", "menu"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

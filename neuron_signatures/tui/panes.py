@@ -8,7 +8,7 @@ from typing import NamedTuple
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.faults import short_fault
 from neuron_signatures.tui.layout.coloured import flowing, legend
-from neuron_signatures.tui.layout.facts import Fact, fact_lines, heading, more_facts, write_facts
+from neuron_signatures.tui.layout.facts import Fact, explained_line, fact_lines, heading, more_facts, write_facts
 from neuron_signatures.tui.layout.header import run_line
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, sign_style
 from neuron_signatures.tui.run.about import header, passage_lines, statistics_lines
@@ -43,9 +43,15 @@ def panes(columns: int) -> Panes:
     return Panes(listed, columns - listed - side, side)
 
 
-def head_lines(view: TokenView, notes: Notes | None, columns: int, height: int, *, plain: bool) -> list[Line]:
-    """Three lines about neuron and prompt, then the coloured text, unless it stands at the side."""
+def head_lines(
+    opened: OpenedRun, view: TokenView, notes: Notes | None, columns: int, height: int, *, plain: bool
+) -> list[Line]:
+    """Three lines about neuron and prompt, between them the explanation of a run that has some; then the coloured text,
+    unless it stands at the side.
+    """
     lines = header(view, notes, columns)[: 3 if height >= 10 else 1]
+    if height >= _STATISTICS_FROM and opened.has_explanations:
+        lines.insert(2, explained_line(notes, "-" if (view.act or 0) < 0 else "+", columns))
     rows = 0 if columns >= WIDEST or height < 12 else 1 if height < 20 else 3 + (height - 20) // 8
     return lines + flowing(view.coloured, columns, rows, plain=plain)
 

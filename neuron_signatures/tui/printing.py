@@ -14,7 +14,7 @@ from neuron_signatures.tui.options import WITHOUT_PROMPTS, Options
 from neuron_signatures.tui.output import Printed, json_text, text_lines
 from neuron_signatures.tui.run.about import browser_printed, details, prompt_line
 from neuron_signatures.tui.run.cursor import Cursor
-from neuron_signatures.tui.run.opened_run import OpenedRun, doubts_of, notes_of
+from neuron_signatures.tui.run.opened_run import OpenedRun, doubts_of
 from neuron_signatures.tui.run.opening import check_screen, landing
 from neuron_signatures.tui.run.overall import each_prompt, overall_or_fault
 from neuron_signatures.tui.run.run_facts import health_of, run_facts
@@ -83,7 +83,7 @@ def _limit(options: Options, shown: Printed) -> int:
         return 0
     most = options.limit
     if most is None:
-        many = isinstance(shown.table, ListTable | HitTable) or options.screen == "neurons"
+        many = isinstance(shown.table, ListTable | HitTable) or options.screen in ("neurons", "explanations")
         most = _PRINTED_ROWS if many else 0
     return min(len(shown.table), most) if most else len(shown.table)
 
@@ -96,7 +96,7 @@ def _runs(options: Options) -> Printed:
 
 def _browser(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     view = _view(opened, cursor, options)
-    return browser_printed(view, notes_of(opened.run, cursor.at), options.all_tokens, options.window, columns)
+    return browser_printed(view, opened.notes_of(cursor.at), options.all_tokens, options.window, columns)
 
 
 def _view(opened: OpenedRun, cursor: Cursor, options: Options) -> TokenView:
@@ -121,6 +121,18 @@ def _neurons(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) 
     found = NeuronList.arranged(opened.corpus.neurons, Wanted(query=(options.query or "").strip()))
     record = {**_where(opened), "by": found.wanted.by, "n_neurons": len(found.neurons), "n_matching": len(found.rows)}
     return Printed(neurons_head(found), NeuronTable(found), record)
+
+
+def _explanation(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.explanations.printed import explanation_printed  # not at the start of the others
+
+    return explanation_printed(opened, cursor.at, columns)
+
+
+def _explanations(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.explanations.printed import explanations_printed
+
+    return explanations_printed(opened, (options.query or "").strip())
 
 
 def _prompts(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
@@ -180,7 +192,7 @@ def _interventions(opened: OpenedRun, cursor: Cursor, options: Options, columns:
 
 
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
-    notes, stages = notes_of(opened.run, cursor.at), stages_of(opened.run.path)
+    notes, stages = opened.notes_of(cursor.at), stages_of(opened.run.path)
     lines = details(_view(opened, cursor, options), notes, stages, columns, plain=True)
     record = {**_where(opened), **cursor.at._asdict(), **notes_record(notes, stages)}
     return Printed([*heading(cursor.at.label), *lines, run_line(opened.run, columns)], None, record)
@@ -207,7 +219,8 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 
 _SCREENS: dict[str, Screen] = {
-    "browser": _browser, "corpus": _corpus, "neurons": _neurons, "prompts": _prompts, "layers": _layers,
+    "browser": _browser, "corpus": _corpus, "neurons": _neurons, "explanation": _explanation,
+    "explanations": _explanations, "prompts": _prompts, "layers": _layers,
     "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
     "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
 }  # fmt: skip

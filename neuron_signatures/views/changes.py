@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import BadRunError
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.names import MANIFEST, inside
 from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.records.names import RECORDS
@@ -61,6 +62,11 @@ def analysis_stamps(run_dir: Path) -> dict[str, Stamp]:
 def intervention_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `interventions/`; empty before the first intervention."""
     return _folder_stamps(run_dir / INTERVENTIONS)
+
+
+def explanation_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `explanations/`; empty before the first explanation."""
+    return _folder_stamps(run_dir / EXPLANATIONS)
 
 
 def records_stamps(run_dir: Path) -> dict[str, Stamp]:

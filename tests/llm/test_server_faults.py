@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
+import gzip
 import time
 from pathlib import Path
 
@@ -99,8 +101,6 @@ def test_a_used_up_quota_stops_all_asking_without_a_storm(tmp_path: Path) -> Non
 
 def test_a_used_up_quota_ends_the_waits_of_other_requests(tmp_path: Path) -> None:
     """The first request waits for a minute, and the second meets the end of the quota."""
-    import asyncio
-
     script = {"prompt 0": rate_limited(50), "prompt 1": Act(no_quota().body, 429, delay=0.1)}
     with MisbehavingServer(script) as server:
         client = client_of(server.base_url)
@@ -162,28 +162,20 @@ def test_a_hang_ends_at_the_time_limit(tmp_path: Path) -> None:
     assert sum("prompt 1" in prompt for prompt in server.prompts) == 2
 
 
-def test_a_body_of_20_mb_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from neuron_signatures.llm.wire import http
-
-    sizes: list[int] = []
-    original = http._read
-
-    async def counting(response):  # type: ignore[no-untyped-def]
-        iterate = response.aiter_raw
-
-        async def chunks():  # type: ignore[no-untyped-def]
-            async for chunk in iterate():
-                sizes.append(len(chunk))
-                yield chunk
-
-        response.aiter_raw = chunks
-        return await original(response)
-
-    monkeypatch.setattr(http, "_read", counting)
-    with MisbehavingServer([huge()]) as server:
+def test_a_body_of_20_mb_is_not_read_whole(tmp_path: Path) -> None:
+    with MisbehavingServer([huge(20_000_000)]) as server:
         outcome = ask(client_of(server.base_url), prompts(1), tmp_path)
-    assert outcome.answer.status == "api_error"
-    assert http.MAX_BODY < sum(sizes) < http.MAX_BODY + (1 << 20)
+    assert outcome.answer.reason == "the response is too large or compressed"
+    assert 4_000_000 < server.sent_bytes < 16_000_000  # with the buffers of the sockets
+    assert (tmp_path / "llm" / "journal.jsonl").stat().st_size < 1000
+
+
+def test_a_compressed_body_is_refused(tmp_path: Path) -> None:
+    body = gzip.compress(b"x" * 100_000)
+    with MisbehavingServer([Act(body, headers={"Content-Encoding": "gzip"})]) as server:
+        outcome = ask(client_of(server.base_url), prompts(1), tmp_path)
+    assert outcome.answer.reason == "the response is too large or compressed"
+    assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:

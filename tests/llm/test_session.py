@@ -6,15 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from forked import run as run_child
 from llm_sessions import (
     STAGE,
     Waits,
     ask,
-    ask_and_die,
     asked,
     client_of,
     journal_text,
@@ -36,6 +36,7 @@ from misbehaving_server import (
 )
 
 from neuron_signatures.llm.budget import Limits
+from neuron_signatures.llm.cache import AnswerCache
 from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.none import NoClient
 from neuron_signatures.llm.prices import Price
@@ -62,7 +63,9 @@ def test_a_second_process_takes_answers_from_the_journal(tmp_path: Path) -> None
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_after_a_paid_answer_nothing_is_paid_twice(tmp_path: Path) -> None:
     with MisbehavingServer(lambda asked: answer(asked.prompt.upper())) as server:
-        done = run_child(ask_and_die, server.base_url, str(tmp_path))
+        code = f"from llm_sessions import ask_and_die; ask_and_die({server.base_url!r}, {str(tmp_path)!r})"
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert len(server.requests) == 3
         assert not (tmp_path / "llm" / "ledger.json").exists()
@@ -126,6 +129,14 @@ def test_answers_that_were_used_can_be_skipped(tmp_path: Path) -> None:
         assert len(server.requests) == 2
 
 
+def test_a_skipped_answer_is_not_taken_from_the_cache(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path / "cache")
+    with MisbehavingServer([answer("first"), answer("second")]) as server:
+        ask(client_of(server.base_url), prompts(1), tmp_path / "a", cache=cache)
+        other = ask(client_of(server.base_url), prompts(1), tmp_path / "b", cache=cache, skip=1)
+    assert other.answer.text == "second"
+
+
 def test_a_limit_on_requests_stops_before_it_and_can_be_raised(tmp_path: Path) -> None:
     with MisbehavingServer() as server:
         outcome = ask(client_of(server.base_url), prompts(8), tmp_path, limits=Limits(max_requests=3))
@@ -150,7 +161,7 @@ def test_repeated_requests_count_for_the_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_limit_on_cost_is_never_passed_and_used_up_to_one_request(tmp_path: Path, concurrency: int) -> None:
     limit = 10.5 * ONE
-    with MisbehavingServer() as server:
+    with MisbehavingServer(lambda _: Act(answer().body, delay=0.02)) as server:
         client = client_of(server.base_url, concurrency=concurrency)
         outcome = ask(client, prompts(40), tmp_path, limits=Limits(max_cost=limit), prices=price_list())
         n = len(server.requests)

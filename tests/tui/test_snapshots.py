@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run
 from svg_snapshots import FOLDER, check_snapshot, words
@@ -38,6 +39,14 @@ RESULTS = {"interventions": None, "swap": SWAP, "swap_pairs": SWAPS, "effect": E
 CORPUS = {
     "corpus": (), "corpus_whole": ("enter",), "corpus_intervals": ("n", "tab"), "corpus_tokens": ("tab",) * 3,
     "corpus_histogram": ("tab",) * 4, "corpus_neurons": ("w",),
+}  # fmt: skip
+
+# Name of the picture: screen, layer, neuron and keys, in a run with explanations and no prompts.
+EXPLAINED = {
+    "explanation": ("explanation", 0, 0, ()), "explanation_chain": ("explanation", 0, 1, ()),
+    "explanation_hostile": ("explanation", 1, 0, ()), "explanations": ("explanations", 0, 0, ()),
+    "explanations_filtered": ("explanations", 0, 0, ("slash", "=austin is:current", "s")),
+    "corpus_explained": ("corpus", 0, 1, ()),
 }  # fmt: skip
 
 
@@ -111,6 +120,21 @@ async def test_one_neuron_in_a_corpus(size, tmp_path):
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_explanations(size, tmp_path):
+    write_explanations(make_record_run(Path("runs/explained")))
+    for name, (screen, layer, neuron, keys) in EXPLAINED.items():
+        options = Options(run_dir=Path("runs/explained"), screen=screen, layer=layer, neuron=neuron)
+        async with browsing(options, size) as pilot:
+            for key in keys:
+                await (type_in(pilot, key[1:]) if key[0] == "=" else press(pilot, key))
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+    write_explanations(Path("runs/demo_run"))
+    async with browsing(Options(run_dir=Path("runs/demo_run"), layer=1, neuron=3), size) as pilot:
+        check_snapshot(pilot.app, f"browser_explained_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -118,7 +142,11 @@ async def test_the_picture_in_the_documents(tmp_path):
 
 
 def test_every_picture_has_a_screen_and_no_machine_paths():
-    names = {f"{n}_{w}x{h}" for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, "runs", "fault") for w, h in SIZES}
+    names = {
+        f"{n}_{w}x{h}"
+        for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, *EXPLAINED, "browser_explained", "runs", "fault")
+        for w, h in SIZES
+    }
     assert {p.stem for p in FOLDER.glob("*.svg")} == names
     for path in FOLDER.glob("*.svg"):
         svg = path.read_text(encoding="utf-8")

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import as_html
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.results import WRITES
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
@@ -31,6 +33,8 @@ _MOST, _TOP = 8, 5
 """Tokens that are written, and that the neuron fires on."""
 _LONGEST = 40
 """Characters of a token that are shown."""
+_LONGEST_TEXT = 240
+"""Characters of an explanation that are shown."""
 
 
 class Summary(NamedTuple):
@@ -43,6 +47,8 @@ class Summary(NamedTuple):
     """None if they have not been computed or cannot be read."""
     top_tokens: tuple[list[tuple[str, float]], list[tuple[str, float]]]
     """Without signatures, the distinct tokens with the largest positive, and the largest negative, activations."""
+    explained: tuple[str, str] = ("", "")
+    """The explanation to read of + and of -, escaped; empty without one."""
 
 
 def summary_of(ctx: PageContext, at: NeuronAt, neuron: NeuronOnRun) -> Summary:
@@ -58,16 +64,23 @@ def summary_of(ctx: PageContext, at: NeuronAt, neuron: NeuronOnRun) -> Summary:
     with contextlib.suppress(ProjectError):
         signatures = tuple(cached_reads.signatures_at(ctx.run_dir, ctx.results_key, at))
     tops = ([], []) if signatures else (neuron.top_tokens(1, _TOP), neuron.top_tokens(-1, _TOP))
-    return Summary(pole, writes, signatures, tops)
+    high, low = explained_in_words(ctx, [NeuronPole(*at, "+"), NeuronPole(*at, "-")])
+    return Summary(pole, writes, signatures, tops, (high, low))
 
 
-def show_summary(summary: Summary) -> None:
+def show_summary(summary: Summary, *, explained: bool = True) -> None:
+    """Draw it, with the explanations unless they are shown in full elsewhere."""
+    summary = summary if explained else summary._replace(explained=("", ""))
     st.html(f'{_STYLE}<div class="ns-sum">{"".join(_rows(summary))}</div>')
 
 
 def _rows(s: Summary) -> list[str]:
     sign = "+" if s.pole > 0 else "-"
     rows = []
+    for name, text in list(zip(("+", "-"), s.explained, strict=True))[:: s.pole]:
+        if text:
+            cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"
+            rows.append(_row(f"explained at {name}", as_html(cut), _EXPLAINED_HELP))
     if s.writes is not None:
         promotes, suppresses = s.writes.promotes, s.writes.suppresses
         if s.pole < 0:
@@ -89,6 +102,7 @@ _WRITES_HELP = (
     "The tokens whose logits the neuron raises and lowers most where its activation has this sign, that of its "
     "largest |act| over the run. The other sign swaps the two."
 )
+_EXPLAINED_HELP = "What the neuron is active on at activations of this sign, in words, and which set says so."
 _FIRES_HELP = "Where activations of this sign peak over the prompts of the run."
 
 

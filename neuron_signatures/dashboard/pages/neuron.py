@@ -1,5 +1,5 @@
-"""Neuron view: what one neuron writes and where it fires; then coloured prompts, statistics, figures and tables, or the
-neuron on the records of a corpus."""
+"""Neuron view: what one neuron writes, where it fires, and its explanations; then coloured prompts, statistics, figures
+and tables, or the neuron on the records of a corpus."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.corpus.panel import corpus_panel, evidence_of
 from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.explanations.neuron_panel import explanations_panel
 from neuron_signatures.dashboard.neuron.all_prompts import NeuronOnRun, read_neuron
 from neuron_signatures.dashboard.neuron.facts import signature_hint, write_panel
 from neuron_signatures.dashboard.neuron.figures import Curve, histogram, over_tokens
@@ -43,6 +44,7 @@ def render(ctx: PageContext) -> None:
         _with_prompts(ctx)
         return
     _head(ctx, _ON_CORPUS)
+    explanations_panel(ctx)
     corpus_panel(ctx)
 
 
@@ -50,7 +52,8 @@ def _with_prompts(ctx: PageContext) -> None:
     neuron = read_neuron(ctx, ctx.at, include_bos=st.session_state["ui_bos"])
     _head(ctx, _ON_CORPUS if ctx.selection.corpus else _place(ctx, neuron))
     _rank(ctx)
-    show_summary(summary_of(ctx, ctx.at, neuron))
+    show_summary(summary_of(ctx, ctx.at, neuron), explained=False)
+    explanations_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:
         corpus_panel(ctx)

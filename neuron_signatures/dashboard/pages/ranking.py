@@ -8,10 +8,11 @@ import numpy as np
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.ranking.corpus_panel import corpus_panel
 from neuron_signatures.dashboard.ranking.figures import MOST_BARS, act_against_score, bars, by_layer
-from neuron_signatures.dashboard.ranking.table import BAR, patterns_of, rank_frame, rank_help, ranks_of
+from neuron_signatures.dashboard.ranking.table import BAR, patterns_of, poles_of, rank_frame, rank_help, ranks_of
 from neuron_signatures.dashboard.ranking.validation_panel import validation_panel
 from neuron_signatures.dashboard.shell.list_walk import Filters, left_out_note, n_not_stored, passing
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -76,7 +77,7 @@ def _neurons(ctx: PageContext) -> None:
     if not len(rows):
         st.info("No row of a stored neuron passes the filters." if len(ranked) else "The list is empty.")
         return
-    frame = rank_frame(ranked, rows, patterns_of(bounds.query))
+    frame = rank_frame(ranked, rows, patterns_of(bounds.query), explained_in_words(ctx, poles_of(ranked, rows)))
     full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
     table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
           labels={ranked.score_name: "score", BAR: ""}, formats={"share": "percent"},

@@ -9,10 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_records
+from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, small, table
 from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.records.names import POLES, NeuronPole
 from neuron_signatures.views.records.commands import has_records, records_command
 from neuron_signatures.views.records.neuron_order import ORDERS, CorpusNeuron, OrderBy
 
@@ -29,6 +31,8 @@ _COLUMN_HELP = {
     "neuron": "Click a cell of the row to open it on the corpus.",
     "most often at +": "The tokens at the peaks of the strongest windows, with the share of the first.",
     "most often at -": "The same for the smallest activations.",
+    "explained at +": "The explanation to read, with its set or author.",
+    "explained at -": "The same for the negative pole.",
     "kurtosis": "Of the part explain; 3 for a normal distribution.",
     "largest |act|": "Over the whole corpus.",
     "share active": "Share of the tokens at which |act| is at least a tenth of the largest, in the part explain.",
@@ -56,13 +60,22 @@ def corpus_panel(ctx: PageContext) -> None:
     small(f"{len(shown):,} of {len(rows):,} that match, of {len(neurons):,} neurons; click a cell to open the neuron")
     if not shown:
         return
-    frame = corpus_frame(shown)
+    frame = with_explanations(ctx, corpus_frame(shown), shown)
     table(
         frame, "corpus_neurons", help=_COLUMN_HELP, height=600, formats={"share active": "percent", **_FORMATS},
         on_row=lambda i: ctx.open_on_corpus(shown[i].at),
     )  # fmt: skip
     with st.popover("Export"):
         downloads(frame, "corpus_neurons", "corpus_neurons_export")
+
+
+def with_explanations(ctx: PageContext, frame: pd.DataFrame, neurons: Sequence[CorpusNeuron]) -> pd.DataFrame:
+    """The table with a column for each pole that has an explanation in some row, before the numbers."""
+    for pole in POLES:
+        texts = explained_in_words(ctx, [NeuronPole(*n.at, pole) for n in neurons])
+        if any(texts):
+            frame.insert(list(frame).index("kurtosis"), f"explained at {pole}", texts)
+    return frame
 
 
 _FORMATS = dict.fromkeys(("kurtosis", "largest |act|", "max", "min", "mean"), "%.4g")

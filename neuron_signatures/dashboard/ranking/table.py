@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neuron_signatures.dashboard.ranking.figures import Ranks
+from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.filters import Text, parse
 from neuron_signatures.views.lists.ranked import Kind, RankedList
@@ -42,6 +43,8 @@ _COLUMN_HELP = {
     "rank": "Rank by |score| in the whole list, regardless of filters; empty if the score is undefined.",
     "neuron": "Click a cell of the row to open it. + or - is the pole: positive or negative activations.",
     BAR: "The magnitude of the score; the bar is full at the largest of the list.",
+    "explanation": "The explanation of this pole to read, with its set or author. In lists without poles the sign is "
+    "that of promotes.",
     "promotes": "The tokens whose logits the neuron raises most at the sign that it has in this row, from its weights. "
     "In influence lists that is the sign of its distance from the reference.",
     "suppresses": "The tokens whose logits it lowers most at this sign.",
@@ -63,15 +66,24 @@ def ranks_of(ranked: RankedList, rows: np.ndarray) -> Ranks:
     )  # fmt: skip
 
 
+def poles_of(ranked: RankedList, rows: np.ndarray) -> list[NeuronPole]:
+    """The neuron of each row with the sign that it has there."""
+    at = ranked.poles
+    return [NeuronPole(int(at.layer[i]), int(at.neuron[i]), "-" if at.negative[i] else "+") for i in rows]
+
+
 def patterns_of(query: str) -> list[str]:
     """The texts of a query that a written token may match."""
     return [t.pattern for t in parse(query) if isinstance(t, Text) and t.field in ("any", "promotes", "suppresses")]
 
 
-def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = ()) -> pd.DataFrame:
+def rank_frame(
+    ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = (), explained: Sequence[str] = ()
+) -> pd.DataFrame:
     """The rows as a table for display, without columns that the list does not have, or that are the same in every row.
 
-    Of the tokens that a neuron writes, the first five are shown, and later ones that match `patterns`.
+    Of the tokens that a neuron writes, the first five are shown, and later ones that match `patterns`. `explained` is
+    an escaped text for each row.
     """
     lines = [ranked.row(int(i)) for i in rows]
     described = [ranked.description(int(i)) for i in rows]
@@ -82,6 +94,7 @@ def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = (
         ranked.score_name: [r.score for r in lines],
         "test": [r.note if kind == "contrast" else "" for r in lines],
         BAR: [None if r.score is None else abs(r.score) for r in lines],
+        "explanation": list(explained) or [""] * len(lines),
         "promotes": [shown_tokens(d.promotes, patterns) for d in described],
         "fires on": [d.fires for d in described],
         "most often on": [d.often.text() for d in described],
@@ -93,7 +106,7 @@ def rank_frame(ranked: RankedList, rows: np.ndarray, patterns: Sequence[str] = (
         "position": pd.array([r.pos for r in lines], dtype="Int64"),
     }
     frame = pd.DataFrame(columns).astype(dict.fromkeys((ranked.score_name, BAR, "activation", "share"), "float64"))
-    texts = ("promotes", "suppresses", "fires on", "most often on", "test", "token", "prompt")
+    texts = ("explanation", "promotes", "suppresses", "fires on", "most often on", "test", "token", "prompt")
     blank = [c for c in texts if not frame[c].astype(bool).any()]
     same = [
         shown for name, shown in (("pos", "position"), ("token", "token"), ("prompt_id", "prompt")) if name in constant

@@ -10,6 +10,7 @@ from typing import cast
 import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
+from neuron_signatures.dashboard.data.cached_explanations import replaced_logs
 from neuron_signatures.dashboard.shell.first_selection import (
     default_selection,
     in_list,
@@ -23,6 +24,7 @@ from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
@@ -31,13 +33,14 @@ from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
     changed,
+    explanation_stamps,
     intervention_stamps,
     records_stamps,
     run_stamps,
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
-_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING)
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS)
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -94,7 +97,10 @@ def _show_run(run: Run, name: str) -> None:
     data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
     lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
-    ctx = PageContext(run, selection, lists, data_key, results_key)
+    explanations = explanation_stamps(run.path)
+    ctx = PageContext(
+        run, selection, lists, data_key, results_key, cached_reads.key_of(run.path, explanations)
+    )  # fmt: skip
     st.segmented_control(
         "View", _views(selection), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed",
         required=True, on_change=lambda: ctx.choose(view=st.session_state["view"]),
@@ -102,7 +108,7 @@ def _show_run(run: Run, name: str) -> None:
     problems = st.session_state.pop(_PROBLEMS, [])
     show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
     _show_lost_list(selection)
-    if _changed(name, files, results):
+    if _changed(name, files, results, explanations):
         return
     doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
     show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
@@ -190,16 +196,19 @@ def _landing(default: Selection) -> View:
     return View.OVERVIEW if default.list == MANUAL else View.RANKING
 
 
-def _changed(name: str, files: dict[str, Stamp], results: dict[str, Stamp]) -> bool:
-    """Report the files that changed since this session opened the run.
+def _changed(
+    name: str, files: dict[str, Stamp], results: dict[str, Stamp], explanations: dict[str, Stamp]
+) -> bool:  # fmt: skip
+    """Report the files that changed since this session opened the run. Additions to explanations are not reported.
 
     True if activations changed, in which case the page shows nothing until it is reloaded.
     """
-    now = (name, files, results)
+    now = (name, files, results, explanations)
     before = st.session_state.get(_SEEN)
     if before is None or before[0] != name:
         st.session_state[_SEEN] = before = now
-    changes = changed(before[1], files) + changed(before[2], results)
+    replaced = [f"{EXPLANATIONS}/{log}" for log in replaced_logs(before[3], explanations)]
+    changes = changed(before[1], files) + changed(before[2], results) + replaced
     if not changes:
         return False
     st.warning("Files of this run changed on disk since the page was opened.")

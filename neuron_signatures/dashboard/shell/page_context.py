@@ -31,6 +31,8 @@ class PageContext:
     """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str
     """Changes when a file in `analysis/` or `interventions/`, or a finished one in `records/`, changes."""
+    explanations_key: str = ""
+    """Changes when a file in `explanations/` changes."""
 
     @property
     def run_dir(self) -> Path:

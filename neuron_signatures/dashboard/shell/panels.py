@@ -10,11 +10,13 @@ import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html, empty
 from neuron_signatures.dashboard.widgets.words import count_of
+from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import brief
+from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.lists.ranked import ListRef
 from neuron_signatures.views.records.commands import has_records, records_command
 
@@ -75,12 +77,12 @@ def revision(m: Manifest) -> str:
 def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str | None
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The results of stages 2 to 4 as label and text; the missing ones of stages 2 and 4 as text and command.
+    """The results of stages 2 to 5 as label and text; the missing ones of stages 2, 4 and 5 as text and command.
 
     `prompt_id` is None for a run without prompts, of which stage 2 computes nothing.
     """
     if prompt_id is None:
-        return _records_line(run_dir)
+        return _corpus_lines(run_dir)
     kinds = {kind: [r for r in lists if r.kind == kind] for kind in ("peaks", "influence", "signatures", "contrast")}
     validations = list_validations(run_dir)
     done = [("activations", "stored")]
@@ -93,7 +95,7 @@ def stage_lines(
     done += [("interventions", count_of(len(edits), "result"))] if edits else []
     has_writes = (run_dir / ANALYSIS / WRITES_META).is_file()
     done += [("write scores", "of every neuron, from the weights")] if has_writes else []
-    recorded, unrecorded = _records_line(run_dir)
+    recorded, unrecorded = _corpus_lines(run_dir)
     done += recorded
     commands = {
         "peaks": stage_2(run_dir),
@@ -106,6 +108,15 @@ def stage_lines(
     if kinds["influence"] and not validations:
         missing.append(("No validation yet", influence_command(run_dir, prompt_id, *VALIDATE)))
     return done, missing + unrecorded
+
+
+def _corpus_lines(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Records, and the explanations that are written from them."""
+    done, missing = _records_line(run_dir)
+    found = summarise_explanations(run_dir)
+    if found is not None:
+        return [*done, ("explanations", found.text())], missing
+    return done, missing or [("No explanations yet", explain_command(run_dir))]
 
 
 def _records_line(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -36,6 +36,7 @@ class View(StrEnum):
     QUERY = "query"
     CONTRAST = "contrast"
     INTERVENTIONS = "interventions"
+    EXPLANATIONS = "explanations"
 
 
 @dataclass(frozen=True)

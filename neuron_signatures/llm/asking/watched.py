@@ -57,7 +57,7 @@ class Watched:
         """The same response, after it."""
         self._settle(answer)
         if answer.status == "ok" and self.cache is not None:
-            self.cache.put(self.fields, reply.body, reply.seconds)
+            self.cache.put(self.key, self.fields, reply.body, reply.seconds)
 
     async def ask_here(self, request: ChatRequest) -> Answer:
         """Ask a model in this process; its answer is stored instead of a raw response."""

@@ -7,6 +7,7 @@ headers from `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_CUSTOM_HEADERS`, w
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -49,27 +50,36 @@ class BoundedClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """The response, read to its end."""
+        headers = self._own_headers.copy()
+        for name in ("host", "content-length"):
+            headers[name] = request.headers[name]
+        request.headers = headers
         options["follow_redirects"] = False
-        own = httpx2.Request(
-            request.method, request.url, headers=self._own_headers, content=request.content,
-            extensions=request.extensions,
-        )  # fmt: skip
-        response = await super().send(own, stream=True, **options)
+        response = await super().send(request, stream=True, **options)
         try:
-            body = await _read(response)
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise BodyTooLargeError("the response is compressed", request=request)
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = _BoundedStream(response.stream, request)
+            await response.aread()
         finally:
             await response.aclose()
-        return httpx2.Response(response.status_code, headers=response.headers, content=body, request=own)
+        return response
 
 
-async def _read(response: httpx2.Response) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise BodyTooLargeError("the response is compressed", request=response.request)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise BodyTooLargeError(f"the response is larger than {MAX_BODY} bytes", request=response.request)
-        chunks.append(chunk)
-    return b"".join(chunks)
+class _BoundedStream(httpx2.AsyncByteStream):
+    """Raises `BodyTooLargeError` where the body exceeds the limit."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, request: httpx2.Request) -> None:
+        self._stream, self._request = stream, request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise BodyTooLargeError(f"the response is larger than {MAX_BODY} bytes", request=self._request)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError
@@ -12,6 +13,10 @@ from neuron_signatures.runs.explanations.resolve import State, resolve
 from neuron_signatures.runs.records.names import NeuronPole
 
 MAX_SETS = 1000
+MAX_LINES = 3_000_000
+"""Lines that are read, of all sets together: an index of so many takes 2 GB of memory."""
+MAX_CHARACTERS = 256 << 20
+"""Of the texts that the index keeps, of all sets together."""
 
 
 class AnotherFileError(Exception):
@@ -29,6 +34,7 @@ class LogIndex:
         self.file_id = (0, 0)
         self.poles: dict[NeuronPole, list[Line]] = {}
         self.at_of: dict[str, NeuronPole] = {}
+        self.n_lines = self.n_characters = 0
 
     def read_more(self) -> set[NeuronPole]:
         """Read the lines that were appended. Returns the poles of neurons that they are about."""
@@ -45,6 +51,10 @@ class LogIndex:
                     if line.kind == "explanation":
                         self.at_of[line.id] = line.at
                     self.end = line.start + line.size
+                    self.n_lines += 1
+                    self.n_characters += len(line.text)
+                    if self.n_lines > MAX_LINES or self.n_characters > MAX_CHARACTERS:
+                        raise too_large(self.path)
         except FileNotFoundError as e:
             raise AnotherFileError(self.path) from e
         return changed
@@ -52,6 +62,17 @@ class LogIndex:
     def states(self, at: NeuronPole) -> list[State]:
         """The explanations of a pole, in the order of the log."""
         return resolve(self.poles.get(at, ()))
+
+
+def check_total(logs: Collection[LogIndex], folder: Path) -> None:
+    """Raise `BadRunError` if the sets together are too large to be read."""
+    if sum(log.n_lines for log in logs) > MAX_LINES or sum(log.n_characters for log in logs) > MAX_CHARACTERS:
+        raise too_large(folder)
+
+
+def too_large(path: Path) -> BadRunError:
+    what = f"has more than {MAX_LINES:,} lines or {MAX_CHARACTERS >> 20} million characters of explanations"
+    return BadRunError(what, where=str(path), next_step="Move some sets out of the folder, or read single ones")
 
 
 def set_names(run_dir: Path) -> list[str]:

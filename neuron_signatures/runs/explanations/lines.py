@@ -28,7 +28,6 @@ MAX_LINE = 1 << 20
 """Bytes of a line. The longest entry is the rule of a look-up with 1000 n-grams."""
 MAX_LOG = 2 << 30
 """Bytes of a log that are read."""
-MAX_LINES = 4_000_000
 SEARCHED = 2000
 """Characters of each text that are kept for lists and searches."""
 _NEXT_STEP = "Copy the run again, or remove this line"
@@ -108,9 +107,7 @@ def read_lines(file: BinaryIO, path: Path, *, start: int = 0) -> Iterator[Line]:
 
     Raises `BadRunError` with the file and the number of the line for any other line that is no entry.
     """
-    for number, (at, raw) in enumerate(raw_lines(file, path, start=start), start=1):
-        if number > MAX_LINES:
-            raise BadRunError(f"has more than {MAX_LINES} lines", where=str(path))
+    for at, raw in raw_lines(file, path, start=start):
         try:
             yield _parsed(raw, at)
         except ValueError as e:

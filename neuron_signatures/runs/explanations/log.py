@@ -88,7 +88,7 @@ def check_set_name(name: str) -> None:
     """Raise `UsageError` for a text that cannot be the name of a set."""
     if not is_set_name(name):
         what = f"{name[:80]!r} is no name of a set"
-        raise UsageError(what, next_step=f"Use {SET_RULE}, not ending in _meta or _settings")
+        raise UsageError(what, next_step=f"Use {SET_RULE}, not ending in _meta, _settings or _source")
 
 
 def ids_in_use(run_dir: Path, *, sets: Sequence[str] | None = None) -> set[str]:

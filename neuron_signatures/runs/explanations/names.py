@@ -23,7 +23,7 @@ Kind = Literal["explanation", "choice", "vote", "lock", "note"]
 
 
 def is_set_name(name: str) -> bool:
-    return re.fullmatch(SET_RULE, name) is not None and not name.endswith(("_meta", "_settings"))
+    return re.fullmatch(SET_RULE, name) is not None and not name.endswith(("_meta", "_settings", "_source"))
 
 
 def log_name(set_name: str) -> str:
@@ -39,3 +39,8 @@ def settings_name(set_name: str) -> str:
 def meta_name(set_name: str) -> str:
     """The stage record, written last."""
     return f"{set_name}_meta.json"
+
+
+def source_name(set_name: str) -> str:
+    """What the file of an imported set says beside the texts, such as scores: one line per explanation."""
+    return f"{set_name}_source.jsonl"

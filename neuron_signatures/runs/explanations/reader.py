@@ -9,7 +9,7 @@ from typing import Literal
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex, set_names
+from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex, check_total, set_names
 from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
 from neuron_signatures.runs.explanations.names import EXPLANATIONS, meta_name
 from neuron_signatures.runs.explanations.resolve import lineage
@@ -42,7 +42,11 @@ class Explanations:
         Raises `UsageError` for a set that does not exist, `BadRunError` if a log is damaged.
         """
         run_dir = run.path if isinstance(run, Run) else Path(run)
-        return cls(run_dir, [_new_log(run_dir, name) for name in _chosen_sets(run_dir, sets)], sets)
+        logs: list[LogIndex] = []
+        for name in _chosen_sets(run_dir, sets):
+            logs.append(_new_log(run_dir, name))
+            check_total(logs, run_dir / EXPLANATIONS)
+        return cls(run_dir, logs, sets)
 
     @staticmethod
     def exist(run_dir: Path) -> bool:
@@ -56,6 +60,7 @@ class Explanations:
             self._logs = {name: self._logs.get(name) or LogIndex(self.path, name) for name in names}
             self._forget()
         changed = [self._refresh(name) for name in names]
+        check_total(self._logs.values(), self.path / EXPLANATIONS)
         return any(changed) or forgotten
 
     def _refresh(self, name: str) -> bool:

@@ -13,7 +13,14 @@ from neuron_signatures.runs.explanations.index import LogIndex, set_names
 from neuron_signatures.runs.explanations.lines import log_path, open_log
 from neuron_signatures.runs.explanations.log import ExplanationLog, check_set_name
 from neuron_signatures.runs.explanations.meta import ExplanationsMeta, SetSettings, read_set_meta, read_settings
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, log_name, meta_name, settings_name
+from neuron_signatures.runs.explanations.names import (
+    EXPLANATIONS,
+    HUMAN_SET,
+    log_name,
+    meta_name,
+    settings_name,
+    source_name,
+)
 from neuron_signatures.runs.explanations.table import explanations_table
 from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, write_text
 from neuron_signatures.runs.opening import folder_below
@@ -35,20 +42,24 @@ def begin_set(run: Run, set_name: str, settings: Mapping[str, Any]) -> Explanati
     check_set_name(set_name)
     if set_name == HUMAN_SET:
         raise UsageError(f"the set {HUMAN_SET} is for what people write", next_step="Give another name with --set")
-    now = strict(dict(settings))
-    before = read_settings(run.path, set_name)
-    where = run.path / EXPLANATIONS / settings_name(set_name)
-    if before is None:
+    if not refuse_other_settings(run.path, set_name, settings):
         _refuse_taken(run.path, set_name)
-        fields = SetSettings(set=set_name, created_at_utc=now_utc(), settings=now)
-        with explain_os_errors(where), folder_below(run.path, EXPLANATIONS, create=True):
+        fields = SetSettings(set=set_name, created_at_utc=now_utc(), settings=strict(dict(settings)))
+        with explain_os_errors(run.path / EXPLANATIONS), folder_below(run.path, EXPLANATIONS, create=True):
             pass
-        write_text(run.path, where.name, json_text(fields.model_dump()), below=EXPLANATIONS)
-    else:
-        what = f"set {set_name} was begun with other settings"
-        next_step = "Give the same flags, or another name with --set"
-        refuse_differences(before.settings, now, where, what=what, next_step=next_step)
+        write_text(run.path, settings_name(set_name), json_text(fields.model_dump()), below=EXPLANATIONS)
     return ExplanationLog(run.path, set_name)
+
+
+def refuse_other_settings(run_dir: Path, set_name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the set was begun. Raises `UsageError` with the differences if it was with other settings."""
+    before = read_settings(run_dir, set_name)
+    if before is None:
+        return False
+    where = run_dir / EXPLANATIONS / settings_name(set_name)
+    what, next_step = f"set {set_name} was begun with other settings", "Give the same flags, or another name with --set"
+    refuse_differences(before.settings, strict(dict(settings)), where, what=what, next_step=next_step)
+    return True
 
 
 def is_finished(run_dir: Path, set_name: str) -> bool:
@@ -57,11 +68,17 @@ def is_finished(run_dir: Path, set_name: str) -> bool:
 
 
 def finish_set(
-    run: Run, set_name: str, *, skipped: Mapping[str, Sequence[str]], mode: str = "explain", **more: Any
+    run: Run,
+    set_name: str,
+    *,
+    skipped: Mapping[str, Sequence[str]],
+    mode: str = "explain",
+    files: Sequence[str] = (),
+    **more: Any,
 ) -> ExplanationsMeta:
     """Write the table of a set and then its stage record. `more` is stored in the record too (such as the costs).
 
-    The log must be closed. Returns the record.
+    `files` were written into the folder before, and belong to the set. The log must be closed. Returns the record.
     """
     settings = read_settings(run.path, set_name)
     assert settings is not None, f"set {set_name} was not begun"
@@ -71,6 +88,8 @@ def finish_set(
     writer.begin(meta_name(set_name), companions=[table_name(set_name)])
     writer.table(set_name, explanations_table(index), csv=False)
     writer.json(settings_name(set_name), settings.model_dump())
+    for name in files:
+        writer.include(name)
     states = [s for at in index.poles for s in index.states(at) if not s.replaced]
     results = {
         "set": set_name,
@@ -89,7 +108,13 @@ def finish_set(
 
 def remove_set(run_dir: Path, set_name: str) -> None:
     """Remove all files of a set, the stage record first."""
-    names = (meta_name(set_name), table_name(set_name), log_name(set_name), settings_name(set_name))
+    names = (
+        meta_name(set_name),
+        table_name(set_name),
+        source_name(set_name),
+        log_name(set_name),
+        settings_name(set_name),
+    )
     for name in names:  # in this order: without its settings, a log cannot be continued
         remove_files(run_dir, [name], below=EXPLANATIONS)
 

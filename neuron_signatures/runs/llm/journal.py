@@ -143,7 +143,7 @@ class Journal:
     def _build(self, file: BinaryIO, index: dict[str, list[int]]) -> None:
         file.seek(0)
         offset = 0
-        for raw in file:
+        while raw := file.readline(_MAX_LINE):
             if raw[_KEY.stop : _KEY.stop + len(_ANSWERED)] == _ANSWERED:
                 index.setdefault(raw[_KEY].decode("ascii", "replace"), []).append(offset)
             offset += len(raw)

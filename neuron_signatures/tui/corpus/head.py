@@ -10,7 +10,7 @@ from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.corpus.reading import SECTIONS, Shown
 from neuron_signatures.tui.layout.coloured import legend
-from neuron_signatures.tui.layout.facts import signed, written_here
+from neuron_signatures.tui.layout.facts import explained_line, signed, written_here
 from neuron_signatures.tui.layout.header import writes_line
 from neuron_signatures.tui.layout.text import Line, Span, line, line_text, number, safe, size, token_text, width
 from neuron_signatures.tui.run.opened_run import Notes
@@ -21,12 +21,14 @@ from neuron_signatures.views.records.evidence import Evidence
 
 def corpus_head(
     run: Run, at: NeuronAt, corpus: CorpusMeta | None, evidence: Evidence | None, notes: Notes | None, shown: Shown,
-    scaling: Scaling, columns: int, height: int, *, has_moments: bool, has_results: bool, plain: bool,
+    scaling: Scaling, columns: int, height: int, *, has_moments: bool, has_results: bool, has_explanations: bool,
+    plain: bool,
 ) -> list[Line]:  # fmt: skip
     """Lines by importance for the height of the terminal; `evidence` is None if it cannot be read.
 
     `has_moments`: whether the moments stand at the side.
     `has_results`: whether the run has results of stage 2, which may say what the neuron writes.
+    `has_explanations`: whether the run has explanations, of any neuron.
     """
     pole = pole_of(evidence, shown)
     tabs = tabs_line(pole, shown, columns - (width(at.label) + 2 if height < 12 else 0))
@@ -35,6 +37,7 @@ def corpus_head(
     lines = [neuron_line(run, at, corpus, evidence, columns)]
     if height >= 20 and evidence is not None:
         lines += [
+            *([explained_line(notes, pole, columns)] if has_explanations else []),
             *often_lines(evidence, pole),
             *([writes(notes, pole, columns)] if has_results else []),
             *([] if has_moments else [moments_line(evidence, columns)]),

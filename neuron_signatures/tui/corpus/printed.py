@@ -18,7 +18,7 @@ from neuron_signatures.tui.corpus.body import (
 )
 from neuron_signatures.tui.corpus.head import legend_text, moments_line, neuron_line
 from neuron_signatures.tui.corpus.passages import PassageTable, passage_record, whole_lines
-from neuron_signatures.tui.layout.facts import heading
+from neuron_signatures.tui.layout.facts import explained_facts, explained_record, fact_lines, heading
 from neuron_signatures.tui.layout.text import Line, column_widths, line, table_head, table_row
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.opened_run import OpenedRun
@@ -47,6 +47,9 @@ def corpus_printed(
         neuron_line(opened.run, at, corpus.records.corpus.meta, evidence, columns), moments_line(evidence, columns),
         line(legend_text(scaling, plain=True)), *wrapped(evidence.state_text, columns),
     ]  # fmt: skip
+    notes = opened.notes_of(at) if opened.has_explanations else None
+    if notes is not None:
+        lines += [(), *fact_lines(explained_facts(notes), columns)]
     for pole in POLES:
         name = "largest" if pole == "+" else "smallest"
         lines += [(), *heading(f"{name} activations (pole {pole})"), *wrapped(pole_note(evidence, pole), columns)]
@@ -59,7 +62,9 @@ def corpus_printed(
     share = corpus.meta.histogram_share
     lines += [(), *heading("histogram"), *histogram_body(evidence, share, columns)]
     record = {"run": str(opened.run.path), "model": opened.run.manifest.model_name, **at._asdict()}
-    return Printed(lines, None, {**record, **_record(evidence, sample, scaling, share)})
+    explained = [] if notes is None else explained_record(notes)
+    more = {**_record(evidence, sample, scaling, share), "explanations": explained}
+    return Printed(lines, None, {**record, **more})
 
 
 def _passage_lines(groups: Sequence[Group], scaling: Scaling, columns: int, n: int, *, whole: bool) -> list[Line]:

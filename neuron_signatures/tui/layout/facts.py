@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.tui.layout.text import Line, Span, line, number, safe, size, token_text, wrap
 from neuron_signatures.tui.run.opened_run import Notes
@@ -42,14 +43,35 @@ def write_facts(notes: Notes, act: float | None, *, sources: bool) -> list[Fact]
 
 
 def more_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
-    """Signatures of both poles and explanations, doubts, and how to make what is missing."""
+    """Explanations and signatures of both poles, doubts, and how to make what is missing."""
+    explained = explained_facts(notes)
     facts = [f for s in notes.signatures for f in _signature(s)]
     facts += doubt_facts(notes.doubts)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
-    for folder in ("explanations", "scores"):
-        there = "the folder exists, but this version does not read it" if folder in stages else ""
-        facts.append(Fact(folder, there or f"no {folder} in this run yet", "" if there else "dim"))
-    return facts
+    there = "the folder exists, but this version does not read it" if "scores" in stages else ""
+    facts = [*facts, *explained] if notes.explained is None else [*explained, *facts]
+    return [*facts, Fact("scores", there or "no scores in this run yet", "" if there else "dim")]
+
+
+def explained_facts(notes: Notes) -> list[Fact]:
+    """The explanations to read of both poles; without any, what makes them."""
+    if notes.explained is None:
+        return [Fact("explanations", notes.unexplained, "dim")]
+    from neuron_signatures.tui.explanations.lines import pane_facts  # not at the start
+
+    facts = [Fact(*f) for f in pane_facts(notes.explained)] or [Fact("explanations", "none of this neuron", "dim")]
+    return facts + ([Fact("explanations", notes.unexplained, "warn")] if notes.unexplained else [])
+
+
+def explained_line(notes: Notes | None, pole: Pole, columns: int) -> Line:
+    """The explanation to read of a neuron's pole, in a run that has explanations."""
+    from neuron_signatures.tui.explanations.lines import explanation_line  # not at the start
+
+    if notes is None:
+        return line(Span("explained reading ...", "dim"))
+    if notes.explained is None:
+        return line(Span(safe(notes.unexplained), "warn"))
+    return explanation_line(notes.explained, pole, columns)
 
 
 def signed(w: WriteScores, act: float | None) -> WriteScores:
@@ -82,8 +104,18 @@ def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
             {**w._asdict(), **{k: [x._asdict() for x in getattr(w, k)] for k in ("promotes", "suppresses")}}
             for w in notes.write_scores
         ],
-        "missing": list(notes.missing), "doubts": dict(notes.doubts), "explanations": [], "stages": list(stages),
+        "missing": list(notes.missing), "doubts": dict(notes.doubts), "explanations": explained_record(notes),
+        "stages": list(stages),
     }  # fmt: skip
+
+
+def explained_record(notes: Notes) -> list[dict[str, Any]]:
+    """The explanations of the neuron as data."""
+    if notes.explained is None:
+        return []
+    from neuron_signatures.tui.explanations.lines import explanations_record  # not at the start
+
+    return explanations_record(notes.explained)
 
 
 def _signature(s: Signature) -> list[Fact]:

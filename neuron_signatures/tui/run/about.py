@@ -7,7 +7,15 @@ from typing import Any
 
 from neuron_signatures.runs.names import spans
 from neuron_signatures.tui.layout.coloured import Coloured, flowing, legend, on_one_line
-from neuron_signatures.tui.layout.facts import Fact, fact_lines, more_facts, signed, write_facts, written_here
+from neuron_signatures.tui.layout.facts import (
+    Fact,
+    explained_line,
+    fact_lines,
+    more_facts,
+    signed,
+    write_facts,
+    written_here,
+)
 from neuron_signatures.tui.layout.header import Peak, neuron_line, run_line, statistics, writes_line
 from neuron_signatures.tui.layout.text import (
     Line,
@@ -100,7 +108,10 @@ def browser_printed(view: TokenView, notes: Notes | None, all_tokens: bool, wind
     text = flowing(view.coloured, columns, _PRINTED_LINES, plain=True)
     strongest = passage_lines(view, 4, columns, plain=True)
     table = TokenTable(view, None if all_tokens else window)
-    lines = [*header(view, notes, columns), *text, (), *strongest, *statistics_lines(view, columns),
+    head = header(view, notes, columns)
+    if notes is not None and notes.explained is not None:
+        head.insert(2, explained_line(notes, "-" if (view.act or 0) < 0 else "+", columns))
+    lines = [*head, *text, (), *strongest, *statistics_lines(view, columns),
              run_line(view.run, columns)]  # fmt: skip
     return Printed(lines, table, {**summary(view), **_written_record(view, notes)}, table.cursor_row)
 

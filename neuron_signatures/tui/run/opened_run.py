@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
+from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.layout.text import safe
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.run.overall import Overall
@@ -29,11 +31,13 @@ from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
     changed,
+    explanation_stamps,
     intervention_stamps,
     records_stamps,
     run_stamps,
 )
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.explanations.commands import nothing_text
 from neuron_signatures.views.lists.list_files import files_of, list_refs, read_list
 from neuron_signatures.views.lists.ranked import ListRef, RankedList
 from neuron_signatures.views.lists.validated import Validated, validations
@@ -45,6 +49,8 @@ from neuron_signatures.views.records.commands import has_records
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.corpus.reading import OpenedCorpus
+    from neuron_signatures.tui.explanations.reading import OpenedExplanations
+    from neuron_signatures.views.explanations.shown import NeuronExplanations
     from neuron_signatures.views.interventions.results import ResultRef
 
 K = TypeVar("K")
@@ -64,6 +70,10 @@ class Notes(NamedTuple):
     """Messages about results that do not exist or cannot be read."""
     doubts: Mapping[str, str]
     """Name of each result that may have been made from another dump, and why."""
+    explained: NeuronExplanations | None = None
+    """None if there are no explanations in the run, or they were not read."""
+    unexplained: str = ""
+    """What to do where there are none, or why some cannot be read."""
 
 
 class OpenedRun:
@@ -85,6 +95,8 @@ class OpenedRun:
         self._lists: dict[str, RankedList] = {}
         self._described: Descriptions | None = None
         self.recorded = records_stamps(run.path)
+        self.has_explanations = (run.path / EXPLANATIONS).is_dir()
+        """Whether there are explanations, of any neuron."""
 
     @classmethod
     def open(cls, run_dir: Path) -> OpenedRun:
@@ -153,12 +165,14 @@ class OpenedRun:
 
     def changed(self) -> list[str]:
         """Names of the files that changed since they were read."""
+        now_explained = explanation_stamps(self.run.path)
         return changed(self.stamps, run_stamps(self.run)) + [
             f"{folder}/{n}"
             for folder, before, now in (
                 (ANALYSIS, self.analysis, analysis_stamps(self.run.path)),
                 (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
                 (RECORDS, self.recorded, records_stamps(self.run.path)),
+                (EXPLANATIONS, self.explained.stamps if self.has_explanations else {}, now_explained),
             )
             for n in changed(before, now)
         ]
@@ -185,6 +199,30 @@ class OpenedRun:
         from neuron_signatures.tui.corpus.reading import OpenedCorpus  # takes 0.03 s to import: not at the start
 
         return OpenedCorpus(self.run.path)
+
+    @cached_property
+    def explained(self) -> OpenedExplanations:
+        """The explanations; empty if the run has none."""
+        from neuron_signatures.tui.explanations.reading import OpenedExplanations  # as the corpus
+
+        return OpenedExplanations(self.run.path)
+
+    def drop_changed_explanations(self) -> None:
+        """Forget the explanations that were read if a file in `explanations/` changed."""
+        had, self.has_explanations = self.has_explanations, (self.run.path / EXPLANATIONS).is_dir()
+        if self.explained.drop_changed() or had != self.has_explanations:
+            self.notes = {}
+
+    def notes_of(self, at: NeuronAt) -> Notes:
+        """What the results say about a neuron, with its explanations. For a thread, as it reads tables."""
+        notes = notes_of(self.run, at)
+        if not self.has_explanations:
+            return notes
+        try:
+            found, problems = self.explained.of(at), self.explained.sets().problems
+        except (ProjectError, OSError) as e:
+            return notes._replace(unexplained=fault_text(e))
+        return notes._replace(explained=found, unexplained="; ".join(problems))
 
     def extremes(self, at: NeuronAt) -> tuple[float, float] | None:
         """The smallest and the largest activation in the corpus; None if no readable records hold them."""
@@ -223,7 +261,7 @@ def notes_of(run: Run, at: NeuronAt) -> Notes:
     scores = attempt(write_scores_of, f"no write scores of this neuron; make them with: {command} --mode write_scores")
     used = {NEURONS if w.source == TOP_STEM else w.source for w in scores} | ({SIGNATURES} if signatures else set())
     doubts = {stem: why for stem, why in doubts_of(run).items() if stem in used}
-    return Notes(signatures, scores, tuple(missing), doubts)
+    return Notes(signatures, scores, tuple(missing), doubts, unexplained=nothing_text(run_dir))
 
 
 def doubts_of(run: Run) -> dict[str, str]:

@@ -92,7 +92,7 @@ class BrowserPage(BrowserState):
         columns, height = self.size
         view, notes, plain = self.view(), self.opened.notes.get(self.cursor.at), self.app.plain
         widths = panes(columns)
-        head = head_lines(view, notes, columns, height, plain=plain)
+        head = head_lines(self.opened, view, notes, columns, height, plain=plain)
         before = self._head_lines.get(self.size, 0)
         head += [()] * (before - len(head))
         self._head_lines = {self.size: len(head)}
@@ -122,7 +122,11 @@ class BrowserPage(BrowserState):
             return line(Span("reading the list ...", "dim"))
         n = self.opened.prompt(self.cursor).seq_len
         shown = f"all {n}" if self.all_tokens or n <= self.window else f"{self.window} of {n}"
-        return line(Span(self.walk.label(self.cursor) if self.walk else f"{shown} tokens", "dim"))
+        if self.listed:
+            label = self.listed.label(self.cursor.at) or f"{shown} tokens"
+        else:
+            label = self.walk.label(self.cursor) if self.walk else f"{shown} tokens"
+        return line(Span(label, "dim"))
 
     def _draw_list(self, columns: int) -> None:
         """The open list, otherwise the default one, at the left."""
@@ -204,6 +208,13 @@ class BrowserPage(BrowserState):
 
     def action_walk(self, by: int) -> None:
         """Open the next or previous row of the open list."""
+        if self.listed is not None:
+            step = self.listed.step(by, self.run_)
+            if step is None:
+                self.show_message(f"this is the {'last' if by > 0 else 'first'} neuron of the list")
+            else:
+                self.open_explained(step)
+            return
         found = self.next_of_list(by)
         if isinstance(found, str):
             self.show_message(found)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.timer import Timer
 
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run.cursor import Cursor
-from neuron_signatures.tui.run.opened_run import Notes, OpenedRun, notes_of
+from neuron_signatures.tui.run.opened_run import Notes, OpenedRun
 from neuron_signatures.tui.run.opening import OpenResult, default_view, landing
 from neuron_signatures.tui.run.overall import Overall, read_overall
 from neuron_signatures.tui.run.scaling import AS_IT_IS
@@ -19,6 +19,9 @@ from neuron_signatures.tui.tables.ranked_list import ListView, Walk
 from neuron_signatures.tui.tables.tokens import TokenView, token_view
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.descriptions import NOTHING
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.explanations.listing import ExplanationList
 
 
 class BrowserState(Page):
@@ -35,6 +38,8 @@ class BrowserState(Page):
         self.include_bos = options.include_bos
         self.wanted = AS_IT_IS
         self.walk: Walk | None = result.walk
+        self.listed: ExplanationList | None = None
+        """The list of explanations, if a row of it was opened later than one of a ranked list."""
         self._options = options
         self._landed = result.cursor if result.listed else None
         """Where a list starts that is still to be read."""
@@ -52,6 +57,8 @@ class BrowserState(Page):
     def keep(self, before: BrowserState) -> bool:
         """The scale, and the open list if its files are unchanged."""
         self.wanted, self._landed = before.wanted, before._landed
+        if before.listed is not None and self.opened.explained.stamps == before.opened.explained.stamps:
+            self.listed = before.listed
         if before.walk is not None:
             view = before.walk.view
             if view.files and view.files == self.opened.list_stamps(view.ranked.ref):
@@ -62,10 +69,25 @@ class BrowserState(Page):
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
         """Move to a cursor and redraw. `walk`: the list that is open from now on; None: the same as before."""
-        self.cursor, self.message, self.walk = cursor, message, walk or self.walk
-        self.app.cursor = cursor
+        self.follow(cursor)
+        self.message, self.walk = message, walk or self.walk
+        self.listed = self.listed if walk is None else None
         self.draw()
         self.app.painted("move")
+
+    def follow(self, cursor: Cursor) -> None:
+        """Move to a cursor, to be drawn when this screen is shown again."""
+        self.cursor = self.app.cursor = cursor
+
+    def keep_listed(self, listed: ExplanationList) -> None:
+        """Make the list of explanations the open list, without opening its row here."""
+        self.listed = listed
+
+    def open_explained(self, listed: ExplanationList) -> None:
+        """Open the neuron of a row of the list of explanations, which is the open list from now on."""
+        self.listed = listed
+        at = listed.at(listed.index).at
+        self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
 
     def view(self) -> TokenView:
         """What is shown at the cursor."""
@@ -123,7 +145,7 @@ class BrowserState(Page):
         def work(stop: Stop, send: Send) -> None:
             with opened.table_lock:
                 if notes and not stop():
-                    send((at, include_bos, notes_of(opened.run, at)))
+                    send((at, include_bos, opened.notes_of(at)))
             found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
             if found is not None:
                 usable = bool(found.fault) or opened.is_current()

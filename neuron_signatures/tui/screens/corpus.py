@@ -74,7 +74,8 @@ class CorpusPage(CorpusState):
         pole = pole_of(known, self.shown)
         head = corpus_head(
             self.run_, self.cursor.at, self.corpus_meta(), known, self.opened.notes.get(self.cursor.at), self.shown,
-            scaling, columns, height, has_moments=columns >= WIDE, has_results=bool(self.opened.analysis), plain=plain,
+            scaling, columns, height, has_moments=columns >= WIDE, has_results=bool(self.opened.analysis),
+            has_explanations=self.opened.has_explanations, plain=plain,
         )  # fmt: skip
         self.block("head").show([clip(x, columns) for x in head])
         side = self.query_one("#side", Rows)
@@ -218,6 +219,16 @@ class CorpusPage(CorpusState):
         from neuron_signatures.tui.screens.neurons import NeuronsPage  # imports this module
 
         self.app.push_screen(NeuronsPage(self))
+
+    def action_explanation(self) -> None:
+        from neuron_signatures.tui.screens.explanation import ExplanationPage  # imports this module
+
+        self.app.push_screen(ExplanationPage(self))
+
+    def action_explanations(self) -> None:
+        from neuron_signatures.tui.screens.explanations import ExplanationsPage  # imports this module
+
+        self.app.push_screen(ExplanationsPage(self))
 
     def action_facts(self) -> None:
         from neuron_signatures.tui.screens.texts import FactsPage

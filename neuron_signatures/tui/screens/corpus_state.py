@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.timer import Timer
 
@@ -14,7 +14,7 @@ from neuron_signatures.tui.corpus.reading import AS_OPENED, OF_SAMPLE, Shown
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.panes import WIDE
 from neuron_signatures.tui.run.cursor import Cursor
-from neuron_signatures.tui.run.opened_run import Notes, notes_of
+from neuron_signatures.tui.run.opened_run import Notes
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.run.scaling import AS_IT_IS
 from neuron_signatures.tui.screens.browser import BrowserPage
@@ -23,6 +23,9 @@ from neuron_signatures.tui.tables.ranked_list import Walk, cursor_of_row, pole_o
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.commands import keep_command
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.explanations.listing import ExplanationList
 
 
 class CorpusState(Page):
@@ -45,8 +48,8 @@ class CorpusState(Page):
         """Whether all windows are shown whole, except those in `_whole`."""
         self._whole: set[int] = set()
         """The windows that are shown whole, by number in the section, or short if all others are whole."""
-        self._listed: NeuronList | None = None
-        """The list of neurons, once a row of it was opened."""
+        self._listed: NeuronList | ExplanationList | None = None if browser is None else browser.listed
+        """The list of neurons or of explanations, once a row of it was opened."""
         self._row = 0
         self._body: Body = text_body(())
         self._rest: Timer | None = None
@@ -59,7 +62,10 @@ class CorpusState(Page):
     def keep(self, before: CorpusState) -> bool:
         self.shown, self.wanted, self.everything = before.shown, before.wanted, before.everything
         self._row, self._whole = before._row, set(before._whole)
-        if self.opened.recorded == before.opened.recorded:
+        same = self.opened.recorded == before.opened.recorded
+        if before.listed is not None:
+            same = self.opened.explained.stamps == before.opened.explained.stamps
+        if same:
             self._listed = before._listed
         return True
 
@@ -110,7 +116,7 @@ class CorpusState(Page):
                 send(at)
             if notes and not stop():
                 with opened.table_lock:
-                    send((at, notes_of(opened.run, at)))
+                    send((at, opened.notes_of(at)))
 
         self.start("more", work)
 
@@ -125,20 +131,25 @@ class CorpusState(Page):
 
     def go(self, cursor: Cursor, message: str = "", *, walk: Walk | None = None) -> None:
         """Move to another neuron and redraw."""
-        if cursor.at != self.cursor.at:
-            self._row, self._whole, self._fault = 0, set(), None
-            self.rows.top = 0
-            self.abandon("more")
-        self.cursor = self.app.cursor = cursor
+        self.follow(cursor)
         self.message = message
         if walk is not None or self._pole_of_row:
             self.shown = self.shown._replace(pole=None if walk is None else pole_of_row(walk))
             self._pole_of_row = walk is not None
         if self.browser is not None:
-            self.browser.cursor = cursor
             self.browser.walk = walk or self.browser.walk
         self.draw()
         self.app.painted("move")
+
+    def follow(self, cursor: Cursor) -> None:
+        """Move to another neuron, to be drawn when this screen is shown again."""
+        if cursor.at != self.cursor.at:
+            self._row, self._whole, self._fault = 0, set(), None
+            self.rows.top = 0
+            self.abandon("more")
+        self.cursor = self.app.cursor = cursor
+        if self.browser is not None:
+            self.browser.cursor = cursor
 
     def change(self, shown: Shown, message: str = "") -> None:
         """Show another section, pole or part."""
@@ -147,11 +158,30 @@ class CorpusState(Page):
         self.rows.top = 0
         self.draw()
 
+    @property
+    def listed(self) -> ExplanationList | None:
+        """The open list, if it is the one of explanations."""
+        return None if self._listed is None or isinstance(self._listed, NeuronList) else self._listed
+
     def open_neuron(self, listed: NeuronList) -> None:
         """Open the neuron of a row of the list of neurons, which is the open list from now on."""
         self._listed = listed
         at = listed.at(listed.index).at
         self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
+
+    def keep_listed(self, listed: ExplanationList) -> None:
+        """Make the list of explanations the open list, without opening its row here."""
+        self._listed = listed
+        if self.browser is not None:
+            self.browser.listed = listed
+
+    def open_explained(self, listed: ExplanationList) -> None:
+        """The same for the list of explanations; shows the pole of the row."""
+        self.keep_listed(listed)
+        row = listed.at(listed.index)
+        self.go(self.cursor._replace(layer=row.at.layer, neuron=row.at.neuron))
+        self._pole_of_row = True
+        self.change(self.shown._replace(pole=row.pole))
 
     def action_walk(self, by: int) -> None:
         """Open the neuron of the next or previous row of the open list."""
@@ -159,8 +189,10 @@ class CorpusState(Page):
             step = self._listed.step(by, self.run_)
             if step is None:
                 self.show_message(f"this is the {'last' if by > 0 else 'first'} neuron of the list")
-            else:
+            elif isinstance(step, NeuronList):
                 self.open_neuron(step)
+            else:
+                self.open_explained(step)
             return
         none = "no list is open: w lists the neurons, Enter opens a row"
         found = none if self.browser is None else self.browser.next_of_list(by)

@@ -48,8 +48,12 @@ def reopened(stack: Sequence[Screen[Any]], result: OpenResult, pages: list[Page]
 def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
     """The screens of a run that holds records and no prompts."""
     check_screen(options)
-    on_top: list[Page] = [FactsPage(result)] if options.screen == "run" else []
-    return [*_corpus_pages(result, None, options), *on_top]
+    pages = _corpus_pages(result, None, options)
+    if options.screen == "run":
+        pages.append(FactsPage(result))
+    elif options.screen in ("explanation", "explanations"):
+        pages.append(_explanation_page(pages[0], options))
+    return pages
 
 
 def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Options) -> list[Page]:
@@ -65,6 +69,19 @@ def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Opti
     return [corpus, NeuronsPage(corpus, Wanted(query=(options.query or "").strip()))]
 
 
+def _explanation_page(opener: Any, options: Options) -> Page:
+    """The explanations of a neuron, or the list of all, over the browser or the corpus screen."""
+    # their records take time to import: not at the start
+    if options.screen == "explanation":
+        from neuron_signatures.tui.screens.explanation import ExplanationPage
+
+        return ExplanationPage(opener)
+    from neuron_signatures.tui.explanations.listing import Order as ExplanationOrder
+    from neuron_signatures.tui.screens.explanations import ExplanationsPage
+
+    return ExplanationsPage(opener, ExplanationOrder(query=(options.query or "").strip()))
+
+
 def page_named(browser: BrowserPage, options: Options) -> Page | None:
     """The screen over the browser that `options.screen` names; None for the browser."""
     name = options.screen or "browser"
@@ -77,6 +94,8 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return FactsPage(browser.result)
     if name == "corpus":
         return _corpus_pages(browser.result, browser, options)[0]
+    if name in ("explanation", "explanations"):
+        return _explanation_page(browser, options)
     if name == "interventions":
         # their records take 0.02 s to import: not at the start
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page

@@ -10,7 +10,6 @@ from neuron_signatures.tui.layout.coloured import LEGENDS
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.run.about import details
-from neuron_signatures.tui.run.opened_run import notes_of
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.run.overall import read_overall
 from neuron_signatures.tui.run.run_facts import fault_facts, health_of, run_facts
@@ -36,7 +35,7 @@ class NotesPage(TextPage, BrowserChild):
 
         def work(stop: Stop, send: Send) -> None:
             with opened.table_lock:
-                send(notes_of(opened.run, at))
+                send(opened.notes_of(at))
             found = read_overall(opened.run, at, include_bos=include_bos, stop=stop) if overall else None
             if found is not None:
                 send(found)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
+from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 from explanation_logs import about, an_id, by, choice, edit_of, explanation, failed, write_log
 
@@ -12,6 +16,8 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.lines import MAX_LINE, SEARCHED
 from neuron_signatures.runs.explanations.reader import Explanations, Note, Vote
 from neuron_signatures.runs.records.names import NeuronPole
+
+_DAMAGE = (b"\n", b"{", b"}", b'"', b"null", b"1e999", b"NaN", b"-1", b"[[", b"99999999999999999999", b'"kind":"lock",')
 
 
 def current(run_dir) -> list[str]:
@@ -380,3 +386,36 @@ def test_rows_that_were_made_are_those_of_a_new_reader_after_every_refresh(tmp_p
         assert explanations.refresh()
         assert explanations.rows() == Explanations.open(tmp_path).rows()
         assert explanations.sets == Explanations.open(tmp_path).sets
+
+
+@pytest.mark.parametrize("limit", ["MAX_LINES", "MAX_CHARACTERS"])
+def test_more_than_can_be_read_is_refused(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(f"neuron_signatures.runs.explanations.index.{limit}", 2)
+    write_log(tmp_path, explanation("x"), explanation("x", neuron=3))
+    write_log(tmp_path, explanation("x", set="b"), set_name="b")
+    assert len(list(Explanations.open(tmp_path, sets=["a"]).all())) == 2
+    with pytest.raises(BadRunError, match="has more than"):
+        Explanations.open(tmp_path)
+    write_log(tmp_path, *(explanation("x", neuron=n) for n in range(3)))
+    with pytest.raises(BadRunError, match="has more than"):
+        Explanations.open(tmp_path, sets=["a"])
+
+
+@hypothesis.given(st.data())
+def test_a_damaged_log_is_read_or_refused_by_name(data):
+    a = explanation("one")
+    lines = [a, edit_of(a, "Ada", "two"), about(a, "Bo", "vote", value=1), choice(a, {a.id: 0.5})]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_log(Path(folder), *lines)
+        raw = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(raw) - 1))
+            raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6) | st.sampled_from(_DAMAGE))
+        path.write_bytes(raw)
+        try:
+            explanations = Explanations.open(folder)
+            for shown in explanations.all():
+                assert shown.entry.set and shown.current in (True, False)
+            explanations.search("one")
+        except BadRunError as e:
+            assert "a.jsonl" in str(e) and str(e).isprintable()

@@ -35,7 +35,7 @@ def finished(run: Run, *entries, set_name: str = "a", **more):
     with begin_set(run, set_name, SETTINGS) as log:
         for entry in entries:
             log.append(entry)
-    return finish_set(run, set_name, skipped={"too little evidence": 2}, **more)
+    return finish_set(run, set_name, skipped={"too little evidence": ["L0N1+", "L0N1-"]}, **more)
 
 
 def faults(run: Run) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_finished_set_has_a_record_a_table_and_its_settings(run):
     meta = finished(run, *entries, cost=0.5)
     log = run.path / "explanations" / "a.jsonl"
     assert (meta.n_explanations, meta.n_poles, meta.counts) == (3, 3, {"ok": 2, "refused": 1})
-    assert meta.skipped == {"too little evidence": 2}
+    assert meta.skipped == {"too little evidence": ["L0N1+", "L0N1-"]}
     assert (meta.log_bytes, meta.log_sha256) == (log.stat().st_size, hashlib.sha256(log.read_bytes()).hexdigest())
     assert sorted(f.name for f in meta.files) == ["a.parquet", "a_settings.json"]
     record = json.loads((run.path / "explanations" / "a_meta.json").read_text())

@@ -1,0 +1,1 @@
+"""What a run's explanations of neurons say, as plain values for both viewers."""
