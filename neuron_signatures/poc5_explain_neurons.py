@@ -103,7 +103,7 @@ def _add_neuron_flags(parser: Parser) -> None:
 
 def _add_method_flags(parser: Parser) -> None:
     group = parser.add_argument_group("how")
-    group.add_argument("--explainer", choices=EXPLAINERS, help="default: contrastive, lookup without a language model")
+    group.add_argument("--explainer", choices=EXPLAINERS, help="default: highlighted, lookup without a language model")
     group.add_argument("--n_samples", type=at_least(1), default=1, metavar="K",
                        help="answers to each prompt, the best of which is chosen; default 1")  # fmt: skip
     group.add_argument("--revise", type=at_least(0), default=0, metavar="N",
@@ -242,7 +242,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
     llm = _llm(args)
     asks = llm is not None or args.show_prompt is not None
     method = Method(
-        explainer=args.explainer or ("contrastive" if asks else "lookup"), n_samples=args.n_samples,
+        explainer=args.explainer or ("highlighted" if asks else "lookup"), n_samples=args.n_samples,
         revise=args.revise, modes=args.modes, select_by=args.select_by, n_windows=args.n_windows,
         max_prompt_tokens=args.max_prompt_tokens, temperature=args.temperature, max_tokens=args.max_tokens,
         seed=args.seed, near_by_embedding=args.near_by_embedding,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.method import Method
@@ -31,16 +31,29 @@ STAGE = "explain"
 """Under which requests are counted in the ledger."""
 
 
-def explain_by_model(work: Opened, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop) -> tuple[Spent, str]:
-    """What was spent, and why it ended early (empty if it did not). Raises the errors of loading a model."""
+class Asking(NamedTuple):
+    """The model, and what its answers are judged by."""
+
+    session: Session
+    scorers: Scorers
+
+
+def open_asking(work: Opened) -> Asking:
+    """Load what is needed; nothing is written yet. Raises the errors of loading, of addresses, keys and limits."""
+    return Asking(_open_session(work), open_scorers(work.request.method, work.records))
+
+
+def explain_by_model(
+    work: Opened, asking: Asking, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop
+) -> tuple[Spent, str]:
+    """What was spent, and why it ended early (empty if it did not)."""
+    session, scorers = asking
     assert work.request.llm is not None
-    session = _open_session(work)
     tools = Tools(
         run=work.run, records=work.records, method=work.request.method, author=work.author,
-        evidence=evidence_settings(work.request.method), session=session,
-        scorers=open_scorers(work.request.method, work.records), select_parts=work.source.select,
-        done=work.before.done, retry_failed=work.request.retry_failed, save=into.append, new_id=into.new_id,
-        tally=tally,
+        evidence=evidence_settings(work.request.method), session=session, scorers=scorers,
+        select_parts=work.source.select, done=work.before.done, retry_failed=work.request.retry_failed,
+        save=into.append, new_id=into.new_id, tally=tally,
     )  # fmt: skip
     try:
         asyncio.run(_run(tools, work.pending, bar, stop, workers=_workers(work.request.llm)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.explain.answers import RULE_VERSION, Author
 from neuron_signatures.explain.by_rules import explain_by_rules
@@ -20,7 +19,7 @@ from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_di
 from neuron_signatures.explain.sources.source import Source
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished
+from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished, refuse_other_settings
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.meta import corpus_digest
@@ -31,7 +30,8 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.sharding.locks import refuse_running_shards
 from neuron_signatures.runs.stopping import HeldStop, hold_stop
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from neuron_signatures.explain.by_model import Asking
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,10 @@ def explain_neurons(work: Opened, progress: ProgressOf) -> Outcome:
     run_dir, shard = work.run.path, work.request.shard
     if work.request.merge:
         return _merged(work)
+    refuse_other_settings(run_dir, work.set_name, work.settings())
     if not work.pending and is_finished(run_dir, work.set_name):
         return _outcome(work, _tally(work), Spent())
+    asking = _open_asking(work)
     with contextlib.ExitStack() as shard_held:
         with open_results(work.run, EXPLANATIONS, wait=shard is not None):
             work = replace(work)  # what another process did meanwhile
@@ -120,16 +122,25 @@ def explain_neurons(work: Opened, progress: ProgressOf) -> Outcome:
                 into = begin_set(work.run, work.set_name, work.settings())
             else:
                 refuse_running_shards(run_dir, work.request.set_name)
-                return _explained(work, begin_set(work.run, work.set_name, work.settings()), progress)
-        return _explained(work, into, progress)
+                return _explained(work, begin_set(work.run, work.set_name, work.settings()), asking, progress)
+        return _explained(work, into, asking, progress)
 
 
-def _explained(work: Opened, into: ExplanationLog, progress: ProgressOf) -> Outcome:
+def _open_asking(work: Opened) -> Asking | None:
+    """None if no language model is asked."""
+    if work.request.llm is None or not work.pending:
+        return None
+    from neuron_signatures.explain.by_model import open_asking
+
+    return open_asking(work)
+
+
+def _explained(work: Opened, into: ExplanationLog, asking: Asking | None, progress: ProgressOf) -> Outcome:
     tally, spent, stopped = _tally(work), Spent(), ""
     with into:
         if work.pending:
             with hold_stop(HOLD_SECONDS) as stop:
-                spent, stopped = _explain(work, into, tally, progress, stop)
+                spent, stopped = _explain(work, into, asking, tally, progress, stop)
     if not stopped and len(work.pending) == work.n_missing:
         with contextlib.nullcontext() if work.request.shard is None else run_lock(work.run.path, wait=True):
             finish_set(
@@ -140,16 +151,16 @@ def _explained(work: Opened, into: ExplanationLog, progress: ProgressOf) -> Outc
 
 
 def _explain(
-    work: Opened, into: ExplanationLog, tally: Tally, progress: ProgressOf, stop: HeldStop
+    work: Opened, into: ExplanationLog, asking: Asking | None, tally: Tally, progress: ProgressOf, stop: HeldStop
 ) -> tuple[Spent, str]:
     """What was spent, and why it ended early (empty if it did not)."""
     with progress("poles", len(work.pending)) as bar:
-        if work.request.llm is None:
+        if asking is None:
             explain_by_rules(work.pending, work.records, work.author, into, tally, bar, stop)
             return Spent(), ""
         from neuron_signatures.explain.by_model import explain_by_model
 
-        return explain_by_model(work, into, tally, bar, stop)
+        return explain_by_model(work, asking, into, tally, bar, stop)
 
 
 def _tally(work: Opened) -> Tally:

@@ -243,6 +243,12 @@ async def test_what_is_added_on_disk_appears(records):
         write_log(records, log)
         await until(pilot, "the newest of them all")
         assert "not finished" not in text_of(pilot)
+        assert "explanation 2 of 3" in text_of(pilot), "the cursor stays on its explanation, now the second one"
+        await press(pilot, "right_square_bracket", "enter")
+        log.vote("L0N2-", log.entries[0].id, 1, by=OTHER)
+        write_log(records, log)
+        await until(pilot, "votes +1")
+        assert "explanation 3 of 3" in text_of(pilot) and "explainer  contrastive" in text_of(pilot)
         await press(pilot, "W")
         log.explain("L1N7+", "one more explanation")
         write_log(records, log)

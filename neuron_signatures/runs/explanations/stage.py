@@ -42,20 +42,24 @@ def begin_set(run: Run, set_name: str, settings: Mapping[str, Any]) -> Explanati
     check_set_name(set_name)
     if set_name == HUMAN_SET:
         raise UsageError(f"the set {HUMAN_SET} is for what people write", next_step="Give another name with --set")
-    now = strict(dict(settings))
-    before = read_settings(run.path, set_name)
-    where = run.path / EXPLANATIONS / settings_name(set_name)
-    if before is None:
+    if not refuse_other_settings(run.path, set_name, settings):
         _refuse_taken(run.path, set_name)
-        fields = SetSettings(set=set_name, created_at_utc=now_utc(), settings=now)
-        with explain_os_errors(where), folder_below(run.path, EXPLANATIONS, create=True):
+        fields = SetSettings(set=set_name, created_at_utc=now_utc(), settings=strict(dict(settings)))
+        with explain_os_errors(run.path / EXPLANATIONS), folder_below(run.path, EXPLANATIONS, create=True):
             pass
-        write_text(run.path, where.name, json_text(fields.model_dump()), below=EXPLANATIONS)
-    else:
-        what = f"set {set_name} was begun with other settings"
-        next_step = "Give the same flags, or another name with --set"
-        refuse_differences(before.settings, now, where, what=what, next_step=next_step)
+        write_text(run.path, settings_name(set_name), json_text(fields.model_dump()), below=EXPLANATIONS)
     return ExplanationLog(run.path, set_name)
+
+
+def refuse_other_settings(run_dir: Path, set_name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the set was begun. Raises `UsageError` with the differences if it was with other settings."""
+    before = read_settings(run_dir, set_name)
+    if before is None:
+        return False
+    where = run_dir / EXPLANATIONS / settings_name(set_name)
+    what, next_step = f"set {set_name} was begun with other settings", "Give the same flags, or another name with --set"
+    refuse_differences(before.settings, strict(dict(settings)), where, what=what, next_step=next_step)
+    return True
 
 
 def is_finished(run_dir: Path, set_name: str) -> bool:
