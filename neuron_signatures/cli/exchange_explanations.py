@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import folder
@@ -17,6 +16,7 @@ from neuron_signatures.runs.records.names import POLES
 if TYPE_CHECKING:
     from neuron_signatures.explain.exchange.exported import ExportSummary
     from neuron_signatures.explain.exchange.imported import ImportSummary
+    from neuron_signatures.explain.finetune import FinetuneSummary
 
 _PROG = "python -m neuron_signatures.poc5_explain_neurons"
 _FORMATS = ("openai", "delphi", "neuronpedia")
@@ -91,8 +91,9 @@ def import_parser() -> Parser:
 
 
 def _finetune(args: Namespace) -> int:
-    finetune = import_module("neuron_signatures.explain.finetune")
-    return _say(finetune.export_finetune(args.run_dir, args.set, args.finetune, args.task), as_json=args.json)
+    from neuron_signatures.explain.finetune import export_finetune
+
+    return _say(export_finetune(args.run_dir, args.set, args.finetune, args.task), as_json=args.json)
 
 
 def _add_output_flags(parser: Parser) -> Parser:
@@ -101,7 +102,7 @@ def _add_output_flags(parser: Parser) -> Parser:
     return parser
 
 
-def _say(summary: ExportSummary | ImportSummary, *, as_json: bool) -> int:
+def _say(summary: ExportSummary | ImportSummary | FinetuneSummary, *, as_json: bool) -> int:
     from neuron_signatures.runs.plain import strict
 
     emit_json(strict(summary.fields())) if as_json else emit("\n".join(summary.lines()))

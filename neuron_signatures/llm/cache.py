@@ -6,6 +6,7 @@ request, and the stored response has a checksum. An entry that does not fit is i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -89,16 +90,12 @@ class AnswerCache:
         path = f"{self.folder}/{key[:2]}/{key}.json"  # strings: a Path costs as much time as the file
         temporary = f"{self.folder}/{key[:2]}/{TMP_PREFIX}-{key}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            fd = os.open(temporary, _CREATE, 0o600)
-        except FileNotFoundError:
-            Path(temporary).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(temporary, _CREATE, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
+            with os.fdopen(_create(temporary), "wb") as file:
                 file.write(raw)
             os.replace(temporary, path)  # noqa: PTH105
         except BaseException:
-            os.unlink(temporary)  # noqa: PTH108
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
             raise
 
 
@@ -107,6 +104,15 @@ def open_cache() -> AnswerCache:
     given = os.environ.get(CACHE_VARIABLE)
     root = Path(os.path.expanduser(given)) if given else user_cache_path("neuron-signatures")  # noqa: PTH111
     return AnswerCache(root / FOLDER)
+
+
+def _create(path: str) -> int:
+    """A descriptor of a new file for its owner only, in a folder that is created if it is missing."""
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, _CREATE, 0o600)
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    raise FileNotFoundError(path)
 
 
 def _sha256(text: str) -> str:

@@ -335,6 +335,7 @@ def test_mistakes_of_an_export_are_one_line(run_dir, tmp_path, capsys):
         ("'mlp' does not name a layer", ["--set", "a", "--format", "delphi", "--hookpoint", "mlp"]),
         ("has several explanations, and this format has place for one", ["--set", "a", "--format", "delphi", "--all"]),
         ("--format and --out_dir are needed", ["--set", "a"]),
+        ("this set is not finished", ["--set", "a", "--finetune", str(tmp_path / "chat.jsonl")]),
     ):
         assert explain([*base, *flags]) == ExitCode.USAGE
         err = capsys.readouterr().err

@@ -15,10 +15,12 @@ from neuron_signatures.explain.explainers.build import (
     NeuronEvidence,
     Prompt,
     TooLittle,
+    UnparsableAnswer,
     build_prompt,
     instructions,
     needs_writes,
     prompt_version,
+    read_answer,
     shows_texts,
 )
 from neuron_signatures.explain.modes import Mode, ModeChoice
@@ -159,14 +161,17 @@ def test_without_a_positive_activation_there_is_no_prompt(tmp_path, explainer):
 
 
 @pytest.mark.parametrize("explainer", ASKING)
-def test_examples_are_answered_as_an_answer_is_read(explainer):
-    from neuron_signatures.explain.explainers.build import read_answer
-
+def test_examples_are_answered_in_the_form_that_is_read(explainer):
+    """The answer of an example is refused only because it is one."""
     assert prompt_version(explainer) == f"{explainer}-1"
     examples = instructions(explainer).examples
     assert examples
-    for _, answer in examples:
-        assert read_answer(explainer, answer).replace("; ", "\n") == answer.replace(": ", " ")
+    for shown, answer in examples:
+        assert shown and "⟦" + answer not in shown
+        other = answer.replace("of", "about the").replace("in", "within").replace("for", "about")
+        assert read_answer(explainer, other).replace("; ", "\n") == other.replace(": ", " ")
+        with pytest.raises(UnparsableAnswer, match="repeats an example"):
+            read_answer(explainer, answer)
 
 
 def test_windows_have_no_place_beyond_the_limit_weakest_first(tmp_path):

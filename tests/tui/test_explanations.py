@@ -164,6 +164,16 @@ async def test_enter_opens_the_neuron_with_its_pole_and_the_list_is_stepped_thro
 
 
 @async_test
+async def test_the_explanation_of_the_open_row_is_under_the_cursor(made):
+    async with browsing(Options(run_dir=made / "records")) as pilot:
+        shown = await press(pilot, "W", *["down"] * 5, "enter", "E")
+        assert shown.startswith("L0N0 explained") and ">   any token after a comma" in shown
+        assert "pole -" in shown and "explanation 6 of 7   6 of 15 explanations" in shown
+        assert ">   (refused" in await press(pilot, "right_square_bracket", "right_square_bracket")
+        assert ">   any token after a comma" in await press(pilot, "left_square_bracket")
+
+
+@async_test
 async def test_the_list_over_a_neuron_s_explanations_leads_back_to_them(made):
     async with browsing(of_neuron(made / "records")) as pilot:
         await press(pilot, "W", "end", "enter")
@@ -233,6 +243,12 @@ async def test_what_is_added_on_disk_appears(records):
         write_log(records, log)
         await until(pilot, "the newest of them all")
         assert "not finished" not in text_of(pilot)
+        assert "explanation 2 of 3" in text_of(pilot), "the cursor stays on its explanation, now the second one"
+        await press(pilot, "right_square_bracket", "enter")
+        log.vote("L0N2-", log.entries[0].id, 1, by=OTHER)
+        write_log(records, log)
+        await until(pilot, "votes +1")
+        assert "explanation 3 of 3" in text_of(pilot) and "explainer  contrastive" in text_of(pilot)
         await press(pilot, "W")
         log.explain("L1N7+", "one more explanation")
         write_log(records, log)

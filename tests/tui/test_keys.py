@@ -15,6 +15,8 @@ from neuron_signatures.tui.app import BrowseApp
 from neuron_signatures.tui.options import Options
 from neuron_signatures.tui.run.cursor import Cursor
 from neuron_signatures.tui.screens.browser import BrowserPage
+from neuron_signatures.tui.screens.explanation import ExplanationPage
+from neuron_signatures.tui.screens.explanations import ExplanationsPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.runs import RunsPage
 from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
@@ -318,7 +320,17 @@ async def test_a_search_without_a_text_begins_with_its_box():
 
 
 def test_every_key_is_bound_on_its_screens_and_has_an_action():
-    for page in (BrowserPage, ListPage, StackPage, TopPage, RunsPage, HelpPage, FactsPage):
+    for page in (
+        BrowserPage,
+        ListPage,
+        StackPage,
+        TopPage,
+        RunsPage,
+        HelpPage,
+        FactsPage,
+        ExplanationPage,
+        ExplanationsPage,
+    ):
         bound = {
             b.key: b.action for base in page.__mro__ for b in base.__dict__.get("BINDINGS", ()) if hasattr(b, "key")
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import importlib
 import importlib.util
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from explanation_runs import Log, write_log
 from hostile import TOKENS
+from record_runs import make_record_run
 from tui_pilot import DEMO
 
 from neuron_signatures.runs.errors import EnvironmentProblem
@@ -162,6 +165,27 @@ def test_a_folder_of_hostile_runs_sends_no_control_sequences(tmp_path):
     out, code = talk(["--runs_root", str(runs)], [b"\r", b"r", b"?", b"\x1b", b"\x1b"])
     assert code == 0 and foreign(out) == []
     assert b"format_version" in out
+
+
+def test_hostile_explanations_send_no_control_sequences(tmp_path):
+    make_record_run(tmp_path / "run")
+    log = Log("evil", explainer=EVIL, model=EVIL, answered_by=EVIL, system_fingerprint=EVIL, prompt_version=EVIL)
+    rule = {"ngrams": [[EVIL]], "acts": [1.0], "threshold": 1.0, "precision": None, "recall": None, "n_active": 1,
+            "n_named": 1}  # fmt: skip
+    one = log.explain("L0N0+", EVIL * 100, rule=rule, created_at_utc=EVIL[:40])
+    two = log.edit("L0N0+", EVIL, parent=one, by=EVIL)
+    log.choose("L0N0+", one, {one: 0.5, two: None}, by=EVIL)
+    log.note("L0N0+", two, EVIL, by=EVIL)
+    log.lock("L0N0+", two, by=EVIL)
+    log.explain("L0N0-", "", status="refused", reason=EVIL)
+    write_log(tmp_path / "run", log)
+    where = ["--run_dir", str(tmp_path / "run"), "--screen", "explanation", "--layer", "0", "--neuron", "0"]
+    out, code = talk(where, [b"a", b"]", b"y", b"W", b"s", b"y", b"/", b"is:good\r", b"\x1b", b"\r"])
+    copies = re.compile(rb"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07")
+    assert code == 0 and foreign(copies.sub(b"", out)) == []
+    copied = [base64.b64decode(text).decode() for text in copies.findall(out)]
+    assert len(copied) == 2 and all(text.isprintable() for text in copied)
+    assert b"\\x1b]0;EVIL" in OWN.sub(b"", out) and b"is no state" in out
 
 
 def test_an_error_that_names_a_hostile_path_is_escaped_too(tmp_path):

@@ -27,7 +27,6 @@ AUTHOR = "ui_author"
 _OUTCOME = "explanation_outcome"
 _KEPT = "\n\t\u200c\u200d"
 """Control and format characters that texts of some languages need."""
-_NAME_HELP = "Stored with your edits, votes, locks and notes. It is not verified. Kept while this page is open."
 
 
 def is_read_only(run_dir: Path) -> bool:
@@ -38,7 +37,8 @@ def is_read_only(run_dir: Path) -> bool:
 
 def name_input() -> None:
     """Ask for the name."""
-    st.text_input("Your name", key=AUTHOR, max_chars=MAX_NAME, placeholder="for edits and votes", help=_NAME_HELP)
+    st.text_input("Your name", key=AUTHOR, max_chars=MAX_NAME, placeholder="Your name, for edits and votes",
+                  label_visibility="collapsed")  # fmt: skip
     if str(st.session_state[AUTHOR] or "").strip() and not typed_name():
         st.caption(":red[A name has printable characters only.]")
 

@@ -18,7 +18,7 @@ SET_HELP = {
     "state": "A set that is not finished may still grow; people may add to every set.",
     "ok": "Explanations whose request succeeded.",
     "by people": "Explanations that people wrote or edited; they are among those that are ok.",
-    "neurons": "Poles of neurons with an explanation of any status.",
+    "poles": "Poles of neurons with an explanation of any status.",
 }
 ROW_HELP = {
     "neuron": "Click a cell of the row to open the neuron. + or - is the pole: positive or negative activations.",
@@ -40,7 +40,7 @@ def set_frame(sets: Sequence[SetInfo]) -> pd.DataFrame:
             "state": [_state(s) for s in sets],
             "explainer": [brief(s.explainer) for s in sets],
             "model": [brief(s.model) for s in sets],
-            "neurons": [s.n_poles for s in sets],
+            "poles": [s.n_poles for s in sets],
             **counts,
             "by people": [s.n_by_people for s in sets],
         }
@@ -60,10 +60,10 @@ def row_frame(rows: Sequence[ExplanationRow]) -> pd.DataFrame:
             "score": pd.array([r.score for r in rows], dtype="Float64").astype("float64"),
             "state": [_words(r) for r in rows],
             "votes": [" ".join(_votes(r)) for r in rows],
-            "set": [r.set + ("" if r.is_finished else " (not finished)") for r in rows],
-            "explainer": [brief(r.explainer) for r in rows],
             "author": [brief(r.author) + (" (a person)" if r.is_human else "") for r in rows],
+            "set": [r.set + ("" if r.is_finished else " (not finished)") for r in rows],
             "status": [status_words(r.status) for r in rows],
+            "explainer": [brief(r.explainer) for r in rows],
             "made": [brief(r.created_at_utc)[:16].replace("T", " ") for r in rows],
         }
     )

@@ -52,9 +52,12 @@ def list_panel(ctx: PageContext, listed: ExplanationList) -> None:
     wanted = _wanted(listed)
     rows = listed.rows(wanted)
     n_pages = max(1, -(-len(rows) // ROWS))
-    page = _page(wanted, n_pages)
+    left, right = st.columns([4, 1.2], vertical_alignment="bottom")
+    with right:
+        page = _page(wanted, n_pages)
     shown = rows[ROWS * page : ROWS * (page + 1)]
-    _caption(len(listed.table.every), len(rows), page, len(shown))
+    with left:
+        _caption(len(listed.table.every), len(rows), page, len(shown))
     if shown:
         _table(ctx, shown)
 
@@ -107,9 +110,7 @@ def _page(wanted: Wanted, n_pages: int) -> int:
     st.session_state["exp_page"] = min(int(st.session_state.get("exp_page") or 1), n_pages)
     if n_pages == 1:
         return 0
-    left, _ = st.columns([1, 4])
-    with left:
-        return whole_number(f"Page, of {n_pages:,}", "exp_page", low=1, high=n_pages, default=1) - 1
+    return whole_number(f"Page, of {n_pages:,}", "exp_page", low=1, high=n_pages, default=1) - 1
 
 
 def _caption(n_all: int, n_found: int, page: int, n_shown: int) -> None:

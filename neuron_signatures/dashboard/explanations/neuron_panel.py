@@ -55,9 +55,9 @@ def explanations_panel(ctx: PageContext) -> None:
 
 
 def _head(ctx: PageContext, title: str) -> None:
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, right = st.columns([2, 1], vertical_alignment="center")
     if title:
-        left.markdown(title)
+        left.markdown(title, help=_HELP)
     if actions.is_read_only(ctx.run_dir):
         left.caption("This run folder is read-only, so explanations cannot be edited, voted on, locked or noted here.")
     else:
@@ -158,6 +158,10 @@ def _lock(ctx: PageContext, view: ExplanationView, found: PoleExplanations, auth
               on_click=lambda: actions.save_lock(run_dir, id_, author, locked=True))  # fmt: skip
 
 
+_HELP = (
+    "What the neuron is active on, in words, the explanation to read first. Edits, votes, locks and notes are added to "
+    "the run's log with the name on the right, which is not verified and is kept while this page is open."
+)
 _LOCK_HELP = "A locked explanation is the one to read, and is not replaced, until you unlock it."
 
 

@@ -68,7 +68,9 @@ def summary_of(ctx: PageContext, at: NeuronAt, neuron: NeuronOnRun) -> Summary:
     return Summary(pole, writes, signatures, tops, (high, low))
 
 
-def show_summary(summary: Summary) -> None:
+def show_summary(summary: Summary, *, explained: bool = True) -> None:
+    """Draw it, with the explanations unless they are shown in full elsewhere."""
+    summary = summary if explained else summary._replace(explained=("", ""))
     st.html(f'{_STYLE}<div class="ns-sum">{"".join(_rows(summary))}</div>')
 
 

@@ -9,7 +9,7 @@ from neuron_signatures.dashboard.explanations.empty_state import say_nothing_yet
 from neuron_signatures.dashboard.explanations.frames import SET_HELP, set_frame
 from neuron_signatures.dashboard.explanations.list_panel import list_panel, read_list
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.widgets.elements import show_error, show_lines, table
+from neuron_signatures.dashboard.widgets.elements import show_error, show_lines, small, table
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.explanations.reading import has_explanations
 
@@ -28,10 +28,9 @@ def render(ctx: PageContext) -> None:
             return
         frame = set_frame(sets)
         table(frame, "explanation_sets", help=SET_HELP)
-        unfinished = [name for name, state in zip(frame["set"], frame["state"], strict=True) if state == "not finished"]
-        if unfinished:
-            show_lines("These sets are not finished: they may still grow, or the command that makes them was stopped. "
-                       "The same command continues them.", unfinished)  # fmt: skip
+        for name, state in zip(frame["set"], frame["state"], strict=True):
+            if state == "not finished":
+                small(f"{name} is not finished: a command is still adding to it, or was stopped and continues it.")
         list_panel(ctx, listed)
     except (ProjectError, OSError) as e:
         show_error(e)

@@ -52,7 +52,7 @@ def _with_prompts(ctx: PageContext) -> None:
     neuron = read_neuron(ctx, ctx.at, include_bos=st.session_state["ui_bos"])
     _head(ctx, _ON_CORPUS if ctx.selection.corpus else _place(ctx, neuron))
     _rank(ctx)
-    show_summary(summary_of(ctx, ctx.at, neuron))
+    show_summary(summary_of(ctx, ctx.at, neuron), explained=False)
     explanations_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from neuron_signatures.explain.explainers.invented import ANSWERS
 from neuron_signatures.runs.explanations.names import Explainer
 
 FIRES_ON, SAYS = "fires on", "makes the model say"
@@ -65,13 +66,14 @@ def is_refusal(text: str) -> bool:
 def read_answer(explainer: Explainer, text: str) -> str:
     """The explanation in an answer, one line: a phrase, of `both` `fires on ...; makes the model say ...`.
 
-    Raises `UnparsableAnswer` for an empty answer, one that is too long, a list, or one without the two parts.
+    Raises `UnparsableAnswer` for an empty answer, one that is too long, a list, one without the two parts, or that of
+    an example in the prompt, which small models repeat.
     """
     text = _without_thinking(text)
-    if explainer == "both":
-        fires, says = _two_parts(text)
-        return f"{FIRES_ON} {_phrase(fires)}; {SAYS} {_phrase(says)}"
-    return _phrase(text)
+    if explainer != "both":
+        return _own(_phrase(text))
+    fires, says = map(_phrase, _two_parts(text))
+    return f"{FIRES_ON} {_own(fires)}; {SAYS} {says}"
 
 
 def _without_thinking(text: str) -> str:
@@ -101,7 +103,8 @@ def _phrase(text: str) -> str:
     found = _unwrapped(_LABEL.sub("", lines[0])) if lines else ""
     found = _unwrapped(_SAYS_FRAME.sub("", _FRAME.sub("", found)))
     found = " ".join(found.split())
-    if not any(c.isalnum() for c in found):
+    frame = _FRAME.match(f"{found} .")
+    if not any(c.isalnum() for c in found) or (frame and frame.end() > len(found)):
         raise UnparsableAnswer("the answer is empty")
     if len(found.split()) > MAX_WORDS or len(found) > MAX_CHARACTERS:
         raise UnparsableAnswer(f"the answer is longer than {MAX_WORDS} words or {MAX_CHARACTERS} characters")
@@ -111,13 +114,21 @@ def _phrase(text: str) -> str:
     return found
 
 
+def _own(phrase: str) -> str:
+    if phrase.casefold().rstrip(".") in ANSWERS:
+        raise UnparsableAnswer("the answer repeats an example of the prompt")
+    return phrase
+
+
 def _unwrapped(text: str) -> str:
-    """Without quotation or Markdown marks that enclose the whole and occur nowhere else in it."""
+    """Without quotation or Markdown marks that enclose the whole: they occur nowhere else in it, or it is a sentence
+    about the neuron."""
     text = text.strip()
     for first, last in _PAIRS_OF_MARKS:
         for end in ("", "."):  # “...”.
             whole = text.removesuffix(end)
             inner = whole[len(first) : len(whole) - len(last)]
-            if inner and whole.startswith(first) and whole.endswith(last) and first not in inner and last not in inner:
+            encloses = inner and whole.startswith(first) and whole.endswith(last)
+            if encloses and ((first not in inner and last not in inner) or _FRAME.match(inner)):
                 return _unwrapped(inner)
     return text

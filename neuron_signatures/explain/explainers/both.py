@@ -32,10 +32,10 @@ INSTRUCTIONS = Instructions(
     (
         (
             sections(
-                [invented.MEETING_TEXTS],
-                output.sections(invented.WEEKDAY_WRITES, invented.WEEKDAY_CHANGES, (), 10),
+                [invented.REPAIR_TEXTS],
+                output.sections(invented.BOAT_WRITES, invented.BOAT_CHANGES, (), 10),
             ),
-            f"{FIRES_ON}: {invented.MEETINGS}\n{SAYS}: {invented.WEEKDAYS}",
+            f"{FIRES_ON}: {invented.REPAIRS}\n{SAYS}: {invented.BOATS}",
         ),
     ),
     question="What is the neuron active on, and what does it make the model say? Answer with the two lines.",

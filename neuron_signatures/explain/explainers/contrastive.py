@@ -15,7 +15,7 @@ def build(evidence: NeuronEvidence) -> Prompt | TooLittle:
     n = evidence.settings.n_windows
     silent = evidence.silent(n)
     if not silent:
-        return TooLittle("the sample has no silent window with a token of the strongest peaks")
+        return TooLittle("no silent window of the sample looks like an active one")
     return fitted(INSTRUCTIONS, [evidence.strongest[:n], silent], sections, evidence.settings)
 
 

@@ -70,12 +70,15 @@ NOT_BANS = excerpts(
     " Visitors| are| asked| to| feed| the| animals| at| noon|.",
 )
 
-WEEKDAYS = "days of the week"
-WEEKDAY_WRITES = invented_writes(" Monday| Friday| Tuesday| Thursday|day", " January| oclock| winter")
-WEEKDAY_CHANGES = [MeasuredChange("We meet every", " Friday", 0.5, 6.0, 1.9, 0.21, 0.002)]
-MEETINGS = "words that announce when a regular event takes place"
-MEETING_TEXTS = excerpts(
-    "The| choir| sings| every=10| week| in| the| old| hall|.",
-    " Our| shop| is| closed| on=8| public| holidays|.",
-    " The| train| leaves| each=7| morning| at| six|.",
+BOATS = "parts of a boat"
+BOAT_WRITES = invented_writes(" hull| keel| mast| rudder|deck", " January| oclock| cinema")
+BOAT_CHANGES = [MeasuredChange("We began with the", " mast", 0.5, 6.0, 1.9, 0.21, 0.002)]
+REPAIRS = "verbs for repairing something"
+REPAIR_TEXTS = excerpts(
+    "They| spent| all| of| June| mending=10| what| was| left|.",
+    " The| roof| was| repaired=8| before| it| rained|.",
+    " She| hopes| to| restore=7| the| old| clock|.",
 )
+
+ANSWERS = frozenset((WEIGHTS, BANS, BOATS, REPAIRS))
+"""A model that gives one of these repeats an example."""

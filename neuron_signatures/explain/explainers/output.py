@@ -41,6 +41,6 @@ INSTRUCTIONS = Instructions(
     "Answer with one short phrase of at most 20 words that completes the sentence “The neuron makes the model say "
     "...”. Name what the tokens have in common; tokens that do not fit may be noise. Give no list of words, no "
     "quotation and no comment.",
-    ((sections(invented.WEEKDAY_WRITES, invented.WEEKDAY_CHANGES, (), 10), invented.WEEKDAYS),),
+    ((sections(invented.BOAT_WRITES, invented.BOAT_CHANGES, (), 10), invented.BOATS),),
     question="What does the neuron make the model say? Answer with one short phrase.",
 )

@@ -46,5 +46,5 @@ def rule_acts(rule: Rule, tokens: Sequence[str]) -> Float32[np.ndarray, " pos"]:
     return found
 
 
-def _lexical(stems: frozenset[str], tokens: Sequence[str]) -> Float32[np.ndarray, " pos"]:
+def _lexical(stems: frozenset[str], tokens: tuple[str, ...]) -> Float32[np.ndarray, " pos"]:
     return np.array([float(not stems.isdisjoint(found)) for found in stems_by_end(tokens)], np.float32)

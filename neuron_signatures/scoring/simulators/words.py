@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 
 _APOSTROPHES = "'\u2019"
 _WORD = re.compile(rf"[^\W_]+(?:[{_APOSTROPHES}][^\W_]+)*")
@@ -39,8 +40,12 @@ def explanation_stems(text: str) -> frozenset[str]:
     return frozenset(map(stem, [*words, *_words(quoted)]))
 
 
-def stems_by_end(tokens: Sequence[str]) -> list[frozenset[str]]:
-    """At each token the stems of the words that end in it. A word may begin several tokens earlier."""
+@lru_cache(maxsize=4096)
+def stems_by_end(tokens: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    """At each token the stems of the words that end in it. A word may begin several tokens earlier.
+
+    Kept for some texts, since the neurons of a run share the windows of its sample.
+    """
     text = "".join(tokens)
     ends: list[set[str]] = [set() for _ in tokens]
     at, last = 0, 0
@@ -49,9 +54,10 @@ def stems_by_end(tokens: Sequence[str]) -> list[frozenset[str]]:
             last += len(tokens[at])
             at += 1
         ends[at].add(stem(word))
-    return [frozenset(found) for found in ends]
+    return tuple(frozenset(found) for found in ends)
 
 
+@lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """A word without its commonest English endings: plural, -ed, -ing, -ly, 's, and a final e after them.
 

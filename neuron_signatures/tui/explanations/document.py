@@ -61,13 +61,17 @@ class ExplanationTable(RowTable[DocRow]):
         number = self.rows[row].number if row < len(self.rows) else None
         return None if number is None else self.found.shown[number]
 
-    def section(self, row: int, by: int) -> tuple[int, int]:
-        """First and last row of the next or previous explanation; before the first one, the first row."""
+    def section(self, row: int, by: int) -> int:
+        """First row of the next or previous explanation; `row` after the last one, the first row before the first."""
         firsts = [i for i, r in enumerate(self.rows) if r.is_first]
         later, earlier = [i for i in firsts if i > row], [i for i in firsts if i < row]
-        first = (later[0] if later else row) if by > 0 else (earlier[-1] if earlier else 0)
+        return (later[0] if later else row) if by > 0 else (earlier[-1] if earlier else 0)
+
+    def lines_of(self, first: int) -> tuple[int, int]:
+        """First and last row of the explanation that begins in a row, with the title above it."""
         number = self.rows[first].number
-        return first, max((i for i, r in enumerate(self.rows) if r.number == number), default=first)
+        last = max(i for i, r in enumerate(self.rows) if r.number == number)  # of a title, the last one
+        return max(0, first - (first > 0 and self.rows[first - 1].number is None)), last
 
     def place(self, row: int) -> Place:
         """The explanation of a row, and how many rows after its first one it is."""

@@ -17,7 +17,7 @@ from neuron_signatures.views.explanations.texts import one_line
 
 def explanation_printed(opened: OpenedRun, at: NeuronAt, columns: int) -> Printed:
     """Everything about the explanations of a neuron. Raises `BadRunError` if they cannot be read."""
-    found, sets, problems = opened.explained.of(at), opened.explained.sets(), opened.explained.problems()
+    found, (sets, problems) = opened.explained.of(at), opened.explained.sets()
     if problems and not found.n:
         raise BadRunError(problems[0])
     lines = [*head_lines(found, sets), *fact_lines([Fact("unread", p) for p in problems], columns), ()]
@@ -33,15 +33,16 @@ def explanation_printed(opened: OpenedRun, at: NeuronAt, columns: int) -> Printe
 
 def explanations_printed(opened: OpenedRun, query: str) -> Printed:
     """The list of all explanations. Raises `UsageError` for an invalid filter, `BadRunError` for damaged logs."""
-    explained = opened.explained
-    found = ExplanationList.arranged(explained.table(), Order(query=query))
-    problems = list(explained.problems())
+    sets, problems = opened.explained.sets()
+    found = ExplanationList.arranged(opened.explained.table(), Order(query=query))
+    if problems and not found.n_all:
+        raise BadRunError(problems[0])
     record = {
-        "run": str(opened.run.path), "model": opened.run.manifest.model_name, "query": query, "unread": problems,
+        "run": str(opened.run.path), "model": opened.run.manifest.model_name, "query": query, "unread": list(problems),
         "n_explanations": found.n_all, "n_matching": len(found),
     }  # fmt: skip
     table = ListTable(found, nothing=nothing_text(opened.run.path))
-    return Printed(list_head(found, explained.sets(), problems), table, record)
+    return Printed(list_head(found, sets, problems), table, record)
 
 
 def copied_text(table: ExplanationTable, row: int) -> str:

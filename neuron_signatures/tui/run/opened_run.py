@@ -209,10 +209,8 @@ class OpenedRun:
 
     def drop_changed_explanations(self) -> None:
         """Forget the explanations that were read if a file in `explanations/` changed."""
-        before = self.explained.stamps
-        self.explained.drop_changed()
-        if self.explained.stamps is not before:
-            self.has_explanations = (self.run.path / EXPLANATIONS).is_dir()
+        had, self.has_explanations = self.has_explanations, (self.run.path / EXPLANATIONS).is_dir()
+        if self.explained.drop_changed() or had != self.has_explanations:
             self.notes = {}
 
     def notes_of(self, at: NeuronAt) -> Notes:
@@ -221,7 +219,7 @@ class OpenedRun:
         if not self.has_explanations:
             return notes
         try:
-            found, problems = self.explained.of(at), self.explained.problems()
+            found, problems = self.explained.of(at), self.explained.sets().problems
         except (ProjectError, OSError) as e:
             return notes._replace(unexplained=fault_text(e))
         return notes._replace(explained=found, unexplained="; ".join(problems))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.tui.explanations.document import ExplanationTable, current_ones, document, head_lines
+from neuron_signatures.tui.explanations.document import ExplanationTable, Place, current_ones, document, head_lines
 from neuron_signatures.tui.explanations.listing import AS_LISTED, ExplanationList
 from neuron_signatures.tui.explanations.printed import copied_text, explanation_printed
+from neuron_signatures.tui.explanations.reading import Sets
 from neuron_signatures.tui.export import EXPORT_COLUMNS
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.keys import EXPLANATION, EXPLANATION_FOOTER, ROWS, bindings
@@ -38,15 +39,21 @@ class ExplanationPage(OverNeuron):
     table: ExplanationTable | None
 
     def __init__(self, opener: Opener, id_: str = "", row: int = 0) -> None:
-        """`id_`: the explanation under the cursor at first; without one, that of `row`."""
+        """`id_`: the explanation under the cursor at first; without one, that of `row`, or of the open list."""
         super().__init__(opener)
+        listed = None if opener.listed is None else opener.listed.at(opener.listed.index)
+        if listed is not None and listed.at == opener.cursor.at and not row:
+            id_ = id_ or listed.id
         self.table = None
         self._found: NeuronExplanations | None = None
+        self._sets = Sets()
         self._whole: set[int] = set()
         """The explanations that are shown with all details."""
-        self._id = id_
+        self._sought = id_
         self._row = row
         self._columns = 0
+        self._first = -1
+        """The row that the cursor was put on, to be shown with its title while it is there."""
         self._fault = ""
 
     @property
@@ -59,10 +66,10 @@ class ExplanationPage(OverNeuron):
     def read(self) -> None:
         at, explained = self.cursor.at, self.opened.explained
         if not explained.is_open:
-            self.start("read", lambda stop, send: send((at, explained.of(at))))
+            self.start("read", lambda stop, send: send((at, explained.of(at), explained.sets())))
             return
         try:
-            self._show(explained.of(at))
+            self._show(explained.of(at), explained.sets())
         except (ProjectError, OSError) as e:
             self.failed("read", fault_text(e))
 
@@ -70,7 +77,7 @@ class ExplanationPage(OverNeuron):
         if job == "walk":
             self._open_row(data)
         elif data[0] == self.cursor.at:
-            self._show(data[1])
+            self._show(data[1], data[2])
 
     def failed(self, job: str, text: str) -> None:
         if job == "read":
@@ -82,9 +89,8 @@ class ExplanationPage(OverNeuron):
     def head(self) -> Sequence[Line]:
         if self._found is None:
             return [line(Span(f"{self.cursor.at.label} explained", "title"))]
-        explained = self.opened.explained
-        problems = fact_lines([Fact("unread", p, "warn") for p in explained.problems()], self.size.width)
-        return [*head_lines(self._found, explained.sets()), *problems]
+        problems = fact_lines([Fact("unread", p, "warn") for p in self._sets.problems], self.size.width)
+        return [*head_lines(self._found, self._sets.infos), *problems]
 
     def text(self, columns: int) -> Sequence[Line]:
         if self._fault:
@@ -92,7 +98,7 @@ class ExplanationPage(OverNeuron):
         if self._found is None:
             return [line("reading ...")]
         text = f"no explanation of {self.cursor.at.label}; . goes to the next explained neuron, W lists all"
-        if not self.opened.explained.sets():
+        if not self._sets.infos and not self._sets.problems:
             text = nothing_text(self.run_.path)
         return [(), *fact_lines([Fact("", text, "warn")], columns, label_width=1)]
 
@@ -104,6 +110,8 @@ class ExplanationPage(OverNeuron):
             self.table = document(self._found, self.run_.path, self._whole, columns - _MARGIN)
             row = self.table.row_at(before) if row is None and before is not None else row
         super().draw(row)
+        if self.table is not None and self.rows.cursor == self._first:
+            self.rows.reveal(*self.table.lines_of(self._first))
 
     def idle(self) -> Line:
         if self._found is None or self.table is None:
@@ -121,6 +129,9 @@ class ExplanationPage(OverNeuron):
         if number is not None:
             self._whole ^= {number}
             self._lay_out()
+            if number in self._whole:
+                first = self.table.row_at(Place(number, 0))
+                self.rows.reveal(*self.table.lines_of(first))
 
     def copied(self) -> str:
         return "" if self.table is None else copied_text(self.table, self.rows.cursor or 0)
@@ -132,9 +143,9 @@ class ExplanationPage(OverNeuron):
     def action_section(self, by: int) -> None:
         """Move the cursor to the next or previous explanation, and show as much of it as fits."""
         if self.table is not None:
-            first, last = self.table.section(self.rows.cursor or 0, by)
+            first = self.table.section(self.rows.cursor or 0, by)
             self.rows.move(first - (self.rows.cursor or 0))
-            self.rows.reveal(first, last)
+            self.rows.reveal(*self.table.lines_of(first))
             self.draw_status()
 
     def action_all(self) -> None:
@@ -170,7 +181,7 @@ class ExplanationPage(OverNeuron):
 
     def go_to(self, at: NeuronAt, id_: str = "") -> None:
         """Show another neuron, or another explanation of the same."""
-        self._id = id_
+        self._sought = id_
         self._go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
 
     def _go(self, cursor: Cursor, message: str = "") -> None:
@@ -191,16 +202,37 @@ class ExplanationPage(OverNeuron):
         row = found.at(found.index)
         self.go_to(row.at, row.id)
 
-    def _show(self, found: NeuronExplanations) -> None:
-        """Show these explanations, those to read first with all details."""
-        self._found, self._fault, self.table = found, "", None
-        self._whole = current_ones(found) | {i for i, v in enumerate(found.shown) if v.entry.id == self._id}
-        self._columns = 0
+    def _show(self, found: NeuronExplanations, sets: Sets) -> None:
+        """Show these explanations, those to read first with all details; of the same neuron, what was open before."""
+        before, self._found, self._sets, self._fault = self._found, found, sets, ""
+        ids = [v.entry.id for v in found.shown]
+        if before is not None and before.at == found.at and self.table is not None and not self._sought:
+            opened = {before.shown[i].entry.id for i in self._whole}
+            place = self.table.place(self.rows.cursor or 0)
+            self._whole = {i for i, id_ in enumerate(ids) if id_ in opened}
+            self._row = self._lay_out_at(place._replace(number=_moved(place.number, before, ids)))
+        else:
+            self._whole = current_ones(found) | {i for i, id_ in enumerate(ids) if id_ == self._sought}
+            self._first = self._row = self._lay_out_at(None)
+        self._sought = ""
         self.draw(self._row)
-        if self.table is not None and (self._id or not self._row):
-            self.draw(self.table.row_of(self._id))
-        self._id = ""
+
+    def _lay_out_at(self, place: Place | None) -> int:
+        """Make the table for these explanations; returns the row of a place, or of the explanation to begin with."""
+        self.table, self._columns = None, self.size.width
+        if self._found is None or not self._found.n:
+            return 0
+        self.table = document(self._found, self.run_.path, self._whole, max(1, self._columns) - _MARGIN)
+        if place is not None:
+            return self.table.row_at(place)
+        return self.table.row_of(self._sought) if self._sought or not self._row else self._row
 
     def _lay_out(self) -> None:
         self._columns = 0
         self.draw()
+
+
+def _moved(number: int | None, before: NeuronExplanations, ids: Sequence[str]) -> int | None:
+    """The number of an explanation among others; None if it is not there."""
+    id_ = "" if number is None else before.shown[number].entry.id
+    return ids.index(id_) if id_ in ids else None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from neuron_signatures.tui.explanations.listing import AS_LISTED, ExplanationList, ListTable, Order, list_head
+from neuron_signatures.tui.explanations.reading import Sets
 from neuron_signatures.tui.keys import COMMON, EXPLANATIONS, ROWS, bindings, footer
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line
@@ -34,6 +35,7 @@ class ExplanationsPage(OverNeuron):
         self._wanted = order
         self._row = row
         self._fault = ""
+        self._sets = Sets()
 
     def again(self, opener: Opener) -> ExplanationsPage:
         return ExplanationsPage(opener, self._wanted, self.rows.cursor or 0)
@@ -44,14 +46,15 @@ class ExplanationsPage(OverNeuron):
     def head(self) -> Sequence[Line]:
         if self.table is None:
             return [line(Span("explanations", "title"))]
-        explained = self.opened.explained
-        return list_head(self.table.found, explained.sets(), explained.problems())
+        return list_head(self.table.found, self._sets.infos, self._sets.problems)
 
     def text(self, columns: int) -> Sequence[Line]:
         return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def arrived(self, job: str, data: Any) -> None:
-        self.table = ListTable(data, nothing=nothing_text(self.run_.path))
+        found, self._sets = data
+        nothing = "no set can be read" if self._sets.problems else nothing_text(self.run_.path)
+        self.table = ListTable(found, nothing=nothing)
         self.draw(self._row)
 
     def failed(self, job: str, text: str) -> None:
@@ -101,7 +104,7 @@ class ExplanationsPage(OverNeuron):
         explained = self.opened.explained
 
         def work(stop: Stop, send: Send) -> None:
-            send(ExplanationList.arranged(explained.table(), wanted))
+            send((ExplanationList.arranged(explained.table(), wanted), explained.sets()))
 
         self.start("arrange", work)
         self.draw_status()

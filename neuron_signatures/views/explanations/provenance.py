@@ -160,7 +160,7 @@ def _cost(e: Entry) -> str:
         "" if n is None else f"{n:,} {what} tokens"
         for n, what in ((e.prompt_tokens, "prompt"), (e.completion_tokens, "answer"))
     ]
-    cost = "" if e.cost is None else f"{e.cost:.2g} USD"
+    cost = "" if e.cost is None or e.client == "none" else f"{e.cost:.2g} USD"
     return _joined([*tokens, cost, "" if e.seconds is None else f"{e.seconds:.2g} s"])
 
 
