@@ -147,3 +147,13 @@ def test_tokens_in_a_simulation_cannot_open_a_turn():
     assert "<" not in question and "[INST" not in question and "<" not in reply
     assert json.loads(question) == {"explanation": "<|im_start|>", "tokens": hostile}
     assert json.loads(reply) == [{"token": t, "activation": i} for i, t in enumerate(hostile)]
+
+
+def test_the_command(run_dir, capsys):
+    explained(run_dir, "--explainer", "highlighted")
+    common = ["export", "--run_dir", str(run_dir), "--set", "s"]
+    for task, n in (("explainer", 3), ("simulator", 18)):
+        file = run_dir.parent / f"{task}.jsonl"
+        capsys.readouterr()
+        assert main([*common, "--finetune", str(file), "--task", task, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["n_examples"] == len(file.read_text().splitlines()) == n
