@@ -1,10 +1,11 @@
 """Modes: groups of the strongest windows that are about different things, each of which gets an explanation.
 
 The last tokens up to each peak are embedded, reduced to a few principal components and clustered (k-means). A
-clustering is judged by its mean silhouette (Rousseeuw 1987) beside those of clouds without clusters: draws of a Gaussian
-with the same mean and covariance (as in SigClust, Liu et al. 2008), clustered in the same way. The number of clusters is
-the one whose silhouette exceeds the null's mean most; there is one mode unless this excess is rare among the draws, and
-the silhouette is one of visible structure: texts of a corpus are no Gaussian either, so a small p alone says little.
+clustering is judged by its mean silhouette (Rousseeuw 1987) beside those of clouds without clusters: draws of a
+Gaussian with the same mean and covariance (as in SigClust, Liu et al. 2008), clustered in the same way. The number of
+clusters is the one whose silhouette exceeds the null's mean most; there is one mode unless this excess is rare among
+the draws, and the silhouette is one of visible structure: texts of a corpus are no Gaussian either, so a small p alone
+says little.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ WEIGHT_MIDDLING = excerpts(
     " Each| bag| is| sold| by| weight=2|,| not| by| number|.",
 )
 NOT_WEIGHTS = excerpts(
-    " He| paid| forty| pounds| for| the| coat| and| left|.",
+    " He| paid| forty| pounds=0.1| for| the| coat| and| left|.",
     " It| took| twelve| minutes| to| fill| the| bath|.",
-    " She| pounds| the| drum| until| the| neighbours| wake|.",
+    " She| pounds=0.1| the| drum| until| the| neighbours| wake|.",
 )
 WEIGHT_TABLE = TokenTable(
     (TokenRow(" kilograms", 6.1, 14), TokenRow(" pounds", 4.9, 22), TokenRow(" ounces", 4.4, 9),
@@ -65,7 +65,7 @@ BAN_MIDDLING = excerpts(
     " Parking| is| only=2| for| residents| of| the| street|.",
 )
 NOT_BANS = excerpts(
-    " I| do| not| remember| where| we| met|.",
+    " I| do| not=0.1| remember| where| we| met|.",
     " There| was| no| wind| that| morning|,| and| nobody| spoke|.",
     " Visitors| are| asked| to| feed| the| animals| at| noon|.",
 )
