@@ -12,8 +12,10 @@ from neuron_signatures.views.explanations.texts import one_line, paragraphs, sta
 
 LONG = 600
 """Characters of a text that are shown at once."""
-_LINE = ("sample", "score", "written by")
-"""The facts that are shown at once; the others open with a click."""
+_AT_ONCE = ("sample", "score")
+"""Facts that are shown at once, after the set; the others open with a click."""
+_LONGEST_NAME = 40
+"""Characters of an author's name that are shown at once."""
 _APART = ("votes", "note", "locked")
 STYLE = """<style>
 .ns-exp{border-left:3px solid rgba(148,163,184,.6);padding:.15rem 0 .15rem .8rem;line-height:1.45;font-size:.875rem;
@@ -37,15 +39,16 @@ border:1px solid rgba(148,163,184,.8);border-radius:.6rem}
 </style>"""
 
 
-def card(view: ExplanationView) -> str:
-    """An explanation that says something; without `STYLE`."""
+def card(view: ExplanationView, *, is_first: bool = True) -> str:
+    """An explanation that says something; without `STYLE`. `is_first`: whether it is the one to read for its pole."""
     known = provenance(view)
-    first = " · ".join([view.entry.set, *(text for name in _LINE for label, text in known if label == name)])
+    line = [f"{label} {text}" for label, text in known if label in _AT_ONCE]
+    first = " · ".join([view.entry.set, brief(_cut(view.author)), *line])
     notes = "".join(f'<div class="m">note: {as_html(text)}</div>' for label, text in known if label == "note")
     kind = "human" if view.is_human else "current" if view.is_current else ""
     return (
-        f'<div class="ns-exp {kind}{"" if view.is_current else " other"}">{_text(view.entry.text)}'
-        f'<div class="b">{"".join(map(_badge, _badges(view)))}</div>{_chain(chain_of(view))}{notes}'
+        f'<div class="ns-exp {kind}{"" if is_first else " other"}">{_text(view.entry.text)}'
+        f'<div class="b">{"".join(map(_badge, _badges(view, is_first=is_first)))}</div>{_chain(chain_of(view))}{notes}'
         f'<details><summary>{as_html(first)}</summary><div class="f">'
         f"{_facts([fact for fact in known if fact[0] not in _APART])}</div></details></div>"
     )
@@ -81,8 +84,13 @@ def as_html_lines(lines: Sequence[str]) -> str:
     return "<br>".join(map(as_html, lines))
 
 
-def _badges(view: ExplanationView) -> list[str]:
-    return badges(view) + ([] if view.is_finished else ["set not finished"])
+def _badges(view: ExplanationView, *, is_first: bool) -> list[str]:
+    found = badges(view) + ([] if view.is_finished else ["set not finished"])
+    return found if is_first else ["current in its set" if b == "current" else b for b in found]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _badge(text: str) -> str:

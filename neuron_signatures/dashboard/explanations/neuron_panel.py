@@ -106,7 +106,7 @@ def _others(ctx: PageContext, views: list[ExplanationView], found: PoleExplanati
 
 
 def _explanation(ctx: PageContext, view: ExplanationView, found: PoleExplanations, person: _Person) -> None:
-    st.html(card(view))
+    st.html(card(view, is_first=view is found.first))
     if person.can_write:
         _controls(ctx, view, found, person)
 

@@ -30,7 +30,7 @@ def render(ctx: PageContext) -> None:
         table(frame, "explanation_sets", help=SET_HELP)
         for name, state in zip(frame["set"], frame["state"], strict=True):
             if state == "not finished":
-                small(f"{name} is not finished: a command is still adding to it, or was stopped and continues it.")
+                small(f"{name} is not finished: a command is adding to it, or was stopped and can continue it.")
         list_panel(ctx, listed)
     except (ProjectError, OSError) as e:
         show_error(e)
