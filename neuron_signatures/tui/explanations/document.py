@@ -117,7 +117,8 @@ def head_lines(found: NeuronExplanations, sets: Sequence[SetInfo]) -> list[Line]
     """The neuron, how many explanations it has, and the sets of the run."""
     high, low = (len(own.shown) for own in found.poles)
     n = f"  {count(high, 'explanation')} of +, {low} of -"
-    return [line(Span(f"{found.at.label} explained", "title"), Span(n, "dim")), sets_line(sets)]
+    first = line(Span(f"{found.at.label} explained", "title"), Span(n, "dim"))
+    return [first, sets_line(sets)] if sets else [first]
 
 
 def sets_line(sets: Sequence[SetInfo]) -> Line:

@@ -21,11 +21,11 @@ def explanation_printed(opened: OpenedRun, at: NeuronAt, columns: int) -> Printe
     if problems and not found.n:
         raise BadRunError(problems[0])
     lines = [*head_lines(found, sets), *fact_lines([Fact("unread", p) for p in problems], columns), ()]
-    lines += [r.line for r in document(found, None, range(found.n), columns).rows]
     if found.n:
+        lines += [r.line for r in document(found, None, range(found.n), columns).rows]
         edit = people_commands(opened.run.path, found.shown[0])[0].command
         lines += [(), *fact_lines([Fact("to edit", f"{edit} (this is the id of the first one)", "dim")], columns)]
-    if not sets:
+    elif not sets:
         lines += fact_lines([Fact("", nothing_text(opened.run.path))], columns, label_width=1)
     record = {"run": str(opened.run.path), "model": opened.run.manifest.model_name, **at._asdict()}
     return Printed(lines, None, {**record, "unread": list(problems), "explanations": explanations_record(found)})

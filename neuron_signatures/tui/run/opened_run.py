@@ -219,9 +219,11 @@ class OpenedRun:
         if not self.has_explanations:
             return notes
         try:
-            found, problems = self.explained.of(at), self.explained.sets().problems
+            found, (infos, problems) = self.explained.of(at), self.explained.sets()
         except (ProjectError, OSError) as e:
             return notes._replace(unexplained=fault_text(e))
+        if not infos and not problems:
+            return notes
         return notes._replace(explained=found, unexplained="; ".join(problems))
 
     def extremes(self, at: NeuronAt) -> tuple[float, float] | None:
