@@ -24,10 +24,10 @@ from neuron_signatures.scoring.simulators.choose import SIMULATORS, open_simulat
 from neuron_signatures.scoring.texts import Text
 
 PUZZLES = Path("tests/data/puzzles.json")
-N_DOCUMENTS = 1500
+N_DOCUMENTS = 2000
 LEAST: dict[str, dict[str, float]] = {
-    "rule": {"token": 0.95, "class": 0.8, "pair": 0.95, "negation": 0.9},
-    "embedding": {"token": 0.95, "class": 0.9, "pair": 0.9, "negation": 0.85, "puzzles": 0.7},
+    "rule": {"token": 0.95, "class": 0.7, "pair": 0.95, "negation": 0.9},
+    "embedding": {"token": 0.9, "class": 0.9, "pair": 0.9, "negation": 0.8, "puzzles": 0.7},
 }
 """Least AUROC by scorer and kind. Others are reported only: nothing in the words of a text says where it begins, and a
 lexical match knows no word that the explanation does not name."""
@@ -65,17 +65,17 @@ def check(scorers: Sequence[str], n: int, seed: int, puzzles: Path) -> list[Row]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
+    """Markdown. `wins` and `chosen` are within a neuron (`Ranking`); r is `correlation/uniform`."""
     lines = [
-        "| scorer | neurons | n | AUROC | least | wins | mean r, true | false | undefined, true | false |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| scorer | neurons | n | AUROC | least | wins | chosen | mean r, true | false | undefined, true | false |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for scorer, kind, r in rows:
         least = LEAST[scorer].get(kind)
-        lines.append(
-            f"| {scorer} | {kind} | {r.n_true} | {r.auroc:.3f} | {'' if least is None else least} | {r.wins:.3f} "
-            f"| {_number(r.true_mean)} | {_number(r.false_mean)} | {r.n_undefined_true} | {r.n_undefined_false} |"
-        )
+        cells = [scorer, kind, r.n_true, f"{r.auroc:.3f}", "" if least is None else least, f"{r.wins:.3f}"]
+        cells += [f"{r.chosen:.3f}", _number(r.true_mean), _number(r.false_mean)]
+        cells += [r.n_undefined_true, r.n_undefined_false]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

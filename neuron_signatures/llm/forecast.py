@@ -26,12 +26,12 @@ class Forecast(NamedTuple):
 
 def prompt_tokens(messages: Sequence[Message]) -> int:
     """The estimated number of tokens of a prompt."""
-    return sum(len(m.content.encode()) // BYTES_PER_TOKEN + _TOKENS_PER_MESSAGE for m in messages)
+    return sum(_n_bytes(m) // BYTES_PER_TOKEN + _TOKENS_PER_MESSAGE for m in messages)
 
 
 def most_prompt_tokens(messages: Sequence[Message]) -> int:
     """A number of tokens that a prompt does not exceed: a token of a byte-level tokenizer has at least a byte."""
-    return sum(len(m.content.encode()) + _TOKENS_PER_MESSAGE for m in messages)
+    return sum(_n_bytes(m) + _TOKENS_PER_MESSAGE for m in messages)
 
 
 def most_cost(request: ChatRequest, price: Price) -> float:
@@ -46,3 +46,7 @@ def forecast(requests: Iterable[ChatRequest], price: Price | None) -> Forecast:
         prompt += prompt_tokens(request.messages)
         completion += request.max_tokens
     return Forecast(n, prompt, completion, None if price is None else price.cost(prompt, completion))
+
+
+def _n_bytes(message: Message) -> int:
+    return len(message.content.encode("utf-8", "surrogatepass"))  # a token can hold half a surrogate pair

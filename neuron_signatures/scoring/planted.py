@@ -109,6 +109,7 @@ def _planted(
     passages: Passages, rule: PlantedRule, rules: Sequence[PlantedRule], random: np.random.Generator
 ) -> Planted:
     other = [r.truth for r in rules if r.truth != rule.truth and not set(r.tokens) & set(rule.tokens)]
+    other = list(dict.fromkeys(other))
     false = tuple(other[i] for i in random.permutation(len(other))[:N_FALSE])
     strength = np.append(random.uniform(0.6, 1, size=max(1, len(rule.tokens))), 0)
     return Planted(rule, false, tuple(_acts(rule.strength_index(t), strength, random) for t in passages.tokens))

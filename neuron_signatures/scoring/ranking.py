@@ -27,11 +27,13 @@ class Ranking:
     """`correlation/uniform` of true against false explanations of many neurons. Undefined scores rank below all others.
 
     `auroc` compares each true explanation with each false one, also of other neurons; `wins` compares it with the false
-    ones of its own neuron. Ties count half. Both are .5 by chance.
+    ones of its own neuron. Ties count half. Both are .5 by chance. `chosen` is how often the truth is the best of all
+    explanations of its neuron; of m equally good ones it is chosen in one of m cases.
     """
 
     auroc: float
     wins: float
+    chosen: float
     true_mean: float | None
     """Over defined scores, as `false_mean`."""
     false_mean: float | None
@@ -50,8 +52,9 @@ def rank_truths(simulator: Simulator, cases: Sequence[Case]) -> Ranking:
     found = auroc(labels, np.array([*true, *flat]))
     assert found is not None, "there are no cases"
     wins = [np.mean([(t > f) + (t == f) / 2 for f in values]) for t, values in zip(true, false, strict=True)]
+    chosen = [1 / (1 + f.count(t)) if t >= max(f) else 0.0 for t, f in zip(true, false, strict=True)]
     return Ranking(
-        found, float(np.mean(wins)), _mean(true), _mean(flat), len(true), len(flat),
+        found, float(np.mean(wins)), float(np.mean(chosen)), _mean(true), _mean(flat), len(true), len(flat),
         true.count(-np.inf), flat.count(-np.inf),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from neuron_signatures.explain.clustering import cluster, silhouettes
 from neuron_signatures.explain.evidence.excerpts import Excerpt
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.evidence.settings import EvidenceSettings
-from neuron_signatures.explain.modes import ALPHA, find_modes
+from neuron_signatures.explain.modes import ALPHA, LEAST_SILHOUETTE, find_modes
 
 
 def excerpts(n: int, folded: dict[int, int] | None = None) -> list[Excerpt]:
@@ -93,6 +93,15 @@ def test_few_or_equal_texts_are_one_mode():
     assert asked.choice.tried == ()
 
 
+def test_a_weak_structure_and_a_cluster_of_one_text_are_no_modes():
+    """Clusters that overlap widely are told from a Gaussian by many texts, but nobody would see two kinds of text."""
+    modes = find_modes(excerpts(150), 3, embedder([i % 2 for i in range(150)], spread=1.9), seed=0)
+    assert len(modes) == 1 and modes[0].choice.p < ALPHA
+    assert 0 < max(t.silhouette for t in modes[0].choice.tried) < LEAST_SILHOUETTE
+    (alone,) = find_modes(excerpts(20), 2, embedder([0] * 19 + [1]), seed=0)
+    assert len(alone.windows) == 20
+
+
 def test_the_seed_decides():
     random = np.random.default_rng(3)
     vectors = random.standard_normal((30, 16)).astype(np.float32)
@@ -103,8 +112,9 @@ def test_the_seed_decides():
     assert one == again and one.tried != other.tried
 
 
-def test_modes_of_real_evidence_embed_the_text_around_the_peak(tmp_path):
+def test_modes_of_real_evidence_embed_the_last_tokens_up_to_the_peak(tmp_path):
     texts = [record([f" x{i}", " red" if i % 2 else " blue", " z"], [0, 9 - i / 9, 0]) for i in range(12)]
+    texts.append(record([" v", " w", " x", " y", " red", " a"], [0, 0, 0, 0, 0.5, 0]))
     seen = []
 
     def embed(wanted):
@@ -114,5 +124,6 @@ def test_modes_of_real_evidence_embed_the_text_around_the_peak(tmp_path):
 
     evidence = NeuronEvidence.open(records_of(tmp_path / "run", texts, texts), AT, EvidenceSettings())
     modes = find_modes(evidence.strongest, 3, embed, seed=0, n_draws=40)
-    assert len(modes) == 2 and seen[0] == " x0 blue z"
-    assert {e.tokens[1] for e in evidence.within(modes[0].windows).strongest} in ({" red"}, {" blue"})
+    assert len(modes) == 2 and seen[0] == " x0 blue"
+    assert seen[-1] == " w x y red", "three tokens before the peak and none after it"
+    assert {e.tokens[e.pos] for e in evidence.within(modes[0].windows).strongest} in ({" red"}, {" blue"})

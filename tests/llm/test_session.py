@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -37,7 +38,7 @@ from misbehaving_server import (
 
 from neuron_signatures.llm.budget import Limits
 from neuron_signatures.llm.cache import AnswerCache
-from neuron_signatures.llm.chat import Answer, ChatRequest
+from neuron_signatures.llm.chat import Answer, ChatRequest, TokenProb
 from neuron_signatures.llm.none import NoClient
 from neuron_signatures.llm.prices import Price
 from neuron_signatures.llm.session import Session
@@ -334,6 +335,25 @@ def test_a_local_model_is_journalled_and_costs_nothing(tmp_path: Path) -> None:
     asyncio.run(go(other))  # another version of the model
     assert len(other.asked) == 1
     assert ledger_of(tmp_path).account(STAGE).requests == 2
+
+
+def test_candidates_of_a_local_model_come_back_from_the_journal(tmp_path: Path) -> None:
+    class Candidates(_Here):
+        async def chat(self, request: ChatRequest) -> Answer:
+            self.asked.append(request)
+            candidates = (TokenProb("a", -0.5), TokenProb(" 3", -math.inf))
+            return Answer("ok", "text", top_logprobs=(candidates, ()))
+
+    async def go(client: Candidates) -> Answer:
+        session = Session(client, RequestFiles(tmp_path), None, Limits(), None, STAGE)
+        found = await session.ask(asked("half \ud800 pair", top_logprobs=2))
+        session.close()
+        return found
+
+    asyncio.run(go(Candidates()))
+    again = asyncio.run(go(second := Candidates()))
+    assert not second.asked
+    assert again.top_logprobs == ((TokenProb("a", -0.5), TokenProb(" 3", -1e9)), ())
 
 
 def test_no_client_answers_with_an_error() -> None:

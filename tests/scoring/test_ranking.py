@@ -22,17 +22,18 @@ TEXTS = texts_where(["Austin a b", "c Boston d"], {"Austin": 1.0})
 def test_a_scorer_that_knows_the_truth_has_an_auroc_of_one() -> None:
     cases = [Case("austin", "Austin", ("Boston", "c"), TEXTS)]
     found = rank_truths(RuleSimulator(), cases)
-    assert (found.auroc, found.wins, found.true_mean) == (1, 1, pytest.approx(1))
+    assert (found.auroc, found.wins, found.chosen, found.true_mean) == (1, 1, 1, pytest.approx(1))
 
 
 def test_a_scorer_that_says_the_same_of_all_explanations_has_one_half() -> None:
     found = rank_truths(Fixed([1.0, 0.0, 0.0], [0.0, 0.0, 0.0]), [Case("austin", "Austin", ("Boston", "c"), TEXTS)])
     assert (found.auroc, found.wins) == (0.5, 0.5)
+    assert found.chosen == pytest.approx(1 / 3)
 
 
 def test_an_undefined_score_ranks_below_all_others() -> None:
     found = rank_truths(RuleSimulator(), [Case("austin", "the", ("Boston",), TEXTS)])
-    assert (found.auroc, found.true_mean, found.n_undefined_true) == (0, None, 1)
+    assert (found.auroc, found.chosen, found.true_mean, found.n_undefined_true) == (0, 0, None, 1)
 
 
 def test_the_lexical_scorer_ranks_planted_truths_above_false_explanations() -> None:
@@ -56,8 +57,10 @@ def labels_of(neuron: Planted, texts: list[Text]) -> list[np.ndarray]:
     return [(np.array(neuron.rule.strength_index(text.tokens)) >= 0).astype(np.float32) for text in texts]
 
 
-def correlation(labels: list[np.ndarray], texts: list[Text]) -> float:
-    value = correlation_uniform(Fixed(*[row.tolist() for row in labels]), Said("x"), texts).value
+def correlation(labels: np.ndarray, texts: list[Text]) -> float:
+    """Of labels at all positions of the texts, one after the other."""
+    rows = np.split(labels, np.cumsum([len(text.tokens) for text in texts])[:-1])
+    value = correlation_uniform(Fixed(*[row.tolist() for row in rows]), Said("x"), texts).value
     assert value is not None
     return value
 
@@ -68,12 +71,12 @@ def test_the_correlation_falls_if_labels_are_missing_or_added(kind) -> None:
     many are added at random."""
     random = np.random.default_rng(0)
     for neuron in plant(passages(), kind, 3, seed=1):
-        texts = neuron.texts(passages(), "select")
-        whole = labels_of(neuron, texts)
-        share = np.concatenate(whole).mean() / (1 - np.concatenate(whole).mean())
-        halved = [row * (random.random(len(row)) < 0.5) for row in whole]
-        doubled = [np.where(random.random(len(row)) < share, 1, row) for row in whole]
-        assert correlation(whole, texts) > 0.8
+        texts = neuron.texts(passages(), "explain")
+        whole = np.concatenate(labels_of(neuron, texts))
+        halved, doubled = whole.copy(), whole.copy()
+        here, elsewhere = (random.permutation(np.flatnonzero(whole == label)) for label in (1, 0))
+        halved[here[: len(here) // 2]] = 0
+        doubled[elsewhere[: len(here)]] = 1
         assert correlation(halved, texts) < correlation(whole, texts) - 0.1
         assert correlation(doubled, texts) < correlation(whole, texts) - 0.1
 

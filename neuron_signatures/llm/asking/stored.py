@@ -21,6 +21,7 @@ from neuron_signatures.runs.llm.journal import Journal, Received
 log = logging.getLogger(__name__)
 
 _ANSWER = TypeAdapter(Answer)
+_LEAST_LOGPROB = -1e9  # in place of minus infinity, which JSON has not
 
 
 def find_stored(client: ChatClient, journal: Journal, cache: AnswerCache | None, key: str, skip: int) -> Answer | None:
@@ -55,7 +56,12 @@ def answer_of(received: Received, client: ChatClient) -> Answer | None:
 
 def as_json(answer: Answer) -> dict[str, Any]:
     """An answer as JSON values, as `answer_of` reads it."""
-    return {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer)}
+    fields = {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer)}
+    if answer.top_logprobs is not None:
+        fields["top_logprobs"] = [
+            [(p.token, max(p.logprob, _LEAST_LOGPROB)) for p in candidates] for candidates in answer.top_logprobs
+        ]
+    return fields
 
 
 def _lost(received: Received) -> Lost:
