@@ -17,6 +17,7 @@ from urllib.parse import quote
 from bench_explorer import APP, Server, chromium_path
 
 from neuron_signatures.runs.results import list_interventions
+from neuron_signatures.views.explanations.reading import has_explanations
 from neuron_signatures.views.records.commands import has_records
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ SHOTS = (
 INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
 # Only of a run with records of a corpus.
 CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
+# Only of a run with explanations.
+EXPLANATIONS = Shot("explanations", 900, "view=explanations")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -70,7 +73,8 @@ def main() -> None:
     whole = bool(args.widths or args.themes)
     with Server(APP, *flags) as server, sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        for shot in (*SHOTS, *_of_swap(args.runs_root / args.run), *_of_records(args.runs_root / args.run)):
+        run_dir = args.runs_root / args.run
+        for shot in (*SHOTS, *_of_swap(run_dir), *_of_records(run_dir), *_of_explanations(run_dir)):
             if args.only and shot.name not in args.only:
                 continue
             address = server.url(f"?run={args.run}&{shot.address}")
@@ -91,6 +95,11 @@ def _of_swap(run_dir: Path) -> list[Shot]:
 def _of_records(run_dir: Path) -> list[Shot]:
     """The picture of a neuron on a corpus, if the run has records."""
     return [CORPUS] if has_records(run_dir) else []
+
+
+def _of_explanations(run_dir: Path) -> list[Shot]:
+    """The picture of the list of explanations, if the run has some."""
+    return [EXPLANATIONS] if has_explanations(run_dir) else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

@@ -43,7 +43,8 @@ def card(view: ExplanationView, *, is_first: bool = True) -> str:
     """An explanation that says something; without `STYLE`. `is_first`: whether it is the one to read for its pole."""
     known = provenance(view)
     line = [f"{label} {text}" for label, text in known if label in _AT_ONCE]
-    first = " · ".join([view.entry.set, brief(_cut(view.author)), *line])
+    who = brief(_cut(view.author))
+    first = " · ".join([view.entry.set, *([who] if who != view.entry.set else []), *line])
     notes = "".join(f'<div class="m">note: {as_html(text)}</div>' for label, text in known if label == "note")
     kind = "human" if view.is_human else "current" if view.is_current else ""
     return (

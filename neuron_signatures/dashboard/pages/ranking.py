@@ -80,6 +80,7 @@ def _neurons(ctx: PageContext) -> None:
     frame = rank_frame(ranked, rows, patterns_of(bounds.query), explained_in_words(ctx, poles_of(ranked, rows)))
     full = float(np.nanmax(np.abs(ranked.score), initial=0.0))
     table(frame, f"rank_{ref.stem}", help=rank_help(ranked), height=420, bars={BAR: full},
+          widths={"explanation": 280},
           labels={ranked.score_name: "score", BAR: ""}, formats={"share": "percent"},
           on_row=lambda i: ctx.open_neuron(ranked.row(rows[i]).at, list=ref.stem, row=int(rows[i])))  # fmt: skip
     with st.popover("Export"):

@@ -63,6 +63,7 @@ def corpus_panel(ctx: PageContext) -> None:
     frame = with_explanations(ctx, corpus_frame(shown), shown)
     table(
         frame, "corpus_neurons", help=_COLUMN_HELP, height=600, formats={"share active": "percent", **_FORMATS},
+        widths=dict.fromkeys(("explained at +", "explained at -"), 240),
         on_row=lambda i: ctx.open_on_corpus(shown[i].at),
     )  # fmt: skip
     with st.popover("Export"):

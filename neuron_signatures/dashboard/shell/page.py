@@ -240,5 +240,8 @@ def _keep_widget_state() -> None:
 def _warn_if_served_to_others() -> None:
     host = st.config.get_option("server.address")
     if host not in _LOCAL_HOSTS:
-        st.warning("This page is accessible from other machines: anyone who can reach the port can read the runs.")
+        st.warning(
+            "This page is accessible from other machines: anyone who can reach the port can read the runs and add to "
+            "their explanations."
+        )
         st.code("streamlit run neuron_signatures/eda_streamlit.py --server.address 127.0.0.1", language="bash")
