@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import shutil
@@ -18,8 +19,10 @@ from neuron_signatures import (
     poc2_analyze_run,
     poc3_intervene,
     poc4_extract_records,
+    poc5_explain_neurons,
 )
-from neuron_signatures.cli.exchange_records import export_parser, import_parser
+from neuron_signatures.cli import exchange_explanations, exchange_records
+from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_parser
 from neuron_signatures.models import __main__ as models_main
 from neuron_signatures.runs import __main__ as runs_main
 from neuron_signatures.runs.errors import ExitCode
@@ -34,11 +37,21 @@ PARSERS = {
     "neuron_signatures.poc2_analyze_run": poc2_analyze_run.make_parser,
     "neuron_signatures.poc3_intervene": poc3_intervene.make_parser,
     "neuron_signatures.poc4_extract_records": poc4_extract_records.make_parser,
+    "neuron_signatures.poc5_explain_neurons": poc5_explain_neurons.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
 }
-EXCHANGE = {"export": export_parser, "import": import_parser}
+# Commands of a stage beside its own flags.
+COMMANDS = {
+    "neuron_signatures.poc4_extract_records": {
+        "export": exchange_records.export_parser, "import": exchange_records.import_parser,
+    },
+    "neuron_signatures.poc5_explain_neurons": {
+        "export": exchange_explanations.export_parser, "import": exchange_explanations.import_parser,
+        **{command: functools.partial(people_parser, command) for command in PEOPLE_COMMANDS},
+    },
+}  # fmt: skip
 # Flags of other programs that the pages use.
 FOREIGN = {
     "--exclude", "--no-deps", "--help", "--server", "--dist", "--export", "--gres", "--array", "--dependency",
@@ -75,8 +88,8 @@ def test_every_command_parses(module, arguments):
     if tokens and not any(re.fullmatch(r"[A-Z_]+|NAME|RUN|.*\$.*", t) for t in tokens):
         if "--single_prompt" not in tokens and "--prompts_json" not in tokens and "poc1_dump" in module:
             tokens += ["--single_prompt", "x"]
-        if module.endswith("poc4_extract_records") and tokens[0] in EXCHANGE:
-            EXCHANGE[tokens[0]]().parse_args(tokens[1:])
+        if tokens[0] in COMMANDS.get(module, {}):
+            COMMANDS[module][tokens[0]]().parse_args(tokens[1:])
             return
         PARSERS[module]().parse_args(tokens)
 
@@ -84,7 +97,7 @@ def test_every_command_parses(module, arguments):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_flag_exists(page):
     known = set(FOREIGN)
-    for make in (*PARSERS.values(), *EXCHANGE.values()):
+    for make in (*PARSERS.values(), *(make for made in COMMANDS.values() for make in made.values())):
         known |= flags_of(make())
     for script in (ROOT / "scripts").glob("*.py"):
         known |= set(re.findall(r'"(--[a-z_]+)"', script.read_text()))
@@ -127,6 +140,7 @@ def test_the_readme_file_map_is_complete():
         ("explore.md", eda_streamlit),
         ("poc1.md", poc1_dump_activations),
         ("poc2.md", poc2_analyze_run),
+        ("poc5.md", poc5_explain_neurons),
     ],
 )
 def test_every_flag_of_a_stage_is_documented(page, stage):

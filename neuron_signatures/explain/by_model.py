@@ -12,9 +12,8 @@ from neuron_signatures.explain.outcome import Spent, Tally
 from neuron_signatures.explain.pool import run_pool
 from neuron_signatures.explain.work import Scorers, Tools, explain_pole
 from neuron_signatures.llm.cache import open_cache
-from neuron_signatures.llm.choose import LlmSpec, open_client
+from neuron_signatures.llm.choose import LlmSpec, open_client, open_prices
 from neuron_signatures.llm.errors import StopAsking
-from neuron_signatures.llm.prices import Prices, read_prices, shipped_prices
 from neuron_signatures.llm.session import Session
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.llm.names import RequestFiles
@@ -24,7 +23,6 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.stopping import HeldStop
 
 if TYPE_CHECKING:
-    from neuron_signatures.explain.request import ExplainRequest
     from neuron_signatures.explain.stage import Opened
 
 STAGE = "explain"
@@ -83,11 +81,6 @@ def open_scorers(method: Method, records: Records) -> Scorers:
     return Scorers(simulator, embedder, vectors)
 
 
-def prices_of(request: ExplainRequest) -> Prices:
-    """Those of `--price_file`, else the published ones."""
-    return shipped_prices() if request.price_file is None else read_prices(request.price_file)
-
-
 async def _run(tools: Tools, poles: Sequence[NeuronPole], bar: Bar, stop: HeldStop, *, workers: int) -> None:
     async def one(at: NeuronPole) -> None:
         await explain_pole(at, tools)
@@ -106,7 +99,7 @@ def _open_session(work: Opened) -> Session:
     client = open_client(request.llm)
     files = RequestFiles(work.run.path, "" if request.shard is None else f"{request.set_name}-{request.shard.name}")
     cache = open_cache() if request.use_cache else None
-    return Session(client, files, cache, request.limits, prices_of(request), STAGE)
+    return Session(client, files, cache, request.limits, open_prices(request.llm, request.price_file), STAGE)
 
 
 def _workers(spec: LlmSpec) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neuron_signatures.explain.by_model import evidence_settings, open_scorers, prices_of
+from neuron_signatures.explain.by_model import evidence_settings, open_scorers
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt
 from neuron_signatures.explain.prompt import estimated_tokens
 from neuron_signatures.explain.work import modes_of, request_of
+from neuron_signatures.llm.choose import open_prices
 from neuron_signatures.runs.files import counted
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _cost(work: Opened, prompt_tokens: int, answer_tokens: int) -> tuple[float |
     assert llm is not None
     if llm.kind != "openai":
         return 0.0, "a model in this process"
-    prices = prices_of(work.request)
+    prices = open_prices(llm, work.request.price_file)
+    if prices is None:
+        return None, "the published prices are those of OpenAI"
     price, source = prices.of(llm.model), f"prices of {prices.date}, {prices.source}"
     return (None if price is None else price.cost(prompt_tokens, answer_tokens)), source
