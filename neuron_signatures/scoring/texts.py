@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuron_signatures.runs.records.names import PARTS, NeuronPole, Part, Pole
-from neuron_signatures.runs.records.windows import Pick, Window, text_window
+from neuron_signatures.runs.records.windows import Window
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
+    from neuron_signatures.runs.records.corpus import Corpus
     from neuron_signatures.runs.records.reader import Records
 
 SIGN = {"+": 1, "-": -1}
@@ -60,5 +61,12 @@ def strongest_texts(
 def uniform_texts(records: Records, at: NeuronPole, *, parts: Sequence[Part] = PARTS) -> list[Text]:
     """All windows of the uniform sample, in corpus order. Raises `UsageError` if the neuron is not in the sample."""
     sample = records.sample(at.layer, at.neuron, parts=parts)
-    picks = (Pick(int(w), acts=sample.acts_of(i)) for i, w in enumerate(sample.windows))
-    return [text_of(text_window(records.corpus, pick), at.pole) for pick in picks]
+    return [_sampled(records.corpus, int(w), sample.acts_of(i), at.pole) for i, w in enumerate(sample.windows)]
+
+
+def _sampled(corpus: Corpus, window: int, acts: np.ndarray, pole: Pole) -> Text:
+    """The text of a window of the sample. The name of its document, which takes longest to read, is not needed."""
+    tokens = tuple(corpus.strings(corpus.token_ids(window).tolist()))
+    counts = np.arange(len(tokens)) >= corpus.window_counted_from[window]
+    document = int(corpus.window_document[window])
+    return Text(window, document, tokens, np.asarray(SIGN[pole] * acts, np.float32), counts)
