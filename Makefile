@@ -34,6 +34,7 @@ demo: $(VENV)/.installed
 	  --source_text "The capital of the state containing Oakland is"
 	$(BIN)/python -m neuron_signatures.poc4_extract_records --run_dir $(RUN) --quiet --corpus demo --max_tokens 12000 \
 	  --top_records 20 --overwrite
+	$(BIN)/python -m neuron_signatures.poc5_explain_neurons --run_dir $(RUN) --quiet
 	@echo
 	@echo "The demo run is in $(RUN). Next:"
 	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)"
@@ -42,7 +43,7 @@ demo: $(VENV)/.installed
 	@echo "      the same in a web page (docs/explore.md)"
 	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)"
 	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
-	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md, docs/poc4.md"
+	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md, docs/poc4.md, docs/poc5.md"
 	@echo "      your own prompts, your own targets, your own interventions"
 
 # A real language model and sentence embeddings from PyPI packages; the language model is converted once.

@@ -1,6 +1,7 @@
-"""Web explorer for the runs of a folder. Read only; no model, no network.
+"""Web explorer for the runs of a folder. No model, no network; it writes only what people say about explanations.
 
-Reads:  every run folder directly under --runs_root (docs/run-format.md), with the results of stage 2.
+Reads:  every run folder directly under --runs_root (docs/run-format.md), with the results of all stages.
+Writes: votes, edits, locks and notes of explanations, which people make on the page.
 
     streamlit run neuron_signatures/eda_streamlit.py -- --runs_root runs --run demo
 """

@@ -103,8 +103,9 @@ def _phrase(text: str) -> str:
     found = _unwrapped(_LABEL.sub("", lines[0])) if lines else ""
     found = _unwrapped(_SAYS_FRAME.sub("", _FRAME.sub("", found)))
     found = " ".join(found.split())
-    frame = _FRAME.match(f"{found} .")
-    if not any(c.isalnum() for c in found) or (frame and frame.end() > len(found)):
+    bare = found.rstrip(".!?:")
+    frame = _FRAME.match(f"{bare} .")
+    if not any(c.isalnum() for c in found) or (frame and frame.end() > len(bare)):
         raise UnparsableAnswer("the answer is empty")
     if len(found.split()) > MAX_WORDS or len(found) > MAX_CHARACTERS:
         raise UnparsableAnswer(f"the answer is longer than {MAX_WORDS} words or {MAX_CHARACTERS} characters")

@@ -40,6 +40,8 @@ from neuron_signatures.runs.tables import read_arrow
 if TYPE_CHECKING:
     import pyarrow as pa
 
+DEFAULT_CONTEXT = 8
+"""Tokens on both sides by which contexts are compared in imported records, whose lists keep every window."""
 PEAK_TOKENS = 5
 """Tokens at the peaks of the strongest windows that silent windows and other contexts are looked for."""
 
@@ -235,7 +237,7 @@ class Records:
         """
         sample = self.sample(layer, neuron, parts=parts)
         strongest = self._strongest(layer, neuron, pole, parts, None, rows=False)
-        size = self.meta.context
+        size = self.meta.context or DEFAULT_CONTEXT
         contexts = {evidence.context_of(self.corpus.token_ids(p.window), p.pos or 0, size) for p in strongest}
         picks = evidence.out_of_context(
             sample, self._peak_tokens(strongest), strongest={p.window for p in strongest}, contexts=contexts,
