@@ -193,6 +193,15 @@ def test_what_is_done_is_not_asked_again_and_failures_only_if_told(run_dir: Path
     assert found.sets[0].counts == {"ok": 3}
 
 
+def test_failures_are_retried_as_often_as_told(run_dir: Path) -> None:
+    flags = ("--neurons", "L0N0", "--poles", "+", "--retry_failed")
+    with MisbehavingServer([refusal(), refusal(), refusal(), answer("theme four")]) as server:
+        for n, code in ((1, 1), (2, 1), (3, 1), (4, 0), (4, 0)):
+            assert ask(run_dir, server.base_url, *flags) == code
+            assert len(server.requests) == n
+    assert [e.status for e in explanations(run_dir, SET)] == ["refused", "refused", "refused", "ok"]
+
+
 def test_other_settings_need_another_set(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with MisbehavingServer(echo) as server:
         flags = ("--neurons", "L0N0", "--poles", "+")
