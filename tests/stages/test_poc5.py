@@ -202,6 +202,12 @@ def test_failures_are_retried_as_often_as_told(run_dir: Path) -> None:
     assert [e.status for e in explanations(run_dir, SET)] == ["refused", "refused", "refused", "ok"]
 
 
+def test_a_name_that_differs_in_case_only_is_taken(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(run_dir, "--neurons", "L0N0") == 0
+    assert explain(run_dir, "--neurons", "L0N0", "--set", "LookUp") == 2
+    assert "there is a set lookup already, and some file systems ignore case" in capsys.readouterr().err
+
+
 def test_other_settings_need_another_set(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with MisbehavingServer(echo) as server:
         flags = ("--neurons", "L0N0", "--poles", "+")

@@ -196,6 +196,24 @@ class TestShards:
         assert "made for other neurons" in capsys.readouterr().err
         assert explain(run_dir, "--merge") == 0
 
+    def test_poles_that_the_set_has_are_not_merged_a_second_time(
+        self, run_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number in (1, 2):
+            assert explain(run_dir, "--shard", f"{number}/2") == 0
+        assert explain(run_dir) == 0
+        before = (run_dir / "explanations/lookup.jsonl").read_bytes()
+        assert explain(run_dir, "--merge") == 2
+        assert "that are not of the shards" in capsys.readouterr().err
+        assert (run_dir / "explanations/lookup.jsonl").read_bytes() == before
+
+    def test_shards_of_other_neurons_extend_a_set(self, run_dir: Path) -> None:
+        assert explain(run_dir, "--neurons", "L0N0") == 0
+        for number in (1, 2):
+            assert explain(run_dir, "--neurons", "L1N0,L1N2", "--shard", f"{number}/2") == 0
+        assert explain(run_dir, "--neurons", "L1N0,L1N2", "--merge") == 0
+        assert {e.layer for e in entries(run_dir, "lookup")} == {0, 1}
+
     def test_a_killed_merge_is_continued(self, run_dir: Path) -> None:
         for number in (1, 2):
             assert explain(run_dir, "--shard", f"{number}/2") == 0
