@@ -36,7 +36,8 @@ def _with_act(value: Any) -> Any:
 
 _Text = Annotated[str, Field(min_length=1, max_length=2000)]
 _Act = Annotated[float, Field(strict=True, ge=0, le=3.4e38)]
-_Token = Annotated[tuple[str, _Act], Field(strict=False), BeforeValidator(_with_act)]
+_TokenText = Annotated[str, Field(max_length=2000)]  # pydantic refuses half surrogates where it measures a length
+_Token = Annotated[tuple[_TokenText, _Act], Field(strict=False), BeforeValidator(_with_act)]
 
 
 class Puzzle(BaseModel):

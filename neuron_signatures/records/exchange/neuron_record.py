@@ -23,6 +23,8 @@ from neuron_signatures.runs.plain import strict
 NEURONS_FOLDER = "neurons"
 _MAX_LAYER, _MAX_NEURON = 1 << 16, 1 << 24
 _MAX_TOKENS = 1 << 15
+_MAX_TOKEN = 2000
+"""Characters of a token: a run holds texts of 64 KiB."""
 _MAX_RECORDS = 10_000
 
 Number = Annotated[float, Field(strict=False, ge=-3.4e38, le=3.4e38)]
@@ -38,7 +40,7 @@ class Input(BaseModel):
 class ActivationRecord(Input):
     """Tokens of a text and the neuron's activation at each."""
 
-    tokens: Annotated[list[str], Field(min_length=1, max_length=_MAX_TOKENS)]
+    tokens: Annotated[list[Annotated[str, Field(max_length=_MAX_TOKEN)]], Field(min_length=1, max_length=_MAX_TOKENS)]
     activations: list[Number]
 
     @model_validator(mode="after")
