@@ -100,6 +100,7 @@ def test_limit_leaves_the_set_unfinished_until_the_rest_is_done(run_dir: Path) -
         (["--show_prompt", "L0N0"], "both poles"),
         (["--out_dir", "x"], "--out_dir is for"),
         (["--merge"], "holds no shards"),
+        (["--merge", "--limit", "3"], "--limit leaves a set unfinished"),
         (["--shard", "1/2", "--merge"], "--merge joins them"),
     ],
 )
