@@ -21,6 +21,8 @@ from neuron_signatures.runs.llm.names import LLM, RequestFiles
 from neuron_signatures.runs.opening import folder_below, has_second_name, open_in_place
 
 SYNC_SECONDS: Final = 5.0
+SENT: Final = "sent"
+KILLED: Final = "killed"
 _MAX_LINE: Final = 32 << 20
 _KEY: Final = slice(len('{"key":"'), len('{"key":"') + 64)
 _ANSWERED: Final = b'","answered":true,'
@@ -31,10 +33,13 @@ Tokens = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class Received(BaseModel):
-    """One HTTP response or failed attempt, or one answer of a model in this process.
+    """One HTTP request, response or failed attempt, or one answer of a model in this process.
 
     `answered` is true for HTTP responses of code 200 and for local answers: only they can be used instead of asking
     again. `http_status` is 0 and `body` empty if no response came, and `lost` says why. `answer` is a local answer.
+
+    With `lost` being `SENT`, it is a request that is about to be sent. It counts only if no later line says what became
+    of it: its process was killed. The next process then adds a line whose `lost` is `KILLED`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
