@@ -18,6 +18,7 @@ import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
@@ -49,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in _COMMANDS:
         return _run_command(argv[0], argv[1:])
+    if argv and argv[0][:1] not in ("-", "@"):
+        near = get_close_matches(argv[0], _COMMANDS, n=1)
+        raise UsageError(
+            f"there is no command {argv[0]!r}{f'; did you mean {near[0]}?' if near else ''}",
+            next_step=f"Commands: {', '.join(_COMMANDS)}",
+        )
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
