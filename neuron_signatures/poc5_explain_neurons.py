@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(quiet=args.quiet)
     _check_flags(args, parser.given(argv))
     if args.engine is not None and not args.dry_run:
+        if not args.llm.startswith("local:"):
+            args.device = "cpu"  # no shard needs a GPU of its own
         return run_on_engine(_MODULE, parser, argv, args, prepare=None)
     with stop_on_signals(resume="run the same command"):
         return _explain(args, tuple(argv))
@@ -187,6 +189,8 @@ def _check_flags(args: Namespace, given: set[str]) -> None:
     if args.set_name is not None and not is_set_name(args.set_name):
         what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
         raise UsageError(what, where=f"--set {args.set_name}")
+    if args.limit is not None and (args.engine is not None or args.merge):
+        raise UsageError("--limit leaves a set unfinished, and shards are joined when all are finished")
     _check_model_flags(args, given)
     check_shard_flags(args, given)
 
