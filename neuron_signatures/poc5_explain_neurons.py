@@ -5,7 +5,7 @@ Writes: RUN/explanations/ and RUN/llm/ (docs/poc5.md, docs/run-format.md). What 
 
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/demo
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm local:smollm2 --explainer highlighted
-    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-4.1-mini --max_cost 5 --dry_run
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-4.1 --max_cost 5 --dry_run
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --explainer contrastive --show_prompt L3N508+
     python -m neuron_signatures.poc5_explain_neurons edit --run_dir runs/smol --id ID --text "months of the year"
 
@@ -157,8 +157,8 @@ def _add_model_flags(parser: Parser) -> None:
 
 def _add_budget_flags(parser: Parser) -> None:
     group = parser.add_argument_group("budget (exit code 75 where it ends; the same command with more continues)")
-    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before all commands on this run cost more")
-    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before all of them send more requests")
+    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before the run costs more in all")
+    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before the run sends more in all")
     group.add_argument("--price_file", type=folder, metavar="FILE", help="prices per million tokens (docs/poc5.md)")
 
 

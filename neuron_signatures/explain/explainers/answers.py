@@ -3,7 +3,7 @@
 What is taken away, in this order: a block `<think>...</think>` at the start; white space; a first line that only
 announces the answer (it ends with a colon); one bullet; a label such as `Explanation:`; quotation marks and Markdown
 marks around the whole; and a frame `The neuron fires on ...`, because the prompt asks for what completes it. Of several
-paragraphs the first is taken. Nothing inside the phrase is changed, and whatever is then not one short phrase is refused.
+paragraphs the first is taken. Nothing inside the phrase is changed, and whatever is then no short phrase is refused.
 """
 
 from __future__ import annotations
