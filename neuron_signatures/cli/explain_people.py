@@ -139,7 +139,7 @@ def _line(row: Row, set_width: int) -> str:
         *(["locked"] if row.locked else []),
         *([f"+{row.up} -{row.down}"] if row.up or row.down else []),
     ]
-    front = f"{row.at.label:10} {row.id} {fit(row.set, set_width)} "
+    front = f"{row.at.label:12} {row.id} {fit(row.set, set_width)} "
     end = f"  [{escape(', '.join(marks))}]" if marks else ""
     text = escape(row.text)
     if sys.stdout.isatty():
