@@ -5,7 +5,7 @@ Writes: RUN/explanations/ and RUN/llm/ (docs/poc5.md, docs/run-format.md). What 
 
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/demo
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm local:smollm2 --explainer highlighted
-    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-5-mini --max_cost 5 --dry_run
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-4.1 --max_cost 5 --dry_run
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --explainer contrastive --show_prompt L3N508+
     python -m neuron_signatures.poc5_explain_neurons edit --run_dir runs/smol --id ID --text "months of the year"
 
@@ -18,6 +18,7 @@ import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
@@ -49,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in _COMMANDS:
         return _run_command(argv[0], argv[1:])
+    if argv and argv[0][:1] not in ("-", "@"):
+        near = get_close_matches(argv[0], _COMMANDS, n=1)
+        raise UsageError(
+            f"there is no command {argv[0]!r}{f'; did you mean {near[0]}?' if near else ''}",
+            next_step=f"Commands: {', '.join(_COMMANDS)}",
+        )
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
@@ -150,8 +157,8 @@ def _add_model_flags(parser: Parser) -> None:
 
 def _add_budget_flags(parser: Parser) -> None:
     group = parser.add_argument_group("budget (exit code 75 where it ends; the same command with more continues)")
-    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before this command costs more")
-    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before it sends more requests")
+    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before the run costs more in all")
+    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before the run sends more in all")
     group.add_argument("--price_file", type=folder, metavar="FILE", help="prices per million tokens (docs/poc5.md)")
 
 

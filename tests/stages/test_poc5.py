@@ -136,6 +136,12 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert not list((run_dir / "explanations").glob("*.jsonl")) and not (run_dir / "llm").exists()
 
 
+def test_a_mistyped_command_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert poc5_explain_neurons.main(["lst", "--run_dir", "run"]) == 2
+    err = capsys.readouterr().err
+    assert "did you mean list?" in err and err.count("\n") == 1
+
+
 def test_answers_are_stored_with_their_provenance(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with MisbehavingServer(echo) as server:
         assert ask(run_dir, server.base_url, "--neurons", "L0N0,L0N1", "--poles", "+", "--json") == 0
