@@ -15,10 +15,14 @@ Further commands, each with --help: list, edit, vote, lock, unlock, note, import
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
@@ -213,12 +217,28 @@ def _check_model_flags(args: Namespace, given: set[str]) -> None:
 
 
 def _explain(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    with _out_dir(args) as out_dir:
+        return _explain_source(args, flags_given, out_dir)
+
+
+@contextlib.contextmanager
+def _out_dir(args: Namespace) -> Iterator[Path | None]:
+    """`--out_dir`, or a temporary folder if it is new and the command writes nothing."""
+    out_dir: Path | None = args.out_dir
+    writes = not args.dry_run and args.show_prompt is None
+    if out_dir is None or writes or (out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir()))):
+        yield out_dir
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary) / "run"
+
+
+def _explain_source(args: Namespace, flags_given: tuple[str, ...], out_dir: Path | None) -> int:
     from neuron_signatures.explain.sources.opening import open_source
     from neuron_signatures.explain.stage import explain_neurons, opened
 
-    source = open_source(
-        run_dir=args.run_dir, dataset_path=args.dataset_path, puzzles=args.puzzles, out_dir=args.out_dir
-    )
+    source = open_source(run_dir=args.run_dir, dataset_path=args.dataset_path, puzzles=args.puzzles, out_dir=out_dir)
+    source = replace(source, lines=tuple(line.replace(str(out_dir), str(args.out_dir)) for line in source.lines))
     with opened(_request(args, flags_given), source) as work:
         if args.show_prompt is not None:
             return _show_prompt(work, args)

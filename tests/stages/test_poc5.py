@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from explain_stage import KEY, ask, entries, explain, explanations, make_run, prices
 from misbehaving_server import MODEL, Asked, MisbehavingServer, answer, no_quota, rate_limited, refusal
+from paths import ROOT
 
 from neuron_signatures import poc5_explain_neurons
 from neuron_signatures.explain.method import default_set_name
@@ -215,6 +216,17 @@ def test_a_name_that_differs_in_case_only_is_taken(run_dir: Path, capsys: pytest
     assert explain(run_dir, "--neurons", "L0N0") == 0
     assert explain(run_dir, "--neurons", "L0N0", "--set", "LookUp") == 2
     assert "there is a set lookup already, and some file systems ignore case" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--dry_run",), ("--show_prompt", "L0N0+")])
+def test_what_only_shows_makes_no_run_of_puzzles(
+    tmp_path: Path, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    puzzles = ["--puzzles", str(ROOT / "tests/data/puzzles.json"), "--out_dir", str(tmp_path / "new"), "--quiet"]
+    assert poc5_explain_neurons.main([*puzzles, *flags]) == 0
+    assert list(tmp_path.iterdir()) == []
+    shown = capsys.readouterr().out
+    assert f"neurons L0N0 to L0N9: {tmp_path / 'new'}" in shown or "===== user =====" in shown
 
 
 def test_other_settings_need_another_set(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
