@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from neuron_signatures.llm.wire.pace import Pace
 from neuron_signatures.llm.wire.reply import Reply
 from neuron_signatures.llm.wire.retries import RetryPolicy
 from neuron_signatures.llm.wire.secret import Secret
+from neuron_signatures.runs.llm.journal import KILLED, SENT
 from neuron_signatures.runs.llm.ledger import Ledger, read_ledger
 from neuron_signatures.runs.llm.names import RequestFiles
 
@@ -122,6 +124,12 @@ def ledger_of(run_dir: Path) -> Ledger:
 
 def journal_text(run_dir: Path) -> str:
     return (run_dir / "llm" / "journal.jsonl").read_text()
+
+
+def responses(run_dir: Path) -> list[str]:
+    """The lines of the journal that are responses: without those that say that a request is sent."""
+    lines = journal_text(run_dir).splitlines()
+    return [line for line in lines if json.loads(line).get("lost") not in (SENT, KILLED)]
 
 
 def price_list(input: float = 1.0, output: float = 10.0) -> Prices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
@@ -11,11 +11,13 @@ from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.outcome import Spent, Tally
 from neuron_signatures.explain.pool import run_pool
+from neuron_signatures.explain.taking import Taking
 from neuron_signatures.explain.work import Scorers, Tools, explain_pole
 from neuron_signatures.llm.cache import open_cache
 from neuron_signatures.llm.choose import LlmSpec, open_client, open_prices
 from neuron_signatures.llm.errors import StopAsking
 from neuron_signatures.llm.session import Session
+from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.llm.names import RequestFiles
 from neuron_signatures.runs.progress import Bar
@@ -43,19 +45,25 @@ def open_asking(work: Opened) -> Asking:
 
 
 def explain_by_model(
-    work: Opened, asking: Asking, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop
+    work: Opened, poles: Taking, asking: Asking, into: ExplanationLog, tally: Tally, bar: Bar, stop: HeldStop
 ) -> tuple[Spent, str]:
     """What was spent, and why it ended early (empty if it did not)."""
     session, scorers = asking
     assert work.request.llm is not None
+    explained: set[NeuronPole] = set()
+
+    def save(entry: Entry) -> None:
+        into.append(entry)
+        explained.add(NeuronPole(entry.layer, entry.neuron, entry.pole))
+
     tools = Tools(
         records=work.records, method=work.request.method, author=work.author,
         evidence_of=lambda at: open_evidence(work, at, scorers), session=session, scorers=scorers,
         select_parts=work.source.select, done=work.before.done, retry_failed=work.request.retry_failed,
-        save=into.append, new_id=into.new_id, tally=tally,
+        save=save, new_id=into.new_id, tally=tally,
     )  # fmt: skip
     try:
-        asyncio.run(_run(tools, work.pending, bar, stop, workers=_workers(work.request.llm)))
+        asyncio.run(_run(tools, poles, explained, bar, stop, workers=_workers(work.request.llm)))
     except StopAsking as e:
         return _spent(session), e.line()
     finally:
@@ -90,9 +98,13 @@ def open_scorers(method: Method, records: Records) -> Scorers:
     return Scorers(simulator, embedder, vectors)
 
 
-async def _run(tools: Tools, poles: Sequence[NeuronPole], bar: Bar, stop: HeldStop, *, workers: int) -> None:
+async def _run(
+    tools: Tools, poles: Taking, explained: Container[NeuronPole], bar: Bar, stop: HeldStop, *, workers: int
+) -> None:
     async def one(at: NeuronPole) -> None:
         await explain_pole(at, tools)
+        if at not in explained:
+            bar.extend(int(poles.gave_nothing()))
         bar.advance(1)
         bar.note(_cost_text(tools.session))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
 
 from neuron_signatures.explain.answers import Author, rule_entry
 from neuron_signatures.explain.lookup.rule import rule_of
 from neuron_signatures.explain.outcome import Tally
+from neuron_signatures.explain.taking import Taking
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.progress import Bar
-from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.stopping import HeldStop
 
@@ -21,7 +20,7 @@ NO_RULE = "no set of tokens and n-grams tells when it is active"
 
 
 def explain_by_rules(
-    poles: Iterable[NeuronPole], records: Records, author: Author, into: ExplanationLog, tally: Tally, bar: Bar,
+    poles: Taking, records: Records, author: Author, into: ExplanationLog, tally: Tally, bar: Bar,
     stop: HeldStop,
 ) -> None:  # fmt: skip
     """Store the rule of each pole. A pole without one is left out."""
@@ -30,6 +29,7 @@ def explain_by_rules(
         rule = rule_of(records, at)
         if rule is None:
             tally.leave_out(at.label, NO_RULE)
+            bar.extend(int(poles.gave_nothing()))
         else:
             seconds = time.monotonic() - started
             into.append(rule_entry(at, rule, author, seconds=seconds, new_id=into.new_id()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.lines import read_entries
 from neuron_signatures.runs.explanations.log import ids_in_use
 from neuron_signatures.runs.explanations.meta import read_set_meta, read_settings
@@ -55,8 +56,9 @@ def begin_shard(run_dir: Path, set_name: str, shard: Shard) -> Iterator[None]:
 def merge_shards(run: Run, set_name: str, settings: Mapping[str, Any], poles: Sequence[NeuronPole]) -> None:
     """Join the shards to the set, finish it, and remove them. A merge that was killed is continued.
 
-    Raises `UsageError` that names them for shards that are missing, unfinished or of other settings, and if they were
-    not made for these poles, and `RunLockedError` if one is being computed.
+    Raises `UsageError` that names them for shards that are missing, unfinished or of other settings, if they were not
+    made for these poles, and if the set has explanations of these poles that are of no shard; `RunLockedError` if one
+    is being computed.
     """
     files = _files(run.path, set_name)
     with open_results(run, EXPLANATIONS):
@@ -65,6 +67,7 @@ def merge_shards(run: Run, set_name: str, settings: Mapping[str, Any], poles: Se
             _remove(run.path, set_name, files.stored())  # of a merge that was killed before
             return
         shards = files.complete(lambda shard: _state(run.path, set_name, shard, poles))
+        _refuse_explained(run.path, set_name, shards, poles)
         with begin_set(run, set_name, settings) as into:
             there = ids_in_use(run.path, sets=[set_name])
             for shard in shards:
@@ -79,6 +82,22 @@ def _holds_all(run_dir: Path, set_name: str, shards: Sequence[Shard]) -> bool:
     """Whether the set has every entry of these shards."""
     there = ids_in_use(run_dir, sets=[set_name])
     return ids_in_use(run_dir, sets=[shard_set(set_name, shard) for shard in shards]) <= there
+
+
+def _refuse_explained(run_dir: Path, set_name: str, shards: Sequence[Shard], poles: Sequence[NeuronPole]) -> None:
+    """Raise `UsageError` if the set has explanations of these poles that are of no shard: there would be two of each.
+
+    A merge that was killed leaves only lines of the shards.
+    """
+    if set_name not in set_names(run_dir):
+        return
+    asked_for = set(poles)
+    of_shards = ids_in_use(run_dir, sets=[shard_set(set_name, shard) for shard in shards])
+    for e in read_entries(run_dir, set_name):
+        if e.author == "model" and e.id not in of_shards and (e.layer, e.neuron, e.pole) in asked_for:
+            what = f"has explanations of {e.neuron_name} and perhaps others that are not of the shards"
+            next_step = "Remove the set or its shards"
+            raise UsageError(what, where=str(run_dir / EXPLANATIONS / log_name(set_name)), next_step=next_step)
 
 
 def _remove(run_dir: Path, set_name: str, shards: Sequence[Shard]) -> None:

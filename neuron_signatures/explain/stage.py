@@ -17,6 +17,7 @@ from neuron_signatures.explain.pool import HOLD_SECONDS
 from neuron_signatures.explain.request import ExplainRequest
 from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_digest, poles_of_shard, shard_set
 from neuron_signatures.explain.sources.source import Source
+from neuron_signatures.explain.taking import Taking
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished, refuse_other_settings
@@ -64,18 +65,18 @@ class Opened:
         return SetDone(self.run.path, self.set_name, r.method, retry_failed=r.retry_failed)
 
     @cached_property
-    def _missing(self) -> list[NeuronPole]:
+    def missing(self) -> list[NeuronPole]:
+        """Poles of which something is missing."""
         return self.before.pending(self.poles)
 
     @property
     def n_missing(self) -> int:
-        """Poles of which something is missing."""
-        return len(self._missing)
+        return len(self.missing)
 
     @property
     def pending(self) -> list[NeuronPole]:
-        """The first of them, at most `--limit`."""
-        return self._missing[: self.request.limit]
+        """The first of them, at most `--limit`; others follow for those that give nothing."""
+        return self.missing[: self.request.limit]
 
     def settings(self) -> dict[str, Any]:
         """What a set is made by. The neurons are not among it: more can be added."""
@@ -142,11 +143,12 @@ def _open_asking(work: Opened) -> Asking | None:
 
 def _explained(work: Opened, into: ExplanationLog, asking: Asking | None, progress: ProgressOf) -> Outcome:
     tally, spent, stopped = _tally(work), Spent(), ""
+    poles = Taking(work.missing, work.request.limit)
     with into:
-        if work.pending:
+        if work.missing:
             with hold_stop(HOLD_SECONDS) as stop:
-                spent, stopped = _explain(work, into, asking, tally, progress, stop)
-    if not stopped and len(work.pending) == work.n_missing:
+                spent, stopped = _explain(work, poles, into, asking, tally, progress, stop)
+    if not stopped and poles.all_taken:
         with contextlib.nullcontext() if work.request.shard is None else run_lock(work.run.path, wait=True):
             finish_set(
                 work.run, work.set_name, skipped=tally.left_out, spent=spent,
@@ -156,16 +158,17 @@ def _explained(work: Opened, into: ExplanationLog, asking: Asking | None, progre
 
 
 def _explain(
-    work: Opened, into: ExplanationLog, asking: Asking | None, tally: Tally, progress: ProgressOf, stop: HeldStop
-) -> tuple[Spent, str]:
+    work: Opened, poles: Taking, into: ExplanationLog, asking: Asking | None, tally: Tally, progress: ProgressOf,
+    stop: HeldStop,
+) -> tuple[Spent, str]:  # fmt: skip
     """What was spent, and why it ended early (empty if it did not)."""
     with progress("poles", len(work.pending)) as bar:
         if asking is None:
-            explain_by_rules(work.pending, work.records, work.author, into, tally, bar, stop)
+            explain_by_rules(poles, work.records, work.author, into, tally, bar, stop)
             return Spent(), ""
         from neuron_signatures.explain.by_model import explain_by_model
 
-        return explain_by_model(work, asking, into, tally, bar, stop)
+        return explain_by_model(work, poles, asking, into, tally, bar, stop)
 
 
 def _tally(work: Opened) -> Tally:

@@ -127,7 +127,8 @@ async def _ask(asked: Asked, tools: Tools) -> Entry:
     if key in tools.done:
         if tools.done.status(key) == "ok" or not tools.retry_failed:
             return tools.done[key]
-        skip = int(tools.done.status(key) in ANSWERED and tools.done[key].prompt_sha256 == asked.prompt.sha256)
+        before = [e for e in tools.done.attempts(key) if e.prompt_sha256 == asked.prompt.sha256]
+        skip = sum(e.status in ANSWERED for e in before)
     answer = await tools.session.ask(asked.request, skip=skip)
     entry = entry_of(asked, answer, tools.author, new_id=tools.new_id())
     tools.save(entry)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_sessions import ask, client_of, prompts
+from llm_sessions import ask, client_of, prompts, responses
 from misbehaving_server import HOSTILE, Act, MisbehavingServer, answer, completion, hostile, refusal, server_error
 
 from neuron_signatures.llm.cache import AnswerCache, open_cache
@@ -155,6 +155,6 @@ def test_a_hostile_answer_is_stored_raw_and_capped(tmp_path: Path) -> None:
         third = ask(client_of(server.base_url), prompts(1), tmp_path / "a", cache=cache)
         assert len(server.requests) == 1
     assert {a.answer.text for a in (first, second, third)} == {HOSTILE[:MAX_TEXT]}
-    line = (tmp_path / "a" / "llm" / "journal.jsonl").read_bytes()
+    (line,) = responses(tmp_path / "a")
     assert json.loads(json.loads(line)["body"])["choices"][0]["message"]["content"] == HOSTILE
-    assert b"\x1b" not in line and b"\x00" not in line  # escaped by JSON
+    assert "\x1b" not in line and "\x00" not in line  # escaped by JSON

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from llm_sessions import (
     ledger_of,
     price_list,
     prompts,
+    responses,
 )
 from misbehaving_server import (
     Act,
@@ -78,6 +80,47 @@ def test_killed_after_a_paid_answer_nothing_is_paid_twice(tmp_path: Path) -> Non
     assert account.cost == pytest.approx(3 * ONE)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_requests_under_way_at_a_kill_count_towards_the_limits(tmp_path: Path) -> None:
+    limits = Limits(max_requests=5)
+    with MisbehavingServer(lambda _: hang()) as server:
+        code = (
+            "from pathlib import Path; from llm_sessions import ask, client_of, price_list, prompts; "
+            f"ask(client_of({server.base_url!r}, concurrency=2), prompts(3), Path({str(tmp_path)!r}))"
+        )
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with subprocess.Popen([sys.executable, "-c", code], env=env) as asking:
+            while len(server.requests) < 2:
+                assert asking.poll() is None
+                time.sleep(0.01)
+            asking.kill()
+        server.script = None
+        outcome = ask(client_of(server.base_url), prompts(9), tmp_path, limits=limits, prices=price_list())
+        assert outcome.statuses.count("ok") == 3
+        again = ask(client_of(server.base_url), prompts(9), tmp_path, limits=limits, prices=price_list())
+        assert again.stopped is not None and len(server.requests) == 5
+    account = ledger_of(tmp_path).account(STAGE)
+    assert (account.requests, account.failed) == (5, 2)
+    assert account.unknown_cost_at_most > 0
+    (tmp_path / "llm" / "ledger.json").unlink()
+    ask(client_of("http://127.0.0.1:1/v1"), prompts(1), tmp_path, limits=limits, prices=price_list())
+    assert ledger_of(tmp_path).account(STAGE) == account
+
+
+def test_a_ledger_that_is_written_during_requests_forgets_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neuron_signatures.llm.asking.books.LEDGER_SECONDS", 0.0)
+    delays = {"0": 0.0, "1": 0.1, "2": 0.2}
+    with MisbehavingServer(lambda asked: Act(answer().body, delay=delays[asked.prompt[-1]])) as server:
+        ask(client_of(server.base_url), prompts(3), tmp_path, prices=price_list())
+        account = ledger_of(tmp_path).account(STAGE)
+        (tmp_path / "llm" / "ledger.json").unlink()
+        ask(client_of(server.base_url), prompts(3), tmp_path, prices=price_list())
+    assert ledger_of(tmp_path).account(STAGE) == account
+    assert account.requests == 3
+
+
 def test_a_torn_last_line_is_ignored_and_cut(tmp_path: Path) -> None:
     path = tmp_path / "llm" / "journal.jsonl"
     with MisbehavingServer() as server:
@@ -87,7 +130,7 @@ def test_a_torn_last_line_is_ignored_and_cut(tmp_path: Path) -> None:
         assert len(server.requests) == 3
         ask(client_of(server.base_url), prompts(2), tmp_path)
         assert len(server.requests) == 3
-    lines = path.read_text().splitlines()
+    lines = responses(tmp_path)
     assert len(lines) == 2
     assert all(json.loads(line)["http_status"] == 200 for line in lines)
 

@@ -84,6 +84,29 @@ def test_limit_leaves_the_set_unfinished_until_the_rest_is_done(run_dir: Path) -
     assert len(keys) == len(set(keys))
 
 
+def test_poles_without_an_explanation_do_not_use_up_a_limit(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(run_dir, "--json") == 0
+    everything = summary(capsys)
+    assert sum(everything["left_out"].values()) >= 2, "the limit below is below the poles that have no rule"
+    for _ in range(everything["n_poles"]):
+        assert explain(run_dir, "--set", "steps", "--limit", "1", "--json") == 0
+        step = summary(capsys)
+        if step["finished"]:
+            break
+        assert step["statuses"] == {"ok": 1}
+    assert step["finished"] and step["set_statuses"] == everything["set_statuses"]
+    assert step["left_out"] == everything["left_out"]
+
+
+def test_poles_without_a_revision_do_not_use_up_a_limit(run_dir: Path) -> None:
+    """The answers name nothing that can be predicted wrongly, so no pole is ever revised."""
+    flags = ("--n_samples", "2", "--revise", "1", "--select_by", "rule", "--set", "r", "--limit", "4", "--poles", "+")
+    with MisbehavingServer(lambda asked: refusal() if asked.body["seed"] % 2 else answer("zzz")) as server:
+        for n in (8, 16, 16):
+            ask(run_dir, server.base_url, *flags)
+            assert len([e for e in explanations(run_dir, "r") if e.revision == 0]) == n
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -177,6 +200,21 @@ def test_what_is_done_is_not_asked_again_and_failures_only_if_told(run_dir: Path
         assert len(server.requests) == 4
     found = Explanations.open(run_dir)
     assert found.sets[0].counts == {"ok": 3}
+
+
+def test_failures_are_retried_as_often_as_told(run_dir: Path) -> None:
+    flags = ("--neurons", "L0N0", "--poles", "+", "--retry_failed")
+    with MisbehavingServer([refusal(), refusal(), refusal(), answer("theme four")]) as server:
+        for n, code in ((1, 1), (2, 1), (3, 1), (4, 0), (4, 0)):
+            assert ask(run_dir, server.base_url, *flags) == code
+            assert len(server.requests) == n
+    assert [e.status for e in explanations(run_dir, SET)] == ["refused", "refused", "refused", "ok"]
+
+
+def test_a_name_that_differs_in_case_only_is_taken(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(run_dir, "--neurons", "L0N0") == 0
+    assert explain(run_dir, "--neurons", "L0N0", "--set", "LookUp") == 2
+    assert "there is a set lookup already, and some file systems ignore case" in capsys.readouterr().err
 
 
 def test_other_settings_need_another_set(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from neuron_signatures.llm.asking.raw_client import RawClient
 from neuron_signatures.llm.asking.stored import answer_of
 from neuron_signatures.llm.chat import Answer, ChatClient
 from neuron_signatures.llm.prices import Price, Prices
-from neuron_signatures.runs.llm.journal import Journal, Received
+from neuron_signatures.runs.llm.journal import KILLED, SENT, Journal, Received
 from neuron_signatures.runs.llm.ledger import Account, Ledger, read_ledger, write_ledger
 from neuron_signatures.runs.llm.names import RequestFiles
 
@@ -54,10 +54,17 @@ class Books:
         self._ledger = _read(client, files, journal, prices)
         self.account: Account = self._ledger.account(stage)
         """What the stage sent and paid for this run in all."""
+        self._open: dict[str, Received] = {}
         self._written = time.monotonic()
+
+    def sent(self, request: Received) -> None:
+        """Note a request before it is sent, so that it counts even if this process is killed."""
+        self._journal.append(request)
+        self._open[request.key] = request
 
     def count(self, received: Received, answer: Answer) -> float:
         """Count a response; returns what it cost at most."""
+        self._open.pop(received.key, None)
         is_other = count(self.account, received, answer, self._price, is_free=self._is_free)
         self._tell_other_model(is_other, answer)
         totals = self._totals
@@ -83,6 +90,8 @@ class Books:
 
     def write(self) -> None:
         self._ledger.journal_bytes = self._journal.size
+        for request in self._open.values():  # again, behind what the ledger has counted
+            self._journal.append(request)
         write_ledger(self._files, self._ledger)
         self._written = time.monotonic()
 
@@ -95,9 +104,25 @@ class Books:
 def _read(client: ChatClient, files: RequestFiles, journal: Journal, prices: Prices | None) -> Ledger:
     ledger = read_ledger(files)
     ledger.journal_bytes = min(ledger.journal_bytes, journal.size)
+    sent: dict[str, Received] = {}
     for end, received in journal.since(ledger.journal_bytes):
-        answer = answer_of(received, client) or Answer("api_error")
-        price = None if prices is None else prices.of(received.model)
-        count(ledger.account(received.stage), received, answer, price, is_free=received.answer is not None)
         ledger.journal_bytes = end
+        if received.lost == SENT:
+            sent[received.key] = received
+            continue
+        sent.pop(received.key, None)
+        _count_old(ledger, received, client, prices)
+    for request in sent.values():
+        killed = request.model_copy(update={"lost": KILLED})
+        journal.append(killed)
+        _count_old(ledger, killed, client, prices)
+    if sent:
+        ledger.journal_bytes = journal.size
     return ledger
+
+
+def _count_old(ledger: Ledger, received: Received, client: ChatClient, prices: Prices | None) -> None:
+    """Count a line of an earlier process."""
+    answer = answer_of(received, client) or Answer("api_error")
+    price = None if prices is None else prices.of(received.model)
+    count(ledger.account(received.stage), received, answer, price, is_free=received.answer is not None)

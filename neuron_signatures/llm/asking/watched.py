@@ -14,7 +14,7 @@ from neuron_signatures.llm.budget import Budget
 from neuron_signatures.llm.cache import AnswerCache
 from neuron_signatures.llm.chat import Answer, ChatClient, ChatRequest
 from neuron_signatures.llm.wire.reply import Reply
-from neuron_signatures.runs.llm.journal import Journal, Received
+from neuron_signatures.runs.llm.journal import SENT, Journal, Received
 
 
 @dataclass
@@ -36,7 +36,11 @@ class Watched:
     _is_open: bool = field(default=False, init=False)
 
     async def before_send(self) -> None:
-        """Returns when the request may be sent. Raises `StopAsking`."""
+        """Returns when the HTTP request may be sent, which is then in the journal. Raises `StopAsking`."""
+        await self._reserve()
+        self.books.sent(self._record(0.0, answered=False, lost=SENT))
+
+    async def _reserve(self) -> None:
         self.check()
         await self.budget.reserve(self.most_cost)
         try:
@@ -61,7 +65,7 @@ class Watched:
 
     async def ask_here(self, request: ChatRequest) -> Answer:
         """Ask a model in this process; its answer is stored instead of a raw response."""
-        await self.before_send()
+        await self._reserve()
         answer = await self.client.chat(request)
         self._journal(answer.seconds, answered=answer.status in ANSWERED, answer=as_json(answer))
         self._settle(answer)
@@ -74,12 +78,15 @@ class Watched:
             self._settle(Answer("api_error"))
 
     def _journal(self, seconds: float, **fields: Any) -> None:
-        self._received = Received(
+        self._received = self._record(seconds, **fields)
+        self.journal.append(self._received)
+
+    def _record(self, seconds: float, **fields: Any) -> Received:
+        return Received(
             key=self.key, stage=self.stage, model=self.client.model,
             at_utc=datetime.now(UTC).isoformat(timespec="milliseconds"), seconds=round(seconds, 6),
             most_tokens=self.most_tokens, **fields,
         )  # fmt: skip
-        self.journal.append(self._received)
 
     def _settle(self, answer: Answer) -> None:
         assert self._received is not None

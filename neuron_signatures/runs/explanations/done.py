@@ -59,6 +59,7 @@ class Done(Entries[Key]):
 
     def __init__(self, log: LogIndex) -> None:
         super().__init__(log.path, {})
+        self._replaced: dict[Key, list[Line]] = {}
         self.chosen: dict[tuple[NeuronPole, int | None], str] = {}
         """Id of the chosen explanation, by pole and mode."""
         self.choices: Entries[ChoiceKey] = Entries(
@@ -80,12 +81,22 @@ class Done(Entries[Key]):
                     locked.add(at)
                 if line.author == "human":
                     by_people.add(at)
-                elif not state.replaced:
-                    self._lines[Key(*at, line.mode, line.sample, line.revision)] = line
+                    continue
+                key = Key(*at, line.mode, line.sample, line.revision)
+                if state.replaced:
+                    self._replaced.setdefault(key, []).append(line)
+                else:
+                    self._lines[key] = line
         self.locked = frozenset(locked)
         """Poles with a locked explanation: they are not explained again."""
         self.by_people = frozenset(by_people)
         """Poles of which a person wrote or edited an explanation."""
+
+    def attempts(self, key: Key) -> list[Entry]:
+        """All explanations of this key, the newest last: also failures that were repeated."""
+        lines = [*self._replaced.get(key, ()), self._lines[key]]
+        with open_log(self._path) as file:
+            return [read_entry(file, self._path, line) for line in lines]
 
     def status(self, key: Key) -> Status:
         return self._lines[key].status

@@ -133,5 +133,6 @@ def _refuse_taken(run_dir: Path, set_name: str) -> None:
     """Raise `UsageError` if there is a log of this name whose settings are missing, or of another case."""
     taken = next((s for s in set_names(run_dir) if s.casefold() == set_name.casefold()), None)
     if taken is not None:
-        what = f"there is a set {taken} already, without settings to continue it"
+        why = "without settings to continue it" if taken == set_name else "and some file systems ignore case"
+        what = f"there is a set {taken} already, {why}"
         raise UsageError(what, where=str(run_dir / EXPLANATIONS), next_step="Give another name with --set")
