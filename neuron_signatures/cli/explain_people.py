@@ -121,7 +121,8 @@ def _list(args: Namespace) -> int:
     listed = rows[: args.limit]
     set_width = min(max((len(row.set) for row in listed), default=0), _SET_WIDTH)
     for row in listed:
-        emit_json({**row._asdict(), "at": row.at.label}) if args.json else emit(_line(row, set_width))
+        line = "" if args.json else _line(row, set_width, mark_current=args.all)
+        emit_json({**row._asdict(), "at": row.at.label}) if args.json else emit(line)
     if args.json:
         return ExitCode.OK
     if not rows:
@@ -131,9 +132,12 @@ def _list(args: Namespace) -> int:
     return ExitCode.OK
 
 
-def _line(row: Row, set_width: int) -> str:
+def _line(row: Row, set_width: int, *, mark_current: bool) -> str:
     """A row in one line of the terminal; into a file or a pipe, with the whole text."""
     marks = [
+        *(["current"] if mark_current and row.current else []),
+        *([] if row.mode is None else [f"mode {row.mode}"]),
+        *([f"revision {row.revision}"] if row.revision else []),
         *([] if row.status == "ok" else [row.status]),
         *([f"by {row.author_name}"] if row.author == "human" else []),
         *(["locked"] if row.locked else []),
