@@ -5,7 +5,7 @@ Writes: RUN/explanations/ and RUN/llm/ (docs/poc5.md, docs/run-format.md). What 
 
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/demo
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm local:smollm2 --explainer highlighted
-    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-5-mini --max_cost 5 --dry_run
+    python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --llm openai:gpt-4.1 --max_cost 5 --dry_run
     python -m neuron_signatures.poc5_explain_neurons --run_dir runs/smol --explainer contrastive --show_prompt L3N508+
     python -m neuron_signatures.poc5_explain_neurons edit --run_dir runs/smol --id ID --text "months of the year"
 
@@ -21,6 +21,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in _COMMANDS:
         return _run_command(argv[0], argv[1:])
+    if argv and argv[0][:1] not in ("-", "@"):
+        near = get_close_matches(argv[0], _COMMANDS, n=1)
+        raise UsageError(
+            f"there is no command {argv[0]!r}{f'; did you mean {near[0]}?' if near else ''}",
+            next_step=f"Commands: {', '.join(_COMMANDS)}",
+        )
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
     _check_flags(args, parser.given(argv))
     if args.engine is not None and not args.dry_run:
+        if not args.llm.startswith("local:"):
+            args.device = "cpu"  # no shard needs a GPU of its own
         return run_on_engine(_MODULE, parser, argv, args, prepare=None)
     with stop_on_signals(resume="run the same command"):
         return _explain(args, tuple(argv))
@@ -152,8 +161,8 @@ def _add_model_flags(parser: Parser) -> None:
 
 def _add_budget_flags(parser: Parser) -> None:
     group = parser.add_argument_group("budget (exit code 75 where it ends; the same command with more continues)")
-    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before this command costs more")
-    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before it sends more requests")
+    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before the run costs more in all")
+    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before the run sends more in all")
     group.add_argument("--price_file", type=folder, metavar="FILE", help="prices per million tokens (docs/poc5.md)")
 
 
@@ -184,6 +193,8 @@ def _check_flags(args: Namespace, given: set[str]) -> None:
     if args.set_name is not None and not is_set_name(args.set_name):
         what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
         raise UsageError(what, where=f"--set {args.set_name}")
+    if args.limit is not None and (args.engine is not None or args.merge):
+        raise UsageError("--limit leaves a set unfinished, and shards are joined when all are finished")
     _check_model_flags(args, given)
     check_shard_flags(args, given)
 

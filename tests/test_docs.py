@@ -56,7 +56,8 @@ COMMANDS = {
 FOREIGN = {
     "--exclude", "--no-deps", "--help", "--server", "--dist", "--export", "--gres", "--array", "--dependency",
     "--kill-on-invalid-dep", "--parsable", "--signal", "--head", "--node-ip-address", "--address",
-    "--include-dashboard", "--host", "--port", "--dtype", "--include-log-monitor", "--disable-usage-stats", "--generate",
+    "--include-dashboard", "--include-log-monitor", "--disable-usage-stats", "--generate",
+    "--host", "--port", "--dtype",
 }  # fmt: skip
 
 

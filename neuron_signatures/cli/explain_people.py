@@ -6,6 +6,7 @@ import argparse
 import getpass
 import re
 import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from neuron_signatures.runs.explanations.shown import Row
 
 _PROG = "python -m neuron_signatures.poc5_explain_neurons"
+_SET_WIDTH = 28
 _NEURON = re.compile(r"L(\d{1,6})N(\d{1,9})([+-])", re.ASCII)
 _SUMMARIES = {
     "edit": "Replace an explanation, or write the first one of a neuron. The earlier text stays in the log.",
@@ -116,9 +118,11 @@ def _list(args: Namespace) -> int:
     explanations = Explanations.open(args.run_dir, sets=None if args.set is None else [args.set])
     current = None if args.all or args.status not in (None, "ok") else True
     rows = explanations.search(args.search, status=args.status, explainer=args.explainer, current=current)
-    width = shutil.get_terminal_size((100, 24)).columns
-    for row in rows[: args.limit]:
-        emit_json({**row._asdict(), "at": row.at.label}) if args.json else emit(_line(row, width))
+    listed = rows[: args.limit]
+    set_width = min(max((len(row.set) for row in listed), default=0), _SET_WIDTH)
+    for row in listed:
+        line = "" if args.json else _line(row, set_width, mark_current=args.all)
+        emit_json({**row._asdict(), "at": row.at.label}) if args.json else emit(line)
     if args.json:
         return ExitCode.OK
     if not rows:
@@ -128,15 +132,23 @@ def _list(args: Namespace) -> int:
     return ExitCode.OK
 
 
-def _line(row: Row, width: int) -> str:
+def _line(row: Row, set_width: int, *, mark_current: bool) -> str:
+    """A row in one line of the terminal; into a file or a pipe, with the whole text."""
     marks = [
+        *(["current"] if mark_current and row.current else []),
+        *([] if row.mode is None else [f"mode {row.mode}"]),
+        *([f"revision {row.revision}"] if row.revision else []),
         *([] if row.status == "ok" else [row.status]),
         *([f"by {row.author_name}"] if row.author == "human" else []),
         *(["locked"] if row.locked else []),
         *([f"+{row.up} -{row.down}"] if row.up or row.down else []),
     ]
-    text = escape(row.text[:width]) + (f"  [{escape(', '.join(marks))}]" if marks else "")
-    return f"{row.at.label:12} {row.id} {fit(row.set, 16)} {text}"
+    front = f"{row.at.label:12} {row.id} {fit(row.set, set_width)} "
+    end = f"  [{escape(', '.join(marks))}]" if marks else ""
+    text = escape(row.text)
+    if sys.stdout.isatty():
+        text = shorten(text, max(shutil.get_terminal_size().columns - len(front) - len(end), 20))
+    return f"{front}{text}{end}".rstrip()
 
 
 def _neuron_pole(text: str) -> NeuronPole:

@@ -17,7 +17,7 @@ from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.versions import now_utc
 
-RULE_VERSION = "lookup-1"
+RULE_VERSION = "lookup-2"
 """Of the search for rules and the wording of their text."""
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
+from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.outcome import Spent, Tally
@@ -56,8 +57,8 @@ def explain_by_model(
         explained.add(NeuronPole(entry.layer, entry.neuron, entry.pole))
 
     tools = Tools(
-        run=work.run, records=work.records, method=work.request.method, author=work.author,
-        evidence=evidence_settings(work.request.method), session=session, scorers=scorers,
+        records=work.records, method=work.request.method, author=work.author,
+        evidence_of=lambda at: open_evidence(work, at, scorers), session=session, scorers=scorers,
         select_parts=work.source.select, done=work.before.done, retry_failed=work.request.retry_failed,
         save=save, new_id=into.new_id, tally=tally,
     )  # fmt: skip
@@ -72,6 +73,14 @@ def explain_by_model(
 
 def evidence_settings(method: Method) -> EvidenceSettings:
     return EvidenceSettings(n_windows=method.n_windows, seed=method.seed, max_prompt_tokens=method.max_prompt_tokens)
+
+
+def open_evidence(work: Opened, at: NeuronPole, scorers: Scorers) -> NeuronEvidence:
+    """What the prompt of a pole is made from."""
+    return NeuronEvidence.open(
+        work.records, at, evidence_settings(work.request.method), work.run, vectors=scorers.vectors,
+        neighbours=work.neighbours.get(at, ()),
+    )  # fmt: skip
 
 
 def open_scorers(method: Method, records: Records) -> Scorers:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neuron_signatures.explain.by_model import evidence_settings, open_scorers
-from neuron_signatures.explain.evidence.neuron import NeuronEvidence
+from neuron_signatures.explain.by_model import open_evidence, open_scorers
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt
 from neuron_signatures.explain.prompt import estimated_tokens
 from neuron_signatures.explain.work import modes_of, request_of
@@ -70,9 +69,7 @@ def forecast(work: Opened) -> StageForecast:
     scorers = open_scorers(method, work.records)
     n_too_little = requests = tokens = answers = 0
     for at in chosen:
-        evidence = NeuronEvidence.open(
-            work.records, at, evidence_settings(method), work.run, vectors=scorers.vectors
-        )  # fmt: skip
+        evidence = open_evidence(work, at, scorers)
         for mode in modes_of(evidence, method, scorers.embedder):
             prompt = build_prompt(method.explainer, evidence, mode=mode)
             if isinstance(prompt, TooLittle):

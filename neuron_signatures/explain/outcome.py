@@ -92,7 +92,7 @@ class Outcome:
         again = s.from_journal + s.from_cache
         reused = f"; {counted(again, 'answer')} not paid again" if again else ""
         cost = "cost unknown (no price)" if s.cost is None else f"${s.cost:.4f}"
-        tokens = f"{s.prompt_tokens:,} + {s.completion_tokens:,} tokens"
+        tokens = f"{s.prompt_tokens:,} tokens of prompts, {s.completion_tokens:,} of answers"
         return f"{counted(s.requests, 'request')}, {tokens}, {cost}{reused}" if s.requests or again else "no requests"
 
 

@@ -46,6 +46,17 @@ def choose_poles(run: Run, records: Records, request: NeuronRequest) -> list[Neu
     ]
 
 
+def neighbours_in_list(poles: Sequence[NeuronPole], request: NeuronRequest) -> dict[NeuronPole, tuple[NeuronPole, ...]]:
+    """The same pole of the neurons before and after each one in the ranked list; empty if they are from no list."""
+    if request.named is None or request.named.from_list is None:
+        return {}
+    found: dict[NeuronPole, tuple[NeuronPole, ...]] = {}
+    for pole in POLES:
+        same = [at for at in poles if at.pole == pole]
+        found |= {at: (*same[max(0, i - 1) : i], *same[i + 1 : i + 2]) for i, at in enumerate(same)}
+    return found
+
+
 def _poles_of(chosen: Chosen, poles: Poles) -> str:
     return chosen.pole or ("+-" if poles == "both" else poles)
 

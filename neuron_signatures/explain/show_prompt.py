@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neuron_signatures.explain.by_model import evidence_settings, open_scorers
-from neuron_signatures.explain.evidence.neuron import NeuronEvidence
+from neuron_signatures.explain.by_model import open_evidence, open_scorers
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt
 from neuron_signatures.explain.prompt import Prompt, estimated_tokens
 from neuron_signatures.explain.work import modes_of, request_of
@@ -55,9 +54,7 @@ def shown_prompt(work: Opened, name: str) -> ShownPrompt:
         raise UsageError("this names both poles", where=f"--show_prompt {name}", next_step=f"Write {name}+ or {name}-")
     at, method = NeuronPole(chosen.layer, chosen.neuron, chosen.pole), work.request.method
     scorers = open_scorers(method, work.records)
-    evidence = NeuronEvidence.open(
-        work.records, at, evidence_settings(method), work.run, vectors=scorers.vectors
-    )  # fmt: skip
+    evidence = open_evidence(work, at, scorers)
     mode = modes_of(evidence, method, scorers.embedder)[0]
     prompt = build_prompt(method.explainer, evidence, mode=mode)
     if isinstance(prompt, TooLittle):

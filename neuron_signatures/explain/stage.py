@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from neuron_signatures.explain.answers import RULE_VERSION, Author
 from neuron_signatures.explain.by_rules import explain_by_rules
 from neuron_signatures.explain.done import SetDone
 from neuron_signatures.explain.outcome import Outcome, Spent, Tally
-from neuron_signatures.explain.poles import choose_poles
+from neuron_signatures.explain.poles import choose_poles, neighbours_in_list
 from neuron_signatures.explain.pool import HOLD_SECONDS
 from neuron_signatures.explain.request import ExplainRequest
 from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_digest, poles_of_shard, shard_set
@@ -44,6 +44,8 @@ class Opened:
     run: Run
     records: Records
     poles: tuple[NeuronPole, ...]
+    neighbours: Mapping[NeuronPole, tuple[NeuronPole, ...]]
+    """Of each pole the same pole of the neurons before and after in the ranked list; empty without a list."""
 
     @property
     def set_name(self) -> str:
@@ -83,6 +85,8 @@ class Opened:
             **r.method.settings(), "llm": self.author.client, "model": self.author.model,
             "corpus": corpus_digest(self.records.corpus.meta), "select_parts": list(self.source.select),
         }  # fmt: skip
+        if self.neighbours and r.method.explainer == "contrastive":
+            found["neighbours_in"] = r.neurons.named.from_list if r.neurons.named else None
         if r.shard is not None:
             found |= {"shard": str(r.shard), "poles": poles_digest(self.poles)}
         if r.llm is None:
@@ -98,9 +102,10 @@ def opened(request: ExplainRequest, source: Source) -> Iterator[Opened]:
     run = Run.open(source.run_dir)
     with Records.open(run) as records:
         poles = choose_poles(run, records, request.neurons)
+        neighbours = neighbours_in_list(poles, request.neurons)
         if request.shard is not None:
             poles = poles_of_shard(poles, request.shard)
-        yield Opened(request, source, run, records, tuple(poles))
+        yield Opened(request, source, run, records, tuple(poles), neighbours)
 
 
 def explain_neurons(work: Opened, progress: ProgressOf) -> Outcome:

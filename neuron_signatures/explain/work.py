@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuron_signatures.explain.answers import Asked, Author, choice_of, entry_of
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
-from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt, shows_texts
-from neuron_signatures.explain.lookup.positions import flat_positions
-from neuron_signatures.explain.lookup.rule import active_from
+from neuron_signatures.explain.lookup.rule import SHARE
 from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.modes import Mode, find_modes
 from neuron_signatures.explain.outcome import Tally
@@ -25,7 +23,6 @@ from neuron_signatures.runs.explanations.done import Done, Key
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.records.names import NeuronPole, Part
 from neuron_signatures.runs.records.reader import Records
-from neuron_signatures.runs.run import Run
 from neuron_signatures.scoring.choose import choose_best
 from neuron_signatures.scoring.mistakes import Mistakes, find_mistakes
 from neuron_signatures.scoring.simulators.base import Said, Simulator
@@ -56,11 +53,10 @@ class Scorers:
 class Tools:
     """What the poles of a set are explained with. `done` is what the set had before; `save` stores an entry."""
 
-    run: Run
     records: Records
     method: Method
     author: Author
-    evidence: EvidenceSettings
+    evidence_of: Callable[[NeuronPole], NeuronEvidence]
     session: Session
     scorers: Scorers
     select_parts: tuple[Part, ...]
@@ -71,16 +67,13 @@ class Tools:
     tally: Tally
     simulating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def open_evidence(self, at: NeuronPole) -> NeuronEvidence:
-        return NeuronEvidence.open(self.records, at, self.evidence, self.run, vectors=self.scorers.vectors)
-
 
 async def explain_pole(at: NeuronPole, tools: Tools) -> None:
     """Explain a pole by a language model. What the set has of it already is not asked again.
 
     Raises `StopAsking` if a request would pass a limit; what was answered before is stored.
     """
-    evidence = tools.open_evidence(at)
+    evidence = tools.evidence_of(at)
     for mode in modes_of(evidence, tools.method, tools.scorers.embedder):
         prompt = build_prompt(tools.method.explainer, evidence, mode=mode)
         if isinstance(prompt, TooLittle):
@@ -180,12 +173,8 @@ async def _mistakes(at: NeuronPole, best: Entry, tools: Tools) -> Mistakes:
 
 def _active_from(at: NeuronPole, records: Records) -> float:
     """The activation from which look-up rules take a position as active."""
-    parts: tuple[Part, ...] = ("explain",)
-    n_positions = records.moments(at.layer, at.neuron, parts=parts).count
-    found = active_from(
-        flat_positions(uniform_texts(records, at, parts=parts), strongest_texts(records, at), n_positions)
-    )
-    return 0.0 if found is None else found
+    strongest = strongest_texts(records, at, k=1)
+    return SHARE * strongest[0].peak if strongest else 0.0
 
 
 def _select_texts(at: NeuronPole, tools: Tools) -> list[Text]:

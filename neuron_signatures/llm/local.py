@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_NAME = 120
 """Characters of a model's name in an answer."""
 _REASONS = {
-    "length": "the answer was cut at its limit of tokens",
+    "length": "the answer was cut at its limit of tokens (--max_tokens)",
     "not_finite": "the model's logits are not finite numbers; use another dtype",
     "stopped": "the model was closed before the answer was complete",
 }

@@ -120,6 +120,12 @@ def test_the_list_shows_current_explanations_escaped(run_dir, capsys):
     assert second.endswith("two, edited  [by Ada, locked, +1 -0]")
 
 
+def test_the_list_into_a_pipe_has_the_whole_text_and_the_whole_name_of_the_set(run_dir, capsys):
+    a = explanation("word " * 300, set="highlighted__gpt-test")
+    write_log(run_dir, a, set_name="highlighted__gpt-test")
+    assert call(capsys, run_dir, "list")[1] == f"L1N2+        {a.id} highlighted__gpt-test {('word ' * 300).rstrip()}\n"
+
+
 def test_the_list_filters_and_has_a_limit(run_dir, capsys):
     write_log(run_dir, *(explanation(f"number {n}", neuron=n) for n in range(5)), failed(neuron=0, pole="-"))
     write_log(run_dir, explanation("number x", set="b", explainer="both"), set_name="b")

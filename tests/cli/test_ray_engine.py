@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from explain_stage import entries, explain, make_run
 from paths import ROOT, TESTS
 from record_stage import assert_same_records, extract
 
@@ -113,6 +114,16 @@ def test_four_shards_on_the_running_cluster(
     started = re.findall(r"^\(shard (\d)/4 pid=(\d+)\) starts on .*, process \2$", driver.err, re.M)
     assert sorted(shard for shard, _ in started) == ["1", "2", "3", "4"]
     assert len({pid for _, pid in started}) == 4  # a process ends with its shard, and its GPU memory is free
+
+
+def test_explanations_in_two_shards(address: str, environment: dict[str, str], tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "run")
+    program = ("-m", "neuron_signatures.poc5_explain_neurons", "--run_dir", "run", "--quiet")
+    driver = Driver(program, tmp_path, {**environment, "RAY_ADDRESS": address}, "--engine", "ray", "--n_shards", "2")
+    assert driver.wait()[0] == 0, driver.err
+    assert explain(run_dir, "--set", "whole") == 0
+    found, whole = entries(run_dir, "lookup"), entries(run_dir, "whole")
+    assert [(e.neuron_name, e.text) for e in found] == [(e.neuron_name, e.text) for e in whole] and found
 
 
 def test_each_shard_has_a_gpu_of_its_own(address: str, environment: dict[str, str], tmp_path: Path) -> None:

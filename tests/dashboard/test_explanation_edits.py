@@ -178,6 +178,7 @@ def test_another_process_that_holds_the_run_is_named(root: Path, monkeypatch):
     with run_lock(root / "run"):
         press(page, f"exp_vote_1_{id_}")
     text = shown(page)
+    assert "This was not saved." in text
     assert "another process is writing to this run" in text and f"pid {os.getpid()}" in text
     assert n_bytes(root) == before
     page.run()

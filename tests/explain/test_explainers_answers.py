@@ -17,7 +17,7 @@ PLAIN = "words for colours after an article"
     f"{PLAIN}\n\nThis is because all of the excerpts mention one.",
     f"Based on the excerpts, the neuron is active on {PLAIN}",
     f"The neuron appears to be active on {PLAIN}", f"`{PLAIN}`", f'"The neuron is active on {PLAIN}"',
-    f"Explanation:\n{PLAIN}",
+    f"Explanation:\n{PLAIN}", f"- {PLAIN}", f"•{PLAIN}",
 ])  # fmt: skip
 @pytest.mark.parametrize("explainer", ["highlighted", "token_lookup"])
 def test_a_phrase_is_found_in_what_is_around_it(explainer, text):

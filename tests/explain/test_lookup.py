@@ -138,6 +138,11 @@ def test_the_sentence_names_variants_together_and_escapes_what_controls_a_termin
     assert sentence.isprintable()
 
 
+def test_punctuation_in_a_rule_is_quoted() -> None:
+    sentence = describe(rule_for([","], [" is"], ["Question", ":"]))
+    assert sentence.startswith("fires on “,”, ·is, “Question:” (precision")
+
+
 def test_a_long_rule_is_cut_in_the_sentence() -> None:
     sentence = describe(rule_for(*([f" w{i}"] for i in range(30)), ["x" * 9000]))
     assert "·w11 and 19 more (precision undefined" in sentence

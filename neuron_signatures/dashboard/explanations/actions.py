@@ -57,7 +57,7 @@ def show_outcome() -> None:
     if isinstance(outcome, str):
         st.toast(outcome)
     elif outcome is not None:
-        show_error(outcome)
+        show_error(outcome, "This was not saved.")
 
 
 def save_edit(run_dir: Path, id_: str, old: str, key: str, author: str) -> None:

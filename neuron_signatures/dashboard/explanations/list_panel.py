@@ -110,7 +110,7 @@ def _page(wanted: Wanted, n_pages: int) -> int:
     st.session_state["exp_page"] = min(int(st.session_state.get("exp_page") or 1), n_pages)
     if n_pages == 1:
         return 0
-    return whole_number(f"Page, of {n_pages:,}", "exp_page", low=1, high=n_pages, default=1) - 1
+    return whole_number(f"Page (of {n_pages:,})", "exp_page", low=1, high=n_pages, default=1) - 1
 
 
 def _caption(n_all: int, n_found: int, page: int, n_shown: int) -> None:

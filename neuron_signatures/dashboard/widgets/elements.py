@@ -44,9 +44,9 @@ def empty(what: str, command: str = "", why: str = "") -> None:
             st.code(escape(command), language="bash", wrap_lines=True)
 
 
-def show_error(e: ProjectError | OSError) -> None:
+def show_error(e: ProjectError | OSError, title: str = "This cannot be shown.") -> None:
     """Show an error message."""
-    st.error("This cannot be shown.")
+    st.error(title)
     line = e.line() if isinstance(e, ProjectError) else escape(f"{e.filename or ''}: {e.strerror or e}")
     st.code(line, language=None, wrap_lines=True)
 

@@ -1,9 +1,9 @@
 """Reads an explanation out of an answer, and tells refusals apart.
 
 What is taken away, in this order: a block `<think>...</think>` at the start; white space; a first line that only
-announces the answer (it ends with a colon); a label such as `Explanation:`; quotation marks and Markdown marks around
-the whole; and a frame `The neuron fires on ...`, because the prompt asks for what completes it. Of several paragraphs
-the first is taken. Nothing inside the phrase is changed, and whatever is then not one short phrase is refused.
+announces the answer (it ends with a colon); one bullet; a label such as `Explanation:`; quotation marks and Markdown
+marks around the whole; and a frame `The neuron fires on ...`, because the prompt asks for what completes it. Of several
+paragraphs the first is taken. Nothing inside the phrase is changed, and whatever is then no short phrase is refused.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _FRAME = re.compile(
 )
 _SAYS_FRAME = re.compile(r"\A(?:this|the) (?:\w+ )?neuron makes the model (?:say|predict) (?=\S)", re.IGNORECASE)
 _BULLET = re.compile(r"\A\s*(?:[-*•\u2013]|\(?\d{1,2}[.)])\s+\S")
+_ONE_BULLET = re.compile(r"\A\s*(?:[-*\u2013]\s+|•\s*)(?=\S)")
 _PAIRS_OF_MARKS = (
     ('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("**", "**"), ("*", "*"), ("`", "`"),
     ("_", "_"),
@@ -100,7 +101,7 @@ def _phrase(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if sum(_BULLET.match(line) is not None for line in lines) >= 2:
         raise UnparsableAnswer("the answer is a list")
-    found = _unwrapped(_LABEL.sub("", lines[0])) if lines else ""
+    found = _unwrapped(_LABEL.sub("", _ONE_BULLET.sub("", lines[0]))) if lines else ""
     found = _unwrapped(_SAYS_FRAME.sub("", _FRAME.sub("", found)))
     found = " ".join(found.split())
     bare = found.rstrip(".!?:")

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import time
 from collections.abc import Iterator
 from typing import Annotated, Any, BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from neuron_signatures.runs.files import explain_os_errors, whole_file
+from neuron_signatures.runs.append_only import AppendOnlyFile
+from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.llm.names import LLM, RequestFiles
-from neuron_signatures.runs.opening import folder_below, has_second_name, open_in_place
+from neuron_signatures.runs.opening import folder_below, open_regular
 
-SYNC_SECONDS: Final = 5.0
 SENT: Final = "sent"
 KILLED: Final = "killed"
 _MAX_LINE: Final = 32 << 20
 _KEY: Final = slice(len('{"key":"'), len('{"key":"') + 64)
 _ANSWERED: Final = b'","answered":true,'
-_CHUNK: Final = 1 << 16
-
 
 Tokens = Annotated[int, Field(ge=0, lt=1 << 53)]
 
@@ -66,23 +62,17 @@ class Journal:
     def __init__(self, files: RequestFiles) -> None:
         self.path = files.folder / files.journal
         self._files = files
-        self._file: BinaryIO | None = None
-        self._end = 0
-        self._synced = time.monotonic()
+        self._file: AppendOnlyFile | None = None
+        self._reader: BinaryIO | None = None
         self._index: dict[str, list[int]] | None = None
 
     def append(self, received: Received) -> None:
         """Hand one line to the operating system. Raises `EnvironmentProblem` if the disk is full."""
-        line = _line(received)
         file = self._opened()
-        with explain_os_errors(self.path, needed=len(line)):
-            file.write(line)
-            file.flush()
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                self._sync(file)
+        start = file.size
+        file.append(_line(received))
         if self._index is not None and received.answered:
-            self._index.setdefault(received.key, []).append(self._end)
-        self._end += len(line)
+            self._index.setdefault(received.key, []).append(start)
 
     def answered(self, key: str) -> list[Received]:
         """The answered requests of this key, in the order of their arrival."""
@@ -90,81 +80,67 @@ class Journal:
 
     def since(self, offset: int) -> Iterator[tuple[int, Received]]:
         """The lines from an offset on, each with the offset after it. Lines that are damaged are left out."""
-        if not self._exists():
-            return
-        file = self._opened()
-        file.seek(offset)
-        while (raw := file.readline(_MAX_LINE)).endswith(b"\n"):
-            offset += len(raw)
+        for start, raw in self._lines(offset):
             if (received := _received(raw)) is not None:
-                yield offset, received
-        file.seek(0, os.SEEK_END)
+                yield start + len(raw), received
 
     @property
     def size(self) -> int:
         """Bytes up to the last whole line; 0 without a journal."""
-        if self._exists():
-            self._opened()
-        return self._end
+        return self._opened().size if self._exists() else 0
 
     def close(self) -> None:
         """Sync and close. It can be used again."""
+        if self._reader is not None:
+            self._reader.close()
         if self._file is not None:
-            with explain_os_errors(self.path):
-                self._sync(self._file)
-                self._file.close()
-            self._file, self._index = None, None
+            self._file.close()
+        self._file, self._reader, self._index = None, None, None
 
     def _exists(self) -> bool:
         return self._file is not None or os.path.lexists(self.path)
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> AppendOnlyFile:
         if self._file is None:
-            self._file = self._open()
-            self._end = _cut_torn_line(self._file)
+            with explain_os_errors(self.path), folder_below(self._files.run_dir, LLM, create=True):
+                pass
+            self._file = AppendOnlyFile(self._files.run_dir, self._files.journal, below=LLM, is_whole=lambda raw: True)
         return self._file
-
-    def _open(self) -> BinaryIO:
-        with explain_os_errors(self.path), folder_below(self._files.run_dir, LLM, create=True):
-            file = os.fdopen(open_in_place(self._files.folder, self._files.journal), "r+b")
-            if not has_second_name(file.fileno()):
-                return file
-            with file, whole_file(self._files.folder, self._files.journal) as own:  # a copy by `cp -al`
-                shutil.copyfileobj(file, own)
-            return os.fdopen(open_in_place(self._files.folder, self._files.journal), "r+b")
-
-    def _sync(self, file: BinaryIO) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        self._synced = time.monotonic()
 
     def _offsets(self) -> dict[str, list[int]]:
         if self._index is None:
             self._index = {}
-            if self._exists():
-                self._build(self._opened(), self._index)
+            for start, raw in self._lines(0):
+                if raw[_KEY.stop : _KEY.stop + len(_ANSWERED)] == _ANSWERED:
+                    self._index.setdefault(raw[_KEY].decode("ascii", "replace"), []).append(start)
         return self._index
 
-    def _build(self, file: BinaryIO, index: dict[str, list[int]]) -> None:
-        file.seek(0)
-        offset = 0
-        while raw := file.readline(_MAX_LINE):
-            if raw[_KEY.stop : _KEY.stop + len(_ANSWERED)] == _ANSWERED:
-                index.setdefault(raw[_KEY].decode("ascii", "replace"), []).append(offset)
+    def _lines(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """The lines from an offset on, and where each starts."""
+        if not self._exists():
+            return
+        file = self._for_reading()
+        file.seek(offset)
+        while (raw := file.readline(_MAX_LINE)).endswith(b"\n"):
+            yield offset, raw
             offset += len(raw)
-        file.seek(0, os.SEEK_END)
 
     def _read(self, offset: int) -> Received | None:
-        file = self._opened()
+        file = self._for_reading()
         file.seek(offset)
-        raw = file.readline(_MAX_LINE)
-        file.seek(0, os.SEEK_END)
-        return _received(raw)
+        return _received(file.readline(_MAX_LINE))
+
+    def _for_reading(self) -> BinaryIO:
+        self._opened()  # a torn last line is removed first
+        if self._reader is None:
+            with explain_os_errors(self.path):
+                self._reader = open_regular(self.path)
+        return self._reader
 
 
 def _line(received: Received) -> bytes:
     fields = {name: value for name, value in received if value not in (None, "")}
-    return json.dumps(fields, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return json.dumps(fields, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _received(raw: bytes) -> Received | None:
@@ -172,21 +148,3 @@ def _received(raw: bytes) -> Received | None:
         return Received.model_validate_json(raw)
     except ValidationError:
         return None
-
-
-def _cut_torn_line(file: BinaryIO) -> int:
-    """Remove what follows the last newline; returns the size."""
-    end = file.seek(0, os.SEEK_END)
-    at = end
-    while at:
-        start = max(0, at - _CHUNK)
-        file.seek(start)
-        newline = file.read(at - start).rfind(b"\n")
-        if newline >= 0:
-            at = start + newline + 1
-            break
-        at = start
-    if at < end:
-        file.truncate(at)
-    file.seek(0, os.SEEK_END)
-    return at
