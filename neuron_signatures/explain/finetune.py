@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from neuron_signatures.explain.examples import ExplainerExamples, LeftOut, SimulatorExamples
 from neuron_signatures.llm.chat import Message
@@ -24,7 +24,6 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 
 Task = Literal["explainer", "simulator"]
-TASKS: Final[tuple[Task, ...]] = ("explainer", "simulator")
 
 
 @dataclass

@@ -12,7 +12,6 @@ from neuron_signatures.runs.explanations.names import Explainer
 from neuron_signatures.runs.records.names import NeuronPole
 
 SelectBy = Literal["rule", "embedding"]
-SELECT_BY: tuple[SelectBy, ...] = ("rule", "embedding")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from neuron_signatures.stats.correlation import pearson
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-CORRELATION = "correlation/uniform"
-
 
 @dataclass(frozen=True)
 class ScoreValue:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llm_sessions import asked
 from misbehaving_server import completion
 
-from neuron_signatures.llm.forecast import forecast, most_prompt_tokens, prompt_tokens
+from neuron_signatures.llm.forecast import most_prompt_tokens, prompt_tokens
 from neuron_signatures.llm.prices import Price, shipped_prices
 from neuron_signatures.llm.wire.reply import Reply, parse_reply
 from neuron_signatures.llm.wire.retries import is_transient
@@ -67,15 +67,6 @@ def test_a_count_of_tokens_that_is_none_is_not_known() -> None:
         body = json.dumps({**completion(), "usage": {"prompt_tokens": count, "completion_tokens": 3}})
         found = parse_reply(Reply(200, body, 0.0))
         assert (found.status, found.prompt_tokens, found.completion_tokens) == ("ok", None, 3)
-
-
-def test_a_forecast_is_the_sum_of_its_requests() -> None:
-    requests = [asked("x" * 400), asked("y" * 40, max_tokens=7)]
-    found = forecast(iter(requests), Price(1.0, 10.0))
-    assert (found.requests, found.completion_tokens) == (2, 57)
-    assert found.prompt_tokens == sum(prompt_tokens(r.messages) for r in requests)
-    assert found.cost == pytest.approx((found.prompt_tokens + 10 * 57) / 1e6)
-    assert forecast(requests, None).cost is None
 
 
 @given(text=st.text(max_size=50))

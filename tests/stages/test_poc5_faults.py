@@ -92,6 +92,7 @@ def test_a_signal_lets_paid_answers_arrive_and_exits_75(run_dir: Path) -> None:
         answer("late theme").body, delay=0.5, headers={"Content-Type": "application/json"})) as server:  # fmt: skip
         child = Child(_ask, str(run_dir), server.base_url)
         while len(server.requests) < 5:
+            child.process.join(0.01)
             assert child.process.is_alive(), child.stderr
         os.kill(child.pid, signal.SIGTERM)
         stopped = child.wait()

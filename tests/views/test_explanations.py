@@ -16,7 +16,7 @@ from neuron_signatures.views.explanations.commands import explain_command, nothi
 from neuron_signatures.views.explanations.provenance import badges, chain_of, provenance
 from neuron_signatures.views.explanations.reading import RunExplanations, has_explanations
 from neuron_signatures.views.explanations.shown import ExplanationView
-from neuron_signatures.views.explanations.texts import one_line, paragraphs, short, shorts, text_or_why
+from neuron_signatures.views.explanations.texts import one_line, paragraphs, short, text_or_why
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_a_set_that_is_not_finished_says_so(found):
     assert [(s.name, sum(s.counts.values()), s.finished) for s in found.sets] == [
         ("contrastive", 1, False), ("highlighted", 11, True), ("lookup", 3, True)
     ]  # fmt: skip
-    assert shorts(found.of(NeuronAt(0, 2))) == [("-", "keywords of Python code  (highlighted)")]
+    assert short(found.of(NeuronAt(0, 2)), "-") == "keywords of Python code  (highlighted)"
 
 
 def test_hostile_texts_are_escaped_everywhere(found):

@@ -34,11 +34,6 @@ class Fault(NamedTuple):
         return self.http_status == 402 or _QUOTA.search(self.code) is not None
 
     @property
-    def is_key(self) -> bool:
-        """The server does not know the key."""
-        return self.http_status == 401
-
-    @property
     def is_transient(self) -> bool:
         return not self.is_quota and (self.http_status in _TRANSIENT or self.http_status >= 500)
 

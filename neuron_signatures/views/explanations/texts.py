@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neuron_signatures.runs.records.names import POLES, Pole
+from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.explanations.shown import ExplanationView, NeuronExplanations
 
@@ -50,11 +50,6 @@ def short(found: NeuronExplanations, pole: Pole) -> str:
     """The explanation to read of one pole with its origin, on one line and escaped; empty if there is none."""
     first = found.pole(pole).first
     return "" if first is None else f"{one_line(first.entry.text)}  ({origin(first)})"
-
-
-def shorts(found: NeuronExplanations) -> list[tuple[Pole, str]]:
-    """`short` of the poles that have one."""
-    return [(pole, text) for pole in POLES if (text := short(found, pole))]
 
 
 def origin(s: ExplanationView) -> str:
