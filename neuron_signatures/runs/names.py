@@ -43,7 +43,7 @@ def is_activation_file(name: str) -> bool:
 def default_run_dir(root: Path, stage: str) -> Path:
     """A new folder name, unique even if two runs start in the same second."""
     now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
-    return root / f"{stage}_{now}_{secrets.token_hex(3)}"
+    return root / f"{stage}_{now}_{secrets.token_hex(6)}"
 
 
 def check_ids(ids: Iterable[str], *, where: str) -> None:
