@@ -56,7 +56,8 @@ def test_explanations_of_a_server_program_arrive_and_are_stored_and_scored(tmp_p
     assert all(e.prompt_tokens > 100 and 0 < e.completion_tokens <= 60 and e.cost is None for e in made)
     assert len({e.text for e in ok}) > 1, "the server did not sample"
     _check_scores(run_dir, ok)
-    assert len((run_dir / "llm" / "journal.jsonl").read_text().splitlines()) == 9
+    lines = [json.loads(line) for line in (run_dir / "llm" / "journal.jsonl").read_text().splitlines()]
+    assert sum(line["answered"] for line in lines) == 9 == sum(line.get("lost") == "sent" for line in lines)
     assert runs_program.main(["verify", str(run_dir)]) == 0
     for file in run_dir.rglob("*"):
         assert file.is_dir() or KEY.encode() not in file.read_bytes(), file
