@@ -44,8 +44,8 @@ _MODULE = "neuron_signatures.poc5_explain_neurons"
 _PROG = f"python -m {_MODULE}"
 _COMMANDS = ("list", "edit", "vote", "lock", "unlock", "note", "import", "export")
 _OF_MODELS = {
-    "base_url", "api_key_env", "allow_http", "timeout", "temperature", "max_cost", "max_requests", "price_file",
-    "retry_failed", "no_cache", "n_samples", "revise", "modes", "select_by",
+    "base_url", "api_key_env", "requests_per_minute", "tokens_per_minute", "allow_http", "timeout", "temperature",
+    "max_cost", "max_requests", "price_file", "retry_failed", "no_cache", "n_samples", "revise", "modes", "select_by",
 }  # fmt: skip
 
 
@@ -147,6 +147,8 @@ def _add_model_flags(parser: Parser) -> None:
     group.add_argument("--allow_http", action="store_true", help="allow a --base_url of http on another machine")
     group.add_argument("--concurrency", type=at_least(1), default=8, metavar="N",
                        help="openai: requests at a time; default 8")  # fmt: skip
+    group.add_argument("--requests_per_minute", type=at_least(1), metavar="N", help="openai: limit of the account")
+    group.add_argument("--tokens_per_minute", type=at_least(1), metavar="N", help="openai: limit, by estimated tokens")
     group.add_argument("--timeout", type=at_least(1), default=120, metavar="S", help="of a request; default 120")
     group.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
     group.add_argument("--max_tokens", type=at_least(1), metavar="N", help="of an answer; default: the explainer's")
@@ -302,7 +304,8 @@ def _llm(args: Namespace) -> LlmSpec | None:
     return replace(
         spec, base_url=args.base_url, api_key_env=args.api_key_env, allow_http=args.allow_http,
         concurrency=args.concurrency, timeout=float(args.timeout), device=args.device, dtype=args.model_dtype,
-        batch_size=args.batch_size,
+        batch_size=args.batch_size, requests_per_minute=args.requests_per_minute,
+        tokens_per_minute=args.tokens_per_minute,
     )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.explanations.names import Explainer
 from neuron_signatures.runs.records.names import NeuronPole
 
@@ -34,19 +33,6 @@ class Method:
     seed: int = 0
     near_by_embedding: bool = False
     """Whether hard negatives of the prompt include silent windows that an embedding finds to be like the strongest."""
-
-    def __post_init__(self) -> None:
-        if self.explainer == "lookup":
-            idle = [
-                n
-                for n, v in (("n_samples", self.n_samples > 1), ("revise", self.revise), ("modes", self.modes > 1))
-                if v
-            ]
-            if idle:
-                raise UsageError(
-                    f"--{idle[0]} is for explainers that ask a language model", where="--explainer lookup",
-                    next_step="Leave it away, or choose another explainer",
-                )  # fmt: skip
 
     @property
     def chooses(self) -> bool:

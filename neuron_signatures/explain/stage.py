@@ -99,8 +99,7 @@ class Opened:
 @contextlib.contextmanager
 def opened(request: ExplainRequest, source: Source) -> Iterator[Opened]:
     """The request with the run of its source. Raises `UsageError` for neurons that cannot be explained."""
-    run = Run.open(source.run_dir)
-    with Records.open(run) as records:
+    with Run.open(source.run_dir) as run, Records.open(run) as records:
         poles = choose_poles(run, records, request.neurons)
         neighbours = neighbours_in_list(poles, request.neurons)
         if request.shard is not None:
@@ -163,9 +162,10 @@ def _explain(
 ) -> tuple[Spent, str]:  # fmt: skip
     """What was spent, and why it ended early (empty if it did not)."""
     with progress("poles", len(work.pending)) as bar:
-        if asking is None:
+        if work.request.llm is None:
             explain_by_rules(poles, work.records, work.author, into, tally, bar, stop)
             return Spent(), ""
+        assert asking is not None, "poles are missing that were not before the lock was held"
         from neuron_signatures.explain.by_model import explain_by_model
 
         return explain_by_model(work, poles, asking, into, tally, bar, stop)

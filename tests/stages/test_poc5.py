@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from explain_stage import KEY, ask, entries, explain, explanations, make_run, prices
+from explain_stage import KEY, ask, entries, explain, explanations, prices
 from misbehaving_server import MODEL, Asked, MisbehavingServer, answer, no_quota, rate_limited, refusal
 from paths import ROOT
 
@@ -22,18 +21,6 @@ from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.records.names import NeuronPole
 
 SET = f"highlighted__{MODEL}"
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("explain") / "run")
-
-
-@pytest.fixture
-def run_dir(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NEURON_SIGNATURES_CACHE", str(tmp_path / "cache"))
-    return Path(shutil.copytree(prepared, tmp_path / "run"))
 
 
 def echo(asked: Asked) -> object:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from explain_stage import KEY, ask, entries, explain, explain_and_die, explanations, make_run, rules_and_die
+from explain_stage import ask, entries, explain, explain_and_die, explanations, rules_and_die
 from forked import Child, run
 from llm_sessions import ledger_of, responses
 from misbehaving_server import (
@@ -34,18 +33,6 @@ from neuron_signatures.runs import __main__ as runs_program
 from neuron_signatures.runs.lock import run_lock
 
 SET = f"highlighted__{MODEL}"
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("explain") / "run")
-
-
-@pytest.fixture
-def run_dir(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NEURON_SIGNATURES_CACHE", str(tmp_path / "cache"))
-    return Path(shutil.copytree(prepared, tmp_path / "run"))
 
 
 def echo(asked: Asked) -> Act:

@@ -7,16 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json, read_json_file
+from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS, meta_name, settings_name
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.manifest import FileRecord, Sha256
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.opening import NotReadableError, read_regular
 from neuron_signatures.runs.result_records import DumpIdentity
-from neuron_signatures.runs.seal import seal_fits
+from neuron_signatures.runs.sealed_record import read_sealed
 
 AGAIN = "Copy the run again, or repeat the command that made the set"
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
@@ -64,21 +63,9 @@ def read_set_meta(run_dir: Path, set_name: str) -> ExplanationsMeta:
     """The stage record of a set. Raises `UsageError` if it is not finished, `BadRunError` if the record is damaged."""
     path = inside(run_dir, f"{EXPLANATIONS}/{meta_name(set_name)}")
     try:
-        raw = read_regular(path, max_bytes=RECORD_BYTES)
-        meta = ExplanationsMeta.model_validate(parse_json(raw))
+        return read_sealed(path, ExplanationsMeta, again=AGAIN)
     except FileNotFoundError as e:
         raise UsageError("this set is not finished", where=str(path)) from e
-    except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(path), next_step=AGAIN) from e
-    except NotReadableError as e:
-        raise BadRunError(str(e), where=str(path), next_step=AGAIN) from e
-    except ValidationError as e:
-        raise BadRunError(first_error(e), where=str(path), next_step=AGAIN) from e
-    except ValueError as e:
-        raise BadRunError(f"not valid JSON ({e})", where=str(path), next_step=AGAIN) from e
-    if not seal_fits(raw):
-        raise BadRunError("the record differs from its own checksum: it has changed", where=str(path), next_step=AGAIN)
-    return meta
 
 
 def read_settings(run_dir: Path, set_name: str) -> SetSettings | None:

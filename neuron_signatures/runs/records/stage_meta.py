@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import FileRecord, Sha256
-from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.opening import NotReadableError, read_regular
 from neuron_signatures.runs.records.names import RECORDS
-from neuron_signatures.runs.seal import seal_fits
+from neuron_signatures.runs.sealed_record import read_sealed
 
 AGAIN = "Copy the run again, or make its records again"
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
@@ -46,23 +43,10 @@ def read_meta(run_dir: Path, name: str, kind: type[Meta]) -> Meta:
     """
     path = inside(run_dir, f"{RECORDS}/{name}")
     try:
-        raw = read_regular(path, max_bytes=RECORD_BYTES)
-        meta = kind.model_validate(parse_json(raw))
+        return read_sealed(path, kind, again=AGAIN)
     except FileNotFoundError as e:
         next_step = f"Make it with `python -m neuron_signatures.poc4_extract_records --run_dir {run_dir}`"
         raise UsageError("this has not been made yet", where=str(path), next_step=next_step) from e
-    except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(path), next_step=AGAIN) from e
-    except NotReadableError as e:
-        raise BadRunError(str(e), where=str(path), next_step=AGAIN) from e
-    except ValidationError as e:
-        raise BadRunError(first_error(e), where=str(path), next_step=AGAIN) from e
-    except ValueError as e:
-        raise BadRunError(f"not valid JSON ({e})", where=str(path), next_step=AGAIN) from e
-    if not seal_fits(raw):
-        what = "the record differs from its own checksum: it has changed"
-        raise BadRunError(what, where=str(path), next_step=AGAIN)
-    return meta
 
 
 def check_sizes(run_dir: Path, meta: RecordsRecord) -> None:
