@@ -93,7 +93,11 @@ def make_parser() -> Parser:
     output.add_argument("--dry_run", action="store_true",
                         help="print neurons, requests, tokens and cost; send and write nothing")  # fmt: skip
     output.add_argument("--resume", action="store_true", help="the default: what the set has is not made again")
-    output.add_argument("--retry_failed", action="store_true", help="ask again where the status is not ok")
+    output.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="ask again where the status is not ok or there was too little evidence",
+    )
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
     return parser

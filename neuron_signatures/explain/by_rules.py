@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from neuron_signatures.explain.answers import Author, rule_entry
@@ -13,8 +12,6 @@ from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.progress import Bar
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.stopping import HeldStop
-
-log = logging.getLogger(__name__)
 
 NO_RULE = "no set of tokens and n-grams tells when it is active"
 

@@ -18,8 +18,9 @@ class SetDone:
 
     def __init__(self, run_dir: Path, set_name: str, method: Method, *, retry_failed: bool) -> None:
         self.done: Done = done_keys(run_dir, set_name)
-        self.left_out = _left_out(run_dir, set_name)
-        """Names of the poles with too little evidence, by the reason, if the set is finished."""
+        self.left_out = {} if retry_failed else _left_out(run_dir, set_name)
+        """Names of the poles with too little evidence, by the reason, if the set is finished; tried again with
+        `retry_failed`, because there may be more evidence by now (such as write scores)."""
         self._method, self._retry_failed = method, retry_failed
 
     def pending(self, poles: Sequence[NeuronPole]) -> list[NeuronPole]:

@@ -60,7 +60,7 @@ class StageForecast:
 def forecast(work: Opened) -> StageForecast:
     """Of what is missing in the set. Raises as the stage does for flags that do not go together."""
     pending = work.pending
-    n_done = len(work.poles) - work.n_missing
+    n_done = len(work.poles) - len(work.missing)
     counts = (work.set_name, len(work.poles), n_done, len(pending))
     if work.request.llm is None or not pending:
         return StageForecast(*counts, 0, 0, 0, 0, 0, 0.0, "no language model")

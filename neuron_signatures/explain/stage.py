@@ -70,10 +70,6 @@ class Opened:
         return self.before.pending(self.poles)
 
     @property
-    def n_missing(self) -> int:
-        return len(self.missing)
-
-    @property
     def pending(self) -> list[NeuronPole]:
         """The first of them, at most `--limit`; others follow for those that give nothing."""
         return self.missing[: self.request.limit]
@@ -173,7 +169,7 @@ def _explain(
 
 def _tally(work: Opened) -> Tally:
     return Tally(
-        n_poles=len(work.poles), n_done_before=len(work.poles) - work.n_missing,
+        n_poles=len(work.poles), n_done_before=len(work.poles) - len(work.missing),
         n_locked=work.before.locked(work.poles),
         left_out={reason: list(names) for reason, names in work.before.left_out.items()},
     )  # fmt: skip

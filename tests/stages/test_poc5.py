@@ -216,6 +216,18 @@ def test_what_only_shows_makes_no_run_of_puzzles(
     assert f"neurons L0N0 to L0N9: {tmp_path / 'new'}" in shown or "===== user =====" in shown
 
 
+def test_poles_with_too_little_evidence_are_tried_again_only_if_told(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--explainer", "output", "--neurons", "L0N0", "--json")
+    with MisbehavingServer(echo) as server:
+        for more, n_done in (((), 0), ((), 2), (("--retry_failed",), 0)):
+            assert ask(run_dir, server.base_url, *flags, *more) == 0
+            found = summary(capsys)
+            assert found["n_done_before"] == n_done and sum(found["left_out"].values()) == 2
+        assert not server.requests
+
+
 def test_other_settings_need_another_set(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with MisbehavingServer(echo) as server:
         flags = ("--neurons", "L0N0", "--poles", "+")
