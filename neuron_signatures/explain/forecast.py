@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.explain.by_model import open_evidence, open_scorers
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt
-from neuron_signatures.explain.prompt import estimated_tokens
 from neuron_signatures.explain.work import modes_of, request_of
 from neuron_signatures.llm.choose import open_prices
+from neuron_signatures.llm.forecast import estimated_tokens
 from neuron_signatures.runs.files import counted
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neuron_signatures.explain.by_model import open_evidence, open_scorers
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt
-from neuron_signatures.explain.prompt import Prompt, estimated_tokens
+from neuron_signatures.explain.prompt import Prompt
 from neuron_signatures.explain.work import modes_of, request_of
 from neuron_signatures.interventions.choice.neurons import parse_names
+from neuron_signatures.llm.forecast import estimated_tokens
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.tokens import escape

@@ -146,7 +146,7 @@ def _explained(work: Opened, into: ExplanationLog, asking: Asking | None, progre
     if not stopped and poles.all_taken:
         with contextlib.nullcontext() if work.request.shard is None else run_lock(work.run.path, wait=True):
             finish_set(
-                work.run, work.set_name, skipped=tally.left_out, spent=spent,
+                work.run, work.set_name, skipped=_left_out(work, tally), spent=spent,
                 flags_given=list(work.request.flags_given),
             )  # fmt: skip
     return _outcome(work, tally, spent, stopped)
@@ -167,11 +167,22 @@ def _explain(
         return explain_by_model(work, poles, asking, into, tally, bar, stop)
 
 
+def _left_out(work: Opened, tally: Tally) -> dict[str, list[str]]:
+    """Of the whole set: also poles that an earlier command left out."""
+    before = work.before.left_out
+    return {
+        reason: list(dict.fromkeys([*before.get(reason, ()), *tally.left_out.get(reason, ())]))
+        for reason in [*before, *(r for r in tally.left_out if r not in before)]
+    }
+
+
 def _tally(work: Opened) -> Tally:
+    asked = {at.label for at in work.poles}
+    left_out = {reason: [n for n in names if n in asked] for reason, names in work.before.left_out.items()}
     return Tally(
         n_poles=len(work.poles), n_done_before=len(work.poles) - len(work.missing),
         n_locked=work.before.locked(work.poles),
-        left_out={reason: list(names) for reason, names in work.before.left_out.items()},
+        left_out={reason: names for reason, names in left_out.items() if names},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from neuron_signatures.llm.asking.raw_client import Watch
 from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.endpoint import Endpoint
 from neuron_signatures.llm.errors import StopAsking
-from neuron_signatures.llm.forecast import prompt_tokens
+from neuron_signatures.llm.forecast import estimated_tokens
 from neuron_signatures.llm.wire.http import BodyTooLargeError, BoundedClient
 from neuron_signatures.llm.wire.pace import Pace
 from neuron_signatures.llm.wire.reply import Reply, parse_reply
@@ -91,7 +91,7 @@ class OpenAIClient:
     async def send(self, request: ChatRequest, watch: Watch | None) -> Answer:
         """The answer after as many attempts as needed and allowed. Raises `StopAsking`."""
         body = self.body_of(request)
-        tokens = prompt_tokens(request.messages) + request.max_tokens
+        tokens = estimated_tokens(request.messages) + request.max_tokens
         state = self._state()
         async with state.slots:
             attempt = 0

@@ -24,7 +24,7 @@ from neuron_signatures.explain.explainers.build import (
     shows_texts,
 )
 from neuron_signatures.explain.modes import Mode, ModeChoice
-from neuron_signatures.explain.prompt import estimated_tokens
+from neuron_signatures.llm.forecast import estimated_tokens
 from neuron_signatures.runs.explanations.names import EXPLAINERS
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records

@@ -11,8 +11,8 @@ from hand_made_records import AT, records_of
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.explainers.build import Prompt, TooLittle, read_answer
-from neuron_signatures.explain.prompt import estimated_tokens
 from neuron_signatures.explain.revise import BOTH, INSTRUCTIONS, revision_prompt
+from neuron_signatures.llm.forecast import estimated_tokens
 from neuron_signatures.scoring.mistakes import Mistake, Mistakes
 from neuron_signatures.scoring.texts import Text
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llm_sessions import asked
 from misbehaving_server import completion
 
-from neuron_signatures.llm.forecast import most_prompt_tokens, prompt_tokens
+from neuron_signatures.llm.forecast import estimated_tokens, most_prompt_tokens
 from neuron_signatures.llm.prices import Price, shipped_prices
 from neuron_signatures.llm.wire.reply import Reply, parse_reply
 from neuron_signatures.llm.wire.retries import is_transient
@@ -72,7 +72,7 @@ def test_a_count_of_tokens_that_is_none_is_not_known() -> None:
 @given(text=st.text(max_size=50))
 def test_a_prompt_has_at_most_a_token_per_byte(text: str) -> None:
     messages = asked(text).messages
-    assert prompt_tokens(messages) <= most_prompt_tokens(messages)
+    assert estimated_tokens(messages) <= most_prompt_tokens(messages)
     assert most_prompt_tokens(messages) >= len(text.encode()) + len("Explain.")
 
 

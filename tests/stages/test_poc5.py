@@ -56,10 +56,12 @@ def test_a_finished_set_is_left_as_it_is(run_dir: Path, capsys: pytest.CaptureFi
     assert {p.name: p.stat().st_mtime_ns for p in (run_dir / "explanations").iterdir()} == before
 
 
-def test_neurons_and_poles_are_those_of_the_flags(run_dir: Path) -> None:
+def test_neurons_and_poles_are_those_of_the_flags(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(run_dir, "--neurons", "L0N0,L1N2-", "--poles", "+") == 0
     assert {(e.layer, e.neuron, e.pole) for e in entries(run_dir, "lookup")} <= {(0, 0, "+"), (1, 2, "-")}
-    assert explain(run_dir, "--neurons", "L1N0") == 0
+    capsys.readouterr()
+    assert explain(run_dir, "--neurons", "L1N0", "--json") == 0
+    assert sum(summary(capsys)["left_out"].values()) <= 2  # of the poles that were asked for
     assert (0, 0, "+") in {(e.layer, e.neuron, e.pole) for e in entries(run_dir, "lookup")}
 
 

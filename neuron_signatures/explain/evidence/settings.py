@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from neuron_signatures.explain.prompt import estimated_tokens
 from neuron_signatures.llm.chat import Message
+from neuron_signatures.llm.forecast import estimated_tokens
 
 
 @dataclass(frozen=True)
