@@ -14,7 +14,6 @@ Further commands, each with --help: list, edit, vote, lock, unlock, note, import
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, number
 from neuron_signatures.cli.command import command
+from neuron_signatures.cli.llm_flags import MODEL_FLAGS, add_budget_flags, add_llm_flags, llm_spec
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
@@ -38,15 +38,11 @@ from neuron_signatures.runs.explanations.names import EXPLAINERS, is_set_name
 if TYPE_CHECKING:
     from neuron_signatures.explain.request import ExplainRequest
     from neuron_signatures.explain.stage import Opened
-    from neuron_signatures.llm.choose import LlmSpec
 
 _MODULE = "neuron_signatures.poc5_explain_neurons"
 _PROG = f"python -m {_MODULE}"
 _COMMANDS = ("list", "edit", "vote", "lock", "unlock", "note", "import", "export")
-_OF_MODELS = {
-    "base_url", "api_key_env", "requests_per_minute", "tokens_per_minute", "allow_http", "timeout", "temperature",
-    "max_cost", "max_requests", "price_file", "retry_failed", "no_cache", "n_samples", "revise", "modes", "select_by",
-}  # fmt: skip
+_OF_MODELS = MODEL_FLAGS | {"temperature", "retry_failed", "n_samples", "revise", "modes", "select_by"}
 
 
 @command
@@ -84,8 +80,10 @@ def make_parser() -> Parser:
     source.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run, or that of the same command before")
     _add_neuron_flags(parser)
     _add_method_flags(parser)
-    _add_model_flags(parser)
-    _add_budget_flags(parser)
+    model = add_llm_flags(parser, without="look-up rules")
+    model.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
+    model.add_argument("--max_tokens", type=at_least(1), metavar="N", help="of an answer; default: the explainer's")
+    add_budget_flags(parser)
     add_shard_flags(parser)
     output = parser.add_argument_group("how it runs")
     output.add_argument("--show_prompt", metavar="NEURON",
@@ -138,45 +136,6 @@ def _add_method_flags(parser: Parser) -> None:
     group.add_argument("--seed", type=at_least(0), default=0, help="of examples and requests; default 0")
     group.add_argument("--set", dest="set_name", metavar="NAME",
                        help="name of the set in RUN/explanations; default the explainer and the model")  # fmt: skip
-
-
-def _add_model_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("language model")
-    group.add_argument("--llm", default="none", metavar="MODEL",
-                       help="openai:MODEL (any OpenAI-compatible API), local:NAME (any --model_name) or none "
-                            "(the default: look-up rules)")  # fmt: skip
-    group.add_argument("--base_url", metavar="URL", help="of the API; default $OPENAI_BASE_URL, else OpenAI's")
-    group.add_argument("--api_key_env", default="OPENAI_API_KEY", metavar="NAME",
-                       help="environment variable that holds the key; default OPENAI_API_KEY")  # fmt: skip
-    group.add_argument("--allow_http", action="store_true", help="allow a --base_url of http on another machine")
-    group.add_argument("--concurrency", type=at_least(1), default=8, metavar="N",
-                       help="openai: requests at a time; default 8")  # fmt: skip
-    group.add_argument("--requests_per_minute", type=at_least(1), metavar="N", help="openai: limit of the account")
-    group.add_argument("--tokens_per_minute", type=at_least(1), metavar="N", help="openai: limit, by estimated tokens")
-    group.add_argument("--timeout", type=at_least(1), default=120, metavar="S", help="of a request; default 120")
-    group.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
-    group.add_argument("--max_tokens", type=at_least(1), metavar="N", help="of an answer; default: the explainer's")
-    group.add_argument("--no_cache", action="store_true", help="neither use nor fill the cache of answers of this user")
-    group.add_argument(
-        "--batch_size", type=at_least(1), default=8, metavar="N", help="local: prompts at a time; default 8"
-    )
-    group.add_argument("--device", default="auto", metavar="DEVICE", help="local: cpu, cuda, cuda:N, mps or auto")
-    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default=None,
-                       help="local: default fp32 on a CPU, else bf16")  # fmt: skip
-
-
-def _add_budget_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("budget (exit code 75 where it ends; the same command with more continues)")
-    group.add_argument("--max_cost", type=_cost, metavar="USD", help="stop before the run costs more in all")
-    group.add_argument("--max_requests", type=at_least(0), metavar="N", help="stop before the run sends more in all")
-    group.add_argument("--price_file", type=folder, metavar="FILE", help="prices per million tokens (docs/poc5.md)")
-
-
-def _cost(text: str) -> float:
-    value = number(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
 
 
 def _run_command(name: str, argv: Sequence[str]) -> int:
@@ -271,12 +230,12 @@ def _show_prompt(work: Opened, args: Namespace) -> int:
 
 def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
     from neuron_signatures.explain.method import Method, default_set_name
-    from neuron_signatures.explain.poles import NeuronRequest
     from neuron_signatures.explain.request import ExplainRequest
     from neuron_signatures.interventions.choice.neurons import Request
     from neuron_signatures.llm.budget import Limits
+    from neuron_signatures.scoring.poles import NeuronRequest
 
-    llm = _llm(args)
+    llm = llm_spec(args)
     asks = llm is not None or args.show_prompt is not None
     method = Method(
         explainer=args.explainer or ("highlighted" if asks else "lookup"), n_samples=args.n_samples,
@@ -293,23 +252,6 @@ def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
         llm=llm, limits=Limits(max_requests=args.max_requests, max_cost=args.max_cost), price_file=args.price_file,
         use_cache=not args.no_cache, limit=args.limit, retry_failed=args.retry_failed, shard=args.shard,
         merge=args.merge, flags_given=flags_given,
-    )  # fmt: skip
-
-
-def _llm(args: Namespace) -> LlmSpec | None:
-    """None for the explainer lookup."""
-    from dataclasses import replace
-
-    from neuron_signatures.llm.choose import parse_llm
-
-    spec = parse_llm(args.llm)
-    if spec.kind == "none":
-        return None
-    return replace(
-        spec, base_url=args.base_url, api_key_env=args.api_key_env, allow_http=args.allow_http,
-        concurrency=args.concurrency, timeout=float(args.timeout), device=args.device, dtype=args.model_dtype,
-        batch_size=args.batch_size, requests_per_minute=args.requests_per_minute,
-        tokens_per_minute=args.tokens_per_minute,
     )  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from neuron_signatures.explain.puzzles import Puzzle, read_puzzles
-from neuron_signatures.scoring.passages import Passages, demo_passages
-from neuron_signatures.scoring.planted import PLANTED_KINDS, PlantedKind, plant
-from neuron_signatures.scoring.ranking import Case, Ranking, rank_truths
+from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, PlantedKind, plant
+from neuron_signatures.scoring.planted.passages import Passages, demo_passages
+from neuron_signatures.scoring.planted.ranking import Case, Ranking, rank_truths
 from neuron_signatures.scoring.simulators.choose import SIMULATORS, open_simulator
 from neuron_signatures.scoring.texts import Text
 

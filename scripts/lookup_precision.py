@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neuron_signatures.explain.lookup.describe import describe
-from neuron_signatures.explain.lookup.rule import rule_of
 from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
+from neuron_signatures.scoring.lookup.describe import describe
+from neuron_signatures.scoring.lookup.rule import rule_of
 from neuron_signatures.scoring.ngrams import longest_match
 from neuron_signatures.scoring.nulls import Draw, Null, draw_others, null_of
 from neuron_signatures.scoring.texts import SIGN, uniform_texts

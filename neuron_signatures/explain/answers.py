@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_signatures.explain.explainers.build import UnparsableAnswer, is_refusal, read_answer
-from neuron_signatures.explain.lookup.describe import describe
 from neuron_signatures.explain.modes import Mode
 from neuron_signatures.explain.prompt import Prompt
 from neuron_signatures.llm.chat import Answer, ChatRequest
@@ -16,6 +15,7 @@ from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.versions import now_utc
+from neuron_signatures.scoring.lookup.describe import describe
 
 RULE_VERSION = "lookup-2"
 """Of the search for rules and the wording of their text."""

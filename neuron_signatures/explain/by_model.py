@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.evidence.settings import EvidenceSettings
 from neuron_signatures.explain.method import Method
-from neuron_signatures.explain.outcome import Spent, Tally
-from neuron_signatures.explain.pool import run_pool
+from neuron_signatures.explain.outcome import Tally
 from neuron_signatures.explain.taking import Taking
 from neuron_signatures.explain.work import Scorers, Tools, explain_pole
 from neuron_signatures.llm.cache import open_cache
 from neuron_signatures.llm.choose import LlmSpec, open_client, open_prices
 from neuron_signatures.llm.errors import StopAsking
+from neuron_signatures.llm.pool import run_pool
 from neuron_signatures.llm.session import Session
+from neuron_signatures.llm.spent import Spent, spent_of
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.llm.names import RequestFiles
@@ -65,10 +66,10 @@ def explain_by_model(
     try:
         asyncio.run(_run(tools, poles, explained, bar, stop, workers=_workers(work.request.llm)))
     except StopAsking as e:
-        return _spent(session), e.line()
+        return spent_of(session), e.line()
     finally:
         session.close()
-    return _spent(session), ""
+    return spent_of(session), ""
 
 
 def evidence_settings(method: Method) -> EvidenceSettings:
@@ -126,11 +127,6 @@ def _open_session(work: Opened) -> Session:
 def _workers(spec: LlmSpec) -> int:
     """Poles at a time: enough that requests never wait for prompts, or that batches are full."""
     return 2 * spec.batch_size if spec.kind == "local" else 2 * spec.concurrency
-
-
-def _spent(session: Session) -> Spent:
-    t = session.totals
-    return Spent(t.requests, t.prompt_tokens, t.completion_tokens, t.cost, t.from_journal, t.from_cache)
 
 
 def _cost_text(session: Session) -> str:

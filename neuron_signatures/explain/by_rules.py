@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from neuron_signatures.explain.answers import Author, rule_entry
-from neuron_signatures.explain.lookup.rule import rule_of
 from neuron_signatures.explain.outcome import Tally
 from neuron_signatures.explain.taking import Taking
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.progress import Bar
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.stopping import HeldStop
+from neuron_signatures.scoring.lookup.rule import rule_of
 
 NO_RULE = "no set of tokens and n-grams tells when it is active"
 

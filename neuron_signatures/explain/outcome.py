@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neuron_signatures.llm.spent import Spent
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.llm.status import STATUSES
 
@@ -36,19 +37,6 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Requests that were sent by this process, and what they cost."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float | None = 0.0
-    """US dollars; None where the price of a request is not known."""
-    from_journal: int = 0
-    from_cache: int = 0
-
-
-@dataclass(frozen=True)
 class Outcome:
     """`set_statuses` count all explanations of the set, also those of earlier commands."""
 
@@ -68,9 +56,7 @@ class Outcome:
             "run_dir": str(self.run_dir), "set": self.set_name, "finished": self.finished, "stopped": self.stopped,
             "n_poles": t.n_poles, "n_done_before": t.n_done_before, "n_locked": t.n_locked,
             "statuses": dict(t.statuses), "left_out": {reason: len(names) for reason, names in t.left_out.items()},
-            "n_undecided": t.n_undecided, "set_statuses": self.set_statuses, "requests": self.spent.requests,
-            "prompt_tokens": self.spent.prompt_tokens, "completion_tokens": self.spent.completion_tokens,
-            "cost": self.spent.cost, "from_journal": self.spent.from_journal, "from_cache": self.spent.from_cache,
+            "n_undecided": t.n_undecided, "set_statuses": self.set_statuses, **asdict(self.spent),
         }  # fmt: skip
 
     def lines(self) -> list[str]:
@@ -83,17 +69,9 @@ class Outcome:
             lines.append(f"{t.n_locked:,} left out: their explanation is locked")
         if t.n_undecided:
             lines.append(f"{counted(t.n_undecided, 'choice')} without a defined score: the first sample was taken")
-        lines.append(self._spent())
+        lines.append(self.spent.text())
         lines.append(f"the set now has {_by_status(self.set_statuses)}: {self.run_dir / 'explanations'}")
         return lines
-
-    def _spent(self) -> str:
-        s = self.spent
-        again = s.from_journal + s.from_cache
-        reused = f"; {counted(again, 'answer')} not paid again" if again else ""
-        cost = "cost unknown (no price)" if s.cost is None else f"${s.cost:.4f}"
-        tokens = f"{s.prompt_tokens:,} tokens of prompts, {s.completion_tokens:,} of answers"
-        return f"{counted(s.requests, 'request')}, {tokens}, {cost}{reused}" if s.requests or again else "no requests"
 
 
 def _by_status(statuses: dict[str, int]) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuron_signatures.explain.method import Method
-from neuron_signatures.explain.poles import NeuronRequest
 from neuron_signatures.llm.budget import Limits
 from neuron_signatures.llm.choose import LlmSpec
 from neuron_signatures.runs.sharding.shard import Shard
+from neuron_signatures.scoring.poles import NeuronRequest
 
 
 @dataclass(frozen=True)

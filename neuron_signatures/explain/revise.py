@@ -12,8 +12,8 @@ from neuron_signatures.explain.explainers import invented
 from neuron_signatures.explain.explainers.answers import FIRES_ON, SAYS
 from neuron_signatures.explain.explainers.budget import Groups, TooLittle, fitted
 from neuron_signatures.explain.explainers.layout import PHRASE, Instructions, marked, pinned
-from neuron_signatures.explain.fencing import fenced, heading
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.fencing import fenced, heading
 from neuron_signatures.runs.explanations.names import Explainer
 from neuron_signatures.scoring.mistakes import Mistake, Mistakes
 

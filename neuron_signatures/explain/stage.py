@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from neuron_signatures.explain.answers import RULE_VERSION, Author
 from neuron_signatures.explain.by_rules import explain_by_rules
 from neuron_signatures.explain.done import SetDone
-from neuron_signatures.explain.outcome import Outcome, Spent, Tally
-from neuron_signatures.explain.poles import choose_poles, neighbours_in_list
-from neuron_signatures.explain.pool import HOLD_SECONDS
+from neuron_signatures.explain.outcome import Outcome, Tally
 from neuron_signatures.explain.request import ExplainRequest
 from neuron_signatures.explain.shards import begin_shard, merge_shards, poles_digest, poles_of_shard, shard_set
 from neuron_signatures.explain.sources.source import Source
 from neuron_signatures.explain.taking import Taking
+from neuron_signatures.llm.pool import HOLD_SECONDS
+from neuron_signatures.llm.spent import Spent
 from neuron_signatures.runs.explanations.log import ExplanationLog
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished, refuse_other_settings
@@ -30,6 +30,7 @@ from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.sharding.locks import refuse_running_shards
 from neuron_signatures.runs.stopping import HeldStop, hold_stop
+from neuron_signatures.scoring.poles import choose_poles, neighbours_in_list
 
 if TYPE_CHECKING:
     from neuron_signatures.explain.by_model import Asking

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from neuron_signatures.explain.answers import Asked, Author, choice_of, entry_of
 from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.explainers.build import TooLittle, build_prompt, shows_texts
-from neuron_signatures.explain.lookup.rule import SHARE
 from neuron_signatures.explain.method import Method
 from neuron_signatures.explain.modes import Mode, find_modes
 from neuron_signatures.explain.outcome import Tally
@@ -24,6 +23,7 @@ from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.records.names import NeuronPole, Part
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.scoring.choose import choose_best
+from neuron_signatures.scoring.lookup.rule import SHARE
 from neuron_signatures.scoring.mistakes import Mistakes, find_mistakes
 from neuron_signatures.scoring.simulators.base import Said, Simulator
 from neuron_signatures.scoring.texts import Text, strongest_texts, uniform_texts

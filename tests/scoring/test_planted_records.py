@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neuron_signatures.explain.lookup.rule import rule_of
 from neuron_signatures.runs.records.names import PARTS, NeuronPole
 from neuron_signatures.runs.records.reader import Records
-from neuron_signatures.scoring.passages import demo_passages
-from neuron_signatures.scoring.planted import plant
-from neuron_signatures.scoring.planted_records import write_planted
+from neuron_signatures.scoring.lookup.rule import rule_of
+from neuron_signatures.scoring.planted.neurons import plant
+from neuron_signatures.scoring.planted.passages import demo_passages
+from neuron_signatures.scoring.planted.records import write_planted
 from neuron_signatures.scoring.texts import uniform_texts
 
 

@@ -8,8 +8,8 @@ from check_scorers import check, passages, table
 from paths import TESTS
 from scored_texts import Fixed, texts_where
 
-from neuron_signatures.scoring.planted import PLANTED_KINDS, Planted, plant
-from neuron_signatures.scoring.ranking import Case, rank_truths
+from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, Planted, plant
+from neuron_signatures.scoring.planted.ranking import Case, rank_truths
 from neuron_signatures.scoring.scores import correlation_uniform
 from neuron_signatures.scoring.simulators.base import Said
 from neuron_signatures.scoring.simulators.rule import RuleSimulator

@@ -12,13 +12,13 @@ from paths import ROOT
 
 from neuron_signatures import poc5_explain_neurons
 from neuron_signatures.explain.method import default_set_name
-from neuron_signatures.explain.poles import NeuronRequest, neighbours_in_list
 from neuron_signatures.interventions.choice.neurons import Request
 from neuron_signatures.runs import __main__ as runs_program
 from neuron_signatures.runs.explanations import people
 from neuron_signatures.runs.explanations.meta import read_set_meta
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.scoring.poles import NeuronRequest, neighbours_in_list
 
 SET = f"highlighted__{MODEL}"
 

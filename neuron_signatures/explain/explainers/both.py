@@ -7,8 +7,8 @@ from neuron_signatures.explain.explainers import highlighted, invented, output
 from neuron_signatures.explain.explainers.answers import FIRES_ON, SAYS
 from neuron_signatures.explain.explainers.budget import Groups, TooLittle, fitted
 from neuron_signatures.explain.explainers.layout import Instructions
-from neuron_signatures.explain.fencing import heading
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.fencing import heading
 
 
 def build(evidence: NeuronEvidence) -> Prompt | TooLittle:

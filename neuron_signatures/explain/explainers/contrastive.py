@@ -7,8 +7,8 @@ from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.explainers import invented
 from neuron_signatures.explain.explainers.budget import Groups, TooLittle, fitted
 from neuron_signatures.explain.explainers.layout import PHRASE, Instructions, marked, pointed
-from neuron_signatures.explain.fencing import heading
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.fencing import heading
 
 
 def build(evidence: NeuronEvidence) -> Prompt | TooLittle:

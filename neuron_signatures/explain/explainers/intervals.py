@@ -13,8 +13,8 @@ from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.explainers import invented
 from neuron_signatures.explain.explainers.budget import Groups, TooLittle, fitted
 from neuron_signatures.explain.explainers.layout import Instructions, numbered
-from neuron_signatures.explain.fencing import heading
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.fencing import heading
 
 N_TOP, N_INTERVALS, PER_INTERVAL, N_RANDOM, N_ELSEWHERE = 10, 12, 2, 5, 10
 BEFORE, AFTER = 10, 4

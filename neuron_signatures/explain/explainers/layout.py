@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from neuron_signatures.explain.evidence.excerpts import Excerpt
 from neuron_signatures.explain.evidence.neuron import TokenTable
 from neuron_signatures.explain.evidence.output import MeasuredChange, SteeredText, Writes
-from neuron_signatures.explain.fencing import END_MARK, EXPLAINED, MARK, fence, fenced, fenced_tokens, heading
 from neuron_signatures.llm.chat import Message
+from neuron_signatures.llm.fencing import END_MARK, EXPLAINED, MARK, fence, fenced, fenced_tokens, heading
 
 FULL = 10
 """Level of the largest activation."""

@@ -7,8 +7,8 @@ from neuron_signatures.explain.evidence.neuron import NeuronEvidence
 from neuron_signatures.explain.explainers import invented
 from neuron_signatures.explain.explainers.budget import Groups, TooLittle, fitted
 from neuron_signatures.explain.explainers.layout import PHRASE, Instructions, active_share, pairs
-from neuron_signatures.explain.fencing import heading
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.fencing import heading
 
 SPARSE = 0.2
 """Share of tokens with a level above 0 below which these tokens are shown again."""

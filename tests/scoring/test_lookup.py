@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scored_texts import rule_for, text, texts_where
 
-from neuron_signatures.explain.lookup.describe import describe
-from neuron_signatures.explain.lookup.rule import find_rule
 from neuron_signatures.runs.explanations.entry import Rule
-from neuron_signatures.scoring.passages import Passages, demo_passages
-from neuron_signatures.scoring.planted import Planted, plant
+from neuron_signatures.scoring.lookup.describe import describe
+from neuron_signatures.scoring.lookup.rule import find_rule
+from neuron_signatures.scoring.planted.neurons import Planted, plant
+from neuron_signatures.scoring.planted.passages import Passages, demo_passages
 from neuron_signatures.scoring.texts import Text
 
 FILLER = "one two three four five six seven eight nine ten eleven twelve"

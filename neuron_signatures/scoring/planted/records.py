@@ -19,8 +19,8 @@ from neuron_signatures.records.exchange.neuron_record import (
 )
 from neuron_signatures.records.exchange.options import ImportOptions
 from neuron_signatures.runs.files import explain_os_errors, write_text
-from neuron_signatures.scoring.passages import Passages
-from neuron_signatures.scoring.planted import Planted
+from neuron_signatures.scoring.planted.neurons import Planted
+from neuron_signatures.scoring.planted.passages import Passages
 
 _PERCENT = 50, 20, 30
 _N_STRONGEST = 100

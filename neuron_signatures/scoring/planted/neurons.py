@@ -14,7 +14,7 @@ import numpy as np
 
 from neuron_signatures.demo.geography import STATES
 from neuron_signatures.runs.records.names import Part
-from neuron_signatures.scoring.passages import Passages
+from neuron_signatures.scoring.planted.passages import Passages
 from neuron_signatures.scoring.texts import Text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
-from neuron_signatures.explain.lookup.positions import LONGEST, Positions
+from neuron_signatures.scoring.lookup.positions import LONGEST, Positions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuron_signatures.explain.lookup.cover import choose_ngrams, f1_of
-from neuron_signatures.explain.lookup.positions import Positions, flat_positions
 from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.scoring.lookup.cover import choose_ngrams, f1_of
+from neuron_signatures.scoring.lookup.positions import Positions, flat_positions
 from neuron_signatures.scoring.texts import Text, strongest_texts, uniform_texts
 
 if TYPE_CHECKING:

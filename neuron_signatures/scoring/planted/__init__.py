@@ -1,0 +1,1 @@
+"""Planted neurons, whose meaning is known, and tests of scorers with them."""
