@@ -30,6 +30,8 @@ class Text:
     acts: Float32[np.ndarray, " pos"]
     counts: Bool[np.ndarray, " pos"]
     """Whether a position counts; others are context."""
+    token_ids: tuple[int, ...] = ()
+    """Of the tokenizer of the subject; empty where only strings are known."""
 
     @property
     def peak(self) -> float:
@@ -46,7 +48,7 @@ def text_of(window: Window, pole: Pole) -> Text:
     assert window.acts is not None
     counts = np.arange(len(window.tokens)) >= window.counted_from
     acts = np.asarray(SIGN[pole] * window.acts, np.float32)
-    return Text(window.window, window.document, window.tokens, acts, counts)
+    return Text(window.window, window.document, window.tokens, acts, counts, tuple(window.token_ids))
 
 
 def strongest_texts(
@@ -66,7 +68,8 @@ def uniform_texts(records: Records, at: NeuronPole, *, parts: Sequence[Part] = P
 
 def _sampled(corpus: Corpus, window: int, acts: np.ndarray, pole: Pole) -> Text:
     """The text of a window of the sample. The name of its document, which takes longest to read, is not needed."""
-    tokens = tuple(corpus.strings(corpus.token_ids(window).tolist()))
+    ids = tuple(corpus.token_ids(window).tolist())
+    tokens = tuple(corpus.strings(ids))
     counts = np.arange(len(tokens)) >= corpus.window_counted_from[window]
     document = int(corpus.window_document[window])
-    return Text(window, document, tokens, np.asarray(SIGN[pole] * acts, np.float32), counts)
+    return Text(window, document, tokens, np.asarray(SIGN[pole] * acts, np.float32), counts, ids)

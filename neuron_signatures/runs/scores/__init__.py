@@ -1,0 +1,1 @@
+"""Scores of explanations in a run folder: `scores/`."""

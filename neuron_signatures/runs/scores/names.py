@@ -1,0 +1,56 @@
+"""File names in `scores/`, the scorers, the controls, and the samples of windows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+SCORES = "scores"
+"""The stage folder."""
+
+Scorer = Literal[
+    "rule", "embedding", "logits", "top_logprobs", "json", "detection", "fuzzing", "surprisal", "generation",
+    "intervention", "fade",
+]  # fmt: skip
+SIMULATORS: tuple[Scorer, ...] = ("rule", "embedding", "logits", "top_logprobs", "json")
+"""They predict activations; the others judge an explanation in another way."""
+SCORERS: tuple[Scorer, ...] = (
+    *SIMULATORS, "detection", "fuzzing", "surprisal", "generation", "intervention", "fade",
+)  # fmt: skip
+
+Control = Literal["own", "other", "shuffled", "empty", "text", "constant", "ceiling", "lookup"]
+"""What is scored on a neuron: its `own` explanation, or a control.
+
+- `other`: the explanation of another neuron of the layer; these are the null.
+- `shuffled`: the own words in random order. `empty`: no explanation. `text`: the word "text". `constant`: the same
+  prediction everywhere.
+- `ceiling`: the activations of the neuron itself, quantised as the simulator quantises: the best possible.
+- `lookup`: the look-up rule of the neuron, which is a baseline and not a null.
+"""
+CONTROLS: tuple[Control, ...] = ("own", "other", "shuffled", "empty", "text", "constant", "ceiling", "lookup")
+
+SampleName = Literal["top", "random", "uniform", "sixty", "mistake"]
+"""Which windows: the strongest, random ones, the uniform sample, the design of sixty examples; `mistake` marks windows
+that are stored because the explanation fails there."""
+
+Split = Literal["report", "select"]
+"""The part of the corpus on which a score was measured. Values on `select` choose explanations, and are no scores."""
+
+
+def scored_name(set_name: str, scorer: Scorer, *, model: str = "", split: Split = "report") -> str:
+    """The stem of the files of one scorer on one set; `model` is the short name of a language model."""
+    return f"{set_name}__{scorer}{f'-{model}' if model else ''}{'' if split == 'report' else '-select'}"
+
+
+def log_name(name: str) -> str:
+    """The log, to which lines are only appended."""
+    return f"{name}.jsonl"
+
+
+def settings_name(name: str) -> str:
+    """The settings that a continued log must share, written before its first line."""
+    return f"{name}_settings.json"
+
+
+def meta_name(name: str) -> str:
+    """The stage record, written last."""
+    return f"{name}_meta.json"
