@@ -15,7 +15,7 @@ from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.design import Design, NeuronTexts
 from neuron_signatures.scoring.judges.asking import Verdicts, ask_all
-from neuron_signatures.scoring.judges.measures import Judged, measure_accuracy, undefined
+from neuron_signatures.scoring.judges.judged import Scoring, accuracy, unmeasured
 from neuron_signatures.scoring.judges.prompt import JudgePrompt
 from neuron_signatures.scoring.judges.windows import PER_CLASS, Shown, enough
 from neuron_signatures.scoring.lookup.rule import rule_of
@@ -55,7 +55,9 @@ class Judge:
 
     def settings(self) -> dict[str, Any]:
         """What a continued log must share."""
-        return {"windows_per_request": PER_REQUEST, "windows_per_class": PER_CLASS}
+        return {
+            "prompt_version": self.prompt_version, "windows_per_request": PER_REQUEST, "windows_per_class": PER_CLASS,
+        }  # fmt: skip
 
     def requests_of(self, item: Item, texts: NeuronTexts) -> Sequence[ChatRequest]:
         """What `score` sends: nothing for computed controls and for a neuron with too few windows."""
@@ -67,7 +69,7 @@ class Judge:
         start = time.monotonic()
         shown = self._draw(texts, self._tools.design)
         if not enough(shown, self._tools.design):
-            return Scored({self._measure: undefined(len(shown), sum(s.label for s in shown), TOO_FEW)})
+            return Scored({self._measure: unmeasured(shown, TOO_FEW)})
         if not self._is_asked(item, shown):
             return Scored({self._measure: await self._computed(item, shown)}, seconds=time.monotonic() - start)
         verdicts, usage = await ask_all(
@@ -76,7 +78,7 @@ class Judge:
         answers = _answers(shown, verdicts)
         is_own = item.control == "own"
         return Scored(
-            {self._measure: self._measured(shown, answers, interval=is_own)},
+            {self._measure: accuracy(shown, answers, Scoring(item.at, self._tools.design, has_interval=is_own))},
             statuses=[v.status for v in verdicts],
             reason=next((v.reason for v in verdicts if v.status != "ok"), ""),
             examples=[_example(s, a) for s, a in zip(shown, answers, strict=True)] if is_own else (),
@@ -95,19 +97,15 @@ class Judge:
         ]
 
     async def _computed(self, item: Item, shown: Sequence[Shown]) -> Measured:
+        scoring = Scoring(item.at, self._tools.design, has_interval=False)
         if item.control == "constant":
-            return self._measured(shown, [True] * len(shown), interval=False)
+            return accuracy(shown, [True] * len(shown), scoring)
         if item.control == "ceiling":
-            return self._measured(shown, [s.label for s in shown], interval=False)
-        rule = item.said.rule or await asyncio.to_thread(rule_of, self._tools.records, item.at)
+            return accuracy(shown, [one.label for one in shown], scoring)
+        rule = await asyncio.to_thread(rule_of, self._tools.records, item.at)
         if rule is None:
-            return undefined(len(shown), sum(s.label for s in shown), Undefined.NOT_SIMULATED.value)
-        return self._measured(shown, [self._by_rule(rule, s) for s in shown], interval=False)
-
-    def _measured(self, shown: Sequence[Shown], answers: Sequence[bool | None], *, interval: bool) -> Measured:
-        """Over the windows with an answer."""
-        judged = [Judged(s.text.document, s.label, a) for s, a in zip(shown, answers, strict=True) if a is not None]
-        return measure_accuracy(judged, self._tools.design, interval=interval)
+            return unmeasured(shown, Undefined.NOT_SIMULATED.value)
+        return accuracy(shown, [self._by_rule(rule, one) for one in shown], scoring)
 
 
 def _session_of(tools: Tools, name: Scorer) -> Session:

@@ -21,10 +21,10 @@ from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.design import NeuronTexts
-from neuron_signatures.scoring.judges.measures import Judged, measure_auroc, undefined
+from neuron_signatures.scoring.judges.judged import Scoring, ranking, unmeasured
 from neuron_signatures.scoring.judges.prompt import NO_EXPLANATION
 from neuron_signatures.scoring.judges.windows import PER_CLASS, Shown, enough, plain_examples
-from neuron_signatures.scoring.scorer import TOO_FEW, Item, Measured, Scored
+from neuron_signatures.scoring.scorer import TOO_FEW, Item, Scored
 from neuron_signatures.scoring.texts import Text
 from neuron_signatures.scoring.tools import Tools
 
@@ -75,14 +75,16 @@ class SurprisalScorer:
         client = tools.session.client if tools.session is not None else None
         if not isinstance(client, LocalClient):
             next_step = "Name one with --llm local:NAME"
-            raise UsageError("the scorer surprisal needs a local language model", where="--scorers", next_step=next_step)
+            raise UsageError(
+                "the scorer surprisal needs a local language model", where="--scorers", next_step=next_step
+            )
         self._tools, self._client = tools, client
         self._without: OrderedDict[tuple[Row, ...], list[Loss]] = OrderedDict()
         self._reading = asyncio.Lock()
 
     def settings(self) -> dict[str, Any]:
         """What a continued log must share."""
-        return {"windows_per_class": PER_CLASS}
+        return {"prompt_version": self.prompt_version, "windows_per_class": PER_CLASS}
 
     def requests_of(self, item: Item, texts: NeuronTexts) -> Sequence[Pass]:
         """One pass per window; those without the explanation are shared by all items of a neuron."""
@@ -95,27 +97,24 @@ class SurprisalScorer:
         start = time.monotonic()
         shown = plain_examples(texts, self._tools.design)
         if not enough(shown, self._tools.design):
-            return Scored({_MEASURE: undefined(len(shown), sum(s.label for s in shown), TOO_FEW)})
+            return Scored({_MEASURE: unmeasured(shown, TOO_FEW)})
+        is_own = item.control == "own"
+        scoring = Scoring(item.at, self._tools.design, has_interval=is_own)
         if item.control in ("constant", "ceiling"):
             values = [float(s.label) if item.control == "ceiling" else 0.0 for s in shown]
-            return Scored({_MEASURE: self._measured(shown, values, interval=False)})
+            return Scored({_MEASURE: ranking(shown, values, scoring)})
         rows = tuple(self._row(one.text) for one in shown)
         without, prefix = await self._losses_without(rows), self._prefix(_introduction(item.said.text))
         losses = [_worse(a, b) for a, b in zip(without, await self._losses(prefix, rows), strict=True)]
-        values = [None if a.value is None or b.value is None else a.value - b.value for a, b in zip(without, losses)]
-        is_own = item.control == "own"
+        reductions = [_reduction(a, b) for a, b in zip(without, losses, strict=True)]
         return Scored(
-            {_MEASURE: self._measured(shown, values, interval=is_own)},
+            {_MEASURE: ranking(shown, reductions, scoring)},
             statuses=[loss.status for loss in losses],
             reason=next((loss.reason for loss in losses if loss.status != "ok"), ""),
             examples=[_example(s, a, b) for s, a, b in zip(shown, without, losses, strict=True)] if is_own else (),
             prompt_tokens=len(prefix) + sum(len(row.token_ids) for row in rows),
             answered_by=self._client.answered_as, seconds=time.monotonic() - start,
         )  # fmt: skip
-
-    def _measured(self, shown: Sequence[Shown], values: Sequence[float | None], *, interval: bool) -> Measured:
-        judged = [Judged(s.text.document, s.label, v) for s, v in zip(shown, values, strict=True) if v is not None]
-        return measure_auroc(judged, self._tools.design, interval=interval)
 
     async def _losses_without(self, rows: tuple[Row, ...]) -> list[Loss]:
         """Read once for all explanations of a neuron, always together: the last digits depend on the batch."""
@@ -132,7 +131,9 @@ class SurprisalScorer:
         room = self._client.room_after(len(prefix))
         fits = [room is None or len(row.token_ids) <= room for row in rows]
         try:
-            read = await self._client.token_losses(prefix, [r.token_ids for r, ok in zip(rows, fits, strict=True) if ok])
+            read = await self._client.token_losses(
+                prefix, [r.token_ids for r, ok in zip(rows, fits, strict=True) if ok]
+            )
         except EnvironmentProblem as e:
             return [Loss(None, "api_error", str(e)[:_REASON])] * len(rows)
         found = iter(read)
@@ -172,6 +173,10 @@ def _mean(losses: np.ndarray, row: Row) -> Loss:
 def _worse(without: Loss, loss: Loss) -> Loss:
     """The loss with the explanation, or the failure of either."""
     return loss if without.status == "ok" else without
+
+
+def _reduction(without: Loss, loss: Loss) -> float | None:
+    return None if without.value is None or loss.value is None else without.value - loss.value
 
 
 def _encodable(text: str) -> str:
