@@ -135,11 +135,11 @@ class LocalClient:
         try:
             ids = self.chat_model.template.encode([Turn(m.role, m.content) for m in request.messages])
         except UsageError as e:
-            return Answer("api_error", reason=str(e), model=self._name, cost=0.0)
+            return Answer("api_error", reason=str(e), model=self.answered_as, cost=0.0)
         room = request.max_tokens if self.chat_model.context is None else self.chat_model.context - len(ids)
         if room < 1:
             reason = f"the prompt has {len(ids)} tokens, the model's context {self.chat_model.context}"
-            return Answer("too_long", reason=reason, model=self._name, prompt_tokens=len(ids), cost=0.0)
+            return Answer("too_long", reason=reason, model=self.answered_as, prompt_tokens=len(ids), cost=0.0)
         future: Future[_Done | _Read] = self._queue.put(_Job(request, self._asked(request, ids, room)))
         done = await asyncio.wrap_future(future)
         assert isinstance(done, _Done)
@@ -198,7 +198,8 @@ class LocalClient:
         await asyncio.to_thread(self._queue.close)
 
     @property
-    def _name(self) -> str:
+    def answered_as(self) -> str:
+        """The name and version in its answers."""
         return f"{shorten(self.model, MAX_NAME)}@{self.version}"
 
     @property
@@ -216,21 +217,23 @@ class LocalClient:
 
     def _answer(self, prompt_tokens: int, done: _Done) -> Answer:
         answer = Answer(
-            "api_error", reason=done.reason, model=self._name, system_fingerprint=self._fingerprint,
+            "api_error", reason=done.reason, model=self.answered_as, system_fingerprint=self._fingerprint,
             prompt_tokens=prompt_tokens, cost=0.0, seconds=done.seconds,
         )  # fmt: skip
         answered = done.answered
         if answered is None:
             return answer
         answer = replace(answer, completion_tokens=answered.n_generated)
-        if answered.finish != "ended":
-            status: Status = "too_long" if answered.finish == "length" else "api_error"
-            return replace(answer, status=status, reason=_REASONS[answered.finish])
+        if answered.finish in ("not_finite", "stopped"):
+            return replace(answer, reason=_REASONS[answered.finish])
         probs = tuple(
             tuple(TokenProb(self.chat_model.token(c.token_id), c.logprob) for c in candidates)
             for candidates in answered.candidates
         )
-        return replace(answer, status="ok", text=self.chat_model.text(answered.token_ids), top_logprobs=probs or None)
+        answer = replace(answer, top_logprobs=probs or None)
+        if answered.finish == "length":
+            return replace(answer, status="too_long", reason=_REASONS["length"])
+        return replace(answer, status="ok", text=self.chat_model.text(answered.token_ids))
 
     def _run_all(self, jobs: Sequence[_Job | _Reading]) -> list[_Done | _Read]:
         """Chats are answered in one batch; texts that are read are a batch by themselves."""
