@@ -62,7 +62,8 @@ class Loss(NamedTuple):
 class SurprisalScorer:
     """AUROC of the reduction for active windows against silent ones, which are those of detection; .5 is chance.
 
-    `constant` reduces every loss by the same, `ceiling` that of active windows only.
+    A window without a loss, for instance since it and the explanation exceed the context, is left out. `constant`
+    reduces every loss by the same, `ceiling` that of active windows only.
     """
 
     name: Scorer = "surprisal"
@@ -78,7 +79,11 @@ class SurprisalScorer:
             raise UsageError(
                 "the scorer surprisal needs a local language model", where="--scorers", next_step=next_step
             )
+        from neuron_signatures.models.tokens import tokenizer_sha256
+
         self._tools, self._client = tools, client
+        tokenizer = client.chat_model.template.tokenizer
+        self._has_ids = tools.run.manifest.tokenizer_sha256 == tokenizer_sha256(tokenizer)
         self._without: OrderedDict[tuple[Row, ...], list[Loss]] = OrderedDict()
         self._reading = asyncio.Lock()
 
@@ -130,10 +135,9 @@ class SurprisalScorer:
         """The mean loss of each row at the places that count."""
         room = self._client.room_after(len(prefix))
         fits = [room is None or len(row.token_ids) <= room for row in rows]
+        short = [row.token_ids for row, ok in zip(rows, fits, strict=True) if ok]
         try:
-            read = await self._client.token_losses(
-                prefix, [r.token_ids for r, ok in zip(rows, fits, strict=True) if ok]
-            )
+            read = await self._client.token_losses(prefix, short) if short else []
         except EnvironmentProblem as e:
             return [Loss(None, "api_error", str(e)[:_REASON])] * len(rows)
         found = iter(read)
@@ -146,19 +150,17 @@ class SurprisalScorer:
         return tuple([] if bos is None else [int(bos)]) + tuple(template.encode_plain(introduction))
 
     def _row(self, text: Text) -> Row:
-        """With the ids of the subject, if they are the same strings for the local model; else with its own."""
-        from neuron_signatures.models.tokens import token_strings
-
-        template = self._client.chat_model.template
-        ids = text.token_ids
-        n_known = len(template.tokenizer)
-        if ids and max(ids) < n_known and tuple(token_strings(template.tokenizer, ids)) == text.tokens:
-            return Row(ids, tuple(np.flatnonzero(text.counts).tolist()))
+        """With the token ids of the subject, if its tokenizer is that of the local model; else encoded again."""
+        if self._has_ids and text.token_ids:
+            return Row(text.token_ids, tuple(np.flatnonzero(text.counts).tolist()))
         first = int(np.argmax(text.counts))
-        before, counted = (
-            template.encode_plain(_encodable("".join(tokens))) for tokens in (text.tokens[:first], text.tokens[first:])
-        )
+        before, counted = (self._encoded(tokens) for tokens in (text.tokens[:first], text.tokens[first:]))
         return Row((*before, *counted), tuple(range(len(before), len(before) + len(counted))))
+
+    def _encoded(self, tokens: Sequence[str]) -> list[int]:
+        """Without unpaired surrogates, which a tokenizer refuses."""
+        text = "".join(tokens).encode("utf-8", "replace").decode("utf-8")
+        return self._client.chat_model.template.encode_plain(text)
 
 
 def _introduction(explanation: str) -> str:
@@ -177,11 +179,6 @@ def _worse(without: Loss, loss: Loss) -> Loss:
 
 def _reduction(without: Loss, loss: Loss) -> float | None:
     return None if without.value is None or loss.value is None else without.value - loss.value
-
-
-def _encodable(text: str) -> str:
-    """Without unpaired surrogates, which a tokenizer refuses."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _example(shown: Shown, without: Loss, loss: Loss) -> dict[str, Any]:
