@@ -30,6 +30,17 @@ def quoted(text: str) -> str:
     return found
 
 
+def quoted_json(value: Any) -> str:
+    """A value of dicts, lists, strings and numbers as JSON on one line; the strings as `quoted`."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quoted(k)}: {quoted_json(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(quoted_json, value)) + "]"
+    return json.dumps(value, allow_nan=False)
+
+
 def json_answer(text: str) -> Any:
     """The JSON value that is the whole answer, but for white space, a Markdown fence and a block of thinking.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Replies:
         for i, answer in enumerate(answers):
             if isinstance(answer, BaseException):
                 raise answer
-            found.append(_reply(answer, lambda text, i=i: read(text, i)))
+            found.append(_reply(answer, functools.partial(_read_number, read, i)))
         self.all += found
         return found
 
@@ -68,7 +69,7 @@ class Replies:
             examples=examples,
             prompt_tokens=sum(a.prompt_tokens or 0 for a in answers),
             completion_tokens=sum(a.completion_tokens or 0 for a in answers),
-            cost=None if None in costs else sum(cost or 0.0 for cost in costs),
+            cost=None if None in costs else sum((cost or 0.0 for cost in costs), 0.0),
             answered_by=next((a.model for a in answers if a.model is not None), None),
             seconds=time.monotonic() - self._start,
         )
@@ -77,6 +78,10 @@ class Replies:
 def shown(text: str) -> str:
     """Text of a model as it is stored: raw and bounded."""
     return encodable(text)[:MAX_SHOWN]
+
+
+def _read_number(read: Callable[[str, int], Value], number: int, text: str) -> Value:
+    return read(text, number)
 
 
 def _reply(answer: Answer, read: Callable[[str], Value]) -> Reply[Value]:
