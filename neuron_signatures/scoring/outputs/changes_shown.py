@@ -34,16 +34,18 @@ class TokenChange(NamedTuple):
 @dataclass(frozen=True)
 class Changes:
     """Tokens whose mean log-probability rose or fell most, the largest change first; and a text as the model continues
-    it without and with the edit, empty where no text is continued."""
+    it without and with the edit; None where no text is continued."""
 
     rose: tuple[TokenChange, ...]
     fell: tuple[TokenChange, ...]
-    before: str = ""
-    after: str = ""
+    before: str | None = None
+    after: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"rose": _rows(self.rose), "fell": _rows(self.fell)}
-        return {**found, "before": shown(self.before), "after": shown(self.after)} if self.before else found
+        if self.before is None or self.after is None:
+            return found
+        return {**found, "before": shown(self.before), "after": shown(self.after)}
 
 
 def measure_changes(
