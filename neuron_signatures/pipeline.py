@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = read_config(args.config)
     options = Options(args.overwrite, args.until, args.quiet, show=not args.json)
     if args.dry_run:
-        _show_plan(config, make_plan(config, options), args, commands=True)
+        make_plan(config, options, lambda plan: _show_plan(config, plan, args))
         return ExitCode.OK
     return _run(config, options, args)
 
@@ -65,11 +65,7 @@ def make_parser() -> Parser:
 def _run(config: Config, options: Options, args: Namespace) -> int:
     from neuron_signatures.steps.run import run_pipeline
 
-    def show_plan(plan: list[Planned]) -> None:
-        if options.show:
-            _show_plan(config, plan, args, commands=False)
-
-    outcome = run_pipeline(config, options, show_plan=show_plan)
+    outcome = run_pipeline(config, options, lambda plan: _show_plan(config, plan, args) if options.show else None)
     if args.json:
         emit_json(_summary(config.path, outcome.run_dir, outcome.plan, outcome))
     else:
@@ -79,7 +75,7 @@ def _run(config: Config, options: Options, args: Namespace) -> int:
     return ExitCode.FAILED if outcome.some_failed else ExitCode.OK
 
 
-def _show_plan(config: Config, plan: list[Planned], args: Namespace, *, commands: bool) -> None:
+def _show_plan(config: Config, plan: list[Planned], args: Namespace) -> None:
     if args.json:
         emit_json(_summary(config.path, config.run_dir, plan, None))
         return
@@ -88,7 +84,7 @@ def _show_plan(config: Config, plan: list[Planned], args: Namespace, *, commands
     width = max(len(p.step.name) for p in plan)
     for number, p in enumerate(plan, start=1):
         emit(escape_controls(f"{number:>3}  {p.step.name:{width}}  {p.text}"))
-        if commands and p.action != "done":
+        if args.dry_run and p.action != "done":
             emit(escape_controls(f"     {p.step.command(*p.result_flags)}"))
 
 

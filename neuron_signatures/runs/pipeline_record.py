@@ -49,8 +49,8 @@ class StepRecord(_Record):
     version: _Label
     """Of neuron-signatures."""
     results: dict[_Text, Sha256] = {}
-    """Checksums of the stage records that the step wrote, by their path in the run; while it is started, of the one that
-    it may replace."""
+    """Checksums of the stage records that the step wrote, by their path in the run. While it is started: of the record
+    that it may replace."""
     finished_at_utc: _Label | None = None
     seconds: Annotated[float, Field(ge=0)] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,28 +67,32 @@ class Outcome:
         return [r.name for r in self.ran if r.some_failed]
 
 
-def make_plan(config: Config, options: Options) -> list[Planned]:
-    """What has to be done, up to `--until`. Raises `UsageError` for what would be lost. Changes nothing."""
-    steps = steps_of(config)
-    refuse_missing_stages(steps, config.run_dir, config.path)
-    last = _last_step(steps, options.until)
-    plan = plan_of(steps, config.run_dir, read_pipeline(config.run_dir), overwrite=options.overwrite)[: last + 1]
+ShowPlan = Callable[[list[Planned]], None]
+
+
+def make_plan(config: Config, options: Options, show_plan: ShowPlan) -> list[Planned]:
+    """What has to be done, up to `--until`. Changes nothing.
+
+    Raises `UsageError` for a wrong configuration, and once the plan is shown for results that would be lost.
+    """
+    steps = _asked_steps(config, options)
+    plan = plan_of(steps, config.run_dir, read_pipeline(config.run_dir), overwrite=options.overwrite)
+    show_plan(plan)
     refuse_losses(plan, config.run_dir, overwrite=options.overwrite)
     return plan
 
 
-def run_pipeline(config: Config, options: Options, *, show_plan: Callable[[list[Planned]], None]) -> Outcome:
+def run_pipeline(config: Config, options: Options, show_plan: ShowPlan) -> Outcome:
     """Run what is not done. Raises `StoppedEarly` after a signal or at the end of a budget, `StepFailed` if a stage
     fails, and the errors of `make_plan`."""
     run_dir = config.run_dir
-    make_plan(config, options)  # before a folder is made
+    _asked_steps(config, options)  # before a folder is made
     check_place(run_dir)
     with explain_os_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
     stopping = Stopping()
     with lock_file(run_dir, PIPELINE_LOCK, "another pipeline is running"), stopping.listening():
-        plan = make_plan(config, options)
-        show_plan(plan)
+        plan = make_plan(config, options, show_plan)
         outcome = Outcome(run_dir, plan)
         for number, planned in enumerate(plan, start=1):
             if planned.action != "done":
@@ -173,15 +177,17 @@ class _Shown:
             self._say(f"    ... {self.n - _SHOWN_LINES} more lines")
 
 
-def _last_step(steps: Sequence[Step], until: str | None) -> int:
-    """The index of the last step of this name or table."""
-    if until is None:
-        return len(steps) - 1
-    found = [i for i, s in enumerate(steps) if until in (s.name, s.stage.table)]
-    if not found:
-        names = ", ".join(s.name for s in steps)
-        raise UsageError("there is no such step", where=f"--until {until}", next_step=f"Steps: {names}")
-    return found[-1]
+def _asked_steps(config: Config, options: Options) -> list[Step]:
+    """All steps, or those up to the last one of the name or table `--until`."""
+    steps, until = steps_of(config), options.until
+    if until is not None:
+        found = [i for i, s in enumerate(steps, start=1) if until in (s.name, s.stage.table)]
+        if not found:
+            names = ", ".join(s.name for s in steps)
+            raise UsageError("there is no such step", where=f"--until {until}", next_step=f"Steps: {names}")
+        steps = steps[: found[-1]]
+    refuse_missing_stages(steps, config.run_dir, config.path)
+    return steps
 
 
 def _stage_records(step: Step, run_dir: Path) -> dict[str, int]:

@@ -35,6 +35,7 @@ NOT_IN_RESULTS: Final = {
     "no_cache", "api_key_env", "allow_http", "checkpoint_seconds", "engine", "ray_address", "n_shards", "retry_failed",
 }  # fmt: skip
 """Flags that say how a step runs, not what comes out: with other values nothing runs again."""
+_REPORT: Final = "report.html"
 _HOW_IT_LOADS: Final = frozenset({"device", "device_map", "trust_remote_code", "deterministic"})
 _OF_MODEL: Final = _HOW_IT_LOADS | {"model_name", "model_revision", "model_dtype", "quantization"}
 _OF_LLM: Final = MODEL_FLAGS | {"llm", "concurrency", "batch_size", "device", "model_dtype", "temperature"}
@@ -190,7 +191,10 @@ STAGES: Final = (
         "intervene", "poc3_intervene", _intervene_needs, several=True, takes=_intervene_takes, folder=INTERVENTIONS,
         named_by=("mode", "prompt_id"),
     ),
-    Stage("report", "report", _report_needs, reads=(f"{EXPLANATIONS}/*.jsonl",)),
+    Stage(
+        "report", "report", _report_needs, reads=(f"{EXPLANATIONS}/*.jsonl",),
+        records=lambda settings: () if "out" in settings else (_REPORT,),
+    ),
 )  # fmt: skip
 BY_TABLE: Final = {stage.table: stage for stage in STAGES}
 SHARED_KEYS: Final = {"model": _OF_MODEL, "llm": _OF_LLM, "budget": _BUDGET}

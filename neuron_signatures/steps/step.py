@@ -26,6 +26,7 @@ from neuron_signatures.steps.stages import (
 
 _OF_NEW_MODEL = {"model_name", "model_revision", "model_dtype", "quantization"}
 _BUILT_IN = {"demo", "local", "smollm2"}
+_OUTPUTS = {"output_dir", "out"}
 # Settings that are paths, or names of what comes with the package.
 _NAMES_OR_PATHS = {"corpus", "model_name", "model", "held_out"}
 
@@ -45,6 +46,7 @@ class Step:
     """Without those that the pipeline adds when it runs the step."""
     paths: Mapping[str, Path]
     """Files and folders that settings name, by key."""
+    can_be_quiet: bool
     needs: tuple[str, ...] = ()
     """Names of the steps on which it depends."""
 
@@ -54,7 +56,7 @@ class Step:
         return {k: v for k, v in self.settings.items() if k not in NOT_IN_RESULTS}
 
     def argv(self, *more: str, quiet: bool) -> list[str]:
-        return [*self.flags, *more, *(["--quiet"] if quiet else [])]
+        return [*self.flags, *more, *(["--quiet"] if quiet and self.can_be_quiet else [])]
 
     def command(self, *more: str) -> str:
         return f"{self.stage.command} {shlex.join([*self.flags, *more])}"
@@ -94,8 +96,12 @@ def _step(config: Config, stage: Stage, parser: Parser, own: Settings, where: st
     try:
         stage.check_flags(parser, flags)
     except UsageError as e:
-        raise UsageError(e.what, where=where, next_step=e.next_step.replace("See --help", help_step)) from e
-    return Step(stage, _name(stage, parser, settings), where, settings, tuple(flags), _paths(parser, settings, where))
+        at = f"{where}: {e.where}" if e.where and e.where != parser.prog else where
+        raise UsageError(e.what, where=at, next_step=e.next_step.replace("See --help", help_step)) from e
+    return Step(
+        stage, _name(stage, parser, settings), where, settings, tuple(flags), _paths(parser, settings, where),
+        can_be_quiet="--quiet" in parser._option_string_actions,
+    )  # fmt: skip
 
 
 def _name(stage: Stage, parser: Parser, settings: Settings) -> str:
@@ -127,7 +133,7 @@ def _paths(parser: Parser, settings: Settings, where: str) -> dict[str, Path]:
     """The files and folders that a step reads. Raises `UsageError` if one is missing."""
     found = {}
     for key, value in settings.items():
-        is_path = keys_of(parser)[key].type is folder and key != "output_dir"
+        is_path = keys_of(parser)[key].type is folder and key not in _OUTPUTS
         if not isinstance(value, str) or value in _BUILT_IN or not (is_path or key in _NAMES_OR_PATHS):
             continue
         path = folder(value)
