@@ -33,17 +33,28 @@ class Mistakes:
 
 
 def find_mistakes(simulator: Simulator, said: Said, texts: Sequence[Text], *, threshold: float, n: int) -> Mistakes:
-    """At most `n` of each kind on texts of `select`.
+    """`mistakes_in` what the simulator predicts. There are none of either kind if it cannot predict."""
+    values = simulator.simulate(said, texts) or []
+    low, high = simulator.lowest, simulator.highest
+    valid = [
+        (text, found)
+        for text, found in zip(texts, values, strict=False)
+        if check(found, text, lowest=low, highest=high) is None
+    ]
+    return mistakes_in([text for text, _ in valid], [found for _, found in valid], threshold=threshold, n=n)
+
+
+def mistakes_in(texts: Sequence[Text], values: Sequence[np.ndarray], *, threshold: float, n: int) -> Mistakes:
+    """At most `n` of each kind, in texts with a valid prediction each.
 
     A position is active from `threshold`, and not active below half of it; between the two it is neither. Predictions
     are compared with each other only, since each simulator has its own scale: a false positive is predicted above the
     mean of all positions, a false negative not above it. Ties go to the more extreme activation, then to the earlier
-    text and position. There are none of either kind if the simulator cannot predict.
+    text and position.
     """
-    values = simulator.simulate(said, texts) or []
-    valid = [(t, v.astype(np.float64)) for t, v in zip(texts, values, strict=False) if check(simulator, v, t) is None]
-    if not valid:
+    if not texts:
         return Mistakes((), ())
+    valid = [(text, found.astype(np.float64)) for text, found in zip(texts, values, strict=True)]
     counted = np.concatenate([v[t.counts] for t, v in valid])
     mean, most = float(counted.mean()), float(counted.max())
     largest = max(text.peak for text, _ in valid)

@@ -17,15 +17,13 @@ def longest_match(ngrams: Sequence[Sequence[str]], tokens: Sequence[str]) -> Int
     Tokens match exactly: `Austin` and ` Austin` differ. An n-gram may begin at a position that does not count, but not
     before the first token. Of equal n-grams the first one matches.
     """
-    index: dict[tuple[str, ...], int] = {}
+    by_last: dict[str, dict[tuple[str, ...], int]] = {}
     for i, ngram in enumerate(ngrams):
-        index.setdefault(tuple(ngram), i)
-    lengths = sorted({len(ngram) for ngram in index}, reverse=True)
+        by_last.setdefault(ngram[-1], {}).setdefault(tuple(ngram), i)
     found = np.full(len(tokens), -1, np.int64)
-    for pos in range(len(tokens)):
-        for n in lengths:
-            match = index.get(tuple(tokens[pos + 1 - n : pos + 1])) if n <= pos + 1 else None
-            if match is not None:
-                found[pos] = match
-                break
+    for pos, token in enumerate(tokens):
+        if token in by_last:
+            index = by_last[token]
+            ends = (ngram for ngram in index if tuple(tokens[max(0, pos + 1 - len(ngram)) : pos + 1]) == ngram)
+            found[pos] = index.get(max(ends, key=len, default=()), -1)
     return found
