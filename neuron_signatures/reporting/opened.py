@@ -10,9 +10,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from neuron_signatures.reporting.choice import Choice, choose
 from neuron_signatures.reporting.settings import Detail, Settings
-from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.reader import ScoredSet, ScoreRow, Scores
 from neuron_signatures.views.explanations.reading import RunExplanations
 from neuron_signatures.views.lists.list_files import list_refs
 from neuron_signatures.views.lists.ranked import ListRef
@@ -49,6 +50,7 @@ class ReportRun:
 
     def __post_init__(self) -> None:
         self._open = ExitStack()
+        self._nulls: dict[tuple[object, ...], tuple[float, ...]] = {}
 
     def __enter__(self) -> ReportRun:
         return self
@@ -83,6 +85,22 @@ class ReportRun:
         """Its `problems` name the sets that cannot be read."""
         return RunExplanations.read(self.run.path)
 
+    @cached_property
+    def scores(self) -> Part[Scores]:
+        """Neither a value nor a problem if the run has no scores."""
+        found = attempt(lambda: Scores.open(self.run) if Scores.exist(self.run.path) else None)
+        return Part(found.value, found.problem)
+
+    def null_of(self, row: ScoreRow) -> tuple[float, ...]:
+        """The draws that a score is compared with, ascending: of its layer, or of all layers."""
+        layer = row.layer if row.null_from == "layer" else None
+        key = (row.set, row.scorer, row.scorer_model, row.score, layer)
+        if key not in self._nulls:
+            scores = self.scores.value
+            name = next((s.name for s in scores.sets if _is_of(s, row)), None) if scores else None
+            self._nulls[key] = tuple(scores.null_values(name, row.score, layer)) if scores and name else ()
+        return self._nulls[key]
+
     def command(self, module: str, *flags: str) -> str:
         """A command of this project on this run."""
         import shlex
@@ -90,6 +108,8 @@ class ReportRun:
         return shlex.join(["python", "-m", f"neuron_signatures.{module}", "--run_dir", str(self.run.path), *flags])
 
 
-def not_asked(e: UsageError) -> bool:
-    """Whether an error only says that a result has not been made."""
-    return "has not been made" in e.what or "not finished" in e.what
+def _is_of(scored: ScoredSet, row: ScoreRow) -> bool:
+    """Whether a row is one of a scored set."""
+    return (scored.set, scored.scorer, scored.scorer_model, scored.split) == (
+        row.set, row.scorer, row.scorer_model, row.split,
+    )  # fmt: skip

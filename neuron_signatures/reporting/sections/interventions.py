@@ -77,7 +77,7 @@ def _none(run: ReportRun) -> Html:
 
 
 def _short(refs: list[ResultRef]) -> list[Html]:
-    return [join([el("b", f"{brief(r.title)}: "), r.verdict]) for r in refs[:2] if r.verdict]
+    return [join([el("b", f"{brief(r.title)}: "), r.verdict]) for r in refs[:3] if r.verdict]
 
 
 def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html:

@@ -18,7 +18,15 @@ from neuron_signatures.views.lists.ranked import RankedList, Row
 from neuron_signatures.views.neurons.descriptions import Description
 from neuron_signatures.views.records.commands import records_command
 
-_N_TOKENS = 5
+METRICS = {
+    "dla": "direct logit attribution: activation times the effect of what the neuron writes on the target's logit",
+    "dla_pre_ln2_post": "direct logit attribution without the norm after the MLP",
+    "act_grad": "activation times gradient",
+    "ig": "integrated gradients: the gradient averaged on the way from the reference to the activations",
+    "relp": "relevance propagation",
+    "ablation": "the effect of ablating each neuron, measured",
+}
+"""The metrics of influence in words (docs/method.md)."""
 _LONGEST = 160
 
 
@@ -50,8 +58,8 @@ def neurons(run: ReportRun) -> Section:
             body.append(missing("No neurons were ranked. This command ranks them by their largest activation:",
                                 run.command("poc2_analyze_run")))  # fmt: skip
         return Section("neurons", "The answer's neurons", lead, body)
-    asked = run.settings.top_k
-    found = attempt(lambda: first_neurons(c.ranked, min(asked, run.detail.neurons)))  # type: ignore[arg-type]
+    asked, ranked_list = run.settings.top_k, c.ranked
+    found = attempt(lambda: first_neurons(run, ranked_list, min(asked, run.detail.neurons)))
     if found.value is None:
         return Section("neurons", "The answer's neurons", lead, [problem(found.problem)])
     ranked = found.value
@@ -60,7 +68,7 @@ def neurons(run: ReportRun) -> Section:
     return Section("neurons", "The answer's neurons", lead, body, _short(run, ranked))
 
 
-def first_neurons(ranked: RankedList, n: int) -> list[Ranked]:
+def first_neurons(run: ReportRun, ranked: RankedList, n: int) -> list[Ranked]:
     """The first `n` different neurons of a list. Those that the list names at several positions come once."""
     found: dict[tuple[int, int], Ranked] = {}
     for i in range(min(len(ranked), 20 * n)):
@@ -72,14 +80,18 @@ def first_neurons(ranked: RankedList, n: int) -> list[Ranked]:
             if row.score is None:
                 break
             pole = row.pole or ("-" if ranked.poles.negative[i] else "+")
-            found[at] = Ranked(i + 1, row, pole, ranked.description(i), 1)
+            described = run.described.of(row.at, negative=pole == "-")
+            found[at] = Ranked(i + 1, row, pole, described, 1)
     return list(found.values())
 
 
 def _what(run: ReportRun, ranked: RankedList) -> Html:
     """Which ranking it is, how many neurons, and warnings."""
     c = run.choice
-    rows = [join([el("b", "Ranking: "), brief(ranked.ref.title), "."])]
+    where = ranked.place_text()
+    rows = [join([el("b", "Ranking: "), brief(ranked.ref.title), f", {where}" if where else "", "."])]
+    if c.record is not None and c.record.metric in METRICS:
+        rows.append(join([f"{brief(c.record.metric)} is {METRICS[c.record.metric]}."]))
     if c.record is not None:
         share = share_text(c.record.selected_share)
         rows.append(join([
@@ -97,20 +109,29 @@ def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
     total = run.choice.record.total_abs_influence if run.choice.record else 0.0
     columns = [Column("#"), Column("neuron", False), Column(_score_word(run)), Column("", False)]
     columns += [Column("share", help="Of the sum of all |influences|.")] if total else []
-    columns += [Column("activation"), Column("at", False), Column("promotes", False), Column("explanation", False)]
+    same = bool(ranked.place_text())
+    columns += [Column("activation"), *([] if same else [Column("at", False)]), Column("promotes", False), Column("explanation", False)]
     rows = []
     for n in found:
         score = n.row.score or 0.0
         name = f"{n.row.at.label}{n.pole.replace('-', '−')}"
         share = [share_text(abs(score) / total)] if total else []
         act = "" if n.row.act is None else signed_text(n.row.act)
-        at = join([token(visible(n.row.token)), f" {n.row.pos}" if n.row.pos is not None else ""]) if n.row.token else ""
+        at = _place(n)
         rows.append([
             str(n.rank), el("a", name, href=f"#{n.row.at.label}", class_="nb"), signed_text(score), bar(score, largest),
-            *share, act, at, chips(visible(t) for t in n.described.promotes[:3]),
+            *share, act, *([] if same else [at]), chips(visible(t) for t in n.described.promotes[:3]),
             el("span", _said(run, n), class_="text"),
         ])  # fmt: skip
     return table(columns, rows)
+
+
+def _place(n: Ranked) -> Html:
+    """The token and the position of its row."""
+    if not n.row.token:
+        return Html("")
+    pos = None if n.row.pos is None else f" {n.row.pos}"
+    return el("span", token(visible(n.row.token)), pos, class_="nb")
 
 
 def _score_word(run: ReportRun) -> str:
@@ -154,7 +175,8 @@ def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
     total = c.record.total_abs_influence
     share = f", {share_text(abs(first.row.score or 0.0) / total)} of the sum of all" if total else ""
     return [join([
-        "By ", brief(c.record.metric), ", the neuron with the largest influence is ",
+        "By ", METRICS.get(c.record.metric, brief(c.record.metric)).partition(":")[0],
+        f" ({brief(c.record.metric)}), the neuron with the largest influence is ",
         el("a", f"{first.row.at.label}{first.pole.replace('-', '−')}", href=f"#{first.row.at.label}"),
         f" ({signed_text(first.row.score or 0.0)}{share})",
         f", explained as “{said}”" if said else "", ".",

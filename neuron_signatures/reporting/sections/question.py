@@ -22,7 +22,8 @@ def question(run: ReportRun) -> Section:
         "The model reads a prompt and gives a probability to every token that could come next. The report asks which "
         "of its ", el("b", "neurons"), " made one of these tokens likely. A neuron is one unit of the hidden layer "
         "of an MLP block: at each token it has one number, its ", el("b", "activation"), ", and writes a fixed vector "
-        "times that number into the model's state. L4N178 is neuron 178 of layer 4.",
+        "times that number into the model's state. L4N178 is neuron 178 of layer 4. Tokens look ", token("·like"), " this; "
+        "the dot is a space.",
     ])  # fmt: skip
     body: list[Html] = []
     short: list[Html] = []
@@ -139,7 +140,12 @@ def heading(run: ReportRun) -> str:
     c, name = run.choice, brief(run.run.manifest.model_name.rstrip("/").rsplit("/", 1)[-1])
     if c.record is None:
         return f"The neurons of {name}"
-    return f"Which neurons made {name} say {visible(c.record.target.token.token)}?"
+    return f"Which neurons made {name} say “{word_of(c.record.target.token.token)}”?"
+
+
+def word_of(raw: str) -> str:
+    """A token as a word in a sentence: without the spaces around it, unless it has nothing else."""
+    return brief(raw.strip(" ")) or visible(raw)
 
 
 def target_name(run: ReportRun) -> str:

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from neuron_signatures.reporting.html import el, text
 from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import command, note
+from neuron_signatures.reporting.score_words import headline
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
+from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.interventions.results import example_flags, intervention_refs, read_intervention
@@ -143,6 +145,58 @@ def _words(run: ReportRun) -> Iterator[Doubt]:
             yield Doubt(f"The set {s.name} is not finished.")
 
 
+def _scores(run: ReportRun) -> Iterator[Doubt]:
+    again = run.command("poc6_score_explanations")
+    if run.explanations.is_empty:
+        return
+    if run.scores.problem:
+        yield Doubt(f"The scores cannot be read: {run.scores.problem}", again)
+        return
+    scores = run.scores.value
+    reported = [s for s in scores.sets if s.split == "report"] if scores else []
+    if scores is None or not reported:
+        yield Doubt("The explanations were not scored: how well they predict activations is not known.", again)
+        return
+    scored = {s.set for s in reported}
+    yield from (Doubt(f"The explanations of the set {s.name} were not scored.",
+                      run.command("poc6_score_explanations", "--set", s.name))
+                for s in run.explanations.sets if s.name not in scored)  # fmt: skip
+    for s in reported:
+        yield from _scored_set(scores, s, again)
+
+
+def _scored_set(scores: Scores, s: ScoredSet, again: str) -> Iterator[Doubt]:
+    """What is weak in the headline score of one scored set."""
+    failed = {status: n for status, n in s.statuses.items() if status != "ok"}
+    if failed:
+        said = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in sorted(failed.items()))
+        yield Doubt(f"{s.name}: {sum(failed.values())} explanations could not be scored: {said}.", again)
+    if not s.finished:
+        yield Doubt(f"{s.name}: the scores are not finished.", again)
+    read = attempt(lambda: scores.table(s.name))
+    if read.value is None:
+        yield Doubt(f"{s.name}: {read.problem}")
+        return
+    rows = read.value[read.value["current"] & (read.value["score"] == headline(s))]
+    n = len(rows)
+    if not n:
+        return
+    undefined = int(rows["value"].isna().sum())
+    if undefined:
+        yield Doubt(f"{s.name}: {undefined} of {n} scores are undefined, mostly for lack of active examples on the part "
+                    "report: a larger corpus gives more.")  # fmt: skip
+    defined = rows[rows["value"].notna()]
+    if len(defined) and not defined["null_best"].notna().any():
+        yield Doubt(f"{s.name}: no score has a null, so how much chance would give is not known.", again)
+    within = int((defined["ci_low"] <= defined["null_best"]).sum())
+    if within:
+        yield Doubt(f"{s.name}: {within} of {len(defined)} scores have an interval that includes the mean of their null: "
+                    "these explanations may be worth nothing.")  # fmt: skip
+    low = rows["coverage"].dropna()
+    if len(low) and float(low.mean()) < 0.9:
+        yield Doubt(f"{s.name}: only {float(low.mean()):.0%} of the requests have a usable answer.", again)
+
+
 def _interventions(run: ReportRun) -> Iterator[Doubt]:
     prompt = run.choice.prompt
     read = attempt(lambda: intervention_refs(run.run.path, run.run.manifest))
@@ -164,5 +218,5 @@ def _interventions(run: ReportRun) -> Iterator[Doubt]:
 
 
 _FINDERS: tuple[Callable[[ReportRun], Iterator[Doubt]], ...] = (
-    _question, _validation, _interventions, _corpus, _words, _data,
+    _question, _validation, _interventions, _corpus, _words, _scores, _data,
 )  # fmt: skip
