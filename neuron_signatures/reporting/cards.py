@@ -45,7 +45,7 @@ def card(run: ReportRun, n: Ranked) -> Html:
 
 
 def _sign(pole: str) -> str:
-    return pole.replace("-", "−")
+    return str(pole)
 
 
 def _line(run: ReportRun, n: Ranked) -> Html:

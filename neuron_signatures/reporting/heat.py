@@ -71,7 +71,7 @@ def colour_key(full: float, what: str) -> Html:
     steps = [*range(-LEVELS, 0, 2), 0, *range(2, LEVELS + 1, 2)]
     bar = join(el("i", class_=("g" if s < 0 else "h") + str(abs(s)) if s else None) for s in steps)
     return el(
-        "div", el("span", f"−{full:.3g}"), el("span", bar, class_="ramp"), el("span", f"+{full:.3g}"),
+        "div", el("span", f"-{full:.3g}"), el("span", bar, class_="ramp"), el("span", f"+{full:.3g}"),
         el("span", what), class_="key",
     )  # fmt: skip
 

@@ -24,7 +24,9 @@ def p(*content: Content, class_: str | None = None) -> Html:
 
 
 def code(content: str) -> Html:
-    return el("code", content)
+    """A command or a part of one; flags are not broken into two lines."""
+    words = (el("span", w, class_="nb") if w.startswith("-") and len(w) < 40 else w for w in content.split(" "))
+    return el("code", join(words, " "))
 
 
 def token(shown: str) -> Html:
@@ -34,7 +36,7 @@ def token(shown: str) -> Html:
 
 def command(line: str) -> Html:
     """A command to copy."""
-    return el("pre", el("code", line), class_="cmd")
+    return el("pre", code(line), class_="cmd")
 
 
 def note(kind: NoteKind, *content: Content) -> Html:
@@ -84,9 +86,9 @@ def sheet(found: Sheet, *, most: int = 40) -> Html:
     return join([el("h4", found.title), table(kinds, rows), p(notes, class_="small") if notes else None])
 
 
-def chips(tokens: Iterable[str]) -> Html:
+def chips(tokens: Iterable[str], *, wrap: bool = True) -> Html:
     """Tokens beside each other."""
-    return el("span", *(token(t) for t in tokens), class_="toks")
+    return el("span", *(token(t) for t in tokens), class_="toks" if wrap else "toks row")
 
 
 def lines(found: Iterable[str]) -> Html:

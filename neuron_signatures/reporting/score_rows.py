@@ -65,9 +65,10 @@ def score_table(run: ReportRun, rows: Sequence[ScoreRow]) -> Html:
         Column("null mean", help="Mean score of explanations of other neurons of the layer, applied to this one."),
         Column("lift", help="Value minus the mean of the null."), Column("p"),
         Column("n", help="Positions or windows; in brackets those at which the neuron is active."),
-        Column("coverage", help="Share of the requests with a usable answer."),
     ]  # fmt: skip
-    shown = [_row(run, r) for r in rows if r.score]
+    asked = any(r.coverage is not None for r in rows)
+    columns += [Column("coverage", help="Share of the requests with a usable answer.")] if asked else []
+    shown = [_row(run, r)[: len(columns)] for r in rows if r.score]
     return table(columns, shown) if shown else NOTHING
 
 
@@ -141,7 +142,7 @@ def _windows(run: ReportRun, records: Records, line: ScoreLine, simulator: str) 
     largest = max((float(np.max(sign * w.acts)) for _, w in pairs if w.acts is not None), default=0.0)
     top = max((max((v for v in s.values or [] if v is not None), default=0.0) for s, _ in pairs), default=0.0)
     shown = [_pair(s, w, sign, largest, top, why) for s, w, why in chosen]
-    return join([el("h4", f"True and simulated activations, by {simulator}"), *shown])
+    return join([el("h4", f"True and simulated activations, by {simulator}; each coloured by its own largest value"), *shown])
 
 
 def _true_windows(records: Records, line: ScoreLine) -> dict[int, Window]:
@@ -207,15 +208,14 @@ def _pair(stored: StoredWindow, window: Window, sign: float, largest: float, top
     said = [None if v is None else sign * v for v in predicted[start:stop]]
     rows = [("true", strip(tokens, shown, largest)), ("simulated", strip(tokens, said, top))]
     body = join(join([el("div", label, class_="small"), heat]) for label, heat in rows)
-    return el("div", p(f"{why[:1].upper()}{why[1:]} ({window.part})", class_="small"), el("div", body, class_="pair"))
+    return el("div", p(f"{why[:1].upper()}{why[1:]} (a window of the part {window.part})", class_="small"), el("div", body, class_="pair"))
 
 
 def number(value: float | None) -> str:
-    """With two or three digits and a true minus sign."""
+    """With two or three digits."""
     if value is None:
         return ""
-    shown = f"{value:.2f}" if abs(value) >= 0.095 or value == 0 else f"{value:.3f}"
-    return shown.replace("-", "−")
+    return f"{value:.2f}" if abs(value) >= 0.095 or value == 0 else f"{value:.3f}"
 
 
 def signed(value: float | None) -> str:

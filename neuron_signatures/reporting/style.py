@@ -45,22 +45,24 @@ background:var(--code);border-radius:4px;padding:.05em .3em;overflow-wrap:anywhe
 .facts{display:grid;grid-template-columns:minmax(6.5rem,max-content) minmax(0,1fr);gap:.12rem 1rem;margin:.5rem 0;
 font-size:.92rem}
 .facts dt{color:var(--soft)}.facts dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:.5rem 0;max-width:100%}
+.scroll{overflow-x:auto;margin:.5rem 0;max-width:100%;background:linear-gradient(to left,var(--bg) 30%,transparent) right
+/2.5rem 100% no-repeat local,linear-gradient(to left,var(--line),transparent) right/.9rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.4;font-variant-numeric:tabular-nums}
 th{text-align:left;font-weight:600;color:var(--soft);white-space:nowrap;vertical-align:bottom}
 th,td{padding:.28rem .7rem .28rem 0;border-bottom:1px solid var(--line)}
-td{vertical-align:top;min-width:2rem}
+td{vertical-align:top;min-width:2rem;white-space:nowrap}
 td.n,th.n{text-align:right}
 td.wide{min-width:14rem}
-.text{display:block;min-width:13rem;max-width:34rem;overflow-wrap:anywhere}
+.text{display:block;min-width:13rem;max-width:34rem;overflow-wrap:anywhere;white-space:normal}
+.toks.row{flex-wrap:nowrap}
 .hash{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.78rem;overflow-wrap:anywhere;display:block;
-min-width:12rem}
+min-width:14rem;white-space:normal}
 .nb{white-space:nowrap}
 pre.cmd{background:var(--code);border-radius:5px;padding:.5rem .7rem;margin:.35rem 0;overflow-x:auto;font-size:.82rem;
 line-height:1.45;white-space:pre-wrap;overflow-wrap:anywhere}
 code{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"Liberation Mono",monospace;font-size:.88em;
 overflow-wrap:anywhere}
-pre code{font-size:inherit}
+pre code{font-size:inherit}code .nb{white-space:nowrap}
 .note{border-left:3px solid var(--line);padding:.25rem .8rem;margin:.6rem 0;font-size:.92rem;overflow-wrap:anywhere}
 .note.good{border-color:var(--accent)}.note.warn{border-color:var(--warn)}.note.bad{border-color:var(--bad)}
 .note.bad b{color:var(--bad)}

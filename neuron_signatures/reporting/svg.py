@@ -191,9 +191,8 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A tick, with a true minus sign."""
-    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return shown.replace("-", "−")
+    """A tick."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _frame(x: Scale, y: Scale, axes: Axes, *, percent: bool = False) -> list[Html]:

@@ -111,11 +111,13 @@ def _summary_table(run: ReportRun, found: Sequence[Summary], frame: pd.DataFrame
         Column("null"), Column("lift"),
         Column("above null", help="Share of the poles whose score is above the mean of their null."),
         Column("p ≤ .05", help="Share of the poles; 5 % is what chance would give."),
-        Column("ceiling", help="Mean of the best possible score."), Column("lookup", help="Mean of the look-up rules."),
-        Column("n", help="Poles of neurons."), Column("not in it", False),
+        Column("best", help="Ceiling: mean of the best possible score."), Column("rules", help="Mean of the look-up rules."),
+        Column("n", help="Poles of neurons."),
     ]  # fmt: skip
     rows = [_summary_row(s, frame) for s in found[: run.detail.rows]]
-    return table(columns, rows)
+    left = [f"{brief(s.set)}, {scorer_name(s.scorer, s.scorer_model)}: {why}" for s in found if (why := _not_in_it(s))]
+    outside = p(f"Not in the means: {'. '.join(dict.fromkeys(left))}.", class_="small") if left else None
+    return join([table(columns, rows), outside])
 
 
 def _summary_row(s: Summary, frame: pd.DataFrame) -> list[str | Html]:
@@ -127,7 +129,7 @@ def _summary_row(s: Summary, frame: pd.DataFrame) -> list[str | Html]:
         interval_row(plot_scale(s.score), s.mean, s.low, s.high, Null(s.null_best, *ends),
                      label=f"{s.set} {score_name(s.score)}: mean {number(s.mean)}, null {number(s.null_best)}"),
         number(s.null_best), signed(s.lift), _share(s.share_above_null), _share(s.share_significant),
-        number(s.ceiling), number(s.lookup), f"{s.n:,}", _not_in_it(s),
+        number(s.ceiling), number(s.lookup), f"{s.n:,}",
     ]  # fmt: skip
 
 

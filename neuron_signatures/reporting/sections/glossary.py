@@ -26,7 +26,7 @@ WORDS = (
     ("null", "What chance gives: scores of other neurons' explanations, or effects of random edits. A value within "
      "its null says nothing."),
     ("p", "Share of a null that is at least as large as the observed value; at least one draw is counted."),
-    ("pole", "One of the two directions of a neuron: + above its reference, − below."),
+    ("pole", "One of the two directions of a neuron: + above its reference, - below."),
     ("records", "What every neuron does on a corpus. Explanations are written from one part of the documents and "
      "scored on another."),
     ("simulate", "Predict a neuron's activation at each token from its explanation alone. The score says how well the "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from neuron_signatures.reporting.html import NOTHING, Content, Html, el, join, text
 from neuron_signatures.reporting.opened import Part, ReportRun, attempt
-from neuron_signatures.reporting.parts import facts, fold, missing, note, p, problem, sheet
+from neuron_signatures.reporting.parts import Column, facts, fold, missing, note, p, problem, sheet, table
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.reporting.svg import Axes, Band, Line, Null, Scale, curves, interval_row
 from neuron_signatures.runs.intervention_records import Controls, EffectRecord, SideEffects, SteerRecord, SwapRecord
-from neuron_signatures.runs.intervention_records import Null as RecordedNull
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.interventions.checks import control_lines, controls_sheet, side_effect_lines
 from neuron_signatures.views.interventions.doses import doses_sheet, unsteered
@@ -160,20 +159,18 @@ def _controls(controls: Controls | None) -> Html:
     ends = [controls.observed, 0.0, *(x for n in nulls for x in (n.low, n.high) if x is not None)]
     scale = Scale(min(ends), max(ends), 6.0, _WIDTH - 6.0)
     rows = [
-        (_null_name(n),
+        (el("span", brief(n.what), class_="text"), f"{n.n:,}", cell_text(n.p, "p"),
          interval_row(scale, controls.observed, None, None, Null(n.mean, n.low, n.high),
                       label=f"effect {controls.observed:.3g} beside {n.n} random edits"))
         for n in nulls
     ]  # fmt: skip
     said = control_lines(controls)
     return join([
-        facts([("effect", f"{signed_text(controls.observed)} (dot; grey: 5th to 95th percentile of the control)"), *rows]),
+        facts([("effect", signed_text(controls.observed))]),
+        table([Column("control", False), Column("sets"), Column("p"),
+               Column("effect (dot) over the control's 5th to 95th percentile", False)], rows) if rows else None,
         *(p(line, class_="small") for line in said), fold("controls in numbers", sheet(controls_sheet(controls))),
     ])  # fmt: skip
-
-
-def _null_name(null: RecordedNull) -> str:
-    return brief(null.what) + ("" if null.p is None else f", p {cell_text(null.p, 'p')}")
 
 
 def _side_effects(side: SideEffects | None) -> Html:

@@ -48,7 +48,7 @@ def neurons(run: ReportRun) -> Section:
         "Each neuron's ", el("b", "influence"), " is how much of the target's logit is due to its activation being "
         "what it is and not its average (or another reference, named in the next section): positive pushes the "
         "answer up, negative down. A neuron can be active in two directions, its two ", el("b", "poles"),
-        ": L3N8+ is neuron 8 of layer 3 where its activation is above, L3N8− where it is below.",
+        ": L3N8+ is neuron 8 of layer 3 where its activation is above, L3N8- where it is below.",
     ])  # fmt: skip
     body: list[Html] = []
     if c.problem:
@@ -64,7 +64,7 @@ def neurons(run: ReportRun) -> Section:
         return Section("neurons", "The answer's neurons", lead, [problem(found.problem)])
     ranked = found.value
     body += [_what(run, c.ranked), _overview(run, c.ranked, ranked), *_gaps(run)]
-    body += [card(run, n) for n in ranked]
+    body += [_how_to_read(run), *(card(run, n) for n in ranked)]
     return Section("neurons", "The answer's neurons", lead, body, _short(run, ranked))
 
 
@@ -104,6 +104,19 @@ def _what(run: ReportRun, ranked: RankedList) -> Html:
     return join([p(join(rows, " ")), *warnings])
 
 
+def _how_to_read(run: ReportRun) -> Html:
+    """The colours and the figures of the cards, once."""
+    said = ["Green is a positive activation, orange a negative one, and a stronger colour a larger one. "]
+    if run.records.value is not None:
+        said.append("The strongest windows are those of the corpus in which the neuron is most active; the token at "
+                    "the peak is underlined. ")  # fmt: skip
+    if run.scores.value is not None:
+        said.append("A score says how well the activations can be predicted from the words alone. Its figure has the "
+                    "value as a dot with its 95 % interval, over the null in grey: what explanations of other neurons "
+                    "score on this one. A dot within the grey says nothing.")  # fmt: skip
+    return join([el("h3", "One card for each neuron"), p("".join(said))])
+
+
 def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
     largest = max((abs(n.row.score or 0.0) for n in found), default=0.0)
     total = run.choice.record.total_abs_influence if run.choice.record else 0.0
@@ -114,13 +127,13 @@ def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
     rows = []
     for n in found:
         score = n.row.score or 0.0
-        name = f"{n.row.at.label}{n.pole.replace('-', '−')}"
+        name = f"{n.row.at.label}{n.pole}"
         share = [share_text(abs(score) / total)] if total else []
         act = "" if n.row.act is None else signed_text(n.row.act)
         at = _place(n)
         rows.append([
             str(n.rank), el("a", name, href=f"#{n.row.at.label}", class_="nb"), signed_text(score), bar(score, largest),
-            *share, act, *([] if same else [at]), chips(visible(t) for t in n.described.promotes[:3]),
+            *share, act, *([] if same else [at]), chips((visible(t) for t in n.described.promotes[:3]), wrap=False),
             el("span", _said(run, n), class_="text"),
         ])  # fmt: skip
     return table(columns, rows)
@@ -177,7 +190,7 @@ def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
     return [join([
         "By ", METRICS.get(c.record.metric, brief(c.record.metric)).partition(":")[0],
         f" ({brief(c.record.metric)}), the neuron with the largest influence is ",
-        el("a", f"{first.row.at.label}{first.pole.replace('-', '−')}", href=f"#{first.row.at.label}"),
+        el("a", f"{first.row.at.label}{first.pole}", href=f"#{first.row.at.label}"),
         f" ({signed_text(first.row.score or 0.0)}{share})",
         f", explained as “{said}”" if said else "", ".",
     ])]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.reporting.html import Html, el, join, text
 from neuron_signatures.reporting.opened import ReportRun, attempt
-from neuron_signatures.reporting.parts import Column, command, facts, fold, p, problem, table
+from neuron_signatures.reporting.parts import Column, bullet_list, code, command, facts, fold, p, problem, table
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.files import human_bytes, human_seconds
@@ -105,8 +105,9 @@ def _commands(m: Manifest, records: list[StageRun]) -> list[Html]:
             silent[what] = silent.get(what, 0) + 1
     parts = [command(brief_line(line)) for line in list(shown)[:40]]
     if silent:
-        names = ", ".join(f"{brief(s)} ({n} result{'s' if n > 1 else ''})" for s, n in silent.items())
-        parts.append(p(f"These results store their resolved settings and not the command line: {names}."))
+        names = [join([code(brief(s)), f", {n} result{'s' if n > 1 else ''}"]) for s, n in silent.items()]
+        parts += [p("These results store their settings and not the command line; their records have them:"),
+                  bullet_list(names, class_="small")]  # fmt: skip
     return parts or [p("No command is recorded.")]
 
 

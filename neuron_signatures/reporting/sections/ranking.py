@@ -32,7 +32,7 @@ def ranking(run: ReportRun) -> Section:
     if read.value is None:
         return Section("ranking", TITLE, lead, [problem(read.problem)])
     v, metric = read.value, run.choice.record.metric if run.choice.record else ""
-    body = [*problems, _verdict(v), *(note("warn", brief(w)) for w in v.warnings), _figures(v, metric),
+    body = [*problems, _verdict(v, metric), *(note("warn", brief(w)) for w in v.warnings), _figures(v, metric),
             _agreement(v, metric), _controls(v, metric)]  # fmt: skip
     return Section("ranking", TITLE, lead, body, _short(run, v, metric))
 
@@ -51,8 +51,14 @@ def _not_validated(run: ReportRun) -> Html:
                    run.command("poc2_analyze_run", *flags))  # fmt: skip
 
 
-def _verdict(v: ValidationRecord) -> Html:
+def _verdict(v: ValidationRecord, metric: str) -> Html:
+    shown = ""
+    if metric:
+        sets = "the best for sets" if v.winner_sets == metric else "of the rankings that beat random sets, it has the " \
+               "least CMD" if v.winner_sets is None else "chosen by --influence"  # fmt: skip
+        shown = f"{brief(metric)}: an answer is made by a set of neurons together; {sets}"
     return facts([
+        ("shown in this report", shown),
         ("target", target_title(v.target, v.prompt_id)),
         ("best for single neurons", best_line(v.winner_single, v.winner_single_why)),
         ("best for sets", best_line(v.winner_sets, v.winner_sets_why)),
@@ -112,7 +118,7 @@ def _agreement(v: ValidationRecord, metric: str) -> Html:
         ])  # fmt: skip
     columns = [
         Column("ranking", False), Column("Spearman", help="Rank correlation of the scores with the true effects."),
-        Column("95 % interval", False), Column("0 to 1" if scale.low == 0 else "−1 to 1", False),
+        Column("95 % interval", False), Column("0 to 1" if scale.low == 0 else "-1 to 1", False),
         Column("Pearson"), Column("95 % interval", False),
         Column("CMD", help="Area between the faithfulness curve and 1; 0 is best."), Column("±", False),
         Column(f"k for {v.kept_share:.0%}", help="Neurons of the smallest set that keeps this share."),
@@ -180,7 +186,7 @@ def _name(name: str, metric: str) -> Html:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".replace("-", "−")
+    return "" if value is None else f"{value:.3f}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

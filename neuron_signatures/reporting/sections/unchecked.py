@@ -3,6 +3,7 @@ check it."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class Doubt(NamedTuple):
 
 
 def unchecked(run: ReportRun) -> Section:
-    lead = text("Generated from what is missing or weak in this run. Each line has the command that would check it.")
+    lead = text("Generated from what is missing or weak in this run. Where one command would check it, it is below the line.")
     doubts = [d for find in _FINDERS for d in find(run)]
     if not doubts:
         return Section("unchecked", "What was not checked", lead, [note("good", "No gap that the run itself shows.")])
@@ -42,7 +43,8 @@ def unchecked(run: ReportRun) -> Section:
 def _data(run: ReportRun) -> Iterator[Doubt]:
     m = run.run.manifest
     if m.quantization not in ("none", ""):
-        yield Doubt(f"The model is quantised ({brief(m.quantization)}): the full model may have other neurons.")
+        yield Doubt(f"The model is quantised ({brief(m.quantization)}): the full model may have other neurons.",
+                    _dump(run))
     if m.failed_prompts:
         yield Doubt(f"{len(m.failed_prompts)} prompts have no activations: {brief(m.failed_prompts[0].reason)}.")
     if bad := [p.probe_id for p in m.prompts if p.nonfinite]:
@@ -50,7 +52,8 @@ def _data(run: ReportRun) -> Iterator[Doubt]:
                     f"python -m neuron_signatures.runs verify {run.run.path}")  # fmt: skip
     if 0 < m.n_prompts < _FEW_PROMPTS:
         yield Doubt(f"The run has only {m.n_prompts} prompt{'s' if m.n_prompts > 1 else ''}: averages and peaks over "
-                    "the run rest on few tokens. Add prompts in other words and about other things.")  # fmt: skip
+                    "the run rest on few tokens. Add prompts in other words and about other things.",
+                    _dump(run))  # fmt: skip
 
 
 def _question(run: ReportRun) -> Iterator[Doubt]:
@@ -64,7 +67,7 @@ def _question(run: ReportRun) -> Iterator[Doubt]:
         return
     t = c.record.target
     yield Doubt("The ranking is about one prompt. Whether the same neurons answer other prompts is not known from it: "
-                "rank further prompts and compare.")  # fmt: skip
+                "rank further prompts and compare.", _another_prompt(run))  # fmt: skip
     if t.foil is None:
         yield Doubt(f"The target {visible(t.token.token)} was not compared with another answer, so neurons that push "
                     "all answers of its kind rank high too. A foil leaves out what both share.",
@@ -80,6 +83,28 @@ def _question(run: ReportRun) -> Iterator[Doubt]:
                     "give a better one.", records_command(run.run.path))  # fmt: skip
     if doubt := another_dump(run.run.manifest, c.record):
         yield Doubt(f"The influence result was {doubt}.")
+
+
+def _dump(run: ReportRun) -> str:
+    """A new run on other prompts."""
+    return shlex.join(["python", "-m", "neuron_signatures.poc1_dump_activations", "--model_name",
+                       run.run.manifest.model_name, "--prompts_json", "PROMPTS.json", "--out_dir", "NEW_RUN"])  # fmt: skip
+
+
+def _larger_corpus(run: ReportRun) -> str:
+    """Records of a new run, so that those that explanations were written from stay."""
+    return shlex.join(["python", "-m", "neuron_signatures.poc4_extract_records", "--model_name",
+                       run.run.manifest.model_name, "--corpus", "local", "--max_tokens", "10000000", "--out_dir",
+                       "NEW_RUN"])  # fmt: skip
+
+
+def _another_prompt(run: ReportRun) -> str:
+    """The same ranking for the next prompt of the run."""
+    ids = [p.probe_id for p in run.run.prompts]
+    own = run.choice.prompt.probe_id if run.choice.prompt else ""
+    other = next((i for i in ids[ids.index(own) + 1 :] + ids if i != own), "ID") if own in ids else "ID"
+    return run.command("poc2_analyze_run", "--mode", "influence", "--prompt_id", other, "--influence_metric", "all",
+                       "--validate")  # fmt: skip
 
 
 def _foil(run: ReportRun) -> str:
@@ -123,7 +148,7 @@ def _corpus(run: ReportRun) -> Iterator[Doubt]:
         meta = run.records.value.corpus.meta
         if meta.n_counted < 1_000_000:
             yield Doubt(f"The corpus has {meta.n_counted:,} tokens: rare things that a neuron responds to may not be "
-                        "in it. Use a larger one.")  # fmt: skip
+                        "in it.", _larger_corpus(run))  # fmt: skip
         if not meta.complete:
             yield Doubt(f"Reading the corpus stopped early: {brief(meta.stopped or 'not recorded')}.")
 
