@@ -12,11 +12,8 @@ from neuron_signatures.runs.pipeline_record import read_pipeline
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 
-PROMPTS = [
-    {"id": "dallas", "text": "The capital of the state containing Dallas is"},
-    {"id": "oakland", "text": "The capital of the state containing Oakland is"},
-    {"id": "reno", "text": "The capital of the state containing Reno is"},
-]
+CITIES = {"tx_1": "Dallas", "tx_2": "Houston", "tx_3": "Galveston", "ca_1": "Oakland", "ca_2": "Fresno", "nv_1": "Reno"}
+PROMPTS = [{"id": id_, "text": f"The capital of the state containing {city} is"} for id_, city in CITIES.items()]
 SHORT = """
 [model]
 model_name = "demo"
@@ -28,7 +25,7 @@ RANKED = """
 
 [[rank]]
 mode = "contrast"
-a = "dallas@last"
+a = "tx_*@last"
 """
 EXPLAINED = """
 [records]

@@ -104,7 +104,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "5 steps, 5 to run" in out
     assert (
-        f"python -m neuron_signatures.poc2_analyze_run --run_dir={tmp_path}/run --mode=contrast --a=dallas@last" in out
+        f"python -m neuron_signatures.poc2_analyze_run --run_dir={tmp_path}/run --mode=contrast '--a=tx_*@last'" in out
     )
     assert not (tmp_path / "run").exists()
     assert set(plan(path, capsys, "--until", "rank")) == {"dump", "rank peaks", "rank contrast"}

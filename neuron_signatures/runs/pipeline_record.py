@@ -39,7 +39,7 @@ class StepRecord(_Record):
     settings: dict[_Label, Any]
     """By key of the configuration, with the shared ones that apply."""
     inputs: dict[_Text, _Label]
-    """Digests of the files and folders that the settings name."""
+    """Digests of files and folders, by the setting that names them or by their path in the run."""
     digest: Sha256
     """Of settings, inputs, the steps before, and the version of the package: with another one, the step runs again."""
     base: Sha256

@@ -27,6 +27,7 @@ class Digests:
     base: str
     full: str
     inputs: Mapping[str, str]
+    """Of files: by the setting that names them, or by their path in the run."""
     after: Mapping[str, str]
     version: str
 
@@ -43,15 +44,15 @@ def digests_of(steps: list[Step], run_dir: Path) -> dict[str, Digests]:
 
 
 def _digests(step: Step, run_dir: Path, after: Mapping[str, str], bases: Mapping[str, str]) -> Digests:
-    settings, stage = step.in_results, step.stage
-    named = {key: _digest_of(path) for key, path in step.paths.items() if key in settings}
+    stage = step.stage
+    named = {key: _digest_of(path) for key, path in step.paths.items() if key in step.in_results}
+    settings = {**step.in_results, **named}  # a file counts by its content, wherever it is
     fixed = {k: v for k, v in settings.items() if k not in stage.changes}
-    content = {k: v for k, v in named.items() if k in fixed}
-    base = _hash([stage.table, fixed, content, sorted(bases.items())])
+    base = _hash([stage.table, fixed, sorted(bases.items())])
     read = {
         p.relative_to(run_dir).as_posix(): _digest_of(p) for glob in stage.reads for p in sorted(run_dir.glob(glob))
     }
-    inputs = {**{str(step.paths[k]): v for k, v in named.items()}, **read}
+    inputs = {**named, **read}
     full = _hash([base, settings, sorted(inputs.items()), sorted(after.values()), package_version()])
     return Digests(base, full, inputs, after, package_version())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -137,13 +137,12 @@ def reasons_of(step: Step, digests: Digests, known: StepRecord, run_dir: Path) -
     """Why the step is not done; empty if it is."""
     if known.digest == digests.full:
         return ["was stopped"] if known.status == "started" else _changed_results(known, run_dir)
-    reasons = changed_settings(known.settings, step.in_results)
-    paths = {str(p) for p in step.paths.values()}
-    for path, digest in digests.inputs.items():
-        if path in known.inputs and known.inputs[path] != digest:
-            reasons.append(f"{path} has changed")
-        elif path not in known.inputs and path not in paths:
-            reasons.append(f"{path} is new")
+    reasons = changed_settings(known.settings, step.in_results, but=step.paths.keys() & known.inputs.keys())
+    for name, digest in digests.inputs.items():
+        if name in known.inputs and known.inputs[name] != digest:
+            reasons.append(f"{step.paths.get(name, name)} has changed")
+        elif name not in known.inputs and name not in step.paths:
+            reasons.append(f"{name} is new")
     before, now = set(known.after.values()), dict(digests.after)
     reasons += [f"depends on {name}" for name, digest in now.items() if digest not in before]
     if known.version != digests.version:
@@ -151,9 +150,10 @@ def reasons_of(step: Step, digests: Digests, known: StepRecord, run_dir: Path) -
     return reasons or ["it depended on a step that is not there now"]
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
     """One text for each key that differs."""
-    found = [f"{k} {_shown(before[k])} -> {_shown(v)}" for k, v in now.items() if k in before and before[k] != v]
+    both = [k for k in now if k in before and k not in but]
+    found = [f"{k} {_shown(before[k])} -> {_shown(now[k])}" for k in both if before[k] != now[k]]
     found += [f"{k} = {_shown(v)} is new" for k, v in now.items() if k not in before]
     return found + [f"{k} = {_shown(v)} is gone" for k, v in before.items() if k not in now]
 
