@@ -37,7 +37,7 @@ class LabelTest:
     """Share of the neurons."""
     fall: float
     n: int
-    """Neurons for which the score of the whole labels is defined. An undefined score of the changed labels is chance."""
+    """Neurons for which the score of the whole labels is defined. Of changed labels an undefined score is chance."""
 
     @property
     def passes(self) -> bool:
