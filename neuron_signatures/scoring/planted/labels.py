@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from neuron_signatures.runs.records.names import Part
-from neuron_signatures.scoring.design import Design
+from neuron_signatures.scoring.design import Design, Group, NeuronTexts
+from neuron_signatures.scoring.judges.windows import plain_examples
 from neuron_signatures.scoring.measures.flat import Flat, flat_positions
+from neuron_signatures.scoring.measures.formulas import balanced_accuracy, count
 from neuron_signatures.scoring.measures.measured import Scoring, top_and_random_scores, uniform_scores
 from neuron_signatures.scoring.measures.names import STANDARD
+from neuron_signatures.scoring.measures.windows import plan_of
 from neuron_signatures.scoring.planted.neurons import Planted
 from neuron_signatures.scoring.planted.passages import Passages
-from neuron_signatures.scoring.sampling import ACTIVE_PERCENTILE, groups_of
-from neuron_signatures.scoring.texts import Text
+from neuron_signatures.scoring.planted.texts import planted_texts
 
 LEAST_SHARE, LEAST_FALL = 0.95, 0.1
 """A score passes if it falls on at least this share of the neurons, and in the mean by this part of what it is above
 chance."""
-_NONE: Scoring = Scoring(min_positives=1)
+DETECTION = "balanced_accuracy/detection"
+_HOW = Scoring(min_positives=1)
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,16 @@ class LabelTests:
 
 
 def label_tests(passages: Passages, neurons: Sequence[Planted], design: Design, *, seed: int) -> dict[str, LabelTests]:
-    """Both tests of every score of simulators, on the windows that the design takes."""
+    """Both tests of every score of simulators, on the windows that the design takes, and of `detection`."""
     found: dict[str, list[dict[str, float | None]]] = {}
     for i, neuron in enumerate(neurons):
         random = np.random.default_rng([seed, i])
-        whole = neuron.labels(passages)
+        texts, whole = planted_texts(passages, neuron, design, number=i), neuron.labels(passages)
         of_neuron = {
-            "whole": _scores(passages, neuron, whole, design),
-            "missing": _scores(passages, neuron, _changed(whole, random, missing=True), design),
-            "extra": _scores(passages, neuron, _changed(whole, random, missing=False), design),
-            "chance": _scores(passages, neuron, [np.ones_like(row) for row in whole], design),
+            "whole": _scores(texts, whole),
+            "missing": _scores(texts, _changed(whole, random, missing=True)),
+            "extra": _scores(texts, _changed(whole, random, missing=False)),
+            "chance": _scores(texts, [np.ones_like(row) for row in whole]),
         }
         for name, scores in of_neuron.items():
             found.setdefault(name, []).append(scores)
@@ -72,7 +75,7 @@ def label_tests(passages: Passages, neurons: Sequence[Planted], design: Design, 
         score: LabelTests(
             *(_test(found["whole"], found[kind], found["chance"], score) for kind in ("missing", "extra"))
         )
-        for score in STANDARD
+        for score in (*STANDARD, DETECTION)
     }
 
 
@@ -101,25 +104,21 @@ def _changed(labels: Sequence[np.ndarray], random: np.random.Generator, *, missi
     return np.split(flat, np.cumsum([len(row) for row in labels])[:-1])
 
 
-def _scores(
-    passages: Passages, neuron: Planted, labels: Sequence[np.ndarray], design: Design
-) -> dict[str, float | None]:
-    explain = np.concatenate([t.acts for t in neuron.texts(passages, "explain")])
-    threshold = float(np.percentile(explain.astype(np.float64), ACTIVE_PERCENTILE))
-    parts = {part: _flats(neuron.texts(passages, part), labels, threshold, design) for part in _parts(design)}
-    (uniform, mixed), (fitted, fitted_mixed) = parts[design.split], parts[design.fit_part]
-    found = uniform_scores(uniform, fitted, _NONE) | top_and_random_scores(mixed, fitted_mixed, _NONE)
-    return {name: m.value for name, m in found.items()}
+def _scores(texts: NeuronTexts, labels: Sequence[np.ndarray]) -> dict[str, float | None]:
+    def flat(part: Literal["scored", "fitted"], *groups: Group) -> Flat:
+        members = plan_of(texts).members(part, *groups).texts
+        return flat_positions(members, [labels[text.window] for text in members], texts.threshold)
+
+    found = uniform_scores(flat("scored", "uniform"), flat("fitted", "uniform"), _HOW)
+    found |= top_and_random_scores(flat("scored", "top", "random"), flat("fitted", "top", "random"), _HOW)
+    return {name: m.value for name, m in found.items()} | {DETECTION: _detection(texts, labels)}
 
 
-def _parts(design: Design) -> tuple[Part, Part]:
-    return design.split, design.fit_part
-
-
-def _flats(texts: Sequence[Text], labels: Sequence[np.ndarray], threshold: float, design: Design) -> tuple[Flat, Flat]:
-    """Of the uniform sample, and of the strongest windows and random ones together."""
-    top = sorted(texts, key=lambda t: -t.peak)[: design.n_top]
-    groups = groups_of(texts, top, design, seed=(design.seed,))
-    members = groups["uniform"], (*groups["top"], *groups["random"])
-    uniform, mixed = (flat_positions(some, [labels[t.window] for t in some], threshold) for some in members)
-    return uniform, mixed
+def _detection(texts: NeuronTexts, labels: Sequence[np.ndarray]) -> float | None:
+    """Of a judge that says that a window is active if it has a label."""
+    shown = plain_examples(texts, Design())
+    active, predicted = (
+        np.array(of_shown, bool)
+        for of_shown in ([s.label for s in shown], [labels[s.text.window].any() for s in shown])
+    )
+    return balanced_accuracy(count(active, predicted))
