@@ -142,7 +142,9 @@ def _windows(run: ReportRun, records: Records, line: ScoreLine, simulator: str) 
     largest = max((float(np.max(sign * w.acts)) for _, w in pairs if w.acts is not None), default=0.0)
     top = max((max((v for v in s.values or [] if v is not None), default=0.0) for s, _ in pairs), default=0.0)
     shown = [_pair(s, w, sign, largest, top, why) for s, w, why in chosen]
-    return join([el("h4", f"True and simulated activations, by {simulator}; each coloured by its own largest value"), *shown])
+    return join(
+        [el("h4", f"True and simulated activations, by {simulator}; each coloured by its own largest value"), *shown]
+    )
 
 
 def _true_windows(records: Records, line: ScoreLine) -> dict[int, Window]:
@@ -208,7 +210,11 @@ def _pair(stored: StoredWindow, window: Window, sign: float, largest: float, top
     said = [None if v is None else sign * v for v in predicted[start:stop]]
     rows = [("true", strip(tokens, shown, largest)), ("simulated", strip(tokens, said, top))]
     body = join(join([el("div", label, class_="small"), heat]) for label, heat in rows)
-    return el("div", p(f"{why[:1].upper()}{why[1:]} (a window of the part {window.part})", class_="small"), el("div", body, class_="pair"))
+    return el(
+        "div",
+        p(f"{why[:1].upper()}{why[1:]} (a window of the part {window.part})", class_="small"),
+        el("div", body, class_="pair"),
+    )
 
 
 def number(value: float | None) -> str:

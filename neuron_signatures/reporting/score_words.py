@@ -65,6 +65,7 @@ def headline(scored: ScoredSet) -> str:
 
 def in_order(rows: Sequence[ScoreRow], headlines: Sequence[str]) -> list[ScoreRow]:
     """Simulators first, and of each scorer its headline first."""
+
     def order(row: ScoreRow) -> tuple[bool, str, str, bool]:
         return row.scorer not in SIMULATORS, row.scorer, row.scorer_model or "", row.score not in headlines
 

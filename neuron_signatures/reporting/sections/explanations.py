@@ -195,7 +195,9 @@ def _by_layer(run: ReportRun, frame: pd.DataFrame, main: Sequence[Summary]) -> H
 
 
 def _short(main: Sequence[Summary]) -> list[Html]:
-    best = max((s for s in main if s.mean is not None and s.lift is not None), key=lambda s: s.lift or 0.0, default=None)
+    best = max(
+        (s for s in main if s.mean is not None and s.lift is not None), key=lambda s: s.lift or 0.0, default=None
+    )
     if best is None:
         return []
     name = score_name(best.score)
@@ -208,5 +210,3 @@ def _short(main: Sequence[Summary]) -> list[Html]:
 
 def _share(value: float | None) -> str:
     return "" if value is None else share_text(value)
-
-

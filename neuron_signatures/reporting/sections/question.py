@@ -151,5 +151,3 @@ def word_of(raw: str) -> str:
 def target_name(run: ReportRun) -> str:
     c = run.choice
     return "" if c.record is None else target_title(c.record.target, c.record.prompt_id)
-
-

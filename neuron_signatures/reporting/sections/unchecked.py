@@ -32,7 +32,9 @@ class Doubt(NamedTuple):
 
 
 def unchecked(run: ReportRun) -> Section:
-    lead = text("Generated from what is missing or weak in this run. Where one command would check it, it is below the line.")
+    lead = text(
+        "Generated from what is missing or weak in this run. Where one command would check it, it is below the line."
+    )
     doubts = [d for find in _FINDERS for d in find(run)]
     if not doubts:
         return Section("unchecked", "What was not checked", lead, [note("good", "No gap that the run itself shows.")])
@@ -43,8 +45,9 @@ def unchecked(run: ReportRun) -> Section:
 def _data(run: ReportRun) -> Iterator[Doubt]:
     m = run.run.manifest
     if m.quantization not in ("none", ""):
-        yield Doubt(f"The model is quantised ({brief(m.quantization)}): the full model may have other neurons.",
-                    _dump(run))
+        yield Doubt(
+            f"The model is quantised ({brief(m.quantization)}): the full model may have other neurons.", _dump(run)
+        )
     if m.failed_prompts:
         yield Doubt(f"{len(m.failed_prompts)} prompts have no activations: {brief(m.failed_prompts[0].reason)}.")
     if bad := [p.probe_id for p in m.prompts if p.nonfinite]:
