@@ -99,7 +99,7 @@ def _add_method_flags(parser: Parser) -> None:
     group.add_argument("--n_top", type=at_least(1), default=5, metavar="N", help="strongest windows; default 5")
     group.add_argument("--n_random", type=at_least(1), default=5, metavar="N", help="random windows; default 5")
     group.add_argument("--n_uniform", type=at_least(1), metavar="N",
-                       help="windows of the uniform sample; default all, 20 for scorers that ask a model")  # fmt: skip
+                       help="uniform windows; default all, 20 for logits, top_logprobs and json")  # fmt: skip
     group.add_argument("--min_positives", type=at_least(1), default=5, metavar="N",
                        help="least active positions (or windows) for a score to be defined; default 5")  # fmt: skip
     group.add_argument("--controls", type=_list_of(CONTROLS), default=CONTROLS, metavar="LIST",
