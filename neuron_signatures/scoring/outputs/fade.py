@@ -146,8 +146,10 @@ class FadeScorer:
         """One per text; None where the request failed."""
         sizes = [len(some) for some in in_requests(texts, per_request)]
         found = await replies.ask(requests, lambda text, i: read_ratings(text, sizes[i]))
-        values = [reply.value or [None] * n for reply, n in zip(found, sizes, strict=True)]
-        return [one for some in values for one in some]
+        values: list[int | None] = []
+        for reply, n in zip(found, sizes, strict=True):
+            values += [None] * n if reply.value is None else reply.value
+        return values
 
     def _window_requests(self, item: Item, windows: Sequence[Text]) -> list[ChatRequest]:
         texts = [_text(w) for w in windows]
