@@ -52,6 +52,7 @@ class Answer:
     seconds: float = 0.0
     source: Literal["sent", "journal", "cache"] = "sent"
     top_logprobs: tuple[tuple[TokenProb, ...], ...] | None = None
+    """The candidates of each answered token, also of an answer that was cut at its limit."""
 
 
 @runtime_checkable

@@ -7,17 +7,21 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from neuron_signatures.llm.chat import Answer, ChatRequest, TokenProb
 from neuron_signatures.llm.local_queue import BatchQueue
 from neuron_signatures.models.spec import Dtype, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError, shorten
-from neuron_signatures.runs.llm.status import Status
 
 if TYPE_CHECKING:
+    from jaxtyping import Float32
+
     from neuron_signatures.models.chat.generation import Answered, Asked
     from neuron_signatures.models.chat.model import ChatModel
+    from neuron_signatures.models.chat.prompt_logits import Places
 
 MAX_NAME = 120
 """Characters of a model's name in an answer."""
@@ -45,10 +49,34 @@ class LocalSpec(Protocol):
     def batch_size(self) -> int: ...
 
 
+class Continuation(NamedTuple):
+    """A text after a prefix, and places in it whose predictions are wanted."""
+
+    token_ids: tuple[int, ...]
+    at: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class _Job:
     request: ChatRequest
     asked: Asked
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.asked.token_ids)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Texts that are read instead of continued."""
+
+    prefix: tuple[int, ...]
+    texts: Sequence[Places]
+    shared: int
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.prefix)
 
 
 @dataclass(frozen=True)
@@ -60,11 +88,22 @@ class _Done:
     reason: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What was read, or the error; neither if the client was closed before."""
+
+    values: Sequence[np.ndarray] | None
+    error: EnvironmentProblem | None = None
+
+
 class LocalClient:
     """The chat client of a local model. Requests that wait at the same time are answered in batches.
 
     An answer depends on its request and the model, but for rounding (see `models.chat.generation`). `version` is the
     commit of the model, or a checksum of its weights. Loads the model: raises as `load_chat_model`.
+
+    Unlike a server, it can also read the predictions inside given texts: `candidate_logprobs` and `token_losses`. They
+    take token ids, read all texts of a call after the same prefix, and are not limited to the texts of a chat.
     """
 
     kind = "local"
@@ -72,6 +111,7 @@ class LocalClient:
     def __init__(self, spec: LocalSpec) -> None:
         from neuron_signatures.models.batching import BatchSize
         from neuron_signatures.models.chat.model import default_dtype, load_chat_model
+        from neuron_signatures.models.chat.prompt_logits import PromptLogits
         from neuron_signatures.models.load import find_device
 
         if spec.batch_size < 1:
@@ -81,8 +121,10 @@ class LocalClient:
         self.chat_model: ChatModel = load_chat_model(ModelSpec(spec.model, dtype=dtype, device=spec.device))
         self.version = self.chat_model.version
         self._most = BatchSize(spec.batch_size)
-        self._queue: BatchQueue[_Job, _Done] = BatchQueue(
-            self._answer_all, lambda: self._most.most, lambda job: len(job.asked.token_ids)
+        loaded = self.chat_model.loaded
+        self.prompt_logits = PromptLogits(loaded.hf, loaded.device, BatchSize(spec.batch_size))
+        self._queue: BatchQueue[_Job | _Reading, _Done | _Read] = BatchQueue(
+            self._run_all, lambda: self._most.most, lambda job: job.n_tokens
         )
 
     async def chat(self, request: ChatRequest) -> Answer:
@@ -92,20 +134,73 @@ class LocalClient:
         try:
             ids = self.chat_model.template.encode([Turn(m.role, m.content) for m in request.messages])
         except UsageError as e:
-            return Answer("api_error", reason=str(e), model=self._name, cost=0.0)
+            return Answer("api_error", reason=str(e), model=self.answered_as, cost=0.0)
         room = request.max_tokens if self.chat_model.context is None else self.chat_model.context - len(ids)
         if room < 1:
             reason = f"the prompt has {len(ids)} tokens, the model's context {self.chat_model.context}"
-            return Answer("too_long", reason=reason, model=self._name, prompt_tokens=len(ids), cost=0.0)
-        future: Future[_Done] = self._queue.put(_Job(request, self._asked(request, ids, room)))
-        return self._answer(len(ids), await asyncio.wrap_future(future))
+            return Answer("too_long", reason=reason, model=self.answered_as, prompt_tokens=len(ids), cost=0.0)
+        future: Future[_Done | _Read] = self._queue.put(_Job(request, self._asked(request, ids, room)))
+        done = await asyncio.wrap_future(future)
+        assert isinstance(done, _Done)
+        return self._answer(len(ids), done)
+
+    async def candidate_logprobs(
+        self, prefix: Sequence[int], rows: Sequence[Continuation], candidates: Sequence[int], *, shared: int = 0
+    ) -> list[Float32[np.ndarray, "place candidate"]]:
+        """For each row the log-probability of each candidate token at each of its places.
+
+        At a place the model predicts from everything before it, the prefix included; normalised over the whole
+        vocabulary. The prefix is read once. It has at least one token; the first `shared` tokens of it are those that
+        prefixes of other calls begin with too, and are read once for all of them. Values that are not finite are
+        returned as they are. Raises `UsageError` for a row beyond the context (see `room_after`), and
+        `EnvironmentProblem` for one that does not fit into memory.
+        """
+        from neuron_signatures.models.chat.prompt_logits import Places
+
+        wanted = tuple(candidates)
+        texts = [Places(row.token_ids, row.at, (wanted,) * len(row.at)) for row in rows]
+        found = await self._read(prefix, texts, shared)
+        return [values.reshape(len(row.at), len(wanted)) for values, row in zip(found, rows, strict=True)]
+
+    async def token_losses(
+        self, prefix: Sequence[int], rows: Sequence[tuple[int, ...]], *, shared: int = 0
+    ) -> list[Float32[np.ndarray, " token"]]:
+        """The negative log-probability, in nats, of each token of each row after the prefix.
+
+        As `candidate_logprobs` in all else.
+        """
+        from neuron_signatures.models.chat.prompt_logits import Places
+
+        texts = [Places(row, tuple(range(len(row))), tuple((i,) for i in row)) for row in rows]
+        return [-values.reshape(-1) for values in await self._read(prefix, texts, shared)]
+
+    def room_after(self, n_tokens: int) -> int | None:
+        """How many tokens fit into the model's context after so many; None if it has no limit."""
+        return None if self.chat_model.context is None else self.chat_model.context - n_tokens
+
+    async def _read(self, prefix: Sequence[int], texts: Sequence[Places], shared: int) -> Sequence[np.ndarray]:
+        if not texts:
+            return []
+        room = self.room_after(len(prefix))
+        longest = max(len(text.token_ids) for text in texts)
+        if room is not None and longest > room:
+            what = f"a text of {len(prefix) + longest} tokens exceeds the context of {self.chat_model.context}"
+            raise UsageError(what, where=f"model {self.model}")
+        read = await asyncio.wrap_future(self._queue.put(_Reading(tuple(prefix), texts, shared)))
+        assert isinstance(read, _Read)
+        if read.error is not None:
+            raise read.error
+        if read.values is None:
+            raise asyncio.CancelledError
+        return read.values
 
     async def close(self) -> None:
         """Stop at the next token. Answers that are not complete get the status `api_error`."""
         await asyncio.to_thread(self._queue.close)
 
     @property
-    def _name(self) -> str:
+    def answered_as(self) -> str:
+        """The name and version in its answers."""
         return f"{shorten(self.model, MAX_NAME)}@{self.version}"
 
     @property
@@ -123,21 +218,40 @@ class LocalClient:
 
     def _answer(self, prompt_tokens: int, done: _Done) -> Answer:
         answer = Answer(
-            "api_error", reason=done.reason, model=self._name, system_fingerprint=self._fingerprint,
+            "api_error", reason=done.reason, model=self.answered_as, system_fingerprint=self._fingerprint,
             prompt_tokens=prompt_tokens, cost=0.0, seconds=done.seconds,
         )  # fmt: skip
         answered = done.answered
         if answered is None:
             return answer
         answer = replace(answer, completion_tokens=answered.n_generated)
-        if answered.finish != "ended":
-            status: Status = "too_long" if answered.finish == "length" else "api_error"
-            return replace(answer, status=status, reason=_REASONS[answered.finish])
+        if answered.finish in ("not_finite", "stopped"):
+            return replace(answer, reason=_REASONS[answered.finish])
         probs = tuple(
             tuple(TokenProb(self.chat_model.token(c.token_id), c.logprob) for c in candidates)
             for candidates in answered.candidates
         )
-        return replace(answer, status="ok", text=self.chat_model.text(answered.token_ids), top_logprobs=probs or None)
+        answer = replace(answer, top_logprobs=probs or None)
+        if answered.finish == "length":
+            return replace(answer, status="too_long", reason=_REASONS["length"])
+        return replace(answer, status="ok", text=self.chat_model.text(answered.token_ids))
+
+    def _run_all(self, jobs: Sequence[_Job | _Reading]) -> list[_Done | _Read]:
+        """Chats are answered in one batch; texts that are read are a batch by themselves."""
+        done = iter(self._answer_all([job for job in jobs if isinstance(job, _Job)]))
+        return [next(done) if isinstance(job, _Job) else self._read_here(job) for job in jobs]
+
+    def _read_here(self, job: _Reading) -> _Read:
+        from neuron_signatures.models.chat.prompt_logits import Stopped
+
+        try:
+            return _Read(
+                self.prompt_logits.logprobs(job.prefix, job.texts, shared=job.shared, stop=self._queue.is_closed)
+            )
+        except EnvironmentProblem as e:
+            return _Read(None, e)
+        except Stopped:
+            return _Read(None)
 
     def _answer_all(self, jobs: Sequence[_Job]) -> list[_Done]:
         """A result for each job. When memory runs out the batch is halved; a prompt that does not fit alone fails."""

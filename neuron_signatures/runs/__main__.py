@@ -21,6 +21,7 @@ from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escap
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.records.names import RECORDS
+from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.tokens import escape, fit, visible
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _describe(run: Run, fault: str) -> list[str]:
     from neuron_signatures.runs.manifest import attention_text, bos_text
     from neuron_signatures.runs.pipeline_record import read_pipeline
     from neuron_signatures.runs.records.summary import summarise_records
+    from neuron_signatures.runs.scores.overview import summarise_scores
 
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
@@ -150,6 +152,8 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("records", records.text()))
     if explanations := summarise_explanations(run.path):
         rows.append(("explain", explanations.text()))
+    if scores := summarise_scores(run.path):
+        rows.append(("scores", scores.text()))
     if pipeline := read_pipeline(run.path):
         rows.append(("pipeline", pipeline.text()))
     if not m.prompts:
@@ -185,7 +189,7 @@ def _threads(m: Manifest) -> str:
 
 
 def _stage(run: RunSummary, name: str) -> str:
-    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations}.get(name, "")
+    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores}.get(name, "")
     return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 
 

@@ -19,6 +19,7 @@ from neuron_signatures.runs.manifest_file import first_error, read_summary, unkn
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
 from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
+from neuron_signatures.runs.scores.overview import summarise_scores
 
 Status = Literal["complete", "writing", "stopped", "broken"]
 
@@ -40,6 +41,8 @@ class RunSummary:
     """What the records of a corpus hold; empty if there are none."""
     explanations: str = ""
     """How many explanations there are; empty without a folder of them."""
+    scores: str = ""
+    """How many explanations were scored, and by what; empty without a folder of scores."""
     problem: str = ""
 
 
@@ -69,9 +72,10 @@ def summarise(run_dir: Path) -> RunSummary | None:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
     records, explanations = summarise_records(run_dir), summarise_explanations(run_dir)
+    scores = summarise_scores(run_dir)
     blank = RunSummary(
         run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else "",
-        explanations=explanations.text() if explanations else "",
+        explanations=explanations.text() if explanations else "", scores=scores.text() if scores else "",
     )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):

@@ -37,9 +37,17 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
 
     Raises `UsageError` if it has not been made, `BadRunError` if it cannot be read or is too large.
     """
+    return _frame(read_arrow(run_dir, stem, columns=columns))
+
+
+def read_table_file(path: Path) -> pd.DataFrame:
+    """A table of another folder of the run. Raises `BadRunError` if it cannot be read or is too large."""
+    return _frame(_read_file(path, None))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 
-    table = read_arrow(run_dir, stem, columns=columns)
     plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
     frame: pd.DataFrame = table.cast(pa.schema(plain, table.schema.metadata)).to_pandas()
     return frame
@@ -47,9 +55,12 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
 
 def read_arrow(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pa.Table:
     """As `read_table`, without importing pandas. Columns of text are dictionaries."""
+    return _read_file(result_path(run_dir, table_name(stem)), columns)
+
+
+def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
     import pyarrow as pa
 
-    path = result_path(run_dir, table_name(stem))
     try:
         with _open(path, columns) as file:  # pyarrow 26: `parquet.read_table` imports pandas
             table = file.read(columns=None if columns is None else list(columns))

@@ -27,6 +27,8 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.result_records import StageRecord, another_dump
 from neuron_signatures.runs.results import partial_name
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.scores.verify import ScoresCheck
 from neuron_signatures.runs.seal import SEAL, seal_fits
 
 _DEPTH = 4
@@ -84,11 +86,12 @@ def check_results(run: Run) -> ResultCheck:
 
 def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
     """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
-    if name == EXPLANATIONS:
-        explanations = LogsCheck(run.path, run.manifest)
-        total.faults += explanations.faults
-        total.remarks += explanations.remarks
-        return explanations.known
+    if name in (EXPLANATIONS, SCORES):
+        check = LogsCheck if name == EXPLANATIONS else ScoresCheck
+        logs = check(run.path, run.manifest)
+        total.faults += logs.faults
+        total.remarks += logs.remarks
+        return logs.known
     if name == LLM:
         requests = RequestsCheck(run.path)
         total.faults += requests.faults

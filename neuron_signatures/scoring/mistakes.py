@@ -33,40 +33,53 @@ class Mistakes:
 
 
 def find_mistakes(simulator: Simulator, said: Said, texts: Sequence[Text], *, threshold: float, n: int) -> Mistakes:
-    """At most `n` of each kind on texts of `select`.
+    """`mistakes_in` what the simulator predicts. There are none of either kind if it cannot predict."""
+    values = simulator.simulate(said, texts) or []
+    low, high = simulator.lowest, simulator.highest
+    valid = [
+        (text, found)
+        for text, found in zip(texts, values, strict=False)
+        if check(found, text, lowest=low, highest=high) is None
+    ]
+    return mistakes_in([text for text, _ in valid], [found for _, found in valid], threshold=threshold, n=n)
+
+
+def mistakes_in(texts: Sequence[Text], values: Sequence[np.ndarray], *, threshold: float, n: int) -> Mistakes:
+    """At most `n` of each kind, in texts with a valid prediction each.
 
     A position is active from `threshold`, and not active below half of it; between the two it is neither. Predictions
     are compared with each other only, since each simulator has its own scale: a false positive is predicted above the
     mean of all positions, a false negative not above it. Ties go to the more extreme activation, then to the earlier
-    text and position. There are none of either kind if the simulator cannot predict.
+    text and position.
     """
-    values = simulator.simulate(said, texts) or []
-    valid = [(t, v.astype(np.float64)) for t, v in zip(texts, values, strict=False) if check(simulator, v, t) is None]
-    if not valid:
+    if not texts:
         return Mistakes((), ())
-    counted = np.concatenate([v[t.counts] for t, v in valid])
-    mean, most = float(counted.mean()), float(counted.max())
-    largest = max(text.peak for text, _ in valid)
-    false_positives, false_negatives = [], []
-    for text, predicted in valid:
-        silent = text.counts & (text.acts < threshold / 2) & (predicted > mean)
-        false_positives += _worst(text, predicted, silent, largest, most, sign=1)
-        active = text.counts & (text.acts >= threshold) & (predicted <= mean)
-        false_negatives += _worst(text, predicted, active, largest, most, sign=-1)
-    return Mistakes(_first(false_positives, n, sign=1), _first(false_negatives, n, sign=-1))
+    acts, predicted, counts = (
+        np.concatenate(parts)
+        for parts in ([t.acts for t in texts], [v.astype(np.float64) for v in values], [t.counts for t in texts])
+    )
+    mean, most = float(predicted[counts].mean()), float(predicted[counts].max())
+    largest = float(acts[counts].max())
+    starts = np.cumsum([0, *(len(text.acts) for text in texts)])
+    silent = counts & (acts < threshold / 2) & (predicted > mean)
+    active = counts & (acts >= threshold) & (predicted <= mean)
+
+    def worst(where: np.ndarray, sign: int) -> tuple[Mistake, ...]:
+        of_texts = np.flatnonzero(np.logical_or.reduceat(where, starts[:-1])).tolist()
+        slices = [(texts[i], slice(starts[i], starts[i + 1])) for i in of_texts]
+        found = [_worst(text, predicted[s], where[s], largest, most, sign=sign) for text, s in slices]
+        return _first(found, n, sign=sign)
+
+    return Mistakes(worst(silent, 1), worst(active, -1))
 
 
-def _worst(
-    text: Text, predicted: np.ndarray, where: np.ndarray, largest: float, most: float, *, sign: int
-) -> list[Mistake]:
-    """The worst position of a text, if there is one."""
+def _worst(text: Text, predicted: np.ndarray, where: np.ndarray, largest: float, most: float, *, sign: int) -> Mistake:
+    """The worst position of a text, of which there is one."""
     places = np.flatnonzero(where)
-    if not len(places):
-        return []
     order = np.lexsort((places, sign * text.acts[places], -sign * predicted[places]))
     pos = int(places[order[0]])
     actual = max(0.0, float(text.acts[pos]) / largest) if largest > 0 else 0.0
-    return [Mistake(text, pos, max(0.0, float(predicted[pos]) / most) if most > 0 else 0.0, actual)]
+    return Mistake(text, pos, max(0.0, float(predicted[pos]) / most) if most > 0 else 0.0, actual)
 
 
 def _first(mistakes: list[Mistake], n: int, *, sign: int) -> tuple[Mistake, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.stats.pooled_null import Null, null_of
+
+__all__ = ["Draw", "Null", "draw_others", "null_by_layer", "null_of"]
 
 
 class Draw(NamedTuple):
@@ -17,36 +19,6 @@ class Draw(NamedTuple):
 
     at: NeuronPole
     other: NeuronPole
-
-
-@dataclass(frozen=True)
-class Null:
-    """Scores of other neurons' explanations, pooled over the neurons of a layer (or of all layers).
-
-    Pooled over neurons, since the best of the few draws of one neuron would be biased upwards.
-    """
-
-    values: tuple[float, ...]
-    """Defined ones, ascending."""
-    n_undefined: int
-
-    @property
-    def mean(self) -> float | None:
-        return float(np.mean(self.values)) if self.values else None
-
-    @property
-    def spread(self) -> float | None:
-        """The standard deviation of the draws; None for fewer than two."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
-
-    def share_at_least(self, value: float) -> float | None:
-        """The share of the draws that are at least as good, as a p-value: (1 + n at least) / (1 + n draws).
-
-        Undefined draws count as draws that are worse. None without draws.
-        """
-        n = len(self.values) + self.n_undefined
-        at_least = len(self.values) - int(np.searchsorted(self.values, value, side="left"))
-        return (1 + at_least) / (1 + n) if n else None
 
 
 def draw_others(ats: Sequence[NeuronPole], *, per_neuron: int, seed: int) -> list[Draw]:
@@ -72,9 +44,3 @@ def null_by_layer(draws: Sequence[Draw], score: Callable[[Draw], float | None]) 
     for draw in draws:
         values[draw.at.layer].append(score(draw))
     return {layer: null_of(found) for layer, found in values.items()}
-
-
-def null_of(values: Sequence[float | None]) -> Null:
-    """Draws as a null."""
-    defined = sorted(v for v in values if v is not None)
-    return Null(tuple(defined), len(values) - len(defined))

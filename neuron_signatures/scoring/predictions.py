@@ -57,20 +57,21 @@ def predict(simulator: Simulator, said: Said, texts: Sequence[Text]) -> Predicte
     if values is None:
         return _join([], [], {}, Undefined.NOT_SIMULATED)
     assert len(values) == len(texts), f"{simulator.name} answered {len(values)} of {len(texts)} texts"
-    reasons = [check(simulator, found, text) for found, text in zip(values, texts, strict=True)]
+    low, high = simulator.lowest, simulator.highest
+    reasons = [check(found, text, lowest=low, highest=high) for found, text in zip(values, texts, strict=True)]
     valid = [i for i, reason in enumerate(reasons) if reason is None]
     invalid = Counter(reason for reason in reasons if reason is not None)
     return _join([texts[i] for i in valid], [values[i] for i in valid], invalid, None)
 
 
-def check(simulator: Simulator, values: np.ndarray, text: Text) -> Invalid | None:
-    """What is wrong with the prediction of a window; None if nothing is."""
+def check(values: np.ndarray, text: Text, *, lowest: float | None, highest: float | None) -> Invalid | None:
+    """What is wrong with the prediction of a window; None if nothing is. The limits are those of its simulator."""
     if values.shape != (len(text.tokens),):
         return Invalid.WRONG_NUMBER
     if not np.isfinite(values).all():
         return Invalid.NOT_FINITE
-    low = -np.inf if simulator.lowest is None else simulator.lowest
-    high = np.inf if simulator.highest is None else simulator.highest
+    low = -np.inf if lowest is None else lowest
+    high = np.inf if highest is None else highest
     return Invalid.OUT_OF_RANGE if ((values < low) | (values > high)).any() else None
 
 

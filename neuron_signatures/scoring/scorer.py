@@ -10,8 +10,8 @@ import numpy as np
 
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.runs.scores.names import Control, Scorer
-from neuron_signatures.scoring.design import Group, NeuronTexts
+from neuron_signatures.runs.scores.names import Control, SampleName, Scorer
+from neuron_signatures.scoring.design import NeuronTexts
 from neuron_signatures.scoring.mistakes import Mistakes
 from neuron_signatures.scoring.simulators.base import Said
 from neuron_signatures.scoring.texts import Text
@@ -39,9 +39,13 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class PredictedWindow:
-    """What a simulator said about a window; `values` is None if its request failed."""
+    """What a simulator said about a window; `values` is None if its request failed.
 
-    group: Group
+    A window of several groups is there once, in the first of them; `mistake` is a window of the uniform sample that is
+    stored only because the explanation fails there.
+    """
+
+    group: SampleName
     text: Text
     values: Float32[np.ndarray, " pos"] | None
     status: Status = "ok"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Text:
     """Whether a position counts; others are context."""
     token_ids: tuple[int, ...] = ()
     """Of the tokenizer of the subject; empty where only strings are known."""
+    first: int = 0
+    """The position in the window of the first token: above 0 where only a part of the window is shown."""
 
     @property
     def peak(self) -> float:
@@ -63,13 +66,41 @@ def strongest_texts(
 def uniform_texts(records: Records, at: NeuronPole, *, parts: Sequence[Part] = PARTS) -> list[Text]:
     """All windows of the uniform sample, in corpus order. Raises `UsageError` if the neuron is not in the sample."""
     sample = records.sample(at.layer, at.neuron, parts=parts)
-    return [_sampled(records.corpus, int(w), sample.acts_of(i), at.pole) for i, w in enumerate(sample.windows)]
+    acts = np.asarray(SIGN[at.pole] * sample.acts, np.float32)
+    starts = sample.starts.tolist()
+    frames = _frames(records.corpus, sample.windows.tolist())
+    return [
+        Text(f.window, f.document, f.tokens, acts[a:b], f.counts, f.token_ids)
+        for f, a, b in zip(frames, starts[:-1], starts[1:], strict=True)
+    ]
 
 
-def _sampled(corpus: Corpus, window: int, acts: np.ndarray, pole: Pole) -> Text:
-    """The text of a window of the sample. The name of its document, which takes longest to read, is not needed."""
+class _Frame(NamedTuple):
+    """What a window is for every neuron."""
+
+    window: int
+    document: int
+    tokens: tuple[str, ...]
+    counts: Bool[np.ndarray, " pos"]
+    token_ids: tuple[int, ...]
+
+
+_KEPT: WeakKeyDictionary[Corpus, dict[int, _Frame]] = WeakKeyDictionary()
+_MOST_KEPT = 20_000
+"""Windows that are kept for the next neuron (about 100 MB of 128 tokens each), unless one neuron needs more."""
+
+
+def _frames(corpus: Corpus, windows: Sequence[int]) -> list[_Frame]:
+    """Windows of the sample, which the neurons of a run share."""
+    kept = _KEPT.setdefault(corpus, {})
+    if len(kept) > max(_MOST_KEPT, len(windows)):
+        kept.clear()
+    return [kept.get(window) or kept.setdefault(window, _frame(corpus, window)) for window in windows]
+
+
+def _frame(corpus: Corpus, window: int) -> _Frame:
+    """The name of its document, which takes longest to read, is not needed."""
     ids = tuple(corpus.token_ids(window).tolist())
     tokens = tuple(corpus.strings(ids))
     counts = np.arange(len(tokens)) >= corpus.window_counted_from[window]
-    document = int(corpus.window_document[window])
-    return Text(window, document, tokens, np.asarray(SIGN[pole] * acts, np.float32), counts, ids)
+    return _Frame(window, int(corpus.window_document[window]), tokens, counts, ids)

@@ -14,8 +14,8 @@ from short_of_memory import ERRORS, short_of_memory
 from tiny_chat import Spec, make_chat_model
 
 from neuron_signatures.llm.chat import Answer, ChatClient, ChatRequest, Message
-from neuron_signatures.llm.local import LocalClient
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.llm.local import Continuation, LocalClient
+from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
 WORDS = ("the capital", "Austin", "in the", "Dallas and Austin is on the")
 
@@ -173,3 +173,80 @@ def test_closing_stops_at_the_next_token(folder):
     found = asyncio.run(run())
     assert isinstance(found[0], Answer) and found[0].status == "api_error" and "closed" in found[0].reason
     assert all(isinstance(f, asyncio.CancelledError) for f in found[1:])
+
+
+def read(of: LocalClient, *calls: Any) -> list[Any]:
+    """The results of all calls, asked at once."""
+
+    async def run() -> list[Any]:
+        found = await asyncio.gather(*(call(of) for call in calls), return_exceptions=True)
+        await of.close()
+        return list(found)
+
+    return asyncio.run(run())
+
+
+PREFIX, ROWS = (5, 9, 4, 7), [(8, 2, 41), (30,), (), (6, 6, 90, 12, 77)]
+
+
+def logprobs(of: LocalClient, row: tuple[int, ...]) -> torch.Tensor:
+    """By a plain forward pass; at each place of the row."""
+    with torch.inference_mode():
+        out = of.chat_model.loaded.hf(torch.tensor([[*PREFIX, *row]]), use_cache=False)
+    return out.logits[0, len(PREFIX) - 1 : -1].log_softmax(-1)
+
+
+def test_losses_and_candidates_are_those_of_plain_forward_passes(folder):
+    of = client(folder)
+    rows = [Continuation(row, tuple(range(len(row)))[::-1]) for row in ROWS]
+    losses, candidates, chat = read(
+        of, lambda c: c.token_losses(PREFIX, ROWS), lambda c: c.candidate_logprobs(PREFIX, rows, [3, 50], shared=2),
+        lambda c: c.chat(REQUESTS[0]),
+    )  # fmt: skip
+    assert chat.status in ("ok", "too_long") and chat.prompt_tokens > 0
+    assert [v.shape for v in losses] == [(3,), (1,), (0,), (5,)]
+    assert [v.shape for v in candidates] == [(3, 2), (1, 2), (0, 2), (5, 2)]
+    for row, loss, values in zip(ROWS, losses, candidates, strict=True):
+        expected = logprobs(of, row)
+        assert loss.tolist() == pytest.approx([-float(expected[i, t]) for i, t in enumerate(row)], abs=1e-4)
+        assert values[::-1].tolist() == [pytest.approx(e, abs=1e-4) for e in expected[:, [3, 50]].tolist()]
+
+
+def test_texts_beyond_the_context_are_refused(folder):
+    of = client(folder)
+    room = of.room_after(len(PREFIX))
+    assert room == 60
+    fits, beyond = read(
+        of, lambda c: c.token_losses(PREFIX, [(7,) * room]), lambda c: c.token_losses(PREFIX, [(7,), (7,) * (room + 1)])
+    )
+    assert len(fits[0]) == room
+    assert isinstance(beyond, UsageError) and "65 tokens exceeds the context of 64" in str(beyond)
+
+
+def test_reading_that_does_not_fit_into_memory_fails_alone(folder):
+    of = client(folder)
+    with short_of_memory(of.chat_model.loaded.hf, 0):
+        found = read(of, lambda c: c.token_losses(PREFIX, ROWS), lambda c: c.chat(REQUESTS[0]))
+    assert isinstance(found[0], EnvironmentProblem) and "out of memory" in str(found[0])
+    assert found[1].status == "api_error"
+
+
+def test_closing_ends_reading_before_the_next_pass(folder):
+    of = client(folder, batch_size=1)
+    started, closed = threading.Event(), threading.Event()
+    handle = of.chat_model.loaded.hf.get_output_embeddings().register_forward_hook(
+        lambda *_: (started.set(), closed.wait(20), None)[2]
+    )
+
+    async def run() -> Any:
+        reading = asyncio.create_task(of.token_losses(PREFIX, ROWS))
+        await asyncio.to_thread(started.wait, 20)
+        closing = asyncio.create_task(of.close())
+        while not of._queue.is_closed():
+            await asyncio.sleep(0.001)
+        closed.set()
+        await closing
+        return (await asyncio.gather(reading, return_exceptions=True))[0]
+
+    assert isinstance(asyncio.run(run()), asyncio.CancelledError)
+    handle.remove()

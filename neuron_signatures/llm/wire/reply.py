@@ -86,7 +86,10 @@ def _completion(value: dict[str, Any], redact: Redact) -> Answer:
     if not isinstance(message, dict):
         return Answer("api_error", reason="the response has no message")
     if finish == "length":
-        return Answer("too_long", reason="the answer was cut at its limit of tokens (--max_tokens)")
+        return Answer(
+            "too_long", reason="the answer was cut at its limit of tokens (--max_tokens)",
+            top_logprobs=_top_logprobs(choice.get("logprobs"), redact),
+        )  # fmt: skip
     if finish == "content_filter":
         return Answer("filtered", reason="the server's content filter cut the answer")
     if message.get("refusal"):

@@ -43,6 +43,14 @@ class ChatTemplate:
         safe = [turn._replace(content=self._without_special(turn.content)) for turn in turns]
         return _render(self.tokenizer, safe if self.takes_system else _without_system(safe), opens=True)
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Token ids of a text outside any turn, without special tokens: those written in it are broken up as in turns.
+
+        Raises `UsageError` for an unpaired surrogate.
+        """
+        ids = self.tokenizer(self._without_special(text), add_special_tokens=False, verbose=False)["input_ids"]
+        return [int(i) for i in ids]
+
     def _without_special(self, text: str) -> str:
         refuse_surrogates(text)
         for token in self.tokenizer.all_special_tokens:

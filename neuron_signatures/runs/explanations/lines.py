@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, NamedTuple, NotRequired
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, NotRequired, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes that of the standard library from Python 3.12 on
@@ -58,6 +58,7 @@ class _Keys(TypedDict):
 
 
 _KEYS = TypeAdapter(_Keys)
+Parsed = TypeVar("Parsed")
 
 
 class Line(NamedTuple):
@@ -88,7 +89,7 @@ def log_path(run_dir: Path, set_name: str) -> Path:
     return inside(run_dir, f"{EXPLANATIONS}/{log_name(set_name)}")
 
 
-def open_log(path: Path) -> BinaryIO:
+def open_log(path: Path, *, max_bytes: int = MAX_LOG) -> BinaryIO:
     """The log for reading. Raises `BadRunError` if it is too large or not a regular file, and `FileNotFoundError`."""
     try:
         file = open_regular(path)
@@ -96,9 +97,9 @@ def open_log(path: Path) -> BinaryIO:
         raise
     except (NotReadableError, OSError) as e:
         raise BadRunError(f"cannot be read ({getattr(e, 'strerror', None) or e})", where=str(path)) from e
-    if (size := os.fstat(file.fileno()).st_size) > MAX_LOG:
+    if (size := os.fstat(file.fileno()).st_size) > max_bytes:
         file.close()
-        raise BadRunError(f"has {size} bytes; {MAX_LOG} can be read", where=str(path))
+        raise BadRunError(f"has {size} bytes; {max_bytes} can be read", where=str(path))
     return file
 
 
@@ -107,24 +108,34 @@ def read_lines(file: BinaryIO, path: Path, *, start: int = 0) -> Iterator[Line]:
 
     Raises `BadRunError` with the file and the number of the line for any other line that is no entry.
     """
-    for at, raw in raw_lines(file, path, start=start):
+    return parsed_lines(file, path, _parsed, start=start)
+
+
+def parsed_lines(
+    file: BinaryIO, path: Path, parse: Callable[[bytes, int], Parsed], *, start: int = 0, max_line: int = MAX_LINE
+) -> Iterator[Parsed]:
+    """As `read_lines`, for lines of another kind. `parse` takes a line and its offset; it raises `WrongKeyError` for
+    one that is JSON but of another kind, and `ValueError` for one that is no JSON."""
+    for at, raw in raw_lines(file, path, start=start, max_line=max_line):
         try:
-            yield _parsed(raw, at)
+            yield parse(raw, at)
         except ValueError as e:
-            if _is_last(file, at + len(raw)) and not isinstance(e, _WrongKeyError):
+            if _is_last(file, at + len(raw), max_line) and not isinstance(e, WrongKeyError):
                 return
-            raise damaged_line(path, _line_number(path, at), e) from e
+            raise damaged_line(path, line_number(path, at), e) from e
 
 
-def raw_lines(file: BinaryIO, path: Path, *, start: int = 0) -> Iterator[tuple[int, bytes]]:
+def raw_lines(
+    file: BinaryIO, path: Path, *, start: int = 0, max_line: int = MAX_LINE
+) -> Iterator[tuple[int, bytes]]:  # fmt: skip
     """The offset and the bytes of each line that ends with a newline, which is included."""
     file.seek(start)
     at = start
-    while (raw := file.readline(MAX_LINE + 1)).endswith(b"\n"):
+    while (raw := file.readline(max_line + 1)).endswith(b"\n"):
         yield at, raw
         at += len(raw)
-    if len(raw) > MAX_LINE:
-        raise damaged_line(path, _line_number(path, at), ValueError(f"is longer than {MAX_LINE} bytes"))
+    if len(raw) > max_line:
+        raise damaged_line(path, line_number(path, at), ValueError(f"is longer than {max_line} bytes"))
 
 
 def read_entry(file: BinaryIO, path: Path, line: Line) -> Entry:
@@ -134,7 +145,7 @@ def read_entry(file: BinaryIO, path: Path, line: Line) -> Entry:
     try:
         entry = Entry.model_validate_json(raw)
     except ValueError as e:
-        raise damaged_line(path, _line_number(path, line.start), e) from e
+        raise damaged_line(path, line_number(path, line.start), e) from e
     if entry.id != line.id:
         raise BadRunError("has changed while it was read", where=str(path), next_step="Open the run again")
     return entry
@@ -154,18 +165,23 @@ def damaged_line(path: Path, number: int, e: ValueError) -> BadRunError:
     return BadRunError(f"line {number}: {what}", where=str(path), next_step=_NEXT_STEP)
 
 
-class _WrongKeyError(ValueError):
+class WrongKeyError(ValueError):
     """The line is JSON, but no entry: it is not torn."""
+
+
+def parse_keys(keys: TypeAdapter[Any], raw: bytes) -> Any:
+    """The keys of a line. Raises `WrongKeyError` for JSON that has others, `ValueError` if it is no JSON."""
+    try:
+        return keys.validate_json(raw)
+    except ValidationError as e:
+        if e.errors(include_input=False, include_url=False)[0]["type"] == "json_invalid":
+            raise ValueError(first_error(e)) from e
+        raise WrongKeyError(first_error(e)) from e
 
 
 def _parsed(raw: bytes, start: int) -> Line:
     """Raises `ValueError`."""
-    try:
-        k = _KEYS.validate_json(raw)
-    except ValidationError as e:
-        if e.errors(include_input=False, include_url=False)[0]["type"] == "json_invalid":
-            raise ValueError(first_error(e)) from e
-        raise _WrongKeyError(first_error(e)) from e
+    k: _Keys = parse_keys(_KEYS, raw)
     return Line(
         k["id"], k.get("kind", "explanation"), NeuronPole(k["layer"], k["neuron"], k["pole"]),
         k["text"][:SEARCHED], sys.intern(k["explainer"]), k["status"], k["author"], k.get("author_name"),
@@ -174,16 +190,16 @@ def _parsed(raw: bytes, start: int) -> Line:
     )  # fmt: skip
 
 
-def _is_last(file: BinaryIO, end: int) -> bool:
+def _is_last(file: BinaryIO, end: int, max_line: int) -> bool:
     """Whether no complete line follows."""
     file.seek(end)
-    return not file.readline(MAX_LINE + 1).endswith(b"\n")
+    return not file.readline(max_line + 1).endswith(b"\n")
 
 
-def _line_number(path: Path, at: int) -> int:
+def line_number(path: Path, at: int) -> int:
     """The number, from 1, of the line at an offset."""
     number, left = 1, at
-    with open_log(path) as file:
+    with open_regular(path) as file:
         while left and (block := file.read(min(left, 1 << 20))):
             number += block.count(b"\n")
             left -= len(block)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 SCORES = "scores"
 """The stage folder."""
+NAME_RULE = "[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+"""What the stem of the files of a scored set is."""
 
 Scorer = Literal[
     "rule", "embedding", "logits", "top_logprobs", "json", "detection", "fuzzing", "surprisal", "generation",
@@ -39,6 +42,10 @@ Split = Literal["report", "select"]
 def scored_name(set_name: str, scorer: Scorer, *, model: str = "", split: Split = "report") -> str:
     """The stem of the files of one scorer on one set; `model` is the short name of a language model."""
     return f"{set_name}__{scorer}{f'-{model}' if model else ''}{'' if split == 'report' else '-select'}"
+
+
+def is_scored_name(name: str) -> bool:
+    return re.fullmatch(NAME_RULE, name) is not None and not name.endswith(("_meta", "_settings"))
 
 
 def log_name(name: str) -> str:
