@@ -197,7 +197,7 @@ def makefile_steps(target: str) -> list[list[str]]:
         for name in ("PYTEST", "BIN", "RUN", "REAL_RUN", "VENV"):
             line = line.replace(f"$({name})", variables[name].replace("$(BIN)", "BIN").replace("$(VENV)", "VENV"))
         if called := re.match(r"\t\S+/python (.*)", line):
-            steps.append([a for a in shlex.split(called[1]) if not (a == "--quiet" and "pip" in called[1])])
+            steps.append([a for a in shlex.split(called[1]) if not (a == "--quiet" and "pip install" in called[1])])
     return steps
 
 
