@@ -37,7 +37,9 @@ COMMANDS = {
     "explain": Command(
         "poc5_explain_neurons", "what neurons respond to, in words: by a language model or look-up rules; edit and vote"
     ),
-    "report": Command("report", "write one HTML file with what a run says about one answer, for people without the tool"),
+    "report": Command(
+        "report", "write one HTML file with what a run says about one answer, for people without the tool"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

@@ -61,6 +61,5 @@ def _top_k(text: str) -> int:
     return value
 
 
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,8 +6,8 @@ from collections import Counter
 
 from neuron_signatures.reporting.html import NOTHING, Html, el, join
 from neuron_signatures.reporting.opened import ReportRun, attempt
-from neuron_signatures.reporting.score_rows import scores_of
 from neuron_signatures.reporting.parts import facts, fold, lines, p, problem
+from neuron_signatures.reporting.score_rows import scores_of
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.coords import NeuronAt

@@ -123,7 +123,12 @@ def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
     columns = [Column("#"), Column("neuron", False), Column(_score_word(run)), Column("", False)]
     columns += [Column("share", help="Of the sum of all |influences|.")] if total else []
     same = bool(ranked.place_text())
-    columns += [Column("activation"), *([] if same else [Column("at", False)]), Column("promotes", False), Column("explanation", False)]
+    columns += [
+        Column("activation"),
+        *([] if same else [Column("at", False)]),
+        Column("promotes", False),
+        Column("explanation", False),
+    ]
     rows = []
     for n in found:
         score = n.row.score or 0.0
@@ -194,5 +199,3 @@ def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
         f" ({signed_text(first.row.score or 0.0)}{share})",
         f", explained as “{said}”" if said else "", ".",
     ])]  # fmt: skip
-
-
