@@ -45,7 +45,7 @@ def scores_of(run: ReportRun, at: NeuronPole, explanation: str) -> Html:
     rest = [r for r in rows if r not in first]
     return join([
         score_table(run, first or rows), _failed(first),
-        fold("all scores and controls", score_table(run, rest), _controls(rows)) if rest else None,
+        fold("all scores and controls", score_table(run, rest), _controls(rows), printed=False) if rest else None,
         predicted_windows(run, scores, rows, explanation),
     ])  # fmt: skip
 

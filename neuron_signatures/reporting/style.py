@@ -134,7 +134,9 @@ overflow-wrap:anywhere}
 @media print{:root{LIGHT}body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h2,h3,h4,summary{break-after:avoid}figure,.exp,.pass,.note,tr{break-inside:avoid}
-.scroll{overflow:visible}table{font-size:8pt}a{color:inherit;text-decoration:none}
+.scroll{overflow:visible;background:none}table{font-size:7.5pt}td,th{white-space:normal;padding-right:.45rem}
+.text,.hash{min-width:0}svg.row{max-width:24mm}details.screen{display:none}.nb,td.n{white-space:nowrap}
+a{color:inherit;text-decoration:none}
 details::details-content{content-visibility:visible;display:block;height:auto}}
 """
 

@@ -91,7 +91,7 @@ def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html
         inner = _effect(record)
     else:
         inner = _steer(record)
-    return el("article", *head, *inner, fold("settings", facts(settings(record))), class_="card")
+    return el("article", *head, *inner, fold("settings", facts(settings(record)), printed=False), class_="card")
 
 
 def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:

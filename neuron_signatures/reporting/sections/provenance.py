@@ -177,7 +177,7 @@ def _files(run: ReportRun, m: Manifest, records: list[StageRun]) -> Html:
     more = p(f"and {len(listed) - len(shown)} more") if len(listed) > len(shown) else None
     title = f"{len(listed)} files with their sha256 as recorded (the command runs verify checks them)"
     columns = [Column("file", False), Column("size"), Column("sha256", False)]
-    return fold(title, table(columns, rows), more)
+    return fold(title, table(columns, rows), more, printed=False)
 
 
 def _notes(run: ReportRun) -> list[Html]:

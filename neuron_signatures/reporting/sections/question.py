@@ -132,7 +132,7 @@ def _others(run: ReportRun) -> Html:
     ]  # fmt: skip
     more = len(others) - len(items)
     title = f"{len(others)} other influence result{'s' if len(others) > 1 else ''} of this run"
-    return fold(title, bullet_list(items, class_="small"), p(f"and {more} more") if more else None)
+    return fold(title, bullet_list(items, class_="small"), p(f"and {more} more") if more else None, printed=False)
 
 
 def heading(run: ReportRun) -> str:
