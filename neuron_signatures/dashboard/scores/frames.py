@@ -58,7 +58,7 @@ ROW_HELP = {
     "neuron": "Click a cell of the row to open the neuron. + or - is the pole.",
     "value": "The score.",
     "lift": "Value minus the mean of the null.",
-    "explanation": "The explanation to read of this pole, which may be another one.",
+    "explanation": "The text that was scored.",
 }
 THREE = "%.3f"
 _NUMBERS = ("value", "low", "high", "null", "null sd", "lift", "coverage", "p", *BESIDE)

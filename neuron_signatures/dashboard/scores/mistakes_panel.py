@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
+from neuron_signatures.dashboard.data.cached_explanations import texts_by_id
 from neuron_signatures.dashboard.data.cached_scores import own_line, shared
 from neuron_signatures.dashboard.scores.aligned_html import mistake_html
 from neuron_signatures.dashboard.scores.sets_panel import Chosen
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import small
-from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.scores.table import ScoreRow
 from neuron_signatures.views.coords import NeuronAt
@@ -36,7 +35,7 @@ def mistakes_panel(ctx: PageContext, chosen: Chosen) -> None:
     if not rows:
         st.caption("No value is defined.")
         return
-    texts = explained_in_words(ctx, [NeuronPole(*r.at) for r in rows[:n]])
+    texts = texts_by_id(ctx, [r.explanation_id for r in rows[:n]])
     for row, text in zip(rows[:n], texts, strict=True):
         _explanation(ctx, chosen, row, text)
     if len(rows) > n:

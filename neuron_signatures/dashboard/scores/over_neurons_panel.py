@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
+from neuron_signatures.dashboard.data.cached_explanations import texts_by_id
 from neuron_signatures.dashboard.data.cached_scores import shared
 from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.scores.figures import MOST_POINTS, chance_of, cumulative, histograms, layers
@@ -14,7 +14,6 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, small, table
 from neuron_signatures.dashboard.widgets.words import count_of
-from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.scores.over_neurons import extreme_rows, of_score, points
 from neuron_signatures.views.scores.texts import interval_text, short_number
@@ -69,7 +68,7 @@ def list_panel(ctx: PageContext, chosen: Chosen) -> None:
     if not rows:
         st.caption("No value is defined.")
     else:
-        frame = row_frame(rows, explained_in_words(ctx, [NeuronPole(*r.at) for r in rows]))
+        frame = row_frame(rows, texts_by_id(ctx, [r.explanation_id for r in rows]))
         neurons = tuple(NeuronAt(r.layer, r.neuron) for r in rows)
         stores = [ctx.run.stores(*at) for at in neurons]
 

@@ -14,6 +14,7 @@ from neuron_signatures.dashboard.scores.frames import FORMATS, SET_HELP, SetLine
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import show_lines, small, table
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.scores.reader import ScoredSet
 from neuron_signatures.runs.tokens import brief, escape
 
@@ -77,8 +78,8 @@ def choose(ctx: PageContext, sets: Sequence[ScoredSet]) -> Chosen | None:
 
 
 def chosen_of(sets: Sequence[ScoredSet], name: str, score: str) -> Chosen | None:
-    """The set of this name, else the first finished one; its score of this name, else its first."""
-    first = next((i for i in sets if i.split == "report" and i.finished), next(iter(sets), None))
+    """The set of this name, else the first finished one of a simulator; its score of this name, else its first."""
+    first = min(sets, key=lambda i: (i.split != "report", not i.finished, i.scorer not in SIMULATORS), default=None)
     info = next((i for i in sets if i.name == name), first)
     if info is None:
         return None
