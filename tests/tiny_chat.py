@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiny_models import VOCAB, build_model, build_tokenizer
+from tiny_models import CONTEXT, VOCAB, build_model, build_tokenizer
 
 from neuron_signatures.models.faults import quiet_libraries
 from neuron_signatures.models.spec import Dtype
@@ -29,9 +29,12 @@ class Spec:
     batch_size: int = 4
 
 
-def make_chat_model(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0) -> Path:
-    """A folder with the model. Its end tokens are `NAMED_ENDS`, and `</s>` by the tokenizer and the template."""
-    model, tokenizer = build_model("llama", seed), build_tokenizer("llama")
+def make_chat_model(
+    folder: Path, *, template: str | None = TEMPLATE, seed: int = 0, name: str = "llama", context: int = CONTEXT
+) -> Path:
+    """A folder with the model. Its end tokens are `NAMED_ENDS`, and those of the tokenizer and the template."""
+    changes = {"n_positions" if name == "gpt2" else "max_position_embeddings": context}
+    model, tokenizer = build_model(name, seed, **changes), build_tokenizer(name)
     model.generation_config.eos_token_id = NAMED_ENDS
     tokenizer.chat_template = template
     with quiet_libraries():

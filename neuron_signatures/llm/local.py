@@ -15,7 +15,6 @@ from neuron_signatures.llm.chat import Answer, ChatRequest, TokenProb
 from neuron_signatures.llm.local_queue import BatchQueue
 from neuron_signatures.models.spec import Dtype, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError, shorten
-from neuron_signatures.runs.llm.status import Status
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -180,8 +179,10 @@ class LocalClient:
         return None if self.chat_model.context is None else self.chat_model.context - n_tokens
 
     async def _read(self, prefix: Sequence[int], texts: Sequence[Places], shared: int) -> Sequence[np.ndarray]:
+        if not texts:
+            return []
         room = self.room_after(len(prefix))
-        longest = max((len(text.token_ids) for text in texts), default=0)
+        longest = max(len(text.token_ids) for text in texts)
         if room is not None and longest > room:
             what = f"a text of {len(prefix) + longest} tokens exceeds the context of {self.chat_model.context}"
             raise UsageError(what, where=f"model {self.model}")

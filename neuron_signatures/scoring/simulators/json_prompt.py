@@ -27,18 +27,18 @@ _ESCAPES: Final = {"<": "\\u003c", "[": "\\u005b"}
 
 def simulation_messages(explanation: str, tokens: Sequence[str]) -> tuple[Message, ...]:
     """What a simulator is asked about a text."""
-    question = f'{{"explanation": {_string(explanation)}, "tokens": [{", ".join(map(_string, tokens))}]}}'
+    question = f'{{"explanation": {json_string(explanation)}, "tokens": [{", ".join(map(json_string, tokens))}]}}'
     return Message("system", _SYSTEM), Message("user", question)
 
 
 def simulation_answer(tokens: Sequence[str], activations: Sequence[int]) -> str:
     """The answer that gives these activations."""
-    pairs = zip(map(_string, tokens), activations, strict=True)
+    pairs = zip(map(json_string, tokens), activations, strict=True)
     objects = (f'{{"token": {token}, "activation": {activation}}}' for token, activation in pairs)
     return f"[{', '.join(objects)}]"
 
 
-def _string(text: str) -> str:
+def json_string(text: str) -> str:
     """A JSON string; half a surrogate pair becomes an escape."""
     quoted = json.dumps(text, ensure_ascii=any("\ud800" <= c <= "\udfff" for c in text))
     for character, escape in _ESCAPES.items():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LogitsSimulator:
-    """At each token the mean of the values 0 to `levels`, weighted by the probabilities that the model gives them there.
+    """At each token the mean of the values 0 to `levels`, weighted by the probabilities that the model gives them.
 
     The weights are renormalised over the values. A window of the model's own tokenizer keeps its token ids; of another
     tokenizer its tokens are encoded again, each on its own.
