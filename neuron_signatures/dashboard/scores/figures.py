@@ -52,12 +52,12 @@ def forest(scores: Sequence[ShownScore]) -> go.Figure:
         error_x=_bars([s.row for s in shown]), text=[plot_text(score_sentence(s.row), 200) for s in shown],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    names = [plot_text(f"{s.row.score} ({s.scorer})", 44) for s in shown]
+    names = [f"{plot_text(s.row.score, 30)}<br>{plot_text(s.scorer, 30)}" for s in shown]
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6],
                         zeroline=False, showgrid=False)  # fmt: skip
     figure.update_xaxes(zeroline=False)
-    return styled(figure, height=70 + 34 * max(len(names), 1), legend=True)
+    return styled(figure, height=40 + 44 * max(len(names), 1))
 
 
 def histograms(values: Sequence[float], null: Sequence[float], chance: float | None = None) -> go.Figure:
@@ -117,10 +117,11 @@ def layers(found: Sequence[Summary], every: Sequence[PolePoint]) -> go.Figure:
     """The mean of each layer with its 95 % interval, its null, and the explanations as points."""
     figure = go.Figure()
     some = _some(every)
-    spread = np.random.default_rng(0).uniform(-0.28, 0.28, len(some))
+    spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(some))
     figure.add_scattergl(
         x=[p.at.layer + s for p, s in zip(some, spread.tolist(), strict=True)], y=[p.value for p in some],
-        mode="markers", name="explanations", marker={"color": EMERALD, "size": 5, "opacity": 0.3, "line": {"width": 0}},
+        mode="markers", name="explanations",
+        marker={"color": EMERALD, "size": 6, "opacity": 0.45, "line": {"width": 0}},
         customdata=[[p.at.layer, p.at.neuron] for p in some], text=[p.at.label for p in some],
         hovertemplate="%{text}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
@@ -141,7 +142,8 @@ def layers(found: Sequence[Summary], every: Sequence[PolePoint]) -> go.Figure:
         },
         text=[f"{s.n:,} poles" for s in found], hovertemplate="layer %{x}: mean %{y:.3f}, %{text}<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(title="layer", dtick=1 if len(at) <= 40 else None, zeroline=False)
+    ends = [min(at, default=0) - 0.7, max(at, default=0) + 0.7]
+    figure.update_xaxes(title="layer", dtick=1 if len(at) <= 40 else None, zeroline=False, range=ends)
     figure.update_yaxes(title="score")
     return styled(figure, height=360, legend=True)
 

@@ -38,7 +38,7 @@ SCORE_HELP = {
     "note": "Why there is no value, or what else to know.",
 }
 SET_HELP = {
-    "scored set": "Click a cell of the row to show it below.",
+    "scored set": "Set of explanations, scorer and its model. Click a cell of the row to show it below.",
     "state": "Logs that are not finished may still grow; their numbers are of what is there.",
     "mean": "Over poles of neurons with a value; current explanations only.",
     "low": "Lower end of the 95 % interval of the mean, over neurons.",
@@ -74,9 +74,12 @@ class SetLine(NamedTuple):
 
 
 def score_frame(scores: Sequence[ShownScore]) -> pd.DataFrame:
-    """Scores of one explanation, without columns that are blank in every row."""
+    """Scores of explanations, for export; without columns that are blank in every row."""
     rows = [s.row for s in scores]
     frame = pd.DataFrame({
+        "neuron": [r.at.label for r in rows],
+        "explanation": [r.explanation_id for r in rows],
+        "set": [r.set for r in rows],
         "score": [r.score or "-" for r in rows],
         "scorer": [brief(s.scorer) for s in scores],
         "value": _floats([r.value for r in rows]),
@@ -93,7 +96,7 @@ def score_frame(scores: Sequence[ShownScore]) -> pd.DataFrame:
         **{str(c): _floats([getattr(r, c) for r in rows]) for c in CONTROLS},
         "note": [row_note(s) for s in scores],
     })  # fmt: skip
-    return _without_blank(frame, keep=("score", "scorer", "value", "n"))
+    return _without_blank(frame, keep=("neuron", "explanation", "set", "score", "scorer", "value", "n"))
 
 
 def row_note(s: ShownScore) -> str:
@@ -114,10 +117,6 @@ def set_frame(lines: Sequence[SetLine]) -> pd.DataFrame:
     found = [line.summary for line in lines]
     frame = pd.DataFrame({
         "scored set": [line.info.name for line in lines],
-        "set": [line.info.set for line in lines],
-        "scorer": [line.info.scorer for line in lines],
-        "model": [brief(line.info.scorer_model or "") for line in lines],
-        "state": [_state(line.info) for line in lines],
         "score": [line.score or "-" for line in lines],
         "mean": _numbers(found, "mean"),
         "low": _numbers(found, "low"),
@@ -126,6 +125,7 @@ def set_frame(lines: Sequence[SetLine]) -> pd.DataFrame:
         "lift": _numbers(found, "lift"),
         "above null": _numbers(found, "share_above_null"),
         "p ≤ .05": _numbers(found, "share_significant"),
+        "state": [_state(line.info) for line in lines],
         "poles": pd.array([None if s is None else s.n for s in found], dtype="Int64"),
         "undefined": ["" if s is None else counts_in_words(list(s.undefined.items()), undefined=True) for s in found],
         "failed": ["" if s is None else counts_in_words(list(s.failed.items())) for s in found],
@@ -133,7 +133,7 @@ def set_frame(lines: Sequence[SetLine]) -> pd.DataFrame:
         "lookup": _numbers(found, "lookup"),
         "ceiling": _numbers(found, "ceiling"),
     })  # fmt: skip
-    return _without_blank(frame, keep=("scored set", "set", "scorer", "state", "score", "mean", "poles"))
+    return _without_blank(frame, keep=("scored set", "state", "score", "mean", "poles"))
 
 
 def row_frame(rows: Sequence[ScoreRow], texts: Sequence[str]) -> pd.DataFrame:

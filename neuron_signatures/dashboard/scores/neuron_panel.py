@@ -9,11 +9,13 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data.cached_explanations import shared as shared_explanations
 from neuron_signatures.dashboard.data.cached_scores import own_line, shared
+from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.scores.aligned_html import key_html, windows_html
 from neuron_signatures.dashboard.scores.figures import forest
-from neuron_signatures.dashboard.scores.frames import FORMATS, SCORE_HELP, score_frame
+from neuron_signatures.dashboard.scores.frames import score_frame
+from neuron_signatures.dashboard.scores.table_html import FIGURE_KEY, score_table
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.widgets.elements import chart, empty, show_error, show_lines, small, table
+from neuron_signatures.dashboard.widgets.elements import chart, empty, show_error, show_lines, small
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.records.names import POLES, NeuronPole
@@ -21,7 +23,7 @@ from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.explanations.reading import has_explanations
 from neuron_signatures.views.explanations.shown import NeuronExplanations
-from neuron_signatures.views.explanations.texts import one_line, status_words
+from neuron_signatures.views.explanations.texts import status_words, text_or_why
 from neuron_signatures.views.scores.commands import score_command
 from neuron_signatures.views.scores.reading import has_scores
 from neuron_signatures.views.scores.shown import ShownScore
@@ -37,7 +39,7 @@ class Scored(NamedTuple):
     explanation_id: str
     at: NeuronPole
     text: str
-    """On one line, escaped; empty if the explanation is not there any more, or says nothing."""
+    """On one line, escaped; of a failed explanation why, in brackets."""
     set: str
     is_current: bool
     scores: tuple[ShownScore, ...]
@@ -66,11 +68,16 @@ def scores_panel(ctx: PageContext) -> None:
     except (ProjectError, OSError) as e:
         show_error(e)
         return
-    st.markdown("#### Scores of the explanations", help=_HELP)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown("#### Scores of the explanations", help=_HELP, width="content")
+        if found:
+            with st.popover("Export"):
+                downloads(score_frame([s for e in found for s in e.scores]), f"scores_{ctx.at.label}", "neuron_scores")
     show_lines("Some scores of this run cannot be read.", problems)
     if not found:
         st.caption("No explanation of this neuron has been scored.")
         return
+    small(FIGURE_KEY)
     first = [s for s in found if s.is_current]
     for scored in first or found[:1]:
         _explanation(ctx, scored)
@@ -98,7 +105,7 @@ def with_texts(rows: Sequence[ShownScore], explained: NeuronExplanations | None)
     for id_, some in groups.items():
         view, row = texts.get(id_), some[0].row
         ordered = sorted(some, key=lambda s: (s.failed, not s.is_score, not s.is_headline))
-        text = one_line(view.entry.text) if view is not None and view.is_ok else ""
+        text = "(its text is not there any more)" if view is None else text_or_why(view)
         found.append(Scored(id_, row.at, text, row.set, row.current, tuple(ordered)))
     return sorted(found, key=lambda s: (POLES.index(s.at.pole), not s.is_current))
 
@@ -116,27 +123,21 @@ def score_lines(ctx: PageContext, at: NeuronPole, explanation_id: str) -> list[s
 
 
 def _explanation(ctx: PageContext, scored: Scored) -> None:
-    small(f"{scored.at.label} · {scored.set} · {scored.text or '(its text is not known or empty)'}")
+    small(f"{scored.at.label} · {scored.set} · {scored.text}")
     for s in scored.scores:
         if s.failed:
-            st.caption(f"{brief(s.scorer)} could not score it: {status_words(s.row.status)}.".replace("_", " "))
+            small(f"{brief(s.scorer)} could not score it: {status_words(s.row.status)}.")
     good = [s for s in scored.scores if not s.failed]
     if not good:
         return
     shown = [s for s in scored.headlines if s.row.value is not None]
-    left, right = st.columns([1, 1.15]) if shown else (None, st.container())
+    left, right = st.columns([1, 1.9]) if shown else (None, st.container())
     key = f"{scored.at.label}_{scored.explanation_id}"
     if left is not None:
         with left:
             chart(ctx, forest(shown), f"score_forest_{key}")
     with right:
-        table(score_frame(good), f"score_table_{key}", help=SCORE_HELP, formats=_formats(good),
-              height=min(38 + 35 * len(good), 260))  # fmt: skip
-
-
-def _formats(scores: Sequence[ShownScore]) -> dict[str, str]:
-    frame = score_frame(scores)
-    return {c: how for c, how in FORMATS.items() if c in frame}
+        st.html(score_table(good))
 
 
 def _windows(ctx: PageContext, found: Sequence[Scored]) -> None:

@@ -90,7 +90,8 @@ def comparison_sentence(c: Comparison) -> str:
         return f"No pole has this score in both {c.a} and {c.b}."
     interval = interval_text(c.low, c.high)
     sign = "not separated from 0" if c.low is None or c.high is None or c.low <= 0 <= c.high else "separated from 0"
-    alone = f"; {c.n_only_one:,} poles have it in one of them only, and are left out" if c.n_only_one else ""
+    n = c.n_only_one
+    alone = f"; left out: {n:,} {'pole' if n == 1 else 'poles'} with this score in one of them only" if n else ""
     wins = "" if c.wins is None else f"{c.a} is better at {c.wins:.0%} (ties count half)"
     return (
         f"{c.a} - {c.b}: {short_number(c.difference, sign=True)} {interval} ({sign}), over {c.n:,} poles of "
