@@ -37,6 +37,14 @@ COMMANDS = {
     "explain": Command(
         "poc5_explain_neurons", "what neurons respond to, in words: by a language model or look-up rules; edit and vote"
     ),
+    "score": Command(
+        "poc6_score_explanations",
+        "how good explanations are, with nulls, intervals and the best possible; compare sets",
+    ),
+    "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
+    "report": Command(
+        "report", "write one HTML file with what a run says about one answer, for people without the tool"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

@@ -29,6 +29,7 @@ from neuron_signatures.cli.command import command
 from neuron_signatures.cli.llm_flags import MODEL_FLAGS, add_budget_flags, add_llm_flags, llm_spec
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.pole_flags import add_pole_flags, check_pole_flags, neuron_request
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
 from neuron_signatures.cli.signals import stop_on_signals
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
-    _check_flags(args, parser.given(argv))
+    check_flags(args, parser.given(argv))
     if args.engine is not None and not args.dry_run:
         if not args.llm.startswith("local:"):
             args.device = "cpu"  # no shard needs a GPU of its own
@@ -78,7 +79,7 @@ def make_parser() -> Parser:
     where.add_argument("--puzzles", type=folder, metavar="FILE",
                        help="hand-written neuron puzzles (JSON), for the run --out_dir")  # fmt: skip
     source.add_argument("--out_dir", type=folder, metavar="DIR", help="a new run, or that of the same command before")
-    _add_neuron_flags(parser)
+    add_pole_flags(parser)
     _add_method_flags(parser)
     model = add_llm_flags(parser, without="look-up rules")
     model.add_argument("--temperature", type=number, default=1.0, metavar="T", help="default 1")
@@ -99,21 +100,6 @@ def make_parser() -> Parser:
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
     return parser
-
-
-def _add_neuron_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("which neurons (default: all whose activations stage 4 stored)")
-    which = group.add_mutually_exclusive_group()
-    which.add_argument(
-        "--neurons", dest="names", metavar="LIST", help="such as L3N508,L4N178- (a sign is one pole of the neuron)"
-    )
-    which.add_argument("--from", dest="from_list", metavar="LIST",
-                       help="the first --top_k of a list: its file stem, peaks, signatures or group:NAME")  # fmt: skip
-    which.add_argument("--neurons_json", type=folder, metavar="FILE", help='JSON list such as ["L3N508", "L4N178-"]')
-    which.add_argument("--all", action="store_true", help="every neuron of the recorded layers")
-    group.add_argument("--top_k", type=at_least(1), metavar="K", help="of --from; default 100")
-    group.add_argument("--poles", choices=("both", "+", "-"), default="both", help="default: both")
-    group.add_argument("--limit", type=at_least(1), metavar="N", help="at most N poles that are not done, then stop")
 
 
 def _add_method_flags(parser: Parser) -> None:
@@ -149,12 +135,12 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
     return people_main(name, argv)
 
 
-def _check_flags(args: Namespace, given: set[str]) -> None:
+def check_flags(args: Namespace, given: set[str]) -> None:
+    """Raise `UsageError` for flags that contradict each other. `given` are those of the command."""
     if (args.out_dir is None) != (args.run_dir is not None):
         what = "--out_dir is for --dataset_path and --puzzles" if args.out_dir else "no --out_dir for the new run"
         raise UsageError(what, next_step="Give --run_dir RUN, or one of these with --out_dir RUN")
-    if args.top_k is not None and args.from_list is None:
-        raise UsageError("--top_k counts the neurons of --from", next_step="--limit is for all")
+    check_pole_flags(args)
     if args.set_name is not None and not is_set_name(args.set_name):
         what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
         raise UsageError(what, where=f"--set {args.set_name}")
@@ -231,9 +217,7 @@ def _show_prompt(work: Opened, args: Namespace) -> int:
 def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
     from neuron_signatures.explain.method import Method, default_set_name
     from neuron_signatures.explain.request import ExplainRequest
-    from neuron_signatures.interventions.choice.neurons import Request
     from neuron_signatures.llm.budget import Limits
-    from neuron_signatures.scoring.poles import NeuronRequest
 
     llm = llm_spec(args)
     asks = llm is not None or args.show_prompt is not None
@@ -243,11 +227,9 @@ def _request(args: Namespace, flags_given: tuple[str, ...]) -> ExplainRequest:
         max_prompt_tokens=args.max_prompt_tokens, temperature=args.temperature, max_tokens=args.max_tokens,
         seed=args.seed, near_by_embedding=args.near_by_embedding,
     )  # fmt: skip
-    names = (args.names, args.from_list, args.neurons_json, args.all)
-    named = Request(*names, args.top_k or 100) if any(names) else None
     # an engine's command itself explains nothing; its forecast is of the shards that it starts
     return ExplainRequest(
-        neurons=NeuronRequest(named, args.poles), method=method,
+        neurons=neuron_request(args), method=method,
         set_name=args.set_name or default_set_name(method.explainer, args.llm),
         llm=llm, limits=Limits(max_requests=args.max_requests, max_cost=args.max_cost), price_file=args.price_file,
         use_cache=not args.no_cache, limit=args.limit, retry_failed=args.retry_failed, shard=args.shard,

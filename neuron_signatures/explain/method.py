@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from neuron_signatures.llm.choose import short_name
 from neuron_signatures.runs.explanations.names import Explainer
 from neuron_signatures.runs.records.names import NeuronPole
 
@@ -59,5 +59,4 @@ def default_set_name(explainer: Explainer, llm: str) -> str:
     if explainer == "lookup":
         return "lookup"
     kind, _, model = llm.partition(":")
-    short = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-.")[:60]
-    return f"{explainer}__{short or kind}"
+    return f"{explainer}__{short_name(model) or kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -57,6 +58,11 @@ def parse_llm(text: str) -> LlmSpec:
     if len(model) > _MAX_MODEL or not model.isprintable():
         raise UsageError("the name of the model is too long or not printable", where="--llm")
     return LlmSpec("openai" if kind == "openai" else "local", model)
+
+
+def short_name(model: str) -> str:
+    """The name of a model as a part of a file name: the last part of a path or id; may be empty."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-.")[:60]
 
 
 def open_client(spec: LlmSpec) -> ChatClient:

@@ -54,30 +54,32 @@ def mistakes_in(texts: Sequence[Text], values: Sequence[np.ndarray], *, threshol
     """
     if not texts:
         return Mistakes((), ())
-    valid = [(text, found.astype(np.float64)) for text, found in zip(texts, values, strict=True)]
-    counted = np.concatenate([v[t.counts] for t, v in valid])
-    mean, most = float(counted.mean()), float(counted.max())
-    largest = max(text.peak for text, _ in valid)
-    false_positives, false_negatives = [], []
-    for text, predicted in valid:
-        silent = text.counts & (text.acts < threshold / 2) & (predicted > mean)
-        false_positives += _worst(text, predicted, silent, largest, most, sign=1)
-        active = text.counts & (text.acts >= threshold) & (predicted <= mean)
-        false_negatives += _worst(text, predicted, active, largest, most, sign=-1)
-    return Mistakes(_first(false_positives, n, sign=1), _first(false_negatives, n, sign=-1))
+    acts, predicted, counts = (
+        np.concatenate(parts)
+        for parts in ([t.acts for t in texts], [v.astype(np.float64) for v in values], [t.counts for t in texts])
+    )
+    mean, most = float(predicted[counts].mean()), float(predicted[counts].max())
+    largest = float(acts[counts].max())
+    starts = np.cumsum([0, *(len(text.acts) for text in texts)])
+    silent = counts & (acts < threshold / 2) & (predicted > mean)
+    active = counts & (acts >= threshold) & (predicted <= mean)
+
+    def worst(where: np.ndarray, sign: int) -> tuple[Mistake, ...]:
+        of_texts = np.flatnonzero(np.logical_or.reduceat(where, starts[:-1])).tolist()
+        slices = [(texts[i], slice(starts[i], starts[i + 1])) for i in of_texts]
+        found = [_worst(text, predicted[s], where[s], largest, most, sign=sign) for text, s in slices]
+        return _first(found, n, sign=sign)
+
+    return Mistakes(worst(silent, 1), worst(active, -1))
 
 
-def _worst(
-    text: Text, predicted: np.ndarray, where: np.ndarray, largest: float, most: float, *, sign: int
-) -> list[Mistake]:
-    """The worst position of a text, if there is one."""
+def _worst(text: Text, predicted: np.ndarray, where: np.ndarray, largest: float, most: float, *, sign: int) -> Mistake:
+    """The worst position of a text, of which there is one."""
     places = np.flatnonzero(where)
-    if not len(places):
-        return []
     order = np.lexsort((places, sign * text.acts[places], -sign * predicted[places]))
     pos = int(places[order[0]])
     actual = max(0.0, float(text.acts[pos]) / largest) if largest > 0 else 0.0
-    return [Mistake(text, pos, max(0.0, float(predicted[pos]) / most) if most > 0 else 0.0, actual)]
+    return Mistake(text, pos, max(0.0, float(predicted[pos]) / most) if most > 0 else 0.0, actual)
 
 
 def _first(mistakes: list[Mistake], n: int, *, sign: int) -> tuple[Mistake, ...]:

@@ -1,4 +1,4 @@
-"""Reads an explanation out of an answer, and tells refusals apart.
+"""Reads an explanation out of an answer.
 
 What is taken away, in this order: a block `<think>...</think>` at the start; white space; a first line that only
 announces the answer (it ends with a colon); one bullet; a label such as `Explanation:`; quotation marks and Markdown
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from neuron_signatures.explain.explainers.invented import ANSWERS
+from neuron_signatures.llm.refusals import without_thinking
 from neuron_signatures.runs.explanations.names import Explainer
 
 FIRES_ON, SAYS = "fires on", "makes the model say"
@@ -19,7 +20,6 @@ MAX_WORDS, MAX_CHARACTERS = 60, 500
 _LISTED_WORDS = 6
 """Items of at most two words from which commas make a list of words."""
 
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _ANNOUNCEMENT = re.compile(r"\A[^\n.]{1,120}:[ \t*_]*\n\s*(?=\S)")
 _LABEL = re.compile(
     r"\A[*_#\s]*(?:(?:final |short )?(?:explanation|answer|phrase|description|summary|response))[*_]*\s*:[*_\s]*",
@@ -38,30 +38,10 @@ _PAIRS_OF_MARKS = (
     ('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("**", "**"), ("*", "*"), ("`", "`"),
     ("_", "_"),
 )  # fmt: skip
-_CANNOT = r"(?:i|we) (?:cannot|can't|can not|am not able to|am unable to|will not|won't)\b"
-_REFUSAL = re.compile(
-    r"\A\W*(?:"
-    rf"(?:i'm |i am )?(?:very |so |really )?sorry\b[^\n]{{0,40}}?\b{_CANNOT}"
-    rf"|(?:i apologi[sz]e|unfortunately)\b[^\n]{{0,40}}?\b{_CANNOT}"
-    r"|(?:i'm|i am) (?:very |so |really )?sorry, but\b"
-    rf"|(?:{_CANNOT}|i'm (?:not able|unable) to\b) (?:\w+ )?(?:help|assist|provide|comply|answer|fulfil+|continue"
-    r"|create|generate|explain|describe|complete|do (?:that|this)|determine|engage|discuss)\b"
-    r"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^\n]{0,60}?\bi\b"
-    r")",
-    re.IGNORECASE,
-)
 
 
 class UnparsableAnswer(ValueError):
     """The answer is not what the prompt asked for. `str()` says why."""
-
-
-def is_refusal(text: str) -> bool:
-    """Whether an answer says that the model will not or cannot answer.
-
-    Conservative: only openings such as “I'm sorry, but I can't” in the first person; a phrase about refusals is none.
-    """
-    return _REFUSAL.search(_THINKING.sub("", text, count=1).replace("\u2019", "'")) is not None
 
 
 def read_answer(explainer: Explainer, text: str) -> str:
@@ -78,7 +58,7 @@ def read_answer(explainer: Explainer, text: str) -> str:
 
 
 def _without_thinking(text: str) -> str:
-    text = _THINKING.sub("", text, count=1).strip()
+    text = without_thinking(text).strip()
     if text.lower().startswith("<think>"):
         raise UnparsableAnswer("the answer ends before its thinking does")
     if not text:

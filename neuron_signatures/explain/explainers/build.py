@@ -15,11 +15,12 @@ from neuron_signatures.explain.explainers import (
     token_activation_pairs,
     token_lookup,
 )
-from neuron_signatures.explain.explainers.answers import UnparsableAnswer, is_refusal, read_answer
+from neuron_signatures.explain.explainers.answers import UnparsableAnswer, read_answer
 from neuron_signatures.explain.explainers.budget import TooLittle
 from neuron_signatures.explain.explainers.layout import Instructions
 from neuron_signatures.explain.modes import Mode
 from neuron_signatures.explain.prompt import Prompt
+from neuron_signatures.llm.refusals import is_refusal
 from neuron_signatures.runs.explanations.names import Explainer
 
 __all__ = [

@@ -99,15 +99,15 @@ def check_prompt(
     return CheckedPrompt(run_identity(run), record, model, acts, agreement, warnings)
 
 
-def check_model(run: Run, overrides: ModelOverrides) -> LoadedModel:
+def check_model(run: Run, overrides: ModelOverrides, *, dtype_reason: str | None = None) -> LoadedModel:
     """The model of `run`, checked with its shortest prompt, or by its identity and shape in a run without prompts.
 
     Raises as `check_prompt`.
     """
     if run.prompts:
         shortest = min(range(len(run.prompts)), key=lambda i: run.prompts[i].seq_len)
-        return check_prompt(run, shortest, overrides).model
-    model, _ = load_run_model(run, overrides)
+        return check_prompt(run, shortest, overrides, dtype_reason=dtype_reason).model
+    model, _ = load_run_model(run, overrides, dtype_reason=dtype_reason)
     _check_shape(run, mlp_shape(model.hf))
     return model
 
@@ -203,8 +203,7 @@ def recompute(model: LoadedModel, token_ids: Sequence[int]) -> Float[Tensor, "la
 
 def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer pos neuron"], dtype: Dtype) -> Agreement:
     """Compare recomputed activations (in `dtype`) with the stored ones; raises `BadRunError` if they disagree."""
-    m = run.manifest
-    tolerance = _ROUNDING[m.save_dtype] + max(_COMPUTE_NOISE[m.model_dtype], _COMPUTE_NOISE[dtype])
+    tolerance = accepted_error(run.manifest, dtype)
     errors = []
     for layer in run.layers:
         stored = torch.from_numpy(run.acts(prompt, layer=layer))
@@ -220,6 +219,12 @@ def check_agreement(run: Run, prompt: PromptRecord, acts: Float[Tensor, "layer p
             next_step="The run was made by another model or another text; dump again",
         )
     return Agreement(tuple(run.layers), errors[worst], tolerance)
+
+
+def accepted_error(manifest: Manifest, dtype: Dtype) -> float:
+    """The largest relative error that recomputed activations (in `dtype`) may have, see `Agreement`."""
+    noise = max(_COMPUTE_NOISE[manifest.model_dtype], _COMPUTE_NOISE[dtype])
+    return _ROUNDING[manifest.save_dtype] + noise
 
 
 def _check_shape(run: Run, have: MlpShape) -> None:

@@ -89,7 +89,7 @@ def sampled_windows(n_windows: int, n_sampled: int, seed: int) -> Int64[np.ndarr
     return np.sort(order[:n_sampled])
 
 
-def rows_of(windows: list[Int64[np.ndarray, " row"]], corpus: Corpus) -> Rows:
+def rows_of(windows: list[Int64[np.ndarray, " _"]], corpus: Corpus) -> Rows:
     """Rows of each neuron's windows."""
     each = [np.unique(w) for w in windows]
     window = np.concatenate([np.zeros(0, dtype=np.int64), *each]).astype(np.int64)

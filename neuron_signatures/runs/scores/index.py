@@ -22,6 +22,10 @@ MAX_NAMES = 1000
 LEAST_DRAWS = 10
 """Defined draws of a layer for a null of its own; below, the draws of all layers are used."""
 
+NO_EVIDENCE = frozenset({"too_few_examples", "constant_truth", "no_windows"})
+"""Reasons that lie in the neuron, not in the explanation: such draws say nothing about the null, and are left out. One
+that cannot predict, or predicts the same everywhere, is a draw that is worse than any value."""
+
 
 class Indexed(NamedTuple):
     """A line of the index."""
@@ -125,7 +129,8 @@ class ScoreIndex:
             for key, line in self._lines.items():
                 if key.control == "other" and line.status == "ok":
                     for name, score in self._packed.items(line.place):
-                        self._draws[name][key.at.layer].append(score.value)
+                        if score.undefined not in NO_EVIDENCE:
+                            self._draws[name][key.at.layer].append(score.value)
         return self._draws
 
     def _add(self, line: KeptLine) -> None:

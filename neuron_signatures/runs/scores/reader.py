@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,14 +114,18 @@ class _Log:
 class Scores:
     """The scores of a run. Damaged logs raise `BadRunError` with the file and the line. Not thread-safe."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, only: Collection[str] | None = None) -> None:
         self.path = run_dir
-        self._logs = {name: _Log(run_dir, name) for name in scored_names(run_dir)}
+        self._only = only
+        self._logs = {name: _Log(run_dir, name) for name in self._found()}
 
     @classmethod
-    def open(cls, run: Run | Path | str) -> Scores:
-        """The scores of a run, or of the run in a folder. May be none. Raises `BadRunError`."""
-        return cls(run.path if isinstance(run, Run) else Path(run))
+    def open(cls, run: Run | Path | str, *, only: Collection[str] | None = None) -> Scores:
+        """The scores of a run, or of the run in a folder: all, or `only` these names. May be none.
+
+        Raises `BadRunError`.
+        """
+        return cls(run.path if isinstance(run, Run) else Path(run), only)
 
     @staticmethod
     def exist(run_dir: Path) -> bool:
@@ -130,7 +134,7 @@ class Scores:
 
     def refresh(self) -> bool:
         """Read what was appended, and new logs. Returns whether anything changed."""
-        names = scored_names(self.path)
+        names = self._found()
         changed = names != list(self._logs)
         logs: dict[str, _Log] = {}
         for name in names:
@@ -193,6 +197,10 @@ class Scores:
     def null_values(self, name: str, score: str, layer: int | None = None) -> list[float]:
         """The defined draws of the null of a score, ascending: of one layer, or of all."""
         return sorted(value for value in self._log(name).index.draws(score, layer) if value is not None)
+
+    def _found(self) -> list[str]:
+        names = scored_names(self.path)
+        return names if self._only is None else [name for name in names if name in self._only]
 
     def _log(self, name: str) -> _Log:
         if name not in self._logs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from neuron_signatures.scoring.measures.measured import (
 )
 from neuron_signatures.scoring.measures.names import SIXTY, STANDARD, WINDOWS
 from neuron_signatures.scoring.measures.stored import mistakes_of, stored_windows
-from neuron_signatures.scoring.measures.windows import Predictions, distinct, needed_texts
+from neuron_signatures.scoring.measures.windows import plan_of
 from neuron_signatures.scoring.predictions import Undefined
 from neuron_signatures.scoring.scorer import Item, Measured, Scored
 from neuron_signatures.scoring.simulators.base import Simulated, Usage, WindowSimulator
@@ -72,20 +72,20 @@ class SimulatorScorer:
 
     async def score(self, item: Item, texts: NeuronTexts) -> Scored:
         started = perf_counter()
-        needed = needed_texts(texts)
+        needed = plan_of(texts).needed
         said = await self._predict(item, texts, needed)
         if said.windows is None:
             return Scored(self._nothing(Undefined.NOT_SIMULATED.value), seconds=perf_counter() - started)
-        found = checked(self._simulator, said.windows, needed)
-        predictions = Predictions.of(needed, found)
+        by_simulator = item.control not in _WITHOUT_SIMULATOR
+        found = checked(self._simulator, said.windows, needed) if by_simulator else said.windows
         own = item.control == "own"
-        mistakes = mistakes_of(texts, predictions) if own else None
+        mistakes = mistakes_of(texts, found) if own else None
         asked = self._asks(item)
         return Scored(
-            self._measured(item, texts, predictions, said.whole),
+            self._measured(item, texts, found, said.whole),
             [s.status for s in found] if asked else (),
             next((s.reason for s in found if s.status != "ok"), ""),
-            stored_windows(texts, predictions, mistakes) if mistakes is not None else (),
+            stored_windows(texts, found, mistakes) if mistakes is not None else (),
             mistakes,
             prompt_tokens=said.usage.prompt_tokens, completion_tokens=said.usage.completion_tokens,
             cost=said.usage.cost, answered_by=said.usage.answered_by, seconds=perf_counter() - started,
@@ -94,7 +94,7 @@ class SimulatorScorer:
     def requests_of(self, item: Item, texts: NeuronTexts) -> Sequence[object]:
         if not self._asks(item) or not isinstance(self._simulator, Forecast):
             return ()
-        return self._simulator.requests_for(item.said, needed_texts(texts))
+        return self._simulator.requests_for(item.said, plan_of(texts).needed)
 
     def settings(self) -> dict[str, Any]:
         own = self._simulator.settings() if isinstance(self._simulator, WithSettings) else {}
@@ -107,11 +107,11 @@ class SimulatorScorer:
     async def _predict(self, item: Item, texts: NeuronTexts, needed: Sequence[Text]) -> _Said:
         if item.control in _WITHOUT_SIMULATOR:
             values = self._without_simulator(item, texts, needed)
-            return _Said(None, None) if values is None else self._by_values(values, needed, texts)
+            return _Said(None, None) if values is None else self._by_values(values, texts)
         found = await self._simulator.simulate_windows(item.said, needed, again=item.again)
         if found is None:
             return _Said(None, None)
-        uniform = texts.scored.get("uniform", ())
+        uniform = plan_of(texts).members("scored", "uniform").texts
         whole = self._simulator.of_windows(item.said, uniform) if isinstance(self._simulator, WholeWindows) else None
         return _Said(found[0], whole, found[1])
 
@@ -125,33 +125,32 @@ class SimulatorScorer:
         rule = rule_of(self._records, item.at)
         return None if rule is None else controls.by_rule(rule, needed)
 
-    def _by_values(self, values: Sequence[np.ndarray], needed: Sequence[Text], texts: NeuronTexts) -> _Said:
+    def _by_values(self, values: Sequence[np.ndarray], texts: NeuronTexts) -> _Said:
         """Of a whole window the largest one, where the simulator says something of whole windows."""
-        simulated, whole = [Simulated(v) for v in values], None
+        whole = None
         if isinstance(self._simulator, WholeWindows):
-            uniform = texts.scored.get("uniform", ())
-            of_uniform = Predictions.of(needed, simulated).values(uniform)
-            whole = controls.peaks([v for v in of_uniform if v is not None], uniform)
-        return _Said(simulated, whole)
+            uniform = plan_of(texts).members("scored", "uniform")
+            whole = controls.peaks([values[i] for i in uniform.places], uniform.texts)
+        return _Said([Simulated(v) for v in values], whole)
 
     def _measured(
-        self, item: Item, texts: NeuronTexts, predictions: Predictions, whole: np.ndarray | None
+        self, item: Item, texts: NeuronTexts, found: Sequence[Simulated], whole: np.ndarray | None
     ) -> dict[str, Measured]:
-        def flat(scored: bool, *groups: Group) -> Flat:
-            part = texts.scored if scored else texts.fitted
-            members = distinct(text for group in groups for text in part.get(group, ()))
-            return flat_positions(members, predictions.values(members), texts.threshold)
+        def flat(part: Literal["scored", "fitted"], *groups: Group) -> Flat:
+            members, places = plan_of(texts).members(part, *groups)
+            return flat_positions(members, [found[i].values for i in places], texts.threshold)
 
         if self._design.sampling == "sixty":
-            sixty = flat(True, "sixty")
+            sixty = flat("scored", "sixty")
             return sixty_scores(sixty, self._how(item, sixty, "sixty"))
-        uniform, mixed = flat(True, "uniform"), flat(True, "top", "random")
-        found = uniform_scores(uniform, flat(False, "uniform"), self._how(item, uniform, "uniform"))
-        found |= top_and_random_scores(mixed, flat(False, "top", "random"), self._how(item, mixed, "top_and_random"))
+        uniform, mixed = flat("scored", "uniform"), flat("scored", "top", "random")
+        measures = uniform_scores(uniform, flat("fitted", "uniform"), self._how(item, uniform, "uniform"))
+        how = self._how(item, mixed, "top_and_random")
+        measures |= top_and_random_scores(mixed, flat("fitted", "top", "random"), how)
         if whole is not None:
-            windows = flat_windows(texts.scored["uniform"], whole, texts.threshold)
-            found |= window_scores(windows, self._how(item, windows, "windows"))
-        return found
+            windows = flat_windows(plan_of(texts).members("scored", "uniform").texts, whole, texts.threshold)
+            measures |= window_scores(windows, self._how(item, windows, "windows"))
+        return measures
 
     def _how(self, item: Item, flat: Flat, sample: str) -> Scoring:
         d = self._design

@@ -1,58 +1,62 @@
-"""The windows that an item needs, each once, and what was predicted in them."""
+"""The windows that an item needs, each once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from neuron_signatures.scoring.design import Group, NeuronTexts
-from neuron_signatures.scoring.simulators.base import Simulated
 from neuron_signatures.scoring.texts import Text
-
-if TYPE_CHECKING:
-    from jaxtyping import Float32
 
 GROUPS: tuple[Group, ...] = ("top", "random", "uniform", "sixty")
 
 
-class Place(NamedTuple):
-    """What tells texts of a neuron apart: the tokens of a window from the first one shown."""
+class Members(NamedTuple):
+    """Windows of some groups, each once, and their places among all that an item needs."""
 
-    window: int
-    first: int
-    n_tokens: int
-
-
-def place(text: Text) -> Place:
-    return Place(text.window, text.first, len(text.tokens))
+    texts: tuple[Text, ...]
+    places: tuple[int, ...]
 
 
-def needed_texts(texts: NeuronTexts) -> tuple[Text, ...]:
-    """The scored windows by group, then the fitted ones; each once. Their order is that of the requests."""
-    by_group = (part.get(group, ()) for part in (texts.scored, texts.fitted) for group in GROUPS)
-    return distinct(text for group in by_group for text in group)
+class Plan:
+    """The windows of a neuron that are simulated, each once: first the scored ones by group, then the fitted ones.
+
+    Their order is that of the requests. It depends on the windows alone.
+    """
+
+    def __init__(self, texts: NeuronTexts) -> None:
+        self._parts = {"scored": texts.scored, "fitted": texts.fitted}
+        every = (part.get(group, ()) for part in self._parts.values() for group in GROUPS)
+        self._found: dict[_Key, int] = {}
+        needed: list[Text] = []
+        for text in (text for group in every for text in group):
+            if self._found.setdefault(_key(text), len(needed)) == len(needed):
+                needed.append(text)
+        self.needed = tuple(needed)
+        self._members: dict[tuple[str, tuple[Group, ...]], Members] = {}
+
+    def members(self, part: Literal["scored", "fitted"], *groups: Group) -> Members:
+        """The windows of these groups together."""
+        if (part, groups) not in self._members:
+            members = (text for group in groups for text in self._parts[part].get(group, ()))
+            places = tuple(dict.fromkeys(self.place(text) for text in members))
+            self._members[part, groups] = Members(tuple(self.needed[i] for i in places), places)
+        return self._members[part, groups]
+
+    def place(self, text: Text) -> int:
+        """Of a window among those needed."""
+        return self._found[_key(text)]
 
 
-def distinct(texts: Iterable[Text]) -> tuple[Text, ...]:
-    found: dict[Place, Text] = {}
-    for text in texts:
-        found.setdefault(place(text), text)
-    return tuple(found.values())
+@lru_cache(maxsize=32)
+def plan_of(texts: NeuronTexts) -> Plan:
+    """Kept for the other items of the neuron."""
+    return Plan(texts)
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What was predicted in each text of an item."""
+_Key = tuple[int, int, int]
 
-    by_place: Mapping[Place, Simulated]
 
-    @staticmethod
-    def of(texts: Sequence[Text], simulated: Sequence[Simulated]) -> Predictions:
-        return Predictions({place(t): found for t, found in zip(texts, simulated, strict=True)})
-
-    def values(self, texts: Sequence[Text]) -> list[Float32[np.ndarray, " pos"] | None]:
-        """None where the request failed."""
-        return [self.by_place[place(text)].values for text in texts]
+def _key(text: Text) -> _Key:
+    """What tells texts of a neuron apart: the window, and the part of it that is shown."""
+    return text.window, text.first, len(text.tokens)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuron_signatures.runs.explanations.entry import Rule
-from neuron_signatures.scoring.ngrams import longest_match
+from neuron_signatures.scoring.ngrams import Ngrams
 from neuron_signatures.scoring.simulators.base import Said
 from neuron_signatures.scoring.simulators.words import explanation_stems, stems_by_end
 from neuron_signatures.scoring.texts import Text
@@ -32,18 +32,16 @@ class RuleSimulator:
 
     def simulate(self, said: Said, texts: Sequence[Text]) -> list[Float32[np.ndarray, " pos"]] | None:
         if said.rule is not None:
-            return [rule_acts(said.rule, text.tokens) for text in texts]
+            return _rule_acts(said.rule, texts)
         stems = explanation_stems(said.text)
         if not stems:
             return None
         return [_lexical(stems, text.tokens) for text in texts]
 
 
-def rule_acts(rule: Rule, tokens: Sequence[str]) -> Float32[np.ndarray, " pos"]:
-    """What a rule predicts at each token."""
-    acts = np.array([*rule.acts, 0], np.float32)
-    found: np.ndarray = acts[longest_match(rule.ngrams, tokens)]
-    return found
+def _rule_acts(rule: Rule, texts: Sequence[Text]) -> list[Float32[np.ndarray, " pos"]]:
+    acts, ngrams = np.array([*rule.acts, 0], np.float32), Ngrams(rule.ngrams)
+    return [acts[ngrams.longest(text.tokens)] for text in texts]
 
 
 def _lexical(stems: frozenset[str], tokens: tuple[str, ...]) -> Float32[np.ndarray, " pos"]:

@@ -1,0 +1,1 @@
+"""Scorers that show windows to a judge: detection, fuzzing and surprisal."""
