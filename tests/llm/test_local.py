@@ -95,6 +95,12 @@ def test_candidates_of_each_token(folder):
     assert ask(client(folder), [request("the")])[0].top_logprobs is None
 
 
+def test_candidates_of_a_cut_answer_are_kept(folder):
+    found = ask(client(folder), [request(w, max_tokens=1, top_logprobs=3) for w in WORDS])
+    cut = [a for a in found if a.status == "too_long"]
+    assert cut and all(not a.text and len(a.top_logprobs) == 1 and len(a.top_logprobs[0]) == 3 for a in cut)
+
+
 def test_a_model_without_a_chat_template(tmp_path):
     with pytest.raises(UsageError, match="no chat template"):
         client(make_chat_model(tmp_path, template=None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import gzip
+import json
 import time
 from pathlib import Path
 
@@ -218,6 +219,16 @@ def test_candidates_of_each_token_are_read(tmp_path: Path) -> None:
     assert outcome.answer.top_logprobs == ((TokenProb("3", -0.1), TokenProb("4", -2.5)), (TokenProb("0", -0.2),))
     assert server.requests[0].body["logprobs"] is True
     assert server.requests[0].body["top_logprobs"] == 2
+
+
+def test_candidates_of_a_cut_answer_are_kept_and_its_text_is_not(tmp_path: Path) -> None:
+    """An answer of one token, of which only the candidates are wanted, always ends at its limit."""
+    value = json.loads(with_logprobs([{"3": -0.1, "4": -2.5}]).body)
+    value["choices"][0]["finish_reason"] = "length"
+    with MisbehavingServer([send_json(value)]) as server:
+        found = ask(client_of(server.base_url), [asked("x", max_tokens=1, top_logprobs=2)], tmp_path / "run").answer
+    assert (found.status, found.text) == ("too_long", "") and found.top_logprobs is not None
+    assert [(p.token, p.logprob) for p in found.top_logprobs[0]] == [("3", -0.1), ("4", -2.5)]
 
 
 def test_text_that_no_file_can_hold_is_made_storable(tmp_path: Path) -> None:

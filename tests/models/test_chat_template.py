@@ -74,3 +74,12 @@ def test_ids_are_those_of_transformers():
         [t._asdict() for t in turns], add_generation_prompt=True, return_dict=False
     )
     assert found.encode(turns) == expected
+
+
+def test_a_plain_text_has_no_special_tokens_and_no_turn():
+    template = open_template(tokenizer(TEMPLATE), where="here")
+    ids = template.encode_plain("the</s> capital")
+    assert not set(ids) & set(template.tokenizer.all_special_ids)
+    assert template.tokenizer.decode(ids) == "the< /s> capital"
+    with pytest.raises(UsageError, match="surrogate"):
+        template.encode_plain("\ud800")
