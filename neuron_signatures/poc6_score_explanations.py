@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
-    _check_flags(args, parser.given(argv))
+    check_flags(args, parser.given(argv))
     with stop_on_signals(resume="run the same command"):
         return _score(args, tuple(argv))
 
@@ -99,7 +99,7 @@ def _add_method_flags(parser: Parser) -> None:
     group.add_argument("--n_top", type=at_least(1), default=5, metavar="N", help="strongest windows; default 5")
     group.add_argument("--n_random", type=at_least(1), default=5, metavar="N", help="random windows; default 5")
     group.add_argument("--n_uniform", type=at_least(1), metavar="N",
-                       help="windows of the uniform sample; default all, 20 for scorers that ask a model")  # fmt: skip
+                       help="uniform windows; default all, 20 for logits, top_logprobs and json")  # fmt: skip
     group.add_argument("--min_positives", type=at_least(1), default=5, metavar="N",
                        help="least active positions (or windows) for a score to be defined; default 5")  # fmt: skip
     group.add_argument("--controls", type=_list_of(CONTROLS), default=CONTROLS, metavar="LIST",
@@ -123,7 +123,8 @@ def _add_subject_flags(parser: Parser) -> None:
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
 
 
-def _check_flags(args: Namespace, given: set[str]) -> None:
+def check_flags(args: Namespace, given: set[str]) -> None:
+    """Raise `UsageError` for flags that contradict each other. `given` are those of the command."""
     from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
     check_pole_flags(args)

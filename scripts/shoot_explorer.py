@@ -19,6 +19,7 @@ from bench_explorer import APP, Server, chromium_path
 from neuron_signatures.runs.results import list_interventions
 from neuron_signatures.views.explanations.reading import has_explanations
 from neuron_signatures.views.records.commands import has_records
+from neuron_signatures.views.scores.reading import has_scores
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -54,6 +55,8 @@ INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
 CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
 # Only of a run with explanations.
 EXPLANATIONS = Shot("explanations", 900, "view=explanations")
+# Only of a run with scores.
+SCORES = Shot("scores", 1180, "view=scores")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -74,7 +77,13 @@ def main() -> None:
     with Server(APP, *flags) as server, sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
         run_dir = args.runs_root / args.run
-        for shot in (*SHOTS, *_of_swap(run_dir), *_of_records(run_dir), *_of_explanations(run_dir)):
+        for shot in (
+            *SHOTS,
+            *_of_swap(run_dir),
+            *_of_records(run_dir),
+            *_of_explanations(run_dir),
+            *_of_scores(run_dir),
+        ):
             if args.only and shot.name not in args.only:
                 continue
             address = server.url(f"?run={args.run}&{shot.address}")
@@ -100,6 +109,11 @@ def _of_records(run_dir: Path) -> list[Shot]:
 def _of_explanations(run_dir: Path) -> list[Shot]:
     """The picture of the list of explanations, if the run has some."""
     return [EXPLANATIONS] if has_explanations(run_dir) else []
+
+
+def _of_scores(run_dir: Path) -> list[Shot]:
+    """The picture of scores over neurons, if the run has some."""
+    return [SCORES] if has_scores(run_dir) else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

@@ -53,9 +53,9 @@ def missing(what: str, *commands: str) -> Html:
     return note("plain", what, join(command(c) for c in commands))
 
 
-def fold(title: Content, *content: Content, is_open: bool = False) -> Html:
-    """Folded content; it is printed open."""
-    return el("details", el("summary", title), *content, open="" if is_open else None)
+def fold(title: Content, *content: Content, printed: bool = True) -> Html:
+    """Folded content. On paper it is open, or left out if it is not `printed`."""
+    return el("details", el("summary", title), *content, class_=None if printed else "screen")
 
 
 def facts(pairs: Iterable[tuple[Content, Content]]) -> Html:
@@ -78,9 +78,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Content]], *, class
 def sheet(found: Sheet, *, most: int = 40) -> Html:
     """A table of the viewers, with its title. Its cells are escaped already, which a second time changes nothing."""
     kinds = [Column(c.name, c.kind != "text", c.help) for c in found.columns]
-    rows = [
-        [cell_text(v, c.kind) for v, c in zip(row, found.columns, strict=True)] for row in list(found.rows)[:most]
-    ]
+    rows = [[cell_text(v, c.kind) for v, c in zip(row, found.columns, strict=True)] for row in list(found.rows)[:most]]
     more = f"the first {most} of {len(found.rows):,}" if len(found.rows) > most else ""
     notes = "; ".join(filter(None, (more, found.note)))
     return join([el("h4", found.title), table(kinds, rows), p(notes, class_="small") if notes else None])

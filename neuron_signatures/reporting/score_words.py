@@ -9,7 +9,7 @@ from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.scores.reader import ScoredSet, ScoreRow
 from neuron_signatures.runs.tokens import brief
 
-PLOT_WIDTH = 170.0
+PLOT_WIDTH = 140.0
 _MEANINGS = {
     "correlation": "correlation of predicted and true activations",
     "ev_correlation": "correlation over a neuron's strongest and random windows",
@@ -65,6 +65,7 @@ def headline(scored: ScoredSet) -> str:
 
 def in_order(rows: Sequence[ScoreRow], headlines: Sequence[str]) -> list[ScoreRow]:
     """Simulators first, and of each scorer its headline first."""
+
     def order(row: ScoreRow) -> tuple[bool, str, str, bool]:
         return row.scorer not in SIMULATORS, row.scorer, row.scorer_model or "", row.score not in headlines
 

@@ -50,7 +50,9 @@ def _digests(step: Step, run_dir: Path, after: Mapping[str, str], bases: Mapping
     fixed = {k: v for k, v in settings.items() if k not in stage.changes}
     base = _hash([stage.table, fixed, sorted(bases.items())])
     read = {
-        p.relative_to(run_dir).as_posix(): _digest_of(p) for glob in stage.reads for p in sorted(run_dir.glob(glob))
+        p.relative_to(run_dir).as_posix(): _digest_of(p)
+        for glob in stage.reads(step.settings)
+        for p in sorted(run_dir.glob(glob))
     }
     inputs = {**named, **read}
     full = _hash([base, settings, sorted(inputs.items()), sorted(after.values()), package_version()])

@@ -47,6 +47,12 @@ explainer = "lookup"
 # from = "peaks"
 # top_k = 20
 
+[[score]] # stage 6: how well explanations predict activations, beside nulls
+scorers = "rule"
+
+# [[score]] # by the language model of [llm]
+# scorers = "json,detection"
+
 [[intervene]] # stage 3: change neurons and look at what the model then says
 from = "peaks"
 top_k = 5

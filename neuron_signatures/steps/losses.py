@@ -14,9 +14,15 @@ from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.llm.ledger import read_ledger
 from neuron_signatures.runs.llm.names import RequestFiles
 from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.names import STAGE_FOLDERS
+from neuron_signatures.runs.scores.meta import ScoreSettings
+from neuron_signatures.runs.scores.stage import remove_scores
 from neuron_signatures.steps.plan import Planned
+from neuron_signatures.steps.scored import all_scores, asked_a_model, scores_of
 from neuron_signatures.steps.stages import explanation_set
+
+_ANOTHER_NAME = {"set": "Give the step another name with set", "scores": "Give the step a name of its own with label"}
 
 
 def refuse_losses(planned: Sequence[Planned], run_dir: Path, *, overwrite: bool) -> None:
@@ -24,40 +30,64 @@ def refuse_losses(planned: Sequence[Planned], run_dir: Path, *, overwrite: bool)
     for p in planned:
         if p.action != "replace":
             continue
-        if p.step.stage.replaces == "set":
-            _refuse_lost_work(p, run_dir)
+        _refuse_lost_work(p, run_dir)
         if not overwrite:
             what = f"{p.step.name} cannot keep what is there ({p.why}); lost would be {_loss(p, run_dir)}"
-            if p.step.stage.replaces == "set":
-                next_step = "Give the step another name with set, or --overwrite"
-            else:
-                next_step = "Give another run_dir, or --overwrite to replace it"
-            raise UsageError(what, where=str(run_dir), next_step=next_step)
+            other = _ANOTHER_NAME.get(p.step.stage.replaces, "Give another run_dir")
+            raise UsageError(what, where=str(run_dir), next_step=f"{other}, or --overwrite to replace it")
 
 
-def remove_replaced_set(p: Planned, run_dir: Path) -> None:
-    """Remove the set that a step replaces. Raises `RunLockedError` if another process writes to the run."""
+def remove_replaced(p: Planned, run_dir: Path) -> None:
+    """Remove the set or the scores that a step replaces; other stages replace their results themselves.
+
+    Raises `RunLockedError` if another process writes to the run.
+    """
+    if p.step.stage.replaces not in _ANOTHER_NAME:
+        return
     with run_lock(run_dir):
         _refuse_lost_work(p, run_dir)
-        remove_set(run_dir, explanation_set(p.step.settings))
+        for about in _removed_scores(p, run_dir):
+            remove_scores(run_dir, about.name)
+        if p.step.stage.replaces == "set":
+            remove_set(run_dir, explanation_set(p.step.settings))
 
 
 def _refuse_lost_work(p: Planned, run_dir: Path) -> None:
-    """Explanations of a language model and what people wrote are never removed by a step."""
-    name = explanation_set(p.step.settings)
-    settings = read_settings(run_dir, name)
-    paid = settings is not None and settings.settings.get("llm", "none") != "none"
-    n_people = _by_people(run_dir, name)
-    if not paid and not n_people:
+    """What a language model was asked for and what people wrote is never removed by a step of its own."""
+    if p.step.stage.replaces not in _ANOTHER_NAME:
         return
-    why = "a language model wrote it" if paid else f"it has {n_people} edits, votes and notes of people"
-    what = f"{p.step.name} cannot continue the set {name} ({p.why}), and does not remove it: {why}"
-    raise UsageError(what, where=str(run_dir), next_step="Give the step another name with set")
+    what = "its scores" if p.step.stage.replaces == "scores" else f"the set {explanation_set(p.step.settings)}"
+    why = _cannot_be_made_again(p, run_dir)
+    if why:
+        text = f"{p.step.name} cannot continue {what} ({p.why}), and does not remove it: {why}"
+        raise UsageError(text, where=str(run_dir), next_step=_ANOTHER_NAME[p.step.stage.replaces])
+
+
+def _cannot_be_made_again(p: Planned, run_dir: Path) -> str:
+    """Why not; empty if it can."""
+    if p.step.stage.replaces == "set":
+        name = explanation_set(p.step.settings)
+        settings = read_settings(run_dir, name)
+        if settings is not None and settings.settings.get("llm", "none") != "none":
+            return "a language model wrote it"
+        if n := _by_people(run_dir, name):
+            return f"it has {n} edits, votes and notes of people"
+    asked = [about.name for about in _removed_scores(p, run_dir) if asked_a_model(about)]
+    return f"a language model was asked for the scores {asked[0]}" if asked else ""
+
+
+def _removed_scores(p: Planned, run_dir: Path) -> list[ScoreSettings]:
+    """Those that a step replaces, or all of a set that is removed."""
+    if p.step.stage.replaces == "scores":
+        return scores_of(p.step.settings, run_dir)
+    return [about for about in all_scores(run_dir) if about.set == explanation_set(p.step.settings)]
 
 
 def _loss(p: Planned, run_dir: Path) -> str:
     if p.step.stage.replaces == "set":
-        return f"the set {explanation_set(p.step.settings)} (look-up rules, which cost nothing)"
+        return f"the set {explanation_set(p.step.settings)} (look-up rules, which cost nothing) and its scores"
+    if p.step.stage.replaces == "scores":
+        return f"the scores {join_some([about.name for about in _removed_scores(p, run_dir)], 3)}"
     if p.step.stage.replaces == "records":
         return "the records, the corpus and the activations of chosen neurons"
     folders = [name for name in STAGE_FOLDERS if (run_dir / name).is_dir()]

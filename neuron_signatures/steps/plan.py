@@ -14,6 +14,7 @@ from neuron_signatures.runs.names import JOURNAL, MANIFEST
 from neuron_signatures.runs.pipeline_record import PipelineRecord, StepRecord
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.steps.digests import Digests, digests_of
+from neuron_signatures.steps.scored import scores_of
 from neuron_signatures.steps.stages import explanation_set
 from neuron_signatures.steps.step import Step
 
@@ -130,6 +131,8 @@ def _has_results(step: Step, run_dir: Path) -> bool:
         return _holds_run(run_dir)
     if step.stage.replaces == "records":
         return (run_dir / RECORDS).is_dir()
+    if step.stage.replaces == "scores":
+        return bool(scores_of(step.settings, run_dir))
     return step.stage.replaces == "set" and read_settings(run_dir, explanation_set(step.settings)) is not None
 
 

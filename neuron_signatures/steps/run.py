@@ -17,7 +17,7 @@ from neuron_signatures.runs.versions import now_utc
 from neuron_signatures.runs.writer import check_place
 from neuron_signatures.steps.config import Config
 from neuron_signatures.steps.digests import digests_of
-from neuron_signatures.steps.losses import refuse_losses, remove_replaced_set
+from neuron_signatures.steps.losses import refuse_losses, remove_replaced
 from neuron_signatures.steps.plan import MAIN_RECORDS, Planned, plan_of
 from neuron_signatures.steps.process import Stopping, run_stage
 from neuron_signatures.steps.step import Step, refuse_missing_stages, steps_of
@@ -112,8 +112,8 @@ class _Run:
 
     def step(self, planned: Planned, at: str) -> Ran:
         step, run_dir = planned.step, self.config.run_dir
-        if planned.action == "replace" and step.stage.replaces == "set":
-            remove_replaced_set(planned, run_dir)
+        if planned.action == "replace":
+            remove_replaced(planned, run_dir)
         more = planned.result_flags
         digests = digests_of(self.steps, run_dir)[step.name]  # what steps before have written counts
         record = StepRecord(

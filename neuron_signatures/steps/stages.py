@@ -14,14 +14,15 @@ from neuron_signatures.cli.parser import Parser
 from neuron_signatures.explain.method import default_set_name
 from neuron_signatures.runs.explanations import names as explanations
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.names import MANIFEST
+from neuron_signatures.runs.names import MANIFEST, REPORT
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
 Settings = Mapping[str, Any]
 """Of one step, by key of the configuration: the stage's flag without its dashes."""
-Replacing = Literal["nothing", "run", "records", "set"]
+Replacing = Literal["nothing", "run", "records", "set", "scores"]
 
 SHARED: Final = ("model", "llm", "budget")
 """Tables whose flags go to several stages, unless a step has its own."""
@@ -35,7 +36,6 @@ NOT_IN_RESULTS: Final = {
     "no_cache", "api_key_env", "allow_http", "checkpoint_seconds", "engine", "ray_address", "n_shards", "retry_failed",
 }  # fmt: skip
 """Flags that say how a step runs, not what comes out: with other values nothing runs again."""
-_REPORT: Final = "report.html"
 _HOW_IT_LOADS: Final = frozenset({"device", "device_map", "trust_remote_code", "deterministic"})
 _OF_MODEL: Final = _HOW_IT_LOADS | {"model_name", "model_revision", "model_dtype", "quantization"}
 _OF_LLM: Final = MODEL_FLAGS | {"llm", "concurrency", "batch_size", "device", "model_dtype", "temperature"}
@@ -70,7 +70,7 @@ class Stage:
     """The folder of its stage records, empty for the run itself."""
     records: Callable[[Settings], tuple[str, ...]] = _nothing_written
     """Names of its stage records, where the settings say them; else they are those that change while the step runs."""
-    reads: tuple[str, ...] = ()
+    reads: Callable[[Settings], tuple[str, ...]] = _nothing_written
     """Patterns of files in the run that people or others can change, and that the step reads."""
     replaces: Replacing = "nothing"
     """What has to be replaced if a step has other settings than the results that are there. The results of `nothing`
@@ -156,6 +156,34 @@ def _explain_records(settings: Settings) -> tuple[str, ...]:
     return (explanations.meta_name(explanation_set(settings)),)
 
 
+def _score_takes(table: str, settings: Settings) -> frozenset[str]:
+    """Scorers that ask no language model refuse its flags."""
+    asks = set(scorers_of(settings)) - set(WITHOUT_MODEL)
+    return _llm_takes(table, settings) if asks else frozenset()
+
+
+def scorers_of(settings: Settings) -> list[str]:
+    return _listed(settings.get("scorers", "embedding"))
+
+
+def scored_sets(settings: Settings) -> list[str] | None:
+    """The sets of explanations that a step of `score` names; None for all."""
+    return _listed(settings["sets"]) if "sets" in settings else None
+
+
+def _listed(value: Any) -> list[str]:
+    texts = value if isinstance(value, list) else str(value).split(",")
+    return [str(text).strip() for text in texts]
+
+
+def _logs_of_sets(settings: Settings) -> tuple[str, ...]:
+    return tuple(f"{EXPLANATIONS}/{explanations.log_name(name)}" for name in scored_sets(settings) or ["*"])
+
+
+def _all_logs(settings: Settings) -> tuple[str, ...]:
+    return (f"{EXPLANATIONS}/*.jsonl", f"{SCORES}/*.jsonl")
+
+
 def explanation_set(settings: Settings) -> str:
     """The set that a step of `explain` writes."""
     if isinstance(name := settings.get("set"), str):
@@ -184,16 +212,17 @@ STAGES: Final = (
         named_by=("set", "explainer"), records=_explain_records, replaces="set", changes=_NEURONS, some_may_fail=True,
     ),
     Stage(
-        "score", "poc6_score_explanations", _score_needs, several=True, takes=_llm_takes, folder=SCORES,
-        named_by=("set", "scorers"), reads=(f"{EXPLANATIONS}/*.jsonl",), some_may_fail=True,
+        "score", "poc6_score_explanations", _score_needs, several=True, takes=_score_takes, folder=SCORES,
+        named_by=("sets", "scorers", "part", "sampling", "label"), reads=_logs_of_sets, replaces="scores",
+        changes=_NEURONS | {"sets", "scorers", "controls", "embedding_device"}, some_may_fail=True,
     ),
     Stage(
         "intervene", "poc3_intervene", _intervene_needs, several=True, takes=_intervene_takes, folder=INTERVENTIONS,
         named_by=("mode", "prompt_id"),
     ),
     Stage(
-        "report", "report", _report_needs, reads=(f"{EXPLANATIONS}/*.jsonl",),
-        records=lambda settings: () if "out" in settings else (_REPORT,),
+        "report", "report", _report_needs, reads=_all_logs,
+        records=lambda settings: () if "out" in settings else (REPORT,),
     ),
 )  # fmt: skip
 BY_TABLE: Final = {stage.table: stage for stage in STAGES}

@@ -22,6 +22,7 @@ from neuron_signatures.steps.stages import (
     Settings,
     Stage,
     explanation_set,
+    scored_sets,
 )
 
 _OF_NEW_MODEL = {"model_name", "model_revision", "model_dtype", "quantization"}
@@ -156,13 +157,15 @@ def _with_names(steps: Sequence[Step]) -> list[Step]:
 
 
 def _with_needs(steps: Sequence[Step]) -> list[Step]:
-    """A ranking that compares with records is none from which records choose their neurons."""
+    """A ranking that compares with records is none from which records choose neurons; scores are of some sets."""
     found = []
     for step in steps:
         tables = step.stage.needs(step.settings)
         before = [s for s in steps if s is not step and s.stage.table in tables]
         if step.stage.table == "records":
             before = [s for s in before if "records" not in s.stage.needs(s.settings)]
+        if step.stage.table == "score" and (sets := scored_sets(step.settings)) is not None:
+            before = [s for s in before if s.stage.table != "explain" or explanation_set(s.settings) in sets]
         found.append(replace(step, needs=tuple(s.name for s in before)))
     return found
 

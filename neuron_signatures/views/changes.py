@@ -12,6 +12,7 @@ from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.names import SCORES
 
 
 class Stamp(NamedTuple):
@@ -67,6 +68,11 @@ def intervention_stamps(run_dir: Path) -> dict[str, Stamp]:
 def explanation_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `explanations/`; empty before the first explanation."""
     return _folder_stamps(run_dir / EXPLANATIONS)
+
+
+def score_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `scores/`; empty before the first score."""
+    return _folder_stamps(run_dir / SCORES)
 
 
 def records_stamps(run_dir: Path) -> dict[str, Stamp]:

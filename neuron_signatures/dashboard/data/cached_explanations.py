@@ -26,7 +26,7 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.reading import RunExplanations
 from neuron_signatures.views.explanations.shown import NeuronExplanations
 from neuron_signatures.views.explanations.table import ExplanationRow, ExplanationTable, Wanted, rows_of
-from neuron_signatures.views.explanations.texts import short
+from neuron_signatures.views.explanations.texts import one_line, short
 
 _SLOW = 2.0
 """Seconds; a list that took longer is not made again whenever a stage adds explanations, but when it is asked for."""
@@ -72,6 +72,7 @@ class SharedExplanations:
         self._run = RunExplanations([], [])
         self._list: ExplanationList | None = None
         self._texts: dict[NeuronPole, str] = {}
+        self._by_id: dict[str, str] = {}
 
     def problems(self, key: str) -> list[str]:
         """One line for each set that cannot be read."""
@@ -108,6 +109,16 @@ class SharedExplanations:
                 if at not in self._texts:
                     self._texts[at] = short(self.of(key, NeuronAt(at.layer, at.neuron)), at.pole)
             return [self._texts[at] for at in poles]
+
+    def texts_by_id(self, key: str, ids: Sequence[str]) -> list[str]:
+        """What explanations say, on one line and escaped; empty if there is none of this id, or it says nothing."""
+        with self._lock:
+            self._update(key)
+            for id_ in ids:
+                if id_ not in self._by_id:
+                    view = self._run.get(id_)
+                    self._by_id[id_] = one_line(view.entry.text) if view is not None and view.is_ok else ""
+            return [self._by_id[id_] for id_ in ids]
 
     def needs_update(self, key: str) -> bool:
         """Whether there is a list that is older than the files and takes long to make."""
@@ -155,7 +166,7 @@ class SharedExplanations:
     def _update(self, key: str) -> None:
         if key == self._key:
             return
-        self._texts = {}
+        self._texts, self._by_id = {}, {}
         try:
             if self._reader is None:
                 self._reader = Explanations.open(self._run_dir)
@@ -180,6 +191,15 @@ def replaced_logs(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list
         name for name in sorted(logs)
         if (new := now.get(name)) is None or new.size < before[name].size or new.inode != before[name].inode
     ]  # fmt: skip
+
+
+def texts_by_id(ctx: PageContext, ids: Sequence[str]) -> list[str]:
+    """As `SharedExplanations.texts_by_id`; empty too where they cannot be read."""
+    try:
+        found: list[str] = shared(ctx.run_dir).texts_by_id(ctx.explanations_key, ids)
+    except (ProjectError, OSError):  # the views of explanations report it
+        return [""] * len(ids)
+    return found
 
 
 def explained_in_words(ctx: PageContext, poles: Sequence[NeuronPole]) -> list[str]:

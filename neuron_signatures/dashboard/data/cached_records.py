@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 
@@ -17,6 +19,8 @@ from neuron_signatures.views.records.about import records_facts
 from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.records.evidence import Evidence, SampleEvidence, evidence, sample_evidence
 from neuron_signatures.views.records.neuron_order import CorpusNeurons
+
+T = TypeVar("T")
 
 
 class _Open:
@@ -52,6 +56,13 @@ def sample_at(
     opened = _opened(run_dir, results_key)
     with opened.lock:
         return sample_evidence(opened.records, at, parts=parts, seed=seed)
+
+
+def use_records(run_dir: Path, results_key: str, read: Callable[[Records], T]) -> T:
+    """What `read` returns of the open records, which no other session uses meanwhile. Raises as `evidence_at`."""
+    opened: _Open = _opened(run_dir, results_key)
+    with opened.lock:
+        return read(opened.records)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

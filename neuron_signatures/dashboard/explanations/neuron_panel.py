@@ -11,6 +11,7 @@ from neuron_signatures.dashboard.data.cached_explanations import shared
 from neuron_signatures.dashboard.explanations import actions
 from neuron_signatures.dashboard.explanations.card_html import STYLE, card, failures
 from neuron_signatures.dashboard.explanations.empty_state import say_nothing_yet
+from neuron_signatures.dashboard.scores.neuron_panel import score_lines
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import show_error, show_lines, small
 from neuron_signatures.dashboard.widgets.words import count_of
@@ -107,6 +108,8 @@ def _others(ctx: PageContext, views: list[ExplanationView], found: PoleExplanati
 
 def _explanation(ctx: PageContext, view: ExplanationView, found: PoleExplanations, person: _Person) -> None:
     st.html(card(view, is_first=view is found.first))
+    for line in score_lines(ctx, NeuronPole(*ctx.at, found.pole), view.entry.id):
+        small(line)
     if person.can_write:
         _controls(ctx, view, found, person)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Scale = Literal["log", "linear", "sqrt"]
 POSITIVE, NEGATIVE = "52,211,153", "251,146,60"
-_DARK_TEXT_FROM = 0.62  # from this opacity on, black text has more contrast than white in the dark theme
+DARK_TEXT_FROM = 0.62  # from this opacity on, black text has more contrast than white in the dark theme
 
 STYLE = """
 .ns-heat{font-size:.95rem;line-height:1.35}
@@ -166,7 +166,7 @@ def shade(value: float, top: float, options: HeatmapOptions) -> tuple[str, str]:
     if not (top > 0 and abs(value) > 0 and abs(value) / top >= options.threshold):
         return "t", ""
     alpha = opacity(abs(value) / top, options.scale, options.floor)
-    ink = ";color:#111" if alpha >= _DARK_TEXT_FROM else ""
+    ink = ";color:#111" if alpha >= DARK_TEXT_FROM else ""
     style = f' style="background:rgba({POSITIVE if value > 0 else NEGATIVE},{alpha:.3f}){ink}"'
     return "t o" if abs(value) > top else "t", style
 

@@ -18,6 +18,7 @@ from neuron_signatures.dashboard.neuron.heatmap_panel import all_prompts, defaul
 from neuron_signatures.dashboard.neuron.pins import pin_button
 from neuron_signatures.dashboard.neuron.read_ahead import read_next
 from neuron_signatures.dashboard.neuron.summary import show_summary, summary_of
+from neuron_signatures.dashboard.scores.neuron_panel import scores_panel
 from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.list_walk import rank_fact
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -45,6 +46,7 @@ def render(ctx: PageContext) -> None:
         return
     _head(ctx, _ON_CORPUS)
     explanations_panel(ctx)
+    scores_panel(ctx)
     corpus_panel(ctx)
 
 
@@ -54,6 +56,7 @@ def _with_prompts(ctx: PageContext) -> None:
     _rank(ctx)
     show_summary(summary_of(ctx, ctx.at, neuron), explained=False)
     explanations_panel(ctx)
+    scores_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:
         corpus_panel(ctx)

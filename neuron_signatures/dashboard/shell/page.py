@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import streamlit as st
 
@@ -29,6 +29,7 @@ from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
@@ -37,10 +38,11 @@ from neuron_signatures.views.changes import (
     intervention_stamps,
     records_stamps,
     run_stamps,
+    score_stamps,
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
-_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS)
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS, View.SCORES)
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -59,6 +61,13 @@ _WRITTEN = "written"
 _PROBLEMS = "problems"
 _LOST = "lost_list"
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class _Added(NamedTuple):
+    """Stamps of the folders whose logs other processes add to."""
+
+    explanations: dict[str, Stamp]
+    scores: dict[str, Stamp]
 
 
 def show(root: Path, run_name: str | None) -> None:
@@ -97,10 +106,9 @@ def _show_run(run: Run, name: str) -> None:
     data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
     lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
-    explanations = explanation_stamps(run.path)
-    ctx = PageContext(
-        run, selection, lists, data_key, results_key, cached_reads.key_of(run.path, explanations)
-    )  # fmt: skip
+    added = _Added(explanation_stamps(run.path), score_stamps(run.path))
+    keys = (cached_reads.key_of(run.path, stamps) for stamps in added)
+    ctx = PageContext(run, selection, lists, data_key, results_key, *keys)
     st.segmented_control(
         "View", _views(selection), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed",
         required=True, on_change=lambda: ctx.choose(view=st.session_state["view"]),
@@ -108,7 +116,7 @@ def _show_run(run: Run, name: str) -> None:
     problems = st.session_state.pop(_PROBLEMS, [])
     show_lines("Parts of this page's address are invalid; the defaults are shown instead.", problems[:8])
     _show_lost_list(selection)
-    if _changed(name, files, results, explanations):
+    if _changed(name, files, results, added):
         return
     doubts = [f"{r.stem}: {r.doubt}" for r in lists if r.doubt]
     show_lines("These results may not describe the activations of this run. Run stage 2 again.", doubts)
@@ -196,18 +204,17 @@ def _landing(default: Selection) -> View:
     return View.OVERVIEW if default.list == MANUAL else View.RANKING
 
 
-def _changed(
-    name: str, files: dict[str, Stamp], results: dict[str, Stamp], explanations: dict[str, Stamp]
-) -> bool:  # fmt: skip
-    """Report the files that changed since this session opened the run. Additions to explanations are not reported.
+def _changed(name: str, files: dict[str, Stamp], results: dict[str, Stamp], added: _Added) -> bool:
+    """Report the files that changed since this session opened the run. Lines that are added to logs are not reported.
 
     True if activations changed, in which case the page shows nothing until it is reloaded.
     """
-    now = (name, files, results, explanations)
+    now = (name, files, results, added)
     before = st.session_state.get(_SEEN)
     if before is None or before[0] != name:
         st.session_state[_SEEN] = before = now
-    replaced = [f"{EXPLANATIONS}/{log}" for log in replaced_logs(before[3], explanations)]
+    replaced = [f"{EXPLANATIONS}/{log}" for log in replaced_logs(before[3].explanations, added.explanations)]
+    replaced += [f"{SCORES}/{log}" for log in replaced_logs(before[3].scores, added.scores)]
     changes = changed(before[1], files) + changed(before[2], results) + replaced
     if not changes:
         return False

@@ -33,6 +33,8 @@ class PageContext:
     """Changes when a file in `analysis/` or `interventions/`, or a finished one in `records/`, changes."""
     explanations_key: str = ""
     """Changes when a file in `explanations/` changes."""
+    scores_key: str = ""
+    """Changes when a file in `scores/` changes."""
 
     @property
     def run_dir(self) -> Path:
@@ -93,6 +95,12 @@ class PageContext:
         """Show an intervention, or one pair of it. Only for callbacks."""
         now: Selection = st.session_state.get(SELECTION, self.selection)
         st.session_state[SELECTION] = replace(now, view=View.INTERVENTIONS, result=stem, pair=pair)
+        st.session_state[MOVED] = True
+
+    def open_scores(self, scored: str, score: str = "") -> None:
+        """Show a scored set, and one of its scores; by default its first. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        st.session_state[SELECTION] = replace(now, view=View.SCORES, scored=scored, score=score)
         st.session_state[MOVED] = True
 
     def open_on_corpus(self, at: NeuronAt | None = None) -> None:

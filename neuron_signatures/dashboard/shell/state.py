@@ -21,7 +21,7 @@ MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
-_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on")
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on", "scored", "score")
 _ON = ("prompts", "corpus")
 _LONGEST = 300
 
@@ -37,6 +37,7 @@ class View(StrEnum):
     CONTRAST = "contrast"
     INTERVENTIONS = "interventions"
     EXPLANATIONS = "explanations"
+    SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Selection:
     """Index of a pair of a swap of many pairs."""
     corpus: bool = False
     """Whether the Neuron view shows the neuron on the corpus instead of the prompts."""
+    scored: str = ""
+    """The files of the scored set that the Scores view shows; empty for the first."""
+    score: str = ""
+    """The score that it shows; empty for the first of the set."""
 
     @property
     def at(self) -> NeuronAt:
@@ -133,6 +138,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, pins=_pins(run, address["pins"], problems))
     if "result" in address:
         chosen = replace(chosen, result=address["result"], pair=_counted(address, "pair", problems))
+    if "scored" in address:
+        chosen = replace(chosen, scored=address["scored"], score=address.get("score", ""))
     if "on" in address:
         if address["on"] in _ON:
             chosen = replace(chosen, corpus=address["on"] == "corpus")
@@ -160,6 +167,10 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
         out["result"] = selection.result
         if selection.pair is not None:
             out["pair"] = str(selection.pair + 1)
+    if selection.scored:
+        out["scored"] = selection.scored
+        if selection.score:
+            out["score"] = selection.score
     if selection.corpus and run.prompts:
         out["on"] = "corpus"
     return out

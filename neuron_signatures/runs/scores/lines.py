@@ -26,7 +26,7 @@ MAX_LOG = 64 << 30
 
 
 class _Value(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="ignore", strict=True)  # type: ignore[misc]
+    __pydantic_config__ = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)  # type: ignore[misc]
 
     value: Number | None
     ci_low: NotRequired[Number | None]

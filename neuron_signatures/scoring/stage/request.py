@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 WITHOUT_MODEL: tuple[Scorer, ...] = ("rule", "embedding")
 """Scorers that ask no language model."""
+ASKED_PER_WINDOW: tuple[Scorer, ...] = ("logits", "top_logprobs", "json")
+"""Scorers that ask a language model about every window; the others choose a few of them."""
 N_UNIFORM_ASKED = 20
-"""Windows of the uniform sample for scorers that ask a model, if the flags do not say how many; others take all."""
+"""Windows of the uniform sample for these, if the flags do not say how many; others take all."""
 
 
 @dataclass(frozen=True)

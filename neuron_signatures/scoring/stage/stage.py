@@ -32,7 +32,7 @@ from neuron_signatures.scoring.design import Design
 from neuron_signatures.scoring.poles import choose_poles
 from neuron_signatures.scoring.stage.chosen_sets import chosen_sets
 from neuron_signatures.scoring.stage.outcome import LogOutcome, Outcome
-from neuron_signatures.scoring.stage.request import N_UNIFORM_ASKED, WITHOUT_MODEL, ScoreRequest
+from neuron_signatures.scoring.stage.request import ASKED_PER_WINDOW, N_UNIFORM_ASKED, WITHOUT_MODEL, ScoreRequest
 from neuron_signatures.scoring.stage.scored_set import Job, Missing, ScoredLog, settings_of
 from neuron_signatures.scoring.stage.scorers import open_scorer
 from neuron_signatures.scoring.tools import Tools
@@ -92,7 +92,7 @@ def opened(request: ScoreRequest) -> Iterator[Opened]:
 
 def design_of(design: Design, scorer: Scorer) -> Design:
     """With as many windows of the uniform sample as the scorer takes if the flags do not say how many."""
-    if design.n_uniform is not None or scorer in WITHOUT_MODEL:
+    if design.n_uniform is not None or scorer not in ASKED_PER_WINDOW:
         return design
     return replace(design, n_uniform=N_UNIFORM_ASKED)
 

@@ -71,23 +71,12 @@ class RunScores:
         return self._reader(name).own_line(name, explanation_id)
 
     def table(self, name: str) -> pd.DataFrame:
-        """The rows of one scored set. Raises `BadRunError`."""
-        return self._reader(name).table(name)
-
-    def tables(self, *, finished_only: bool = False) -> pd.DataFrame:
-        """The rows of all scored sets that can be read, with a first column `name`; without values for choosing."""
-        import pandas as pd
-
-        frames = []
-        for info in self.sets:
-            if info.split != "report" or (finished_only and not info.finished):
-                continue
-            try:
-                frames.append(self.table(info.name).assign(name=info.name))
-            except (ProjectError, OSError) as e:
-                self._fail(info.name, e)
-        columns = ["name", *COLUMNS]
-        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+        """The rows of one scored set. Raises `BadRunError`, after which the log is a problem."""
+        try:
+            return self._reader(name).table(name)
+        except (BadRunError, OSError) as e:
+            self._fail(name, e)
+            raise
 
     def null_values(self, name: str, score: str, layer: int | None = None) -> list[float]:
         """The defined draws of the null, ascending: of one layer, or of all. Reads the log. Raises `BadRunError`."""

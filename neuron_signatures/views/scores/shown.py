@@ -47,7 +47,7 @@ class ShownScore:
     @property
     def controls(self) -> list[tuple[Control, float | None]]:
         """The controls of this score that have a value, baselines last."""
-        found: list[tuple[Control, float | None]] = [(c, getattr(self.row, c)) for c in _ORDER]
+        found: list[tuple[Control, float | None]] = [(c, getattr(self.row, c)) for c in CONTROLS]
         return [(name, value) for name, value in found if value is not None]
 
 
@@ -63,8 +63,8 @@ class ScoredExplanation(NamedTuple):
         return self.scores[0]
 
 
-_ORDER: tuple[Control, ...] = ("shuffled", "empty", "text", "constant", "lookup", "ceiling")
-assert set(_ORDER) == set(BESIDE)
+CONTROLS: tuple[Control, ...] = ("shuffled", "empty", "text", "constant", "lookup", "ceiling")
+assert set(CONTROLS) == set(BESIDE)
 
 
 def shown_scores(info: ScoredSet, rows: Sequence[ScoreRow]) -> list[ShownScore]:

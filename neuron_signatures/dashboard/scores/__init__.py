@@ -1,0 +1,1 @@
+"""Scores of explanations in the explorer: those of one neuron, and over neurons."""
