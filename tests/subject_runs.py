@@ -40,7 +40,7 @@ def make_demo_records(folder: Path, *more: str) -> Path:
     """A run without prompts, with records of the demo model on a few thousand tokens of its corpus."""
     flags = [
         "--out_dir", str(folder), "--model_name", "demo", "--corpus", "demo", "--max_tokens", "6000", "--neurons",
-        "L0N399,L0N86,L4N353", "--device", "cpu", "--quiet", *more,
+        "L0N399,L0N86,L0N270,L0N511,L4N353", "--device", "cpu", "--quiet", *more,
     ]  # fmt: skip
     assert extract(flags) == 0
     return folder
