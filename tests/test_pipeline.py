@@ -57,7 +57,7 @@ def test_only_the_steps_that_a_change_touches_run_again(ranked, tmp_path, capsys
     assert run(path) == ExitCode.OK
     out = capsys.readouterr().out
     assert "step 2/3 rank peaks: done" in out and "step 1/3" not in out and "step 3/3" not in out
-    assert "1 steps run, 2 done before" in out
+    assert "1 step run, 2 done before" in out
     assert actions(plan(path, capsys)) == ["done"] * 3
     kept = json.loads((tmp_path / "copy" / "run" / "analysis" / "top_neurons.json").read_text())
     assert len(kept["neurons"] if isinstance(kept, dict) else kept) == 3
