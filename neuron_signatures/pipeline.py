@@ -21,6 +21,7 @@ from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import ExitCode, UsageError, escape_controls
+from neuron_signatures.runs.files import counted
 
 if TYPE_CHECKING:
     from neuron_signatures.steps.config import Config
@@ -69,9 +70,10 @@ def _run(config: Config, options: Options, args: Namespace) -> int:
     if args.json:
         emit_json(_summary(config.path, outcome.run_dir, outcome.plan, outcome))
     else:
+        ran = counted(len(outcome.ran), "step")
         n_done = len(outcome.plan) - len(outcome.ran)
         failed = f"; with failed requests: {', '.join(outcome.some_failed)}" if outcome.some_failed else ""
-        emit(escape_controls(f"done: {outcome.run_dir}, {len(outcome.ran)} steps run, {n_done} done before{failed}"))
+        emit(escape_controls(f"done: {outcome.run_dir}, {ran} run, {n_done} done before{failed}"))
     return ExitCode.FAILED if outcome.some_failed else ExitCode.OK
 
 

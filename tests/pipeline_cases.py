@@ -30,9 +30,9 @@ a = "tx_*@last"
 EXPLAINED = """
 [records]
 corpus = "demo"
-max_tokens = 1500
+max_tokens = 3000
 top_records = 5
-neurons = ["L3N508", "L3N113"]
+neurons = ["L3N393", "L3N307"]
 
 [[explain]]
 explainer = "lookup"
@@ -90,9 +90,9 @@ def contents(run_dir: Path) -> dict[str, object]:
     with Run.open(run_dir) as opened:
         found["acts"] = {p.probe_id: opened.acts(p.probe_id).tobytes() for p in opened.prompts}
     with Records.open(run_dir) as records:
-        windows = records.strongest(3, 508, "+", parts=("explain",), k=3)
+        windows = records.strongest(3, 393, "+", parts=("explain",), k=3)
         found["records"] = [(w.value, tuple(w.tokens)) for w in windows]
-        found["moments"] = str(records.moments(3, 113, parts=("explain",)))
+        found["moments"] = str(records.moments(3, 307, parts=("explain",)))
     found["texts"] = sorted((s.layer, s.neuron, s.pole, s.text) for s in entries(run_dir))
     record = read_pipeline(run_dir)
     assert record is not None
@@ -102,4 +102,4 @@ def contents(run_dir: Path) -> dict[str, object]:
 
 def entries(run_dir: Path, set_name: str = "lookup") -> list:
     explanations = Explanations.open(run_dir)
-    return [s.entry for n in (113, 508) for s in explanations.of(3, n) if s.entry.set == set_name]
+    return [s.entry for n in (307, 393) for s in explanations.of(3, n) if s.entry.set == set_name]

@@ -34,6 +34,7 @@ def explained(tmp_path_factory):
     """The same with records and look-up rules of two neurons."""
     folder = tmp_path_factory.mktemp("explained")
     assert run(write_config(folder, RANKED, EXPLAINED)) == ExitCode.OK
+    assert any(e.status == "ok" for e in entries(folder / "run"))
     return folder
 
 
@@ -57,7 +58,7 @@ def test_only_the_steps_that_a_change_touches_run_again(ranked, tmp_path, capsys
     assert run(path) == ExitCode.OK
     out = capsys.readouterr().out
     assert "step 2/3 rank peaks: done" in out and "step 1/3" not in out and "step 3/3" not in out
-    assert "1 steps run, 2 done before" in out
+    assert "1 step run, 2 done before" in out
     assert actions(plan(path, capsys)) == ["done"] * 3
     kept = json.loads((tmp_path / "copy" / "run" / "analysis" / "top_neurons.json").read_text())
     assert len(kept["neurons"] if isinstance(kept, dict) else kept) == 3
@@ -176,26 +177,26 @@ def test_the_json_summary(ranked, tmp_path, capsys):
 def test_more_neurons_are_added_and_other_records_replace(explained, tmp_path, capsys):
     path = copy_of(explained, tmp_path / "copy")
     assert actions(plan(path, capsys)) == ["done"] * 5
-    change(path, '"L3N113"]', '"L3N113", "L2N5"]')
+    change(path, '"L3N307"]', '"L3N307", "L2N5"]')
     found = plan(path, capsys)
     assert found["records"][0] == "again" and found["explain lookup"] == ("again", "depends on records")
     assert run(path) == ExitCode.OK
     before = contents(tmp_path / "copy" / "run")["texts"]
     assert before == contents(explained / "run")["texts"]  # of the two neurons
-    change(path, "max_tokens = 1500", "max_tokens = 1600")
+    change(path, "max_tokens = 3000", "max_tokens = 3200")
     capsys.readouterr()
     assert run(path) == ExitCode.USAGE
     assert "lost would be the records" in capsys.readouterr().err
     assert run(path, "--overwrite") == ExitCode.OK
     assert actions(plan(path, capsys)) == ["done"] * 5
-    assert run(write_config(tmp_path / "copy", RANKED, EXPLAINED.replace("1500", "1600"), run_dir="fresh")) == 0
+    assert run(write_config(tmp_path / "copy", RANKED, EXPLAINED.replace("3000", "3200"), run_dir="fresh")) == 0
     assert contents(tmp_path / "copy" / "run")["texts"] == contents(tmp_path / "copy" / "fresh")["texts"]
 
 
 @pytest.mark.slow
 def test_what_people_wrote_is_not_removed(explained, tmp_path, capsys):
     """Other records cannot continue the set: it needs another name, also with --overwrite."""
-    path = change(copy_of(explained, tmp_path / "copy"), "max_tokens = 1500", "max_tokens = 1600")
+    path = change(copy_of(explained, tmp_path / "copy"), "max_tokens = 3000", "max_tokens = 3200")
     run_dir = tmp_path / "copy" / "run"
     edit(run_dir, next(e for e in entries(run_dir) if e.status == "ok").id, "cities", "Ada")
     capsys.readouterr()

@@ -128,6 +128,18 @@ def test_shared_tables_go_to_the_stages_that_take_them(tmp_path):
     assert found["explain lookup #2"] == ["--llm=none"]
 
 
+def test_scorers_that_ask_no_model_get_no_flags_of_one(tmp_path):
+    llm = '[llm]\nllm = "openai:gpt-4.1-mini"\n[budget]\nmax_requests = 9\n[records]\ncorpus = "demo"\n'
+    explain = '[[explain]]\nexplainer = "lookup"\n[[explain]]\nset = "other"\n'
+    score = '[[score]]\nscorers = "rule"\nsets = "lookup"\n[[score]]\nscorers = ["json", "rule"]\n'
+    path = write_config(tmp_path, llm, explain, score)
+    found = flags_by_step(path)
+    assert found["score lookup rule"] == ["--scorers=rule", "--sets=lookup"]
+    assert found["score json,rule"] == ["--llm=openai:gpt-4.1-mini", "--max_requests=9", "--scorers=json,rule"]
+    needs = {s.name: s.needs for s in steps_of(read_config(path))}
+    assert needs["score json,rule"] == ("records", "explain lookup", "explain other")
+
+
 def test_records_without_prompts_make_the_run(tmp_path):
     path = tmp_path / "pipeline.toml"
     path.write_text('run_dir = "x"\n[model]\nmodel_name = "demo"\nmodel_dtype = "fp32"\n[records]\ncorpus = "demo"\n')
