@@ -20,6 +20,7 @@ from neuron_signatures import (
     poc3_intervene,
     poc4_extract_records,
     poc5_explain_neurons,
+    report,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
 from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_parser
@@ -38,6 +39,7 @@ PARSERS = {
     "neuron_signatures.poc3_intervene": poc3_intervene.make_parser,
     "neuron_signatures.poc4_extract_records": poc4_extract_records.make_parser,
     "neuron_signatures.poc5_explain_neurons": poc5_explain_neurons.make_parser,
+    "neuron_signatures.report": report.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
@@ -142,6 +144,7 @@ def test_the_readme_file_map_is_complete():
         ("poc1.md", poc1_dump_activations),
         ("poc2.md", poc2_analyze_run),
         ("poc5.md", poc5_explain_neurons),
+        ("report.md", report),
     ],
 )
 def test_every_flag_of_a_stage_is_documented(page, stage):

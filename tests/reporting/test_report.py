@@ -21,6 +21,7 @@ from neuron_signatures.reporting import build as building
 from neuron_signatures.reporting.build import build
 from neuron_signatures.reporting.settings import DETAILS, MAX_BYTES, Settings
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.verify import verify_run
 
 TITLES = ("The question", "How good are the explanations?", "Interventions, with their controls",
           "What was not checked", "How it was made", "Words")  # fmt: skip
@@ -252,9 +253,15 @@ def test_the_console_has_the_command(demo, tmp_path, capsys):
     assert console(["report"]) == 2
 
 
-def test_the_run_stays_whole(demo):
-    from neuron_signatures.runs.verify import verify_run
-
-    make_report(demo)
-    assert not verify_run(demo).faults
-    assert not list(demo.glob(".tmp*"))
+def test_the_tools_know_the_file(demo, tmp_path, capsys):
+    run_dir = Path(shutil.copytree(demo, tmp_path / "run"))
+    make_report(run_dir, "--top_k", "1")
+    assert not list(run_dir.glob(".tmp*"))
+    before = verify_run(run_dir)
+    assert not before.faults
+    capsys.readouterr()
+    assert console(["runs", "show", str(run_dir)]) == 0
+    assert re.search(r"^report +report.html, \d", capsys.readouterr().out, re.M)
+    (run_dir / "report.html").unlink()
+    (run_dir / "report.html").symlink_to("manifest.json")
+    assert "report.html is not a regular file" in verify_run(run_dir).remarks

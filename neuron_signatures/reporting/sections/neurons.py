@@ -34,8 +34,8 @@ _LONGEST = 160
 
 _EXAMPLES = (
     "No ranking of neurons by an answer of the model was chosen, so these are examples. A neuron can be active in two "
-    "directions, its two poles: L3N8+ is neuron 8 of layer 3 where its activation is large and positive, L3N8- where it "
-    "is large and negative."
+    "directions, its two poles: L3N8+ is neuron 8 of layer 3 where its activation is large and positive, L3N8- where "
+    "it is large and negative."
 )
 
 
