@@ -250,10 +250,11 @@ def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
     said = _said(run, first)
     total = c.record.total_abs_influence
     share = f", {share_text(abs(first.row.score or 0.0) / total)} of the sum of all" if total else ""
+    pushes = "" if (first.row.score or 0.0) >= 0 else ", against the answer"
     return [join([
         "By ", METRICS.get(c.record.metric, brief(c.record.metric)).partition(":")[0],
         f" ({brief(c.record.metric)}), the neuron with the largest influence is ",
         el("a", f"{first.row.at.label}{first.pole}", href=f"#{first.row.at.label}"),
-        f" ({signed_text(first.row.score or 0.0)}{share})",
+        f" ({signed_text(first.row.score or 0.0)}{share}{pushes})",
         f", explained as “{said}”" if said else "", _worth(_score(run, first)), ".",
     ])]  # fmt: skip
