@@ -22,6 +22,7 @@ from neuron_signatures import (
     poc4_extract_records,
     poc5_explain_neurons,
     poc6_score_explanations,
+    report,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
 from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_parser
@@ -43,6 +44,7 @@ PARSERS = {
     "neuron_signatures.poc5_explain_neurons": poc5_explain_neurons.make_parser,
     "neuron_signatures.pipeline": pipeline.make_parser,
     "neuron_signatures.poc6_score_explanations": poc6_score_explanations.make_parser,
+    "neuron_signatures.report": report.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
@@ -150,6 +152,7 @@ def test_the_readme_file_map_is_complete():
         ("poc5.md", poc5_explain_neurons),
         ("pipeline.md", pipeline),
         ("poc6.md", poc6_score_explanations),
+        ("report.md", report),
     ],
 )
 def test_every_flag_of_a_stage_is_documented(page, stage):

@@ -50,6 +50,17 @@ def scores_of(run: ReportRun, at: NeuronPole, explanation: str) -> Html:
     ])  # fmt: skip
 
 
+def headline_of(run: ReportRun, at: NeuronPole, explanation: str) -> ScoreRow | None:
+    """The first headline score of an explanation that is defined; None without one, or if scores are damaged."""
+    scores = run.scores.value
+    if scores is None:
+        return None
+    read = attempt(lambda: (scores.of(*at), [headline(s) for s in scores.sets]))
+    found, heads = read.value or ([], [])
+    own = [r for r in found if r.explanation_id == explanation and r.split == "report" and r.score in heads]
+    return next((r for r in in_order(own, heads) if r.value is not None), None)
+
+
 def score_table(run: ReportRun, rows: Sequence[ScoreRow]) -> Html:
     """Value, interval and null of each score."""
     columns = [

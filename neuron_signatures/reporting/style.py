@@ -101,9 +101,9 @@ padding:.3rem 0}
 .key i{display:inline-block;width:1rem;height:.6rem;border-radius:2px;margin-right:.3rem;vertical-align:baseline}
 .ramp{display:inline-flex}.ramp i{width:.5rem;margin:0;border-radius:0}
 .figs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:.5rem 1.5rem;margin:.6rem 0}
-figure{margin:0}figcaption{font-size:.86rem;color:var(--soft);max-width:30rem}
+figure{margin:0}figcaption{overflow-wrap:anywhere;font-size:.86rem;color:var(--soft);max-width:30rem}
 figcaption b{color:var(--fg);font-weight:600}
-svg{display:block;max-width:100%;height:auto;overflow:visible}
+svg{display:block;max-width:100%;height:auto;overflow:hidden}
 svg.row{display:inline-block;vertical-align:middle;max-width:none}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 svg .end{text-anchor:end}svg .mid{text-anchor:middle}

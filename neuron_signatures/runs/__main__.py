@@ -20,6 +20,7 @@ from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.names import REPORT
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.tokens import escape, fit, visible
@@ -156,6 +157,8 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("scores", scores.text()))
     if pipeline := read_pipeline(run.path):
         rows.append(("pipeline", pipeline.text()))
+    if (page := run.path / REPORT).is_file():
+        rows.append(("report", f"{REPORT}, {human_bytes(page.stat().st_size)}"))
     if not m.prompts:
         rows[5:6] = [("prompts", "none: this run holds only records" if records else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]

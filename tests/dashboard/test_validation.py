@@ -14,17 +14,12 @@ import pytest
 from explorer import DEMO, html_of, open_page, read_as_markdown, shown
 
 from neuron_signatures.dashboard.ranking import validation_figures as figures
-from neuron_signatures.dashboard.ranking.validation_tables import (
-    best_line,
-    control_frame,
-    measured_line,
-    metric_frame,
-    with_intervals,
-)
+from neuron_signatures.dashboard.ranking.validation_tables import control_frame, metric_frame, with_intervals
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.result_records import ValidationRecord, read_record
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.views.lists.effects import SampledEffects, read_effects
+from neuron_signatures.views.lists.validated import best_line, measured_line
 
 STEM = "validation_seed_prompt_all_next_token_pos8_tok704"
 NOT_SEPARATED = "dla 0.038 and act_grad 0.039 are not separated (lower with 11 of 20 resampled references)"

@@ -181,7 +181,8 @@ def _figures(scores: Scores, reported: Sequence[ScoredSet], frame: pd.DataFrame)
 def _by_layer(run: ReportRun, frame: pd.DataFrame, main: Sequence[Summary]) -> Html:
     """The headline scores, layer by layer."""
     keys = {(s.set, s.scorer, s.scorer_model, s.score) for s in main}
-    found = [s for s in summarise(frame, by=("layer",)) if (s.set, s.scorer, s.scorer_model, s.score) in keys]
+    shown = frame[frame["score"].isin([s.score for s in main])]
+    found = [s for s in summarise(shown, by=("layer",)) if (s.set, s.scorer, s.scorer_model, s.score) in keys]
     if len({s.group.get("layer") for s in found}) < 2:
         return NOTHING
     columns = [Column("set", False), Column("scorer", False), Column("layer"), Column("mean"),

@@ -9,11 +9,16 @@ from neuron_signatures.reporting.examples import examples
 from neuron_signatures.reporting.html import Html, el, join, text
 from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import Column, chips, missing, note, p, problem, table, token
+from neuron_signatures.reporting.score_rows import headline_of, number
+from neuron_signatures.reporting.score_words import score_name
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.reporting.svg import bar
+from neuron_signatures.runs.records.names import NeuronPole
+from neuron_signatures.runs.scores.reader import ScoreRow
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import explain_command
+from neuron_signatures.views.explanations.shown import ExplanationView
 from neuron_signatures.views.explanations.texts import one_line
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
 from neuron_signatures.views.lists.ranked import RankedList, Row
@@ -34,8 +39,8 @@ _LONGEST = 160
 
 _EXAMPLES = (
     "No ranking of neurons by an answer of the model was chosen, so these are examples. A neuron can be active in two "
-    "directions, its two poles: L3N8+ is neuron 8 of layer 3 where its activation is large and positive, L3N8- where it "
-    "is large and negative."
+    "directions, its two poles: L3N8+ is neuron 8 of layer 3 where its activation is large and positive, L3N8- where "
+    "it is large and negative."
 )
 
 
@@ -153,8 +158,11 @@ def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
         Column("promotes", False),
         Column("explanation", False),
     ]
+    scores = [_score(run, n) for n in found]
+    scored = any(s is not None for s in scores)
+    columns += [Column("its score"), Column("null", help="What explanations of other neurons score.")] if scored else []
     rows = []
-    for n in found:
+    for n, own in zip(found, scores, strict=True):
         score = n.row.score or 0.0
         name = f"{n.row.at.label}{n.pole}"
         share = [share_text(abs(score) / total)] if total else []
@@ -163,7 +171,7 @@ def _overview(run: ReportRun, ranked: RankedList, found: list[Ranked]) -> Html:
         rows.append([
             str(n.rank), el("a", name, href=f"#{n.row.at.label}", class_="nb"), signed_text(score), bar(score, largest),
             *share, act, *([] if same else [at]), chips((visible(t) for t in n.described.promotes[:3]), wrap=False),
-            el("span", _said(run, n), class_="text"),
+            el("span", _said(run, n), class_="text"), *(_score_cells(own) if scored else []),
         ])  # fmt: skip
     return table(columns, rows)
 
@@ -180,10 +188,27 @@ def _score_word(run: ReportRun) -> str:
     return "influence" if run.choice.is_answer else "score"
 
 
+def _first(run: ReportRun, n: Ranked) -> ExplanationView | None:
+    """The explanation to read of the pole."""
+    read = attempt(lambda: run.explanations.of(n.row.at))
+    return None if read.value is None else read.value.pole("-" if n.pole == "-" else "+").first
+
+
+def _score(run: ReportRun, n: Ranked) -> ScoreRow | None:
+    """The score of the explanation to read."""
+    first = _first(run, n)
+    if first is None:
+        return None
+    return headline_of(run, NeuronPole(first.entry.layer, first.entry.neuron, first.entry.pole), first.entry.id)
+
+
+def _score_cells(score: ScoreRow | None) -> list[str]:
+    return ["", ""] if score is None else [number(score.value), number(score.null_best)]
+
+
 def _said(run: ReportRun, n: Ranked) -> str:
     """The explanation to read of the pole, cut."""
-    read = attempt(lambda: run.explanations.of(n.row.at))
-    first = None if read.value is None else read.value.pole("-" if n.pole == "-" else "+").first
+    first = _first(run, n)
     if first is None:
         return ""
     text = one_line(first.entry.text)
@@ -208,6 +233,15 @@ def _gaps(run: ReportRun) -> list[Html]:
     return found
 
 
+def _worth(score: ScoreRow | None) -> str:
+    """How good an explanation is, in a sentence; empty if it was not scored."""
+    if score is None:
+        return ""
+    said = f", which scores {number(score.value)} ({score_name(score.score)})"
+    null = "" if score.null_best is None else f" where explanations of other neurons score {number(score.null_best)}"
+    return said + null
+
+
 def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
     c = run.choice
     if c.record is None or not ranked:
@@ -216,10 +250,11 @@ def _short(run: ReportRun, ranked: list[Ranked]) -> list[Html]:
     said = _said(run, first)
     total = c.record.total_abs_influence
     share = f", {share_text(abs(first.row.score or 0.0) / total)} of the sum of all" if total else ""
+    pushes = "" if (first.row.score or 0.0) >= 0 else ", against the answer"
     return [join([
         "By ", METRICS.get(c.record.metric, brief(c.record.metric)).partition(":")[0],
         f" ({brief(c.record.metric)}), the neuron with the largest influence is ",
         el("a", f"{first.row.at.label}{first.pole}", href=f"#{first.row.at.label}"),
-        f" ({signed_text(first.row.score or 0.0)}{share})",
-        f", explained as “{said}”" if said else "", ".",
+        f" ({signed_text(first.row.score or 0.0)}{share}{pushes})",
+        f", explained as “{said}”" if said else "", _worth(_score(run, first)), ".",
     ])]  # fmt: skip
