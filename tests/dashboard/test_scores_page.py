@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from explanation_runs import Log, lookup
-from explorer import HOSTILE, html_of, open_page, plain_run, read_as_markdown, shown
+from explanation_runs import lookup
+from explorer import html_of, open_page, plain_run, read_as_markdown, shown
+from hostile_scores import hostile_scores
 from record_runs import make_record_run
-from score_runs import HEADLINE, about, line, make_scored_run, stored_windows, value, write_score_log, write_set
+from score_runs import HEADLINE, about, line, make_scored_run, stored_windows, write_score_log, write_set
 from streamlit.testing.v1 import AppTest
 
 from neuron_signatures.dashboard.scores import figures
@@ -28,8 +29,6 @@ from neuron_signatures.views.scores.mistakes import shown_mistakes
 from neuron_signatures.views.scores.over_neurons import PolePair
 from neuron_signatures.views.scores.reading import RunScores
 from neuron_signatures.views.scores.windows import aligned_windows
-
-EVIL = "".join(HOSTILE[1:])
 
 
 @pytest.fixture(scope="module")
@@ -188,26 +187,6 @@ def test_appended_lines_are_shown_at_the_next_run(tmp_path: Path, monkeypatch):
     page.run()
     assert not page.exception and sets_table(page)["mean"].tolist() == [pytest.approx(0.2)]
     assert "changed on disk" not in shown(page) and sets_table(page)["state"].tolist() == ["finished"]
-
-
-def hostile_scores(run_dir: Path) -> None:
-    """Scores with hostile texts wherever a log may hold text."""
-    make_record_run(run_dir, chosen=[(0, 0), (0, 1)])
-    log = Log("evil")
-    ids = {at: log.explain(f"{at}+", EVIL) for at in ("L0N0", "L0N1")}
-    write_set(run_dir, log)
-    with Records.open(run_dir) as records:
-        lines = []
-        for n in range(2):
-            at = NeuronPole(0, n, "+")
-            windows = stored_windows(records, at)
-            windows[-1] = windows[-1].model_copy(update={"reason": EVIL[:400]})
-            mistakes = [StoredMistake(window=windows[0].window, pos=1, predicted=1.0, actual=0.0)]
-            scores = {HEADLINE: 0.2 + n, EVIL[:50]: value(None, undefined="<b>EVIL</b>")}
-            lines.append(line(at, ids[f"L0N{n}"], scores, windows=windows, mistakes=mistakes))
-    write_score_log(run_dir, about("evil", "embedding").model_copy(update={"scorer_model": EVIL[:300]}), lines)
-    refused = line(NeuronPole(0, 0, "+"), ids["L0N0"], {}, status="refused", reason=EVIL[:400])
-    write_score_log(run_dir, about("evil", "json"), [refused])
 
 
 @pytest.mark.parametrize("view", ["scores", "neuron"])
