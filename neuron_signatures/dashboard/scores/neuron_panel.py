@@ -155,7 +155,8 @@ def _windows(ctx: PageContext, found: Sequence[Scored]) -> None:
         )  # fmt: skip
     scored, s = names[chosen]
     try:
-        own = own_line(ctx, s.name, scored.explanation_id)
+        with st.spinner("Reading scores", show_time=True):
+            own = own_line(ctx, s.name, scored.explanation_id)
     except (ProjectError, OSError) as e:
         show_error(e)
         return
