@@ -18,6 +18,7 @@ STYLE = """<style>
 .ns-sco td{text-align:right;padding:.1em .7em .1em 0;white-space:nowrap;border-top:1px solid rgba(148,163,184,.3)}
 .ns-sco th:first-child,.ns-sco td:first-child,.ns-sco td.w{text-align:left}
 .ns-sco td.w{white-space:normal;border:0;padding:0 .7em .25em 0}
+.ns-sco summary{cursor:pointer;margin:.2em 0}
 .ns-sco .b{font-weight:700}.ns-sco .s{opacity:.65}
 </style>"""
 FIGURE_KEY = (
@@ -40,6 +41,18 @@ _HELP = {
     "null": "What explanations of other neurons score on this layer: mean ± standard deviation (draws).",
 }
 _CONTROL_NAMES = {"text": 'the word "text"', "lookup": "look-up rule", "empty": "no explanation"}
+
+
+def score_tables(scores: Sequence[ShownScore]) -> str:
+    """The first score of each scorer, and the others folded below them."""
+    first, others = ([s for s in scores if s.is_headline == wanted] for wanted in (True, False))
+    if not first or not others:
+        return score_table(scores)
+    names = f"{len(others)} further score{'' if len(others) == 1 else 's'}"
+    return (
+        f'{score_table(first)}<div class="ns-sco"><details><summary class="s">{names}</summary>{score_table(others)}'
+        "</details></div>"
+    )
 
 
 def score_table(scores: Sequence[ShownScore]) -> str:
