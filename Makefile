@@ -13,28 +13,9 @@ REAL_RUN := runs/real
 
 .PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-cluster fuzz attack check format train-demo clean
 
+# The commands are in docs/pipelines/demo.toml; what is done is not done again.
 demo: $(VENV)/.installed
-	$(BIN)/python -m neuron_signatures.poc1_dump_activations --model_name demo --model_dtype fp32 --device cpu \
-	  --prompts_json docs/probe_prompts_list.json --out_dir $(RUN) --overwrite
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode signatures
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode contrast \
-	  --a 'concepts=capital@token: is' --rank_by difference
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id 0 \
-	  --target_mode top1_logit --target_pos -1 --influence_metric act_grad --cumulative_threshold 0.8
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence \
-	  --prompt_id probe_1_Austin --influence_metric dla --target_mode last_token
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence \
-	  --prompt_id probe_1_Austin --influence_metric act_grad --target_mode next_token --target_token " Austin" \
-	  --target_pos -1
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode influence --prompt_id seed_prompt \
-	  --target_mode next_token --target_token " Austin" --influence_metric all --validate --write_scores 5
-	$(BIN)/python -m neuron_signatures.poc2_analyze_run --run_dir $(RUN) --quiet --mode write_scores
-	$(BIN)/python -m neuron_signatures.poc3_intervene --run_dir $(RUN) --quiet --mode swap --prompt_id seed_prompt \
-	  --source_text "The capital of the state containing Oakland is"
-	$(BIN)/python -m neuron_signatures.poc4_extract_records --run_dir $(RUN) --quiet --corpus demo --max_tokens 12000 \
-	  --top_records 20 --overwrite
-	$(BIN)/python -m neuron_signatures.poc5_explain_neurons --run_dir $(RUN) --quiet
+	$(BIN)/python -m neuron_signatures.pipeline --config docs/pipelines/demo.toml --quiet --overwrite
 	@echo
 	@echo "The demo run is in $(RUN). Next:"
 	@echo "  $(BIN)/python -m neuron_signatures.poc1_browse_activations --run_dir $(RUN)"
@@ -43,6 +24,8 @@ demo: $(VENV)/.installed
 	@echo "      the same in a web page (docs/explore.md)"
 	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)"
 	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
+	@echo "  $(BIN)/python -m neuron_signatures.pipeline --config docs/pipelines/demo.toml --dry_run"
+	@echo "      its commands, which are done, and what a change of the file would touch (docs/pipeline.md)"
 	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md, docs/poc4.md, docs/poc5.md"
 	@echo "      your own prompts, your own targets, your own interventions"
 

@@ -41,6 +41,10 @@ COMMANDS = {
         "poc6_score_explanations",
         "how good explanations are, with nulls, intervals and the best possible; compare sets",
     ),
+    "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
+    "report": Command(
+        "report", "write one HTML file with what a run says about one answer, for people without the tool"
+    ),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
 }

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
-    _check_flags(args, parser.given(argv))
+    check_flags(args, parser.given(argv))
     if args.engine is not None and not args.dry_run:
         return run_on_engine(_MODULE, parser, argv, args, prepare=["--index_only"])
     if args.deterministic:
@@ -155,7 +155,8 @@ def _parts(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in match.groups())
 
 
-def _check_flags(args: Namespace, given: set[str]) -> None:
+def check_flags(args: Namespace, given: set[str]) -> None:
+    """Raise `UsageError` for flags that contradict each other. `given` are those of the command."""
     if args.run_dir is None and args.out_dir is None and args.output_dir is None:
         raise UsageError("no run: give --run_dir RUN, or --out_dir RUN and --model_name NAME")
     if args.top_k is not None and args.from_list is None:

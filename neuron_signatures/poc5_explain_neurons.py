@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
-    _check_flags(args, parser.given(argv))
+    check_flags(args, parser.given(argv))
     if args.engine is not None and not args.dry_run:
         if not args.llm.startswith("local:"):
             args.device = "cpu"  # no shard needs a GPU of its own
@@ -135,7 +135,8 @@ def _run_command(name: str, argv: Sequence[str]) -> int:
     return people_main(name, argv)
 
 
-def _check_flags(args: Namespace, given: set[str]) -> None:
+def check_flags(args: Namespace, given: set[str]) -> None:
+    """Raise `UsageError` for flags that contradict each other. `given` are those of the command."""
     if (args.out_dir is None) != (args.run_dir is not None):
         what = "--out_dir is for --dataset_path and --puzzles" if args.out_dir else "no --out_dir for the new run"
         raise UsageError(what, next_step="Give --run_dir RUN, or one of these with --out_dir RUN")

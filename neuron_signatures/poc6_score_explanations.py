@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)
-    _check_flags(args, parser.given(argv))
+    check_flags(args, parser.given(argv))
     with stop_on_signals(resume="run the same command"):
         return _score(args, tuple(argv))
 
@@ -123,7 +123,8 @@ def _add_subject_flags(parser: Parser) -> None:
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
 
 
-def _check_flags(args: Namespace, given: set[str]) -> None:
+def check_flags(args: Namespace, given: set[str]) -> None:
+    """Raise `UsageError` for flags that contradict each other. `given` are those of the command."""
     from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
     check_pole_flags(args)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from llm_sessions import client_of
 from misbehaving_server import Act, Asked, answer
 
@@ -23,9 +22,9 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import Control
 from neuron_signatures.scoring.design import Design, NeuronTexts
+from neuron_signatures.scoring.sampling import neuron_texts
 from neuron_signatures.scoring.scorer import Item, ItemScorer, Scored
 from neuron_signatures.scoring.simulators.base import Said
-from neuron_signatures.scoring.texts import strongest_texts, uniform_texts
 from neuron_signatures.scoring.tools import Tools
 
 FROM = NeuronPole(0, 399, "+")
@@ -48,16 +47,7 @@ def make_demo_records(folder: Path, *more: str) -> Path:
 
 
 def texts_of(records: Records, at: NeuronPole, design: Design) -> NeuronTexts:
-    parts = (design.split,)
-    uniform = uniform_texts(records, at, parts=("explain",))
-    values = np.concatenate([t.acts[t.counts] for t in uniform])
-    scored = {
-        "top": tuple(strongest_texts(records, at, parts=parts, k=design.n_top)),
-        "random": (),
-        "uniform": tuple(uniform_texts(records, at, parts=parts)),
-    }
-    largest = strongest_texts(records, at, k=1)[0].peak
-    return NeuronTexts(at, scored, {}, float(np.quantile(values, 0.99)), largest)
+    return neuron_texts(records, at, design)
 
 
 def item_of(at: NeuronPole, *, said: str | None = None, control: Control = "own", **fields: object) -> Item:

@@ -134,6 +134,7 @@ def _describe(run: Run, fault: str) -> list[str]:
     """`fault`: what is wrong with the tensor files, or empty."""
     from neuron_signatures.runs.explanations.summary import summarise_explanations
     from neuron_signatures.runs.manifest import attention_text, bos_text
+    from neuron_signatures.runs.pipeline_record import read_pipeline
     from neuron_signatures.runs.records.summary import summarise_records
     from neuron_signatures.runs.scores.overview import summarise_scores
 
@@ -153,6 +154,8 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("explain", explanations.text()))
     if scores := summarise_scores(run.path):
         rows.append(("scores", scores.text()))
+    if pipeline := read_pipeline(run.path):
+        rows.append(("pipeline", pipeline.text()))
     if not m.prompts:
         rows[5:6] = [("prompts", "none: this run holds only records" if records else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]

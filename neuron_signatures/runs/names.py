@@ -15,10 +15,13 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 MANIFEST = "manifest.json"
 JOURNAL = "dump_journal.jsonl"
 LOCK = ".lock"
+PIPELINE = "pipeline.json"
+PIPELINE_LOCK = ".pipeline-lock"
 SHARD_LOCK = ".lock-"  # and the name of a shard
 TMP_PREFIX = ".tmp"  # ours are `.tmp-*`; safetensors 0.8 writes its own `.tmpXXXXXX`
 REPLACED = ".replaced"
 MOVING = ".replaced-moving"
+REPORT = "report.html"
 STAGE_FOLDERS = (
     "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "comparisons", "circuits",
     "llm",

@@ -100,6 +100,8 @@ class TargetRecord(Record):
     value: float
     token: TargetToken
     foil: TargetToken | None = None
+    top: list[TargetToken] = []
+    """The most likely tokens; earlier records may have none."""
 
 
 class RankingSettings(Record):
@@ -108,6 +110,8 @@ class RankingSettings(Record):
     positions: list[Count] | None = None
     ig_steps: Count | None = None
     ig_path: Label | None = None
+    min_mean_tokens: Count | None = None
+    """Tokens that a mean as reference should rest on."""
 
 
 class ReferenceRecords(Record):
@@ -127,6 +131,8 @@ class InfluenceRecord(StageRecord):
     reference: Label | None = None
     """What activations are compared with; None in earlier records, where each metric had its own."""
     reference_records: ReferenceRecords | None = None
+    reference_tokens: Count | None = None
+    """Tokens that a mean as reference rests on; None for other references."""
     score_column: Literal["influence", "influence_centred"] = "influence"
     """The column of the table that is by the reference."""
     ablate_with: Label | None = None

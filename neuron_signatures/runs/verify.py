@@ -8,6 +8,7 @@ from pathlib import Path
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.names import TMP_PREFIX, is_activation_file
+from neuron_signatures.runs.pipeline_record import pipeline_faults
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tensors import zip_fault
 from neuron_signatures.runs.verify_results import check_results
@@ -44,6 +45,7 @@ def verify_run(run_dir: Path) -> Verification:
         remarks += [f"{p.probe_id}: {p.nonfinite} values are not finite" for p in run.prompts if p.nonfinite]
         remarks += [f"{p.prompt_id}: failed, {p.reason}" for p in run.manifest.failed_prompts]
         results = check_results(run)
+        faults += pipeline_faults(run_dir)
         if who := holder(run_dir):
             remarks.append(f"being written by {who}")
         return Verification(

@@ -22,6 +22,8 @@ from neuron_signatures.runs.names import (
     LOCK,
     MANIFEST,
     MOVING,
+    PIPELINE,
+    PIPELINE_LOCK,
     REPLACED,
     SHARD_LOCK,
     TMP_PREFIX,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     import torch
 
 Mode = Literal["new", "resume", "overwrite"]
+# Files that a folder without a run may have.
+_BESIDE_RUN = {LOCK, REPLACED, MOVING, PIPELINE, PIPELINE_LOCK}
 # Settings that earlier versions did not record, with the value that they had.
 _UNRECORDED = {"backend": EARLIER_BACKEND}
 
@@ -193,7 +197,7 @@ def check_folder(run_dir: Path, mode: Mode) -> None:
     with explain_os_errors(run_dir):
         found = {p.name for p in run_dir.iterdir()} if run_dir.is_dir() else set()
     _refuse_traps(run_dir)
-    names = {n for n in found - {LOCK, REPLACED, MOVING} if not n.startswith((TMP_PREFIX, SHARD_LOCK))}
+    names = {n for n in found - _BESIDE_RUN if not n.startswith((TMP_PREFIX, SHARD_LOCK))}
     waiting = "" if MANIFEST in names else waiting_run(run_dir)
     if waiting and mode == "new":
         what = f"holds a run that was to be replaced, in {waiting}"

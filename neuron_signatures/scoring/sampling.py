@@ -52,14 +52,20 @@ def _scale(records: Records, at: NeuronPole) -> tuple[float, float]:
     return threshold, float(max([*values, acts.max(initial=0.0)]))
 
 
-def _groups(records: Records, at: NeuronPole, part: Part, design: Design) -> Mapping[Group, tuple[Text, ...]]:
-    sample = uniform_texts(records, at, parts=(part,))
-    order = np.random.default_rng([design.seed, at.layer, at.neuron]).permutation(len(sample)).tolist()
-    top = _strongest(records, at, part, design.n_top)
+def groups_of(
+    sample: Sequence[Text], top: Sequence[Text], design: Design, *, seed: Sequence[int]
+) -> Mapping[Group, tuple[Text, ...]]:
+    """The groups of `standard` sampling from all windows of the uniform sample and the `n_top` strongest ones."""
+    order = np.random.default_rng(list(seed)).permutation(len(sample)).tolist()
     in_top = {text.window for text in top}
     others = [sample[i] for i in order if sample[i].window not in in_top]
     uniform = [sample[i] for i in sorted(order[: design.n_uniform])]
     return {"top": tuple(top), "random": tuple(others[: design.n_random]), "uniform": tuple(uniform)}
+
+
+def _groups(records: Records, at: NeuronPole, part: Part, design: Design) -> Mapping[Group, tuple[Text, ...]]:
+    sample, top = uniform_texts(records, at, parts=(part,)), _strongest(records, at, part, design.n_top)
+    return groups_of(sample, top, design, seed=(design.seed, at.layer, at.neuron))
 
 
 def _strongest(records: Records, at: NeuronPole, part: Part, n: int) -> list[Text]:

@@ -13,7 +13,7 @@ from explorer import hostile_run, html_of, open_page, page_of, plain_run, read_a
 from record_runs import DEAD, make_record_run
 
 from neuron_signatures.dashboard.corpus.figures import MEASURES, corpus_histogram
-from neuron_signatures.dashboard.corpus.passage_html import passages_html, running
+from neuron_signatures.dashboard.corpus.passage_html import passages_html
 from neuron_signatures.dashboard.corpus.tables import lookup_frame, moment_facts, passage_frame
 from neuron_signatures.dashboard.neuron.colouring import Colouring, corpus_colouring
 from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions
@@ -28,7 +28,7 @@ from neuron_signatures.views.neurons.descriptions import read_descriptions
 from neuron_signatures.views.records.distribution import Distribution
 from neuron_signatures.views.records.evidence import evidence, sample_evidence
 from neuron_signatures.views.records.neuron_order import ORDERS, CorpusNeurons
-from neuron_signatures.views.records.passages import passages
+from neuron_signatures.views.records.passages import passages, running
 from neuron_signatures.views.scale import Limit
 
 EVIL = re.compile(r"<(script|img|iframe|style>\*)|EVIL'\"|onerror=\"", re.IGNORECASE)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from check_scorers import check, passages, table
+from bench_scorers import check, kinds_table, passages
 from paths import TESTS
 from scored_texts import Fixed, texts_where
 
-from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, Planted, plant
-from neuron_signatures.scoring.planted.ranking import Case, rank_truths
-from neuron_signatures.scoring.scores import correlation_uniform
-from neuron_signatures.scoring.simulators.base import Said
+from neuron_signatures.scoring.design import Design
+from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, plant
+from neuron_signatures.scoring.planted.ranking import Case, rank_truths, ranking_of
 from neuron_signatures.scoring.simulators.rule import RuleSimulator
-from neuron_signatures.scoring.texts import Text
 
+DESIGN = Design(n_draws=0, min_positives=1)
 PUZZLES = TESTS / "data" / "puzzles.json"
 TEXTS = texts_where(["Austin a b", "c Boston d"], {"Austin": 1.0})
 
@@ -37,48 +36,31 @@ def test_an_undefined_score_ranks_below_all_others() -> None:
 
 
 def test_the_lexical_scorer_ranks_planted_truths_above_false_explanations() -> None:
-    rows = check(["rule"], 5, 0, PUZZLES)
-    print(table(rows))
-    assert {row.kind for row in rows} == {*PLANTED_KINDS, "puzzles"}
-    assert all(row.holds for row in rows), table(rows)
+    rows = check(["rule"], 5, 0, PUZZLES, DESIGN)
+    print(kinds_table(rows))
+    assert {row.kind for row in rows} == {*PLANTED_KINDS, "meant", "puzzles"}
+    assert all(row.holds for row in rows), kinds_table(rows)
     position = next(row.ranking for row in rows if row.kind == "position")
     assert 0.3 <= position.auroc <= 0.7  # it cannot
 
 
 @pytest.mark.real
 def test_the_embedding_scorer_ranks_truths_above_false_explanations() -> None:
-    rows = check(["embedding"], 5, 0, PUZZLES)
-    print(table(rows))
-    assert all(row.holds for row in rows), table(rows)
+    rows = check(["embedding"], 5, 0, PUZZLES, DESIGN)
+    print(kinds_table(rows))
+    assert all(row.holds for row in rows), kinds_table(rows)
+    assert all(row.ranking.auroc_low > 0.5 for row in rows if row.kind in ("meant", "puzzles")), kinds_table(rows)
 
 
-def labels_of(neuron: Planted, texts: list[Text]) -> list[np.ndarray]:
-    """1 where the rule says that the neuron is active."""
-    return [(np.array(neuron.rule.strength_index(text.tokens)) >= 0).astype(np.float32) for text in texts]
-
-
-def correlation(labels: np.ndarray, texts: list[Text]) -> float:
-    """Of labels at all positions of the texts, one after the other."""
-    rows = np.split(labels, np.cumsum([len(text.tokens) for text in texts])[:-1])
-    value = correlation_uniform(Fixed(*[row.tolist() for row in rows]), Said("x"), texts).value
-    assert value is not None
-    return value
-
-
-@pytest.mark.parametrize("kind", PLANTED_KINDS)
-def test_the_correlation_falls_if_labels_are_missing_or_added(kind) -> None:
-    """The two sanity checks of NeuronEval (Oikarinen, Yan and Weng 2025): half of a concept's labels are removed, or as
-    many are added at random."""
-    random = np.random.default_rng(0)
-    for neuron in plant(passages(), kind, 3, seed=1):
-        texts = neuron.texts(passages(), "explain")
-        whole = np.concatenate(labels_of(neuron, texts))
-        halved, doubled = whole.copy(), whole.copy()
-        here, elsewhere = (random.permutation(np.flatnonzero(whole == label)) for label in (1, 0))
-        halved[here[: len(here) // 2]] = 0
-        doubled[elsewhere[: len(here)]] = 1
-        assert correlation(halved, texts) < correlation(whole, texts) - 0.1
-        assert correlation(doubled, texts) < correlation(whole, texts) - 0.1
+def test_the_interval_of_an_auroc_is_over_neurons() -> None:
+    good, bad = (0.9, (0.1, 0.2)), (0.0, (0.3, 0.4))
+    found = ranking_of(*zip(*[good] * 10, strict=True))
+    assert (found.auroc_low, found.auroc, found.auroc_high) == (1, 1, 1)
+    mixed = ranking_of(*zip(*[good, bad] * 10, strict=True))
+    assert mixed.auroc_low < mixed.auroc == 0.5 < mixed.auroc_high
+    assert mixed == ranking_of(*zip(*[good, bad] * 10, strict=True))
+    fewer = ranking_of(*zip(*[good, bad] * 3, strict=True))
+    assert fewer.auroc_high - fewer.auroc_low > mixed.auroc_high - mixed.auroc_low
 
 
 def test_planted_neurons_are_the_same_in_every_run_and_others_with_another_seed() -> None:

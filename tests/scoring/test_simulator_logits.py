@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from neuron_signatures.llm.local import LocalClient
 from neuron_signatures.models.tokens import tokenizer_sha256
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.scoring.scores import correlation_uniform
-from neuron_signatures.scoring.simulators.base import Said
+from neuron_signatures.scoring.simulators.base import Said, Simulated
 from neuron_signatures.scoring.simulators.logit_rows import open_layout
 from neuron_signatures.scoring.simulators.logits import LogitsSimulator
 from neuron_signatures.scoring.texts import Text
@@ -122,6 +123,34 @@ def test_a_window_has_the_same_prediction_whatever_is_beside_it(tmp_path, llama)
         np.testing.assert_allclose(alone[0].values, together[i].values, atol=1e-4)
     repeated, _ = bench(tmp_path, llama, batch_size=8).simulate(LogitsSimulator, "weather", texts, again=frozenset({1}))
     assert all(np.array_equal(a.values, b.values) for a, b in zip(together, repeated, strict=True))
+
+
+def test_a_prediction_is_kept_for_other_neurons(tmp_path, llama, monkeypatch):
+    """The same explanation and window are read once; the activations and the neuron make no difference."""
+    monkeypatch.setattr("neuron_signatures.scoring.simulators.logits.MOST_KEPT", 3)
+    client = LocalClient(Spec(str(llama)))
+    texts_read: list[int] = []
+    read = client.prompt_logits.logprobs
+
+    def counted(prefix, texts, **kwargs):
+        texts_read.append(len(texts))
+        return read(prefix, texts, **kwargs)
+
+    monkeypatch.setattr(client.prompt_logits, "logprobs", counted)
+    of_another_neuron = replace(RAIN, acts=RAIN.acts[::-1].copy())
+
+    async def go() -> list[list[Simulated]]:
+        with ExitStack() as stack:
+            simulator = LogitsSimulator(bench(tmp_path, llama).tools(stack, client))
+            calls = [("a", [RAIN, SNOW]), ("a", [of_another_neuron, RAIN]), ("b", [RAIN, HOSTILE]), ("a", [RAIN, SNOW])]
+            found = [(await simulator.simulate_windows(Said(said), texts))[0] for said, texts in calls]
+            await client.close()
+            return found
+
+    first, second, other, last = asyncio.run(go())
+    assert texts_read == [2, 2, 1]  # of the last call, one was dropped when there were more than three
+    assert second[0].values is first[0].values and not np.array_equal(other[0].values, first[0].values)
+    np.testing.assert_allclose(last[0].values, first[0].values, atol=1e-4)
 
 
 def test_the_explanation_makes_a_difference_and_may_be_empty(tmp_path, llama):

@@ -82,6 +82,7 @@ def test_stored_predictions_lie_over_the_activations(scored_run: Path) -> None:
         for key, line in lines(scored_run, RULE).items():
             assert bool(line.windows) == (key.control == "own" and line.status == "ok")
             for window in line.windows:
+                assert records.corpus.part_of(window.window) == "report"
                 assert window.values is not None
                 assert len(window.values) == len(records.corpus.token_ids(window.window))
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from neuron_signatures.dashboard.neuron.colouring import Colouring
 from neuron_signatures.dashboard.neuron.heatmap import NEGATIVE, POSITIVE, HeatmapOptions, opacity, shade
-from neuron_signatures.runs.tokens import MAX_SHOWN, brief, visible
-from neuron_signatures.views.records.passages import Passage, acts_of
+from neuron_signatures.runs.tokens import brief
+from neuron_signatures.views.records.passages import Passage, acts_of, running
 
 _MOST_NAMES = 5
 STYLE = """
@@ -63,19 +63,6 @@ def colour_key(colouring: Colouring, options: HeatmapOptions) -> str:
         f'<i style="background:linear-gradient(to right,{stops})"></i><span>{high}</span>'
         f"<span>{colouring.quantity()}; full colour: {whose}; the peak is underlined</span></div>"
     )
-
-
-def running(token: str) -> tuple[str, str]:
-    """A token inside a text, as displayed: the spaces before it, which get no colour, and the rest.
-
-    Spaces stay spaces, a line break is `⏎`, other control characters are escapes. A token of spaces alone is the rest.
-    """
-    body = token.lstrip(" ")
-    if not body:
-        return "", token[:MAX_SHOWN] or "\u200a"
-    before = min(len(token) - len(body), MAX_SHOWN)
-    after = min(len(body) - len(body.rstrip(" ")), MAX_SHOWN)
-    return " " * before, visible(body.rstrip(" ")) + " " * after
 
 
 def _stop(i: int, options: HeatmapOptions) -> str:

@@ -16,9 +16,7 @@ from neuron_signatures.dashboard.ranking.validation_figures import (
 from neuron_signatures.dashboard.ranking.validation_tables import (
     CONTROL_HELP,
     METRIC_HELP,
-    best_line,
     control_frame,
-    measured_line,
     metric_frame,
     with_intervals,
 )
@@ -31,6 +29,7 @@ from neuron_signatures.runs.result_records import ValidationRecord
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.views.lists.list_files import target_title
+from neuron_signatures.views.lists.validated import best_line, measured_line
 
 
 def validation_panel(ctx: PageContext) -> None:

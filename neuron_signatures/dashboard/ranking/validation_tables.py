@@ -1,4 +1,4 @@
-"""Tables and lines of a validation, with help texts for the columns."""
+"""Tables of a validation, with help texts for the columns."""
 
 from __future__ import annotations
 
@@ -29,25 +29,6 @@ CONTROL_HELP = {
     "random 5 %": "5th percentile of the random sets.",
 }
 _INTERVALS = ["pearson low", "pearson high", "spearman low", "spearman high"]
-
-
-def best_line(winner: str | None, why: str | None) -> str:
-    """The best ranking with the reason, or why there is none. Earlier records have no reason."""
-    if why is None:
-        return winner or "undecided"
-    return why if winner else f"none: {why}"
-
-
-def measured_line(v: ValidationRecord) -> str:
-    """What rankings are compared with, and how many effects are known."""
-    if v.n_pairs is None or v.n_measured is None:
-        return v.truth
-    if v.sampled:
-        return f"{v.truth}: a sample of {v.n_measured:,} of {v.n_pairs:,} (neuron, position) pairs"
-    if v.n_measured == v.n_pairs:
-        return f"{v.truth}: all {v.n_pairs:,} (neuron, position) pairs"
-    chosen = f", chosen by --top_from {v.top_from}" if v.top_from else ""
-    return f"{v.truth}: {v.n_measured:,} of {v.n_pairs:,} (neuron, position) pairs{chosen}"
 
 
 def metric_frame(v: ValidationRecord) -> pd.DataFrame:

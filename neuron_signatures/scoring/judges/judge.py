@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from neuron_signatures.llm.chat import ChatRequest
-from neuron_signatures.llm.session import Session
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.llm.chat import Answer, ChatRequest
+from neuron_signatures.llm.refusals import is_refusal
 from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.design import Design, NeuronTexts
-from neuron_signatures.scoring.judges.asking import Verdicts, ask_all
+from neuron_signatures.scoring.judges.answers import UnparsableVerdicts, read_verdicts
 from neuron_signatures.scoring.judges.judged import Scoring, accuracy, unmeasured
 from neuron_signatures.scoring.judges.prompt import JudgePrompt
 from neuron_signatures.scoring.judges.windows import PER_CLASS, Shown, enough
 from neuron_signatures.scoring.lookup.rule import rule_of
 from neuron_signatures.scoring.predictions import Undefined
 from neuron_signatures.scoring.scorer import TOO_FEW, Item, Measured, Scored
+from neuron_signatures.scoring.simulators.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.tools import Tools
 
 PER_REQUEST: Final = 5
@@ -51,7 +53,8 @@ class Judge:
         self.prompt_version: str | None = prompt.version
         self._measure = f"balanced_accuracy/{name}"
         self._tools, self._prompt, self._draw, self._by_rule = tools, prompt, draw, by_rule
-        self._session = _session_of(tools, name)
+        self._drawn: WeakKeyDictionary[NeuronTexts, list[Shown]] = WeakKeyDictionary()
+        self._session = session_of(tools, name)
 
     def settings(self) -> dict[str, Any]:
         """What a continued log must share."""
@@ -61,29 +64,43 @@ class Judge:
 
     def requests_of(self, item: Item, texts: NeuronTexts) -> Sequence[ChatRequest]:
         """What `score` sends: nothing for computed controls and for a neuron with too few windows."""
-        shown = self._draw(texts, self._tools.design)
+        shown = self._shown(texts)
         return self._requests(item, shown) if self._is_asked(item, shown) else []
 
     async def score(self, item: Item, texts: NeuronTexts) -> Scored:
         """Raises `StopAsking` if a limit is reached."""
         start = time.monotonic()
-        shown = self._draw(texts, self._tools.design)
-        if not enough(shown, self._tools.design):
-            return Scored({self._measure: unmeasured(shown, TOO_FEW)})
-        if not self._is_asked(item, shown):
-            return Scored({self._measure: await self._computed(item, shown)}, seconds=time.monotonic() - start)
-        verdicts, usage = await ask_all(
-            self._session, self._requests(item, shown), [len(b) for b in _batches(shown)], again=item.again
+        shown = self._shown(texts)
+        if self._is_asked(item, shown):
+            scored = await self._asked(item, shown)
+        else:
+            scored = Scored({self._measure: await self._computed(item, shown)})
+        return replace(scored, seconds=time.monotonic() - start)
+
+    def _shown(self, texts: NeuronTexts) -> list[Shown]:
+        """Drawn once for all explanations of a neuron."""
+        if texts not in self._drawn:
+            self._drawn[texts] = self._draw(texts, self._tools.design)
+        return self._drawn[texts]
+
+    async def _asked(self, item: Item, shown: Sequence[Shown]) -> Scored:
+        read = await all_of(
+            ask_and_read(self._session, request, partial(_verdicts, n=len(batch)), again=i in item.again)
+            for i, (request, batch) in enumerate(zip(self._requests(item, shown), _batches(shown), strict=True))
         )
-        answers = _answers(shown, verdicts)
+        failed = [one.found for one in read if isinstance(one.found, Failed)]
+        answers: list[bool | None] = []
+        for one, batch in zip(read, _batches(shown), strict=True):
+            answers += [None] * len(batch) if isinstance(one.found, Failed) else one.found
+        usage = usage_of([one.answer for one in read])
         is_own = item.control == "own"
         return Scored(
             {self._measure: accuracy(shown, answers, Scoring(item.at, self._tools.design, has_interval=is_own))},
-            statuses=[v.status for v in verdicts],
-            reason=next((v.reason for v in verdicts if v.status != "ok"), ""),
+            statuses=[one.found.status if isinstance(one.found, Failed) else "ok" for one in read],
+            reason=failed[0].reason if failed else "",
             examples=[_example(s, a) for s, a in zip(shown, answers, strict=True)] if is_own else (),
             prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost=usage.cost,
-            answered_by=usage.answered_by, seconds=time.monotonic() - start,
+            answered_by=usage.answered_by,
         )  # fmt: skip
 
     def _is_asked(self, item: Item, shown: Sequence[Shown]) -> bool:
@@ -98,6 +115,8 @@ class Judge:
 
     async def _computed(self, item: Item, shown: Sequence[Shown]) -> Measured:
         scoring = Scoring(item.at, self._tools.design, has_interval=False)
+        if not enough(shown, self._tools.design):
+            return unmeasured(shown, TOO_FEW)
         if item.control == "constant":
             return accuracy(shown, [True] * len(shown), scoring)
         if item.control == "ceiling":
@@ -108,27 +127,22 @@ class Judge:
         return accuracy(shown, [self._by_rule(rule, one) for one in shown], scoring)
 
 
-def _session_of(tools: Tools, name: Scorer) -> Session:
-    if tools.session is None or tools.session.client.kind == "none":
-        next_step = "Name one with --llm openai:MODEL or local:NAME"
-        raise UsageError(f"the scorer {name} needs a language model", where="--scorers", next_step=next_step)
-    return tools.session
-
-
 def _batches(shown: Sequence[Shown]) -> list[Sequence[Shown]]:
     return [shown[i : i + PER_REQUEST] for i in range(0, len(shown), PER_REQUEST)]
 
 
-def _answers(shown: Sequence[Shown], verdicts: Sequence[Verdicts]) -> list[bool | None]:
-    """One per window; None where its request failed."""
-    pairs = zip(_batches(shown), verdicts, strict=True)
-    return list(chain.from_iterable(v.values if v.values is not None else [None] * len(b) for b, v in pairs))
+def _verdicts(answer: Answer, n: int) -> list[bool] | Failed:
+    if answer.status != "ok":
+        return Failed(answer.status, answer.reason)
+    if is_refusal(answer.text):
+        return Failed("refused", "the answer is a refusal")
+    try:
+        return read_verdicts(answer.text, n)
+    except UnparsableVerdicts as e:
+        return Failed("unparsable", str(e))
 
 
 def _example(shown: Shown, answer: bool | None) -> dict[str, Any]:
     marks = {"marks": list(shown.marks)} if shown.marks else {}
-    return {
-        "window": shown.text.window,
-        "label": int(shown.label),
-        "answer": None if answer is None else int(answer),
-    } | marks
+    verdict = None if answer is None else int(answer)
+    return {"window": shown.text.window, "label": int(shown.label), "answer": verdict} | marks

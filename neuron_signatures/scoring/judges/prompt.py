@@ -77,13 +77,13 @@ DETECTION = JudgePrompt(
         Invented(
             _WEIGHTS,
             (
-                "He paid forty pounds for the coat and left.",
                 "The sack held twelve pounds of flour and a jar of honey.",
-                " lifted 80 kilograms before lunch, then rested.",
+                "He paid forty pounds for the coat and left.",
                 " It took twelve minutes to fill the bath.",
+                " lifted 80 kilograms before lunch, then rested.",
                 " Add two ounces of butter, then stir for ten minutes.",
             ),
-            (0, 1, 1, 0, 1),
+            (1, 0, 0, 1, 1),
         ),
         Invented(
             _BANS,
@@ -112,13 +112,13 @@ FUZZING = JudgePrompt(
         Invented(
             _WEIGHTS,
             (
-                " He{ paid} forty ounces of silver for the coat.",
                 "The sack held twelve{ pounds} of flour and a jar of honey.",
-                " lifted 80{ kil}{ograms} before lunch, then rested.",
+                " He{ paid} forty ounces of silver for the coat.",
                 " It takes ten minutes to{ melt} a pound{ of} butter.",
+                " lifted 80{ kil}{ograms} before lunch, then rested.",
                 " Add two{ ounces} of butter, then stir for ten minutes.",
             ),
-            (0, 1, 1, 0, 1),
+            (1, 0, 0, 1, 1),
         ),
         Invented(
             _BANS,

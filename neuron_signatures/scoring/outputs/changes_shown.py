@@ -60,14 +60,16 @@ def measure_changes(
     before, after = np.mean([np.exp(one) for one in found], axis=0)
     change = np.where(np.maximum(before, after) >= LEAST_PROBABILITY, logprobs[1] - logprobs[0], 0.0)
     order = np.argsort(-change, kind="stable")
-    rose = [i for i in order[:N_TOKENS] if change[i] > 0]
-    fell = [i for i in order[::-1][:N_TOKENS] if change[i] < 0]
-    names = dict(zip([*rose, *fell], subject.tokens([int(i) for i in (*rose, *fell)]), strict=True))
-    rows = [tuple(TokenChange(names[i], float(before[i]), float(after[i])) for i in ids) for ids in (rose, fell)]
+    risen = [i for i in order[:N_TOKENS] if change[i] > 0]
+    fallen = [i for i in order[::-1][:N_TOKENS] if change[i] < 0]
+    names = dict(zip([*risen, *fallen], subject.tokens([int(i) for i in (*risen, *fallen)]), strict=True))
+    rose, fell = (
+        tuple(TokenChange(names[i], float(before[i]), float(after[i])) for i in ids) for ids in (risen, fallen)
+    )
     if not continued:
-        return Changes(*rows)
+        return Changes(rose, fell)
     new = subject.copies(texts[0], layer).continuations(both, N_NEW)
-    return Changes(*rows, *(subject.continued(texts[0], ids) for ids in new))
+    return Changes(rose, fell, *(subject.continued(texts[0], ids) for ids in new))
 
 
 def example_changes() -> Changes:

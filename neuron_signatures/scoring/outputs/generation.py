@@ -64,7 +64,7 @@ class GenerationScorer:
         written = labelled(found)
         peaks = await self._subject.use(lambda s: s.peaks(item.at, [text for text, _ in written])) if written else []
         pairs = zip(written, peaks, strict=True)
-        sentences = [Sentence(text, should, act) for (text, should), act in pairs if act is not None]
+        sentences = [Sentence(text, should, peak.act) for (text, should), peak in pairs if peak is not None]
         own = item.control == "own"
         measures = measure(sentences, texts, self._tools.design, interval=own)
         return replies.scored(measures, [_example(s) for s in sentences] if own else [])

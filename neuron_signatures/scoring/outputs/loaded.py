@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32
-from torch import Tensor
 
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.interventions.steer.doses import text_of
@@ -48,6 +46,13 @@ class Layout(NamedTuple):
     @property
     def front(self) -> list[int]:
         return [] if self.bos_token_id is None else [self.bos_token_id]
+
+
+class Peak(NamedTuple):
+    """The largest activation of a text, and over how many positions."""
+
+    act: float
+    n_positions: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +94,13 @@ class LoadedSubject:
                 found[i] = acts
         return [found[i] for i in range(len(texts))]
 
-    def peaks(self, at: NeuronPole, texts: Sequence[str]) -> list[float | None]:
+    def peaks(self, at: NeuronPole, texts: Sequence[str]) -> list[Peak | None]:
         """The largest activation of the pole over the counted positions of each text; None without such a position."""
         ids, first = self.encode(texts), self.layout.first_counted
         counted = [i for i, one in enumerate(ids) if len(one) > first]
-        found: list[float | None] = [None] * len(texts)
+        found: list[Peak | None] = [None] * len(texts)
         for i, acts in zip(counted, self.acts(at, [ids[i] for i in counted]), strict=True):
-            found[i] = float(acts[first:].max())
+            found[i] = Peak(float(acts[first:].max()), len(acts) - first)
         return found
 
     def copies(self, text_ids: Sequence[int], layer: int) -> EditedCopies:
@@ -148,8 +153,3 @@ def _check_records(run: Run, records: Records, subject: LoadedSubject) -> None:
         what = f"recomputed activations of the records differ from the stored ones by {(error / norm) ** 0.5:.2g} "
         what += f"(at most {accepted:.2g} is rounding)"
         raise BadRunError(what, where=str(run.path), next_step="Use the model and the records of one run")
-
-
-def as_floats(values: Tensor) -> Float32[np.ndarray, "..."]:
-    """On the CPU."""
-    return np.asarray(values.detach().to(torch.float32).cpu().numpy())

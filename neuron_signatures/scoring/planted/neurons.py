@@ -93,6 +93,10 @@ class Planted:
             if own == part
         ]
 
+    def labels(self, passages: Passages) -> list[Float32[np.ndarray, " pos"]]:
+        """Of each passage: 1 where the rule says that the neuron is active, else 0."""
+        return [(np.array(self.rule.strength_index(tokens)) >= 0).astype(np.float32) for tokens in passages.tokens]
+
 
 def plant(passages: Passages, kind: PlantedKind, n: int, *, seed: int) -> list[Planted]:
     """`n` neurons of a kind. Equal seeds give equal neurons.

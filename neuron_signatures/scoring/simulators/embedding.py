@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CONTEXT = 5
 """Tokens up to a position that are compared with the explanation."""
+MOST_SAID = 10_000
+"""Embeddings of explanations that are kept: each is also the null of other neurons."""
 MOST_KEPT = 100_000
 """Embeddings of contexts that are kept between calls (150 MB of 384 dimensions), unless one call needs more."""
 
@@ -41,6 +43,11 @@ class EmbeddingSimulator:
         self._embedder = embedder
         self._places: dict[str, int] = {}
         self._held: np.ndarray | None = None
+        self._said: dict[str, np.ndarray] = {}
+
+    def settings(self) -> dict[str, Any]:
+        """The model, by its name and the fingerprint of its weights where it has them."""
+        return {f"embedder_{key}": getattr(self._embedder, key, None) for key in ("name", "fingerprint")}
 
     def simulate(self, said: Said, texts: Sequence[Text]) -> list[Float32[np.ndarray, " pos"]] | None:
         return self._cosines(said, [_contexts(text.tokens) for text in texts])
@@ -54,9 +61,15 @@ class EmbeddingSimulator:
         if not said.shortest.strip():
             return None
         held = self._embed(list(dict.fromkeys(context for of_text in contexts for context in of_text)))
-        vector = self._embedder.embed([_encodable(said.shortest)])[0]
-        cosines = np.clip(held @ vector, -1, 1).astype(np.float32)
+        cosines = np.clip(held @ self._vector(_encodable(said.shortest)), -1, 1).astype(np.float32)
         return [cosines[[self._places[context] for context in of_text]] for of_text in contexts]
+
+    def _vector(self, said: str) -> Float32[np.ndarray, " dim"]:
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
+        if said not in self._said:
+            self._said[said] = self._embedder.embed([said])[0]
+        return self._said[said]
 
     def _embed(self, contexts: list[str]) -> Float32[np.ndarray, "context dim"]:
         """All embeddings that are kept, among them those of the contexts; `_places` says which are whose."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -98,7 +98,13 @@ def _read(answer: Answer, *, tokens: Sequence[str]) -> Float32[np.ndarray, " pos
 
 def _max_tokens(tokens: Sequence[str]) -> int:
     """Generous for an answer with every token in it."""
-    return 50 + 2 * estimated_tokens([Message("assistant", simulation_answer(tokens, [LARGEST] * len(tokens)))])
+    return 50 + sum(map(_most_tokens, tokens))
+
+
+@lru_cache(maxsize=1 << 16)
+def _most_tokens(token: str) -> int:
+    """Of the object about one token in an answer, with some room."""
+    return 2 * estimated_tokens([Message("assistant", simulation_answer([token], [LARGEST]))])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,12 +18,17 @@ from neuron_signatures.scoring.tools import Tools
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
+MOST_KEPT: Final = 100_000
+"""Predictions of windows that are kept between calls (60 MB for windows of 128 tokens)."""
+
 
 class LogitsSimulator:
     """At each token the mean of the values 0 to `levels`, weighted by the probabilities that the model gives them.
 
     The weights are renormalised over the values. A window of the model's own tokenizer keeps its token ids; of another
-    tokenizer its tokens are encoded again, each on its own.
+    tokenizer its tokens are encoded again, each on its own. What an explanation predicts for a window is kept: the
+    neurons of a run share the windows of its sample, and explanations are scored on other neurons too. Predictions
+    depend on the explanation and the window alone, but for rounding (about 1e-6, see `models.chat.generation`).
     """
 
     name = "logits"
@@ -42,6 +48,7 @@ class LogitsSimulator:
         self._client = client
         self._layout = open_layout(template, where=f"model {client.model}")
         self._n_shared = self._layout.n_shared()
+        self._kept: dict[bytes, Simulated] = {}
         self._has_ids = tools.run.manifest.tokenizer_sha256 == tokenizer_sha256(template.tokenizer)
         self.levels: int | None = self._layout.levels
         self.highest: float | None = float(self._layout.levels)
@@ -54,23 +61,37 @@ class LogitsSimulator:
     ) -> tuple[list[Simulated], Usage]:
         """As `WindowSimulator`. `again` makes no difference: the same window has the same prediction."""
         prefix, rows = self._layout.prefix(said.text), self.requests_for(said, texts)
+        keys = [_key(said, row) for row in rows]
         room = self._client.room_after(len(prefix))
-        fits = [i for i, row in enumerate(rows) if room is None or len(row.token_ids) <= room]
-        found = [_too_long(len(prefix) + len(row.token_ids), self._client) for row in rows]
+        fits = {k: row for k, row in zip(keys, rows, strict=True) if room is None or len(row.token_ids) <= room}
+        new = {k: row for k, row in fits.items() if k not in self._kept}
+        n_tokens = sum(len(fits[k].token_ids) for k in keys if k in fits)
+        usage = Usage((len(prefix) if fits else 0) + n_tokens, answered_by=self._client.answered_as)
         try:
             read = await self._client.candidate_logprobs(
-                prefix, [rows[i] for i in fits], self._layout.values, shared=min(self._n_shared, len(prefix) - 1)
+                prefix, list(new.values()), self._layout.values, shared=min(self._n_shared, len(prefix) - 1)
             )
         except EnvironmentProblem as e:  # a window that does not fit into memory
-            return [Simulated(None, "api_error", str(e))] * len(texts), Usage(answered_by=self._client.answered_as)
-        for i, logprobs in zip(fits, read, strict=True):
-            found[i] = _expected(logprobs)
-        n_tokens = (len(prefix) if fits else 0) + sum(len(rows[i].token_ids) for i in fits)
-        return found, Usage(prompt_tokens=n_tokens, answered_by=self._client.answered_as)
+            return [Simulated(None, "api_error", str(e))] * len(texts), usage
+        found = {k: self._kept[k] for k in fits if k in self._kept} | dict(zip(new, map(_expected, read), strict=True))
+        self._keep(found)
+        return [
+            found[k] if k in found else _too_long(len(prefix) + len(row.token_ids), self._client)
+            for k, row in zip(keys, rows, strict=True)
+        ], usage
 
     def requests_for(self, said: Said, texts: Sequence[Text]) -> list[Continuation]:
         """What the model reads after the prefix, for each window."""
         return [self._layout.rows(text.tokens, text.token_ids if self._has_ids else ()) for text in texts]
+
+    def _keep(self, found: dict[bytes, Simulated]) -> None:
+        self._kept |= found
+        for oldest in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[oldest]
+
+
+def _key(said: Said, row: Continuation) -> bytes:
+    return hashlib.sha256(repr((said.text, row.token_ids)).encode()).digest()
 
 
 def _expected(logprobs: Float32[np.ndarray, "pos value"]) -> Simulated:

@@ -108,6 +108,25 @@ def landing_list(run_dir: Path, refs: Iterable[ListRef]) -> ListRef | None:
     return next((r for kind in ("peaks", "signatures", "contrast") for r in readable if r.kind == kind), None)
 
 
+def best_line(winner: str | None, why: str | None) -> str:
+    """The best ranking with the reason, or why there is none. Earlier records have no reason."""
+    if why is None:
+        return winner or "undecided"
+    return why if winner else f"none: {why}"
+
+
+def measured_line(v: ValidationRecord) -> str:
+    """What rankings are compared with, and how many effects are known."""
+    if v.n_pairs is None or v.n_measured is None:
+        return v.truth
+    if v.sampled:
+        return f"{v.truth}: a sample of {v.n_measured:,} of {v.n_pairs:,} (neuron, position) pairs"
+    if v.n_measured == v.n_pairs:
+        return f"{v.truth}: all {v.n_pairs:,} (neuron, position) pairs"
+    chosen = f", chosen by --top_from {v.top_from}" if v.top_from else ""
+    return f"{v.truth}: {v.n_measured:,} of {v.n_pairs:,} (neuron, position) pairs{chosen}"
+
+
 def _ranking(record: InfluenceRecord | ValidationRecord, metric: str = "") -> tuple[object, ...]:
     """What a ranking was computed from; equal for a list and the validation that measured it."""
     own, s = metric or getattr(record, "metric", ""), record.settings

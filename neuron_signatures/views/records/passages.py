@@ -9,6 +9,7 @@ import numpy as np
 
 from neuron_signatures.runs.records.names import PARTS, Part
 from neuron_signatures.runs.records.windows import Window
+from neuron_signatures.runs.tokens import MAX_SHOWN, visible
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -90,6 +91,19 @@ def acts_of(window: Window) -> np.ndarray:
     if window.pos is not None and window.value is not None:
         acts[window.pos] = window.value
     return acts
+
+
+def running(token: str) -> tuple[str, str]:
+    """A token inside a text, as displayed: the spaces before it, which get no colour, and the rest.
+
+    Spaces stay spaces, a line break is `⏎`, other control characters are escapes. A token of spaces alone is the rest.
+    """
+    body = token.lstrip(" ")
+    if not body:
+        return "", token[:MAX_SHOWN] or "\u200a"
+    before = min(len(token) - len(body), MAX_SHOWN)
+    after = min(len(body) - len(body.rstrip(" ")), MAX_SHOWN)
+    return " " * before, visible(body.rstrip(" ")) + " " * after
 
 
 def _passage(window: Window, around: int) -> Passage:

@@ -105,6 +105,10 @@ def test_failed_requests_are_left_out_and_counted(of, world, tmp_path):
     assert (only(found).value, only(found).n) == (1.0, 15)
     assert sum(e["answer"] is None for e in found.examples) == 5
 
+    sorry = "I'm sorry, but I can't help with that."
+    (said,), _ = scored_by(of, [item("z")], texts, world, lambda _: answer(sorry), tmp_path / "c")
+    assert said.status == "refused" and only(said).value is None
+
     (strict,), _ = scored_by(
         of, [item("y")], texts, world, [refusal()] * 2, tmp_path / "b", design=replace(design, min_positives=10)
     )
@@ -250,7 +254,7 @@ def test_answers_that_are_refused(text):
 
 @BOTH
 def test_without_a_model_the_scorer_says_so(of, world):
-    with pytest.raises(UsageError, match="needs a language model"):
+    with pytest.raises(UsageError, match="asks a language model"):
         of(tools_of(world, with_model=False))
 
 
