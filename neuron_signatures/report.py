@@ -17,6 +17,7 @@ from neuron_signatures.cli.command import command, ok
 from neuron_signatures.cli.output import emit, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.reporting.settings import MAX_BYTES, MAX_TOP_K, Settings
+from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.names import REPORT
 
 
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(quiet=False)
     from neuron_signatures.reporting.writing import check_target, write_report
 
+    if not args.run_dir.is_dir():
+        raise BadRunError("there is no such run folder", where=str(args.run_dir))
     target = args.out or args.run_dir / REPORT
     check_target(target, overwrite=args.overwrite)
     settings = Settings(prompt_id=args.prompt_id, influence=args.influence, top_k=args.top_k)

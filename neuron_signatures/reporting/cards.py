@@ -52,7 +52,7 @@ def _line(run: ReportRun, n: Ranked) -> Html:
     """Its numbers in the ranking."""
     row = n.row
     word = "influence" if run.choice.is_answer else "score"
-    parts = [f"{word} {signed_text(row.score or 0.0)}"]
+    parts = [] if row.score is None else [f"{word} {signed_text(row.score)}"]
     if row.act is not None:
         where = "" if row.token is None else f" at {visible(row.token)}"
         parts.append(f"activation {signed_text(row.act)}{where}" + ("" if row.pos is None else f", position {row.pos}"))
@@ -60,7 +60,7 @@ def _line(run: ReportRun, n: Ranked) -> Html:
         parts.append(f"among the first rows at {n.n_rows} positions")
     if n.described.fires:
         parts.append(f"signature: {brief(n.described.fires)}")
-    return p(" · ".join(parts), class_="small")
+    return p(" · ".join(parts), class_="small") if parts else NOTHING
 
 
 def _writes(n: Ranked) -> Html:
@@ -75,7 +75,7 @@ def _writes(n: Ranked) -> Html:
 def _on_prompt(run: ReportRun, n: Ranked) -> Html:
     """Its activations over the tokens of the prompt."""
     prompt, at = run.choice.prompt, n.row.at
-    if prompt is None:
+    if prompt is None or not run.run.prompts:
         return NOTHING
     title = el("h4", "Its activation at each token of the prompt")
     if not run.run.stores(*at):

@@ -81,7 +81,12 @@ def passage(found: Passage, full: float, *, extra: str = "") -> Html:
     acts = acts_of(found.window)
     cut = found.cut
     body = [_token(found, i, float(acts[i]), full) for i in range(found.start, found.stop)]
-    where = [f"×{found.n}" if found.n > 1 else "", " ".join(found.parts), found.window.document_name[:80], extra]
+    where = [
+        f"\N{MULTIPLICATION SIGN}{found.n}" if found.n > 1 else "",
+        " ".join(found.parts),
+        found.window.document_name[:80],
+        extra,
+    ]
     return el(
         "div",
         el("span", "" if found.value is None else f"{found.value:+.3g}", class_="v"),

@@ -97,7 +97,7 @@ class ReportRun:
         key = (row.set, row.scorer, row.scorer_model, row.score, layer)
         if key not in self._nulls:
             scores = self.scores.value
-            name = next((s.name for s in scores.sets if _is_of(s, row)), None) if scores else None
+            name = next((s.name for s in scores.sets if is_of(s, row)), None) if scores else None
             self._nulls[key] = tuple(scores.null_values(name, row.score, layer)) if scores and name else ()
         return self._nulls[key]
 
@@ -108,7 +108,7 @@ class ReportRun:
         return shlex.join(["python", "-m", f"neuron_signatures.{module}", "--run_dir", str(self.run.path), *flags])
 
 
-def _is_of(scored: ScoredSet, row: ScoreRow) -> bool:
+def is_of(scored: ScoredSet, row: ScoreRow) -> bool:
     """Whether a row is one of a scored set."""
     return (scored.set, scored.scorer, scored.scorer_model, scored.split) == (
         row.set, row.scorer, row.scorer_model, row.split,

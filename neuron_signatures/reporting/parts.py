@@ -53,9 +53,9 @@ def missing(what: str, *commands: str) -> Html:
     return note("plain", what, join(command(c) for c in commands))
 
 
-def fold(title: Content, *content: Content, is_open: bool = False) -> Html:
-    """Folded content; it is printed open."""
-    return el("details", el("summary", title), *content, open="" if is_open else None)
+def fold(title: Content, *content: Content, printed: bool = True) -> Html:
+    """Folded content. On paper it is open, or left out if it is not `printed`."""
+    return el("details", el("summary", title), *content, class_=None if printed else "screen")
 
 
 def facts(pairs: Iterable[tuple[Content, Content]]) -> Html:

@@ -52,7 +52,7 @@ def _one(run: ReportRun, view: ExplanationView, *, is_first: bool) -> Html:
         _text(view.entry.text, run.detail.characters),
         el("div", *map(_badge, _states(view, is_first=is_first)), el("span", origin, class_="small")),
         scores_of(run, NeuronPole(view.entry.layer, view.entry.neuron, view.entry.pole), view.entry.id),
-        fold("how it was made", facts(rest), lines(steps) if steps else None),
+        fold("how it was made", facts(rest), lines(steps) if steps else None, printed=False),
         class_="exp first" if is_first else "exp",
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.scores.reader import ScoredSet, ScoreRow
 from neuron_signatures.runs.tokens import brief
 
-PLOT_WIDTH = 170.0
+PLOT_WIDTH = 140.0
 _MEANINGS = {
     "correlation": "correlation of predicted and true activations",
     "ev_correlation": "correlation over a neuron's strongest and random windows",

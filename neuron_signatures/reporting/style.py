@@ -19,7 +19,7 @@ _BASE = """
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
 "Noto Sans",sans-serif}
-main{max-width:62rem;margin:0 auto;padding:1.6rem 1.2rem 4rem}
+main{max-width:66rem;margin:0 auto;padding:1.6rem 1.2rem 4rem}
 h1,h2,h3,h4{line-height:1.25;overflow-wrap:anywhere}
 h1{font-size:1.75rem;margin:.2rem 0 .3rem;font-weight:650}
 h2{font-size:1.35rem;margin:2.8rem 0 .4rem;padding-top:.9rem;border-top:1px solid var(--line);font-weight:650}
@@ -45,8 +45,9 @@ background:var(--code);border-radius:4px;padding:.05em .3em;overflow-wrap:anywhe
 .facts{display:grid;grid-template-columns:minmax(6.5rem,max-content) minmax(0,1fr);gap:.12rem 1rem;margin:.5rem 0;
 font-size:.92rem}
 .facts dt{color:var(--soft)}.facts dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:.5rem 0;max-width:100%;background:linear-gradient(to left,var(--bg) 30%,transparent) right
-/2.5rem 100% no-repeat local,linear-gradient(to left,var(--line),transparent) right/.9rem 100% no-repeat scroll}
+.scroll{overflow-x:auto;margin:.5rem 0;max-width:100%;
+background:linear-gradient(to left,var(--bg) 30%,transparent) right/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--line),transparent) right/.9rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.4;font-variant-numeric:tabular-nums}
 th{text-align:left;font-weight:600;color:var(--soft);white-space:nowrap;vertical-align:bottom}
 th,td{padding:.28rem .7rem .28rem 0;border-bottom:1px solid var(--line)}
@@ -55,6 +56,7 @@ td.n,th.n{text-align:right}
 td.wide{min-width:14rem}
 .text{display:block;min-width:13rem;max-width:34rem;overflow-wrap:anywhere;white-space:normal}
 .toks.row{flex-wrap:nowrap}
+.toks.row .tok{white-space:pre;overflow:hidden;text-overflow:ellipsis;max-width:9rem}
 .hash{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.78rem;overflow-wrap:anywhere;display:block;
 min-width:14rem;white-space:normal}
 .nb{white-space:nowrap}
@@ -132,7 +134,9 @@ overflow-wrap:anywhere}
 @media print{:root{LIGHT}body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h2,h3,h4,summary{break-after:avoid}figure,.exp,.pass,.note,tr{break-inside:avoid}
-.scroll{overflow:visible}table{font-size:8pt}a{color:inherit;text-decoration:none}
+.scroll{overflow:visible;background:none}table{font-size:7.5pt}td,th{white-space:normal;padding-right:.45rem}
+.text,.hash{min-width:0}svg.row{max-width:24mm}details.screen{display:none}.nb,td.n{white-space:nowrap}
+a{color:inherit;text-decoration:none}
 details::details-content{content-visibility:visible;display:block;height:auto}}
 """
 

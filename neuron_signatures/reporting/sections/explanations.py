@@ -90,8 +90,8 @@ def _scored(run: ReportRun, scores: Scores) -> tuple[list[Html], list[Html]]:
     whole = scores.table()
     frame = whole[whole["split"] == "report"]
     summaries = summarise(frame)
-    heads = {(s.set, s.scorer, s.scorer_model): headline(s) for s in reported}
-    main = [s for s in summaries if heads.get((s.set, s.scorer, s.scorer_model)) == s.score]  # type: ignore[call-overload]
+    heads = {(s.set, str(s.scorer), s.scorer_model, headline(s)) for s in reported}
+    main = [s for s in summaries if (s.set, s.scorer, s.scorer_model, s.score) in heads]
     rest = [s for s in summaries if s not in main and s.score]
     parts = [el("h3", "Scores"), _summary_table(run, main, frame), _notes(reported, main)]
     if rest:
@@ -111,7 +111,8 @@ def _summary_table(run: ReportRun, found: Sequence[Summary], frame: pd.DataFrame
         Column("null"), Column("lift"),
         Column("above null", help="Share of the poles whose score is above the mean of their null."),
         Column("p ≤ .05", help="Share of the poles; 5 % is what chance would give."),
-        Column("best", help="Ceiling: mean of the best possible score."), Column("rules", help="Mean of the look-up rules."),
+        Column("best", help="Ceiling: mean of the best possible score."),
+        Column("rules", help="Mean of the look-up rules."),
         Column("n", help="Poles of neurons."),
     ]  # fmt: skip
     rows = [_summary_row(s, frame) for s in found[: run.detail.rows]]
@@ -202,8 +203,8 @@ def _short(main: Sequence[Summary]) -> list[Html]:
         return []
     name = score_name(best.score)
     return [join([
-        f"Explanations of {best.n:,} poles of neurons in the set {brief(best.set)} score {number(best.mean)} on average ("
-        f"{name}, by {scorer_name(best.scorer, best.scorer_model)}); explanations of other neurons score "
+        f"Explanations of {best.n:,} poles of neurons in the set {brief(best.set)} score {number(best.mean)} on "
+        f"average ({name}, by {scorer_name(best.scorer, best.scorer_model)}); explanations of other neurons score "
         f"{number(best.null_best)}.",
     ])]  # fmt: skip
 

@@ -91,7 +91,7 @@ def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html
         inner = _effect(record)
     else:
         inner = _steer(record)
-    return el("article", *head, *inner, fold("settings", facts(settings(record))), class_="card")
+    return el("article", *head, *inner, fold("settings", facts(settings(record)), printed=False), class_="card")
 
 
 def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:
@@ -109,7 +109,7 @@ def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:
     parts.append(facts(pair_settings(pair)))
     points = curve_points(pair)
     start = pair.difference_before
-    band = [b for b in pair.band]
+    band = list(pair.band)
     lines = [
         Line("set to the source's values", [float(q.k) for q in points], [q.difference for q in points], True),
         Line("predicted", [float(q.k) for q in points], [start + q.predicted for q in points]),
@@ -140,8 +140,9 @@ def _steer(record: SteerRecord) -> list[Html]:
     lines = [Line("response", [d.alpha for d in doses], [d.prediction.difference for d in doses], True)]
     bands = []
     if base is not None:
-        bands = [Band([d.alpha], [base + d.null.low], [base + d.null.high])
-                 for d in doses if d.null is not None and d.null.low is not None and d.null.high is not None]  # fmt: skip
+        nulls = [(d.alpha, d.null.low, d.null.high) for d in doses if d.null is not None]
+        bands = [Band([x], [base + low], [base + high])
+                 for x, low, high in nulls if low is not None and high is not None]  # fmt: skip
     drawn = curves(lines, Axes("amount, alpha", ""), bands, label="response to each amount")
     caption = (
         f"The {difference_name(record.target)} of the target for each amount (alpha = 1 is {brief(record.unit)}). Grey "

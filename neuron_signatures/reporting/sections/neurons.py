@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from neuron_signatures.reporting.cards import card
-from neuron_signatures.reporting.html import Html, el, join
+from neuron_signatures.reporting.examples import examples
+from neuron_signatures.reporting.html import Html, el, join, text
 from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import Column, chips, missing, note, p, problem, table, token
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.reporting.svg import bar
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.explanations.texts import one_line
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -28,6 +30,13 @@ METRICS = {
 }
 """The metrics of influence in words (docs/method.md)."""
 _LONGEST = 160
+
+
+_EXAMPLES = (
+    "No ranking of neurons by an answer of the model was chosen, so these are examples. A neuron can be active in two "
+    "directions, its two poles: L3N8+ is neuron 8 of layer 3 where its activation is large and positive, L3N8- where it "
+    "is large and negative."
+)
 
 
 class Ranked(NamedTuple):
@@ -54,10 +63,10 @@ def neurons(run: ReportRun) -> Section:
     if c.problem:
         body.append(problem(c.problem))
     if c.ranked is None:
-        if not c.problem:
+        if run.run.prompts and not c.problem:
             body.append(missing("No neurons were ranked. This command ranks them by their largest activation:",
                                 run.command("poc2_analyze_run")))  # fmt: skip
-        return Section("neurons", "The answer's neurons", lead, body)
+        return Section("neurons", "Neurons", text(_EXAMPLES), [*body, *_gaps(run), *_examples(run)])
     asked, ranked_list = run.settings.top_k, c.ranked
     found = attempt(lambda: first_neurons(run, ranked_list, min(asked, run.detail.neurons)))
     if found.value is None:
@@ -66,6 +75,21 @@ def neurons(run: ReportRun) -> Section:
     body += [_what(run, c.ranked), _overview(run, c.ranked, ranked), *_gaps(run)]
     body += [_how_to_read(run), *(card(run, n) for n in ranked)]
     return Section("neurons", "The answer's neurons", lead, body, _short(run, ranked))
+
+
+def _examples(run: ReportRun) -> list[Html]:
+    """Cards of neurons that the records and the scores suggest."""
+    read = attempt(lambda: examples(run, min(run.settings.top_k, run.detail.neurons)))
+    if read.value is None:
+        return [problem(read.problem)]
+    if not read.value.poles:
+        return []
+    found = [
+        Ranked(i, Row(i, NeuronAt(at.layer, at.neuron), at.pole, None, None, None, None, None, ""), at.pole,
+               run.described.of(NeuronAt(at.layer, at.neuron), negative=at.pole == "-"), 1)
+        for i, at in enumerate(read.value.poles, 1)
+    ]  # fmt: skip
+    return [p(f"Shown: {read.value.why}."), _how_to_read(run), *(card(run, n) for n in found)]
 
 
 def first_neurons(run: ReportRun, ranked: RankedList, n: int) -> list[Ranked]:

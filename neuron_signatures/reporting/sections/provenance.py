@@ -76,10 +76,10 @@ def _read(path: Path, name: str) -> StageRun:
         return blank._replace(problem=brief(str(e)))
     if not isinstance(raw, dict):
         return blank._replace(problem="not a JSON object")
-    words = (str(raw.get(key) or "") for key in ("stage", "mode", "created_at_utc"))
+    stage, mode, created = (str(raw.get(key) or "") for key in ("stage", "mode", "created_at_utc"))
     flags, settings = raw.get("flags_given"), raw.get("settings")
     return StageRun(
-        name, *words, tuple(map(str, flags)) if isinstance(flags, list) else (),
+        name, stage, mode, created, tuple(map(str, flags)) if isinstance(flags, list) else (),
         settings if isinstance(settings, dict) else raw, tuple(_listed(raw, name.partition("/")[0])),
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def brief_line(line: str) -> str:
 
 
 def _settings(m: Manifest, records: list[StageRun]) -> list[tuple[str, str]]:
-    seeds = {}
+    seeds: dict[str, None] = {}
     if m.seed is not None:
         seeds[f"dump {m.seed}"] = None
     for r in records:
@@ -177,7 +177,7 @@ def _files(run: ReportRun, m: Manifest, records: list[StageRun]) -> Html:
     more = p(f"and {len(listed) - len(shown)} more") if len(listed) > len(shown) else None
     title = f"{len(listed)} files with their sha256 as recorded (the command runs verify checks them)"
     columns = [Column("file", False), Column("size"), Column("sha256", False)]
-    return fold(title, table(columns, rows), more)
+    return fold(title, table(columns, rows), more, printed=False)
 
 
 def _notes(run: ReportRun) -> list[Html]:

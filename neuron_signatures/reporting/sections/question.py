@@ -22,8 +22,8 @@ def question(run: ReportRun) -> Section:
         "The model reads a prompt and gives a probability to every token that could come next. The report asks which "
         "of its ", el("b", "neurons"), " made one of these tokens likely. A neuron is one unit of the hidden layer "
         "of an MLP block: at each token it has one number, its ", el("b", "activation"), ", and writes a fixed vector "
-        "times that number into the model's state. L4N178 is neuron 178 of layer 4. Tokens look ", token("·like"), " this; "
-        "the dot is a space.",
+        "times that number into the model's state. L4N178 is neuron 178 of layer 4. Tokens look ", token("·like"),
+        " this; the dot is a space.",
     ])  # fmt: skip
     body: list[Html] = []
     short: list[Html] = []
@@ -120,7 +120,7 @@ def _no_target(run: ReportRun, prompt: PromptRecord) -> Html:
     )
 
 
-def _others(run: ReportRun) -> Html | None:
+def _others(run: ReportRun) -> Html:
     """The other influence results, each with the flag that shows it."""
     others = [r for r in run.lists if r.kind == "influence" and run.choice.ref and r.stem != run.choice.ref.stem]
     if not others:
@@ -132,7 +132,7 @@ def _others(run: ReportRun) -> Html | None:
     ]  # fmt: skip
     more = len(others) - len(items)
     title = f"{len(others)} other influence result{'s' if len(others) > 1 else ''} of this run"
-    return fold(title, bullet_list(items, class_="small"), p(f"and {more} more") if more else None)
+    return fold(title, bullet_list(items, class_="small"), p(f"and {more} more") if more else None, printed=False)
 
 
 def heading(run: ReportRun) -> str:

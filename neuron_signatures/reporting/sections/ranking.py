@@ -54,9 +54,7 @@ def _not_validated(run: ReportRun) -> Html:
 def _verdict(v: ValidationRecord, metric: str) -> Html:
     shown = ""
     if metric:
-        sets = "the best for sets" if v.winner_sets == metric else "of the rankings that beat random sets, it has the " \
-               "least CMD" if v.winner_sets is None else "chosen by --influence"  # fmt: skip
-        shown = f"{brief(metric)}: an answer is made by a set of neurons together; {sets}"
+        shown = f"{brief(metric)}{_why(v, metric)}"
     return facts([
         ("shown in this report", shown),
         ("target", target_title(v.target, v.prompt_id)),
@@ -64,6 +62,16 @@ def _verdict(v: ValidationRecord, metric: str) -> Html:
         ("best for sets", best_line(v.winner_sets, v.winner_sets_why)),
         ("compared with", measured_line(v)),
     ])  # fmt: skip
+
+
+def _why(v: ValidationRecord, metric: str) -> str:
+    """Why this ranking is the one that is shown; empty if it was chosen by a flag."""
+    together = ": an answer is made by a set of neurons together, and "
+    if v.winner_sets == metric:
+        return f"{together}this ranking is the best for sets"
+    least = min((m.cmd for m in v.metrics if m.cmd is not None), default=None)
+    own = next((m.cmd for m in v.metrics if m.metric == metric), None)
+    return f"{together}this ranking has the least CMD (below)" if own is not None and own == least else ""
 
 
 def _figures(v: ValidationRecord, metric: str) -> Html:
@@ -174,8 +182,8 @@ def _short(run: ReportRun, v: ValidationRecord, metric: str) -> list[Html]:
     control = min(own.controls, key=lambda c: c.k, default=None)
     if control is not None and control.observed is not None and control.random_mean is not None:
         p_ = "" if control.p is None else f", p {cell_text(control.p, 'p')}"
-        said.append(f"its first {control.k} neurons alone keep {control.observed:.0%} of the answer's logit, random sets "
-                    f"{control.random_mean:.0%}{p_}")  # fmt: skip
+        said.append(f"its first {control.k} neurons alone keep {control.observed:.0%} of the answer's logit, random "
+                    f"sets {control.random_mean:.0%}{p_}")  # fmt: skip
     if not said:
         return []
     return [join(["The ranking was tested: ", "; ".join(said), "."])]

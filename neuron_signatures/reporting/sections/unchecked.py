@@ -12,6 +12,7 @@ from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import command, note
 from neuron_signatures.reporting.score_words import headline
 from neuron_signatures.reporting.section import Section
+from neuron_signatures.runs.intervention_records import Controls, EffectRecord, SwapRecord
 from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
 from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.tokens import brief, visible
@@ -91,7 +92,8 @@ def _question(run: ReportRun) -> Iterator[Doubt]:
 def _dump(run: ReportRun) -> str:
     """A new run on other prompts."""
     return shlex.join(["python", "-m", "neuron_signatures.poc1_dump_activations", "--model_name",
-                       run.run.manifest.model_name, "--prompts_json", "PROMPTS.json", "--out_dir", "NEW_RUN"])  # fmt: skip
+                       run.run.manifest.model_name, "--prompts_json", "PROMPTS.json",
+                       "--out_dir", "NEW_RUN"])  # fmt: skip
 
 
 def _larger_corpus(run: ReportRun) -> str:
@@ -211,18 +213,26 @@ def _scored_set(scores: Scores, s: ScoredSet, again: str) -> Iterator[Doubt]:
         return
     undefined = int(rows["value"].isna().sum())
     if undefined:
-        yield Doubt(f"{s.name}: {undefined} of {n} scores are undefined, mostly for lack of active examples on the part "
-                    "report: a larger corpus gives more.")  # fmt: skip
+        yield Doubt(f"{s.name}: {undefined} of {n} scores are undefined, mostly for lack of active examples on the "
+                    "part report: a larger corpus gives more.")  # fmt: skip
     defined = rows[rows["value"].notna()]
     if len(defined) and not defined["null_best"].notna().any():
         yield Doubt(f"{s.name}: no score has a null, so how much chance would give is not known.", again)
     within = int((defined["ci_low"] <= defined["null_best"]).sum())
     if within:
-        yield Doubt(f"{s.name}: {within} of {len(defined)} scores have an interval that includes the mean of their null: "
-                    "these explanations may be worth nothing.")  # fmt: skip
+        yield Doubt(f"{s.name}: {within} of {len(defined)} scores have an interval that includes the mean of their "
+                    "null: these explanations may be worth nothing.")  # fmt: skip
     low = rows["coverage"].dropna()
     if len(low) and float(low.mean()) < 0.9:
         yield Doubt(f"{s.name}: only {float(low.mean()):.0%} of the requests have a usable answer.", again)
+
+
+def _controls_of(run: ReportRun, stem: str) -> Controls | None:
+    """Of the edit, or of the first pair of a swap."""
+    record = attempt(lambda: read_intervention(run.run.path, stem)).value
+    if isinstance(record, SwapRecord):
+        return record.pairs[0].controls if record.pairs else None
+    return record.controls if isinstance(record, EffectRecord) else None
 
 
 def _interventions(run: ReportRun) -> Iterator[Doubt]:
@@ -233,12 +243,10 @@ def _interventions(run: ReportRun) -> Iterator[Doubt]:
         yield Doubt("No neuron was changed to see whether the answer changes with it.",
                     run.command("poc3_intervene", *example_flags(prompt.probe_id)))  # fmt: skip
     for ref in refs[:20]:
-        record = None if ref.problem else attempt(lambda stem=ref.stem: read_intervention(run.run.path, stem)).value
+        controls = None if ref.problem else _controls_of(run, ref.stem)
         if ref.problem:
             yield Doubt(f"An intervention cannot be read: {ref.stem}: {ref.problem}")
             continue
-        controls = getattr(record, "controls", None) or next(
-            (pair.controls for pair in getattr(record, "pairs", [])), None)  # fmt: skip
         if controls is not None and controls.random is not None and (controls.random.p or 0.0) > _MAX_P:
             yield Doubt(f"{ref.title}: random edits do as much (p {controls.random.p:.2g}).")
         elif controls is None and ref.mode != "steer":
