@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -41,6 +41,7 @@ class SharedScores:
         self._key: str | None = None
         self._run: RunScores | None = None
         self._made: OrderedDict[Hashable, object] = OrderedDict()
+        self._of_same: OrderedDict[Hashable, tuple[Sequence[pd.DataFrame], object]] = OrderedDict()
 
     def problems(self, key: str) -> list[str]:
         """One line for each log that cannot be read."""
@@ -66,17 +67,15 @@ class SharedScores:
 
     def summary(self, key: str, name: str, score: str) -> Summary | None:
         """Raises `BadRunError`, and `UsageError` for values on `select`."""
-        return self._kept(key, ("summary", name, score), lambda run: over_neurons.summary_of(run.table(name), score))
+        return self._of_tables(key, [name], ("summary", score), lambda t: over_neurons.summary_of(t[0], score))
 
     def by_layer(self, key: str, name: str, score: str) -> list[Summary]:
         """Raises as `summary`."""
-        return self._kept(key, ("layers", name, score), lambda run: over_neurons.by_layer(run.table(name), score))
+        return self._of_tables(key, [name], ("layers", score), lambda t: over_neurons.by_layer(t[0], score))
 
     def compared(self, key: str, a: str, b: str, score: str) -> Comparison | None:
         """Raises as `summary`."""
-        return self._kept(
-            key, ("compared", a, b, score), lambda run: over_neurons.compared(run.table(a), run.table(b), score)
-        )
+        return self._of_tables(key, [a, b], ("compared", score), lambda t: over_neurons.compared(t[0], t[1], score))
 
     def null_values(self, key: str, name: str, score: str) -> list[float]:
         """The draws of the null over all layers, ascending. Reads the whole log once. Raises `BadRunError`."""
@@ -90,6 +89,22 @@ class SharedScores:
                 while len(self._made) > _MOST:
                     self._made.popitem(last=False)
             found: T = self._made[what]  # type: ignore[assignment]
+            return found
+
+    def _of_tables(
+        self, key: str, names: Sequence[str], what: Hashable, make: Callable[[Sequence[pd.DataFrame]], T]
+    ) -> T:
+        """What `make` returns of these tables; kept until one of them is another, whatever else changes."""
+        with self._lock:
+            tables = [self._now(key).table(name) for name in names]
+            at = (*names, what)
+            before = self._of_same.pop(at, None)
+            if before is None or any(a is not b for a, b in zip(before[0], tables, strict=True)):
+                before = (tables, make(tables))
+            self._of_same[at] = before
+            while len(self._of_same) > _MOST:
+                self._of_same.popitem(last=False)
+            found: T = before[1]  # type: ignore[assignment]
             return found
 
     def _now(self, key: str) -> RunScores:

@@ -13,11 +13,12 @@ from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.runs.scores.names import SIMULATORS
 from neuron_signatures.runs.scores.table import ScoreRow
 from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.scores.mistakes import worst_of_each_kind
 from neuron_signatures.views.scores.over_neurons import extreme_rows
 from neuron_signatures.views.scores.texts import short_number
 
-_FIRST, _MORE, _EACH = 5, 10, 3
-"""Explanations that are shown, how many a button adds, and mistakes of each."""
+_FIRST, _MORE, _EACH = 5, 10, 2
+"""Explanations that are shown, how many a button adds, and mistakes of each kind."""
 _SHOWN = "scores_mistakes_shown"
 _HELP = (
     "Stored mistakes of the explanations with the lowest values: tokens with a prediction far above the activation, "
@@ -54,4 +55,4 @@ def _explanation(ctx: PageContext, chosen: Chosen, row: ScoreRow, text: str) -> 
         if own is None or not own.mistakes:
             st.caption("No mistake is stored.")
         else:
-            st.html("".join(map(mistake_html, own.mistakes[:_EACH])))
+            st.html("".join(map(mistake_html, worst_of_each_kind(own.mistakes, _EACH))))

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.scores.aligned_html import key_html, windows_html
 from neuron_signatures.dashboard.scores.figures import forest
 from neuron_signatures.dashboard.scores.frames import score_frame
-from neuron_signatures.dashboard.scores.table_html import FIGURE_KEY, score_table
+from neuron_signatures.dashboard.scores.table_html import FIGURE_KEY, score_tables
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import chart, empty, show_error, show_lines, small
 from neuron_signatures.dashboard.widgets.words import count_of
@@ -137,7 +137,7 @@ def _explanation(ctx: PageContext, scored: Scored) -> None:
         with left:
             chart(ctx, forest(shown), f"score_forest_{key}")
     with right:
-        st.html(score_table(good))
+        st.html(score_tables(good))
 
 
 def _windows(ctx: PageContext, found: Sequence[Scored]) -> None:
@@ -155,7 +155,8 @@ def _windows(ctx: PageContext, found: Sequence[Scored]) -> None:
         )  # fmt: skip
     scored, s = names[chosen]
     try:
-        own = own_line(ctx, s.name, scored.explanation_id)
+        with st.spinner("Reading scores", show_time=True):
+            own = own_line(ctx, s.name, scored.explanation_id)
     except (ProjectError, OSError) as e:
         show_error(e)
         return

@@ -32,9 +32,8 @@ def distribution_panel(ctx: PageContext, chosen: Chosen) -> None:
     if not found and not null:
         st.caption("No value is defined.")
         return
-    shape = st.segmented_control(
-        "As", _SHAPES, key="ui_scores_shape", default=_SHAPES[0], required=True, label_visibility="collapsed"
-    )
+    st.session_state.setdefault("ui_scores_shape", _SHAPES[0])
+    shape = st.segmented_control("As", _SHAPES, key="ui_scores_shape", required=True, label_visibility="collapsed")
     make = cumulative if shape == _SHAPES[1] else histograms
     chart(ctx, make([p.value for p in found], null, chance_of(chosen.score)), "scores_distribution")
     s = shared(ctx.run_dir).summary(ctx.scores_key, chosen.info.name, chosen.score)
@@ -62,8 +61,8 @@ def list_panel(ctx: PageContext, chosen: Chosen) -> None:
     """The explanations with the lowest or the largest values, and all rows as downloads."""
     every = shared(ctx.run_dir).table(ctx.scores_key, chosen.info.name)
     st.markdown("#### Explanations by score", help="Current explanations with a value.")
-    order = st.segmented_control("Order", _ORDERS, key="ui_scores_order", default=_ORDERS[0], required=True,
-                                 label_visibility="collapsed")  # fmt: skip
+    st.session_state.setdefault("ui_scores_order", _ORDERS[0])
+    order = st.segmented_control("Order", _ORDERS, key="ui_scores_order", required=True, label_visibility="collapsed")
     rows = extreme_rows(every, chosen.score, ROWS, largest=order == _ORDERS[1])
     if not rows:
         st.caption("No value is defined.")

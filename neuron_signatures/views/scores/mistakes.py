@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,9 @@ def shown_mistakes(records: Records | None, line: ScoreLine) -> list[ShownMistak
             tokens=text.tokens if text is not None and known else (),
         ))  # fmt: skip
     return sorted(found, key=lambda m: -m.size)
+
+
+def worst_of_each_kind(found: Sequence[ShownMistake], n: int) -> list[ShownMistake]:
+    """At most `n` of those predicted too much, then of those predicted too little; the largest first."""
+    kinds = [[m for m in found if (m.predicted > m.actual) == too_much] for too_much in (True, False)]
+    return [m for some in kinds for m in some[:n]]
