@@ -158,6 +158,11 @@ def test_a_score_without_a_value_says_why_on_the_neurons_page(root: Path, monkey
     assert "could not score it: timed out" in shown(neuron_page(root, monkeypatch, 0, 1))
 
 
+def test_the_overview_counts_the_scores(root: Path, monkeypatch):
+    text = shown(open_page(root, monkeypatch, view="overview", run="run"))
+    assert "explanations scored" in text and "1 for choosing" in text and "1 unfinished" in text
+
+
 def test_a_neuron_without_scores_says_so(root: Path, monkeypatch):
     assert "No explanation of this neuron has been scored." in shown(neuron_page(root, monkeypatch, 1, 9))
 
