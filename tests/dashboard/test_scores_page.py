@@ -226,9 +226,7 @@ def test_tables_without_values_keep_their_columns(root: Path):
     frame = score_frame(rows)
     assert frame["value"].notna().all() and "empty" not in frame and "shuffled" in frame
     assert score_table([]).count("<tr>") == 1
-    assert list(set_frame([SetLine(scores.sets[1], None, HEADLINE)])["state"]) == [
-        "finished; for choosing, not a score"
-    ]
+    assert list(set_frame([SetLine(scores.sets[1], None, HEADLINE)])["state"]) == ["for choosing, not a score"]
     assert {s.is_current for s in with_texts(rows, None)} == {True}
     assert chosen_of([], "x", "y") is None
     assert chosen_of(scores.sets, "x", "y").info.name == "highlighted__embedding"
