@@ -16,6 +16,7 @@ Further commands, each with --help: summary, compare.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from argparse import Namespace
@@ -142,6 +143,8 @@ def check_flags(args: Namespace, given: set[str]) -> None:
 
 
 def _score(args: Namespace, flags_given: tuple[str, ...]) -> int:
+    if tuple(args.scorers) == ("rule",):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads cost more than its small products take
     from neuron_signatures.scoring.stage.stage import opened, score_explanations
 
     with opened(_request(args, flags_given)) as work:

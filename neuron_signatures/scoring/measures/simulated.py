@@ -122,7 +122,7 @@ class SimulatorScorer:
             return controls.constant(needed)
         if item.control == "ceiling":
             return controls.ceiling(needed, largest=texts.largest, levels=self._simulator.levels)
-        rule = rule_of(self._records, item.at)
+        rule = item.said.rule or rule_of(self._records, item.at)  # the own explanation can be the rule itself
         return None if rule is None else controls.by_rule(rule, needed)
 
     def _by_values(self, values: Sequence[np.ndarray], texts: NeuronTexts) -> _Said:
