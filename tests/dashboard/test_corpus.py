@@ -70,7 +70,7 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
         assert "Strongest at +" in text and len(passage_blocks(page)) >= 3
     elif view is View.RANKING:
         assert "24 of 24 that match, of 24 neurons" in text
-    elif view is View.EXPLANATIONS:
+    elif view in (View.EXPLANATIONS, View.SCORES):
         assert "poc5_explain_neurons --run_dir" in text
     else:
         assert "This view needs activations on prompts" in text and "poc1_dump_activations" in text

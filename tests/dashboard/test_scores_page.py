@@ -158,6 +158,11 @@ def test_a_score_without_a_value_says_why_on_the_neurons_page(root: Path, monkey
     assert "could not score it: timed out" in shown(neuron_page(root, monkeypatch, 0, 1))
 
 
+def test_the_overview_counts_the_scores(root: Path, monkeypatch):
+    text = shown(open_page(root, monkeypatch, view="overview", run="run"))
+    assert "explanations scored" in text and "1 for choosing" in text and "1 unfinished" in text
+
+
 def test_a_neuron_without_scores_says_so(root: Path, monkeypatch):
     assert "No explanation of this neuron has been scored." in shown(neuron_page(root, monkeypatch, 1, 9))
 
@@ -221,9 +226,7 @@ def test_tables_without_values_keep_their_columns(root: Path):
     frame = score_frame(rows)
     assert frame["value"].notna().all() and "empty" not in frame and "shuffled" in frame
     assert score_table([]).count("<tr>") == 1
-    assert list(set_frame([SetLine(scores.sets[1], None, HEADLINE)])["state"]) == [
-        "finished; for choosing, not a score"
-    ]
+    assert list(set_frame([SetLine(scores.sets[1], None, HEADLINE)])["state"]) == ["for choosing, not a score"]
     assert {s.is_current for s in with_texts(rows, None)} == {True}
     assert chosen_of([], "x", "y") is None
     assert chosen_of(scores.sets, "x", "y").info.name == "highlighted__embedding"

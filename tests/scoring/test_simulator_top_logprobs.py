@@ -31,7 +31,7 @@ from tiny_chat import Spec, make_chat_model
 
 from neuron_signatures.llm.chat import Answer, TokenProb
 from neuron_signatures.llm.local import LocalClient
-from neuron_signatures.scoring.simulators.asking import Failed
+from neuron_signatures.scoring.asking import Failed
 from neuron_signatures.scoring.simulators.top_logprobs import LARGEST, TopLogprobsSimulator, expected_value
 
 RAIN = text("the rain fell", [0, 5, 1])

@@ -117,6 +117,7 @@ def set_frame(lines: Sequence[SetLine]) -> pd.DataFrame:
     found = [line.summary for line in lines]
     frame = pd.DataFrame({
         "scored set": [line.info.name for line in lines],
+        "state": [_state(line.info) for line in lines],
         "score": [line.score or "-" for line in lines],
         "mean": _numbers(found, "mean"),
         "low": _numbers(found, "low"),
@@ -125,7 +126,6 @@ def set_frame(lines: Sequence[SetLine]) -> pd.DataFrame:
         "lift": _numbers(found, "lift"),
         "above null": _numbers(found, "share_above_null"),
         "p ≤ .05": _numbers(found, "share_significant"),
-        "state": [_state(line.info) for line in lines],
         "poles": pd.array([None if s is None else s.n for s in found], dtype="Int64"),
         "undefined": ["" if s is None else counts_in_words(list(s.undefined.items()), undefined=True) for s in found],
         "failed": ["" if s is None else counts_in_words(list(s.failed.items())) for s in found],
@@ -155,7 +155,7 @@ def row_frame(rows: Sequence[ScoreRow], texts: Sequence[str]) -> pd.DataFrame:
 
 def _state(info: ScoredSet) -> str:
     state = "finished" if info.finished else "not finished"
-    return state if info.split == "report" else f"{state}; {FOR_CHOOSING}"
+    return state if info.split == "report" else FOR_CHOOSING if info.finished else f"{FOR_CHOOSING}; {state}"
 
 
 def _numbers(found: Sequence[Summary | None], name: str) -> pd.Series[float]:

@@ -15,10 +15,12 @@ from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, 
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions, list_validations
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.overview import summarise_scores
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.lists.ranked import ListRef
 from neuron_signatures.views.records.commands import has_records, records_command
+from neuron_signatures.views.scores.commands import score_command
 
 VALIDATE = ("--influence_metric", "all", "--validate")
 NO_PROMPTS = "none: this run holds records of a corpus"
@@ -77,7 +79,7 @@ def revision(m: Manifest) -> str:
 def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str | None
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The results of stages 2 to 5 as label and text; the missing ones of stages 2, 4 and 5 as text and command.
+    """The results of stages 2 to 6 as label and text; the missing ones of stages 2, 4, 5 and 6 as text and command.
 
     `prompt_id` is None for a run without prompts, of which stage 2 computes nothing.
     """
@@ -111,11 +113,13 @@ def stage_lines(
 
 
 def _corpus_lines(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Records, and the explanations that are written from them."""
+    """Records, the explanations that are written from them, and their scores."""
     done, missing = _records_line(run_dir)
     found = summarise_explanations(run_dir)
     if found is not None:
-        return [*done, ("explanations", found.text())], missing
+        scores = summarise_scores(run_dir)
+        done += [("explanations", found.text())] + ([("scores", scores.text())] if scores is not None else [])
+        return done, [*missing, *([("No scores yet", score_command(run_dir))] if scores is None else [])]
     return done, missing or [("No explanations yet", explain_command(run_dir))]
 
 

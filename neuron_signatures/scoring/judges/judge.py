@@ -14,6 +14,7 @@ from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.refusals import is_refusal
 from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.scores.names import Control, Scorer
+from neuron_signatures.scoring.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.design import Design, NeuronTexts
 from neuron_signatures.scoring.judges.answers import UnparsableVerdicts, read_verdicts
 from neuron_signatures.scoring.judges.judged import Scoring, accuracy, unmeasured
@@ -22,7 +23,6 @@ from neuron_signatures.scoring.judges.windows import PER_CLASS, Shown, enough
 from neuron_signatures.scoring.lookup.rule import rule_of
 from neuron_signatures.scoring.predictions import Undefined
 from neuron_signatures.scoring.scorer import TOO_FEW, Item, Measured, Scored
-from neuron_signatures.scoring.simulators.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.tools import Tools
 
 PER_REQUEST: Final = 5

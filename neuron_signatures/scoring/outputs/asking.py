@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from neuron_signatures.llm.refusals import is_refusal
 from neuron_signatures.llm.session import Session
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.tokens import encodable
+from neuron_signatures.scoring.asking import Failed, all_of, ask_and_read, usage_of
 from neuron_signatures.scoring.scorer import Item, Measured, Scored
 
 Value = TypeVar("Value")
@@ -49,28 +49,25 @@ class Replies:
         Raises `StopAsking` when all other requests have ended, so that paid answers are in the journal.
         """
         first = len(self.all)
-        sent = (self._session.ask(r, skip=int(first + i in self._again)) for i, r in enumerate(requests))
-        answers = await asyncio.gather(*sent, return_exceptions=True)
-        found = []
-        for i, answer in enumerate(answers):
-            if isinstance(answer, BaseException):
-                raise answer
-            found.append(_reply(answer, functools.partial(_read_number, read, i)))
-        self.all += found
-        return found
+        found = await all_of(
+            ask_and_read(self._session, r, functools.partial(_found, read, i), again=first + i in self._again)
+            for i, r in enumerate(requests)
+        )
+        replies = [_reply(one.found, one.answer) for one in found]
+        self.all += replies
+        return replies
 
     def scored(self, measures: Mapping[str, Measured], examples: Sequence[Mapping[str, Any]]) -> Scored:
-        answers = [reply.answer for reply in self.all]
-        costs = [answer.cost for answer in answers]
+        used = usage_of([reply.answer for reply in self.all])
         return Scored(
             measures,
             statuses=[reply.status for reply in self.all],
             reason=next((reply.reason for reply in self.all if reply.status != "ok"), ""),
             examples=examples,
-            prompt_tokens=sum(a.prompt_tokens or 0 for a in answers),
-            completion_tokens=sum(a.completion_tokens or 0 for a in answers),
-            cost=None if None in costs else sum((cost or 0.0 for cost in costs), 0.0),
-            answered_by=next((a.model for a in answers if a.model is not None), None),
+            prompt_tokens=used.prompt_tokens,
+            completion_tokens=used.completion_tokens,
+            cost=used.cost,
+            answered_by=used.answered_by,
             seconds=time.monotonic() - self._start,
         )
 
@@ -80,16 +77,23 @@ def shown(text: str) -> str:
     return encodable(text)[:MAX_SHOWN]
 
 
-def _read_number(read: Callable[[str, int], Value], number: int, text: str) -> Value:
-    return read(text, number)
+@dataclass(frozen=True)
+class _Read(Generic[Value]):
+    value: Value
 
 
-def _reply(answer: Answer, read: Callable[[str], Value]) -> Reply[Value]:
+def _found(read: Callable[[str, int], Value], number: int, answer: Answer) -> _Read[Value] | Failed:
     if answer.status != "ok":
-        return Reply(answer.status, answer.reason, None, answer)
+        return Failed(answer.status, answer.reason)
     if is_refusal(answer.text):
-        return Reply("refused", "the answer is a refusal", None, answer)
+        return Failed("refused", "the answer is a refusal")
     try:
-        return Reply("ok", "", read(answer.text), answer)
+        return _Read(read(answer.text, number))
     except NotJson as e:
-        return Reply("unparsable", str(e), None, answer)
+        return Failed("unparsable", str(e))
+
+
+def _reply(found: _Read[Value] | Failed, answer: Answer) -> Reply[Value]:
+    if isinstance(found, Failed):
+        return Reply(found.status, found.reason, None, answer)
+    return Reply("ok", "", found.value, answer)

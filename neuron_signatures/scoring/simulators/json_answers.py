@@ -12,7 +12,7 @@ import numpy as np
 
 from neuron_signatures.llm.chat import Answer, ChatRequest, Message
 from neuron_signatures.llm.forecast import estimated_tokens
-from neuron_signatures.scoring.simulators.asking import Failed, all_of, ask_and_read, session_of, usage_of
+from neuron_signatures.scoring.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.simulators.base import Said, Simulated, Usage
 from neuron_signatures.scoring.simulators.json_prompt import LARGEST, VERSION, simulation_answer, simulation_messages
 from neuron_signatures.scoring.texts import Text

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from neuron_signatures.llm.chat import Answer, ChatRequest, Message, TokenProb
-from neuron_signatures.scoring.simulators.asking import Failed, Read, all_of, ask_and_read, session_of, usage_of
+from neuron_signatures.scoring.asking import Failed, Read, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.simulators.base import Said, Simulated, Usage
 from neuron_signatures.scoring.simulators.invented import ANSWERED, SHOWN
 from neuron_signatures.scoring.simulators.json_prompt import json_string

@@ -141,9 +141,11 @@ def test_the_same_again_is_not_paid_again_and_gives_the_same(run_dir, tmp_path):
         assert len(server.requests) == n == 3 * N_REQUESTS
         for one, other in zip(first, again, strict=True):
             assert (one.measures, one.examples, one.statuses) == (other.measures, other.examples, other.statuses)
-        with tools_for(run_dir, server.base_url, llm_dir=tmp_path) as tools:
-            score(GenerationScorer, tools, [item_of(FROM, again=frozenset({1}))])
-        assert len(server.requests) == n + 1
+        for retry in (1, 2):  # what failed is sent again each time, what did not is not
+            with tools_for(run_dir, server.base_url, llm_dir=tmp_path) as tools:
+                score(GenerationScorer, tools, [item_of(FROM, again=frozenset({1}))])
+                score(GenerationScorer, tools, [item_of(FROM, said="", control="empty", again=frozenset({1}))])
+            assert len(server.requests) == n + retry
 
 
 def writer_or_none(asked: Asked) -> Act:

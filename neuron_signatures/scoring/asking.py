@@ -64,7 +64,7 @@ def usage_of(answers: Sequence[Answer]) -> Usage:
     costs = [a.cost for a in answers]
     return Usage(
         sum(a.prompt_tokens or 0 for a in answers), sum(a.completion_tokens or 0 for a in answers),
-        None if None in costs else sum(c for c in costs if c is not None),
+        None if None in costs else sum((c for c in costs if c is not None), 0.0),
         next((a.model for a in answers if a.model is not None), None),
     )  # fmt: skip
 
