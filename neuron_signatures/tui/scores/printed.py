@@ -22,17 +22,20 @@ _MOST = 10
 
 
 def read_simulated(opened: OpenedRun, at: NeuronAt, id_: str = "", name: str = "") -> Simulated:
-    """One explanation of a neuron: that with this id, else the first one from which something was predicted.
+    """One explanation of a neuron: that with this id, else the first one of which predictions are stored.
 
     `name`: the scored set, else the first one. Reads files, for a thread. Raises `BadRunError` if the explanations
     cannot be read.
     """
     found, scores = opened.explained.of(at), opened.scored.of(at)
-    view = _view(found, scores, id_, name)
-    if view is None:
-        return Simulated(at, label=at.label, problems=scores.problems, why=f"no explanation of {at.label}")
-    which = (view.entry.id, view.label, text_or_why(view))
-    return simulated(opened.scored, scores, which, name, _nothing(opened.run.path, scores, view))
+    views = _views(found, scores, id_, name)
+    shown = [Simulated(at, label=at.label, problems=scores.problems, why=f"no explanation of {at.label}")]
+    for view in views:
+        which = (view.entry.id, view.label, text_or_why(view))
+        shown.append(simulated(opened.scored, scores, which, name, _nothing(opened.run.path, scores, view)))
+        if shown[-1].windows:
+            return shown[-1]
+    return shown[1] if views else shown[0]
 
 
 def simulated_head(s: Simulated, columns: int) -> list[Line]:
@@ -76,11 +79,12 @@ def token_copied(s: Simulated, text: str) -> str:
     return safe(f"{s.label} simulated{scorer}  {text}".rstrip())
 
 
-def _view(found: NeuronExplanations, scores: NeuronScores, id_: str, name: str) -> ExplanationView | None:
+def _views(found: NeuronExplanations, scores: NeuronScores, id_: str, name: str) -> list[ExplanationView]:
+    """The explanation with this id; without one, those from which was predicted, or else the first of the neuron."""
     if id_:
-        return next((v for v in found.shown if v.entry.id == id_), None)
-    with_windows = [v for v in found.shown if any(name in ("", s.name) for s in scores.simulated(v.entry.id))]
-    return next(iter([*with_windows, *found.shown]), None)
+        return [v for v in found.shown if v.entry.id == id_]
+    predicted = [v for v in found.shown if any(name in ("", s.name) for s in scores.simulated(v.entry.id))]
+    return predicted or list(found.shown[:1])
 
 
 def _nothing(run_dir: Path, scores: NeuronScores, view: ExplanationView) -> str:

@@ -157,14 +157,7 @@ def _headlines(run: RunScores) -> Headlines:
     score = of_best[0].score_names[0]
     values: dict[str, float | None] = {}
     for s in of_best:
-        try:
-            table = run.table(s.name)
-        except (ProjectError, OSError):  # it is a problem of the run's from now on
-            continue
-        rows = table[table["score"].isin(["", score])]
-        defined = rows["value"].notna()
-        for id_, value, known in zip(rows["explanation_id"], rows["value"], defined, strict=True):
-            values[str(id_)] = float(value) if known else None
+        values |= run.values(s, score)
     short = f"{best[0]}, {best[1].rpartition('/')[2]}" if best[1] else best[0]
     return Headlines(score, short, len(scored) - 1, values, tuple(run.problems))
 

@@ -75,7 +75,7 @@ class TokenTable(RowTable[int]):
             Column("act", "true", 9, right=True),
             Column("true", f"±{size(self.full, 3)}" if self.full else "", 0, drop=3, min_width=7),
             Column("share", "simulated", 9, right=True),
-            Column("simulated", "of its largest", 0, drop=4, min_width=7), Column("mark", "", 12, drop=2),
+            Column("simulated", "of largest", 0, drop=4, min_width=7), Column("mark", "", 12, drop=2),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span]:
@@ -86,7 +86,7 @@ class TokenTable(RowTable[int]):
         return {
             "pos": Span(str(w.first + at), "dim"),
             "token": Span(token_text(w.tokens[at]), "token" if counts else "dim"),
-            "act": Span(number(act), sign_style(act) if counts else "dim"),
+            "act": Span(number(act, 3), sign_style(act) if counts else "dim"),
             "true": Span("" if true is None else signed_bar(true, 1.0, widths.get("true", 0)), _style(true, counts)),
             "share": Span("" if said is None else f"{said:+.0%}" if said else "0", _style(said, counts)),
             "simulated": Span(
