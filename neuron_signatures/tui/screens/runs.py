@@ -70,7 +70,7 @@ class RunsPage(TablePage):
         """With the scores of the run under the cursor, which have no column."""
         i = self.rows.cursor or 0
         scores = scores_text(self.table.rows[i]) if i < len(self.table) else ""
-        return line(*super().idle(), Span(f"  {scores}" if scores else "", "dim"))
+        return line(*super().idle(), Span(f"  {scores}", "dim")) if scores else super().idle()
 
     def open_row(self, i: int) -> None:
         name = self.table.rows[i].name
