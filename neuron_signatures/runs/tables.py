@@ -45,6 +45,11 @@ def read_table_file(path: Path) -> pd.DataFrame:
     return _frame(_read_file(path, None))
 
 
+def read_arrow_file(path: Path) -> pa.Table:
+    """As `read_table_file`, without importing pandas. Columns of text are dictionaries."""
+    return _read_file(path, None)
+
+
 def _frame(table: pa.Table) -> pd.DataFrame:
     import pyarrow as pa
 

@@ -141,6 +141,7 @@ EXPLANATION = (
     Key("right_square_bracket", "section(1)", "]", "next explanation", "next"),
     Key("left_square_bracket", "section(-1)", "[", "previous explanation", ""),
     Key("a", "all", "a", "everything about all explanations, or their first lines", "all whole"),
+    Key("s", "simulated", "s", "true and simulated activations, token by token", "simulated"),
     Key("full_stop", "walk(1)", ".", "next explained neuron, of the open list of explanations", ""),
     Key("comma", "walk(-1)", ",", "previous explained neuron", ""),
     Key("b", "move('neuron', -1)", "b", "previous neuron", ""),
@@ -149,6 +150,14 @@ EXPLANATION = (
     Key("right", "move('layer', 1)", "→", "next layer", ""),
     Key("g", "ask('neuron')", "g", "go to a neuron: 508, 17/5863, L17N5863 or MODEL/17/5863", "go"),
     Key("W", "explanations", "W", "list of all explanations: search and filters", "all explanations"),
+)
+
+SIMULATED = (
+    Key("right_square_bracket,tab", "section(1)", "]", "next window (also Tab)", "next window"),
+    Key("left_square_bracket,shift+tab", "section(-1)", "[", "previous window", ""),
+    Key("enter", "choose", "Enter", "the whole window, or its peaks and mistakes", "whole window"),
+    Key("a", "all", "a", "all windows whole, or short", "all whole"),
+    Key("s", "scorer", "s", "next scorer that predicts activations from this explanation", "scorer"),
 )
 
 EXPLANATIONS = (
@@ -173,6 +182,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Neurons of a corpus", NEURONS),
     ("One intervention", RESULT),
     ("Explanations of a neuron", EXPLANATION),
+    ("True and simulated activations", SIMULATED),
     ("All explanations", EXPLANATIONS),
     ("Everywhere", COMMON),
 )
@@ -205,8 +215,13 @@ CORPUS_FOOTER = [
     (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip
 EXPLANATION_FOOTER = [
-    (". ,", "next explained"), ("] [", "explanation"), ("Enter", "all about it"), ("n b", "neuron"), ("←→", "layer"),
+    (". ,", "next explained"), ("] [", "explanation"), ("Enter", "all about it"), ("s", "simulated"), ("n b", "neuron"),
+    ("←→", "layer"),
     ("Esc", "back"), ("q", "quit"), ("W", "list"), ("a", "all"), ("g", "go"), ("y", "copy"), ("e", "export"),
     ("r", "reload"), (":", "menu"),
+]  # fmt: skip
+SIMULATED_FOOTER = [
+    ("] [", "window"), ("↑↓", "token"), ("Enter", "whole"), ("a", "all whole"), ("s", "scorer"), ("Esc", "back"),
+    ("q", "quit"), ("d", "details"), ("y", "copy"), ("e", "export"), ("r", "reload"), (":", "menu"),
 ]  # fmt: skip
 TEXT_FOOTER = [("↑↓ PgDn PgUp", "scroll"), *footer(COMMON)]

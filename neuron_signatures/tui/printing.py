@@ -129,6 +129,17 @@ def _explanation(opened: OpenedRun, cursor: Cursor, options: Options, columns: i
     return explanation_printed(opened, cursor.at, columns)
 
 
+def _simulated(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.scores.printed import read_simulated, simulated_printed
+
+    found = read_simulated(opened, cursor.at, name=options.list_name or "")
+    names = [s.name for s in found.options]
+    if options.list_name and options.list_name not in names:
+        there = f"there are {', '.join(names)}" if names else found.why
+        raise UsageError(f"no scores {options.list_name[:80]!r} predict activations of {cursor.at.label}; {there}")
+    return simulated_printed(opened, found, columns, most=options.limit, whole=options.all_tokens)
+
+
 def _explanations(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     from neuron_signatures.tui.explanations.printed import explanations_printed
 
@@ -220,6 +231,7 @@ def _where(opened: OpenedRun) -> dict[str, Any]:
 
 _SCREENS: dict[str, Screen] = {
     "browser": _browser, "corpus": _corpus, "neurons": _neurons, "explanation": _explanation,
+    "simulated": _simulated,
     "explanations": _explanations, "prompts": _prompts, "layers": _layers,
     "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
     "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,

@@ -9,6 +9,7 @@ import pytest
 from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run
+from score_runs import make_scored_run
 from svg_snapshots import FOLDER, check_snapshot, words
 from textual.command import CommandList
 from textual.widgets import Input
@@ -47,6 +48,13 @@ EXPLAINED = {
     "explanation_hostile": ("explanation", 1, 0, ()), "explanations": ("explanations", 0, 0, ()),
     "explanations_filtered": ("explanations", 0, 0, ("slash", "=austin is:current", "s")),
     "corpus_explained": ("corpus", 0, 1, ()),
+}  # fmt: skip
+
+# The same in a run with scores.
+SCORED = {
+    "explanation_scored": ("explanation", 0, 0, ("]", "]")), "simulated": ("simulated", 0, 0, ()),
+    "simulated_failed": ("simulated", 0, 2, ("]", "]", "]", "enter")),
+    "explanations_scored": ("explanations", 0, 0, ()),
 }  # fmt: skip
 
 
@@ -135,6 +143,17 @@ async def test_explanations(size, tmp_path):
         check_snapshot(pilot.app, f"browser_explained_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_scores(size, tmp_path):
+    make_scored_run(Path("runs/scored"))
+    for name, (screen, layer, neuron, keys) in SCORED.items():
+        options = Options(run_dir=Path("runs/scored"), screen=screen, layer=layer, neuron=neuron)
+        async with browsing(options, size) as pilot:
+            await press(pilot, *keys)
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -144,7 +163,7 @@ async def test_the_picture_in_the_documents(tmp_path):
 def test_every_picture_has_a_screen_and_no_machine_paths():
     names = {
         f"{n}_{w}x{h}"
-        for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, *EXPLAINED, "browser_explained", "runs", "fault")
+        for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, *EXPLAINED, *SCORED, "browser_explained", "runs", "fault")
         for w, h in SIZES
     }
     assert {p.stem for p in FOLDER.glob("*.svg")} == names

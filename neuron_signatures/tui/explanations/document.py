@@ -11,11 +11,14 @@ from neuron_signatures.runs.explanations.shown import SetInfo
 from neuron_signatures.tui.explanations.lines import explanation_record
 from neuron_signatures.tui.layout.facts import Fact, count, fact_lines
 from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, line, safe, wrap
+from neuron_signatures.tui.scores.lines import score_facts
+from neuron_signatures.tui.scores.reading import NeuronScores
 from neuron_signatures.views.explanations.commands import people_commands
 from neuron_signatures.views.explanations.provenance import badges, chain_of, provenance
 from neuron_signatures.views.explanations.reading import is_finished
 from neuron_signatures.views.explanations.shown import ExplanationView, NeuronExplanations, PoleExplanations
 from neuron_signatures.views.explanations.texts import one_line, paragraphs, text_or_why
+from neuron_signatures.views.scores.shown import ScoredExplanation
 
 _INDENT = 4
 _LABEL = 10
@@ -90,10 +93,14 @@ class ExplanationTable(RowTable[DocRow]):
 
 
 def document(
-    found: NeuronExplanations, run_dir: Path | None, opened: Collection[int], columns: int
+    found: NeuronExplanations,
+    scores: NeuronScores | None,
+    run_dir: Path | None,
+    opened: Collection[int],
+    columns: int,
 ) -> ExplanationTable:
     """Both poles; the explanations whose number is in `opened` with all details, and with the command that edits them
-    unless `run_dir` is None.
+    unless `run_dir` is None. `scores` is None until they are read.
     """
     rows: list[DocRow] = []
     number = 0
@@ -101,7 +108,9 @@ def document(
         rows += [DocRow(())] * bool(rows)
         rows.append(DocRow(_pole_title(own)))
         for view in own.shown:
-            lines = _whole(view, run_dir, columns) if number in opened else _short(view)
+            scored = [] if scores is None else scores.of(view.entry.id)
+            whole = number in opened
+            lines = _whole(view, scored, run_dir, columns) if whole else _short(view, scored, columns)
             rows += [r._replace(number=number, is_first=i == 0) for i, r in enumerate(lines)]
             number += 1
     return ExplanationTable(rows, found)
@@ -141,19 +150,23 @@ def _pole_title(own: PoleExplanations) -> Line:
     return line(Span(f"pole {own.pole}", style), Span(f"  {what}{n}", "dim"))
 
 
-def _short(view: ExplanationView) -> list[DocRow]:
-    """The text and what it is, on one line each."""
+def _short(view: ExplanationView, scored: Sequence[ScoredExplanation], columns: int) -> list[DocRow]:
+    """The text and what it is, on one line each, and its headline scores."""
     style = "" if view.is_ok else "dim"
-    return [DocRow(line("  ", Span(safe(text_or_why(view)), style))), DocRow(_about(view))]
+    about = [DocRow(line("  ", Span(safe(text_or_why(view)), style))), DocRow(_about(view))]
+    return about + _facts(score_facts(scored, whole=False), columns)
 
 
-def _whole(view: ExplanationView, run_dir: Path | None, columns: int) -> list[DocRow]:
+def _whole(
+    view: ExplanationView, scored: Sequence[ScoredExplanation], run_dir: Path | None, columns: int
+) -> list[DocRow]:
     texts = paragraphs(view.entry.text) if view.is_ok else [text_or_why(view)]
     rows = [
         DocRow(line("  ", Span(part, "mark" if view.is_ok else "dim")))
         for text in texts for part in wrap(safe(text), columns - 2)
     ]  # fmt: skip
     rows.append(DocRow(_about(view)))
+    rows += _facts(score_facts(scored, whole=True), columns)
     rows += _facts([Fact(label, text) for label, text in provenance(view)], columns)
     rows += _facts(_chain_facts(view), columns)
     return rows if run_dir is None else [*rows, *_command(view, run_dir, columns)]

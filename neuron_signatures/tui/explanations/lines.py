@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.runs.records.names import POLES, Pole
 from neuron_signatures.tui.layout.text import Line, Span, line, safe, width
+from neuron_signatures.tui.scores.lines import scores_record
+from neuron_signatures.tui.scores.reading import NeuronScores
 from neuron_signatures.views.explanations.provenance import chain_of, provenance
 from neuron_signatures.views.explanations.shown import ExplanationView, NeuronExplanations, PoleExplanations
 from neuron_signatures.views.explanations.texts import one_line, origin, text_or_why
@@ -51,18 +53,19 @@ def pane_facts(found: NeuronExplanations) -> list[PaneFact]:
     return facts
 
 
-def explanations_record(found: NeuronExplanations) -> list[dict[str, Any]]:
-    """Every explanation of the neuron as data, in the order to read; texts as they are stored."""
-    return [explanation_record(v) for v in found.shown]
+def explanations_record(found: NeuronExplanations, scores: NeuronScores | None = None) -> list[dict[str, Any]]:
+    """Every explanation of the neuron as data, with its scores if given, in the order to read; texts as stored."""
+    return [explanation_record(v, scores) for v in found.shown]
 
 
-def explanation_record(v: ExplanationView) -> dict[str, Any]:
+def explanation_record(v: ExplanationView, scores: NeuronScores | None = None) -> dict[str, Any]:
+    scored = {} if scores is None else {"scores": scores_record(scores.of(v.entry.id))}
     return {
         **v.entry.model_dump(mode="json", exclude={"kind", "about", "value", "values"}),
         "is_current": v.is_current, "is_chosen": v.is_chosen, "score": v.score, "select_by": v.select_by,
         "votes": [x._asdict() for x in v.votes], "locked_by": v.locked_by, "notes": [x._asdict() for x in v.notes],
         "set_is_finished": v.is_finished, "is_replaced": v.is_replaced,
-        "chain": [s._asdict() for s in chain_of(v)], "provenance": dict(provenance(v)),
+        "chain": [s._asdict() for s in chain_of(v)], "provenance": dict(provenance(v)), **scored,
     }  # fmt: skip
 
 

@@ -10,10 +10,13 @@ from neuron_signatures.runs.explanations.shown import SetInfo
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.explanations.document import sets_line
 from neuron_signatures.tui.layout.text import Column, Line, Span, beginning, line, safe
+from neuron_signatures.tui.scores.lines import headlines_text
+from neuron_signatures.tui.scores.reading import Headlines
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.query import SORTS, SortBy, parse
 from neuron_signatures.views.explanations.table import ExplanationRow, ExplanationTable
 from neuron_signatures.views.explanations.texts import one_line, row_text
+from neuron_signatures.views.scores.texts import short_number
 
 _ORDERS: Mapping[SortBy, tuple[str, str]] = {
     "neuron": ("by neuron", "by neuron, the last first"),
@@ -90,9 +93,10 @@ class ExplanationList:
 class ListTable:
     """The rows of a list, laid out while visible."""
 
-    def __init__(self, found: ExplanationList, *, nothing: str) -> None:
+    def __init__(self, found: ExplanationList, scored: Headlines, *, nothing: str) -> None:
         """`nothing`: what to run if the run has no explanations at all."""
         self.found = found
+        self.scored = scored
         self._nothing = nothing
 
     @property
@@ -108,6 +112,7 @@ class ListTable:
             Column("neuron", "neuron", 11), Column("state", "state", 8, drop=3),
             Column("text", "explanation", 0, min_width=36),
             Column("score", "score", 7, right=True, drop=0 if by == "score" else 2),
+            *((Column("scored", "scored", 6, right=True, drop=1),) if self.scored.score else ()),
             Column("votes", "votes", 6, right=True, drop=0 if by == "votes" else 5),
             Column("set", "set", 14, drop=0 if by == "set" else 4),
             Column("explainer", "explainer", 13, drop=8), Column("author", "written by", 16, drop=6),
@@ -122,6 +127,7 @@ class ListTable:
             "neuron": Span(r.label, "title"), "state": Span(state, style),
             "text": Span(safe(row_text(r.text, r.status, r.reason)), "" if r.is_ok else "dim"),
             "score": Span("" if r.score is None else f"{r.score:.3f}"), "votes": Span(votes),
+            "scored": Span(self._scored(r), "title"),
             "set": Span(beginning(r.set), "" if r.is_finished else "warn"),
             "explainer": Span(beginning(r.explainer), "dim"),
             "author": Span(beginning(one_line(r.author)), "mark" if r.is_human else "dim"),
@@ -130,17 +136,26 @@ class ListTable:
 
     def record(self, i: int) -> dict[str, Any]:
         row = self.found.rows[i]._asdict()
-        return {**row.pop("at")._asdict(), **row}
+        scored = {"scored": self.scored.values.get(row["id"])} if self.scored.score else {}
+        return {**row.pop("at")._asdict(), **row, **scored}
+
+    def _scored(self, r: ExplanationRow) -> str:
+        """The headline score, `-` where it is undefined; empty if it was not scored."""
+        return short_number(self.scored.values[r.id]) if r.id in self.scored.values else ""
 
 
-def list_head(found: ExplanationList, sets: Sequence[SetInfo], problems: Sequence[str]) -> list[Line]:
-    """How many rows, the filter, the order, the sets, and the sets that cannot be read."""
+def list_head(
+    found: ExplanationList, sets: Sequence[SetInfo], problems: Sequence[str], scored: Headlines
+) -> list[Line]:
+    """How many rows, the filter, the order, what cannot be read, the sets, and what was scored."""
     query = found.order.query
     n = f"  {len(found):,} of {found.n_all:,}" if query else f"  {found.n_all:,}"
     shown = (Span("  filter ", "dim"), Span(beginning(query), "mark")) if query else ()
     order = Span(f"  {_ORDERS[found.order.sort][found.order.reverse]}", "dim")
     first = line(Span("explanations", "title"), Span(n, "dim"), order, *shown)
-    return [first, *(line(Span(safe(p), "warn")) for p in problems), *([sets_line(sets)] if sets else [])]
+    unread = [line(Span(safe(p), "warn")) for p in (*problems, *scored.problems)]
+    what = [line(Span(headlines_text(scored), "dim"))] if scored.score else []
+    return [first, *unread, *([sets_line(sets)] if sets else []), *what]
 
 
 def _state(r: ExplanationRow) -> tuple[str, str]:

@@ -20,15 +20,17 @@ def explanation_printed(opened: OpenedRun, at: NeuronAt, columns: int) -> Printe
     found, (sets, problems) = opened.explained.of(at), opened.explained.sets()
     if problems and not found.n:
         raise BadRunError(problems[0])
-    lines = [*head_lines(found, sets), *fact_lines([Fact("unread", p) for p in problems], columns), ()]
+    scores = opened.scored.of(at)
+    unread = [*problems, *scores.problems]
+    lines = [*head_lines(found, sets), *fact_lines([Fact("unread", p) for p in unread], columns), ()]
     if found.n:
-        lines += [r.line for r in document(found, None, range(found.n), columns).rows]
+        lines += [r.line for r in document(found, scores, None, range(found.n), columns).rows]
         edit = people_commands(opened.run.path, found.shown[0])[0].command
         lines += [(), *fact_lines([Fact("to edit", f"{edit} (this is the id of the first one)", "dim")], columns)]
     elif not sets:
         lines += fact_lines([Fact("", nothing_text(opened.run.path))], columns, label_width=1)
     record = {"run": str(opened.run.path), "model": opened.run.manifest.model_name, **at._asdict()}
-    return Printed(lines, None, {**record, "unread": list(problems), "explanations": explanations_record(found)})
+    return Printed(lines, None, {**record, "unread": unread, "explanations": explanations_record(found, scores)})
 
 
 def explanations_printed(opened: OpenedRun, query: str) -> Printed:
@@ -41,8 +43,10 @@ def explanations_printed(opened: OpenedRun, query: str) -> Printed:
         "run": str(opened.run.path), "model": opened.run.manifest.model_name, "query": query, "unread": list(problems),
         "n_explanations": found.n_all, "n_matching": len(found),
     }  # fmt: skip
-    table = ListTable(found, nothing=nothing_text(opened.run.path))
-    return Printed(list_head(found, sets, problems), table, record)
+    scored = opened.scored.headlines()
+    table = ListTable(found, scored, nothing=nothing_text(opened.run.path))
+    record = {**record, "scored": scored.score or None, "scorer": scored.scorer or None}
+    return Printed(list_head(found, sets, problems, scored), table, record)
 
 
 def copied_text(table: ExplanationTable, row: int) -> str:

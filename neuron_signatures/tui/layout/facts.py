@@ -48,9 +48,18 @@ def more_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
     facts = [f for s in notes.signatures for f in _signature(s)]
     facts += doubt_facts(notes.doubts)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
-    there = "the folder exists, but this version does not read it" if "scores" in stages else ""
     facts = [*facts, *explained] if notes.explained is None else [*explained, *facts]
-    return [*facts, Fact("scores", there or "no scores in this run yet", "" if there else "dim")]
+    return [*facts, *_score_facts(notes, stages)]
+
+
+def _score_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
+    """The headline scores of the current explanations of both poles."""
+    if notes.scored is None:
+        none = "not read, because the run has no explanations" if "scores" in stages else "no scores in this run yet"
+        return [Fact("scores", none, "dim")]
+    from neuron_signatures.tui.scores.lines import current_facts  # not at the start
+
+    return current_facts(notes.scored) or [Fact("scores", "no current explanation is scored", "dim")]
 
 
 def explained_facts(notes: Notes) -> list[Fact]:

@@ -22,6 +22,7 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, NEURONS, SIGNATURES, TOP_STEM, WRITES
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.layout.text import safe
 from neuron_signatures.tui.run.cursor import Cursor
@@ -35,6 +36,7 @@ from neuron_signatures.views.changes import (
     intervention_stamps,
     records_stamps,
     run_stamps,
+    score_stamps,
 )
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import nothing_text
@@ -50,6 +52,7 @@ from neuron_signatures.views.records.commands import has_records
 if TYPE_CHECKING:
     from neuron_signatures.tui.corpus.reading import OpenedCorpus
     from neuron_signatures.tui.explanations.reading import OpenedExplanations
+    from neuron_signatures.tui.scores.reading import NeuronScores, OpenedScores
     from neuron_signatures.views.explanations.shown import NeuronExplanations
     from neuron_signatures.views.interventions.results import ResultRef
 
@@ -74,6 +77,8 @@ class Notes(NamedTuple):
     """None if there are no explanations in the run, or they were not read."""
     unexplained: str = ""
     """What to do where there are none, or why some cannot be read."""
+    scored: NeuronScores | None = None
+    """None if there are no scores in the run, or they were not read."""
 
 
 class OpenedRun:
@@ -173,6 +178,7 @@ class OpenedRun:
                 (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
                 (RECORDS, self.recorded, records_stamps(self.run.path)),
                 (EXPLANATIONS, self.explained.stamps if self.has_explanations else {}, now_explained),
+                (SCORES, self.scored.stamps, score_stamps(self.run.path)),
             )
             for n in changed(before, now)
         ]
@@ -207,10 +213,18 @@ class OpenedRun:
 
         return OpenedExplanations(self.run.path)
 
+    @cached_property
+    def scored(self) -> OpenedScores:
+        """The scores of explanations; empty if the run has none."""
+        from neuron_signatures.tui.scores.reading import OpenedScores  # as the corpus
+
+        return OpenedScores(self.run.path)
+
     def drop_changed_explanations(self) -> None:
-        """Forget the explanations that were read if a file in `explanations/` changed."""
+        """Forget the explanations and scores that were read if one of their files changed."""
         had, self.has_explanations = self.has_explanations, (self.run.path / EXPLANATIONS).is_dir()
-        if self.explained.drop_changed() or had != self.has_explanations:
+        explained = self.explained.drop_changed() or had != self.has_explanations
+        if self.scored.drop_changed(explanations=explained) or explained:
             self.notes = {}
 
     def notes_of(self, at: NeuronAt) -> Notes:
@@ -224,7 +238,8 @@ class OpenedRun:
             return notes._replace(unexplained=fault_text(e))
         if not infos and not problems:
             return notes
-        return notes._replace(explained=found, unexplained="; ".join(problems))
+        scored = self.scored.of(at) if self.scored.exist else None
+        return notes._replace(explained=found, unexplained="; ".join(problems), scored=scored)
 
     def extremes(self, at: NeuronAt) -> tuple[float, float] | None:
         """The smallest and the largest activation in the corpus; None if no readable records hold them."""

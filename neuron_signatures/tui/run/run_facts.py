@@ -12,6 +12,7 @@ from neuron_signatures.runs.manifest import attention_text, bos_text, took_text,
 from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.scores.overview import summarise_scores
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.layout.facts import Fact, count, doubt_facts
 from neuron_signatures.tui.run.opened_run import doubts_of
@@ -69,6 +70,7 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         Fact("hook", m.hook_name),
         Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens" if m.n_prompts else "none"),
         *records_of(run.path),
+        *scores_of(run.path),
         Fact("BOS", bos_text(m)),
         Fact(
             "stored",
@@ -106,6 +108,12 @@ def records_of(run_dir: Path) -> list[Fact]:
     finally:
         records.close()
     return [Fact(_RECORDS_LABELS.get(label, label), text) for label, text in facts]
+
+
+def scores_of(run_dir: Path) -> list[Fact]:
+    """What was scored; none for a run without scores."""
+    found = summarise_scores(run_dir)
+    return [] if found is None else [Fact("scores", found.text(), "warn" if found.problem else "")]
 
 
 def fault_facts(run_dir: Path, fault: str) -> list[Fact]:

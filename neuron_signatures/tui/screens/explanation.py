@@ -17,6 +17,7 @@ from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.cursor import JUMPS, Axis, Cursor, move
+from neuron_signatures.tui.scores.reading import NeuronScores
 from neuron_signatures.tui.screens.browser import QUESTIONS
 from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.over_neuron import Opener, OverNeuron
@@ -47,6 +48,7 @@ class ExplanationPage(OverNeuron):
         self.table = None
         self._found: NeuronExplanations | None = None
         self._sets = Sets()
+        self._scores: NeuronScores | None = None
         self._whole: set[int] = set()
         """The explanations that are shown with all details."""
         self._sought = id_
@@ -65,6 +67,7 @@ class ExplanationPage(OverNeuron):
 
     def read(self) -> None:
         at, explained = self.cursor.at, self.opened.explained
+        self._read_scores()
         if not explained.is_open:
             self.start("read", lambda stop, send: send((at, explained.of(at), explained.sets())))
             return
@@ -73,9 +76,18 @@ class ExplanationPage(OverNeuron):
         except (ProjectError, OSError) as e:
             self.failed("read", fault_text(e))
 
+    def _read_scores(self) -> None:
+        """Those of another neuron are read in a thread, while its explanations are shown."""
+        at, scored = self.cursor.at, self.opened.scored
+        self._scores = scored.known(at)
+        if self._scores is None:
+            self.start("scores", lambda stop, send: send(scored.of(at)))
+
     def arrived(self, job: str, data: Any) -> None:
         if job == "walk":
             self._open_row(data)
+        elif job == "scores":
+            self._show_scores(data)
         elif data[0] == self.cursor.at:
             self._show(data[1], data[2])
 
@@ -89,8 +101,12 @@ class ExplanationPage(OverNeuron):
     def head(self) -> Sequence[Line]:
         if self._found is None:
             return [line(Span(f"{self.cursor.at.label} explained", "title"))]
-        problems = fact_lines([Fact("unread", p, "warn") for p in self._sets.problems], self.size.width)
+        problems = fact_lines([Fact("unread", p, "warn") for p in self._problems()], self.size.width)
         return [*head_lines(self._found, self._sets.infos), *problems]
+
+    def _problems(self) -> list[str]:
+        """The sets and the scores that cannot be read."""
+        return [*self._sets.problems, *(() if self._scores is None else self._scores.problems)]
 
     def text(self, columns: int) -> Sequence[Line]:
         if self._fault:
@@ -107,7 +123,7 @@ class ExplanationPage(OverNeuron):
         if self._found is not None and self._found.n and columns and columns != self._columns:
             before = None if self.table is None else self.table.place(self.rows.cursor or 0)
             self._columns = columns
-            self.table = document(self._found, self.run_.path, self._whole, columns - _MARGIN)
+            self.table = self._document(self._found, columns - _MARGIN)
             row = self.table.row_at(before) if row is None and before is not None else row
         super().draw(row)
         if self.table is not None and self.rows.cursor == self._first:
@@ -174,6 +190,17 @@ class ExplanationPage(OverNeuron):
 
         self.start("walk", work)
 
+    def action_simulated(self) -> None:
+        """What was predicted from the explanation under the cursor; on a title, from the first one below."""
+        from neuron_signatures.tui.screens.simulated import SimulatedPage  # not at the start
+
+        if self.table is None:
+            self.show_message(f"no explanation of {self.cursor.at.label}")
+            return
+        below = (self.table.view(i) for i in range(self.rows.cursor or 0, len(self.table)))
+        view = next((v for v in below if v is not None), None)
+        self.app.push_screen(SimulatedPage(self.opener, "" if view is None else view.entry.id))
+
     def action_explanations(self) -> None:
         from neuron_signatures.tui.screens.explanations import ExplanationsPage  # imports this module
 
@@ -217,12 +244,28 @@ class ExplanationPage(OverNeuron):
         self._sought = ""
         self.draw(self._row)
 
+    def _document(self, found: NeuronExplanations, columns: int) -> ExplanationTable:
+        return document(found, self._scores, self.run_.path, self._whole, columns)
+
+    def _show_scores(self, found: NeuronScores) -> None:
+        """Show the scores beside the explanations; the cursor stays in its explanation."""
+        if found.at != self.cursor.at:
+            return
+        self._scores = found
+        if self.table is None:
+            self.draw()
+            return
+        is_first = self.rows.cursor == self._first
+        self._row = self._lay_out_at(self.table.place(self.rows.cursor or 0))
+        self._first = self._row if is_first else -1
+        self.draw(self._row)
+
     def _lay_out_at(self, place: Place | None) -> int:
         """Make the table for these explanations; returns the row of a place, or of the explanation to begin with."""
         self.table, self._columns = None, self.size.width
         if self._found is None or not self._found.n:
             return 0
-        self.table = document(self._found, self.run_.path, self._whole, max(1, self._columns) - _MARGIN)
+        self.table = self._document(self._found, max(1, self._columns) - _MARGIN)
         if place is not None:
             return self.table.row_at(place)
         return self.table.row_of(self._sought) if self._sought or not self._row else self._row

@@ -46,15 +46,15 @@ class ExplanationsPage(OverNeuron):
     def head(self) -> Sequence[Line]:
         if self.table is None:
             return [line(Span("explanations", "title"))]
-        return list_head(self.table.found, self._sets.infos, self._sets.problems)
+        return list_head(self.table.found, self._sets.infos, self._sets.problems, self.table.scored)
 
     def text(self, columns: int) -> Sequence[Line]:
         return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
 
     def arrived(self, job: str, data: Any) -> None:
-        found, self._sets = data
+        found, self._sets, scored = data
         nothing = "no set can be read" if self._sets.problems else nothing_text(self.run_.path)
-        self.table = ListTable(found, nothing=nothing)
+        self.table = ListTable(found, scored, nothing=nothing)
         self.draw(self._row)
 
     def failed(self, job: str, text: str) -> None:
@@ -101,10 +101,10 @@ class ExplanationsPage(OverNeuron):
 
     def _arrange(self, wanted: Order, row: int = 0) -> None:
         self._wanted, self._row = wanted, row
-        explained = self.opened.explained
+        explained, scores = self.opened.explained, self.opened.scored
 
         def work(stop: Stop, send: Send) -> None:
-            send((ExplanationList.arranged(explained.table(), wanted), explained.sets()))
+            send((ExplanationList.arranged(explained.table(), wanted), explained.sets(), scores.headlines()))
 
         self.start("arrange", work)
         self.draw_status()

@@ -51,7 +51,7 @@ def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
     pages = _corpus_pages(result, None, options)
     if options.screen == "run":
         pages.append(FactsPage(result))
-    elif options.screen in ("explanation", "explanations"):
+    elif options.screen in ("explanation", "simulated", "explanations"):
         pages.append(_explanation_page(pages[0], options))
     return pages
 
@@ -70,12 +70,16 @@ def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Opti
 
 
 def _explanation_page(opener: Any, options: Options) -> Page:
-    """The explanations of a neuron, or the list of all, over the browser or the corpus screen."""
+    """Explanations of a neuron, what was predicted from one, or the list of all; over the first screen."""
     # their records take time to import: not at the start
     if options.screen == "explanation":
         from neuron_signatures.tui.screens.explanation import ExplanationPage
 
         return ExplanationPage(opener)
+    if options.screen == "simulated":
+        from neuron_signatures.tui.screens.simulated import SimulatedPage
+
+        return SimulatedPage(opener, name=options.list_name or "")
     from neuron_signatures.tui.explanations.listing import Order as ExplanationOrder
     from neuron_signatures.tui.screens.explanations import ExplanationsPage
 
@@ -94,7 +98,7 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return FactsPage(browser.result)
     if name == "corpus":
         return _corpus_pages(browser.result, browser, options)[0]
-    if name in ("explanation", "explanations"):
+    if name in ("explanation", "simulated", "explanations"):
         return _explanation_page(browser, options)
     if name == "interventions":
         # their records take 0.02 s to import: not at the start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.tui.run.opening import OpenResult
 from neuron_signatures.tui.screens.browser_state import BrowserState
 from neuron_signatures.tui.screens.corpus_state import CorpusState
@@ -37,7 +38,7 @@ class OverNeuron(TablePage):
         return self.again(opener) if isinstance(opener, Opener) else None
 
     def files_changed(self, names: list[str]) -> list[str]:
-        own = [n for n in names if n.startswith(f"{EXPLANATIONS}/")]
+        own = [n for n in names if n.startswith((f"{EXPLANATIONS}/", f"{SCORES}/"))]
         if own:
             self.opened.drop_changed_explanations()
             self.read()

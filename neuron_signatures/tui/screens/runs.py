@@ -10,7 +10,7 @@ from neuron_signatures.runs.listing import RunSummary, list_runs
 from neuron_signatures.tui.layout.text import Line, Span, line, safe
 from neuron_signatures.tui.run.overall import until
 from neuron_signatures.tui.screens.page import Send, Stop, TablePage
-from neuron_signatures.tui.tables.listings import RunTable, no_runs
+from neuron_signatures.tui.tables.listings import RunTable, no_runs, scores_text
 
 
 class RunsPage(TablePage):
@@ -65,6 +65,12 @@ class RunsPage(TablePage):
 
     def problem(self, i: int) -> str:
         return self.table.rows[i].problem
+
+    def idle(self) -> Line:
+        """With the scores of the run under the cursor, which have no column."""
+        i = self.rows.cursor or 0
+        scores = scores_text(self.table.rows[i]) if i < len(self.table) else ""
+        return line(*super().idle(), Span(f"  {scores}", "dim")) if scores else super().idle()
 
     def open_row(self, i: int) -> None:
         name = self.table.rows[i].name

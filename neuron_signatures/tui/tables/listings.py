@@ -49,6 +49,11 @@ class RunTable(RowTable[RunSummary]):
         return dict(self.rows[i].__dict__)
 
 
+def scores_text(r: RunSummary) -> str:
+    """What was scored, escaped; empty without scores."""
+    return beginning(f"scores: {r.scores}") if r.scores else ""
+
+
 def _stages(r: RunSummary) -> str:
     if r.n_prompts == 0 and not r.problem:
         others = [s for s in r.stages if s != RECORDS]

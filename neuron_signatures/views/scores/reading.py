@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.explanations.index import AnotherFileError
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.scores.index import scored_names
 from neuron_signatures.runs.scores.line import ScoreLine
 from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.scores.table import COLUMNS, ScoreRow
 from neuron_signatures.runs.tokens import brief
+from neuron_signatures.views.scores.plain_tables import read_plain_table, rows_at, values_in, values_in_log
 from neuron_signatures.views.scores.shown import ShownScore, shown_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 _COUNTS = ("layer", "neuron", "n", "n_positive", "null_n")
 
@@ -29,6 +32,7 @@ class RunScores:
         self._opened: dict[str, Scores] = {}
         self._infos: dict[str, ScoredSet] = {}
         self._problems: dict[str, str] = {}
+        self._plain: dict[str, pa.Table] = {}
         self.refresh()
 
     @property
@@ -43,7 +47,7 @@ class RunScores:
 
     def refresh(self) -> None:
         """Read what was appended, and new logs."""
-        self._problems = {}
+        self._problems, self._plain = {}, {}
         try:
             names = scored_names(self._run_dir)
         except ProjectError as e:
@@ -78,6 +82,18 @@ class RunScores:
             self._fail(name, e)
             raise
 
+    def values(self, info: ScoredSet, score: str) -> dict[str, float | None]:
+        """One score by id of the explanation, without pandas; None where undefined, or if it could not be scored. Empty
+        for a log that cannot be read, which becomes a problem.
+        """
+        try:
+            if info.finished:
+                return values_in(self._plain_table(info.name), score)
+            return values_in_log(self._run_dir, info.name, score)
+        except (ProjectError, OSError, AnotherFileError) as e:
+            self._fail(info.name, e)
+            return {}
+
     def null_values(self, name: str, score: str, layer: int | None = None) -> list[float]:
         """The defined draws of the null, ascending: of one layer, or of all. Reads the log. Raises `BadRunError`."""
         return self._reader(name).null_values(name, score, layer)
@@ -93,9 +109,12 @@ class RunScores:
     def _rows(self, info: ScoredSet, at: NeuronPole) -> list[ScoreRow]:
         if not info.finished:
             return self._opened[info.name].of(at.layer, at.neuron, at.pole)
-        table = self._opened[info.name].table(info.name)
-        own = table[(table["neuron"] == at.neuron) & (table["layer"] == at.layer) & (table["pole"] == at.pole)]
-        return [row_of(r) for r in own.to_dict("records")]
+        return rows_at(self._plain_table(info.name), at)
+
+    def _plain_table(self, name: str) -> pa.Table:
+        if name not in self._plain:
+            self._plain[name] = read_plain_table(self._run_dir, name)
+        return self._plain[name]
 
     def _reader(self, name: str) -> Scores:
         if name not in self._opened:
@@ -108,6 +127,7 @@ class RunScores:
 
     def _forget(self, name: str) -> None:
         self._opened.pop(name, None)
+        self._plain.pop(name, None)
         self._infos.pop(name, None)
 
 
