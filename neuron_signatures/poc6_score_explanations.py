@@ -33,7 +33,7 @@ from neuron_signatures.cli.pole_flags import add_pole_flags, check_pole_flags, n
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
-from neuron_signatures.runs.scores.names import CONTROLS, SCORERS
+from neuron_signatures.runs.scores.names import CONTROLS, SCORERS, SIMULATORS
 
 if TYPE_CHECKING:
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
@@ -129,6 +129,10 @@ def check_flags(args: Namespace, given: set[str]) -> None:
     from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
     check_pole_flags(args)
+    others = [name for name in args.scorers if name not in SIMULATORS]
+    if args.sampling == "sixty" and others:
+        what = f"the scorer {others[0]} predicts no activations of sixty examples"
+        raise UsageError(what, where="--sampling sixty", next_step=f"Choose among {', '.join(SIMULATORS)}")
     asking = [name for name in args.scorers if name not in WITHOUT_MODEL]
     if args.llm != "none":
         if not asking:

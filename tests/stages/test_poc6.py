@@ -28,6 +28,7 @@ from score_stage import (
 from neuron_signatures import __main__ as console
 from neuron_signatures import poc6_score_explanations
 from neuron_signatures.runs import __main__ as runs_program
+from neuron_signatures.runs.errors import ExitCode
 from neuron_signatures.runs.explanations.people import edit
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
@@ -206,6 +207,12 @@ def test_summary_and_compare_print_tables(run_dir: Path, capsys: pytest.CaptureF
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["scorer"] for row in rows} == {"rule"} and rows[0]["difference"] is not None
     assert console.main(["score", "summary", *at]) == 0
+
+
+def test_sixty_examples_are_for_simulators(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--sampling", "sixty", "--scorers", "rule,detection", "--llm", "openai:gpt-4.1")
+    assert score(run_dir, *flags) == ExitCode.USAGE
+    assert "the scorer detection predicts no activations of sixty examples" in capsys.readouterr().err
 
 
 def test_sixty_examples_have_files_of_their_own(run_dir: Path) -> None:
