@@ -29,7 +29,7 @@ from neuron_signatures import __main__ as console
 from neuron_signatures import poc6_score_explanations
 from neuron_signatures.runs import __main__ as runs_program
 from neuron_signatures.runs.errors import ExitCode
-from neuron_signatures.runs.explanations.people import edit
+from neuron_signatures.runs.explanations.people import edit, lock
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.scores.meta import read_meta
@@ -154,6 +154,36 @@ def test_every_mode_is_scored_and_an_edit_is_scored_anew(run_dir: Path) -> None:
     edited = frame[(frame["neuron"] == 1) & (frame["score"] == HEADLINE)]
     assert sorted(edited["current"]) == [False, True]
     assert edited[edited["current"]]["explainer"].tolist() == ["human"]
+
+
+def test_a_lock_on_an_earlier_text_makes_it_current_in_finished_scores(run_dir: Path) -> None:
+    log = Log("locks")
+    first = log.explain("L0N1+", "cities such as Boston")
+    write_set(run_dir, log)
+    assert score(run_dir, "--sets", "locks") == 0
+    edited = edit(run_dir, NeuronPole(0, 1, "+"), "Denver", "a person", set_name="locks").id
+    assert score(run_dir, "--sets", "locks") == 0
+    frame = table(run_dir, "locks__rule")
+    assert set(frame[frame["current"]]["explanation_id"]) == {edited}
+    lock(run_dir, first, "another person", set_name="locks")
+    frame = table(run_dir, "locks__rule")
+    assert set(frame[frame["current"]]["explanation_id"]) == {first}
+    assert set(frame["explanation_id"]) == {first, edited}
+
+
+@pytest.mark.parametrize("damaged", ["parquet", "meta"])
+def test_a_damaged_result_is_made_again_from_the_log(run_dir: Path, scored_run: Path, damaged: str) -> None:
+    assert score(run_dir) == 0
+    name = f"{RULE}.parquet" if damaged == "parquet" else f"{RULE}_meta.json"
+    (run_dir / "scores" / name).write_bytes(b"{")
+    log_before = (run_dir / f"scores/{RULE}.jsonl").read_bytes()
+    assert score(run_dir) == 0
+    assert (run_dir / f"scores/{RULE}.jsonl").read_bytes() == log_before
+    assert_same_scores(run_dir, scored_run, RULE)
+    (run_dir / "scores" / name).unlink()
+    assert score(run_dir) == 0
+    assert_same_scores(run_dir, scored_run, RULE)
+    assert runs_program.main(["verify", str(run_dir)]) == 0
 
 
 def test_a_judge_is_asked_and_its_answers_are_stored(run_dir: Path) -> None:

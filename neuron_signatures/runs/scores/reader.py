@@ -16,7 +16,7 @@ from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
 from neuron_signatures.runs.results import table_name
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.scores.explained import explained_in
+from neuron_signatures.runs.scores.explained import Explained, explained_in
 from neuron_signatures.runs.scores.index import ScoreIndex, scored_names
 from neuron_signatures.runs.scores.line import LineKey, ScoreLine
 from neuron_signatures.runs.scores.lines import log_path, open_log, read_line
@@ -82,7 +82,9 @@ class _Log:
         frame = read_table_file(path)
         if missing := [c for c in COLUMNS if c not in frame.columns]:
             raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=AGAIN)
-        return typed(frame)
+        explained = explained_in(self.run_dir, self.about.set)  # an edit or a lock may be newer than the table
+        current = [explained.get(i, Explained()).current for i in frame["explanation_id"]]
+        return typed(frame.assign(current=current))
 
     @cached_property
     def info(self) -> ScoredSet:

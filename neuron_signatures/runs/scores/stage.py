@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, write_text
-from neuron_signatures.runs.opening import folder_below
+from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, sha256_file, write_text
+from neuron_signatures.runs.names import inside
+from neuron_signatures.runs.opening import NotReadableError, folder_below
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.results import ResultsWriter, table_name
 from neuron_signatures.runs.run import Run
@@ -66,6 +67,15 @@ def refuse_other_settings(run_dir: Path, about: About) -> bool:
 def is_finished(run_dir: Path, name: str) -> bool:
     """Whether the scores have a stage record."""
     return (run_dir / SCORES / meta_name(name)).is_file()
+
+
+def is_intact(run_dir: Path, name: str) -> bool:
+    """Whether the scores are finished, and their record and table are as they were written."""
+    try:
+        files = read_meta(run_dir, name).files
+        return all(sha256_file(inside(run_dir, f"{SCORES}/{f.name}")) == f.sha256 for f in files)
+    except (UsageError, BadRunError, NotReadableError, OSError):
+        return False
 
 
 def finish_scores(run: Run, name: str, *, mode: str = "score", **more: Any) -> ScoresMeta:

@@ -25,7 +25,13 @@ from neuron_signatures.runs.scores.log import ScoreLog
 from neuron_signatures.runs.scores.meta import About
 from neuron_signatures.runs.scores.names import SCORES, Scorer, scored_name
 from neuron_signatures.runs.scores.reader import Scores
-from neuron_signatures.runs.scores.stage import begin_scores, finish_scores, is_finished, refuse_other_settings
+from neuron_signatures.runs.scores.stage import (
+    begin_scores,
+    finish_scores,
+    is_finished,
+    is_intact,
+    refuse_other_settings,
+)
 from neuron_signatures.runs.scores.summary import summarise
 from neuron_signatures.runs.stopping import HeldStop, hold_stop
 from neuron_signatures.scoring.design import Design
@@ -114,7 +120,7 @@ def score_explanations(work: Opened, progress: ProgressOf) -> Outcome:
     A budget that ends leaves what is done, and is told in the outcome. Raises `StopSignal` after a signal.
     """
     spent, stopped = Spent(), ""
-    if any(one.missing() or not is_finished(work.run.path, one.about.name) for one in work.logs):
+    if any(one.missing() or not is_intact(work.run.path, one.about.name) for one in work.logs):
         with open_results(work.run, SCORES), hold_stop(HOLD_SECONDS) as stop:
             try:
                 asyncio.run(_score_all(work, progress, stop))
@@ -143,7 +149,7 @@ async def _score_log(work: Opened, one: ScoredLog, progress: ProgressOf, stop: H
     """The scores of one set by one scorer; what another process did meanwhile is not done again."""
     missing = one.missing()
     todo = missing[: work.request.limit]
-    if not todo and is_finished(work.run.path, one.about.name):
+    if not todo and is_intact(work.run.path, one.about.name):
         return
     with begin_scores(work.run, one.about) as into, progress(f"poles by {one.about.scorer}", len(todo)) as bar:
         await _score_missing(work, one, todo, into, bar, stop)
