@@ -79,6 +79,25 @@ def test_a_result_that_was_changed_or_removed_is_made_again(ranked, tmp_path, ca
     assert plan(path, capsys)["rank peaks"] == ("again", "analysis/analysis_meta.json is missing")
 
 
+def test_a_file_of_a_result_that_was_removed_is_made_again(explained, tmp_path, capsys):
+    path = copy_of(explained, tmp_path / "copy")
+    (tmp_path / "copy" / "run" / "analysis" / "neurons_aggregated.parquet").unlink()
+    (tmp_path / "copy" / "run" / "explanations" / "lookup.jsonl").unlink()
+    found = plan(path, capsys)
+    assert found["rank peaks"] == ("again", "neurons_aggregated.parquet is missing or of another size")
+    assert found["explain lookup"] == ("again", "lookup.jsonl is missing or of another size")
+    assert run(path) == ExitCode.OK
+    assert set(actions(plan(path, capsys))) == {"done"}
+
+
+def test_a_configuration_that_leaves_out_steps_says_which(explained, tmp_path, capsys):
+    path = copy_of(explained, tmp_path / "copy")
+    text = path.read_text()
+    path.write_text(text[: text.index("[dump]")] + text[text.index("[[explain]]") :])
+    assert run(path) == ExitCode.USAGE
+    assert "it depended on records, which this configuration leaves out" in capsys.readouterr().err
+
+
 def test_another_run_is_refused_without_overwrite(ranked, tmp_path, capsys):
     """Other prompts need another run: the message says which file has changed and what would be lost."""
     path = copy_of(ranked, tmp_path / "copy")

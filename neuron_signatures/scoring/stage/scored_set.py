@@ -142,8 +142,19 @@ class _Recent:
 
 def settings_of(records: Records, design: Design, scorer: ItemScorer, llm: str) -> dict[str, Any]:
     """What continued scores must share. The neurons and the controls are not among it: more can be added."""
-    own = {"prompt_version": scorer.prompt_version, "llm": llm, "corpus": corpus_digest(records.corpus.meta)}
-    return {**design.settings(), **scorer.settings(), **own}
+    own = {"prompt_version": scorer.prompt_version, "llm": llm}
+    return {**design.settings(), **scorer.settings(), **own, **_windows_of(records)}
+
+
+def _windows_of(records: Records) -> dict[str, Any]:
+    """What decides the windows and activations that scores are measured on: records made in another way have others."""
+    sample = records.sample_meta
+    return {
+        "corpus": corpus_digest(records.corpus.meta), "top_records": records.meta.top_k,
+        "sample_windows": None if sample is None else sample.n_windows,
+        "sample_seed": None if sample is None else sample.sample_seed,
+        "weights_fingerprint": records.meta.weights_fingerprint, "model_revision": records.meta.model_revision,
+    }  # fmt: skip
 
 
 def _again(key: LineKey, index: ScoreIndex) -> frozenset[int]:
