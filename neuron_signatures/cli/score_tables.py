@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _PROG = "python -m neuron_signatures.poc6_score_explanations"
 _BY = ("layer", "pole", "explainer")
+_LEGEND = (
+    "null: explanations of other neurons; lift: mean - null; > null and p<=.05: shares of poles (chance for p: 5 %);\n"
+    "ceiling: the neuron predicted by its own rounded activations; look-up: its look-up rule. docs/poc6.md has the rest"
+)
 
 
 def summary_main(argv: Sequence[str]) -> int:
@@ -33,7 +37,7 @@ def summary_main(argv: Sequence[str]) -> int:
         for row in rows:
             emit_json(asdict(row))
     else:
-        emit("\n".join(summary_lines(rows)))
+        emit("\n".join([*summary_lines(rows), *([_LEGEND] if rows else [])]))
     return ExitCode.OK
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neuron_signatures.cli.output import emit
 from neuron_signatures.runs.errors import ExitCode, ProjectError, StoppedEarly, UsageError, escape_controls, shorten
-from neuron_signatures.runs.files import explain_os_errors, human_seconds, sha256_file
+from neuron_signatures.runs.files import counted, explain_os_errors, human_seconds, sha256_file
 from neuron_signatures.runs.lock import lock_file
 from neuron_signatures.runs.names import META, PIPELINE_LOCK
 from neuron_signatures.runs.pipeline_record import StepRecord, read_pipeline, write_pipeline
@@ -174,7 +174,7 @@ class _Shown:
 
     def end(self) -> None:
         if self.n > _SHOWN_LINES:
-            self._say(f"    ... {self.n - _SHOWN_LINES} more lines")
+            self._say(f"    ... {counted(self.n - _SHOWN_LINES, 'more line')}")
 
 
 def _asked_steps(config: Config, options: Options) -> list[Step]:

@@ -103,6 +103,12 @@ def _scored(run: ReportRun, scores: Scores) -> tuple[list[Html], list[Html]]:
     return parts, _short(main)
 
 
+_READ = (
+    "Above null and p ≤ .05: shares of the poles; chance gives 5 % of the second. Best: the neuron predicted by its "
+    "own rounded activations. Rules: its look-up rule, a baseline. n: poles of neurons."
+)
+
+
 def _summary_table(run: ReportRun, found: Sequence[Summary], frame: pd.DataFrame) -> Html:
     columns = [
         Column("set", False), Column("scorer", False), Column("score", False), Column("mean"),
@@ -118,7 +124,7 @@ def _summary_table(run: ReportRun, found: Sequence[Summary], frame: pd.DataFrame
     rows = [_summary_row(s, frame) for s in found[: run.detail.rows]]
     left = [f"{brief(s.set)}, {scorer_name(s.scorer, s.scorer_model)}: {why}" for s in found if (why := _not_in_it(s))]
     outside = p(f"Not in the means: {'. '.join(dict.fromkeys(left))}.", class_="small") if left else None
-    return join([table(columns, rows), outside])
+    return join([table(columns, rows), p(_READ, class_="small"), outside])
 
 
 def _summary_row(s: Summary, frame: pd.DataFrame) -> list[str | Html]:

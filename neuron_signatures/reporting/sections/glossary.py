@@ -11,6 +11,7 @@ WORDS = (
     ("activation", "The number that a neuron has at a token: the hidden value of the MLP after its non-linearity."),
     ("auPRC", "Area under the precision-recall curve; a prediction without information gives the share of active "
      "positions."),
+    ("cell", "One neuron at one position of a prompt; an intervention sets the activations of cells."),
     ("CMD", "Area between a ranking's faithfulness curve and 1. Smaller is better."),
     ("control", "The same measurement where the claim cannot hold: random neurons, shuffled words, another neuron."),
     ("coverage", "Share of the requests to a language model that gave a usable answer. The others count as nothing, "

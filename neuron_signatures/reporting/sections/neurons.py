@@ -237,7 +237,9 @@ def _worth(score: ScoreRow | None) -> str:
     """How good an explanation is, in a sentence; empty if it was not scored."""
     if score is None:
         return ""
-    said = f", which scores {number(score.value)} ({score_name(score.score)})"
+    known = score.ci_low is not None and score.ci_high is not None
+    within = f"; 95 % interval {number(score.ci_low)} to {number(score.ci_high)}" if known else ""
+    said = f", which scores {number(score.value)} ({score_name(score.score)}{within})"
     null = "" if score.null_best is None else f" where explanations of other neurons score {number(score.null_best)}"
     return said + null
 

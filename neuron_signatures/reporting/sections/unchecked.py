@@ -189,10 +189,11 @@ def _scores(run: ReportRun) -> Iterator[Doubt]:
         return
     scored = {s.set for s in reported}
     yield from (Doubt(f"The explanations of the set {s.name} were not scored.",
-                      run.command("poc6_score_explanations", "--set", s.name))
+                      run.command("poc6_score_explanations", "--sets", s.name))
                 for s in run.explanations.sets if s.name not in scored)  # fmt: skip
     for s in reported:
-        yield from _scored_set(scores, s, again)
+        more = run.command("poc6_score_explanations", "--sets", s.set, "--scorers", s.scorer)
+        yield from _scored_set(scores, s, more)
 
 
 def _scored_set(scores: Scores, s: ScoredSet, again: str) -> Iterator[Doubt]:

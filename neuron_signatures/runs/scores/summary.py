@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 By = Literal["layer", "pole", "explainer"]
 N_DRAWS = 1000
 SIGNIFICANT = 0.05
+MIN_DRAWS = 19
+"""With fewer draws of the null no `null_p` can be as small as .05."""
+SAME = 1e-9
+"""Values that differ by less are equal: sums in another order differ in the last digits."""
 _POLE = ["layer", "neuron", "pole"]
 _SCORER = ["scorer", "scorer_model"]
 
@@ -56,7 +60,8 @@ class Summary:
     share_above_null: float | None
     """Share of the poles with a null whose value is above it."""
     share_significant: float | None
-    """Share of the poles with a null whose `null_p` is at most .05: .05 is what chance would give."""
+    """Share of the poles with a null of at least 19 draws whose `null_p` is at most .05: .05 is what chance would give.
+    None if none has so many draws."""
     n_with_null: int
     ceiling: float | None
     """Mean of the best possible score, of the poles where it is defined."""
@@ -179,6 +184,7 @@ def _comparison(
     n_only_one = int((defined == 1).sum())
     both = both[defined == 2]
     difference = (both["value_a"] - both["value_b"]).to_numpy(float)
+    difference = np.where(np.abs(difference) < SAME, 0.0, difference)
     neurons = _neurons(both)
     mean = cluster_mean(difference.tolist(), neurons, n_draws=n_draws, seed=seed)
     wins = float(((difference > 0) + 0.5 * (difference == 0)).mean()) if len(difference) else None
@@ -193,8 +199,9 @@ def _by_pole(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["value", "null_best", "lift", "ceiling", "lookup", "coverage"]
     frame = rows[[*_POLE, *columns]].astype({"layer": "int64", "neuron": "int64"})
     compared = rows["value"].notna() & rows["null_best"].notna()
+    enough = compared & (rows["null_n"].fillna(0).astype("int64") >= MIN_DRAWS)
     frame["above"] = (rows["value"] > rows["null_best"]).astype(float).where(compared)
-    frame["significant"] = (rows["null_p"] <= SIGNIFICANT).astype(float).where(compared)
+    frame["significant"] = (rows["null_p"] <= SIGNIFICANT).astype(float).where(enough)
     return frame.groupby(_POLE, as_index=False, sort=False).mean()
 
 

@@ -43,7 +43,7 @@ class LogOutcome:
         done = f" ({t.n_done_before:,} done before)" if t.n_done_before else ""
         state = "" if self.finished else "; unfinished"
         failed = f", {counted(t.n_failed_requests, 'request')} failed" if t.n_failed_requests else ""
-        lines = [f"{self.about.name}: {counted(t.n_poles, 'pole')}{done}, {_by_status(t.statuses)} now{failed}{state}"]
+        lines = [f"{self.about.name}: {counted(t.n_poles, 'pole')}{done}, {_by_status(t.statuses)}{failed}{state}"]
         if self.about.split == "select":
             lines.append(f"  {FOR_CHOOSING}")
         return lines + [f"  {line}" for s in self.summaries[:1] for line in headline(s)]
@@ -84,7 +84,8 @@ def headline(s: Summary) -> list[str]:
         return [f"nothing scored; failed: {_counts(s.failed)}"]
     what = f"{s.score}: {_number(s.mean)}{_interval(s.low, s.high)} over {counted(s.n_neurons, 'neuron')}"
     null = f"null {_number(s.null_best)}, lift {_number(s.lift)}, above the null {_share(s.share_above_null)}"
-    null += f", p <= .05 {_share(s.share_significant)} (chance 5 %)"
+    few = s.share_significant is None
+    null += ", too few draws for p <= .05" if few else f", p <= .05 {_share(s.share_significant)} (chance 5 %)"
     lines = [f"{what}, {counted(s.n, 'pole')}", null if s.n_with_null else "no null: no other explanations were scored"]
     rest = [f"ceiling {_number(s.ceiling)}", f"look-up rules {_number(s.lookup)}"]
     rest += [] if s.coverage is None else [f"coverage {_share(s.coverage)}"]
@@ -95,7 +96,7 @@ def headline(s: Summary) -> list[str]:
 
 def _by_status(statuses: dict[str, int]) -> str:
     found = [f"{statuses[s]:,} {s}" for s in STATUSES if statuses.get(s)]
-    return f"scored {', '.join(found)}" if found else "nothing scored"
+    return f"scored {', '.join(found)} now, controls included" if found else "nothing scored now"
 
 
 def _counts(counts: Any) -> str:

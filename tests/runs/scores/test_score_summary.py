@@ -22,7 +22,7 @@ def rows(*given: dict[str, Any]) -> pd.DataFrame:
     common = {
         "explanation_id": "1" * 16, "set": "a", "layer": 0, "neuron": 0, "pole": "+", "explainer": "highlighted",
         "explainer_model": None, "scorer": "rule", "scorer_model": None, "score": "correlation/uniform",
-        "null_best": 0.1, "null_n": 10, "null_from": "layer", "null_p": 0.5, "n": 100, "split": "report",
+        "null_best": 0.1, "null_n": 20, "null_from": "layer", "null_p": 0.5, "n": 100, "split": "report",
         "status": "ok", "undefined": "", "current": True,
     }  # fmt: skip
     full = [{**dict.fromkeys(COLUMNS), **common, **row} for row in given]
@@ -48,6 +48,13 @@ def test_means_are_over_poles_and_undefined_ones_are_counted_apart() -> None:
     assert found.share_above_null == pytest.approx(2 / 3) and found.share_significant == pytest.approx(2 / 3)
     assert found.lift == pytest.approx(0.2) and found.n_with_null == 3
     assert found.undefined == {"too_few_examples": 1} and found.failed == {"refused": 1}
+
+
+def test_a_null_of_too_few_draws_is_not_in_the_share_of_small_p() -> None:
+    few = one(rows({"value": 0.5, "null_n": 18, "null_p": 1 / 19}))
+    assert few.share_above_null == 1.0 and few.share_significant is None
+    both = one(rows({"value": 0.5, "null_n": 18, "null_p": 1 / 19}, {"neuron": 1, "value": 0.5, "null_p": 1 / 21}))
+    assert both.share_significant == 1.0 and both.n_with_null == 2
 
 
 def test_several_explanations_of_a_pole_weigh_as_one() -> None:
@@ -94,6 +101,15 @@ def test_a_comparison_is_paired() -> None:
     assert found.difference == pytest.approx((0.2 + 0 - 0.3) / 3)
     (other,) = compare(table, "b", "a")
     assert other.difference == pytest.approx(-found.difference) and other.wins == pytest.approx(1 - found.wins)
+
+
+def test_values_that_differ_by_rounding_are_equal() -> None:
+    table = pd.concat([
+        rows({"value": 0.1 + 0.2}, {"neuron": 1, "value": 0.5}),
+        rows({"set": "b", "value": 0.3}, {"set": "b", "neuron": 1, "value": 0.5}),
+    ])  # fmt: skip
+    (found,) = compare(table, "a", "b")
+    assert (found.wins, found.difference, found.low, found.high) == (0.5, 0, 0, 0)
 
 
 def test_values_for_choosing_are_no_scores() -> None:
