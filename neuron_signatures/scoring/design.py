@@ -39,8 +39,8 @@ class Design:
         return "select" if self.split == "report" else "explain"
 
     def settings(self) -> dict[str, Any]:
-        """What a continued log must share."""
-        return asdict(self)
+        """What a continued log must share. Draws of the null can be added."""
+        return {name: value for name, value in asdict(self).items() if name != "n_null"}
 
 
 @dataclass(frozen=True, eq=False)

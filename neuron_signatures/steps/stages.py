@@ -214,7 +214,7 @@ STAGES: Final = (
     Stage(
         "score", "poc6_score_explanations", _score_needs, several=True, takes=_score_takes, folder=SCORES,
         named_by=("sets", "scorers", "part", "sampling", "label"), reads=_logs_of_sets, replaces="scores",
-        changes=_NEURONS | {"sets", "scorers", "controls", "embedding_device"}, some_may_fail=True,
+        changes=_NEURONS | {"sets", "scorers", "controls", "n_null", "embedding_device"}, some_may_fail=True,
     ),
     Stage(
         "intervene", "poc3_intervene", _intervene_needs, several=True, takes=_intervene_takes, folder=INTERVENTIONS,

@@ -7,6 +7,7 @@ from pathlib import Path
 from shutil import copytree, rmtree
 
 import numpy as np
+import pandas as pd
 import pytest
 from explanation_runs import Log
 from misbehaving_server import MODEL, MisbehavingServer
@@ -137,6 +138,19 @@ def test_draws_of_the_null_stay_when_the_set_grows(run_dir: Path) -> None:
     of_first = {key.at for key in before}
     assert {key for key in after if key.at in of_first} == set(before)
     assert len(after) > len(before)
+
+
+def test_draws_of_the_null_are_added(run_dir: Path) -> None:
+    write_set(run_dir, words("more"))
+    assert score(run_dir, "--sets", "more", "--n_null", "1") == 0
+    few = lines(run_dir, "more__rule")
+    assert score(run_dir, "--sets", "more", "--n_null", "3") == 0
+    many = lines(run_dir, "more__rule")
+    assert set(few) < set(many) and {key.control for key in set(many) - set(few)} == {"other"}
+    write_set(run_dir, words("at_once"))
+    assert score(run_dir, "--sets", "at_once", "--n_null", "3") == 0
+    both = [table(run_dir, f"{name}__rule").drop(columns=["explanation_id", "set"]) for name in ("more", "at_once")]
+    pd.testing.assert_frame_equal(*both)
 
 
 def test_every_mode_is_scored_and_an_edit_is_scored_anew(run_dir: Path) -> None:
