@@ -182,8 +182,8 @@ def _short(run: ReportRun, v: ValidationRecord, metric: str) -> list[Html]:
     control = min(own.controls, key=lambda c: c.k, default=None)
     if control is not None and control.observed is not None and control.random_mean is not None:
         p_ = "" if control.p is None else f", p {cell_text(control.p, 'p')}"
-        said.append(f"its first {control.k} neurons alone keep {share_text(control.observed)} of the answer's logit, random "
-                    f"sets {share_text(control.random_mean)}{p_}")  # fmt: skip
+        said.append(f"its first {control.k} neurons alone keep {share_text(control.observed)} of the answer's logit, "
+                    f"random sets {share_text(control.random_mean)}{p_}")  # fmt: skip
     if not said:
         return []
     return [join(["The ranking was tested: ", "; ".join(said), "."])]
