@@ -64,15 +64,17 @@ def facts(pairs: Iterable[tuple[Content, Content]]) -> Html:
     return el("dl", *rows, class_="facts") if rows else NOTHING
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[Content]], *, class_: str = "") -> Html:
-    """A table in a box that scrolls if it is too wide."""
+def table(columns: Sequence[Column], rows: Sequence[Sequence[Content]], *, stacks: bool = False) -> Html:
+    """A table in a box that scrolls if it is too wide. If it `stacks`, a narrow screen shows each row as a block with
+    the headings beside the values."""
     head = [el("th", c.name, class_="n" if c.is_number else None, title=c.help or None) for c in columns]
-    body = [
-        el("tr", *(el("td", v, class_="n" if c.is_number else None) for c, v in zip(columns, row, strict=True)))
-        for row in rows
-    ]
-    inner = el("table", el("thead", el("tr", *head)), el("tbody", *body), class_=class_ or None)
+    body = [el("tr", *(_cell(c, v, named=stacks) for c, v in zip(columns, row, strict=True))) for row in rows]
+    inner = el("table", el("thead", el("tr", *head)), el("tbody", *body), class_="stack" if stacks else None)
     return el("div", inner, class_="scroll", tabindex=0, role="group")
+
+
+def _cell(column: Column, value: Content, *, named: bool) -> Html:
+    return el("td", value, class_="n" if column.is_number else None, data_name=column.name if named else None)
 
 
 def sheet(found: Sheet, *, most: int = 40) -> Html:

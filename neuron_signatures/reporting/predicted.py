@@ -54,9 +54,12 @@ def _windows(run: ReportRun, records: Records, line: ScoreLine, simulator: str) 
     largest = max((float(np.max(sign * w.acts)) for _, w in pairs if w.acts is not None), default=0.0)
     top = max((max((v for v in s.values or [] if v is not None), default=0.0) for s, _ in pairs), default=0.0)
     shown = [_pair(s, w, sign, largest, top, why) for s, w, why in chosen]
-    return join(
-        [el("h4", f"True and simulated activations, by {simulator}; each coloured by its own largest value"), *shown]
+    colours = (
+        "Full colour of each line: its largest value in all windows of this neuron that were scored, so the colours "
+        "compare where, and not how strongly, the neuron is active."
     )
+    title = el("h4", f"True and simulated activations, by {simulator}")
+    return join([title, p(colours, class_="small"), *shown])
 
 
 def _true_windows(records: Records, line: ScoreLine) -> dict[int, Window]:

@@ -74,7 +74,7 @@ def score_table(run: ReportRun, rows: Sequence[ScoreRow]) -> Html:
     asked = any(r.coverage is not None for r in rows)
     columns += [Column("coverage", help="Share of the requests with a usable answer.")] if asked else []
     shown = [_row(run, r)[: len(columns)] for r in rows if r.score]
-    return table(columns, shown) if shown else NOTHING
+    return table(columns, shown, stacks=True) if shown else NOTHING
 
 
 def _row(run: ReportRun, r: ScoreRow) -> list[str | Html]:
@@ -114,7 +114,7 @@ def _controls(rows: Sequence[ScoreRow]) -> Html | None:
         "shuffled: the words in random order; empty: no words; text: the word “text”; constant: the same prediction "
         "everywhere; ceiling: the neuron's own activations, rounded as the simulator rounds; lookup: its look-up rule."
     )
-    return join([el("h4", "Controls"), table(columns, shown), p(said, class_="small")])
+    return join([el("h4", "Controls"), table(columns, shown, stacks=True), p(said, class_="small")])
 
 
 def number(value: float | None) -> str:

@@ -127,10 +127,17 @@ svg .thin{stroke-width:1.3;opacity:.75}
 .glossary dt{font-weight:600}.glossary dd{margin:0;color:var(--soft)}
 footer{margin-top:2.5rem;border-top:1px solid var(--line);padding-top:.8rem;font-size:.84rem;color:var(--soft);
 overflow-wrap:anywhere}
-@media (max-width:640px){main{padding:1rem .8rem 3rem}h1{font-size:1.35rem}h2{font-size:1.15rem}.card{padding:.7rem}
-.facts{grid-template-columns:minmax(0,1fr);gap:0}.facts dd{margin:0 0 .35rem}.glossary{columns:1}
+@media screen and (max-width:640px){main{padding:1rem .8rem 3rem}h1{font-size:1.35rem}h2{font-size:1.15rem}
+.card{padding:.7rem}.facts{grid-template-columns:minmax(0,1fr);gap:0}.facts dd{margin:0 0 .35rem}.glossary{columns:1}
 .pass{grid-template-columns:2.6rem minmax(0,1fr);gap:0 .5rem}.pair{grid-template-columns:minmax(0,1fr)}
-.pair .small{text-align:left}}
+.pair .small{text-align:left}
+.stack,.stack tbody{display:block}.stack thead{display:none}
+.stack tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.15rem .7rem;padding:.45rem 0;
+border-bottom:1px solid var(--line)}
+.stack td,.stack td.n{display:block;border:0;padding:0;text-align:left;white-space:normal;overflow-wrap:anywhere}
+.stack td:empty{display:none}
+.stack td::before{content:attr(data-name);display:block;font-size:.72rem;color:var(--soft)}
+.stack svg.row{max-width:100%}}
 @media print{:root{LIGHT}body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h2,h3,h4,summary{break-after:avoid}figure,.exp,.pass,.note,tr{break-inside:avoid}

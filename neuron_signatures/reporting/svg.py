@@ -151,7 +151,7 @@ def histogram(values: Sequence[float], null: Sequence[float], axis: str, *, labe
     own, other = _shares(values, low, high), _shares(null, low, high)
     top = max((*own, *other), default=0.0) or 1.0
     x = Scale(low, high, _LEFT, WIDTH - _RIGHT)
-    y = Scale(0.0, top, HEIGHT - _BOTTOM, _TOP)
+    y = Scale(0.0, _HEADROOM * top, HEIGHT - _BOTTOM, _TOP)
     parts = _frame(x, y, Axes(axis, "share"), percent=True)
     step = (x.stop - x.start) / _BINS
     for i, share in enumerate(own):
@@ -166,6 +166,8 @@ def histogram(values: Sequence[float], null: Sequence[float], axis: str, *, labe
 
 
 _BINS = 24
+_HEADROOM = 1.12
+"""Room above the largest share, for the name of the axis."""
 
 
 def _shares(values: Sequence[float], low: float, high: float) -> list[float]:

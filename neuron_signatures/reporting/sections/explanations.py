@@ -30,6 +30,8 @@ from neuron_signatures.views.records.commands import records_command
 
 TITLE = "How good are the explanations?"
 _MOST_FIGURES = 6
+_EQUAL_LIFT = 0.005
+"""Lifts that differ by less are shown as about equal."""
 
 
 def explanations(run: ReportRun) -> Section:
@@ -100,7 +102,7 @@ def _scored(run: ReportRun, scores: Scores) -> tuple[list[Html], list[Html]]:
     if n := len(scores.sets) - len(reported):
         parts.append(p(f"{n} result{'s' if n > 1 else ''} on the part select, for choosing explanations, not shown.",
                        class_="small"))  # fmt: skip
-    return parts, _short(main)
+    return parts, _short(main, frame)
 
 
 _READ = (
@@ -124,7 +126,7 @@ def _summary_table(run: ReportRun, found: Sequence[Summary], frame: pd.DataFrame
     rows = [_summary_row(s, frame) for s in found[: run.detail.rows]]
     left = [f"{brief(s.set)}, {scorer_name(s.scorer, s.scorer_model)}: {why}" for s in found if (why := _not_in_it(s))]
     outside = p(f"Not in the means: {'. '.join(dict.fromkeys(left))}.", class_="small") if left else None
-    return join([table(columns, rows), p(_READ, class_="small"), outside])
+    return join([table(columns, rows, stacks=True), p(_READ, class_="small"), outside])
 
 
 def _summary_row(s: Summary, frame: pd.DataFrame) -> list[str | Html]:
@@ -199,13 +201,11 @@ def _by_layer(run: ReportRun, frame: pd.DataFrame, main: Sequence[Summary]) -> H
         plot = interval_row(plot_scale(s.score), s.mean, s.low, s.high, Null(s.null_best))
         rows.append([brief(s.set), scorer_name(s.scorer, s.scorer_model), str(s.group["layer"]), number(s.mean),
                      interval(s.low, s.high), plot, number(s.null_best), signed(s.lift), f"{s.n:,}"])  # fmt: skip
-    return join([el("h3", "By layer"), table(columns, rows)])
+    return join([el("h3", "By layer"), table(columns, rows, stacks=True)])
 
 
-def _short(main: Sequence[Summary]) -> list[Html]:
-    best = max(
-        (s for s in main if s.mean is not None and s.lift is not None), key=lambda s: s.lift or 0.0, default=None
-    )
+def _short(main: Sequence[Summary], frame: pd.DataFrame) -> list[Html]:
+    best = _best(main, frame)
     if best is None:
         return []
     name = score_name(best.score)
@@ -214,6 +214,19 @@ def _short(main: Sequence[Summary]) -> list[Html]:
         f"average ({name}, by {scorer_name(best.scorer, best.scorer_model)}); explanations of other neurons score "
         f"{number(best.null_best)}.",
     ])]  # fmt: skip
+
+
+def _best(main: Sequence[Summary], frame: pd.DataFrame) -> Summary | None:
+    """The one with the largest lift. Of those about as large, the one with the most draws of a null, then the most
+    neurons, so that a rounding difference does not decide."""
+    known = [s for s in main if s.mean is not None and s.lift is not None]
+    largest = max((s.lift or 0.0 for s in known), default=0.0)
+
+    def order(s: Summary) -> tuple[int, int, str, str, str]:
+        rows = _rows_of(s.set, s.scorer, s.scorer_model, s.score, frame)
+        return -int(rows["null_n"].fillna(0).max()), -s.n, s.set, s.scorer, s.scorer_model or ""
+
+    return min((s for s in known if (s.lift or 0.0) >= largest - _EQUAL_LIFT), key=order, default=None)
 
 
 def _share(value: float | None) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from neuron_signatures.reporting.html import NOTHING, Content, Html, el, join, text
+from neuron_signatures.reporting.html import Content, Html, el, join, text
 from neuron_signatures.reporting.opened import Part, ReportRun, attempt
 from neuron_signatures.reporting.parts import Column, facts, fold, missing, note, p, problem, sheet, table
 from neuron_signatures.reporting.section import Section
+from neuron_signatures.reporting.side_effects import side_effects
 from neuron_signatures.reporting.svg import Axes, Band, Line, Null, Scale, curves, interval_row
-from neuron_signatures.runs.intervention_records import Controls, EffectRecord, SideEffects, SteerRecord, SwapRecord
+from neuron_signatures.reporting.swap_words import intervention_name, intervention_words
+from neuron_signatures.runs.intervention_records import Controls, EffectRecord, SteerRecord, SwapRecord
 from neuron_signatures.runs.tokens import brief
-from neuron_signatures.views.interventions.checks import control_lines, controls_sheet, side_effect_lines
+from neuron_signatures.views.interventions.checks import control_lines, controls_sheet
 from neuron_signatures.views.interventions.doses import doses_sheet, unsteered
 from neuron_signatures.views.interventions.effects import prediction_sheet
 from neuron_signatures.views.interventions.labels import (
@@ -55,11 +57,11 @@ def interventions(run: ReportRun) -> Section:
     if not readable:
         body.append(_none(run))
         return Section("interventions", TITLE, lead, body)
-    for ref in readable[:_MOST]:
-        body.append(_one(run, ref, _read(run, ref)))
+    reads = [(ref, _read(run, ref)) for ref in readable[:_MOST]]
+    body += [_one(run, ref, read) for ref, read in reads]
     if len(readable) > _MOST:
         body.append(p(f"The newest {_MOST} of {len(readable)} are shown."))
-    return Section("interventions", TITLE, lead, body, _short(readable))
+    return Section("interventions", TITLE, lead, body, _short(reads))
 
 
 def _read(run: ReportRun, ref: ResultRef) -> Part[InterventionRecord]:
@@ -75,12 +77,15 @@ def _none(run: ReportRun) -> Html:
     )
 
 
-def _short(refs: list[ResultRef]) -> list[Html]:
-    return [join([el("b", f"{brief(r.title)}: "), r.verdict]) for r in refs[:3] if r.verdict]
+def _short(reads: list[tuple[ResultRef, Part[InterventionRecord]]]) -> list[Html]:
+    found = [read.value for _, read in reads[:3] if read.value is not None]
+    said = [(intervention_name(r), intervention_words(r)) for r in found]
+    return [join([el("b", f"{name[:1].upper()}{name[1:]}: "), words]) for name, words in said if words]
 
 
 def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html:
-    head: list[Content] = [el("h3", brief(ref.title)), note("plain", el("b", ref.verdict)) if ref.verdict else None]
+    words = ref.verdict if read.value is None else intervention_words(read.value)
+    head: list[Content] = [el("h3", brief(ref.title)), note("plain", el("b", words)) if words else None]
     if read.value is None:
         return el("article", *head, problem(read.problem), class_="card")
     record = read.value
@@ -100,7 +105,7 @@ def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:
         parts.append(facts(summary_lines(record.summary)))
     if record.shared is not None:
         parts += [el("h4", "One list of neurons for all pairs"), facts(shared_lines(record.shared))]
-        parts.append(_side_effects(record.shared.side_effects))
+        parts.append(side_effects(record.shared.side_effects))
     if len(record.pairs) > 1:
         return [*parts, fold("all pairs", sheet(pairs_sheet(record), most=run.detail.rows))]
     if not record.pairs:
@@ -124,13 +129,13 @@ def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:
         "changes of the same size, 5th to 95th percentile."
     )
     return [*parts, el("figure", drawn, el("figcaption", caption)), _controls(pair.controls),
-            _side_effects(pair.side_effects), fold("answers before and after", sheet(answers_sheet(pair))),
+            side_effects(pair.side_effects), fold("answers before and after", sheet(answers_sheet(pair))),
             fold(f"the {counted(len(pair.cells), 'changed activation')}",
                  sheet(cells_sheet(pair.cells, pair.destination.tokens), most=run.detail.rows))]  # fmt: skip
 
 
 def _effect(record: EffectRecord) -> list[Html]:
-    return [_controls(record.controls), _side_effects(record.side_effects), sheet(prediction_sheet(record))]
+    return [_controls(record.controls), side_effects(record.side_effects), sheet(prediction_sheet(record))]
 
 
 def _steer(record: SteerRecord) -> list[Html]:
@@ -148,7 +153,7 @@ def _steer(record: SteerRecord) -> list[Html]:
         f"The {difference_name(record.target)} of the target for each amount (alpha = 1 is {brief(record.unit)}). Grey "
         "bars: random edits of the same size, 5th to 95th percentile."
     )
-    return [el("figure", drawn, el("figcaption", caption)), _side_effects(record.side_effects),
+    return [el("figure", drawn, el("figcaption", caption)), side_effects(record.side_effects),
             fold("all amounts", sheet(doses_sheet(record)))]  # fmt: skip
 
 
@@ -171,13 +176,4 @@ def _controls(controls: Controls | None) -> Html:
         table([Column("control", False), Column("sets"), Column("p"),
                Column("effect (dot) over the control's 5th to 95th percentile", False)], rows) if rows else None,
         *(p(line, class_="small") for line in said), fold("controls in numbers", sheet(controls_sheet(controls))),
-    ])  # fmt: skip
-
-
-def _side_effects(side: SideEffects | None) -> Html:
-    if side is None:
-        return NOTHING
-    return join([
-        el("h4", "Side effects on text that has nothing to do with it"), facts(side_effect_lines(side)),
-        *(p(brief(n), class_="small") for n in side.notes),
     ])  # fmt: skip

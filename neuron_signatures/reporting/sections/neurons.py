@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from neuron_signatures.reporting.cards import card
 from neuron_signatures.reporting.examples import examples
 from neuron_signatures.reporting.html import Html, el, join, text
 from neuron_signatures.reporting.opened import ReportRun, attempt
-from neuron_signatures.reporting.parts import Column, chips, missing, note, p, problem, table, token
+from neuron_signatures.reporting.parts import Column, chips, fold, missing, note, p, problem, table, token
+from neuron_signatures.reporting.said import to_read
 from neuron_signatures.reporting.score_rows import headline_of, number
 from neuron_signatures.reporting.score_words import score_name
 from neuron_signatures.reporting.section import Section
@@ -35,6 +37,7 @@ METRICS = {
 }
 """The metrics of influence in words (docs/method.md)."""
 _LONGEST = 160
+_OPEN_CARDS = 3
 
 
 _EXAMPLES = (
@@ -78,7 +81,7 @@ def neurons(run: ReportRun) -> Section:
         return Section("neurons", "The answer's neurons", lead, [problem(found.problem)])
     ranked = found.value
     body += [_what(run, c.ranked), _overview(run, c.ranked, ranked), *_gaps(run)]
-    body += [_how_to_read(run), *(card(run, n) for n in ranked)]
+    body += [_how_to_read(run), *_cards(run, ranked)]
     return Section("neurons", "The answer's neurons", lead, body, _short(run, ranked))
 
 
@@ -94,7 +97,20 @@ def _examples(run: ReportRun) -> list[Html]:
                run.described.of(NeuronAt(at.layer, at.neuron), negative=at.pole == "-"), 1)
         for i, at in enumerate(read.value.poles, 1)
     ]  # fmt: skip
-    return [p(f"Shown: {read.value.why}."), _how_to_read(run), *(card(run, n) for n in found)]
+    return [p(f"Shown: {read.value.why}."), _how_to_read(run), *_cards(run, found)]
+
+
+def _cards(run: ReportRun, found: Sequence[Ranked]) -> list[Html]:
+    """The cards; those after the first few are folded. A link to a folded one opens it."""
+    folded = [fold(join(_card_title(run, n)), card(run, n)) for n in found[_OPEN_CARDS:]]
+    return [*(card(run, n) for n in found[:_OPEN_CARDS]), *folded]
+
+
+def _card_title(run: ReportRun, n: Ranked) -> list[str | Html]:
+    """What a folded card is about."""
+    score = "" if n.row.score is None else f" · {_score_word(run)} {signed_text(n.row.score)}"
+    said = _said(run, n)
+    return [f"{n.rank}. ", el("b", f"{n.row.at.label}{n.pole}"), score, f" · {said}" if said else ""]
 
 
 def first_neurons(run: ReportRun, ranked: RankedList, n: int) -> list[Ranked]:
@@ -190,8 +206,7 @@ def _score_word(run: ReportRun) -> str:
 
 def _first(run: ReportRun, n: Ranked) -> ExplanationView | None:
     """The explanation to read of the pole."""
-    read = attempt(lambda: run.explanations.of(n.row.at))
-    return None if read.value is None else read.value.pole("-" if n.pole == "-" else "+").first
+    return to_read(run, n.row.at, "-" if n.pole == "-" else "+")
 
 
 def _score(run: ReportRun, n: Ranked) -> ScoreRow | None:

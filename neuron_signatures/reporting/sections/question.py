@@ -139,8 +139,8 @@ def heading(run: ReportRun) -> str:
     """The title of the report."""
     c, name = run.choice, brief(run.run.manifest.model_name.rstrip("/").rsplit("/", 1)[-1])
     if c.record is None:
-        return f"The neurons of {name}"
-    return f"Which neurons made {name} say “{word_of(c.record.target.token.token)}”?"
+        return f"The neurons of the model {name}"
+    return f"Which neurons made the model {name} say “{word_of(c.record.target.token.token)}”?"
 
 
 def word_of(raw: str) -> str:

@@ -10,7 +10,7 @@ from neuron_signatures.reporting.svg import Axes, Band, Line, Null, Scale, curve
 from neuron_signatures.runs.result_records import MetricValidation, ValidationRecord, read_record
 from neuron_signatures.runs.results import list_validations
 from neuron_signatures.runs.tokens import brief
-from neuron_signatures.views.interventions.sheets import cell_text
+from neuron_signatures.views.interventions.sheets import cell_text, share_text
 from neuron_signatures.views.lists.list_files import target_title
 from neuron_signatures.views.lists.validated import best_line, measured_line, unreadable_validations
 
@@ -129,7 +129,7 @@ def _agreement(v: ValidationRecord, metric: str) -> Html:
         Column("95 % interval", False), Column("0 to 1" if scale.low == 0 else "-1 to 1", False),
         Column("Pearson"), Column("95 % interval", False),
         Column("CMD", help="Area between the faithfulness curve and 1; 0 is best."), Column("±", False),
-        Column(f"k for {v.kept_share:.0%}", help="Neurons of the smallest set that keeps this share."),
+        Column(f"k for {share_text(v.kept_share)}", help="Neurons of the smallest set that keeps this share."),
     ]  # fmt: skip
     explained = p(
         "Spearman and Pearson: correlation of a ranking's scores with the true effects of ablating single neurons; 1 "
@@ -182,8 +182,8 @@ def _short(run: ReportRun, v: ValidationRecord, metric: str) -> list[Html]:
     control = min(own.controls, key=lambda c: c.k, default=None)
     if control is not None and control.observed is not None and control.random_mean is not None:
         p_ = "" if control.p is None else f", p {cell_text(control.p, 'p')}"
-        said.append(f"its first {control.k} neurons alone keep {control.observed:.0%} of the answer's logit, random "
-                    f"sets {control.random_mean:.0%}{p_}")  # fmt: skip
+        said.append(f"its first {control.k} neurons alone keep {share_text(control.observed)} of the answer's logit, "
+                    f"random sets {share_text(control.random_mean)}{p_}")  # fmt: skip
     if not said:
         return []
     return [join(["The ranking was tested: ", "; ".join(said), "."])]

@@ -18,6 +18,7 @@ from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.interventions.results import example_flags, intervention_refs, read_intervention
+from neuron_signatures.views.interventions.sheets import share_text
 from neuron_signatures.views.records.commands import records_command
 
 _FEW_PROMPTS = 20
@@ -26,10 +27,11 @@ _MAX_P = 0.05
 
 
 class Doubt(NamedTuple):
-    """One line, and the command that would check it; empty if no command can."""
+    """One line, and the commands that would check it; empty if no command can."""
 
     what: str
     command: str = ""
+    other_command: str = ""
 
 
 def unchecked(run: ReportRun) -> Section:
@@ -39,7 +41,7 @@ def unchecked(run: ReportRun) -> Section:
     doubts = [d for find in _FINDERS for d in find(run)]
     if not doubts:
         return Section("unchecked", "What was not checked", lead, [note("good", "No gap that the run itself shows.")])
-    items = [el("li", d.what, command(d.command) if d.command else None) for d in doubts]
+    items = [el("li", d.what, *(command(c) for c in (d.command, d.other_command) if c)) for d in doubts]
     return Section("unchecked", "What was not checked", lead, [el("ul", *items)])
 
 
@@ -155,7 +157,10 @@ def _corpus(run: ReportRun) -> Iterator[Doubt]:
             yield Doubt(f"The corpus has {meta.n_counted:,} tokens: rare things that a neuron responds to may not be "
                         "in it.", _larger_corpus(run))  # fmt: skip
         if not meta.complete:
-            yield Doubt(f"Reading the corpus stopped early: {brief(meta.stopped or 'not recorded')}.")
+            yield Doubt(
+                "Reading the corpus stopped at the limit that was set "
+                f"({brief(meta.stopped or 'which one is not recorded')})."
+            )
 
 
 def _words(run: ReportRun) -> Iterator[Doubt]:
@@ -194,6 +199,24 @@ def _scores(run: ReportRun) -> Iterator[Doubt]:
     for s in reported:
         more = run.command("poc6_score_explanations", "--sets", s.set, "--scorers", s.scorer)
         yield from _scored_set(scores, s, more)
+    yield from _only_rules(run, scores, reported)
+
+
+def _only_rules(run: ReportRun, scores: Scores, reported: list[ScoredSet]) -> Iterator[Doubt]:
+    """Whether nothing was scored but look-up rules by themselves."""
+    if any(s.scorer != "rule" for s in reported):
+        return
+    read = attempt(lambda: {str(e) for s in reported for e in scores.table(s.name)["explainer"].dropna().unique()})
+    if read.value != {"lookup"}:
+        return
+    sets = ",".join(dict.fromkeys(s.set for s in reported))
+    yield Doubt(
+        "All scored explanations are look-up rules, and the scorer rule applies them as they are: it is then the "
+        "baseline itself, so a rule's own score and “rules” are equal, and no score says how well words explain a "
+        "neuron. Explanations by a language model, or a scorer that reads the words, go further.",
+        run.command("poc5_explain_neurons", "--llm", "PROVIDER:MODEL", "--explainer", "highlighted"),
+        run.command("poc6_score_explanations", "--sets", sets, "--scorers", "embedding"),
+    )
 
 
 def _scored_set(scores: Scores, s: ScoredSet, again: str) -> Iterator[Doubt]:
@@ -225,7 +248,7 @@ def _scored_set(scores: Scores, s: ScoredSet, again: str) -> Iterator[Doubt]:
                     "null: these explanations may be worth nothing.")  # fmt: skip
     low = rows["coverage"].dropna()
     if len(low) and float(low.mean()) < 0.9:
-        yield Doubt(f"{s.name}: only {float(low.mean()):.0%} of the requests have a usable answer.", again)
+        yield Doubt(f"{s.name}: only {share_text(float(low.mean()))} of the requests have a usable answer.", again)
 
 
 def _controls_of(run: ReportRun, stem: str) -> Controls | None:
