@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +67,12 @@ def nbytes(arrays: Mapping[str, np.ndarray | LaterArray]) -> int:
 class ArrayFile:
     """An open file of arrays. Raises `BadRunError` with the file and the reason if it is missing or damaged.
 
-    `metadata` is the text that was stored with the arrays.
+    `metadata` is the text that was stored with the arrays. Several threads can read at a time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
         self._file = open_run_file(path)
         try:
             self._entries, self.metadata = _index(self._file)
@@ -125,15 +127,16 @@ class ArrayFile:
         dtype, _, at = self._entry(key)
         out = np.empty(n, dtype)
         view, done = out.view(np.uint8).data, 0
-        try:
-            self._file.seek(at + first * dtype.itemsize)
-            while done < len(view):
-                got = self._file.readinto(view[done:])  # type: ignore[attr-defined]  # of a raw or buffered reader
-                if not got:
-                    raise BadRunError(f"ends {len(view) - done} bytes too early", where=str(self.path))
-                done += got
-        except OSError as e:
-            raise unreadable(e, self.path) from e
+        with self._lock:  # between the seek and the last read, no other thread may seek
+            try:
+                self._file.seek(at + first * dtype.itemsize)
+                while done < len(view):
+                    got = self._file.readinto(view[done:])  # type: ignore[attr-defined]  # of a raw or buffered reader
+                    if not got:
+                        raise BadRunError(f"ends {len(view) - done} bytes too early", where=str(self.path))
+                    done += got
+            except OSError as e:
+                raise unreadable(e, self.path) from e
         return out
 
 

@@ -6,6 +6,7 @@ A small file can describe a table of any size, so rows, types and sizes are chec
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ class ParquetParts:
     """An open table with the columns `types` (name to Arrow type) and no nulls.
 
     `n_rows` is its exact number of rows, or `max_rows` their limit; `group_rows` the rows of every group but the last.
-    Raises `BadRunError` if the file is missing, damaged or another table.
+    Several threads can read at a time. Raises `BadRunError` if the file is missing, damaged or another table.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ParquetParts:
         self.path = path
         self._group_rows = group_rows
         self._group: tuple[int, pa.Table] | None = None
+        self._lock = threading.Lock()
         try:
             self._file = open_regular(path)
         except (OSError, NotReadableError) as e:
@@ -67,13 +69,14 @@ class ParquetParts:
         """One row; its group stays in memory for the next one."""
         assert self._group_rows is not None
         group, at = divmod(number, self._group_rows)
-        if self._group is None or self._group[0] != group:
-            self._group = (group, self._read(group, None))
-        row: dict[str, Any] = self._group[1].slice(at, 1).to_pylist()[0]
+        kept = self._group
+        if kept is None or kept[0] != group:
+            self._group = kept = (group, self._read(group, None))
+        row: dict[str, Any] = kept[1].slice(at, 1).to_pylist()[0]
         return row
 
     def _read(self, group: int, columns: list[str] | None) -> pa.Table:
-        with self._faults():
+        with self._faults(), self._lock:
             table = self._table.read_row_group(group, columns=columns, use_threads=False)
         if table.num_rows != self._table.metadata.row_group(group).num_rows:
             raise self._bad("has fewer rows than its footer says")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -74,7 +73,7 @@ class Judge:
         if self._is_asked(item, shown):
             scored = await self._asked(item, shown)
         else:
-            scored = Scored({self._measure: await self._computed(item, shown)})
+            scored = Scored({self._measure: self._computed(item, shown)})
         return replace(scored, seconds=time.monotonic() - start)
 
     def _shown(self, texts: NeuronTexts) -> list[Shown]:
@@ -113,7 +112,7 @@ class Judge:
             for batch in _batches(shown)
         ]
 
-    async def _computed(self, item: Item, shown: Sequence[Shown]) -> Measured:
+    def _computed(self, item: Item, shown: Sequence[Shown]) -> Measured:
         scoring = Scoring(item.at, self._tools.design, has_interval=False)
         if not enough(shown, self._tools.design):
             return unmeasured(shown, TOO_FEW)
@@ -121,7 +120,7 @@ class Judge:
             return accuracy(shown, [True] * len(shown), scoring)
         if item.control == "ceiling":
             return accuracy(shown, [one.label for one in shown], scoring)
-        rule = await asyncio.to_thread(rule_of, self._tools.records, item.at)
+        rule = rule_of(self._tools.records, item.at)
         if rule is None:
             return unmeasured(shown, Undefined.NOT_SIMULATED.value)
         return accuracy(shown, [self._by_rule(rule, one) for one in shown], scoring)
