@@ -179,6 +179,7 @@ def _controls(controls: Controls | None) -> Html:
     return join([
         facts([("effect", signed_text(controls.observed))]),
         table([Column("control", False), Column("sets"), Column("p"),
-               Column("effect (dot) over the control's 5th to 95th percentile", False)], rows) if rows else None,
+               Column("effect (dot) over the control's 5th to 95th percentile", False)], rows,
+              stacks=True) if rows else None,
         *(p(line, class_="small") for line in said), fold("controls in numbers", sheet(controls_sheet(controls))),
     ])  # fmt: skip
