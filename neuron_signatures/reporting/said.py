@@ -90,7 +90,8 @@ def _origin(view: ExplanationView) -> str:
     """Its set, who wrote it, and its sample."""
     at_once = " · ".join(f"{label} {value}" for label, value in provenance(view) if label in _AT_ONCE)
     who = brief(view.author)[:_LONGEST_NAME]
-    return " · ".join(dict.fromkeys(filter(None, (f"set {view.entry.set}", who, at_once))))
+    parts = (f"set {view.entry.set}", "" if who == view.entry.set else who, at_once)
+    return " · ".join(filter(None, parts))
 
 
 def _scores(run: ReportRun, view: ExplanationView) -> Html:

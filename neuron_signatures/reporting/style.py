@@ -137,7 +137,7 @@ border-bottom:1px solid var(--line)}
 .stack td,.stack td.n{display:block;border:0;padding:0;text-align:left;white-space:normal;overflow-wrap:anywhere}
 .stack td:empty{display:none}
 .stack td::before{content:attr(data-name);display:block;font-size:.72rem;color:var(--soft)}
-.stack svg.row{max-width:100%}}
+.stack td:has(.text),.stack td:last-child:has(svg){grid-column:1/-1}.stack svg.row{max-width:100%}}
 @media print{:root{LIGHT}body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h2,h3,h4,summary{break-after:avoid}figure,.exp,.pass,.note,tr{break-inside:avoid}

@@ -11,10 +11,11 @@ MAX_P = 0.05
 _LONGEST_SOURCE = 80
 
 
-def intervention_words(record: InterventionRecord) -> str:
-    """The verdict: of a swap of one pair with random controls its numbers with their unit, else what is stored."""
+def intervention_words(record: InterventionRecord) -> list[str]:
+    """The verdict as sentences: of a swap of one pair with random controls its numbers, else what is stored."""
     pair = _one_pair(record)
-    return verdict(record) if pair is None else _swap_words(pair)
+    words = [verdict(record)] if pair is None else _swap_words(pair)
+    return [w for w in words if w]
 
 
 def intervention_name(record: InterventionRecord) -> str:
@@ -31,29 +32,34 @@ def _one_pair(record: InterventionRecord) -> SwapPair | None:
     return pair if pair.controls is not None and pair.controls.random is not None else None
 
 
-def _swap_words(pair: SwapPair) -> str:
+def _swap_words(pair: SwapPair) -> list[str]:
     controls = pair.controls
     if controls is None:
-        return ""
-    parts = [_effect(pair, controls), _beside_random(controls), _rivals(controls)]
+        return []
+    parts = [_effect(pair), _change(pair, controls), _beside_random(controls), _rivals(controls)]
     if controls.wrong_source is not None:
         parts.append(_wrong_source(controls.wrong_source, visible(pair.source.answer or "?")))
-    return " ".join(filter(None, parts))
+    return parts
 
 
-def _effect(pair: SwapPair, controls: Controls) -> str:
-    """Whether the answer flips, and by how much the difference rises."""
+def _effect(pair: SwapPair) -> str:
+    """Whether the answer flips."""
+    k, answer = pair.smallest_k or pair.k, visible(pair.source.answer or "?")
+    once, many = ("makes", "make") if pair.smallest_k is not None else ("does not make", "do not make")
+    does = once if k == 1 else many
+    return f"{counted(k, 'changed cell')} (neurons at positions) {does} {answer} the most likely token."
+
+
+def _change(pair: SwapPair, controls: Controls) -> str:
+    """By how much the difference rises, beside random sets."""
     new, old = visible(pair.source.answer or "?"), visible(pair.destination.answer or "?")
-    k = pair.smallest_k or pair.k
-    does = (
-        ("makes" if k == 1 else "make") if pair.smallest_k is not None else ("does" if k == 1 else "do") + " not make"
-    )
-    raises = f"The change raises the difference of the two logits ({new} minus {old}) by {_logits(controls.observed)}"
-    random = "" if controls.random is None else (
-        f"; {controls.random.n:,} random sets of as many cells: {_logits(controls.random.mean)}"
-        + _ends(controls.random.low, controls.random.high)
-    )  # fmt: skip
-    return f"{counted(k, 'changed cell')} (neurons at positions) {does} {new} the most likely token. {raises}{random}."
+    verb, by = ("raises", controls.observed) if controls.observed >= 0 else ("lowers", -controls.observed)
+    own = f"The change {verb} the difference of the two logits ({new} minus {old}) by {_logits(by)}"
+    random = controls.random
+    if random is None:
+        return f"{own}."
+    ends = _ends(random.low, random.high)
+    return f"{own}; {random.n:,} random sets of as many cells: {_logits(random.mean)}{ends}."
 
 
 def _ends(low: float | None, high: float | None) -> str:

@@ -71,6 +71,8 @@ def test_the_question_and_its_neurons(demo_page):
 def test_interventions_are_shown_with_their_controls(demo_page):
     assert demo_page.text.count("Side effects on text") >= 3
     assert "the control's 5th to 95th percentile" in demo_page.text
+    assert "raises the difference of the two logits (·Sacramento minus ·Austin) by 6.0; 1,000 random sets" \
+        in demo_page.text  # fmt: skip
 
 
 def test_scores_have_their_null_interval_and_failures(scored_page):

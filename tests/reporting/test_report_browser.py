@@ -59,6 +59,25 @@ def test_no_scroll_no_errors_no_requests(name, width, scheme, reports, chromium)
     context.close()
 
 
+def test_scores_are_in_view_on_a_narrow_screen(reports, chromium):
+    page = chromium.new_page(viewport={"width": 390, "height": 900})
+    page.goto(reports["scored"].as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    right = page.evaluate("[...document.querySelectorAll('.stack td')].map(e => e.getBoundingClientRect().right)")
+    assert right and max(right) <= 390
+    page.close()
+
+
+def test_a_link_to_a_folded_card_opens_it(reports, chromium):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(reports["demo"].as_uri())
+    card = page.locator("article.card[id]").last
+    assert not card.is_visible()
+    page.locator(f"td a[href='#{card.get_attribute('id')}']").click()
+    card.wait_for(state="visible")
+    page.close()
+
+
 def test_paper_is_white_and_shows_what_is_folded(reports, chromium):
     page = chromium.new_page(viewport={"width": 680, "height": 900}, color_scheme="dark")
     page.goto(reports["demo"].as_uri())

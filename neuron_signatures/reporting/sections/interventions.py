@@ -80,12 +80,12 @@ def _none(run: ReportRun) -> Html:
 def _short(reads: list[tuple[ResultRef, Part[InterventionRecord]]]) -> list[Html]:
     found = [read.value for _, read in reads[:3] if read.value is not None]
     said = [(intervention_name(r), intervention_words(r)) for r in found]
-    return [join([el("b", f"{name[:1].upper()}{name[1:]}: "), words]) for name, words in said if words]
+    return [join([el("b", f"{name[:1].upper()}{name[1:]}: "), " ".join(words)]) for name, words in said if words]
 
 
 def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html:
-    words = ref.verdict if read.value is None else intervention_words(read.value)
-    head: list[Content] = [el("h3", brief(ref.title)), note("plain", el("b", words)) if words else None]
+    words = [ref.verdict] if read.value is None else intervention_words(read.value)
+    head: list[Content] = [el("h3", brief(ref.title)), _verdict(words)]
     if read.value is None:
         return el("article", *head, problem(read.problem), class_="card")
     record = read.value
@@ -97,6 +97,11 @@ def _one(run: ReportRun, ref: ResultRef, read: Part[InterventionRecord]) -> Html
     else:
         inner = _steer(record)
     return el("article", *head, *inner, fold("settings", facts(settings(record)), printed=False), class_="card")
+
+
+def _verdict(words: list[str]) -> Html | None:
+    """The result, with the first sentence in bold."""
+    return note("plain", el("b", words[0]), " ", " ".join(words[1:])) if words and words[0] else None
 
 
 def _swap(run: ReportRun, record: SwapRecord) -> list[Html]:
@@ -174,6 +179,7 @@ def _controls(controls: Controls | None) -> Html:
     return join([
         facts([("effect", signed_text(controls.observed))]),
         table([Column("control", False), Column("sets"), Column("p"),
-               Column("effect (dot) over the control's 5th to 95th percentile", False)], rows) if rows else None,
+               Column("effect (dot) over the control's 5th to 95th percentile", False)], rows,
+              stacks=True) if rows else None,
         *(p(line, class_="small") for line in said), fold("controls in numbers", sheet(controls_sheet(controls))),
     ])  # fmt: skip

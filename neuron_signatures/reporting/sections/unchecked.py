@@ -36,7 +36,7 @@ class Doubt(NamedTuple):
 
 def unchecked(run: ReportRun) -> Section:
     lead = text(
-        "Generated from what is missing or weak in this run. Where one command would check it, it is below the line."
+        "Generated from what is missing or weak in this run. Where a command would check it, it is below the line."
     )
     doubts = [d for find in _FINDERS for d in find(run)]
     if not doubts:
