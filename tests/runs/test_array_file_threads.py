@@ -22,7 +22,7 @@ def _switches_often():
 @pytest.mark.usefixtures("_switches_often")
 def test_threads_that_read_at_once_get_their_own_rows(tmp_path):
     rows = np.repeat(np.arange(2000, dtype=np.int32)[:, None], 50, axis=1)
-    with open(tmp_path / "rows.safetensors", "wb") as f:
+    with (tmp_path / "rows.safetensors").open("wb") as f:
         write_arrays(f, {"rows": rows})
     with ArrayFile(tmp_path / "rows.safetensors") as file, ThreadPoolExecutor(8) as pool:
 
