@@ -122,7 +122,7 @@ def test_hooks_are_removed_after_an_error_and_the_capture_can_be_entered_again()
 
 def test_unknown_places_are_refused() -> None:
     hf = load("llama").hf
-    with pytest.raises(UsageError, match="layer 3 of LlamaModel.*a layer in 0..2"):
+    with pytest.raises(UsageError, match=r"layer 3 of LlamaModel.*a layer in 0\.\.2"):
         SiteCapture(hf, [Place("res", N_LAYERS)])
     with pytest.raises(UsageError, match="a place is one of res, att, mlp, neuron"):
         SiteCapture(hf, [Place("head", 0)])  # type: ignore[arg-type]
