@@ -79,9 +79,10 @@ def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
 
 
 def create_run(
-    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False
-) -> Run | None:
-    """A new run without prompts: its manifest says which model its records are of.
+    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False,
+    stage: str = STAGE,
+) -> Run | None:  # fmt: skip
+    """A new run without prompts, made by `stage`: its manifest says which model its results are of.
 
     If the run is `shared` by processes that may create it at the same time, None means that another one was faster.
     Raises `UsageError` if the folder holds anything already.
@@ -97,16 +98,16 @@ def create_run(
         if shared and Run.is_complete(out_dir):
             return None
         check_folder(out_dir, "new")  # again: another writer may have been faster
-        write_manifest(out_dir, _manifest(plan, flags_given, resolved))
+        write_manifest(out_dir, _manifest(plan, flags_given, resolved, stage))
     return Run.open(out_dir)
 
 
-def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Manifest:
+def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], stage: str) -> Manifest:
     device = find_device(plan.spec.device)
     return Manifest(
         **provenance(device, UNRECORDED, flags_given),
         format_version=2,
-        stage=STAGE,
+        stage=stage,
         n_prompts=0,
         n_tokens=0,
         n_layers=plan.info.layers,
