@@ -30,7 +30,7 @@ def overview_panel(ctx: PageContext) -> tuple[Mode, ...]:
     facts([*classes, ("tokens", f"{record.n_tokens:,}"), ("units", f"{units} (a neuron counts once per pole)")])
     left_out = [f"{n:,} {what}" for n, what in ((record.n_duplicates, "duplicates"), (record.n_too_short, "too short"),
                                                 (record.n_truncated, "cut")) if n]  # fmt: skip
-    small(f"Texts left out or cut: {', '.join(left_out) or 'none'}. Features fire above 0, neurons and directions above "
+    small(f"Texts left out or cut: {', '.join(left_out) or 'none'}. Features fire above 0, other units above "
           f"the {record.quantile:.0%} quantile of their own activations. Units are chosen on one half of the texts and "
           "tested on the other.")  # fmt: skip
     late = [MODE_WORDS[mode] for mode in done if outdated(ctx.run_dir, skill_record(ctx, mode))]

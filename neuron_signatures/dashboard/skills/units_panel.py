@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import streamlit as st
 
 from neuron_signatures.dashboard.data.cached_skills import most_specific, skill_record, skill_table
@@ -29,7 +30,7 @@ _NEURON = re.compile(r"L(\d{1,5})N(\d{1,9})[+-]", re.ASCII)
 _ANSWERS = ("yes", "no", "uncertain")
 _AGREEMENT_NUMBERS = ("agreement", "kappa", "low", "high", "AUROC", "auroc_low", "auroc_high")
 _PROBE_HELP = (
-    "Sparse probes of the class: how many units are needed. Dotted: the same with random labels. The difference of both "
+    "Sparse probes of the class: how many units are needed. Dotted: the same with random labels. The difference "
     "is the selectivity."
 )
 _SAID_HELP = "Whether explanations of specific units belong to the class, by language models, people and baselines."
