@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -132,6 +132,7 @@ def best_first(sources: Sequence[str]) -> list[str]:
     return sorted(set(sources), key=lambda s: (s != "sae", s != "neurons", s))
 
 
-def _layer(value: object) -> int | None:
-    number = float(value) if isinstance(value, int | float) else float("nan")
-    return None if number != number else int(number)
+def _layer(value: Any) -> int | None:
+    import pandas as pd
+
+    return None if pd.isna(value) else int(value)
