@@ -76,6 +76,19 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
     return table
 
 
+def iter_table_file(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """A table of another folder of the run, in parts, to find some of its rows. Raises as `read_table_file`."""
+    import pyarrow as pa
+
+    try:
+        with _open(path, columns, most=None) as file:
+            for batch in file.iter_batches(1 << 16, columns=list(columns), use_threads=False):
+                check_texts(batch.columns, path)
+                yield _frame(pa.Table.from_batches([batch]))
+    except (pa.ArrowException, OSError) as e:
+        raise damaged(path, "a Parquet table", e) from e
+
+
 def iter_arrow(
     run_dir: Path, stem: str, *, columns: Sequence[str], layer: int | None = None
 ) -> Iterator[pa.RecordBatch]:
@@ -108,8 +121,11 @@ def count_rows(run_dir: Path, stem: str) -> int:
         raise damaged(path, "a Parquet table", e) from e
 
 
-def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.ParquetFile:
-    """The file, whose sizes are within the limits. Raises `BadRunError` if a column is missing."""
+def _open(
+    path: Path, columns: Sequence[str] | None, *, most: int | None = MAX_VALUES, **options: Any
+) -> pq.ParquetFile:
+    """The file, whose sizes are within the limits, of at most `most` values. Raises `BadRunError` if a column is
+    missing."""
     import pyarrow.parquet
 
     with path.open("rb") as file:
@@ -122,8 +138,8 @@ def _open(path: Path, columns: Sequence[str] | None, **options: Any) -> pq.Parqu
     names = schema.names if columns is None else columns
     if missing := [c for c in names if c not in schema.names]:
         raise _refused(path, f"has no column {', '.join(missing)}")
-    if metadata.num_rows * max(1, len(names)) > MAX_VALUES:
-        what = f"has {metadata.num_rows} rows; {MAX_VALUES // max(1, len(names))} can be read"
+    if most is not None and metadata.num_rows * max(1, len(names)) > most:
+        what = f"has {metadata.num_rows} rows; {most // max(1, len(names))} can be read"
         raise BadRunError(what, where=str(path), next_step="Rank fewer positions")
     leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     for name in names:

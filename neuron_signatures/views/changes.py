@@ -13,6 +13,7 @@ from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.skills.names import SKILLS
 
 
 class Stamp(NamedTuple):
@@ -73,6 +74,11 @@ def explanation_stamps(run_dir: Path) -> dict[str, Stamp]:
 def score_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `scores/`; empty before the first score."""
     return _folder_stamps(run_dir / SCORES)
+
+
+def skill_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `skills/`; empty before the first text was collected."""
+    return _folder_stamps(run_dir / SKILLS)
 
 
 def records_stamps(run_dir: Path) -> dict[str, Stamp]:

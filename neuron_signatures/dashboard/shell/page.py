@@ -30,6 +30,7 @@ from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
@@ -39,10 +40,11 @@ from neuron_signatures.views.changes import (
     records_stamps,
     run_stamps,
     score_stamps,
+    skill_stamps,
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
-_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS, View.SCORES)
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS, View.SCORES, View.SKILLS)
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -135,7 +137,8 @@ def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the results of all stages that are shown."""
     interventions = {f"{INTERVENTIONS}/{name}": s for name, s in intervention_stamps(run_dir).items()}
     records = {f"{RECORDS}/{name}": s for name, s in records_stamps(run_dir).items()}
-    return {**analysis_stamps(run_dir), **interventions, **records}
+    skills = {f"{SKILLS}/{name}": s for name, s in skill_stamps(run_dir).items()}
+    return {**analysis_stamps(run_dir), **interventions, **records, **skills}
 
 
 def _views(selection: Selection) -> list[View]:

@@ -38,6 +38,7 @@ class View(StrEnum):
     INTERVENTIONS = "interventions"
     EXPLANATIONS = "explanations"
     SCORES = "scores"
+    SKILLS = "skills"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from neuron_signatures.reporting.sections.neurons import neurons
 from neuron_signatures.reporting.sections.provenance import provenance
 from neuron_signatures.reporting.sections.question import question
 from neuron_signatures.reporting.sections.ranking import ranking
+from neuron_signatures.reporting.sections.skills import skills
 from neuron_signatures.reporting.sections.unchecked import unchecked
 
 SECTIONS: tuple[Callable[[ReportRun], Section | None], ...] = (
-    question, neurons, ranking, explanations, interventions, unchecked, provenance, glossary,
+    question, neurons, ranking, explanations, interventions, skills, unchecked, provenance, glossary,
 )  # fmt: skip
 """A section is None where the report has nothing to say about it."""

@@ -1,0 +1,1 @@
+"""What was found about skills, as plain values for viewers: docs/skills.md has the definitions."""
