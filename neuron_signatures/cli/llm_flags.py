@@ -19,12 +19,17 @@ MODEL_FLAGS: Final = frozenset({
 """Flags that say nothing with `--llm none`."""
 
 
-def add_llm_flags(parser: Parser, *, without: str) -> argparse._ArgumentGroup:
-    """The flags of the language model. `without` is what the stage does without one. Returns the group."""
+def add_llm_flags(parser: Parser, *, without: str, several: bool = False) -> argparse._ArgumentGroup:
+    """The flags of the language model. `without` is what the stage does without one. Returns the group.
+
+    With `several`, `--llm` can be given more than once, and is read by `llm_specs`.
+    """
     group = parser.add_argument_group("language model")
-    group.add_argument("--llm", default="none", metavar="MODEL",
-                       help="openai:MODEL (any OpenAI-compatible API), local:NAME (any --model_name) or none "
-                            f"(the default: {without})")  # fmt: skip
+    known = f"openai:MODEL (any OpenAI-compatible API), local:NAME (any --model_name) or none (the default: {without})"
+    if several:
+        group.add_argument("--llm", action="append", metavar="MODEL", help=f"{known}; twice for two models")
+    else:
+        group.add_argument("--llm", default="none", metavar="MODEL", help=known)
     group.add_argument("--base_url", metavar="URL", help="of the API; default $OPENAI_BASE_URL, else OpenAI's")
     group.add_argument("--api_key_env", default="OPENAI_API_KEY", metavar="NAME",
                        help="environment variable that holds the key; default OPENAI_API_KEY")  # fmt: skip
@@ -53,11 +58,20 @@ def add_budget_flags(parser: Parser) -> None:
 
 def llm_spec(args: Namespace) -> LlmSpec | None:
     """What the flags of `add_llm_flags` say; None for `--llm none`. Raises `UsageError`."""
+    return _spec(args, args.llm)
+
+
+def llm_specs(args: Namespace) -> tuple[LlmSpec, ...]:
+    """What the flags of `add_llm_flags(several=True)` say about each model; empty without one. Raises `UsageError`."""
+    return tuple(spec for text in args.llm or () if (spec := _spec(args, text)) is not None)
+
+
+def _spec(args: Namespace, llm: str) -> LlmSpec | None:
     from dataclasses import replace
 
     from neuron_signatures.llm.choose import parse_llm
 
-    spec = parse_llm(args.llm)
+    spec = parse_llm(llm)
     if spec.kind == "none":
         return None
     return replace(

@@ -50,12 +50,13 @@ class Endpoint:
         return self.host == "api.openai.com" or self.host.endswith(".api.openai.com")
 
 
-def open_endpoint(base_url: str | None, *, allow_http: bool = False) -> Endpoint:
+def open_endpoint(base_url: str | None, *, allow_http: bool = False, flag: str = _FLAG) -> Endpoint:
     """The address given, or that of `OPENAI_BASE_URL`, or OpenAI's. Raises `UsageError` if it is not allowed.
 
-    `allow_http` permits http to other machines, where the key and the prompts can be read on the way.
+    `allow_http` permits http to other machines, where the key and the prompts can be read on the way. `flag` is where
+    the address was given.
     """
-    where = _FLAG
+    where = flag
     if base_url is None:
         base_url, where = os.environ.get(URL_VARIABLE) or OPENAI_URL, URL_VARIABLE
     parts = _split(base_url, where)

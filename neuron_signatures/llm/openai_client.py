@@ -21,7 +21,7 @@ from neuron_signatures.llm.chat import Answer, ChatRequest
 from neuron_signatures.llm.endpoint import Endpoint
 from neuron_signatures.llm.errors import StopAsking
 from neuron_signatures.llm.forecast import estimated_tokens
-from neuron_signatures.llm.wire.http import BodyTooLargeError, BoundedClient
+from neuron_signatures.llm.wire.http import BodyTooLargeError, BoundedClient, bearer
 from neuron_signatures.llm.wire.pace import Pace
 from neuron_signatures.llm.wire.reply import Reply, parse_reply
 from neuron_signatures.llm.wire.retries import RetryPolicy, retry_after
@@ -197,7 +197,7 @@ class OpenAIClient:
         """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._on_loop is None or self._on_loop.loop is not loop:
-            http = BoundedClient(self.endpoint, self._key, timeout=self._timeout, connections=self.concurrency)
+            http = BoundedClient(self.endpoint, bearer(self._key), timeout=self._timeout, connections=self.concurrency)
             api = openai.AsyncOpenAI(
                 api_key=self._key.reveal(), base_url=self.base_url, max_retries=0, http_client=http
             )  # fmt: skip

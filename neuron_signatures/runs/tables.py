@@ -40,9 +40,12 @@ def read_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None
     return _frame(read_arrow(run_dir, stem, columns=columns))
 
 
-def read_table_file(path: Path) -> pd.DataFrame:
-    """A table of another folder of the run. Raises `BadRunError` if it cannot be read or is too large."""
-    return _frame(_read_file(path, None))
+def read_table_file(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table of another folder of the run; only `columns`, if given.
+
+    Raises `BadRunError` if it cannot be read, is too large or lacks a column.
+    """
+    return _frame(_read_file(path, columns))
 
 
 def read_arrow_file(path: Path) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from neuron_signatures.cli.arguments import at_least, folder
 from neuron_signatures.cli.parser import Parser
@@ -36,6 +37,14 @@ def add_output_flags(parser: Parser) -> None:
     output.add_argument("--dry_run", action="store_true", help="print what would be done and what it takes; then stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+
+
+def require_run(args: argparse.Namespace) -> Path:
+    """The run folder. Raises `UsageError` without one."""
+    if args.run_dir is None:
+        raise UsageError("no --run_dir", next_step="Name the run, such as --run_dir runs/demo")
+    run_dir: Path = args.run_dir
+    return run_dir
 
 
 def check_flags(mode: str, given: Collection[str], flags: Mapping[str, Collection[str]]) -> None:

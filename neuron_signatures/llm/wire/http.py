@@ -7,7 +7,7 @@ headers from `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_CUSTOM_HEADERS`, w
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
@@ -27,7 +27,8 @@ class BodyTooLargeError(httpx2.RequestError):
 class BoundedClient(httpx2.AsyncClient):
     """Sends the body and our own headers; reads at most `MAX_BODY` bytes of the response."""
 
-    def __init__(self, endpoint: Endpoint, key: Secret, *, timeout: float, connections: int) -> None:
+    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], *, timeout: float, connections: int) -> None:
+        """`headers` are sent beside those of every request, and hold the key."""
         # Proxies of the environment only for https: they pass on an encrypted connection and see no key.
         super().__init__(
             follow_redirects=False,
@@ -37,11 +38,10 @@ class BoundedClient(httpx2.AsyncClient):
         )
         self._own_headers = httpx2.Headers(
             {
-                "Authorization": f"Bearer {key.reveal()}",
-                "Content-Type": "application/json",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",  # a bound on a compressed body is no bound
                 "User-Agent": "neuron-signatures",
+                **headers,
             }
         )
         # Their lines of level DEBUG hold the headers of responses, which can repeat a key.
@@ -52,7 +52,8 @@ class BoundedClient(httpx2.AsyncClient):
         """The response, read to its end."""
         headers = self._own_headers.copy()
         for name in ("host", "content-length"):
-            headers[name] = request.headers[name]
+            if name in request.headers:
+                headers[name] = request.headers[name]
         request.headers = headers
         options["follow_redirects"] = False
         response = await super().send(request, stream=True, **options)
@@ -83,3 +84,8 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def bearer(key: Secret) -> dict[str, str]:
+    """The headers of a chat API."""
+    return {"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"}

@@ -57,22 +57,37 @@ PROBES: Final = {
 }  # fmt: skip
 UNIT_EXPLANATIONS: Final = {
     **_UNIT, "explanation": "string", "by": "string", "origin": "string", "where": "string", "retrieved_at": "string",
-    "status": "string", "score": "double",
+    "status": "string", "reason": "string", "score": "double", "score_name": "string",
 }  # fmt: skip
-"""`origin`: `neuronpedia`, `file` or `run`; `where`: address or file; `status`: `ok`, `none`, or what failed."""
+"""`origin`: `file`, `run` or `neuronpedia`; `where`: address, file, or set and id; `by`: who wrote it, as the origin
+says. `status`: `ok`, `none` (no explanation is known), or what failed. All rows of a unit stand together, the best one
+first: that is the one that is classified. `score_name` is empty without a score."""
 CLASSIFICATIONS: Final = {
-    **_UNIT, "class": "string", "explanation": "string", "rater": "string", "sample": "int32", "answer": "string",
-    "confidence": "double", "status": "string",
+    **_UNIT, "class": "string", "own_class": "string", "control": "string", "of_unit": "string",
+    "explanation": "string", "rater": "string", "sample": "int32", "answer": "string", "confidence": "double",
+    "status": "string", "reason": "string",
 }  # fmt: skip
-"""`rater`: `hand`, `embedding`, or a language model; `answer`: `yes`, `no`, `uncertain`, empty if it failed. Of
-`embedding`, `confidence` is the cosine and there is no answer."""
+"""`rater`: `hand`, `activations`, `embedding`, `auroc`, or a language model (`local:NAME`); `answer`: `yes`, `no`,
+`uncertain`, empty if it failed. `embedding` (the cosine) and `auroc` (held out) give a number in `confidence` and no
+answer. `control` is `own`, or `other` where the explanation is that of the unit `of_unit` (empty otherwise).
+`own_class` is the class for which the unit's AUROC on `find` is largest; empty if that is not known."""
 AGREEMENT: Final = {
-    "class": "string", "rater_a": "string", "rater_b": "string", "n": "int32", "agreement": "double",
-    "kappa": "double", "low": "double", "high": "double", "auroc": "double", "auroc_low": "double",
+    "class": "string", "rater_a": "string", "rater_b": "string", "n": "int32", "n_units": "int32",
+    "agreement": "double", "chance": "double", "kappa": "double", "low": "double", "high": "double",
+    "null_sd": "double", "p": "double", "n_null": "int32", "auroc": "double", "auroc_low": "double",
     "auroc_high": "double",
 }  # fmt: skip
-"""An empty `class` is all classes. Of raters with answers, agreement and Cohen's kappa; of a rater with a number
-(`embedding`, `auroc`: the unit's own AUROC for the class) the AUROC of that number for the other's yes against no."""
+"""An empty `class` is all classes. Of raters with answers (a sample of a model is `NAME #0`): agreement, what `chance`
+gives by the shares of both raters' answers, and Cohen's kappa, whose chance level is 0; `null_sd` and `p` by permuting
+the answers of one rater. Of a rater with a number (`rater_a`) the AUROC of that number for the other's yes against no,
+whose chance level is 0.5. Intervals: 95 % bootstrap over units."""
+CLASSIFICATION_CONTROLS: Final = {
+    "rater": "string", "source": "string", "statistic": "string", "null": "string", "n": "int32", "value": "double",
+    "null_mean": "double", "null_sd": "double", "p": "double", "n_null": "int32",
+}  # fmt: skip
+"""What a rater says about a unit's own class: `share_yes` (a failed answer is left out), or `mean_confidence` of a
+rater with a number; beside the same with the explanations of other units. `null`: `permuted` (explanations permuted
+among the units of a source, many draws) or `one_set` (one explanation of a unit of another class for each unit)."""
 STEERING: Final = {
     **_UNIT, "role": "string", "for_class": "string", "of_unit": "string", "edit": "string", "dose": "double",
     "class": "string", "effect": "double", "against_others": "double", "kl": "double", "perplexity_ratio": "double",

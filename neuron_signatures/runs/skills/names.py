@@ -35,6 +35,7 @@ UNIT_EXPLANATIONS: Final = "unit_explanations"
 # classify
 CLASSIFICATIONS: Final = "classifications"
 AGREEMENT: Final = "agreement"
+CLASSIFICATION_CONTROLS: Final = "classification_controls"
 # steer
 STEERING: Final = "steering"
 STEERING_SUMMARY: Final = "steering_summary"
