@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.lines import read_entries
 from neuron_signatures.runs.explanations.meta import read_settings
+from neuron_signatures.runs.explanations.names import SETS
 from neuron_signatures.runs.explanations.stage import remove_set
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.llm.ledger import read_ledger
@@ -93,7 +93,7 @@ def _loss(p: Planned, run_dir: Path) -> str:
     folders = [name for name in STAGE_FOLDERS if (run_dir / name).is_dir()]
     lost = ["the run", *([f"with {', '.join(folders)}"] if folders else [])]
     try:
-        names = set_names(run_dir)
+        names = SETS.names(run_dir)
         n_people = sum(_by_people(run_dir, name) for name in names)
         cost = sum(a.most_cost for a in read_ledger(RequestFiles(run_dir)).stages.values())
     except BadRunError as e:
@@ -106,6 +106,6 @@ def _loss(p: Planned, run_dir: Path) -> str:
 
 def _by_people(run_dir: Path, set_name: str) -> int:
     """Edits, votes, locks and notes in the log of a set."""
-    if set_name not in set_names(run_dir):
+    if set_name not in SETS.names(run_dir):
         return 0
     return sum(entry.author == "human" for entry in read_entries(run_dir, set_name))

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.explanations.meta import read_settings
-from neuron_signatures.runs.explanations.names import log_name
 from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.names import JOURNAL, MANIFEST, META
 from neuron_signatures.runs.pipeline_record import PipelineRecord, StepRecord
