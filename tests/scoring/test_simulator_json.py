@@ -114,6 +114,12 @@ def test_only_a_markdown_fence_may_stand_around_it(around):
     assert read_activations(around.format(entries(0, 10, 3)), RAIN.tokens).tolist() == [0, 10, 3]
 
 
+def test_the_answer_about_a_long_window_is_read():
+    tokens = [" \U0001f642"] * 5000
+    found = json.dumps([{"token": t, "activation": 1} for t in tokens])  # all escapes
+    assert len(found) > 200_000 and read_activations(found, tokens).tolist() == [1] * 5000
+
+
 def test_equal_activations_everywhere_are_an_answer(tmp_path):
     found, _, _ = run(tmp_path, lambda asked: answer(simulation_answer(asked_tokens(asked), [0] * 3)))
     assert failures(found) == ["ok", "ok"] and not found[0].values.any()
