@@ -11,7 +11,7 @@ Writes: one run folder, by the stages, and RUN/pipeline.json: which steps are do
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         emit(EXAMPLE.rstrip("\n"))
         return ExitCode.OK
+    if args.file is not None:
+        raise UsageError("no flag before this configuration", where=args.file, next_step=f"Use --config {args.file}")
     if args.config is None:
         raise UsageError("no configuration: give --config FILE", next_step="--print_example prints one to start from")
     from neuron_signatures.steps.config import read_config
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     parser = Parser(prog="python -m neuron_signatures.pipeline", description=__doc__)
     parser.add_argument("--config", type=folder, metavar="FILE", help="TOML with a table for each stage")
+    parser.add_argument("file", nargs="?", help=SUPPRESS)
     parser.add_argument("--dry_run", action="store_true", help="print what would be done and why; write nothing")
     parser.add_argument("--until", metavar="STEP", help="stop after this step, or after all steps of this table")
     parser.add_argument("--overwrite", action="store_true", help="replace what other settings have made")

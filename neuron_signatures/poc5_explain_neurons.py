@@ -34,7 +34,7 @@ from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.sharding import add_shard_flags, check_shard_flags, run_on_engine
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
-from neuron_signatures.runs.explanations.names import EXPLAINERS, is_set_name
+from neuron_signatures.runs.explanations.names import EXPLAINERS, SETS
 
 if TYPE_CHECKING:
     from neuron_signatures.explain.request import ExplainRequest
@@ -141,7 +141,7 @@ def check_flags(args: Namespace, given: set[str]) -> None:
         what = "--out_dir is for --dataset_path and --puzzles" if args.out_dir else "no --out_dir for the new run"
         raise UsageError(what, next_step="Give --run_dir RUN, or one of these with --out_dir RUN")
     check_pole_flags(args)
-    if args.set_name is not None and not is_set_name(args.set_name):
+    if args.set_name is not None and not SETS.is_name(args.set_name):
         what = "this is no name of a set: letters, digits, dot, hyphen and underscore, at most 100"
         raise UsageError(what, where=f"--set {args.set_name}")
     if args.limit is not None and (args.engine is not None or args.merge):

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _PROG = "python -m neuron_signatures.poc6_score_explanations"
 _COMMANDS = ("summary", "compare")
 _OF_MODELS = MODEL_FLAGS | {"retry_failed"}
+_RUN_THE_MODEL = {"generation", "intervention", "fade"}
+_OF_SUBJECT = {"subject_model_name", "subject_dtype", "subject_device", "trust_remote_code"}
 _LABEL = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 
@@ -133,6 +135,7 @@ def check_flags(args: Namespace, given: set[str]) -> None:
     if args.sampling == "sixty" and others:
         what = f"the scorer {others[0]} predicts no activations of sixty examples"
         raise UsageError(what, where="--sampling sixty", next_step=f"Choose among {', '.join(SIMULATORS)}")
+    _refuse_idle_flags(set(args.scorers), given)
     asking = [name for name in args.scorers if name not in WITHOUT_MODEL]
     if args.llm != "none":
         if not asking:
@@ -144,6 +147,16 @@ def check_flags(args: Namespace, given: set[str]) -> None:
         raise UsageError(what, where="--llm none", next_step="Give --llm openai:MODEL or --llm local:NAME")
     if idle := sorted(_OF_MODELS & given):
         raise UsageError(f"--{idle[0]} is for a language model", next_step="Give --llm too, or leave it away")
+
+
+def _refuse_idle_flags(scorers: set[str], given: set[str]) -> None:
+    """Raise `UsageError` for a flag of models that no scorer uses."""
+    if "embedding_device" in given and "embedding" not in scorers:
+        what = "--embedding_device is for the scorer embedding"
+        raise UsageError(what, next_step="Leave it away, or add embedding to --scorers")
+    if (idle := sorted(_OF_SUBJECT & given)) and not _RUN_THE_MODEL & scorers:
+        what = f"--{idle[0]} is for scorers that run the model of the run"
+        raise UsageError(what, next_step=f"Leave it away, or choose some of {', '.join(sorted(_RUN_THE_MODEL))}")
 
 
 def _score(args: Namespace, flags_given: tuple[str, ...]) -> int:
@@ -186,7 +199,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...]) -> ScoreRequest:
 
 def _subject(args: Namespace) -> ModelOverrides | None:
     """None if no scorer runs the model."""
-    if not {"generation", "intervention", "fade"} & set(args.scorers):
+    if not _RUN_THE_MODEL & set(args.scorers):
         return None
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 

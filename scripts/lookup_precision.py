@@ -24,9 +24,10 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.scoring.lookup.describe import describe
 from neuron_signatures.scoring.lookup.rule import rule_of
 from neuron_signatures.scoring.ngrams import longest_match
-from neuron_signatures.scoring.nulls import Draw, Null, draw_others, null_of
+from neuron_signatures.scoring.nulls import Draw, draw_others
 from neuron_signatures.scoring.texts import SIGN, uniform_texts
 from neuron_signatures.stats.bootstrap import bootstrap_weights
+from neuron_signatures.stats.pooled_null import Null, null_of
 
 N_DRAWS = 2000
 PER_NEURON = 20

@@ -62,3 +62,11 @@ def settle(page) -> None:
 
 def address(page) -> dict[str, str]:
     return {k: v[0] for k, v in parse_qs(urlsplit(page.url).query).items()}
+
+
+def is_harmless(page) -> None:
+    """Assert that nothing of hostile text became a part of the page."""
+    assert page.title() == "neuron signatures"
+    main = page.locator('[data-testid="stAppViewContainer"]')
+    assert main.locator("iframe, script, img, [onerror]").count() == 0
+    assert main.locator(".katex, b:has-text('EVIL'), a[href*='evil']").count() == 0

@@ -12,7 +12,9 @@ from typing import Any
 from hostile import CONTROLS, MARKUP
 
 from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, log_name, meta_name
+from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.logs.names import log_name
+from neuron_signatures.runs.results import meta_name
 
 HOSTILE_TEXT = " ".join([*MARKUP, *CONTROLS]).replace("\ud800", "") + "\n<script>alert(1)</script> " + "long " * 3000
 """Everything that must be shown escaped, and more than a screen holds."""

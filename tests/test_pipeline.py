@@ -213,6 +213,32 @@ def test_more_neurons_are_added_and_other_records_replace(explained, tmp_path, c
 
 
 @pytest.mark.slow
+def test_a_refusal_names_the_set_and_the_scores(explained, tmp_path, capsys):
+    """Other records replace both; scores for which a language model was asked are not removed."""
+    path = copy_of(explained, tmp_path / "copy")
+    path.write_text(path.read_text() + '\n[[score]]\nscorers = "rule"\n')
+    assert run(path) == ExitCode.OK
+    change(path, "max_tokens = 3000", "max_tokens = 3200")
+    capsys.readouterr()
+    assert run(path) == ExitCode.USAGE
+    message = capsys.readouterr().err
+    assert "records cannot keep what is there (max_tokens 3000 -> 3200); lost would be the records" in message
+    assert "the set lookup (look-up rules, which cost nothing), the scores lookup__rule. Give" in message
+
+    settings = tmp_path / "copy" / "run" / "scores" / "lookup__rule_settings.json"
+    about = json.loads(settings.read_text())
+    about["settings"]["llm"] = "openai:x"
+    settings.write_text(json.dumps(about))
+    for flags in ((), ("--overwrite",)):
+        assert run(path, *flags) == ExitCode.USAGE
+        message = capsys.readouterr().err
+        assert (
+            "explain lookup cannot continue the set lookup and the scores lookup__rule (depends on records)" in message
+        )
+        assert "and does not remove them: a language model was asked for the scores lookup__rule" in message
+
+
+@pytest.mark.slow
 def test_what_people_wrote_is_not_removed(explained, tmp_path, capsys):
     """Other records cannot continue the set: it needs another name, also with --overwrite."""
     path = change(copy_of(explained, tmp_path / "copy"), "max_tokens = 3000", "max_tokens = 3200")

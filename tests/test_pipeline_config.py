@@ -65,6 +65,13 @@ def test_one_line_says_what_is_wrong(tmp_path, capsys, tables, message):
         ("run_dir = 'runs/x'\nrank = 3", "rank is not a table"),
         ("run_dir = 'runs/x'\n[[rank]]", "has no manifest, which rank peaks reads. Add a table [dump]"),
         ("run_dir = 'runs/x'\nrun_dir = 'runs/y'", "not valid TOML"),
+        (
+            "run_dir = 'runs/x'\n[[score]]\nscorers = rule",
+            '(at line 3, column 11)). Text needs quotes: scorers = "rule"',
+        ),
+        ("run_dir = 'runs/x'\n[[score]]\nscorers = rule, json # two", 'Text needs quotes: scorers = "rule, json"'),
+        ("run_dir = runs/x\n[dump]\n", 'Text needs quotes: run_dir = "runs/x"'),
+        ("run_dir = 'runs/x'\n[[rank]]\nvalidate = True\n", "Write validate = true"),
         ("run_dir = 'runs/x'\n[dump]\nprompts_json = 'no.json'", "prompts_json = no.json: there is no such file"),
         ("run_dir = 'runs/x'\n[dump]", "one of the arguments --prompts_json --single_prompt is required"),
     ],
@@ -78,7 +85,14 @@ def test_a_configuration_without_what_it_needs(tmp_path, capsys, monkeypatch, te
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("flags", "message"), [([], "give --config FILE"), (["--config", "no.toml"], "no such file")])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give --config FILE"), (["--config", "no.toml"], "no such file"),
+        (["my.toml"], "my.toml: no flag before this configuration. Use --config my.toml"),
+        (["--dry_run", "my.toml"], "Use --config my.toml"),
+    ],
+)  # fmt: skip
 def test_a_missing_configuration(capsys, flags, message):
     assert pipeline.main(flags) == ExitCode.USAGE
     assert message in error_of(capsys)

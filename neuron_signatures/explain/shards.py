@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.lines import read_entries
 from neuron_signatures.runs.explanations.log import ids_in_use
 from neuron_signatures.runs.explanations.meta import read_set_meta, read_settings
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, log_name
-from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished, remove_set
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, SETS
+from neuron_signatures.runs.explanations.stage import begin_set, finish_set, remove_set
+from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
@@ -63,7 +63,7 @@ def merge_shards(run: Run, set_name: str, settings: Mapping[str, Any], poles: Se
     files = _files(run.path, set_name)
     with open_results(run, EXPLANATIONS):
         refuse_running_shards(run.path, set_name)
-        if is_finished(run.path, set_name) and _holds_all(run.path, set_name, files.stored()):
+        if SETS.is_finished(run.path, set_name) and _holds_all(run.path, set_name, files.stored()):
             _remove(run.path, set_name, files.stored())  # of a merge that was killed before
             return
         shards = files.complete(lambda shard: _state(run.path, set_name, shard, poles))
@@ -89,7 +89,7 @@ def _refuse_explained(run_dir: Path, set_name: str, shards: Sequence[Shard], pol
 
     A merge that was killed leaves only lines of the shards.
     """
-    if set_name not in set_names(run_dir):
+    if set_name not in SETS.names(run_dir):
         return
     asked_for = set(poles)
     of_shards = ids_in_use(run_dir, sets=[shard_set(set_name, shard) for shard in shards])
@@ -114,7 +114,7 @@ def _state(run_dir: Path, set_name: str, shard: Shard, poles: Sequence[NeuronPol
         what, next_step = "was made for other neurons", "Give the flags of the shards, or compute it again"
         raise UsageError(what, where=str(run_dir / EXPLANATIONS / log_name(name)), next_step=next_step)
     settings = {key: value for key, value in stored.settings.items() if key not in _OWN}
-    return ShardState(settings, wanted.start, wanted.stop, is_finished(run_dir, name))
+    return ShardState(settings, wanted.start, wanted.stop, SETS.is_finished(run_dir, name))
 
 
 def _left_out(run_dir: Path, set_name: str, shards: Sequence[Shard]) -> dict[str, list[str]]:

@@ -19,8 +19,8 @@ from neuron_signatures.explain.taking import Taking
 from neuron_signatures.llm.pool import HOLD_SECONDS
 from neuron_signatures.llm.spent import Spent
 from neuron_signatures.runs.explanations.log import ExplanationLog
-from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished, refuse_other_settings
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, SETS
+from neuron_signatures.runs.explanations.stage import begin_set, finish_set, refuse_other_settings
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.meta import corpus_digest
@@ -113,7 +113,7 @@ def explain_neurons(work: Opened, progress: ProgressOf) -> Outcome:
     if work.request.merge:
         return _merged(work)
     refuse_other_settings(run_dir, work.set_name, work.settings())
-    if not work.pending and is_finished(run_dir, work.set_name):
+    if not work.pending and SETS.is_finished(run_dir, work.set_name):
         return _outcome(work, _tally(work), Spent())
     asking = _open_asking(work)
     with contextlib.ExitStack() as shard_held:
@@ -198,5 +198,5 @@ def _outcome(work: Opened, tally: Tally, spent: Spent, stopped: str = "") -> Out
 
     return Outcome(
         work.run.path, work.set_name, tally, spent, statuses_of_set(work.run.path, work.set_name),
-        is_finished(work.run.path, work.set_name), stopped,
+        SETS.is_finished(work.run.path, work.set_name), stopped,
     )  # fmt: skip

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from neuron_signatures.llm.refusals import without_thinking
-from neuron_signatures.runs.bounded_json import parse_json
+from neuron_signatures.runs.bounded_json import check_bounds
+from neuron_signatures.runs.plain import refuse_constant
 
 MAX_ANSWER: Final = 100_000
 """Characters of an answer that are read."""
 _ESCAPES: Final = {"<": "\\u003c", "[": "\\u005b"}
-_MARKDOWN: Final = re.compile(r"\A```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\Z", re.DOTALL | re.IGNORECASE)
+_MARKDOWN: Final = re.compile(r"\A```(?:json)?[ \t]*\n?(.*?)\n?[ \t]*```\Z", re.DOTALL | re.IGNORECASE)
 
 
 class NotJson(ValueError):
     """The answer is not the JSON that was asked for. `str()` says why."""
 
 
+@lru_cache(maxsize=1 << 16)
 def quoted(text: str) -> str:
     """A JSON string in which the characters that begin control tokens of chat templates are escapes (`\\u003c`).
 
-    Reading it gives the text back. Half a surrogate pair becomes an escape.
+    Reading it gives the text back. Half a surrogate pair becomes an escape. Kept for some texts:
+    tokens come again and again.
     """
     found = json.dumps(text, ensure_ascii=any("\ud800" <= c <= "\udfff" for c in text))
     for character, escape in _ESCAPES.items():
@@ -42,16 +46,29 @@ def quoted_json(value: Any) -> str:
 
 
 def json_answer(text: str) -> Any:
-    """The JSON value that is the whole answer, but for white space, a Markdown fence and a block of thinking.
+    """As `json_value`, of an answer that may begin with a block of thinking."""
+    return json_value(without_thinking(text))
 
-    Raises `NotJson`.
+
+def json_value(text: str, *, most: int = MAX_ANSWER) -> Any:
+    """The JSON value that is the whole text of at most `most` characters, but for white space and a Markdown fence.
+
+    Raises `NotJson`, also if an object has a key twice.
     """
-    if len(text) > MAX_ANSWER:
-        raise NotJson(f"the answer is longer than {MAX_ANSWER} characters")
-    text = without_thinking(text).strip()
+    if len(text) > most:
+        raise NotJson(f"the answer is longer than {most} characters")
+    text = text.strip()
     if (inner := _MARKDOWN.match(text)) is not None:
         text = inner[1]
     try:
-        return parse_json(text.encode("utf-8"))
+        check_bounds(raw := text.encode("utf-8"))
+        return json.loads(raw, parse_constant=refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
         raise NotJson("the answer is not JSON") from e
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return value

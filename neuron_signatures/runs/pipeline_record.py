@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.files import json_text, write_text
+from neuron_signatures.runs.files import json_text, sha256_file, write_text
+from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.manifest import Sha256
-from neuron_signatures.runs.names import PIPELINE
+from neuron_signatures.runs.names import META, PIPELINE
 from neuron_signatures.runs.opening import refuse_links
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.seal import seal
@@ -88,6 +90,20 @@ def write_pipeline(run_dir: Path, config: str, steps: list[StepRecord]) -> None:
     write_text(run_dir, PIPELINE, seal(json_text(strict(record.model_dump()))))
 
 
+def changed_results(known: StepRecord, run_dir: Path) -> list[str]:
+    """Which results of a step are not there as it left them, one text each."""
+    reasons = []
+    for name, digest in known.results.items():
+        path = run_dir / name
+        if not path.is_file():
+            reasons.append(f"{name} is missing")
+        elif sha256_file(path) != digest:
+            reasons.append(f"{name} has changed")
+        else:
+            reasons += [f"{found} is missing or of another size" for found in _lost_files(path)]
+    return reasons
+
+
 def pipeline_faults(run_dir: Path) -> list[str]:
     """What is wrong with the file, one line each."""
     try:
@@ -95,3 +111,23 @@ def pipeline_faults(run_dir: Path) -> list[str]:
     except BadRunError as e:
         return [e.line()]
     return []
+
+
+def _lost_files(record_path: Path) -> list[str]:
+    """Files that a stage record lists, or the log that it describes, if they are not there as they were."""
+    if record_path.suffix != ".json":  # the report
+        return []
+    record = read_json_file(record_path, max_bytes=RECORD_BYTES)
+    if not isinstance(record, dict):
+        return []
+    sizes = {str(f["name"]): f.get("bytes") for f in record.get("files", []) if isinstance(f, dict) and "name" in f}
+    lost = [name for name, size in sizes.items() if size is not None and _size_of(record_path.parent / name) != size]
+    if (n_bytes := record.get("log_bytes")) is not None:
+        log = record_path.with_name(log_name(record_path.name.removesuffix(META)))
+        if (_size_of(log) or 0) < n_bytes:  # people may have added to it
+            lost.append(log.name)
+    return lost
+
+
+def _size_of(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

@@ -144,10 +144,6 @@ class Run:
         reader._open, reader._checked = OrderedDict(), set()
         return reader
 
-    def count_nonfinite(self, prompt: str | int) -> int:
-        """The number of NaN or infinite values of the prompt, counted from the file."""
-        return int((~np.isfinite(self.acts(prompt))).sum())
-
     def nbytes(self) -> int:
         """Total size of the tensor files on disk; missing files count as 0."""
         names = {p.file for p in self.prompts}

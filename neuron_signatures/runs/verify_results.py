@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.explanations.verify import LogsCheck
+from neuron_signatures.runs.explanations.verify import SetsCheck
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.llm.names import LLM
 from neuron_signatures.runs.llm.verify import RequestsCheck
@@ -87,7 +87,7 @@ def check_results(run: Run) -> ResultCheck:
 def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
     """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
     if name in (EXPLANATIONS, SCORES):
-        check = LogsCheck if name == EXPLANATIONS else ScoresCheck
+        check = SetsCheck if name == EXPLANATIONS else ScoresCheck
         logs = check(run.path, run.manifest)
         total.faults += logs.faults
         total.remarks += logs.remarks

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.stats.pooled_null import Null, null_of
-
-__all__ = ["Draw", "Null", "draw_others", "null_by_layer", "null_of"]
 
 
 class Draw(NamedTuple):
@@ -36,11 +33,3 @@ def draw_others(ats: Sequence[NeuronPole], *, per_neuron: int, seed: int) -> lis
             others = [other for other in members if other.neuron != at.neuron]
             draws += [Draw(at, others[i]) for i in random.permutation(len(others))[:per_neuron]]
     return draws
-
-
-def null_by_layer(draws: Sequence[Draw], score: Callable[[Draw], float | None]) -> Mapping[int, Null]:
-    """The pooled null of each layer. `score` scores the other's explanation on the neuron's texts."""
-    values: dict[int, list[float | None]] = defaultdict(list)
-    for draw in draws:
-        values[draw.at.layer].append(score(draw))
-    return {layer: null_of(found) for layer, found in values.items()}

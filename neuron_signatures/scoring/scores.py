@@ -29,12 +29,6 @@ class ScoreValue:
     """Windows in the score."""
     invalid: Mapping[Invalid, int] = field(default_factory=dict)
 
-    @property
-    def coverage(self) -> float | None:
-        """The share of the windows with a valid prediction; None if nothing was predicted."""
-        asked = self.n_windows + sum(self.invalid.values())
-        return self.n_windows / asked if asked else None
-
 
 def correlation_uniform(simulator: Simulator, said: Said, texts: Sequence[Text]) -> ScoreValue:
     """Pearson's r of activation and prediction over all counted positions of windows of the uniform sample.
@@ -49,17 +43,6 @@ def correlation_uniform(simulator: Simulator, said: Said, texts: Sequence[Text])
     if undefined is None:
         value = pearson(found.truth, found.prediction)
     return ScoreValue(value, undefined, len(found.truth), found.n_windows, found.invalid)
-
-
-def count_undefined(scores: Sequence[ScoreValue]) -> dict[str, int]:
-    """How many scores are undefined and how many windows invalid, by reason; reasons that do not occur are absent."""
-    counts: dict[str, int] = {}
-    for score in scores:
-        if score.undefined is not None:
-            counts[score.undefined.value] = counts.get(score.undefined.value, 0) + 1
-        for reason, n in score.invalid.items():
-            counts[reason.value] = counts.get(reason.value, 0) + n
-    return dict(sorted(counts.items()))
 
 
 def auroc(truth: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from neuron_signatures.steps.stages import BY_TABLE, SHARED, STAGES
 
 _MAX_BYTES = 1 << 20
 _EXAMPLE = "--print_example prints one to start from"
+_TEXT = re.compile(r"[A-Za-z_./~]")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def read_config(path: Path) -> Config:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise UsageError(f"not valid TOML ({e})", where=str(path)) from e
+        raise UsageError(f"not valid TOML ({e})", where=str(path), next_step=_quotes(text, str(e))) from e
     run_dir = raw.pop("run_dir", None)
     if not isinstance(run_dir, str) or not run_dir or "\0" in run_dir:
         what = "there is no run_dir" if run_dir is None else f"run_dir is {shorten(repr(run_dir), 60)}, no path"
@@ -48,6 +50,17 @@ def read_config(path: Path) -> Config:
         raise UsageError("there is no table of a stage", where=str(path), next_step=_EXAMPLE)
     shared: dict[str, Mapping[str, Any]] = {name: _tables(path, name, raw[name])[0] for name in SHARED if name in raw}
     return Config(path, Path(os.path.expanduser(run_dir)), steps, shared)  # noqa: PTH111  # keeps an unknown ~name
+
+
+def _quotes(text: str, error: str) -> str:
+    """The next step if the value in the line that the error names has no quotes, or is Python's; else empty."""
+    at = re.search(r"at line (\d+)", error)
+    key, _, value = text.split("\n")[int(at[1]) - 1].partition("=") if at else ("", "", "")
+    key, value = key.strip(), value.partition("#")[0].strip()
+    if value.lower() in ("true", "false"):
+        return f"Write {key} = {value.lower()}"
+    is_text = _TEXT.match(value) and not set(value) & set("\"'[]{}=")
+    return f'Text needs quotes: {key} = "{shorten(value, 60)}"' if is_text else ""
 
 
 def _refuse_unknown_table(path: Path, name: str, value: Any) -> None:

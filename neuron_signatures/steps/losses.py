@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.lines import read_entries
 from neuron_signatures.runs.explanations.meta import read_settings
+from neuron_signatures.runs.explanations.names import SETS
 from neuron_signatures.runs.explanations.stage import remove_set
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.llm.ledger import read_ledger
@@ -27,14 +27,14 @@ _ANOTHER_NAME = {"set": "Give the step another name with set", "scores": "Give t
 
 def refuse_losses(planned: Sequence[Planned], run_dir: Path, *, overwrite: bool) -> None:
     """Raise `UsageError` if a step would replace what was not given up by `--overwrite`, or cannot be made again."""
-    for p in planned:
-        if p.action != "replace":
-            continue
+    replaced = [p for p in planned if p.action == "replace"]
+    for p in replaced:
         _refuse_lost_work(p, run_dir)
-        if not overwrite:
-            what = f"{p.step.name} cannot keep what is there ({p.why}); lost would be {_loss(p, run_dir)}"
-            other = _ANOTHER_NAME.get(p.step.stage.replaces, "Give another run_dir")
-            raise UsageError(what, where=str(run_dir), next_step=f"{other}, or --overwrite to replace it")
+    if replaced and not overwrite:
+        first = replaced[0]
+        what = f"{first.step.name} cannot keep what is there ({first.why}); lost would be {_losses(replaced, run_dir)}"
+        other = _ANOTHER_NAME.get(first.step.stage.replaces, "Give another run_dir")
+        raise UsageError(what, where=str(run_dir), next_step=f"{other}, or --overwrite to replace it")
 
 
 def remove_replaced(p: Planned, run_dir: Path) -> None:
@@ -56,10 +56,10 @@ def _refuse_lost_work(p: Planned, run_dir: Path) -> None:
     """What a language model was asked for and what people wrote is never removed by a step of its own."""
     if p.step.stage.replaces not in _ANOTHER_NAME:
         return
-    what = "its scores" if p.step.stage.replaces == "scores" else f"the set {explanation_set(p.step.settings)}"
+    what = " and ".join(_named(p, run_dir)) or "its scores"
     why = _cannot_be_made_again(p, run_dir)
     if why:
-        text = f"{p.step.name} cannot continue {what} ({p.why}), and does not remove it: {why}"
+        text = f"{p.step.name} cannot continue {what} ({p.why}), and does not remove them: {why}"
         raise UsageError(text, where=str(run_dir), next_step=_ANOTHER_NAME[p.step.stage.replaces])
 
 
@@ -83,17 +83,33 @@ def _removed_scores(p: Planned, run_dir: Path) -> list[ScoreSettings]:
     return [about for about in all_scores(run_dir) if about.set == explanation_set(p.step.settings)]
 
 
+def _named(p: Planned, run_dir: Path) -> list[str]:
+    """The set and the scores that a step replaces."""
+    sets = [f"the set {explanation_set(p.step.settings)}"] if p.step.stage.replaces == "set" else []
+    return [*sets, *_names_of(_removed_scores(p, run_dir))]
+
+
+def _names_of(scores: Sequence[ScoreSettings]) -> list[str]:
+    names = list(dict.fromkeys(about.name for about in scores))
+    return [f"the scores {join_some(names, 3)}"] if names else []
+
+
+def _losses(replaced: Sequence[Planned], run_dir: Path) -> str:
+    """Of all steps. Sets are look-up rules: others are not removed."""
+    lost = [_loss(p, run_dir) for p in replaced if p.step.stage.replaces not in _ANOTHER_NAME]
+    sets = [explanation_set(p.step.settings) for p in replaced if p.step.stage.replaces == "set"]
+    lost += [f"the set {name} (look-up rules, which cost nothing)" for name in sets]
+    named = [p for p in replaced if p.step.stage.replaces in _ANOTHER_NAME]
+    return ", ".join(lost + _names_of([about for p in named for about in _removed_scores(p, run_dir)]))
+
+
 def _loss(p: Planned, run_dir: Path) -> str:
-    if p.step.stage.replaces == "set":
-        return f"the set {explanation_set(p.step.settings)} (look-up rules, which cost nothing) and its scores"
-    if p.step.stage.replaces == "scores":
-        return f"the scores {join_some([about.name for about in _removed_scores(p, run_dir)], 3)}"
     if p.step.stage.replaces == "records":
         return "the records, the corpus and the activations of chosen neurons"
     folders = [name for name in STAGE_FOLDERS if (run_dir / name).is_dir()]
     lost = ["the run", *([f"with {', '.join(folders)}"] if folders else [])]
     try:
-        names = set_names(run_dir)
+        names = SETS.names(run_dir)
         n_people = sum(_by_people(run_dir, name) for name in names)
         cost = sum(a.most_cost for a in read_ledger(RequestFiles(run_dir)).stages.values())
     except BadRunError as e:
@@ -106,6 +122,6 @@ def _loss(p: Planned, run_dir: Path) -> str:
 
 def _by_people(run_dir: Path, set_name: str) -> int:
     """Edits, votes, locks and notes in the log of a set."""
-    if set_name not in set_names(run_dir):
+    if set_name not in SETS.names(run_dir):
         return 0
     return sum(entry.author == "human" for entry in read_entries(run_dir, set_name))

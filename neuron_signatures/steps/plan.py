@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.explanations.meta import read_settings
-from neuron_signatures.runs.explanations.names import log_name
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import join_some
-from neuron_signatures.runs.names import JOURNAL, MANIFEST, META
-from neuron_signatures.runs.pipeline_record import PipelineRecord, StepRecord
+from neuron_signatures.runs.names import JOURNAL, MANIFEST
+from neuron_signatures.runs.pipeline_record import PipelineRecord, StepRecord, changed_results
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.steps.digests import Digests, digests_of
 from neuron_signatures.steps.scored import scores_of
@@ -142,7 +140,7 @@ def _has_results(step: Step, run_dir: Path) -> bool:
 def reasons_of(step: Step, digests: Digests, known: StepRecord, run_dir: Path) -> list[str]:
     """Why the step is not done; empty if it is."""
     if known.digest == digests.full:
-        return ["was stopped"] if known.status == "started" else _changed_results(known, run_dir)
+        return ["was stopped"] if known.status == "started" else changed_results(known, run_dir)
     reasons = changed_settings(known.settings, step.in_results, but=step.paths.keys() & known.inputs.keys())
     for name, digest in digests.inputs.items():
         if name in known.inputs and known.inputs[name] != digest:
@@ -168,36 +166,3 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], *, but: 
 
 def _shown(value: Any) -> str:
     return shorten(repr(value), 48)
-
-
-def _changed_results(known: StepRecord, run_dir: Path) -> list[str]:
-    reasons = []
-    for name, digest in known.results.items():
-        path = run_dir / name
-        if not path.is_file():
-            reasons.append(f"{name} is missing")
-        elif sha256_file(path) != digest:
-            reasons.append(f"{name} has changed")
-        else:
-            reasons += [f"{found} is missing or of another size" for found in _lost_files(path)]
-    return reasons
-
-
-def _lost_files(record_path: Path) -> list[str]:
-    """Files that a stage record lists, or the log that it describes, if they are not there as they were."""
-    if record_path.suffix != ".json":  # the report
-        return []
-    record = read_json_file(record_path, max_bytes=RECORD_BYTES)
-    if not isinstance(record, dict):
-        return []
-    sizes = {str(f["name"]): f.get("bytes") for f in record.get("files", []) if isinstance(f, dict) and "name" in f}
-    lost = [name for name, size in sizes.items() if size is not None and _size_of(record_path.parent / name) != size]
-    if (n_bytes := record.get("log_bytes")) is not None:
-        log = record_path.with_name(log_name(record_path.name.removesuffix(META)))
-        if (_size_of(log) or 0) < n_bytes:  # people may have added to it
-            lost.append(log.name)
-    return lost
-
-
-def _size_of(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuron_signatures.llm.choose import short_name
-from neuron_signatures.runs.scores.index import scored_names
 from neuron_signatures.runs.scores.meta import ScoreSettings, read_settings
-from neuron_signatures.runs.scores.names import scored_name
+from neuron_signatures.runs.scores.names import LOGS, scored_name
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 from neuron_signatures.steps.stages import Settings, scored_sets, scorers_of
 
@@ -23,7 +22,7 @@ def scores_of(settings: Settings, run_dir: Path) -> list[ScoreSettings]:
 
 
 def all_scores(run_dir: Path) -> list[ScoreSettings]:
-    found = (read_settings(run_dir, name) for name in scored_names(run_dir))
+    found = (read_settings(run_dir, name) for name in LOGS.names(run_dir))
     return [about for about in found if about is not None]
 
 

@@ -12,11 +12,11 @@ from neuron_signatures.analysis.mode_flags import FLAGS as RANK_FLAGS
 from neuron_signatures.cli.llm_flags import MODEL_FLAGS
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.explain.method import default_set_name
-from neuron_signatures.runs.explanations import names as explanations
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
+from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.names import MANIFEST, REPORT
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
-from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
+from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
@@ -153,7 +153,7 @@ def _llm_takes(table: str, settings: Settings) -> frozenset[str]:
 
 
 def _explain_records(settings: Settings) -> tuple[str, ...]:
-    return (explanations.meta_name(explanation_set(settings)),)
+    return (meta_name(explanation_set(settings)),)
 
 
 def _score_takes(table: str, settings: Settings) -> frozenset[str]:
@@ -177,11 +177,11 @@ def _listed(value: Any) -> list[str]:
 
 
 def _logs_of_sets(settings: Settings) -> tuple[str, ...]:
-    return tuple(f"{EXPLANATIONS}/{explanations.log_name(name)}" for name in scored_sets(settings) or ["*"])
+    return tuple(f"{EXPLANATIONS}/{log_name(name)}" for name in scored_sets(settings) or ["*"])
 
 
 def _all_logs(settings: Settings) -> tuple[str, ...]:
-    return (f"{EXPLANATIONS}/*.jsonl", f"{SCORES}/*.jsonl")
+    return (f"{EXPLANATIONS}/{log_name('*')}", f"{SCORES}/{log_name('*')}")
 
 
 def explanation_set(settings: Settings) -> str:

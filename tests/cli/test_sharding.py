@@ -39,7 +39,7 @@ def checked(argv: list[str]) -> None:
         "--engine ray --ray-address 10.0.0.1:6379 --device cuda",
     ],
 )  # fmt: skip
-def test_flags_that_go_together(argv):
+def test_flags_that_go_together_are_accepted(argv):
     checked(argv.split())
 
 

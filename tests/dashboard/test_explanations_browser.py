@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from browser import CHROMIUM, address, served, settle, visit
+from browser import address, is_harmless, served, settle, visit
 from explanation_runs import Log, write_log
 from explorer import HOSTILE, hostile_run
-from playwright import sync_api
 
 from neuron_signatures.runs.explanations.reader import Explanations
 
@@ -34,26 +32,9 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[sync_api.Page]:
-    """A page that fails on a dialog, an error, and any request to another host."""
-    with sync_api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        asked: list[str] = []
-        troubles: list[str] = []
-        tab.on("request", lambda r: asked.append(r.url))
-        tab.on("dialog", lambda d: (troubles.append(d.message), d.dismiss()))
-        tab.on("pageerror", lambda e: troubles.append(str(e)))
-        yield tab
-        chromium.close()
-        hosts = {urlsplit(u).hostname for u in asked if not u.startswith(("data:", "blob:", "about:"))}
-        assert hosts <= {"127.0.0.1"} and not troubles, (hosts, troubles)
-
-
 def test_hostile_explanations_are_text_and_a_click_and_an_edit_work(server: str, page, tmp_path: Path):
     visit(page, f"{server}?view=explanations&layer=0&neuron=1")
-    _is_harmless(page)
+    is_harmless(page)
     grid = page.locator(".st-key-explanations_table [data-testid='stDataFrame']")
     grid.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
@@ -62,7 +43,7 @@ def test_hostile_explanations_are_text_and_a_click_and_an_edit_work(server: str,
     settle(page)
     assert (address(page)["layer"], address(page)["neuron"]) == ("1", "2")
     page.locator(".ns-exp", has_text="<img src=x").first.wait_for()
-    _is_harmless(page)
+    is_harmless(page)
 
     name = page.get_by_role("textbox", name="Your name")
     name.fill("reviewer 1")
@@ -77,12 +58,5 @@ def test_hostile_explanations_are_text_and_a_click_and_an_edit_work(server: str,
     page.get_by_role("button", name="Save edit").click()
     page.get_by_text("edited by reviewer 1").first.wait_for()
     assert page.locator(".ns-exp", has_text="the same, edited <b>EVIL</b>").count() >= 1
-    _is_harmless(page)
+    is_harmless(page)
     assert Explanations.open(tmp_path / "runs" / "demo").of(1, 2)[0].text == "the same, edited <b>EVIL</b>"
-
-
-def _is_harmless(page) -> None:
-    assert page.title() == "neuron signatures"
-    main = page.locator('[data-testid="stAppViewContainer"]')
-    assert main.locator("iframe, script, img, [onerror]").count() == 0
-    assert main.locator(".katex, b:has-text('EVIL'), a[href*='evil']").count() == 0

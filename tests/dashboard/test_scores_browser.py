@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from browser import CHROMIUM, address, served, settle, visit
+from browser import address, is_harmless, served, settle, visit
 from hostile_scores import hostile_scores
-from playwright import sync_api
 
 pytestmark = pytest.mark.browser
 
@@ -22,26 +20,9 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def page() -> Iterator[sync_api.Page]:
-    """A page that fails on a dialog, an error, and any request to another host."""
-    with sync_api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = chromium.new_page(viewport={"width": 1280, "height": 1400})
-        asked: list[str] = []
-        troubles: list[str] = []
-        tab.on("request", lambda r: asked.append(r.url))
-        tab.on("dialog", lambda d: (troubles.append(d.message), d.dismiss()))
-        tab.on("pageerror", lambda e: troubles.append(str(e)))
-        yield tab
-        chromium.close()
-        hosts = {urlsplit(u).hostname for u in asked if not u.startswith(("data:", "blob:", "about:"))}
-        assert hosts <= {"127.0.0.1"} and not troubles, (hosts, troubles)
-
-
 def test_a_click_on_a_set_a_point_and_a_text(server: str, page):
     visit(page, f"{server}?view=scores&layer=0&neuron=1")
-    _is_harmless(page)
+    is_harmless(page)
     grid = page.locator(".st-key-score_sets [data-testid='stDataFrame']")
     grid.click(position={"x": 200, "y": 35 * 2 + 17})
     page.wait_for_url(lambda url: "scored=evil__json" in url)
@@ -67,11 +48,4 @@ def test_a_click_on_a_set_a_point_and_a_text(server: str, page):
     assert window.locator(".c").count() > 5
     window.locator("summary").click()
     assert window.evaluate("d => d.open")
-    _is_harmless(page)
-
-
-def _is_harmless(page) -> None:
-    assert page.title() == "neuron signatures"
-    main = page.locator('[data-testid="stAppViewContainer"]')
-    assert main.locator("iframe, script, img, [onerror]").count() == 0
-    assert main.locator(".katex, b:has-text('EVIL'), a[href*='evil']").count() == 0
+    is_harmless(page)

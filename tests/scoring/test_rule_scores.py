@@ -7,8 +7,9 @@ import pytest
 from scored_texts import rule_for, text, texts_where
 
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.scoring.nulls import Draw, draw_others, null_by_layer, null_of
+from neuron_signatures.scoring.nulls import draw_others
 from neuron_signatures.scoring.rule_scores import RuleScore, score_rule
+from neuron_signatures.stats.pooled_null import null_of
 
 RULE = rule_for([" Austin"], [" in", " Boston"])
 SENTENCES = ["Austin x x x", "in Boston Boston x", "Austin in x x"]
@@ -82,19 +83,6 @@ def test_with_few_others_all_are_drawn() -> None:
 
 def test_a_neuron_alone_in_its_layer_has_no_null() -> None:
     assert draw_others([NeuronPole(0, 1, "+"), NeuronPole(0, 1, "-")], per_neuron=3, seed=0) == []
-
-
-def test_the_null_is_pooled_by_layer() -> None:
-    draws = draw_others(ATS, per_neuron=8, seed=0)
-
-    def score(draw: Draw) -> float | None:
-        return None if draw.other.neuron == 4 else float(draw.at.layer * 10 + draw.other.neuron)
-
-    nulls = null_by_layer(draws, score)
-    assert sorted(nulls) == [0, 1]
-    assert nulls[1].mean == pytest.approx(11.5)
-    assert nulls[1].n_undefined == 16
-    assert len(nulls[1].values) == 64
 
 
 def test_the_share_at_least_as_good_is_never_zero() -> None:

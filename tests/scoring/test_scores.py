@@ -11,7 +11,7 @@ from scored_texts import Fixed, text, texts_where
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from neuron_signatures.scoring.predictions import Invalid, Undefined
-from neuron_signatures.scoring.scores import auroc, average_precision, correlation_uniform, count_undefined
+from neuron_signatures.scoring.scores import auroc, average_precision, correlation_uniform
 from neuron_signatures.scoring.simulators.base import Said
 from neuron_signatures.scoring.simulators.rule import RuleSimulator
 
@@ -23,7 +23,7 @@ def test_the_correlation_is_over_all_windows_together() -> None:
     score = correlation_uniform(Fixed([2.0, 3.0], [1.0, 1.0, 1.0]), SAID, texts)
     truth, prediction = [1, 3, 0, 0, 2], [2, 3, 1, 1, 1]
     assert score.value == pytest.approx(np.corrcoef(truth, prediction)[0, 1])
-    assert (score.undefined, score.n_positions, score.n_windows, score.coverage) == (None, 5, 2, 1.0)
+    assert (score.undefined, score.n_positions, score.n_windows) == (None, 5, 2)
 
 
 def test_positions_that_do_not_count_are_left_out() -> None:
@@ -56,7 +56,7 @@ def test_an_undefined_correlation_is_none_with_a_reason(acts: list[float], simul
 
 def test_no_texts_are_no_windows() -> None:
     score = correlation_uniform(Fixed(), SAID, [])
-    assert (score.value, score.undefined, score.coverage) == (None, Undefined.NO_WINDOWS, None)
+    assert (score.value, score.undefined, score.n_windows) == (None, Undefined.NO_WINDOWS, 0)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,7 @@ def test_an_invalid_window_is_left_out_and_counted(wrong: list[float], reason: I
     score = correlation_uniform(Fixed([0.0, 10.0], wrong, lowest=0.0, highest=10.0), SAID, texts)
     assert score.value == pytest.approx(1)  # of the first window alone
     assert score.invalid == {reason: 1}
-    assert score.coverage == 0.5
-
-
-def test_undefined_scores_are_counted_by_reason() -> None:
-    texts = [text("a b", [0.0, 3.0])]
-    scores = [correlation_uniform(s, SAID, texts) for s in (Fixed([0, 1]), Fixed([1, 1]), Fixed([1]), Fixed([2]))]
-    assert count_undefined(scores) == {"constant_prediction": 1, "no_windows": 2, "wrong_number": 2}
+    assert score.n_windows == 1
 
 
 ties = st.integers(2, 60).flatmap(

@@ -7,25 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from misbehaving_server import (
-    Asked,
-    MisbehavingServer,
-    answer,
-    bad_gateway,
-    completion,
-    cut,
-    error,
-    error_with_200,
-    half_json,
-    huge,
-    no_choices,
-    no_quota,
-    rate_limited,
-    refusal,
-    send_json,
-    server_error,
-    web_page,
-)
+from misbehaving_server import Asked, MisbehavingServer, answer, no_quota, refusal, server_error
 from scored_texts import text
 from simulating import Bench, failures
 
@@ -132,6 +114,12 @@ def test_only_a_markdown_fence_may_stand_around_it(around):
     assert read_activations(around.format(entries(0, 10, 3)), RAIN.tokens).tolist() == [0, 10, 3]
 
 
+def test_the_answer_about_a_long_window_is_read():
+    tokens = [" \U0001f642"] * 5000
+    found = json.dumps([{"token": t, "activation": 1} for t in tokens])  # all escapes
+    assert len(found) > 200_000 and read_activations(found, tokens).tolist() == [1] * 5000
+
+
 def test_equal_activations_everywhere_are_an_answer(tmp_path):
     found, _, _ = run(tmp_path, lambda asked: answer(simulation_answer(asked_tokens(asked), [0] * 3)))
     assert failures(found) == ["ok", "ok"] and not found[0].values.any()
@@ -140,12 +128,8 @@ def test_equal_activations_everywhere_are_an_answer(tmp_path):
 @pytest.mark.parametrize(
     ("act", "status"),
     [
-        (server_error(), "api_error"), (bad_gateway(), "api_error"), (web_page(), "api_error"),
-        (error_with_200(), "api_error"), (no_choices(), "api_error"), (half_json(), "api_error"), (cut(), "api_error"),
-        (huge(), "api_error"), (answer(None), "unparsable"), (answer(""), "unparsable"), (refusal(), "refused"),
+        (server_error(), "api_error"), (answer(""), "unparsable"), (refusal(), "refused"),
         (answer("x", finish="content_filter"), "filtered"), (answer("x", finish="length"), "too_long"),
-        (error(400, "maximum context length", "context_length_exceeded"), "too_long"), (error(404), "api_error"),
-        (rate_limited(), "api_error"), (send_json(completion("x", finish="tool_calls")), "unparsable"),
     ],
 )  # fmt: skip
 def test_every_fault_is_a_status_of_its_window_alone(tmp_path, act, status):

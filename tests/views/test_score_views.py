@@ -61,11 +61,15 @@ def test_an_undefined_score_says_why_and_a_failed_explanation_that_it_failed(sco
 
 
 @pytest.mark.parametrize(
-    ("x", "text"), [(0.413, ".41"), (-0.05, "-.05"), (1.0, "1.00"), (-12.3, "-12.30"), (0.001, ".00"), (-0.001, ".00"),
-                    (0.999, "1.00"), (None, "-")],
+    ("x", "text"), [(0.413, ".41"), (-0.05, "-.05"), (1.0, "1.00"), (-12.3, "-12.30"), (0.001, ".00"), (-0.001, "-.00"),
+                    (-0.005, "-.01"), (0.0, ".00"), (-0.0, ".00"), (0.999, "1.00"), (-0.999, "-1.00"), (None, "-")],
 )  # fmt: skip
 def test_short_numbers(x: float | None, text: str):
     assert short_number(x) == text
+
+
+def test_numbers_with_a_sign():
+    assert [short_number(x, sign=True) for x in (0.4, 0.001, 0.0, -0.001)] == ["+.40", "+.00", ".00", "-.00"]
 
 
 def test_reasons_are_in_words_and_those_of_later_versions_escaped():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -10,7 +10,6 @@ from neuron_signatures.runs.records.evidence import TokenMean
 from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.tokens import brief, escape, visible
 from neuron_signatures.views.records.evidence import Evidence
-from neuron_signatures.views.records.passages import Passage
 
 MOST_TOKENS = 200
 LOOKUP_HELP = {
@@ -67,9 +66,3 @@ def moment_facts(found: Evidence) -> list[tuple[str, str]]:
     if d.n:
         facts.append(("signs", f"{below / d.n:.1%} negative, {above / d.n:.1%} positive or zero"))
     return facts
-
-
-def stored_share(passages: Iterable[Passage]) -> tuple[int, int]:
-    """How many passages have every activation stored, and how many there are."""
-    every = list(passages)
-    return sum(p.is_stored for p in every), len(every)

@@ -17,9 +17,9 @@ from neuron_signatures.dashboard.data.cached_reads import key_of
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.names import log_name
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.explanations.shown import SetInfo
+from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.views.changes import Stamp, explanation_stamps
 from neuron_signatures.views.coords import NeuronAt

@@ -16,9 +16,9 @@ from neuron_signatures.runs.errors import UsageError, shorten
 from neuron_signatures.runs.explanations.done import Done, Key, done_keys
 from neuron_signatures.runs.explanations.entry import MAX_NAME, MAX_TEXT, Entry
 from neuron_signatures.runs.explanations.log import ExplanationLog, check_set_name
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, source_name
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, SETS, source_name
 from neuron_signatures.runs.explanations.sources import source_line
-from neuron_signatures.runs.explanations.stage import begin_set, finish_set, is_finished
+from neuron_signatures.runs.explanations.stage import begin_set, finish_set
 from neuron_signatures.runs.files import counted, whole_file
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.records.names import Pole
@@ -77,7 +77,7 @@ def import_explanations(options: ImportOptions) -> ImportSummary:
     for _ in _read(options):
         pass
     with Run.open(options.run_dir) as run, run_lock(run.path):
-        if is_finished(run.path, options.set_name):
+        if SETS.is_finished(run.path, options.set_name):
             what = f"there is a set {options.set_name} already"
             raise UsageError(what, where=str(run.path / EXPLANATIONS), next_step="Give another name with --set")
         settings = {"format": options.format, "source": options.source.name, "pole": options.pole,

@@ -12,7 +12,6 @@ from neuron_signatures.runs.result_records import InfluenceRecord, TargetToken
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.runs.units import units_text, units_word
 from neuron_signatures.views.interventions.sheets import share_text
-from neuron_signatures.views.lists.list_files import target_title
 
 _OTHER_QUESTIONS = 20
 
@@ -147,8 +146,3 @@ def heading(run: ReportRun) -> str:
 def word_of(raw: str) -> str:
     """A token as a word in a sentence: without the spaces around it, unless it has nothing else."""
     return brief(raw.strip(" ")) or visible(raw)
-
-
-def target_name(run: ReportRun) -> str:
-    c = run.choice
-    return "" if c.record is None else target_title(c.record.target, c.record.prompt_id)

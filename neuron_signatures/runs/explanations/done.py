@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.index import LogIndex
-from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
+from neuron_signatures.runs.explanations.lines import Line, open_set, read_entry
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 
@@ -38,7 +38,7 @@ class Entries(Mapping[K, Entry]):
         self._path, self._lines = path, lines
 
     def __getitem__(self, key: K) -> Entry:
-        with open_log(self._path) as file:
+        with open_set(self._path) as file:
             return read_entry(file, self._path, self._lines[key])
 
     def __iter__(self) -> Iterator[K]:
@@ -95,7 +95,7 @@ class Done(Entries[Key]):
     def attempts(self, key: Key) -> list[Entry]:
         """All explanations of this key, the newest last: also failures that were repeated."""
         lines = [*self._replaced.get(key, ()), self._lines[key]]
-        with open_log(self._path) as file:
+        with open_set(self._path) as file:
             return [read_entry(file, self._path, line) for line in lines]
 
     def status(self, key: Key) -> Status:

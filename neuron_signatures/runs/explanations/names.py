@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
+
+from neuron_signatures.runs.logs.names import LogKind
 
 EXPLANATIONS = "explanations"
 """The stage folder."""
@@ -22,23 +23,15 @@ EXPLAINERS: tuple[Explainer, ...] = (
 Kind = Literal["explanation", "choice", "vote", "lock", "note"]
 
 
-def is_set_name(name: str) -> bool:
-    return re.fullmatch(SET_RULE, name) is not None and not name.endswith(("_meta", "_settings", "_source"))
-
-
-def log_name(set_name: str) -> str:
-    """The log, to which lines are only appended."""
-    return f"{set_name}.jsonl"
-
-
-def settings_name(set_name: str) -> str:
-    """The settings that a continued set must share, written before the first line of the log."""
-    return f"{set_name}_settings.json"
-
-
-def meta_name(set_name: str) -> str:
-    """The stage record, written last."""
-    return f"{set_name}_meta.json"
+SETS = LogKind(
+    folder=EXPLANATIONS,
+    rule=SET_RULE,
+    reserved=("_meta", "_settings", "_source"),
+    noun="sets",
+    again="Copy the run again, or repeat the command that made the set",
+    max_line=1 << 20,  # the longest entry is the rule of a look-up with 1000 n-grams
+    max_log=2 << 30,
+)
 
 
 def source_name(set_name: str) -> str:

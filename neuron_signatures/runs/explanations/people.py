@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 from neuron_signatures.runs.errors import RunLockedError, UsageError
 from neuron_signatures.runs.explanations.entry import MAX_NAME, MAX_TEXT, Entry
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.log import ExplanationLog, check_set_name
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, Kind
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, SETS, Kind
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.explanations.shown import Shown
 from neuron_signatures.runs.lock import run_lock
@@ -183,7 +182,7 @@ def _check_neuron(run_dir: Path, at: NeuronPole) -> None:
 def _check_set(run_dir: Path, name: str) -> None:
     """Only the set `human` comes into being by what a person writes."""
     check_set_name(name)
-    if name != HUMAN_SET and name not in set_names(run_dir):
+    if name != HUMAN_SET and name not in SETS.names(run_dir):
         next_step = f"Leave --set away to write to the set {HUMAN_SET}"
         raise UsageError(f"there is no set {name!r}", where=str(run_dir / EXPLANATIONS), next_step=next_step)
 

@@ -9,14 +9,16 @@ from typing import Literal
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.entry import Entry
-from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex, check_total, set_names
-from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, meta_name
+from neuron_signatures.runs.explanations.index import LogIndex, check_total
+from neuron_signatures.runs.explanations.lines import Line, open_set, read_entry
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, SETS
 from neuron_signatures.runs.explanations.resolve import lineage
 from neuron_signatures.runs.explanations.rows import Search, all_rows, order, replace_rows
 from neuron_signatures.runs.explanations.shown import Choice, Note, Row, SetInfo, Shown, Vote
 from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.logs.following import AnotherFileError
 from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
+from neuron_signatures.runs.results import meta_name
 from neuron_signatures.runs.run import Run
 
 __all__ = ["Choice", "Explanations", "Note", "Row", "SetInfo", "Shown", "Vote"]
@@ -51,7 +53,7 @@ class Explanations:
     @staticmethod
     def exist(run_dir: Path) -> bool:
         """Whether the run has a set of explanations, finished or not."""
-        return bool(set_names(run_dir))
+        return bool(SETS.names(run_dir))
 
     def refresh(self) -> bool:
         """Read what was appended, and new sets. Returns whether anything changed."""
@@ -138,7 +140,7 @@ class Explanations:
 
 
 def _chosen_sets(run_dir: Path, wanted: Sequence[str] | None) -> list[str]:
-    there = set_names(run_dir)
+    there = SETS.names(run_dir)
     if wanted is None:
         return there
     if missing := [name for name in wanted if name not in there]:
@@ -186,7 +188,7 @@ def _all_of(log: LogIndex, at: NeuronPole) -> list[Shown]:
     if not states:
         return []
     entries: dict[str, Entry] = {}
-    with open_log(log.path) as file:
+    with open_set(log.path) as file:
 
         def entry(line: Line) -> Entry:
             if line.id not in entries:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.explanations.index import LogIndex, set_names
-from neuron_signatures.runs.explanations.lines import log_path, open_log
+from neuron_signatures.runs.explanations.index import LogIndex
 from neuron_signatures.runs.explanations.log import ExplanationLog, check_set_name
 from neuron_signatures.runs.explanations.meta import ExplanationsMeta, SetSettings, read_set_meta, read_settings
-from neuron_signatures.runs.explanations.names import (
-    EXPLANATIONS,
-    HUMAN_SET,
-    log_name,
-    meta_name,
-    settings_name,
-    source_name,
-)
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, SETS, source_name
 from neuron_signatures.runs.explanations.table import explanations_table
-from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, write_text
-from neuron_signatures.runs.opening import folder_below
+from neuron_signatures.runs.logs.names import settings_name
+from neuron_signatures.runs.logs.record import log_digest, refuse_taken, remove_log, write_log_settings
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.runs.results import ResultsWriter, table_name
+from neuron_signatures.runs.results import ResultsWriter, meta_name, table_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity, stage_record
 from neuron_signatures.runs.versions import now_utc
@@ -43,11 +34,9 @@ def begin_set(run: Run, set_name: str, settings: Mapping[str, Any]) -> Explanati
     if set_name == HUMAN_SET:
         raise UsageError(f"the set {HUMAN_SET} is for what people write", next_step="Give another name with --set")
     if not refuse_other_settings(run.path, set_name, settings):
-        _refuse_taken(run.path, set_name)
+        refuse_taken(SETS, run.path, set_name, there="there is a set", next_step="Give another name with --set")
         fields = SetSettings(set=set_name, created_at_utc=now_utc(), settings=strict(dict(settings)))
-        with explain_os_errors(run.path / EXPLANATIONS), folder_below(run.path, EXPLANATIONS, create=True):
-            pass
-        write_text(run.path, settings_name(set_name), json_text(fields.model_dump()), below=EXPLANATIONS)
+        write_log_settings(SETS, run.path, set_name, fields)
     return ExplanationLog(run.path, set_name)
 
 
@@ -60,11 +49,6 @@ def refuse_other_settings(run_dir: Path, set_name: str, settings: Mapping[str, A
     what, next_step = f"set {set_name} was begun with other settings", "Give the same flags, or another name with --set"
     refuse_differences(before.settings, strict(dict(settings)), where, what=what, next_step=next_step)
     return True
-
-
-def is_finished(run_dir: Path, set_name: str) -> bool:
-    """Whether the set has a stage record."""
-    return (run_dir / EXPLANATIONS / meta_name(set_name)).is_file()
 
 
 def finish_set(
@@ -98,7 +82,7 @@ def finish_set(
         "counts": dict(sorted(Counter(s.line.status for s in states).items())),
         "skipped": {reason: list(names) for reason, names in skipped.items()},
         "log_bytes": index.end,
-        "log_sha256": log_digest(run.path, set_name, index.end),
+        "log_sha256": log_digest(SETS, run.path, set_name, index.end),
         **more,
     }
     record = stage_record(run_identity(run), mode, settings.settings, stage=STAGE, **results)
@@ -108,31 +92,4 @@ def finish_set(
 
 def remove_set(run_dir: Path, set_name: str) -> None:
     """Remove all files of a set, the stage record first."""
-    names = (
-        meta_name(set_name),
-        table_name(set_name),
-        source_name(set_name),
-        log_name(set_name),
-        settings_name(set_name),
-    )
-    for name in names:  # in this order: without its settings, a log cannot be continued
-        remove_files(run_dir, [name], below=EXPLANATIONS)
-
-
-def log_digest(run_dir: Path, set_name: str, n_bytes: int) -> str:
-    """The sha256 of the first bytes of a log."""
-    digest, left = hashlib.sha256(), n_bytes
-    with open_log(log_path(run_dir, set_name)) as f:
-        while left and (block := f.read(min(left, 1 << 20))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
-
-
-def _refuse_taken(run_dir: Path, set_name: str) -> None:
-    """Raise `UsageError` if there is a log of this name whose settings are missing, or of another case."""
-    taken = next((s for s in set_names(run_dir) if s.casefold() == set_name.casefold()), None)
-    if taken is not None:
-        why = "without settings to continue it" if taken == set_name else "and some file systems ignore case"
-        what = f"there is a set {taken} already, {why}"
-        raise UsageError(what, where=str(run_dir / EXPLANATIONS), next_step="Give another name with --set")
+    remove_log(SETS, run_dir, set_name, source_name(set_name))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.meta import read_set_meta
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, SETS
 from neuron_signatures.runs.files import counted
 
 
@@ -47,7 +46,7 @@ def summarise_explanations(run_dir: Path) -> ExplanationsSummary | None:
         return None
     metas, unfinished = [], 0
     try:
-        names = set_names(run_dir)
+        names = SETS.names(run_dir)
         for name in names:
             try:
                 metas.append(read_set_meta(run_dir, name))

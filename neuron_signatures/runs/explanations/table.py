@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.explanations.entry import Entry
 from neuron_signatures.runs.explanations.index import LogIndex
-from neuron_signatures.runs.explanations.lines import open_log, read_entry
+from neuron_signatures.runs.explanations.lines import open_set, read_entry
 from neuron_signatures.runs.explanations.resolve import State
 from neuron_signatures.runs.plain import strict
 
@@ -31,7 +31,7 @@ def explanations_table(log: LogIndex) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, list[Any]] = {name: [] for name in _columns()}
-    with open_log(log.path) as file:
+    with open_set(log.path) as file:
         for at in sorted(log.poles):
             states = log.states(at)
             choices = [read_entry(file, log.path, line) for s in states if (line := s.choice) is not None]

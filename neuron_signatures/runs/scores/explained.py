@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex
+from neuron_signatures.runs.explanations.index import LogIndex
 from neuron_signatures.runs.explanations.resolve import State
+from neuron_signatures.runs.logs.following import AnotherFileError
 
 
 class Explained(NamedTuple):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.explanations.index import AnotherFileError
 from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.logs.following import FollowedLog
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.scores.line import LineKey
-from neuron_signatures.runs.scores.lines import KeptLine, KeptScore, log_path, open_log, read_lines
-from neuron_signatures.runs.scores.names import SCORES, Control, is_scored_name, log_name
+from neuron_signatures.runs.scores.lines import KeptLine, KeptScore, parse_line
+from neuron_signatures.runs.scores.names import LOGS, Control
 from neuron_signatures.runs.scores.packed import PackedScores, Place
 from neuron_signatures.stats.pooled_null import Null, null_of
 
-MAX_NAMES = 1000
 LEAST_DRAWS = 10
 """Defined draws of a layer for a null of its own; below, the draws of all layers are used."""
 
@@ -38,14 +35,11 @@ class Indexed(NamedTuple):
     size: int
 
 
-class ScoreIndex:
-    """The newest line of each key. `end` is the offset up to which the log was read."""
+class ScoreIndex(FollowedLog):
+    """The newest line of each key."""
 
     def __init__(self, run_dir: Path, name: str) -> None:
-        self.name = name
-        self.path = log_path(run_dir, name)
-        self.end = 0
-        self._file_id = (0, 0)
+        super().__init__(LOGS, run_dir, name)
         self._packed = PackedScores()
         self._lines: dict[LineKey, Indexed] = {}
         self._poles: dict[NeuronPole, list[LineKey]] = {}
@@ -58,16 +52,8 @@ class ScoreIndex:
         Raises `AnotherFileError` if the log is not the one that was read before, or is gone.
         """
         before = self.end
-        try:
-            with open_log(self.path) as file:
-                found = os.fstat(file.fileno())
-                if self.end and (found.st_size < self.end or self._file_id != (found.st_dev, found.st_ino)):
-                    raise AnotherFileError(self.path)
-                self._file_id = (found.st_dev, found.st_ino)
-                for line in read_lines(file, self.path, start=self.end):
-                    self._add(line)
-        except FileNotFoundError as e:
-            raise AnotherFileError(self.path) from e
+        for line in self._new_lines(parse_line):
+            self._add(line)
         if self.end > before:
             self._draws = None
         return self.end > before
@@ -141,19 +127,3 @@ class ScoreIndex:
         self._lines[key] = Indexed(line.status, place, line.n_requests, line.n_ok, line.start, line.size)
         if key.control == "own":
             self._own[key.explanation] = key
-        self.end = line.start + line.size
-
-
-def scored_names(run_dir: Path) -> list[str]:
-    """The stems of the logs of a run, sorted. Raises `BadRunError` if there are more than `MAX_NAMES`."""
-    folder = run_dir / SCORES
-    try:
-        found = [p.name for p in folder.iterdir() if p.name.endswith(log_name(""))]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or e})", where=str(folder)) from e
-    names = sorted(name for n in found if is_scored_name(name := n.removesuffix(log_name(""))))
-    if len(names) > MAX_NAMES:
-        raise BadRunError(f"has {len(names)} logs; {MAX_NAMES} can be read", where=str(folder))
-    return names

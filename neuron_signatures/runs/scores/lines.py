@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes that of the standard library from Python 3.12 on
 
-from neuron_signatures.runs.errors import BadRunError
-from neuron_signatures.runs.explanations import lines
 from neuron_signatures.runs.explanations.entry import Count, Id, Number
-from neuron_signatures.runs.explanations.lines import damaged_line, line_number, parse_keys, parsed_lines
 from neuron_signatures.runs.llm.status import Status
-from neuron_signatures.runs.names import inside
+from neuron_signatures.runs.logs.lines import open_log, parse_keys, read_whole
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 from neuron_signatures.runs.scores.line import LineKey, ScoreLine
-from neuron_signatures.runs.scores.names import SCORES, Control, log_name
-
-MAX_LINE = 64 << 20
-"""Bytes of a line: the predictions of some dozens of windows of 4096 tokens are 10 MB."""
-MAX_LOG = 64 << 30
-"""Bytes of a log that are read; only keys and scores are kept of it."""
+from neuron_signatures.runs.scores.names import LOGS, Control
 
 
 class _Value(TypedDict):
@@ -78,38 +69,18 @@ class KeptLine(NamedTuple):
     size: int
 
 
-def log_path(run_dir: Path, name: str) -> Path:
-    """Raises `BadRunError` if it is a link that leads out of the run."""
-    return inside(run_dir, f"{SCORES}/{log_name(name)}")
-
-
-def open_log(path: Path) -> BinaryIO:
-    """The log for reading. Raises `BadRunError` if it is too large or not a regular file, and `FileNotFoundError`."""
-    return lines.open_log(path, max_bytes=MAX_LOG)
-
-
-def read_lines(file: BinaryIO, path: Path, *, start: int = 0) -> Iterator[KeptLine]:
-    """The complete lines from the offset `start` on, without a torn last one.
-
-    Raises `BadRunError` with the file and the number of the line for any other line that is no line of scores.
-    """
-    return parsed_lines(file, path, _parsed, start=start, max_line=MAX_LINE)
+def open_scores(path: Path) -> BinaryIO:
+    """The log of scores for reading. Raises `BadRunError`, and `FileNotFoundError`."""
+    return open_log(LOGS, path)
 
 
 def read_line(file: BinaryIO, path: Path, kept: KeptLine) -> ScoreLine:
     """The whole line. Raises `BadRunError` if it is no line of scores, or no longer there."""
-    file.seek(kept.start)
-    raw = file.read(kept.size)
-    try:
-        line = ScoreLine.model_validate_json(raw)
-    except ValueError as e:
-        raise damaged_line(path, line_number(path, kept.start), e) from e
-    if line.key != kept.key:
-        raise BadRunError("has changed while it was read", where=str(path), next_step="Open the run again")
-    return line
+    return read_whole(file, path, ScoreLine, kept.start, kept.size, same=lambda line: line.key == kept.key)
 
 
-def _parsed(raw: bytes, start: int) -> KeptLine:
+def parse_line(raw: bytes, start: int) -> KeptLine:
+    """The line of a log at an offset. Raises `ValueError`."""
     k: _Keys = parse_keys(_KEYS, raw)
     key = LineKey(k["explanation"], NeuronPole(k["layer"], k["neuron"], k["pole"]), k["control"])
     scores = {

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.llm.status import Status
-from neuron_signatures.runs.manifest import FileRecord, Sha256
-from neuron_signatures.runs.manifest_file import first_error
-from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.result_records import DumpIdentity
-from neuron_signatures.runs.scores.names import SCORES, Control, Scorer, Split, meta_name, settings_name
-from neuron_signatures.runs.sealed_record import read_sealed
-
-AGAIN = "Copy the run again, or repeat the command that made the scores"
-Count = Annotated[int, Field(ge=0, le=1 << 53)]
-Label = Annotated[str, Field(max_length=1000)]
+from neuron_signatures.runs.logs.record import Count, Label, LogMeta, LogRecord, read_log_meta, read_log_settings
+from neuron_signatures.runs.scores.names import LOGS, Control, Scorer, Split
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class About(_Record):
+class About(LogRecord):
     """What was scored, by what. `settings` are compared when scores are continued."""
 
     name: Label
@@ -40,25 +23,14 @@ class About(_Record):
     settings: dict[str, Any]
 
 
-class ScoresMeta(About):
-    """`scores/<name>_meta.json`. Keys of later versions are ignored."""
+class ScoresMeta(About, LogMeta):
+    """`scores/<name>_meta.json`."""
 
-    stage: Label
-    mode: Label
-    created_at_utc: Label
-    run: DumpIdentity | None = None
-    n_poles: Count
     n_lines: Count
     """Without lines that a later one replaced."""
     controls: dict[Control, Count]
     """Lines by control."""
-    counts: dict[Status, Count]
-    """Own explanations by status."""
     score_names: list[Label]
-    log_bytes: Count
-    log_sha256: Sha256
-    files: list[FileRecord] = []
-    record_sha256: Sha256 | None = None
 
 
 class ScoreSettings(About):
@@ -69,19 +41,9 @@ class ScoreSettings(About):
 
 def read_meta(run_dir: Path, name: str) -> ScoresMeta:
     """The stage record. Raises `UsageError` if the scores are not finished, `BadRunError` if it is damaged."""
-    path = inside(run_dir, f"{SCORES}/{meta_name(name)}")
-    try:
-        return read_sealed(path, ScoresMeta, again=AGAIN)
-    except FileNotFoundError as e:
-        raise UsageError("these scores are not finished", where=str(path)) from e
+    return read_log_meta(LOGS, run_dir, name, ScoresMeta, unfinished="these scores are not finished")
 
 
 def read_settings(run_dir: Path, name: str) -> ScoreSettings | None:
     """With which the scores were begun; None if they never were. Raises `BadRunError`."""
-    path = inside(run_dir, f"{SCORES}/{settings_name(name)}")
-    try:
-        return ScoreSettings.model_validate(read_json_file(path, max_bytes=RECORD_BYTES))
-    except FileNotFoundError:
-        return None
-    except ValidationError as e:
-        raise BadRunError(first_error(e), where=str(path), next_step=AGAIN) from e
+    return read_log_settings(LOGS, run_dir, name, ScoreSettings)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
+
+from neuron_signatures.runs.logs.names import LogKind
 
 SCORES = "scores"
 """The stage folder."""
 NAME_RULE = "[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 """What the stem of the files of a scored set is."""
+LOGS = LogKind(
+    folder=SCORES,
+    rule=NAME_RULE,
+    reserved=("_meta", "_settings"),
+    noun="logs",
+    again="Copy the run again, or repeat the command that made the scores",
+    max_line=64 << 20,  # the predictions of some dozens of windows of 4096 tokens are 10 MB
+    max_log=64 << 30,  # only keys and scores are kept of it
+)
 
 Scorer = Literal[
     "rule", "embedding", "logits", "top_logprobs", "json", "detection", "fuzzing", "surprisal", "generation",
@@ -42,22 +52,3 @@ Split = Literal["report", "select"]
 def scored_name(set_name: str, scorer: Scorer, *, model: str = "", split: Split = "report") -> str:
     """The stem of the files of one scorer on one set; `model` is the short name of a language model."""
     return f"{set_name}__{scorer}{f'-{model}' if model else ''}{'' if split == 'report' else '-select'}"
-
-
-def is_scored_name(name: str) -> bool:
-    return re.fullmatch(NAME_RULE, name) is not None and not name.endswith(("_meta", "_settings"))
-
-
-def log_name(name: str) -> str:
-    """The log, to which lines are only appended."""
-    return f"{name}.jsonl"
-
-
-def settings_name(name: str) -> str:
-    """The settings that a continued log must share, written before its first line."""
-    return f"{name}_settings.json"
-
-
-def meta_name(name: str) -> str:
-    """The stage record, written last."""
-    return f"{name}_meta.json"

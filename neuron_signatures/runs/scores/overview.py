@@ -7,9 +7,8 @@ from pathlib import Path
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import counted
-from neuron_signatures.runs.scores.index import scored_names
 from neuron_signatures.runs.scores.meta import read_meta
-from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.scores.names import LOGS, SCORES
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def summarise_scores(run_dir: Path) -> ScoresSummary | None:
         return None
     metas, unfinished = [], 0
     try:
-        for name in scored_names(run_dir):
+        for name in LOGS.names(run_dir):
             try:
                 metas.append(read_meta(run_dir, name))
             except UsageError:

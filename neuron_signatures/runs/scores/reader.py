@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.explanations.index import AnotherFileError
 from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.logs.following import AnotherFileError
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
-from neuron_signatures.runs.results import table_name
+from neuron_signatures.runs.results import meta_name, table_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.explained import Explained, explained_in
-from neuron_signatures.runs.scores.index import ScoreIndex, scored_names
+from neuron_signatures.runs.scores.index import ScoreIndex
 from neuron_signatures.runs.scores.line import LineKey, ScoreLine
-from neuron_signatures.runs.scores.lines import log_path, open_log, read_line
-from neuron_signatures.runs.scores.meta import AGAIN, About, ScoresMeta, read_meta, read_settings
-from neuron_signatures.runs.scores.names import SCORES, Control, Scorer, Split, meta_name
+from neuron_signatures.runs.scores.lines import open_scores, read_line
+from neuron_signatures.runs.scores.meta import About, ScoresMeta, read_meta, read_settings
+from neuron_signatures.runs.scores.names import LOGS, SCORES, Control, Scorer, Split
 from neuron_signatures.runs.scores.table import COLUMNS, RowMaker, ScoreRow, scores_table, typed
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Log:
         path = inside(self.run_dir, f"{SCORES}/{table_name(self.name)}")
         frame = read_table_file(path)
         if missing := [c for c in COLUMNS if c not in frame.columns]:
-            raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=AGAIN)
+            raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=LOGS.again)
         explained = explained_in(self.run_dir, self.about.set)  # an edit or a lock may be newer than the table
         current = [explained.get(i, Explained()).current for i in frame["explanation_id"]]
         return typed(frame.assign(current=current))
@@ -104,7 +104,7 @@ class _Log:
         changed = meta != self.meta
         if "index" in self.__dict__ and self.index.read_more():
             changed = True
-        elif "index" not in self.__dict__ and not log_path(self.run_dir, self.name).exists():
+        elif "index" not in self.__dict__ and not LOGS.path(self.run_dir, self.name).exists():
             raise AnotherFileError(self.name)
         if changed:
             self.meta = meta
@@ -132,7 +132,7 @@ class Scores:
     @staticmethod
     def exist(run_dir: Path) -> bool:
         """Whether the run has scores, finished or not."""
-        return bool(scored_names(run_dir))
+        return bool(LOGS.names(run_dir))
 
     def refresh(self) -> bool:
         """Read what was appended, and new logs. Returns whether anything changed."""
@@ -187,13 +187,13 @@ class Scores:
         index = self._log(name).index
         if key not in index:
             return None
-        with open_log(index.path) as file:
+        with open_scores(index.path) as file:
             return read_line(file, index.path, index.kept(key))
 
     def controls(self, name: str, at: NeuronPole, control: Control) -> list[ScoreLine]:
         """The lines of one control of a pole, such as its draws of the null (`other`)."""
         index = self._log(name).index
-        with open_log(index.path) as file:
+        with open_scores(index.path) as file:
             return [read_line(file, index.path, index.kept(key)) for key in index.of_control(at, control)]
 
     def null_values(self, name: str, score: str, layer: int | None = None) -> list[float]:
@@ -201,7 +201,7 @@ class Scores:
         return sorted(value for value in self._log(name).index.draws(score, layer) if value is not None)
 
     def _found(self) -> list[str]:
-        names = scored_names(self.path)
+        names = LOGS.names(self.path)
         return names if self._only is None else [name for name in names if name in self._only]
 
     def _log(self, name: str) -> _Log:
@@ -218,6 +218,6 @@ def _meta(run_dir: Path, name: str) -> ScoresMeta | None:
 def _about(run_dir: Path, name: str) -> About:
     settings = read_settings(run_dir, name)
     if settings is None:
-        where = str(log_path(run_dir, name))
-        raise BadRunError("its settings are missing: what was scored is not known", where=where, next_step=AGAIN)
+        where = str(LOGS.path(run_dir, name))
+        raise BadRunError("its settings are missing: what was scored is not known", where=where, next_step=LOGS.again)
     return settings

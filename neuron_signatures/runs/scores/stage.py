@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import explain_os_errors, json_text, remove_files, sha256_file, write_text
+from neuron_signatures.runs.files import sha256_file
+from neuron_signatures.runs.logs.names import settings_name
+from neuron_signatures.runs.logs.record import log_digest, refuse_taken, remove_log, write_log_settings
 from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.opening import NotReadableError, folder_below
+from neuron_signatures.runs.opening import NotReadableError
 from neuron_signatures.runs.plain import strict
-from neuron_signatures.runs.results import ResultsWriter, table_name
+from neuron_signatures.runs.results import ResultsWriter, meta_name, table_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.explained import explained_in
-from neuron_signatures.runs.scores.index import ScoreIndex, scored_names
-from neuron_signatures.runs.scores.lines import log_path, open_log
+from neuron_signatures.runs.scores.index import ScoreIndex
 from neuron_signatures.runs.scores.log import ScoreLog
 from neuron_signatures.runs.scores.meta import About, ScoreSettings, ScoresMeta, read_meta, read_settings
-from neuron_signatures.runs.scores.names import (
-    NAME_RULE,
-    SCORES,
-    is_scored_name,
-    log_name,
-    meta_name,
-    settings_name,
-)
+from neuron_signatures.runs.scores.names import LOGS, NAME_RULE, SCORES
 from neuron_signatures.runs.scores.table import RowMaker, scores_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
 from neuron_signatures.runs.versions import now_utc
@@ -41,15 +34,13 @@ def begin_scores(run: Run, about: About) -> ScoreLog:
 
     The settings are stored before the log exists. Finished scores stay finished until a line is appended.
     """
-    if not is_scored_name(about.name):
+    if not LOGS.is_name(about.name):
         raise UsageError(f"{about.name[:80]!r} cannot be the name of scores", next_step=f"Names are {NAME_RULE}")
     if not refuse_other_settings(run.path, about):
-        _refuse_taken(run.path, about.name)
+        next_step = "Move them away, or give --label NAME"
+        refuse_taken(LOGS, run.path, about.name, there="there are scores", next_step=next_step)
         fields = {**about.model_dump(), "settings": strict(about.settings), "created_at_utc": now_utc()}
-        with explain_os_errors(run.path / SCORES), folder_below(run.path, SCORES, create=True):
-            pass
-        text = json_text(ScoreSettings.model_validate(fields).model_dump())
-        write_text(run.path, settings_name(about.name), text, below=SCORES)
+        write_log_settings(LOGS, run.path, about.name, ScoreSettings.model_validate(fields))
     return ScoreLog(run.path, about.name)
 
 
@@ -62,11 +53,6 @@ def refuse_other_settings(run_dir: Path, about: About) -> bool:
     what = f"the scores {about.name} were begun with other settings"
     refuse_differences(_compared(before), _compared(about), where, what=what, next_step=_OTHER)
     return True
-
-
-def is_finished(run_dir: Path, name: str) -> bool:
-    """Whether the scores have a stage record."""
-    return (run_dir / SCORES / meta_name(name)).is_file()
 
 
 def is_intact(run_dir: Path, name: str) -> bool:
@@ -101,7 +87,7 @@ def finish_scores(run: Run, name: str, *, mode: str = "score", **more: Any) -> S
         "counts": dict(sorted(Counter(line.status for line in own).items())),
         "score_names": list(dict.fromkeys(score for line in own for score in line.scores)),
         "log_bytes": index.end,
-        "log_sha256": log_digest(run.path, name, index.end),
+        "log_sha256": log_digest(LOGS, run.path, name, index.end),
         **more,
     }
     record = stage_record(run_identity(run), mode, about.settings, stage=STAGE, **results)
@@ -111,29 +97,9 @@ def finish_scores(run: Run, name: str, *, mode: str = "score", **more: Any) -> S
 
 def remove_scores(run_dir: Path, name: str) -> None:
     """Remove all files of some scores, the stage record first."""
-    for file in (meta_name(name), table_name(name), log_name(name), settings_name(name)):
-        remove_files(run_dir, [file], below=SCORES)
-
-
-def log_digest(run_dir: Path, name: str, n_bytes: int) -> str:
-    """The sha256 of the first bytes of a log."""
-    digest, left = hashlib.sha256(), n_bytes
-    with open_log(log_path(run_dir, name)) as f:
-        while left and (block := f.read(min(left, 1 << 20))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
+    remove_log(LOGS, run_dir, name)
 
 
 def _compared(about: About) -> dict[str, Any]:
     fields = {"set": about.set, "scorer": about.scorer, "model": about.scorer_model, "split": about.split}
     return {**fields, **strict(about.settings)}
-
-
-def _refuse_taken(run_dir: Path, name: str) -> None:
-    """Raise `UsageError` if there is a log of this name whose settings are missing, or of another case."""
-    taken = next((n for n in scored_names(run_dir) if n.casefold() == name.casefold()), None)
-    if taken is not None:
-        why = "without settings to continue it" if taken == name else "and some file systems ignore case"
-        what = f"there are scores {taken} already, {why}"
-        raise UsageError(what, where=str(run_dir / SCORES), next_step="Move them away, or give --label NAME")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
-_FENCED = re.compile(r"\A```(?:json)?[ \t]*\n?(.*?)\n?[ \t]*```\Z", re.DOTALL | re.IGNORECASE)
-_LIST = re.compile(r"\A\[\s*[01](?:\s*,\s*[01])*\s*\]\Z")
-_MOST = 10_000
-"""Characters of an answer that are read."""
-
-
-class UnparsableVerdicts(ValueError):
-    """The answer is not what the prompt asked for. `str()` says why."""
+from neuron_signatures.llm.json_text import NotJson, json_value
 
 
 def read_verdicts(text: str, n: int) -> list[bool]:
     """The `n` answers. White space and a Markdown fence around the list are tolerated, and nothing else.
 
-    Raises `UnparsableVerdicts`.
+    Raises `NotJson`.
     """
-    text = text[:_MOST].strip()
-    fenced = _FENCED.match(text)
-    text = fenced[1].strip() if fenced else text
-    if not _LIST.match(text):
-        raise UnparsableVerdicts("the answer is not a JSON list of zeros and ones")
-    found = [digit == "1" for digit in re.findall("[01]", text)]
+    what = "the answer is not a JSON list of zeros and ones"
+    try:
+        found = json_value(text)
+    except NotJson as e:
+        raise NotJson(what) from e
+    if not isinstance(found, list) or not found or any(type(one) is not int or one not in (0, 1) for one in found):
+        raise NotJson(what)
     if len(found) != n:
-        raise UnparsableVerdicts(f"the answer has {len(found)} values for {n} texts")
-    return found
+        raise NotJson(f"the answer has {len(found)} values for {n} texts")
+    return [one == 1 for one in found]

@@ -10,12 +10,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from neuron_signatures.llm.chat import Answer, ChatRequest
+from neuron_signatures.llm.json_text import NotJson
 from neuron_signatures.llm.refusals import is_refusal
 from neuron_signatures.runs.explanations.entry import Rule
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.design import Design, NeuronTexts
-from neuron_signatures.scoring.judges.answers import UnparsableVerdicts, read_verdicts
+from neuron_signatures.scoring.judges.answers import read_verdicts
 from neuron_signatures.scoring.judges.judged import Scoring, accuracy, unmeasured
 from neuron_signatures.scoring.judges.prompt import JudgePrompt
 from neuron_signatures.scoring.judges.windows import PER_CLASS, Shown, enough
@@ -137,7 +138,7 @@ def _verdicts(answer: Answer, n: int) -> list[bool] | Failed:
         return Failed("refused", "the answer is a refusal")
     try:
         return read_verdicts(answer.text, n)
-    except UnparsableVerdicts as e:
+    except NotJson as e:
         return Failed("unparsable", str(e))
 
 

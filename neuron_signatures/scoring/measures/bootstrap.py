@@ -25,13 +25,23 @@ _ROUNDING = 1e-12
 
 
 class Interval(NamedTuple):
-    """None for both where it is undefined: with fewer than two documents, or if no draw has a value."""
+    """95 % percentile interval. None for both where it is undefined, such as without draws that have a value, or not
+    wanted."""
 
     low: float | None
     high: float | None
 
 
 NO_INTERVAL = Interval(None, None)
+
+
+def percentiles(values: Float64[np.ndarray, " draw"]) -> Interval:
+    """Of the defined draws."""
+    defined: Bool[np.ndarray, " draw"] = np.isfinite(values)
+    if not defined.any():
+        return NO_INTERVAL
+    low, high = np.percentile(values[defined], [2.5, 97.5])
+    return Interval(float(low), float(high))
 
 
 class Bootstrap:
@@ -55,7 +65,7 @@ class Bootstrap:
         in_x, in_y = sxx - sx * sx / n, syy - sy * sy / n
         varies = (in_x > _ROUNDING * (x @ x)) & (in_y > _ROUNDING * (y @ y))
         r = (sxy - sx * sy / n)[varies] / np.sqrt(in_x[varies] * in_y[varies])
-        return _interval(np.clip(r, -1, 1))
+        return percentiles(np.clip(r, -1, 1))
 
     def explained(self, errors: np.ndarray, total: np.ndarray, documents: np.ndarray) -> Interval:
         """Of 1 - sum(errors) / sum(total)."""
@@ -63,7 +73,7 @@ class Bootstrap:
         if found is None:
             return NO_INTERVAL
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _interval(1 - found[0] / found[1])
+            return percentiles(1 - found[0] / found[1])
 
     def classes(self, active: np.ndarray, predicted: np.ndarray, documents: np.ndarray) -> dict[str, Interval]:
         """Of `f1`, `iou` and `balanced_accuracy`."""
@@ -74,9 +84,9 @@ class Bootstrap:
         both, only_predicted, only_active, neither = found
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
-                "f1": _interval(2 * both / (2 * both + only_predicted + only_active)),
-                "iou": _interval(both / (both + only_predicted + only_active)),
-                "balanced_accuracy": _interval(
+                "f1": percentiles(2 * both / (2 * both + only_predicted + only_active)),
+                "iou": percentiles(both / (both + only_predicted + only_active)),
+                "balanced_accuracy": percentiles(
                     (both / (both + only_active) + neither / (neither + only_predicted)) / 2
                 ),
             }
@@ -94,7 +104,7 @@ class Bootstrap:
             precision = np.where(positive > 0, at_least / named, 0.0)
             average = (positive * precision).sum(1) / n_positive
             auroc = (positive * (below + here / 2)).sum(1) / (n_positive * n_negative)
-        return _interval(average), _interval(auroc)
+        return percentiles(average), percentiles(auroc)
 
     def spearman(self, x: np.ndarray, y: np.ndarray, documents: np.ndarray) -> Interval:
         """Of Spearman's rho; the ranks are those within each draw, so that it takes longer than the others."""
@@ -102,7 +112,7 @@ class Bootstrap:
             return NO_INTERVAL
         size = max(1, _VALUES_AT_A_TIME // max(1, len(x)))
         parts = [self.weights[i : i + size][:, documents] for i in range(0, len(self.weights), size)]
-        return _interval(np.concatenate([_weighted_r(_mid_ranks(x, w), _mid_ranks(y, w), w) for w in parts]))
+        return percentiles(np.concatenate([_weighted_r(_mid_ranks(x, w), _mid_ranks(y, w), w) for w in parts]))
 
     def _sums(self, columns: Sequence[np.ndarray], documents: np.ndarray) -> Sequence[np.ndarray] | None:
         """The sum of each column in each draw; None without draws."""
@@ -160,11 +170,3 @@ def _weighted_r(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray
     with np.errstate(divide="ignore", invalid="ignore"):
         r: np.ndarray = (weights * x * y).sum(1) / np.sqrt((weights * x * x).sum(1) * (weights * y * y).sum(1))
     return r
-
-
-def _interval(values: Float64[np.ndarray, " draw"]) -> Interval:
-    defined: Bool[np.ndarray, " draw"] = np.isfinite(values)
-    if not defined.any():
-        return NO_INTERVAL
-    low, high = np.percentile(values[defined], [2.5, 97.5])
-    return Interval(float(low), float(high))

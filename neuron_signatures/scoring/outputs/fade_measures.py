@@ -9,13 +9,8 @@ import numpy as np
 
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.scoring.design import Design
-from neuron_signatures.scoring.outputs.intervals import (
-    NO_INTERVAL,
-    Interval,
-    auroc_interval,
-    random_of,
-    statistic_interval,
-)
+from neuron_signatures.scoring.measures.bootstrap import NO_INTERVAL, Interval
+from neuron_signatures.scoring.outputs.intervals import auroc_interval, random_of, statistic_interval
 from neuron_signatures.scoring.outputs.rating import EXPRESSED, NOT_EXPRESSED
 from neuron_signatures.scoring.scorer import TOO_FEW, Measured
 from neuron_signatures.scoring.scores import auroc, average_precision

@@ -21,15 +21,10 @@ import numpy as np
 from neuron_signatures.llm.chat import ChatRequest
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.design import Design, NeuronTexts
+from neuron_signatures.scoring.measures.bootstrap import NO_INTERVAL, Interval
 from neuron_signatures.scoring.outputs import writing
 from neuron_signatures.scoring.outputs.asking import Replies, Reply, shown
-from neuron_signatures.scoring.outputs.intervals import (
-    NO_INTERVAL,
-    Interval,
-    auroc_interval,
-    difference_interval,
-    random_of,
-)
+from neuron_signatures.scoring.outputs.intervals import auroc_interval, difference_interval, random_of
 from neuron_signatures.scoring.outputs.writing import Sentences, read_sentences, writing_requests
 from neuron_signatures.scoring.scorer import TOO_FEW, Item, Measured, Scored
 from neuron_signatures.scoring.scores import auroc

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.scoring.design import Design
+from neuron_signatures.scoring.measures.bootstrap import NO_INTERVAL, Interval, percentiles
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
 
 
-class Interval(NamedTuple):
-    """95 % percentile interval; None where none is wanted."""
-
-    low: float | None
-    high: float | None
-
-
-NO_INTERVAL = Interval(None, None)
 _POLES = "+-"
 
 
 def random_of(at: NeuronPole, design: Design, *names: int) -> np.random.Generator:
     """A generator of its own for each seed, pole of a neuron, and purpose."""
     return np.random.default_rng([design.seed, at.layer, at.neuron, _POLES.index(at.pole), *names])
-
-
-def percentiles(draws: Float64[np.ndarray, " draw"]) -> Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(low), float(high))
 
 
 def weights_of(groups: Sequence[int], n_draws: int, random: np.random.Generator) -> Float64[np.ndarray, "draw row"]:

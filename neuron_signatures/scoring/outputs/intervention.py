@@ -30,11 +30,12 @@ from neuron_signatures.llm.chat import ChatRequest
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.scores.names import Control, Scorer
 from neuron_signatures.scoring.design import NeuronTexts
+from neuron_signatures.scoring.measures.bootstrap import NO_INTERVAL, Interval
 from neuron_signatures.scoring.outputs import choosing
 from neuron_signatures.scoring.outputs.asking import Replies, Reply
 from neuron_signatures.scoring.outputs.changes_shown import Changes, example_changes, measure_changes
 from neuron_signatures.scoring.outputs.choosing import N_JUDGEMENTS, Mode, choosing_request, orders_of, read_choice
-from neuron_signatures.scoring.outputs.intervals import NO_INTERVAL, Interval, random_of
+from neuron_signatures.scoring.outputs.intervals import random_of
 from neuron_signatures.scoring.scorer import TOO_FEW, Item, Measured, Scored
 from neuron_signatures.scoring.texts import SIGN, strongest_texts
 from neuron_signatures.scoring.tools import Tools

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from neuron_signatures.llm.chat import Answer, ChatRequest, Message
 from neuron_signatures.llm.forecast import estimated_tokens
+from neuron_signatures.llm.json_text import MAX_ANSWER, NotJson, json_value
 from neuron_signatures.scoring.asking import Failed, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.simulators.base import Said, Simulated, Usage
 from neuron_signatures.scoring.simulators.json_prompt import LARGEST, VERSION, simulation_answer, simulation_messages
@@ -21,7 +20,6 @@ from neuron_signatures.scoring.tools import Tools
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
-_FENCE: Final = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 _KEYS: Final = {"token", "activation"}
 _MAX_LISTED: Final = 40  # characters of a value in a reason
 
@@ -69,11 +67,10 @@ class JsonSimulator:
 
 def read_activations(text: str, tokens: Sequence[str]) -> Float32[np.ndarray, " pos"] | Failed:
     """The activations in an answer, one per token; `unparsable` if it is not exactly what was asked for."""
-    fence = _FENCE.fullmatch(text.strip())
     try:
-        value = json.loads(fence[1] if fence else text, parse_constant=_refuse, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as e:
-        return _unparsable(f"the answer is not JSON ({type(e).__name__})")
+        value = json_value(text, most=MAX_ANSWER + _most_characters(tokens))
+    except NotJson as e:
+        return _unparsable(str(e))
     if not isinstance(value, list):
         return _unparsable("the answer is not a list")
     if len(value) != len(tokens):
@@ -96,6 +93,11 @@ def _read(answer: Answer, *, tokens: Sequence[str]) -> Float32[np.ndarray, " pos
     return read_activations(answer.text, tokens)
 
 
+def _most_characters(tokens: Sequence[str]) -> int:
+    """Of a right answer, with every character an escape."""
+    return sum(100 + 12 * len(token) for token in tokens)
+
+
 def _max_tokens(tokens: Sequence[str]) -> int:
     """Generous for an answer with every token in it."""
     return 50 + sum(map(_most_tokens, tokens))
@@ -105,17 +107,6 @@ def _max_tokens(tokens: Sequence[str]) -> int:
 def _most_tokens(token: str) -> int:
     """Of the object about one token in an answer, with some room."""
     return 2 * estimated_tokens([Message("assistant", simulation_answer([token], [LARGEST]))])
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def _unparsable(reason: str) -> Failed:

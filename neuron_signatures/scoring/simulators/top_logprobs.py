@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from neuron_signatures.llm.chat import Answer, ChatRequest, Message, TokenProb
+from neuron_signatures.llm.json_text import quoted_json
 from neuron_signatures.scoring.asking import Failed, Read, all_of, ask_and_read, session_of, usage_of
 from neuron_signatures.scoring.simulators.base import Said, Simulated, Usage
 from neuron_signatures.scoring.simulators.invented import ANSWERED, SHOWN
-from neuron_signatures.scoring.simulators.json_prompt import json_string
 from neuron_signatures.scoring.texts import Text
 from neuron_signatures.scoring.tools import Tools
 
@@ -112,6 +112,4 @@ def _answered(i: int, pos: int) -> tuple[Message, Message]:
 
 
 def _question(explanation: str, tokens: Sequence[str]) -> Message:
-    quoted = [json_string(token) for token in tokens]
-    parts = f'"explanation": {json_string(explanation)}, "text": [{", ".join(quoted)}], "token": {quoted[-1]}'
-    return Message("user", f"{{{parts}}}")
+    return Message("user", quoted_json({"explanation": explanation, "text": list(tokens), "token": tokens[-1]}))

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.explanations.index import set_names
 from neuron_signatures.runs.explanations.meta import read_settings
-from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET
-from neuron_signatures.runs.explanations.stage import is_finished
+from neuron_signatures.runs.explanations.names import EXPLANATIONS, HUMAN_SET, SETS
 from neuron_signatures.runs.records.meta import corpus_digest
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
@@ -33,7 +31,7 @@ def chosen_sets(
     Raises `UsageError` for a set that is not there, has no explanation of these poles, or was made from another corpus
     than the records; its explanations may have been made from texts that would be scored on.
     """
-    there = set_names(run.path)
+    there = SETS.names(run.path)
     if not there:
         next_step = f"Make some: poc5_explain_neurons --run_dir {run.path}"
         raise UsageError("the run has no explanations", where=str(run.path), next_step=next_step)
@@ -66,7 +64,7 @@ def chosen_sets(
 
 def _finished(run: Run, name: str) -> bool:
     """The set of what people write is never closed."""
-    return name == HUMAN_SET or is_finished(run.path, name)
+    return name == HUMAN_SET or SETS.is_finished(run.path, name)
 
 
 def _refuse_other_corpus(run: Run, records: Records, name: str) -> None:

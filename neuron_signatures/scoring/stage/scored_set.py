@@ -15,7 +15,7 @@ from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.scores.index import ScoreIndex
 from neuron_signatures.runs.scores.line import LineKey
-from neuron_signatures.runs.scores.lines import open_log, read_line
+from neuron_signatures.runs.scores.lines import open_scores, read_line
 from neuron_signatures.runs.scores.log import ScoreLog
 from neuron_signatures.runs.scores.meta import About
 from neuron_signatures.scoring.design import Design, NeuronTexts
@@ -161,6 +161,6 @@ def _again(key: LineKey, index: ScoreIndex) -> frozenset[int]:
     """The numbers of the requests of the item that failed before with an answer of the model."""
     if key not in index:
         return frozenset()
-    with open_log(index.path) as file:
+    with open_scores(index.path) as file:
         before = read_line(file, index.path, index.kept(key)).requests
     return frozenset(i for i, status in enumerate(before) if status in ANSWERED and status != "ok")

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.explanations.index import AnotherFileError, LogIndex
-from neuron_signatures.runs.explanations.lines import Line, open_log, read_entry
+from neuron_signatures.runs.explanations.index import LogIndex
+from neuron_signatures.runs.explanations.lines import Line, open_set, read_entry
 from neuron_signatures.runs.llm.status import Status
+from neuron_signatures.runs.logs.following import AnotherFileError
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.scoring.simulators.base import Said
 
@@ -33,7 +34,7 @@ class SetTexts:
             self._index.read_more()
         except AnotherFileError as e:
             raise UsageError(f"there is no set {name!r}", where=str(self._index.path)) from e
-        self._file = open_log(self._index.path)
+        self._file = open_set(self._index.path)
         self.current: dict[NeuronPole, list[Line]] = {}
         """With the status ok, by pole: one, or one per mode."""
         self._failed: dict[NeuronPole, Line] = {}

@@ -23,15 +23,9 @@ from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.log import ScoreLog
 from neuron_signatures.runs.scores.meta import About
-from neuron_signatures.runs.scores.names import SCORES, Scorer, scored_name
+from neuron_signatures.runs.scores.names import LOGS, SCORES, Scorer, scored_name
 from neuron_signatures.runs.scores.reader import Scores
-from neuron_signatures.runs.scores.stage import (
-    begin_scores,
-    finish_scores,
-    is_finished,
-    is_intact,
-    refuse_other_settings,
-)
+from neuron_signatures.runs.scores.stage import begin_scores, finish_scores, is_intact, refuse_other_settings
 from neuron_signatures.runs.scores.summary import summarise
 from neuron_signatures.runs.stopping import HeldStop, hold_stop
 from neuron_signatures.scoring.design import Design
@@ -210,5 +204,5 @@ def _outcome(work: Opened, spent: Spent, stopped: str) -> Outcome:
         begun = name in scores.names
         table = scores.table(name).assign(split="report") if begun else None
         found = [] if table is None or not len(table) else summarise(table)
-        logs.append(LogOutcome(one.about, one.tally, is_finished(work.run.path, name), found))
+        logs.append(LogOutcome(one.about, one.tally, LOGS.is_finished(work.run.path, name), found))
     return Outcome(work.run.path, logs, spent, work.warnings, stopped)

@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.runs.explanations.index import set_names
-from neuron_signatures.runs.explanations.names import HUMAN_SET
+from neuron_signatures.runs.explanations.names import HUMAN_SET, SETS
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.explanations.shown import SetInfo
 from neuron_signatures.runs.tokens import brief
@@ -30,7 +29,7 @@ class RunExplanations:
         opened: list[Explanations] = []
         problems: list[str] = []
         try:
-            names = set_names(run_dir)
+            names = SETS.names(run_dir)
         except ProjectError as e:
             return cls([], [e.line()])
         for name in names:

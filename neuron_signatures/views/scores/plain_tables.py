@@ -11,8 +11,7 @@ from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.results import table_name
 from neuron_signatures.runs.scores.index import ScoreIndex
-from neuron_signatures.runs.scores.meta import AGAIN
-from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.scores.names import LOGS, SCORES
 from neuron_signatures.runs.scores.table import COLUMNS, ScoreRow
 from neuron_signatures.runs.tables import read_arrow_file
 
@@ -25,7 +24,7 @@ def read_plain_table(run_dir: Path, name: str) -> pa.Table:
     path = inside(run_dir, f"{SCORES}/{table_name(name)}")
     table = read_arrow_file(path)
     if missing := [c for c in COLUMNS if c not in table.column_names]:
-        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=AGAIN)
+        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=LOGS.again)
     return table.select(list(COLUMNS))
 
 
@@ -38,7 +37,7 @@ def rows_at(table: pa.Table, at: NeuronPole) -> list[ScoreRow]:
         here = pc.and_(pc.equal(table["layer"], at.layer), pc.equal(table["neuron"], at.neuron))
         found = [r for r in table.filter(here).to_pylist() if r["pole"] == at.pole]
     except pa.ArrowException as e:
-        raise BadRunError("a table of scores has a column of another type", next_step=AGAIN) from e
+        raise BadRunError("a table of scores has a column of another type", next_step=LOGS.again) from e
     return [ScoreRow(**{c: _plain(v) for c, v in r.items()}) for r in found]
 
 

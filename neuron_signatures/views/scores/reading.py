@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
-from neuron_signatures.runs.explanations.index import AnotherFileError
+from neuron_signatures.runs.logs.following import AnotherFileError
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.runs.scores.index import scored_names
 from neuron_signatures.runs.scores.line import ScoreLine
+from neuron_signatures.runs.scores.names import LOGS
 from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.scores.table import COLUMNS, ScoreRow
 from neuron_signatures.runs.tokens import brief
@@ -49,7 +49,7 @@ class RunScores:
         """Read what was appended, and new logs."""
         self._problems, self._plain = {}, {}
         try:
-            names = scored_names(self._run_dir)
+            names = LOGS.names(self._run_dir)
         except ProjectError as e:
             names, self._problems = [], {"": e.line()}
         for name in [n for n in self._opened if n not in names]:

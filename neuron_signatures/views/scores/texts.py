@@ -23,11 +23,14 @@ def undefined_in_words(reason: str) -> str:
 
 
 def short_number(value: float | None, *, sign: bool = False) -> str:
-    """Two decimals without the zero before the point, such as `.41` or `-.05`; `-` if it is None."""
+    """Two decimals without the zero before the point, such as `.41` or `-.05`; `-` if it is None.
+
+    A value that is rounded to zero keeps its sign: `-.00` is below zero.
+    """
     if value is None:
         return "-"
     text = f"{value:{'+' if sign else ''}.2f}"
-    if float(text) == 0:
+    if value == 0:
         return ".00"
     return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
 

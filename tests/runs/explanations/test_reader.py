@@ -13,7 +13,8 @@ import pytest
 from explanation_logs import about, an_id, by, choice, edit_of, explanation, failed, write_log
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.explanations.lines import MAX_LINE, SEARCHED
+from neuron_signatures.runs.explanations.lines import SEARCHED
+from neuron_signatures.runs.explanations.names import SETS
 from neuron_signatures.runs.explanations.reader import Explanations, Note, Vote
 from neuron_signatures.runs.records.names import NeuronPole
 
@@ -233,7 +234,7 @@ def test_a_torn_last_line_is_ignored(tmp_path, tail):
         (explanation().model_dump_json().replace('"pole":"+"', '"pole":"*"'), "field pole"),
         (explanation().model_dump_json().replace('"neuron":2', '"neuron":-2'), "field neuron"),
         ("[" * 100_000, "Invalid JSON"),
-        (" " * (MAX_LINE + 1), "longer than"),
+        (" " * (SETS.max_line + 1), "longer than"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, line, why):

@@ -15,9 +15,11 @@ from neuron_signatures.runs.errors import BadRunError, ExitCode, UsageError
 from neuron_signatures.runs.explanations import people
 from neuron_signatures.runs.explanations.done import Key, done_keys
 from neuron_signatures.runs.explanations.meta import read_set_meta
+from neuron_signatures.runs.explanations.names import SETS
 from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.explanations.stage import begin_set, finish_set
 from neuron_signatures.runs.llm.journal import Received
+from neuron_signatures.runs.logs.names import LogKind
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.verify import verify_run
@@ -44,6 +46,12 @@ def faults(run: Run) -> list[str]:
 
 def remarks(run: Run) -> list[str]:
     return verify_run(run.path).remarks
+
+
+def test_a_set_that_is_removed_during_the_check_is_a_remark(run, monkeypatch):
+    finished(run, explanation("one"))
+    monkeypatch.setattr(LogKind, "names", lambda self, run_dir: ["a", "gone"] if self is SETS else [])
+    assert faults(run) == [] and remarks(run) == ["explanations/gone.jsonl was removed meanwhile"]
 
 
 def test_a_finished_set_has_a_record_a_table_and_its_settings(run):
