@@ -16,7 +16,7 @@ Writes: RUN/skills/ (docs/poc7.md), each mode its tables and then its record
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from neuron_signatures.cli.command import command
@@ -24,7 +24,7 @@ from neuron_signatures.cli.output import setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.cli.skills import classify, collect, compare, explain, steer
-from neuron_signatures.cli.skills.shared import add_output_flags, add_shared_flags, check_flags
+from neuron_signatures.cli.skills.shared import add_output_flags, add_shared_flags, refuse_idle_flags
 from neuron_signatures.runs.skills.names import MODES
 
 _MODES: Final = {"collect": collect, "compare": compare, "explain": explain, "classify": classify, "steer": steer}
@@ -37,11 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     args = parser.parse_args(argv)
-    check_flags(args.mode, parser.given(argv), FLAGS)
+    check_flags(args.mode, parser.given(argv))
     setup_logging(quiet=args.quiet)
     with stop_on_signals(resume="run the same command again"):
         code: int = _MODES[args.mode].run(args, argv)
     return code
+
+
+def check_flags(mode: str, given: Collection[str]) -> None:
+    """Raise `UsageError` for the first flag (without its dashes) that has no effect in this mode."""
+    refuse_idle_flags(mode, given, FLAGS)
 
 
 def make_parser() -> Parser:

@@ -45,6 +45,9 @@ def error_of(capsys) -> str:
         ("[[explain]]\nexplainer = 'highlighted'", "the explainer highlighted asks a language model"),
         ("[[explain]]", "has no records, which explain lookup reads"),
         ("[llm]\nmodell = 'x'", "[llm]: unknown key 'modell'"),
+        ("[collect_skills]\nmode = 'compare'", "[collect_skills]: mode is that of the table"),
+        ("[compare_skills]", "has no skills, which compare_skills reads"),
+        ("[compare_skills]\ntexts = 'demo'", "[compare_skills]: --texts: has no effect with --mode compare"),
         ("[budget]\ncost = 3", "[budget]: unknown key 'cost'; did you mean max_cost?"),
     ],
 )  # fmt: skip

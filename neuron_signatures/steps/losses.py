@@ -104,6 +104,8 @@ def _losses(replaced: Sequence[Planned], run_dir: Path) -> str:
 
 
 def _loss(p: Planned, run_dir: Path) -> str:
+    if p.step.stage.replaces == "skills":
+        return "what was collected of texts and units"
     if p.step.stage.replaces == "records":
         return "the records, the corpus and the activations of chosen neurons"
     folders = [name for name in STAGE_FOLDERS if (run_dir / name).is_dir()]

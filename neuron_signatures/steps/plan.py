@@ -14,13 +14,15 @@ from neuron_signatures.runs.manifest import join_some
 from neuron_signatures.runs.names import JOURNAL, MANIFEST
 from neuron_signatures.runs.pipeline_record import PipelineRecord, StepRecord, changed_results
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
+from neuron_signatures.runs.skills.names import SKILLS, record_name
 from neuron_signatures.steps.digests import Digests, digests_of
 from neuron_signatures.steps.scored import scores_of
 from neuron_signatures.steps.stages import explanation_set
 from neuron_signatures.steps.step import Step
 
 Action = Literal["done", "new", "again", "replace"]
-MAIN_RECORDS: Final = {"run": MANIFEST, "records": f"{RECORDS}/{RECORDS_META}"}
+MAIN_RECORDS: Final = {"run": MANIFEST, "records": f"{RECORDS}/{RECORDS_META}",
+                       "skills": f"{SKILLS}/{record_name('collect')}"}  # fmt: skip
 """The record that is there as long as nothing was replaced, by what a step replaces."""
 
 
@@ -130,8 +132,8 @@ def _has_results(step: Step, run_dir: Path) -> bool:
     """Whether there is something that other settings cannot continue."""
     if step.stage.replaces == "run":
         return _holds_run(run_dir)
-    if step.stage.replaces == "records":
-        return (run_dir / RECORDS).is_dir()
+    if step.stage.replaces in ("records", "skills"):
+        return (run_dir / step.stage.folder).is_dir()
     if step.stage.replaces == "scores":
         return bool(scores_of(step.settings, run_dir))
     return step.stage.replaces == "set" and read_settings(run_dir, explanation_set(step.settings)) is not None

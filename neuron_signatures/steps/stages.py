@@ -18,11 +18,14 @@ from neuron_signatures.runs.names import MANIFEST, REPORT
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.skills.names import SKILLS, Mode, record_name
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
 Settings = Mapping[str, Any]
 """Of one step, by key of the configuration: the stage's flag without its dashes."""
-Replacing = Literal["nothing", "run", "records", "set", "scores"]
+Takes = Callable[[str, Settings], frozenset[str]]
+"""The flags of a shared table that apply to a step with these settings of its own."""
+Replacing = Literal["nothing", "run", "records", "set", "scores", "skills"]
 
 SHARED: Final = ("model", "llm", "budget")
 """Tables whose flags go to several stages, unless a step has its own."""
@@ -51,6 +54,10 @@ def _nothing_written(settings: Settings) -> tuple[str, ...]:
     return ()
 
 
+def _nothing_taken(table: str, settings: Settings) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class Stage:
     """What the pipeline knows of a stage. The flags themselves come from the stage's parser."""
@@ -60,10 +67,11 @@ class Stage:
     module: str
     needs: Callable[[Settings], frozenset[str]]
     """Tables of the steps whose results a step reads, by its settings."""
+    fixed: Settings = field(default_factory=dict)
+    """Settings that the table stands for."""
     several: bool = False
     """Whether the table can be there several times."""
-    takes: Callable[[str, Settings], frozenset[str]] = lambda table, settings: frozenset()
-    """Of a shared table: the flags that apply to a step with these settings of its own."""
+    takes: Takes = _nothing_taken
     named_by: tuple[str, ...] = ()
     """Settings that name a step."""
     folder: str = ""
@@ -120,12 +128,29 @@ def _intervene_needs(settings: Settings) -> frozenset[str]:
     return _rank_needs(settings) | (frozenset({"rank"}) if "from" in settings else frozenset())
 
 
+def _skills(mode: Mode, *needs: str, replaces: Replacing = "nothing", takes: Takes = _nothing_taken) -> Stage:
+    """One mode of stage 7, which has a table of its own."""
+    return Stage(
+        f"{mode}_skills", "poc7_compare_skills", lambda settings: frozenset(needs), fixed={"mode": mode},
+        takes=takes, folder=SKILLS, records=lambda settings: (record_name(mode),), replaces=replaces,
+        reads=_logs_of_explanations if mode == "explain" else _nothing_written, some_may_fail=mode == "classify",
+    )  # fmt: skip
+
+
+def _logs_of_explanations(settings: Settings) -> tuple[str, ...]:
+    return (f"{EXPLANATIONS}/*.jsonl",)
+
+
 def _report_needs(settings: Settings) -> frozenset[str]:
-    return frozenset({"dump", "rank", "records", "explain", "score", "intervene"})
+    return frozenset(table for table in BY_TABLE if table != "report")
 
 
 def _dump_takes(table: str, settings: Settings) -> frozenset[str]:
     return _OF_MODEL if table == "model" else frozenset()
+
+
+def _collect_takes(table: str, settings: Settings) -> frozenset[str]:
+    return _OF_MODEL - {"model_revision", "quantization"} if table == "model" else frozenset()
 
 
 def _rank_takes(table: str, settings: Settings) -> frozenset[str]:
@@ -220,6 +245,11 @@ STAGES: Final = (
         "intervene", "poc3_intervene", _intervene_needs, several=True, takes=_intervene_takes, folder=INTERVENTIONS,
         named_by=("mode", "prompt_id"),
     ),
+    _skills("collect", "dump", takes=_collect_takes, replaces="skills"),
+    _skills("compare", "collect_skills"),
+    _skills("explain", "compare_skills", "explain"),
+    _skills("classify", "explain_skills", takes=_llm_takes),
+    _skills("steer", "compare_skills", takes=_intervene_takes),
     Stage(
         "report", "report", _report_needs, reads=_all_logs,
         records=lambda settings: () if "out" in settings else (REPORT,),

@@ -89,6 +89,9 @@ def _check_shared(config: Config) -> None:
 
 def _step(config: Config, stage: Stage, parser: Parser, own: Settings, where: str) -> Step:
     help_step = f"The keys are the flags of `{stage.command} --help`"
+    if given := sorted(own.keys() & stage.fixed.keys()):
+        raise UsageError(f"{given[0]} is that of the table", where=where, next_step="Leave it away")
+    own = {**stage.fixed, **own}
     flags_of(parser, own, where=where, next_step=help_step)  # before shared ones
     new_run = stage.table == "dump" or _makes_run(config, stage, own)
     settings = _merged(config, stage, parser, own, new_run=new_run)
@@ -189,7 +192,7 @@ def refuse_missing_stages(steps: Sequence[Step], run_dir: Path, config: Path) ->
     for step in steps:
         for table in sorted(step.stage.needs(step.settings) - made):
             stage = BY_TABLE[table]
-            names = list(stage.records({})) if stage.replaces in ("run", "records") else []
+            names = list(stage.records({})) if stage.replaces in ("run", "records", "skills") else []
             missing = [n for n in names if not (run_dir / stage.folder / n).exists()]
             if missing and step.stage.table != "report":
                 what = f"{run_dir} has no {stage.folder or 'manifest'}, which {step.name} reads"

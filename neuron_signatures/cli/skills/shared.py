@@ -47,7 +47,7 @@ def require_run(args: argparse.Namespace) -> Path:
     return run_dir
 
 
-def check_flags(mode: str, given: Collection[str], flags: Mapping[str, Collection[str]]) -> None:
+def refuse_idle_flags(mode: str, given: Collection[str], flags: Mapping[str, Collection[str]]) -> None:
     """Raise `UsageError` for the first flag (without its dashes) that has no effect in this mode."""
     for flag in sorted(given):
         if flag not in EVERYWHERE and flag not in flags[mode]:
