@@ -41,6 +41,9 @@ COMMANDS = {
         "poc6_score_explanations",
         "how good explanations are, with nulls, intervals and the best possible; compare sets",
     ),
+    "skills": Command(
+        "poc7_compare_skills", "which features, neurons and directions belong to a skill, and do they carry it"
+    ),
     "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
     "report": Command(
         "report", "write one HTML file with what a run says about one answer, for people without the tool"

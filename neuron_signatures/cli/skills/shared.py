@@ -1,0 +1,71 @@
+"""The flags that several modes of stage 7 share, and the check of which mode has which."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Collection, Mapping
+
+from neuron_signatures.cli.arguments import at_least, folder
+from neuron_signatures.cli.parser import Parser
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.skills.banks import SITES, Site
+
+EVERYWHERE = frozenset({"run_dir", "mode", "quiet", "json", "help"})
+CHOICE = frozenset({"sources", "sites", "layers", "classes", "seed"})
+"""Flags that choose banks and classes."""
+
+
+def add_shared_flags(parser: Parser) -> None:
+    """The run, and which banks and classes a mode is about."""
+    parser.add_argument("--run_dir", type=folder, metavar="DIR", help="run folder")
+    group = parser.add_argument_group("which units and classes (default: all)")
+    group.add_argument("--sources", type=_names, metavar="LIST",
+                       help="sae, neurons or names of sets of directions, such as sae,neurons")  # fmt: skip
+    group.add_argument("--sites", type=_sites, metavar="LIST", help="of autoencoders and directions: res,att,mlp")
+    group.add_argument("--layers", type=_layers, metavar="LIST", help="such as 0,3-5")
+    group.add_argument("--classes", type=_names, metavar="LIST", help="such as mathematics,empathy")
+    group.add_argument("--top", type=at_least(1), default=20, metavar="N",
+                       help="the N most specific units of each class and source (explain, classify, steer); "
+                            "default 20")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, help="of samples, permutations and draws; default 0")
+
+
+def add_output_flags(parser: Parser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument("--dry_run", action="store_true", help="print what would be done and what it takes; then stop")
+    output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
+    output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+
+
+def check_flags(mode: str, given: Collection[str], flags: Mapping[str, Collection[str]]) -> None:
+    """Raise `UsageError` for the first flag (without its dashes) that has no effect in this mode."""
+    for flag in sorted(given):
+        if flag not in EVERYWHERE and flag not in flags[mode]:
+            modes = " or ".join(f"--mode {m}" for m, names in flags.items() if flag in names)
+            raise UsageError(f"has no effect with --mode {mode}", where=f"--{flag}", next_step=f"Use it with {modes}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _sites(text: str) -> tuple[Site, ...]:
+    names = _names(text)
+    unknown = [name for name in names if name not in SITES]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(SITES)}")
+    return tuple(site for site in SITES if site in names)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part, re.ASCII)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 0,3-5")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} ends before it begins")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
