@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = _make(args)
     for note in made.notes:
         emit(f"note       {note}")
-    emit(f"directions {made.n:,} each of {', '.join(made.keys)}")
+    emit(f"directions {made.n:,} each: {', '.join(made.keys)}")
     emit(f"written    {made.path} ({made.sha256[:12]})")
     return ExitCode.OK
 
@@ -86,12 +86,16 @@ def _check_flags(args: Namespace, given: set[str]) -> None:
 
 
 def _make(args: Namespace) -> MadeFile:
+    from neuron_signatures.records.directions.sae_rows import SaeRequest, make_of_saes
+
+    layers = None if args.layers is None else tuple(args.layers)
+    sites = tuple(dict.fromkeys(args.site))
+    if args.kind == "sae":
+        return make_of_saes(SaeRequest(model_spec(args), args.saes, args.rows, sites, layers, args.name), args.out)
     from neuron_signatures.records.corpus.settings import MAX_DOCUMENT, CorpusSettings
     from neuron_signatures.records.corpus.sources.choose import corpus_source
     from neuron_signatures.records.directions.make import FitRequest, make_fitted
 
-    layers = None if args.layers is None else tuple(args.layers)
-    sites = tuple(dict.fromkeys(args.site))
     source = corpus_source(args.corpus, text_column=args.text_column, max_document=MAX_DOCUMENT, seed=args.seed)
     settings = CorpusSettings(sequence_length=args.sequence_length, skip_first=args.skip_first, seed=args.seed)
     request = FitRequest(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import folder
@@ -15,6 +16,7 @@ from neuron_signatures.runs.tokens import escape
 if TYPE_CHECKING:
     import pandas as pd
 
+    from neuron_signatures.runs.scores.across_runs import Compared, RunScores
     from neuron_signatures.runs.scores.summary import Comparison, Summary
 
 _PROG = "python -m neuron_signatures.poc6_score_explanations"
@@ -26,18 +28,29 @@ _LEGEND = (
 
 
 def summary_main(argv: Sequence[str]) -> int:
-    """Print the scores of a run over neurons: mean with interval, null, lift, shares above the null, failures."""
+    """Print the scores of a run over neurons: mean with interval, null, lift, shares above the null, failures.
+
+    Of several runs, also the difference of each from the first: units of other kinds beside neurons.
+    """
     args = summary_parser().parse_args(argv)
     setup_logging(quiet=False)
+    from neuron_signatures.runs.scores.across_runs import compare_runs
     from neuron_signatures.runs.scores.summary import summarise
 
-    table = _table(args.run_dir, _names(args.sets), _names(args.scorers), name=args.name)
-    rows = summarise(table, by=args.by or ())
+    runs = [_scores_of(at, _names(args.sets), _names(args.scorers), name=args.name) for at in args.run_dir]
+    runs = _distinct(runs, args.run_dir)
+    rows = [(run, row) for run in runs for row in summarise(run.table, by=args.by or ())]
+    compared = compare_runs(runs) if not args.by else None
     if args.json:
-        for row in rows:
-            emit_json(asdict(row))
-    else:
-        emit("\n".join([*summary_lines(rows), *([_LEGEND] if rows else [])]))
+        for run, row in rows:
+            emit_json({"run": run.label, "units": run.units, **asdict(row)})
+        for difference in compared.differences if compared else ():
+            emit_json(asdict(difference))
+        return ExitCode.OK
+    lines = summary_lines([row for _, row in rows], [run for run, _ in rows] if len(runs) > 1 else None)
+    emit("\n".join([*lines, *([_LEGEND] if rows else [])]))
+    if compared and len(runs) > 1:
+        emit("\n".join(["", *difference_lines(compared), *(f"note: {escape(n)}" for n in compared.notes)]))
     return ExitCode.OK
 
 
@@ -58,7 +71,7 @@ def compare_main(argv: Sequence[str]) -> int:
 
 def summary_parser() -> Parser:
     """The flags of `summary`."""
-    parser = _parser("summary", summary_main.__doc__)
+    parser = _parser("summary", summary_main.__doc__, several=True)
     parser.add_argument("--sets", metavar="LIST", help="only of these sets of explanations")
     parser.add_argument("--scorers", metavar="LIST", help="only by these scorers")
     parser.add_argument("--name", metavar="NAME", help="only of one log: its file stem, such as lookup__rule")
@@ -75,11 +88,26 @@ def compare_parser() -> Parser:
     return parser
 
 
-def summary_lines(rows: Sequence[Summary]) -> list[str]:
-    """A table for people; `-` where nothing is defined."""
-    head = ("set", "scorer", "score", "of", "poles", "mean", "95 %", "median", "null", "lift", "> null", "p<=.05",
-            "ceiling", "look-up", "not scored")  # fmt: skip
-    return _columns([head, *(_summary_cells(row) for row in rows)]) if rows else ["no scores"]
+def summary_lines(rows: Sequence[Summary], runs: Sequence[RunScores] | None = None) -> list[str]:
+    """A table for people, with the run of each row if there are several; empty where nothing is defined."""
+    head = ("run", "units", "set", "scorer", "score", "of", "poles", "mean", "95 %", "median", "null",
+            "lift", "> null", "p<=.05", "ceiling", "look-up", "not scored")  # fmt: skip
+    names = [("", "")] * len(rows) if runs is None else [(run.label, run.units) for run in runs]
+    cells = [(*name, *_summary_cells(row)) for name, row in zip(names, rows, strict=True)]
+    return _columns([head, *cells]) if rows else ["no scores"]
+
+
+def difference_lines(compared: Compared) -> list[str]:
+    """A table for people: each run less the first."""
+    if not compared.differences:
+        return ["no score is compared"]
+    head = ("run", "units", "less", "set", "scorer", "score", "poles", "difference", "95 %")
+    cells = [
+        (d.run_a, d.units_a, d.run_b, d.set, d.scorer, d.score, f"{d.n_a}, {d.n_b}", _number(d.difference),
+         _interval(d.low, d.high))
+        for d in compared.differences
+    ]  # fmt: skip
+    return _columns([head, *cells])
 
 
 def comparison_lines(rows: Sequence[Comparison]) -> list[str]:
@@ -111,19 +139,28 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
-def _table(run_dir: object, sets: Sequence[str], scorers: Sequence[str], *, name: str | None) -> pd.DataFrame:
+def _table(run_dir: Path, sets: Sequence[str], scorers: Sequence[str], *, name: str | None) -> pd.DataFrame:
     """The rows that are asked for. Without a name, values on `select` are left out, since they are no scores."""
-    from pathlib import Path
+    return _scores_of(run_dir, sets, scorers, name=name).table
 
+
+def _scores_of(run_dir: Path, sets: Sequence[str], scorers: Sequence[str], *, name: str | None) -> RunScores:
+    """The scores of a run, as `_table` gives them."""
     from neuron_signatures.runs.run import Run
+    from neuron_signatures.runs.scores.across_runs import RunScores
     from neuron_signatures.runs.scores.reader import Scores
+    from neuron_signatures.runs.units import unit_kind
 
-    with Run.open(Path(str(run_dir))) as run:
+    with Run.open(run_dir) as run:
+        label, units = run.path.name or str(run.path), unit_kind(run.manifest)
         scores = Scores.open(run)
         if not scores.names:
             next_step = f"Make some: poc6_score_explanations --run_dir {run.path}"
             raise UsageError("the run has no scores", where=str(run.path), next_step=next_step)
         table = scores.table(name)
+        settings = {
+            (s.set, str(s.scorer), s.scorer_model or ""): s.settings for s in scores.sets if s.split == "report"
+        }
     if name is None:
         table = table[table["split"] == "report"]
     for column, wanted in (("set", sets), ("scorer", scorers)):
@@ -132,12 +169,23 @@ def _table(run_dir: object, sets: Sequence[str], scorers: Sequence[str], *, name
             raise UsageError(f"there are no scores of the {column} {missing[0]!r}; there are: {there}")
         if wanted:
             table = table[table[column].isin(list(wanted))]
-    return table
+    return RunScores(label, units, table, settings)
 
 
-def _parser(name: str, about: str | None) -> Parser:
+def _distinct(runs: list[RunScores], folders: Sequence[Path]) -> list[RunScores]:
+    """With the folders as given where two runs have the same name."""
+    if len({run.label for run in runs}) == len(runs):
+        return runs
+    return [replace(run, label=str(at)) for run, at in zip(runs, folders, strict=True)]
+
+
+def _parser(name: str, about: str | None, *, several: bool = False) -> Parser:
     parser = Parser(prog=f"{_PROG} {name}", description=about)
-    parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="a run with scores")
+    if several:
+        parser.add_argument("--run_dir", type=folder, required=True, nargs="+", metavar="DIR",
+                            help="runs with scores; the others are compared with the first")  # fmt: skip
+    else:
+        parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="a run with scores")
     parser.add_argument("--json", action="store_true", help="one line of JSON per row on stdout")
     return parser
 

@@ -21,7 +21,7 @@ from neuron_signatures.records.directions.fit import FitKind, fit
 from neuron_signatures.records.directions.sample import sampled_windows, site_values
 from neuron_signatures.runs.errors import UsageError, escape_controls
 from neuron_signatures.runs.skills.banks import Site
-from neuron_signatures.runs.skills.directions import Made, write_directions
+from neuron_signatures.runs.skills.directions import Made, MadeBy, write_directions
 
 log = logging.getLogger(__name__)
 _BYTES: Final = 1 << 30
@@ -79,7 +79,7 @@ def make_fitted(request: FitRequest, out: Path) -> MadeFile:
     return MadeFile(out, digest, keys, request.n, request.n_tokens, tuple(notes))
 
 
-def made_of(spec: ModelSpec, made_by: FitKind, seed: int | None, n_tokens: int | None) -> Made:
+def made_of(spec: ModelSpec, made_by: MadeBy, seed: int | None, n_tokens: int | None) -> Made:
     """The metadata of a file for this model."""
     identity = model_identity(spec, load_config(spec), load_tokenizer(spec))
     name = escape_controls(spec.name)

@@ -36,6 +36,22 @@ class _Scorer(NamedTuple):
     """Empty without one."""
 
 
+class ScoreKey(NamedTuple):
+    """A score of a set by a scorer. `model` is empty if none was asked."""
+
+    set: str
+    scorer: str
+    model: str
+    score: str
+
+
+class PoleValues(NamedTuple):
+    """Values of poles, and the layer and neuron of each."""
+
+    values: list[float]
+    neurons: list[tuple[int, int]]
+
+
 @dataclass(frozen=True)
 class Summary:
     """One score of one set over neurons. Numbers are None where nothing is defined."""
@@ -138,6 +154,17 @@ def compare(table: pd.DataFrame, a: str, b: str, *, n_draws: int = N_DRAWS, seed
     ]
     if not found:
         raise UsageError(f"no scorer has scored both {a} and {b}", next_step="Score both with the same --scorers")
+    return found
+
+
+def pole_values(table: pd.DataFrame) -> dict[ScoreKey, PoleValues]:
+    """The defined values of each score, with the neuron of each pole."""
+    found: dict[ScoreKey, PoleValues] = {}
+    scored = _without_na(table[table["current"] & (table["score"] != "")])
+    for key, rows in scored.groupby(["set", *_SCORER, "score"], sort=False):
+        poles = _by_pole(rows)
+        defined = poles[poles["value"].notna()]
+        found[ScoreKey(*key)] = PoleValues(defined["value"].to_list(), _neurons(defined))
     return found
 
 
