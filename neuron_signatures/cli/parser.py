@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
 
     def given(self, args: Sequence[str] | None = None) -> set[str]:
         """Names of the flags in `args` (None: the command line), including those set to their default value."""
-        missing = object()
+        missing = _Unset()
         blank = argparse.Namespace(**{a.dest: missing for a in self._actions})
         return {name for name, value in vars(self.parse_args(args, blank)).items() if value is not missing}
 
@@ -129,6 +129,10 @@ class Parser(argparse.ArgumentParser):
         """Whether the flag requires a value. After a flag with an optional value (`?`), `--x` is the next flag."""
         action = self._option_string_actions.get(previous[0]) if previous else None
         return action is not None and action.nargs not in (0, "?")
+
+
+class _Unset(list[str]):
+    """The value of a flag that is not given. A list, because `action="append"` appends to a copy of it."""
 
 
 def _nearest(text: str, known: Iterable[str]) -> str | None:

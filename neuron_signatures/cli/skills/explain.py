@@ -69,6 +69,8 @@ def _request(args: Namespace, argv: Sequence[str]) -> ExplainUnits:
 
     if args.units is not None and args.all_units:
         raise UsageError("contradicts --all_units", where="--units")
+    if args.classes is not None and (args.units is not None or args.all_units):
+        raise UsageError("is for the most specific units", where="--classes", next_step="Leave it away")
     if args.source_pattern is not None and not args.explanations:
         raise UsageError("is for --explanations", where="--source_pattern")
     choice = UnitChoice(

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuron_signatures.runs.skills.columns import AGREEMENT
 from neuron_signatures.runs.skills.units import Unit
-from neuron_signatures.skills.classify.answers import ACTIVATIONS, AUROC, OWN_RATERS, VERDICTS, Verdict, consensus
+from neuron_signatures.skills.classify.answers import ACTIVATIONS, AUROC, HAND, OWN_RATERS, VERDICTS, Verdict, consensus
 from neuron_signatures.skills.classify.rating import Rating
 from neuron_signatures.stats.agreement import Agreement, Separation, agreement, separation
 
@@ -35,12 +35,16 @@ class Raters:
     models: Sequence[str]
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Raters with answers: samples of a model with each other, all others with each other."""
+        """Raters with answers: samples of a model with each other, all others with each other.
+
+        The second one of a pair is the reference, if there is one: hand labels, else the activations.
+        """
         samples = {name: [n for n in self.answers if n.startswith(f"{name} #")] for name in self.models}
         for names in samples.values():
             yield from combinations(names, 2)
         of_samples = {n for names in samples.values() for n in names}
-        yield from combinations([n for n in self.answers if n not in of_samples], 2)
+        whole = [n for n in self.answers if n not in of_samples]
+        yield from combinations(sorted(whole, key=lambda n: (n == HAND, n == ACTIVATIONS)), 2)
 
     def references(self, number: str) -> list[str]:
         """Raters whose yes and no a number is held against: not the activations for the AUROC that they are from."""

@@ -52,8 +52,12 @@ def classify_request(
 
 
 def prompt_sha256() -> str:
-    """Of the fixed parts of the prompt."""
-    return hashlib.sha256("\n".join([PROMPT_VERSION, _SYSTEM, _TASK, *_ORDERS, EXPLAINED]).encode()).hexdigest()
+    """Of the prompt about a fixed example, in both orders of the options."""
+    requests = [
+        classify_request("sums", "a", {"a": "x", "b": "y"}, sample=s, seed=0, max_tokens=1) for s in range(len(_ORDERS))
+    ]
+    text = "\n".join(message.content for r in requests for message in r.messages)
+    return hashlib.sha256(f"{PROMPT_VERSION}\n{text}".encode()).hexdigest()
 
 
 def _seed(seed: int, sample: int) -> int:
