@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from neuron_signatures.models.capture import backbone, mlp_shape
+from transformers import PretrainedConfig
+
+from neuron_signatures.models.capture import backbone
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.banks import Site
 
-FORCE_FLAG: Final = "--force_saes"
+FORCE_FLAG: Final = "--force"
 """The flag that lifts the check of the model's name."""
 
 
@@ -30,11 +32,15 @@ class SaeModel:
 
 
 def sae_model_of(model: LoadedModel) -> SaeModel:
-    """What SAEs have to fit, from the config and weights of a loaded model."""
-    config = backbone(model.hf).config.get_text_config()
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    n_layers = mlp_shape(model.hf).n_layers
-    return SaeModel(model.spec.name, n_layers, config.hidden_size, config.num_attention_heads * head)
+    """What SAEs have to fit, from the config of a loaded model."""
+    return sae_model_of_config(model.spec.name, backbone(model.hf).config)
+
+
+def sae_model_of_config(name: str, config: PretrainedConfig) -> SaeModel:
+    """What SAEs have to fit, before the weights of a model are loaded."""
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return SaeModel(name, text.num_hidden_layers, text.hidden_size, text.num_attention_heads * head)
 
 
 def check_fit(
