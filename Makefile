@@ -85,9 +85,11 @@ fuzz: $(VENV)/.installed-dev
 attack: $(VENV)/.installed-dev
 	$(BIN)/python scripts/attack.py
 
-# Do the scorers tell true explanations from false ones? The tables of docs/scores.md.
+# Do the scorers tell true explanations from false ones? The tables of docs/scores.md. Scorers that ask a language model
+# ask SmolLM2, in this process.
 bench-scorers: $(VENV)/.installed-dev $(VENV)/.installed-real
-	$(BIN)/python scripts/bench_scorers.py --neurons 40
+	$(BIN)/python scripts/bench_scorers.py --neurons 40 --llm local:smollm2 \
+	  --scorers rule,embedding,logits,detection,fuzzing,surprisal
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

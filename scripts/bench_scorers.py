@@ -1,12 +1,14 @@
 """Do the scorers rank true explanations above false ones, and what do they cost? Markdown tables on stdout.
 
     python scripts/bench_scorers.py
-    python scripts/bench_scorers.py --scorers logits,detection --llm local:smollm2 --neurons 4
+    python scripts/bench_scorers.py --scorers logits,detection,fuzzing,surprisal --llm local:smollm2
 
 On planted neurons (a known rule writes the activations on the demo corpus) and hand-written puzzles. The first table
 has a row per scorer: AUROC of true against false explanations with its interval over neurons, the tests with missing
 and with extra labels (`scoring.planted.labels`) of the score that the scorer is judged by, and the cost of one
 explanation of one neuron. The second table has the kinds of neurons, the third the label tests of all scores.
+
+Scorers that ask a language model get fewer neurons, fewer windows and one false explanation per neuron (`ASKED`).
 
 Exits with 1 if an AUROC is below its least value, which the tests assert too.
 """
@@ -14,9 +16,12 @@ Exits with 1 if an AUROC is below its least value, which the tests assert too.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +35,7 @@ from neuron_signatures.runs.scores.names import SCORERS, SIMULATORS, Scorer
 from neuron_signatures.scoring.design import Design
 from neuron_signatures.scoring.measures.names import HEADLINE
 from neuron_signatures.scoring.planted.labels import LabelTest, LabelTests, label_tests
-from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, Planted, PlantedKind, plant
+from neuron_signatures.scoring.planted.neurons import N_FALSE, PLANTED_KINDS, Planted, PlantedKind, plant
 from neuron_signatures.scoring.planted.passages import Passages, demo_passages
 from neuron_signatures.scoring.planted.ranking import Ranking
 from neuron_signatures.scoring.planted.records import write_planted
@@ -43,13 +48,14 @@ from neuron_signatures.scoring.tools import Tools
 
 PUZZLES = Path("tests/data/puzzles.json")
 N_DOCUMENTS = 2000
-N_UNIFORM_ASKED = 15
-"""Windows of the uniform sample for scorers that ask a language model."""
 WITHOUT_MODEL: tuple[Scorer, ...] = ("rule", "embedding")
-SCORES: dict[Scorer, str] = dict.fromkeys(SIMULATORS, HEADLINE) | {
+TOP_AND_RANDOM = "ev_correlation/top_and_random"
+SCORES: dict[Scorer, str] = {
+    **dict.fromkeys(SIMULATORS, TOP_AND_RANDOM), **dict.fromkeys(WITHOUT_MODEL, HEADLINE),
     "detection": "balanced_accuracy/detection", "fuzzing": "balanced_accuracy/fuzzing", "surprisal": "auroc/surprisal",
 }  # fmt: skip
-"""The score by which a scorer is judged. Scorers that run the model of a neuron cannot be tried on planted ones."""
+"""The score by which a scorer is judged. In a uniform sample of as few windows as a language model can be asked about,
+a planted neuron is mostly silent. Scorers that run the model of a neuron cannot be tried on planted ones."""
 MEANT: tuple[PlantedKind, ...] = ("token", "class", "pair", "negation")
 """Kinds of neurons of which the words of a text say when they are active. Nothing says where a text begins."""
 LEAST: dict[str, dict[str, float]] = {
@@ -58,6 +64,33 @@ LEAST: dict[str, dict[str, float]] = {
 }
 """Least AUROC by scorer and kind. Others are reported only: a lexical match knows no word that the explanation does not
 name."""
+
+
+class Size(NamedTuple):
+    """How much a scorer is tried on. The windows are `n_top` strongest ones, `n_random` others, and `n_uniform` of the
+    uniform sample (None: all)."""
+
+    n_top: int
+    n_random: int
+    n_uniform: int | None
+    n_false: int
+    """Most false explanations of a neuron."""
+    fits: bool
+    """Whether there are windows to fit thresholds and calibrations on, which the scores of SCORES do not need."""
+
+    def design(self, seed: int) -> Design:
+        return Design(
+            n_top=self.n_top, n_random=self.n_random, n_uniform=self.n_uniform, n_draws=0, min_positives=1, seed=seed
+        )  # fmt: skip
+
+    def cut(self, trial: Trial) -> Trial:
+        texts = trial.texts if self.fits else replace(trial.texts, fitted={})
+        return Trial(trial.truth, trial.false[: self.n_false], texts)
+
+
+WHOLE = Size(n_top=5, n_random=5, n_uniform=None, n_false=N_FALSE, fits=True)
+ASKED = Size(n_top=5, n_random=5, n_uniform=0, n_false=1, fits=False)
+"""For scorers that ask a language model: about a minute per neuron with SmolLM2-135M and all of them, on one core."""
 
 
 class Row(NamedTuple):
@@ -82,9 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     scorers = [name for name in SCORERS if name in args.scorers.split(",")]
     if set(args.scorers.split(",")) - set(SCORES):
         raise SystemExit(f"bench_scorers: --scorers: choose of {', '.join(SCORES)}")
-    n_uniform = args.n_uniform or (None if set(scorers) <= set(WITHOUT_MODEL) else N_UNIFORM_ASKED)
-    design = Design(n_uniform=n_uniform, n_draws=0, min_positives=1, seed=args.seed)
-    rows = check(scorers, args.neurons, args.seed, args.puzzles, design, llm=args.llm)
+    rows = check(scorers, args.neurons, args.seed, args.puzzles, n_asked=args.n_asked, llm=args.llm)
     tests = label_tests(passages(), [n for k in PLANTED_KINDS for n in planted(k, args.neurons, args.seed)],
                         Design(seed=args.seed), seed=args.seed)  # fmt: skip
     print(summary_table(rows, tests), kinds_table(rows), labels_table(tests), sep="\n\n")
@@ -92,19 +123,33 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(
-    scorers: Sequence[Scorer], n: int, seed: int, puzzles: Path, design: Design, *, llm: str | None = None
+    scorers: Sequence[Scorer], n: int, seed: int, puzzles: Path, *, n_asked: int = 0, llm: str | None = None
 ) -> list[Row]:
-    """`n` planted neurons of each kind, and all puzzles."""
-    trials: dict[str, list[Trial]] = {kind: planted_trials(kind, n, seed, design) for kind in PLANTED_KINDS}
-    trials["puzzles"] = puzzle_trials(puzzles, design)
-    rows = []
-    with _tools(design, llm) as tools:
+    """`n` planted neurons of each kind (`n_asked` for scorers that ask a language model), and all puzzles."""
+    silent = [name for name in scorers if name in WITHOUT_MODEL]
+    asking = [name for name in scorers if name not in WITHOUT_MODEL]
+    rows = _rows(silent, WHOLE, n, seed, puzzles, None) if silent else []
+    return rows + (_rows(asking, ASKED, n_asked, seed, puzzles, llm) if asking else [])
+
+
+def _rows(scorers: Sequence[Scorer], size: Size, n: int, seed: int, puzzles: Path, llm: str | None) -> list[Row]:
+    trials, rows = trials_of(size, n, seed, puzzles), []
+    with _tools(size.design(seed), llm) as tools:
         for name in scorers:
-            scorer = open_scorer(name, tools)
+            start, scorer = time.monotonic(), open_scorer(name, tools)
             tried = {kind: try_scorer(scorer, SCORES[name], some) for kind, some in trials.items()}
             tried = {"meant": _together([tried[kind] for kind in MEANT])} | tried
             rows += [Row(name, kind, found, found.ranking) for kind, found in tried.items()]
+            print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     return rows
+
+
+def trials_of(size: Size, n: int, seed: int, puzzles: Path) -> dict[str, list[Trial]]:
+    """By kind of neurons: `n` planted ones of each, and all puzzles."""
+    design = size.design(seed)
+    trials: dict[str, list[Trial]] = {kind: planted_trials(kind, n, seed, design) for kind in PLANTED_KINDS}
+    trials["puzzles"] = puzzle_trials(puzzles, design)
+    return {kind: [size.cut(trial) for trial in some] for kind, some in trials.items()}
 
 
 def summary_table(rows: Sequence[Row], tests: Mapping[str, LabelTests]) -> str:
@@ -230,8 +275,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scorers", default=default, help=f"of {', '.join(SCORES)}; default {default}")
     parser.add_argument("--llm", metavar="MODEL", help="local:NAME or openai:MODEL, for scorers that ask one")
     parser.add_argument("--neurons", type=int, default=20, help="planted neurons of each kind; default 20")
-    uniform = f"windows of the uniform sample; default all, or {N_UNIFORM_ASKED} for a language model"
-    parser.add_argument("--n_uniform", type=int, metavar="N", help=uniform)
+    asked = "the same for scorers that ask a language model; default 3"
+    parser.add_argument("--n_asked", type=int, default=3, metavar="N", help=asked)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--puzzles", type=Path, default=PUZZLES, metavar="FILE", help=f"default {PUZZLES}")
     return parser

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bench_scorers import check, kinds_table, passages
+from bench_scorers import ASKED, check, kinds_table, passages, trials_of
 from paths import TESTS
 from scored_texts import Fixed, texts_where
 
-from neuron_signatures.scoring.design import Design
 from neuron_signatures.scoring.planted.neurons import PLANTED_KINDS, plant
 from neuron_signatures.scoring.planted.ranking import Case, rank_truths, ranking_of
 from neuron_signatures.scoring.simulators.rule import RuleSimulator
 
-DESIGN = Design(n_draws=0, min_positives=1)
 PUZZLES = TESTS / "data" / "puzzles.json"
 TEXTS = texts_where(["Austin a b", "c Boston d"], {"Austin": 1.0})
 
@@ -36,7 +34,7 @@ def test_an_undefined_score_ranks_below_all_others() -> None:
 
 
 def test_the_lexical_scorer_ranks_planted_truths_above_false_explanations() -> None:
-    rows = check(["rule"], 5, 0, PUZZLES, DESIGN)
+    rows = check(["rule"], 5, 0, PUZZLES)
     print(kinds_table(rows))
     assert {row.kind for row in rows} == {*PLANTED_KINDS, "meant", "puzzles"}
     assert all(row.holds for row in rows), kinds_table(rows)
@@ -46,10 +44,20 @@ def test_the_lexical_scorer_ranks_planted_truths_above_false_explanations() -> N
 
 @pytest.mark.real
 def test_the_embedding_scorer_ranks_truths_above_false_explanations() -> None:
-    rows = check(["embedding"], 5, 0, PUZZLES, DESIGN)
+    rows = check(["embedding"], 5, 0, PUZZLES)
     print(kinds_table(rows))
     assert all(row.holds for row in rows), kinds_table(rows)
     assert all(row.ranking.auroc_low > 0.5 for row in rows if row.kind in ("meant", "puzzles")), kinds_table(rows)
+
+
+def test_a_scorer_that_asks_is_tried_on_few_windows_in_which_the_neuron_is_active() -> None:
+    trials = trials_of(ASKED, 3, 0, PUZZLES)
+    assert {kind: len(some) for kind, some in trials.items()} == dict.fromkeys(PLANTED_KINDS, 3) | {"puzzles": 10}
+    for trial in (trial for some in trials.values() for trial in some):
+        groups = {group: len(texts) for group, texts in trial.texts.scored.items()}
+        assert groups["top"] == 5 and 1 <= groups["random"] <= 5 and groups["uniform"] == 0
+        assert not trial.texts.fitted and len(trial.false) == 1
+        assert all(text.peak > max(trial.texts.threshold, 0) for text in trial.texts.scored["top"][:3])
 
 
 def test_the_interval_of_an_auroc_is_over_neurons() -> None:
