@@ -105,6 +105,7 @@ def forecast(request: RecordsRequest) -> Forecast:
             weights
             + entries * _ENTRY_IN_MEMORY * _LISTS_IN_MEMORY
             + counts
+            + (0 if plan.units is None else 4 * n_neurons * plan.units.chosen.width)
             + _block_bytes(request, device.type, n_neurons)
             + (_PROCESS if device.type == "cpu" else 0)
         ),

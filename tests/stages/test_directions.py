@@ -187,3 +187,27 @@ def test_a_damaged_copy_is_reported(whole: Path, tmp_path: Path, capsys) -> None
 def test_a_run_of_neurons_has_no_new_field(corpus: Path, tmp_path: Path) -> None:
     assert extract(*flags(corpus, tmp_path / "run", "--index_only")) == 0
     assert "units" not in json.loads((tmp_path / "run" / MANIFEST).read_text())
+
+
+def test_viewers_say_what_the_units_are(whole: Path) -> None:
+    from neuron_signatures.dashboard.shell.panels import main_facts
+    from neuron_signatures.reporting.sections.question import model_facts
+    from neuron_signatures.tui.run.run_facts import health_of, run_facts
+
+    said = "layers 0, 2 of 3, 6 directions (random at res) each"
+    with Run.open(whole) as run:
+        assert ("stored", said) in main_facts(run)
+        assert ("units", said) in model_facts(run.manifest)
+        assert any((fact.label, fact.text) == ("units", said) for fact in run_facts(run, health_of(run)))
+
+
+def test_features_that_are_never_negative_have_no_massive_first_position(corpus: Path, tmp_path: Path, capsys) -> None:
+    """Their negative poles hold zeros, which are first reached where windows begin."""
+    more = {f"enc.res.{layer}.threshold": np.zeros(N, np.float32) for layer in LAYERS}
+    path = directions_file(tmp_path / "enc.safetensors", width=D_MODEL, layers=LAYERS, n=N, source="enc", more=more)
+    assert extract(*flags(corpus, tmp_path / "run", "--directions", str(path), "--json")) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["records"]["n_first_position"] < N
+    with Records.open(tmp_path / "run") as records:
+        assert records.strongest(2, 0, "+")[0].value > 0
+        assert {window.value for window in records.strongest(2, 0, "-")} <= {0.0}

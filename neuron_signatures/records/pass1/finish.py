@@ -61,7 +61,7 @@ def merge_states(run_dir: Path, names: Sequence[str], layers: Sequence[int], cor
         moments.add(central)
         counts.add([histogram])
         tables.append(_table(layer, lists, central, histogram, corpus))
-        n_first += int(_at_first_position(lists[1], lists[2], corpus).sum())
+        n_first += int(_at_first_position(lists, corpus).sum())
         left_out |= {str(layer): found.left_out} if found.left_out else {}
     return AllNeurons(
         StrongestArrays(*strongest.arrays),
@@ -167,13 +167,14 @@ def _rates(histogram: np.ndarray, largest: np.ndarray) -> np.ndarray:
     return np.where(n > 0, (by_magnitude * above).sum(axis=1) / np.maximum(n, 1), np.nan)
 
 
-def _at_first_position(window: np.ndarray, pos: np.ndarray, corpus: Corpus) -> np.ndarray:
+def _at_first_position(lists: Sequence[np.ndarray], corpus: Corpus) -> np.ndarray:
     """Per neuron, whether more than half of the strongest windows of explain, of one pole, peak where a window begins.
 
-    Such lists show massive activations (Sun et al. 2024), not what the neuron responds to elsewhere.
+    Such lists show massive activations (Sun et al. 2024), not what the neuron responds to elsewhere. Values of 0 do not
+    count: the list of a pole that a unit does not have is the beginnings of windows.
     """
-    window, pos = window[:, _EXPLAIN, :, :_FIRST_RANKS], pos[:, _EXPLAIN, :, :_FIRST_RANKS]
-    there = window >= 0
+    value, window, pos = (a[:, _EXPLAIN, :, :_FIRST_RANKS] for a in lists[:3])
+    there = (window >= 0) & (value != 0)
     first = there & (pos == corpus.window_counted_from[np.maximum(window, 0)])
     return np.asarray((first.sum(axis=-1) * 2 > np.maximum(there.sum(axis=-1), 2)).any(axis=-1))
 
