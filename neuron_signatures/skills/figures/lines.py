@@ -60,7 +60,7 @@ def frequencies(rows: pd.DataFrame, *, title: str) -> Figure:
         n = int(own["n_units"].sum() / own["class"].nunique())
         axes.set_title(f"{site if site != 'neuron' else 'MLP neurons'} (n = {n:,} units)", fontsize=10)
         axes.set_xlabel("share of the class's texts in which the unit fires")
-        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
     grid[0].set_ylabel("units")
     grid[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
@@ -87,6 +87,6 @@ def skills(rows: pd.DataFrame, *, title: str) -> Figure:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("overlap coefficient of the sets of units")
         axes.set_title(f"{shown(name)}; (n) texts", fontsize=10)
-        axes.legend(fontsize=7, loc="best")
+        axes.legend(fontsize=7, loc="lower left")
     figure.suptitle(title, fontsize=10)
     return figure
