@@ -76,7 +76,7 @@ def read_labelled_csv(path: Path, cls: str) -> Iterator[Labelled]:
             }
             if "text" not in names or not (cls or "class" in names):
                 missing = "text" if "text" not in names else "class, and none is given (CLASS=FILE)"
-                raise UsageError(f"has no column for {missing}", where=str(path), next_step="docs/skills-data.md")
+                raise UsageError(f"has no column for {missing}", where=str(path), next_step="docs/skills.md")
         text = row.get(names["text"])
         label = cls or row.get(names["class"])
         if not isinstance(text, str) or not isinstance(label, str):
