@@ -24,7 +24,7 @@ from neuron_signatures.cli.output import setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.cli.skills import classify, collect, compare, explain, steer
-from neuron_signatures.cli.skills.shared import add_output_flags, add_shared_flags, refuse_idle_flags
+from neuron_signatures.cli.skills.shared import add_output_flags, add_running_flags, add_shared_flags, refuse_idle_flags
 from neuron_signatures.runs.skills.names import MODES
 
 _MODES: Final = {"collect": collect, "compare": compare, "explain": explain, "classify": classify, "steer": steer}
@@ -57,6 +57,7 @@ def make_parser() -> Parser:
     add_shared_flags(parser)
     for module in _MODES.values():
         module.add_flags(parser)
+    add_running_flags(parser)
     add_output_flags(parser)
     return parser
 

@@ -17,6 +17,7 @@ MODEL_FLAGS: Final = frozenset({
     "max_requests", "price_file", "no_cache",
 })  # fmt: skip
 """Flags that say nothing with `--llm none`."""
+BATCH_SIZE: Final = 8
 
 
 def add_llm_flags(parser: Parser, *, without: str, several: bool = False) -> argparse._ArgumentGroup:
@@ -41,7 +42,11 @@ def add_llm_flags(parser: Parser, *, without: str, several: bool = False) -> arg
     group.add_argument("--timeout", type=at_least(1), default=120, metavar="S", help="of a request; default 120")
     group.add_argument("--no_cache", action="store_true", help="neither use nor fill the cache of answers of this user")
     group.add_argument(
-        "--batch_size", type=at_least(1), default=8, metavar="N", help="local: prompts at a time; default 8"
+        "--batch_size",
+        type=at_least(1),
+        default=BATCH_SIZE,
+        metavar="N",
+        help=f"local: prompts at a time; default {BATCH_SIZE}",
     )
     group.add_argument("--device", default="auto", metavar="DEVICE", help="local: cpu, cuda, cuda:N, mps or auto")
     group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default=None,
@@ -77,7 +82,7 @@ def _spec(args: Namespace, llm: str) -> LlmSpec | None:
     return replace(
         spec, base_url=args.base_url, api_key_env=args.api_key_env, allow_http=args.allow_http,
         concurrency=args.concurrency, timeout=float(args.timeout), device=args.device, dtype=args.model_dtype,
-        batch_size=args.batch_size, requests_per_minute=args.requests_per_minute,
+        batch_size=args.batch_size or BATCH_SIZE, requests_per_minute=args.requests_per_minute,
         tokens_per_minute=args.tokens_per_minute,
     )  # fmt: skip
 

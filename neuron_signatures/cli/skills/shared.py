@@ -32,6 +32,17 @@ def add_shared_flags(parser: Parser) -> None:
     group.add_argument("--seed", type=at_least(0), default=0, help="of samples, permutations and draws; default 0")
 
 
+def add_running_flags(parser: Parser) -> None:
+    """Flags that mean the same for the model of the run and for a local language model. They replace those of the
+    modes."""
+    group = parser.add_argument_group("how a model runs (collect, steer; classify: a local language model)")
+    group.add_argument("--batch_size", type=at_least(1), metavar="N", help="texts or prompts that run together")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
+    group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"),
+                       help="default: as in the run, of a new run bf16; of a language model fp32 on a CPU, else bf16; "
+                            "steer always computes in fp32")  # fmt: skip
+
+
 def add_output_flags(parser: Parser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--dry_run", action="store_true", help="print what would be done and what it takes; then stop")
