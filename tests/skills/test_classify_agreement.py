@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from skill_runs import RES, unit
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from synthetic_skills import RES, unit
 
 from neuron_signatures.skills.classify.agreed import agreement_rows, raters_of
 from neuron_signatures.skills.classify.controls import control_rows

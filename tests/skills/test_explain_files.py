@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from skill_runs import BANKS, MLP, NEURONS_0, RES, unit
+from synthetic_skills import BANKS, MLP, NEURONS_0, RES, unit
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.banks import Bank

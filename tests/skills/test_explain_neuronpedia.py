@@ -8,7 +8,7 @@ import random
 
 import pytest
 from misbehaving_server import Act, MisbehavingServer, hang, redirect, send_json, web_page
-from skill_runs import MLP, RES, unit
+from synthetic_skills import MLP, RES, unit
 
 from neuron_signatures.llm.endpoint import open_endpoint
 from neuron_signatures.llm.errors import StopAsking
@@ -194,7 +194,7 @@ def test_damaged_cache_entries_are_replaced(cached, caplog):
 
 
 def test_neurons_are_not_asked_for(cached):
-    from skill_runs import NEURONS_0
+    from synthetic_skills import NEURONS_0
 
     with MisbehavingServer() as server:
         assert not read_features([unit(NEURONS_0, 1)], request(server), silent).rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from misbehaving_server import MODEL, Act, Asked, MisbehavingServer, answer, no_quota, server_error
-from skill_runs import CLASSES, make_skill_run, own_class, skill_table
+from synthetic_skills import CLASSES, make_skill_run, own_class, skill_table
 
 from neuron_signatures import poc7_compare_skills
 from neuron_signatures.runs.skills import columns

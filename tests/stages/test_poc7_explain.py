@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from explanation_logs import explanation, failed, write_log
 from misbehaving_server import Act, MisbehavingServer, send_json
-from skill_runs import make_skill_run, own_class, skill_table, write_collection, write_specific
+from synthetic_skills import make_skill_run, own_class, skill_table, write_collection, write_specific
 
 from neuron_signatures import poc7_compare_skills
 from neuron_signatures.runs.skills import columns

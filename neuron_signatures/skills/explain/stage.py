@@ -14,6 +14,7 @@ from neuron_signatures.runs.files import counted, sha256_file
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import open_results
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.skills.banks import NEURONS
 from neuron_signatures.runs.skills.columns import UNIT_EXPLANATIONS as COLUMNS
 from neuron_signatures.runs.skills.meta import CollectMeta, read_meta
 from neuron_signatures.runs.skills.names import SKILLS, UNIT_EXPLANATIONS, record_name
@@ -27,6 +28,7 @@ from neuron_signatures.skills.explain.from_neuronpedia import NeuronpediaRequest
 from neuron_signatures.skills.explain.from_run import read_run
 
 STAGE = "poc7_compare_skills"
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Outcome:
     origins: Mapping[str, int]
     """Units with an explanation, by where the best one is from."""
     n_rows: int = 0
+    neurons_without: tuple[str, ...] = ()
+    """Neurons without an explanation, which stage 5 can explain."""
     n_failed: int = 0
     """Units about which Neuronpedia gave no valid answer."""
     n_requests: int = 0
@@ -92,6 +96,11 @@ class Outcome:
             lines.append("explained by " + ", ".join(f"{origin} ({n:,})" for origin, n in self.origins.items()))
         if self.n_requests or self.n_cached:
             lines.append(f"{counted(self.n_requests, 'request')} sent, {counted(self.n_cached, 'answer')} in the cache")
+        if self.neurons_without:
+            some = ",".join(self.neurons_without[:_NAMED]) + (",..." if len(self.neurons_without) > _NAMED else "")
+            n = counted(len(self.neurons_without), "neuron")
+            lines.append(f"{n} without an explanation: store their activations with poc4_extract_records --neurons, "
+                         f"then explain them with poc5_explain_neurons --neurons={some}")  # fmt: skip
         if self.left.other_unit:
             lines.append(f"{self.left.other_unit:,} rows of the files are about other units")
         return [*lines, f"in {self.run_dir / SKILLS}/{UNIT_EXPLANATIONS}.parquet"]
@@ -154,7 +163,8 @@ def explain_units(request: ExplainUnits, progress: ProgressOf) -> Outcome:
         outcome = Outcome(
             run.path, len(units), dict(Counter(row.status for row in best.values())),
             dict(Counter(row.origin for row in best.values() if row.status == "ok")),
-            sum(map(len, ordered.values())), sum(_has_failed(row) for row in best.values()), n_requests, n_cached, left,
+            sum(map(len, ordered.values())), _neurons_without(best), sum(map(_has_failed, best.values())), n_requests,
+            n_cached, left,
         )  # fmt: skip
         _write(run, request, collect, [row for of_unit in ordered.values() for row in of_unit], outcome, start)
     return outcome
@@ -182,6 +192,10 @@ def _ordered(
     for row in rows:
         of_unit[row.unit].append(row)
     return {unit: best_first(found) or [nothing_known(unit, origins)] for unit, found in of_unit.items()}
+
+
+def _neurons_without(best: Mapping[Unit, Explained]) -> tuple[str, ...]:
+    return tuple(unit.label for unit, row in best.items() if row.status != "ok" and unit.bank.source == NEURONS)
 
 
 def _has_failed(row: Explained) -> bool:
