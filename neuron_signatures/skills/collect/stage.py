@@ -28,6 +28,7 @@ from neuron_signatures.runs.skills.names import GATES, SAMPLE, SKILLS, STAGE, pa
 from neuron_signatures.runs.stage_record import run_identity, stage_record
 from neuron_signatures.runs.stopping import hold_stop
 from neuron_signatures.runs.tables import read_table_file
+from neuron_signatures.runs.units import need_neurons
 from neuron_signatures.skills.collect.banks import LoadedBank, PlannedBank, load_banks, plan_banks
 from neuron_signatures.skills.collect.batches import default_batch_size, part_starts
 from neuron_signatures.skills.collect.calibrate import calibrate, draw_sample
@@ -105,6 +106,7 @@ def plan_of(request: CollectRequest) -> tuple[Run | None, ModelPlan]:
     else:
         overrides = target.overrides
     run = Run.open(request.run_dir)
+    need_neurons(run, "--mode collect")
     return run, plan_for_run(run, overrides, bos)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from neuron_signatures.models.directions import Projection
 from neuron_signatures.runs.skills.banks import Bank
 from neuron_signatures.runs.skills.reader import csr_arrays
-from neuron_signatures.skills.collect.units.encoder import Encoder, true_indices
+from neuron_signatures.skills.collect.units.encoder import Active, Encoder, true_indices
 from neuron_signatures.skills.collect.units.gate import GateSums
 from neuron_signatures.skills.collect.units.strongest import NONE, Strongest, strongest_signed
 
@@ -61,7 +61,7 @@ class FeatureSums(BankSums):
     def _add(self, x: Tensor, text: Tensor) -> Strongest:
         active, found = self._encoder.active_and_strongest(x, self._k)
         self._gate.add(x, self._encoder.reconstruct(active), len(active.value))
-        key = (text * self.bank.width)[active.token] + active.unit
+        key = _keys(text * self.bank.width, active)
         self._total.index_add_(0, key, active.value)
         self._peak.scatter_reduce_(0, key, active.value, "amax")
         return found
@@ -99,6 +99,13 @@ def signed_acts(x: Float[Tensor, "token width"], projection: Projection | None) 
     """Activations of neurons (x itself) or of directions."""
     acts: Tensor = x if projection is None else projection.acts(x[None])[0]
     return acts
+
+
+def _keys(base: Int[Tensor, " token"], active: Active) -> Int[Tensor, " active"]:
+    """The number of each active unit's text, as `base` of its token, plus its unit."""
+    if base.device.type == "cpu":  # numpy 2.4 takes a third of the time of torch 2.13
+        return torch.from_numpy(base.numpy().take(active.token.numpy()) + active.unit.numpy())
+    return base[active.token] + active.unit
 
 
 def _sparse(prefix: str, matrices: Sequence[tuple[str, Tensor]]) -> dict[str, np.ndarray]:
