@@ -6,13 +6,16 @@ def collected(tmp_path_factory): return collected_run(tmp_path_factory.mktemp("s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from neuron_signatures import poc7_compare_skills
+from neuron_signatures.models.saes.config import SaeConfig
+from neuron_signatures.models.saes.sae import Architecture, Sae
+from neuron_signatures.models.saes.source import SaeSource
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.records.request import NewRun
 from neuron_signatures.records.target_run import ModelPlan
@@ -24,63 +27,54 @@ from neuron_signatures.skills.collect.summary import CollectSummary
 
 N_PER_CLASS = 40
 DEMO = ModelSpec("demo", dtype="fp32", device="cpu")
+KINDS: tuple[Architecture, ...] = ("jumprelu", "standard", "topk")
+"""The architecture of a small autoencoder, by its layer modulo 3."""
+FLAGS = [
+    "--mode", "collect", "--model_name", "demo", "--model_dtype", "fp32", "--device", "cpu", "--max_length", "64",
+    "--sample_tokens", "500", "--quiet",
+]  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class SmallSae:
-    """An autoencoder of random directions and their opposites, above a threshold; good if `scale` is 1.
-
-    With `threshold` None it is a standard one, and with `k` a top-k one.
-    """
-
-    W_enc: Tensor
-    b_enc: Tensor
-    W_dec: Tensor
-    b_dec: Tensor
-    threshold: Tensor | None = None
-    k: int | None = None
-    apply_b_dec_to_input: bool = True
-    source: str = "small"
-    sha256: str | None = None
+def collected_run(tmp: Path, *flags: str) -> Path:
+    """A new run with about 40 texts per class of the demo world, the demo autoencoders and neurons of all layers."""
+    run = tmp / "run"
+    texts = ["--texts", "demo", "--n_texts", str(N_PER_CLASS), "--saes", "demo"]
+    assert collect_main("--out_dir", str(run), *texts, *flags) == 0
+    return run
 
 
-@dataclass(frozen=True)
-class SmallSource:
-    """Makes a `SmallSae` when it is loaded."""
-
-    site: Site
-    layer: int
-    d_in: int
-    kind: str = "jumprelu"
-    scale: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return f"{self.site}_{self.layer}"
-
-    @property
-    def d_sae(self) -> int:
-        return 2 * self.d_in
-
-    def load(self, device: torch.device | str) -> SmallSae:
-        generator = torch.Generator().manual_seed(self.layer)
-        basis, _ = torch.linalg.qr(torch.randn(self.d_in, self.d_in, generator=generator))
-        W_enc = torch.cat([basis, -basis], dim=1)
-        return SmallSae(
-            W_enc, torch.zeros(self.d_sae), self.scale * W_enc.T.contiguous(),
-            0.1 * torch.randn(self.d_in, generator=generator),
-            threshold=torch.full((self.d_sae,), 0.3) if self.kind == "jumprelu" else None,
-            k=16 if self.kind == "topk" else None,
-        )  # fmt: skip
+def collect_main(*flags: str) -> int:
+    """The command; later flags replace earlier ones."""
+    return poc7_compare_skills.main([*FLAGS, *flags])
 
 
-def small_saes(request: CollectRequest, plan: ModelPlan, *, scale: float = 1.0) -> Sequence[SmallSource]:
+def small_sae(site: Site, layer: int, d_in: int, device: torch.device | str = "cpu", *, scale: float = 1.0) -> Sae:
+    """An autoencoder of random directions and their opposites; a good one if `scale` is 1."""
+    kind = KINDS[layer % 3]
+    generator = torch.Generator().manual_seed(layer)
+    basis, _ = torch.linalg.qr(torch.randn(d_in, d_in, generator=generator))
+    W_enc = torch.cat([basis, -basis], dim=1)
+    threshold = 0.1 + 0.4 * torch.rand(2 * d_in, generator=generator)
+    return Sae(
+        name=f"{site}_{layer}", site=site, layer=layer, architecture=kind, W_enc=W_enc, b_enc=torch.zeros(2 * d_in),
+        W_dec=scale * W_enc.T.contiguous(), b_dec=0.1 * torch.randn(d_in, generator=generator),
+        threshold=threshold if kind == "jumprelu" else None, k=48 if kind == "topk" else None,
+        apply_b_dec_to_input=True, source="small", sha256=None,
+    )  # fmt: skip
+
+
+def small_saes(request: CollectRequest, plan: ModelPlan, *, scale: float = 1.0) -> Sequence[SaeSource]:
     """One autoencoder per site and layer, of the three architectures by layer."""
     if request.banks.saes is None:
         return []
-    kinds = ("jumprelu", "standard", "topk")
     d = plan.info.d_model
-    return [SmallSource(s, n, d, kinds[n % 3], scale) for s in SAE_SITES for n in range(plan.info.layers)]
+    found = []
+    for site in SAE_SITES:
+        for layer in range(plan.info.layers):
+            config = SaeConfig(KINDS[layer % 3], d, 2 * d, site, layer, None, True, False, None)
+            load = functools.partial(small_sae, site, layer, d, scale=scale)
+            found.append(SaeSource(f"{site}_{layer}", config, "small", load))
+    return found
 
 
 def request_of(run_dir: Path, **more: object) -> CollectRequest:
@@ -98,15 +92,4 @@ def request_of(run_dir: Path, **more: object) -> CollectRequest:
 
 def collect_small(run_dir: Path, *, scale: float = 1.0, **more: object) -> CollectSummary:
     """Collect with the small autoencoders."""
-
-    def find(request: CollectRequest, plan: ModelPlan) -> Sequence[SmallSource]:
-        return small_saes(request, plan, scale=scale)
-
-    return collect(request_of(run_dir, **more), silent, find)
-
-
-def collected_run(tmp: Path, **more: object) -> Path:
-    """A new run with about 40 texts per class of the demo world, autoencoders at all sites and layers, and neurons."""
-    run = tmp / "run"
-    collect_small(run, **more)
-    return run
+    return collect(request_of(run_dir, **more), silent, functools.partial(small_saes, scale=scale))

@@ -23,6 +23,7 @@ from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.names import REPORT
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.tokens import escape, fit, visible
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _describe(run: Run, fault: str) -> list[str]:
     from neuron_signatures.runs.pipeline_record import read_pipeline
     from neuron_signatures.runs.records.summary import summarise_records
     from neuron_signatures.runs.scores.overview import summarise_scores
+    from neuron_signatures.runs.skills.summary import summarise_skills
     from neuron_signatures.runs.units import units_size, units_word
 
     m = run.manifest
@@ -156,12 +158,15 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("explain", explanations.text()))
     if scores := summarise_scores(run.path):
         rows.append(("scores", scores.text()))
+    if skills := summarise_skills(run.path):
+        rows.append(("skills", skills.text()))
     if pipeline := read_pipeline(run.path):
         rows.append(("pipeline", pipeline.text()))
     if (page := run.path / REPORT).is_file():
         rows.append(("report", f"{REPORT}, {human_bytes(page.stat().st_size)}"))
+    only = " and ".join(name for name, there in (("records", records), ("skills", skills)) if there)
     if not m.prompts:
-        rows[5:6] = [("prompts", "none: this run holds only records" if records else "none")]
+        rows[5:6] = [("prompts", f"none: this run holds only {only}" if only else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]
     lines += [f"failed   {_short(f'{f.prompt_id}: {f.reason}')}" for f in m.failed_prompts]
     if not run.prompts:
@@ -193,7 +198,7 @@ def _threads(m: Manifest) -> str:
 
 
 def _stage(run: RunSummary, name: str) -> str:
-    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores}.get(name, "")
+    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores, SKILLS: run.skills}.get(name, "")
     return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 
 

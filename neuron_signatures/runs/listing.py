@@ -20,6 +20,7 @@ from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, insid
 from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
 from neuron_signatures.runs.scores.overview import summarise_scores
+from neuron_signatures.runs.skills.summary import summarise_skills
 
 Status = Literal["complete", "writing", "stopped", "broken"]
 
@@ -43,6 +44,8 @@ class RunSummary:
     """How many explanations there are; empty without a folder of them."""
     scores: str = ""
     """How many explanations were scored, and by what; empty without a folder of scores."""
+    skills: str = ""
+    """The texts and units of skills; empty without a folder of them."""
     problem: str = ""
 
 
@@ -72,10 +75,11 @@ def summarise(run_dir: Path) -> RunSummary | None:
         return None
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
     records, explanations = summarise_records(run_dir), summarise_explanations(run_dir)
-    scores = summarise_scores(run_dir)
+    scores, skills = summarise_scores(run_dir), summarise_skills(run_dir)
     blank = RunSummary(
         run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else "",
         explanations=explanations.text() if explanations else "", scores=scores.text() if scores else "",
+        skills=skills.text() if skills else "",
     )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):

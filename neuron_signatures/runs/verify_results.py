@@ -30,6 +30,8 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.scores.verify import ScoresCheck
 from neuron_signatures.runs.seal import SEAL, seal_fits
+from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.skills.verify import SkillsCheck
 
 _DEPTH = 4
 """Levels of subfolders in a stage folder."""
@@ -92,6 +94,11 @@ def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
         total.faults += logs.faults
         total.remarks += logs.remarks
         return logs.known
+    if name == SKILLS:
+        skills = SkillsCheck(run.path)
+        total.faults += skills.faults
+        total.remarks += skills.remarks
+        return skills.known
     if name == LLM:
         requests = RequestsCheck(run.path)
         total.faults += requests.faults

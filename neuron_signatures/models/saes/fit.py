@@ -10,7 +10,7 @@ from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.banks import Site
 
-FORCE_FLAG: Final = "--force_saes"
+FORCE_FLAG: Final = "--force"
 """The flag that lifts the check of the model's name."""
 
 

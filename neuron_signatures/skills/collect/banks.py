@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -13,38 +12,14 @@ from neuron_signatures.models.capture import decoder_layers
 from neuron_signatures.models.directions import Projection, layer_devices
 from neuron_signatures.models.info import ModelInfo
 from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.saes.source import SaeSource
 from neuron_signatures.models.sites import Place, SiteCapture
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import sha256_file
-from neuron_signatures.runs.skills.banks import NEURONS, SAE, Bank, Site
+from neuron_signatures.runs.skills.banks import NEURONS, SAE, Bank
 from neuron_signatures.runs.skills.directions import DirectionsFile
 from neuron_signatures.skills.collect.request import BanksRequest
-from neuron_signatures.skills.collect.units.encoder import Autoencoder, Encoder
-
-
-@runtime_checkable
-class LoadedSae(Autoencoder, Protocol):
-    """The weights of an autoencoder, and where they come from."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def sha256(self) -> str | None: ...
-
-
-@runtime_checkable
-class SaeSource(Protocol):
-    """An autoencoder before its weights are loaded."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def site(self) -> Site: ...
-    @property
-    def layer(self) -> int: ...
-    @property
-    def d_sae(self) -> int: ...
-    def load(self, device: torch.device) -> LoadedSae: ...
+from neuron_signatures.skills.collect.units.encoder import Encoder
 
 
 @dataclass(frozen=True, eq=False)

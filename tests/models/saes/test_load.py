@@ -161,7 +161,7 @@ def test_another_width(tmp_path):
 
 def test_force_lifts_only_the_check_of_the_name(tmp_path):
     write_lens(tmp_path, config(model_name="tiny-instruct"))
-    assert "--force_saes" in refusal(tmp_path)
+    assert "--force" in refusal(tmp_path)
     assert len(saes_of(str(tmp_path), model=MODEL, force=True)) == 1
 
 

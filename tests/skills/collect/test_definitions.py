@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skills_runs import DEMO, SmallSource
+from skills_runs import DEMO, collect_small, small_sae
 
 from neuron_signatures.models.load import load_model, to_bridge
 from neuron_signatures.models.tokens import encode_text
@@ -22,8 +22,15 @@ TEXTS = [0, 17, 63, 90, 131, 159]
 
 
 @pytest.fixture(scope="module")
-def skills(collected: Path) -> Iterator[Skills]:
-    with Skills.open(collected) as found:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("small") / "run"
+    collect_small(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def skills(small: Path) -> Iterator[Skills]:
+    with Skills.open(small) as found:
         yield found
 
 
@@ -49,14 +56,7 @@ def units_of(bank: Bank, cache: dict) -> np.ndarray:
     x = cache[f"blocks.{bank.layer}.{HOOKS[bank.site]}"][0].flatten(1).float()[1:]
     if bank.source == "neurons":
         return torch.cat([x.clamp(min=0), (-x).clamp(min=0)], dim=1).numpy()
-    sae = SmallSource(bank.site, bank.layer, x.shape[1], ("jumprelu", "standard", "topk")[bank.layer % 3]).load("cpu")
-    pre = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
-    if sae.threshold is not None:
-        return (pre * (pre > sae.threshold)).numpy()
-    if sae.k is None:
-        return pre.clamp(min=0).numpy()
-    kept = pre.topk(sae.k)
-    return torch.zeros_like(pre).scatter(1, kept.indices, kept.values).clamp(min=0).numpy()
+    return small_sae(bank.site, bank.layer, x.shape[1]).encode(x).numpy()
 
 
 def dense(matrix) -> np.ndarray:
@@ -104,9 +104,9 @@ def test_thresholds(skills: Skills) -> None:
 
 
 @pytest.mark.parametrize(("source", "site", "layer"), BANKS)
-def test_the_strongest_units_at_every_token(source, site, layer, skills: Skills, cached, collected: Path) -> None:
+def test_the_strongest_units_at_every_token(source, site, layer, skills: Skills, cached, small: Path) -> None:
     bank = skills.bank(source, site, layer)
-    table = pd.read_parquet(collected / "skills" / "features.parquet")
+    table = pd.read_parquet(small / "skills" / "features.parquet")
     rows = table[(table["source"] == source) & (table["site"] == site) & (table["layer"] == layer)]
     for number, (ids, cache) in cached.items():
         acts, of_text = units_of(bank, cache), rows[rows["text"] == number]
@@ -120,9 +120,9 @@ def test_the_strongest_units_at_every_token(source, site, layer, skills: Skills,
             np.testing.assert_allclose(np.sort(acts[pos - 1])[-len(at) :][::-1], at["value"], rtol=1e-3, atol=2e-4)
 
 
-def test_gates(skills: Skills, bridge, collected: Path) -> None:
+def test_gates(skills: Skills, bridge, small: Path) -> None:
     """L0, FVU and dead share over all tokens, by their definitions."""
-    gates = pd.read_parquet(collected / "skills" / "gates.parquet").set_index(["site", "layer"])
+    gates = pd.read_parquet(small / "skills" / "gates.parquet").set_index(["site", "layer"])
     assert list(gates["passed"]) == [True] * 15 and list(gates["n_tokens"].unique()) == [skills.meta.n_tokens]
     wanted = {("res", 2): [], ("mlp", 0): []}
     for content in skills.texts["content"]:
@@ -132,7 +132,7 @@ def test_gates(skills: Skills, bridge, collected: Path) -> None:
             found.append(cache[f"blocks.{layer}.{HOOKS[site]}"][0, 1:])
     for (site, layer), found in wanted.items():
         x = torch.cat(found).double()
-        sae = SmallSource(site, layer, x.shape[1], ("jumprelu", "standard", "topk")[layer % 3]).load("cpu")
+        sae = small_sae(site, layer, x.shape[1])
         acts = torch.from_numpy(units_of(skills.bank("sae", site, layer), _as_cache(site, layer, x))).double()
         residual = x - (acts @ sae.W_dec.double() + sae.b_dec)
         row = gates.loc[(site, layer)]
@@ -144,3 +144,10 @@ def test_gates(skills: Skills, bridge, collected: Path) -> None:
 def _as_cache(site: str, layer: int, x: torch.Tensor) -> dict:
     """A cache with these tokens after one that does not count."""
     return {f"blocks.{layer}.{HOOKS[site]}": torch.cat([x[:1], x])[None].float()}
+
+
+def test_the_demo_autoencoders_pass(collected: Path) -> None:
+    gates = pd.read_parquet(collected / "skills" / "gates.parquet")
+    assert len(gates) == 15 and gates["passed"].all() and gates["fvu"].max() < 0.5 and gates["l0"].max() < 40
+    with Skills.open(collected) as skills:
+        assert {b.source for b in skills.banks} == {"sae", "neurons"} and len(skills.texts) == 160

@@ -28,7 +28,7 @@ class TokenisedTexts:
 
     texts: tuple[ChosenText, ...]
     contents: tuple[str, ...]
-    ids: tuple[Int[np.ndarray, " pos"], ...]
+    ids: tuple[Int[np.ndarray, "_"], ...]
     truncated: tuple[bool, ...]
     first_pos: int
     n_duplicates: int

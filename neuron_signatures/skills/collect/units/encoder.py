@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neuron_signatures.models.saes.sae import Sae
 from neuron_signatures.skills.collect.units.strongest import NONE, Strongest, largest
-
-
-@runtime_checkable
-class Autoencoder(Protocol):
-    """What is needed of the weights of a sparse autoencoder (float32)."""
-
-    @property
-    def W_enc(self) -> Tensor: ...
-    @property
-    def b_enc(self) -> Tensor: ...
-    @property
-    def W_dec(self) -> Tensor: ...
-    @property
-    def b_dec(self) -> Tensor: ...
-    @property
-    def threshold(self) -> Tensor | None: ...
-    @property
-    def k(self) -> int | None: ...
-    @property
-    def apply_b_dec_to_input(self) -> bool: ...
 
 
 class Active(NamedTuple):
@@ -47,7 +28,7 @@ class Encoder:
     The bias of the input is in that of the encoder, so that a batch is one matrix product and one comparison.
     """
 
-    def __init__(self, sae: Autoencoder) -> None:
+    def __init__(self, sae: Sae) -> None:
         self._W_enc, self._W_dec, self._b_dec = sae.W_enc, sae.W_dec, sae.b_dec
         self._bias = sae.b_enc - sae.b_dec @ sae.W_enc if sae.apply_b_dec_to_input else sae.b_enc
         self._k = sae.k
@@ -101,8 +82,8 @@ class Encoder:
             token = np.repeat(np.arange(n), np.diff(starts))
             value = pre.numpy().reshape(-1).take(flat)
             return Active(*map(torch.from_numpy, (token, flat - token * width, value, starts[:-1])))
-        counts, at = mask.sum(1), mask.nonzero(as_tuple=True)
-        return Active(*at, pre[at], counts.cumsum(0) - counts)
+        counts, (at, unit) = mask.sum(1), mask.nonzero(as_tuple=True)
+        return Active(at, unit, pre[at, unit], counts.cumsum(0) - counts)
 
 
 def true_indices(mask: Bool[np.ndarray, "token unit"]) -> Int[np.ndarray, " true"]:
