@@ -17,7 +17,7 @@ from neuron_signatures.runs.files import DISK_FULL, free_bytes, human_bytes
 
 _MODEL_LIBRARIES = (  # of requirements-models.txt
     "torch", "transformers", "transformer_lens", "tokenizers", "safetensors", "huggingface_hub", "accelerate", "gguf",
-    "filelock", "platformdirs", "matplotlib",
+    "filelock", "platformdirs", "matplotlib", "sklearn",
 )  # fmt: skip
 _MAX_TERMINAL_SIZE = 1000
 _NOT_DETERMINISTIC = "does not have a deterministic implementation"  # torch 2.13, with `--deterministic`

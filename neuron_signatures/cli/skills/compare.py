@@ -60,6 +60,7 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.skills.compare.forecast import forecast
     from neuron_signatures.skills.compare.stage import run_compare
     from neuron_signatures.skills.compare.summary import lines, summary
+    from neuron_signatures.skills.figures.draw import write_figures
 
     request = _request(args)
     if args.dry_run:
@@ -70,7 +71,7 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
         else:
             emit(planned.line())
         return ExitCode.OK
-    found = run_compare(request, progress=progress_of(quiet=args.quiet))
+    found = run_compare(request, progress=progress_of(quiet=args.quiet), draw=write_figures)
     if args.json:
         emit_json(summary(found))
     else:

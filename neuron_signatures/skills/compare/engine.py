@@ -19,8 +19,8 @@ from neuron_signatures.runs.skills.reader import Matrix
 from neuron_signatures.skills.compare import measures
 from neuron_signatures.skills.compare.prepared import BACKGROUNDS, Prepared, weighted_sums
 
-_CHUNK: Final = 1 << 21
-"""Values (draws times units) of one array that are in memory at a time: 16 MB; about ten such arrays are."""
+_CHUNK: Final = 1 << 18
+"""Values (draws times units) of one array that are in memory at a time: 2 MB, which a cache holds; there are ten."""
 _BATCH: Final = 1 << 26
 """Counts in the histograms of one batch of blocks: 256 MB."""
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills import columns, names
@@ -87,8 +91,12 @@ def _facts(skills: Skills, groups: Groups, banks: list[Bank], request: CompareRe
     }
 
 
-def run_compare(request: CompareRequest, *, progress: ProgressOf) -> Compared:
-    """Compute and write. Raises the project's errors."""
+WriteFigures = Callable[[ResultsWriter, Compared, Sequence[str]], list[str]]
+"""Draws into the folder of a writer, in these formats, and returns the names."""
+
+
+def run_compare(request: CompareRequest, *, progress: ProgressOf, draw: WriteFigures | None = None) -> Compared:
+    """Compute and write; `draw` makes the pictures, if some are asked for. Raises the project's errors."""
     started = time.monotonic()
     with Skills.open(request.run_dir) as skills, run_lock(request.run_dir):
         found = compare(skills, request, progress=progress)
@@ -99,8 +107,16 @@ def run_compare(request: CompareRequest, *, progress: ProgressOf) -> Compared:
         write_table(writer, names.SPECIFIC, found.specific, columns.SPECIFIC)
         write_table(writer, names.FREQUENCIES, found.frequencies, columns.FREQUENCIES)
         write_table(writer, names.PROBES, found.probes, columns.PROBES)
+        if request.figures and draw is not None:
+            found.facts["figures"] = draw(_figures_writer(request.run_dir), found, request.figures)
         writer.record(names.record_name("compare"), _record(skills, request, found, time.monotonic() - started))
     return found
+
+
+def _figures_writer(run_dir: Path) -> ResultsWriter:
+    below = f"{names.SKILLS}/{names.FIGURES}"
+    with explain_os_errors(run_dir / below), folder_below(run_dir, below, create=True):
+        return ResultsWriter(run_dir, below)
 
 
 def _record(skills: Skills, request: CompareRequest, found: Compared, seconds: float) -> dict[str, Any]:
