@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_for_determinism()
     with stop_on_signals(resume="run the same command again"):
         from neuron_signatures.runs.run import Run
+        from neuron_signatures.runs.units import need_neurons
 
         with Run.open(args.run_dir, check="sha256") as run:
+            need_neurons(run, "stage 2")
             if args.mode == "influence" or (args.mode == "peaks" and args.write_scores):
                 run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
             _MODES[args.mode](run, args)

@@ -48,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_for_determinism()
     with stop_on_signals(resume="run the same command again"):
         from neuron_signatures.runs.run import Run
+        from neuron_signatures.runs.units import need_neurons
 
         with Run.open(args.run_dir, check="sha256") as run:
+            need_neurons(run, "stage 3")
             if args.prompt_id is not None:
                 run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
             _MODES[args.mode](run, args)

@@ -7,6 +7,8 @@ Writes: RUN/records/ (docs/poc4.md), and with --output_dir one NeuronRecord file
     python -m neuron_signatures.poc4_extract_records --run_dir runs/demo --corpus demo --max_tokens 200000
     python -m neuron_signatures.poc4_extract_records --out_dir runs/smol --model_name smollm2 --corpus local \\
         --max_tokens 1000000 --neurons L29N1066,L29N864
+    python -m neuron_signatures.poc4_extract_records --out_dir runs/pca --model_name demo --corpus demo \\
+        --directions pca.safetensors --site res
     python -m neuron_signatures.poc4_extract_records export --run_dir runs/demo --format neuron_record --out_dir out
     python -m neuron_signatures.poc4_extract_records import --source out --out_dir runs/imported
 """
@@ -73,6 +75,7 @@ def make_parser() -> Parser:
     target.add_argument("--output_dir", type=folder, metavar="DIR",
                         help="NeuronRecord files at DIR/neurons/<layer>/<neuron>.json; without --run_dir and --out_dir "
                              "this folder is the new run")  # fmt: skip
+    _add_direction_flags(parser)
     _add_corpus_flags(parser)
     _add_pass_flags(parser)
     _add_sample_flags(parser)
@@ -89,6 +92,15 @@ def make_parser() -> Parser:
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
     return parser
+
+
+def _add_direction_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("units (default: the neurons of the model)")
+    group.add_argument("--directions", type=folder, metavar="FILE",
+                       help="of a new run: the units are the directions of this file (scripts/make_directions.py); a "
+                            "unit's activation is the projection of its site on its direction")  # fmt: skip
+    group.add_argument("--site", choices=("res", "att", "mlp", "neuron"), help="the directions of this site")
+    group.add_argument("--source", metavar="NAME", help="the directions of this name, such as pca")
 
 
 def _add_corpus_flags(parser: Parser) -> None:
@@ -162,6 +174,7 @@ def check_flags(args: Namespace, given: set[str]) -> None:
     if args.top_k is not None and args.from_list is None:
         what = "--top_k counts the neurons of --from"
         raise UsageError(what, next_step="--top_records is the number of strongest windows")
+    _check_direction_flags(args)
     check_shard_flags(args, given)
     idle = sorted(_CORPUS_FLAGS & given) if args.corpus is None and args.dataset is None else []
     if idle:
@@ -169,6 +182,16 @@ def check_flags(args: Namespace, given: set[str]) -> None:
     fixed = {"model_revision", "quantization"} & given if args.run_dir is not None else set()
     if fixed:
         raise UsageError(f"--{min(fixed)} is that of the run", next_step="Leave it away, or make a new run (--out_dir)")
+
+
+def _check_direction_flags(args: Namespace) -> None:
+    if args.directions is None:
+        for name in ("site", "source"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} chooses directions of a file", next_step="Give --directions FILE too")
+    elif args.run_dir is not None:
+        what = "the units of a run are fixed when it is made"
+        raise UsageError(what, where="--directions", next_step="Make a new run: --out_dir RUN instead of --run_dir")
 
 
 def _extract(args: Namespace, flags_given: tuple[str, ...], *, given: set[str]) -> int:
@@ -204,6 +227,7 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
     from neuron_signatures.records.corpus.sources.choose import corpus_source, dataset_source
     from neuron_signatures.records.request import (
         CorpusRequest,
+        DirectionsRequest,
         ExistingRun,
         NewRun,
         PassRequest,
@@ -232,9 +256,10 @@ def _request(args: Namespace, flags_given: tuple[str, ...], given: set[str]) -> 
         args.model_name if "model_name" in given else None, args.model_dtype if "model_dtype" in given else None,
         args.device, args.device_map, args.trust_remote_code, args.deterministic,
     )  # fmt: skip
+    directions = None if args.directions is None else DirectionsRequest(args.directions, args.site, args.source)
     return RecordsRequest(
         target=ExistingRun(args.run_dir, overrides) if args.run_dir is not None
-        else NewRun(args.out_dir or args.output_dir, model_spec(args)),
+        else NewRun(args.out_dir or args.output_dir, model_spec(args), directions),
         corpus=CorpusRequest(source, settings, args.concatenate, args.bos),
         first=PassRequest(
             None if layers is None else tuple(sorted(set(layers))), args.top_records, args.batch_size,

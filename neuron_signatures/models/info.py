@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -17,10 +18,12 @@ from neuron_signatures.models.faults import library_faults, quiet_libraries
 from neuron_signatures.models.hub import resolved_commit
 from neuron_signatures.models.load import LoadedModel, load_config, load_tokenizer, to_bridge
 from neuron_signatures.models.norms import is_norm
+from neuron_signatures.models.sites import site_width
 from neuron_signatures.models.spec import Dtype, ModelSpec, Quantization
 from neuron_signatures.models.tokens import context_length
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import DTYPE_BYTES, Backend
+from neuron_signatures.runs.skills.banks import Site
 
 # bitsandbytes: int8 weights, or nf4 with one float32 scale per 64 weights. Row scales are not counted.
 _LINEAR_BYTES: Final[dict[Quantization, float]] = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
@@ -101,6 +104,12 @@ def model_info(
         linear_parameters=_linear_parameters(hf),
         checkpoint_dtype=_dtype_name(config),
     )
+
+
+def site_widths(spec: ModelSpec, sites: Collection[Site]) -> dict[Site, int]:
+    """The widths of these sites, from the model's config alone. Raises `UsageError` as `sites.site_width`."""
+    hf = _without_weights(spec, load_config(spec))
+    return {site: site_width(hf, site) for site in sites}
 
 
 def weights_bytes(info: ModelInfo, dtype: Dtype, quantization: Quantization = "none") -> int:

@@ -41,7 +41,10 @@ def run_all_neurons(command: Command, corpus: Corpus) -> None:
     if is_finished(command.path, shard, own, {**facts, **settings.record()}):
         return
     model = command.model
-    work = FirstPass(command.path, model, command.backend, corpus, settings, facts, shard, first.checkpoint_seconds)
+    work = FirstPass(
+        command.path, model, command.backend, corpus, settings, facts, shard, first.checkpoint_seconds,
+        command.plan.units,
+    )  # fmt: skip
     run_first_pass(work, command.progress)
 
 
@@ -67,7 +70,8 @@ def write_records(command: Command, corpus: Corpus) -> RecordsMeta:
     info = command.plan.info
     meta = RecordsMeta(
         **command.model_fields(corpus), device_name=", ".join(dict.fromkeys(devices)),
-        attn_implementation=", ".join(dict.fromkeys(attention)), layers=layers, n_layers=info.layers, d_mlp=info.d_mlp,
+        attn_implementation=", ".join(dict.fromkeys(attention)), layers=layers, n_layers=info.layers,
+        d_mlp=command.plan.n_units,
         top_k=settings["top_k"], batch_size=settings["batch_size"], left_out=found.left_out, n_shards=len(shards),
         wall_seconds=round(seconds, 3), tokens_per_second=round(n_tokens / seconds, 1) if seconds else None,
         n_dead=int(states.get("dead", 0)), n_nearly_dead=int(states.get("nearly dead", 0)),

@@ -12,6 +12,7 @@ from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.request import ChosenNeurons, RecordsRequest
 from neuron_signatures.records.target_run import ModelPlan
 from neuron_signatures.runs.errors import BadRunError, UsageError
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.corpus import Corpus
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.meta import MAX_TOP_K
@@ -39,12 +40,15 @@ def refuse_impossible(request: RecordsRequest, plan: ModelPlan) -> None:
 
 
 def recorded_layers(request: RecordsRequest, plan: ModelPlan) -> tuple[int, ...]:
-    """The layers of the first pass. Raises `UsageError` for one that the model does not have."""
+    """The layers of the first pass. Raises `UsageError` for one that the model or its directions do not have."""
     n = plan.info.layers
-    layers = request.first.layers or tuple(range(n))
+    layers = request.first.layers or plan.layers
     for layer in layers:
         if layer >= n:
             raise UsageError(f"there is no layer {layer}: the model has 0..{n - 1}", where="--layer_indices")
+        if layer not in plan.layers:
+            what = f"layer {layer} has no directions: layers {spans(plan.layers)} have"
+            raise UsageError(what, where="--layer_indices")
     return layers
 
 
@@ -91,12 +95,13 @@ def _refuse_neurons(chosen: ChosenNeurons, layers: tuple[int, ...], plan: ModelP
     """Neurons that nobody named are not checked: those without records are left out later."""
     if not chosen.explicit:
         return
-    n_layers, d_mlp = plan.info.layers, plan.info.d_mlp
+    n_layers, n_units = plan.info.layers, plan.n_units
+    kind = "neuron" if plan.units is None else "direction"
     wanted = [*(chosen.neurons or ()), *((layers[0], n) for n in chosen.indices or ())]
     for layer, neuron in wanted:
-        if layer >= n_layers or neuron >= d_mlp:
+        if layer >= n_layers or neuron >= n_units:
             where = f"{chosen.chosen_by}: L{layer}N{neuron}" if chosen.indices is None else f"--neuron_indices {neuron}"
-            what = f"there is no such neuron: the model has {n_layers} layers of {d_mlp} neurons"
+            what = f"there is no such {kind}: the model has {n_layers} layers of {n_units} {kind}s"
             raise UsageError(what, where=where)
         if layer not in layers:
             what = "the layer of this neuron is not one of --layer_indices"

@@ -56,7 +56,8 @@ def keep_chosen_neurons(command: Command, corpus: Corpus, records: RecordsMeta) 
 def _run(command: Command, corpus: Corpus, plan: SecondPlan) -> None:
     path, request, model = command.path, command.request.sample, command.model
     facts = {**command.facts(corpus), "sample_seed": request.seed}
-    work = SecondPass(path, model, command.backend, plan, facts, command.request.first.checkpoint_seconds)
+    seconds = command.request.first.checkpoint_seconds
+    work = SecondPass(path, model, command.backend, plan, facts, seconds, command.plan.units)
     values = fill_values(work, command.progress)
     try:
         sample, rows = arrays_of(plan, values)

@@ -84,10 +84,10 @@ def forecast(request: RecordsRequest) -> Forecast:
         with Run.open(target.run_dir) as run:
             plan = plan_for_run(run, target.overrides, request.corpus.bos)
     else:
-        plan = plan_for_model(target.model, request.corpus.bos)
+        plan = plan_for_model(target.model, request.corpus.bos, target.directions)
     n_tokens, n_shards = _tokens(request), request.first.shard.of if request.first.shard is not None else 1
-    n_layers = plan.info.layers if request.first.layers is None else len(request.first.layers)
-    n_neurons = n_layers * plan.info.d_mlp
+    n_layers = len(request.first.layers or plan.layers)
+    n_neurons = n_layers * plan.n_units
     entries = n_neurons * len(PARTS) * len(POLES) * request.first.top_k
     counts = n_neurons * len(PARTS) * (2 * N_MAGNITUDES * 4 + _SUMS)
     rate = _rate(plan)

@@ -11,6 +11,7 @@ from neuron_signatures.records.corpus.settings import CorpusSettings
 from neuron_signatures.records.corpus.sources.items import Source
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.sharding.shard import Shard
+from neuron_signatures.runs.skills.banks import Site
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,21 @@ class ExistingRun:
 
 
 @dataclass(frozen=True)
+class DirectionsRequest:
+    """A directions file, and which of its directions are the units; None where the file leaves no choice."""
+
+    path: Path
+    site: Site | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
 class NewRun:
-    """Records go into a new run without prompts."""
+    """Records go into a new run without prompts. Its units are neurons, or `directions`."""
 
     out_dir: Path
     model: ModelSpec
+    directions: DirectionsRequest | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from neuron_signatures.records.pass2.storage import has_partial_values, remove_p
 from neuron_signatures.records.request import ExistingRun, NewRun, RecordsRequest
 from neuron_signatures.records.summary import RecordsSummary
 from neuron_signatures.records.target_run import ModelPlan, create_run, plan_for_model, plan_for_run
+from neuron_signatures.records.units import refuse_other_units
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.corpus import Corpus
@@ -88,7 +89,7 @@ def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
             raise UsageError(
                 "there is no run", where=str(target.out_dir), next_step="Run the shards first: --shard i/n"
             )
-        plan = plan_for_model(target.model, request.corpus.bos)
+        plan = plan_for_model(target.model, request.corpus.bos, target.directions)
         refuse_impossible(request, plan)
         resolved = {"model_revision": target.model.revision, "quantization": target.model.quantization}
         run = create_run(target.out_dir, plan, request.flags_given, resolved, shared=first.shard is not None)
@@ -102,6 +103,8 @@ def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
             raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
         overrides = ModelOverrides.of(target.model)
     run = Run.open(request.run_dir)
+    if isinstance(target, NewRun):
+        refuse_other_units(run, target.directions)
     plan = plan_for_run(run, overrides, request.corpus.bos)
     refuse_impossible(request, plan)
     return run, plan

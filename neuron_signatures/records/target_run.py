@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ from neuron_signatures.models.rerun.checked_prompt import (
 )
 from neuron_signatures.models.spec import BosRequest, ModelSpec
 from neuron_signatures.models.tokens import adds_bos, bos_policy, wants_bos
+from neuron_signatures.records.request import DirectionsRequest
+from neuron_signatures.records.units import RunUnits, copy_units, units_of_file, units_of_run
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import HOOK_NAME, UNRECORDED, Manifest
+from neuron_signatures.runs.manifest import UNRECORDED, Manifest
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.skills.banks import SITE_HOOKS
 from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.writer import check_folder
 
@@ -34,13 +37,28 @@ STAGE = "poc4_extract_records"
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model before its weights are loaded. `prepend_bos` says whether windows begin with its BOS."""
+    """A model before its weights are loaded, and the units that are recorded.
+
+    `prepend_bos` says whether windows begin with its BOS.
+    """
 
     spec: ModelSpec
     tokenizer: TokenizerBase
     info: ModelInfo
     identity: ModelIdentity
     prepend_bos: bool
+    units: RunUnits | None = None
+    """None if the units are neurons."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have units."""
+        return tuple(range(self.info.layers)) if self.units is None else self.units.chosen.layers
+
+    @property
+    def n_units(self) -> int:
+        """Neurons or directions per layer."""
+        return self.info.d_mlp if self.units is None else self.units.chosen.n_units
 
     @property
     def bos_token_id(self) -> int | None:
@@ -56,15 +74,20 @@ def plan_for_run(run: Run, overrides: ModelOverrides, bos: BosRequest | None) ->
     spec = dump_spec(run.manifest, overrides)
     plan = _plan(spec, bos)
     refuse_another_model(run, plan.identity)
+    plan = replace(plan, units=units_of_run(run))
     if bos is not None:
         return plan
     has_bos = plan.tokenizer.bos_token_id is not None
-    return ModelPlan(spec, plan.tokenizer, plan.info, plan.identity, run.manifest.prepend_bos and has_bos)
+    return replace(plan, prepend_bos=run.manifest.prepend_bos and has_bos)
 
 
-def plan_for_model(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
-    """A model for a new run; BOS as the tokenizer itself does unless `bos` says otherwise."""
-    return _plan(spec, bos or "tokenizer")
+def plan_for_model(spec: ModelSpec, bos: BosRequest | None, directions: DirectionsRequest | None = None) -> ModelPlan:
+    """A model for a new run; BOS as the tokenizer itself does unless `bos` says otherwise.
+
+    Raises `UsageError` if the directions do not fit the model.
+    """
+    plan = _plan(spec, bos or "tokenizer")
+    return plan if directions is None else replace(plan, units=units_of_file(directions, spec, plan.info.layers))
 
 
 def _plan(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
@@ -79,9 +102,10 @@ def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
 
 
 def create_run(
-    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False
-) -> Run | None:
-    """A new run without prompts: its manifest says which model its records are of.
+    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False,
+    stage: str = STAGE,
+) -> Run | None:  # fmt: skip
+    """A new run without prompts, made by `stage`: its manifest says which model its results are of.
 
     If the run is `shared` by processes that may create it at the same time, None means that another one was faster.
     Raises `UsageError` if the folder holds anything already.
@@ -97,22 +121,26 @@ def create_run(
         if shared and Run.is_complete(out_dir):
             return None
         check_folder(out_dir, "new")  # again: another writer may have been faster
-        write_manifest(out_dir, _manifest(plan, flags_given, resolved))
+        manifest = _manifest(plan, flags_given, resolved, stage)
+        if plan.units is not None:
+            kept, record = copy_units(plan.units, out_dir)
+            manifest = manifest.model_copy(update={"units": kept, "files": [record]})
+        write_manifest(out_dir, manifest)
     return Run.open(out_dir)
 
 
-def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any]) -> Manifest:
+def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], stage: str) -> Manifest:
     device = find_device(plan.spec.device)
     return Manifest(
         **provenance(device, UNRECORDED, flags_given),
         format_version=2,
-        stage=STAGE,
+        stage=stage,
         n_prompts=0,
         n_tokens=0,
         n_layers=plan.info.layers,
-        layers=list(range(plan.info.layers)),
-        d_mlp=plan.info.d_mlp,
-        hook_name=HOOK_NAME,
+        layers=list(plan.layers),
+        d_mlp=plan.n_units,
+        hook_name=SITE_HOOKS["neuron" if plan.units is None else plan.units.chosen.site],
         model_name=encodable(plan.spec.name),
         model_revision=plan.identity.revision,
         weights_fingerprint=plan.identity.weights_fingerprint,

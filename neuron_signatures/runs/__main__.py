@@ -138,6 +138,7 @@ def _describe(run: Run, fault: str) -> list[str]:
     from neuron_signatures.runs.pipeline_record import read_pipeline
     from neuron_signatures.runs.records.summary import summarise_records
     from neuron_signatures.runs.scores.overview import summarise_scores
+    from neuron_signatures.runs.units import units_size, units_word
 
     m = run.manifest
     revision = f" at {m.model_revision}" if m.model_revision else ""
@@ -145,7 +146,7 @@ def _describe(run: Run, fault: str) -> list[str]:
         ("run", f"{run.path} (format {run.format_version}, {m.created_at_utc})"),
         ("model", f"{m.model_name}{revision}, {m.architecture}, {m.model_dtype}"),
         ("device", f"{m.run_device} ({m.device_name}) on {m.host}, {attention_text(m)}{_threads(m)}"),
-        ("neurons", f"{len(m.layers)} of {m.n_layers} layers x {m.d_mlp}, {m.hook_name}"),
+        (units_word(m), f"{len(m.layers)} of {m.n_layers} layers x {units_size(m)}, {m.hook_name}"),
         ("stored", fault or f"{human_bytes(run.nbytes())} {m.save_dtype} in {_files(len(run.file_names()))}"),
         ("prompts", f"{m.n_prompts}, {m.n_tokens} tokens, BOS {bos_text(m)}"),
     ]

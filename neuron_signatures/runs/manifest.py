@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from neuron_signatures.runs.skills.banks import Site
+
 FORMAT_VERSION = 2
 DTYPE_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 HOOK_NAME = "blocks.{layer}.mlp.hook_post"
@@ -62,6 +64,23 @@ class FailedPrompt(_Record):
     reason: str
 
 
+class UnitsRecord(_Record):
+    """The units of a run that are not neurons: the directions of one source at one site.
+
+    The fields and files that name neurons mean these: `d_mlp` is their number per layer, and `L3N5` is direction 5 of
+    layer 3.
+    """
+
+    kind: Literal["directions"]
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    site: Site
+    made_by: Annotated[str, Field(max_length=32)]
+    file: str
+    """The run's copy of the directions, also listed in `files`."""
+    from_sha256: Sha256
+    """Of the directions file that the command named."""
+
+
 class Manifest(_Record):
     """The model, the settings and the prompts of a run. Listings read only the fields before `prompts`."""
 
@@ -75,6 +94,8 @@ class Manifest(_Record):
     layers: list[Count]
     d_mlp: Annotated[int, Field(ge=1)]
     hook_name: str
+    units: UnitsRecord | None = None
+    """None if the units are neurons; then the field is not written."""
     backend: Backend | None = EARLIER_BACKEND
     """Earlier runs of format 2 do not record it; None in format 1, where it is unknown."""
     model_name: str

@@ -51,6 +51,8 @@ def write_manifest(run_dir: Path, manifest: Manifest) -> None:
 def manifest_text(manifest: Manifest) -> str:
     """Strict JSON, one field per line and `prompts` last; each list of tokens is on one line."""
     fields = manifest.model_dump()
+    if manifest.units is None:
+        del fields["units"]  # so that earlier readers can read runs of neurons
     prompts = fields.pop("prompts")
     head = ",\n".join(f'  "{k}": {_json(v)}' for k, v in fields.items())
     body = ",\n".join(_prompt_text(p) for p in prompts)

@@ -16,7 +16,7 @@ from neuron_signatures.runs.manifest import UNRECORDED, FileRecord, Manifest, Pr
 from neuron_signatures.runs.manifest_file import read_manifest
 from neuron_signatures.runs.names import MANIFEST, inside, spans
 from neuron_signatures.runs.opening import NotReadableError
-from neuron_signatures.runs.tensors import Slice, TensorFile, open_tensors
+from neuron_signatures.runs.tensors import Slice, TensorFile, open_any_tensors, open_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -181,7 +181,9 @@ class Run:
         path, record = inside(self.path, name), self._records.get(name)
         if record is not None:
             _check_size(path, record)
-        file = open_tensors(path, self._by_file.get(name, []))
+        units = self.manifest.units
+        is_directions = units is not None and name == units.file
+        file = open_any_tensors(path) if is_directions else open_tensors(path, self._by_file.get(name, []))
         if record is not None and check == "sha256":
             try:
                 _check_sha256(path, record)

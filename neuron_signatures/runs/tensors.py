@@ -42,6 +42,22 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
 
     Raises `BadRunError` with the file and the reason, also for tensors that differ from the manifest.
     """
+    found = _open(path, prompts)
+    try:
+        if differences := _differences(found.entries, prompts):
+            raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def open_any_tensors(path: Path) -> TensorFile:
+    """Open a `.safetensors` file of the run that holds no activations. Raises `BadRunError` if it is damaged."""
+    return _open(path, [])
+
+
+def _open(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
     file = open_run_file(path)
     try:
         what, index = ("safetensors", safetensors_index) if path.suffix == ".safetensors" else (".pt", pt_index)
@@ -53,8 +69,6 @@ def open_tensors(path: Path, prompts: Sequence[PromptRecord]) -> TensorFile:
             raise BadRunError(f"not a whole {what} file: {e}", where=str(path)) from e
         except OSError as e:
             raise unreadable(e, path) from e
-        if differences := _differences(entries, prompts):
-            raise BadRunError(f"disagrees with the manifest: {join_some(differences)}", where=str(path))
     except BaseException:
         file.close()
         raise
@@ -81,6 +95,11 @@ class TensorFile:
         self._path = path
         self._file = file
         self._entries = entries
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The tensors by key."""
+        return self._entries
 
     def read(self, prompt: PromptRecord, what: Slice) -> Float32[np.ndarray, "..."]:
         """Axes `layer pos neuron`, without those that `what` selects."""

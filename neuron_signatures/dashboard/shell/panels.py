@@ -17,6 +17,7 @@ from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_intervent
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.overview import summarise_scores
 from neuron_signatures.runs.tokens import brief
+from neuron_signatures.runs.units import units_text
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.lists.ranked import ListRef
 from neuron_signatures.views.records.commands import has_records, records_command
@@ -45,7 +46,7 @@ def main_facts(run: Run) -> list[tuple[str, str]]:
     failed = f", {len(m.failed_prompts)} failed" if m.failed_prompts else ""
     return [
         ("model", m.model_name),
-        ("stored", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp:,} neurons each"),
+        ("stored", f"layers {spans(m.layers)} of {m.n_layers}, {units_text(m)} each"),
         ("prompts", f"{m.n_prompts:,}, {count_of(m.n_tokens, 'token')}{failed}" if run.prompts else NO_PROMPTS),
         ("made", m.created_at_utc),
     ]

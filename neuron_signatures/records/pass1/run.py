@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from neuron_signatures.models.batching import memory_faults, work_on
-from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, output_projections, pad_batch
+from neuron_signatures.models.directions import layer_devices
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.provenance import device_name
 from neuron_signatures.records.corpus.blocks import Block, blocks, longest_window, shard_blocks, span
 from neuron_signatures.records.pass1.layer import LayerRecords
 from neuron_signatures.records.pass1.plan import Batch, BlockPlan
 from neuron_signatures.records.pass1.state import Header, State, load_state, save_state, state_files
+from neuron_signatures.records.units import RunUnits, open_units
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.progress import Bar, ProgressOf
@@ -60,6 +61,8 @@ class FirstPass:
     facts: dict[str, Any]
     shard: Shard = WHOLE
     checkpoint_seconds: float = 120.0
+    units: RunUnits | None = None
+    """Directions instead of neurons."""
 
     @property
     def all_settings(self) -> dict[str, Any]:
@@ -87,7 +90,8 @@ def run_first_pass(work: FirstPass, progress: ProgressOf) -> Header:
     last checkpoint stays, as it does after `EnvironmentProblem`, which is raised if memory or disk space runs out.
     """
     own = work.blocks()
-    with open_capture(work.model, work.settings.layers, work.backend, token_ids=longest_window(work.corpus)) as capture:
+    of_text = longest_window(work.corpus)
+    with open_units(work.model, work.settings.layers, work.backend, work.units, token_ids=of_text) as capture:
         header, layers = _begin(work, own, capture.shape.d_mlp)
         todo = own[header.next - header.first :]
         if not own:  # a shard without blocks is finished too
@@ -178,5 +182,8 @@ def _n_counted(work: FirstPass, block: Block) -> int:
 
 
 def _devices(work: FirstPass) -> Iterator[torch.device]:
+    if work.units is not None:
+        yield from layer_devices(work.model.hf, work.settings.layers)
+        return
     projections = output_projections(work.model.hf)
     yield from (next(projections[layer].parameters()).device for layer in work.settings.layers)

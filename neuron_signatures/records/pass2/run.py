@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from neuron_signatures.models.batching import memory_faults, work_on
-from neuron_signatures.models.bridge import open_capture
 from neuron_signatures.models.capture import Capture, pad_batch
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.records.corpus.blocks import longest_window, model_inputs
 from neuron_signatures.records.pass2.plan import SecondPlan, neuron_names
 from neuron_signatures.records.pass2.storage import PartialValues
+from neuron_signatures.records.units import RunUnits, open_units
 from neuron_signatures.runs.manifest import Backend
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.writing import RowArrays, SampleArrays
@@ -36,6 +36,8 @@ class SecondPass:
     plan: SecondPlan
     facts: dict[str, Any]
     checkpoint_seconds: float
+    units: RunUnits | None = None
+    """Directions instead of neurons."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -60,8 +62,9 @@ def fill_values(work: SecondPass, progress: ProgressOf) -> PartialValues:
     found = PartialValues(work.run_dir, work.settings(), shape, int(plan.rows.start[-1]))
     todo = plan.batches[found.n_done :]
     lengths = plan.corpus.window_length
+    of_text = longest_window(plan.corpus)
     with (
-        open_capture(work.model, work.layers, work.backend, token_ids=longest_window(plan.corpus)) as capture,
+        open_units(work.model, work.layers, work.backend, work.units, token_ids=of_text) as capture,
         progress("tokens", int(sum(lengths[b].sum() for b in todo))) as bar,
     ):
         saved = time.monotonic()

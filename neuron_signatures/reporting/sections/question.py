@@ -10,6 +10,7 @@ from neuron_signatures.runs.manifest import UNRECORDED, Manifest, PromptRecord, 
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.result_records import InfluenceRecord, TargetToken
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.runs.units import units_text, units_word
 from neuron_signatures.views.interventions.sheets import share_text
 from neuron_signatures.views.lists.list_files import target_title
 
@@ -47,7 +48,7 @@ def model_facts(m: Manifest) -> list[tuple[str, str]]:
         ("model", f"{brief(m.model_name)} ({brief(m.architecture) or UNRECORDED})"),
         ("revision", brief(m.model_revision or "") or f"weights {brief(weights_text(m))}"),
         ("computed in", f"{m.model_dtype}{quantised}, {brief(attention_text(m))}, stored as {m.save_dtype}"),
-        ("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp:,} neurons each"),
+        (units_word(m), f"layers {spans(m.layers)} of {m.n_layers}, {units_text(m)} each"),
         ("prompts", f"{m.n_prompts:,} with {m.n_tokens:,} tokens" if m.n_prompts else "none"),
         ("made", f"{brief(m.created_at_utc)} on {brief(m.device_name)} ({brief(m.run_device)})"),
         ("versions", given or UNRECORDED),

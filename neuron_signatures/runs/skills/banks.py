@@ -17,6 +17,12 @@ Site = Literal["res", "att", "mlp", "neuron"]
 `blocks.L.attn.hook_z` with its heads flattened, `mlp` is `blocks.L.hook_mlp_out` (after the post-norm where there is
 one), `neuron` is `blocks.L.mlp.hook_post`."""
 SITES: Final[tuple[Site, ...]] = get_args(Site)
+SITE_HOOKS: Final[dict[Site, str]] = {
+    "res": "blocks.{layer}.hook_resid_post",
+    "att": "blocks.{layer}.attn.hook_z",
+    "mlp": "blocks.{layer}.hook_mlp_out",
+    "neuron": "blocks.{layer}.mlp.hook_post",
+}
 SAE_SITES: Final[tuple[Site, ...]] = ("res", "att", "mlp")
 SAE: Final = "sae"
 NEURONS: Final = "neurons"

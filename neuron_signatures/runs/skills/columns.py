@@ -16,7 +16,8 @@ TEXTS: Final = {
     "text": "int32", "class": "string", "skill": "string", "half": "string", "n_tokens": "int32",
     "truncated": "bool", "content": "string",
 }  # fmt: skip
-"""`text` counts from 0 in the order of the rows. Duplicates are in the same half."""
+"""`text` counts from 0 in the order of the rows. `half` depends on the text alone. `content` is the text, or of a
+truncated one a beginning that has all tokens that were read."""
 FEATURES: Final = {
     "text": "int32", "class": "string", "skill": "string", "source": "string", "layer": "int32", "site": "string",
     "feature": "int32", "value": "float", "position": "int32", "token_id": "int32",

@@ -63,7 +63,10 @@ class CollectMeta(SkillsRecord):
     """That count: without BOS and the first `skip_first` positions."""
     n_duplicates: Count
     """Texts that were left out because the same text of the same class came before."""
+    n_ambiguous: Count = 0
+    """Texts that were left out because the same text has another class too."""
     n_too_short: Count
+    """Texts that were left out because fewer than two of their positions count."""
     n_truncated: Count
     classes: dict[Label, dict[Label, Count]]
     """Texts by class and skill."""

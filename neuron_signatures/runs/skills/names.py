@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, get_args
 
 SKILLS: Final = "skills"
 """The stage folder."""
+
+STAGE: Final = "poc7_compare_skills"
 
 Mode = Literal["collect", "compare", "explain", "classify", "steer"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -19,6 +22,8 @@ FEATURES: Final = "features"
 """Table with the strongest units at every token."""
 SAMPLE: Final = "token_sample.safetensors"
 """All units at a uniform sample of tokens."""
+UNFINISHED: Final = "collect_unfinished.json"
+"""What a stopped command has finished."""
 # compare
 SIMILARITIES: Final = "similarities"
 SEPARATION: Final = "separation"
@@ -60,3 +65,18 @@ def record_name(mode: Mode) -> str:
 def part_name(number: int) -> str:
     """Name of a file with sums and maxima of some consecutive texts; parts count from 1."""
     return f"sums-{number:05d}.safetensors"
+
+
+def rest_name(number: int) -> str:
+    """Name of a file that an unfinished command needs beside a part; 0 is of the sample."""
+    return f"collect_unfinished-{number:05d}.safetensors"
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file belongs to a command that was not finished."""
+    return name == UNFINISHED or name.startswith("collect_unfinished-")
+
+
+def is_part(name: str) -> bool:
+    """Whether this is the name of a part."""
+    return re.fullmatch(r"sums-\d{5,}\.safetensors", name) is not None

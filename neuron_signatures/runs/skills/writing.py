@@ -9,6 +9,7 @@ from neuron_signatures.runs.results import ResultsWriter, table_name
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 ROWS_AT_ONCE = 1 << 20
 
@@ -23,7 +24,7 @@ def write_table(writer: ResultsWriter, stem: str, frame: pd.DataFrame, columns: 
         pq.write_table(table, f, row_group_size=ROWS_AT_ONCE)
 
 
-def arrow_schema(columns: Mapping[str, str]) -> object:
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
     """The Arrow schema of a table."""
     import pyarrow as pa
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 from neuron_signatures.runs.scores.names import SCORERS, Scorer
+from neuron_signatures.runs.units import need_neurons
 from neuron_signatures.scoring.scorer import ItemScorer
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 from neuron_signatures.scoring.tools import Tools
@@ -18,7 +19,11 @@ def open_scorer(name: Scorer, tools: Tools) -> ItemScorer:
 
     Raises `UsageError` if it needs a language model that is not there, or another one; `EnvironmentProblem` if a model
     cannot be had.
+
+    Raises `UsageError` too for a run of directions if the scorer changes or reads neurons of the model.
     """
+    if name in _OF_NEURONS:
+        need_neurons(tools.run, f"the scorer {name}")
     if name not in WITHOUT_MODEL and tools.session is None:
         local = "--llm local:NAME" if name in _LOCAL else "--llm openai:MODEL or --llm local:NAME"
         what = f"the scorer {name} asks a language model"
@@ -105,6 +110,8 @@ def _fade(tools: Tools) -> ItemScorer:
 
 _LOCAL: tuple[Scorer, ...] = ("logits", "surprisal")
 """They need what only a model in this process gives."""
+_OF_NEURONS: tuple[Scorer, ...] = ("generation", "intervention", "fade")
+"""They run the model of the run again."""
 _OPEN: dict[Scorer, Callable[[Tools], ItemScorer]] = {
     "rule": _rule, "embedding": _embedding, "logits": _logits, "top_logprobs": _top_logprobs, "json": _json,
     "detection": _detection, "fuzzing": _fuzzing, "surprisal": _surprisal, "generation": _generation,

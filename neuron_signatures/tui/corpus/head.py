@@ -8,6 +8,7 @@ from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.records.corpus_meta import CorpusMeta
 from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.units import units_size
 from neuron_signatures.tui.corpus.reading import SECTIONS, Shown
 from neuron_signatures.tui.layout.coloured import legend
 from neuron_signatures.tui.layout.facts import explained_line, signed, written_here
@@ -53,7 +54,7 @@ def pole_of(evidence: Evidence | None, shown: Shown) -> Pole:
 
 def neuron_line(run: Run, at: NeuronAt, corpus: CorpusMeta | None, evidence: Evidence | None, columns: int) -> Line:
     """The neuron, its state unless it is alive, and the size of the corpus; the layers are left out if need be."""
-    layers = Span(f" of layers {spans(run.layers)} x {run.manifest.d_mlp}", "dim")
+    layers = Span(f" of layers {spans(run.layers)} x {units_size(run.manifest)}", "dim")
     state = "" if evidence is None or evidence.state == "alive" else f"  {evidence.state}"
     if evidence is not None and evidence.spread is not None and evidence.spread.always_on:
         state += f"  {evidence.spread.always_on_text('the corpus')}"

@@ -13,6 +13,7 @@ from neuron_signatures.runs.manifest_file import read_summary
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.overview import summarise_scores
+from neuron_signatures.runs.units import units_text, units_word
 from neuron_signatures.tui.faults import fault_text
 from neuron_signatures.tui.layout.facts import Fact, count, doubt_facts
 from neuron_signatures.tui.run.opened_run import doubts_of
@@ -66,7 +67,7 @@ def run_facts(run: Run, health: Health) -> list[Fact]:
         Fact("run", f"{run.path.name} (format {run.format_version}, made {m.created_at_utc} by {m.stage})"),
         Fact("model", f"{m.model_name}{revision}"),
         Fact("", f"{m.architecture}, {m.model_dtype}, {attention_text(m)}, quantization {m.quantization}"),
-        Fact("neurons", f"layers {spans(m.layers)} of {m.n_layers}, {m.d_mlp} neurons each"),
+        Fact(units_word(m), f"layers {spans(m.layers)} of {m.n_layers}, {units_text(m)} each"),
         Fact("hook", m.hook_name),
         Fact("prompts", f"{m.n_prompts}, {m.n_tokens} tokens" if m.n_prompts else "none"),
         *records_of(run.path),

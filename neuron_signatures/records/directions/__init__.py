@@ -1,0 +1,1 @@
+"""Making directions files: chance, principal and independent components, and rows of sparse autoencoders."""

@@ -1,0 +1,320 @@
+"""`--mode collect` from request to files: texts, banks, the sample, the pass, the tables, the record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
+from neuron_signatures.models.sites import SiteCapture
+from neuron_signatures.records.request import NewRun
+from neuron_signatures.records.target_run import ModelPlan, create_run, load_planned, plan_for_model, plan_for_run
+from neuron_signatures.runs.arrays import ArrayFile
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.files import counted
+from neuron_signatures.runs.names import inside
+from neuron_signatures.runs.progress import ProgressOf
+from neuron_signatures.runs.results import ResultsWriter, open_results
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.skills.meta import BankRecord, CollectMeta, read_meta
+from neuron_signatures.runs.skills.names import GATES, SAMPLE, SKILLS, STAGE, part_name, record_name, rest_name
+from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stopping import hold_stop
+from neuron_signatures.runs.tables import read_table_file
+from neuron_signatures.skills.collect.banks import LoadedBank, PlannedBank, load_banks, plan_banks
+from neuron_signatures.skills.collect.batches import default_batch_size, part_starts
+from neuron_signatures.skills.collect.calibrate import calibrate, draw_sample
+from neuron_signatures.skills.collect.find_saes import FindSaes, find_saes
+from neuron_signatures.skills.collect.part import NOT_FINITE, PassSettings, run_part
+from neuron_signatures.skills.collect.request import CollectRequest
+from neuron_signatures.skills.collect.summary import CollectSummary, gate_lines
+from neuron_signatures.skills.collect.tables import write_features, write_gates, write_texts
+from neuron_signatures.skills.collect.texts.choose import read_texts
+from neuron_signatures.skills.collect.texts.tokenise import TokenisedTexts, tokenise
+from neuron_signatures.skills.collect.unfinished import (
+    UnfinishedFiles,
+    read_unfinished,
+    refuse_other_settings,
+    refuse_stopped,
+    remove_leftovers,
+    unfinished_path,
+)
+from neuron_signatures.skills.collect.units.gate import MOST_FVU, Gate, joined
+
+log = logging.getLogger(__name__)
+
+_RECORD = record_name("collect")
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Command:
+    """A command whose texts and banks are known; nothing is loaded or written yet."""
+
+    request: CollectRequest
+    run: Run
+    plan: ModelPlan
+    texts: TokenisedTexts
+    planned: list[PlannedBank]
+    progress: ProgressOf
+
+
+def collect(request: CollectRequest, progress: ProgressOf, find: FindSaes = find_saes) -> CollectSummary:
+    """Carry out a command: whatever of it is not done yet. `find` finds the autoencoders that it names.
+
+    Raises `UsageError` if the run holds the results of other settings, or of a stopped command, and neither `resume`
+    nor `overwrite` is given, and for an autoencoder that reads the wrong tensor; and the errors of loading, reading and
+    writing.
+    """
+    command = _prepare(request, find, progress)
+    with command.run as run, open_results(run, SKILLS) as writer:
+        return _carry_out(command, writer)
+
+
+def read_request_texts(request: CollectRequest, plan: ModelPlan) -> TokenisedTexts:
+    """The texts of a command as token ids."""
+    asked = request.texts
+    context = plan.info.context
+    if context is not None and asked.max_length > context:
+        what = f"{asked.max_length} is more than the {context} positions of the model"
+        raise UsageError(what, where="--max_length", next_step=f"Use at most {context}")
+    chosen = read_texts(asked.source, n_per_class=asked.n_per_class, classes=asked.classes, seed=request.seed)
+    return tokenise(
+        chosen, plan.tokenizer, bos_token_id=plan.bos_token_id, max_length=asked.max_length,
+        skip_first=asked.skip_first, where=f"--texts {asked.source}",
+    )  # fmt: skip
+
+
+def plan_of(request: CollectRequest) -> tuple[Run | None, ModelPlan]:
+    """The run, None if it is to be made, and its model."""
+    target, bos = request.target, request.texts.bos
+    if isinstance(target, NewRun):
+        if not Run.is_complete(target.out_dir):
+            return None, plan_for_model(target.model, bos)
+        if not (request.overwrite or request.resume):
+            what = "holds a run already"
+            raise UsageError(what, where=str(target.out_dir), next_step="Give it as --run_dir, or --resume")
+        overrides = ModelOverrides.of(target.model)
+    else:
+        overrides = target.overrides
+    run = Run.open(request.run_dir)
+    return run, plan_for_run(run, overrides, bos)
+
+
+def _prepare(request: CollectRequest, find: FindSaes, progress: ProgressOf) -> _Command:
+    """What can be refused is refused before a run is made and weights are loaded."""
+    run, plan = plan_of(request)
+    planned = plan_banks(request.banks, plan.info, find(request, plan))
+    texts = read_request_texts(request, plan)
+    if run is None:
+        assert isinstance(request.target, NewRun)
+        model = request.target.model
+        resolved = {"model_revision": model.revision, "quantization": model.quantization}
+        run = create_run(request.run_dir, plan, request.flags_given, resolved, stage=STAGE)
+        assert run is not None  # only None for shared runs
+    return _Command(request, run, plan, texts, planned, progress)
+
+
+def _carry_out(command: _Command, writer: ResultsWriter) -> CollectSummary:
+    request, run_dir = command.request, command.run.path
+    finished = inside(run_dir, f"{SKILLS}/{_RECORD}").is_file()
+    stopped = None if request.overwrite else read_unfinished(run_dir)
+    if stopped is not None and not finished and not request.resume:
+        refuse_stopped(run_dir)
+    model = load_planned(command.run, command.plan)
+    banks = load_banks(command.planned, model)
+    settings = _settings(command, model, banks)
+    if finished and not request.overwrite:
+        meta = read_meta(run_dir, "collect", CollectMeta)
+        where = run_dir / SKILLS
+        refuse_other_settings(meta.settings, settings, where, what="other texts or units were collected")
+        remove_leftovers(run_dir, n_parts=meta.n_parts)  # of a process that was killed at its end
+        return CollectSummary(str(run_dir), meta, _stored_gates(run_dir), None, ())
+    if stopped is not None:
+        path = unfinished_path(run_dir)
+        refuse_other_settings(stopped.settings, settings, path, what="was begun with other settings")
+    writer.begin(_RECORD)
+    if stopped is None:
+        remove_leftovers(run_dir)
+    files = UnfinishedFiles(run_dir, settings, stopped)
+    with SiteCapture(model.hf, list(dict.fromkeys(bank.place for bank in banks))) as capture:
+        work = _calibrated(command, model, capture, banks, files)
+        starts = part_starts(command.texts, [bank.bank for bank in banks], request.top_k)
+        speed = _run_parts(work, starts, files, command.progress)
+    return _finish(command, writer, work, starts, files, settings, speed)
+
+
+def _settings(command: _Command, model: LoadedModel, banks: Sequence[LoadedBank]) -> dict[str, Any]:
+    """What decides the results: the same settings give the same bits on one machine."""
+    request, asked = command.request, command.request.texts
+    return {
+        "texts": asked.source, "texts_sha256": command.texts.sha256(), "max_length": asked.max_length,
+        "first_pos": command.texts.first_pos, "prepend_bos": command.plan.prepend_bos, "top_k": request.top_k,
+        "quantile": request.quantile, "sample_tokens": request.sample_tokens, "seed": request.seed,
+        "batch_size": _batch_size(request, model), "model_dtype": model.spec.dtype, "device": model.device.type,
+        "attention": model.attn_implementation,
+        "banks": {b.bank.key: f"{b.bank.n_units} of {b.origin} {b.sha256 or ''}".strip() for b in banks},
+    }  # fmt: skip
+
+
+def _batch_size(request: CollectRequest, model: LoadedModel) -> int:
+    return request.batch_size or default_batch_size(model.device.type)
+
+
+def _calibrated(
+    command: _Command, model: LoadedModel, capture: SiteCapture, banks: Sequence[LoadedBank], files: UnfinishedFiles
+) -> PassSettings:
+    """The settings of the pass, after the sample has been run and stored, if it has not been before.
+
+    Raises `UsageError` if an autoencoder explains less than the mean does, unless the command is to go on.
+    """
+    request, texts = command.request, command.texts
+    batch_size, start = _batch_size(request, model), time.monotonic()
+    if not files.has(SAMPLE, rest_name(0)):
+        sample = draw_sample(texts, request.sample_tokens, request.seed)
+        found = calibrate(
+            model, capture, banks, texts, sample, quantile=request.quantile, batch_size=batch_size,
+            progress=command.progress,
+        )  # fmt: skip
+        for line in gate_lines(found.gates):
+            log.info("%s", line.replace("gate ", "sample", 1))
+        _refuse_failed(banks, found.gates, force=request.force)
+        files.write(SAMPLE, found.arrays)
+        files.write(rest_name(0), found.means)
+        files.seconds += time.monotonic() - start
+        files.save()
+    with ArrayFile(inside(command.run.path, f"{SKILLS}/{rest_name(0)}")) as means:
+        shifts = {bank.bank.key: means.read(bank.bank.key) for bank in banks if bank.encoder is not None}
+    return PassSettings(model, capture, banks, texts, request.top_k, batch_size, shifts)
+
+
+def _refuse_failed(banks: Sequence[LoadedBank], gates: dict[str, Gate], *, force: bool) -> None:
+    failed = [b for b in banks if (gate := gates.get(b.bank.key)) is not None and not gate.passed]
+    if not failed:
+        return
+    first = failed[0]
+    fvu = gates[first.bank.key].fvu
+    share = "an undefined share" if fvu is None else f"{fvu:.2f}"
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    what = (
+        f"leaves {share} of the variance of {first.bank.site} of layer {first.bank.layer} unexplained, more than "
+        f"{MOST_FVU:.0f}: it was trained on another tensor or model{more}"
+    )
+    if not force:
+        step = "Check the autoencoder and the model, leave it out with --sites or --layers, or give --force"
+        raise UsageError(what, where=f"autoencoder {first.name}", next_step=step)
+    log.warning("autoencoder %s %s", first.name, what)
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Of this process; tokens of earlier ones do not count."""
+
+    n_tokens: int
+    seconds: float
+
+
+def _run_parts(work: PassSettings, starts: Sequence[int], files: UnfinishedFiles, progress: ProgressOf) -> _Speed:
+    counts, n_tokens = work.texts.n_counted, 0
+    began = time.monotonic()
+    with progress("tokens", int(counts.sum())) as bar, hold_stop(_STOP_SECONDS) as stop:
+        for number in range(1, len(starts)):
+            first, last = starts[number - 1], starts[number]
+            if files.has(part_name(number), rest_name(number)):
+                bar.skip(int(counts[first:last].sum()))
+                continue
+            start = time.monotonic()
+            part = run_part(work, first, last, bar)
+            with stop.saving():
+                files.write(part_name(number), part.sums)
+                files.write(rest_name(number), part.rest)
+                files.seconds += time.monotonic() - start
+                files.save()
+            n_tokens += int(counts[first:last].sum())
+            if stop.wanted:
+                break
+    return _Speed(n_tokens, time.monotonic() - began)
+
+
+def _finish(
+    command: _Command, writer: ResultsWriter, work: PassSettings, starts: Sequence[int], files: UnfinishedFiles,
+    settings: dict[str, Any], speed: _Speed,
+) -> CollectSummary:  # fmt: skip
+    """Write the tables and the record, then remove what only an unfinished command needs."""
+    texts, banks, run_dir = work.texts, work.banks, command.run.path
+    began = time.monotonic()
+
+    def open_rest(number: int) -> ArrayFile:
+        return ArrayFile(inside(run_dir, f"{SKILLS}/{rest_name(number)}"))
+
+    gates, not_finite = _over_parts(banks, len(starts) - 1, open_rest)
+    write_texts(writer, texts)
+    write_gates(writer, banks, gates)
+    write_features(writer, banks, texts, starts, open_rest)
+    warnings = _warnings(texts, gates, not_finite)
+    for name in (SAMPLE, *map(part_name, range(1, len(starts)))):
+        writer.include(name)
+    files.seconds += time.monotonic() - began
+    record = stage_record(
+        run_identity(command.run), "collect", settings, stage=STAGE, warnings=list(warnings),
+        n_texts=len(texts.texts), n_tokens=int(texts.n_counted.sum()), n_duplicates=texts.n_duplicates,
+        n_ambiguous=texts.n_ambiguous, n_too_short=texts.n_too_short, n_truncated=sum(texts.truncated),
+        classes=texts.classes(), top_k=work.top_k, quantile=command.request.quantile,
+        banks=[_bank_record(bank).model_dump() for bank in banks], n_parts=len(starts) - 1,
+        wall_seconds=round(files.seconds, 3), forced=command.request.force,
+    )  # fmt: skip
+    writer.record(_RECORD, record)
+    remove_leftovers(run_dir, n_parts=len(starts) - 1)
+    meta = read_meta(run_dir, "collect", CollectMeta)
+    rate = speed.n_tokens / speed.seconds if speed.n_tokens else None
+    return CollectSummary(str(run_dir), meta, gates, rate, warnings)
+
+
+def _over_parts(
+    banks: Sequence[LoadedBank], n_parts: int, open_rest: Callable[[int], ArrayFile]
+) -> tuple[dict[str, Gate], dict[str, int]]:
+    """The gates over all tokens, and by bank the tokens whose values are not finite."""
+    sums: dict[str, list[dict[str, np.ndarray]]] = {b.bank.key: [] for b in banks if b.encoder is not None}
+    not_finite = np.zeros(len(banks), np.int64)
+    for number in range(1, n_parts + 1):
+        with open_rest(number) as rest:
+            not_finite += rest.read(NOT_FINITE)
+            for key, found in sums.items():
+                found.append({name: rest.read(f"{key}.{name}") for name in ("gate.numbers", "gate.sum", "gate.fired")})
+    gates = {key: joined(list(found)) for key, found in sums.items()}
+    return gates, {bank.bank.key: int(n) for bank, n in zip(banks, not_finite, strict=True) if n}
+
+
+def _warnings(texts: TokenisedTexts, gates: dict[str, Gate], not_finite: dict[str, int]) -> tuple[str, ...]:
+    found = []
+    if texts.n_ambiguous:
+        found.append(f"{counted(texts.n_ambiguous, 'text')} with several classes are left out")
+    failed = [key for key, gate in gates.items() if not gate.passed]
+    if failed:
+        found.append(f"{counted(len(failed), 'autoencoder')} with an FVU above 1, such as {failed[0]}")
+    if not_finite:
+        key, n = max(not_finite.items(), key=lambda item: item[1])
+        found.append(f"activations that are not finite count as 0: {counted(n, 'token')} of {key}, at most")
+    return tuple(found)
+
+
+def _bank_record(bank: LoadedBank) -> BankRecord:
+    return BankRecord(**asdict(bank.bank), origin=bank.origin[:1000], sha256=bank.sha256)
+
+
+def _stored_gates(run_dir: Path) -> dict[str, Gate]:
+    """The gates of a finished command."""
+    table = read_table_file(inside(run_dir, f"{SKILLS}/{GATES}.parquet"))
+    return {
+        f"{row.source}.{row.site}.{row.layer}": Gate(
+            row.l0, None if np.isnan(row.fvu) else row.fvu, row.dead_share, row.n_tokens
+        )
+        for row in table.itertuples()
+    }

@@ -1,0 +1,1 @@
+"""Labelled texts: from files or the demo world to token ids."""
