@@ -1,6 +1,6 @@
 # make demo | make real | make demo-real | make check
-# make test | make test-slow | make test-real | make test-browser | make test-ray | make test-cluster
-# make fuzz | make attack | make bench-scorers
+# make test | make test-slow | make test-real | make test-browser | make test-ray | make test-sae
+# make test-cluster | make fuzz | make attack | make bench-scorers
 # (Windows: docs/windows.md has the same steps in PowerShell)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 RUN := runs/demo
 REAL_RUN := runs/real
 
-.PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-cluster fuzz attack bench-scorers check format train-demo clean
+.PHONY: demo real demo-real test test-slow test-real test-browser test-ray test-sae test-cluster fuzz attack bench-scorers check format train-demo clean
 
 # The commands are in docs/pipelines/demo.toml; what is done is not done again.
 demo: $(VENV)/.installed
@@ -52,10 +52,10 @@ demo-real: $(VENV)/.installed-real
 	@echo "  $(BIN)/streamlit run neuron_signatures/eda_streamlit.py -- --run real"
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not browser and not real and not ray and not slurm and not ssh and not fuzz"
+	$(PYTEST) -m "not slow and not browser and not real and not ray and not sae and not slurm and not ssh and not fuzz"
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -m "slow and not browser and not real and not ray"
+	$(PYTEST) -m "slow and not browser and not real and not ray and not sae"
 
 test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 	$(BIN)/python -m pytest -m real
@@ -63,6 +63,10 @@ test-real: $(VENV)/.installed-dev $(VENV)/.installed-real
 # Stage 4 on a real local Ray, which is started and stopped.
 test-ray: $(VENV)/.installed-dev $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -m ray
+
+# What sae-lens computes with the SAEs of the demo model, and the names of Gemma Scope.
+test-sae: $(VENV)/.installed-dev $(VENV)/.installed-sae
+	$(BIN)/python -m pytest -m sae
 
 # Needs a Chromium: `apt install chromium`, or CHROMIUM=/path/to/it.
 test-browser: $(VENV)/.installed-dev
@@ -75,7 +79,7 @@ test-cluster: $(VENV)/.installed-dev
 
 # New random examples in every run, many of each; until something fails or about an hour has passed.
 fuzz: $(VENV)/.installed-dev
-	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real and not ray"
+	$(PYTEST) --hypothesis-profile=fuzz -m "(hypothesis or fuzz) and not browser and not real and not ray and not sae"
 
 # 100 kills, 50,000 manifests, 10,000 files and 300 command lines; docs/reliability.md. Linux only.
 attack: $(VENV)/.installed-dev
@@ -98,6 +102,7 @@ format: $(VENV)/.installed-dev
 train-demo: $(VENV)/.installed
 	$(BIN)/python scripts/train_demo_model.py
 	$(BIN)/python scripts/eval_demo_model.py
+	$(BIN)/python scripts/train_demo_saes.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
@@ -114,6 +119,10 @@ $(VENV)/.installed-real: requirements-real.txt $(VENV)/.installed
 
 $(VENV)/.installed-ray: requirements-ray.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-ray.txt
+	@touch $@
+
+$(VENV)/.installed-sae: requirements-sae.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-sae.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

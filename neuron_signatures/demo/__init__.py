@@ -14,6 +14,11 @@ def model_dir() -> Path:
     return _HERE / "model"
 
 
+def saes_dir() -> Path:
+    """Folder of the sparse autoencoders of the trained model: res, att and mlp of every layer."""
+    return _HERE / "saes"
+
+
 def checkpoint_dirs() -> dict[int, Path]:
     """Training step → folder of the model at that step, in order, without the final model."""
     folders = sorted((_HERE / "checkpoints").glob(f"{_CHECKPOINT_PREFIX}*"))
