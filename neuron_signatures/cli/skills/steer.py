@@ -28,7 +28,7 @@ def add_flags(parser: Parser) -> None:
     """What only this mode has."""
     group = parser.add_argument_group("steer")
     group.add_argument("--edit", type=_edits, default=("add",), metavar="LIST",
-                       help="add: to a direction or activation; clamp: to a share of the peak; default add")  # fmt: skip
+                       help="add: to a direction or activation; clamp: to a share of its peak")  # fmt: skip
     group.add_argument("--alpha", type=_doses, metavar="LIST",
                        help="doses of features and directions that are added, in mean norms of their site; default "
                             "0.05,0.1,0.2,0.4")  # fmt: skip
