@@ -152,10 +152,15 @@ class Skills:
 def sparse_arrays(prefix: str, matrix: sp.csr_array) -> dict[str, np.ndarray]:
     """The three arrays by which a matrix is stored; columns ascend within each row."""
     matrix.sort_indices()
+    return csr_arrays(prefix, matrix.indptr, matrix.indices, matrix.data)
+
+
+def csr_arrays(prefix: str, indptr: np.ndarray, indices: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+    """As `sparse_arrays`, from the arrays of a matrix whose columns ascend within each row."""
     return {
-        f"{prefix}indptr": matrix.indptr.astype(np.int64),
-        f"{prefix}indices": matrix.indices.astype(np.int32),
-        f"{prefix}values": matrix.data,
+        f"{prefix}indptr": indptr.astype(np.int64, copy=False),
+        f"{prefix}indices": indices.astype(np.int32, copy=False),
+        f"{prefix}values": values,
     }
 
 

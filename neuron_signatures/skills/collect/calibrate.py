@@ -101,10 +101,10 @@ class _Features:
     def add(self, x: Float[Tensor, "token width"]) -> None:
         active = self._encoder.active(x)
         if self._gate is None:
-            self._gate, self._sum = GateSums(x.mean(0), self._bank.width), torch.zeros_like(x[0], dtype=torch.float64)
+            self._gate, self._sum = GateSums(x.mean(0)), torch.zeros_like(x[0], dtype=torch.float64)
         assert self._sum is not None
         self._sum += x.sum(0, dtype=torch.float64)
-        self._gate.add(x, self._encoder.reconstruct(active), active)
+        self._gate.add(x, self._encoder.reconstruct(active), len(active.value))
         values = active.value.clamp(max=_LARGEST).half().cpu().numpy()
         starts = np.append(active.start.cpu().numpy(), len(values))
         shape = (len(x), self._bank.width)
@@ -115,11 +115,12 @@ class _Features:
         assert self._gate is not None and self._sum is not None
         key = self._bank.key
         matrix = sp.csr_array(sp.vstack(self._blocks, format="csr"))[order]
+        fired = np.bincount(matrix.indices, minlength=self._bank.width) > 0
         stored = sparse_arrays(f"{key}.", matrix)
         stored[f"{key}.values"] = stored[f"{key}.values"].view(np.float16)
         found.arrays.update(stored)
         found.arrays[f"{key}.threshold"] = np.zeros(self._bank.width, np.float32)
-        found.gates[key] = joined([self._gate.arrays()])
+        found.gates[key] = joined([self._gate.arrays(fired)])
         found.means[key] = (self._sum / len(order)).float().cpu().numpy()
 
 

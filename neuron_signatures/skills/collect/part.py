@@ -17,7 +17,8 @@ from neuron_signatures.skills.collect.banks import LoadedBank
 from neuron_signatures.skills.collect.batches import SiteReader, batches, counted_tokens
 from neuron_signatures.skills.collect.texts.tokenise import TokenisedTexts
 from neuron_signatures.skills.collect.units.gate import GateSums
-from neuron_signatures.skills.collect.units.sums import NONE, BankSums, FeatureSums, SignedSums
+from neuron_signatures.skills.collect.units.strongest import NONE
+from neuron_signatures.skills.collect.units.sums import BankSums, FeatureSums, SignedSums
 
 TOP_UNIT, TOP_VALUE, NOT_FINITE = "top.unit", "top.value", "not_finite"
 """Arrays of an unfinished part: the strongest units [token, bank, rank], and of each bank the tokens left out."""
@@ -77,7 +78,7 @@ def _sums(work: PassSettings, bank: LoadedBank, n_texts: int) -> BankSums:
     if bank.encoder is None:
         return SignedSums(bank.bank, bank.projection, n_texts, work.top_k, bank.device)
     shift = torch.from_numpy(work.means[bank.bank.key]).to(bank.device)
-    gate = GateSums(shift, bank.bank.n_units)
+    gate = GateSums(shift)
     return FeatureSums(bank.bank, bank.encoder, gate, n_texts, work.top_k, bank.device)
 
 
@@ -91,5 +92,5 @@ def _arrays(
     for bank_sums in sums:
         found.update(bank_sums.arrays())
         if isinstance(bank_sums, FeatureSums):
-            rest.update({f"{bank_sums.bank.key}.{k}": v for k, v in bank_sums.gate.arrays().items()})
+            rest.update({f"{bank_sums.bank.key}.{k}": v for k, v in bank_sums.gate_arrays().items()})
     return PartArrays(found, rest)

@@ -17,7 +17,7 @@ from neuron_signatures.skills.collect.batches import counted_tokens
 from neuron_signatures.skills.collect.part import TOP_UNIT, TOP_VALUE
 from neuron_signatures.skills.collect.texts.tokenise import TokenisedTexts
 from neuron_signatures.skills.collect.units.gate import Gate
-from neuron_signatures.skills.collect.units.sums import NONE
+from neuron_signatures.skills.collect.units.strongest import NONE
 
 if TYPE_CHECKING:
     import pyarrow as pa

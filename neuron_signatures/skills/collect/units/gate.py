@@ -13,10 +13,8 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-
-from neuron_signatures.skills.collect.units.encoder import Active
 
 MOST_FVU: Final = 1.0
 
@@ -40,26 +38,23 @@ class GateSums:
     """Sums over tokens, float64. Activations are taken relative to `shift`, about their mean, so that little is lost
     where the mean is large and the variance small."""
 
-    def __init__(self, shift: Float[Tensor, " d_in"], n_units: int) -> None:
+    def __init__(self, shift: Float[Tensor, " d_in"]) -> None:
         self._shift = shift
         self._sum = torch.zeros_like(shift, dtype=torch.float64)
         self._numbers = np.zeros(4)  # tokens, active features, squares, squared residuals
-        self._fired = torch.zeros(n_units, dtype=torch.bool, device=shift.device)
 
-    def add(self, x: Float[Tensor, "token d_in"], reconstruction: Float[Tensor, "token d_in"], active: Active) -> None:
-        """Count tokens."""
-        centred, residual = x - self._shift, x - reconstruction
-        self._sum += centred.sum(0)
-        squares, residuals = float(centred.square_().sum()), float(residual.square_().sum())
-        self._numbers += (len(x), len(active.value), squares, residuals)
-        self._fired[active.unit] = True
+    def add(self, x: Float[Tensor, "token d_in"], reconstruction: Float[Tensor, "token d_in"], n_active: int) -> None:
+        """Count tokens that have `n_active` active features together."""
+        centred, residual = (x - self._shift).view(-1), (x - reconstruction).view(-1)
+        self._sum += centred.view_as(x).sum(0)
+        self._numbers += (len(x), n_active, float(centred @ centred), float(residual @ residual))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What is stored; `joined` adds up those of several parts."""
+    def arrays(self, fired: Bool[np.ndarray, " unit"]) -> dict[str, np.ndarray]:
+        """What is stored, with the features that were ever active; `joined` adds up those of several parts."""
         return {
             "gate.numbers": self._numbers.copy(),
             "gate.sum": self._sum.cpu().numpy(),
-            "gate.fired": self._fired.cpu().numpy().astype(np.uint8),
+            "gate.fired": fired.astype(np.uint8),
         }
 
 

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp  # type: ignore[import-untyped]
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuron_signatures.models.directions import Projection
 from neuron_signatures.runs.skills.banks import Bank
-from neuron_signatures.runs.skills.reader import sparse_arrays
-from neuron_signatures.skills.collect.units.encoder import Active, Encoder
+from neuron_signatures.runs.skills.reader import csr_arrays
+from neuron_signatures.skills.collect.units.encoder import Encoder, true_indices
 from neuron_signatures.skills.collect.units.gate import GateSums
-
-NONE = -1
-"""In the place of a unit where fewer than k are active."""
-
-
-class Strongest(NamedTuple):
-    """The k strongest units of a bank at each token, strongest first: columns of the bank, or `NONE`."""
-
-    unit: Int[Tensor, "token k"]
-    value: Float[Tensor, "token k"]
+from neuron_signatures.skills.collect.units.strongest import NONE, Strongest, strongest_signed
 
 
 class BankSums(ABC):
@@ -50,7 +40,7 @@ class BankSums(ABC):
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the bank, as the reader of `skills/` wants them."""
         key = self.bank.key
-        return {**self._arrays(), **sparse_arrays(f"{key}.topk.", sp.csr_array(self._topk.cpu().numpy()))}
+        return {**self._arrays(), **_sparse(f"{key}.topk.", [("", self._topk)])}
 
     @abstractmethod
     def _add(self, x: Tensor, text: Tensor) -> Strongest: ...
@@ -64,24 +54,25 @@ class FeatureSums(BankSums):
 
     def __init__(self, bank: Bank, encoder: Encoder, gate: GateSums, n_texts: int, top_k: int, device: torch.device):
         super().__init__(bank, n_texts, top_k, device)
-        self._encoder, self.gate = encoder, gate
+        self._encoder, self._gate = encoder, gate
         self._total = torch.zeros(n_texts * bank.width, device=device)
         self._peak = torch.zeros(n_texts * bank.width, device=device)
 
     def _add(self, x: Tensor, text: Tensor) -> Strongest:
-        active = self._encoder.active(x)
-        self.gate.add(x, self._encoder.reconstruct(active), active)
-        key = text[active.token] * self.bank.width + active.unit
+        active, found = self._encoder.active_and_strongest(x, self._k)
+        self._gate.add(x, self._encoder.reconstruct(active), len(active.value))
+        key = (text * self.bank.width)[active.token] + active.unit
         self._total.index_add_(0, key, active.value)
         self._peak.scatter_reduce_(0, key, active.value, "amax")
-        return strongest_active(active, self._k)
+        return found
+
+    def gate_arrays(self) -> dict[str, np.ndarray]:
+        """What `gate.joined` adds up."""
+        return self._gate.arrays(self._peak.view(-1, self.bank.width).gt(0).any(0).cpu().numpy())
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        found = {}
-        for name, values in (("total", self._total), ("peak", self._peak)):
-            matrix = sp.csr_array(values.view(-1, self.bank.width).cpu().numpy())
-            found.update(sparse_arrays(f"{self.bank.key}.{name}.", matrix))
-        return found
+        peak, total = (values.view(-1, self.bank.width) for values in (self._peak, self._total))
+        return _sparse(f"{self.bank.key}.", [("peak.", peak), ("total.", total)])
 
 
 class SignedSums(BankSums):
@@ -110,30 +101,18 @@ def signed_acts(x: Float[Tensor, "token width"], projection: Projection | None) 
     return acts
 
 
-def strongest_active(active: Active, k: int) -> Strongest:
-    """The k largest active units of each token."""
-    n = len(active.start)
-    unit = torch.full((n, k), NONE, dtype=torch.int64, device=active.unit.device)
-    value = torch.zeros(n, k, device=active.unit.device)
-    if not active.most:
-        return Strongest(unit, value)
-    padded = torch.zeros(n, active.most, device=value.device)
-    column = torch.arange(len(active.token), device=unit.device) - active.start[active.token]
-    padded[active.token, column] = active.value
-    largest = padded.topk(min(k, active.most), dim=1)
-    at = (active.start[:, None] + largest.indices).clamp_(max=len(active.unit) - 1)
-    width = largest.values.shape[1]
-    unit[:, :width] = torch.where(largest.values > 0, active.unit[at], NONE)
-    value[:, :width] = largest.values
-    return Strongest(unit, value)
-
-
-def strongest_signed(acts: Float[Tensor, "token unit"], k: int) -> Strongest:
-    """The k units with the largest absolute value at each token, by pole."""
-    largest = acts.abs().topk(k, dim=1)
-    below = acts.gather(1, largest.indices) < 0
-    unit = largest.indices + below * acts.shape[1]
-    return Strongest(torch.where(largest.values > 0, unit, NONE), largest.values)
+def _sparse(prefix: str, matrices: Sequence[tuple[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The arrays of matrices that are above 0 where the first one is."""
+    first = matrices[0][1].cpu().numpy()
+    flat = true_indices(first > 0)
+    n, width = first.shape
+    starts = flat.searchsorted(np.arange(0, (n + 1) * width, width))
+    column = (flat - np.repeat(np.arange(n), np.diff(starts)) * width).astype(np.int32)
+    found = {}
+    for name, matrix in matrices:
+        values = matrix.cpu().numpy().reshape(-1).take(flat)
+        found.update(csr_arrays(f"{prefix}{name}", starts, column, values))
+    return found
 
 
 def _raise_rows(most: Tensor, row: Tensor, values: Tensor) -> None:
