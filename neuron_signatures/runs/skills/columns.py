@@ -52,9 +52,13 @@ FREQUENCIES: Final = {**_BANK, "class": "string", "low": "double", "high": "doub
 """Histogram of the share of texts of a class in which a unit fires; `low` ≤ share < `high`, the last bin both."""
 PROBES: Final = {
     **_BANK, "level": "string", "class": "string", "penalty": "double", "n_units": "int32", "accuracy": "double",
-    "low": "double", "high": "double", "control_accuracy": "double", "selectivity": "double", "majority": "double",
-    "best_unit": "string", "best_unit_accuracy": "double", "best_unit_iou": "double",
+    "low": "double", "high": "double", "control_accuracy": "double", "control_sd": "double", "n_controls": "int32",
+    "selectivity": "double", "means_accuracy": "double", "majority": "double", "best_unit": "string",
+    "best_unit_accuracy": "double", "best_unit_iou": "double",
 }  # fmt: skip
+"""`level` is `text` or `token`. Accuracies are balanced (mean of both classes' recall), on `held_out`. `penalty` is
+relative to the smallest one without any unit. `means_accuracy` is of as many units by the difference of class means,
+without a probe. `majority`: share of the more frequent label on `held_out`."""
 UNIT_EXPLANATIONS: Final = {
     **_UNIT, "explanation": "string", "by": "string", "origin": "string", "where": "string", "retrieved_at": "string",
     "status": "string", "score": "double",

@@ -30,6 +30,8 @@ SEPARATION: Final = "separation"
 SPECIFIC: Final = "specific_units"
 FREQUENCIES: Final = "frequencies"
 PROBES: Final = "probes"
+FIGURES: Final = "figures"
+"""Folder of pictures in the stage folder."""
 # explain
 UNIT_EXPLANATIONS: Final = "unit_explanations"
 # classify

@@ -190,5 +190,6 @@ def _fault(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, width: i
 
 
 def text_groups(texts: pd.DataFrame, by: Sequence[str]) -> Mapping[Any, Int[np.ndarray, " text"]]:
-    """Numbers of the texts of each group, groups in the order of their names."""
-    return {key: np.asarray(rows) for key, rows in sorted(texts.groupby(list(by), sort=True).indices.items())}
+    """Numbers of the texts of each group, ordered by name: a text for one column, a tuple for several."""
+    columns: Any = by[0] if len(by) == 1 else list(by)
+    return {key: np.asarray(rows) for key, rows in sorted(texts.groupby(columns, sort=True).indices.items())}

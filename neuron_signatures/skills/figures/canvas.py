@@ -1,0 +1,42 @@
+"""Figures without a display, and files of the same bytes for the same table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from neuron_signatures.runs.tokens import ascii_token
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+"""Okabe and Ito 2008: distinct for all kinds of colour vision."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Lines differ in their marker too, so that they are distinct in grey."""
+_DPI: Final = 130
+_NAME_LENGTH: Final = 22
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """In inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, file: BinaryIO, kind: str) -> None:
+    """`kind` is png or svg."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": "skills", "svg.fonttype": "none"}):
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
+
+
+def shown(name: object) -> str:
+    """A name from data: printable, short, and no formula."""
+    text = ascii_token(str(name)).replace("$", r"\$")
+    return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"
