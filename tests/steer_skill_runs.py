@@ -6,7 +6,6 @@ made here from the definitions: which units are specific is decided on half `fin
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,10 +81,6 @@ def labelled_texts(per_class: int = PER_CLASS) -> list[dict[str, Any]]:
         if len(found) == 4 and all(len(v) == per_class for v in found.values()):
             return [row for name in sorted(found) for row in found[name].values()]
     raise AssertionError
-
-
-def content(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_run(folder: Path, *, per_class: int = PER_CLASS) -> Path:
@@ -192,7 +187,7 @@ def _write_collected(
     counts = np.bincount(found.text, minlength=n)
     texts = pd.DataFrame({
         "text": np.arange(n), "class": [r["class"] for r in rows], "skill": [r["skill"] for r in rows],
-        "half": halves(rows), "n_tokens": counts, "truncated": False, "content": [content(r["text"]) for r in rows],
+        "half": halves(rows), "n_tokens": counts, "truncated": False, "content": [r["text"] for r in rows],
     })  # fmt: skip
     write_table(writer, TEXTS_NAME, texts, TEXTS)
     parts: dict[str, np.ndarray] = {}

@@ -30,7 +30,7 @@ def argv(run_dir: Path, *flags: str) -> list[str]:
     neutral = folder / "neutral.json"
     neutral.write_text(json.dumps(NEUTRAL))
     return [
-        "--run_dir", str(run_dir), "--mode", "steer", "--texts", str(folder / "texts.jsonl"), "--saes",
+        "--run_dir", str(run_dir), "--mode", "steer", "--saes",
         str(folder / "saes"), "--directions", str(folder / "directions.safetensors"), "--top", "1",
         "--texts_per_class", "2", "--text_tokens", "12", "--n_neutral", "1", "--neutral_json", str(neutral), "--device",
         "cpu", "--quiet", *flags,
@@ -40,7 +40,18 @@ def argv(run_dir: Path, *flags: str) -> list[str]:
 @pytest.fixture(scope="module")
 def steered(made) -> Path:
     """The run after one command: a feature of each class, at two doses."""
-    flags = ("--sources", "sae", "--alpha", ",".join(DOSES), "--figures", "--generate", "1", "--new_tokens", "3")
+    flags = (
+        "--sources",
+        "sae",
+        "--alpha",
+        ",".join(DOSES),
+        "--figures",
+        "png,svg",
+        "--generate",
+        "1",
+        "--new_tokens",
+        "3",
+    )
     assert main(argv(made, *flags)) == 0
     return made
 
@@ -116,7 +127,6 @@ def test_held_out_texts_do_not_enter_the_choice_of_units_doses_or_controls(made,
     from neuron_signatures.skills.steer.doses import Doses
     from neuron_signatures.skills.steer.request import SteerRequest
     from neuron_signatures.skills.steer.run import prepare
-    from neuron_signatures.skills.steer.strings import collected_strings
     from neuron_signatures.skills.steer.units import bank_facts
 
     folder = made.parent
@@ -125,7 +135,7 @@ def test_held_out_texts_do_not_enter_the_choice_of_units_doses_or_controls(made,
         load_neutral(None), ModelOverrides(dtype="fp32", device="cpu"), saes=str(folder / "saes"),
     )  # fmt: skip
     with Run.open(made) as run, Skills.open(made) as skills:
-        prepared = prepare(run, skills, collected_strings(skills.meta, str(folder / "texts.jsonl")), request)
+        prepared = prepare(run, skills, request)
         half = skills.texts.set_index("text")["half"]
         assert set(half[list(prepared.find.numbers)]) == {"find"}
         assert set(half[list(prepared.held_out.numbers)]) == {"held_out"}

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 FLAGS = CHOICE | {
     "top", "edit", "alpha", "neuron_alpha", "peaks", "dose", "n_random", "texts_per_class", "n_neutral", "text_tokens",
-    "neutral_json", "rows", "figures", "generate", "new_tokens", "dry_run", "texts", "saes", "directions", "model_name",
+    "neutral_json", "rows", "figures", "generate", "new_tokens", "dry_run", "saes", "directions", "model_name",
     "device", "device_map", "trust_remote_code", "deterministic",
 }  # fmt: skip
 
@@ -50,7 +50,6 @@ def add_flags(parser: Parser) -> None:
                        help="neutral prompts for KL, besides the prose; default 16")  # fmt: skip
     group.add_argument("--rows", type=at_least(1), default=32, metavar="N",
                        help="texts with a change per forward pass; default 32")  # fmt: skip
-    group.add_argument("--figures", action="store_true", help="draw dose-response curves into skills/figures/")
     group.add_argument("--generate", type=at_least(0), default=0, metavar="N",
                        help="continue N neutral prompts with the first unit of each class; default 0")  # fmt: skip
     group.add_argument("--new_tokens", type=at_least(1), default=30, metavar="N", help="of a continuation; default 30")
@@ -68,7 +67,6 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.skills.steer.report import steer_lines
     from neuron_signatures.skills.steer.request import DEFAULT_DOSES, Generate, SteerRequest
     from neuron_signatures.skills.steer.run import prepare, run_steer_skills
-    from neuron_signatures.skills.steer.strings import collected_strings
 
     if args.run_dir is None:
         raise UsageError("this mode needs a run folder", where="--run_dir", next_step="Give --run_dir DIR")
@@ -86,7 +84,7 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     )  # fmt: skip
     with Run.open(args.run_dir) as opened, Skills.open(args.run_dir) as skills:
         specific_units(skills, request.choice)  # a missing table is found before the model is loaded
-        prepared = prepare(opened, skills, collected_strings(skills.meta, args.texts), request)
+        prepared = prepare(opened, skills, request)
         if args.dry_run:
             emit(forecast(prepared).line())
             return ExitCode.OK

@@ -41,8 +41,6 @@ AGREEMENT: Final = "agreement"
 STEERING: Final = "steering"
 STEERING_SUMMARY: Final = "steering_summary"
 STEERED_TEXTS: Final = "steered_texts"
-FIGURES: Final = "figures"
-"""Folder of figures, below the stage folder."""
 
 Half = Literal["find", "held_out"]
 """Units are chosen on the texts of `find` and tested on those of `held_out`."""

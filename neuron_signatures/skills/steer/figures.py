@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
@@ -13,16 +13,16 @@ from neuron_signatures.runs.files import explain_os_errors, whole_file
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.skills.names import FIGURES, SKILLS
 from neuron_signatures.runs.tokens import ascii_token
+from neuron_signatures.skills.figures.canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FORMATS: Final = ("png", "svg")
 _AXIS: Final = {"effect": "change of log p per token, own class", "against_others": "own class less other classes"}
 
 
-def write_figures(run_dir: Path, summary: pd.DataFrame) -> list[str]:
-    """Write `skills/figures/steer_<class>_<source>_<edit>.png` and `.svg`; returns the names."""
+def write_figures(run_dir: Path, summary: pd.DataFrame, formats: Sequence[str]) -> list[str]:
+    """Write `skills/figures/steer_<class>_<source>_<edit>` in each format; returns the names."""
     names = []
     below = f"{SKILLS}/{FIGURES}"
     with explain_os_errors(run_dir / below), folder_below(run_dir, below, create=True):
@@ -30,7 +30,7 @@ def write_figures(run_dir: Path, summary: pd.DataFrame) -> list[str]:
     for (name, source, edit), rows in summary.groupby(["class", "source", "edit"], sort=True):
         safe = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{name}_{source}_{edit}")
         figure = curves(rows, title=f"{name}: {source}, {edit}")
-        for kind in _FORMATS:
+        for kind in formats:
             file_name = f"steer_{safe}.{kind}"
             with whole_file(run_dir, file_name, below=below) as f:
                 save(figure, f, kind)
@@ -41,11 +41,7 @@ def write_figures(run_dir: Path, summary: pd.DataFrame) -> list[str]:
 def curves(rows: pd.DataFrame, *, title: str) -> Figure:
     """Left and middle: the effect of each unit by dose, and what 90 % of its random controls do (the mean over units of
     both limits). Right: KL on neutral text."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.0, 3.8)
     axes = figure.subplots(1, 3)
     random = rows[rows["role"] == "random"]
     for at, (outcome, label) in zip(axes[:2], _AXIS.items(), strict=True):
@@ -53,11 +49,6 @@ def curves(rows: pd.DataFrame, *, title: str) -> Figure:
     _price(axes[2], random[random["outcome"] == "effect"])
     figure.suptitle(ascii_token(title), fontsize=10).set_parse_math(False)
     return figure
-
-
-def save(figure: Figure, file: BinaryIO, kind: str) -> None:
-    metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(file, format=kind, dpi=110, metadata=metadata)
 
 
 def _effects(at: Any, rows: pd.DataFrame, label: str) -> None:

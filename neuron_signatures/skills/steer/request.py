@@ -28,7 +28,8 @@ class Generate:
 class SteerRequest:
     """`dose` is the dose of the claim: a number for every kind of unit, or None: the one that raises the class most on
     texts of `find`. `n_texts` are drawn per class and half; `n_neutral` prompts and the prose of `neutral` give the
-    price. `rows` are texts with a change per forward pass."""
+    price. `rows` are texts with a change per forward pass, and
+    `figures` the formats of the pictures."""
 
     choice: Choice
     edits: tuple[EditKind, ...]
@@ -45,7 +46,7 @@ class SteerRequest:
     saes: str | None = None
     directions: Path | None = None
     generate: Generate = Generate()
-    figures: bool = False
+    figures: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide the measured numbers."""

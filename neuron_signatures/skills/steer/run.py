@@ -74,16 +74,13 @@ class SteerOutcome(NamedTuple):
     notes: tuple[str, ...]
 
 
-def prepare(run: Run, skills: Skills, strings: Mapping[str, str], request: SteerRequest) -> Prepared:
-    """Reads the tables, loads the model and what the units are. Raises the project's errors.
-
-    `strings` are the collected texts by the hash of their characters.
-    """
+def prepare(run: Run, skills: Skills, request: SteerRequest) -> Prepared:
+    """Reads the tables, loads the model and what the units are. Raises the project's errors."""
     units = specific_units(skills, request.choice)
     model = check_model(run, request.overrides)
     encoding = Encoding(model, run.manifest.prepend_bos, request.max_tokens)
     halves = [
-        class_texts(skills.texts, strings, half, per_class=request.n_texts, seed=request.seed, encoding=encoding)
+        class_texts(skills.texts, half, per_class=request.n_texts, seed=request.seed, encoding=encoding)
         for half in get_args(Half)
     ]
     weights = load_weights(
@@ -172,7 +169,7 @@ def _write(
     if request.generate.n:
         write_continuations(writer, prepared.model, plan, request, prepared.encoding, doses)
     if request.figures:
-        write_figures(prepared.run.path, summary)
+        write_figures(prepared.run.path, summary, request.figures)
     record = stage_record(
         run_identity(prepared.run),
         "steer",

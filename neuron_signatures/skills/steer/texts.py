@@ -52,13 +52,10 @@ class Encoding:
         return tuple(encode_text(self.model.tokenizer, text, prepend_bos=self.prepend_bos)[:most])
 
 
-def class_texts(
-    texts: pd.DataFrame, strings: Mapping[str, str], half: Half, *, per_class: int, seed: int, encoding: Encoding
-) -> ClassTexts:
+def class_texts(texts: pd.DataFrame, half: Half, *, per_class: int, seed: int, encoding: Encoding) -> ClassTexts:
     """Up to `per_class` random texts of each class in one half, those of at least three tokens.
 
-    `strings` are the texts by the hash of their characters. Raises `UsageError` if a class has fewer than two, or if a
-    text is missing.
+    Raises `UsageError` if a class has fewer than two.
     """
     ids: list[tuple[int, ...]] = []
     numbers: list[int] = []
@@ -71,7 +68,7 @@ def class_texts(
         for at in order:
             if len(ids) - first == per_class:
                 break
-            found = encoding.ids(_string(strings, candidates["content"].iloc[at]))
+            found = encoding.ids(candidates["content"].iloc[at])
             if len(found) >= FEWEST_TOKENS:
                 ids.append(found)
                 numbers.append(int(candidates["text"].iloc[at]))
@@ -80,13 +77,6 @@ def class_texts(
             raise UsageError(what, where="the collected texts", next_step="Collect more texts")
         rows[name] = np.arange(first, len(ids))
     return ClassTexts(tuple(ids), tuple(numbers), rows)
-
-
-def _string(strings: Mapping[str, str], content: str) -> str:
-    if content not in strings:
-        what = "not all texts that were collected are there"
-        raise UsageError(what, where="--texts", next_step="Say where they are now, or collect again")
-    return strings[content]
 
 
 @dataclass(frozen=True)
