@@ -21,7 +21,12 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import HOOK_NAME
 
 Kind = Literal["set", "ablate", "patch", "add", "flip", "scale", "direction"]
-_RESIDUAL = "blocks.{layer}.hook_resid_post"
+DirectionSite = Literal["res", "att", "mlp"]
+_DIRECTION_HOOKS: dict[DirectionSite, str] = {
+    "res": "blocks.{layer}.hook_resid_post",
+    "att": "blocks.{layer}.attn.hook_z",
+    "mlp": "blocks.{layer}.hook_mlp_out",
+}
 _WRITES = ("set", "ablate", "patch")
 
 Values = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
@@ -39,7 +44,10 @@ class Edit:
     | add | a + value |
     | flip | -a; the values are not used |
     | scale | value · a |
-    | direction | the layer's output x (`hook_resid_post`) becomes x + values; no neurons, `d_model` values |
+    | direction | the tensor x of `site` becomes x + values; no neurons, as many values as x is wide |
+
+    `site` is that of a direction: the layer's output (`res`, `hook_resid_post`), the heads' outputs before they are
+    projected, flattened (`att`, `hook_z`), or what the MLP adds to the residual stream (`mlp`, `hook_mlp_out`).
 
     `positions` are non-negative; None means every position, in generation also those of new tokens. `values` is one
     number, one number per neuron, or one tuple per position with one number per neuron.
@@ -50,6 +58,7 @@ class Edit:
     positions: tuple[int, ...] | None
     kind: Kind
     values: Values = 0.0
+    site: DirectionSite = "res"
 
     def __post_init__(self) -> None:
         where = f"Edit of layer {self.layer}"
@@ -58,6 +67,8 @@ class Edit:
         if bool(self.neurons) == (self.kind == "direction"):
             what = "a direction has no neurons" if self.neurons else "no neurons"
             raise UsageError(what, where=where)
+        if self.site not in get_args(DirectionSite) or (self.site != "res" and self.kind != "direction"):
+            raise UsageError(f"site {self.site!r} is none of res, att, mlp of a direction", where=where)
         if self.layer < 0 or min(self.neurons, default=0) < 0 or len(set(self.neurons)) < len(self.neurons):
             raise UsageError("layer and neurons must be distinct numbers from 0", where=where)
         if self.positions is not None and (
@@ -83,7 +94,7 @@ def fwd_hooks(edits: Sequence[Edit]) -> list[tuple[str, Hook]]:
     """
     at: dict[str, list[Edit]] = defaultdict(list)
     for edit in edits:
-        name = _RESIDUAL if edit.kind == "direction" else HOOK_NAME
+        name = _DIRECTION_HOOKS[edit.site] if edit.kind == "direction" else HOOK_NAME
         at[name.format(layer=edit.layer)].append(edit)
     return [(name, _hook(some)) for name, some in at.items()]
 
@@ -93,12 +104,14 @@ def _hook(edits: Sequence[Edit]) -> Hook:
 
     def hook(acts: Tensor, hook: Any) -> Tensor:
         nonlocal next_pos
+        shape = acts.shape
+        acts = acts.flatten(2) if acts.ndim == 4 else acts  # hook_z has an axis of heads
         n = acts.shape[-2]
         first = next_pos if n == 1 else 0
         next_pos = first + n
         for edit in edits:
             acts = _edited(acts, edit, first)
-        return acts
+        return acts.reshape(shape)
 
     return hook
 

@@ -154,6 +154,11 @@ def site_width(hf: PreTrainedModel, site: Site) -> int:
     return widths[0]
 
 
+def attention_out(hf: PreTrainedModel, layer: int) -> nn.Module:
+    """The linear map from the heads to the residual stream; its input is `hook_z` with its heads flattened."""
+    return _Parts(hf).attention_out(layer)
+
+
 class _Parts:
     """Modules of a model's layers, found when they are asked for: a mixture of experts has no single projection."""
 

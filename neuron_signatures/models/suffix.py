@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from neuron_signatures.models.capture import backbone, decoder_layers, output_projections
+from neuron_signatures.models.site_edits import layers_return
 from neuron_signatures.runs.errors import UsageError
 
 # (layer, activations [batch pos neuron]) -> activations of the same shape
@@ -58,7 +59,8 @@ class Suffix:
             past.batch_repeat_interleave(batch)
         with contextlib.ExitStack() as stack:
             if from_layer:
-                stack.enter_context(self._skipped(from_layer, batch))
+                out = self._clean_outputs()[from_layer - 1].expand(batch, -1, -1)
+                stack.enter_context(layers_return(self._layers[:from_layer], out))
             if edit is not None:
                 for layer in range(len(self._projections)) if layers is None else layers:
                     hook = _hook(edit, layer, (batch, self.length))
@@ -86,23 +88,6 @@ class Suffix:
         rows = torch.tensor(list(positions)) - self.first
         assert len(rows) and int(rows.min()) >= 0 and int(rows.max()) < self.length
         return rows
-
-    @contextlib.contextmanager
-    def _skipped(self, n: int, batch: int) -> Iterator[None]:
-        """Within the block, the first `n` layers return the output that the last of them has for the prompt."""
-        out = self._clean_outputs()[n - 1].expand(batch, -1, -1)
-        # accelerate, which spreads a model over several devices, has put its own `forward` on the layers
-        before = [vars(layer).get("forward") for layer in self._layers[:n]]
-        for layer in self._layers[:n]:
-            layer.forward = lambda *_, **__: out
-        try:
-            yield
-        finally:
-            for layer, forward in zip(self._layers, before, strict=False):
-                if forward is None:
-                    del layer.forward  # the method of the class again
-                else:
-                    layer.forward = forward
 
     @torch.no_grad()
     def _clean_outputs(self) -> list[Tensor]:

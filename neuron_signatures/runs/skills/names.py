@@ -41,6 +41,7 @@ CLASSIFICATION_CONTROLS: Final = "classification_controls"
 # steer
 STEERING: Final = "steering"
 STEERING_SUMMARY: Final = "steering_summary"
+STEERED_TEXTS: Final = "steered_texts"
 
 Half = Literal["find", "held_out"]
 """Units are chosen on the texts of `find` and tested on those of `held_out`."""
