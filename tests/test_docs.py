@@ -22,6 +22,7 @@ from neuron_signatures import (
     poc4_extract_records,
     poc5_explain_neurons,
     poc6_score_explanations,
+    poc7_compare_skills,
     report,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
@@ -44,6 +45,7 @@ PARSERS = {
     "neuron_signatures.poc5_explain_neurons": poc5_explain_neurons.make_parser,
     "neuron_signatures.pipeline": pipeline.make_parser,
     "neuron_signatures.poc6_score_explanations": poc6_score_explanations.make_parser,
+    "neuron_signatures.poc7_compare_skills": poc7_compare_skills.make_parser,
     "neuron_signatures.report": report.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
