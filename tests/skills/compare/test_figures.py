@@ -40,7 +40,7 @@ def read_figures(run_dir: Path) -> list[str]:
 def test_the_same_values_give_the_same_bytes() -> None:
     files = []
     for _ in range(2):
-        figure, file = new_figure(2, 2), io.BytesIO()
+        figure, file = new_figure(2.0, 2.0), io.BytesIO()
         figure.subplots().plot([1, 3, 2])
         save(figure, file, "svg")
         files.append(file.getvalue())
@@ -49,7 +49,7 @@ def test_the_same_values_give_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("name", ["$_$", "a\x1b[31mb", "x" * 200])
 def test_names_from_data_are_drawn_as_text(name: str) -> None:
-    figure = new_figure(2, 2)
+    figure = new_figure(2.0, 2.0)
     figure.subplots().set_title(shown(name))
     file = io.BytesIO()
     save(figure, file, "svg")
