@@ -100,7 +100,7 @@ def test_they_reconstruct_held_out_documents_and_only_at_their_own_hook(model):
         assert quality.fvu < 0.2 and wrong.fvu > 0.5, source.name
         assert 8 < quality.l0 < 32
         assert quality.fvu == pytest.approx(recorded[source.name]["fvu"], abs=0.06)
-        assert quality.l0 == pytest.approx(recorded[source.name]["l0"], rel=0.2)
+        assert quality.l0 == pytest.approx(recorded[source.name]["l0"], rel=0.35)
         assert recorded[source.name]["dead_share"] < 0.05
 
 
