@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from skills_made import made, write_made
 
 from neuron_signatures.poc7_compare_skills import main
@@ -40,10 +41,9 @@ def read_figures(run_dir: Path) -> list[str]:
 def test_the_same_values_give_the_same_bytes() -> None:
     files = []
     for _ in range(2):
-        figure, file = new_figure(2.0, 2.0), io.BytesIO()
+        figure = new_figure(2.0, 2.0)
         figure.subplots().plot([1, 3, 2])
-        save(figure, file, "svg")
-        files.append(file.getvalue())
+        files.append(saved(figure))
     assert files[0] == files[1]
 
 
@@ -51,6 +51,11 @@ def test_the_same_values_give_the_same_bytes() -> None:
 def test_names_from_data_are_drawn_as_text(name: str) -> None:
     figure = new_figure(2.0, 2.0)
     figure.subplots().set_title(shown(name))
-    file = io.BytesIO()
-    save(figure, file, "svg")
-    assert b"\x1b" not in file.getvalue() and len(shown(name)) < 30
+    assert b"\x1b" not in saved(figure) and len(shown(name)) < 30
+
+
+def saved(figure: Figure) -> bytes:
+    with tempfile.TemporaryFile() as file:
+        save(figure, file, "svg")
+        file.seek(0)
+        return file.read()
