@@ -10,7 +10,7 @@ import pytest
 from notebook_outputs import NOTEBOOKS, executed, outputs, split_numbers
 from paths import ROOT
 
-NAMES = {"explain_and_score.ipynb", "look_up_table.ipynb", "puzzles.ipynb"}
+NAMES = {"explain_and_score.ipynb", "look_up_table.ipynb", "puzzles.ipynb", "steer_skills.ipynb"}
 QUICK = {"puzzles.ipynb"}
 
 
