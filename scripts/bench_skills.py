@@ -30,7 +30,7 @@ from neuron_signatures.skills.collect.part import PassSettings, run_part
 from neuron_signatures.skills.collect.request import BanksRequest, CollectRequest, TextsRequest
 from neuron_signatures.skills.collect.stage import read_request_texts
 
-LEAST_SHARE, LEAST_SHARE_NEURONS, MOST_MEMORY = 0.6, 0.4, 1.1
+LEAST_SHARE, LEAST_SHARE_BACKBONE, LEAST_SHARE_NEURONS, MOST_MEMORY = 0.6, 0.35, 0.5, 1.1
 _SPEC = ModelSpec("demo", dtype="fp32", device="cpu")
 _MEMORY = """
 import sys
@@ -62,10 +62,16 @@ class Pass:
         )  # fmt: skip
         self.n_tokens = int(self.texts.n_counted.sum())
 
-    @torch.inference_mode()
     def bare(self) -> None:
-        """The model without its unembedding, without hooks, on the same batches."""
-        body = backbone(self.model.hf)
+        """The model's own forward pass on the same batches, without hooks."""
+        self._forward(self.model.hf)
+
+    def backbone(self) -> None:
+        """The same without the unembedding, which collect does not run either."""
+        self._forward(backbone(self.model.hf))
+
+    @torch.inference_mode()
+    def _forward(self, body: torch.nn.Module) -> None:
         for batch in batches(self.texts, range(len(self.texts.texts)), default_batch_size("cpu"), "cpu"):
             padded = pad_batch([self.texts.ids[n].tolist() for n in batch], device=self.model.device)
             mask = padded.attention_mask
@@ -83,18 +89,19 @@ def bench_speed(quick: bool) -> list[Bar]:
     both = Pass(50 if quick else 150, ("sae", "neurons"))
     rounds = 3 if quick else 7
     return [
-        _share("15 autoencoders: tokens/s / bare backbone", every, rounds, LEAST_SHARE),
-        _share("and all neurons", both, rounds, LEAST_SHARE_NEURONS),
+        _share("15 autoencoders: tokens/s / bare forward", every, every.bare, rounds, LEAST_SHARE),
+        _share("the same / bare backbone, without logits", every, every.backbone, rounds, LEAST_SHARE_BACKBONE),
+        _share("15 autoencoders and all neurons / bare forward", both, both.bare, rounds, LEAST_SHARE_NEURONS),
     ]
 
 
-def _share(name: str, found: Pass, rounds: int, bar: float) -> Bar:
+def _share(name: str, found: Pass, plain: Callable[[], None], rounds: int, bar: float) -> Bar:
     """Processor time, because other programs run on the same cores."""
     ratios, rates = [], []
-    found.bare()
+    plain()
     found.full()
     for _ in range(rounds):
-        bare, full = _processor_time(found.bare), _processor_time(found.full)
+        bare, full = _processor_time(plain), _processor_time(found.full)
         ratios.append(bare / full)
         rates.append((found.n_tokens / full, found.n_tokens / bare))
     ratio = statistics.median(ratios)

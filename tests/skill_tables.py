@@ -132,11 +132,13 @@ def steered(run_dir: Path) -> None:
     """A dose-response of one unit beside both kinds of controls."""
     unit = {"source": "sae", "site": "res", "layer": 0, "unit": 0, "label": "res L0F0"}
     result(run_dir, "steer", {names.STEERING: [], names.STEERING_SUMMARY: [
-        {**unit, "class": of, "edit": "add", "dose": dose, "role": role, "effect": dose / 4, "low": dose / 5,
-         "high": dose / 3, "control_mean": 0.0, "control_sd": 0.1, "control_low": -0.2, "control_high": 0.2,
-         "n_controls": 100, "win_rate": 0.97, "win_low": 0.92, "win_high": 0.99, "p": 0.04, "kl": dose / 10,
-         "perplexity_ratio": 1 + dose}
+        {**unit, "class": of, "edit": "add", "dose": dose, "role": role, "outcome": outcome, "chosen": dose == 0.5,
+         "effect": dose / 4, "low": dose / 5, "high": dose / 3, "control_mean": 0.0, "control_sd": 0.1,
+         "control_low": -0.2, "control_high": 0.2, "n_controls": 100, "n_undefined": 0, "win_rate": 0.97,
+         "win_low": 0.92, "win_high": 0.99, "p": 0.04, "kl": dose / 10, "perplexity_ratio": 1 + dose,
+         "control_kl": 0.1}
         for of in CLASSES for dose in (0.0, 0.5, 1.0) for role in ("random", "matched")
+        for outcome in ("effect", "against_others")
     ]})  # fmt: skip
 
 

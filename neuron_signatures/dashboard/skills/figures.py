@@ -133,14 +133,14 @@ def probe_lines(rows: pd.DataFrame) -> go.Figure:
 
 
 def dose_response(rows: pd.DataFrame) -> go.Figure:
-    """Effect of a unit by dose, with its 95 % interval, on the middle 95 % of each kind of control."""
+    """Effect of a unit by dose, with its 95 % interval, on the middle 90 % of each kind of control."""
     figure = go.Figure()
     for role, colour in (("random", _SHEER), ("matched", "rgba(59,130,246,.18)")):
         some = rows[rows["role"] == role].sort_values("dose")
         if len(some):
             figure.add_scatter(
                 x=[*some["dose"], *some["dose"][::-1]], y=[*some["control_high"], *some["control_low"][::-1]],
-                fill="toself", fillcolor=colour, line={"width": 0}, name=f"{role} units, 95 %", hoverinfo="skip",
+                fill="toself", fillcolor=colour, line={"width": 0}, name=f"{role} units, 5 to 95 %", hoverinfo="skip",
             )  # fmt: skip
     own = rows.drop_duplicates("dose").sort_values("dose")
     figure.add_scatter(

@@ -75,7 +75,7 @@ def steer_frame(rows: pd.DataFrame) -> pd.DataFrame:
         "label": "unit", "role": "control", "control_mean": "controls", "win_rate": "win rate", "win_low": "win low",
         "win_high": "win high", "kl": "KL", "perplexity_ratio": "perplexity", "n_controls": "n",
     })  # fmt: skip
-    return frame[["unit", "class", "edit", "control", "effect", "low", "high", "controls", "n", "win rate", "win low",
+    return frame[["unit", "edit", "dose", "control", "effect", "low", "high", "controls", "n", "win rate", "win low",
                   "win high", "p", "KL", "perplexity"]]  # fmt: skip
 
 

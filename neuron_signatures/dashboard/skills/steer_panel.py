@@ -12,8 +12,9 @@ from neuron_signatures.dashboard.skills.frames import STEER_HELP, THREE, steer_f
 from neuron_signatures.dashboard.widgets.elements import chart, small, table
 from neuron_signatures.runs.skills.names import STEERING_SUMMARY
 from neuron_signatures.runs.tokens import escape
+from neuron_signatures.views.skills.groups import OUTCOME_WORDS
 
-_CLASS, _UNIT, _DOSE = "ui_skills_steer_class", "ui_skills_steer_unit", "ui_skills_steer_dose"
+_CLASS, _UNIT, _OUTCOME = "ui_skills_steer_class", "ui_skills_steer_unit", "ui_skills_steer_outcome"
 
 
 def steer_panel(ctx: PageContext) -> None:
@@ -22,6 +23,9 @@ def steer_panel(ctx: PageContext) -> None:
         st.caption("No unit was steered.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls_skills_steer"):
+        outcomes = [o for o in OUTCOME_WORDS if o in set(frame["outcome"])]
+        outcome = st.selectbox("Effect", outcomes, key=_OUTCOME, format_func=OUTCOME_WORDS.__getitem__)
+        frame = frame[frame["outcome"] == outcome]
         of_class = st.selectbox("Class", sorted(frame["class"].unique()), key=_CLASS, format_func=escape)
         rows = frame[frame["class"] == of_class]
         keys = list(dict.fromkeys(zip(rows["label"], rows["edit"], strict=True)))
@@ -30,11 +34,10 @@ def steer_panel(ctx: PageContext) -> None:
     left, right = st.columns([2, 3])
     with left:
         chart(ctx, dose_response(own), "skills_dose")
-        small("Effect on held-out texts of the class, on the middle 95 % of the controls.")
+        small("Effect on held-out texts of the class, on the middle 90 % of the controls.")
     with right:
-        doses = sorted(rows["dose"].unique())
-        dose = st.select_slider("Dose", doses, value=doses[len(doses) // 2], key=_DOSE) if len(doses) > 1 else doses[0]
-        shown = steer_frame(rows[rows["dose"] == dose])
+        shown = steer_frame(rows[rows["chosen"]])
+        small("All units of the class at the dose that was chosen on other texts.")
         numbers = [c for c in shown if shown[c].dtype.kind == "f"]
         table(shown, "skills_steered", help=STEER_HELP, height=330, formats=dict.fromkeys(numbers, THREE))
     with st.popover("Export"):

@@ -111,6 +111,7 @@ def _steering(run: ReportRun) -> Html:
                Column("dose"), Column("mean effect"), Column("mean of controls"), Column("win rate"),
                Column("KL")]  # fmt: skip
     keys = ["class", "source", "role", "edit", "dose"]
+    frame = frame[(frame["outcome"] == "effect") & frame["chosen"]]
     grouped = frame.groupby(keys, sort=True)[["effect", "control_mean", "win_rate", "kl"]].agg(["mean", "count"])
     rows = []
     for key, r in grouped.iterrows():
@@ -118,7 +119,7 @@ def _steering(run: ReportRun) -> Html:
         rows.append([brief(str(name)), brief(str(source)), brief(str(role)), f"{int(r['effect']['count'])}",
                      f"{dose:g}", f"{r['effect']['mean']:+.3f}", f"{r['control_mean']['mean']:+.3f}",
                      f"{r['win_rate']['mean']:.0%}", f"{r['kl']['mean']:.3f}"])  # fmt: skip
-    said = "Each unit was raised on texts of its class that had no part in choosing it. Effect: change of the log " \
-           "probability per token, in nats. Win rate: share of the control units with a smaller effect; 50 % is " \
-           "chance. KL: what it costs on neutral text."  # fmt: skip
+    said = "Each unit was raised on texts of its class that had no part in choosing it or the dose. Effect: change " \
+           "of the log probability per token, in nats. Win rate: share of the control units with a smaller effect; " \
+           "50 % is chance. KL: what it costs on neutral text."  # fmt: skip
     return join([el("h3", "Do they carry it?"), p(said), table(columns, rows)])

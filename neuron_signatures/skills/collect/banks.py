@@ -96,7 +96,7 @@ def _load(plan: PlannedBank, width: int, device: torch.device) -> LoadedBank:
         if (found := sae.W_enc.shape[0]) != width:
             what = f"reads {found} inputs, but {bank.site} of this model has {width}"
             raise UsageError(what, where=f"autoencoder {plan.name}", next_step="Use autoencoders of this model")
-        return LoadedBank(bank, plan.name, sae.source, sae.sha256, device, encoder=Encoder(sae))
+        return LoadedBank(bank, plan.name, plan.sae.origin, sae.sha256, device, encoder=Encoder(sae))
     if plan.directions is not None:
         with DirectionsFile(plan.directions) as file:
             if (found := file.width(bank)) != width:

@@ -28,7 +28,7 @@ PART_TOKENS: Final = 1 << 15
 _SUMS_BYTES: Final = 12  # per text and column: two sums in float32 and a count
 _LISTED_BYTES: Final = 12  # per token, bank and rank: a unit and a value, and while they are joined another one
 _BATCH_TOKENS: Final = {"cpu": 2048, "cuda": 1 << 15, "mps": 4096}
-_CHUNK_VALUES: Final = {"cpu": 1 << 19, "cuda": 1 << 26, "mps": 1 << 24}
+_CHUNK_VALUES: Final = {"cpu": 1 << 20, "cuda": 1 << 26, "mps": 1 << 24}
 _LEAST_CHUNK: Final = 64
 
 

@@ -40,20 +40,8 @@ class Encoder:
 
     def active_and_strongest(self, x: Float[Tensor, "token d_in"], k: int) -> tuple[Active, Strongest]:
         """The active features, and the k strongest of each token."""
-        pre, mask = self._encoded(x)
-        active = self._active(pre, mask)
-        unit, value = largest(pre, k)
-        inside = mask.gather(1, unit)
-        if not bool(inside.all()):
-            counts = torch.cat([active.start, active.start.new_tensor([len(active.unit)])]).diff()
-            # what is below its own threshold can be larger than what is above another one
-            rows = (inside.sum(1) < counts.clamp(max=k)).nonzero().squeeze(1)
-            pre.scatter_(1, unit, value)  # `largest` removes what it finds
-            again = largest(torch.where(mask[rows], pre[rows], 0.0), k)
-            unit, value = torch.where(inside, unit, NONE), torch.where(inside, value, 0.0)
-            unit[rows] = torch.where(again.value > 0, again.unit, NONE)
-            value[rows] = again.value.clamp(min=0)
-        return active, Strongest(unit, value)
+        active = self.active(x)
+        return active, _strongest(active, k)
 
     def reconstruct(self, active: Active) -> Float[Tensor, "token d_in"]:
         """What the decoder makes of the active features."""
@@ -84,6 +72,20 @@ class Encoder:
             return Active(*map(torch.from_numpy, (token, flat - token * width, value, starts[:-1])))
         counts, (at, unit) = mask.sum(1), mask.nonzero(as_tuple=True)
         return Active(at, unit, pre[at, unit], counts.cumsum(0) - counts)
+
+
+def _strongest(active: Active, k: int) -> Strongest:
+    """The k strongest active features of each token; of equal ones the first."""
+    n, total = len(active.start), len(active.value)
+    if not total:
+        return Strongest(active.unit.new_full((n, k), NONE), active.value.new_zeros((n, k)))
+    place = torch.arange(total, device=active.token.device) - active.start[active.token]
+    most = max(int(place.max()) + 1, k)
+    beside = active.value.new_zeros(n * most)
+    beside[active.token * most + place] = active.value
+    found = largest(beside.view(n, most), k)
+    unit = active.unit[(active.start[:, None] + found.unit).clamp(max=total - 1)]
+    return Strongest(torch.where(found.value > 0, unit, NONE), found.value.clamp(min=0))
 
 
 def true_indices(mask: Bool[np.ndarray, "token unit"]) -> Int[np.ndarray, " true"]:
