@@ -17,6 +17,7 @@ from urllib.parse import quote
 from bench_explorer import APP, Server, chromium_path
 
 from neuron_signatures.runs.results import list_interventions
+from neuron_signatures.runs.skills.tables import finished_modes
 from neuron_signatures.views.explanations.reading import has_explanations
 from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.scores.reading import has_scores
@@ -57,6 +58,8 @@ CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
 EXPLANATIONS = Shot("explanations", 900, "view=explanations")
 # Only of a run with scores.
 SCORES = Shot("scores", 1180, "view=scores")
+# Only of a run with what units do on labelled texts.
+SKILLS = Shot("skills", 1900, "view=skills")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -83,6 +86,7 @@ def main() -> None:
             *_of_records(run_dir),
             *_of_explanations(run_dir),
             *_of_scores(run_dir),
+            *_of_skills(run_dir),
         ):
             if args.only and shot.name not in args.only:
                 continue
@@ -114,6 +118,11 @@ def _of_explanations(run_dir: Path) -> list[Shot]:
 def _of_scores(run_dir: Path) -> list[Shot]:
     """The picture of scores over neurons, if the run has some."""
     return [SCORES] if has_scores(run_dir) else []
+
+
+def _of_skills(run_dir: Path) -> list[Shot]:
+    """The picture of classes and their units, if the run has some."""
+    return [SKILLS] if "compare" in finished_modes(run_dir) else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

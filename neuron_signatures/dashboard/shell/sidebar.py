@@ -93,7 +93,7 @@ def _other_run() -> None:
 
 def _prompt(ctx: PageContext) -> None:
     if not ctx.has_prompts:
-        small("This run holds records of a corpus and no prompts.")
+        small("This run holds no prompts.")
         return
     st.session_state["prompt"] = ctx.selection.prompt
     labels = cached_reads.prompt_labels(ctx.run, ctx.data_key, ctx.results_key)

@@ -104,7 +104,9 @@ def frequency_lines(rows: pd.DataFrame) -> go.Figure:
                           "<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="share of the texts of the class in which a unit fires", tickformat=".0%", zeroline=False)
-    figure.update_yaxes(title="share of units", tickformat=".1%", type="log")
+    figure.update_yaxes(
+        title="share of units", tickformat=".1%", type="log", tickvals=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1]
+    )
     return styled(figure, height=300, legend=True)
 
 

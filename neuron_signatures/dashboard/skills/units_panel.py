@@ -107,10 +107,11 @@ def _explanations(ctx: PageContext) -> dict[tuple[str, str, int, int], str]:
 
 
 def _length_auroc(ctx: PageContext, of_class: str) -> float | None:
-    """Of the number of tokens of a text; None if it was not recorded."""
+    """Of the number of tokens of held-out texts; None if it was not recorded."""
     record = skill_record(ctx, "compare")
     by_class = getattr(record, "facts", {}).get("length_auroc", {})
-    value = by_class.get(of_class) if isinstance(by_class, dict) else None
+    by_half = by_class.get(of_class) if isinstance(by_class, dict) else None
+    value = by_half.get("held_out") if isinstance(by_half, dict) else None
     return float(value) if isinstance(value, int | float) else None
 
 

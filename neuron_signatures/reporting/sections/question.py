@@ -28,7 +28,7 @@ def question(run: ReportRun) -> Section:
     body: list[Html] = []
     short: list[Html] = []
     if c.prompt is None:
-        body.append(p("This run holds records of a corpus and no prompts."))
+        body.append(p("This run holds no prompts."))
     elif c.record is None:
         body += [_prompt(c.prompt, None, run), _no_target(run, c.prompt)]
     else:
