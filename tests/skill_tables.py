@@ -48,7 +48,7 @@ def compared(run_dir: Path) -> None:
     result(run_dir, "compare", {
         names.SIMILARITIES: similarities(), names.SEPARATION: separation(), names.SPECIFIC: specific(),
         names.FREQUENCIES: frequencies(), names.PROBES: probes(),
-    }, facts={"length_auroc": dict.fromkeys(CLASSES, {"find": 0.7, "held_out": 0.625})})  # fmt: skip
+    }, facts={"length_auroc": {key: {"find": 0.7, "held_out": 0.625} for key in CLASSES}})  # fmt: skip
 
 
 def similarities() -> list[dict]:

@@ -63,7 +63,7 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
     page = open_page(records_root, monkeypatch, view=view.value)
     assert not page.exception and not page.error
     text = shown(page)
-    assert "This run holds records of a corpus and no prompts." in text
+    assert "This run holds no prompts." in text
     if view is View.OVERVIEW:
         assert "Records of a corpus" in text and "synthetic" in text
     elif view is View.NEURON:
