@@ -161,6 +161,17 @@ def test_an_effect_equals_the_difference_of_two_forward_passes(
     np.testing.assert_allclose(measure.clean(), [mean_logprob(ids) for ids in TEXTS], atol=1e-5)
 
 
+def test_the_change_of_a_set_of_tokens_is_that_of_the_log_of_their_probability_together() -> None:
+    weights, change, sets = features(), Change(3, "add", 2.0), ((7, 9, 400), (12,))
+    [found] = Measure(loaded("demo"), TEXTS, None, rows=8, token_sets=sets).responses(weights, [change])
+    assert found.tokens is not None and found.tokens.shape == (len(TEXTS), 2)
+    for at, ids in enumerate(TEXTS):
+        before, after = (logprobs(ids, *more)[1:-1].double() for more in ((), (weights, change)))
+        for number, tokens in enumerate(sets):
+            masses = [x[:, list(tokens)].logsumexp(-1).mean() for x in (before, after)]
+            assert found.tokens[at, number] == pytest.approx(float(masses[1] - masses[0]), abs=2e-5)
+
+
 def test_a_change_equals_an_edit_of_stage_3() -> None:
     """On the bridge, at the hook points of transformer-lens."""
     model, ids = loaded("demo"), TEXTS[2]

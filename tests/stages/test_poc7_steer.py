@@ -89,9 +89,9 @@ def test_the_summary_can_be_computed_from_the_table(steered) -> None:
         assert row["p"] == pytest.approx((1 + (controls >= effect).sum()) / (1 + len(controls)))
         assert row["control_sd"] == pytest.approx(controls.std())
         assert row["low"] <= row["effect"] <= row["high"] or np.isclose(row["low"], row["high"])
-    assert set(summary["outcome"]) == {"effect", "against_others"}
+    assert set(summary["outcome"]) == {"effect", "against_others", "class_tokens"}
     chosen = summary.groupby("class")["chosen"].sum()
-    assert (chosen == 4).all()  # one dose of two, for both roles and outcomes
+    assert (chosen == 6).all()  # one dose, for both roles and three outcomes
 
 
 def test_against_others_is_the_own_class_less_the_mean_of_the_others(steered) -> None:

@@ -94,13 +94,14 @@ rater with a number; beside the same with the explanations of other units. `null
 among the units of a source, many draws) or `one_set` (one explanation of a unit of another class for each unit)."""
 STEERING: Final = {
     **_UNIT, "role": "string", "for_class": "string", "of_unit": "string", "edit": "string", "dose": "double",
-    "value": "double", "class": "string", "effect": "double", "against_others": "double", "kl": "double",
-    "perplexity_ratio": "double", "n_texts": "int32",
+    "value": "double", "class": "string", "effect": "double", "against_others": "double", "class_tokens": "double",
+    "kl": "double", "perplexity_ratio": "double", "n_texts": "int32",
 }  # fmt: skip
 """`role`: `specific`, `random` or `matched`; controls name the unit that they are for in `of_unit`. `edit`: `add` or
 `clamp`; `value` is the change in units of activation, or the length of an added vector. `effect`: change of the mean
 log probability of the tokens of held-out texts of `class`, per text and then over texts; `against_others`: less the
-mean over other classes. Null where the changed model's logits are not finite."""
+mean over other classes; `class_tokens`: change of the log probability that the next token is one of the tokens of
+`class`, in texts of the other classes. Null where the changed model's logits are not finite."""
 STEERING_SUMMARY: Final = {
     **_UNIT, "class": "string", "edit": "string", "dose": "double", "role": "string", "outcome": "string",
     "chosen": "bool", "effect": "double", "low": "double", "high": "double", "control_mean": "double",
@@ -108,8 +109,9 @@ STEERING_SUMMARY: Final = {
     "n_undefined": "int32", "win_rate": "double", "win_low": "double", "win_high": "double", "p": "double",
     "kl": "double", "perplexity_ratio": "double", "control_kl": "double",
 }  # fmt: skip
-"""A row per specific unit, dose, kind of control (`role`) and `outcome` (`effect` or `against_others`, whose value is
-in `effect`). `low` to `high`: 95 % bootstrap over texts; `control_low` to `control_high`: 5 to 95 % of the controls.
+"""A row per specific unit, dose, kind of control (`role`) and `outcome` (`effect`, `against_others` or `class_tokens`,
+whose value is in `effect`). `low` to `high`: 95 % bootstrap over texts; `control_low` to `control_high`: 5 to 95 % of
+the controls.
 `win_rate`: share of controls with a smaller effect. `chosen`: the dose of the claim. `n_undefined` controls without a
 finite effect are left out. `control_kl`: median over the controls."""
 STEERED_TEXTS: Final = {

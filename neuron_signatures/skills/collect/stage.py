@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
@@ -25,7 +25,7 @@ from neuron_signatures.runs.stopping import hold_stop
 from neuron_signatures.runs.units import need_neurons
 from neuron_signatures.skills.collect.banks import LoadedBank, PlannedBank, load_banks, plan_banks
 from neuron_signatures.skills.collect.batches import default_batch_size, part_starts
-from neuron_signatures.skills.collect.calibrate import calibrate, draw_sample
+from neuron_signatures.skills.collect.calibrate import Calibration, calibrate, draw_sample
 from neuron_signatures.skills.collect.find_saes import FindSaes, find_saes
 from neuron_signatures.skills.collect.finish import Speed, finish, stored_gates
 from neuron_signatures.skills.collect.part import PassSettings, run_part
@@ -59,6 +59,13 @@ class _Command:
     texts: TokenisedTexts
     planned: list[PlannedBank]
     progress: ProgressOf
+
+
+class _Sampled(NamedTuple):
+    """What the units do at the sample of tokens, and how long that took."""
+
+    found: Calibration
+    seconds: float
 
 
 def collect(request: CollectRequest, progress: ProgressOf, find: FindSaes = find_saes) -> CollectSummary:
@@ -136,12 +143,14 @@ def _carry_out(command: _Command, writer: ResultsWriter) -> CollectSummary:
     if stopped is not None:
         path = unfinished_path(run_dir)
         refuse_other_settings(stopped.settings, settings, path, what="was begun with other settings")
-    writer.begin(_RECORD)
-    if stopped is None:
-        remove_leftovers(run_dir)
-    files = UnfinishedFiles(run_dir, settings, stopped)
     with SiteCapture(model.hf, list(dict.fromkeys(bank.place for bank in banks))) as capture:
-        work = _calibrated(command, model, capture, banks, files)
+        # an autoencoder that is refused here costs nothing that the run has
+        sampled = _sampled(command, model, capture, banks) if stopped is None else None
+        writer.begin(_RECORD)
+        if stopped is None:
+            remove_leftovers(run_dir)
+        files = UnfinishedFiles(run_dir, settings, stopped)
+        work = _calibrated(command, model, capture, banks, files, sampled)
         starts = part_starts(command.texts, [bank.bank for bank in banks], request.top_k)
         speed = _run_parts(work, starts, files, command.progress)
     return finish(command.run, writer, work, starts, files, settings, speed, request)
@@ -156,7 +165,8 @@ def _settings(command: _Command, model: LoadedModel, banks: Sequence[LoadedBank]
         "quantile": request.quantile, "sample_tokens": request.sample_tokens, "seed": request.seed,
         "batch_size": _batch_size(request, model), "model_dtype": model.spec.dtype, "device": model.device.type,
         "attention": model.attn_implementation,
-        "banks": {b.bank.key: f"{b.bank.n_units} of {b.origin} {b.sha256 or ''}".strip() for b in banks},
+        # weights are known by their checksum, wherever they are
+        "banks": {b.bank.key: f"{b.bank.n_units} of {(b.sha256 or '')[:16] or b.origin}" for b in banks},
     }  # fmt: skip
 
 
@@ -164,27 +174,35 @@ def _batch_size(request: CollectRequest, model: LoadedModel) -> int:
     return request.batch_size or default_batch_size(model.device.type)
 
 
-def _calibrated(
-    command: _Command, model: LoadedModel, capture: SiteCapture, banks: Sequence[LoadedBank], files: UnfinishedFiles
-) -> PassSettings:
-    """The settings of the pass, after the sample has been run and stored, if it has not been before.
+def _sampled(command: _Command, model: LoadedModel, capture: SiteCapture, banks: Sequence[LoadedBank]) -> _Sampled:
+    """What the units do at the sample of tokens. Writes nothing.
 
     Raises `UsageError` if an autoencoder explains less than the mean does, unless the command is to go on.
     """
+    request, texts, start = command.request, command.texts, time.monotonic()
+    sample = draw_sample(texts, request.sample_tokens, request.seed)
+    found = calibrate(
+        model, capture, banks, texts, sample, quantile=request.quantile, batch_size=_batch_size(request, model),
+        progress=command.progress,
+    )  # fmt: skip
+    for line in gate_lines(found.gates):
+        log.info("%s", line.replace("gate ", "sample", 1))
+    _refuse_failed(banks, found.gates, force=request.force)
+    return _Sampled(found, time.monotonic() - start)
+
+
+def _calibrated(
+    command: _Command, model: LoadedModel, capture: SiteCapture, banks: Sequence[LoadedBank], files: UnfinishedFiles,
+    sampled: _Sampled | None,
+) -> PassSettings:  # fmt: skip
+    """The settings of the pass, after the sample has been stored, if it has not been before. Raises as `_sampled`."""
     request, texts = command.request, command.texts
-    batch_size, start = _batch_size(request, model), time.monotonic()
+    batch_size = _batch_size(request, model)
     if not files.has(SAMPLE, rest_name(0)):
-        sample = draw_sample(texts, request.sample_tokens, request.seed)
-        found = calibrate(
-            model, capture, banks, texts, sample, quantile=request.quantile, batch_size=batch_size,
-            progress=command.progress,
-        )  # fmt: skip
-        for line in gate_lines(found.gates):
-            log.info("%s", line.replace("gate ", "sample", 1))
-        _refuse_failed(banks, found.gates, force=request.force)
+        found, seconds = sampled or _sampled(command, model, capture, banks)
         files.write(SAMPLE, found.arrays)
         files.write(rest_name(0), found.means)
-        files.seconds += time.monotonic() - start
+        files.seconds += seconds
         files.save()
     with ArrayFile(inside(command.run.path, f"{SKILLS}/{rest_name(0)}")) as means:
         shifts = {bank.bank.key: means.read(bank.bank.key) for bank in banks if bank.encoder is not None}

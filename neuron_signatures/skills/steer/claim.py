@@ -43,13 +43,16 @@ def fixed_doses(plan: Plan, dose: float) -> dict[Family, float]:
     return dict.fromkeys(measured, dose)
 
 
-def chosen_doses(plan: Plan, find: Results, classes: tuple[str, ...]) -> dict[Family, float]:
-    """The dose with the largest mean effect of the family's units on their class; the smallest one of equals, or if all
-    are undefined."""
+def chosen_doses(
+    plan: Plan, find: Results, classes: tuple[str, ...], *, of_tokens: bool = False
+) -> dict[Family, float]:
+    """The dose with the largest mean effect of the family's units on the texts of their class, or on its tokens in the
+    texts of other classes; the smallest one of equals, or if all are undefined."""
     effects: dict[Family, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for case in plan.cases():
         found = find[case.specific.bank, plan.change(case)]
-        effects[family_of(case)][case.dose].append(found.by_class[classes.index(case.specific.for_class)])
+        values = found.tokens if of_tokens and found.tokens is not None else found.by_class
+        effects[family_of(case)][case.dose].append(values[classes.index(case.specific.for_class)])
     return {family: _best(by_dose) for family, by_dose in effects.items()}
 
 

@@ -18,7 +18,11 @@ from neuron_signatures.skills.figures.canvas import new_figure, save
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_AXIS: Final = {"effect": "change of log p per token, own class", "against_others": "own class less other classes"}
+_AXIS: Final = {
+    "effect": "change of log p per token, own class",
+    "against_others": "own class less other classes",
+    "class_tokens": "log p of the class's tokens elsewhere",
+}
 
 
 def write_figures(run_dir: Path, summary: pd.DataFrame, formats: Sequence[str]) -> list[str]:
@@ -39,14 +43,15 @@ def write_figures(run_dir: Path, summary: pd.DataFrame, formats: Sequence[str]) 
 
 
 def curves(rows: pd.DataFrame, *, title: str) -> Figure:
-    """Left and middle: the effect of each unit by dose, and what 90 % of its random controls do (the mean over units of
-    both limits). Right: KL on neutral text."""
-    figure = new_figure(12.0, 3.8)
-    axes = figure.subplots(1, 3)
+    """All but the last: the effect of each unit by dose, and what 90 % of its random controls do (the mean over units
+    of both limits). Last: KL on neutral text."""
+    there = [outcome for outcome in _AXIS if outcome in set(rows["outcome"])]
+    figure = new_figure(4.0 * (len(there) + 1), 3.8)
+    axes = figure.subplots(1, len(there) + 1)
     random = rows[rows["role"] == "random"]
-    for at, (outcome, label) in zip(axes[:2], _AXIS.items(), strict=True):
-        _effects(at, random[random["outcome"] == outcome], label)
-    _price(axes[2], random[random["outcome"] == "effect"])
+    for at, outcome in zip(axes, there, strict=False):
+        _effects(at, random[random["outcome"] == outcome], _AXIS[outcome])
+    _price(axes[-1], random[random["outcome"] == "effect"])
     figure.suptitle(ascii_token(title), fontsize=10).set_parse_math(False)
     return figure
 

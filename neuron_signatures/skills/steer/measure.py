@@ -42,6 +42,9 @@ class Response(NamedTuple):
     texts: Float64[np.ndarray, " text"]
     kl: float
     perplexity_ratio: float
+    tokens: Float64[np.ndarray, "text set"] | None = None
+    """Change of the log probability that the next token is one of each set, mean over the same positions; None without
+    sets."""
 
 
 class _Clean(NamedTuple):
@@ -69,6 +72,7 @@ class _Chunk:
     clean: _Clean | None
     """Of neutral texts."""
     logprobs: Tensor
+    masses: Tensor
     below: _Below | None = None
 
 
@@ -77,8 +81,10 @@ class Measure:
     float32."""
 
     def __init__(
-        self, model: LoadedModel, texts: Sequence[Sequence[int]], neutral: NeutralTexts | None, *, rows: int
-    ) -> None:
+        self, model: LoadedModel, texts: Sequence[Sequence[int]], neutral: NeutralTexts | None, *, rows: int,
+        token_sets: Sequence[Sequence[int]] = (),
+    ) -> None:  # fmt: skip
+        self._sets = [torch.tensor(ids, device=unembedding(model.hf).weight.device) for ids in token_sets]
         self._hf, self._head = model.hf, unembedding(model.hf)
         self._device = model.device
         self._n_texts, self._neutral = len(texts), neutral
@@ -94,6 +100,7 @@ class Measure:
         """One per change; all are of one bank and kind. Raises `EnvironmentProblem` if one row does not fit."""
         n = len(self._ids)
         logprob, kl = np.full((len(changes), n), np.nan), np.full((len(changes), n), np.nan)
+        tokens = np.full((len(changes), n, len(self._sets)), np.nan)
         current: list[RowChanges] = []
         with site_edited(self._hf, weights.place, lambda values, first: _changed(current, values, first)):
             for chunk in self._chunks:
@@ -102,8 +109,9 @@ class Measure:
                     rows = slice(done, done + len(found[0]))
                     logprob[rows, chunk.at] = found[0]
                     kl[rows, chunk.at] = found[1]
+                    tokens[rows, chunk.at] = found[2]
                     done = rows.stop
-        return [self._response(logprob[i], kl[i]) for i in range(len(changes))]
+        return [self._response(logprob[i], kl[i], tokens[i]) for i in range(len(changes))]
 
     def clean(self) -> Float64[np.ndarray, " text"]:
         """Mean log probability of each text in the unchanged model."""
@@ -112,15 +120,16 @@ class Measure:
             means[chunk.at] = _means(chunk.logprobs, chunk.lengths).numpy()
         return means[: self._n_texts]
 
-    def _response(self, change: np.ndarray, kl: np.ndarray) -> Response:
+    def _response(self, change: np.ndarray, kl: np.ndarray, tokens: np.ndarray) -> Response:
         texts = change[: self._n_texts]
+        of_sets = tokens[: self._n_texts] if self._sets else None
         if self._neutral is None:
-            return Response(texts, math.nan, math.nan)
+            return Response(texts, math.nan, math.nan, of_sets)
         tokens = np.array([len(ids) - 2 for ids in self._ids[self._n_texts :]])
         with np.errstate(invalid="ignore"):
             mean_kl = float((kl[self._n_texts :] * tokens).sum() / tokens.sum())
         ratio = math.exp(min(-float(change[-1]), math.log(sys.float_info.max))) if np.isfinite(change[-1]) else math.nan
-        return Response(texts, mean_kl, ratio)
+        return Response(texts, mean_kl, ratio, of_sets)
 
     def _chunked_neutral(self, extra: list[list[int]], rows: int) -> Iterator[_Chunk]:
         first = len(self._ids)
@@ -136,27 +145,31 @@ class Measure:
             lengths = torch.tensor([len(self._ids[i]) for i in part])
             hidden = self._forward(batch.input_ids, batch.attention_mask)
             size = BatchSize(max(1, rows // len(part)))
-            chunk = _Chunk(part, batch, lengths, size, self._clean(hidden) if neutral else None, torch.empty(0))
-            chunk.logprobs = self._read(chunk, hidden, 1)[0][0]
+            chunk = _Chunk(part, batch, lengths, size, self._clean(hidden) if neutral else None, torch.empty(0),
+                           torch.empty(0))  # fmt: skip
+            logprobs, _, masses = self._read(chunk, hidden, 1)
+            chunk.logprobs, chunk.masses = logprobs[0], masses[:, 0]
             yield chunk
 
     def _of_chunk(
         self, chunk: _Chunk, weights: BankWeights, changes: Sequence[Change], current: list[RowChanges]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Change of the log probability and KL of each change and text, some changes at a time."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Change of the log probability, KL, and change of each set, by change and text; some changes at a time."""
 
         below = self._below(chunk, weights.place)
 
-        def one_pass(some: list[Change]) -> tuple[np.ndarray, np.ndarray]:
+        def one_pass(some: list[Change]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             current[:] = [RowChanges(weights, some).repeated(len(chunk.at))]
             try:
                 hidden = self._edited(chunk, below, len(some))
             finally:
                 current.clear()
-            logprobs, kl = self._read(chunk, hidden, len(some))
+            logprobs, kl, masses = self._read(chunk, hidden, len(some))
             change = _means(logprobs - chunk.logprobs, chunk.lengths)
             change[~logprobs_finite(logprobs, chunk.lengths)] = math.nan
-            return change.numpy(), _means(kl, chunk.lengths).numpy()
+            sets = [_means(now - before, chunk.lengths) for now, before in zip(masses, chunk.masses, strict=True)]
+            of_sets = torch.stack(sets, -1) if sets else change.new_empty((*change.shape, 0))
+            return change.numpy(), _means(kl, chunk.lengths).numpy(), of_sets.numpy()
 
         work = work_on(self._hf, "steered texts", self._ids[chunk.at[-1]])
         yield from run_in_passes(one_pass, changes, size=chunk.size, unit="changes", work=work)
@@ -199,26 +212,30 @@ class Measure:
         return hidden
 
     @torch.no_grad()
-    def _read(self, chunk: _Chunk, hidden: Tensor, times: int) -> tuple[Tensor, Tensor]:
-        """log p of each token that counts and KL(clean ‖ changed) before it, `[change text pos]`, float32 on the CPU.
+    def _read(self, chunk: _Chunk, hidden: Tensor, times: int) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of each token that counts and KL(clean ‖ changed) before it, `[change text pos]`, and log p of each set
+        there, `[set change text pos]`; float32 on the CPU.
 
         KL is computed for neutral texts only, 0 elsewhere.
         """
         after = chunk.batch.input_ids[:, 2:].repeat(times, 1).reshape(-1, 1)
         flat = hidden.reshape(-1, hidden.shape[-1])
         at_once = max(1, _MAX_LOGITS[self._device.type == "cpu"] // self._head.weight.shape[0])
-        logprobs, kls = [], []
+        logprobs, kls, masses = [], [], list[Tensor]()
         for start in range(0, len(flat), at_once):
             rows = torch.arange(start, min(start + at_once, len(flat)), device=flat.device)
             logits = self._logits(flat[rows])
             total = logits.logsumexp(-1)
             logprobs.append(logits.gather(-1, after[rows].to(logits.device))[:, 0] - total)
+            if self._sets:
+                masses.append(torch.stack([logits[:, ids].logsumexp(-1) - total for ids in self._sets]))
             if chunk.clean is not None:
                 before, entropy = (x[rows % len(x)] for x in chunk.clean)
                 kls.append(total - (before * logits).sum(-1) - entropy)
         shape = (times, len(chunk.at), hidden.shape[1])
         found = torch.cat(logprobs).cpu().reshape(shape)
-        return found, torch.cat(kls).cpu().reshape(shape) if kls else torch.zeros(shape)
+        of_sets = torch.cat(masses, -1).cpu().reshape(-1, *shape) if masses else torch.empty(0, *shape)
+        return found, torch.cat(kls).cpu().reshape(shape) if kls else torch.zeros(shape), of_sets
 
     @torch.no_grad()
     def _clean(self, hidden: Tensor) -> _Clean:

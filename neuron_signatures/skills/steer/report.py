@@ -17,6 +17,7 @@ def steer_lines(run_dir: Path, done: SteerOutcome) -> list[str]:
     for outcome, title in (
         ("effect", "change of log p per token of held-out texts of the class (nats)"),
         ("against_others", "the same less the mean change over the other classes"),
+        ("class_tokens", "change of log p that the next token is one of the class's, in texts of other classes"),
     ):
         found = [t for t in done.together if t.outcome == outcome]
         if found:

@@ -30,6 +30,11 @@ class Found:
     kl: float
     perplexity_ratio: float
     texts: Float64[np.ndarray, " text"] | None = None
+    tokens: Float64[np.ndarray, " class"] | None = None
+    """Change of the log probability that the next token is one of each class's tokens, mean over the texts of the other
+    classes."""
+    token_texts: Float64[np.ndarray, "class text"] | None = None
+    """The same on every text; of specific units only."""
 
     def against_others(self, at: int) -> float:
         """Of the class with index `at`, less the mean over the others; NaN if there are none."""
@@ -73,7 +78,12 @@ def measure_groups(
 
 def _found(response: Response, texts: ClassTexts, *, single: bool) -> Found:
     means = np.array([response.texts[rows].mean() for rows in texts.rows.values()])
-    return Found(means, response.kl, response.perplexity_ratio, response.texts if single else None)
+    tokens = None
+    if response.tokens is not None and len(texts.rows) > 1:
+        by_class = np.stack([response.tokens[rows].mean(0) for rows in texts.rows.values()])
+        tokens = np.array([np.delete(by_class[:, at], at).mean() for at in range(len(by_class))])
+    on_texts = response.tokens.T if single and tokens is not None and response.tokens is not None else None
+    return Found(means, response.kl, response.perplexity_ratio, response.texts if single else None, tokens, on_texts)
 
 
 def _key(half: str, bank: Bank, change: Change) -> str:
@@ -82,13 +92,16 @@ def _key(half: str, bank: Bank, change: Change) -> str:
 
 def _row(found: Found) -> list[object]:
     texts = None if found.texts is None else _plain(found.texts)
-    return [_plain(found.by_class), *_plain(np.array([found.kl, found.perplexity_ratio])), texts]
+    tokens = None if found.tokens is None else _plain(found.tokens)
+    on_texts = None if found.token_texts is None else [_plain(row) for row in found.token_texts]
+    return [_plain(found.by_class), *_plain(np.array([found.kl, found.perplexity_ratio])), texts, tokens, on_texts]
 
 
 def _loaded(row: list[object]) -> Found:
-    by_class, kl, ratio, texts = row
+    by_class, kl, ratio, *rest = row
     numbers = _array([kl, ratio])
-    return Found(_array(by_class), float(numbers[0]), float(numbers[1]), None if texts is None else _array(texts))
+    texts, tokens, on_texts = (None if values is None else _array(values) for values in rest)
+    return Found(_array(by_class), float(numbers[0]), float(numbers[1]), texts, tokens, on_texts)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

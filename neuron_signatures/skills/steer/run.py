@@ -38,7 +38,7 @@ from neuron_signatures.skills.steer.norms import site_norms
 from neuron_signatures.skills.steer.plan import Plan
 from neuron_signatures.skills.steer.request import SteerRequest
 from neuron_signatures.skills.steer.results import Results, measure_groups
-from neuron_signatures.skills.steer.texts import ClassTexts, Encoding, class_texts, neutral_texts
+from neuron_signatures.skills.steer.texts import ClassTexts, Encoding, class_texts, class_tokens, neutral_texts
 from neuron_signatures.skills.steer.units import bank_facts
 from neuron_signatures.skills.steer.verdicts import Together, Verdict, together, verdicts
 from neuron_signatures.skills.steer.weights import load_weights
@@ -63,6 +63,8 @@ class Prepared:
     held_out: ClassTexts
     plan: Plan
     notes: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    """Those that stand for each class."""
 
 
 class SteerOutcome(NamedTuple):
@@ -89,7 +91,9 @@ def prepare(run: Run, skills: Skills, request: SteerRequest) -> Prepared:
     plan = _plan(skills, request, model, units, weights, halves[0])
     if not next(plan.cases(), None):
         raise UsageError("directions cannot be clamped", where="--edit clamp", next_step="Use --edit add")
-    return Prepared(run, skills, request, model, encoding, halves[0], halves[1], plan, _notes(plan, request))
+    tokens = class_tokens(skills.texts, encoding)
+    tokens = tokens if len(tokens) > 1 and all(tokens) else ()
+    return Prepared(run, skills, request, model, encoding, halves[0], halves[1], plan, _notes(plan, request), tokens)
 
 
 def run_steer_skills(prepared: Prepared, *, progress: ProgressOf = silent) -> SteerOutcome:
@@ -102,9 +106,12 @@ def run_steer_skills(prepared: Prepared, *, progress: ProgressOf = silent) -> St
         settings = {**prepared.request.settings(), "collect": prepared.skills.meta.record_sha256}
         kept = Kept(writer, _STEM, settings)
         with kept.save_on_error():
-            doses = _claim_doses(prepared, kept, progress)
+            doses, token_doses = _claim_doses(prepared, kept, progress)
             results = _held_out(prepared, kept, progress)
-        found = tuple(verdicts(prepared.plan, results, prepared.held_out, doses, seed=prepared.request.seed))
+        found = tuple(
+            verdicts(prepared.plan, results, prepared.held_out, doses, seed=prepared.request.seed,
+                     token_doses=token_doses)
+        )  # fmt: skip
         groups = tuple(together(found, seed=prepared.request.seed))
         outcome = SteerOutcome(found, groups, _facts(prepared, results, found, groups), prepared.notes)
         _write(writer, prepared, results, outcome, doses, started)
@@ -132,15 +139,20 @@ def _plan(
     return Plan(tuple(units), request.edits, request.doses, weights, sizes, controls)
 
 
-def _claim_doses(prepared: Prepared, kept: Kept, progress: ProgressOf) -> dict[Family, float]:
+def _claim_doses(
+    prepared: Prepared, kept: Kept, progress: ProgressOf
+) -> tuple[dict[Family, float], dict[Family, float]]:
+    """The doses of claims about the texts of a class, and about its tokens."""
     plan, request = prepared.plan, prepared.request
     if request.dose is not None:
-        return fixed_doses(plan, request.dose)
+        fixed = fixed_doses(plan, request.dose)
+        return fixed, fixed
     groups = plan.groups(controls=False)
     with progress("changes on texts of find", sum(len(g.changes) for g in groups)) as bar:
-        measure = Measure(prepared.model, prepared.find.ids, None, rows=request.rows)
+        measure = Measure(prepared.model, prepared.find.ids, None, rows=request.rows, token_sets=prepared.tokens)
         found = measure_groups(groups, measure, prepared.find, plan.weights, kept, bar, half="find", whole=frozenset())
-    return chosen_doses(plan, found, prepared.find.classes)
+    classes = prepared.find.classes
+    return chosen_doses(plan, found, classes), chosen_doses(plan, found, classes, of_tokens=True)
 
 
 def _held_out(prepared: Prepared, kept: Kept, progress: ProgressOf) -> Results:
@@ -149,7 +161,7 @@ def _held_out(prepared: Prepared, kept: Kept, progress: ProgressOf) -> Results:
     whole = frozenset((case.specific.bank, plan.change(case)) for case in plan.cases())
     with progress("changes on held-out texts", sum(len(g.changes) for g in groups)) as bar:
         neutral = neutral_texts(request.neutral, prepared.encoding, n_prompts=request.n_neutral)
-        measure = Measure(prepared.model, prepared.held_out.ids, neutral, rows=request.rows)
+        measure = Measure(prepared.model, prepared.held_out.ids, neutral, rows=request.rows, token_sets=prepared.tokens)
         return measure_groups(groups, measure, prepared.held_out, plan.weights, kept, bar, half="held_out", whole=whole)
 
 
@@ -194,6 +206,10 @@ def _facts(
         "n_held_out_texts": n_texts,
         "dose_chosen_on": "find" if prepared.request.dose is None else "fixed",
         "classes": [g.row() for g in groups],
+        "class_tokens": {
+            name: [prepared.model.tokenizer.decode([t]) for t in tokens]
+            for name, tokens in zip(prepared.held_out.classes, prepared.tokens, strict=False)
+        },
         "notes": list(prepared.notes),
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from jaxtyping import Int
@@ -77,6 +79,27 @@ def class_texts(texts: pd.DataFrame, half: Half, *, per_class: int, seed: int, e
             raise UsageError(what, where="the collected texts", next_step="Collect more texts")
         rows[name] = np.arange(first, len(ids))
     return ClassTexts(tuple(ids), tuple(numbers), rows)
+
+
+N_CLASS_TOKENS: Final = 32
+"""Tokens that stand for a class."""
+
+
+def class_tokens(texts: pd.DataFrame, encoding: Encoding) -> tuple[tuple[int, ...], ...]:
+    """Of each class, in the order of their names, the tokens that stand for it: those that are in a larger share of
+    its texts of `find` than of the other classes' on average, by the difference, at most `N_CLASS_TOKENS`."""
+    of_half = texts[texts["half"] == "find"]
+    shares: dict[str, Counter[int]] = {}
+    for name in sorted(texts["class"].unique()):
+        found = [set(encoding.ids(text)[1:]) for text in of_half.loc[of_half["class"] == name, "content"]]
+        shares[name] = Counter({token: n / len(found) for token, n in Counter(chain.from_iterable(found)).items()})
+    tokens = []
+    for name, own in shares.items():
+        others = [share for other, share in shares.items() if other != name]
+        more = {t: own[t] - sum(o[t] for o in others) / max(1, len(others)) for t in own}
+        best = sorted((t for t in more if more[t] > 0), key=lambda t: (-more[t], t))
+        tokens.append(tuple(best[:N_CLASS_TOKENS]))
+    return tuple(tokens)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +19,11 @@ from neuron_signatures.skills.steer.texts import ClassTexts
 from neuron_signatures.stats.bootstrap import bootstrap_weights
 from neuron_signatures.stats.proportions import wilson
 
-Outcome = Literal["effect", "against_others"]
+Outcome = Literal["effect", "against_others", "class_tokens"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """`effect`: change of the mean log probability of the class's own texts; `against_others`: less the mean change over
-the other classes."""
+the other classes. `class_tokens`: change of the log probability that the next token is one of the class's tokens, in
+texts of the other classes."""
 N_DRAWS: Final = 2000
 _Z: Final = 1.959964
 _MOST: Final = 0.95
@@ -75,19 +77,28 @@ def text_draws(texts: ClassTexts, *, seed: int) -> TextDraws:
 
 
 def verdicts(
-    plan: Plan, results: Results, texts: ClassTexts, doses: Mapping[Family, float], *, seed: int
-) -> Iterator[Verdict]:
-    """One per specific unit, dose, kind of control and outcome. `doses` are those of the claims."""
+    plan: Plan, results: Results, texts: ClassTexts, doses: Mapping[Family, float], *, seed: int,
+    token_doses: Mapping[Family, float] | None = None,
+) -> Iterator[Verdict]:  # fmt: skip
+    """One per specific unit, dose, kind of control and outcome. `doses` are those of the claims, `token_doses` of those
+    about `class_tokens`."""
     draws = text_draws(texts, seed=seed)
     for case in plan.cases():
         own = results[case.specific.bank, plan.change(case)]
         at = texts.classes.index(case.specific.for_class)
         for role in ROLES:
             others = [results[case.specific.bank, change] for change in plan.controls_of(case, role)]
-            for outcome in OUTCOMES if len(texts.classes) > 1 else OUTCOMES[:1]:
+            for outcome in _outcomes(own, texts):
                 interval = _interval(own, at, texts, draws, outcome)
-                chosen = case.dose == doses[family_of(case)]
+                of_outcome = token_doses if outcome == "class_tokens" and token_doses is not None else doses
+                chosen = case.dose == of_outcome[family_of(case)]
                 yield verdict(case, role, outcome, own, others, at=at, interval=interval, chosen=chosen)
+
+
+def _outcomes(found: Found, texts: ClassTexts) -> tuple[Outcome, ...]:
+    if len(texts.classes) < 2:
+        return ("effect",)
+    return OUTCOMES if found.tokens is not None else ("effect", "against_others")
 
 
 def verdict(
@@ -221,16 +232,22 @@ def _interval(
     own: Found, at: int, texts: ClassTexts, draws: TextDraws, outcome: Outcome
 ) -> tuple[float | None, float | None]:
     """95 % bootstrap interval of the effect over the texts of each class."""
-    assert own.texts is not None
-    if not np.isfinite(own.texts).all():
+    values = own.texts if outcome != "class_tokens" or own.token_texts is None else own.token_texts[at]
+    assert values is not None
+    if not np.isfinite(values).all():
         return None, None
-    means = np.stack([w @ own.texts[rows] for w, rows in zip(draws.weights, texts.rows.values(), strict=True)])
-    drawn = means[at] if outcome == "effect" else means[at] - np.delete(means, at, axis=0).mean(0)
+    means = np.stack([w @ values[rows] for w, rows in zip(draws.weights, texts.rows.values(), strict=True)])
+    others = np.delete(means, at, axis=0)
+    drawn = others.mean(0) if outcome == "class_tokens" else means[at]
+    if outcome == "against_others":
+        drawn = means[at] - others.mean(0)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
 def _reader(outcome: Outcome, at: int) -> Callable[[Found], float]:
+    if outcome == "class_tokens":
+        return lambda f: math.nan if f.tokens is None else float(f.tokens[at])
     return (lambda f: float(f.by_class[at])) if outcome == "effect" else (lambda f: f.against_others(at))
 
 

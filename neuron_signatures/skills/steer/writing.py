@@ -60,7 +60,8 @@ def _rows(m: _Measured, texts: ClassTexts) -> Iterable[tuple[Any, ...]]:
     for at, (name, rows) in enumerate(texts.rows.items()):
         yield (
             *unit.values(), m.role, specific.for_class, of_unit, m.case.edit, m.case.dose, m.change.value, name,
-            m.found.by_class[at], m.found.against_others(at), m.found.kl, m.found.perplexity_ratio, np.int32(len(rows)),
+            m.found.by_class[at], m.found.against_others(at), np.nan if m.found.tokens is None else m.found.tokens[at],
+            m.found.kl, m.found.perplexity_ratio, np.int32(len(rows)),
         )  # fmt: skip
 
 

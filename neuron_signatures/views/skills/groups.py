@@ -18,7 +18,11 @@ VECTOR_WORDS: Final = {
     "mean": "mean activation",
 }  # fmt: skip
 _MEASURES: Final = ("cosine", "jaccard", "overlap", "pearson", "spearman", "dot")
-OUTCOME_WORDS: Final = {"effect": "on texts of the class", "against_others": "less that on other classes"}
+OUTCOME_WORDS: Final = {
+    "effect": "on texts of the class",
+    "against_others": "less that on other classes",
+    "class_tokens": "on its tokens in other texts",
+}
 MODE_WORDS: Final = {
     "collect": "texts and units", "compare": "similarities and specific units", "explain": "explanations",
     "classify": "classification of explanations", "steer": "steering",
