@@ -301,3 +301,29 @@ def test_the_program_starts_it(capsys):
     assert main(["pipeline", "--print_example"]) == ExitCode.OK
     assert "[[rank]]" in capsys.readouterr().out
     assert pipeline.make_parser().prog == "python -m neuron_signatures.pipeline"
+
+
+@pytest.mark.slow
+def test_the_modes_of_stage_7_make_a_run_without_prompts(tmp_path, capsys):
+    path = tmp_path / "pipeline.toml"
+    path.write_text(f"""
+run_dir = {json.dumps(str(tmp_path / "run"))}
+[model]
+model_name = "demo"
+model_dtype = "fp32"
+device = "cpu"
+[collect_skills]
+texts = "demo"
+n_texts = 10
+layers = "3"
+[compare_skills]
+n_permutations = 100
+n_draws = 100
+no_probes = true
+[report]
+""")
+    assert run(path) == ExitCode.OK
+    assert actions(plan(path, capsys)) == ["done"] * 3
+    change(path, "n_permutations = 100", "n_permutations = 110")
+    assert actions(plan(path, capsys)) == ["done", "again", "again"]
+    assert "Which units belong to which skill?" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

@@ -149,10 +149,6 @@ def _dump_takes(table: str, settings: Settings) -> frozenset[str]:
     return _OF_MODEL if table == "model" else frozenset()
 
 
-def _collect_takes(table: str, settings: Settings) -> frozenset[str]:
-    return _OF_MODEL - {"model_revision", "quantization"} if table == "model" else frozenset()
-
-
 def _rank_takes(table: str, settings: Settings) -> frozenset[str]:
     """The model is loaded again by some modes."""
     mode = settings.get("mode", "peaks")
@@ -245,7 +241,7 @@ STAGES: Final = (
         "intervene", "poc3_intervene", _intervene_needs, several=True, takes=_intervene_takes, folder=INTERVENTIONS,
         named_by=("mode", "prompt_id"),
     ),
-    _skills("collect", "dump", takes=_collect_takes, replaces="skills"),
+    _skills("collect", "dump", takes=_dump_takes, replaces="skills"),
     _skills("compare", "collect_skills"),
     _skills("explain", "compare_skills", "explain"),
     _skills("classify", "explain_skills", takes=_llm_takes),

@@ -118,9 +118,10 @@ def _name(stage: Stage, parser: Parser, settings: Settings) -> str:
 
 
 def _makes_run(config: Config, stage: Stage, own: Settings) -> bool:
-    """Whether a step makes a run of records without prompts."""
+    """Whether a step makes a run without prompts: the first one of records or of texts and units."""
     named = "model_name" in own or "model_name" in config.shared.get("model", {})
-    return stage.table == "records" and "dump" not in config.steps and named
+    first = next((table for table in ("dump", "records", "collect_skills") if table in config.steps), "")
+    return stage.table == first and first != "dump" and named
 
 
 def _merged(config: Config, stage: Stage, parser: Parser, own: Settings, *, new_run: bool) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
         assert "24 of 24 that match, of 24 neurons" in text
     elif view in (View.EXPLANATIONS, View.SCORES):
         assert "poc5_explain_neurons --run_dir" in text
+    elif view is View.SKILLS:
+        assert "--mode collect" in text
     else:
         assert "This view needs activations on prompts" in text and "poc1_dump_activations" in text
 

@@ -165,10 +165,10 @@ def test_neurons_that_are_strongest_where_windows_begin(tmp_path: Path, name: st
         found, wanted = records_of(work), 0
         for of_layer in all_windows(work):
             lists = strongest_lists(of_layer, top_k=5)
-            for windows, positions in zip(lists.window[:, 0], lists.pos[:, 0], strict=True):  # explain
+            for neuron in zip(lists.value[:, 0], lists.window[:, 0], lists.pos[:, 0], strict=True):  # explain
                 at_first = [
-                    [p == of_layer[w].counted_from for w, p in zip(*pole, strict=True) if w >= 0]
-                    for pole in zip(windows, positions, strict=True)
+                    [p == of_layer[w].counted_from for v, w, p in zip(*pole, strict=True) if w >= 0 and v != 0]
+                    for pole in zip(*neuron, strict=True)
                 ]
                 wanted += any(len(pole) > 1 and 2 * sum(pole) > len(pole) for pole in at_first)
         assert 0 < found.n_first_position == wanted < found.table.shape[0]
