@@ -154,6 +154,7 @@ def test_the_readme_file_map_is_complete():
         ("poc5.md", poc5_explain_neurons),
         ("pipeline.md", pipeline),
         ("poc6.md", poc6_score_explanations),
+        ("poc7.md", poc7_compare_skills),
         ("report.md", report),
     ],
 )
