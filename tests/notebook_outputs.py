@@ -55,6 +55,7 @@ def _environment(folder: str) -> dict[str, str]:
     return {
         **os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # Streamlit sets another one in a test process
     }  # fmt: skip
 
 

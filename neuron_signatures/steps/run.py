@@ -153,7 +153,9 @@ class _Run:
         return known
 
     def _ended(self, at: str, code: int, command: str) -> ProjectError:
-        if code == ExitCode.RESUMABLE or (self.stopping.signal and code > 128):  # also before it listens to signals
+        if (
+            code == ExitCode.RESUMABLE or self.stopping.signal
+        ):  # also while Python itself starts, which then exits with 1
             signal = f" by {self.stopping.signal}" if self.stopping.signal else ""
             return StoppedEarly(f"{at} was stopped{signal}; finished work is kept", next_step=f"To continue, {_AGAIN}")
         what = f"{at} failed with exit code {code}: {shorten(command, 160)}"
