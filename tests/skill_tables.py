@@ -13,7 +13,7 @@ from neuron_signatures.runs.skills import names
 from neuron_signatures.runs.skills.meta import BankRecord, CollectMeta, ResultMeta, read_meta
 from neuron_signatures.runs.skills.names import SKILLS, Mode, record_name
 from neuron_signatures.runs.skills.tables import TABLES
-from neuron_signatures.runs.skills.writing import write_table
+from neuron_signatures.runs.stage_results import write_table
 
 WHEN = "2026-03-04T06:07:08+00:00"
 HOSTILE = "<img src=x onerror=\"document.title='EVIL'\">"

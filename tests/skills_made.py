@@ -15,7 +15,7 @@ from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills import columns, names
 from neuron_signatures.runs.skills.banks import Bank
 from neuron_signatures.runs.skills.reader import UnitStats, sparse_arrays
-from neuron_signatures.runs.skills.writing import write_table
+from neuron_signatures.runs.stage_results import write_table
 
 BANKS = (
     Bank("neurons", "neuron", 0, 12), Bank("neurons", "neuron", 1, 12), Bank("sae", "att", 0, 30),

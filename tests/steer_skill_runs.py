@@ -37,8 +37,8 @@ from neuron_signatures.runs.skills.names import SAMPLE, SKILLS, part_name, recor
 from neuron_signatures.runs.skills.names import SPECIFIC as SPECIFIC_NAME
 from neuron_signatures.runs.skills.names import TEXTS as TEXTS_NAME
 from neuron_signatures.runs.skills.reader import sparse_arrays
-from neuron_signatures.runs.skills.writing import write_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stage_results import write_table
 
 D_MODEL, N_FEATURES, N_DIRECTIONS = 128, 256, 64
 SAE_LAYER, NEURON_LAYER, PCA_LAYER = 2, 3, 1

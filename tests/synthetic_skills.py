@@ -18,8 +18,8 @@ from neuron_signatures.runs.skills.banks import Bank
 from neuron_signatures.runs.skills.meta import CollectMeta, read_meta
 from neuron_signatures.runs.skills.reader import sparse_arrays
 from neuron_signatures.runs.skills.units import Unit
-from neuron_signatures.runs.skills.writing import write_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stage_results import write_table
 
 CLASSES = {"empathy": ("sad", "happy"), "knowledge": ("law",), "mathematics": ("algebra", "geometry"),
            "programming": ("easy", "hard")}  # fmt: skip

@@ -23,8 +23,8 @@ REPLACED = ".replaced"
 MOVING = ".replaced-moving"
 REPORT = "report.html"
 STAGE_FOLDERS = (
-    "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "comparisons", "circuits",
-    "llm",
+    "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "corpus_analysis",
+    "comparisons", "circuits", "llm",
 )  # fmt: skip
 META = "_meta.json"
 """The ending of a stage record's name."""

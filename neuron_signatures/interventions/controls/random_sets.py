@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from neuron_signatures.analysis.writes.directions import write_path
 from neuron_signatures.interventions.changes import Changes, setting
 from neuron_signatures.interventions.controls.matched import matched_neurons
+from neuron_signatures.models.write_path import write_path
 
 Acts = Float[Tensor, "layer pos neuron"]
 Norms = Float[Tensor, "layer neuron"]

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from neuron_signatures.analysis.writes.directions import write_path
 from neuron_signatures.interventions.steer.request import SteeredNeuron
 from neuron_signatures.models.load import LoadedModel
+from neuron_signatures.models.write_path import write_path
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.opening import NotReadableError, read_regular
 

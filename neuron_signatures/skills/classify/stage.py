@@ -20,8 +20,8 @@ from neuron_signatures.runs.skills import columns, names
 from neuron_signatures.runs.skills.meta import CollectMeta, read_meta
 from neuron_signatures.runs.skills.names import SKILLS, record_name
 from neuron_signatures.runs.skills.units import Banks
-from neuron_signatures.runs.skills.writing import write_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stage_results import write_table
 from neuron_signatures.runs.stopping import hold_stop
 from neuron_signatures.skills.classify.agreed import agreement_frame, agreement_rows, raters_of
 from neuron_signatures.skills.classify.baselines import by_activations, by_auroc, by_embedding

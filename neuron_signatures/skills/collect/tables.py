@@ -11,7 +11,7 @@ from neuron_signatures.runs.arrays import ArrayFile
 from neuron_signatures.runs.results import ResultsWriter, table_name
 from neuron_signatures.runs.skills import columns
 from neuron_signatures.runs.skills.names import FEATURES, GATES, TEXTS
-from neuron_signatures.runs.skills.writing import arrow_schema
+from neuron_signatures.runs.stage_results import arrow_schema
 from neuron_signatures.skills.collect.banks import LoadedBank
 from neuron_signatures.skills.collect.batches import counted_tokens
 from neuron_signatures.skills.collect.part import TOP_UNIT, TOP_VALUE

@@ -21,7 +21,7 @@ from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills import columns, names
 from neuron_signatures.runs.skills.banks import Bank
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.skills.writing import write_table
+from neuron_signatures.runs.stage_results import write_table
 from neuron_signatures.runs.versions import now_utc, versions
 from neuron_signatures.skills.compare import probes, similarities, specific
 from neuron_signatures.skills.compare.groups import Groups, choose_groups

@@ -19,8 +19,8 @@ from neuron_signatures.runs.skills.columns import UNIT_EXPLANATIONS as COLUMNS
 from neuron_signatures.runs.skills.meta import CollectMeta, read_meta
 from neuron_signatures.runs.skills.names import SKILLS, UNIT_EXPLANATIONS, record_name
 from neuron_signatures.runs.skills.units import Banks, Unit
-from neuron_signatures.runs.skills.writing import write_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stage_results import write_table
 from neuron_signatures.skills.explain.choice import UnitChoice, chosen_units
 from neuron_signatures.skills.explain.explained import Explained, Origin, best_first, explanations_frame, nothing_known
 from neuron_signatures.skills.explain.from_files import Left, read_files

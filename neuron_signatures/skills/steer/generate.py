@@ -15,7 +15,7 @@ from neuron_signatures.models.site_edits import site_edited
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills.columns import STEERED_TEXTS as COLUMNS
 from neuron_signatures.runs.skills.names import STEERED_TEXTS
-from neuron_signatures.runs.skills.writing import write_table
+from neuron_signatures.runs.stage_results import write_table
 from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.skills.steer.claim import Family, family_of
 from neuron_signatures.skills.steer.edits import RowChanges

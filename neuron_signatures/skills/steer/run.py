@@ -24,8 +24,8 @@ from neuron_signatures.runs.skills.columns import STEERING as STEERING_COLUMNS
 from neuron_signatures.runs.skills.columns import STEERING_SUMMARY as SUMMARY_COLUMNS
 from neuron_signatures.runs.skills.names import SKILLS, STEERING, STEERING_SUMMARY, Half, record_name
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.skills.writing import write_table
 from neuron_signatures.runs.stage_record import run_identity, stage_record
+from neuron_signatures.runs.stage_results import write_table
 from neuron_signatures.skills.steer.chosen import SpecificUnit, specific_units
 from neuron_signatures.skills.steer.claim import Family, chosen_doses, fixed_doses
 from neuron_signatures.skills.steer.controls import controls_of

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.writes import scores as scores_module
-from neuron_signatures.analysis.writes.directions import write_path
 from neuron_signatures.analysis.writes.scores import NeuronScores, mean_row, neuron_scores
+from neuron_signatures.models.write_path import write_path
 
 TOP = 4
 

@@ -1,0 +1,1 @@
+"""`comparisons/` of a run: how its neurons differ from those of other runs."""

@@ -1,0 +1,1 @@
+"""`corpus_analysis/` of a run: what its records of a corpus say about neurons together."""

@@ -1,0 +1,1 @@
+"""`weights/` of a run: what the weights alone say about each neuron."""
