@@ -41,7 +41,7 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
             stack.enter_context(norm.register_forward_hook(_constant_scale(form)))
         for layer, projection in zip(decoder_layers(hf), output_projections(hf), strict=True):
             rule = _MlpRule()
-            stack.enter_context(_activation(layer).register_forward_hook(rule.activation))
+            stack.enter_context(activation_function(layer).register_forward_hook(rule.activation))
             stack.enter_context(projection.register_forward_pre_hook(rule.product))
         stack.enter_context(_constant_patterns(hf))
         yield
@@ -75,7 +75,7 @@ def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
     return hook
 
 
-def _activation(layer: nn.Module) -> nn.Module:
+def activation_function(layer: nn.Module) -> nn.Module:
     """The activation function: the only leaf module of the MLP that is not a linear map, norm, dropout or identity."""
     inside_attention = set(attention(layer).modules())
     found = [
@@ -90,7 +90,7 @@ def _activation(layer: nn.Module) -> nn.Module:
     if len(found) != 1:
         names = ", ".join(type(m).__name__ for m in found) or "none"
         raise UsageError(
-            f"relp needs one activation function in the MLP, found {names}",
+            f"expected one activation function in the MLP, found {names}",
             where=type(layer).__name__,
             next_step="Use act_grad, dla or ablation",
         )

@@ -35,8 +35,8 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
 from neuron_signatures.analysis.attribution.targets import resolve_pos
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 
 log = logging.getLogger(__name__)

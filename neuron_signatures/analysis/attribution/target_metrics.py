@@ -42,7 +42,6 @@ from neuron_signatures.analysis.attribution.writing import (
     select_influence,
     write_influence,
 )
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.signatures.names import Names
@@ -59,6 +58,7 @@ from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import ResultsWriter, meta_name, partial_name
 from neuron_signatures.runs.sharding.files import ShardFiles
