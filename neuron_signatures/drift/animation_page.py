@@ -283,7 +283,9 @@ by("about").textContent = (n < data.n_all ? n.toLocaleString("en") + " of " : ""
   (n < data.n_all ? ", drawn at random" : "") + ". Reference: " + data.labels[data.reference] +
   ", where Pearson, Jaccard and CKA are 1 by definition. Between two checkpoints the dots move on straight lines.";
 if (data.cka) by("legend").textContent =
-  "Thick: all layers with the 95 % interval; colours: layers; grey: permuted tokens. " + data.n_cka_tokens.toLocaleString("en") + " tokens."; else by("similarity").remove();
+  "Thick: all layers with the 95 % interval; colours: layers; grey: permuted tokens. " +
+  data.n_cka_tokens.toLocaleString("en") + " tokens.";
+else by("similarity").remove();
 by("scale").textContent = "Colour: layer " + layers[0] + " (violet) to " + layers[layers.length - 1] + " (yellow).";
 by("x").onchange = e => { x = find(e.target.value); redraw(); };
 by("y").onchange = e => { y = find(e.target.value); redraw(); };

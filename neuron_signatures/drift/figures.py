@@ -53,9 +53,10 @@ def cka(found: Compared) -> Figure:
     for n, layer in enumerate(layers):
         of_layer = rows[rows["layer"] == layer].set_index("a").reindex(order)
         few = len(layers) <= _MOST_COLOURS
+        named = few or n in (0, len(layers) // 2, len(layers) - 1)
         colour = COLOURS[n % len(COLOURS)] if few else _scale(n, len(layers))
         _line(single, at, of_layer, place, color=colour, marker=MARKERS[n % len(MARKERS)] if few else ".",
-              label=f"layer {layer}" if few or n in (0, len(layers) // 2, len(layers) - 1) else None, band=few)  # fmt: skip
+              label=f"layer {layer}" if named else None, band=few)  # fmt: skip
     whole.set_ylabel(f"debiased linear CKA to {shown(labels[reference])}")
     for axes in (whole, single):
         axes.axhline(0, color="0.3", linewidth=0.8)
