@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from neuron_signatures.runs.figures import save
+from neuron_signatures.runs.canvas import save
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills.names import FIGURES
 from neuron_signatures.skills.compare.prepared import BACKGROUNDS

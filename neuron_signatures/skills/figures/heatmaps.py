@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.runs.figures import new_figure, shown
+from neuron_signatures.runs.canvas import new_figure, shown
 from neuron_signatures.skills.compare.measures import COLUMNS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from neuron_signatures.runs.figures import new_figure, save
+from neuron_signatures.runs.canvas import new_figure, save
 from neuron_signatures.runs.files import explain_os_errors, whole_file
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.skills.names import FIGURES, SKILLS

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from skills_made import made, write_made
 
 from neuron_signatures.poc7_compare_skills import main
-from neuron_signatures.runs.figures import new_figure, save, shown
+from neuron_signatures.runs.canvas import new_figure, save, shown
 from neuron_signatures.runs.skills.meta import ResultMeta, read_meta
 
 FAST = ["--mode", "compare", "--n_draws", "100", "--n_permutations", "100", "--n_halves", "5", "--no_probes",
