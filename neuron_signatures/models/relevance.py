@@ -38,7 +38,7 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
             form = measure_norm(norm, hf.config.get_text_config().hidden_size)
-            stack.enter_context(norm.register_forward_hook(_constant_scale(form)))
+            stack.enter_context(norm.register_forward_hook(constant_scale(form)))
         for layer, projection in zip(decoder_layers(hf), output_projections(hf), strict=True):
             rule = _MlpRule()
             stack.enter_context(activation_function(layer).register_forward_hook(rule.activation))
@@ -66,7 +66,9 @@ class _MlpRule:
         return (h / 2 + (h / 2).detach() if gated else h,)
 
 
-def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
+def constant_scale(form: NormForm) -> Callable[..., Tensor]:
+    """A forward hook for a norm of this form: its scale is constant for gradients, its values stay."""
+
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = at_least_float32(args[0])
         inverse_scale = form.inverse_scale(x.detach(), at_least_float32(out.detach()))

@@ -299,7 +299,7 @@ def test_a_sample_that_is_too_small_or_without_effect_is_refused(run_dir, capsys
 
 # names
 
-SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None)
+SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None, 100)
 CONFIG = ValidationConfig(2000, 1000, 0, False, 64, 1.0)
 
 
