@@ -86,11 +86,11 @@ TABLES: Final = {
     MEANING_WINDOWS: Table("meanings", {
         **_NEURON, "pole": "string", "rank": "int32", "window": "int32", "pos": "int32", "group": "int32",
     }),
-    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller. Counts
-    # are of positions in the parts explain and select.
+    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller.
+    # `tokens`: JSON list of the raw tokens, which `text` joins. Counts are of positions in explain and select.
     NGRAMS: Table("ngrams", {
-        "ngram": "int32", "n": "int32", "text": "string", "id_1": "int32", "id_2": "int32", "id_3": "int32",
-        "count": "int64", "held_out_count": "int64",
+        "ngram": "int32", "n": "int32", "text": "string", "tokens": "string", "id_1": "int32", "id_2": "int32",
+        "id_3": "int32", "count": "int64", "held_out_count": "int64",
     }),
     # The neurons of an n-gram, and the n-grams of a neuron. `mean`: activation at its last token, on explain. `effect`:
     # (mean - mean of all positions) / standard deviation of the neuron; `held_out_effect` is the same on select.
