@@ -46,12 +46,13 @@ _BATCH_BYTES: Final = {"cpu": 1 << 28, "mps": 1 << 28, "cuda": 1 << 32}
 
 
 def choose_windows(
-    corpus: Corpus, parts: Sequence[Part], *, n_windows: int | None = None, seed: int = 0
+    corpus: Corpus, parts: Sequence[Part], *, n_windows: int | None = None, n_tokens: int | None = None, seed: int = 0
 ) -> Int64[np.ndarray, " window"]:
     """Windows of these parts, ascending: all, or a uniform sample without replacement.
 
-    The sample is chosen by a hash of seed and number: a smaller one is contained in a larger one. Raises `UsageError`
-    if the parts have no windows.
+    The sample has `n_windows` windows, or as many as are needed for `n_tokens` positions that count. It is chosen by a
+    hash of seed and number: a smaller one is contained in a larger one. Raises `UsageError` if the parts have no
+    windows.
     """
     assert set(parts) <= set(ANALYSED)
     part = corpus.document_part[corpus.window_document]
@@ -59,10 +60,12 @@ def choose_windows(
     if not len(found):
         what = f"the corpus has no windows in {' and '.join(parts)}"
         raise UsageError(what, next_step="Make the records again with a larger corpus or other --parts")
-    if n_windows is None or n_windows >= len(found):
-        return found
-    order = np.argsort(mixed(found, seed, _SALT), kind="stable")
-    return np.sort(found[order[:n_windows]])
+    order = found[np.argsort(mixed(found, seed, _SALT), kind="stable")]
+    if n_tokens is not None:
+        counted = np.cumsum(corpus.window_length[order] - corpus.window_counted_from[order], dtype=np.int64)
+        enough = int(np.searchsorted(counted, n_tokens)) + 1
+        n_windows = enough if n_windows is None else min(n_windows, enough)
+    return np.sort(order[:n_windows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class CorpusPass:
 
     def __init__(self, model: LoadedModel, corpus: Corpus, capture: Capture, batch_size: int) -> None:
         self.model, self.corpus, self.batch_size = model, corpus, batch_size
-        self.layers = capture.layers
+        self.layers, self.n_units = capture.layers, capture.shape.d_mlp
         self.n_left_out = 0
         """Windows so far that do not count because an activation is not finite."""
         self._capture = capture

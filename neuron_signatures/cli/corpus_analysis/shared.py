@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from neuron_signatures.cli.arguments import at_least, folder
 from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from neuron_signatures.corpus_analysis.choice import NeuronChoice
 
 PROG = "python -m neuron_signatures.poc4_extract_records"
 
@@ -46,6 +49,13 @@ def check_neuron_flags(args: Namespace) -> None:
     """Raise `UsageError` for flags that do not go together."""
     if args.top_k is not None and args.from_list is None:
         raise UsageError("--top_k counts the neurons of --from", next_step="Give --from LIST too")
+
+
+def neuron_choice(args: Namespace) -> NeuronChoice:
+    """What the flags of `add_neuron_flags` say."""
+    from neuron_signatures.corpus_analysis.choice import NeuronChoice
+
+    return NeuronChoice(args.names, args.from_list, args.all, args.top_k or 100, args.layers)
 
 
 def add_output_flags(parser: Parser) -> None:

@@ -42,11 +42,13 @@ CONTRAST: Final = "contrast"
 
 TABLES: Final = {
     # One row per pair. `pole` and `other_pole` are empty for `activation`, whose value has a sign. `null_high`: 95th
-    # percentile of the neuron's best value over draws in which the other neurons' windows are permuted. `n`: tokens, or
-    # windows of a list.
+    # percentile of the best value over draws in which the neuron's windows are permuted (activation), or replaced by
+    # windows that are in as many lists (windows). `low`, `high`: 95 % interval over documents, of correlations only.
+    # `n`: tokens, or windows of a list.
     SIMILAR: Table("similar", {
         **_NEURON, "pole": "string", "kind": "string", "rank": "int32", "other_layer": "int32", "other_neuron": "int32",
-        "other_pole": "string", "value": "double", "null_high": "double", "n": "int64",
+        "other_pole": "string", "value": "double", "low": "double", "high": "double", "null_high": "double",
+        "n": "int64",
     }),
     # One row per clustering, such as `activations-kmeans-20`. Stability: adjusted Rand index of bootstraps of what the
     # neurons are described by. `silhouette` beside that of shuffled data.
