@@ -11,6 +11,10 @@ Writes: RUN/records/ (docs/poc4.md), and with --output_dir one NeuronRecord file
         --directions pca.safetensors --site res
     python -m neuron_signatures.poc4_extract_records export --run_dir runs/demo --format neuron_record --out_dir out
     python -m neuron_signatures.poc4_extract_records import --source out --out_dir runs/imported
+
+Analyses of the records of a run, into RUN/corpus_analysis/ (docs/neurons.md):
+
+    python -m neuron_signatures.poc4_extract_records similar --run_dir runs/demo
 """
 
 from __future__ import annotations
@@ -19,11 +23,12 @@ import argparse
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
+from neuron_signatures.cli.corpus_analysis import similar
 from neuron_signatures.cli.exchange_records import export_main, import_main
 from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
@@ -39,6 +44,13 @@ if TYPE_CHECKING:
 _MODULE = "neuron_signatures.poc4_extract_records"
 _PROG = f"python -m {_MODULE}"
 
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "export": export_main,
+    "import": import_main,
+    "similar": similar.main,
+}
+"""Subcommands: records in the formats of other tools, and analyses of records."""
+
 # Without a source there is nothing that they could change.
 _CORPUS_FLAGS = {
     "dataset_revision", "dataset_config", "split", "text_column", "max_tokens", "max_sequences", "max_document",
@@ -49,10 +61,8 @@ _CORPUS_FLAGS = {
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["export"]:
-        return export_main(argv[1:])
-    if argv[:1] == ["import"]:
-        return import_main(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
     parser = make_parser()
     args = parser.parse_args(argv)
     setup_logging(quiet=args.quiet)

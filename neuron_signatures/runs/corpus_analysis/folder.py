@@ -42,11 +42,13 @@ CONTRAST: Final = "contrast"
 
 TABLES: Final = {
     # One row per pair. `pole` and `other_pole` are empty for `activation`, whose value has a sign. `null_high`: 95th
-    # percentile of the neuron's best value over draws in which the other neurons' windows are permuted. `n`: tokens, or
-    # windows of a list.
+    # percentile of the best value over draws in which the neuron's windows are permuted (activation), or replaced by
+    # windows that are in as many lists (windows). `low`, `high`: 95 % interval over documents, of correlations only.
+    # `n`: tokens, or windows of a list.
     SIMILAR: Table("similar", {
         **_NEURON, "pole": "string", "kind": "string", "rank": "int32", "other_layer": "int32", "other_neuron": "int32",
-        "other_pole": "string", "value": "double", "null_high": "double", "n": "int64",
+        "other_pole": "string", "value": "double", "low": "double", "high": "double", "null_high": "double",
+        "n": "int64",
     }),
     # One row per clustering, such as `activations-kmeans-20`. Stability: adjusted Rand index of bootstraps of what the
     # neurons are described by. `silhouette` beside that of shuffled data.
@@ -86,11 +88,11 @@ TABLES: Final = {
     MEANING_WINDOWS: Table("meanings", {
         **_NEURON, "pole": "string", "rank": "int32", "window": "int32", "pos": "int32", "group": "int32",
     }),
-    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller. Counts
-    # are of positions in the parts explain and select.
+    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller.
+    # `tokens`: JSON list of the raw tokens, which `text` joins. Counts are of positions in explain and select.
     NGRAMS: Table("ngrams", {
-        "ngram": "int32", "n": "int32", "text": "string", "id_1": "int32", "id_2": "int32", "id_3": "int32",
-        "count": "int64", "held_out_count": "int64",
+        "ngram": "int32", "n": "int32", "text": "string", "tokens": "string", "id_1": "int32", "id_2": "int32",
+        "id_3": "int32", "count": "int64", "held_out_count": "int64",
     }),
     # The neurons of an n-gram, and the n-grams of a neuron. `mean`: activation at its last token, on explain. `effect`:
     # (mean - mean of all positions) / standard deviation of the neuron; `held_out_effect` is the same on select.

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from neuron_signatures.runs.canvas import save
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills.names import FIGURES
 from neuron_signatures.skills.compare.prepared import BACKGROUNDS
 from neuron_signatures.skills.compare.stage import Compared
 from neuron_signatures.skills.figures import heatmaps, lines
-from neuron_signatures.skills.figures.canvas import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

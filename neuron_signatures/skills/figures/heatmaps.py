@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from neuron_signatures.runs.canvas import new_figure, shown
 from neuron_signatures.skills.compare.measures import COLUMNS
-from neuron_signatures.skills.figures.canvas import new_figure, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.skills.figures.canvas import COLOURS, MARKERS, new_figure, shown
+from neuron_signatures.runs.canvas import COLOURS, MARKERS, new_figure, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from neuron_signatures.runs.canvas import new_figure, save
 from neuron_signatures.runs.files import explain_os_errors, whole_file
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.skills.names import FIGURES, SKILLS
 from neuron_signatures.runs.tokens import ascii_token
-from neuron_signatures.skills.figures.canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

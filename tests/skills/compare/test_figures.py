@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from skills_made import made, write_made
 
 from neuron_signatures.poc7_compare_skills import main
+from neuron_signatures.runs.canvas import new_figure, save, shown
 from neuron_signatures.runs.skills.meta import ResultMeta, read_meta
-from neuron_signatures.skills.figures.canvas import new_figure, save, shown
 
 FAST = ["--mode", "compare", "--n_draws", "100", "--n_permutations", "100", "--n_halves", "5", "--no_probes",
         "--quiet", "--sources", "sae", "--sites", "res"]  # fmt: skip
