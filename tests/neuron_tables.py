@@ -44,8 +44,9 @@ def weights(run_dir: Path, *, gate: bool = False, records: bool = False, sources
          "other_neuron": (neuron + rank) % D_MLP, "cosine": None if rank == 2 else 0.9 - 0.5 * rank}
         for layer, neuron in NEURONS for weight in WEIGHTS if gate or weight != "gate" for rank in (1, 2, 3)
     ]  # fmt: skip
-    facts = {"n_neurons": 10, "classes": dict.fromkeys(_CLASSES, 2),
-             "random_classes": {"prediction": 0, "partition": 1}}  # fmt: skip
+    chance = {"neurons": 2, "share": 0.2, "random_share": 0.05}
+    facts = {"n_neurons": 10, "classes": dict.fromkeys(_CLASSES, chance),
+             "neighbours": {"output": {"null_high": 0.25, "n_null": 1000}}}  # fmt: skip
     write(run_dir, WEIGHTS_FOLDER, "statistics", {STATISTICS: statistics, NEIGHBOURS: neighbours}, facts, sources)
 
 
@@ -56,7 +57,8 @@ def similar(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
             rows += [
                 {"layer": layer, "neuron": neuron, "pole": pole, "kind": kind, "rank": rank, "other_layer": 1 - layer,
                  "other_neuron": (neuron + rank) % D_MLP, "other_pole": "-" if pole else "",
-                 "value": (0.8 - 0.3 * rank) * (1 if pole else -1), "null_high": 0.2, "n": 100}
+                 "value": (0.8 - 0.3 * rank) * (1 if pole else -1), "low": None, "high": None, "null_high": 0.2,
+                 "n": 100}
                 for rank in (1, 2)
             ]  # fmt: skip
     analysis(run_dir, "similar", {corpus.SIMILAR: rows}, sources)
@@ -102,7 +104,9 @@ def meanings(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
         for pole in "+-":
             key = {"layer": layer, "neuron": neuron, "pole": pole}
             null = {"null_mean": 0.2, "null_sd": 0.05, "p": 0.002, "n_null": 500, "q": 0.01} if layer == 0 else {}
-            own.append({**key, "n_windows": 4, "n_groups": 2, "effective_number": 1.75, "within": 0.2, "between": 0.6,
+            own.append({**key, "n_windows": 4, "n_groups": 2, "effective_number": 1.75,
+                        "null_effective_number": 1.25, "held_out_n_windows": 4, "held_out_effective_number": 1.5,
+                        "held_out_statistic": 0.35, "within": 0.2, "between": 0.6,
                         "statistic": 0.4, **null})  # fmt: skip
             groups += [{**key, "group": g, "n_windows": 3 - 2 * g, "share": 0.75 - 0.5 * g,
                         "tokens": json.dumps([TEXTS[g], " a"]), "cohesion": 0.9} for g in (0, 1)]  # fmt: skip
@@ -115,7 +119,8 @@ def meanings(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
 def ngrams(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
     """Four n-grams, the last of two tokens."""
     known = [
-        {"ngram": i, "n": 2 if i == 3 else 1, "text": text, "id_1": i, "id_2": 0 if i == 3 else -1, "id_3": -1,
+        {"ngram": i, "n": 2 if i == 3 else 1, "text": text, "tokens": json.dumps([text]), "id_1": i,
+         "id_2": 0 if i == 3 else -1, "id_3": -1,
          "count": 100 - i, "held_out_count": 50}
         for i, text in enumerate(TEXTS)
     ]  # fmt: skip
@@ -156,10 +161,12 @@ def comparison(run_dir: Path, name: str = "checkpoints", *, n: int = 3, weights:
                "high": a / n + 0.1, "null_mean": 0.01, "null_sd": 0.02, "p": 0.01, "n_null": 200, "n_tokens": 40}
               for a, b in pairs for layer in (-1, 0, 1)]  # fmt: skip
     unaligned = [{"checkpoint": 0, "what": "prompt", "name": EVIL, "why": "other token ids"}]
+    steps = [{"a": i, "b": i + 1, "layer": -1, "change": 0.5, "low": 0.4, "high": 0.6, "largest_share": 0.75}
+             for i in range(n - 1)]  # fmt: skip
     folder = comparison_folder(name)
     write(run_dir, folder, COMPARISON, {
         comparisons.CHECKPOINTS: runs, comparisons.DRIFT: drift, comparisons.MATCHES: matches,
-        comparisons.MODELS: models, comparisons.UNALIGNED: unaligned,
+        comparisons.MODELS: models, comparisons.STEPS: steps, comparisons.UNALIGNED: unaligned,
     }, {"n_pairs": len(pairs)}, html=f"<!DOCTYPE html><title>{name}</title>")  # fmt: skip
 
 

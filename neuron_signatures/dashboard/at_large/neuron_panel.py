@@ -63,7 +63,7 @@ def _related(ctx: PageContext, known: AtLarge) -> None:
         st.session_state[key] = kinds[0]
     chosen = st.selectbox("Neurons alike by", kinds, key=key, format_func=lambda k: _WORDS.get(k, f"strongest {k}"))
     rows = frames.related(known, chosen)
-    table(frames.related_frame(rows), "at_large_related", help=frames.RELATED_HELP, height=230,
+    table(frames.related_frame(rows), "at_large_related", help=frames.RELATED_HELP, at_most=230,
           formats={"value": "%+.3f", "null": "%.3f"}, on_row=lambda i: ctx.open_stored(rows[i].at))  # fmt: skip
 
 
@@ -72,13 +72,13 @@ def _clusters(ctx: PageContext, known: AtLarge) -> None:
     rows = known.clusters
     frame = frames.membership_frame(rows)
     numbers = [m.cluster if m.cluster >= 0 else None for m in rows]
-    table(frame, "at_large_clusters", help=frames.CLUSTER_HELP, height=230, formats={"distance": "%.3g"},
+    table(frame, "at_large_clusters", help=frames.CLUSTER_HELP, at_most=230, formats={"distance": "%.3g"},
           on_row=lambda i: ctx.open_cluster(rows[i].clustering, numbers[i]))  # fmt: skip
 
 
 def _ngrams(ctx: PageContext, known: AtLarge) -> None:
     small("Its n-grams, effect in standard deviations")
-    table(frames.ngram_frame(known.ngrams), "at_large_ngrams", help=frames.NGRAM_HELP, height=230,
+    table(frames.ngram_frame(known.ngrams), "at_large_ngrams", help=frames.NGRAM_HELP, at_most=230,
           formats={"effect": "%+.2f", "held out": "%+.2f"})  # fmt: skip
 
 

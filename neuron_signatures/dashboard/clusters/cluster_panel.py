@@ -39,7 +39,7 @@ def _tokens(ctx: PageContext, clustering: str, cluster: int) -> None:
     rows = of_cluster(corpus_table(ctx, corpus.CLUSTER_TOKENS), clustering, cluster).sort_values("rank")
     if len(rows):
         table(frames.tokens_frame(rows), "cluster_tokens", help=frames.TOKENS_HELP, formats={"score": frames.THREE},
-              height=360)  # fmt: skip
+              at_most=360)  # fmt: skip
     else:
         st.caption("No token stands out.")
 
@@ -48,7 +48,7 @@ def _members(ctx: PageContext, clustering: str, cluster: int) -> None:
     rows = of_cluster(corpus_table(ctx, corpus.CLUSTER_NEURONS), clustering, cluster)
     rows = rows.sort_values("distance", kind="stable", na_position="last").head(MOST_MEMBERS)
     at = [NeuronAt(int(a), int(b)) for a, b in zip(rows["layer"], rows["neuron"], strict=True)]
-    table(frames.members_frame(rows), "cluster_members", help={"neuron": "Click to open it."}, height=360,
+    table(frames.members_frame(rows), "cluster_members", help={"neuron": "Click to open it."}, at_most=360,
           formats={"distance": frames.THREE}, on_row=lambda i: ctx.open_stored(at[i]))  # fmt: skip
     small(count_of(len(rows), "neuron"))
 
@@ -65,7 +65,7 @@ def cluster_ngrams(ctx: PageContext, clustering: str, cluster: int) -> None:
         show_error(e)
         return
     if len(rows):
-        table(frames.ngrams_frame(rows, ngrams), "cluster_ngrams", help=frames.NGRAMS_HELP, height=360,
+        table(frames.ngrams_frame(rows, ngrams), "cluster_ngrams", help=frames.NGRAMS_HELP, at_most=360,
               formats={"effect": "%+.2f", "held out": "%+.2f"})  # fmt: skip
     else:
         st.caption("None of this cluster.")

@@ -41,5 +41,6 @@ def effects(rows: pd.DataFrame) -> go.Figure:
         hovertemplate="%{y}: %{x:.3g} nats<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    figure.update_xaxes(title="KL when all members are set to their means, in nats", zeroline=False, rangemode="tozero")
-    return styled(figure, height=90 + 24 * max(2, len(some)), legend=True)
+    figure.update_xaxes(title="KL in nats, members set to their means", zeroline=False, rangemode="tozero")
+    styled(figure, height=90 + 24 * max(2, len(some)), legend=True)
+    return figure.update_xaxes(automargin=True)

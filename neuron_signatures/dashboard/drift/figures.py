@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
+from neuron_signatures.runs.comparisons.folder import ALL_LAYERS
 from neuron_signatures.views.comparisons.cloud import Cloud
-from neuron_signatures.views.comparisons.course import ALL_LAYERS, Checkpoint, CkaPoint, NeuronPoint
+from neuron_signatures.views.comparisons.course import Checkpoint, CkaPoint, NeuronPoint
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def cka_lines(
         )  # fmt: skip
     if selected in order:
         figure.add_vline(x=order[selected], line={"color": ORANGE, "width": 1, "dash": "dot"})
-    figure.update_xaxes(tickvals=list(range(len(checkpoints))), ticktext=names, zeroline=False, title="checkpoint")
+    ends = [-0.3, len(checkpoints) - 0.7]
+    figure.update_xaxes(tickvals=list(range(len(checkpoints))), ticktext=names, zeroline=False, range=ends)
     figure.update_yaxes(title="debiased CKA with the reference", zeroline=False)
     return styled(figure, height=340, legend=True)
 
@@ -113,12 +115,14 @@ def cloud(found: Cloud, selected: NeuronAt) -> go.Figure:
 
 
 def _cloud_traces(rows: pd.DataFrame, selected: NeuronAt) -> list[go.Scattergl]:
+    few = len(set(rows["layer"])) <= 12
     own = rows[(rows["layer"] == selected.layer) & (rows["neuron"] == selected.neuron)]
     return [
         go.Scattergl(
             x=rows["pearson"], y=rows["y"], mode="markers",
             marker={"size": 5, "opacity": 0.6, "color": rows["layer"], "colorscale": "Viridis",
-                    "colorbar": {"title": "layer", "thickness": 10, "tickformat": "d"}, "showscale": True},
+                    "showscale": True,
+                    "colorbar": {"title": "layer", "thickness": 10, "tickformat": "d", "dtick": 1 if few else None}},
             customdata=_data(rows), hovertemplate=_HOVER, showlegend=False,
         ),
         go.Scattergl(
@@ -170,7 +174,8 @@ def neuron_lines(points: Sequence[NeuronPoint], checkpoints: Sequence[Checkpoint
                 customdata=[plot_text(checkpoints[i].name, 30) for i in x],
                 hovertemplate="%{customdata}: %{y:.3g}<extra>" + name + "</extra>",
             )  # fmt: skip
-    figure.update_xaxes(tickvals=list(range(len(checkpoints))), ticktext=_names(checkpoints), zeroline=False)
+    figure.update_xaxes(tickvals=list(range(len(checkpoints))), ticktext=_names(checkpoints), zeroline=False,
+                        range=[-0.3, len(checkpoints) - 0.7])  # fmt: skip
     figure.update_yaxes(zeroline=False)
     styled(figure, height=300, legend=True)
     figure.update_layout(margin={"t": 90}, legend={"x": 0.68, "y": 1.12})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from neuron_signatures.runs.comparisons.folder import ALL_LAYERS
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.views.comparisons.course import Checkpoint
 
@@ -33,19 +34,24 @@ DRIFT_HELP = {
     "neuron": "Click to select it.",
     "Pearson": "Of the activations on the same tokens; 1 is no change.",
     "Jaccard": "Of the strongest tokens or windows in both; 1 is the same.",
-    "mean z": "Change of the mean over the standard deviation of that between random halves of the prompts.",
+    "mean z": "Change of the mean, over the standard deviation of the difference of random halves of the prompts.",
     "std z": "The same of the standard deviation.",
     "rate z": "The same of the firing rate.",
     "cos in": "Cosine of the input weights in both; 1 is no change.",
     "cos gate": "Cosine of the gate weights in both.",
     "cos out": "Cosine of the output weights in both.",
-    "norm out": "Ratio of the norms of the output weights, as the stage wrote it.",
+    "norm out": "Norm of the output weights in the reference over that in the checkpoint.",
 }
+STEP_HELP = {
+    "change": "Of the debiased CKA to the reference; the reference itself is 1.",
+    "low": "Lower end of the 95 % interval.", "high": "Upper end of the 95 % interval.",
+    "largest": "Share of the bootstrap draws in which it is the largest change of all steps.",
+}  # fmt: skip
 MATCH_HELP = {
-    "neuron": "Of the second run. Click to select it.",
-    "best": "The neuron of the first run whose activations correlate most with it.",
+    "neuron": "Of the reference. Click to select it.",
+    "best": "The neuron of the checkpoint whose activations correlate most with it.",
     "correlation": "With the best match.",
-    "null": "95th percentile of the best correlation when the tokens of the first run are permuted.",
+    "null": "95th percentile of the best correlation when the tokens of the checkpoint are permuted.",
     "own rank": "Rank of the neuron with the same index; 1 is the best.",
     "partner": "In the one-to-one assignment with the largest sum.",
 }
@@ -110,6 +116,15 @@ def checkpoints_frame(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
         "tokens": pd.array([c.n_tokens for c in checkpoints], dtype="Int64"),
         "loss": pd.array([c.loss for c in checkpoints], dtype="Float64"),
     })  # fmt: skip
+
+
+def steps_frame(rows: pd.DataFrame, checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
+    """The change of the CKA of all layers together from each run to the next."""
+    names = {c.number: c.name for c in checkpoints}
+    own = rows[rows["layer"] == ALL_LAYERS]
+    step = [f"{names.get(int(a), a)} → {names.get(int(b), b)}" for a, b in zip(own["a"], own["b"], strict=True)]
+    frame = own.assign(step=step).rename(columns={"largest_share": "largest"})
+    return frame[["step", "change", "low", "high", "largest"]].reset_index(drop=True)
 
 
 def unaligned_frame(rows: pd.DataFrame, checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.widgets.elements import chart, small, table
 from neuron_signatures.dashboard.widgets.words import count_of
-from neuron_signatures.runs.comparisons.folder import ANIMATION, DRIFT, MATCHES, UNALIGNED, comparison_folder
+from neuron_signatures.runs.comparisons.folder import ANIMATION, DRIFT, MATCHES, STEPS, UNALIGNED, comparison_folder
 from neuron_signatures.runs.names import inside
 from neuron_signatures.views.comparisons.course import Checkpoint, reference_of
 from neuron_signatures.views.coords import NeuronAt
@@ -35,8 +35,18 @@ def model_panel(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoint], 
         layers = {p.layer for p in points if p.layer >= 0}
         if len(layers) > figures.MOST_LAYERS:
             small(f"{figures.MOST_LAYERS} of {len(layers)} layers have a line.")
+        _steps(ctx, name, checkpoints)
     else:
         st.caption("CKA was not computed.")
+
+
+def _steps(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoint]) -> None:
+    """Between which checkpoints the model changes most."""
+    frame = frames.steps_frame(comparison_table(ctx, name, STEPS), checkpoints)
+    if len(frame) > 1:
+        with st.expander("Change of the CKA from each checkpoint to the next"):
+            formats = {**dict.fromkeys(("change", "low", "high"), "%+.3f"), "largest": "percent"}
+            table(frame, "drift_steps", help=frames.STEP_HELP, formats=formats, at_most=300)
 
 
 def cloud_panel(ctx: PageContext, name: str) -> None:
@@ -71,7 +81,7 @@ def drifted_panel(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoint]
             downloads(rows, "drift", "drift_export")
     some = frames.most_drifted(rows, order, layer=None if layer == _ALL else int(layer))
     at = [NeuronAt(int(a), int(b)) for a, b in zip(some["layer"], some["neuron"], strict=True)]
-    table(frames.drift_frame(some), "drift_table", help=frames.DRIFT_HELP, formats=frames.FORMATS, height=390,
+    table(frames.drift_frame(some), "drift_table", help=frames.DRIFT_HELP, formats=frames.FORMATS, at_most=390,
           on_row=lambda i: ctx.open_stored(at[i], View.DRIFT))  # fmt: skip
     undefined = int(rows[order.column].isna().sum())
     small(f"{len(some):,} of {count_of(len(rows), 'neuron')}" + (f"; {undefined:,} undefined" if undefined else ""))
@@ -99,7 +109,7 @@ def matches_panel(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoint]
     some = frames.other_matches(rows)
     if len(some):
         at = [NeuronAt(int(a), int(b)) for a, b in zip(some["layer"], some["neuron"], strict=True)]
-        table(frames.matches_frame(some), "drift_matches", help=frames.MATCH_HELP, formats=frames.FORMATS, height=300,
+        table(frames.matches_frame(some), "drift_matches", help=frames.MATCH_HELP, formats=frames.FORMATS, at_most=300,
               on_row=lambda i: ctx.open_stored(at[i], View.DRIFT))  # fmt: skip
     else:
         st.caption("Every neuron above the null is best matched by its own index.")
@@ -111,7 +121,7 @@ def unaligned_panel(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoin
         small("Everything that the runs hold is aligned.")
         return
     with st.expander(f"Not compared: {count_of(len(rows), 'entry', 'entries')}"):
-        table(frames.unaligned_frame(rows, checkpoints), "drift_unaligned", height=260)
+        table(frames.unaligned_frame(rows, checkpoints), "drift_unaligned", at_most=260)
 
 
 def animation_button(ctx: PageContext, name: str) -> None:

@@ -27,6 +27,8 @@ _FORMATS = dict.fromkeys(
     ("stability", "low", "high", "null stability", "silhouette", "null silhouette", "null sd", "effect", "null", "p"),
     frames.THREE,
 )
+_FEW = 12
+"""Clusters whose effects are shown unfolded."""
 
 
 def render(ctx: PageContext) -> None:
@@ -95,18 +97,15 @@ def _cluster(ctx: PageContext, clustering: str, numbers: list[int]) -> int:
 
 
 def _clusters(ctx: PageContext, clustering: str, rows: pd.DataFrame, numbers: list[int]) -> None:
-    measured = rows["effect"].notna().any()
-    left, right = st.columns([3, 2], gap="medium") if measured else (st.container(), None)
-    with left:
-        table(frames.clusters_frame(rows), "clusters", help=frames.CLUSTERS_HELP, formats=_FORMATS, height=360,
-              on_row=lambda i: ctx.open_cluster(clustering, numbers[i]))  # fmt: skip
-        with st.popover("Export"):
-            downloads(rows, "clusters", "clusters_export")
-    if right is not None:
-        with right:
-            chart(ctx, figures.effects(rows), "cluster_effects")
-            more = int(rows["effect"].notna().sum()) - figures.MOST
-            if more > 0:
-                small(f"The {figures.MOST} with the largest effect; the table has {more:,} more.")
-    else:
+    table(frames.clusters_frame(rows), "clusters", help=frames.CLUSTERS_HELP, formats=_FORMATS, at_most=360,
+          on_row=lambda i: ctx.open_cluster(clustering, numbers[i]))  # fmt: skip
+    with st.popover("Export"):
+        downloads(rows, "clusters", "clusters_export")
+    n_measured = int(rows["effect"].notna().sum())
+    if not n_measured:
         small("The effect of ablating the clusters was not measured.")
+        return
+    with st.expander("Effects of the clusters beside those of random neurons", expanded=n_measured <= _FEW):
+        chart(ctx, figures.effects(rows), "cluster_effects")
+        if n_measured > figures.MOST:
+            small(f"The {figures.MOST} with the largest effect; the table has {n_measured - figures.MOST:,} more.")

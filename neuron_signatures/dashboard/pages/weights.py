@@ -16,7 +16,7 @@ from neuron_signatures.dashboard.widgets.elements import chart, empty, facts, sh
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.weights.folder import STATISTICS, WEIGHTS_FOLDER
-from neuron_signatures.views.at_large.commands import weights_command
+from neuron_signatures.views.at_large.commands import FORECAST, weights_command
 from neuron_signatures.views.at_large.texts import class_words
 from neuron_signatures.views.coords import NeuronAt
 
@@ -29,7 +29,7 @@ def render(ctx: PageContext) -> None:
         copy_link(ctx)
     if STATISTICS not in WEIGHTS_FOLDER.finished(ctx.run_dir):
         empty("This run has no weight statistics yet. This command says what they cost, and leaves it at that:",
-              weights_command(ctx.run_dir, "--forecast"), "Without --forecast it computes them. No data is needed, "
+              weights_command(ctx.run_dir, FORECAST), f"Without {FORECAST} it computes them. No data is needed, "
               "only the model.")  # fmt: skip
         return
     try:
@@ -61,7 +61,7 @@ def _render(ctx: PageContext) -> None:
         cut = f"{len(shown):,} of " if len(shown) < len(rows) else ""
         small(f"{cut}{count_of(len(rows), 'neuron')}. Click a point to select the neuron.")
     with right:
-        neuron_card(ctx)
+        neuron_card(ctx, record)
     _table(ctx, rows)
 
 
@@ -92,7 +92,7 @@ def _table(ctx: PageContext, rows: object) -> None:
             downloads(rows, "weights", "weights_export")
     shown = frames.statistics_frame(rows, by, ascending=ascending)
     labels = shown["neuron"].tolist()
-    table(shown, "weights_table", help=frames.STATISTICS_HELP, formats=frames.FORMATS, height=420,
+    table(shown, "weights_table", help=frames.STATISTICS_HELP, formats=frames.FORMATS, at_most=420,
           on_row=lambda i: ctx.open_stored(_at(labels[i]), View.WEIGHTS))  # fmt: skip
     if len(shown) < len(rows):
         small(f"The first {len(shown):,} of {count_of(len(rows), 'neuron')}.")

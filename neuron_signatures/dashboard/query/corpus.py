@@ -65,7 +65,7 @@ def _of_ngram(ctx: PageContext) -> None:
     left, middle, right = st.columns([4, 5, 4], gap="medium")
     with left:
         small(f"{count_of(len(known), 'n-gram')}, {len(found):,} shown, the best match and the most frequent first")
-        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, height=430,
+        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, at_most=430,
               on_row=lambda i: st.session_state.update({_NGRAM: numbers[i]}))  # fmt: skip
     own = found[found["ngram"] == st.session_state[_NGRAM]].iloc[0]
     with middle:
@@ -79,8 +79,8 @@ def _neurons(ctx: PageContext, own: pd.Series) -> None:
     rows = ngram_rows(ctx, corpus.NGRAM_NEURONS, int(own["ngram"]))
     at = [NeuronAt(r["layer"], r["neuron"]) for r in rows]
     if rows:
-        table(frames.neurons_frame(rows), "corpus_ngram_neurons", help=frames.EFFECT_HELP, formats=_EFFECTS, height=430,
-              on_row=lambda i: ctx.open_stored(at[i]))  # fmt: skip
+        table(frames.neurons_frame(rows), "corpus_ngram_neurons", help=frames.EFFECT_HELP, formats=_EFFECTS,
+              at_most=430, on_row=lambda i: ctx.open_stored(at[i]))  # fmt: skip
     else:
         st.caption("No neuron stands out.")
 
@@ -94,7 +94,7 @@ def _clusters(ctx: PageContext, ngram: int) -> None:
         return
     named = list(zip(rows["clustering"].fillna(""), rows["cluster"], strict=True))
     shown = frames.clusters_frame(rows, _cluster_names(ctx))
-    table(shown, "corpus_ngram_clusters", help={"cluster": "Click to open it."}, formats=_EFFECTS, height=430,
+    table(shown, "corpus_ngram_clusters", help={"cluster": "Click to open it."}, formats=_EFFECTS, at_most=430,
           on_row=lambda i: ctx.open_cluster(str(named[i][0]), int(named[i][1])))  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _of_neuron(ctx: PageContext) -> None:
         with column:
             st.markdown(f"##### At {pole}")
             table(frames.neuron_ngrams_frame(own, known), f"corpus_neuron_ngrams_{pole}", help=frames.EFFECT_HELP,
-                  formats=_EFFECTS, height=430)  # fmt: skip
+                  formats=_EFFECTS, at_most=430)  # fmt: skip
 
 
 def _of_cluster(ctx: PageContext) -> None:
@@ -161,7 +161,7 @@ def _contrasts(ctx: PageContext) -> None:
     rows = contrast_table(ctx, name)
     first = rows.sort_values("rank").head(frames.MOST)
     at = [NeuronAt(int(a), int(b)) for a, b in zip(first["layer"], first["neuron"], strict=True)]
-    table(frames.contrast_frame(first), "corpus_contrast", help=frames.CONTRAST_HELP, height=460,
+    table(frames.contrast_frame(first), "corpus_contrast", help=frames.CONTRAST_HELP, at_most=460,
           formats=frames.CONTRAST_FORMATS, on_row=lambda i: ctx.open_stored(at[i]))  # fmt: skip
     significant = int((rows["q"] <= 0.05).sum())
     small(f"{len(first):,} of {count_of(len(rows), 'neuron')}; {significant:,} have q <= 0.05.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_signatures.runs.stage_results import ResultRecord
 from neuron_signatures.runs.weights.folder import CLASSES
@@ -49,25 +49,11 @@ class ClassCount(NamedTuple):
 def class_counts(statistics: pd.DataFrame, record: ResultRecord) -> list[ClassCount]:
     """The classes in order, the rest last; shares are of all neurons, and of all random directions."""
     counts = statistics["class"].fillna("none").value_counts()
-    random = random_shares(record)
+    random = _random_shares(record)
     names = [*CLASSES, *(c for c in counts.index if c not in CLASSES)]
     n = max(1, len(statistics))
     return [ClassCount(str(c), int(counts.get(c, 0)), int(counts.get(c, 0)) / n, random.get(str(c))) for c in names
             if c in counts or c in random]  # fmt: skip
-
-
-def random_shares(record: ResultRecord) -> dict[str, float]:
-    """The share of each class among random directions, as the record has it; empty if it has none."""
-    found = record.facts.get("random_classes")
-    if not isinstance(found, dict):
-        return {}
-    numbers = {str(k): float(v) for k, v in found.items() if _is_number(v)}
-    total = sum(numbers.values())
-    return {k: v / total for k, v in numbers.items()} if total > 0 else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def class_line(counts: Sequence[ClassCount]) -> list[tuple[str, str]]:
@@ -96,3 +82,22 @@ def statistics_frame(rows: pd.DataFrame, by: str, *, ascending: bool) -> pd.Data
     frame["class"] = [class_words(str(c)) for c in frame["class"].fillna("none")]
     kept = [c for c in COLUMNS.values() if c == "class" or frame[c].notna().any()]
     return frame[["at", *kept]].rename(columns={"at": "neuron"}).reset_index(drop=True)
+
+
+def _random_shares(record: ResultRecord) -> dict[str, float]:
+    """The share of each class among random directions, as far as the record has it."""
+    found = record.facts.get("classes")
+    if not isinstance(found, dict):
+        return {}
+    shares = {str(k): v.get("random_share") for k, v in found.items() if isinstance(v, dict)}
+    return {k: float(v) for k, v in shares.items() if isinstance(v, int | float)}
+
+
+def neighbour_null(record: ResultRecord, weight: str) -> str:
+    """What the largest |cosine| would be by chance, as a sentence; empty if it was not computed."""
+    found = record.facts.get("neighbours")
+    own = found.get(weight) if isinstance(found, dict) else None
+    high, n = (own.get(k) if isinstance(own, dict) else None for k in ("null_high", "n_null"))
+    if not isinstance(high, int | float) or not isinstance(n, int):
+        return ""
+    return f"With permuted coordinates, 99 % of {n:,} neurons have a nearest neighbour of at most {high:.3f}."

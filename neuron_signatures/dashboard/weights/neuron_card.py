@@ -10,7 +10,9 @@ import streamlit as st
 from neuron_signatures.dashboard.data.cached_stage import at_large
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
-from neuron_signatures.dashboard.widgets.elements import facts, lead, show_lines, table
+from neuron_signatures.dashboard.weights.frames import neighbour_null
+from neuron_signatures.dashboard.widgets.elements import facts, lead, show_lines, small, table
+from neuron_signatures.runs.stage_results import ResultRecord
 from neuron_signatures.runs.weights.folder import WEIGHTS
 from neuron_signatures.views.at_large.neuron import Neighbour, WeightStatistics
 from neuron_signatures.views.at_large.texts import CLASS_HELP, class_words, short
@@ -19,7 +21,7 @@ WEIGHT_WORDS = {"output": "output weights", "input": "input weights", "gate": "g
 _HELP = {"neuron": "Click to select it.", "cosine": "Of the two weight vectors; negative: opposite directions."}
 
 
-def neuron_card(ctx: PageContext) -> None:
+def neuron_card(ctx: PageContext, record: ResultRecord) -> None:
     known = at_large(ctx, ctx.at)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         lead(ctx.at.label if known.weights is None else f"{ctx.at.label}: {class_words(known.weights.cls)}")
@@ -43,8 +45,10 @@ def neuron_card(ctx: PageContext) -> None:
         required=True,
     )  # fmt: skip
     own = sorted((n for n in known.neighbours if n.weight == chosen), key=lambda n: n.rank)
-    table(neighbour_frame(own), f"weights_neighbours_{chosen}", help=_HELP, formats={"cosine": "%+.3f"}, height=390,
+    table(neighbour_frame(own), f"weights_neighbours_{chosen}", help=_HELP, formats={"cosine": "%+.3f"}, at_most=390,
           on_row=lambda i: ctx.open_stored(own[i].at, View.WEIGHTS))  # fmt: skip
+    if null := neighbour_null(record, chosen):
+        small(null)
 
 
 def number_facts(w: WeightStatistics) -> list[tuple[str, str]]:

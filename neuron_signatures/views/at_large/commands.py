@@ -16,6 +16,10 @@ MODE_WORDS: dict[Mode, str] = {
 }  # fmt: skip
 
 
+FORECAST = "--dry_run"
+"""The flag with which stage 8 prints what it would cost, and stops."""
+
+
 def weights_command(run_dir: Path, *flags: str) -> str:
     """Computes weight statistics and neighbours; reads the model, no data."""
     return shlex.join([*WEIGHTS_FOLDER.command.split(), "--run_dir", str(run_dir), *flags])

@@ -51,7 +51,7 @@ class Similar(NamedTuple):
     """A neuron that is active alike on the corpus."""
 
     kind: str
-    """`activation`: a correlation, with its sign, of whole neurons. `windows`: a Jaccard index of poles."""
+    """`activation`: a correlation of whole neurons, with its sign. `windows`: a Jaccard index of poles."""
     pole: str
     rank: int
     at: NeuronAt
@@ -85,9 +85,10 @@ class Meaning(NamedTuple):
     """The groups of a pole, with the null of windows of random neurons."""
 
     pole: str
-    n_windows: int
-    n_groups: int
+    n_windows: int | None
+    n_groups: int | None
     effective_number: float | None
+    null_effective_number: float | None
     within: float | None
     between: float | None
     statistic: float | None
@@ -96,6 +97,7 @@ class Meaning(NamedTuple):
     p: float | None
     n_null: int | None
     q: float | None
+    held_out_statistic: float | None
     groups: tuple[MeaningGroup, ...] = ()
 
 
@@ -246,8 +248,9 @@ def _meanings(found: _Reading) -> tuple[Meaning, ...]:
         by_pole.setdefault(row["pole"], []).append(group)
     meanings = [
         Meaning(
-            r["pole"] or "", r["n_windows"], r["n_groups"], r["effective_number"], r["within"], r["between"],
-            r["statistic"], r["null_mean"], r["null_sd"], r["p"], r["n_null"], r["q"],
+            r["pole"] or "", r["n_windows"], r["n_groups"], r["effective_number"],
+            r.get("null_effective_number"), r["within"], r["between"], r["statistic"], r["null_mean"], r["null_sd"], r["p"],
+            r["n_null"], r["q"], r.get("held_out_statistic"),
             tuple(sorted(by_pole.get(r["pole"], ()))),
         )
         for r in rows

@@ -72,11 +72,17 @@ def cluster_words(m: Membership) -> str:
 
 
 def meaning_sentence(m: Meaning) -> str:
-    """How many meanings a pole has, beside the null."""
-    said = f"effective number {short(m.effective_number, '.2f')} in {m.n_groups} groups of {m.n_windows} windows"
-    null = f"statistic {short(m.statistic)}, null {short(m.null_mean)} ± {short(m.null_sd, '.2g')}"
+    """How many meanings a pole has, beside windows of random neurons."""
+    if m.effective_number is None and m.statistic is None:
+        return f"too few strong windows ({m.n_windows or 0})"
+    null = "" if m.null_effective_number is None else f" (random neurons {m.null_effective_number:.2f})"
+    said = (
+        f"effective number {short(m.effective_number, '.2f')}{null} in {m.n_groups or 0} groups of {m.n_windows or 0} "
+    )
+    tested = f"windows; statistic {short(m.statistic)}, null {short(m.null_mean)} ± {short(m.null_sd, '.2g')}"
     draws = "" if m.n_null is None else f", {m.n_null:,} draws"
-    return f"{said}; {null}, p {short(m.p, '.2g')}, q {short(m.q, '.2g')}{draws}"
+    held = "" if m.held_out_statistic is None else f"; held out {m.held_out_statistic:.3g}"
+    return f"{said}{tested}, p {short(m.p, '.2g')}, q {short(m.q, '.2g')}{draws}{held}"
 
 
 def group_words(g: MeaningGroup, n: int = _N_TOKENS) -> str:

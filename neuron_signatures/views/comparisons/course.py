@@ -14,8 +14,6 @@ from neuron_signatures.views.coords import NeuronAt
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL_LAYERS = -1
-"""`layer` of the rows about all layers together."""
 _WITH_SIDES = ("mean", "std", "rate")
 
 
