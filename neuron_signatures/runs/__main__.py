@@ -17,6 +17,8 @@ from neuron_signatures.cli.arguments import folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
+from neuron_signatures.runs.comparisons.folder import COMPARISONS
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
 
+_SHOWN_NAMES = {"weights": "weights", CORPUS_ANALYSIS: "corpus", COMPARISONS: "compared"}
 MAX_LINES, MAX_JSON = 100, 10_000
 """Most faults, and most remarks, that `verify` prints, and that `verify --json` holds."""
 
@@ -140,6 +143,7 @@ def _describe(run: Run, fault: str) -> list[str]:
     from neuron_signatures.runs.records.summary import summarise_records
     from neuron_signatures.runs.scores.overview import summarise_scores
     from neuron_signatures.runs.skills.summary import summarise_skills
+    from neuron_signatures.runs.stage_summaries import stage_summaries
     from neuron_signatures.runs.units import units_size, units_word
 
     m = run.manifest
@@ -160,6 +164,8 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("scores", scores.text()))
     if skills := summarise_skills(run.path):
         rows.append(("skills", skills.text()))
+    for name, found in stage_summaries(run.path).items():
+        rows.append((_SHOWN_NAMES[name], found.text()))
     if pipeline := read_pipeline(run.path):
         rows.append(("pipeline", pipeline.text()))
     if (page := run.path / REPORT).is_file():
@@ -198,7 +204,10 @@ def _threads(m: Manifest) -> str:
 
 
 def _stage(run: RunSummary, name: str) -> str:
-    holds = {RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores, SKILLS: run.skills}.get(name, "")
+    holds = {
+        RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores, SKILLS: run.skills,
+        "weights": run.weights, CORPUS_ANALYSIS: run.corpus_analysis, COMPARISONS: run.comparisons,
+    }.get(name, "")  # fmt: skip
     return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from neuron_signatures.runs.comparisons.folder import COMPARISONS
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.lock import holder
@@ -21,6 +23,7 @@ from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
 from neuron_signatures.runs.scores.overview import summarise_scores
 from neuron_signatures.runs.skills.summary import summarise_skills
+from neuron_signatures.runs.stage_summaries import StageSummary, stage_summaries
 
 Status = Literal["complete", "writing", "stopped", "broken"]
 
@@ -46,6 +49,10 @@ class RunSummary:
     """How many explanations were scored, and by what; empty without a folder of scores."""
     skills: str = ""
     """The texts and units of skills; empty without a folder of them."""
+    weights: str = ""
+    """Of this and the two below: the finished modes or names; empty without a folder of them."""
+    corpus_analysis: str = ""
+    comparisons: str = ""
     problem: str = ""
 
 
@@ -76,10 +83,13 @@ def summarise(run_dir: Path) -> RunSummary | None:
     stages = tuple(s for s in STAGE_FOLDERS if (run_dir / s).is_dir())
     records, explanations = summarise_records(run_dir), summarise_explanations(run_dir)
     scores, skills = summarise_scores(run_dir), summarise_skills(run_dir)
+    at_large = stage_summaries(run_dir)
     blank = RunSummary(
         run_dir.name, "broken", n_bytes=sum(tensors.values()), stages=stages, records=records.text() if records else "",
         explanations=explanations.text() if explanations else "", scores=scores.text() if scores else "",
         skills=skills.text() if skills else "",
+        weights=_text(at_large, "weights"), corpus_analysis=_text(at_large, CORPUS_ANALYSIS),
+        comparisons=_text(at_large, COMPARISONS),
     )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):
@@ -96,6 +106,10 @@ def summarise(run_dir: Path) -> RunSummary | None:
         return replace(blank, problem=shorten(e.what, 200))
     except ValidationError as e:
         return replace(blank, problem=shorten(f"manifest: {first_error(e)}", 200))
+
+
+def _text(found: Mapping[str, StageSummary], name: str) -> str:
+    return found[name].text() if name in found else ""
 
 
 class _Head(BaseModel):

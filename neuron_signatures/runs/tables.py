@@ -7,7 +7,7 @@ bytes of text, and how they are stored. Text is read as dictionaries, in which a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,33 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
     for column in table.columns:
         check_texts(column.chunks, path)
     return table
+
+
+def rows_where_file(path: Path, columns: Sequence[str], wanted: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """The rows of a table of another folder of the run whose integer columns have one of the `wanted` values, without
+    importing pandas; null is None.
+
+    Parts of the file that cannot hold a wanted `layer` are skipped. Raises as `read_table_file`.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = list(dict.fromkeys((*columns, *wanted)))
+    layers = wanted.get("layer")
+    rows: list[dict[str, Any]] = []
+    try:
+        with _open(path, names, most=None) as file:
+            groups = [g for g in range(file.num_row_groups)
+                      if layers is None or any(_may_hold(file.metadata, g, n) for n in layers)]  # fmt: skip
+            for batch in file.iter_batches(1 << 16, columns=names, use_threads=False, row_groups=groups):
+                for name, values in wanted.items():
+                    column = batch.column(name)
+                    batch = batch.filter(pc.is_in(column, value_set=pa.array(values, column.type)))
+                check_texts(batch.columns, path)
+                rows += batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+        raise damaged(path, "a Parquet table", e) from e
+    return rows
 
 
 def iter_table_file(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:

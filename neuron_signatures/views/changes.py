@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_signatures.runs.comparisons.folder import COMPARISONS
+from neuron_signatures.runs.corpus_analysis.folder import CONTRASTS, CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.names import MANIFEST, inside
@@ -14,6 +17,7 @@ from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 
 
 class Stamp(NamedTuple):
@@ -30,6 +34,8 @@ FILES = (
     records.SAMPLE, records.ROWS, records.SAMPLE_META,
 )  # fmt: skip
 """The finished files of `records/`."""
+MOST_FOLDERS = 1000
+"""Contrasts, and comparisons, that are looked at."""
 _MISSING = Stamp(-1, -1, -1)
 
 
@@ -79,6 +85,25 @@ def score_stamps(run_dir: Path) -> dict[str, Stamp]:
 def skill_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `skills/`; empty before the first text was collected."""
     return _folder_stamps(run_dir / SKILLS)
+
+
+def at_large_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `weights/`, `corpus_analysis/` and `comparisons/`, by their path in the run folder.
+
+    Contrasts and comparisons are in folders of their own."""
+    contrasts = f"{CORPUS_ANALYSIS}/{CONTRASTS}"
+    folders = [WEIGHTS_FOLDER.folder, CORPUS_ANALYSIS, COMPARISONS]
+    folders += [f"{above}/{name}" for above in (contrasts, COMPARISONS) for name in _subfolders(run_dir / above)]
+    return {f"{below}/{n}": s for below in folders for n, s in _folder_stamps(run_dir / below).items()}
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+    except OSError:
+        return []
+    return names[:MOST_FOLDERS]
 
 
 def records_stamps(run_dir: Path) -> dict[str, Stamp]:

@@ -14,6 +14,7 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.records.names import Part
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
+from neuron_signatures.views.at_large.windows import GroupedWindows, grouped_windows
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.records.about import records_facts
 from neuron_signatures.views.records.commands import has_records
@@ -56,6 +57,19 @@ def sample_at(
     opened = _opened(run_dir, results_key)
     with opened.lock:
         return sample_evidence(opened.records, at, parts=parts, seed=seed)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _meaning_windows(run_dir: Path, results_key: str, at: NeuronAt) -> list[GroupedWindows]:
+    opened = _opened(run_dir, results_key)
+    with opened.lock:
+        return grouped_windows(opened.records, run_dir, at)
+
+
+def meaning_windows_at(run_dir: Path, results_key: str, at: NeuronAt) -> list[GroupedWindows]:
+    """The strongest windows of a neuron by their meaning. Raises as `evidence_at`."""
+    found: list[GroupedWindows] = _meaning_windows(run_dir, results_key, at)
+    return found
 
 
 def use_records(run_dir: Path, results_key: str, read: Callable[[Records], T]) -> T:

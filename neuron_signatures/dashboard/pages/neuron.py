@@ -8,6 +8,7 @@ import contextlib
 import numpy as np
 import streamlit as st
 
+from neuron_signatures.dashboard.at_large.neuron_panel import at_large_panel
 from neuron_signatures.dashboard.corpus.panel import corpus_panel, evidence_of
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.explanations.neuron_panel import explanations_panel
@@ -47,6 +48,7 @@ def render(ctx: PageContext) -> None:
     _head(ctx, _ON_CORPUS)
     explanations_panel(ctx)
     scores_panel(ctx)
+    at_large_panel(ctx)
     corpus_panel(ctx)
 
 
@@ -57,6 +59,7 @@ def _with_prompts(ctx: PageContext) -> None:
     show_summary(summary_of(ctx, ctx.at, neuron), explained=False)
     explanations_panel(ctx)
     scores_panel(ctx)
+    at_large_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:
         corpus_panel(ctx)

@@ -34,6 +34,7 @@ from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
+    at_large_stamps,
     changed,
     explanation_stamps,
     intervention_stamps,
@@ -44,7 +45,8 @@ from neuron_signatures.views.changes import (
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
-_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.EXPLANATIONS, View.SCORES, View.SKILLS)
+_WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.QUERY, View.EXPLANATIONS, View.SCORES, View.SKILLS,
+                    View.WEIGHTS, View.CLUSTERS, View.DRIFT)  # fmt: skip
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -57,6 +59,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 @media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
 .stMain [data-testid="stColumn"]{min-width:15rem}
 [class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
+.st-key-view button{padding:.2rem .55rem!important}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
@@ -138,7 +141,7 @@ def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
     interventions = {f"{INTERVENTIONS}/{name}": s for name, s in intervention_stamps(run_dir).items()}
     records = {f"{RECORDS}/{name}": s for name, s in records_stamps(run_dir).items()}
     skills = {f"{SKILLS}/{name}": s for name, s in skill_stamps(run_dir).items()}
-    return {**analysis_stamps(run_dir), **interventions, **records, **skills}
+    return {**analysis_stamps(run_dir), **interventions, **records, **skills, **at_large_stamps(run_dir)}
 
 
 def _views(selection: Selection) -> list[View]:

@@ -30,7 +30,7 @@ class PageContext:
     data_key: str
     """Changes when the manifest or a tensor file changes; the key of cached activations."""
     results_key: str
-    """Changes when a file in `analysis/` or `interventions/`, or a finished one in `records/`, changes."""
+    """Changes when a file of a stage that writes whole results changes, such as one in `analysis/`."""
     explanations_key: str = ""
     """Changes when a file in `explanations/` changes."""
     scores_key: str = ""
@@ -102,6 +102,23 @@ class PageContext:
         now: Selection = st.session_state.get(SELECTION, self.selection)
         st.session_state[SELECTION] = replace(now, view=View.SCORES, scored=scored, score=score)
         st.session_state[MOVED] = True
+
+    def open_cluster(self, clustering: str, cluster: int | None = None) -> None:
+        """Show a clustering, and one of its clusters; by default that of the selected neuron. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        st.session_state[SELECTION] = replace(now, view=View.CLUSTERS, clustering=clustering, cluster=cluster)
+        st.session_state[MOVED] = True
+
+    def open_comparison(self, name: str) -> None:
+        """Show a comparison with other runs. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        st.session_state[SELECTION] = replace(now, view=View.DRIFT, comparison=name)
+        st.session_state[MOVED] = True
+
+    def open_stored(self, at: NeuronAt, view: View = View.NEURON) -> None:
+        """Select a neuron, unless the run does not store it. Only for callbacks."""
+        if self.run.stores(*at):
+            self.choose(layer=at.layer, neuron=at.neuron, view=view)
 
     def open_on_corpus(self, at: NeuronAt | None = None) -> None:
         """Show a neuron, by default the selected one, on the records of the corpus. Only for callbacks.

@@ -10,14 +10,18 @@ import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html, empty
 from neuron_signatures.dashboard.widgets.words import count_of
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
 from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.overview import summarise_scores
+from neuron_signatures.runs.stage_summaries import stage_summaries
 from neuron_signatures.runs.tokens import brief
 from neuron_signatures.runs.units import units_text
+from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
+from neuron_signatures.views.at_large.commands import corpus_command, weights_command
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.lists.ranked import ListRef
 from neuron_signatures.views.records.commands import has_records, records_command
@@ -80,7 +84,7 @@ def revision(m: Manifest) -> str:
 def stage_lines(
     run_dir: Path, lists: Sequence[ListRef], prompt_id: str | None
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The results of stages 2 to 6 as label and text; the missing ones of stages 2, 4, 5 and 6 as text and command.
+    """The results of the stages as label and text; the missing ones of stages 2, 4, 5, 6 and 8 as text and command.
 
     `prompt_id` is None for a run without prompts, of which stage 2 computes nothing.
     """
@@ -116,12 +120,24 @@ def stage_lines(
 def _corpus_lines(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Records, the explanations that are written from them, and their scores."""
     done, missing = _records_line(run_dir)
+    more, unmade = _at_large_lines(run_dir)
+    done, missing = [*done, *more], [*missing, *unmade]
     found = summarise_explanations(run_dir)
     if found is not None:
         scores = summarise_scores(run_dir)
         done += [("explanations", found.text())] + ([("scores", scores.text())] if scores is not None else [])
         return done, [*missing, *([("No scores yet", score_command(run_dir))] if scores is None else [])]
-    return done, missing or [("No explanations yet", explain_command(run_dir))]
+    return done, missing if not has_records(run_dir) else [*missing, ("No explanations yet", explain_command(run_dir))]
+
+
+def _at_large_lines(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Weights, analyses of the corpus, and comparisons; of the first two, how to make them."""
+    found = stage_summaries(run_dir)
+    done = [(folder.replace("_", " "), summary.text()) for folder, summary in found.items()]
+    missing = [] if WEIGHTS_FOLDER.folder in found else [("No weight statistics yet", weights_command(run_dir))]
+    if CORPUS_ANALYSIS not in found and has_records(run_dir):
+        missing.append(("No similar neurons on the corpus yet", corpus_command(run_dir, "similar")))
+    return done, missing
 
 
 def _records_line(run_dir: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -21,7 +21,8 @@ MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
-_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on", "scored", "score")
+_KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on", "scored", "score",
+         "clustering", "cluster", "comparison")  # fmt: skip
 _ON = ("prompts", "corpus")
 _LONGEST = 300
 
@@ -39,6 +40,9 @@ class View(StrEnum):
     EXPLANATIONS = "explanations"
     SCORES = "scores"
     SKILLS = "skills"
+    WEIGHTS = "weights"
+    CLUSTERS = "clusters"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,12 @@ class Selection:
     """The files of the scored set that the Scores view shows; empty for the first."""
     score: str = ""
     """The score that it shows; empty for the first of the set."""
+    clustering: str = ""
+    """Name of the clustering that the Clusters view shows; empty for the first."""
+    cluster: int | None = None
+    """The number of its cluster that is shown; None for that of the selected neuron."""
+    comparison: str = ""
+    """Name of the comparison that the Drift view shows; empty for the first."""
 
     @property
     def at(self) -> NeuronAt:
@@ -141,6 +151,10 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, result=address["result"], pair=_counted(address, "pair", problems))
     if "scored" in address:
         chosen = replace(chosen, scored=address["scored"], score=address.get("score", ""))
+    if "clustering" in address:
+        chosen = replace(chosen, clustering=address["clustering"], cluster=_cluster(address, problems))
+    if "comparison" in address:
+        chosen = replace(chosen, comparison=address["comparison"])
     if "on" in address:
         if address["on"] in _ON:
             chosen = replace(chosen, corpus=address["on"] == "corpus")
@@ -172,6 +186,12 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
         out["scored"] = selection.scored
         if selection.score:
             out["score"] = selection.score
+    if selection.clustering:
+        out["clustering"] = selection.clustering
+        if selection.cluster is not None:
+            out["cluster"] = str(selection.cluster)
+    if selection.comparison:
+        out["comparison"] = selection.comparison
     if selection.corpus and run.prompts:
         out["on"] = "corpus"
     return out
@@ -219,6 +239,15 @@ def _counted(address: Mapping[str, str], key: str, problems: list[str]) -> int |
         problems.append(e.line())
         return None
     return number - 1 if number else None
+
+
+def _cluster(address: Mapping[str, str], problems: list[str]) -> int | None:
+    """The number of a cluster, which counts from 0; None if the address has none."""
+    try:
+        return _number(address, "cluster", 0) if "cluster" in address else None
+    except UsageError as e:
+        problems.append(e.line())
+        return None
 
 
 def _number(address: Mapping[str, str], key: str, default: int) -> int:

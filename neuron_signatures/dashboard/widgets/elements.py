@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+_HEAD, _ROW = 38, 35
+"""Pixels of the heading and of a row of a table."""
 _FACTS = """<style>
 .ns-facts{margin:0;padding:0;display:grid;grid-template-columns:max-content 1fr;
 gap:.1rem .9rem;font-size:.875rem;line-height:1.45}
@@ -103,12 +105,13 @@ def table(
     frame: pd.DataFrame, key: str, *, help: Mapping[str, str] | None = None, height: int | None = None,
     widths: Mapping[str, int] | None = None, on_row: Callable[[int], None] | None = None,
     bars: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None,
-    formats: Mapping[str, str] | None = None,
+    formats: Mapping[str, str] | None = None, at_most: int | None = None,
 ) -> None:  # fmt: skip
     """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
 
     `help` explains columns on hover; it must not come from data. `widths` are in pixels. Columns of `bars` are drawn as
     bars up to this value, without numbers. `labels` are shorter headings, `formats` are those of number columns.
+    `at_most` is the largest height of a table that is as high as its rows.
     """
     help, widths, labels = help or {}, widths or {}, labels or {}
     columns = {
@@ -132,6 +135,8 @@ def table(
             min_value=0.0,
             max_value=full or 1.0,
         )
+    if at_most is not None:
+        height = min(_HEAD + _ROW * max(1, len(frame)), at_most)
     options: dict[str, Any] = {"key": key, "hide_index": True, "column_config": columns, "height": height or "auto"}
     options["placeholder"] = ""  # of an undefined number
     n_rows = len(frame)  # the callback lives as long as the session: it must not hold the frame

@@ -1,0 +1,1 @@
+"""What weights and the corpus say about one neuron, on its page."""

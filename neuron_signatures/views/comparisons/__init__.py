@@ -1,0 +1,1 @@
+"""Comparisons of a run with others, as the explorer and the report show them."""
