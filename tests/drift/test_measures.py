@@ -62,10 +62,10 @@ def test_jaccard_of_silent_neurons_is_undefined_and_of_one_silent_neuron_zero():
 
 def test_a_profile():
     a = np.array([[1.0, 2], [-1, 2], [3, 2], [-3, 2]], np.float32)
-    found = profile(a, k=1, fires_above=0)
+    found = profile(a, k=1, fires_above=0.0)
     assert found.mean.tolist() == [0, 2] and found.std == pytest.approx([np.sqrt(5), 0])
     assert found.rate.tolist() == [0.5, 1] and found.constant.tolist() == [False, True]
-    assert profile(a, k=1, fires_above=2).rate.tolist() == [0.25, 0]
+    assert profile(a, k=1, fires_above=2.0).rate.tolist() == [0.25, 0]
 
 
 def test_differences_of_halves_are_those_of_the_tokens():
@@ -82,4 +82,4 @@ def test_differences_of_halves_are_those_of_the_tokens():
 def test_halves_have_half_of_the_prompts_and_need_four():
     assert (random_halves(9, 50, np.random.default_rng(0)).sum(1) == 4).all()
     halves = random_halves(3, 5, np.random.default_rng(0))
-    assert np.isnan(differences_of_halves(make(9, 2), np.array([0, 3, 6]), halves, fires_above=0).mean).all()
+    assert np.isnan(differences_of_halves(make(9, 2), np.array([0, 3, 6]), halves, fires_above=0.0).mean).all()
