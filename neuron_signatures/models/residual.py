@@ -180,7 +180,7 @@ class _LayerTrace:
         self._norms.clear()
 
     def _entering(self) -> Tensor:
-        """The stream that the MLP reads: of two candidates the one that its norm, or the MLP itself, was called with."""
+        """The stream that the MLP reads, with attention or without: what its norm (or itself) was called with."""
         with_attention = self.before + self.attn
         read = [x for _, x, _ in self._norms] + ([] if self._mlp_in is None else [self._mlp_in])
         nearest = min(float((self._at(x) - with_attention).norm()) for x in read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from neuron_signatures.analysis.attribution.metrics import Attribution, attribut
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.models.weights import unembedding
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.progress import ProgressOf
 
 Acts = Float[Tensor, "layer prompt_pos neuron"]
@@ -69,7 +72,8 @@ def increases(
     scores = zero if reference.is_zero else centred
     return Increases(
         Attribution("prob_increase", chosen, positions, scores, at, None), zero, centred,
-        {"log_p_before": before, "additive": False}, (*elsewhere(problem), *_other_function(problem)),
+        {"log_p_before": before, "additive": False},
+        (*elsewhere(problem), *_other_function(problem), *_below_chance(problem, chosen, before)),
     )  # fmt: skip
 
 
@@ -91,6 +95,19 @@ def queries(problem: Problem, acts: Acts, values: Attribution, reference: Refere
         ]
     ranked = attribution("prob_increase_query", positions, at, scores, per_act)
     return Queries(ranked, {"value_neurons": chosen, "unit": "nats times activation"}, tuple(elsewhere(problem)))
+
+
+def _below_chance(problem: Problem, layers: Sequence[int], log_p: Sequence[float]) -> list[str]:
+    """A warning about layers before which the target is less likely than one token in the vocabulary."""
+    chance = -math.log(len(unembedding(problem.hf).weight))
+    low = sorted(layer for layer, value in zip(layers, log_p, strict=False) if value < chance)
+    if problem.target.foil_id is not None or not low:
+        return []
+    where = f"in layer{'s' * (len(low) > 1)} {spans(low)}"
+    return [
+        f"{where} the stream before the MLP makes the target less likely than chance (log p < "
+        f"{chance:.1f}): an increase there is mostly what other tokens lose"
+    ]
 
 
 def _other_function(problem: Problem) -> list[str]:

@@ -3,6 +3,7 @@ finite differences of the value neurons' activations."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from neuron_signatures.models.norms import measure_epsilon, measure_norm
 from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.models.residual import final_norm
 from neuron_signatures.models.weights import output_weight
+from neuron_signatures.runs.names import spans
 from neuron_signatures.runs.progress import Bar, silent
 from neuron_signatures.runs.results import ResultsWriter
 
@@ -167,8 +169,10 @@ def test_layers_without_a_reference_are_undefined() -> None:
     assert not bool(got.zero.isnan().any())
 
 
-@pytest.mark.parametrize(("module", "eps"), [(nn.LayerNorm(8, eps=1e-3), 1e-3), (nn.LayerNorm(8, eps=1e-6), 1e-6),
-                                             (LlamaRMSNorm(8, eps=1e-5), 1e-5), (LlamaRMSNorm(8, eps=0.0), 0.0)])  # fmt: skip
+@pytest.mark.parametrize(("module", "eps"), [
+    (nn.LayerNorm(8, eps=1e-3), 1e-3), (nn.LayerNorm(8, eps=1e-6), 1e-6),
+    (LlamaRMSNorm(8, eps=1e-5), 1e-5), (LlamaRMSNorm(8, eps=0.0), 0.0),
+])  # fmt: skip
 def test_epsilon_is_measured(module: nn.Module, eps: float) -> None:
     torch.manual_seed(0)
     for parameter in module.parameters():
@@ -194,7 +198,7 @@ def test_other_positions_are_zero_with_a_warning() -> None:
     assert torch.equal(got.attribution.scores, got.centred)  # the command's reference ranks
     assert not got.zero[:, [0, 2]].any() and not got.centred[:, [0, 2]].any()
     assert got.facts == {"log_p_before": want.log_p, "additive": False}
-    assert got.warnings == (
+    assert got.warnings[:2] == (
         "a direct effect exists at the target position only: elsewhere the score is 0",
         "scores are of the log probability, not of the pre_cap_logit",
     )
@@ -204,6 +208,19 @@ def test_other_positions_are_zero_with_a_warning() -> None:
     )  # fmt: skip
     assert not queries.zero[:, [0, 2]].any() and bool(queries.zero[0, 1].all())
     assert [list(v) for v in queries.facts["value_neurons"]] == [["layer", "neuron", "prob_increase"]] * 5
+
+
+def test_layers_before_which_the_target_is_less_likely_than_chance_are_named() -> None:
+    hf = loaded("llama").hf
+    reference, vocab = Reference("zero", None, None), len(hf.lm_head.weight)
+    for token_id in range(0, vocab, 40):
+        target = Target(TARGET_POS, token_id, None, "logprob", "next_token")
+        problem = problem_of(hf, target, POS)
+        acts = recompute(loaded("llama"), token_ids())
+        got = influence("prob_increase", problem, acts, settings(), reference=reference, partial=None, progress=silent)
+        low = [layer for layer, value in enumerate(got.facts["log_p_before"]) if value < -math.log(vocab)]
+        assert len(got.warnings) == bool(low)
+        assert not low or got.warnings[0].startswith(f"in layer{'s' * (len(low) > 1)} {spans(low)} the stream")
 
 
 def test_scores_elsewhere_than_at_the_target_are_not_computed() -> None:

@@ -40,9 +40,9 @@ from neuron_signatures.models.weights import Unembedding, at_least_float32, outp
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.progress import ProgressOf, silent
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20
 """Of the logits of a layer's neurons that are computed at a time."""
-READOUT_COPIES = 3
+READOUT_COPIES = 2
 """How many tensors of these logits exist at a time."""
 _TOLERANCE = 1e-4
 # What the forecast measures.
@@ -111,11 +111,11 @@ def seconds_of_readout(problem: Problem) -> float:
     writes = torch.randn(_TIMED_NEURONS, width, generator=torch.Generator().manual_seed(0)).to(ones)
     amounts = torch.ones(2, _TIMED_NEURONS).to(ones)
     seconds = []
-    for _ in range(2):  # the first one also prepares kernels
+    for _ in range(3):  # the first one also prepares kernels
         start = time.perf_counter()
         readout.values(ones, writes, amounts).cpu()  # waits for the device
         seconds.append(time.perf_counter() - start)
-    return 0.0 if target.foil_id is not None else seconds[1] / _TIMED_NEURONS * vocab / len(part.weight)
+    return 0.0 if target.foil_id is not None else min(seconds) / _TIMED_NEURONS * vocab / len(part.weight)
 
 
 def writes_of(projection: nn.Module, norm: FrozenNorm | None, like: Tensor) -> Float[Tensor, "neuron d_model"]:
@@ -174,32 +174,37 @@ class Readout:
         scale = self._scale(stream, writes, amounts).to(self.head.weight.device)
         read, written = (self.form.unscaled(x.to(self.form.weight)).to(scale) for x in (stream, writes))
         amounts = amounts.to(scale)
-        own = self._logits(self.head.rows(self.target.token_ids), self._bias(self.target.token_ids), read, written)
-        found = torch.stack([own.at(x, s) for x, s in zip(amounts, scale, strict=True)])
+        own = self._part(self.target.token_ids, read, written, None)
+        found = torch.stack([own.at(x, s).clone() for x, s in zip(amounts, scale, strict=True)])
         if self.target.foil_id is not None:
             return found[..., 0] - found[..., 1]
+        vocab = len(self.head.weight)
+        at_once = min(vocab, max(1, self.max_bytes // (len(writes) * scale.element_size())))
+        buffers = scale.new_empty(2, len(writes) * at_once)  # allocated once: fresh memory costs as much as the product
         total = torch.full_like(scale, -math.inf)
-        at_once = max(1, self.max_bytes // (len(writes) * scale.element_size()))
-        for first in range(0, len(self.head.weight), at_once):
-            some = slice(first, first + at_once)
-            part = self._logits(at_least_float32(self.head.weight[some]), self._bias(some), read, written)
+        for first in range(0, vocab, at_once):
+            part = self._part(slice(first, first + at_once), read, written, buffers)
             for i, (x, s) in enumerate(zip(amounts, scale, strict=True)):
-                total[i] = torch.logaddexp(total[i], part.at(x, s).logsumexp(-1))
+                total[i] = torch.logaddexp(total[i], _log_sum_exp(part.at(x, s)))
         return found[..., 0] - total
+
+    def _part(self, tokens: list[int] | slice, read: Tensor, written: Tensor, buffers: Tensor | None) -> _Logits:
+        """Products with the unembedding rows of some tokens, in the first of `buffers` (None: in new memory)."""
+        rows = at_least_float32(self.head.weight[tokens])
+        constant = rows @ self.form.bias.to(rows)
+        if self.head.bias is not None:
+            constant += at_least_float32(self.head.bias[tokens])
+        shape = len(written), len(rows)
+        product, out = (
+            written.new_empty(2, *shape) if buffers is None else (b[: shape[0] * shape[1]].view(shape) for b in buffers)
+        )
+        torch.mm(written.to(rows), rows.T, out=product)
+        return _Logits(rows @ read.to(rows), product, constant, out, self.head.soft_cap)
 
     def _scale(self, stream: Tensor, writes: Tensor, amounts: Tensor) -> Float[Tensor, "amount write"]:
         h, v = (centre(x) if self.form.centred else x for x in (stream, writes.to(stream)))
         square = h.square().mean() + 2 * amounts * (v @ h) / len(h) + amounts.square() * v.square().mean(-1)
         return (square + self.eps).sqrt()
-
-    def _bias(self, tokens: list[int] | slice) -> Tensor | None:
-        return None if self.head.bias is None else at_least_float32(self.head.bias[tokens])
-
-    def _logits(self, rows: Tensor, bias: Tensor | None, read: Tensor, written: Tensor) -> _Logits:
-        constant = rows @ self.form.bias.to(rows)
-        return _Logits(
-            rows @ read.to(rows), written.to(rows) @ rows.T, constant if bias is None else constant + bias, self.head
-        )
 
 
 class _Logits(NamedTuple):
@@ -208,11 +213,18 @@ class _Logits(NamedTuple):
     stream: Float[Tensor, " token"]
     writes: Float[Tensor, "write token"]
     constant: Float[Tensor, " token"]
-    head: Unembedding
+    out: Float[Tensor, "write token"]
+    soft_cap: float | None
 
     def at(self, amounts: Float[Tensor, " write"], scale: Float[Tensor, " write"]) -> Float[Tensor, "write token"]:
-        """The model's logits of stream + amount · write."""
-        logits = self.writes * (amounts / scale)[:, None]
+        """The model's logits of stream + amount · write, in `out`."""
+        logits = torch.mul(self.writes, (amounts / scale)[:, None], out=self.out)
         logits.addr_(1 / scale, self.stream).add_(self.constant)
-        cap = self.head.soft_cap
+        cap = self.soft_cap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
+def _log_sum_exp(logits: Float[Tensor, "write token"]) -> Float[Tensor, " write"]:
+    """log Σ exp over the tokens; the logits are overwritten."""
+    most = logits.amax(-1)
+    return logits.sub_(most[:, None]).exp_().sum(-1).log_().add_(most)
