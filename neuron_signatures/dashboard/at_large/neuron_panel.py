@@ -34,7 +34,7 @@ def at_large_panel(ctx: PageContext) -> None:
         return
     st.markdown("#### At large", help=_HELP)
     show_lines("Some results cannot be read.", known.problems)
-    words = [MODE_WORDS.get(mode, "weights") for mode in known.outdated]  # type: ignore[call-overload]
+    words = [MODE_WORDS.get(mode, mode) for mode in known.outdated]
     show_lines("Made before the records of the corpus changed. Make them again.", words)
     if known.is_empty:
         st.caption("The results do not include this neuron.")
