@@ -45,6 +45,20 @@ class Compared:
     def __getitem__(self, stem: str) -> pd.DataFrame:
         return self.tables[stem]
 
+    @property
+    def labels(self) -> dict[int, str]:
+        """By checkpoint, in order."""
+        rows = self[CHECKPOINTS]
+        return {int(i): str(label) for i, label in zip(rows["checkpoint"], rows["label"], strict=True)}
+
+    @property
+    def reference(self) -> int:
+        return int(self[CHECKPOINTS].set_index("checkpoint")["reference"].idxmax())
+
+    def to_reference(self, stem: str) -> pd.DataFrame:
+        """The rows of a table that compare a run with the reference."""
+        return self[stem][self[stem]["b"] == self.reference]
+
 
 Extras = Callable[[ResultWriter, Compared, CompareRequest], list[str]]
 """Writes pictures and pages beside the tables, and returns their names."""
@@ -196,7 +210,8 @@ def _warnings(n_prompts: int, aligned: Aligned, request: CompareRequest) -> list
             f"{counted(n_prompts, 'prompt')} are too few for intervals and for z: at least {SMALLEST} are needed"
         )
     if request.jaccard_k * 10 > aligned.n_tokens:
-        found.append(f"the {request.jaccard_k} strongest of {aligned.n_tokens} tokens overlap by chance: use a smaller --jaccard_k")  # fmt: skip
+        what = f"the {request.jaccard_k} strongest of {aligned.n_tokens} tokens often overlap by chance"
+        found.append(f"{what}: see the permuted indices, or use a smaller --jaccard_k")
     if aligned.n_not_drawn:
         found.append(f"{aligned.n_not_drawn:,} tokens are not compared: --max_tokens {request.drawn.max_tokens:,}")
     if aligned.left_out:

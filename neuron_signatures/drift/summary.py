@@ -37,8 +37,7 @@ def summary(found: Compared, *, run: str, name: str) -> dict[str, Any]:
 
 def most_drifted(found: Compared, n: int = _MOST_DRIFTED) -> pd.DataFrame:
     """Of each pair with the reference, the neurons with the smallest Pearson (a neuron that does not vary has none)."""
-    reference = int(found[CHECKPOINTS].set_index("checkpoint")["reference"].idxmax())
-    rows = found[DRIFT][found[DRIFT]["b"] == reference]
+    rows = found.to_reference(DRIFT)
     parts = [own.nsmallest(n, "pearson") for _, own in rows.groupby("a", sort=True)]
     return pd.concat(parts, ignore_index=True) if parts else rows
 
@@ -46,7 +45,7 @@ def most_drifted(found: Compared, n: int = _MOST_DRIFTED) -> pd.DataFrame:
 def lines(found: Compared, *, run: str, name: str) -> list[str]:
     """For people."""
     return [
-        *_runs(found), "", *_cka(found), "", *_steps(found), "", *_neurons(found), *_left_out(found),
+        *_runs(found), *_cka(found), *_steps(found), *_neurons(found), *_left_out(found),
         *(f"note: {escape_controls(warning)}" for warning in found.warnings),
         f"written  {escape_controls(run)}/comparisons/{name}",
     ]  # fmt: skip
@@ -58,15 +57,17 @@ def _runs(found: Compared) -> Iterator[str]:
     yield f"compared  {f['n_tokens']:,} tokens of {f['n_prompts']:,} prompts ({f['bos_rule']}{repeated})"
     for row in found[CHECKPOINTS].to_dict("records"):
         loss = "" if pd.isna(row["loss"]) else f"  loss {row['loss']:.3f}"
-        mark = "  reference" if row["reference"] else "" if row["n_prompts"] else "  NOT COMPARED"
+        mark = "  reference" if row["reference"] else "" if row["n_tokens"] else "  NOT COMPARED"
         yield f"  {row['checkpoint']}  {_label(row['label'])}{loss}{mark}"
 
 
 def _cka(found: Compared) -> Iterator[str]:
     """The table of debiased CKA to the reference."""
-    labels = _labels(found)
-    reference = _reference(found)
-    rows = found[MODELS][found[MODELS]["b"] == reference]
+    labels, reference = found.labels, found.reference
+    rows = found.to_reference(MODELS)
+    if rows.empty:
+        return
+    yield ""
     yield f"debiased linear CKA to {labels[reference]} ({found.facts['n_cka_tokens']:,} tokens) [95 % over prompts]"
     width = max((len(_label(labels[a])) for a in rows["a"].unique()), default=0)
     for a, own in rows.groupby("a", sort=True):
@@ -90,7 +91,8 @@ def _steps(found: Compared) -> Iterator[str]:
     rows = found[STEPS][found[STEPS]["layer"] == ALL_LAYERS]
     if len(rows) < 2:
         return
-    labels = _labels(found)
+    labels = found.labels
+    yield ""
     yield "change of this CKA from each run to the next, all layers"
     for _, row in rows.iterrows():
         share = "-" if pd.isna(row["largest_share"]) else f"{row['largest_share']:.0%}"
@@ -105,10 +107,11 @@ def _steps(found: Compared) -> Iterator[str]:
 
 
 def _neurons(found: Compared) -> Iterator[str]:
-    labels, reference = _labels(found), _reference(found)
+    labels, reference = found.labels, found.reference
     for facts in found.facts["pairs"]:
         if facts["b"] != reference:
             continue
+        yield ""
         yield f"neurons of {_label(labels[facts['a']])}, same index as in {_label(labels[reference])}"
         yield from _same_index(facts)
         own = most_drifted(found, 5)
@@ -145,19 +148,12 @@ def _left_out(found: Compared) -> Iterator[str]:
         return
     yield ""
     yield f"not compared ({len(rows)}; table unaligned)"
-    labels = _labels(found)
+    labels = found.labels
     for row in rows.head(_MOST_LEFT_OUT).to_dict("records"):
-        yield f"  {_label(labels[row['checkpoint']])}: {row['what']} {_label(row['name'])} {escape_controls(row['why'])}"
+        name = f"{row['what']} {_label(row['name'])}"
+        yield f"  {_label(labels[row['checkpoint']])}: {name} {escape_controls(row['why'])}"
     if len(rows) > _MOST_LEFT_OUT:
         yield f"  and {len(rows) - _MOST_LEFT_OUT} more"
-
-
-def _labels(found: Compared) -> dict[int, str]:
-    return {int(i): str(label) for i, label in found[CHECKPOINTS].set_index("checkpoint")["label"].items()}
-
-
-def _reference(found: Compared) -> int:
-    return int(found[CHECKPOINTS].set_index("checkpoint")["reference"].idxmax())
 
 
 def _label(text: str) -> str:

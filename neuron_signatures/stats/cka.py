@@ -3,8 +3,8 @@
     CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)),    K = X X^T,  L = Y Y^T
 
 Kornblith et al. 2019 (arXiv 1905.00414), with the biased estimator of HSIC, and with the unbiased one of Song et al.
-2012 (JMLR 13, equation 5), which has no positive bias where rows are few and columns are many. Both are in terms of the
-n × n matrices, also for fewer columns than rows: weights of rows and permutations of rows need these.
+2012 (JMLR 13, equation 5), which has no positive bias where rows are few and columns are many. Both are in terms of
+the Gram matrices, also for fewer columns than rows: weights of rows and permutations of rows need these.
 """
 
 from __future__ import annotations
