@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Int32, Integer
 
 from neuron_signatures.corpus_analysis.token_vectors import TokenVectors, fit_token_vectors, unit_rows
 from neuron_signatures.records.corpus.scattered import nearby_tokens
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 Embedding = Literal["tokens", "minilm"]
 EMBEDDINGS: Final[tuple[Embedding, ...]] = get_args(Embedding)
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class ContextSettings:
-    """How contexts are embedded. Defaults are those that told planted neurons apart best (scripts/bench_meanings.py)."""
+    """How contexts are embedded. The defaults tell planted neurons apart (scripts/bench_meanings.py)."""
 
     embedding: Embedding = "tokens"
     before: int = 8
@@ -71,6 +72,26 @@ def open_contexts(corpus: Corpus, settings: ContextSettings, *, device: str = "a
     return TokenContexts(corpus, settings, vectors)
 
 
+def tokens_around(
+    corpus: Corpus,
+    window: Integer[np.ndarray, " entry"],
+    pos: Integer[np.ndarray, " entry"],
+    *,
+    before: int,
+    after: int,
+) -> Int32[np.ndarray, "entry token"]:
+    """The tokens of each context, that of the position in column `before`; -1 beyond the ends of the window."""
+    steps = np.arange(-before, after + 1)
+    window, pos = np.asarray(window, np.int64), np.asarray(pos, np.int64)
+    found = np.full((len(window), len(steps)), -1, np.int32)
+    for part in nearby_tokens(corpus, window, pos, max(before, after)):
+        place = pos[part.members][:, None] + steps
+        inside = (place >= 0) & (place < corpus.window_length[part.window][:, None])
+        ids = part.tokens.take(part.at[:, None] + steps, mode="clip")
+        found[part.members] = np.where(inside, ids, -1)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class TokenContexts:
     """`embed` concatenates the vector of the token at the position and the weighted mean of those around it, both of
@@ -85,13 +106,15 @@ class TokenContexts:
     ) -> Float32[np.ndarray, "entry dim"]:
         """As `Contexts.embed`."""
         out = np.empty((len(window), 2 * self.vectors.dimensions), np.float32)
-        for part in _around(self.corpus, window, pos, self.settings):
-            place = self.vectors.place(part.ids.ravel()).reshape(part.ids.shape)
+        every = tokens_around(self.corpus, window, pos, before=self.settings.before, after=self.settings.after)
+        for start in range(0, len(every), _AT_ONCE):
+            ids = every[start : start + _AT_ONCE]
+            place = self.vectors.place(ids.ravel()).reshape(ids.shape)
             peak = self._sum(place[:, [self.settings.before]], np.ones((1, 1)))
             around = place.copy()
             around[:, self.settings.before] = -1
             both = [unit_rows(peak), unit_rows(self._sum(around, None))]
-            out[part.members] = unit_rows(np.concatenate(both, axis=1))
+            out[start : start + len(ids)] = unit_rows(np.concatenate(both, axis=1))
         return out
 
     def distances(self, a: Float32[np.ndarray, "a dim"], b: Float32[np.ndarray, "b dim"]) -> Float32[np.ndarray, "a b"]:
@@ -122,40 +145,13 @@ class SentenceContexts:
         self, window: Integer[np.ndarray, " entry"], pos: Integer[np.ndarray, " entry"]
     ) -> Float32[np.ndarray, "entry dim"]:
         """As `Contexts.embed`."""
-        texts = [""] * len(window)
-        for part in _around(self.corpus, window, pos, self.settings):
-            for member, ids in zip(part.members.tolist(), part.ids, strict=True):
-                texts[member] = "".join(self.corpus.strings(ids[ids >= 0]))
+        every = tokens_around(self.corpus, window, pos, before=self.settings.before, after=self.settings.after)
+        texts = ["".join(self.corpus.strings(ids[ids >= 0])) for ids in every]
         return self.embedder.embed(texts)
 
     def distances(self, a: Float32[np.ndarray, "a dim"], b: Float32[np.ndarray, "b dim"]) -> Float32[np.ndarray, "a b"]:
         """As `Contexts.distances`: the cosine distance."""
         return _cosine_distances(a, b)
-
-
-@dataclass(frozen=True, eq=False)
-class _Around:
-    members: np.ndarray
-    ids: np.ndarray
-    """[member, before + 1 + after]; -1 beyond the ends of the window."""
-
-
-def _around(
-    corpus: Corpus, window: Integer[np.ndarray, " entry"], pos: Integer[np.ndarray, " entry"],
-    settings: ContextSettings, *, at_once: int = 4096,
-) -> list[_Around]:  # fmt: skip
-    steps = np.arange(-settings.before, settings.after + 1)
-    found = []
-    window, pos = np.asarray(window, np.int64), np.asarray(pos, np.int64)
-    for part in nearby_tokens(corpus, window, pos, max(settings.before, settings.after)):
-        for start in range(0, len(part.members), at_once):
-            chosen = slice(start, start + at_once)
-            members = part.members[chosen]
-            place = pos[members][:, None] + steps
-            inside = (place >= 0) & (place < corpus.window_length[window[members]][:, None])
-            ids = part.tokens.take(part.at[chosen][:, None] + steps, mode="clip")
-            found.append(_Around(members, np.where(inside, ids, -1)))
-    return found
 
 
 def _cosine_distances(a: np.ndarray, b: np.ndarray) -> Float32[np.ndarray, "a b"]:

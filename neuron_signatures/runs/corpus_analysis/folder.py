@@ -73,12 +73,15 @@ TABLES: Final = {
         "clustering": "string", "cluster": "int32", "rank": "int32", "token_id": "int32", "token": "string",
         "score": "double", "count": "int64",
     }),
-    # One row per neuron and pole. `effective_number`: exp of the entropy of the groups' shares. `within` and `between`:
-    # mean cosine distance of windows of the same and of different groups. Null: as many windows of random neurons.
-    # `statistic` is the number that the null is about.
+    # One row per neuron and pole; null cells where it has too few strong windows. `effective_number`: exp of the
+    # entropy of the groups' shares. `within`, `between`: mean distance of windows of the same and of different groups.
+    # `statistic`, that the null is about: the effective number without groups. Null: as many windows of random neurons.
+    # `held_out_*` are on select.
     MEANINGS: Table("meanings", {
         **_NEURON, "pole": "string", "n_windows": "int32", "n_groups": "int32", "effective_number": "double",
-        "within": "double", "between": "double", "statistic": "double", **_NULL, "q": "double",
+        "null_effective_number": "double", "within": "double", "between": "double", "statistic": "double", **_NULL,
+        "q": "double", "held_out_n_windows": "int32", "held_out_effective_number": "double",
+        "held_out_statistic": "double",
     }),
     MEANING_GROUPS: Table("meanings", {
         **_NEURON, "pole": "string", "group": "int32", "n_windows": "int32", "share": "double", "tokens": "string",
