@@ -51,7 +51,7 @@ def _tables(ctx: PageContext, known: AtLarge) -> None:
                                     (_ngrams, known.ngrams)) if has]  # fmt: skip
     if not shown:
         return
-    for column, draw in zip(st.columns(len(shown), gap="medium"), shown, strict=True):
+    for column, draw in zip(st.columns(3, gap="medium"), shown, strict=False):
         with column:
             draw(ctx, known)
 
