@@ -120,8 +120,9 @@ class TokenContexts:
     def distances(self, a: Float32[np.ndarray, "a dim"], b: Float32[np.ndarray, "b dim"]) -> Float32[np.ndarray, "a b"]:
         """As `Contexts.distances`: the product of the distances of the tokens and of their surroundings."""
         half = self.vectors.dimensions
-        found: np.ndarray = _cosine_distances(a[:, :half], b[:, :half])
-        return found * _cosine_distances(a[:, half:], b[:, half:])
+        found = _cosine_distances(a[:, :half], b[:, :half])
+        found *= _cosine_distances(a[:, half:], b[:, half:])
+        return found
 
     def _sum(self, place: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         known = place >= 0

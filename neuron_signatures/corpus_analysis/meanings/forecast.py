@@ -13,7 +13,7 @@ from neuron_signatures.corpus_analysis.meanings.stage import LayerContexts, by_l
 from neuron_signatures.corpus_analysis.meanings.summary import MeaningsForecast
 from neuron_signatures.corpus_analysis.meanings.tables import Rows
 from neuron_signatures.corpus_analysis.meanings.tokens import token_shares
-from neuron_signatures.runs.records.names import POLES
+from neuron_signatures.runs.records.names import POLES, Pole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 
@@ -28,7 +28,7 @@ def forecast(request: MeaningsRequest) -> MeaningsForecast:
         prepared = prepare(replace(request, n_null=_DRAWS), records)
         rows = Rows(records.corpus, token_shares(records.corpus, PART))
         fixed = time.perf_counter() - start
-        n_contexts, lengths, seconds, timed = 0, set[tuple[str, int]](), 0.0, 0
+        n_contexts, lengths, seconds, timed = 0, set[tuple[Pole, int]](), 0.0, 0
         for layer, neurons in by_layer(choice):
             of_layer = LayerContexts.read(prepared, layer)
             for pole in request.poles:
@@ -45,8 +45,8 @@ def forecast(request: MeaningsRequest) -> MeaningsForecast:
                 of_layer.add_rows(rows, neuron, request.poles[0])
             seconds, timed = time.perf_counter() - start, len(neurons[:_LISTS])
         start = time.perf_counter()
-        for pole, n in sorted(lengths)[-1:]:
-            prepared.nulls.of("+" if pole == "+" else "-", n)
+        for pole, n in sorted(lengths, key=lambda of: of[1])[-1:]:
+            prepared.nulls.of(pole, n)
         of_draw = (time.perf_counter() - start) / _DRAWS
     n_lists = len(choice.chosen) * len(request.poles)
     total = fixed + seconds / max(1, timed) * n_lists + of_draw * request.n_null * len(lengths)

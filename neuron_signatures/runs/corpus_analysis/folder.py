@@ -98,10 +98,12 @@ TABLES: Final = {
         "id_3": "int32", "count": "int64", "held_out_count": "int64",
     }),
     # The neurons of an n-gram, and the n-grams of a neuron. `mean`: activation at its last token, on explain. `effect`:
-    # (mean - mean of all positions) / standard deviation of the neuron; `held_out_effect` is the same on select.
+    # (mean - mean of all positions) / standard deviation of the neuron on explain; `held_out_effect`: positions of
+    # select, with the same mean and standard deviation. `suffix_effect`: at the n-gram without its first token. The
+    # n-grams of a neuron leave out those that add nothing to a suffix.
     NGRAM_NEURONS: Table("ngrams", {
         "ngram": "int32", "rank": "int32", **_NEURON, "pole": "string", "mean": "double", "effect": "double",
-        "held_out_effect": "double",
+        "held_out_effect": "double", "suffix_effect": "double",
     }),
     NEURON_NGRAMS: Table("ngrams", {
         **_NEURON, "pole": "string", "rank": "int32", "ngram": "int32", "mean": "double", "effect": "double",

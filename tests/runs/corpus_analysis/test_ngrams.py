@@ -42,7 +42,7 @@ def write_tables(run_dir: Path) -> None:
     with Run.open(run_dir) as run, open_folder(run, CORPUS_ANALYSIS_FOLDER, "ngrams") as writer:
         writer.table(NGRAMS, pd.DataFrame(rows, columns=columns))
         names = ["ngram", "rank", "layer", "neuron", "pole", *effects]
-        writer.table(NGRAM_NEURONS, pd.DataFrame(of_ngram, columns=names))
+        writer.table(NGRAM_NEURONS, pd.DataFrame(of_ngram, columns=names).assign(suffix_effect=0.5))
         names = ["layer", "neuron", "pole", "rank", "ngram", *effects]
         writer.table(NEURON_NGRAMS, pd.DataFrame(of_neuron, columns=names))
         names = ["clustering", "cluster", "rank", "ngram", *effects[1:]]
