@@ -15,6 +15,15 @@ from neuron_signatures.runs.records.names import Pole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.acts import counted
+from neuron_signatures.views.at_large.neuron import read_at_large
+from neuron_signatures.views.at_large.texts import (
+    cluster_words,
+    group_words,
+    meaning_sentence,
+    neighbours_words,
+    similar_words,
+    weights_sentence,
+)
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.interventions.sheets import signed_text
 from neuron_signatures.views.records.evidence import Evidence, PoleEvidence, evidence
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 _MOST_PROMPTS = 300
 """Prompts up to which the scale of colours is that of the whole run."""
 _N_TOKENS = 8
+_N_LIKE = 4
+"""Similar neurons, clusters and groups of a card."""
 
 
 def card(run: ReportRun, n: Ranked) -> Html:
@@ -38,6 +49,7 @@ def card(run: ReportRun, n: Ranked) -> Html:
     parts = [head, _line(run, n), _writes(n), _on_prompt(run, n), found[0], _windows(run, found[1], pole),
              el("h4", f"What {at.label}{_sign(pole)} responds to, in words"),
              pole_explanations(run, at, pole) or p("No explanation of this pole.", class_="small")]  # fmt: skip
+    parts.append(_at_large(run, at))
     opposite = [_windows(run, found[1], other), more]
     if any(opposite):
         parts.append(fold(f"The other pole, {at.label}{_sign(other)}", *opposite))
@@ -114,6 +126,21 @@ def _always_on(run: ReportRun, at: NeuronAt) -> str:
     spread = None if every is None else spread_of(every)
     said = "" if spread is None else spread.always_on_text()
     return f"{at.label} is {said}." if said else ""
+
+
+def _at_large(run: ReportRun, at: NeuronAt) -> Html:
+    """Weight class, neurons like it, clusters and meanings; nothing without these results."""
+    known = read_at_large(run.run.path, at)
+    if known.is_empty and not known.problems:
+        return NOTHING
+    rows = [("weights", "" if known.weights is None else weights_sentence(known.weights)),
+            ("activation like", similar_words(known.similar, "activation", "", _N_LIKE)),
+            ("output weights like", neighbours_words(known.neighbours, "output", _N_LIKE)),
+            *(("cluster", f"{brief(m.clustering)}: {cluster_words(m)}") for m in known.clusters[:_N_LIKE]),
+            *((f"meanings at {m.pole}", meaning_sentence(m)) for m in known.meanings)]  # fmt: skip
+    groups = [p(f"At {m.pole}: " + "; ".join(group_words(g) for g in m.groups[:_N_LIKE]), class_="small")
+              for m in known.meanings if len(m.groups) > 1]  # fmt: skip
+    return join([el("h4", f"{at.label} at large"), facts(rows), *groups, *map(problem, known.problems)])
 
 
 def _corpus(run: ReportRun, at: NeuronAt) -> tuple[Html, Evidence | None]:

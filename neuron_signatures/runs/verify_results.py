@@ -35,6 +35,7 @@ from neuron_signatures.runs.skills.verify import SkillsCheck
 
 _DEPTH = 4
 """Levels of subfolders in a stage folder."""
+_FIGURES = "figures"
 _MOST_FILES = 100_000
 """Limit for the files of one record."""
 _MOST_FAULTS = 99
@@ -233,7 +234,7 @@ class _Folder:
 
     def _remark_others(self, records: set[str]) -> None:
         known = self.listed | records
-        others = [name for name in sorted(self.modes) if name not in known]
+        others = [name for name in sorted(self.modes) if name not in known and not _is_picture(name)]
         unknown = []
         for name in others:
             if _is_temporary(name):
@@ -289,6 +290,12 @@ def _remake(record: dict[str, Any], run_dir: Path) -> str:
 
 def _is_temporary(name: str) -> bool:
     return name.rpartition("/")[2].startswith(TMP_PREFIX)
+
+
+def _is_picture(name: str) -> bool:
+    """Whether it is a figure that a stage drew of its tables, which can be drawn again and is in no record."""
+    *folders, last = name.split("/")
+    return folders[-1:] == [_FIGURES] and last.endswith((".png", ".svg"))
 
 
 def _kind(mode: int) -> str:

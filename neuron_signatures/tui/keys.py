@@ -73,6 +73,7 @@ BROWSER = (
         "explained",
     ),
     Key("W", "open('explanations')", "W", "list of all explanations: search and filters", "all explanations"),
+    Key("N", "open('at_large')", "N", "this neuron at large: weights, meanings, clusters, neurons like it", "at large"),
     Key("full_stop", "walk(1)", ".", "next neuron of the open list", ""),
     Key("comma", "walk(-1)", ",", "previous neuron of the open list", ""),
     Key("enter,v", "open('stack')", "Enter", "this neuron on every prompt (also v)", "every prompt"),
@@ -129,6 +130,7 @@ CORPUS = (
     Key("w", "neurons", "w", "list of the neurons of the corpus: by kurtosis, largest activation, rate, mean", "list"),
     Key("E", "explanation", "E", "explanations of this neuron: both poles, how they were made, edits", "explained"),
     Key("W", "explanations", "W", "list of all explanations: search and filters", "all explanations"),
+    Key("N", "at_large", "N", "this neuron at large: weights, meanings, clusters, neurons like it", "at large"),
     Key("f", "facts", "f", "facts about the run and its health", "facts"),
 )
 
@@ -202,7 +204,7 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
     ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("C", "corpus"), ("E", "explained"),
-    ("W", "explanations"), ("x", "interventions"), ("p", "prompts"),
+    ("W", "explanations"), ("N", "at large"), ("x", "interventions"), ("p", "prompts"),
     ("s", "search"), ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"),
     ("f", "facts"), ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"),
     ("Esc", "back"), ("PgDn PgUp", "±100"),
@@ -210,7 +212,7 @@ BROWSER_FOOTER = [
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
     ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("E", "explained"),
-    ("W", "explanations"), ("g", "go"), ("p", "part"),
+    ("W", "explanations"), ("N", "at large"), ("g", "go"), ("p", "part"),
     ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
     (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip

@@ -8,11 +8,11 @@ from pathlib import Path
 LIST_SCREENS = ("peaks", "influence", "signatures", "contrast")
 NAMED_SCREENS = (*LIST_SCREENS, "interventions", "simulated")
 """Screens of which `--list` selects one result."""
-WITHOUT_PROMPTS = ("corpus", "neurons", "explanation", "simulated", "explanations", "run")
+WITHOUT_PROMPTS = ("corpus", "neurons", "explanation", "simulated", "explanations", "at_large", "run")
 """Screens of a run that holds records of a corpus and no prompts; the first is the default."""
 SCREENS = (
     "browser", "corpus", "neurons", "explanation", "simulated", "explanations", "prompts", "layers", "stack", "top",
-    "lists", *LIST_SCREENS, "interventions",
+    "lists", *LIST_SCREENS, "interventions", "at_large",
     "notes", "search", "run", "runs",
 )  # fmt: skip
 

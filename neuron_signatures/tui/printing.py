@@ -209,6 +209,17 @@ def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) ->
     return Printed([*heading(cursor.at.label), *lines, run_line(opened.run, columns)], None, record)
 
 
+def _at_large(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.at_large.lines import at_large_facts, at_large_record  # not at the start of the others
+    from neuron_signatures.tui.at_large.related import RelatedTable, nothing_related, related_of
+    from neuron_signatures.views.at_large.neuron import read_at_large
+
+    known = read_at_large(opened.run.path, cursor.at)
+    head = [*heading(f"{cursor.at.label} at large"), *fact_lines(at_large_facts(known), columns)]
+    table = RelatedTable(related_of(known), nothing_related(opened.run.path, known))
+    return Printed(head, table, {**_where(opened), **cursor.at._asdict(), "at_large": at_large_record(known)})
+
+
 def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     if not options.query:
         raise UsageError("--screen search needs --query TEXT")
@@ -235,4 +246,5 @@ _SCREENS: dict[str, Screen] = {
     "explanations": _explanations, "prompts": _prompts, "layers": _layers,
     "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
     "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
+    "at_large": _at_large,
 }  # fmt: skip

@@ -34,7 +34,7 @@ def at_large_panel(ctx: PageContext) -> None:
         return
     st.markdown("#### At large", help=_HELP)
     show_lines("Some results cannot be read.", known.problems)
-    words = [MODE_WORDS.get(mode, "weights") for mode in known.outdated]  # type: ignore[call-overload]
+    words = [MODE_WORDS.get(mode, mode) for mode in known.outdated]
     show_lines("Made before the records of the corpus changed. Make them again.", words)
     if known.is_empty:
         st.caption("The results do not include this neuron.")
@@ -51,7 +51,7 @@ def _tables(ctx: PageContext, known: AtLarge) -> None:
                                     (_ngrams, known.ngrams)) if has]  # fmt: skip
     if not shown:
         return
-    for column, draw in zip(st.columns(len(shown), gap="medium"), shown, strict=True):
+    for column, draw in zip(st.columns(3, gap="medium"), shown, strict=False):
         with column:
             draw(ctx, known)
 

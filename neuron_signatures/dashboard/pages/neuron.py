@@ -47,8 +47,8 @@ def render(ctx: PageContext) -> None:
         return
     _head(ctx, _ON_CORPUS)
     explanations_panel(ctx)
-    scores_panel(ctx)
     at_large_panel(ctx)
+    scores_panel(ctx)
     corpus_panel(ctx)
 
 
@@ -58,8 +58,8 @@ def _with_prompts(ctx: PageContext) -> None:
     _rank(ctx)
     show_summary(summary_of(ctx, ctx.at, neuron), explained=False)
     explanations_panel(ctx)
-    scores_panel(ctx)
     at_large_panel(ctx)
+    scores_panel(ctx)
     _choose_texts(ctx)
     if ctx.selection.corpus:
         corpus_panel(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,8 +89,9 @@ def scatter(rows: pd.DataFrame, pair: Pair, selected: NeuronAt) -> go.Figure:
         figure.add_hline(y=pair.level, line={"color": GREY, "width": 1, "dash": "dot"})
     figure.update_xaxes(title=pair.x_title, zeroline=False, type="log" if pair.log_x else None)
     figure.update_yaxes(title=pair.y_title, zeroline=False, type="log" if pair.log_y else None)
-    if pair.log_y:
-        figure.update_yaxes(dtick="D2" if _decades(rows[pair.y]) < 2 else None)
+    for log, axis, column in ((pair.log_x, figure.update_xaxes, pair.x), (pair.log_y, figure.update_yaxes, pair.y)):
+        if log:
+            axis(tickvals=log_ticks(rows[column].tolist()))
     return styled(figure, height=430, legend=True)
 
 
@@ -115,6 +117,11 @@ def _hover(pair: Pair) -> str:
     return f"<b>L%{{customdata[0]}}N%{{customdata[1]}}</b><br>{x}{pair.y_title}: %{{y:.3g}}<extra></extra>"
 
 
-def _decades(values: pd.Series) -> float:
-    good = values[values > 0]
-    return float(np.log10(good.max() / good.min())) if len(good) else 0.0
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10, 20, ... in the range of the values; only powers of ten if they span more than two decades."""
+    good = [v for v in values if v > 0]
+    if not good:
+        return []
+    low, high = math.floor(math.log10(min(good))), math.ceil(math.log10(max(good)))
+    steps = (1, 2, 5) if high - low <= 3 else (1,)
+    return [float(f"{m}e{e}") for e in range(low, high + 1) for m in steps]

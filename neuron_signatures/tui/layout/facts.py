@@ -46,6 +46,10 @@ def more_facts(notes: Notes, stages: Sequence[str]) -> list[Fact]:
     """Explanations and signatures of both poles, doubts, and how to make what is missing."""
     explained = explained_facts(notes)
     facts = [f for s in notes.signatures for f in _signature(s)]
+    if notes.at_large is not None:
+        from neuron_signatures.tui.at_large.lines import at_large_facts  # not at the start
+
+        facts += at_large_facts(notes.at_large)
     facts += doubt_facts(notes.doubts)
     facts += [Fact("missing", text, "dim") for text in notes.missing]
     facts = [*facts, *explained] if notes.explained is None else [*explained, *facts]
@@ -114,8 +118,17 @@ def notes_record(notes: Notes, stages: Sequence[str]) -> dict[str, Any]:
             for w in notes.write_scores
         ],
         "missing": list(notes.missing), "doubts": dict(notes.doubts), "explanations": explained_record(notes),
-        "stages": list(stages),
+        "stages": list(stages), "at_large": _at_large_record(notes),
     }  # fmt: skip
+
+
+def _at_large_record(notes: Notes) -> dict[str, Any] | None:
+    """None if no stage looked at neurons at large."""
+    if notes.at_large is None:
+        return None
+    from neuron_signatures.tui.at_large.lines import at_large_record  # not at the start
+
+    return at_large_record(notes.at_large)
 
 
 def explained_record(notes: Notes) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from neuron_signatures.views.acts import NeuronAct, top_at
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
+    at_large_stamps,
     changed,
     explanation_stamps,
     intervention_stamps,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from neuron_signatures.tui.corpus.reading import OpenedCorpus
     from neuron_signatures.tui.explanations.reading import OpenedExplanations
     from neuron_signatures.tui.scores.reading import NeuronScores, OpenedScores
+    from neuron_signatures.views.at_large.neuron import AtLarge
     from neuron_signatures.views.explanations.shown import NeuronExplanations
     from neuron_signatures.views.interventions.results import ResultRef
 
@@ -79,6 +81,8 @@ class Notes(NamedTuple):
     """What to do where there are none, or why some cannot be read."""
     scored: NeuronScores | None = None
     """None if there are no scores in the run, or they were not read."""
+    at_large: AtLarge | None = None
+    """None if no stage looked at neurons at large."""
 
 
 class OpenedRun:
@@ -89,6 +93,7 @@ class OpenedRun:
         self.stamps = run_stamps(run)
         self.analysis = analysis_stamps(run.path)
         self.edited = intervention_stamps(run.path)
+        self.at_large = at_large_stamps(run.path)
         self.notes: dict[NeuronAt, Notes] = {}
         self.table_lock = threading.Lock()
         """Held while a thread reads tables: reading cannot be stopped, and each thread needs memory for it."""
@@ -171,17 +176,21 @@ class OpenedRun:
     def changed(self) -> list[str]:
         """Names of the files that changed since they were read."""
         now_explained = explanation_stamps(self.run.path)
-        return changed(self.stamps, run_stamps(self.run)) + [
-            f"{folder}/{n}"
-            for folder, before, now in (
-                (ANALYSIS, self.analysis, analysis_stamps(self.run.path)),
-                (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
-                (RECORDS, self.recorded, records_stamps(self.run.path)),
-                (EXPLANATIONS, self.explained.stamps if self.has_explanations else {}, now_explained),
-                (SCORES, self.scored.stamps, score_stamps(self.run.path)),
-            )
-            for n in changed(before, now)
-        ]
+        return (
+            changed(self.stamps, run_stamps(self.run))
+            + [
+                f"{folder}/{n}"
+                for folder, before, now in (
+                    (ANALYSIS, self.analysis, analysis_stamps(self.run.path)),
+                    (INTERVENTIONS, self.edited, intervention_stamps(self.run.path)),
+                    (RECORDS, self.recorded, records_stamps(self.run.path)),
+                    (EXPLANATIONS, self.explained.stamps if self.has_explanations else {}, now_explained),
+                    (SCORES, self.scored.stamps, score_stamps(self.run.path)),
+                )
+                for n in changed(before, now)
+            ]
+            + changed(self.at_large, at_large_stamps(self.run.path))
+        )
 
     def is_current(self) -> bool:
         """Whether manifest and tensors are unchanged, so that new reads match the opened run."""
@@ -189,7 +198,9 @@ class OpenedRun:
 
     def drop_changed_results(self) -> None:
         """Clear the cached results if a file in `analysis/` changed."""
-        now = analysis_stamps(self.run.path)
+        now, large = analysis_stamps(self.run.path), at_large_stamps(self.run.path)
+        if changed(self.at_large, large):
+            self.at_large, self.notes = large, {}
         if changed(self.analysis, now):
             self.analysis = now
             self.notes, self._described, self._predictions = {}, None, None
@@ -230,6 +241,10 @@ class OpenedRun:
     def notes_of(self, at: NeuronAt) -> Notes:
         """What the results say about a neuron, with its explanations. For a thread, as it reads tables."""
         notes = notes_of(self.run, at)
+        if self.at_large:
+            from neuron_signatures.views.at_large.neuron import read_at_large  # not at the start
+
+            notes = notes._replace(at_large=read_at_large(self.run.path, at))
         if not self.has_explanations:
             return notes
         try:

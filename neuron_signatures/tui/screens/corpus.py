@@ -230,6 +230,11 @@ class CorpusPage(CorpusState):
 
         self.app.push_screen(ExplanationsPage(self))
 
+    def action_at_large(self) -> None:
+        from neuron_signatures.tui.screens.at_large import AtLargePage  # imports this module
+
+        self.app.push_screen(AtLargePage(self))
+
     def action_facts(self) -> None:
         from neuron_signatures.tui.screens.texts import FactsPage
 

@@ -53,7 +53,15 @@ def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
         pages.append(FactsPage(result))
     elif options.screen in ("explanation", "simulated", "explanations"):
         pages.append(_explanation_page(pages[0], options))
+    elif options.screen == "at_large":
+        pages.append(_at_large_page(pages[0]))
     return pages
+
+
+def _at_large_page(opener: Any) -> Page:
+    from neuron_signatures.tui.screens.at_large import AtLargePage  # its records take time to import
+
+    return AtLargePage(opener)
 
 
 def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Options) -> list[Page]:
@@ -100,6 +108,8 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         return _corpus_pages(browser.result, browser, options)[0]
     if name in ("explanation", "simulated", "explanations"):
         return _explanation_page(browser, options)
+    if name == "at_large":
+        return _at_large_page(browser)
     if name == "interventions":
         # their records take 0.02 s to import: not at the start
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page

@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 
 from neuron_signatures.runs.comparisons.folder import comparison_folder
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER, Mode
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 from neuron_signatures.views.records.commands import has_records, records_command
 
-MODE_WORDS: dict[Mode, str] = {
-    "similar": "similar neurons on the corpus", "clusters": "clusters of neurons", "meanings": "several meanings",
-    "ngrams": "n-grams of the corpus",
+MODE_WORDS: dict[str, str] = {
+    "statistics": "weight statistics", "similar": "similar neurons on the corpus", "clusters": "clusters of neurons",
+    "meanings": "several meanings", "ngrams": "n-grams of the corpus",
 }  # fmt: skip
 
 

@@ -248,9 +248,9 @@ def _meanings(found: _Reading) -> tuple[Meaning, ...]:
         by_pole.setdefault(row["pole"], []).append(group)
     meanings = [
         Meaning(
-            r["pole"] or "", r["n_windows"], r["n_groups"], r["effective_number"],
-            r.get("null_effective_number"), r["within"], r["between"], r["statistic"], r["null_mean"], r["null_sd"], r["p"],
-            r["n_null"], r["q"], r.get("held_out_statistic"),
+            r["pole"] or "", r["n_windows"], r["n_groups"], r["effective_number"], r.get("null_effective_number"),
+            r["within"], r["between"], r["statistic"], r["null_mean"], r["null_sd"], r["p"], r["n_null"], r["q"],
+            r.get("held_out_statistic"),
             tuple(sorted(by_pole.get(r["pole"], ()))),
         )
         for r in rows

@@ -1,0 +1,1 @@
+"""What weights and the corpus say about a neuron, in the terminal."""
