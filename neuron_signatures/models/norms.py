@@ -32,6 +32,11 @@ class NormForm(NamedTuple):
     def unscaled(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         return (centre(x) if self.centred else x) * self.weight
 
+    def read_by(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The direction v' with unscaled(x)·direction = x·v' for every x (the transposed map)."""
+        weighted = direction * self.weight
+        return centre(weighted) if self.centred else weighted
+
     def inverse_scale(
         self, x: Float[Tensor, "*batch d_model"], y: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch 1"]:
@@ -54,8 +59,7 @@ class FrozenNorm(NamedTuple):
 
     def pull_back(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The direction v' with linear(x)·direction = x·v' for every x (the transposed map)."""
-        weighted = direction * self.form.weight
-        return (centre(weighted) if self.form.centred else weighted) * self.inverse_scale
+        return self.form.read_by(direction) * self.inverse_scale
 
 
 def centre(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
