@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.runs.figures import COLOURS, MARKERS, new_figure, save
+from neuron_signatures.runs.canvas import COLOURS, MARKERS, new_figure, save
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.opening import folder_below
