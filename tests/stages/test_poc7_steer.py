@@ -194,8 +194,12 @@ def test_faults_are_one_line(made, tmp_path, capsys) -> None:
 
     bare = tmp_path / "run"
     shutil.copytree(made, bare)
+    without_units = tmp_path / "without"
+    shutil.copytree(made, without_units)
     (bare / "skills" / "compare_meta.json").unlink()
+    (without_units / "skills" / "specific_units.parquet").unlink()
     assert "--mode compare" in fault(run_dir=bare)
+    assert "specific_units.parquet: is missing" in fault(run_dir=without_units)
     assert "class music has no specific units" in fault("--classes", "music")
     assert "layer 4 has no specific units" in fault("--layers", "4")
     assert "has no effect with --mode steer" in fault("--top_k", "2")

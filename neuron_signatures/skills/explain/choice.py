@@ -13,7 +13,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.meta import CollectMeta
 from neuron_signatures.runs.skills.names import SPECIFIC
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.skills.result_tables import read_result, refuse_other_collection
+from neuron_signatures.runs.skills.tables import read_skill_table, refuse_other_collection
 from neuron_signatures.runs.skills.units import Banks, Unit, read_units
 
 _BANK = ["source", "site", "layer"]
@@ -69,7 +69,7 @@ def chosen_units(run_dir: Path, collect: CollectMeta, choice: UnitChoice) -> tup
 def _specific(run_dir: Path, collect: CollectMeta, banks: Banks, choice: UnitChoice) -> tuple[Unit, ...]:
     """The `top` first of each source and class, among the banks that are allowed."""
     refuse_other_collection(run_dir, "compare", collect)
-    frame = read_result(run_dir, "compare", SPECIFIC, [*_BANK, "unit", "class", "rank"])
+    frame = read_skill_table(run_dir, SPECIFIC, columns=[*_BANK, "unit", "class", "rank"])
     if choice.classes is not None:
         if unknown := [c for c in choice.classes if c not in set(frame["class"])]:
             what = f"no class {unknown[0]!r}; there are {', '.join(sorted(set(frame['class'])))}"

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.names import inside
+from neuron_signatures.runs.results import table_name
 from neuron_signatures.runs.skills.banks import SITES, Bank
-from neuron_signatures.runs.skills.columns import SPECIFIC as COLUMNS
-from neuron_signatures.runs.skills.meta import AGAIN, ResultMeta, read_meta
+from neuron_signatures.runs.skills.meta import AGAIN
 from neuron_signatures.runs.skills.names import SKILLS, SPECIFIC
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.tables import read_table_file
+from neuron_signatures.runs.skills.tables import read_skill_table, refuse_other_collection
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_COLUMNS = ("source", "site", "layer", "unit", "class", "rank")
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,12 @@ class SpecificUnit:
 def specific_units(skills: Skills, choice: Choice) -> list[SpecificUnit]:
     """In order of class, source and rank.
 
-    Raises `UsageError` if `compare` has not been run on what was collected, or if nothing of the choice is in its
-    table; `BadRunError` for units that were not collected.
+    Raises `UsageError` if `compare` has not been run, or if nothing of the choice is in its table; `BadRunError` if its
+    table is missing, damaged or about an earlier collection, and for units that were not collected.
     """
-    path = inside(skills.run_dir, f"{SKILLS}/{SPECIFIC}.parquet")
-    meta = read_meta(skills.run_dir, "compare", ResultMeta)
-    if meta.collect_sha256 != skills.meta.record_sha256:
-        what = "this is about texts that have been collected anew since"
-        next_step = (
-            f"Repeat `python -m neuron_signatures.poc7_compare_skills --run_dir {skills.run_dir} --mode compare`"
-        )
-        raise UsageError(what, where=str(path), next_step=next_step)
-    frame = read_table_file(path)
-    if missing := [c for c in COLUMNS if c not in frame.columns]:
-        raise BadRunError(f"has no column {missing[0]}", where=str(path), next_step=AGAIN)
+    refuse_other_collection(skills.run_dir, "compare", skills.meta)
+    frame = read_skill_table(skills.run_dir, SPECIFIC, columns=_COLUMNS)
+    path = skills.run_dir / SKILLS / table_name(SPECIFIC)
     _refuse_unknown(skills, frame, choice)
     found = [_unit(skills, row, path) for row in _chosen(frame, choice).to_dict("records")]
     if not found:
