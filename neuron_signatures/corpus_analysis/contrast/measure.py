@@ -41,7 +41,7 @@ class Tested(NamedTuple):
     null_p: Float64[np.ndarray, "draw neuron"]
 
 
-def tests(found: Acts, labels: Bool[np.ndarray, "labelling place"]) -> Tested:
+def rank_tests(found: Acts, labels: Bool[np.ndarray, "labelling place"]) -> Tested:
     """The first labelling is the observed one. Activations must be finite."""
     parts, nulls = [], [np.empty((len(labels) - 1, 0))]
     for start in range(0, found.acts.shape[1], _BLOCK):

@@ -91,21 +91,21 @@ def _sample(
     corpus: Corpus, side: Places, units: Int64[np.ndarray, " place"], allowed: Int64[np.ndarray, " unit"], most: int,
     rng: np.random.Generator,
 ) -> Sampled:  # fmt: skip
-    """Units in random order, and of each a random position whose text is new."""
-    order = rng.permutation(len(side.window))
-    _, first = np.unique(units[order], return_index=True)
-    one_each = order[first]
-    one_each = one_each[np.isin(units[one_each], allowed)]
-    seen, chosen, n_repeated = set[bytes](), list[int](), 0
-    for at in rng.permutation(one_each).tolist():
+    """Units in random order, and of each a random one of the positions whose text is new."""
+    known, place = np.unique(units, return_inverse=True)
+    order = np.lexsort((rng.permutation(len(units)), rng.permutation(len(known))[place]))
+    free, seen, chosen, n_repeated = set(allowed.tolist()), set[bytes](), list[int](), 0
+    for at in order.tolist():
         if len(chosen) >= most:
             break
+        if int(units[at]) not in free:
+            continue
         text = corpus.token_ids(int(side.window[at]))[: int(side.pos[at]) + 1].tobytes()
         if text in seen:
             n_repeated += 1
-        else:
-            seen.add(text)
-            chosen.append(at)
+            continue
+        seen.add(text)
+        free.remove(int(units[at]))
+        chosen.append(at)
     kept = np.sort(np.array(chosen, np.int64))
-    places = Places(side.window[kept], side.pos[kept])
-    return Sampled(places, len(side.window), len(np.unique(units)), n_repeated)
+    return Sampled(Places(side.window[kept], side.pos[kept]), len(units), len(known), n_repeated)

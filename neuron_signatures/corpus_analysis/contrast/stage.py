@@ -17,8 +17,8 @@ from neuron_signatures.corpus_analysis.contrast.measure import (
     held_out,
     labellings,
     n_found,
+    rank_tests,
     ranked,
-    tests,
 )
 from neuron_signatures.corpus_analysis.contrast.request import HELD_OUT, MAX_Q, PART, ContrastRequest
 from neuron_signatures.corpus_analysis.contrast.sides import Sampled, find_sides, sample_sides
@@ -184,7 +184,7 @@ def _measured(request: ContrastRequest, acts: dict[Part, Acts]) -> tuple[pd.Data
         raise UsageError(what, where=str(request.run_dir), next_step="Run the model in fp32: --model_dtype fp32")
     n_b = len(found.acts) - found.n_a
     rng = np.random.default_rng([request.seed, 101])
-    tested = tests(found, labellings(found.n_a, n_b, n_null=request.n_null, rng=rng))
+    tested = rank_tests(found, labellings(found.n_a, n_b, n_null=request.n_null, rng=rng))
     frame = pd.concat([tested.frame, held_out(acts[HELD_OUT])], axis=1)
     return frame.assign(n_a=found.n_a, n_b=n_b), n_found(tested.null_p, MAX_Q)
 
