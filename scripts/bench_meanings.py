@@ -18,6 +18,7 @@ Exits with 1 if the AUROC of `statistic` or `effective_number` is below .95 in a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -43,7 +44,7 @@ KINDS: tuple[PlantedKind, ...] = ("token", "class", "negation")
 N_WINDOWS = 50
 LEAST, LEAST_EACH, MOST_BOTH = 0.8, 0.2, 0.1
 LEAST_AUROC = 0.95
-CORPORA = {"demo": ("demo", "200000"), "local": ("smollm2", "400000")}
+CORPORA = {"demo": ("demo", "200000"), "local": ("smollm2", "200000")}
 """Model whose tokens the documents are in, and tokens."""
 SCORES = ("statistic", "effective_number")
 
@@ -90,7 +91,9 @@ def main(argv: list[str] | None = None) -> int:
 class Compared(NamedTuple):
     cells: list[list[str]]
     planted: list[float]
-    """AUROC of each score."""
+    """AUROC of each score ..."""
+    random: list[float]
+    """... and of random windows."""
 
 
 def compare(corpus: Corpus, neurons: Sequence[Entries], embedding: Embedding, *, seed: int) -> Compared:
@@ -103,20 +106,21 @@ def compare(corpus: Corpus, neurons: Sequence[Entries], embedding: Embedding, *,
     two = np.array([n.n_rules == 2 for n in neurons])
     of_class = np.array(["class" in n.kinds for n in neurons])
     noise, seconds = np.mean([n.noise for n in neurons]), time.monotonic() - started
-    cells, planted = [], []
+    cells, planted, drawn = [], [], []
     for score in SCORES:
         value, by_chance = (np.array([_score(m, score) for m in of]) for of in (found, random))
         auroc = areas(value[:, None], two)
         chance = areas(by_chance[:, None], two)
         classes = areas(value[of_class][:, None], two[of_class])
         planted.append(float(auroc.auroc[0]))
+        drawn.append(float(chance.auroc[0]))
         cells.append([
             f"`{score}`", f"{(~two).sum()}, {two.sum()}", *(
                 f"{a.auroc[0]:.3f} ({a.low[0]:.3f} to {a.high[0]:.3f})" for a in (auroc, chance)
             ), f"{value[~two].mean():.2f}", f"{value[two].mean():.2f}", f"{classes.auroc[0]:.3f}", f"{noise:.0%}",
             f"{seconds:.0f}",
         ])  # fmt: skip
-    return Compared(cells, planted)
+    return Compared(cells, planted, drawn)
 
 
 def planted_neurons(corpus: Corpus, n: int, *, seed: int) -> list[Entries]:
@@ -127,6 +131,8 @@ def planted_neurons(corpus: Corpus, n: int, *, seed: int) -> list[Entries]:
         flat = [np.concatenate(p.acts) / np.concatenate(p.acts).max() for p in rules]
     at = [np.concatenate([np.array(p.rule.strength_index(t)) >= 0 for t in texts.passages.tokens]) for p in rules]
     in_window = [np.logical_or.reduceat(own, texts.starts) for own in at]
+    peaks = [np.sort(np.maximum.reduceat(np.where(own, acts, 0), texts.starts))[::-1][:N_WINDOWS]
+             for own, acts in zip(at, flat, strict=True)]  # fmt: skip
     rng = np.random.default_rng([seed, 7])
     one = []
     for i in rng.permutation(len(rules)).tolist():
@@ -138,7 +144,8 @@ def planted_neurons(corpus: Corpus, n: int, *, seed: int) -> list[Entries]:
         i, j = divmod(pair, len(rules))
         if len(two) == len(one):
             break
-        if i < j and _distinct(rules[i], rules[j]) and _apart(in_window[i], in_window[j]):
+        possible = i < j and _distinct(rules[i], rules[j]) and _balanced(peaks[i], peaks[j])
+        if possible and _apart(in_window[i], in_window[j]):
             kinds = rules[i].rule.kind, rules[j].rule.kind
             found = _strongest(texts, np.maximum(flat[i], flat[j]), [at[i], at[j]], kinds)
             if found is not None:
@@ -159,6 +166,12 @@ def _distinct(a: Planted, b: Planted) -> bool:
     """Without a token in common, and not of the same class of words."""
     label = a.rule.truth.partition(",")[0], b.rule.truth.partition(",")[0]
     return not set(a.rule.tokens) & set(b.rule.tokens) and label[0] != label[1]
+
+
+def _balanced(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether each rule can have its share of the strongest windows; spares the others the exact count."""
+    share = float(np.isin(np.argsort(-np.concatenate([a, b]), kind="stable")[:N_WINDOWS], np.arange(len(a))).mean())
+    return LEAST_EACH <= share <= 1 - LEAST_EACH
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> bool:
@@ -219,8 +232,9 @@ def _score(found: Measures, score: str) -> float:
 def _corpus(name: str, run_dir: Path) -> Corpus:
     model, n_tokens = CORPORA[name]
     flags = ["--out_dir", str(run_dir), "--model_name", model, "--corpus", name, "--max_tokens", n_tokens]
-    if poc4_extract_records.main([*flags, "--index_only", "--quiet", "--json"]):
-        raise SystemExit("bench_meanings: the corpus cannot be read")
+    with contextlib.redirect_stdout(sys.stderr):
+        if poc4_extract_records.main([*flags, "--index_only", "--quiet"]):
+            raise SystemExit("bench_meanings: the corpus cannot be read")
     return Corpus.open(run_dir)
 
 
