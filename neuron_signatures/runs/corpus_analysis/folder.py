@@ -73,12 +73,15 @@ TABLES: Final = {
         "clustering": "string", "cluster": "int32", "rank": "int32", "token_id": "int32", "token": "string",
         "score": "double", "count": "int64",
     }),
-    # One row per neuron and pole. `effective_number`: exp of the entropy of the groups' shares. `within` and `between`:
-    # mean cosine distance of windows of the same and of different groups. Null: as many windows of random neurons.
-    # `statistic` is the number that the null is about.
+    # One row per neuron and pole; null cells where it has too few strong windows. `effective_number`: exp of the
+    # entropy of the groups' shares. `within`, `between`: mean distance of windows of the same and of different groups.
+    # `statistic`, that the null is about: the effective number without groups. Null: as many windows of random neurons.
+    # `held_out_*` are on select.
     MEANINGS: Table("meanings", {
         **_NEURON, "pole": "string", "n_windows": "int32", "n_groups": "int32", "effective_number": "double",
-        "within": "double", "between": "double", "statistic": "double", **_NULL, "q": "double",
+        "null_effective_number": "double", "within": "double", "between": "double", "statistic": "double", **_NULL,
+        "q": "double", "held_out_n_windows": "int32", "held_out_effective_number": "double",
+        "held_out_statistic": "double",
     }),
     MEANING_GROUPS: Table("meanings", {
         **_NEURON, "pole": "string", "group": "int32", "n_windows": "int32", "share": "double", "tokens": "string",
@@ -88,17 +91,19 @@ TABLES: Final = {
     MEANING_WINDOWS: Table("meanings", {
         **_NEURON, "pole": "string", "rank": "int32", "window": "int32", "pos": "int32", "group": "int32",
     }),
-    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller. Counts
-    # are of positions in the parts explain and select.
+    # The n-grams of the corpus that are frequent enough. `ngram` counts from 0; ids are -1 where n is smaller.
+    # `tokens`: JSON list of the raw tokens, which `text` joins. Counts are of positions in explain and select.
     NGRAMS: Table("ngrams", {
-        "ngram": "int32", "n": "int32", "text": "string", "id_1": "int32", "id_2": "int32", "id_3": "int32",
-        "count": "int64", "held_out_count": "int64",
+        "ngram": "int32", "n": "int32", "text": "string", "tokens": "string", "id_1": "int32", "id_2": "int32",
+        "id_3": "int32", "count": "int64", "held_out_count": "int64",
     }),
     # The neurons of an n-gram, and the n-grams of a neuron. `mean`: activation at its last token, on explain. `effect`:
-    # (mean - mean of all positions) / standard deviation of the neuron; `held_out_effect` is the same on select.
+    # (mean - mean of all positions) / standard deviation of the neuron on explain; `held_out_effect`: positions of
+    # select, with the same mean and standard deviation. `suffix_effect`: at the n-gram without its first token. The
+    # n-grams of a neuron leave out those that add nothing to a suffix.
     NGRAM_NEURONS: Table("ngrams", {
         "ngram": "int32", "rank": "int32", **_NEURON, "pole": "string", "mean": "double", "effect": "double",
-        "held_out_effect": "double",
+        "held_out_effect": "double", "suffix_effect": "double",
     }),
     NEURON_NGRAMS: Table("ngrams", {
         **_NEURON, "pole": "string", "rank": "int32", "ngram": "int32", "mean": "double", "effect": "double",

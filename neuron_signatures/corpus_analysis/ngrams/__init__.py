@@ -1,0 +1,1 @@
+"""Reverse queries: tokens, bigrams and trigrams of the corpus to neurons and clusters, and back."""
