@@ -121,7 +121,8 @@ def _add_influence_flags(parser: Parser) -> None:
     functions = ("pre_cap_logit", "logit", "logprob")
     group.add_argument("--function", choices=functions, default="pre_cap_logit", help="default: pre_cap_logit")
     group.add_argument("--influence_metric", default="dla", metavar="LIST",
-                       help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,ablation")  # fmt: skip
+                       help="all, or a list of dla,dla_pre_ln2_post,act_grad,ig,relp,prob_increase,"
+                            "prob_increase_query,ablation")  # fmt: skip
     group.add_argument("--reference", metavar="REF",
                        help="what activations are compared with, for every metric and for ablations: mean, zero, "
                             "prompt:ID, run:DIR or records (the corpus of stage 4); default mean, zero in a run of few "
@@ -135,9 +136,13 @@ def _add_influence_flags(parser: Parser) -> None:
     group.add_argument(
         "--ig_path", choices=("joint", "layer"), default="joint", help="all layers together, or one at a time"
     )
+    group.add_argument("--value_neurons", type=at_least(1), default=100, metavar="N",
+                       help="prob_increase_query: the first N of prob_increase; default 100")  # fmt: skip
     group.add_argument("--ablation_batch", type=at_least(1), default=64, metavar="N", help="copies per forward pass")
     group.add_argument(
-        "--layers", metavar="LIST", help="for ablation, ig and --mode write_scores, such as 0,3,5-8; default all"
+        "--layers",
+        metavar="LIST",
+        help="for ablation, ig, prob_increase and --mode write_scores, such as 0,3,5-8; default all",
     )
     group.add_argument("--top_from", metavar="METRIC:K", help="ablate only the first K neurons of this metric")
     group.add_argument("--write_scores", type=at_least(1), default=0, metavar="N",
@@ -271,7 +276,8 @@ def _influence_request(run: Run, args: Namespace) -> InfluenceRequest:
         ),
         metrics=parse_metrics(args.influence_metric),
         settings=InfluenceSettings(
-            args.ctx_idx, args.ig_steps, args.ig_max_steps, args.ig_path, args.ablation_batch, layers, None
+            args.ctx_idx, args.ig_steps, args.ig_max_steps, args.ig_path, args.ablation_batch, layers, None,
+            args.value_neurons,
         ),
         reference=args.reference,
         min_mean_tokens=args.min_mean_tokens,

@@ -15,6 +15,7 @@ Writes: RUN/records/ (docs/poc4.md), and with --output_dir one NeuronRecord file
 Analyses of the records of a run, into RUN/corpus_analysis/ (docs/neurons.md):
 
     python -m neuron_signatures.poc4_extract_records similar --run_dir runs/demo
+    python -m neuron_signatures.poc4_extract_records clusters --run_dir runs/demo --by activations,weights
     python -m neuron_signatures.poc4_extract_records meanings --run_dir runs/demo
     python -m neuron_signatures.poc4_extract_records ngrams --run_dir runs/demo
 """
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.corpus_analysis import meanings, ngrams, similar
+from neuron_signatures.cli.corpus_analysis import clusters, meanings, ngrams, similar
 from neuron_signatures.cli.exchange_records import export_main, import_main
 from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
@@ -50,6 +51,7 @@ COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "export": export_main,
     "import": import_main,
     "similar": similar.main,
+    "clusters": clusters.main,
     "meanings": meanings.main,
     "ngrams": ngrams.main,
 }

@@ -18,7 +18,18 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-for package in ("models", "analysis", "dump", "interventions", "records", "llm", "scoring", "explain", "skills"):
+for package in (
+    "models",
+    "analysis",
+    "dump",
+    "interventions",
+    "records",
+    "llm",
+    "scoring",
+    "explain",
+    "skills",
+    "drift",
+):
     install_import_hook(f"neuron_signatures.{package}", "beartype.beartype")
 
 hypothesis.settings.register_profile("test", derandomize=True, deadline=None)

@@ -23,6 +23,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "influence": (
         *_SELECTION, "write_scores", *_SCORES, "target_mode", "target_token", "target_token_id", "foil_token",
         "foil_token_id", "ctx_idx", "function", "influence_metric", "ig_steps", "ig_max_steps", "ig_path",
+        "value_neurons",
         "reference", "min_mean_tokens", "ablation_batch", "layers", "top_from", "validate", *_VALIDATION, "seed",
         *_SHARDS,
     ),

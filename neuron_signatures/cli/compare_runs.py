@@ -53,8 +53,8 @@ def add_flags(parser: Parser) -> None:
     how.add_argument("--include_bos", action="store_true", help="count the BOS too")
     how.add_argument("--max_tokens", type=at_least(4), default=20_000, metavar="N",
                      help="compare at most N tokens, of prompts drawn at random; default 20000")  # fmt: skip
-    how.add_argument("--cka_tokens", type=at_least(4), default=4000, metavar="N",
-                     help="of these, tokens of prompts drawn at random for CKA; default 4000")  # fmt: skip
+    how.add_argument("--cka_tokens", type=at_least(4), default=2000, metavar="N",
+                     help="of these, tokens of prompts drawn at random for CKA; default 2000")  # fmt: skip
     how.add_argument("--n_draws", type=at_least(20), default=200, metavar="N",
                      help="bootstrap draws, permutations and random halves; default 200")  # fmt: skip
     how.add_argument("--no_weights", action="store_true", help="load no model: no changes of weights, no loss")

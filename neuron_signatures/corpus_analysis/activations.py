@@ -33,8 +33,11 @@ class Slab(NamedTuple):
 class TokenBlock(Protocol):
     """Some tokens and the activations of all neurons there."""
 
-    windows: Int64[np.ndarray, " token"]
-    token_ids: Int64[np.ndarray, " token"]
+    @property
+    def windows(self) -> Int64[np.ndarray, " token"]: ...
+
+    @property
+    def token_ids(self) -> Int64[np.ndarray, " token"]: ...
 
     def slabs(self) -> Iterator[Slab]:
         """The activations, some columns at a time; float32."""

@@ -83,7 +83,8 @@ def distribution(found: Compared, name: str) -> Figure:
     _null(axes, found, name, len(runs))
     axes.set_xticks(range(len(runs)), [shown(labels[a]) for a in runs], rotation=30, ha="right", fontsize=8)
     axes.set_ylabel(f"{_TITLE[name]} with {shown(labels[found.reference])}, same index")
-    axes.legend(fontsize=8, loc="lower right" if name == "pearson" else "upper left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, loc="lower right" if name == "pearson" else "upper left")
     figure.suptitle(f"{max(len(v) for v in values):,} neurons; bar: quartiles, dot: median", fontsize=10)
     return figure
 

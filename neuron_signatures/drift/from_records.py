@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from neuron_signatures.drift.align import LeftOut, pairs_of
-from neuron_signatures.drift.measures import jaccard, pearson
+from neuron_signatures.drift.measures import jaccard, other_indices, pearson
 from neuron_signatures.drift.pairs import Pair
 from neuron_signatures.drift.request import CompareRequest
 from neuron_signatures.drift.stage import Compared, Extras, joined, pair_facts
@@ -126,7 +126,7 @@ def _compare(
         "bos_rule": "as in the records; documents of explain and select", "parts": list(PARTS),
         "rate_above": _threshold(files[request.reference].histogram(0, 0, PARTS).edges, request.fires_above),
         "n_sampled": int(tables[DRIFT]["pearson"].notna().sum()),
-        "pairs": [pair_facts(p, one) for p, one in found.items()],
+        "pairs": [pair_facts(p, one, request.drawn.n_draws) for p, one in found.items()],
     }  # fmt: skip
     return Compared(tables, facts, [])
 
@@ -200,7 +200,7 @@ def _sampled(first: _Layer, second: _Layer) -> Float64[np.ndarray, " neuron"]:
 def _permute(pair: Pair, first: _Layer, second: _Layer, request: CompareRequest, rng: np.random.Generator) -> None:
     """Jaccard with a random other index. Of Pearson there is no such null: few neurons have samples."""
     for _ in range(request.drawn.n_draws):
-        order = rng.permutation(len(first.mean))
+        order = other_indices(len(first.mean), rng)
         pair.permuted_jaccard.append(jaccard(first.strongest[:, order], second.strongest).astype(np.float32))
 
 

@@ -51,30 +51,38 @@ def null_of_best(
 
 
 def matched(
-    acts_a: Float32[np.ndarray, "token a"], acts_b: Float32[np.ndarray, "token b"], table: Float32[np.ndarray, "a b"],
-    null_high: Float64[np.ndarray, " b"], *, no_match: np.ndarray,
+    acts_a: Float32[np.ndarray, "token a"], acts_b: Float32[np.ndarray, "token b"], a: Standardised, b: Standardised,
+    table: Float32[np.ndarray, "a b"], null_high: Float64[np.ndarray, " b"],
 ) -> pd.DataFrame:  # fmt: skip
-    """One row per neuron of `b`: the columns of `matches` from `neuron` on. `no_match` are its constant neurons.
+    """One row per neuron of `b`: the columns of `matches` from `neuron` on.
 
-    Correlations of the matches are computed again in float64.
+    Neurons that do not vary have no match and are none. Correlations of the matches are computed again in float64.
     """
     n_a, n_b = table.shape
-    best = table.argmax(axis=0)
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    assigned = np.full(n_b, -1)
-    assigned[columns] = rows
-    best_correlation, assigned_correlation = (_correlations_with(acts_a, acts_b, m) for m in (best, assigned))
-    rank = np.full(n_b, -1)
-    shared = np.arange(min(n_a, n_b))
-    rank[shared] = (table[:, shared] > table[shared, shared]).sum(axis=0) + 1 if n_a == n_b else -1
-    known = ~no_match
+    rows, columns = np.flatnonzero(~a.constant), np.flatnonzero(~b.constant)
+    best, assigned = np.full(n_b, -1), np.full(n_b, -1)
+    if len(rows) and len(columns):
+        varying = table[np.ix_(rows, columns)]
+        best[columns] = rows[varying.argmax(axis=0)]
+        i, j = linear_sum_assignment(varying, maximize=True)
+        assigned[columns[j]] = rows[i]
     return pd.DataFrame({
-        "neuron": np.arange(n_b), "best_neuron": _integers(best, known),
-        "best_correlation": np.where(known, best_correlation, np.nan), "null_high": np.where(known, null_high, np.nan),
-        "assigned_neuron": _integers(assigned, known & (assigned >= 0) & ~np.isnan(assigned_correlation)),
-        "assigned_correlation": np.where(known, assigned_correlation, np.nan),
-        "same_index_rank": _integers(rank, known & (rank > 0)),
+        "neuron": np.arange(n_b), "best_neuron": _integers(best),
+        "best_correlation": _correlations_with(acts_a, acts_b, best),
+        "null_high": np.where(best >= 0, null_high, np.nan), "assigned_neuron": _integers(assigned),
+        "assigned_correlation": _correlations_with(acts_a, acts_b, assigned),
+        "same_index_rank": _integers(_rank_of_same(table, rows, columns) if n_a == n_b else np.full(n_b, -1)),
     })  # fmt: skip
+
+
+def _rank_of_same(
+    table: Float32[np.ndarray, "a b"], rows: Int64[np.ndarray, " rows"], columns: Int64[np.ndarray, " columns"]
+) -> Int64[np.ndarray, " b"]:
+    """1 if no varying neuron of a correlates more than that of the same index; -1 where one does not vary."""
+    rank = np.full(table.shape[1], -1)
+    both = np.intersect1d(rows, columns)
+    rank[both] = (table[np.ix_(rows, both)] > table[both, both]).sum(axis=0) + 1
+    return rank
 
 
 def _correlations_with(
@@ -84,5 +92,6 @@ def _correlations_with(
     return np.where(partner >= 0, found, np.nan)
 
 
-def _integers(values: np.ndarray, known: np.ndarray) -> pd.Series:
-    return pd.Series(values, dtype="Int32").where(known)
+def _integers(values: np.ndarray) -> pd.Series:
+    """Null where negative."""
+    return pd.Series(values, dtype="Int32").where(values >= 0)

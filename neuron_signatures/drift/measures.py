@@ -97,6 +97,14 @@ def _dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return product
 
 
+def other_indices(n: int, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
+    """A random permutation in which no index stays (one cycle); of one index, that index."""
+    order = rng.permutation(n)
+    found = np.empty(n, np.int64)
+    found[order] = np.roll(order, 1)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Halves:
     """Standard deviation per neuron of the difference between random disjoint halves of the prompts, about 0, which is

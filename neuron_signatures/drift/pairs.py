@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64
 
 from neuron_signatures.drift.align import Aligned, SomeRows
 from neuron_signatures.drift.matches import MOST_DRAWS, Standardised, correlations, matched, null_of_best
-from neuron_signatures.drift.measures import Halves, Profile, jaccard, pearson, profile
+from neuron_signatures.drift.measures import Halves, Profile, jaccard, other_indices, pearson, profile
 from neuron_signatures.drift.request import CompareRequest
 from neuron_signatures.drift.similarity import Resampling, Similarity, similarity
 from neuron_signatures.runs.comparisons.folder import ALL_LAYERS, DRIFT, TABLES
@@ -32,6 +32,7 @@ class Pair:
     similarity: dict[int, Similarity] = field(default_factory=dict)
     """By layer."""
     permuted_pearson: list[np.ndarray] = field(default_factory=list)
+    """With a random other index, by layer and within it by draw; the same for Jaccard."""
     permuted_jaccard: list[np.ndarray] = field(default_factory=list)
 
 
@@ -84,7 +85,7 @@ def _compare_neurons(
         _permute(table, profiles, request.drawn.n_draws, rng, found)
     if matches:
         high = null_of_best(x, y, n_draws=min(request.drawn.n_draws, MOST_DRAWS), rng=rng)
-        rows = matched(first, second, table, high, no_match=y.constant)
+        rows = matched(first, second, x, y, table, high)
         found.matches.append(rows.assign(a=a, b=b, layer=layer))
 
 
@@ -124,7 +125,7 @@ def _permute(
     p, q = profiles
     varies = ~(p.constant | q.constant)
     for _ in range(n_draws):
-        order = rng.permutation(len(varies))
+        order = other_indices(len(varies), rng)
         both = varies & ~p.constant[order]
         found.permuted_pearson.append(table[order, np.arange(len(order))][both])
         found.permuted_jaccard.append(jaccard(p.strongest[:, order], q.strongest).astype(np.float32))

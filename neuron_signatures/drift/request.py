@@ -17,7 +17,7 @@ class Drawn:
     """Bootstrap draws of prompts, permutations of tokens and of indices, and random halves of the prompts."""
     max_tokens: int = 20_000
     """Tokens that are compared at most: whole prompts, drawn at random."""
-    cka_tokens: int = 4000
+    cka_tokens: int = 2000
     """Of these, tokens in the matrices of CKA at most: whole prompts, drawn at random."""
     seed: int = 0
 

@@ -104,7 +104,8 @@ def compare(aligned: Aligned, request: CompareRequest, *, progress: ProgressOf) 
     facts = {
         "n_prompts": len(aligned.tokens), "n_tokens": aligned.n_tokens, "n_repeated_tokens": aligned.n_repeated,
         "n_tokens_not_drawn": aligned.n_not_drawn, "n_cka_tokens": len(some.rows), "layers": aligned.layers,
-        "bos_rule": aligned.bos_rule, "pairs": [pair_facts(pair, one) for pair, one in found.items()],
+        "bos_rule": aligned.bos_rule,
+        "pairs": [pair_facts(pair, one, drawn.n_draws) for pair, one in found.items()],
     }  # fmt: skip
     return Compared(tables, facts, _warnings(len(starts), aligned, request))
 
@@ -167,7 +168,7 @@ def joined(frames: list[pd.DataFrame], stem: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
-def pair_facts(pair: tuple[int, int], found: Pair) -> dict[str, Any]:
+def pair_facts(pair: tuple[int, int], found: Pair, n_draws: int) -> dict[str, Any]:
     """Quantiles of the pair's Pearson, the nulls of permuted indices, and how many neurons are their own best match."""
     facts: dict[str, Any] = {"a": pair[0], "b": pair[1]}
     if found.drift:
@@ -175,7 +176,7 @@ def pair_facts(pair: tuple[int, int], found: Pair) -> dict[str, Any]:
         for name, null in (("pearson", found.permuted_pearson), ("jaccard", found.permuted_jaccard)):
             facts[name] = _spread(values[name].to_numpy())
             if null:
-                spread = {"mean_of_draws_sd": _sd_of_means(null), "n_draws": len(null)}
+                spread = {"sd_of_draw_means": _sd_of_means(null, n_draws), "n_draws": n_draws}
                 facts[f"{name}_permuted_indices"] = _spread(np.concatenate(null)) | spread
     if found.matches:
         rows = pd.concat(found.matches)
@@ -199,8 +200,11 @@ def _spread(values: np.ndarray) -> dict[str, float | int]:
     }  # fmt: skip
 
 
-def _sd_of_means(draws: list[np.ndarray]) -> float:
-    return float(np.std([np.nanmean(draw) for draw in draws if len(draw) and not np.isnan(draw).all()] or [np.nan]))
+def _sd_of_means(null: list[np.ndarray], n_draws: int) -> float:
+    """Of the mean over all neurons between draws; `null` has the draws of the first layer, then those of the next."""
+    draws = [np.concatenate(null[draw::n_draws]) for draw in range(n_draws)]
+    means = [float(np.nanmean(draw)) for draw in draws if len(draw) and not np.isnan(draw).all()]
+    return float(np.std(means)) if means else float("nan")
 
 
 def _warnings(n_prompts: int, aligned: Aligned, request: CompareRequest) -> list[str]:

@@ -115,7 +115,7 @@ def _neurons(found: Compared) -> Iterator[str]:
         yield f"neurons of {_label(labels[facts['a']])}, same index as in {_label(labels[reference])}"
         yield from _same_index(facts)
         own = most_drifted(found, 5)
-        own = own[own["a"] == facts["a"]]
+        own = own[(own["a"] == facts["a"]) & (own["pearson"] < 1)]
         if len(own):
             yield "  smallest Pearson: " + "; ".join(_drifted(row) for row in own.to_dict("records"))
 

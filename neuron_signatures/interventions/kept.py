@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter, partial_name
 
 _MAX_BYTES = 1 << 28

@@ -17,6 +17,8 @@ from neuron_signatures.runs.errors import UsageError
 
 # Large enough that the norm's epsilon is below the resolution of float32.
 _PROBE = 1e3
+# Small enough that epsilon, 1e-6 to 1e-5 in most models, dominates the scale.
+_SMALL_PROBE = 1e-3
 _TOLERANCE = 1e-4
 
 
@@ -29,6 +31,11 @@ class NormForm(NamedTuple):
 
     def unscaled(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         return (centre(x) if self.centred else x) * self.weight
+
+    def read_by(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The direction v' with unscaled(x)·direction = x·v' for every x (the transposed map)."""
+        weighted = direction * self.weight
+        return centre(weighted) if self.centred else weighted
 
     def inverse_scale(
         self, x: Float[Tensor, "*batch d_model"], y: Float[Tensor, "*batch d_model"]
@@ -52,8 +59,7 @@ class FrozenNorm(NamedTuple):
 
     def pull_back(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The direction v' with linear(x)·direction = x·v' for every x (the transposed map)."""
-        weighted = direction * self.form.weight
-        return (centre(weighted) if self.form.centred else weighted) * self.inverse_scale
+        return self.form.read_by(direction) * self.inverse_scale
 
 
 def centre(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
@@ -81,6 +87,15 @@ def measure_norm(module: nn.Module, d_model: int) -> NormForm:
     if not torch.allclose(predicted, check, rtol=0, atol=_TOLERANCE * float(check.abs().max())):
         raise UsageError("is neither a LayerNorm nor an RMSNorm", where=type(module).__name__)
     return form
+
+
+def measure_epsilon(module: nn.Module, form: NormForm) -> float:
+    """eps in scale(x) = sqrt(mean(centre(x)²) + eps), with the mean over d_model."""
+    d_model = len(form.weight)
+    signs = 1.0 - 2.0 * (torch.arange(d_model, device=form.weight.device) % 2).to(form.weight.dtype)
+    probe = _SMALL_PROBE * signs
+    inverse = float(form.inverse_scale(probe, evaluate(module, probe)))
+    return max(0.0, inverse**-2 - _SMALL_PROBE**2)
 
 
 def freeze_norm(module: nn.Module, x: Float[Tensor, " d_model"]) -> FrozenNorm:

@@ -38,10 +38,10 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
             form = measure_norm(norm, hf.config.get_text_config().hidden_size)
-            stack.enter_context(norm.register_forward_hook(_constant_scale(form)))
+            stack.enter_context(norm.register_forward_hook(constant_scale(form)))
         for layer, projection in zip(decoder_layers(hf), output_projections(hf), strict=True):
             rule = _MlpRule()
-            stack.enter_context(_activation(layer).register_forward_hook(rule.activation))
+            stack.enter_context(activation_function(layer).register_forward_hook(rule.activation))
             stack.enter_context(projection.register_forward_pre_hook(rule.product))
         stack.enter_context(_constant_patterns(hf))
         yield
@@ -66,7 +66,9 @@ class _MlpRule:
         return (h / 2 + (h / 2).detach() if gated else h,)
 
 
-def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
+def constant_scale(form: NormForm) -> Callable[..., Tensor]:
+    """A forward hook for a norm of this form: its scale is constant for gradients, its values stay."""
+
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = at_least_float32(args[0])
         inverse_scale = form.inverse_scale(x.detach(), at_least_float32(out.detach()))
@@ -75,7 +77,7 @@ def _constant_scale(form: NormForm) -> Callable[..., Tensor]:
     return hook
 
 
-def _activation(layer: nn.Module) -> nn.Module:
+def activation_function(layer: nn.Module) -> nn.Module:
     """The activation function: the only leaf module of the MLP that is not a linear map, norm, dropout or identity."""
     inside_attention = set(attention(layer).modules())
     found = [
@@ -90,7 +92,7 @@ def _activation(layer: nn.Module) -> nn.Module:
     if len(found) != 1:
         names = ", ".join(type(m).__name__ for m in found) or "none"
         raise UsageError(
-            f"relp needs one activation function in the MLP, found {names}",
+            f"expected one activation function in the MLP, found {names}",
             where=type(layer).__name__,
             next_step="Use act_grad, dla or ablation",
         )

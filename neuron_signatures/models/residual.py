@@ -31,6 +31,7 @@ _TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.01, torch.float32: 1e-4, to
 class ResidualTrace:
     """The terms of the residual stream at one position, in float32 or wider.
 
+    `mlp_input` is the stream that each layer's MLP reads: with what attention adds, without it in parallel blocks.
     `attn` and `mlp` are the vectors added to the stream, after the sandwich norm if there is one. `post_mlp` is the
     norm on each layer's MLP output, or None. `hidden` is the output of the final norm, as the model computed it.
     """
@@ -39,6 +40,7 @@ class ResidualTrace:
     embed: Float[Tensor, " d_model"]
     attn: Float[Tensor, "layer d_model"]
     mlp: Float[Tensor, "layer d_model"]
+    mlp_input: Float[Tensor, "layer d_model"]
     final: Float[Tensor, " d_model"]
     hidden: Float[Tensor, " d_model"]
     post_mlp: tuple[FrozenNorm | None, ...]
@@ -78,6 +80,7 @@ def trace_residual(hf: PreTrainedModel, token_ids: Sequence[int], pos: int) -> R
         embed=at_least_float32(layers[0].before.to(device)),
         attn=stacked([layer.attn for layer in layers]),
         mlp=stacked([layer.mlp for layer in layers]),
+        mlp_input=stacked([layer.mlp_input for layer in layers]),
         final=at_least_float32(finals[0]),
         hidden=at_least_float32(out[0, pos].to(device)),
         post_mlp=tuple(layer.post_mlp for layer in layers),
@@ -118,11 +121,13 @@ class _LayerTrace:
     _attn_out: Tensor | None = None
     _mlp_out: Tensor | None = None
     _norms: list[tuple[nn.Module, Tensor, Tensor]] = field(default_factory=list)
+    _mlp_in: Tensor | None = None
     before: Tensor = field(init=False)
     after: Tensor = field(init=False)
     acts: Tensor = field(init=False)
     attn: Tensor = field(init=False)
     mlp: Tensor = field(init=False)
+    mlp_input: Tensor = field(init=False)
     post_mlp: FrozenNorm | None = None
 
     def watch(self, stack: contextlib.ExitStack) -> None:
@@ -131,6 +136,9 @@ class _LayerTrace:
         stack.enter_context(self.layer.register_forward_hook(self._leave))
         stack.enter_context(attention(self.layer).register_forward_hook(self._keep_attn))
         stack.enter_context(self.projection.register_forward_hook(self._keep_mlp))
+        for holder in self.layer.children():
+            if holder is not self.projection and self.projection in set(holder.modules()):
+                stack.enter_context(holder.register_forward_pre_hook(self._keep_mlp_in))
         for norm in filter(is_norm, self.layer.children()):
             stack.enter_context(norm.register_forward_hook(self._keep_norm))
 
@@ -151,6 +159,9 @@ class _LayerTrace:
     def _keep_mlp(self, _: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
         self.acts, self._mlp_out = self._at(args[0]), out
 
+    def _keep_mlp_in(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+        self._mlp_in = args[0]
+
     def _keep_norm(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
         self._norms.append((module, args[0], out))
 
@@ -163,9 +174,17 @@ class _LayerTrace:
         after_attn, after_mlp = self._norm_on(self._attn_out), self._norm_on(self._mlp_out)
         self.attn = self._at(after_attn[1] if after_attn else self._attn_out)
         self.mlp = self._at(after_mlp[1] if after_mlp else self._mlp_out)
+        self.mlp_input = self._entering()  # before the norm is called again
         self.post_mlp = freeze_norm(after_mlp[0], self._at(self._mlp_out)) if after_mlp else None
-        self._attn_out = self._mlp_out = None
+        self._attn_out = self._mlp_out = self._mlp_in = None
         self._norms.clear()
+
+    def _entering(self) -> Tensor:
+        """The stream that the MLP reads, with attention or without: what its norm (or itself) was called with."""
+        with_attention = self.before + self.attn
+        read = [x for _, x, _ in self._norms] + ([] if self._mlp_in is None else [self._mlp_in])
+        nearest = min(float((self._at(x) - with_attention).norm()) for x in read)
+        return with_attention if nearest <= float(self.attn.norm()) / 2 else self.before
 
     def _norm_on(self, source: Tensor) -> tuple[nn.Module, Tensor] | None:
         same = [(m, y) for m, x, y in self._norms if x.data_ptr() == source.data_ptr() and x.shape == source.shape]

@@ -47,7 +47,13 @@ class Suffix:
     def run(
         self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None, *, from_layer: int = 0
     ) -> Float[Tensor, "batch d_model"]:
-        """Input of the unembedding at the last position, for `batch` copies of the prompt.
+        """Input of the unembedding at the last position, for `batch` copies of the prompt. Otherwise as `run_all`."""
+        return self.run_all(batch, edit, layers, from_layer=from_layer)[:, -1]
+
+    def run_all(
+        self, batch: int, edit: Edit | None = None, layers: Sequence[int] | None = None, *, from_layer: int = 0
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Input of the unembedding at all positions of the suffix, for `batch` copies of the prompt.
 
         `edit(layer, acts)` returns the activations `[batch pos neuron]` of the suffix that replace `acts`; it is
         called for `layers` (None: all) in order. Gradients are recorded unless the caller has disabled them. Layers
@@ -68,7 +74,7 @@ class Suffix:
             out = self._body(
                 input_ids=self._ids.expand(batch, -1), past_key_values=past, use_cache=past is not None
             ).last_hidden_state
-        hidden: Tensor = out[:, -1]
+        hidden: Tensor = out
         return hidden
 
     @torch.no_grad()

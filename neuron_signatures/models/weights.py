@@ -1,4 +1,4 @@
-"""Output projections of the MLPs, and the unembedding with its bias and soft cap."""
+"""Projections of the MLPs, and the unembedding with its bias and soft cap."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ def output_weight(projection: nn.Module) -> Float[Tensor, "neuron d_model"]:
     if weight.is_floating_point() and tuple(weight.shape) in (features, features[::-1]):
         return at_least_float32(weight.T if isinstance(projection, nn.Linear) else weight)
     return _rows_by_unit_vectors(projection, features[0], weight.device)
+
+
+def input_weight(projection: nn.Module) -> Float[Tensor, "neuron d_model"]:
+    """One row per output of a projection that reads d_model: what it is multiplied with, in float32 or wider.
+
+    Quantised weights as in `output_weight`.
+    """
+    return output_weight(projection).T
 
 
 def output_bias(projection: nn.Module) -> Float[Tensor, " d_model"] | None:

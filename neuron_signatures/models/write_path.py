@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.models.batching import memory_faults, work_on
 from neuron_signatures.models.capture import output_projections
-from neuron_signatures.models.norms import NormForm
+from neuron_signatures.models.norms import NormForm, centre
 from neuron_signatures.models.residual import trace_residual
 from neuron_signatures.models.weights import Unembedding, output_weight, unembedding
 
@@ -37,12 +37,22 @@ class WritePath:
         return output_weight(self.projections[layer])
 
     @torch.no_grad()
+    def written(self, layer: int, rows: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
+        """What some of the layer's `rows` add to the residual stream, up to the scale of the norm `post`, on the device
+        of the unembedding; centred if `final` is a LayerNorm, which does not read the mean."""
+        rows = self._after_post(layer, rows)
+        rows = centre(rows) if self.final.centred else rows
+        return rows.to(self.head.weight.device)
+
+    @torch.no_grad()
     def directions(self, layer: int, rows: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
         """Some of the layer's `rows` through the norms, on the device of the unembedding."""
-        post = self.post_mlp[layer]
-        if post is not None:
-            rows = post.unscaled(rows.to(post.weight.device))
+        rows = self._after_post(layer, rows)
         return self.final.unscaled(rows.to(self.final.weight.device)).to(self.head.weight.device)
+
+    def _after_post(self, layer: int, rows: Float[Tensor, "some d_model"]) -> Float[Tensor, "some d_model"]:
+        post = self.post_mlp[layer]
+        return rows if post is None else post.unscaled(rows.to(post.weight.device))
 
 
 def write_path(hf: PreTrainedModel, token_ids: list[int]) -> WritePath:

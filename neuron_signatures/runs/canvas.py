@@ -31,7 +31,7 @@ def save(figure: Figure, file: BinaryIO, kind: str) -> None:
     """`kind` is png or svg."""
     import matplotlib as mpl
 
-    with mpl.rc_context({"svg.hashsalt": "skills", "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "neuron-signatures", "svg.fonttype": "none"}):
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
 

@@ -59,11 +59,13 @@ def permuted_cka(
 ) -> Float64[np.ndarray, " draw"]:  # fmt: skip
     """The debiased CKA with the rows of the second matrix in random order."""
     k, m = _hollow(k), _hollow(m)
-    hkk, hll = _hsic(k, k), _hsic(m, m)
+    hkk, hmm = _hsic(k, k), _hsic(m, m)
+    k_rows, m_rows = k.sum(1), m.sum(1)
     found = np.empty(n_draws)
     for draw in range(n_draws):
         order = rng.permutation(len(m))
-        found[draw] = _ratio(_hsic(k, m[order][:, order]), hkk, hll)
+        both = sum(float(row @ m[i][order]) for row, i in zip(k, order, strict=True))  # a row stays in the cache
+        found[draw] = _ratio(_unbiased(both, k_rows, m_rows[order]), hkk, hmm)
     return found
 
 
@@ -105,13 +107,17 @@ def weighted_cka(
 
 def _hsic(k: np.ndarray, m: np.ndarray) -> float:
     """Unbiased, of matrices without diagonals; NaN for fewer than four rows."""
-    n = len(k)
+    return _unbiased(_dot(k, m), k.sum(1), m.sum(1))
+
+
+def _unbiased(both: float, k_rows: np.ndarray, m_rows: np.ndarray) -> float:
+    """From the sum of the products of all entries, and the sums of the rows."""
+    n = len(k_rows)
     if n < SMALLEST:
         return float("nan")
-    k_rows, l_rows = k.sum(1), m.sum(1)
-    cross = float((k_rows * l_rows).sum())
-    means = float(k_rows.sum()) * float(l_rows.sum()) / ((n - 1) * (n - 2))
-    return (_dot(k, m) + means - 2 * cross / (n - 2)) / (n * (n - 3))
+    cross = float((k_rows * m_rows).sum())
+    means = float(k_rows.sum()) * float(m_rows.sum()) / ((n - 1) * (n - 2))
+    return (both + means - 2 * cross / (n - 2)) / (n * (n - 3))
 
 
 def _dot(k: np.ndarray, m: np.ndarray) -> float:

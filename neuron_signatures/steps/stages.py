@@ -12,6 +12,9 @@ from neuron_signatures.analysis.mode_flags import FLAGS as RANK_FLAGS
 from neuron_signatures.cli.llm_flags import MODEL_FLAGS
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.explain.method import default_set_name
+from neuron_signatures.runs.comparisons.folder import COMPARISONS
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
+from neuron_signatures.runs.corpus_analysis.folder import Mode as CorpusAnalysis
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.logs.names import log_name
 from neuron_signatures.runs.names import MANIFEST, REPORT
@@ -19,6 +22,7 @@ from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_M
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS, Mode, record_name
+from neuron_signatures.runs.weights.folder import STATISTICS, WEIGHTS_FOLDER
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
 
 Settings = Mapping[str, Any]
@@ -67,6 +71,8 @@ class Stage:
     module: str
     needs: Callable[[Settings], frozenset[str]]
     """Tables of the steps whose results a step reads, by its settings."""
+    subcommand: str = ""
+    """The command of the module that the table stands for, whose flags are in `cli/corpus_analysis/`."""
     fixed: Settings = field(default_factory=dict)
     """Settings that the table stands for."""
     several: bool = False
@@ -90,22 +96,27 @@ class Stage:
 
     @property
     def command(self) -> str:
-        return f"python -m neuron_signatures.{self.module}"
+        return " ".join([f"python -m neuron_signatures.{self.module}", *filter(None, [self.subcommand])])
 
     @property
     def exists(self) -> bool:
-        return find_spec(f"neuron_signatures.{self.module}") is not None
+        return find_spec(f"neuron_signatures.{self._of_flags}") is not None
 
     def parser(self) -> Parser:
-        parser: Parser = import_module(f"neuron_signatures.{self.module}").make_parser()
+        parser: Parser = import_module(f"neuron_signatures.{self._of_flags}").make_parser()
         return parser
 
     def check_flags(self, parser: Parser, argv: list[str]) -> None:
         """Raise `UsageError` for flags that the stage refuses, also for those that contradict each other."""
         args, given = parser.parse_args(argv), parser.given(argv)
-        check = getattr(import_module(f"neuron_signatures.{self.module}"), "check_flags", None)
+        check = getattr(import_module(f"neuron_signatures.{self._of_flags}"), "check_flags", None)
         if check is not None:
             check(args.mode if "mode" in args else args, given)
+
+    @property
+    def _of_flags(self) -> str:
+        """The module that makes the parser."""
+        return f"cli.corpus_analysis.{self.subcommand}" if self.subcommand else self.module
 
 
 def _rank_needs(settings: Settings) -> frozenset[str]:
@@ -135,6 +146,24 @@ def _skills(mode: Mode, *needs: str, replaces: Replacing = "nothing", takes: Tak
         takes=takes, folder=SKILLS, records=lambda settings: (record_name(mode),), replaces=replaces,
         reads=_logs_of_explanations if mode == "explain" else _nothing_written, some_may_fail=mode == "classify",
     )  # fmt: skip
+
+
+def _corpus_analysis(mode: CorpusAnalysis, *reads: CorpusAnalysis) -> Stage:
+    """An analysis of the records, which has a table of its own; `reads` are those whose results it uses if they are
+    there."""
+    return Stage(
+        mode, "poc4_extract_records", lambda settings: frozenset({"records", *reads}), subcommand=mode,
+        takes=_intervene_takes, folder=CORPUS_ANALYSIS, records=lambda settings: (meta_name(mode),),
+    )  # fmt: skip
+
+
+def _weights_reads(settings: Settings) -> tuple[str, ...]:
+    """The token counts of a corpus, if there is one."""
+    return (f"{RECORDS}/{CORPUS_META}",)
+
+
+def _compare_needs(settings: Settings) -> frozenset[str]:
+    return frozenset({"records" if settings.get("from") == "records" else "dump"})
 
 
 def _logs_of_explanations(settings: Settings) -> tuple[str, ...]:
@@ -246,6 +275,22 @@ STAGES: Final = (
     _skills("explain", "compare_skills", "explain"),
     _skills("classify", "explain_skills", takes=_llm_takes),
     _skills("steer", "compare_skills", takes=_intervene_takes),
+    Stage(
+        "weights", "poc8_weights", lambda settings: frozenset({"dump"}), takes=_dump_takes,
+        folder=WEIGHTS_FOLDER.folder, records=lambda settings: (meta_name(STATISTICS),), reads=_weights_reads,
+    ),
+    _corpus_analysis("similar"),
+    _corpus_analysis("clusters"),
+    _corpus_analysis("meanings"),
+    _corpus_analysis("ngrams", "clusters"),
+    Stage(
+        "position_contrast", "poc4_extract_records", lambda settings: frozenset({"records"}), subcommand="contrast",
+        several=True, takes=_intervene_takes, named_by=("name", "a", "b"), folder=CORPUS_ANALYSIS,
+    ),
+    Stage(
+        "compare_runs", "poc9_compare_runs", _compare_needs, several=True, takes=_intervene_takes,
+        named_by=("name",), folder=COMPARISONS,
+    ),
     Stage(
         "report", "report", _report_needs, reads=_all_logs,
         records=lambda settings: () if "out" in settings else (REPORT,),

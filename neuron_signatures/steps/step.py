@@ -57,7 +57,8 @@ class Step:
         return {k: v for k, v in self.settings.items() if k not in NOT_IN_RESULTS}
 
     def argv(self, *more: str, quiet: bool) -> list[str]:
-        return [*self.flags, *more, *(["--quiet"] if quiet and self.can_be_quiet else [])]
+        command = [self.stage.subcommand] if self.stage.subcommand else []
+        return [*command, *self.flags, *more, *(["--quiet"] if quiet and self.can_be_quiet else [])]
 
     def command(self, *more: str) -> str:
         return f"{self.stage.command} {shlex.join([*self.flags, *more])}"
@@ -120,7 +121,7 @@ def _name(stage: Stage, parser: Parser, settings: Settings) -> str:
 def _makes_run(config: Config, stage: Stage, own: Settings) -> bool:
     """Whether a step makes a run without prompts: the first one of records or of texts and units."""
     named = "model_name" in own or "model_name" in config.shared.get("model", {})
-    first = next((table for table in ("dump", "records", "collect_skills") if table in config.steps), "")
+    first = next((table for table in ("dump", "records", "collect_skills", "weights") if table in config.steps), "")
     return stage.table == first and first != "dump" and named
 
 

@@ -1,1 +1,1 @@
-"""What the weights of a model alone say about its neurons: statistics, classes and neighbours."""
+"""Stage 8: what the weights alone say about each neuron, and which neurons have nearly the same weights."""

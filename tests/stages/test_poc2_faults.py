@@ -25,7 +25,6 @@ from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.request import parse_metrics
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.mode_flags import EVERYWHERE, FLAGS, check_flags
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.validation.best import Best
 from neuron_signatures.analysis.validation.controls import Control
 from neuron_signatures.analysis.validation.curves import MetricValidation
@@ -36,6 +35,7 @@ from neuron_signatures.models.rerun import checked_prompt
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main, make_parser
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter, list_influence, list_validations, open_results, read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
@@ -299,7 +299,7 @@ def test_a_sample_that_is_too_small_or_without_effect_is_refused(run_dir, capsys
 
 # names
 
-SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None)
+SETTINGS = InfluenceSettings(None, 50, 1350, "joint", 64, None, None, 100)
 CONFIG = ValidationConfig(2000, 1000, 0, False, 64, 1.0)
 
 

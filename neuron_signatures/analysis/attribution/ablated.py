@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.estimators.ablation import single_ablations
 from neuron_signatures.analysis.attribution.problem import Problem
-from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import Bar, ProgressOf
 from neuron_signatures.runs.sharding.files import ShardState
 from neuron_signatures.runs.sharding.shard import Shard, items_of

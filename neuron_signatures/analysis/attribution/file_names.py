@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuron_signatures.analysis.attribution.candidates import TopFrom
-from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.influence import ALL, METRICS, OF_LOG_P, SOME_LAYERS, InfluenceSettings
 from neuron_signatures.analysis.attribution.metrics import Metric
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation.truth import ValidationConfig
@@ -20,6 +20,7 @@ from neuron_signatures.runs.results import influence_stem, unfinished_stem, vali
 
 # Defaults, which are not part of a name; the same as those of the flags in poc2_analyze_run.
 DEFAULT_IG_STEPS, DEFAULT_IG_MAX_STEPS = 50, 1350
+DEFAULT_VALUE_NEURONS = 100
 DEFAULT_SAMPLE, DEFAULT_N_RANDOM, DEFAULT_SEED, DEFAULT_MIN_EFFECT = 2000, 1000, 0, 1.0
 
 
@@ -83,7 +84,9 @@ class Naming:
                 f"steps{s.ig_steps}" if s.ig_steps != DEFAULT_IG_STEPS else "",
                 f"max{s.ig_max_steps}" if s.ig_max_steps != DEFAULT_IG_MAX_STEPS else "",
             ]
-        if (ablates or "ig" in metrics) and s.layers is not None and len(s.layers) < self.n_layers:
+        if "prob_increase_query" in metrics and s.value_neurons != DEFAULT_VALUE_NEURONS:
+            parts.append(f"values{s.value_neurons}")
+        if metrics & {*SOME_LAYERS, *OF_LOG_P} and s.layers is not None and len(s.layers) < self.n_layers:
             parts.append("layers" + spans(s.layers, to="-", between="."))
         if ablates and self.top_from:
             parts.append(f"top-{self.top_from.metric}-{self.top_from.k}")

@@ -24,13 +24,13 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.influence import Influence
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.writing import PER_ACT
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.files import sha256_file
 from neuron_signatures.runs.manifest import FileRecord
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.opening import read_regular
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ANALYSIS, ResultsWriter, meta_name, partial_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table

@@ -2,7 +2,7 @@
 
 The time is that of one copy of the prompt, measured, times the number of copies. Ablations run only the positions and
 layers from the ablated neuron on, on average half of them. A point of ig is a forward and a backward pass, counted as
-three.
+three. The logits of the neurons of prob_increase are measured on a few neurons and tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from dataclasses import dataclass
 import torch
 
 from neuron_signatures.analysis.attribution.estimators.gradients import points_at_once
+from neuron_signatures.analysis.attribution.estimators.prob_increase import (
+    MAX_BYTES,
+    READOUT_COPIES,
+    seconds_of_readout,
+)
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.runs.files import human_bytes, human_seconds
@@ -31,12 +36,14 @@ _PER_NEURON, _PER_DIMENSION = 6, 12
 @dataclass(frozen=True)
 class Plan:
     """What a command computes: points of ig (fewest and most, of all its paths), pairs that are ablated alone, and
-    the sizes of the groups of sets of neurons (fewest and most); `batch` is copies per forward pass."""
+    the sizes of the groups of sets of neurons (fewest and most); `batch` is copies per forward pass. `n_read_out` are
+    neurons of prob_increase, each of which needs the logits of the whole vocabulary."""
 
     ig_points: tuple[int, int]
     n_ablated: int
     sets: tuple[Sequence[int], Sequence[int]]
     batch: int
+    n_read_out: int = 0
 
     @property
     def most_sets(self) -> int:
@@ -44,6 +51,10 @@ class Plan:
 
     @property
     def is_heavy(self) -> bool:
+        return bool(self.needs_passes or self.n_read_out)
+
+    @property
+    def needs_passes(self) -> bool:
         return bool(self.ig_points[1] or self.n_ablated or self.most_sets)
 
 
@@ -67,12 +78,14 @@ class Forecast:
             parts.append(f"{self.plan.n_ablated:,} ablations of single neurons")
         if self.plan.most_sets:
             parts.append(f"at most {self.plan.most_sets:,} sets of neurons")
+        if self.plan.n_read_out:
+            parts.append(f"the logits of {self.plan.n_read_out:,} neurons for prob_increase")
         low, high = (human_seconds(s) for s in self.seconds)
         took = f"about {low}" if low == high else f"{low} to at most {high}"
         memory = f"{human_bytes(self.weights)} of weights and {human_bytes(self.batches)} for batches"
+        passes = f"{_range(*self.passes)} forward passes of up to {self.plan.batch} copies of {self.n_tokens} tokens; "
         return (
-            f"forecast: {', '.join(parts)}: {_range(*self.passes)} forward passes of up to {self.plan.batch} copies of "
-            f"{self.n_tokens} tokens; {took} on {self.device}; {memory}"
+            f"forecast: {', '.join(parts)}: {passes if self.plan.needs_passes else ''}{took} on {self.device}; {memory}"
         )
 
 
@@ -84,7 +97,8 @@ def forecast(problem: Problem, plan: Plan) -> Forecast:
         _BACKWARD * points + share * plan.n_ablated + sum(sets)
         for points, sets in zip(plan.ig_points, plan.sets, strict=True)
     ]
-    copy = seconds_of_copy(problem, plan.batch)
+    copy = seconds_of_copy(problem, plan.batch) if plan.needs_passes else 0.0
+    read_out = plan.n_read_out and plan.n_read_out * seconds_of_readout(problem)
     weight = problem.hf.get_input_embeddings().weight
     width = _PER_NEURON * shape.d_mlp + _PER_DIMENSION * weight.shape[1]
     itemsize = weight.element_size()
@@ -97,14 +111,15 @@ def forecast(problem: Problem, plan: Plan) -> Forecast:
         + sum(math.ceil(group / plan.batch) for group in sets)
         for points, sets in zip(plan.ig_points, plan.sets, strict=True)
     ]
+    logits = READOUT_COPIES * min(MAX_BYTES, shape.d_mlp * len(weight) * 4) if plan.n_read_out else 0
     return Forecast(
         plan,
         problem.target.pos + 1,
         str(weight.device),
         (passes[0], passes[1]),
-        (copies[0] * copy, copies[1] * copy),
+        (copies[0] * copy + read_out, copies[1] * copy + read_out),
         sum(p.numel() * p.element_size() for p in problem.hf.parameters()),
-        max(edited, graph) * tokens * itemsize,
+        max(max(edited, graph) * tokens * itemsize, logits),
     )
 
 

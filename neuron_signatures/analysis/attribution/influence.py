@@ -31,29 +31,35 @@ from neuron_signatures.analysis.attribution.estimators.gradients import (
     integrated_gradients,
     relp,
 )
+from neuron_signatures.analysis.attribution.log_p_increase import elsewhere, increases, queries
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference, refuse_undefined
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.targets import resolve_pos
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 
 log = logging.getLogger(__name__)
 
-METRICS: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation")
+METRICS: tuple[Metric, ...] = (
+    "dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "prob_increase", "prob_increase_query", "ablation",
+)  # fmt: skip
 ALL = "all"
 # Differences of two forward passes are in these or in their record: bfloat16 would round most of them to 0.
 NEED_FLOAT32: tuple[Metric, ...] = ("ig", "ablation")
 DIRECT: tuple[Metric, ...] = ("dla", "dla_pre_ln2_post")
-# Those that `--layers` restricts.
-SOME_LAYERS: tuple[Metric, ...] = ("ig", "ablation")
+OF_LOG_P: tuple[Metric, ...] = ("prob_increase", "prob_increase_query")
+# Those that `--layers` restricts; of prob_increase_query it restricts the value neurons.
+SOME_LAYERS: tuple[Metric, ...] = ("ig", "prob_increase", "ablation")
 
 
 @dataclass(frozen=True)
 class InfluenceSettings:
     """How the metrics are computed. `ctx` is a position (may be negative), "all", or None for the target's; `layers`
-    None means all; `candidates` are (layer, neuron) pairs for ablation, None for every neuron."""
+    None means all; `candidates` are (layer, neuron) pairs for ablation, None for every neuron; `value_neurons` is their
+    number for prob_increase_query."""
 
     ctx: int | str | None
     ig_steps: int
@@ -62,6 +68,7 @@ class InfluenceSettings:
     ablation_batch: int
     layers: tuple[int, ...] | None
     candidates: tuple[tuple[int, int], ...] | None
+    value_neurons: int
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,17 @@ def influence(
     reference: Reference,
     partial: Partial | None,
     progress: ProgressOf,
+    values: Attribution | None = None,
 ) -> Influence:
     """The influence of every neuron (ablation: of the candidates, NaN for others) at the problem's positions.
 
     Positive where the neuron's value supports the target. `acts` are the prompt's activations in all layers at all
-    positions. `partial` stores the progress of ig and ablation, so that they can resume; None stores nothing.
+    positions. `partial` stores the progress of ig, prob_increase and ablation, so that they can resume; None stores
+    nothing. `values` is the result of prob_increase, which prob_increase_query needs.
     """
+    if metric == "prob_increase":
+        own = increases(problem, acts, settings.layers, reference, partial, progress)
+        return Influence(*own[:4], (*own.warnings, *_unstored(own.centred, reference)))
     if metric in DIRECT:
         found = _direct(metric, problem, acts, reference)
     elif metric == "ig":
@@ -101,11 +113,26 @@ def influence(
     elif metric == "ablation":
         assert partial is not None
         found = _ablated(problem, acts, settings, reference, partial, progress)
+    elif metric == "prob_increase_query":
+        assert values is not None
+        found = _Found(*queries(problem, acts, values, reference, settings.value_neurons))
     elif metric == "relp":
         found = _Found(relp(problem), {}, ())
     else:
         found = _act_grad(problem, reference)
     return _by_reference(found, reference)
+
+
+def not_comparable(metric: Metric, target: Target) -> str | None:
+    """Why the scores of a metric are not compared with effects of ablations on the target function; None if they are.
+
+    An effect on the log probability is not one on a logit, and no scale factor makes it one.
+    """
+    if metric == "prob_increase" and target.function != "logprob":
+        return f"it is of the log probability, the effects are of the {target.function}: use --function logprob"
+    if metric == "prob_increase_query":
+        return "its scores are no effects on the target function"
+    return None
 
 
 class _Found(NamedTuple):
@@ -162,9 +189,7 @@ def _direct(
     metric: Metric, problem: Problem, acts: Float[Tensor, "layer prompt_pos neuron"], reference: Reference
 ) -> _Found:
     target, positions = problem.target, problem.positions
-    warnings = []
-    if positions != (target.pos,):
-        warnings.append("a direct effect exists at the target position only: elsewhere the score is 0")
+    warnings = elsewhere(problem)
     if target.function != "pre_cap_logit":
         warnings.append(f"dla is of the pre-cap logit, not of the {target.function}")
     if metric == "dla_pre_ln2_post":

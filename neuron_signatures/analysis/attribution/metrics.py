@@ -8,7 +8,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-Metric = Literal["dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "ablation"]
+Metric = Literal[
+    "dla", "dla_pre_ln2_post", "act_grad", "ig", "relp", "prob_increase", "prob_increase_query", "ablation"
+]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Attribution:
     """Influence of every neuron of `layers` at `positions` on the target function, float32 on the CPU.
 
     `scores` of estimators with a score per unit of activation (`per_act`: `w_to_logit` of dla, `grad` of act_grad and
-    relp) are a·g; those of ig and ablation, whose `per_act` is None, are relative to the reference that they are given.
+    relp, `w_to_values` of prob_increase_query) are a·g; those of ig, prob_increase and ablation, whose `per_act` is
+    None, are relative to the reference that they are given.
     `acts` are the activations that the scores were computed from.
     """
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings
+from neuron_signatures.analysis.attribution.influence import ALL, METRICS, InfluenceSettings, not_comparable
 from neuron_signatures.analysis.attribution.metrics import Metric
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference
+from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.attribution.targets import TargetRequest
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.validation.truth import ValidationConfig
@@ -68,6 +70,12 @@ def no_ranking() -> UsageError:
     """The error for a validation without any ranking."""
     what = "a sample of ablations is no ranking, and no other metric is chosen"
     return UsageError(what, where="--validate", next_step="Add a metric to --influence_metric, or --sample all")
+
+
+def nothing_compared(metrics: Sequence[Metric], target: Target) -> UsageError:
+    """The error for a validation whose only rankings are not comparable with ablations."""
+    why = "; ".join(f"{m}: {why}" for m in metrics if (why := not_comparable(m, target)))
+    return UsageError(f"nothing to compare: {why}", where="--validate")
 
 
 def command_settings(

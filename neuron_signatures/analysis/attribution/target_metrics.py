@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,12 +20,14 @@ from neuron_signatures.analysis.attribution.first_neurons import (
 )
 from neuron_signatures.analysis.attribution.forecast import Plan
 from neuron_signatures.analysis.attribution.influence import (
+    OF_LOG_P,
     SOME_LAYERS,
     Influence,
     InfluenceSettings,
     ablated_layers,
     ablations_of,
     influence,
+    not_comparable,
     refuse_undefined_reference,
 )
 from neuron_signatures.analysis.attribution.metrics import Attribution, Metric
@@ -33,7 +36,7 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import (
     Reference,
 )
-from neuron_signatures.analysis.attribution.request import InfluenceRequest, no_ranking
+from neuron_signatures.analysis.attribution.request import InfluenceRequest, no_ranking, nothing_compared
 from neuron_signatures.analysis.attribution.targets import ResolvedTarget
 from neuron_signatures.analysis.attribution.writing import (
     TokenScorer,
@@ -42,7 +45,6 @@ from neuron_signatures.analysis.attribution.writing import (
     select_influence,
     write_influence,
 )
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.report_text import neuron_name
 from neuron_signatures.analysis.selection import SelectionConfig
 from neuron_signatures.analysis.signatures.names import Names
@@ -59,6 +61,7 @@ from neuron_signatures.analysis.validation.truth import ValidationConfig
 from neuron_signatures.analysis.validation.writing import write_validation
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import ResultsWriter, meta_name, partial_name
 from neuron_signatures.runs.sharding.files import ShardFiles
@@ -112,16 +115,19 @@ class TargetMetrics:
             n_ablated = min(n for n in (n_pairs, chosen, sample) if n is not None)
         sets: tuple[list[int], list[int]] = ([], [])
         if config is not None:
-            rankings = set(computed) - ({"ablation"} if self.samples else set())
+            rankings = set(self._compared(computed)) - ({"ablation"} if self.samples else set())
             n_neurons = n_pairs // len(self.problem.positions)
             resampled = self.reference.resampled is not None
             sets = set_groups(len(rankings), n_neurons, config.n_random, resampled=resampled)
-        return Plan(points, n_ablated, sets, s.ablation_batch)
+        read_out = len(self._layers) * self._acts.shape[-1] if todo & set(OF_LOG_P) else 0
+        return Plan(points, n_ablated, sets, s.ablation_batch, read_out)
 
     def prepare(self) -> None:
         """Choose the candidates for ablation, and raise the errors of the request: nothing is written yet."""
         if not self.metrics:
             raise no_ranking()
+        if self.request.validation is not None and not set(self._compared(self.request.metrics)):
+            raise nothing_compared(self.request.metrics, self.problem.target)
         held = self._held()
         if "ig" in self.request.computed:
             refuse_undefined_reference("ig", self.settings, held)
@@ -188,6 +194,9 @@ class TargetMetrics:
     def validate(self, writer: ResultsWriter, found: dict[Metric, Attribution], config: ValidationConfig) -> Validated:
         """Compare every metric with ablations: of a sample, or of all neurons that the ablation metric has."""
         stem = self.naming.validation(self.request.metrics, config)
+        compared = self._compared(found)
+        not_compared = {str(m): why for m in found if (why := not_comparable(m, self.problem.target))}
+        found = {m: a for m, a in found.items() if m in compared}
         partials: list[Partial] = []
 
         def partial(name: str, own: dict[str, object]) -> Partial:
@@ -210,7 +219,7 @@ class TargetMetrics:
         result, truth = validation_of(m, rankings, effects, sample)
         settings = {**self._recorded_settings(), **asdict(config), "metrics": list(found)}
         record = write_validation(
-            writer, stem, result, truth, rankings, self.reference, self.checked, self.resolved, settings
+            writer, stem, result, truth, rankings, self.reference, self.checked, self.resolved, settings, not_compared
         )
         for unfinished in partials:
             unfinished.remove()
@@ -221,7 +230,7 @@ class TargetMetrics:
         config = self.request.validation
         if config is not None and self.samples:
             m = self._measurement(config, lambda name, own: self._partial_of_validation(writer, config, name, own))
-            rankings = [self._influence(metric, None).attribution for metric in self.metrics]
+            rankings = [self._influence(metric, None).attribution for metric in self._compared(self.metrics)]
             ablations, sample = sampled_ablations(m, rankings)
             partial = partial_effects(m, rankings, sample)
         else:
@@ -288,11 +297,16 @@ class TargetMetrics:
         return float(self._held()[layer, self.problem.positions.index(pos), neuron])
 
     def _influence(self, metric: Metric, partial: Partial | None) -> Influence:
+        values = self._source("prob_increase").attribution if metric == "prob_increase_query" else None
         log.info("computing %s", metric)
         return influence(
             metric, self.problem, self.checked.acts, self.settings,
-            reference=self.reference, partial=partial, progress=self.progress,
+            reference=self.reference, partial=partial, progress=self.progress, values=values,
         )  # fmt: skip
+
+    def _compared(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+        """Those that a validation compares with the effects of ablations."""
+        return tuple(m for m in metrics if not not_comparable(m, self.problem.target))
 
     def _recorded_settings(self) -> dict[str, Any]:
         """The settings for the record, with the number of candidates instead of the candidates."""

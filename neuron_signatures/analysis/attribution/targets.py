@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -168,6 +169,15 @@ def in_pre_cap_logits(resolved: ResolvedTarget) -> ResolvedTarget:
     target, facts, warnings = resolved
     value = facts.target.pre_cap_logit - (facts.foil.pre_cap_logit if facts.foil else 0.0)
     return ResolvedTarget(replace(target, function="pre_cap_logit"), replace(facts, value=value), warnings)
+
+
+def in_log_probs(resolved: ResolvedTarget) -> ResolvedTarget:
+    """The same target and foil with the log probability as the function; NaN if it is below the range of floats."""
+    target, facts, warnings = resolved
+    value = math.log(facts.target.probability) if facts.target.probability else math.nan
+    if facts.foil is not None:
+        value = facts.target.logit - facts.foil.logit
+    return ResolvedTarget(replace(target, function="logprob"), replace(facts, value=value), warnings)
 
 
 def _likelier_twin(

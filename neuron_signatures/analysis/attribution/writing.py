@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Integer
 
-from neuron_signatures.analysis.attribution.influence import DIRECT, Influence
+from neuron_signatures.analysis.attribution.influence import DIRECT, OF_LOG_P, Influence
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_pre_cap_logits
+from neuron_signatures.analysis.attribution.targets import ResolvedTarget, in_log_probs, in_pre_cap_logits
 from neuron_signatures.analysis.attribution.write_scores import write_scores
 from neuron_signatures.analysis.selection import Selection, SelectionConfig, select
 from neuron_signatures.models.load import LoadedModel
@@ -23,7 +23,10 @@ from neuron_signatures.runs.results import ResultsWriter, meta_name, write_score
 from neuron_signatures.runs.stage_record import stage_record
 from neuron_signatures.runs.tokens import encodable
 
-PER_ACT = {"dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad"}
+PER_ACT = {
+    "dla": "w_to_logit", "dla_pre_ln2_post": "w_to_logit", "act_grad": "grad", "relp": "grad",
+    "prob_increase_query": "w_to_values",
+}  # fmt: skip
 
 
 def influence_frame(
@@ -74,7 +77,10 @@ def _coded(codes: Integer[np.ndarray, " row"], texts: Sequence[str]) -> pd.Categ
 
 
 def explained(found: Attribution, resolved: ResolvedTarget) -> ResolvedTarget:
-    """The target that the scores explain: direct metrics always explain the pre-cap logit."""
+    """The target that the scores explain: direct metrics always explain the pre-cap logit, prob_increase and
+    prob_increase_query the log probability."""
+    if found.metric in OF_LOG_P:
+        return in_log_probs(resolved)
     return in_pre_cap_logits(resolved) if found.metric in DIRECT else resolved
 
 

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int32, Int64
 
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.peaks.layers import LayerAccumulator
 from neuron_signatures.analysis.peaks.stored_layers import LayerForm, LayerResult, StoredLayers
 from neuron_signatures.analysis.tokens.codes import int_column, ordered_codes, text_column
 from neuron_signatures.analysis.tokens.functional import FunctionalTokens
 from neuron_signatures.analysis.tokens.positions import Counted, CountedPrompt, counted_prompts
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf, silent
 from neuron_signatures.runs.results import NEURONS, ResultsWriter, partial_name
 from neuron_signatures.runs.run import Run

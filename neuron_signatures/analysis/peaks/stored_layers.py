@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neuron_signatures.analysis.partial import Partial, stored_layers
+from neuron_signatures.runs.partial import Partial, stored_layers
 
 _NAME = re.compile(r"L([0-9]{1,6})_(\w+)")
 _NONFINITE = "nonfinite_of_prompts"

@@ -16,13 +16,13 @@ from neuron_signatures.analysis.attribution.estimators.ablation import every_neu
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.validation.curves import set_groups
 from neuron_signatures.analysis.validation.sample import Sample, draw_sample
 from neuron_signatures.analysis.validation.sets import NeuronSets
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.analysis.validation.truth import Truth, ValidationConfig, pair_scores
 from neuron_signatures.analysis.validation.validate import Validation, validate
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 
 # Creates the file of the finished part of a computation, from its name and the settings that are its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.runs.partial import Partial
 
 _MOST_BYTES = 256 << 20
 

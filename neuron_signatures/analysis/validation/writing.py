@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -39,12 +39,14 @@ def write_validation(
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     settings: dict[str, Any],
+    not_compared: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write `stem.json`, `stem.parquet` (curves), `stem.png` and last the record; returns that record.
 
-    The single effects of a sample are in `stem_effects.parquet`; others are in the table of ablation.
+    The single effects of a sample are in `stem_effects.parquet`; others are in the table of ablation. `not_compared`
+    are metrics of the command that are not compared with effects, and why.
     """
-    record = validation_record(found, reference, checked, resolved, settings)
+    record = validation_record(found, reference, checked, resolved, settings, not_compared)
     writer.begin(meta_name(stem), companions=[table_name(effects_stem(stem))])
     writer.json(f"{stem}.json", record)
     writer.table(stem, curves_frame(found, reference), csv=False)
@@ -62,6 +64,7 @@ def validation_record(
     checked: CheckedPrompt,
     resolved: ResolvedTarget,
     settings: dict[str, Any],
+    not_compared: Mapping[str, str],
 ) -> dict[str, Any]:
     return stage_record(
         checked.run,
@@ -80,6 +83,7 @@ def validation_record(
         n_sets=found.n_sets,
         top_from=settings["top_from"],
         left_out=found.left_out,
+        not_compared=not_compared,
         m_full=found.full,
         m_empty=found.empty,
         min_effect=found.min_effect,
@@ -96,6 +100,7 @@ def validation_record(
         warnings=[
             *checked.warnings,
             *resolved.warnings,
+            *(f"{metric} is not compared: {why}" for metric, why in not_compared.items()),
             *_warnings(
                 found, checked.model.spec.dtype, settings["top_from"], has_foil=resolved.target.foil_id is not None
             ),

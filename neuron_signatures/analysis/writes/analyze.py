@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.writes.finished_layers import FinishedLayers, LayerShape, LayerWrites
 from neuron_signatures.analysis.writes.forecast import WritesForecast
 from neuron_signatures.analysis.writes.scores import VOCAB_BLOCK, NeuronScores, mean_row, neuron_scores
@@ -20,6 +19,7 @@ from neuron_signatures.models.capture import MlpShape, mlp_shape
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, ModelOverrides, check_prompt
 from neuron_signatures.models.write_path import WritePath, write_path
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import WRITES, ResultsWriter, partial_name
 from neuron_signatures.runs.run import Run

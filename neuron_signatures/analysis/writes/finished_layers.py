@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from neuron_signatures.analysis.partial import Partial, stored_layers
+from neuron_signatures.runs.partial import Partial, stored_layers
 
 _NAME = re.compile(r"L([0-9]{1,6})_(ids|scores|moments)")
 

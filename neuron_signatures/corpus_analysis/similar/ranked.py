@@ -44,10 +44,10 @@ def strongest_columns(values: Float64[np.ndarray, "row column"], n: int, *, sign
     most = min(n, size.shape[1])
     least = np.partition(size, size.shape[1] - most, axis=1)[:, size.shape[1] - most]
     rows, columns, ranks = [], [], []
-    for row, at_least in enumerate(least):
-        near = np.flatnonzero((size[row] >= at_least) & (size[row] >= 0))
-        order = near[np.argsort(-size[row, near], kind="stable")][:most]
-        rows.append(np.full(len(order), row))
+    for i, at_least in enumerate(least):
+        near = np.flatnonzero((size[i] >= at_least) & (size[i] >= 0))
+        order = near[np.argsort(-size[i, near], kind="stable")][:most]
+        rows.append(np.full(len(order), i))
         columns.append(order)
         ranks.append(np.arange(1, len(order) + 1))
     row, column = _joined(rows), _joined(columns)

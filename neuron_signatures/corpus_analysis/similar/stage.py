@@ -147,7 +147,7 @@ def _by_windows(command: _Command) -> tuple[pd.DataFrame, dict[str, Any]]:
     corpus = records.corpus
     n_windows = int((corpus.document_part[corpus.window_document] == PARTS.index(PART)).sum())
     length = request.list_length or windows.list_length(n_windows, records.meta.top_k)
-    every = strongest_lists(records, layers, PART)[:, :, :length]
+    every = strongest_lists(records, layers, PART).window[:, :, :length]
     row_of = {layer: i * records.d_mlp for i, layer in enumerate(layers)}
     of_candidates = every[[row_of[layer] + neuron for layer, neuron in candidates.tolist()]]
     index = windows.WindowIndex(of_candidates.reshape(-1, of_candidates.shape[2]), corpus.n_windows)

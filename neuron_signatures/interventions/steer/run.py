@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.interventions.controls.verdicts import MAX_P
 from neuron_signatures.interventions.side_effects.measure import Found as FoundElsewhere
 from neuron_signatures.interventions.side_effects.measure import SideEffectSettings, side_effects_of
@@ -20,6 +19,7 @@ from neuron_signatures.interventions.steer.stimulus import Stimulus, stimulus
 from neuron_signatures.interventions.steer.verdict import verdict
 from neuron_signatures.interventions.steer.writing import Measured, write_steer
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf, silent
 from neuron_signatures.runs.results import INTERVENTIONS, open_results, partial_name
 from neuron_signatures.runs.run import Run

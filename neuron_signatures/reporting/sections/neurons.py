@@ -33,6 +33,10 @@ METRICS = {
     "act_grad": "activation times gradient",
     "ig": "integrated gradients: the gradient averaged on the way from the reference to the activations",
     "relp": "relevance propagation",
+    "prob_increase": "log-probability increase: what the neuron's write, added to the residual stream that enters "
+    "its MLP, alone adds to the target's log probability",
+    "prob_increase_query": "query neurons: what the neuron writes on the input directions of the neurons with the "
+    "largest log-probability increases",
     "ablation": "the effect of ablating each neuron, measured",
 }
 """The metrics of influence in words (docs/method.md)."""

@@ -93,10 +93,6 @@ class DirectionsFile:
         """Width of the site, by the bank's tensor."""
         return self._file.shape(bank.key)[1]
 
-    def has_threshold(self, bank: Bank) -> bool:
-        """Whether the bank's units are never below 0 unless their threshold is."""
-        return f"{bank.key}.threshold" in self._file.keys()  # noqa: SIM118  # not a mapping
-
     def arrays(self, bank: Bank) -> DirectionArrays:
         """The bank's directions, which must be finite and not zero."""
         n, width = self._file.shape(bank.key)

@@ -102,7 +102,9 @@ def landing_list(run_dir: Path, refs: Iterable[ListRef]) -> ListRef | None:
     found = validations(run_dir, influence)
     if influence:
         newest = _influence(run_dir, influence[0])
-        same = [r for r in influence if newest and (own := _influence(run_dir, r)) and _target(own) == _target(newest)]
+        same = [
+            r for r in influence if newest and (own := _influence(run_dir, r)) and _question(own) == _question(newest)
+        ]
         checked = [(r, found[r.stem]) for r in same if r.stem in found]
         return max(checked, key=lambda pair: _quality(pair[1]))[0] if checked else influence[0]
     return next((r for kind in ("peaks", "signatures", "contrast") for r in readable if r.kind == kind), None)
@@ -136,9 +138,14 @@ def _ranking(record: InfluenceRecord | ValidationRecord, metric: str = "") -> tu
 
 
 def _target(record: InfluenceRecord | ValidationRecord) -> tuple[object, ...]:
+    return (*_question(record), record.target.function)
+
+
+def _question(record: InfluenceRecord | ValidationRecord) -> tuple[object, ...]:
+    """What is explained; dla and prob_increase have a function of their own for it."""
     t = record.target
     foil = None if t.foil is None else t.foil.token_id
-    return record.prompt_id, t.pos, t.function, t.token.token_id, foil
+    return record.prompt_id, t.pos, t.token.token_id, foil
 
 
 def _quality(v: Validated) -> tuple[bool, float, float]:

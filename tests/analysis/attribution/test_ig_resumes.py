@@ -12,8 +12,8 @@ from tiny_models import D_MLP, N_LAYERS
 
 from neuron_signatures.analysis.attribution.estimators import gradients
 from neuron_signatures.analysis.attribution.estimators.gradients import Ig, IgPath, integrated_gradients
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.errors import StopSignal
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter
 
 FAR = torch.full((N_LAYERS, 1, D_MLP), 1.5)

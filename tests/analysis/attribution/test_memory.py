@@ -17,6 +17,8 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.estimators.ablation import every_neuron, joint_ablation, single_ablations
 from neuron_signatures.analysis.attribution.estimators.dla import direct_logit_attribution, dla_without_norms
 from neuron_signatures.analysis.attribution.estimators.gradients import act_grad, integrated_gradients, relp
+from neuron_signatures.analysis.attribution.estimators.prob_increase import prob_increase
+from neuron_signatures.analysis.attribution.estimators.query_neurons import ValueNeurons, query_neurons
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.analysis.attribution.write_scores import write_scores
@@ -25,11 +27,14 @@ from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.runs.errors import EnvironmentProblem
 
 NAME = "gemma2"
+VALUES = ValueNeurons(torch.tensor([[1, 3]]), torch.ones(1), torch.ones(1))
 WHOLE: dict[str, Callable[[Problem], object]] = {
     "dla": direct_logit_attribution,
     "dla_pre_ln2_post": dla_without_norms,
     "act_grad": act_grad,
     "relp": relp,
+    "prob_increase": prob_increase,
+    "prob_increase_query": lambda p: query_neurons(p, VALUES),
     "ig": lambda p: ig(p),
     "ablation": lambda p: ablated(p),
     "the forward pass before the edited positions": lambda p: p.suffix(first=2),

@@ -13,7 +13,6 @@ from tiny_models import D_MLP, N_LAYERS, tiny_model_dir
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.analysis.validation import curves
 from neuron_signatures.analysis.validation.controls import layer_matched
 from neuron_signatures.analysis.validation.faithfulness import cmd, cpr, curve_sizes, is_scored, normalised
@@ -22,6 +21,7 @@ from neuron_signatures.analysis.validation.sets import NeuronSets, ranking, smal
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.analysis.validation.truth import Truth, ValidationConfig, pair_scores, unit_scores
 from neuron_signatures.analysis.validation.validate import Validation, validate
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.stats.stratified import Strata
 

@@ -24,11 +24,11 @@ from neuron_signatures.analysis.attribution.estimators.gradient_sums import Grad
 from neuron_signatures.analysis.attribution.estimators.memory import with_memory_faults
 from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.models.batching import BatchSize, run_in_halves, work_on
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.relevance import relevance_rules
 from neuron_signatures.models.suffix import Edit, Suffix
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import Bar, ProgressOf, silent
 
 log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ _DAMAGES = (
 
 
 class Partial:
-    """The named arrays of one unfinished result, in one file of `analysis/`, with the settings of the computation."""
+    """The named arrays of an unfinished result, in one file of a stage folder, with the settings of the computation."""
 
     def __init__(self, writer: ResultsWriter, name: str, settings: Mapping[str, Any]) -> None:
         self._writer, self._name = writer, name

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neuron_signatures.analysis import partial as module
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.runs.errors import StopSignal, UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter, partial_name
 
 NAME = partial_name("x")

@@ -1,0 +1,1 @@
+"""Neurons in clusters: by activations, output weights or strongest windows; how stable they are, and what they do."""
