@@ -120,7 +120,7 @@ def _stop_in_third_shard(flags: Sequence[str]) -> None:
 def _stop_rank(target: Path, flags: Sequence[str], name: str) -> None:
     """Leave the finished part of a command that was killed, in a file whose name begins so."""
     from neuron_signatures import poc2_analyze_run as poc2
-    from neuron_signatures.analysis import partial
+    from neuron_signatures.runs import partial
 
     partial._EVERY_SECONDS = 0.0
     _kill_after_rename(name)

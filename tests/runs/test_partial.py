@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuron_signatures.analysis import partial as module
+from neuron_signatures.runs import partial as module
 from neuron_signatures.runs.errors import StopSignal, UsageError
 from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.results import ResultsWriter, partial_name

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from paths import DEMO_RUN
 
-from neuron_signatures.analysis import partial as partial_module
 from neuron_signatures.poc2_analyze_run import main
+from neuron_signatures.runs import partial as partial_module
 from neuron_signatures.runs.results import read_json
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.verify import verify_run

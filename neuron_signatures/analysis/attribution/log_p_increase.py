@@ -15,9 +15,9 @@ from neuron_signatures.analysis.attribution.estimators.query_neurons import quer
 from neuron_signatures.analysis.attribution.metrics import Attribution, attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import Reference
-from neuron_signatures.runs.partial import Partial
 from neuron_signatures.models.weights import unembedding
 from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
 
 Acts = Float[Tensor, "layer prompt_pos neuron"]

@@ -22,13 +22,13 @@ from neuron_signatures.analysis.attribution.influence import InfluenceSettings, 
 from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.reference import Reference
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.models.capture import decoder_layers, output_projections
 from neuron_signatures.models.norms import measure_epsilon, measure_norm
 from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.models.residual import final_norm
 from neuron_signatures.models.weights import output_weight
 from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import Bar, silent
 from neuron_signatures.runs.results import ResultsWriter
 

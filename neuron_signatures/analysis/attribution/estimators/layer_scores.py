@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.analysis.partial import Partial
+from neuron_signatures.runs.partial import Partial
 
 log = logging.getLogger(__name__)
 

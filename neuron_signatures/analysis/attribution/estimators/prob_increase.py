@@ -32,12 +32,12 @@ from neuron_signatures.analysis.attribution.estimators.layer_scores import Layer
 from neuron_signatures.analysis.attribution.estimators.memory import with_memory_faults
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
-from neuron_signatures.analysis.partial import Partial
 from neuron_signatures.models.capture import output_projections
 from neuron_signatures.models.norms import FrozenNorm, NormForm, centre, measure_epsilon, measure_norm
 from neuron_signatures.models.residual import ResidualTrace, final_norm, trace_residual
 from neuron_signatures.models.weights import Unembedding, at_least_float32, output_weight, unembedding
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf, silent
 
 MAX_BYTES = 16 << 20
