@@ -53,10 +53,11 @@ body { background: var(--back); color: var(--text); font: 15px/1.45 system-ui, s
 h1 { font-size: 1.25rem; margin: 0 0 .2rem; }
 p { margin: .3rem 0; }
 #about, figcaption { color: var(--soft); font-size: .86rem; }
-#controls { display: flex; gap: .8rem; align-items: center; margin: .8rem 0 .4rem; }
-#slider { flex: 1; min-width: 6rem; accent-color: var(--mark); }
-#now { min-width: 11rem; font-weight: 600; }
+#controls { display: flex; flex-wrap: wrap; gap: .8rem; align-items: center; margin: .8rem 0 .4rem; }
+#slider { flex: 1 1 12rem; min-width: 6rem; accent-color: var(--mark); }
+#now { flex: 0 1 15rem; min-width: 0; font-weight: 600; }
 #choices { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; font-size: .9rem; }
+#choices label, select { max-width: 100%; }
 button, select, input { font: inherit; }
 button { min-width: 4.6rem; }
 #plots { display: grid; grid-template-columns: minmax(0, 1.9fr) minmax(0, 1fr); gap: 1.2rem; margin-top: .6rem; }

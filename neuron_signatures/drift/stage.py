@@ -30,6 +30,7 @@ from neuron_signatures.runs.comparisons.folder import (
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.stage_results import ResultWriter, open_folder
+from neuron_signatures.runs.tokens import encodable
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def _checkpoints(aligned: Aligned, request: CompareRequest, loss: dict[int, floa
         compared = i in aligned.runs
         m = aligned.runs[i].manifest if compared else read_manifest(path)[0]
         rows.append({
-            "checkpoint": i, "label": label, "run": str(path), "model_name": m.model_name,
+            "checkpoint": i, "label": label, "run": encodable(str(path)), "model_name": m.model_name,
             "model_revision": m.model_revision, "reference": i == aligned.reference,
             "n_prompts": len(aligned.tokens) if compared else 0, "n_tokens": aligned.n_tokens if compared else 0,
             "loss": loss.get(i, float("nan")),
