@@ -36,7 +36,7 @@ _ONLY_DUMPS: Final = frozenset({"first_pos", "include_bos", "max_tokens", "cka_t
 def add_flags(parser: Parser) -> None:
     which = parser.add_argument_group("which runs")
     which.add_argument("--run_dir", type=folder, metavar="DIR",
-                       help="the reference, which is the last run; checkpoints are dumped with its prompts")  # fmt: skip
+                       help="the reference, the last of the runs; checkpoints are dumped with its prompts")  # fmt: skip
     form = which.add_mutually_exclusive_group(required=True)
     form.add_argument("--runs", nargs="+", type=folder, metavar="DIR", help="existing runs, in order")
     form.add_argument("--checkpoints", metavar="LIST",
