@@ -76,10 +76,10 @@ def make_parser() -> Parser:
                         help="shuffled data for the silhouette; default 100")  # fmt: skip
     effect = parser.add_argument_group("the effect of ablating a cluster (part select)")
     effect.add_argument("--no_effect", action="store_true", help="leave it out")
-    effect.add_argument("--effect_windows", type=at_least(1), default=16, metavar="N",
-                        help="windows in which a cluster is most active; default 16")  # fmt: skip
-    effect.add_argument("--effect_span", type=at_least(1), default=8, metavar="N",
-                        help="positions that are ablated and read, from the most active one on; default 8")  # fmt: skip
+    effect.add_argument("--effect_windows", type=at_least(1), default=10, metavar="N",
+                        help="windows in which a cluster is most active; default 10")  # fmt: skip
+    effect.add_argument("--effect_span", type=at_least(1), default=4, metavar="N",
+                        help="positions that are ablated and read, from the most active one on; default 4")  # fmt: skip
     effect.add_argument("--n_random", type=at_least(1), default=20, metavar="N",
                         help="random sets of as many neurons of the same layers; default 20")  # fmt: skip
     add_rerun_flags(parser, dtype_help="precision of the model; default fp32 with effects, else that of the records")
