@@ -119,9 +119,11 @@ def _above(sizes: Tensor, limits: Tensor) -> _At:
 
 
 def _group_maxima(sizes: Float[Tensor, "row column"], apart: int) -> Float[Tensor, "row group"]:
-    if sizes.stride(0) < sizes.stride(1):  # a transposed view, which `amax` would read against its order
-        return sizes.T.unflatten(0, (_GROUP, apart)).amax(0).T
-    return sizes.unflatten(1, (_GROUP, apart)).amax(1)
+    flipped = sizes.stride(0) < sizes.stride(1)  # a transposed view, which `amax` would read against its order
+    rows = sizes.T if flipped else sizes
+    axis = 0 if flipped else 1
+    largest: Tensor = rows.unflatten(axis, (_GROUP, apart)).amax(axis)
+    return largest.T if flipped else largest
 
 
 def _rank_in_run(values: Tensor) -> Tensor:
