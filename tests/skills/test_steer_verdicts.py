@@ -10,7 +10,7 @@ import torch
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.banks import NEURONS, SAE, Bank
-from neuron_signatures.skills.steer.chosen import SpecificUnit
+from neuron_signatures.skills.specific import SpecificUnit
 from neuron_signatures.skills.steer.claim import Family, chosen_doses, family_of, fixed_doses
 from neuron_signatures.skills.steer.controls import ROLES, controls_of
 from neuron_signatures.skills.steer.doses import Doses, Sizes

@@ -123,7 +123,7 @@ def test_held_out_texts_do_not_enter_the_choice_of_units_doses_or_controls(made,
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
     from neuron_signatures.runs.run import Run
     from neuron_signatures.runs.skills.reader import Skills
-    from neuron_signatures.skills.steer.chosen import Choice
+    from neuron_signatures.skills.specific import SpecificChoice
     from neuron_signatures.skills.steer.doses import Doses
     from neuron_signatures.skills.steer.request import SteerRequest
     from neuron_signatures.skills.steer.run import prepare
@@ -131,7 +131,7 @@ def test_held_out_texts_do_not_enter_the_choice_of_units_doses_or_controls(made,
 
     folder = made.parent
     request = SteerRequest(
-        Choice(1, sources=("sae",)), ("add",), Doses((0.1,), (1.0,), (1.0,)), None, 100, 3, 1, 12, 8, 0,
+        SpecificChoice(1, sources=("sae",)), ("add",), Doses((0.1,), (1.0,), (1.0,)), None, 100, 3, 1, 12, 8, 0,
         load_neutral(None), ModelOverrides(dtype="fp32", device="cpu"), saes=str(folder / "saes"),
     )  # fmt: skip
     with Run.open(made) as run, Skills.open(made) as skills:
@@ -194,8 +194,12 @@ def test_faults_are_one_line(made, tmp_path, capsys) -> None:
 
     bare = tmp_path / "run"
     shutil.copytree(made, bare)
+    without_units = tmp_path / "without"
+    shutil.copytree(made, without_units)
     (bare / "skills" / "compare_meta.json").unlink()
+    (without_units / "skills" / "specific_units.parquet").unlink()
     assert "--mode compare" in fault(run_dir=bare)
+    assert "specific_units.parquet: is missing" in fault(run_dir=without_units)
     assert "class music has no specific units" in fault("--classes", "music")
     assert "layer 4 has no specific units" in fault("--layers", "4")
     assert "has no effect with --mode steer" in fault("--top_k", "2")

@@ -57,7 +57,7 @@ def make_parser() -> Parser:
     group.add_argument("--method", type=_names(METHODS), default=("kmeans",), metavar="LIST",
                        help="kmeans, hdbscan or both; default kmeans")  # fmt: skip
     group.add_argument("--k", type=_sizes, default=(), metavar="LIST",
-                       help="clusters of k-means, such as 20 or 20,50; default the one of 10, 20 and 40 with the "
+                       help="clusters of k-means, such as 20 or 20,50; default the one of 10, 20, 40 and 80 with the "
                             "largest silhouette")  # fmt: skip
     group.add_argument("--min_cluster_size", type=at_least(2), default=5, metavar="N", help="of HDBSCAN; default 5")
     group.add_argument("--sample_tokens", type=at_least(100), default=16384, metavar="N",

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder
 from neuron_signatures.cli.llm_flags import MODEL_FLAGS, add_budget_flags, add_llm_flags, llm_specs
-from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.skills.shared import CHOICE, require_run
-from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
+from neuron_signatures.cli.skills.shared import CHOICE, end, require_run, tell
+from neuron_signatures.runs.errors import UsageError
 
 if TYPE_CHECKING:
     from neuron_signatures.skills.classify.request import ClassifyRequest
@@ -53,14 +52,8 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.skills.classify.stage import classify_units, forecast
 
     if args.dry_run:
-        found = forecast(request)
-        emit_json(found.fields()) if args.json else emit("\n".join(found.lines()))
-        return ExitCode.OK
-    outcome = classify_units(request, progress_of(quiet=args.quiet))
-    emit_json(outcome.fields()) if args.json else emit("\n".join(outcome.lines()))
-    if outcome.stopped:
-        raise StoppedEarly(outcome.stopped)
-    return ExitCode.FAILED if outcome.n_failed else ExitCode.OK
+        return tell(args, forecast(request))
+    return end(args, classify_units(request, progress_of(quiet=args.quiet)))
 
 
 def _request(args: Namespace, argv: Sequence[str]) -> ClassifyRequest:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder
-from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.skills.shared import CHOICE, require_run
-from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
+from neuron_signatures.cli.skills.shared import CHOICE, end, require_run, tell
+from neuron_signatures.runs.errors import UsageError
 
 if TYPE_CHECKING:
     from neuron_signatures.skills.explain.from_neuronpedia import NeuronpediaRequest
@@ -52,14 +51,8 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.skills.explain.stage import explain_units, forecast
 
     if args.dry_run:
-        found = forecast(request)
-        emit_json(found.fields()) if args.json else emit("\n".join(found.lines()))
-        return ExitCode.OK
-    outcome = explain_units(request, progress_of(quiet=args.quiet))
-    emit_json(outcome.fields()) if args.json else emit("\n".join(outcome.lines()))
-    if outcome.stopped:
-        raise StoppedEarly(outcome.stopped)
-    return ExitCode.FAILED if outcome.n_failed else ExitCode.OK
+        return tell(args, forecast(request))
+    return end(args, explain_units(request, progress_of(quiet=args.quiet)))
 
 
 def _request(args: Namespace, argv: Sequence[str]) -> ExplainUnits:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from neuron_signatures.cli.arguments import at_least, folder
+from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import ExitCode, StoppedEarly, UsageError
 from neuron_signatures.runs.skills.banks import SITES, Site
 
 EVERYWHERE = frozenset({"run_dir", "mode", "quiet", "json", "help"})
@@ -48,6 +50,38 @@ def add_output_flags(parser: Parser) -> None:
     output.add_argument("--dry_run", action="store_true", help="print what would be done and what it takes; then stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+
+
+class Told(Protocol):
+    """What a command prints: a forecast or an outcome."""
+
+    def fields(self) -> Mapping[str, Any]: ...
+
+    def lines(self) -> Sequence[str]: ...
+
+
+class Outcome(Told, Protocol):
+    """`stopped` says why the command ended early; empty if it is complete."""
+
+    @property
+    def stopped(self) -> str: ...
+
+    @property
+    def n_failed(self) -> int: ...
+
+
+def tell(args: argparse.Namespace, found: Told) -> int:
+    """Print a forecast, or a finished command."""
+    emit_json(found.fields()) if args.json else emit("\n".join(found.lines()))
+    return ExitCode.OK
+
+
+def end(args: argparse.Namespace, outcome: Outcome) -> int:
+    """Print an outcome. Returns the exit code, or raises `StoppedEarly`."""
+    tell(args, outcome)
+    if outcome.stopped:
+        raise StoppedEarly(outcome.stopped)
+    return ExitCode.FAILED if outcome.n_failed else ExitCode.OK
 
 
 def require_run(args: argparse.Namespace) -> Path:

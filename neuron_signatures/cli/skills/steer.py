@@ -61,7 +61,8 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
     from neuron_signatures.runs.run import Run
     from neuron_signatures.runs.skills.reader import Skills
-    from neuron_signatures.skills.steer.chosen import Choice, specific_units
+    from neuron_signatures.skills.specific import SpecificChoice
+    from neuron_signatures.skills.steer.chosen import specific_units
     from neuron_signatures.skills.steer.doses import Doses
     from neuron_signatures.skills.steer.forecast import forecast
     from neuron_signatures.skills.steer.report import steer_lines
@@ -76,8 +77,8 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
         args.model_name, "fp32", args.device, args.device_map, args.trust_remote_code, args.deterministic
     )
     request = SteerRequest(
-        choice=Choice(args.top, args.sources, args.sites, args.layers, args.classes), edits=args.edit, doses=doses,
-        dose=args.dose, n_random=args.n_random, n_texts=args.texts_per_class, n_neutral=args.n_neutral,
+        choice=SpecificChoice(args.top, args.sources, args.sites, args.layers, args.classes), edits=args.edit,
+        doses=doses, dose=args.dose, n_random=args.n_random, n_texts=args.texts_per_class, n_neutral=args.n_neutral,
         max_tokens=args.text_tokens, rows=args.rows, seed=args.seed, neutral=load_neutral(args.neutral_json),
         overrides=overrides, saes=args.saes, directions=args.directions,
         generate=Generate(args.generate, args.new_tokens), figures=args.figures,

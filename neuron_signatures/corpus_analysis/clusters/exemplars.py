@@ -21,7 +21,7 @@ from neuron_signatures.runs.records.reader import Records
 
 REACH: Final = 5
 """Tokens on both sides of the peak."""
-DIMENSIONS: Final = 64
+DIMENSIONS: Final = 100
 
 
 class Places(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuron_signatures.corpus_analysis.activations import ModelSource, Source, recorded_scale, stored_source
 from neuron_signatures.corpus_analysis.choice import Choice, Pairs, choose
-from neuron_signatures.corpus_analysis.clusters.basis import Basis, unit, weight_basis
+from neuron_signatures.corpus_analysis.clusters.basis import Basis, reduced, weight_basis
 from neuron_signatures.corpus_analysis.clusters.effect import Ablation, Effect, cluster_effect
 from neuron_signatures.corpus_analysis.clusters.exemplars import ExemplarBasis, latent_semantics, places_of
 from neuron_signatures.corpus_analysis.clusters.grouping import SHORT_LIST, Grouper
@@ -144,18 +144,18 @@ def _clusterings(work: _Work, name: BasisName) -> Iterator[Clustering]:
     """All clusterings by this basis."""
     request, grouping = work.request, work.request.grouping
     basis = _basis(work, name)
-    features = unit(basis.features())
+    features = reduced(basis.features(), seed=request.seed)
     most = len(work.neurons) // 2
     for method in grouping.methods:
         short = tuple(k for k in SHORT_LIST if k <= most) or (2,)
-        tried = [(k,) for k in grouping.n_clusters] or [short]
+        tried: list[tuple[int, ...]] = [(k,) for k in grouping.n_clusters] or [short]
         for n_clusters in tried if method == "kmeans" else [()]:
             grouper = Grouper(method, n_clusters, grouping.min_cluster_size, request.seed)
             found = grouper.best(features)
             n_steps = request.checks.n_bootstraps + max(request.checks.n_bootstraps, request.checks.n_shuffles)
             with work.progress(f"draws of {name} by {method}", n_steps) as bar:
                 stability = measure(
-                    basis, grouper, found, n_bootstraps=request.checks.n_bootstraps,
+                    basis, features, grouper, found, n_bootstraps=request.checks.n_bootstraps,
                     n_shuffles=request.checks.n_shuffles, seed=request.seed, bar=bar,
                 )  # fmt: skip
             tokens = cluster_tokens(work.profiles, found.labels, n_tokens=request.n_tokens, min_count=request.min_count)
@@ -166,7 +166,7 @@ def _basis(work: _Work, name: BasisName) -> Basis:
     request, corpus = work.request, work.records.corpus
     if name == "activations":
         document = corpus.window_document[work.profiles.windows].astype(np.int64)
-        return ActivationBasis(work.profiles, document, seed=request.seed)
+        return ActivationBasis(work.profiles, document)
     if name == "weights":
         assert work.corpus_pass is not None
         return weight_basis(work.corpus_pass.model.hf, longest_window(corpus), work.neurons)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import streamlit as st
 
 from neuron_signatures.dashboard.data.cached_skills import most_specific, skill_record, skill_table
@@ -20,13 +18,14 @@ from neuron_signatures.dashboard.skills.frames import (
 )
 from neuron_signatures.dashboard.skills.overview_panel import say_missing
 from neuron_signatures.dashboard.widgets.elements import chart, small, table
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.banks import NEURONS
 from neuron_signatures.runs.skills.names import AGREEMENT, CLASSIFICATIONS, PROBES, UNIT_EXPLANATIONS, Mode
+from neuron_signatures.runs.skills.units import parse_unit
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.skills.groups import best_first, groups_of, rows_of
 
 _CLASS, _SOURCE, _PROBE = "ui_skills_class", "ui_skills_source", "ui_skills_probe"
-_NEURON = re.compile(r"L(\d{1,5})N(\d{1,9})[+-]", re.ASCII)
 _ANSWERS = ("yes", "no", "uncertain")
 _AGREEMENT_NUMBERS = ("agreement", "kappa", "low", "high", "AUROC", "auroc_low", "auroc_high")
 _PROBE_HELP = (
@@ -116,6 +115,9 @@ def _length_auroc(ctx: PageContext, of_class: str) -> float | None:
 
 
 def _open(ctx: PageContext, label: str) -> None:
-    match = _NEURON.fullmatch(label)
-    if match is not None and ctx.run.stores(int(match[1]), int(match[2])):
-        ctx.choose(layer=int(match[1]), neuron=int(match[2]), view=View.NEURON)
+    try:
+        name = parse_unit(label)
+    except UsageError:  # a damaged table
+        return
+    if name.source == NEURONS and ctx.run.stores(name.layer, name.number):
+        ctx.choose(layer=name.layer, neuron=name.number, view=View.NEURON)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -60,15 +60,17 @@ def outdated(run_dir: Path, record: SkillsRecord) -> bool:
     return read_meta(run_dir, "collect", CollectMeta).record_sha256 != record.collect_sha256
 
 
-def read_skill_table(run_dir: Path, stem: str) -> pd.DataFrame:
-    """A whole table. Raises `UsageError` if its mode is not finished, `BadRunError` if it is damaged."""
-    found = TABLES[stem]
-    read_record(run_dir, found.mode)
-    path = inside(run_dir, f"{SKILLS}/{table_name(stem)}")
-    frame = read_table_file(path)
-    if missing := [name for name in found.columns if name not in frame]:
-        raise BadRunError(f"has no column {', '.join(missing)}", where=str(path), next_step=AGAIN)
-    return frame[list(found.columns)]
+def refuse_other_collection(run_dir: Path, mode: Mode, collect: CollectMeta) -> None:
+    """Raise `BadRunError` if the result of a mode is about units that were collected before."""
+    if read_meta(run_dir, mode, ResultMeta).collect_sha256 != collect.record_sha256:
+        what = f"the result of {mode} is about an earlier collection"
+        raise BadRunError(what, where=f"{run_dir}/{SKILLS}", next_step=f"Repeat --mode {mode}")
+
+
+def read_skill_table(run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A whole table, or some of its columns. Raises `UsageError` if its mode is not finished, `BadRunError` if it is
+    missing, damaged or of another schema."""
+    return read_table_file(_path(run_dir, stem), columns=list(columns or TABLES[stem].columns))
 
 
 def read_most_specific(run_dir: Path, most: int) -> pd.DataFrame:
@@ -76,9 +78,16 @@ def read_most_specific(run_dir: Path, most: int) -> pd.DataFrame:
     is read in parts. Raises as `read_skill_table`."""
     import pandas as pd
 
-    read_record(run_dir, TABLES[names.SPECIFIC].mode)
-    path = inside(run_dir, f"{SKILLS}/{table_name(names.SPECIFIC)}")
     wanted = list(TABLES[names.SPECIFIC].columns)
-    parts = [part[part["rank"] <= most] for part in iter_table_file(path, wanted)]
+    parts = [part[part["rank"] <= most] for part in iter_table_file(_path(run_dir, names.SPECIFIC), wanted)]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=wanted)
     return frame.sort_values(["source", "class", "rank"], ignore_index=True)
+
+
+def _path(run_dir: Path, stem: str) -> Path:
+    """The file of a table, after the record of its mode."""
+    read_record(run_dir, TABLES[stem].mode)
+    path = inside(run_dir, f"{SKILLS}/{table_name(stem)}")
+    if not path.is_file():
+        raise BadRunError("is missing", where=str(path), next_step=AGAIN)
+    return path

@@ -14,7 +14,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.skills.meta import CollectMeta
 from neuron_signatures.runs.skills.names import SKILLS, SPECIFIC, UNIT_EXPLANATIONS, record_name
-from neuron_signatures.runs.skills.result_tables import read_result, refuse_other_collection
+from neuron_signatures.runs.skills.tables import read_skill_table, refuse_other_collection
 from neuron_signatures.runs.skills.units import Banks, Unit
 from neuron_signatures.skills.explain.choice import UnitChoice
 
@@ -63,7 +63,7 @@ def explained_units(run_dir: Path, collect: CollectMeta, choice: UnitChoice) -> 
     """
     refuse_other_collection(run_dir, "explain", collect)
     banks = Banks(record.bank for record in collect.banks)
-    frame = read_result(run_dir, "explain", UNIT_EXPLANATIONS, [*_UNIT, "explanation", "status"])
+    frame = read_skill_table(run_dir, UNIT_EXPLANATIONS, columns=[*_UNIT, "explanation", "status"])
     texts: dict[Unit, str] = {}
     for source, site, layer, column, text, status in frame.itertuples(index=False, name=None):
         bank = banks.find(source, site, int(layer))
@@ -132,7 +132,7 @@ def _measured(
     refuse_other_collection(run_dir, "compare", collect)
     by_row = {(u.bank.source, u.bank.site, u.bank.layer, u.column): u for u in units}
     wanted = pd.DataFrame(list(by_row), columns=_UNIT)
-    frame = read_result(run_dir, "compare", SPECIFIC, [*_UNIT, *_AUROCS]).merge(wanted, on=_UNIT)
+    frame = read_skill_table(run_dir, SPECIFIC, columns=[*_UNIT, *_AUROCS]).merge(wanted, on=_UNIT)
     for source, site, layer, column, name, auroc, *held in frame.itertuples(index=False, name=None):
         unit = by_row[source, site, int(layer), int(column)]
         find.setdefault(unit, {})[name] = float(auroc)

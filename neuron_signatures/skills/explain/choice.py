@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,17 @@ import numpy as np
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.skills.meta import CollectMeta
-from neuron_signatures.runs.skills.names import SPECIFIC
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.skills.result_tables import read_result, refuse_other_collection
 from neuron_signatures.runs.skills.units import Banks, Unit, read_units
-
-_BANK = ["source", "site", "layer"]
+from neuron_signatures.skills.specific import SpecificChoice, first_units, specific_table
 
 
 @dataclass(frozen=True)
-class UnitChoice:
-    """None chooses all. `units` is the text of `--units`: a list or a file."""
+class UnitChoice(SpecificChoice):
+    """`units` is the text of `--units`, a list or a file; it and `all_units` replace the most specific units."""
 
-    top: int
     units: str | None = None
     all_units: bool = False
-    sources: Collection[str] | None = None
-    sites: Collection[str] | None = None
-    layers: Collection[int] | None = None
-    classes: Collection[str] | None = None
 
     def settings(self) -> dict[str, Any]:
         named = "a list" if self.units else "features" if self.all_units else "specific"
@@ -40,14 +31,6 @@ class UnitChoice:
             if (value := getattr(self, name)) is not None:
                 found[name] = list(value)
         return found
-
-    def allows(self, source: str, site: str, layer: int) -> bool:
-        """Whether units of this bank are chosen. Sites are those of autoencoders and directions."""
-        return (
-            (self.sources is None or source in self.sources)
-            and (self.sites is None or site in self.sites or site == "neuron")
-            and (self.layers is None or layer in self.layers)
-        )
 
 
 def chosen_units(run_dir: Path, collect: CollectMeta, choice: UnitChoice) -> tuple[Unit, ...]:
@@ -67,19 +50,11 @@ def chosen_units(run_dir: Path, collect: CollectMeta, choice: UnitChoice) -> tup
 
 
 def _specific(run_dir: Path, collect: CollectMeta, banks: Banks, choice: UnitChoice) -> tuple[Unit, ...]:
-    """The `top` first of each source and class, among the banks that are allowed."""
-    refuse_other_collection(run_dir, "compare", collect)
-    frame = read_result(run_dir, "compare", SPECIFIC, [*_BANK, "unit", "class", "rank"])
-    if choice.classes is not None:
-        if unknown := [c for c in choice.classes if c not in set(frame["class"])]:
-            what = f"no class {unknown[0]!r}; there are {', '.join(sorted(set(frame['class'])))}"
-            raise UsageError(what, where="--classes")
-        frame = frame[frame["class"].isin(list(choice.classes))]
-    allowed = frame[_BANK].drop_duplicates()
-    allowed = allowed[[choice.allows(*row) for row in allowed.itertuples(index=False, name=None)]]
-    frame = frame.merge(allowed, on=_BANK).sort_values(["source", "class", "rank"], kind="stable")
-    frame = frame.groupby(["source", "class"], sort=False).head(choice.top)
-    return _units(frame[[*_BANK, "unit"]].itertuples(index=False, name=None), banks)
+    frame = specific_table(run_dir, collect)
+    if unknown := [c for c in choice.classes or () if c not in set(frame["class"])]:
+        what = f"no class {unknown[0]!r}; there are {', '.join(sorted(set(frame['class'])))}"
+        raise UsageError(what, where="--classes")
+    return tuple(dict.fromkeys(Unit(u.bank, u.unit) for u in first_units(frame, banks, choice, run_dir)))
 
 
 def _strongest(run_dir: Path, choice: UnitChoice) -> tuple[Unit, ...]:
@@ -87,13 +62,3 @@ def _strongest(run_dir: Path, choice: UnitChoice) -> tuple[Unit, ...]:
     with Skills.open(run_dir) as skills:
         banks = [b for b in skills.banks if choice.allows(b.source, b.site, b.layer)]
         return tuple(Unit(b, int(column)) for b in banks for column in np.unique(skills.stats(b).topk.indices))
-
-
-def _units(rows: Any, banks: Banks) -> tuple[Unit, ...]:
-    found: dict[Unit, None] = {}
-    for source, site, layer, column in rows:
-        bank = banks.find(source, site, int(layer))
-        if bank is None:
-            raise UsageError(f"{source} {site} of layer {layer} is in a table, but was not collected")
-        found[Unit(bank, int(column))] = None
-    return tuple(found)

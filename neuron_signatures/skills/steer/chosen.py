@@ -1,94 +1,32 @@
-"""The units that are steered: the most specific ones of each class and source, chosen by `compare` on half `find`."""
+"""The units that are steered: the most specific ones of each class and source."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.names import inside
-from neuron_signatures.runs.skills.banks import SITES, Bank
-from neuron_signatures.runs.skills.columns import SPECIFIC as COLUMNS
-from neuron_signatures.runs.skills.meta import AGAIN, ResultMeta, read_meta
-from neuron_signatures.runs.skills.names import SKILLS, SPECIFIC
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.skills.banks import SITES
+from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.skills.reader import Skills
-from neuron_signatures.runs.tables import read_table_file
+from neuron_signatures.skills.specific import SpecificChoice, SpecificUnit, first_units, specific_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which specific units: `top` of each class and source. None means all."""
-
-    top: int
-    sources: Collection[str] | None = None
-    sites: Collection[str] | None = None
-    layers: Collection[int] | None = None
-    classes: Collection[str] | None = None
-
-
-@dataclass(frozen=True)
-class SpecificUnit:
-    """A unit, and the class whose texts it should raise."""
-
-    bank: Bank
-    unit: int
-    for_class: str
-    rank: int
-
-    @property
-    def label(self) -> str:
-        return self.bank.label(self.unit)
-
-
-def specific_units(skills: Skills, choice: Choice) -> list[SpecificUnit]:
-    """In order of class, source and rank.
-
-    Raises `UsageError` if `compare` has not been run on what was collected, or if nothing of the choice is in its
-    table; `BadRunError` for units that were not collected.
-    """
-    path = inside(skills.run_dir, f"{SKILLS}/{SPECIFIC}.parquet")
-    meta = read_meta(skills.run_dir, "compare", ResultMeta)
-    if meta.collect_sha256 != skills.meta.record_sha256:
-        what = "this is about texts that have been collected anew since"
-        next_step = (
-            f"Repeat `python -m neuron_signatures.poc7_compare_skills --run_dir {skills.run_dir} --mode compare`"
-        )
-        raise UsageError(what, where=str(path), next_step=next_step)
-    frame = read_table_file(path)
-    if missing := [c for c in COLUMNS if c not in frame.columns]:
-        raise BadRunError(f"has no column {missing[0]}", where=str(path), next_step=AGAIN)
+def specific_units(skills: Skills, choice: SpecificChoice) -> list[SpecificUnit]:
+    """In order of class, source and rank. Raises as `specific_table` and `first_units`, and `UsageError` if nothing of
+    the choice is in the table."""
+    frame = specific_table(skills.run_dir, skills.meta)
     _refuse_unknown(skills, frame, choice)
-    found = [_unit(skills, row, path) for row in _chosen(frame, choice).to_dict("records")]
+    found = first_units(frame, skills.banks, choice, skills.run_dir)
     if not found:
         what = "no specific unit of the sources, sites, layers and classes that were asked for"
-        raise UsageError(what, where=str(path), next_step="Ask for others")
+        raise UsageError(what, where=str(skills.run_dir / SKILLS), next_step="Ask for others")
     return found
 
 
-def _chosen(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    for column, wanted in (("source", choice.sources), ("site", choice.sites), ("layer", choice.layers),
-                           ("class", choice.classes)):  # fmt: skip
-        if wanted is not None:
-            frame = frame[frame[column].isin(set(wanted) | ({"neuron"} if column == "site" else set()))]
-    order = frame.sort_values(["class", "source", "rank", "layer", "unit"], kind="stable")
-    return order.groupby(["class", "source"], sort=False).head(choice.top)
-
-
-def _unit(skills: Skills, row: dict[str, Any], where: Path) -> SpecificUnit:
-    bank = skills.bank(row["source"], row["site"], int(row["layer"]))
-    if not 0 <= row["unit"] < bank.width:
-        raise BadRunError(
-            f"names unit {row['unit']} of {bank.key}, which has {bank.width}", where=str(where), next_step=AGAIN
-        )
-    return SpecificUnit(bank, int(row["unit"]), row["class"], int(row["rank"]))
-
-
-def _refuse_unknown(skills: Skills, frame: pd.DataFrame, choice: Choice) -> None:
+def _refuse_unknown(skills: Skills, frame: pd.DataFrame, choice: SpecificChoice) -> None:
     """Raise `UsageError` for sources, sites, layers and classes that are not in the table."""
     for column, wanted in (("source", choice.sources), ("site", choice.sites), ("layer", choice.layers),
                            ("class", choice.classes)):  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from neuron_signatures.runs.skills.banks import Bank
-from neuron_signatures.skills.steer.chosen import SpecificUnit
+from neuron_signatures.skills.specific import SpecificUnit
 from neuron_signatures.skills.steer.controls import ROLES, Controls, Role
 from neuron_signatures.skills.steer.doses import Doses, Sizes
 from neuron_signatures.skills.steer.edits import BankWeights, Change, EditKind

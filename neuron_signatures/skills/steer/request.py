@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from neuron_signatures.interventions.side_effects.neutral import Neutral
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
-from neuron_signatures.skills.steer.chosen import Choice
+from neuron_signatures.skills.specific import SpecificChoice
 from neuron_signatures.skills.steer.doses import Doses
 from neuron_signatures.skills.steer.edits import EditKind
 
@@ -31,7 +31,7 @@ class SteerRequest:
     price. `rows` are texts with a change per forward pass, and
     `figures` the formats of the pictures."""
 
-    choice: Choice
+    choice: SpecificChoice
     edits: tuple[EditKind, ...]
     doses: Doses
     dose: float | None

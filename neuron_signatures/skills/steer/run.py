@@ -26,7 +26,8 @@ from neuron_signatures.runs.skills.names import SKILLS, STEERING, STEERING_SUMMA
 from neuron_signatures.runs.skills.reader import Skills
 from neuron_signatures.runs.stage_record import run_identity, stage_record
 from neuron_signatures.runs.stage_results import write_table
-from neuron_signatures.skills.steer.chosen import SpecificUnit, specific_units
+from neuron_signatures.skills.specific import SpecificUnit
+from neuron_signatures.skills.steer.chosen import specific_units
 from neuron_signatures.skills.steer.claim import Family, chosen_doses, fixed_doses
 from neuron_signatures.skills.steer.controls import controls_of
 from neuron_signatures.skills.steer.doses import sizes_of
