@@ -153,7 +153,8 @@ def contrast(run_dir: Path, name: str = "capitals") -> None:
          "held_out_low": 0.8, "held_out_high": 0.9, "n_a": 40, "n_b": 60}
         for i, (layer, neuron) in enumerate(NEURONS)
     ]  # fmt: skip
-    write(run_dir, contrast_folder(name), corpus.CONTRAST, {corpus.CONTRAST: rows}, {"n_found": 8},
+    facts = {"n_found": 8, "n_neurons": 10, "n_a": 40, "n_same_side_held_out": 7, "null_counts": [0, 1]}
+    write(run_dir, contrast_folder(name), corpus.CONTRAST, {corpus.CONTRAST: rows}, facts,
           settings={"a": f"token:{EVIL}", "b": "token: of"})  # fmt: skip
 
 

@@ -224,6 +224,8 @@ def test_questions_about_the_corpus(root):
     assert not page.exception and any("held out" in t for t in tables(page))
     choose_question(page, "Contrasts")
     assert not page.exception and "token: of" in shown(page) and "10 have q" in shown(page)
+    assert "8 of 10 neurons; 7 of them on the same side on held-out text; permuted labels find 0.5 on average" \
+        in shown(page)  # fmt: skip
 
 
 def test_a_run_without_prompts_has_the_questions_about_the_corpus(tmp_path):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _TEXT, _NGRAM, _CONTRAST = "ui_corpus_query_text", "ui_corpus_query_ngram", "ui_corpus_query_contrast"
 _CLUSTERING, _CLUSTER = "ui_corpus_query_clustering", "ui_corpus_query_cluster"
+_WIDE = {"n-gram": 140}
 _EFFECTS = {"effect": "%+.2f", "held out": "%+.2f", "mean": "%.3g"}
 
 
@@ -64,10 +65,10 @@ def _of_ngram(ctx: PageContext) -> None:
     numbers = [int(n) for n in found["ngram"]]
     if st.session_state.get(_NGRAM) not in numbers:
         st.session_state[_NGRAM] = numbers[0]
-    left, middle, right = st.columns([4, 5, 4], gap="medium")
+    left, middle, right = st.columns([5, 5, 4], gap="medium")
     with left:
         small(f"{count_of(len(known), 'n-gram')}, {len(found):,} shown, the best match and the most frequent first")
-        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, at_most=430,
+        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, widths=_WIDE, at_most=430,
               on_row=lambda i: st.session_state.update({_NGRAM: numbers[i]}))  # fmt: skip
     own = found[found["ngram"] == st.session_state[_NGRAM]].iloc[0]
     with middle:
@@ -145,16 +146,15 @@ def _of_cluster(ctx: PageContext) -> None:
 def _contrasts(ctx: PageContext) -> None:
     names = list_contrasts(ctx.run_dir)
     if not names:
-        empty("No positions of the corpus have been contrasted yet.", corpus_command(ctx.run_dir, CONTRAST))
+        sides = ("--a", "token: Austin", "--b", "token: Houston")
+        empty("No positions of the corpus have been contrasted yet.", corpus_command(ctx.run_dir, CONTRAST, *sides))
         return
     name = st.selectbox("Contrast", names, key=_CONTRAST, format_func=escape)
     record = stage_record(ctx, contrast_folder(name), CONTRAST)
     show_lines("Made before these changed. Run the analysis again.",
                contrast_folder(name).outdated(ctx.run_dir, record))  # fmt: skip
     show_lines("The stage warned:", record.warnings)
-    facts(
-        [(k, brief(str(v))) for k, v in {**record.settings, **record.facts}.items() if isinstance(v, str | int | float)]
-    )
+    facts([(k, brief(v)) for k, v in frames.contrast_facts(record.settings, record.facts)])
     rows = contrast_table(ctx, name)
     first = rows.sort_values("rank").head(frames.MOST)
     at = [NeuronAt(int(a), int(b)) for a, b in zip(first["layer"], first["neuron"], strict=True)]

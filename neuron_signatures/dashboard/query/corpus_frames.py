@@ -82,6 +82,25 @@ def clusters_frame(rows: Sequence[ClusterEffect], names: Mapping[tuple[str, int]
     return pd.DataFrame({"clustering": [brief(r.clustering) for r in rows], "cluster": named, **_effects(rows)})
 
 
+def contrast_facts(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sides, and how many neurons were found, beside what permuted labels give."""
+    sides = [(side.upper(), f"{settings.get(side, '')}{_positions(facts.get(f'n_{side}'))}") for side in ("a", "b")]
+    found, of = facts.get("n_found"), facts.get("n_neurons")
+    if not isinstance(found, int):
+        return sides
+    text = f"{found:,}" + (f" of {of:,} neurons" if isinstance(of, int) else " neurons")
+    text += f" with q <= {settings['max_q']:g}" if isinstance(settings.get("max_q"), int | float) else ""
+    same = facts.get("n_same_side_held_out")
+    text += f"; {same:,} of them on the same side on held-out text" if isinstance(same, int) else ""
+    null = [n for n in facts.get("null_counts") or () if isinstance(n, int | float)]
+    text += f"; permuted labels find {sum(null) / len(null):.1f} on average, at most {max(null):,}" if null else ""
+    return [*sides, ("found", text)]
+
+
+def _positions(n: Any) -> str:
+    return f", {n:,} positions" if isinstance(n, int) else ""
+
+
 def contrast_frame(rows: pd.DataFrame) -> pd.DataFrame:
     named = [f"L{layer}N{neuron}" for layer, neuron in zip(rows["layer"], rows["neuron"], strict=True)]
     frame = rows.assign(label=named).drop(columns="neuron").rename(columns={
