@@ -89,7 +89,7 @@ for (const q of data.quantities) {
 const find = name => data.quantities.find(q => q.name === name) || data.quantities[0];
 const layers = [...new Set(data.layers)].sort((a, b) => a - b);
 const rank = new Map(layers.map((layer, i) => [layer, i]));
-const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [216, 200, 20]];
+const STOPS = [[116, 66, 168], [59, 82, 139], [33, 145, 140], [94, 201, 98], [216, 200, 20]];
 const colour = i => {
   const t = layers.length < 2 ? .4 : i / (layers.length - 1), at = Math.min(3, Math.floor(t * 4)), f = t * 4 - at;
   return "rgb(" + STOPS[at].map((v, k) => Math.round(v + f * (STOPS[at + 1][k] - v))).join(",") + ")";

@@ -89,7 +89,11 @@ def compare(aligned: Aligned, request: CompareRequest, *, progress: ProgressOf) 
         setting = Setting(aligned, request, some, how, halves, weight_changes)
         pairs = pairs_of(list(aligned.runs), aligned.reference)
         with progress("layers", len(pairs) * len(aligned.layers)) as bar:
-            found = {pair: compare_pair(*pair, setting, bar) for pair in pairs}
+            found, facts_of = {}, []
+            for pair in pairs:
+                found[pair] = compare_pair(*pair, setting, bar)
+                facts_of.append(pair_facts(pair, found[pair], drawn.n_draws))
+                found[pair].drop_null()
     similar = {
         (a, layer): one
         for (a, b), pair in found.items() if b == aligned.reference for layer, one in pair.similarity.items()
@@ -106,7 +110,7 @@ def compare(aligned: Aligned, request: CompareRequest, *, progress: ProgressOf) 
         "n_prompts": len(aligned.tokens), "n_tokens": aligned.n_tokens, "n_repeated_tokens": aligned.n_repeated,
         "n_tokens_not_drawn": aligned.n_not_drawn, "n_cka_tokens": len(some.rows), "layers": aligned.layers,
         "bos_rule": aligned.bos_rule,
-        "pairs": [pair_facts(pair, one, drawn.n_draws) for pair, one in found.items()],
+        "pairs": facts_of,
     }  # fmt: skip
     return Compared(tables, facts, _warnings(len(starts), aligned, request))
 

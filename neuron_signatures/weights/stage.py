@@ -159,7 +159,7 @@ def _compute(
         "n_counted_tokens": None if counts is None else int((counts > 0).sum()),
     }  # fmt: skip
     computed = Computed(
-        found, nearest, weights.shape.n_layers, weights.shape.d_mlp, facts, _warnings(found, counts), partials
+        found, nearest, weights.shape.n_layers, weights.shape.d_mlp, facts, _warnings(weights, found, counts), partials
     )
     return run, writer, computed
 
@@ -199,8 +199,13 @@ def _digest(counts: Int64[np.ndarray, " vocab"] | None) -> str | None:
     return None if counts is None else hashlib.sha256(counts.tobytes()).hexdigest()
 
 
-def _warnings(found: dict[int, LayerStatistics], counts: Int64[np.ndarray, " vocab"] | None) -> list[str]:
+def _warnings(
+    weights: ModelWeights, found: dict[int, LayerStatistics], counts: Int64[np.ndarray, " vocab"] | None
+) -> list[str]:
     out = []
+    if "gate" in weights.kinds:
+        out.append("gated MLPs: to change the sign of w_in and w_out together changes nothing, so prediction and "
+                   "suppression are told apart only by the sign of activations (stage 4)")  # fmt: skip
     silent = sum(int((~np.isfinite(layer.neurons[:, 1])).sum()) for layer in found.values())
     if silent:
         out.append(f"{silent} neurons have output weights of 0: their statistics are null")

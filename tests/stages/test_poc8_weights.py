@@ -115,6 +115,7 @@ def test_the_record(made):
     assert sum(found["random_share"] for found in facts["classes"].values()) == pytest.approx(1)
     assert facts["classes"]["prediction"]["share"] > facts["classes"]["prediction"]["random_share"]
     assert facts["neighbours"]["output"]["n_null"] == 100
+    assert "gated MLPs" in record.warnings[0] and len(record.warnings) == 1
     assert {p.name for p in (made / "weights" / "figures").iterdir()} == {
         f"{stem}.{kind}"
         for stem in ("kurtosis_skewness", "classes_by_layer", "norm_variance", "nearest_neighbours")
@@ -331,7 +332,8 @@ def test_neurons_without_weights_have_no_neighbours_and_are_none(tmp_path, model
     output = table[table["weight"] == "output"]
     assert not ((output["layer"] == 1) & (output["neuron"] == 4)).any()
     assert not ((output["other_layer"] == 1) & (output["other_neuron"] == 4)).any()
-    assert "1 neurons have output weights of 0" in WEIGHTS_FOLDER.read_record(run_dir, "statistics").warnings[0]
+    warnings = WEIGHTS_FOLDER.read_record(run_dir, "statistics").warnings
+    assert "1 neurons have output weights of 0" in warnings[0] and not any("gated" in w for w in warnings)
     n = N_LAYERS * D_MLP
     assert len(output) == (n - 1) * (n - 2) and len(table) - len(output) == n * (n - 1)
 
