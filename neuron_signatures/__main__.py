@@ -44,6 +44,12 @@ COMMANDS = {
     "skills": Command(
         "poc7_compare_skills", "which features, neurons and directions belong to a skill, and do they carry it"
     ),
+    "weights": Command(
+        "poc8_weights", "what the weights alone say about every neuron: statistics, classes, neighbours"
+    ),
+    "compare": Command(
+        "poc9_compare_runs", "how every neuron differs between checkpoints, or between a model and its fine-tune"
+    ),
     "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
     "report": Command(
         "report", "write one HTML file with what a run says about one answer, for people without the tool"

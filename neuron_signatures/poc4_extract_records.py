@@ -18,6 +18,7 @@ Analyses of the records of a run, into RUN/corpus_analysis/ (docs/neurons.md):
     python -m neuron_signatures.poc4_extract_records clusters --run_dir runs/demo --by activations,weights
     python -m neuron_signatures.poc4_extract_records meanings --run_dir runs/demo
     python -m neuron_signatures.poc4_extract_records ngrams --run_dir runs/demo
+    python -m neuron_signatures.poc4_extract_records contrast --run_dir runs/demo --a 'token: Austin' --b 'token: Ohio'
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from neuron_signatures.cli.arguments import at_least, folder, parse_bytes
 from neuron_signatures.cli.command import command
-from neuron_signatures.cli.corpus_analysis import clusters, meanings, ngrams, similar
+from neuron_signatures.cli.corpus_analysis import clusters, contrast, meanings, ngrams, similar
 from neuron_signatures.cli.exchange_records import export_main, import_main
 from neuron_signatures.cli.model_flags import add_model_flags, model_spec, prepare_for_determinism
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
@@ -54,6 +55,7 @@ COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "clusters": clusters.main,
     "meanings": meanings.main,
     "ngrams": ngrams.main,
+    "contrast": contrast.main,
 }
 """Subcommands: records in the formats of other tools, and analyses of records."""
 

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             planned = plan_weights(flags.weights_target(args, argv, run), request)
             emit_json(planned.fields()) if args.json else emit(planned.line())
             return ExitCode.OK
-        if run is None or args.overwrite or not is_finished(run, request, args.model_dtype):
+        another_model = run is not None and args.model_name not in (None, run.manifest.model_name)
+        if run is None or args.overwrite or another_model or not is_finished(run, request, args.model_dtype):
             run = run_weights(flags.weights_target(args, argv, run), request, progress_of(quiet=args.quiet))
         found = read_finished(run)
         if args.figures:

@@ -122,7 +122,7 @@ def _model_and_run(quick: bool) -> Iterator[tuple[Path, Path]]:
         place = Path(kept) / ("quick" if quick else "full")
         model, run = place / "model", place / "run"
         if not (model / "config.json").is_file():
-            _write_model(model, quick)
+            write_model(model, quick)
         if not (run / "manifest.json").is_file():
             prompts = place / "prompts.json"
             prompts.write_text(json.dumps([{"id": f"p{i}", "text": text} for i, text in enumerate(TEXTS)]))
@@ -131,7 +131,7 @@ def _model_and_run(quick: bool) -> Iterator[tuple[Path, Path]]:
         yield model, run
 
 
-def _write_model(folder: Path, quick: bool) -> None:
+def write_model(folder: Path, quick: bool) -> None:
     """Random weights of standard deviation 0.02 in bf16, shard by shard; the norms are 0, which is neutral."""
     folder.mkdir(parents=True)
     config = Gemma2Config(

@@ -16,8 +16,11 @@ from urllib.parse import quote
 
 from bench_explorer import APP, Server, chromium_path
 
+from neuron_signatures.runs.comparisons.folder import list_comparisons
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
 from neuron_signatures.runs.results import list_interventions
 from neuron_signatures.runs.skills.tables import finished_modes
+from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 from neuron_signatures.views.explanations.reading import has_explanations
 from neuron_signatures.views.records.commands import has_records
 from neuron_signatures.views.scores.reading import has_scores
@@ -60,6 +63,11 @@ EXPLANATIONS = Shot("explanations", 900, "view=explanations")
 SCORES = Shot("scores", 1180, "view=scores")
 # Only of a run with what units do on labelled texts.
 SKILLS = Shot("skills", 1900, "view=skills")
+# Only of a run with the results of stage 8, of clusters, of n-grams, and of stage 9.
+WEIGHTS = Shot("weights", 1250, "view=weights&layer=3&neuron=508")
+CLUSTERS = Shot("clusters", 1350, "view=clusters")
+CORPUS_QUERY = Shot("corpus-query", 860, "view=query&on=corpus")
+DRIFT = Shot("drift", 1900, "view=drift")
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -87,6 +95,7 @@ def main() -> None:
             *_of_explanations(run_dir),
             *_of_scores(run_dir),
             *_of_skills(run_dir),
+            *_at_large(run_dir),
         ):
             if args.only and shot.name not in args.only:
                 continue
@@ -123,6 +132,16 @@ def _of_scores(run_dir: Path) -> list[Shot]:
 def _of_skills(run_dir: Path) -> list[Shot]:
     """The picture of classes and their units, if the run has some."""
     return [SKILLS] if "compare" in finished_modes(run_dir) else []
+
+
+def _at_large(run_dir: Path) -> list[Shot]:
+    """The pictures of neurons at large, as far as the run has them."""
+    done = CORPUS_ANALYSIS_FOLDER.finished(run_dir)
+    there = {
+        WEIGHTS: bool(WEIGHTS_FOLDER.finished(run_dir)), CLUSTERS: "clusters" in done, CORPUS_QUERY: "ngrams" in done,
+        DRIFT: bool(list_comparisons(run_dir)),
+    }  # fmt: skip
+    return [shot for shot, has in there.items() if has]
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

@@ -17,10 +17,17 @@ from neuron_signatures.runs.corpus_analysis import folder as corpus
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER, contrast_folder
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_results import StageFolder, open_folder
-from neuron_signatures.runs.weights.folder import NEIGHBOURS, STATISTICS, WEIGHTS, WEIGHTS_FOLDER
+from neuron_signatures.runs.weights.folder import (
+    NEIGHBOUR_NULL,
+    NEIGHBOURS,
+    RANDOM,
+    STATISTICS,
+    WEIGHTS,
+    WEIGHTS_FOLDER,
+)
 
 EVIL = "<img src=x onerror=\"document.title='EVIL'\">"
-MARKUP = "[@click=app.quit]x[/] \x1b[31mred\u202e $\\href{http://evil.invalid}{y}$"
+MARKUP = "[@click=app.quit]x[/] \x1b[31mred\u202e $\\href{//evil.invalid}{y}$"
 N_LAYERS, D_MLP = 2, 5
 KMEANS, HDBSCAN = "activations-kmeans-2", "exemplars-hdbscan"
 TEXTS = (" the", f" {EVIL}", MARKUP, " of the")
@@ -44,10 +51,14 @@ def weights(run_dir: Path, *, gate: bool = False, records: bool = False, sources
          "other_neuron": (neuron + rank) % D_MLP, "cosine": None if rank == 2 else 0.9 - 0.5 * rank}
         for layer, neuron in NEURONS for weight in WEIGHTS if gate or weight != "gate" for rank in (1, 2, 3)
     ]  # fmt: skip
+    random = [{"layer": 0, "draw": i, "class": "none", "norm_out": 1.0} for i in range(3)]
+    null = [{"weight": "output", "layer": 0, "neuron": 0, "cosine": 0.2}]
     chance = {"neurons": 2, "share": 0.2, "random_share": 0.05}
     facts = {"n_neurons": 10, "classes": dict.fromkeys(_CLASSES, chance),
              "neighbours": {"output": {"null_high": 0.25, "n_null": 1000}}}  # fmt: skip
-    write(run_dir, WEIGHTS_FOLDER, "statistics", {STATISTICS: statistics, NEIGHBOURS: neighbours}, facts, sources)
+    write(run_dir, WEIGHTS_FOLDER, "statistics", {
+        STATISTICS: statistics, NEIGHBOURS: neighbours, RANDOM: random, NEIGHBOUR_NULL: null,
+    }, facts, sources)  # fmt: skip
 
 
 def similar(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
@@ -124,7 +135,7 @@ def ngrams(run_dir: Path, sources: tuple[str, ...] = ()) -> None:
          "count": 100 - i, "held_out_count": 50}
         for i, text in enumerate(TEXTS)
     ]  # fmt: skip
-    effect = {"mean": 1.5, "effect": 2.5, "held_out_effect": None}
+    effect = {"mean": 1.5, "effect": 2.5, "held_out_effect": None, "suffix_effect": None}
     by_ngram = [{"ngram": i, "rank": r, "layer": r % 2, "neuron": i, "pole": "+-"[r % 2], **effect}
                 for i in range(4) for r in (1, 2)]  # fmt: skip
     by_neuron = [{"layer": layer, "neuron": neuron, "pole": pole, "rank": r, "ngram": r, **effect}
@@ -142,7 +153,8 @@ def contrast(run_dir: Path, name: str = "capitals") -> None:
          "held_out_low": 0.8, "held_out_high": 0.9, "n_a": 40, "n_b": 60}
         for i, (layer, neuron) in enumerate(NEURONS)
     ]  # fmt: skip
-    write(run_dir, contrast_folder(name), corpus.CONTRAST, {corpus.CONTRAST: rows}, {"n_found": 8},
+    facts = {"n_found": 8, "n_neurons": 10, "n_a": 40, "n_same_side_held_out": 7, "null_counts": [0, 1]}
+    write(run_dir, contrast_folder(name), corpus.CONTRAST, {corpus.CONTRAST: rows}, facts,
           settings={"a": f"token:{EVIL}", "b": "token: of"})  # fmt: skip
 
 

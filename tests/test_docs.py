@@ -23,9 +23,12 @@ from neuron_signatures import (
     poc5_explain_neurons,
     poc6_score_explanations,
     poc7_compare_skills,
+    poc8_weights,
+    poc9_compare_runs,
     report,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
+from neuron_signatures.cli.corpus_analysis import clusters, contrast, meanings, ngrams, similar
 from neuron_signatures.cli.explain_people import PEOPLE_COMMANDS, people_parser
 from neuron_signatures.cli.score_tables import compare_parser, summary_parser
 from neuron_signatures.models import __main__ as models_main
@@ -46,6 +49,8 @@ PARSERS = {
     "neuron_signatures.pipeline": pipeline.make_parser,
     "neuron_signatures.poc6_score_explanations": poc6_score_explanations.make_parser,
     "neuron_signatures.poc7_compare_skills": poc7_compare_skills.make_parser,
+    "neuron_signatures.poc8_weights": poc8_weights.make_parser,
+    "neuron_signatures.poc9_compare_runs": poc9_compare_runs.make_parser,
     "neuron_signatures.report": report.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
@@ -55,6 +60,8 @@ PARSERS = {
 COMMANDS = {
     "neuron_signatures.poc4_extract_records": {
         "export": exchange_records.export_parser, "import": exchange_records.import_parser,
+        "similar": similar.make_parser, "clusters": clusters.make_parser, "meanings": meanings.make_parser,
+        "ngrams": ngrams.make_parser, "contrast": contrast.make_parser,
     },
     "neuron_signatures.poc5_explain_neurons": {
         "export": exchange_explanations.export_parser, "import": exchange_explanations.import_parser,

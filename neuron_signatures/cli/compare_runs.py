@@ -15,7 +15,7 @@ from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import Progress, progress_of
 from neuron_signatures.drift.labels import default_name, file_name, find_reference, labels_of
 from neuron_signatures.drift.request import CompareRequest, Drawn, Source
-from neuron_signatures.models.spec import DEVICE_MAPS, ModelSpec
+from neuron_signatures.models.spec import DEVICE_MAPS, Dtype, ModelSpec
 from neuron_signatures.runs.errors import ExitCode, UsageError
 from neuron_signatures.runs.names import check_ids
 
@@ -27,15 +27,21 @@ _DUMPING: Final = frozenset({
     "prompts_json", "out_dir", "model_name", "model_dtype", "save_dtype", "bos", "layers", "limit", "batch_size",
     "device_map", "trust_remote_code", "deterministic",
 })  # fmt: skip
+_OF_RUN: Final = frozenset({
+    "reference", "prompts_json", "model_dtype", "save_dtype", "bos", "layers", "limit", "deterministic",
+})  # fmt: skip
 _ONLY_DUMPS: Final = frozenset({"first_pos", "include_bos", "max_tokens", "cka_tokens", "no_matches", "no_weights"})
 
 
 def add_flags(parser: Parser) -> None:
     which = parser.add_argument_group("which runs")
+    which.add_argument("--run_dir", type=folder, metavar="DIR",
+                       help="the reference, the last of the runs; checkpoints are dumped with its prompts")  # fmt: skip
     form = which.add_mutually_exclusive_group(required=True)
     form.add_argument("--runs", nargs="+", type=folder, metavar="DIR", help="existing runs, in order")
     form.add_argument("--checkpoints", metavar="LIST",
-                      help="demo, or folders of models between commas; they are dumped first")  # fmt: skip
+                      help="demo, or folders of models between commas; they are dumped first (with --run_dir, demo is "
+                           "the earlier checkpoints only)")  # fmt: skip
     form.add_argument("--model_revisions", metavar="LIST",
                       help="revisions of --model_name between commas, in order; dumped first")  # fmt: skip
     which.add_argument("--reference", metavar="LABEL", help="label or folder of the run that all others are compared "
@@ -73,7 +79,8 @@ def _add_dump_flags(parser: Parser) -> None:
     group = parser.add_argument_group("dumps (--checkpoints, --model_revisions)")
     group.add_argument("--prompts_json", type=folder, metavar="FILE", help="prompts, as for stage 1")
     group.add_argument("--out_dir", type=folder, metavar="DIR", help="each checkpoint becomes the run DIR/<label>; "
-                       "finished ones with the same prompts and settings are used again")  # fmt: skip
+                       "finished ones with the same prompts and settings are used again; default with --run_dir RUN: "
+                       "RUN-checkpoints")  # fmt: skip
     group.add_argument("--model_name", metavar="NAME", help="the model on the Hub, for --model_revisions")
     dtypes = ("bf16", "fp16", "fp32")
     group.add_argument("--model_dtype", choices=dtypes, default="fp32", help="default: fp32")
@@ -94,26 +101,34 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
             raise UsageError("has no effect with --runs", where=f"--{flag}", next_step="The runs are dumped already")
         if args.source == "records" and flag in _ONLY_DUMPS:
             raise UsageError("has no effect with --from records", where=f"--{flag}")
+    if args.run_dir is not None:
+        _refuse_settings_of_run(given)
     if args.runs is not None:
-        if len(args.runs) < 2:
+        if len(args.runs) + (args.run_dir is not None) < 2:
             raise UsageError("needs at least two runs", where="--runs", next_step="Name them in order, the last one is "
                              "the reference")  # fmt: skip
         return
     if args.source == "records":
         raise UsageError("needs --runs", where="--from records", next_step="Make the records with stage 4")
-    for flag in ("prompts_json", "out_dir"):
+    for flag in ("prompts_json", "out_dir") if args.run_dir is None else ():
         if getattr(args, flag) is None:
             raise UsageError("is needed to dump the checkpoints", where=f"--{flag}")
     if (args.model_revisions is None) != (args.model_name is None):
         raise UsageError("--model_revisions and --model_name go together")
 
 
+def _refuse_settings_of_run(given: Collection[str]) -> None:
+    if clashing := sorted(_OF_RUN & set(given)):
+        what = "is that of the run" if clashing[0] != "reference" else "is the run"
+        raise UsageError(what, where=f"--{clashing[0]}", next_step="Leave it away, or leave --run_dir away")
+
+
 def run(args: Namespace, argv: Sequence[str]) -> int:
     """Carry out the command. Returns the exit code."""
     if args.runs is None:
         return _dump_and_compare(args, argv)
-    names = [path.absolute().resolve().name or str(path) for path in args.runs]
-    request = _request(args, args.runs, labels_of(names))
+    runs = [*args.runs, *([] if args.run_dir is None else [args.run_dir])]
+    request = _request(args, runs, labels_of([_folder_name(path) for path in runs]))
     if args.dry_run:
         return _forecast_runs(args, request)
     return _compare(args, request)
@@ -122,9 +137,13 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
 def _dump_and_compare(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.drift.dumps import dump_all, plan_dumps, run_dir
 
-    checkpoints, dumping = _checkpoints(args), _dump_request(args, argv)
+    dumping = _dump_request(args, argv)
+    checkpoints = _checkpoints(args, dumping.model_dtype)
     runs = [run_dir(checkpoint, dumping) for checkpoint in checkpoints]
-    request = _request(args, runs, tuple(checkpoint.label for checkpoint in checkpoints))
+    labels = [checkpoint.label for checkpoint in checkpoints]
+    if args.run_dir is not None:
+        runs, labels = [*runs, args.run_dir], [*labels, _folder_name(args.run_dir)]
+    request = _request(args, runs, labels_of(labels))
     plans = plan_dumps(checkpoints, dumping)
     if args.dry_run:
         return _forecast_dumps(args, request, plans)
@@ -163,28 +182,38 @@ def _request(args: Namespace, runs: Sequence[Path], labels: tuple[str, ...]) -> 
     )  # fmt: skip
 
 
-def _checkpoints(args: Namespace) -> list[Checkpoint]:
+def _folder_name(path: Path) -> str:
+    return path.absolute().resolve().name or str(path)
+
+
+def _checkpoints(args: Namespace, dtype: Dtype) -> list[Checkpoint]:
     from neuron_signatures.drift import dumps
 
     spec = ModelSpec(
-        name=args.model_name or "", dtype=args.model_dtype, device=args.device, device_map=args.device_map,
+        name=args.model_name or "", dtype=dtype, device=args.device, device_map=args.device_map,
         trust_remote_code=args.trust_remote_code, deterministic=args.deterministic,
     )  # fmt: skip
     if args.checkpoints == dumps.DEMO:
-        return dumps.demo_checkpoints(spec)
+        return dumps.demo_checkpoints(spec, final=args.run_dir is None)
     flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
     names = [name.strip() for name in (args.checkpoints or args.model_revisions).split(",") if name.strip()]
-    if len(names) < 2:
+    if len(names) + (args.run_dir is not None) < 2:
         raise UsageError("needs at least two, between commas", where=flag)
     return dumps.folders(names, spec) if args.model_revisions is None else dumps.revisions(names, spec)
 
 
 def _dump_request(args: Namespace, argv: Sequence[str]) -> DumpRequest:
-    from neuron_signatures.drift.dumps import DumpRequest
+    from neuron_signatures.drift.dumps import DumpRequest, like_run
+    from neuron_signatures.dump.prompts import read_prompts
+    from neuron_signatures.runs.run import Run
 
+    if args.run_dir is not None:
+        out_dir = args.out_dir or args.run_dir.with_name(f"{_folder_name(args.run_dir)}-checkpoints")
+        with Run.open(args.run_dir) as run:
+            return like_run(run, out_dir, batch_size=args.batch_size, quiet=args.quiet, flags_given=tuple(argv))
     return DumpRequest(
-        args.prompts_json, args.out_dir, args.save_dtype, args.bos, args.layers, args.limit, args.batch_size,
-        args.quiet, tuple(argv),
+        read_prompts(args.prompts_json, None, limit=args.limit), args.prompts_json, args.out_dir, args.model_dtype,
+        args.save_dtype, args.bos, args.layers, args.batch_size, args.quiet, tuple(argv),
     )  # fmt: skip
 
 

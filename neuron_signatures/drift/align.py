@@ -20,6 +20,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import encodable
 
 
 class LeftOut(NamedTuple):
@@ -94,7 +95,12 @@ class Aligned:
         return self.runs[run].manifest.d_mlp
 
     def unaligned(self) -> pd.DataFrame:
-        return pd.DataFrame(self.left_out, columns=list(TABLES[UNALIGNED].columns))
+        return unaligned_table(self.left_out)
+
+
+def unaligned_table(rows: Sequence[LeftOut]) -> pd.DataFrame:
+    names = [row._replace(name=encodable(row.name)) for row in rows]  # ids of format 1 can be any text
+    return pd.DataFrame(names, columns=list(TABLES[UNALIGNED].columns))
 
 
 def pairs_of(order: Sequence[int], reference: int) -> list[tuple[int, int]]:

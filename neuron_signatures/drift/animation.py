@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.drift.animation_page import PAGE, SCRIPT, STYLE
+from neuron_signatures.drift.animation_page import PAGE, STYLE
+from neuron_signatures.drift.animation_script import SCRIPT
 from neuron_signatures.drift.stage import Compared
 from neuron_signatures.runs.comparisons.folder import ALL_LAYERS, DRIFT, MODELS
 from neuron_signatures.runs.plain import strict

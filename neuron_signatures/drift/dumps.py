@@ -13,9 +13,10 @@ from neuron_signatures.dump.config import DumpConfig
 from neuron_signatures.dump.dump import DumpSummary, MakeProgress, dump
 from neuron_signatures.dump.estimate import DryRun, dry_run
 from neuron_signatures.dump.plan import DumpPlan, plan_dump
-from neuron_signatures.dump.prompts import read_prompts
+from neuron_signatures.dump.prompts import Prompt
 from neuron_signatures.models.spec import DEMO_MODEL, BosRequest, Dtype, ModelSpec
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 
 DEMO: Final = "demo"
@@ -34,22 +35,47 @@ class Checkpoint(NamedTuple):
 class DumpRequest:
     """What all dumps have in common."""
 
-    prompts_json: Path
+    prompts: list[Prompt]
+    prompts_json: Path | None
+    """Where the prompts are from; None for those of a run."""
     out_dir: Path
     """Every dump is a folder in it."""
+    model_dtype: Dtype
     save_dtype: Dtype
     bos: BosRequest
     layers: str | None
-    limit: int | None
     batch_size: int | None
     quiet: bool
     flags_given: tuple[str, ...]
 
 
-def demo_checkpoints(spec: ModelSpec) -> list[Checkpoint]:
-    """The shipped checkpoints of the demo model, and the final model last."""
+def like_run(
+    run: Run, out_dir: Path, *, batch_size: int | None, quiet: bool, flags_given: tuple[str, ...]
+) -> DumpRequest:
+    """Dumps with the prompts, the layers, the BOS and the dtypes of a run."""
+    m = run.manifest
+    if not run.prompts:
+        what = "has no prompts with which checkpoints could be dumped"
+        raise UsageError(what, where=str(run.path), next_step="Give --prompts_json and --out_dir instead of --run_dir")
+    prompts = [_prompt(p) for p in run.prompts]
+    layers = ",".join(map(str, m.layers))
+    bos = "prepend" if m.prepend_bos else "off" if m.tokenizer_adds_bos is None else "tokenizer"
+    bos = m.flags_resolved.get("bos", bos)
+    return DumpRequest(
+        prompts, None, out_dir, m.model_dtype, m.save_dtype, bos, layers, batch_size, quiet, flags_given
+    )  # fmt: skip
+
+
+def _prompt(record: PromptRecord) -> Prompt:
+    metadata = dict(record.metadata)
+    messages = metadata.pop("messages", None)
+    return Prompt(record.probe_id, record.text if messages is None else None, messages, metadata)
+
+
+def demo_checkpoints(spec: ModelSpec, *, final: bool = True) -> list[Checkpoint]:
+    """The shipped checkpoints of the demo model, and with `final` the final model last."""
     found = [Checkpoint(folder.name, replace(spec, name=str(folder))) for folder in checkpoint_dirs().values()]
-    return [*found, Checkpoint(_FINAL, replace(spec, name=DEMO_MODEL))]
+    return [*found, Checkpoint(_FINAL, replace(spec, name=DEMO_MODEL))] if final else found
 
 
 def folders(paths: Sequence[str], spec: ModelSpec) -> list[Checkpoint]:
@@ -67,8 +93,7 @@ def revisions(names: Sequence[str], spec: ModelSpec) -> list[Checkpoint]:
 
 def plan_dumps(checkpoints: Sequence[Checkpoint], request: DumpRequest) -> list[DumpPlan]:
     """One plan per checkpoint; loads configs and tokenizers only. Raises the project's errors."""
-    prompts = read_prompts(request.prompts_json, None, limit=request.limit)
-    return [plan_dump(_config(checkpoint, request), prompts) for checkpoint in checkpoints]
+    return [plan_dump(_config(checkpoint, request), request.prompts) for checkpoint in checkpoints]
 
 
 def run_dir(checkpoint: Checkpoint, request: DumpRequest) -> Path:
@@ -104,6 +129,6 @@ def _config(checkpoint: Checkpoint, request: DumpRequest) -> DumpConfig:
         model=checkpoint.spec, backend="transformers", prompts_json=request.prompts_json, single_prompt=None,
         out_dir=run_dir(checkpoint, request), save_dtype=request.save_dtype, save_format="safetensors",
         shard_bytes=_SHARD_BYTES, bos=request.bos, batch_size=request.batch_size, layers=request.layers,
-        limit=request.limit, truncate=None, seed=0, check_finite=False, resume=True, overwrite=False,
+        limit=None, truncate=None, seed=0, check_finite=False, resume=True, overwrite=False,
         quiet=request.quiet, flags_given=request.flags_given,
     )  # fmt: skip

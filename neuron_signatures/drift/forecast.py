@@ -1,4 +1,4 @@
-"""What a comparison takes, before it starts: operations, memory, and the time of these on this machine."""
+"""What a comparison takes, before it starts: operations, time and memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from neuron_signatures.drift.request import CompareRequest
 from neuron_signatures.runs.files import human_bytes, human_seconds
 
 _SIZE: Final = 512
-_PER_VALUE: Final = 60
-"""Bytes read and written per value of a matrix or an activation, over all passes."""
+# Seconds on one core of 2023: per activation and pair for the measures of single neurons, per entry of a matrix for one
+# permutation of its tokens, and per (number of neurons)^2.5 for a one-to-one assignment.
+_PER_ACTIVATION: Final = 2e-7
+_PER_ENTRY: Final = 6e-9
+_PER_ASSIGNMENT: Final = 1.5e-9
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Forecast:
     n_layers: int
     d_mlp: int
     operations: float
+    """Of the products of matrices."""
     seconds: float
     memory_bytes: int
 
@@ -33,7 +37,7 @@ class Forecast:
         return (
             f"compare  {self.n_runs} runs in {self.n_pairs} pairs, at most {self.n_tokens:,} tokens, "
             f"{self.n_layers} layers of {self.d_mlp:,} neurons: {self.operations:.1e} operations, about "
-            f"{human_seconds(self.seconds)}, {human_bytes(self.memory_bytes)} of memory"
+            f"{human_seconds(self.seconds)} and {human_bytes(self.memory_bytes)}, without the models"
         )
 
     def record(self) -> dict[str, Any]:
@@ -41,34 +45,26 @@ class Forecast:
 
 
 def forecast(request: CompareRequest, *, n_tokens: int, n_layers: int, d_mlp: int) -> Forecast:
-    """Times a product of small matrices and a pass over memory. Loading models and dumping are not included."""
-    drawn, n_runs = request.drawn, len(request.runs)
-    to_reference, next_to = n_runs - 1, max(0, n_runs - 2)
+    """Times a product of small matrices. Dumping and loading models are not included."""
+    drawn, with_reference = request.drawn, len(request.runs) - 1
+    n_pairs = with_reference + max(0, with_reference - 1)
     tokens, cka = min(n_tokens, drawn.max_tokens), min(n_tokens, drawn.cka_tokens, drawn.max_tokens)
-    products = 1 + (min(drawn.n_draws, MOST_DRAWS) if request.matches else 0)
-    correlations = 2.0 * tokens * d_mlp**2 * (to_reference * products + next_to)
-    grams = (to_reference + next_to) * 4.0 * cka**2 * d_mlp
-    passes = (to_reference + next_to) * (6.0 * tokens * d_mlp + drawn.n_draws * (2.0 * cka**2 + 4.0 * d_mlp))
-    assigned = (to_reference if request.matches else 0) * 20.0 * d_mlp**2.5
-    operations = n_layers * (correlations + grams + passes + assigned)
-    products_per_second, bytes_per_second = _speed()
-    seconds = n_layers * (
-        (correlations + 2 * grams) / products_per_second + (_PER_VALUE * passes + 8 * assigned) / bytes_per_second
+    n_products = n_pairs + (with_reference * min(drawn.n_draws, MOST_DRAWS) if request.matches else 0)
+    operations = n_layers * (2.0 * tokens * d_mlp**2 * n_products + 4.0 * cka**2 * d_mlp * n_pairs)
+    seconds = operations / _products_per_second() + n_layers * (
+        n_pairs * (_PER_ACTIVATION * tokens * d_mlp + _PER_ENTRY * cka**2 * drawn.n_draws)
+        + (with_reference * _PER_ASSIGNMENT * d_mlp**2.5 if request.matches else 0.0)
     )
-    memory = 4 * tokens * d_mlp * 6 + (8 * d_mlp**2 if request.matches else 4 * d_mlp**2) + 8 * cka**2 * 10
-    return Forecast(
-        n_runs, to_reference + next_to, tokens, n_layers, d_mlp, operations, round(seconds, 1), memory
-    )  # fmt: skip
+    memory = 24 * tokens * d_mlp + 12 * d_mlp**2 + 80 * cka**2
+    return Forecast(len(request.runs), n_pairs, tokens, n_layers, d_mlp, operations, round(seconds, 1), memory)
 
 
-def _speed() -> tuple[float, float]:
-    """Operations per second of a float32 product, and bytes per second of a copy."""
+def _products_per_second() -> float:
+    """Operations per second of a product in float32, the best of a few."""
     x = np.ones((_SIZE, _SIZE), np.float32)
-    started = time.perf_counter()
-    for _ in range(4):
-        x @ x
-    product = 4 * 2.0 * _SIZE**3 / (time.perf_counter() - started)
-    values = np.ones(1 << 22)
-    started = time.perf_counter()
-    values.copy()
-    return product, 2.0 * values.nbytes / (time.perf_counter() - started)
+    out, best = np.empty_like(x), np.inf
+    for _ in range(5):
+        started = time.perf_counter()
+        np.matmul(x, x, out=out)
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * _SIZE**3 / best

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from neuron_signatures.drift.align import LeftOut, pairs_of
+from neuron_signatures.drift.align import LeftOut, pairs_of, unaligned_table
 from neuron_signatures.drift.measures import jaccard, other_indices, pearson
 from neuron_signatures.drift.pairs import Pair
 from neuron_signatures.drift.request import CompareRequest
@@ -37,6 +37,7 @@ from neuron_signatures.runs.records.neuron_files import NeuronFiles
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_results import open_folder
+from neuron_signatures.runs.tokens import encodable
 
 PARTS: Final[tuple[Part, ...]] = ("explain", "select")
 
@@ -118,7 +119,7 @@ def _compare(
     tables = {stem: pd.DataFrame(columns=list(TABLES[stem].columns)) for stem in (MATCHES, MODELS, STEPS)}
     tables[CHECKPOINTS] = _checkpoints(runs, records, request)
     tables[DRIFT] = joined([frame for pair in found.values() for frame in pair.drift], DRIFT)
-    tables[UNALIGNED] = pd.DataFrame(left_out, columns=list(TABLES[UNALIGNED].columns))
+    tables[UNALIGNED] = unaligned_table(left_out)
     documents = reference.corpus.document_part
     facts: dict[str, Any] = {
         "n_prompts": int((documents < len(PARTS)).sum()), "n_tokens": _n_tokens(reference, layers[0]),
@@ -209,7 +210,7 @@ def _checkpoints(runs: Sequence[Run], records: dict[int, Records], request: Comp
     for i, run in enumerate(runs):
         own = records.get(i)
         rows.append({
-            "checkpoint": i, "label": request.labels[i], "run": str(request.runs[i]),
+            "checkpoint": i, "label": request.labels[i], "run": encodable(str(request.runs[i])),
             "model_name": run.manifest.model_name, "model_revision": run.manifest.model_revision,
             "reference": i == request.reference, "n_prompts": 0,
             "n_tokens": 0 if own is None else _n_tokens(own, own.layers[0]), "loss": float("nan"),

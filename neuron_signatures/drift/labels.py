@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import shortened
+from neuron_signatures.runs.tokens import encodable
 
 _NAME_LENGTH = 100
 _MOST_NAMED = 4
@@ -20,7 +21,7 @@ def labels_of(names: Sequence[str]) -> tuple[str, ...]:
     """
     taken: set[str] = set()
     found = []
-    for name in names:
+    for name in map(encodable, names):
         label, n = name, 1
         while file_name(label).casefold() in taken:
             n += 1

@@ -35,6 +35,11 @@ class Pair:
     """With a random other index, by layer and within it by draw; the same for Jaccard."""
     permuted_jaccard: list[np.ndarray] = field(default_factory=list)
 
+    def drop_null(self) -> None:
+        """Free the draws, which are larger than all else."""
+        self.permuted_pearson.clear()
+        self.permuted_jaccard.clear()
+
 
 class Setting(NamedTuple):
     """What is the same for all pairs."""

@@ -30,6 +30,7 @@ from neuron_signatures.runs.comparisons.folder import (
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.stage_results import ResultWriter, open_folder
+from neuron_signatures.runs.tokens import encodable
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,11 @@ def compare(aligned: Aligned, request: CompareRequest, *, progress: ProgressOf) 
         setting = Setting(aligned, request, some, how, halves, weight_changes)
         pairs = pairs_of(list(aligned.runs), aligned.reference)
         with progress("layers", len(pairs) * len(aligned.layers)) as bar:
-            found = {pair: compare_pair(*pair, setting, bar) for pair in pairs}
+            found, facts_of = {}, []
+            for pair in pairs:
+                found[pair] = compare_pair(*pair, setting, bar)
+                facts_of.append(pair_facts(pair, found[pair], drawn.n_draws))
+                found[pair].drop_null()
     similar = {
         (a, layer): one
         for (a, b), pair in found.items() if b == aligned.reference for layer, one in pair.similarity.items()
@@ -105,7 +110,7 @@ def compare(aligned: Aligned, request: CompareRequest, *, progress: ProgressOf) 
         "n_prompts": len(aligned.tokens), "n_tokens": aligned.n_tokens, "n_repeated_tokens": aligned.n_repeated,
         "n_tokens_not_drawn": aligned.n_not_drawn, "n_cka_tokens": len(some.rows), "layers": aligned.layers,
         "bos_rule": aligned.bos_rule,
-        "pairs": [pair_facts(pair, one, drawn.n_draws) for pair, one in found.items()],
+        "pairs": facts_of,
     }  # fmt: skip
     return Compared(tables, facts, _warnings(len(starts), aligned, request))
 
@@ -147,7 +152,7 @@ def _checkpoints(aligned: Aligned, request: CompareRequest, loss: dict[int, floa
         compared = i in aligned.runs
         m = aligned.runs[i].manifest if compared else read_manifest(path)[0]
         rows.append({
-            "checkpoint": i, "label": label, "run": str(path), "model_name": m.model_name,
+            "checkpoint": i, "label": label, "run": encodable(str(path)), "model_name": m.model_name,
             "model_revision": m.model_revision, "reference": i == aligned.reference,
             "n_prompts": len(aligned.tokens) if compared else 0, "n_tokens": aligned.n_tokens if compared else 0,
             "loss": loss.get(i, float("nan")),

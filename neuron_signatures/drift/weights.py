@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -25,8 +26,9 @@ from neuron_signatures.models.capture import decoder_layers, linear_features, ou
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides, load_run_model
 from neuron_signatures.models.weights import output_weight
-from neuron_signatures.runs.arrays import ArrayFile, write_arrays
+from neuron_signatures.runs.arrays import ArrayFile, LaterArray, nbytes, write_arrays
 from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.progress import Bar
 
 KINDS: Final = ("in", "gate", "out")
@@ -52,18 +54,15 @@ class StoredWeights:
     def load(self, run: int) -> None:
         """Load the model of a run and keep its weights. Raises the project's errors."""
         model = self._model(run)
-        arrays = {}
-        for layer in self._aligned.layers:
-            for kind, rows in mlp_weights(model.hf, layer).items():
-                arrays[f"{kind}.{layer}"] = rows.detach().float().cpu().numpy()
+        arrays = {
+            f"{kind}.{layer}": LaterArray(np.dtype(np.float32), tuple(rows.shape), partial(_array, model, layer, kind))
+            for layer in self._aligned.layers for kind, rows in mlp_weights(model.hf, layer).items()
+        }  # fmt: skip
         self.loss[run] = _loss(model, self._aligned)
-        with self._path(run).open("wb") as f:
+        with explain_os_errors(self._path(run), needed=nbytes(arrays)), self._path(run).open("wb") as f:
             write_arrays(f, arrays)
         del model, arrays
         gc.collect()
-
-    def drop(self, run: int) -> None:
-        self._path(run).unlink(missing_ok=True)
 
     def changes(self, a: int, b: int, layer: int) -> dict[str, Changes]:
         """By kind of weight, for those that both models have with the same shape."""
@@ -127,6 +126,11 @@ def mlp_weights(hf: PreTrainedModel, layer: int) -> dict[str, Tensor]:
     if "in" not in found:
         what = f"layer {layer}: the projection into the neurons is not known"
         raise UsageError(what, where=type(hf).__name__, next_step="Use --no_weights")
+    return found
+
+
+def _array(model: LoadedModel, layer: int, kind: str) -> np.ndarray:
+    found: np.ndarray = mlp_weights(model.hf, layer)[kind].detach().float().cpu().contiguous().numpy()
     return found
 
 

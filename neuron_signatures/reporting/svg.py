@@ -104,6 +104,8 @@ class Axes:
     x: str
     y: str
     log_x: bool = False
+    whole_x: bool = False
+    """Whether x counts something: only whole numbers have ticks."""
     low: float | None = None
     high: float | None = None
     levels: Sequence[float] = ()
@@ -206,6 +208,8 @@ def _frame(x: Scale, y: Scale, axes: Axes, *, percent: bool = False) -> list[Htm
         shown = f"{100 * t:.3g} %" if percent else number(t)
         parts.append(el("text", shown, x=x.start - 5, y=at + 3.5, class_="end"))
     for t in _decades(x.low, x.high) if x.log else ticks(x.low, x.high):
+        if axes.whole_x and t != int(t):
+            continue
         at = x.at(t)
         parts.append(el("line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis"))
         parts.append(el("text", number(t), x=at, y=y.start + 15, class_="mid"))

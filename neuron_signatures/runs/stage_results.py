@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AGAIN = "Copy the run again, or repeat the command that made it"
-ROWS_AT_ONCE = 1 << 20
+ROWS_AT_ONCE = 1 << 18
 _Label = Annotated[str, Field(max_length=1000)]
 
 

@@ -212,7 +212,7 @@ BROWSER_FOOTER = [
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
     ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("E", "explained"),
-    ("W", "explanations"), ("N", "at large"), ("g", "go"), ("p", "part"),
+    ("W", "explanations"), ("g", "go"), ("p", "part"), ("N", "at large"),
     ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
     (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip

@@ -27,6 +27,7 @@ _COLOUR: Final[dict[str, str]] = {
     "token_frequency": COLOURS[2], "none": "0.75",
 }  # fmt: skip
 _MARKER: Final[dict[str, str]] = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(CLASSES)}
+_SIZE: Final[dict[str, float]] = {name: 7 if name == "entropy" else 4 for name in CLASSES}
 _SHOWN: Final = tuple(name for name in CLASSES if name != "none")
 
 
@@ -71,7 +72,7 @@ def kurtosis_skewness(neurons: pd.DataFrame, random: pd.DataFrame, limit: float)
                   label=f"random directions ({len(random):,})")  # fmt: skip
         axes.axhline(limit, color="0.3", linewidth=0.8, linestyle=":")
         axes.set_yscale("log")
-        axes.set_title(f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}", fontsize=10)
+        axes.set_title(_of_layers(layers), fontsize=10)
         axes.set_xlabel("skewness")
     grid[0].set_ylabel("kurtosis (normal: 3; log scale)")
     _ticks(grid[0], neurons["logit_kurtosis"])
@@ -101,20 +102,19 @@ def classes_by_layer(neurons: pd.DataFrame) -> Figure:
 
 
 def norm_variance(neurons: pd.DataFrame, random: pd.DataFrame) -> Figure:
-    """Entropy neurons have a large norm and a small variance: at the lower right."""
-    last = int(neurons["layer"].max())
+    """Entropy neurons have a large norm and a small variance, at the lower right, in the last layers."""
+    layers = np.sort(neurons["layer"].unique())
     figure = new_figure(10.2, 4.2)
-    grid = figure.subplots(1, 2, sharey=True)
-    for axes, own, title in (
-        (grid[0], neurons[neurons["layer"] < last], f"layers before {last}"),
-        (grid[1], neurons[neurons["layer"] == last], f"layer {last}"),
-    ):
+    grid = figure.subplots(1, 2, sharex=True, sharey=True)
+    n_last = max(1, len(layers) // 10)
+    for axes, some in zip(grid, (layers[:-n_last], layers[-n_last:]), strict=True):
+        own = neurons[neurons["layer"].isin(some)]
         _points(axes, own, "norm_out", "logit_variance")
         for y, label in ((0.999, "99.9 %"), (0.001, "0.1 %")):
             axes.axhline(random["logit_variance"].quantile(y), color="k", linewidth=0.8, linestyle=":",
                          label=f"{label} of random directions")  # fmt: skip
         axes.set_yscale("log")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(_of_layers(some), fontsize=10)
         axes.set_xlabel("‖w_out‖")
     grid[0].set_ylabel("variance of cos(W_U, w_out) (log scale)")
     _legend(figure, grid)
@@ -144,13 +144,23 @@ def nearest_neighbours(neighbours: pd.DataFrame, null: pd.DataFrame) -> Figure:
     return figure
 
 
+def _of_layers(layers: np.ndarray) -> str:
+    if not len(layers):
+        return "no layers"
+    return f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
+
+
 def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    """A point per neuron, the rare classes above the others."""
     for name in ("none", *_SHOWN):
         own = rows[rows["class"] == name]
+        if own.empty:
+            continue
         plain = name == "none"
         axes.plot(own[x], own[y], linestyle="none", marker="." if plain else _MARKER[name], color=_COLOUR[name],
-                  markersize=2 if plain else 4, markeredgewidth=0, alpha=0.6 if plain else 0.85,
-                  zorder=1 if plain else 2, label=name, rasterized=True)  # fmt: skip
+                  markersize=2 if plain else _SIZE[name], markeredgewidth=0.5 if name == "entropy" else 0,
+                  markeredgecolor="k", alpha=0.6 if plain else 0.85, zorder=1 if plain else 2 + (name == "entropy"),
+                  label=name, rasterized=True)  # fmt: skip
 
 
 def _legend(figure: Figure, grid: np.ndarray) -> None:

@@ -62,6 +62,7 @@ def measure(
         for panel in todo:
             done |= _panel(weights, read, panel, plan, bar.advance)
             partial.save(_arrays(done))
+        partial.save_now(_arrays(done))  # what follows takes as long
     return {layer: done[layer] for layer in plan.layers}
 
 

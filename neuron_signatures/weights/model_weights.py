@@ -41,6 +41,7 @@ class ModelWeights:
         """That of the unembedding, where all is computed."""
         return self.writes.head.weight.device
 
+    @torch.no_grad()
     def directions(self, layer: int, kind: Weight) -> Float[Tensor, "neuron d_model"]:
         """`output`: W_out through the norm on the MLP's output. `input`, `gate`: with the weight of the norm before the
         MLP. Centred where the norm that reads (the final one, the one before the MLP) centres."""

@@ -56,6 +56,7 @@ def find_nearest(
     with progress(f"{kind} cosines", n * (n + 1) // 2) as bar, state.save_on_error():
         bar.skip(_cosines_of(starts, n_pairs))
         search(load, starts, found, tile=tile, done=n_pairs, after_pair=state.keep, advance=bar.advance)
+        state.save_now()  # other weights follow
     sample = np.sort(np.random.default_rng(seed).choice(n, min(n, n_permuted), replace=False))
     with progress(f"{kind} null", len(sample) * n) as bar:
         chosen = torch.from_numpy(sample).to(weights.device)
@@ -102,6 +103,9 @@ class _State:
     def keep(self, n_pairs: int) -> None:
         self._arrays = self._of(self._found.found(), n_pairs)
         self._partial.save(self._arrays)
+
+    def save_now(self) -> None:
+        self._partial.save_now(self._arrays)
 
     @staticmethod
     def _of(found: Neighbours, n_pairs: int) -> dict[str, np.ndarray]:

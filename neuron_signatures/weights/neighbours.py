@@ -111,12 +111,19 @@ def _above(sizes: Tensor, limits: Tensor) -> _At:
     if width % _GROUP:
         return _At(*(sizes > limits[:, None]).nonzero(as_tuple=True))
     apart = width // _GROUP  # a group is every `apart`-th column: reduced faster than neighbouring columns
-    largest = sizes.unflatten(1, (_GROUP, apart)).amax(1)
-    row, group = (largest > limits[:, None]).nonzero(as_tuple=True)
+    row, group = (_group_maxima(sizes, apart) > limits[:, None]).nonzero(as_tuple=True)
     members = group[:, None] + apart * torch.arange(_GROUP, device=sizes.device)
     hit, member = (sizes[row[:, None], members] > limits[row, None]).nonzero(as_tuple=True)
     place = (row[hit] * width + members[hit, member]).sort().values
     return _At(place // width, place % width)
+
+
+def _group_maxima(sizes: Float[Tensor, "row column"], apart: int) -> Float[Tensor, "row group"]:
+    flipped = sizes.stride(0) < sizes.stride(1)  # a transposed view, which `amax` would read against its order
+    rows = sizes.T if flipped else sizes
+    axis = 0 if flipped else 1
+    largest: Tensor = rows.unflatten(axis, (_GROUP, apart)).amax(axis)
+    return largest.T if flipped else largest
 
 
 def _rank_in_run(values: Tensor) -> Tensor:

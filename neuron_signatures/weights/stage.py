@@ -18,6 +18,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.layer_numbers import parse_layers
 from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.progress import ProgressOf
+from neuron_signatures.runs.result_records import DumpIdentity
 from neuron_signatures.runs.results import partial_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
@@ -111,8 +112,12 @@ def is_finished(run: Run, request: WeightsRequest, dtype: str | None) -> bool:
     wanted = request.settings(parse_layers(request.layers, run.manifest.n_layers))
     stored = {name: record.settings.get(name) for name in wanted}
     same_dtype = dtype is None or dtype == record.settings.get("model_dtype")
+    same_run = record.run == DumpIdentity.model_validate(run_identity(run))
     new_corpus = not record.sources and (run.path / CORPUS_RECORD).is_file()
-    return stored == wanted and same_dtype and not new_corpus and not WEIGHTS_FOLDER.outdated(run.path, record)
+    if stored != wanted or not same_dtype or not same_run or new_corpus or WEIGHTS_FOLDER.outdated(run.path, record):
+        return False
+    log.info("the statistics are finished: read from %s (--overwrite computes them again)", WEIGHTS_FOLDER.folder)
+    return True
 
 
 def _compute(
@@ -154,7 +159,7 @@ def _compute(
         "n_counted_tokens": None if counts is None else int((counts > 0).sum()),
     }  # fmt: skip
     computed = Computed(
-        found, nearest, weights.shape.n_layers, weights.shape.d_mlp, facts, _warnings(found, counts), partials
+        found, nearest, weights.shape.n_layers, weights.shape.d_mlp, facts, _warnings(weights, found, counts), partials
     )
     return run, writer, computed
 
@@ -194,8 +199,13 @@ def _digest(counts: Int64[np.ndarray, " vocab"] | None) -> str | None:
     return None if counts is None else hashlib.sha256(counts.tobytes()).hexdigest()
 
 
-def _warnings(found: dict[int, LayerStatistics], counts: Int64[np.ndarray, " vocab"] | None) -> list[str]:
+def _warnings(
+    weights: ModelWeights, found: dict[int, LayerStatistics], counts: Int64[np.ndarray, " vocab"] | None
+) -> list[str]:
     out = []
+    if "gate" in weights.kinds:
+        out.append("gated MLPs: to change the sign of w_in and w_out together changes nothing, so prediction and "
+                   "suppression are told apart only by the sign of activations (stage 4)")  # fmt: skip
     silent = sum(int((~np.isfinite(layer.neurons[:, 1])).sum()) for layer in found.values())
     if silent:
         out.append(f"{silent} neurons have output weights of 0: their statistics are null")

@@ -74,6 +74,10 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
         assert "poc5_explain_neurons --run_dir" in text
     elif view is View.SKILLS:
         assert "--mode collect" in text
+    elif view in (View.WEIGHTS, View.DRIFT):
+        assert f"poc{'8_weights' if view is View.WEIGHTS else '9_compare_runs'} --run" in text
+    elif view in (View.CLUSTERS, View.QUERY):
+        assert "poc4_extract_records clusters" in text or "poc4_extract_records ngrams" in text
     else:
         assert "This view needs activations on prompts" in text and "poc1_dump_activations" in text
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import neuron_tables
 import numpy as np
 import pytest
 from browser import CHROMIUM, address, served, settle, visit
@@ -17,6 +18,7 @@ from playwright import sync_api
 
 pytestmark = pytest.mark.browser
 VIEWS = ("overview", "neuron", "ranking", "signatures", "map", "query", "interventions")
+AT_LARGE = ("weights", "clusters", "drift", "query&on=corpus")
 LINK = "?run=demo&prompt=probe_2_Texas&layer=4&neuron=178&view=neuron"
 
 
@@ -28,6 +30,7 @@ def server(tmp_path_factory) -> Iterator[str]:
     hostile_run(demo_root(folder / "runs") / "hostile")
     write_all(folder / "runs" / "demo")
     write_hostile(folder / "runs" / "hostile", "".join(HOSTILE), HOSTILE)
+    neuron_tables.everything(folder / "runs" / "hostile")
     with served(folder) as url:
         yield url
 
@@ -223,7 +226,7 @@ def test_the_heatmap_leaves_as_a_file_that_runs_nothing(server, page, tmp_path):
     assert page.locator(".ns-heat .t", has_text="<script>document").count() == 1
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", (*VIEWS, *AT_LARGE))
 def test_hostile_text_stays_text(server, page, view):
     visit(page, f"{server}?run=hostile&view={view}")
     page.wait_for_timeout(500)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import neuron_tables
 import pytest
+from analysis_runs import BOS, make_run, random_acts
 from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run
@@ -56,6 +58,9 @@ SCORED = {
     "simulated_failed": ("simulated", 0, 2, ("]", "]", "]", "enter")),
     "explanations_scored": ("explanations", 0, 0, ()),
 }  # fmt: skip
+
+# Name of the picture: keys over the browser of a run with neurons at large.
+AT_LARGE = {"browser_at_large": (), "at_large": ("N",), "at_large_whole": ("N", "d")}
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +159,18 @@ async def test_scores(size, tmp_path):
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_a_neuron_at_large(size, tmp_path):
+    prompts = {"p0": [BOS, " a", " b"], "p1": [BOS, " the", " of", " c"]}
+    make_run(Path("runs/large"), prompts, random_acts(prompts, n_layers=2, d_mlp=5))
+    neuron_tables.everything(Path("runs/large"))
+    for name, keys in AT_LARGE.items():
+        async with browsing(Options(run_dir=Path("runs/large"), layer=0, neuron=1), size) as pilot:
+            await press(pilot, *keys)
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -163,7 +180,18 @@ async def test_the_picture_in_the_documents(tmp_path):
 def test_every_picture_has_a_screen_and_no_machine_paths():
     names = {
         f"{n}_{w}x{h}"
-        for n in (*KEYS, *SCREENS, *RESULTS, *CORPUS, *EXPLAINED, *SCORED, "browser_explained", "runs", "fault")
+        for n in (
+            *KEYS,
+            *SCREENS,
+            *RESULTS,
+            *CORPUS,
+            *EXPLAINED,
+            *SCORED,
+            *AT_LARGE,
+            "browser_explained",
+            "runs",
+            "fault",
+        )
         for w, h in SIZES
     }
     assert {p.stem for p in FOLDER.glob("*.svg")} == names

@@ -21,6 +21,7 @@ from neuron_signatures.runs.progress import ProgressOf, silent
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.stats.chance import benjamini_hochberg
+from neuron_signatures.stats.effect_sizes import cohens_d, paired_d
 from neuron_signatures.stats.ranks import RankTests, column_ranks, mann_whitney, signed_rank
 
 Reduce = Literal["mean", "max", "last"]
@@ -161,31 +162,11 @@ def _block(
     finite = np.isfinite(a).all(axis=0) & np.isfinite(b).all(axis=0)
     a, b = (np.where(finite, x, 0).astype(np.float64) for x in (a, b))
     if sides.design == "paired":
-        tests, d = signed_rank(a - b, labels), _paired_d(a - b)
+        tests, d = signed_rank(a - b, labels), paired_d(a - b)
     else:
-        tests, d = mann_whitney(column_ranks(np.concatenate([a, b])), labels), _cohens_d(a, b)
+        tests, d = mann_whitney(column_ranks(np.concatenate([a, b])), labels), cohens_d(a, b).d
     mean_a, mean_b, d = (np.where(finite, x, np.nan) for x in (a.mean(axis=0), b.mean(axis=0), d))
     return _Layer(mean_a, mean_b, d, RankTests(*(np.where(finite, x, np.nan) for x in tests)))
-
-
-def _cohens_d(a: Float64[np.ndarray, "a neuron"], b: Float64[np.ndarray, "b neuron"]) -> Float64[np.ndarray, " neuron"]:
-    """Difference of the means over the pooled standard deviation; NaN where that is 0."""
-    n_a, n_b = len(a), len(b)
-    pooled = np.sqrt(((n_a - 1) * a.var(axis=0, ddof=1) + (n_b - 1) * b.var(axis=0, ddof=1)) / (n_a + n_b - 2))
-    return _ratio(a.mean(axis=0) - b.mean(axis=0), pooled)
-
-
-def _paired_d(differences: Float64[np.ndarray, "pair neuron"]) -> Float64[np.ndarray, " neuron"]:
-    """Mean difference over the standard deviation of the differences; NaN where that is 0."""
-    return _ratio(differences.mean(axis=0), differences.std(axis=0, ddof=1))
-
-
-def _ratio(
-    top: Float64[np.ndarray, " neuron"], bottom: Float64[np.ndarray, " neuron"]
-) -> Float64[np.ndarray, " neuron"]:
-    ratio: Float64[np.ndarray, " neuron"] = np.full(len(top), np.nan)
-    np.divide(top, bottom, out=ratio, where=bottom > 0)
-    return ratio
 
 
 def _frame(

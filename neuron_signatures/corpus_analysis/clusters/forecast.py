@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neuron_signatures.corpus_analysis.choice import choose
+from neuron_signatures.corpus_analysis.clusters.basis import WIDTH
 from neuron_signatures.corpus_analysis.clusters.grouping import SHORT_LIST
-from neuron_signatures.corpus_analysis.clusters.profiles import WIDTH
 from neuron_signatures.corpus_analysis.clusters.request import ClustersRequest
 from neuron_signatures.corpus_analysis.clusters.stage import check, needs_model
 from neuron_signatures.corpus_analysis.passes import choose_windows
@@ -70,11 +70,11 @@ def forecast(request: ClustersRequest) -> ClustersForecast:
             model_tokens += _tokens(request, records, PARTS[1]) + effect_tokens
         draws = request.checks.n_bootstraps * 3 + request.checks.n_shuffles
         n_draws = len(grouping.bases) * len(grouping.methods) * draws
-        grouped = sum(2.0 * n * WIDTH * k * _STEPS * 2 for k in sizes) + 2.0 * n * n * WIDTH * len(grouping.methods)
-        operations = n_draws * grouped + 2.0 * described * n * WIDTH * request.checks.n_bootstraps
+        grouped = sum(8.0 * n * WIDTH * k * _STEPS for k in sizes) + 2.0 * n * n * WIDTH * len(grouping.methods)
+        operations = n_draws * grouped + 16.0 * described * n * WIDTH * request.checks.n_bootstraps
         model = model_seconds(records, model_tokens)
     seconds = None if model is None else model + operations / (0.1 * matmul_speed())
-    memory = int(np.sum([3 * 4 * described * n, 4 * described * WIDTH, 8 * min(n, 10_000) ** 2]))
+    memory = int(np.sum([3 * 4 * described * n, 8 * min(n, 10_000) ** 2]))
     return ClustersForecast(n, model_tokens, effect_tokens, n_clusters, n_draws, operations, seconds, memory)
 
 

@@ -16,9 +16,9 @@ from jaxtyping import Float64, Int64
 from neuron_signatures.runs.corpus_analysis.folder import Method
 
 NOISE: Final = -1
-SHORT_LIST: Final = (10, 20, 40)
+SHORT_LIST: Final = (10, 20, 40, 80)
 """Numbers of clusters that are tried if none is given."""
-_STARTS: Final = 2
+_STARTS: Final = 4
 _ITERATIONS: Final = 100
 _SILHOUETTE_NEURONS: Final = 1000
 _BRUTE_NEURONS: Final = 10_000

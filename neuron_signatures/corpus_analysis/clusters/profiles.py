@@ -1,4 +1,4 @@
-"""Standardised activations of the neurons at sampled tokens, and what of them is compared."""
+"""Standardised activations of the neurons at sampled tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch import Tensor
 
 from neuron_signatures.corpus_analysis.activations import Source, recorded_scale
 from neuron_signatures.corpus_analysis.choice import Pairs
+from neuron_signatures.corpus_analysis.clusters.basis import Description
 from neuron_signatures.corpus_analysis.similar.correlate import gather
 from neuron_signatures.runs.records.reader import Records
 
-WIDTH: Final = 256
-"""Dimensions of what neurons are compared by; the correlation of two wider profiles has a standard error of 1/16."""
 _NO_SPREAD: Final = 1e-10
 
 
@@ -55,32 +54,24 @@ def read_profiles(records: Records, source: Source, neurons: Pairs) -> Profiles:
 
 
 class ActivationBasis:
-    """Profiles over the sampled tokens, whose inner product is the correlation, by a random projection to 256 numbers.
+    """Profiles over the sampled tokens: the inner product of two rows of length 1 is a correlation. A bootstrap draws
+    documents, since the tokens of one are not independent."""
 
-    Johnson and Lindenstrauss 1984: a projection on random directions keeps distances up to an error that does not
-    depend on the number of tokens. A bootstrap draws documents and projects by the same directions.
-    """
-
-    def __init__(self, profiles: Profiles, document: Int64[np.ndarray, " token"], *, seed: int) -> None:
+    def __init__(self, profiles: Profiles, document: Int64[np.ndarray, " token"]) -> None:
         self._profiles = profiles
         _, self._document = np.unique(document, return_inverse=True)
-        n = len(profiles.windows)
-        self._directions = None
-        if n > WIDTH:
-            rng = np.random.default_rng([seed, 2])
-            self._directions = torch.from_numpy(rng.standard_normal((n, WIDTH), np.float32) / WIDTH**0.5)
 
-    def features(self) -> Float64[np.ndarray, "neuron dim"]:
-        return self._projected(np.ones(len(self._document)))
+    def features(self) -> Description:
+        return self._weighted(np.ones(len(self._document)))
 
-    def resampled(self, rng: np.random.Generator) -> Float64[np.ndarray, "neuron dim"]:
+    def resampled(self, rng: np.random.Generator) -> Description:
         n = int(self._document.max()) + 1
         times = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
-        return self._projected(times[self._document])
+        return self._weighted(times[self._document])
 
-    def _projected(self, weights: Float64[np.ndarray, " token"]) -> Float64[np.ndarray, "neuron dim"]:
+    def _weighted(self, weights: Float64[np.ndarray, " token"]) -> Description:
         w = torch.from_numpy(weights).float()
         z = self._profiles.values
-        centred = (z - (w @ z) / w.sum()) * w.sqrt()[:, None]
-        found = centred.T if self._directions is None else centred.T @ self._directions
-        return found.double().numpy()
+        used = w > 0
+        centred = (z[used] - (w @ z) / w.sum()) * w[used].sqrt()[:, None]
+        return np.ascontiguousarray(centred.T.numpy())

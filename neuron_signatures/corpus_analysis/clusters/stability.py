@@ -2,7 +2,7 @@
 
 Stability: the adjusted Rand index (Hubert and Arabie 1985) of the clusters with those of bootstraps of what the neurons
 are described by; of one cluster, the mean over bootstraps of the largest Jaccard index with a cluster (Hennig 2007).
-Data without clusters: each column of the descriptions permuted over the neurons.
+Data without clusters: each column of the reduced descriptions permuted over the neurons.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from neuron_signatures.corpus_analysis.clusters.basis import Basis, shuffle_order, unit
+from neuron_signatures.corpus_analysis.clusters.basis import Basis, reduced, rotated, shuffle_order, unit
 from neuron_signatures.corpus_analysis.clusters.grouping import NOISE, Found, Grouper
 from neuron_signatures.runs.progress import Bar
 
@@ -34,27 +34,31 @@ class Stability:
 
 
 def measure(
-    basis: Basis, grouper: Grouper, found: Found, *, n_bootstraps: int, n_shuffles: int, seed: int, bar: Bar
-) -> Stability:
-    """Cluster again and again: bootstraps, and shuffled data, of which `n_bootstraps` draws are bootstrapped too.
+    basis: Basis, features: Float64[np.ndarray, "neuron dim"], grouper: Grouper, found: Found, *, n_bootstraps: int,
+    n_shuffles: int, seed: int, bar: Bar,
+) -> Stability:  # fmt: skip
+    """Cluster again and again: bootstraps, and shuffled data, which is bootstrapped too.
 
-    If the number of clusters was chosen by its silhouette, so it is in shuffled data.
+    `features` are the reduced rows in which the clusters were found. A bootstrap of shuffled data is a bootstrap of the
+    data, shuffled alike. If the number of clusters was chosen by its silhouette, so it is in shuffled data.
     """
-    features, k = unit(basis.features()), found.n_clusters
-    aris, best, null_aris, null_silhouettes = [], [], [], []
+    k, rows = found.n_clusters, []
+    aris, best = [], []
     for draw in range(n_bootstraps):
-        again = grouper.labels(unit(basis.resampled(np.random.default_rng([seed, 4, draw]))), k)
-        aris.append(rand_index(found.labels, again))
-        best.append(best_jaccard(found.labels, again))
+        again = reduced(basis.resampled(np.random.default_rng([seed, 4, draw])), seed=seed)
+        rows.append(rotated(again, features))
+        labels = grouper.labels(rows[-1], k)
+        aris.append(rand_index(found.labels, labels))
+        best.append(best_jaccard(found.labels, labels))
         bar.advance(1)
+    null_aris, null_silhouettes = [], []
     for draw in range(max(n_shuffles, n_bootstraps)):
-        rng = np.random.default_rng([seed, 5, draw])
-        order = shuffle_order(features.shape, rng)
+        order = shuffle_order(features.shape, np.random.default_rng([seed, 5, draw]))
         null = unit(np.take_along_axis(features, order, axis=0))
         if draw < n_shuffles:
             null_silhouettes.append(grouper.best(null).silhouette)
         if draw < n_bootstraps:
-            again = unit(np.take_along_axis(unit(basis.resampled(rng)), order, axis=0))
+            again = unit(np.take_along_axis(rows[draw], order, axis=0))
             null_aris.append(rand_index(grouper.labels(null, k), grouper.labels(again, k)))
         bar.advance(1)
     jaccard = np.mean(best, axis=0) if best else np.full(k, np.nan)

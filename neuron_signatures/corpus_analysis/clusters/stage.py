@@ -11,9 +11,9 @@ import numpy as np
 
 from neuron_signatures.corpus_analysis.activations import ModelSource, Source, recorded_scale, stored_source
 from neuron_signatures.corpus_analysis.choice import Choice, Pairs, choose
-from neuron_signatures.corpus_analysis.clusters.basis import Basis, unit, weight_basis
+from neuron_signatures.corpus_analysis.clusters.basis import Basis, reduced, weight_basis
 from neuron_signatures.corpus_analysis.clusters.effect import Ablation, Effect, cluster_effect
-from neuron_signatures.corpus_analysis.clusters.exemplars import ExemplarBasis, latent_semantics, places_of
+from neuron_signatures.corpus_analysis.clusters.exemplars import ExemplarBasis, places_of
 from neuron_signatures.corpus_analysis.clusters.grouping import SHORT_LIST, Grouper
 from neuron_signatures.corpus_analysis.clusters.peaks import find_peaks
 from neuron_signatures.corpus_analysis.clusters.profiles import ActivationBasis, Profiles, read_profiles
@@ -22,6 +22,7 @@ from neuron_signatures.corpus_analysis.clusters.stability import measure
 from neuron_signatures.corpus_analysis.clusters.summary import ClustersSummary
 from neuron_signatures.corpus_analysis.clusters.tables import Clustering, make_tables
 from neuron_signatures.corpus_analysis.clusters.tokens import cluster_tokens, member_weights
+from neuron_signatures.corpus_analysis.contexts import ContextSettings, open_contexts
 from neuron_signatures.corpus_analysis.passes import CorpusPass, choose_windows, open_pass, plan_of_records
 from neuron_signatures.interventions.controls.random_sets import write_norms
 from neuron_signatures.records.corpus.blocks import longest_window
@@ -144,18 +145,18 @@ def _clusterings(work: _Work, name: BasisName) -> Iterator[Clustering]:
     """All clusterings by this basis."""
     request, grouping = work.request, work.request.grouping
     basis = _basis(work, name)
-    features = unit(basis.features())
+    features = reduced(basis.features(), seed=request.seed)
     most = len(work.neurons) // 2
     for method in grouping.methods:
         short = tuple(k for k in SHORT_LIST if k <= most) or (2,)
-        tried = [(k,) for k in grouping.n_clusters] or [short]
+        tried: list[tuple[int, ...]] = [(k,) for k in grouping.n_clusters] or [short]
         for n_clusters in tried if method == "kmeans" else [()]:
             grouper = Grouper(method, n_clusters, grouping.min_cluster_size, request.seed)
             found = grouper.best(features)
             n_steps = request.checks.n_bootstraps + max(request.checks.n_bootstraps, request.checks.n_shuffles)
             with work.progress(f"draws of {name} by {method}", n_steps) as bar:
                 stability = measure(
-                    basis, grouper, found, n_bootstraps=request.checks.n_bootstraps,
+                    basis, features, grouper, found, n_bootstraps=request.checks.n_bootstraps,
                     n_shuffles=request.checks.n_shuffles, seed=request.seed, bar=bar,
                 )  # fmt: skip
             tokens = cluster_tokens(work.profiles, found.labels, n_tokens=request.n_tokens, min_count=request.min_count)
@@ -166,12 +167,14 @@ def _basis(work: _Work, name: BasisName) -> Basis:
     request, corpus = work.request, work.records.corpus
     if name == "activations":
         document = corpus.window_document[work.profiles.windows].astype(np.int64)
-        return ActivationBasis(work.profiles, document, seed=request.seed)
+        return ActivationBasis(work.profiles, document)
     if name == "weights":
         assert work.corpus_pass is not None
         return weight_basis(work.corpus_pass.model.hf, longest_window(corpus), work.neurons)
     places = places_of(work.records, work.neurons)
-    return ExemplarBasis(latent_semantics(corpus, places, seed=request.seed), places.of)
+    settings = ContextSettings(request.grouping.embedding, seed=request.seed)
+    contexts = open_contexts(corpus, settings, device=request.overrides.device)
+    return ExemplarBasis(contexts.embed(places.window, places.pos), places.of)
 
 
 def _with_effects(work: _Work, found: list[Clustering]) -> list[Clustering]:

@@ -56,8 +56,8 @@ def _cluster_line(row: dict[str, Any]) -> str:
     line = f"  {row['cluster']}: {row['n_neurons']} neurons, stability {_number(row['stability'])}, {row['name']}"
     if row["n_windows"]:
         line += (
-            f"; effect {row['effect']:.3g} nats (random sets {_number(row['null_mean'], 3)} ± "
-            f"{_number(row['null_sd'], 3)}, p {_number(row['p'], 3)})"
+            f"; effect {row['effect']:.2g} nats (random sets {row['null_mean']:.2g} ± {row['null_sd']:.1g}, "
+            f"p {_number(row['p'], 3)})"
         )
     return line
 

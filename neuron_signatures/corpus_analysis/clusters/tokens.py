@@ -17,7 +17,8 @@ class TokenScores(NamedTuple):
 
     token_id: Int64[np.ndarray, " token"]
     score: Float64[np.ndarray, " token"]
-    count: Int64[np.ndarray, " token"]
+    n: Int64[np.ndarray, " token"]
+    """Occurrences in the sample."""
 
 
 def member_weights(labels: Int64[np.ndarray, " neuron"]) -> Float32[Tensor, "neuron cluster"]:

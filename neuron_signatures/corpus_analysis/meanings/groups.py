@@ -42,7 +42,8 @@ def group_windows(distances: Distances, threshold: float) -> Int64[np.ndarray, "
     order = np.lexsort((first, -sizes))
     number = np.empty(len(sizes), np.int64)
     number[order] = np.arange(len(sizes))
-    return number[found]
+    ordered: np.ndarray = number[found]
+    return ordered
 
 
 def measure(distances: Distances, group: Int64[np.ndarray, " window"]) -> Measures:

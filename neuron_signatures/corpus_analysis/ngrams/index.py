@@ -20,7 +20,7 @@ class _Counted(NamedTuple):
     """Keys of n-grams, ascending, and how often each ends at a position that counts."""
 
     key: Int64[np.ndarray, " ngram"]
-    count: Int64[np.ndarray, " ngram"]
+    times: Int64[np.ndarray, " ngram"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def make_index(corpus: Corpus, part: Part, *, min_count: int, max_ngrams: int) -
     keys, rows, ids, suffix, first = [], [], [], [], 0
     for n in range(LONGEST):
         chosen = kept[n]
-        count = counted[n].count[np.searchsorted(counted[n].key, chosen)]
+        count = counted[n].times[np.searchsorted(counted[n].key, chosen)]
         chosen = chosen[np.lexsort((chosen, -count))]
         order = np.argsort(chosen)
         keys.append(chosen[order])
@@ -102,13 +102,13 @@ def _count(corpus: Corpus, part: Part, vocabulary: Int64[np.ndarray, " token"]) 
 
 def _added(a: _Counted, b: _Counted) -> _Counted:
     key, place = np.unique(np.concatenate([a.key, b.key]), return_inverse=True)
-    count = np.bincount(place, np.concatenate([a.count, b.count]), len(key))
+    count = np.bincount(place, np.concatenate([a.times, b.times]), len(key))
     return _Counted(key, count.astype(np.int64))
 
 
 def _frequent(counted: _Counted, min_count: int, most: int) -> Int64[np.ndarray, " ngram"]:
-    enough = np.flatnonzero(counted.count >= min_count)
-    order = np.lexsort((counted.key[enough], -counted.count[enough]))[:most]
+    enough = np.flatnonzero(counted.times >= min_count)
+    order = np.lexsort((counted.key[enough], -counted.times[enough]))[:most]
     found: np.ndarray = counted.key[enough[order]]
     return found
 

@@ -15,7 +15,7 @@ HELD_OUT: Final[Part] = "select"
 
 @dataclass(frozen=True)
 class NgramsRequest:
-    """What `ngrams` computes. N-grams have at least `min_count` positions in explain; at most `max_ngrams` of each n."""
+    """What `ngrams` computes, of n-grams with at least `min_count` positions in explain and `max_ngrams` of each n."""
 
     run_dir: Path
     layers: str | None

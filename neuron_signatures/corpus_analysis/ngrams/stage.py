@@ -30,7 +30,7 @@ from neuron_signatures.runs.corpus_analysis.folder import (
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.progress import ProgressOf
-from neuron_signatures.runs.records.names import PARTS, RECORDS, RECORDS_META
+from neuron_signatures.runs.records.names import PARTS, RECORDS, RECORDS_META, Part
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_results import open_folder, record_name
@@ -141,9 +141,8 @@ def _run_groups(
             found.of_neurons += [_rows(picks, scale, held_out).assign(pole=pole) for pole, picks in by_pole.items()]
 
 
-def _has(records: Records, part: str) -> bool:
-    corpus = records.corpus
-    return bool((corpus.document_part == PARTS.index(part)).any())  # type: ignore[arg-type]
+def _has(records: Records, part: Part) -> bool:
+    return bool((records.corpus.document_part == PARTS.index(part)).any())
 
 
 def _suffix_effects(effect: torch.Tensor, index: NgramIndex, picks: Picks) -> np.ndarray:

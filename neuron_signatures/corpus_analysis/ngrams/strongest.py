@@ -90,7 +90,8 @@ def _picks(rows: np.ndarray, best: Tensor, column: Tensor, value: Tensor) -> Pic
 
 
 def _joined(picks: list[Picks]) -> Picks:
-    empty = Picks(*(np.empty(0, np.int64) for _ in range(3)), np.empty(0, np.float32))
+    none = np.empty(0, np.int64)
+    empty = Picks(none, none, none, np.empty(0, np.float32))
     return Picks(*(np.concatenate(arrays) for arrays in zip(empty, *picks, strict=True)))
 
 

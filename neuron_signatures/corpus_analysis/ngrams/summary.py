@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neuron_signatures.corpus_analysis.ngrams.strongest import MARGIN
 from neuron_signatures.runs.files import human_bytes, human_seconds
 from neuron_signatures.runs.tokens import visible
 
@@ -62,7 +63,8 @@ class NgramsSummary:
                 f"effects that were chosen on explain: {f['mean_effect']:.2f} standard deviations, on select "
                 f"{f['mean_held_out_effect']:.2f}"
             )
-        best = self.neurons[self.neurons["rank"] == 1]
+        adds = ~((self.neurons["effect"] - self.neurons["suffix_effect"]).abs() < MARGIN)  # also without a suffix
+        best = self.neurons[(self.neurons["rank"] == 1) & adds]
         best = best.iloc[np.argsort(-best["held_out_effect"].abs().fillna(0).to_numpy(), kind="stable")[:_SHOWN]]
         texts = dict(zip(self.ngrams["ngram"], self.ngrams["text"], strict=True))
         for row in best.to_dict("records"):

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from neuron_signatures.dashboard.clusters import frames
+from neuron_signatures.dashboard.data.cached_ngrams import ngrams_of_cluster
 from neuron_signatures.dashboard.data.cached_stage import corpus_table
+from neuron_signatures.dashboard.query.corpus_frames import EFFECT_HELP, ngrams_frame
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import show_error, small, table
 from neuron_signatures.dashboard.widgets.words import count_of
@@ -59,13 +61,12 @@ def cluster_ngrams(ctx: PageContext, clustering: str, cluster: int) -> None:
         st.caption("The n-grams of the corpus were not counted (mode ngrams).")
         return
     try:
-        rows = of_cluster(corpus_table(ctx, corpus.CLUSTER_NGRAMS), clustering, cluster).sort_values("rank")
-        ngrams = corpus_table(ctx, corpus.NGRAMS)
+        rows = ngrams_of_cluster(ctx, clustering, cluster)
     except (ProjectError, OSError) as e:
         show_error(e)
         return
-    if len(rows):
-        table(frames.ngrams_frame(rows, ngrams), "cluster_ngrams", help=frames.NGRAMS_HELP, at_most=360,
+    if rows:
+        table(ngrams_frame(rows), "cluster_ngrams", help=EFFECT_HELP, at_most=360,
               formats={"effect": "%+.2f", "held out": "%+.2f"})  # fmt: skip
     else:
         st.caption("None of this cluster.")

@@ -28,8 +28,9 @@ def effects(rows: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         x=some["null_mean"], y=names, mode="markers", name="random neurons, ± 2 sd",
         marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": "rgb(148,163,184)"}},
-        error_x={"type": "data", "array": (2 * some["null_sd"]).fillna(0.0), "color": _SHEER, "thickness": 7,
-                 "width": 0},
+        error_x={"type": "data", "symmetric": False, "color": _SHEER, "thickness": 7, "width": 0,
+                 "array": (2 * some["null_sd"]).fillna(0.0),
+                 "arrayminus": (2 * some["null_sd"]).clip(upper=some["null_mean"]).fillna(0.0)},
         hovertemplate="random neurons: %{x:.3g}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(

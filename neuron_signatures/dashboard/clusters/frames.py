@@ -38,13 +38,6 @@ TOKENS_HELP = {
     "score": "Mean over members of the standardised activation at the token.",
     "count": "Occurrences in the corpus.",
 }
-NGRAMS_HELP = {
-    "n-gram": "· is a space at an edge of the n-gram.",
-    "effect": "(mean at the n-gram's last token - mean of all positions) / standard deviation, on explain.",
-    "held out": "The same on select, which had no part in the choice.",
-    "count": "Positions in the corpus.",
-    "neuron": "Click to open it.",
-}
 THREE = "%.3g"
 
 
@@ -77,13 +70,3 @@ def members_frame(rows: pd.DataFrame) -> pd.DataFrame:
     named = [f"L{layer}N{neuron}" for layer, neuron in zip(rows["layer"], rows["neuron"], strict=True)]
     frame = rows.assign(neuron=named)[["neuron", "distance"]].reset_index(drop=True)
     return frame if frame["distance"].notna().any() else frame[["neuron"]]
-
-
-def ngrams_frame(rows: pd.DataFrame, ngrams: pd.DataFrame) -> pd.DataFrame:
-    """Effects with the text and the count of their n-grams, by the number of the n-gram."""
-    known = ngrams.set_index("ngram")[["text", "count"]]
-    joined = rows.join(known, on="ngram", how="left")
-    frame = joined.assign(**{"n-gram": [visible(str(t)) for t in joined["text"].fillna("")]})
-    frame = frame.rename(columns={"held_out_effect": "held out"})
-    wanted = ["rank", "n-gram", "effect", "held out", *(["mean"] if "mean" in frame else []), "count"]
-    return frame[wanted].reset_index(drop=True)

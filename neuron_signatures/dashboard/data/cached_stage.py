@@ -4,7 +4,7 @@ change what is returned. All raise `UsageError` if the mode is not finished, `Ba
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -34,17 +34,6 @@ def comparison_table(ctx: PageContext, name: str, stem: str) -> pd.DataFrame:
 
 def contrast_table(ctx: PageContext, name: str) -> pd.DataFrame:
     return _shared(ctx, contrast_folder(name), "contrast")
-
-
-def ngram_rows(ctx: PageContext, stem: str, ngram: int) -> list[dict[str, Any]]:
-    """The rows of one n-gram, by rank."""
-    found: list[dict[str, Any]] = _ngram_rows(ctx.run_dir, ctx.results_key, stem, ngram)
-    return found
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _ngram_rows(run_dir: Path, results_key: str, stem: str, ngram: int) -> list[dict[str, Any]]:
-    return sorted(CORPUS_ANALYSIS_FOLDER.rows_where(run_dir, stem, ngram=[ngram]), key=lambda r: r["rank"])
 
 
 def stage_record(ctx: PageContext, folder: StageFolder, mode: str) -> ResultRecord:

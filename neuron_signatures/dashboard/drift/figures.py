@@ -178,7 +178,7 @@ def neuron_lines(points: Sequence[NeuronPoint], checkpoints: Sequence[Checkpoint
                         range=[-0.3, len(checkpoints) - 0.7])  # fmt: skip
     figure.update_yaxes(zeroline=False)
     styled(figure, height=300, legend=True)
-    figure.update_layout(margin={"t": 90}, legend={"x": 0.68, "y": 1.12})
+    figure.update_layout(margin={"t": 90}, legend={"x": 1.0, "xanchor": "right", "y": 1.12})
     return figure
 
 

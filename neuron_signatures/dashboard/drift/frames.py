@@ -111,7 +111,7 @@ def checkpoints_frame(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
 
     return pd.DataFrame({
         "checkpoint": [c.name for c in checkpoints], "": ["reference" if c.is_reference else "" for c in checkpoints],
-        "run": [brief(c.run) for c in checkpoints], "model": [brief(c.model) for c in checkpoints],
+        "run": [brief(c.run) for c in checkpoints], "model": [brief(_last_part(c.model)) for c in checkpoints],
         "prompts": pd.array([c.n_prompts for c in checkpoints], dtype="Int64"),
         "tokens": pd.array([c.n_tokens for c in checkpoints], dtype="Int64"),
         "loss": pd.array([c.loss for c in checkpoints], dtype="Float64"),
@@ -125,6 +125,11 @@ def steps_frame(rows: pd.DataFrame, checkpoints: Sequence[Checkpoint]) -> pd.Dat
     step = [f"{names.get(int(a), a)} → {names.get(int(b), b)}" for a, b in zip(own["a"], own["b"], strict=True)]
     frame = own.assign(step=step).rename(columns={"largest_share": "largest"})
     return frame[["step", "change", "low", "high", "largest"]].reset_index(drop=True)
+
+
+def _last_part(model: str) -> str:
+    """The name of a model; of a folder, its last part."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith("/") else model
 
 
 def unaligned_frame(rows: pd.DataFrame, checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:

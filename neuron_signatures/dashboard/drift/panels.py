@@ -51,7 +51,7 @@ def _steps(ctx: PageContext, name: str, checkpoints: Sequence[Checkpoint]) -> No
 
 def cloud_panel(ctx: PageContext, name: str) -> None:
     st.markdown(
-        "#### Its neurons, checkpoint by checkpoint",
+        "#### Neurons by checkpoint",
         help="A point is a neuron, compared with the neuron of the same index in the reference. The slider and Play "
         "step through the checkpoints. Click a point to select the neuron.",
     )

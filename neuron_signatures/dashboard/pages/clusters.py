@@ -27,6 +27,8 @@ _FORMATS = dict.fromkeys(
     ("stability", "low", "high", "null stability", "silhouette", "null silhouette", "null sd", "effect", "null", "p"),
     frames.THREE,
 )
+_TINY = 0.01
+"""Effects below it, in nats, are shown with an exponent."""
 _FEW = 12
 """Clusters whose effects are shown unfolded."""
 
@@ -97,7 +99,9 @@ def _cluster(ctx: PageContext, clustering: str, numbers: list[int]) -> int:
 
 
 def _clusters(ctx: PageContext, clustering: str, rows: pd.DataFrame, numbers: list[int]) -> None:
-    table(frames.clusters_frame(rows), "clusters", help=frames.CLUSTERS_HELP, formats=_FORMATS, at_most=360,
+    tiny = (rows["effect"].abs().max() or 0.0) < _TINY
+    formats = {**_FORMATS, **dict.fromkeys(("effect", "low", "high", "null", "null sd"), "%.1e")} if tiny else _FORMATS
+    table(frames.clusters_frame(rows), "clusters", help=frames.CLUSTERS_HELP, formats=formats, at_most=360,
           on_row=lambda i: ctx.open_cluster(clustering, numbers[i]))  # fmt: skip
     with st.popover("Export"):
         downloads(rows, "clusters", "clusters_export")

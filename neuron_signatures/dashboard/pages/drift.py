@@ -59,11 +59,13 @@ def _render(ctx: PageContext, name: str) -> None:
     show_lines("The stage warned:", record.warnings)
     checkpoints = cached.checkpoints(ctx, name)
     table(frames.checkpoints_frame(checkpoints), "drift_checkpoints", help=_HELP, formats={"loss": "%.3f"})
-    chosen = _checkpoint(checkpoints)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="controls_drift_checkpoint"):
+        chosen = _checkpoint(checkpoints)
+        if chosen is not None:
+            panels.animation_button(ctx, name)
     if chosen is None:
         st.caption("There is nothing to compare the reference with.")
         return
-    panels.animation_button(ctx, name)
     panels.model_panel(ctx, name, checkpoints, chosen)
     left, right = st.columns(2, gap="medium")
     with left:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from neuron_signatures.dashboard.clusters.cluster_panel import cluster_ngrams
-from neuron_signatures.dashboard.data.cached_stage import contrast_table, corpus_table, ngram_rows, stage_record
+from neuron_signatures.dashboard.data import cached_ngrams
+from neuron_signatures.dashboard.data.cached_stage import contrast_table, corpus_table, stage_record
 from neuron_signatures.dashboard.query import corpus_frames as frames
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, show_lines, small, table
@@ -17,6 +18,7 @@ from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.corpus_analysis import folder as corpus
 from neuron_signatures.runs.corpus_analysis.folder import CONTRAST, CORPUS_ANALYSIS_FOLDER, contrast_folder
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.records.names import POLES
 from neuron_signatures.runs.stage_summaries import list_contrasts
 from neuron_signatures.runs.tokens import brief, escape, visible
 from neuron_signatures.views.at_large.commands import corpus_command
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _TEXT, _NGRAM, _CONTRAST = "ui_corpus_query_text", "ui_corpus_query_ngram", "ui_corpus_query_contrast"
 _CLUSTERING, _CLUSTER = "ui_corpus_query_clustering", "ui_corpus_query_cluster"
+_WIDE = {"n-gram": 140}
 _EFFECTS = {"effect": "%+.2f", "held out": "%+.2f", "mean": "%.3g"}
 
 
@@ -62,10 +65,10 @@ def _of_ngram(ctx: PageContext) -> None:
     numbers = [int(n) for n in found["ngram"]]
     if st.session_state.get(_NGRAM) not in numbers:
         st.session_state[_NGRAM] = numbers[0]
-    left, middle, right = st.columns([4, 5, 4], gap="medium")
+    left, middle, right = st.columns([5, 5, 4], gap="medium")
     with left:
         small(f"{count_of(len(known), 'n-gram')}, {len(found):,} shown, the best match and the most frequent first")
-        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, at_most=430,
+        table(frames.found_frame(found), "corpus_ngrams", help=frames.NGRAM_HELP, widths=_WIDE, at_most=430,
               on_row=lambda i: st.session_state.update({_NGRAM: numbers[i]}))  # fmt: skip
     own = found[found["ngram"] == st.session_state[_NGRAM]].iloc[0]
     with middle:
@@ -76,8 +79,8 @@ def _of_ngram(ctx: PageContext) -> None:
 
 def _neurons(ctx: PageContext, own: pd.Series) -> None:
     small(f"Neurons of {visible(str(own['text'] or ''))}, {count_of(int(own['count']), 'position')}")
-    rows = ngram_rows(ctx, corpus.NGRAM_NEURONS, int(own["ngram"]))
-    at = [NeuronAt(r["layer"], r["neuron"]) for r in rows]
+    rows = cached_ngrams.neurons_of(ctx, int(own["ngram"]))
+    at = [NeuronAt(r.layer, r.neuron) for r in rows]
     if rows:
         table(frames.neurons_frame(rows), "corpus_ngram_neurons", help=frames.EFFECT_HELP, formats=_EFFECTS,
               at_most=430, on_row=lambda i: ctx.open_stored(at[i]))  # fmt: skip
@@ -87,15 +90,13 @@ def _neurons(ctx: PageContext, own: pd.Series) -> None:
 
 def _clusters(ctx: PageContext, ngram: int) -> None:
     small("Clusters that have it among their first")
-    rows = corpus_table(ctx, corpus.CLUSTER_NGRAMS)
-    rows = rows[rows["ngram"] == ngram].sort_values("effect", ascending=False)
-    if not len(rows):
+    rows = cached_ngrams.clusters_of(ctx, ngram)
+    if not rows:
         st.caption("None.")
         return
-    named = list(zip(rows["clustering"].fillna(""), rows["cluster"], strict=True))
     shown = frames.clusters_frame(rows, _cluster_names(ctx))
     table(shown, "corpus_ngram_clusters", help={"cluster": "Click to open it."}, formats=_EFFECTS, at_most=430,
-          on_row=lambda i: ctx.open_cluster(str(named[i][0]), int(named[i][1])))  # fmt: skip
+          on_row=lambda i: ctx.open_cluster(rows[i].clustering, rows[i].cluster))  # fmt: skip
 
 
 def _cluster_names(ctx: PageContext) -> dict[tuple[str, int], str]:
@@ -110,19 +111,16 @@ def _cluster_names(ctx: PageContext) -> dict[tuple[str, int], str]:
 def _of_neuron(ctx: PageContext) -> None:
     if not _has_ngrams(ctx):
         return
-    rows = CORPUS_ANALYSIS_FOLDER.rows_where(ctx.run_dir, corpus.NEURON_NGRAMS, layer=[ctx.at.layer],
-                                             neuron=[ctx.at.neuron])  # fmt: skip
     small(f"The n-grams at which {ctx.at.label}, the selected neuron, is farthest from its mean.")
-    if not rows:
-        st.caption("There are none of this neuron.")
-        return
-    known = corpus_table(ctx, corpus.NGRAMS)
-    for pole, column in zip(("+", "-"), st.columns(2, gap="medium"), strict=True):
-        own = sorted((r for r in rows if r["pole"] == pole), key=lambda r: r["rank"])
+    for pole, column in zip(POLES, st.columns(2, gap="medium"), strict=True):
+        rows = cached_ngrams.ngrams_of_neuron(ctx, ctx.at, pole)
         with column:
             st.markdown(f"##### At {pole}")
-            table(frames.neuron_ngrams_frame(own, known), f"corpus_neuron_ngrams_{pole}", help=frames.EFFECT_HELP,
-                  formats=_EFFECTS, at_most=430)  # fmt: skip
+            if rows:
+                table(frames.ngrams_frame(rows), f"corpus_neuron_ngrams_{pole}", help=frames.EFFECT_HELP,
+                      formats=_EFFECTS, at_most=430)  # fmt: skip
+            else:
+                st.caption("None stands out.")
 
 
 def _of_cluster(ctx: PageContext) -> None:
@@ -148,16 +146,15 @@ def _of_cluster(ctx: PageContext) -> None:
 def _contrasts(ctx: PageContext) -> None:
     names = list_contrasts(ctx.run_dir)
     if not names:
-        empty("No positions of the corpus have been contrasted yet.", corpus_command(ctx.run_dir, CONTRAST))
+        sides = ("--a", "token: Austin", "--b", "token: Houston")
+        empty("No positions of the corpus have been contrasted yet.", corpus_command(ctx.run_dir, CONTRAST, *sides))
         return
     name = st.selectbox("Contrast", names, key=_CONTRAST, format_func=escape)
     record = stage_record(ctx, contrast_folder(name), CONTRAST)
     show_lines("Made before these changed. Run the analysis again.",
                contrast_folder(name).outdated(ctx.run_dir, record))  # fmt: skip
     show_lines("The stage warned:", record.warnings)
-    facts(
-        [(k, brief(str(v))) for k, v in {**record.settings, **record.facts}.items() if isinstance(v, str | int | float)]
-    )
+    facts([(k, brief(v)) for k, v in frames.contrast_facts(record.settings, record.facts)])
     rows = contrast_table(ctx, name)
     first = rows.sort_values("rank").head(frames.MOST)
     at = [NeuronAt(int(a), int(b)) for a, b in zip(first["layer"], first["neuron"], strict=True)]

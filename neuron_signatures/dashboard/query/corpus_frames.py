@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neuron_signatures.runs.corpus_analysis.ngrams import ClusterEffect, NeuronEffect, NgramEffect
 from neuron_signatures.runs.tokens import brief, visible
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 MOST = 300
 NGRAM_HELP = {
-    "n-gram": "Click to see its neurons. · is a space at an edge.", "tokens": "Length.",
-    "count": "Positions in the parts explain and select.",
+    "n-gram": "Click to see its neurons. · is a space at an edge.", "length": "In tokens.",
+    "count": "Positions in the part explain.", "held out": "Positions in the part select.",
 }  # fmt: skip
 EFFECT_HELP = {
     "neuron": "With its pole. Click to open it.",
@@ -49,41 +50,55 @@ def matching(known: pd.DataFrame, typed: str) -> pd.DataFrame:
 
 
 def found_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    shown = [visible(str(t)) for t in rows["text"].fillna("")]
-    return (
-        rows.assign(**{"n-gram": shown})
-        .rename(columns={"n": "tokens", "held_out_count": "held out"})[["n-gram", "tokens", "count", "held out"]]
-        .reset_index(drop=True)
-    )
-
-
-def neurons_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({
-        "rank": [r["rank"] for r in rows], "neuron": [f"L{r['layer']}N{r['neuron']}{r['pole'] or ''}" for r in rows],
-        **_effects(rows),
+        "n-gram": [visible(str(t)) for t in rows["text"].fillna("")], "length": rows["n"].tolist(),
+        "count": rows["count"].tolist(), "held out": rows["held_out_count"].tolist(),
     })  # fmt: skip
 
 
-def neuron_ngrams_frame(rows: Sequence[Mapping[str, Any]], known: pd.DataFrame) -> pd.DataFrame:
-    """The n-grams of a pole with their text and count."""
+def neurons_frame(rows: Sequence[NeuronEffect]) -> pd.DataFrame:
     import pandas as pd
 
-    texts = known[known["ngram"].isin([r["ngram"] for r in rows])].set_index("ngram")
-    text, count = texts["text"].to_dict(), texts["count"].to_dict()
-    return pd.DataFrame({
-        "rank": [r["rank"] for r in rows], "n-gram": [visible(str(text.get(r["ngram"]) or "")) for r in rows],
-        **_effects(rows), "count": [count.get(r["ngram"]) for r in rows],
-    })  # fmt: skip
+    named = [f"L{r.layer}N{r.neuron}{r.pole or ''}" for r in rows]
+    return pd.DataFrame({"rank": [r.rank for r in rows], "neuron": named, **_effects(rows), **_means(rows)})
 
 
-def clusters_frame(rows: pd.DataFrame, names: Mapping[tuple[str, int], str]) -> pd.DataFrame:
-    keys = [(str(k), int(c)) for k, c in zip(rows["clustering"].fillna(""), rows["cluster"], strict=True)]
-    named = [f"{c} {visible(names.get((k, c), ''))}".strip() for k, c in keys]
-    frame = rows.assign(cluster=named, clustering=[brief(k) for k, _ in keys])
-    frame = frame.rename(columns={"held_out_effect": "held out"})
-    return frame[["clustering", "cluster", "effect", "held out"]].reset_index(drop=True)
+def ngrams_frame(rows: Sequence[NgramEffect]) -> pd.DataFrame:
+    """The n-grams of a pole or a cluster; a cluster has no mean."""
+    import pandas as pd
+
+    named = [visible(r.ngram.text) for r in rows]
+    means = _means(rows) if any(r.mean is not None for r in rows) else {}
+    return pd.DataFrame({"rank": [r.rank for r in rows], "n-gram": named, **_effects(rows), **means,
+                         "count": [r.ngram.count for r in rows]})  # fmt: skip
+
+
+def clusters_frame(rows: Sequence[ClusterEffect], names: Mapping[tuple[str, int], str]) -> pd.DataFrame:
+    import pandas as pd
+
+    named = [f"{r.cluster} {visible(names.get((r.clustering, r.cluster), ''))}".strip() for r in rows]
+    return pd.DataFrame({"clustering": [brief(r.clustering) for r in rows], "cluster": named, **_effects(rows)})
+
+
+def contrast_facts(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sides, and how many neurons were found, beside what permuted labels give."""
+    sides = [(side.upper(), f"{settings.get(side, '')}{_positions(facts.get(f'n_{side}'))}") for side in ("a", "b")]
+    found, of = facts.get("n_found"), facts.get("n_neurons")
+    if not isinstance(found, int):
+        return sides
+    text = f"{found:,}" + (f" of {of:,} neurons" if isinstance(of, int) else " neurons")
+    text += f" with q <= {settings['max_q']:g}" if isinstance(settings.get("max_q"), int | float) else ""
+    same = facts.get("n_same_side_held_out")
+    text += f"; {same:,} of them on the same side on held-out text" if isinstance(same, int) else ""
+    null = [n for n in facts.get("null_counts") or () if isinstance(n, int | float)]
+    text += f"; permuted labels find {sum(null) / len(null):.1f} on average, at most {max(null):,}" if null else ""
+    return [*sides, ("found", text)]
+
+
+def _positions(n: Any) -> str:
+    return f", {n:,} positions" if isinstance(n, int) else ""
 
 
 def contrast_frame(rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,8 +111,14 @@ def contrast_frame(rows: pd.DataFrame) -> pd.DataFrame:
                   "n B"]].reset_index(drop=True)  # fmt: skip
 
 
-def _effects(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _effects(rows: Sequence[NeuronEffect] | Sequence[NgramEffect] | Sequence[ClusterEffect]) -> dict[str, Any]:
     import pandas as pd
 
-    return {name: pd.array([r[column] for r in rows], dtype="Float64")
-            for name, column in (("effect", "effect"), ("held out", "held_out_effect"), ("mean", "mean"))}  # fmt: skip
+    return {"effect": pd.array([r.effect for r in rows], dtype="Float64"),
+            "held out": pd.array([r.held_out_effect for r in rows], dtype="Float64")}  # fmt: skip
+
+
+def _means(rows: Sequence[NeuronEffect] | Sequence[NgramEffect]) -> dict[str, Any]:
+    import pandas as pd
+
+    return {"mean": pd.array([r.mean for r in rows], dtype="Float64")}

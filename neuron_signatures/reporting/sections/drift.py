@@ -76,7 +76,7 @@ def _what(checkpoints: Sequence[Checkpoint]) -> str:
 
 def _figure(points: Sequence[CkaPoint], checkpoints: Sequence[Checkpoint]) -> Html:
     """All layers together and some single layers, by the order of the checkpoints, over the null."""
-    order = {c.number: float(i) for i, c in enumerate(checkpoints)}
+    order = {c.number: float(i) for i, c in enumerate(checkpoints, 1)}
     layers = sorted({q.layer for q in points} - {ALL_LAYERS})
     step = max(1, -(-len(layers) // _MOST_LAYERS))
     lines = []
@@ -90,7 +90,7 @@ def _figure(points: Sequence[CkaPoint], checkpoints: Sequence[Checkpoint]) -> Ht
     null = sorted((order[q.checkpoint], q.null_mean, 2 * q.null_sd) for q in points
                   if q.layer == ALL_LAYERS and q.null_mean is not None and q.null_sd is not None)  # fmt: skip
     band = Band([x for x, _, _ in null], [m - s for _, m, s in null], [m + s for _, m, s in null])
-    axes = Axes("checkpoint, in the order of the table", "debiased CKA", levels=(0.0, 1.0))
+    axes = Axes("row of the table", "debiased CKA", whole_x=True, levels=(0.0, 1.0))
     figure = curves(lines, axes, [band] if len(null) > 1 else [], label="debiased CKA by checkpoint")
     said = "Debiased CKA with the reference. Grey: permuted tokens, ± 2 standard deviations."
     return el("figure", key([line.name for line in lines]), figure, el("figcaption", said))

@@ -1,0 +1,1 @@
+"""Contrasts on the corpus: which neurons tell positions A from positions B."""
