@@ -16,7 +16,7 @@ _MOST = 10
 RELATED_HELP = {
     "by": "Weights: cosine. Activation: correlation on the corpus. Windows: Jaccard index of strongest windows.",
     "neuron": "Click to open it.",
-    "null": "95th percentile of the best value when the windows of other neurons are permuted.",
+    "null": "95th percentile of the best value by chance, of this neuron or of all for which it was drawn.",
 }
 CLUSTER_HELP = {"cluster": "Click to open it.", "distance": "To the cluster's centre."}
 NGRAM_HELP = {

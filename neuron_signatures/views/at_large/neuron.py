@@ -58,6 +58,7 @@ class Similar(NamedTuple):
     other_pole: str
     value: float | None
     null_high: float | None
+    """95th percentile of the best value by chance: of this neuron, else of all neurons that the null was drawn for."""
 
 
 class Membership(NamedTuple):
@@ -147,7 +148,7 @@ def read_at_large(run_dir: Path, at: NeuronAt) -> AtLarge:
         at, done,
         weights=next(iter(found.of(WEIGHTS_FOLDER, STATISTICS, _statistics)), None),
         neighbours=found.of(WEIGHTS_FOLDER, NEIGHBOURS, _neighbour),
-        similar=found.of(CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR, _similar),
+        similar=_similar(found),
         clusters=_memberships(found),
         meanings=_meanings(found),
         ngrams=_ngrams(found),
@@ -218,10 +219,25 @@ def _neighbour(row: Mapping[str, Any]) -> Neighbour:
     return Neighbour(row["weight"] or "", row["rank"], NeuronAt(row["other_layer"], row["other_neuron"]), row["cosine"])
 
 
-def _similar(row: Mapping[str, Any]) -> Similar:
-    at = NeuronAt(row["other_layer"], row["other_neuron"])
-    return Similar(row["kind"] or "", row["pole"] or "", row["rank"], at, row["other_pole"] or "", row["value"],
-                   row["null_high"])  # fmt: skip
+def _similar(found: _Reading) -> tuple[Similar, ...]:
+    rows = found.rows(CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR)
+    nulls = _population_nulls(found.run_dir) if rows else {}
+    return tuple(
+        Similar(r["kind"] or "", r["pole"] or "", r["rank"], NeuronAt(r["other_layer"], r["other_neuron"]),
+                r["other_pole"] or "", r["value"],
+                nulls.get(r["kind"]) if r["null_high"] is None else r["null_high"])
+        for r in rows
+    )  # fmt: skip
+
+
+def _population_nulls(run_dir: Path) -> dict[str, float]:
+    """By kind, the 95th percentile over all neurons that the null was drawn for."""
+    try:
+        facts = CORPUS_ANALYSIS_FOLDER.read_record(run_dir, "similar").facts
+    except (ProjectError, OSError):
+        return {}
+    found = {kind: own.get("null_high") for kind in corpus.SIMILARITIES if isinstance(own := facts.get(kind), dict)}
+    return {kind: float(high) for kind, high in found.items() if isinstance(high, int | float)}
 
 
 def _memberships(found: _Reading) -> tuple[Membership, ...]:
