@@ -72,7 +72,7 @@ def test_sentences_name_the_null_and_say_undefined(run_dir):
     assert "null undefined ± undefined" in meaning_sentence(other.meanings[0])
     assert meaning_sentence(known.meanings[0]._replace(effective_number=None, statistic=None)) == \
         "too few strong windows (4)"  # fmt: skip
-    assert neighbours_words(known.neighbours, "output", 2) == "L1N2 +0.40, L1N3 undefined"
+    assert neighbours_words(known.neighbours, "output", 2) == "L1N2 +0.40, L1N3 undefined (null up to 0.25)"
     assert similar_words(known.similar, "windows", "+", 1) == "L1N2- 0.50 (null up to 0.20)"
     assert similar_words(known.similar, "activation", "", 1) == "L1N2 -0.50 (null up to 0.20)"
     assert ngram_words(known.ngrams, "+", 1) == f"·{EVIL} +2.5 (undefined)"

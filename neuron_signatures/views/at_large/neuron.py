@@ -45,6 +45,8 @@ class Neighbour(NamedTuple):
     rank: int
     at: NeuronAt
     cosine: float | None
+    null_high: float | None = None
+    """99th percentile of the largest |cosine| of neurons whose coordinates were permuted."""
 
 
 class Similar(NamedTuple):
@@ -147,7 +149,7 @@ def read_at_large(run_dir: Path, at: NeuronAt) -> AtLarge:
     return AtLarge(
         at, done,
         weights=next(iter(found.of(WEIGHTS_FOLDER, STATISTICS, _statistics)), None),
-        neighbours=found.of(WEIGHTS_FOLDER, NEIGHBOURS, _neighbour),
+        neighbours=_neighbours(found),
         similar=_similar(found),
         clusters=_memberships(found),
         meanings=_meanings(found),
@@ -215,13 +217,20 @@ def _statistics(row: Mapping[str, Any]) -> WeightStatistics:
     return WeightStatistics(row["class"] or "none", *(row[name] for name in WeightStatistics._fields[1:]))
 
 
-def _neighbour(row: Mapping[str, Any]) -> Neighbour:
-    return Neighbour(row["weight"] or "", row["rank"], NeuronAt(row["other_layer"], row["other_neuron"]), row["cosine"])
+def _neighbours(found: _Reading) -> tuple[Neighbour, ...]:
+    rows = found.rows(WEIGHTS_FOLDER, NEIGHBOURS)
+    facts = _facts(found.run_dir, WEIGHTS_FOLDER, STATISTICS).get("neighbours") if rows else {}
+    nulls = _null_high(facts if isinstance(facts, dict) else {})
+    return tuple(
+        Neighbour(r["weight"] or "", r["rank"], NeuronAt(r["other_layer"], r["other_neuron"]), r["cosine"],
+                  nulls.get(r["weight"]))
+        for r in rows
+    )  # fmt: skip
 
 
 def _similar(found: _Reading) -> tuple[Similar, ...]:
     rows = found.rows(CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR)
-    nulls = _population_nulls(found.run_dir) if rows else {}
+    nulls = _null_high(_facts(found.run_dir, CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR)) if rows else {}
     return tuple(
         Similar(r["kind"] or "", r["pole"] or "", r["rank"], NeuronAt(r["other_layer"], r["other_neuron"]),
                 r["other_pole"] or "", r["value"],
@@ -230,13 +239,17 @@ def _similar(found: _Reading) -> tuple[Similar, ...]:
     )  # fmt: skip
 
 
-def _population_nulls(run_dir: Path) -> dict[str, float]:
-    """By kind, the 95th percentile over all neurons that the null was drawn for."""
+def _facts(run_dir: Path, folder: StageFolder, mode: str) -> Mapping[str, Any]:
+    """Those of the record; empty if it cannot be read, which reading the tables reports."""
     try:
-        facts = CORPUS_ANALYSIS_FOLDER.read_record(run_dir, "similar").facts
+        return folder.read_record(run_dir, mode).facts
     except (ProjectError, OSError):
         return {}
-    found = {kind: own.get("null_high") for kind in corpus.SIMILARITIES if isinstance(own := facts.get(kind), dict)}
+
+
+def _null_high(facts: Mapping[str, Any]) -> dict[str, float]:
+    """By kind, the highest value by chance over all neurons that the null was drawn for."""
+    found = {kind: own.get("null_high") for kind, own in facts.items() if isinstance(own, dict)}
     return {kind: float(high) for kind, high in found.items() if isinstance(high, int | float)}
 
 
