@@ -164,13 +164,18 @@ def _describe(run: Run, fault: str) -> list[str]:
         rows.append(("scores", scores.text()))
     if skills := summarise_skills(run.path):
         rows.append(("skills", skills.text()))
-    for name, found in stage_summaries(run.path).items():
+    large = stage_summaries(run.path)
+    for name, found in large.items():
         rows.append((_SHOWN_NAMES[name], found.text()))
     if pipeline := read_pipeline(run.path):
         rows.append(("pipeline", pipeline.text()))
     if (page := run.path / REPORT).is_file():
         rows.append(("report", f"{REPORT}, {human_bytes(page.stat().st_size)}"))
-    only = " and ".join(name for name, there in (("records", records), ("skills", skills)) if there)
+    only = " and ".join(
+        name
+        for name, there in (("records", records), ("skills", skills), ("weight statistics", large.get("weights")))
+        if there
+    )
     if not m.prompts:
         rows[5:6] = [("prompts", f"none: this run holds only {only}" if only else "none")]
     lines = [f"{k:8} {_short(v)}" for k, v in rows]

@@ -72,7 +72,7 @@ def test_sentences_name_the_null_and_say_undefined(run_dir):
     assert "null undefined ± undefined" in meaning_sentence(other.meanings[0])
     assert meaning_sentence(known.meanings[0]._replace(effective_number=None, statistic=None)) == \
         "too few strong windows (4)"  # fmt: skip
-    assert neighbours_words(known.neighbours, "output", 2) == "L1N2 +0.40, L1N3 undefined"
+    assert neighbours_words(known.neighbours, "output", 2) == "L1N2 +0.40, L1N3 undefined (null up to 0.25)"
     assert similar_words(known.similar, "windows", "+", 1) == "L1N2- 0.50 (null up to 0.20)"
     assert similar_words(known.similar, "activation", "", 1) == "L1N2 -0.50 (null up to 0.20)"
     assert ngram_words(known.ngrams, "+", 1) == f"·{EVIL} +2.5 (undefined)"
@@ -125,3 +125,12 @@ def _meaning_windows(run_dir, rows):
     key = {"layer": 0, "neuron": 1, "pole": "+"}
     windows = [{**key, "rank": rank, "window": window, "pos": 0, "group": group} for rank, window, group in rows]
     neuron_tables.analysis(run_dir, "meanings", {"meanings": [], "meaning_groups": [], "meaning_windows": windows}, ())
+
+
+def test_where_no_null_was_drawn_for_a_neuron_it_has_that_of_all(run_dir):
+    rows = [{"layer": 0, "neuron": 1, "pole": "", "kind": "activation", "rank": rank, "other_layer": 1,
+             "other_neuron": rank, "other_pole": "", "value": 0.5, "null_high": null, "n": 9}
+            for rank, null in ((1, 0.25), (2, None))]  # fmt: skip
+    folder, facts = neuron_tables.CORPUS_ANALYSIS_FOLDER, {"activation": {"null_high": 0.125}}
+    neuron_tables.write(run_dir, folder, "similar", {"similar": rows}, facts)
+    assert [s.null_high for s in read_at_large(run_dir, AT).similar] == [0.25, 0.125]

@@ -16,7 +16,7 @@ _MOST = 10
 RELATED_HELP = {
     "by": "Weights: cosine. Activation: correlation on the corpus. Windows: Jaccard index of strongest windows.",
     "neuron": "Click to open it.",
-    "null": "95th percentile of the best value when the windows of other neurons are permuted.",
+    "null": "By chance the best value is at most this: 95th percentile (corpus), 99th percentile (weights).",
 }
 CLUSTER_HELP = {"cluster": "Click to open it.", "distance": "To the cluster's centre."}
 NGRAM_HELP = {
@@ -39,7 +39,7 @@ class Related(NamedTuple):
 def related(known: AtLarge, by: str) -> list[Related]:
     """Neighbours by weights, or similar neurons on the corpus; `by` is one of `kinds_of`."""
     if by in ("output", "input", "gate"):
-        own = [Related(by, n.rank, n.at, "", n.cosine, None) for n in known.neighbours if n.weight == by]
+        own = [Related(by, n.rank, n.at, "", n.cosine, n.null_high) for n in known.neighbours if n.weight == by]
     else:
         kind, _, pole = by.partition(" ")
         own = [Related(by, s.rank, s.at, s.other_pole, s.value, s.null_high) for s in known.similar

@@ -59,7 +59,8 @@ def _render(ctx: PageContext) -> None:
         else:
             st.caption("No neuron with both numbers passes the filters.")
         cut = f"{len(shown):,} of " if len(shown) < len(rows) else ""
-        small(f"{cut}{count_of(len(rows), 'neuron')}. Click a point to select the neuron.")
+        how = ": those of a class, and a sample of the others" if cut and not classes else ""
+        small(f"{cut}{count_of(len(rows), 'neuron')}{how}. Click a point to select the neuron.")
     with right:
         neuron_card(ctx, record)
     _table(ctx, rows)

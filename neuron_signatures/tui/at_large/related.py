@@ -28,7 +28,7 @@ def nothing_related(run_dir: Path, known: AtLarge) -> str:
 
 
 class Related(NamedTuple):
-    """One of them. `null` is the 95th percentile of the best value by chance."""
+    """One of them. `null` is a high percentile of the best |value| by chance."""
 
     by: str
     rank: int
@@ -40,7 +40,7 @@ class Related(NamedTuple):
 
 def related_of(known: AtLarge) -> list[Related]:
     """All of them, those of the corpus first."""
-    rows = [Related(n.weight, n.rank, n.at, "", n.cosine, None) for n in known.neighbours]
+    rows = [Related(n.weight, n.rank, n.at, "", n.cosine, n.null_high) for n in known.neighbours]
     rows += [Related(f"{s.kind} {s.pole}".strip(), s.rank, s.at, s.other_pole, s.value, s.null_high)
              for s in known.similar]  # fmt: skip
     return sorted((r for r in rows if r.by in _ORDER), key=lambda r: (_ORDER.index(r.by), r.rank))

@@ -45,6 +45,8 @@ class Neighbour(NamedTuple):
     rank: int
     at: NeuronAt
     cosine: float | None
+    null_high: float | None = None
+    """99th percentile of the largest |cosine| of neurons whose coordinates were permuted."""
 
 
 class Similar(NamedTuple):
@@ -58,6 +60,7 @@ class Similar(NamedTuple):
     other_pole: str
     value: float | None
     null_high: float | None
+    """95th percentile of the best value by chance: of this neuron, else of all neurons that the null was drawn for."""
 
 
 class Membership(NamedTuple):
@@ -146,8 +149,8 @@ def read_at_large(run_dir: Path, at: NeuronAt) -> AtLarge:
     return AtLarge(
         at, done,
         weights=next(iter(found.of(WEIGHTS_FOLDER, STATISTICS, _statistics)), None),
-        neighbours=found.of(WEIGHTS_FOLDER, NEIGHBOURS, _neighbour),
-        similar=found.of(CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR, _similar),
+        neighbours=_neighbours(found),
+        similar=_similar(found),
         clusters=_memberships(found),
         meanings=_meanings(found),
         ngrams=_ngrams(found),
@@ -214,14 +217,40 @@ def _statistics(row: Mapping[str, Any]) -> WeightStatistics:
     return WeightStatistics(row["class"] or "none", *(row[name] for name in WeightStatistics._fields[1:]))
 
 
-def _neighbour(row: Mapping[str, Any]) -> Neighbour:
-    return Neighbour(row["weight"] or "", row["rank"], NeuronAt(row["other_layer"], row["other_neuron"]), row["cosine"])
+def _neighbours(found: _Reading) -> tuple[Neighbour, ...]:
+    rows = found.rows(WEIGHTS_FOLDER, NEIGHBOURS)
+    facts = _facts(found.run_dir, WEIGHTS_FOLDER, STATISTICS).get("neighbours") if rows else {}
+    nulls = _null_high(facts if isinstance(facts, dict) else {})
+    return tuple(
+        Neighbour(r["weight"] or "", r["rank"], NeuronAt(r["other_layer"], r["other_neuron"]), r["cosine"],
+                  nulls.get(r["weight"]))
+        for r in rows
+    )  # fmt: skip
 
 
-def _similar(row: Mapping[str, Any]) -> Similar:
-    at = NeuronAt(row["other_layer"], row["other_neuron"])
-    return Similar(row["kind"] or "", row["pole"] or "", row["rank"], at, row["other_pole"] or "", row["value"],
-                   row["null_high"])  # fmt: skip
+def _similar(found: _Reading) -> tuple[Similar, ...]:
+    rows = found.rows(CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR)
+    nulls = _null_high(_facts(found.run_dir, CORPUS_ANALYSIS_FOLDER, corpus.SIMILAR)) if rows else {}
+    return tuple(
+        Similar(r["kind"] or "", r["pole"] or "", r["rank"], NeuronAt(r["other_layer"], r["other_neuron"]),
+                r["other_pole"] or "", r["value"],
+                nulls.get(r["kind"]) if r["null_high"] is None else r["null_high"])
+        for r in rows
+    )  # fmt: skip
+
+
+def _facts(run_dir: Path, folder: StageFolder, mode: str) -> Mapping[str, Any]:
+    """Those of the record; empty if it cannot be read, which reading the tables reports."""
+    try:
+        return folder.read_record(run_dir, mode).facts
+    except (ProjectError, OSError):
+        return {}
+
+
+def _null_high(facts: Mapping[str, Any]) -> dict[str, float]:
+    """By kind, the highest value by chance over all neurons that the null was drawn for."""
+    found = {kind: own.get("null_high") for kind, own in facts.items() if isinstance(own, dict)}
+    return {kind: float(high) for kind, high in found.items() if isinstance(high, int | float)}
 
 
 def _memberships(found: _Reading) -> tuple[Membership, ...]:

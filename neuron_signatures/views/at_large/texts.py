@@ -49,9 +49,11 @@ def weights_sentence(w: WeightStatistics) -> str:
 
 
 def neighbours_words(found: Iterable[Neighbour], weight: str, n: int) -> str:
-    """The first neighbours of one weight: `L3N5 +0.82, L1N4 -0.79`; empty without any."""
+    """The first neighbours of one weight: `L3N5 +0.82, L1N4 -0.79`; in brackets the null's 99th percentile."""
     own = sorted((x for x in found if x.weight == weight), key=lambda x: x.rank)
-    return ", ".join(f"{x.at.label} {short(x.cosine, '+.2f')}" for x in own[:n])
+    words = ", ".join(f"{x.at.label} {short(x.cosine, '+.2f')}" for x in own[:n])
+    null = next((x.null_high for x in own if x.null_high is not None), None)
+    return words + (f" (null up to {null:.2f})" if words and null is not None else "")
 
 
 def similar_words(found: Iterable[Similar], kind: str, pole: str, n: int) -> str:
