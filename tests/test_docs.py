@@ -162,6 +162,8 @@ def test_the_readme_file_map_is_complete():
         ("pipeline.md", pipeline),
         ("poc6.md", poc6_score_explanations),
         ("poc7.md", poc7_compare_skills),
+        ("poc8.md", poc8_weights),
+        ("poc9.md", poc9_compare_runs),
         ("report.md", report),
     ],
 )
