@@ -21,6 +21,7 @@ from neuron_signatures.runs.comparisons import folder as names
 from neuron_signatures.runs.comparisons.folder import comparison_folder, list_comparisons
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.lock import run_lock
+from neuron_signatures.runs.run import Run
 
 FAST = ["--n_draws", "20", "--quiet", "--jaccard_k", "3"]
 BARE = [*FAST, "--no_weights", "--figures", "none"]
@@ -246,3 +247,28 @@ def test_records_of_another_corpus_are_refused(tmp_path, capsys):
     make_run(tmp_path / "c", acts(0))
     err = error_of(["--runs", str(tmp_path / "c"), str(b), "--from", "records", *FAST], capsys, 2)
     assert "has not been made yet" in err
+
+
+def test_checkpoints_are_dumped_with_the_prompts_of_a_run(models, tmp_path, capsys):
+    prompts, run = write_prompts(tmp_path / "prompts.json"), tmp_path / "run"
+    assert dump(["--model_name", str(models[2]), "--prompts_json", str(prompts), "--out_dir", str(run), "--quiet",
+                 "--model_dtype", "fp32", "--save_dtype", "fp32", "--device", "cpu", "--layers", "0"]) == 0  # fmt: skip
+    argv = ["--run_dir", str(run), "--checkpoints", f"{models[0]},{models[1]}", *BARE]
+    assert main(argv) == 0
+    assert "debiased linear CKA to run" in capsys.readouterr().out
+    assert list_comparisons(run) == ["start_middle_vs_run"]
+    folder = comparison_folder("start_middle_vs_run")
+    assert folder.read_table(run, names.CHECKPOINTS)["label"].tolist() == ["start", "middle", "run"]
+    assert folder.read_table(run, names.UNALIGNED).empty
+    with Run.open(tmp_path / "run-checkpoints" / "start") as one, Run.open(run) as other:
+        assert one.manifest.layers == other.manifest.layers == [0]
+        assert [p.token_ids for p in one.prompts] == [p.token_ids for p in other.prompts]
+    for flag in ("--prompts_json", "--reference", "--save_dtype"):
+        value = "fp32" if flag == "--save_dtype" else "run"
+        assert f"{flag}: is th" in error_of([*argv, flag, value], capsys, 2)
+
+
+def test_a_run_without_prompts_has_none_for_checkpoints(models, tmp_path, capsys):
+    run = make_record_run(tmp_path / "records")
+    argv = ["--run_dir", str(run), "--checkpoints", str(models[0]), *BARE]
+    assert "has no prompts with which checkpoints could be dumped" in error_of(argv, capsys, 2)
