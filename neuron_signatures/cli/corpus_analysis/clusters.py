@@ -60,6 +60,9 @@ def make_parser() -> Parser:
                        help="clusters of k-means, such as 20 or 20,50; default the one of 10, 20, 40 and 80 with the "
                             "largest silhouette")  # fmt: skip
     group.add_argument("--min_cluster_size", type=at_least(2), default=5, metavar="N", help="of HDBSCAN; default 5")
+    group.add_argument("--embedding", choices=("tokens", "minilm"), default="tokens",
+                       help="of contexts, for --by exemplars: tokens needs no model, minilm embeds the text; default "
+                            "tokens")  # fmt: skip
     group.add_argument("--sample_tokens", type=at_least(100), default=16384, metavar="N",
                        help="tokens of the part explain that activations are taken at; default 16384")  # fmt: skip
     tokens = parser.add_argument_group("the tokens of a cluster")
@@ -73,10 +76,10 @@ def make_parser() -> Parser:
                         help="shuffled data for the silhouette; default 100")  # fmt: skip
     effect = parser.add_argument_group("the effect of ablating a cluster (part select)")
     effect.add_argument("--no_effect", action="store_true", help="leave it out")
-    effect.add_argument("--effect_windows", type=at_least(1), default=16, metavar="N",
-                        help="windows in which a cluster is most active; default 16")  # fmt: skip
-    effect.add_argument("--effect_span", type=at_least(1), default=8, metavar="N",
-                        help="positions that are ablated and read, from the most active one on; default 8")  # fmt: skip
+    effect.add_argument("--effect_windows", type=at_least(1), default=10, metavar="N",
+                        help="windows in which a cluster is most active; default 10")  # fmt: skip
+    effect.add_argument("--effect_span", type=at_least(1), default=4, metavar="N",
+                        help="positions that are ablated and read, from the most active one on; default 4")  # fmt: skip
     effect.add_argument("--n_random", type=at_least(1), default=20, metavar="N",
                         help="random sets of as many neurons of the same layers; default 20")  # fmt: skip
     add_rerun_flags(parser, dtype_help="precision of the model; default fp32 with effects, else that of the records")
@@ -95,6 +98,8 @@ def check_flags(args: Namespace, given: set[str]) -> None:
         raise UsageError("has no effect with --no_effect", where=f"--{idle[0]}")
     if args.k and "kmeans" not in args.method:
         raise UsageError("is the number of clusters of k-means", where="--k", next_step="Give --method kmeans")
+    if "embedding" in given and "exemplars" not in args.by:
+        raise UsageError("is for --by exemplars", where="--embedding", next_step="Give --by exemplars")
     if "min_cluster_size" in given and "hdbscan" not in args.method:
         raise UsageError("is for HDBSCAN", where="--min_cluster_size", next_step="Give --method hdbscan")
 
@@ -105,7 +110,7 @@ def _request(args: Namespace) -> ClustersRequest:
     effect = None if args.no_effect else EffectSettings(args.effect_windows, args.effect_span, args.n_random)
     return ClustersRequest(
         run_dir=args.run_dir, choice=neuron_choice(args),
-        grouping=Grouping(args.by, args.method, args.k, args.min_cluster_size, "lsa"),
+        grouping=Grouping(args.by, args.method, args.k, args.min_cluster_size, args.embedding),
         checks=Checks(args.n_bootstraps, args.n_shuffles), effect=effect, sample_tokens=args.sample_tokens,
         min_count=args.min_count, n_tokens=args.n_tokens, seed=args.seed, overrides=model_overrides(args),
         batch_size=args.batch_size,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from neuron_signatures.corpus_analysis.choice import NeuronChoice
+from neuron_signatures.corpus_analysis.contexts import Embedding
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.corpus_analysis.folder import Basis, Method
-
-Embedding = Literal["lsa", "minilm"]
-"""What contexts of the strongest windows are embedded by: the tokens of the corpus, or a sentence model."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Grouping:
     n_clusters: tuple[int, ...]
     min_cluster_size: int
     embedding: Embedding
+    """Of the contexts of the strongest windows (by exemplars)."""
 
 
 @dataclass(frozen=True)

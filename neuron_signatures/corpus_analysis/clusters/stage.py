@@ -13,7 +13,7 @@ from neuron_signatures.corpus_analysis.activations import ModelSource, Source, r
 from neuron_signatures.corpus_analysis.choice import Choice, Pairs, choose
 from neuron_signatures.corpus_analysis.clusters.basis import Basis, reduced, weight_basis
 from neuron_signatures.corpus_analysis.clusters.effect import Ablation, Effect, cluster_effect
-from neuron_signatures.corpus_analysis.clusters.exemplars import ExemplarBasis, latent_semantics, places_of
+from neuron_signatures.corpus_analysis.clusters.exemplars import ExemplarBasis, places_of
 from neuron_signatures.corpus_analysis.clusters.grouping import SHORT_LIST, Grouper
 from neuron_signatures.corpus_analysis.clusters.peaks import find_peaks
 from neuron_signatures.corpus_analysis.clusters.profiles import ActivationBasis, Profiles, read_profiles
@@ -22,6 +22,7 @@ from neuron_signatures.corpus_analysis.clusters.stability import measure
 from neuron_signatures.corpus_analysis.clusters.summary import ClustersSummary
 from neuron_signatures.corpus_analysis.clusters.tables import Clustering, make_tables
 from neuron_signatures.corpus_analysis.clusters.tokens import cluster_tokens, member_weights
+from neuron_signatures.corpus_analysis.contexts import ContextSettings, open_contexts
 from neuron_signatures.corpus_analysis.passes import CorpusPass, choose_windows, open_pass, plan_of_records
 from neuron_signatures.interventions.controls.random_sets import write_norms
 from neuron_signatures.records.corpus.blocks import longest_window
@@ -171,7 +172,9 @@ def _basis(work: _Work, name: BasisName) -> Basis:
         assert work.corpus_pass is not None
         return weight_basis(work.corpus_pass.model.hf, longest_window(corpus), work.neurons)
     places = places_of(work.records, work.neurons)
-    return ExemplarBasis(latent_semantics(corpus, places, seed=request.seed), places.of)
+    settings = ContextSettings(request.grouping.embedding, seed=request.seed)
+    contexts = open_contexts(corpus, settings, device=request.overrides.device)
+    return ExemplarBasis(contexts.embed(places.window, places.pos), places.of)
 
 
 def _with_effects(work: _Work, found: list[Clustering]) -> list[Clustering]:
