@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Slab(NamedTuple):
     values: Float[Tensor, "token column"]
 
 
+@runtime_checkable
 class TokenBlock(Protocol):
     """Some tokens and the activations of all neurons there."""
 
@@ -43,6 +44,7 @@ class TokenBlock(Protocol):
         """The activations, some columns at a time; float32."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where activations come from."""
 

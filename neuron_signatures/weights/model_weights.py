@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from neuron_signatures.models.capture import MlpShape, mlp_shape
+from neuron_signatures.models.memory import release_mapped_weights
 from neuron_signatures.models.read_path import LayerReads, read_path
 from neuron_signatures.models.write_path import WritePath, write_path
 from neuron_signatures.runs.weights.folder import Weight
@@ -56,4 +57,6 @@ class ModelWeights:
 def model_weights(hf: PreTrainedModel) -> ModelWeights:
     """The weights of a model. Raises `UsageError` if its MLPs or norms are not recognised."""
     ids = list(_SOME_IDS)
-    return ModelWeights(mlp_shape(hf), write_path(hf, ids), read_path(hf, ids))
+    found = ModelWeights(mlp_shape(hf), write_path(hf, ids), read_path(hf, ids))
+    release_mapped_weights()  # the forward passes have read all of them, and no attention is needed any more
+    return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from neuron_signatures.models.memory import available_bytes
+from neuron_signatures.models.memory import available_bytes, release_mapped_weights
 
 _LIMITED = """
 import resource
@@ -32,3 +34,23 @@ def test_available_memory_respects_the_limits_of_the_process() -> None:
 def test_other_systems_do_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert available_bytes() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_mapped_weights_are_released_unless_they_were_written_to(tmp_path: Path) -> None:
+    n = 1 << 20
+    paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.npy")]
+    for path in paths:
+        np.arange(n, dtype=np.float32).tofile(path)
+    clean, changed, other = (np.memmap(path, np.float32, mode="c") for path in paths)
+    assert clean.sum() == changed.sum() == other.sum()
+    changed[5] = -1
+    assert release_mapped_weights() >= 4 * n
+    assert clean[7] == 7 and changed[5] == -1 and changed[6] == 6 and other[9] == 9
+    assert resident(paths[0]) < 1 << 20 < resident(paths[1])
+
+
+def resident(path: Path) -> int:
+    """Bytes of a mapped file that are in the memory of this process."""
+    lines = Path("/proc/self/smaps").read_text().split(str(path), 1)[1].splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ WIDTH: Final = 50
 _POWER_ITERATIONS: Final = 2
 
 
+@runtime_checkable
 class Basis(Protocol):
     """What describes neurons."""
 
@@ -56,7 +57,7 @@ def weight_basis(hf: PreTrainedModel, token_ids: list[int], neurons: Pairs) -> W
     return WeightBasis(found.numpy())
 
 
-def reduced(x: Description, *, seed: int) -> Float64[np.ndarray, "neuron dim"]:
+def reduced(x: Description, *, seed: int) -> Float64[np.ndarray, "neuron reduced"]:
     """Rows of length 1 in at most 50 dimensions: the largest singular directions of the rows of length 1.
 
     The projection keeps as much of all inner products as so many dimensions can. In hundreds of dimensions the

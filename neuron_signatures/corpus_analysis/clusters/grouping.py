@@ -64,7 +64,8 @@ class Found:
 
     labels: Int64[np.ndarray, " neuron"]
     rows: Int64[np.ndarray, " sampled"]
-    silhouettes: Float64[np.ndarray, " sampled"]
+    silhouettes: Float64[np.ndarray, " defined"]
+    """Empty where they are undefined."""
 
     @property
     def n_clusters(self) -> int:
@@ -91,7 +92,7 @@ def silhouette_rows(labels: Int64[np.ndarray, " neuron"], *, seed: int) -> Int64
 
 def silhouettes(
     x: Float64[np.ndarray, "neuron dim"], labels: Int64[np.ndarray, " neuron"], rows: Int64[np.ndarray, " sampled"]
-) -> Float64[np.ndarray, " sampled"]:
+) -> Float64[np.ndarray, " defined"]:
     """The silhouettes of these rows; empty if they are in fewer than two clusters, or each in its own."""
     from sklearn.metrics import silhouette_samples
 

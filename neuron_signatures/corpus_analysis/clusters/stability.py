@@ -24,7 +24,7 @@ class Stability:
     aris: Float64[np.ndarray, " draw"]
     null_aris: Float64[np.ndarray, " draw"]
     clusters: Float64[np.ndarray, " cluster"]
-    null_silhouettes: Float64[np.ndarray, " draw"]
+    null_silhouettes: Float64[np.ndarray, " shuffle"]
 
     def p(self, silhouette: float) -> float:
         """Share of the shuffled data whose silhouette is at least as large; draws without clusters are smaller."""

@@ -43,11 +43,14 @@ class Stream:
     def correlations(
         self, cross: Float64[np.ndarray, "column neuron"], columns: Int64[np.ndarray, " column"]
     ) -> Float64[np.ndarray, "column neuron"]:
-        """Pearson's r of neurons `columns` with all, from the sums of products; NaN where one has no spread."""
-        spread = np.where(self.variance > _NO_SPREAD, self.variance, np.nan)
-        covariance = cross / self.n - self.mean[columns][:, None] * self.mean
-        found = covariance / np.sqrt(spread[columns][:, None] * spread)
-        return np.asarray(np.clip(found, -1, 1))
+        """Pearson's r of neurons `columns` with all, in place of the sums of products; NaN where one has no spread."""
+        sd = np.sqrt(np.where(self.variance > _NO_SPREAD, self.variance, np.nan))
+        for row, column in zip(cross, columns.tolist(), strict=True):
+            row /= self.n
+            row -= self.mean[column] * self.mean
+            row /= sd[column] * sd
+            np.clip(row, -1, 1, out=row)
+        return cross
 
 
 def read_stream(source: Source, scale: Scale, keep: Int64[np.ndarray, " kept"]) -> Stream:
@@ -143,7 +146,7 @@ def null_best(
         places = np.array([column for _, column in of])
         r = stream.correlations(cross_products(source, scale, left, len(of)), columns[places])
         r[np.arange(len(of)), columns[places]] = np.nan
-        strongest = np.max(np.where(np.isnan(r), -1, np.abs(r)), axis=1)
-        for (draw, column), value in zip(of, strongest, strict=True):
-            best[draw, column] = value if value >= 0 else np.nan
+        for (draw, column), row in zip(of, r, strict=True):
+            value = np.fmax.reduce(np.abs(row))  # NaN only if all are
+            best[draw, column] = value
     return best

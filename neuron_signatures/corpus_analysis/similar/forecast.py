@@ -70,7 +70,5 @@ def forecast(request: SimilarRequest) -> SimilarForecast:
         model = model_seconds(records, tokens * runs)
     seconds = None if model is None else model + operations / matmul_speed()
     columns = min(per_part, max(n_chosen, n_null))
-    memory = int(
-        np.sum([size if cached else 0, 16 * columns * n_all, 4 * tokens * min(n_chosen, request.null_neurons)])
-    )
+    memory = int(np.sum([size if cached else 0, 9 * columns * n_all, 4 * tokens * min(n_chosen, request.null_neurons)]))
     return SimilarForecast(n_chosen, n_all, tokens, readings, cached, operations, seconds, memory)

@@ -35,6 +35,7 @@ from neuron_signatures.runs.stage_results import open_folder
 
 PART = PARTS[0]
 _HIGH = 95.0
+_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,9 @@ def _by_activation(command: _Command) -> tuple[pd.DataFrame, dict[str, Any]]:
         stream = correlate.read_stream(source, scale, columns[with_null])
         found = Ranked.empty()
         for part, r in correlate.correlation_rows(source, scale, stream, columns):
-            found = found.joined(strongest_columns(r, request.n_similar, signed=True), first_row=part.start)
+            for start in range(0, len(r), _ROWS):
+                some = strongest_columns(r[start : start + _ROWS], request.n_similar, signed=True)
+                found = found.joined(some, first_row=part.start + start)
         pairs = np.stack([columns[found.row], found.column], axis=1)
         document = records.corpus.window_document.astype(np.int64)
         interval = correlation_intervals(source, scale, stream, pairs, found.value, document)

@@ -46,7 +46,7 @@ def table(
         tasks = [(by_text, scopes), *([(by_token, whole)] if by_token else [])]
         with progress("probes", n_fits(scopes, len(halves.in_find), settings, tokens=by_token is not None)) as bar:
             for task, of_task in tasks:
-                rows += _task_rows(task, of_task, settings, seed, bar)
+                rows += task_rows(task, of_task, settings, seed, bar)
     frame = pd.DataFrame(rows, columns=list(columns.PROBES))
     for name in ("layer", "n_units", "n_controls"):
         frame[name] = frame[name].astype("Int32")
@@ -68,7 +68,8 @@ def n_fits(scopes: Scopes, n_classes: int, settings: ProbeSettings, *, tokens: b
     return n_scopes * n_classes * (1 + settings.n_controls)
 
 
-def _task_rows(task: Task, scopes: Scopes, settings: ProbeSettings, seed: int, bar: Bar) -> list[dict[str, Any]]:
+def task_rows(task: Task, scopes: Scopes, settings: ProbeSettings, seed: int, bar: Bar) -> list[dict[str, Any]]:
+    """The rows of one task in each scope."""
     banks = list(dict.fromkeys(bank for members in scopes.values() for bank in members))
     n_find, found = len(task.find), {}
     for bank in banks:
