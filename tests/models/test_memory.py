@@ -46,8 +46,8 @@ def test_mapped_weights_are_released_unless_they_were_written_to(tmp_path: Path)
     assert clean.sum() == changed.sum() == other.sum()
     changed[5] = -1
     assert release_mapped_weights() >= 4 * n
+    assert resident(paths[0]) == 0 < resident(paths[1])
     assert clean[7] == 7 and changed[5] == -1 and changed[6] == 6 and other[9] == 9
-    assert resident(paths[0]) < 1 << 20 < resident(paths[1])
 
 
 def resident(path: Path) -> int:
