@@ -117,7 +117,8 @@ class StageFolder:
 
 @contextlib.contextmanager
 def open_folder(run: Run, folder: StageFolder, mode: str) -> Iterator[ResultWriter]:
-    """Lock the run and yield the writer of one result of a mode, whose earlier record is removed.
+    """Lock the run and yield the writer of one result of a mode. The earlier record is removed before the first file
+    is written, so a command that stops before keeps the earlier result.
 
     The block ends with `ResultWriter.finish`. Raises `RunLockedError` if another process holds the lock.
     """
@@ -128,19 +129,25 @@ def open_folder(run: Run, folder: StageFolder, mode: str) -> Iterator[ResultWrit
             with explain_os_errors(run.path / below), folder_below(run.path, below, create=True):
                 if not running_shards(run.path):
                     sweep_leftovers(run.path / below)
-        writer = ResultWriter(run, folder, mode)
-        writer.files.begin(record_name(mode))
-        yield writer
+        yield ResultWriter(run, folder, mode)
 
 
 class ResultWriter:
     """Writes the tables of one mode, then its record."""
 
     def __init__(self, run: Run, folder: StageFolder, mode: str) -> None:
-        self.files = ResultsWriter(run.path, folder.folder)
-        """For files that are not tables."""
+        self._files = ResultsWriter(run.path, folder.folder)
+        self._begun = False
         self._run, self._folder, self._mode = run, folder, mode
         self._started = time.monotonic()
+
+    @property
+    def files(self) -> ResultsWriter:
+        """For files that are not tables; removes the earlier record."""
+        if not self._begun:
+            self._files.begin(record_name(self._mode))
+            self._begun = True
+        return self._files
 
     def table(self, stem: str, frame: pd.DataFrame) -> None:
         """Write `stem.parquet` with exactly its columns. NaN becomes null."""
