@@ -29,7 +29,7 @@ from neuron_signatures.weights.readout import make_readout
 from neuron_signatures.weights.statistics import logit_moments
 
 D_MODEL = 576
-MOMENTS, NEIGHBOURS, SECONDS, BYTES = 2.0, 3.0, 60.0, 6e9
+MOMENTS, NEIGHBOURS, SECONDS, BYTES = 2.0, 4.0, 60.0, 6e9
 
 
 def bench_moments(quick: bool) -> list[Bar]:
@@ -51,7 +51,7 @@ def bench_moments(quick: bool) -> list[Bar]:
 
 def bench_neighbours(quick: bool) -> list[Bar]:
     """The ten nearest of every neuron, against half of the products."""
-    rows, tile = _units(4096 if quick else 16384), default_tile(torch.device("cpu"))
+    rows, tile = _units(8192 if quick else 16384), default_tile(torch.device("cpu"))
 
     def search() -> None:
         compare(rows, rows, 0, 0, Search(len(rows), 10, rows.device), tile, lambda _: None)

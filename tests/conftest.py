@@ -28,7 +28,7 @@ for package in (
     "scoring",
     "explain",
     "skills",
-    "drift",
+    "drift", "weights",
 ):
     install_import_hook(f"neuron_signatures.{package}", "beartype.beartype")
 
