@@ -28,7 +28,9 @@ for package in (
     "scoring",
     "explain",
     "skills",
-    "drift", "weights",
+    "corpus_analysis",
+    "drift",
+    "weights",
 ):
     install_import_hook(f"neuron_signatures.{package}", "beartype.beartype")
 

@@ -11,7 +11,7 @@ the product of both cosine distances; that of `minilm` is the cosine distance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, Integer
@@ -45,6 +45,7 @@ class ContextSettings:
         return dict(self.__dict__)
 
 
+@runtime_checkable
 class Contexts(Protocol):
     """Embeds positions of windows of one corpus."""
 

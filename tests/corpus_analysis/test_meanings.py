@@ -90,7 +90,7 @@ def test_tokens_that_set_a_group_apart(run_dir: Path) -> None:
         shares = token_shares(corpus, "explain")
         assert shares.share.sum() == pytest.approx(1)
         rare, common = int(shares.ids[shares.share.argmin()]), int(shares.ids[shares.share.argmax()])
-        around = np.array([[common, rare, -1], [rare, common, common], [common, -1, -1], [common, common, 3]])
+        around = np.array([[common, rare, -1], [rare, common, common], [common, -1, -1], [common, common, 3]], np.int32)
         assert apart_tokens(around, np.array([0, 1]), shares)[0] == rare
         assert common not in apart_tokens(around, np.array([0, 1]), shares)
 

@@ -19,7 +19,7 @@ from neuron_signatures.weights.readout import make_readout
 from neuron_signatures.weights.request import Rules
 from neuron_signatures.weights.statistics import WRITE_COLUMNS, write_statistics
 
-RULES = Rules(kurtosis=10, null=0.9, entropy_norm=0.5, entropy_layers=0.5)
+RULES = Rules(kurtosis=10.0, null=0.9, entropy_norm=0.5, entropy_layers=0.5)
 COLUMNS = ["logit_variance", "logit_skewness", "logit_kurtosis", "norm_out", "null_share", "frequency_correlation"]
 PLAIN = (1.0, 0.0, 3.0, 1.0, 0.02, 0.0)
 
@@ -69,7 +69,7 @@ def test_a_neuron_that_several_rules_fit_has_the_first_class():
     fits_all = (1.5, 0.1, 11.0, 1.0, 0.2, 0.1)
     assert classes(fits_all, PLAIN, PLAIN)[0] == "prediction"
     assert PRIORITY == ("entropy", "prediction", "suppression", "token_frequency", "partition")
-    blunt = Rules(kurtosis=20, null=0.9, entropy_norm=0.5, entropy_layers=0.5)
+    blunt = Rules(kurtosis=20.0, null=0.9, entropy_norm=0.5, entropy_layers=0.5)
     assert classes(fits_all, PLAIN, PLAIN, rules=blunt)[0] == "token_frequency"
     assert classes((0.59, 0.1, 11.0, 1.0, 0.2, 0.1), PLAIN, PLAIN)[0] == "entropy"
 
@@ -89,7 +89,7 @@ def test_planted_neurons():
     readout = make_readout(head, NormForm(False, torch.ones(64), torch.zeros(64)), None)
     random = write_statistics(torch.randn(1000, 64, generator=generator) * 8, readout).numpy()
     found = write_statistics(rows.clone(), readout).numpy()
-    rules = Rules(kurtosis=3.3, null=0.999, entropy_norm=0.9, entropy_layers=1)
+    rules = Rules(kurtosis=3.3, null=0.999, entropy_norm=0.9, entropy_layers=1.0)
     frames = []
     for values in (found, random):
         frame = pd.DataFrame(values, columns=list(WRITE_COLUMNS))

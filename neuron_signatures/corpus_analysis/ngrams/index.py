@@ -30,9 +30,9 @@ class NgramIndex:
 
     vocabulary: Int64[np.ndarray, " token"]
     """Token ids, ascending."""
-    keys: tuple[Int64[np.ndarray, " ngram"], ...]
+    keys: tuple[Int64[np.ndarray, "_"], ...]
     """For each n the keys of its n-grams, ascending ..."""
-    rows: tuple[Int64[np.ndarray, " ngram"], ...]
+    rows: tuple[Int64[np.ndarray, "_"], ...]
     """... and the numbers of these n-grams."""
     ids: Int32[np.ndarray, "ngram 3"]
     """Tokens; -1 where n is smaller than 3."""
