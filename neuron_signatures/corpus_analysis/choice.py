@@ -14,7 +14,7 @@ from neuron_signatures.runs.layer_numbers import parse_layers
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 
-Pairs = Int64[np.ndarray, "neuron 2"]
+Pairs = Int64[np.ndarray, "_ 2"]
 """Layer and neuron, ascending."""
 
 MANY: Final = 20_000
