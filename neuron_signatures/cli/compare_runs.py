@@ -137,8 +137,9 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
 def _dump_and_compare(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.drift.dumps import dump_all, plan_dumps, run_dir
 
+    names = _checkpoint_names(args)
     dumping = _dump_request(args, argv)
-    checkpoints = _checkpoints(args, dumping.model_dtype)
+    checkpoints = _checkpoints(args, names, dumping.model_dtype)
     runs = [run_dir(checkpoint, dumping) for checkpoint in checkpoints]
     labels = [checkpoint.label for checkpoint in checkpoints]
     if args.run_dir is not None:
@@ -186,7 +187,16 @@ def _folder_name(path: Path) -> str:
     return path.absolute().resolve().name or str(path)
 
 
-def _checkpoints(args: Namespace, dtype: Dtype) -> list[Checkpoint]:
+def _checkpoint_names(args: Namespace) -> list[str]:
+    """What the flags name. Raises `UsageError` if there are too few to compare."""
+    flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
+    names = [name.strip() for name in (args.checkpoints or args.model_revisions).split(",") if name.strip()]
+    if args.checkpoints != "demo" and len(names) + (args.run_dir is not None) < 2:
+        raise UsageError("needs at least two, between commas", where=flag)
+    return names
+
+
+def _checkpoints(args: Namespace, names: Sequence[str], dtype: Dtype) -> list[Checkpoint]:
     from neuron_signatures.drift import dumps
 
     spec = ModelSpec(
@@ -195,10 +205,6 @@ def _checkpoints(args: Namespace, dtype: Dtype) -> list[Checkpoint]:
     )  # fmt: skip
     if args.checkpoints == dumps.DEMO:
         return dumps.demo_checkpoints(spec, final=args.run_dir is None)
-    flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
-    names = [name.strip() for name in (args.checkpoints or args.model_revisions).split(",") if name.strip()]
-    if len(names) + (args.run_dir is not None) < 2:
-        raise UsageError("needs at least two, between commas", where=flag)
     return dumps.folders(names, spec) if args.model_revisions is None else dumps.revisions(names, spec)
 
 
