@@ -204,6 +204,18 @@ def test_queries_print_neurons_and_ngrams(run_dir: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.count("effect ") > 1
 
 
+def test_numbers_of_earlier_clusters_are_not_answered(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_clusters(run_dir, [(0, 1), (0, 2)])
+    make(run_dir, "--min_count", "3")
+    assert ngrams(run_dir, "--query_cluster", "hand-made-1:0") == 0
+    capsys.readouterr()
+    write_clusters(run_dir, [(1, 3)])
+    assert ngrams(run_dir, "--query_cluster", "hand-made-1:0") != 0
+    assert "the clusters were made again after the n-grams" in capsys.readouterr().err
+    make(run_dir, "--min_count", "3")
+    assert ngrams(run_dir, "--query_cluster", "hand-made-1:0") == 0
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -208,6 +208,16 @@ def test_ngrams_are_found_by_a_part_of_their_text_the_equal_ones_first():
     assert not len(matching(known, "[("))
 
 
+def test_ngrams_of_earlier_clusters_are_not_shown(root):
+    neuron_tables.clusters(root / "run")
+    neuron_tables.ngrams(root / "run", ("corpus_analysis/clusters_meta.json",))
+    assert any("held out" in t for t in tables(opened(root, "clusters")))
+    neuron_tables.clusters(root / "run", ("corpus_analysis/ngrams_meta.json",))
+    page = opened(root, "clusters")
+    assert not any("held out" in t for t in tables(page))
+    assert "The n-grams were made before these clusters." in shown(page)
+
+
 def test_questions_about_the_corpus(root):
     neuron_tables.everything(root / "run")
     page = opened(root, "query")

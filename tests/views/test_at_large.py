@@ -75,7 +75,7 @@ def test_sentences_name_the_null_and_say_undefined(run_dir):
     assert neighbours_words(known.neighbours, "output", 2) == "L1N2 +0.40, L1N3 undefined (null up to 0.25)"
     assert similar_words(known.similar, "windows", "+", 1) == "L1N2- 0.50 (null up to 0.20)"
     assert similar_words(known.similar, "activation", "", 1) == "L1N2 -0.50 (null up to 0.20)"
-    assert ngram_words(known.ngrams, "+", 1) == f"·{EVIL} +2.5 (undefined)"
+    assert ngram_words(known.ngrams, "+", 1) == f"·{EVIL} +2.5 (not held out)"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("[]", ()), ('[" a", 3]', (" a", "3")), ("{not json", ("{not json",)),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
 from neuron_signatures.runs.corpus_analysis.ngrams import (
     ClusterEffect,
     NeuronEffect,
@@ -20,7 +22,10 @@ from neuron_signatures.runs.corpus_analysis.ngrams import (
 )
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.records.names import Pole
+from neuron_signatures.runs.stage_results import record_name
 from neuron_signatures.runs.tokens import visible
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,13 @@ def ask_text(run_dir: Path, text: str) -> TextAnswer:
     if not found.ngrams:
         near = "; there are " + ", ".join(map(shown, found.near)) if found.near else ""
         what = f"{visible(text)!r} is not an indexed n-gram{near}"
-        step = "Give it exactly, with its leading space" if near else "Lower --min_count, or raise --max_ngrams"
+        settings = CORPUS_ANALYSIS_FOLDER.read_record(run_dir, "ngrams").settings
+        rare = f"Rarer n-grams than {settings.get('min_count')} positions in explain need another index, with a lower "
+        step = "Give it exactly, with its leading space" if near else f"{rare}--min_count"
         raise UsageError(what, where="--query", next_step=step)
-    return TextAnswer(tuple((n, neurons_of(run_dir, n.ngram), clusters_of(run_dir, n.ngram)) for n in found.ngrams))
+    answers = tuple((n, neurons_of(run_dir, n.ngram), clusters_of(run_dir, n.ngram)) for n in found.ngrams)
+    _warn_if_outdated(run_dir, has_clusters=any(clusters for _, _, clusters in answers))
+    return TextAnswer(answers)
 
 
 def ask_neuron(run_dir: Path, layer: int, neuron: int, poles: Sequence[Pole]) -> NgramsAnswer:
@@ -96,16 +105,37 @@ def ask_neuron(run_dir: Path, layer: int, neuron: int, poles: Sequence[Pole]) ->
     if not any(found.values()):
         what = f"L{layer}N{neuron} has no n-grams: it is not indexed, or no n-gram is above the margin"
         raise UsageError(what, where=str(run_dir), next_step="Index its layer with `ngrams --layers`")
+    _warn_if_outdated(run_dir, has_clusters=False)
     return NgramsAnswer(found)
 
 
 def ask_cluster(run_dir: Path, clustering: str, cluster: int) -> NgramsAnswer:
-    """Raises `UsageError` for a cluster that is not indexed."""
+    """Raises `UsageError` for a cluster that is not indexed, or if the clusters were made again since."""
+    if any(map(_is_of_clusters, _outdated(run_dir))):
+        what = "the clusters were made again after the n-grams, whose numbers of clusters are those of the earlier ones"
+        raise UsageError(what, where=str(run_dir), next_step="Make `ngrams` again")
     effects = ngrams_of_cluster(run_dir, clustering, cluster)
     if not effects:
         what = f"there are no n-grams of the cluster {clustering}:{cluster}"
         raise UsageError(what, where=str(run_dir), next_step="Make `clusters`, then `ngrams` again")
+    _warn_if_outdated(run_dir, has_clusters=False)
     return NgramsAnswer({f"{clustering}:{cluster}": effects})
+
+
+def _outdated(run_dir: Path) -> list[str]:
+    """Paths of the stage records that changed since the n-grams were indexed."""
+    return CORPUS_ANALYSIS_FOLDER.outdated(run_dir, CORPUS_ANALYSIS_FOLDER.read_record(run_dir, "ngrams"))
+
+
+def _is_of_clusters(path: str) -> bool:
+    return path.endswith(record_name("clusters"))
+
+
+def _warn_if_outdated(run_dir: Path, *, has_clusters: bool) -> None:
+    """Changed clusters matter only to an answer that has clusters."""
+    late = [path for path in _outdated(run_dir) if has_clusters or not _is_of_clusters(path)]
+    if late:
+        log.warning("warning: the n-grams were made before %s changed; make them again", ", ".join(late))
 
 
 def shown(ngram: Ngram) -> str:

@@ -66,10 +66,13 @@ class MeaningsSummary:
                 f"less diverse than windows of random neurons (q <= 0.05): {f['n_fewer']:,} lists; more: "
                 f"{f['n_more']:,}; {f['n_several']:,} of the former have an effective number >= {SEVERAL}"
             )
-        for row in self._most():
+        most = self._most()
+        found += ["the lists whose groups are furthest apart:"] if most else []
+        for row in most:
             groups = "; ".join(f"{g['share']:.0%} {' '.join(map(visible, g['tokens'][:4]))}" for g in self._groups(row))
             label = f"L{row['layer']}N{row['neuron']}{row['pole']}"
-            found.append(f"  {label} {row['effective_number']:.2f} of {row['n_windows']} windows: {groups}")
+            number = f"{row['effective_number']:.2f} effective groups of {row['n_windows']} windows"
+            found.append(f"  {label} {number}, q {row['q']:.2g}: {groups}")
         return found
 
     def _most(self) -> list[dict[str, Any]]:

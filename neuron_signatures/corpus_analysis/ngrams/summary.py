@@ -60,16 +60,19 @@ class NgramsSummary:
         ]
         if f["mean_effect"] is not None and f["mean_held_out_effect"] is not None:
             found.append(
-                f"effects that were chosen on explain: {f['mean_effect']:.2f} standard deviations, on select "
-                f"{f['mean_held_out_effect']:.2f}"
+                f"mean effect of the listed pairs of n-gram and neuron: {f['mean_effect']:.2f} standard deviations on "
+                f"explain, where they were chosen; {f['mean_held_out_effect']:.2f} on select"
             )
         adds = ~((self.neurons["effect"] - self.neurons["suffix_effect"]).abs() < MARGIN)  # also without a suffix
         best = self.neurons[(self.neurons["rank"] == 1) & adds]
         best = best.iloc[np.argsort(-best["held_out_effect"].abs().fillna(0).to_numpy(), kind="stable")[:_SHOWN]]
         texts = dict(zip(self.ngrams["ngram"], self.ngrams["text"], strict=True))
+        counts_of = dict(zip(self.ngrams["ngram"], self.ngrams["count"], strict=True))
+        found += ["the largest on select, with positions in explain:"] if len(best) else []
         for row in best.to_dict("records"):
             label = f"L{row['layer']}N{row['neuron']}"
             held_out = "not in select" if row["held_out_effect"] != row["held_out_effect"] else (
                 f"on select {row['held_out_effect']:+.2f}")  # fmt: skip
-            found.append(f"  {visible(texts[row['ngram']])}: {label} {row['effect']:+.2f}, {held_out}")
+            found.append(f"  '{visible(texts[row['ngram']])}' ({counts_of[row['ngram']]:,}): {label} "
+                         f"{row['effect']:+.2f}, {held_out}")  # fmt: skip
         return found

@@ -35,7 +35,7 @@ def at_large_panel(ctx: PageContext) -> None:
     st.markdown("#### At large", help=_HELP)
     show_lines("Some results cannot be read.", known.problems)
     words = [MODE_WORDS.get(mode, mode) for mode in known.outdated]
-    show_lines("Made before the records of the corpus changed. Make them again.", words)
+    show_lines("Made before the results that they use changed. Make them again.", words)
     if known.is_empty:
         st.caption("The results do not include this neuron.")
         return

@@ -8,20 +8,23 @@ import streamlit as st
 
 from neuron_signatures.dashboard.clusters import frames
 from neuron_signatures.dashboard.data.cached_ngrams import ngrams_of_cluster
-from neuron_signatures.dashboard.data.cached_stage import corpus_table
+from neuron_signatures.dashboard.data.cached_stage import corpus_table, stage_record
 from neuron_signatures.dashboard.query.corpus_frames import EFFECT_HELP, ngrams_frame
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.widgets.elements import show_error, small, table
+from neuron_signatures.dashboard.widgets.elements import empty, show_error, small, table
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.corpus_analysis import folder as corpus
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.stage_results import record_name
+from neuron_signatures.views.at_large.commands import corpus_command
 from neuron_signatures.views.coords import NeuronAt
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_MEMBERS = 1000
+CLUSTERS_RECORD = f"{corpus.CORPUS_ANALYSIS}/{record_name('clusters')}"
 
 
 def cluster_panel(ctx: PageContext, clustering: str, cluster: int) -> None:
@@ -61,15 +64,19 @@ def cluster_ngrams(ctx: PageContext, clustering: str, cluster: int) -> None:
         st.caption("The n-grams of the corpus were not counted (mode ngrams).")
         return
     try:
-        rows = ngrams_of_cluster(ctx, clustering, cluster)
+        record = stage_record(ctx, CORPUS_ANALYSIS_FOLDER, "ngrams")
+        changed = CLUSTERS_RECORD in CORPUS_ANALYSIS_FOLDER.outdated(ctx.run_dir, record)
+        rows = [] if changed else ngrams_of_cluster(ctx, clustering, cluster)
     except (ProjectError, OSError) as e:
         show_error(e)
         return
     if rows:
         table(ngrams_frame(rows), "cluster_ngrams", help=EFFECT_HELP, at_most=360,
               formats={"effect": "%+.2f", "held out": "%+.2f"})  # fmt: skip
+    elif changed or CLUSTERS_RECORD not in record.sources:
+        empty("The n-grams were made before these clusters.", corpus_command(ctx.run_dir, "ngrams"))
     else:
-        st.caption("None of this cluster.")
+        st.caption("No n-gram stands out.")
 
 
 def of_cluster(rows: pd.DataFrame, clustering: str, cluster: int) -> pd.DataFrame:

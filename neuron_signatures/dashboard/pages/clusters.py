@@ -60,9 +60,10 @@ def _render(ctx: PageContext) -> None:
           on_row=lambda i: ctx.open_cluster(names[i]))  # fmt: skip
     chosen = _chosen(ctx, names)
     rows = corpus_table(ctx, corpus.CLUSTERS)
-    rows = rows[rows["clustering"] == chosen].reset_index(drop=True)
+    rows = rows[rows["clustering"] == chosen]
+    rows = rows.sort_values("stability", ascending=False, kind="stable", na_position="last").reset_index(drop=True)
     st.markdown("#### Clusters")
-    small(f"of {brief(chosen)}")
+    small(f"of {brief(chosen)}, the most stable first")
     if not len(rows):
         st.caption("This clustering has no cluster.")
         return

@@ -146,7 +146,7 @@ def _of_cluster(ctx: PageContext) -> None:
 def _contrasts(ctx: PageContext) -> None:
     names = list_contrasts(ctx.run_dir)
     if not names:
-        sides = ("--a", "token: Austin", "--b", "token: Houston")
+        sides = ("--a", "token: is", "--b", "token: of")
         empty("No positions of the corpus have been contrasted yet.", corpus_command(ctx.run_dir, CONTRAST, *sides))
         return
     name = st.selectbox("Contrast", names, key=_CONTRAST, format_func=escape)

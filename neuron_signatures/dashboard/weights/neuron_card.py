@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.cached_stage import at_large
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.state import View
 from neuron_signatures.dashboard.weights.frames import neighbour_null
 from neuron_signatures.dashboard.widgets.elements import facts, lead, show_lines, small, table
+from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.stage_results import ResultRecord
 from neuron_signatures.runs.weights.folder import WEIGHTS
 from neuron_signatures.views.at_large.neuron import Neighbour, WeightStatistics
 from neuron_signatures.views.at_large.texts import CLASS_HELP, class_words, short
+from neuron_signatures.views.neurons.descriptions import shown_tokens
 
 WEIGHT_WORDS = {"output": "output weights", "input": "input weights", "gate": "gate weights"}
+_N_TOKENS = 6
 _HELP = {"neuron": "Click to select it.", "cosine": "Of the two weight vectors; negative: opposite directions."}
 
 
@@ -33,7 +38,7 @@ def neuron_card(ctx: PageContext, record: ResultRecord) -> None:
         return
     if known.weights.cls in CLASS_HELP and known.weights.cls != "none":
         st.caption(CLASS_HELP[known.weights.cls])
-    facts(number_facts(known.weights))
+    facts([*_written(ctx), *number_facts(known.weights)])
     kinds = [w for w in WEIGHTS if any(n.weight == w for n in known.neighbours)]
     if not kinds:
         return
@@ -49,6 +54,16 @@ def neuron_card(ctx: PageContext, record: ResultRecord) -> None:
           on_row=lambda i: ctx.open_stored(own[i].at, View.WEIGHTS))  # fmt: skip
     if null := neighbour_null(record, chosen):
         small(null)
+
+
+def _written(ctx: PageContext) -> list[tuple[str, str]]:
+    """The tokens that a positive activation promotes and suppresses, if the run has write scores."""
+    with contextlib.suppress(ProjectError, OSError):
+        writes = cached_reads.writes_at(ctx.run_dir, ctx.results_key, ctx.at)
+        if writes is not None:
+            return [("promotes at +", shown_tokens((t.token for t in writes.promotes), n=_N_TOKENS)),
+                    ("suppresses at +", shown_tokens((t.token for t in writes.suppresses), n=_N_TOKENS))]  # fmt: skip
+    return []
 
 
 def number_facts(w: WeightStatistics) -> list[tuple[str, str]]:

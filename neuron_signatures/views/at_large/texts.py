@@ -96,7 +96,12 @@ def group_words(g: MeaningGroup, n: int = _N_TOKENS) -> str:
 def ngram_words(found: Sequence[NgramEffect], pole: str, n: int) -> str:
     """The first n-grams of a pole with effect and held-out effect, in standard deviations."""
     own = [x for x in found if x.pole == pole][:n]
-    return ", ".join(f"{visible(x.text)} {short(x.effect, '+.1f')} ({short(x.held_out_effect, '+.1f')})" for x in own)
+    return ", ".join(f"{visible(x.text)} {short(x.effect, '+.1f')} ({_held_out(x)})" for x in own)
+
+
+def _held_out(x: NgramEffect) -> str:
+    known = x.held_out_effect is not None and math.isfinite(x.held_out_effect)
+    return f"held out {x.held_out_effect:+.1f}" if known else "not held out"
 
 
 def poles_of(known: AtLarge) -> list[str]:
