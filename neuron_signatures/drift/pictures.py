@@ -9,8 +9,9 @@ from neuron_signatures.drift.figures import figures
 from neuron_signatures.drift.request import CompareRequest
 from neuron_signatures.drift.stage import Compared
 from neuron_signatures.runs.canvas import save
-from neuron_signatures.runs.comparisons.folder import ANIMATION, COMPARISONS, FIGURES
+from neuron_signatures.runs.comparisons.folder import ANIMATION, FIGURES
 from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.names import COMPARISONS
 from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.stage_results import ResultWriter

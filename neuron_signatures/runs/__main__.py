@@ -17,12 +17,10 @@ from neuron_signatures.cli.arguments import folder, parse_bytes
 from neuron_signatures.cli.command import command
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
-from neuron_signatures.runs.names import REPORT
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, REPORT
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS

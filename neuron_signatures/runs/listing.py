@@ -11,14 +11,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
 from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
-from neuron_signatures.runs.names import JOURNAL, MANIFEST, STAGE_FOLDERS, inside, is_activation_file
+from neuron_signatures.runs.names import (
+    COMPARISONS,
+    CORPUS_ANALYSIS,
+    JOURNAL,
+    MANIFEST,
+    STAGE_FOLDERS,
+    inside,
+    is_activation_file,
+)
 from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
 from neuron_signatures.runs.scores.overview import summarise_scores

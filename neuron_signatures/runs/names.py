@@ -26,6 +26,8 @@ STAGE_FOLDERS = (
     "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "corpus_analysis",
     "comparisons", "circuits", "llm",
 )  # fmt: skip
+CORPUS_ANALYSIS = "corpus_analysis"
+COMPARISONS = "comparisons"
 META = "_meta.json"
 """The ending of a stage record's name."""
 

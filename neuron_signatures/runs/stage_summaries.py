@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_signatures.runs.comparisons.folder import COMPARISON, COMPARISONS, comparison_folder, list_comparisons
-from neuron_signatures.runs.corpus_analysis.folder import (
-    CONTRAST,
-    CONTRASTS,
-    CORPUS_ANALYSIS,
-    CORPUS_ANALYSIS_FOLDER,
-    contrast_folder,
-)
+from neuron_signatures.runs.comparisons.folder import COMPARISON, comparison_folder, list_comparisons
+from neuron_signatures.runs.corpus_analysis.folder import CONTRAST, CONTRASTS, CORPUS_ANALYSIS_FOLDER, contrast_folder
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import counted
-from neuron_signatures.runs.names import META
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, META
 from neuron_signatures.runs.stage_results import StageFolder
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 

@@ -12,12 +12,10 @@ from neuron_signatures.analysis.mode_flags import FLAGS as RANK_FLAGS
 from neuron_signatures.cli.llm_flags import MODEL_FLAGS
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.explain.method import default_set_name
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.corpus_analysis.folder import Mode as CorpusAnalysis
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.logs.names import log_name
-from neuron_signatures.runs.names import MANIFEST, REPORT
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, MANIFEST, REPORT
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES

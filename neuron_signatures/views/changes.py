@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CONTRASTS, CORPUS_ANALYSIS
+from neuron_signatures.runs.corpus_analysis.folder import CONTRASTS
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.names import MANIFEST, inside
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, MANIFEST, inside
 from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS

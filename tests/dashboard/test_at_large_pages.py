@@ -15,8 +15,7 @@ from neuron_signatures.dashboard.drift import figures as drift_figures
 from neuron_signatures.dashboard.drift.frames import ORDERS, most_drifted
 from neuron_signatures.dashboard.query.corpus_frames import matching
 from neuron_signatures.dashboard.weights import figures
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.views.comparisons.cloud import read_cloud
 from neuron_signatures.views.comparisons.course import read_checkpoints, read_cka

@@ -9,7 +9,7 @@ import pytest
 from paths import DEMO_RUN
 from report_pages import make_report
 
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
+from neuron_signatures.runs.names import COMPARISONS
 from neuron_signatures.runs.run import Run
 
 DRIFT = "How does it differ from other checkpoints?"

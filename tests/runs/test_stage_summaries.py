@@ -8,10 +8,9 @@ from analysis_runs import BOS, make_run, random_acts
 from record_runs import make_record_run
 
 from neuron_signatures.runs.__main__ import main
-from neuron_signatures.runs.comparisons.folder import COMPARISONS
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.errors import ExitCode
 from neuron_signatures.runs.listing import summarise
+from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.runs.stage_summaries import stage_summaries
 from neuron_signatures.runs.verify import verify_run

@@ -13,7 +13,7 @@ from record_runs import make_record_run
 from tui_pilot import async_test, browsing, press
 
 from neuron_signatures.poc1_browse_activations import main
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
+from neuron_signatures.runs.names import CORPUS_ANALYSIS
 from neuron_signatures.tui.options import Options
 
 

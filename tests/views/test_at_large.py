@@ -10,7 +10,7 @@ from analysis_runs import BOS, make_run, random_acts
 from neuron_tables import EVIL, HDBSCAN, KMEANS, MARKUP
 from record_runs import make_record_run
 
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
+from neuron_signatures.runs.names import CORPUS_ANALYSIS
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.views.at_large.neuron import AtLarge, MeaningGroup, read_at_large, tokens_of

@@ -21,7 +21,6 @@ from neuron_signatures.corpus_analysis.ngrams.sums import Scale, effects
 from neuron_signatures.corpus_analysis.passes import choose_windows, open_pass, plan_of_records
 from neuron_signatures.runs.corpus_analysis.folder import (
     CLUSTER_NGRAMS,
-    CORPUS_ANALYSIS,
     CORPUS_ANALYSIS_FOLDER,
     NEURON_NGRAMS,
     NGRAM_NEURONS,
@@ -29,6 +28,7 @@ from neuron_signatures.runs.corpus_analysis.folder import (
 )
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.names import CORPUS_ANALYSIS
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.records.names import PARTS, RECORDS, RECORDS_META, Part
 from neuron_signatures.runs.records.reader import Records

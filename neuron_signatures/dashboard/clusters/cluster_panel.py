@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_MEMBERS = 1000
-CLUSTERS_RECORD = f"{corpus.CORPUS_ANALYSIS}/{record_name('clusters')}"
+CLUSTERS_RECORD = f"{CORPUS_ANALYSIS_FOLDER.folder}/{record_name('clusters')}"
 
 
 def cluster_panel(ctx: PageContext, clustering: str, cluster: int) -> None:

@@ -10,10 +10,9 @@ import streamlit as st
 
 from neuron_signatures.dashboard.widgets.elements import as_html, empty
 from neuron_signatures.dashboard.widgets.words import count_of
-from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS
 from neuron_signatures.runs.explanations.summary import summarise_explanations
 from neuron_signatures.runs.manifest import Manifest, attention_text, bos_text, took_text
-from neuron_signatures.runs.names import spans
+from neuron_signatures.runs.names import CORPUS_ANALYSIS, spans
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions, list_validations
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.overview import summarise_scores

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from neuron_signatures.runs.names import META
+from neuron_signatures.runs.names import COMPARISONS, META
 from neuron_signatures.runs.stage_results import StageFolder, Table
 
 STAGE: Final = "poc9_compare_runs"
-COMPARISONS: Final = "comparisons"
 COMPARISON: Final = "comparison"
 """The mode, and so the name of the record."""
 ANIMATION: Final = "drift.html"

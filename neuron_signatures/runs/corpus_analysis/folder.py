@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
+from neuron_signatures.runs.names import CORPUS_ANALYSIS
 from neuron_signatures.runs.stage_results import StageFolder, Table
 
 STAGE: Final = "poc4_extract_records"
-CORPUS_ANALYSIS: Final = "corpus_analysis"
 CONTRASTS: Final = "contrasts"
 """Folder of the contrasts in the stage folder, each in a folder of its own."""
 
