@@ -13,6 +13,7 @@ from neuron_signatures.runs.files import human_bytes, human_seconds
 from neuron_signatures.runs.tokens import visible
 
 _SHOWN = 5
+_LEAST_HELD_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,15 @@ class NgramsSummary:
                 f"explain, where they were chosen; {f['mean_held_out_effect']:.2f} on select"
             )
         adds = ~((self.neurons["effect"] - self.neurons["suffix_effect"]).abs() < MARGIN)  # also without a suffix
-        best = self.neurons[(self.neurons["rank"] == 1) & adds]
+        often = self.ngrams.loc[self.ngrams["held_out_count"] >= _LEAST_HELD_OUT, "ngram"]
+        best = self.neurons[(self.neurons["rank"] == 1) & adds & self.neurons["ngram"].isin(often)]
         best = best.iloc[np.argsort(-best["held_out_effect"].abs().fillna(0).to_numpy(), kind="stable")[:_SHOWN]]
         texts = dict(zip(self.ngrams["ngram"], self.ngrams["text"], strict=True))
         counts_of = dict(zip(self.ngrams["ngram"], self.ngrams["count"], strict=True))
-        found += ["the largest on select, with positions in explain:"] if len(best) else []
+        found += [f"the largest on select (at least {_LEAST_HELD_OUT} positions there), with positions in explain:"
+                  ] if len(best) else []  # fmt: skip
         for row in best.to_dict("records"):
             label = f"L{row['layer']}N{row['neuron']}"
-            held_out = "not in select" if row["held_out_effect"] != row["held_out_effect"] else (
-                f"on select {row['held_out_effect']:+.2f}")  # fmt: skip
             found.append(f"  '{visible(texts[row['ngram']])}' ({counts_of[row['ngram']]:,}): {label} "
-                         f"{row['effect']:+.2f}, {held_out}")  # fmt: skip
+                         f"{row['effect']:+.2f}, on select {row['held_out_effect']:+.2f}")  # fmt: skip
         return found

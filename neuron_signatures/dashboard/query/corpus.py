@@ -78,7 +78,7 @@ def _of_ngram(ctx: PageContext) -> None:
 
 
 def _neurons(ctx: PageContext, own: pd.Series) -> None:
-    small(f"Neurons of {visible(str(own['text'] or ''))}, {count_of(int(own['count']), 'position')}")
+    small(f"Neurons of '{visible(str(own['text'] or ''))}', {count_of(int(own['count']), 'position')}")
     rows = cached_ngrams.neurons_of(ctx, int(own["ngram"]))
     at = [NeuronAt(r.layer, r.neuron) for r in rows]
     if rows:

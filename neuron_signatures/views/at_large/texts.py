@@ -18,8 +18,10 @@ from neuron_signatures.views.at_large.neuron import (
 )
 
 CLASS_HELP = {
-    "prediction": "Raises a small set of tokens: kurtosis above 10, positive skewness over the vocabulary.",
-    "suppression": "Lowers a small set of tokens: kurtosis above 10, negative skewness over the vocabulary.",
+    "prediction": "A positive activation raises a small set of tokens (kurtosis above 10, positive skewness over the vocabulary); with a "
+    "gate, which sign activations have is a convention.",
+    "suppression": "A positive activation lowers a small set of tokens (kurtosis above 10, negative skewness over the vocabulary); with a "
+    "gate, which sign activations have is a convention.",
     "partition": "Raises one large set of tokens and lowers another: high variance over the vocabulary.",
     "entropy": "Writes much, mostly where the unembedding hardly reads: it changes how sure the model is.",
     "token_frequency": "Writes along the direction of how frequent tokens are.",
