@@ -115,6 +115,16 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
             raise UsageError("is needed to dump the checkpoints", where=f"--{flag}")
     if (args.model_revisions is None) != (args.model_name is None):
         raise UsageError("--model_revisions and --model_name go together")
+    if args.checkpoints != "demo" and len(_listed(args)) + (args.run_dir is not None) < 2:
+        fewest = "two, between commas" if args.run_dir is None else "one"
+        flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
+        raise UsageError(f"needs at least {fewest}", where=flag)
+
+
+def _listed(args: Namespace) -> list[str]:
+    """The checkpoints or revisions that are named."""
+    names: str = args.checkpoints if args.model_revisions is None else args.model_revisions
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _refuse_settings_of_run(given: Collection[str]) -> None:
@@ -195,10 +205,7 @@ def _checkpoints(args: Namespace, dtype: Dtype) -> list[Checkpoint]:
     )  # fmt: skip
     if args.checkpoints == dumps.DEMO:
         return dumps.demo_checkpoints(spec, final=args.run_dir is None)
-    flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
-    names = [name.strip() for name in (args.checkpoints or args.model_revisions).split(",") if name.strip()]
-    if len(names) + (args.run_dir is not None) < 2:
-        raise UsageError("needs at least two, between commas", where=flag)
+    names = _listed(args)
     return dumps.folders(names, spec) if args.model_revisions is None else dumps.revisions(names, spec)
 
 

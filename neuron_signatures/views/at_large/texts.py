@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.at_large.neuron import (
     AtLarge,
     Meaning,
@@ -84,7 +85,7 @@ def meaning_sentence(m: Meaning) -> str:
     tested = f"windows; statistic {short(m.statistic)}, null {short(m.null_mean)} ± {short(m.null_sd, '.2g')}"
     draws = "" if m.n_null is None else f", {m.n_null:,} draws"
     held = "" if m.held_out_statistic is None else f"; held out {m.held_out_statistic:.3g}"
-    return f"{said}{tested}, p {short(m.p, '.2g')}, q {short(m.q, '.2g')}{draws}{held}"
+    return f"{said}{tested}, p {shown_p(m.p, m.n_null, sides=2)}, q {short(m.q, '.2g')}{draws}{held}"
 
 
 def group_words(g: MeaningGroup, n: int = _N_TOKENS) -> str:
