@@ -115,6 +115,16 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
             raise UsageError("is needed to dump the checkpoints", where=f"--{flag}")
     if (args.model_revisions is None) != (args.model_name is None):
         raise UsageError("--model_revisions and --model_name go together")
+    if args.checkpoints != "demo" and len(_listed(args)) + (args.run_dir is not None) < 2:
+        fewest = "two, between commas" if args.run_dir is None else "one"
+        flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
+        raise UsageError(f"needs at least {fewest}", where=flag)
+
+
+def _listed(args: Namespace) -> list[str]:
+    """The checkpoints or revisions that are named."""
+    names: str = args.checkpoints if args.model_revisions is None else args.model_revisions
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _refuse_settings_of_run(given: Collection[str]) -> None:
@@ -137,9 +147,8 @@ def run(args: Namespace, argv: Sequence[str]) -> int:
 def _dump_and_compare(args: Namespace, argv: Sequence[str]) -> int:
     from neuron_signatures.drift.dumps import dump_all, plan_dumps, run_dir
 
-    names = _checkpoint_names(args)
     dumping = _dump_request(args, argv)
-    checkpoints = _checkpoints(args, names, dumping.model_dtype)
+    checkpoints = _checkpoints(args, dumping.model_dtype)
     runs = [run_dir(checkpoint, dumping) for checkpoint in checkpoints]
     labels = [checkpoint.label for checkpoint in checkpoints]
     if args.run_dir is not None:
@@ -187,16 +196,7 @@ def _folder_name(path: Path) -> str:
     return path.absolute().resolve().name or str(path)
 
 
-def _checkpoint_names(args: Namespace) -> list[str]:
-    """What the flags name. Raises `UsageError` if there are too few to compare."""
-    flag = "--checkpoints" if args.model_revisions is None else "--model_revisions"
-    names = [name.strip() for name in (args.checkpoints or args.model_revisions).split(",") if name.strip()]
-    if args.checkpoints != "demo" and len(names) + (args.run_dir is not None) < 2:
-        raise UsageError("needs at least two, between commas", where=flag)
-    return names
-
-
-def _checkpoints(args: Namespace, names: Sequence[str], dtype: Dtype) -> list[Checkpoint]:
+def _checkpoints(args: Namespace, dtype: Dtype) -> list[Checkpoint]:
     from neuron_signatures.drift import dumps
 
     spec = ModelSpec(
@@ -205,6 +205,7 @@ def _checkpoints(args: Namespace, names: Sequence[str], dtype: Dtype) -> list[Ch
     )  # fmt: skip
     if args.checkpoints == dumps.DEMO:
         return dumps.demo_checkpoints(spec, final=args.run_dir is None)
+    names = _listed(args)
     return dumps.folders(names, spec) if args.model_revisions is None else dumps.revisions(names, spec)
 
 

@@ -18,6 +18,7 @@ from neuron_signatures.runs.comparisons.folder import (
 )
 from neuron_signatures.runs.errors import escape_controls, shorten
 from neuron_signatures.runs.plain import strict
+from neuron_signatures.stats.chance import shown_p
 
 _MOST_DRIFTED: Final = 10
 _MOST_LEFT_OUT: Final = 12
@@ -169,11 +170,7 @@ def _number(value: Any) -> str:
 
 
 def _p(row: Any) -> str:
-    """The smallest p of so many permutations is shown as a bound."""
-    if pd.isna(row["p"]):
-        return "-"
-    smallest = 1 / (1 + row["n_null"])
-    return f"≤ {smallest:.2g}" if row["p"] <= smallest * 1.0001 else f"{row['p']:.2g}"
+    return shown_p(row["p"], row["n_null"])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,14 @@ def binomial_tail(
     """
     some = np.maximum(times, 1)
     return np.where(times > 0, special.betainc(some, np.maximum(of - some + 1, 1), rate), 1.0)
+
+
+def shown_p(p: float | None, n_draws: float | None, digits: str = ".2g", *, sides: int = 1) -> str:
+    """A p of random draws; the smallest that so many draws can give is shown as a bound. "-" where undefined."""
+    if p is None or math.isnan(p):
+        return "-"
+    smallest = 0.0 if n_draws is None or math.isnan(n_draws) else sides / (1 + n_draws)
+    return f"≤ {smallest:{digits}}" if p <= smallest * 1.0001 else f"{p:{digits}}"
 
 
 def benjamini_hochberg(p: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:

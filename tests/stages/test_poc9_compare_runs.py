@@ -175,6 +175,7 @@ def test_one_run_is_not_enough(tmp_path, capsys):
         (["--runs", "a", "b", "--save_dtype", "bf16"], "--save_dtype: has no effect with --runs"),
         (["--checkpoints", "demo", "--out_dir", "x"], "--prompts_json: is needed"),
         (["--checkpoints", "one", "--out_dir", "x", "--prompts_json", "p"], "needs at least two"),
+        (["--checkpoints", "", "--out_dir", "x", "--prompts_json", "p"], "--checkpoints: needs at least two"),
         (["--model_revisions", "a,b", "--out_dir", "x", "--prompts_json", "p"], "go together"),
         (["--checkpoints", "demo", "--from", "records"], "needs --runs"),
         (["--runs", "a", "b", "--from", "records", "--cka_tokens", "9"], "no effect with --from records"),

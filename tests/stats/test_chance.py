@@ -1,4 +1,4 @@
-"""Binomial tails and Benjamini-Hochberg against scipy."""
+"""Binomial tails and Benjamini-Hochberg against scipy; p of random draws as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from neuron_signatures.stats.chance import benjamini_hochberg, binomial_tail
+from neuron_signatures.stats.chance import benjamini_hochberg, binomial_tail, shown_p
 
 
 def test_binomial_tail_equals_scipy():
@@ -33,3 +33,12 @@ def test_benjamini_hochberg_equals_scipy_and_leaves_out_what_was_not_tested():
     assert q[tested] == pytest.approx(stats.false_discovery_control(p[tested]))
     assert np.isnan(q[1])
     assert len(benjamini_hochberg(np.array([]))) == 0
+
+
+def test_the_smallest_p_of_the_draws_is_shown_as_a_bound():
+    assert shown_p(1 / 101, 100) == "≤ 0.0099"
+    assert shown_p(2 / 101, 100) == "0.02"
+    assert shown_p(2 / 501, 500, sides=2) == "≤ 0.004"
+    assert shown_p(4 / 501, 500, sides=2) == "0.008"
+    assert shown_p(0.25, None) == "0.25"
+    assert shown_p(None, 100) == shown_p(np.nan, 0) == "-"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from neuron_signatures.runs.corpus_analysis.folder import CLUSTERINGS, CLUSTERS
+from neuron_signatures.stats.chance import shown_p
 
 _SHOWN = 8
 
@@ -48,7 +49,7 @@ def _clustering_line(row: dict[str, Any]) -> str:
         f"{row['clustering']}: {row['n_clusters']} clusters{noise}; adjusted Rand index of bootstraps "
         f"{_number(row['ari_mean'])} [{_number(row['ari_low'])}, {_number(row['ari_high'])}] "
         f"(shuffled {_number(row['null_ari_mean'])}); silhouette {_number(row['silhouette'], 3)} "
-        f"(shuffled {_number(row['null_mean'], 3)} ± {_number(row['null_sd'], 3)}, p {_number(row['p'], 3)})"
+        f"(shuffled {_number(row['null_mean'], 3)} ± {_number(row['null_sd'], 3)}, p {_p(row)})"
     )
 
 
@@ -57,9 +58,13 @@ def _cluster_line(row: dict[str, Any]) -> str:
     if row["n_windows"]:
         line += (
             f"; effect {row['effect']:.2g} nats (random sets {row['null_mean']:.2g} ± {row['null_sd']:.1g}, "
-            f"p {_number(row['p'], 3)})"
+            f"p {_p(row)})"
         )
     return line
+
+
+def _p(row: dict[str, Any]) -> str:
+    return shown_p(row["p"], row["n_null"])
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from neuron_signatures.dashboard.widgets.figure_style import EMERALD, GREY, LINES, ORANGE, plot_text, styled
 from neuron_signatures.runs.comparisons.folder import ALL_LAYERS
+from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.comparisons.cloud import Cloud
 from neuron_signatures.views.comparisons.course import Checkpoint, CkaPoint, NeuronPoint
 from neuron_signatures.views.coords import NeuronAt
@@ -79,7 +80,9 @@ def _said(p: CkaPoint) -> str:
     interval = "" if p.low is None or p.high is None else f" [{p.low:.3f}, {p.high:.3f}]"
     null = "" if p.null_mean is None or p.null_sd is None else f"<br>null {p.null_mean:.3f} ± {p.null_sd:.3f}"
     biased = "" if p.cka is None else f"<br>CKA {p.cka:.3f}"
-    return f"debiased {p.debiased:.3f}{interval}{biased}{null}" + ("" if p.p is None else f", p {p.p:.2g}")
+    return f"debiased {p.debiased:.3f}{interval}{biased}{null}" + (
+        "" if p.p is None else f", p {shown_p(p.p, p.n_null)}"
+    )
 
 
 def cloud(found: Cloud, selected: NeuronAt) -> go.Figure:

@@ -21,6 +21,7 @@ from neuron_signatures.runs.comparisons.folder import (
 )
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.tokens import brief
+from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.comparisons.course import (
     Checkpoint,
     CkaPoint,
@@ -108,7 +109,7 @@ def _cka_table(points: Sequence[CkaPoint], checkpoints: Sequence[Checkpoint]) ->
         rows.append([
             c.name + (" (reference)" if c.is_reference else ""),
             _number(q.debiased if q else None) + interval, _number(q.cka if q else None), null,
-            "" if q is None or q.p is None else f"{q.p:.2g}", _number(c.loss),
+            "" if q is None or q.p is None else shown_p(q.p, q.n_null), _number(c.loss),
         ])  # fmt: skip
     return table(columns, rows)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.at_large.neuron import (
     AtLarge,
     Meaning,
@@ -17,11 +18,10 @@ from neuron_signatures.views.at_large.neuron import (
     WeightStatistics,
 )
 
+_SIGN = "With a gate, the sign of activations is a convention."
 CLASS_HELP = {
-    "prediction": "A positive activation raises a small set of tokens (kurtosis above 10, positive skewness over the vocabulary); with a "
-    "gate, which sign activations have is a convention.",
-    "suppression": "A positive activation lowers a small set of tokens (kurtosis above 10, negative skewness over the vocabulary); with a "
-    "gate, which sign activations have is a convention.",
+    "prediction": f"A positive activation raises few tokens: kurtosis above 10, positive skewness. {_SIGN}",
+    "suppression": f"A positive activation lowers few tokens: kurtosis above 10, negative skewness. {_SIGN}",
     "partition": "Raises one large set of tokens and lowers another: high variance over the vocabulary.",
     "entropy": "Writes much, mostly where the unembedding hardly reads: it changes how sure the model is.",
     "token_frequency": "Writes along the direction of how frequent tokens are.",
@@ -86,7 +86,7 @@ def meaning_sentence(m: Meaning) -> str:
     tested = f"windows; statistic {short(m.statistic)}, null {short(m.null_mean)} ± {short(m.null_sd, '.2g')}"
     draws = "" if m.n_null is None else f", {m.n_null:,} draws"
     held = "" if m.held_out_statistic is None else f"; held out {m.held_out_statistic:.3g}"
-    return f"{said}{tested}, p {short(m.p, '.2g')}, q {short(m.q, '.2g')}{draws}{held}"
+    return f"{said}{tested}, p {shown_p(m.p, m.n_null, sides=2)}, q {short(m.q, '.2g')}{draws}{held}"
 
 
 def group_words(g: MeaningGroup, n: int = _N_TOKENS) -> str:
