@@ -67,7 +67,7 @@ def test_sentences_name_the_null_and_say_undefined(run_dir):
         "suppression: kurtosis 7, skewness +0.00, variance 0.001, |w_out| 1, weakest 2 % of W_U 2.0%, "
         "cos in, out -0.10, token frequency r +0.30"
     )
-    assert "statistic 0.4, null 0.2 ± 0.05, p 0.002, q 0.01, 500 draws" in meaning_sentence(known.meanings[0])
+    assert "statistic 0.4, null 0.2 ± 0.05, p ≤ 0.004, q 0.01, 500 draws" in meaning_sentence(known.meanings[0])
     assert "effective number 1.75 (random neurons 1.25) in 2 groups of 4 windows" in meaning_sentence(known.meanings[0])
     assert "null undefined ± undefined" in meaning_sentence(other.meanings[0])
     assert meaning_sentence(known.meanings[0]._replace(effective_number=None, statistic=None)) == \
