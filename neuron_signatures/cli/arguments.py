@@ -90,3 +90,11 @@ def parse_ctx(text: str) -> int | str:
         return int(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a position nor all") from e
+
+
+def figure_formats(text: str) -> tuple[str, ...]:
+    """An argparse type: `png`, `svg` or both."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not names or any(name not in ("png", "svg") for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not png, svg or png,svg")
+    return names

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from neuron_signatures.cli.arguments import at_least, folder, number
+from neuron_signatures.cli.arguments import at_least, figure_formats, folder, number
 from neuron_signatures.cli.model_flags import add_deterministic_flag
 from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
@@ -263,9 +262,4 @@ def _forecast_dumps(args: Namespace, request: CompareRequest, plans: Sequence[Du
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    if text == "none":
-        return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if any(name not in ("png", "svg") for name in names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not png, svg, png,svg or none")
-    return names
+    return () if text == "none" else figure_formats(text)

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
-from neuron_signatures.cli.arguments import at_least, folder, number, share
+from neuron_signatures.cli.arguments import at_least, figure_formats, folder, number, share
 from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.models.spec import Dtype, ModelSpec
@@ -152,14 +152,6 @@ def _spec(args: Namespace, dtype: Dtype) -> ModelSpec:
         quantization=args.quantization, device_map=args.device_map, trust_remote_code=args.trust_remote_code,
         deterministic=args.deterministic,
     )  # fmt: skip
-
-
-def figure_formats(text: str) -> tuple[str, ...]:
-    """An argparse type: `png`, `svg` or both."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if not names or any(name not in ("png", "svg") for name in names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not png, svg or png,svg")
-    return names
 
 
 def _weights(text: str) -> tuple[Weight, ...]:

@@ -8,12 +8,9 @@ from neuron_signatures.drift.animation import animation
 from neuron_signatures.drift.figures import figures
 from neuron_signatures.drift.request import CompareRequest
 from neuron_signatures.drift.stage import Compared
-from neuron_signatures.runs.canvas import save
+from neuron_signatures.runs import canvas
 from neuron_signatures.runs.comparisons.folder import ANIMATION, FIGURES
-from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.names import COMPARISONS
-from neuron_signatures.runs.opening import folder_below
-from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.stage_results import ResultWriter
 
 
@@ -31,17 +28,6 @@ def write_pictures(writer: ResultWriter, found: Compared, request: CompareReques
 
 def _write_figures(run_dir: Path, found: Compared, request: CompareRequest) -> list[str]:
     """In every format, in place of those of an earlier comparison."""
-    below = f"{COMPARISONS}/{request.name}/{FIGURES}"
-    with explain_os_errors(run_dir / below), folder_below(run_dir, below, create=True):
-        writer = ResultsWriter(run_dir, below)
-    for path in sorted(writer.folder.glob("*.*")):
-        if path.suffix in (".png", ".svg"):
-            writer.remove(path.name)
-    names = []
-    for stem, draw in figures(found) if request.figures else ():
-        figure = draw()
-        for kind in request.figures:
-            names.append(f"{stem}.{kind}")
-            with writer.file(names[-1]) as f:
-                save(figure, f, kind)
+    folder = f"{COMPARISONS}/{request.name}/{FIGURES}"
+    names = canvas.write_pictures(run_dir, folder, figures(found) if request.figures else (), request.figures)
     return [f"{FIGURES}/{name}" for name in names]

@@ -1,9 +1,14 @@
-"""Figures without a display, and files of the same bytes for the same table."""
+"""Figures without a display, written to a folder of the run; files have the same bytes for the same table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.opening import folder_below
+from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.tokens import ascii_token
 
 if TYPE_CHECKING:
@@ -25,6 +30,29 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def write_pictures(
+    run_dir: Path, folder: str, pictures: Iterable[tuple[str, Callable[[], Figure]]], kinds: Sequence[str]
+) -> list[str]:
+    """Draw the pictures and write each in every format (png, svg) to a folder of the run, in place of earlier ones.
+
+    A picture is the stem of its file and what draws it. The caller holds the run's lock. Returns the names of the files
+    in `folder`.
+    """
+    with explain_os_errors(run_dir / folder), folder_below(run_dir, folder, create=True):
+        writer = ResultsWriter(run_dir, folder)
+    for path in sorted(writer.folder.glob("*.*")):
+        if path.suffix in (".png", ".svg"):
+            writer.remove(path.name)
+    names = []
+    for stem, draw in pictures:
+        figure = draw()
+        for kind in kinds:
+            names.append(f"{stem}.{kind}")
+            with writer.file(names[-1]) as f:
+                save(figure, f, kind)
+    return names
 
 
 def save(figure: Figure, file: BinaryIO, kind: str) -> None:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from neuron_signatures.runs.canvas import COLOURS, MARKERS, new_figure, save
-from neuron_signatures.runs.files import explain_os_errors
+from neuron_signatures.runs.canvas import COLOURS, MARKERS, new_figure, write_pictures
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.opening import folder_below
-from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.weights.folder import CLASSES, FIGURES, WEIGHTS, WEIGHTS_FOLDER
 from neuron_signatures.weights.facts import NULL_QUANTILE
@@ -33,19 +30,8 @@ _SHOWN: Final = tuple(name for name in CLASSES if name != "none")
 
 def write_figures(run: Run, found: Finished, kinds: Sequence[str]) -> list[str]:
     """Write every picture in every format, in place of earlier ones. Returns the names. Raises `RunLockedError`."""
-    below = f"{WEIGHTS_FOLDER.folder}/{FIGURES}"
-    names = []
-    with run_lock(run.path), explain_os_errors(run.path / below), folder_below(run.path, below, create=True):
-        writer = ResultsWriter(run.path, below)
-        for path in sorted(writer.folder.glob("*.*")):
-            if path.suffix in (".png", ".svg"):
-                writer.remove(path.name)
-        for stem, draw in pictures(found):
-            figure = draw()
-            for kind in kinds:
-                names.append(f"{stem}.{kind}")
-                with writer.file(names[-1]) as f:
-                    save(figure, f, kind)
+    with run_lock(run.path):
+        names = write_pictures(run.path, f"{WEIGHTS_FOLDER.folder}/{FIGURES}", pictures(found), kinds)
     return [f"{FIGURES}/{name}" for name in names]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
-from neuron_signatures.cli.arguments import at_least, share
+from neuron_signatures.cli.arguments import at_least, figure_formats, share
 from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
@@ -48,7 +47,7 @@ def add_flags(parser: Parser) -> None:
                        help="units that enter a probe, screened on the half find; default 256")  # fmt: skip
     group.add_argument("--n_controls", type=at_least(2), default=5, metavar="N",
                        help="random labellings of the probes' control task; default 5")  # fmt: skip
-    group.add_argument("--figures", type=_formats, default=(), metavar="FORMATS",
+    group.add_argument("--figures", type=figure_formats, default=(), metavar="FORMATS",
                        help="draw pictures into skills/figures/: png, svg or png,svg")  # fmt: skip
 
 
@@ -91,10 +90,3 @@ def _request(args: Namespace) -> CompareRequest:
         ),
         figures=args.figures,
     )  # fmt: skip
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if not names or any(name not in ("png", "svg") for name in names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not png, svg or png,svg")
-    return names

@@ -13,9 +13,7 @@ import numpy as np
 import pandas as pd
 
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.opening import folder_below
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.skills import columns, names
@@ -91,8 +89,8 @@ def _facts(skills: Skills, groups: Groups, banks: list[Bank], request: CompareRe
     }
 
 
-WriteFigures = Callable[[ResultsWriter, Compared, Sequence[str]], list[str]]
-"""Draws into the folder of a writer, in these formats, and returns the names."""
+WriteFigures = Callable[[Path, Compared, Sequence[str]], list[str]]
+"""Draws into the run in a folder, in these formats, and returns the names."""
 
 
 def run_compare(request: CompareRequest, *, progress: ProgressOf, draw: WriteFigures | None = None) -> Compared:
@@ -108,15 +106,9 @@ def run_compare(request: CompareRequest, *, progress: ProgressOf, draw: WriteFig
         write_table(writer, names.FREQUENCIES, found.frequencies, columns.FREQUENCIES)
         write_table(writer, names.PROBES, found.probes, columns.PROBES)
         if request.figures and draw is not None:
-            found.facts["figures"] = draw(_figures_writer(request.run_dir), found, request.figures)
+            found.facts["figures"] = draw(request.run_dir, found, request.figures)
         writer.record(names.record_name("compare"), _record(skills, request, found, time.monotonic() - started))
     return found
-
-
-def _figures_writer(run_dir: Path) -> ResultsWriter:
-    below = f"{names.SKILLS}/{names.FIGURES}"
-    with explain_os_errors(run_dir / below), folder_below(run_dir, below, create=True):
-        return ResultsWriter(run_dir, below)
 
 
 def _record(skills: Skills, request: CompareRequest, found: Compared, seconds: float) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from neuron_signatures.runs.canvas import save
-from neuron_signatures.runs.results import ResultsWriter
-from neuron_signatures.runs.skills.names import FIGURES
+from neuron_signatures.runs.canvas import write_pictures
+from neuron_signatures.runs.skills.names import FIGURES, SKILLS
 from neuron_signatures.skills.compare.prepared import BACKGROUNDS
 from neuron_signatures.skills.compare.stage import Compared
 from neuron_signatures.skills.figures import heatmaps, lines
@@ -21,19 +21,9 @@ if TYPE_CHECKING:
 _BACKGROUND = {"kept": "all units", "left_out": "background units left out", "idf": "units weighted by rarity (idf)"}
 
 
-def write_figures(writer: ResultsWriter, found: Compared, kinds: Sequence[str]) -> list[str]:
+def write_figures(run_dir: Path, found: Compared, kinds: Sequence[str]) -> list[str]:
     """Write every picture in every format, in place of those of an earlier comparison. Returns the names."""
-    for path in sorted(writer.folder.glob("*.*")):
-        if path.suffix in (".png", ".svg"):
-            writer.remove(path.name)
-    names = []
-    for stem, draw in pictures(found):
-        figure = draw()
-        for kind in kinds:
-            names.append(f"{stem}.{kind}")
-            with writer.file(names[-1]) as f:
-                save(figure, f, kind)
-    return [f"{FIGURES}/{name}" for name in names]
+    return [f"{FIGURES}/{name}" for name in write_pictures(run_dir, f"{SKILLS}/{FIGURES}", pictures(found), kinds)]
 
 
 def pictures(found: Compared) -> Iterator[tuple[str, Callable[[], Figure]]]:
