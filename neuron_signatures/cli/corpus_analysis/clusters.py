@@ -15,12 +15,11 @@ from neuron_signatures.cli.corpus_analysis.shared import (
     make_base_parser,
     neuron_choice,
     print_summary,
+    running,
 )
-from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
-from neuron_signatures.cli.output import setup_logging
+from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.corpus_analysis.folder import BASES, METHODS
 from neuron_signatures.runs.errors import UsageError
 
@@ -33,10 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     check_flags(args, parser.given(argv))
-    setup_logging(quiet=args.quiet)
-    if args.deterministic:
-        prepare_for_determinism()
-    with stop_on_signals(resume="run the same command again"):
+    with running(args):
         request = _request(args)
         if args.dry_run:
             from neuron_signatures.corpus_analysis.clusters.forecast import forecast

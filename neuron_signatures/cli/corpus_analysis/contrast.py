@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least
-from neuron_signatures.cli.corpus_analysis.shared import add_output_flags, make_base_parser, print_summary
-from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
-from neuron_signatures.cli.output import setup_logging
+from neuron_signatures.cli.corpus_analysis.shared import add_output_flags, make_base_parser, print_summary, running
+from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from neuron_signatures.corpus_analysis.contrast.request import ContrastRequest
@@ -21,10 +19,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Test every neuron: do its activations at positions A differ from those at positions B?"""
     args = make_parser().parse_args(argv)
-    setup_logging(quiet=args.quiet)
-    if args.deterministic:
-        prepare_for_determinism()
-    with stop_on_signals(resume="run the same command again"):
+    with running(args):
         from neuron_signatures.corpus_analysis.contrast.forecast import forecast
         from neuron_signatures.corpus_analysis.contrast.stage import make_contrast
 

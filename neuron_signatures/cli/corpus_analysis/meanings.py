@@ -15,11 +15,10 @@ from neuron_signatures.cli.corpus_analysis.shared import (
     make_base_parser,
     neuron_choice,
     print_summary,
+    running,
 )
-from neuron_signatures.cli.output import setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.records.names import POLES, Pole
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ def main(argv: Sequence[str]) -> int:
     """Group the strongest windows of each neuron and pole by what they are about, beside windows of random neurons."""
     args = make_parser().parse_args(argv)
     check_neuron_flags(args)
-    setup_logging(quiet=args.quiet)
-    with stop_on_signals(resume="run the same command again"):
+    with running(args):
         from neuron_signatures.corpus_analysis.meanings.forecast import forecast
         from neuron_signatures.corpus_analysis.meanings.stage import find_meanings
 

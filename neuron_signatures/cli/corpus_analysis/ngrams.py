@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, parse_bytes
 from neuron_signatures.cli.corpus_analysis.ngram_queries import ask_cluster, ask_neuron, ask_text
-from neuron_signatures.cli.corpus_analysis.shared import add_output_flags, make_base_parser, print_summary
-from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
-from neuron_signatures.cli.output import setup_logging
+from neuron_signatures.cli.corpus_analysis.shared import add_output_flags, make_base_parser, print_summary, running
+from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.records.names import POLES
 
@@ -31,14 +29,11 @@ def main(argv: Sequence[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     given = parser.given(list(argv))
-    setup_logging(quiet=args.quiet)
     if given & _QUERIES:
         if idle := sorted(given - _QUERIES - _ALWAYS):
             raise UsageError("has no effect with a query", where=f"--{idle[0]}", next_step="Leave it away")
         return _ask(args)
-    if args.deterministic:
-        prepare_for_determinism()
-    with stop_on_signals(resume="run the same command again"):
+    with running(args):
         from neuron_signatures.corpus_analysis.ngrams.forecast import forecast
         from neuron_signatures.corpus_analysis.ngrams.stage import index_ngrams
 

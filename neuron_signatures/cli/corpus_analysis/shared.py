@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from neuron_signatures.cli.arguments import at_least, folder
-from neuron_signatures.cli.output import emit, emit_json
+from neuron_signatures.cli.model_flags import prepare_for_determinism
+from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
+from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.runs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +67,16 @@ def add_output_flags(parser: Parser) -> None:
     output.add_argument("--dry_run", action="store_true", help="print what would be done and what it takes; then stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     output.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
+
+
+@contextlib.contextmanager
+def running(args: Namespace) -> Iterator[None]:
+    """Within the block a subcommand computes: logging and determinism are set up, signals stop it (code 75)."""
+    setup_logging(quiet=args.quiet)
+    if getattr(args, "deterministic", False):
+        prepare_for_determinism()
+    with stop_on_signals(resume="run the same command again"):
+        yield
 
 
 def print_summary(summary: Summary, *, as_json: bool) -> int:
