@@ -1,0 +1,301 @@
+"""Messages about one text and the loaded model: tokens, activations, predictions, influence, interventions, generation.
+
+Positions are those of the text as the model reads it, with its BOS if it has one. Activations are those of
+`blocks.L.mlp.hook_post`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from neuron_signatures.api.base import (
+    MAX_LISTED,
+    MAX_TEXT,
+    MAX_TOKENS,
+    Answer,
+    Index,
+    Layer,
+    Message,
+    Name,
+    Position,
+    TokenText,
+)
+
+LiveMetric = Literal["dla", "act_grad", "relp", "ig"]
+# The same as `models.spec.BosRequest`, which viewers do not import.
+BosRequest = Literal["prepend", "tokenizer", "off"]
+EditKind = Literal["zero", "mean", "set", "add", "scale", "flip"]
+Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class TextRequest(Message):
+    """A text, or its token ids as they are."""
+
+    text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    token_ids: Annotated[list[Index], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
+    bos: BosRequest = "tokenizer"
+    """A BOS in front of `text`: as the tokenizer does, always (prepend), or never (off). Token ids are not changed."""
+
+    @model_validator(mode="after")
+    def _one(self) -> TextRequest:
+        if (self.text is None) == (self.token_ids is None):
+            raise ValueError("give text or token_ids, and not both")
+        return self
+
+
+class Token(Answer):
+    """`token` is the token's own string: spaces kept, nothing escaped."""
+
+    pos: int
+    token_id: int
+    token: str
+
+
+class TokensAnswer(Answer):
+    tokens: list[Token]
+    bos: bool
+    """Whether the first token is a BOS."""
+
+
+class NeuronRef(Message):
+    layer: Layer
+    neuron: Index
+
+
+# --- activations
+
+
+class ActivationsRequest(TextRequest):
+    """Activations of chosen neurons at all positions, and the strongest neurons of the text.
+
+    `top_k` neurons are listed at each of `positions` (None: all but the first, which carries massive activations),
+    among `layers` (None: all). They are ordered by |act|; with `against_run` by |z|, z = (act - mean) / std over the
+    tokens of that run's corpus records, or of its prompts if it has no records.
+    """
+
+    neurons: Annotated[tuple[NeuronRef, ...], Field(max_length=200)] = ()
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
+    positions: Annotated[list[Position], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
+    top_k: int = Field(default=10, ge=0, le=100)
+    against_run: Name | None = None
+
+
+class NeuronActs(Answer):
+    layer: int
+    neuron: int
+    acts: list[float | None]
+    """One per position; null if not finite."""
+
+
+class TopAct(Answer):
+    pos: int
+    layer: int
+    neuron: int
+    act: float
+    z: float | None = None
+
+
+class LayerActs(Answer):
+    """Over the positions but the first (over the first if there is no other)."""
+
+    layer: int
+    mean_abs: float
+    max_abs: float
+    share_positive: float
+
+
+class ActivationsAnswer(Answer):
+    tokens: list[Token]
+    neurons: list[NeuronActs]
+    top: list[TopAct]
+    """By position, strongest first."""
+    layers: list[LayerActs]
+    ordered_by: Literal["act", "z"]
+    reference: str = ""
+    """What z is relative to: the run, and the number of tokens."""
+
+
+# --- predictions
+
+
+class NextTokenRequest(TextRequest):
+    """The model's prediction after position `pos`. `tokens` are listed too, wherever they rank; each must be exactly
+    one token (leading spaces count)."""
+
+    pos: Position = -1
+    top_k: int = Field(default=10, ge=1, le=MAX_LISTED)
+    tokens: Annotated[tuple[TokenText, ...], Field(max_length=50)] = ()
+
+
+class Chance(Answer):
+    """`logit` after the model's soft cap; `rank` 0 is the most likely token."""
+
+    token_id: int
+    token: str
+    logit: float
+    log_prob: float
+    prob: float
+    rank: int
+
+
+class NextTokenAnswer(Answer):
+    tokens: list[Token]
+    pos: int
+    top: list[Chance]
+    asked: list[Chance]
+    entropy: float
+    """Of the prediction, in nats."""
+
+
+class TargetMessage(Message):
+    """What is explained: the logit (before a soft cap) of `target` at `pos`, minus that of `foil` if given.
+
+    Without a target: the most likely token. A token is given as text that is exactly one token, or as an id.
+    """
+
+    pos: Position = -1
+    target: TokenText | None = None
+    target_id: Index | None = None
+    foil: TokenText | None = None
+    foil_id: Index | None = None
+
+
+class TargetAnswer(Answer):
+    pos: int
+    target: Chance
+    foil: Chance | None
+    value: float
+    """Of the target function: the pre-cap logit, or the difference of two."""
+
+
+# --- influence
+
+
+class InfluenceRequest(TextRequest):
+    """Neurons by their influence on the target. `reference` is zero, or run:NAME for the mean over that run's tokens.
+
+    `positions`: the target's alone (target), or all up to it but the first (all).
+    """
+
+    on: TargetMessage = TargetMessage()
+    metric: LiveMetric = "act_grad"
+    reference: Name = "zero"
+    positions: Literal["target", "all"] = "target"
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
+    top_k: int = Field(default=20, ge=1, le=MAX_LISTED)
+
+
+class InfluenceRow(Answer):
+    pos: int
+    layer: int
+    neuron: int
+    act: float
+    reference: float
+    influence: float
+    """Positive: the neuron's value, rather than its reference, supports the target."""
+
+
+class InfluenceAnswer(Answer):
+    tokens: list[Token]
+    on: TargetAnswer
+    metric: LiveMetric
+    reference: str
+    rows: list[InfluenceRow]
+    """By |influence|, largest first."""
+    sum_all: float
+    sum_abs: float
+    share_shown: float
+    """Of sum_abs."""
+    warnings: list[str]
+
+
+# --- interventions
+
+
+class EditMessage(Message):
+    """One change of neurons of one layer at `positions` (None: everywhere, in generation also at new tokens).
+
+    | kind | new activation |
+    |---|---|
+    | zero | 0 |
+    | mean | the mean over the tokens of `reference_run` |
+    | set | value |
+    | add | a + value |
+    | scale | value · a |
+    | flip | -a |
+    """
+
+    layer: Layer
+    neurons: Annotated[list[Index], Field(min_length=1, max_length=20_000)]
+    kind: EditKind = "zero"
+    value: Number = 0.0
+    positions: Annotated[list[Position], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
+    reference_run: Name | None = None
+
+
+class InterveneRequest(TextRequest):
+    """The prediction with and without edits. `controls` repeats each edit that many times on other neurons, drawn at
+    random from the same layers, as many at a time: the null of the effect."""
+
+    edits: Annotated[list[EditMessage], Field(min_length=1, max_length=64)]
+    on: TargetMessage = TargetMessage()
+    top_k: int = Field(default=10, ge=1, le=MAX_LISTED)
+    controls: int = Field(default=0, ge=0, le=1000)
+    seed: Index = 0
+
+
+class Controls(Answer):
+    """Effects of the same edits on random neurons. `p` = (1 + count) / (1 + n), where `count` is the number of draws with
+    at least the effect in absolute value. Null if it is undefined."""
+
+    n: int
+    mean: float | None
+    std: float | None
+    largest: float | None
+    """In absolute value, signed."""
+    p: float | None
+
+
+class InterveneAnswer(Answer):
+    tokens: list[Token]
+    before: TargetAnswer
+    after: TargetAnswer
+    """The same target (that of `before`) with the edits."""
+    effect: float
+    """after.value - before.value."""
+    kl: float
+    """KL(before || after) of the prediction at the target position, in nats."""
+    top_before: list[Chance]
+    top_after: list[Chance]
+    controls: Controls | None
+    warnings: list[str]
+
+
+# --- generation
+
+
+class GenerateRequest(TextRequest):
+    """Greedy at temperature 0, else drawn with `seed`."""
+
+    edits: Annotated[tuple[EditMessage, ...], Field(max_length=64)] = ()
+    max_new_tokens: int = Field(default=20, ge=1, le=500)
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0)
+    seed: Index = 0
+    compare: bool = True
+    """With edits: generate without them too."""
+
+
+class Generated(Answer):
+    text: str
+    tokens: list[Token]
+    finished: bool
+    """Whether it ended with an end token, rather than at `max_new_tokens`."""
+
+
+class GenerateAnswer(Answer):
+    prompt: list[Token]
+    edited: Generated | None
+    plain: Generated | None
+    warnings: list[str]

@@ -1,0 +1,1 @@
+"""Making the search index of a run, and asking it."""

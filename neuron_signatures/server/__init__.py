@@ -1,0 +1,1 @@
+"""The HTTP API: a live model and the runs of a folder."""

@@ -1,0 +1,1 @@
+"""What the API computes with the loaded model: one function per request."""
