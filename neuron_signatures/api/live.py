@@ -247,8 +247,8 @@ class InterveneRequest(TextRequest):
 
 
 class Controls(Answer):
-    """Effects of the same edits on random neurons. `p` = (1 + count) / (1 + n), where `count` is the number of draws with
-    at least the effect in absolute value. Null if it is undefined."""
+    """Effects of the same edits on random neurons. `p` = (1 + count) / (1 + n), where `count` is the number of draws
+    with at least the effect in absolute value. Null if it is undefined."""
 
     n: int
     mean: float | None
