@@ -122,7 +122,7 @@ class Moments(Answer):
 
 
 class Writes(Answer):
-    """What `pos_values` and `neg_values` are: `unit`, and the result that they are from; of a prompt if it names one."""
+    """What `pos_values` and `neg_values` are: `unit`, and the result that they are from; of a prompt if it names it."""
 
     source: str
     unit: str
