@@ -26,7 +26,6 @@ from neuron_signatures.dashboard.widgets.elements import empty, show_error, show
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.named_run import run_folder
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
