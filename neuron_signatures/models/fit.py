@@ -102,7 +102,7 @@ def fitting_spec(
         what = f"{problem}; in {chosen} it fits, but bitsandbytes is not installed"
         raise EnvironmentProblem(what, where=f"model {spec.name}", next_step="; or ".join(ways))
     need = human_bytes(bytes_needed(info, spec.dtype, chosen, work_bytes))
-    return Fitting(replace(spec, quantization=chosen), f"{problem}: loaded in {chosen}, which needs {need}")
+    return Fitting(replace(spec, quantization=chosen), f"{problem}: loading in {chosen} ({need})")
 
 
 def fit_to_memory(
@@ -125,10 +125,10 @@ def fit_to_memory(
 
 def _problem(spec: ModelSpec, info: ModelInfo, free: int, work_bytes: int | None) -> str:
     weights = weights_bytes(info, spec.dtype)
-    more = bytes_needed(info, spec.dtype, "none", work_bytes) - weights
+    needed = bytes_needed(info, spec.dtype, "none", work_bytes)
     return (
-        f"the weights need {human_bytes(weights)} in {spec.dtype} and the work {human_bytes(more)}, "
-        f"{human_bytes(free)} are free"
+        f"the weights need {human_bytes(weights)} in {spec.dtype} ({human_bytes(needed)} with loading and a forward "
+        f"pass), {human_bytes(free)} are free"
     )
 
 

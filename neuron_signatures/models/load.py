@@ -245,6 +245,8 @@ def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
         raise EnvironmentProblem(
             "bitsandbytes is not installed", where=where, next_step="Run: pip install bitsandbytes"
         )
+    # it warns of every matrix product in 8bit that it computes in float16
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if device.type == "mps":
         raise EnvironmentProblem("bitsandbytes does not run on mps", where=where, next_step="Use another --device")
 
