@@ -22,11 +22,12 @@ from neuron_signatures.dashboard.shell.first_selection import (
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, no_prompts, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
-from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.listing import RunSummary
+from neuron_signatures.runs.named_run import run_folder
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
