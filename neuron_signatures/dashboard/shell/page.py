@@ -33,6 +33,7 @@ from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,

@@ -20,6 +20,7 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.named_run import is_text
 from neuron_signatures.runs.tokens import brief, escape
+from neuron_signatures.runs.under_root import is_text
 from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.filters import parse
 from neuron_signatures.views.lists.ranked import RankedList
