@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.named_run import run_folder
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.coords import NeuronAt

@@ -28,12 +28,18 @@ _KIND_NAMES: dict[EditKind, str] = {
     "zero": "zero", "mean": "mean of the run", "set": "set to", "add": "add", "scale": "scale by", "flip": "flip sign",
 }  # fmt: skip
 _KIND_HELP = "New activation: 0; the neuron's mean over tokens of the run; the value; act + value; value x act; -act."
-_WHERES: dict[Where, str] = {"all": "all, and in new text", "here": "the chosen one", "typed": "typed"}
+_WHERES: dict[Where, str] = {
+    "later": "all but the first", "all": "all, and in new text", "here": "the chosen one", "typed": "typed",
+}  # fmt: skip
+_WHERE_HELP = (
+    "The first position has massive activations that carry little information; a change there can break the model. "
+    "Only an edit of all positions also holds at the tokens of new text."
+)
 _DRAWS_HELP = (
     "Random sets of as many neurons of the same layers, with the same edit: what the effect is compared with. More "
     "sets take longer and allow a smaller p."
 )
-DEFAULTS = {EDITED: "", _KIND: "zero", _VALUE: 0.0, _WHERE: "all", _TYPED: ""}
+DEFAULTS = {EDITED: "", _KIND: "zero", _VALUE: 0.0, _WHERE: "later", _TYPED: ""}
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ def edit_panel(facts: ModelFacts, link: RunLink, focus: Focus, *, can_run: bool)
         kind = st.selectbox("Edit", kinds, key=_KIND, format_func=_KIND_NAMES.__getitem__, help=_KIND_HELP, width=160)
         st.number_input("Value", value=None, key=_VALUE, disabled=kind not in WITH_VALUE, format="%.6g", width=110,
                         help="In the units of activations; a factor for scale.")  # fmt: skip
-        where = st.selectbox("Positions", list(_WHERES), key=_WHERE, format_func=_WHERES.__getitem__, width=190)
+        where = st.selectbox("Positions", list(_WHERES), key=_WHERE, format_func=_WHERES.__getitem__, width=190,
+                             help=_WHERE_HELP)  # fmt: skip
         if where == "typed":
             st.text_input(
                 "Which", key=_TYPED, placeholder="3, 5, -1", width=110, help="Positions from 0; -1 is the last."
@@ -90,7 +97,9 @@ def _typed_edit(facts: ModelFacts, link: RunLink, focus: Focus) -> Edit:
     if kind in WITH_VALUE and (value is None or not abs(value) <= _LARGEST):
         raise UsageError("no value is given", next_step=f"Type a number of at most {_LARGEST:,.0f}")
     positions: tuple[int, ...] | None = None
-    if where == "here":
+    if where == "later":
+        positions = tuple(range(1, len(focus.tokens))) or (0,)
+    elif where == "here":
         positions = (focus.pos,)
     elif where == "typed":
         positions = parse_positions(str(now.get(_TYPED) or ""), len(focus.tokens))

@@ -14,7 +14,7 @@ from neuron_signatures.views.coords import NeuronAt
 MOST_NEURONS = 2000
 KINDS: tuple[EditKind, ...] = get_args(EditKind)
 WITH_VALUE: tuple[EditKind, ...] = ("set", "add", "scale")
-Where = Literal["all", "here", "typed"]
+Where = Literal["later", "all", "here", "typed"]
 _NEURON = re.compile(r"L?(?P<layer>\d{1,6})\s?[N/](?P<neuron>\d{1,9})[+-]?", re.IGNORECASE | re.ASCII)
 _POSITION = re.compile(r"-?\d{1,6}", re.ASCII)
 
@@ -51,8 +51,16 @@ class Edit(NamedTuple):
         what = f"{self.kind}{value if self.kind in WITH_VALUE else ''}"
         if self.positions is None:
             return f"{what}: {names}{more}, at all positions and in new text"
-        noun = "position" if len(self.positions) == 1 else "positions"
-        return f"{what}: {names}{more}, at {noun} {', '.join(map(str, self.positions))}"
+        return f"{what}: {names}{more}, at {_positions_text(self.positions)}"
+
+
+def _positions_text(positions: Sequence[int]) -> str:
+    """`position 3`, `positions 1 to 8`, `positions 1, 4`."""
+    if len(positions) == 1:
+        return f"position {positions[0]}"
+    if list(positions) == list(range(positions[0], positions[-1] + 1)):
+        return f"positions {positions[0]} to {positions[-1]}"
+    return f"positions {', '.join(map(str, positions[:20]))}{' …' if len(positions) > 20 else ''}"
 
 
 def parse_neurons(text: str, facts: ModelFacts) -> tuple[NeuronAt, ...]:
@@ -85,7 +93,3 @@ def parse_positions(text: str, n_tokens: int) -> tuple[int, ...]:
     if not found:
         raise UsageError("no position is given", next_step=f"Type positions from 0 to {n_tokens - 1}, as 3, 5")
     return tuple(sorted(found))
-
-
-def labels(neurons: Sequence[NeuronAt]) -> str:
-    return ", ".join(at.label for at in neurons)

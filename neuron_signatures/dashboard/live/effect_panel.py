@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from neuron_signatures.api.live import Generated, GenerateRequest, InterveneAnswer, InterveneRequest
@@ -13,6 +15,7 @@ from neuron_signatures.dashboard.live.focus_panel import Focus
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.sheets import change_sheet
 from neuron_signatures.dashboard.widgets.elements import as_html, facts, lead, show_lines, small, table
+from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import escape
 
@@ -43,14 +46,14 @@ def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied
     small(edit.text())
     if late:
         small("All edited positions come after the chosen one, so its prediction cannot change.")
-    left, right = st.columns([1, 1])
+    left, right = st.columns([2, 3])
     with left:
-        facts(texts.effect_facts(answer))
+        facts(texts.effect_facts(answer, len(edit.neurons)))
         show_lines("How far to trust it", answer.warnings)
     with right:
         _changes(answer)
     if applied.new_tokens:
-        _continuation(model, link, focus, applied)
+        _continuation(model, link, focus, applied, answer.warnings)
 
 
 def _changes(answer: InterveneAnswer) -> None:
@@ -61,8 +64,8 @@ def _changes(answer: InterveneAnswer) -> None:
     small(f"The ten most likely tokens of either prediction. Empty: not among the first {_LISTED} of the other.")
 
 
-def _continuation(model: LiveModel, link: RunLink, focus: Focus, applied: Applied) -> None:
-    """The text that follows, without and with the edit."""
+def _continuation(model: LiveModel, link: RunLink, focus: Focus, applied: Applied, said: Sequence[str]) -> None:
+    """The text that follows, without and with the edit. Warnings that were `said` above are not repeated."""
     request = GenerateRequest(
         text=focus.asked.text, bos=focus.asked.bos, edits=tuple(applied.edit.messages()),
         max_new_tokens=applied.new_tokens,
@@ -83,11 +86,15 @@ def _continuation(model: LiveModel, link: RunLink, focus: Focus, applied: Applie
                 prompt = as_html(escape(focus.asked.text[-400:]))
                 st.html(f'{_STYLE}<div class="ns-text"><span class="p">{prompt}</span>'
                         f'<span class="n">{as_html(found.text[:_LONGEST])}</span></div>')  # fmt: skip
-    small("The most likely token at each step (temperature 0). An edit at all positions also holds at the new tokens.")
-    show_lines("How far to trust it", answer.warnings)
+    everywhere = applied.edit.positions is None
+    small(
+        "The most likely token at each step (temperature 0). "
+        + ("The edit also holds at the new tokens." if everywhere else "The new tokens themselves are not edited.")
+    )
+    show_lines("How far to trust it", [w for w in answer.warnings if w not in said])
 
 
 def _end(found: Generated | None, most: int) -> str:
     if found is None:
         return ": no text"
-    return ", ended by the model" if found.finished else f", {min(len(found.tokens), most)} tokens"
+    return ", ended by the model" if found.finished else f", {count_of(min(len(found.tokens), most), 'token')}"

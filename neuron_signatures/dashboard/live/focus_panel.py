@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from neuron_signatures.api.live import NextTokenAnswer, NextTokenRequest, TargetMessage, Token
+from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.sheets import prediction_sheet
 from neuron_signatures.dashboard.live.text_panel import POSITION, Asked
@@ -87,10 +88,8 @@ def prediction_panel(focus: Focus, answer: NextTokenAnswer) -> None:
     """The most likely next tokens as bars."""
     st.markdown("#### Next token", help="The live model's prediction after the position.")
     sheet = prediction_sheet(answer)
-    from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
-
     frame = sheet_frame(sheet)
     frame.insert(3, "bar", frame["probability"])
-    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""},
+    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""}, widths={"rank": 46},
           formats={"probability": "percent", "logit": "%+.4g", "log p": "%+.4g"})  # fmt: skip
     small(f"After position {brief(focus.label)}. Entropy {size_text(answer.entropy)} nats.")

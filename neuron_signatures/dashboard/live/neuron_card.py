@@ -15,6 +15,7 @@ from neuron_signatures.dashboard.live.edits import parse_neurons
 from neuron_signatures.dashboard.live.focus_panel import Focus
 from neuron_signatures.dashboard.live.neurons_panel import CHOSEN
 from neuron_signatures.dashboard.live.run_link import RunLink
+from neuron_signatures.dashboard.live.texts import position_label
 from neuron_signatures.dashboard.neuron.all_prompts import read_neuron
 from neuron_signatures.dashboard.neuron.colouring import Colouring, colouring_of
 from neuron_signatures.dashboard.neuron.heatmap import HeatmapOptions, Line, heatmap
@@ -26,6 +27,7 @@ from neuron_signatures.views.scale import Limit
 
 EDITED = "ui_live_edited"
 """Session key of the typed neurons to edit."""
+_SIDEBAR = "live_sidebar_neuron"
 _TYPED, _TYPED_PROBLEM = "live_typed_neuron", "live_typed_problem"
 
 
@@ -38,6 +40,7 @@ class LiveActs(NamedTuple):
 
 def neuron_card(model: LiveModel, link: RunLink, focus: Focus) -> None:
     """Draw the neuron that was chosen in a table or typed; nothing before one was."""
+    _follow_sidebar(link)
     at = _chosen(model)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown("#### " + ("One neuron on this text" if at is None else f"{at.label} on this text"))
@@ -108,8 +111,6 @@ def _live_facts(acts: LiveActs, focus: Focus) -> list[tuple[str, str]]:
 
 
 def _place(focus: Focus, pos: int) -> str:
-    from neuron_signatures.dashboard.live.texts import position_label
-
     return position_label(focus.tokens, pos)
 
 
@@ -153,6 +154,13 @@ def stored_agreement(link: RunLink, acts: LiveActs, focus: Focus) -> str:
         f"prompt {index} of the run; its activations, stored as {m.save_dtype}, differ from the live ones by at most "
         f"{size_text(far)}{share}"
     )
+
+
+def _follow_sidebar(link: RunLink) -> None:
+    """Show the neuron of the sidebar when it is another than before."""
+    at = link.ctx.at
+    if link.is_same and st.session_state.get(_SIDEBAR) != at:
+        st.session_state[_SIDEBAR] = st.session_state[CHOSEN] = at
 
 
 def _chosen(model: LiveModel) -> NeuronAt | None:

@@ -24,6 +24,7 @@ from neuron_signatures.dashboard.live.address import DEFAULT_URL
 
 _SECONDS = 300.0
 """For one answer, the wait in the server's queue included."""
+_CONNECT_SECONDS = 0.8
 
 
 class LiveClient(Protocol):
@@ -46,7 +47,7 @@ def connect(url: str) -> LiveClient:
     """The client of the server at `url`, with the token of the environment. Raises `UsageError` for a wrong address."""
     from neuron_signatures.client import Client
 
-    return Client(url, timeout=_SECONDS, retries=1)
+    return Client(url, timeout=_SECONDS, retries=1, connect_seconds=_CONNECT_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,10 @@ def ask_text(ctx: PageContext, *, ready: bool) -> Asked | None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.form_submit_button("Run", type="primary", disabled=not ready, on_click=_submit, key="live_run",
                                   help="Or Ctrl+Enter in the text." if ready else "There is no model yet.")  # fmt: skip
+            if ctx.has_prompts:
+                st.form_submit_button("Run the selected prompt", disabled=not ready, on_click=_use,
+                                      args=(_of_prompt(ctx),), key="live_use_prompt")  # fmt: skip
             st.selectbox("BOS", _BOSES, format_func=_BOS_NAMES.__getitem__, key=_BOS, help=_BOS_HELP, width=220)
-    if ctx.has_prompts and ready:
-        st.button("Use the selected prompt", key="live_use_prompt", on_click=_use, args=(_of_prompt(ctx),))
     return cast(Asked | None, st.session_state.get(_ASKED))
 
 

@@ -106,7 +106,7 @@ def verdict(answer: InterveneAnswer) -> str:
     return f"The answer stays {visible(first.token)}: {share_text(first.prob)} → {share_text(second.prob)}"
 
 
-def effect_facts(answer: InterveneAnswer) -> list[tuple[str, str]]:
+def effect_facts(answer: InterveneAnswer, n_neurons: int) -> list[tuple[str, str]]:
     """The effect on the target beside its null, and the distance of the predictions."""
     b, a = answer.before, answer.after
     rows = [
@@ -114,7 +114,7 @@ def effect_facts(answer: InterveneAnswer) -> list[tuple[str, str]]:
                    f"({signed_text(b.value)} → {signed_text(a.value)})"),
     ]  # fmt: skip
     if answer.controls is not None:
-        rows.append(("by chance", null_text(answer.controls, answer.effect)))
+        rows.append(("by chance", null_text(answer.controls, answer.effect, n_neurons)))
         rows.append(("p", p_text(answer.controls)))
     rows.append(("probability", f"of {visible(b.target.token)}: {share_text(b.target.prob)} → "
                                 f"{share_text(a.target.prob)}, rank {b.target.rank} → {a.target.rank}"))  # fmt: skip
@@ -122,14 +122,15 @@ def effect_facts(answer: InterveneAnswer) -> list[tuple[str, str]]:
     return rows
 
 
-def null_text(c: Controls, effect: float) -> str:
-    """The effects of the same edits on random neurons."""
-    who = f"the same edit of {count_of(c.n, 'random set')} of as many neurons in the same layers"
+def null_text(c: Controls, effect: float, n_neurons: int) -> str:
+    """The effects of the same edits on as many random neurons."""
+    one = f"{count_of(c.n, 'random neuron')} of the same layer"
+    who = one if n_neurons == 1 else f"{count_of(c.n, 'random set')} of {n_neurons:,} neurons of the same layers"
     if c.mean is None or c.std is None:
         return f"{who}: undefined"
-    far = "" if not c.std else f"; the effect is {signed_text((effect - c.mean) / c.std)} std from that mean"
+    far = "" if not c.std else f"; the effect is {(effect - c.mean) / c.std:+.1f} std from that mean"
     most = "" if c.largest is None else f", largest {signed_text(c.largest)}"
-    return f"{signed_text(c.mean)} ± {size_text(c.std)} logits (mean ± std of {who}){most}{far}"
+    return f"{signed_text(c.mean)} ± {size_text(c.std)} logits (mean ± std of the same edit of {who}){most}{far}"
 
 
 def p_text(c: Controls) -> str:

@@ -27,7 +27,6 @@ from neuron_signatures.dashboard.widgets.elements import empty, show_error, show
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.named_run import run_folder
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
@@ -62,7 +61,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 @media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
 .stMain [data-testid="stColumn"]{min-width:15rem}
 [class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
-.st-key-view button{padding:.2rem .45rem!important}.st-key-view button p{font-size:.85rem}
+.st-key-view button{padding:.2rem .36rem!important}.st-key-view button p{font-size:.85rem}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"

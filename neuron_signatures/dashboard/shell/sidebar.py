@@ -18,7 +18,6 @@ from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
-from neuron_signatures.runs.named_run import is_text
 from neuron_signatures.runs.tokens import brief, escape
 from neuron_signatures.runs.under_root import is_text
 from neuron_signatures.views.coords import parse_neuron

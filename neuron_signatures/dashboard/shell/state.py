@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import ProjectError, UsageError
-from neuron_signatures.runs.named_run import is_text
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.runs.under_root import is_text
