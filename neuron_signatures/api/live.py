@@ -35,8 +35,9 @@ class TextRequest(Message):
 
     text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     token_ids: Annotated[list[Index], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
-    bos: BosRequest = "tokenizer"
-    """A BOS in front of `text`: as the tokenizer does, always (prepend), or never (off). Token ids are not changed."""
+    bos: BosRequest = "prepend"
+    """A BOS in front of `text`: always (prepend, as stage 1 does by default), as the tokenizer does, or never (off).
+    Token ids are not changed."""
 
     @model_validator(mode="after")
     def _one(self) -> TextRequest:

@@ -20,10 +20,10 @@ from neuron_signatures.analysis.attribution.run_moments import RunMoments, run_m
 from neuron_signatures.models.rerun.checked_prompt import check_agreement, identity_differences, recompute, unchecked
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.manifest import join_some
-from neuron_signatures.runs.named_run import run_folder
 from neuron_signatures.runs.names import MANIFEST
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.live.stopping import check, progress_of
 
