@@ -96,7 +96,7 @@ class Service:
         return self.holder.state
 
     def start(self, wanted: LoadRequest) -> None:
-        """Load the server's own model, announced before. `start_failure` is set if that fails."""
+        """Load the server's own model, announced before. If that fails, `start_failure` says why."""
         self._first = asyncio.create_task(self._load_first(wanted))
 
     @property
@@ -123,7 +123,7 @@ class Service:
 
     async def _load_first(self, wanted: LoadRequest) -> None:
         with contextlib.suppress(ProblemError):  # the server stops
-            await self._model.run_own(lambda stop: self.holder.load(wanted), wait=None)
+            await self._model.run_own(lambda stop: self.holder.load(wanted, warn=False), wait=None)
         if self.holder.failure is not None:
             raise self.holder.failure
 
