@@ -87,7 +87,9 @@ class _Rows:
         self._found, self._reference = found, reference
         self._layers = [i for i, layer in enumerate(found.layers) if layer in set(layers)]
         flat = found.scores[self._layers].flatten()
-        ok = flat.isfinite()
+        ok = flat.isfinite() & found.acts[self._layers].flatten().isfinite()
+        if not reference.is_zero and reference.values is not None:  # a score can be 0 whatever the reference
+            ok &= reference.values[[found.layers[i] for i in self._layers]].flatten().isfinite()
         self._scores = flat
         self._order = torch.where(ok, flat.abs(), -1.0).sort(descending=True, stable=True).indices[: int(ok.sum())]
         self.sum_all = float(flat[ok].sum(dtype=torch.float64))

@@ -124,6 +124,13 @@ def test_draws_repeat_with_a_seed_and_leave_torchs_generator_alone():
     assert both.edited == both.plain == found[0]  # nothing is added: the same draws
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
+def test_a_low_temperature_is_greedy(temperature):
+    request = GenerateRequest(token_ids=TEXT, max_new_tokens=3)
+    warm = request.model_copy(update={"temperature": temperature})
+    assert generate(held("gpt2"), warm, never).plain == generate(held("gpt2"), request, never).plain
+
+
 def test_draws_follow_the_probabilities():
     logits = plain_logits(loaded("gpt2").hf, [TEXT])[0, -1]
     p = (logits / 1.5).softmax(-1)

@@ -124,6 +124,9 @@ def test_layers_that_a_run_does_not_store_are_not_ranked(root):
     found = influence_of(held_with_runs(root), InfluenceRequest(text=DALLAS, reference="run:small", top_k=1000), never)
     stored = {r.layer for r in found.rows}
     assert stored and stored < set(range(5)) and "layers have no run:small" in " ".join(found.warnings)
+    request = InfluenceRequest(text=DALLAS, reference="run:small", metric="dla", layers=[1], positions="all")
+    nothing = influence_of(held_with_runs(root), request, never)  # at most positions dla is 0 whatever the reference
+    assert nothing.rows == [] and nothing.sum_abs == 0 and nothing.share_shown is None
     with pytest.raises(UsageError, match="reference: the reference is not finite"):
         influence_of(held_with_runs(root), InfluenceRequest(text=DALLAS, reference="run:small", metric="ig"), never)
 
