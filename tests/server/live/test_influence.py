@@ -16,6 +16,7 @@ from neuron_signatures.api.live import InfluenceRequest, TargetMessage
 from neuron_signatures.poc2_analyze_run import main as analyze
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.results import list_influence
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tables import read_table
 from neuron_signatures.server.live import influence as module
 from neuron_signatures.server.live.influence import influence_of
@@ -120,12 +121,14 @@ def test_the_target_is_the_most_likely_token_unless_one_is_given():
 
 
 def test_layers_that_a_run_does_not_store_are_not_ranked(root):
-    """The committed run stores layers 0, 3 and 4."""
+    with Run.open(root / "small") as run:
+        stored = set(run.layers)
+    missing = min(set(range(5)) - stored)
     found = influence_of(held_with_runs(root), InfluenceRequest(text=DALLAS, reference="run:small", top_k=1000), never)
-    stored = {r.layer for r in found.rows}
-    assert stored and stored < set(range(5)) and "layers have no run:small" in " ".join(found.warnings)
-    request = InfluenceRequest(text=DALLAS, reference="run:small", metric="dla", layers=[1], positions="all")
-    nothing = influence_of(held_with_runs(root), request, never)  # at most positions dla is 0 whatever the reference
+    assert {r.layer for r in found.rows} == stored and "layers have no run:small" in " ".join(found.warnings)
+    # at positions before the target's, dla is 0 whatever the reference
+    request = InfluenceRequest(text=DALLAS, reference="run:small", metric="dla", layers=[missing], positions="all")
+    nothing = influence_of(held_with_runs(root), request, never)
     assert nothing.rows == [] and nothing.sum_abs == 0 and nothing.share_shown is None
     with pytest.raises(UsageError, match="reference: the reference is not finite"):
         influence_of(held_with_runs(root), InfluenceRequest(text=DALLAS, reference="run:small", metric="ig"), never)
