@@ -40,7 +40,7 @@ from neuron_signatures.client.address import DEFAULT_URL, open_address, token_fo
 from neuron_signatures.client.loading import wait_for_model
 from neuron_signatures.client.problem import bad_answer
 from neuron_signatures.client.tensors import layers_of
-from neuron_signatures.client.wire import Call, Params, Wire
+from neuron_signatures.client.wire import CONNECT_SECONDS, Call, Params, Wire
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest_file import first_error
 
@@ -56,7 +56,7 @@ class Client:
     """A server of `neuron_signatures.serve`. May be used by several threads; `close` it, or use it in a `with` block.
 
     `timeout` is in seconds, for a call with its repetitions: after 429 (the queue is full) or a lost connection a call
-    is sent again up to `retries` times. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
+    is sent again up to `retries` times. A server that accepts no connection for `connect_seconds` is none. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
     not sent over http to another machine unless `allow_http` is set. Redirects are not followed and proxies not used.
 
     Every method raises `ServerProblem`, and `UsageError` for arguments that no server would take.
@@ -70,11 +70,14 @@ class Client:
         timeout: float = 60.0,
         retries: int = 3,
         allow_http: bool = False,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         address = open_address(url)
         self.url = address.url
         self.timeout = timeout
-        self._wire = Wire(address, token_for(address, token, allow_http=allow_http), retries=retries)
+        self._wire = Wire(
+            address, token_for(address, token, allow_http=allow_http), retries=retries, connect_seconds=connect_seconds
+        )
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"

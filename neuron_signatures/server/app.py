@@ -1,4 +1,4 @@
-"""The FastAPI app: the routers of `server.routes` below /v1, the security of `server.security`, problems as JSON.
+"""The FastAPI app: the routers of `server.routes` below /v1, behind the rules of `server.security` and `server.bodies`.
 
     app = make_app(Settings(model_name="demo", runs_root=Path("runs")))         # loads the model when it starts
     app = make_app(settings, held)                                              # has a model, for tests
@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from neuron_signatures.api.models import LoadRequest
 from neuron_signatures.api.problem import MEDIA_TYPE, Problem
+from neuron_signatures.server.bodies import Bodies
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.problems import add_problem_handlers
 from neuron_signatures.server.security import Security
@@ -28,19 +29,26 @@ from neuron_signatures.server.settings import Settings
 
 PREFIX: Final = "/v1"
 _ROUTES: Final = ("status", "models", "live", "runs", "search")
-_STATUSES: Final = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+_STATUSES: Final = (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
 def make_app(settings: Settings, held: Held | None = None) -> FastAPI:
-    """The app. `settings.model_name` is loaded when it starts, unless there is a model already (`held`)."""
+    """The app. `settings.model_name` is loaded when it starts, unless there is a model already (`held`).
+
+    Raises `UsageError` for a `model_revision` that is none.
+    """
     service = Service(settings, held)
+    first = _first_request(settings) if settings.model_name is not None and held is None else None
+    if first is not None:
+        service.holder.announce(first)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if settings.model_name is not None and held is None:
-            await service.load(first_request(settings))
+        if first is not None:
+            service.start(first)
         yield
-        await asyncio.to_thread(service.close)
+        service.stop()
+        await asyncio.to_thread(service.join)
 
     app = FastAPI(
         title="neuron-signatures", version=package_version(), summary="MLP neurons of a live model, and of runs",
@@ -49,7 +57,8 @@ def make_app(settings: Settings, held: Held | None = None) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     add_problem_handlers(app)
-    app.add_middleware(Security, settings=settings)
+    app.add_middleware(Bodies, settings=settings)
+    app.add_middleware(Security, settings=settings)  # the last one added comes first
     for name in _ROUTES:
         module = f"neuron_signatures.server.routes.{name}"
         if importlib.util.find_spec(module) is not None:
@@ -57,7 +66,7 @@ def make_app(settings: Settings, held: Held | None = None) -> FastAPI:
     return app
 
 
-def first_request(settings: Settings) -> LoadRequest:
+def _first_request(settings: Settings) -> LoadRequest:
     """The load of the model that the flags name."""
     assert settings.model_name is not None
     return LoadRequest(

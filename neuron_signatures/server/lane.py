@@ -103,10 +103,11 @@ class Lane:
                 job.give_up()
                 result.cancel()
 
-    async def run_own(self, work: Work[None], *, wait: float) -> None:
+    async def run_own(self, work: Work[None], *, wait: float | None) -> None:
         """Queue work of the server itself, without a limit, and wait for its end at most `wait` seconds.
 
-        Raises what the work raises if it ends in time, and `ProblemError` if the server stops.
+        None waits as long as it takes. Raises what the work raises if it ends in time, and `ProblemError` if the
+        server stops.
         """
         ended = asyncio.wrap_future(self._submit(work, has_client=False)[1])
         ended.add_done_callback(_retrieve)
@@ -121,8 +122,8 @@ class Lane:
         finally:
             closing.cancel()
 
-    def close(self, seconds: float) -> bool:
-        """Give up all jobs, and wait so long for those that run. Returns whether they have ended."""
+    def stop(self) -> None:
+        """Give up all jobs and take no more. Those who wait for one get 503."""
         self._closing.set()
         with self._lock:
             jobs = list(self._jobs.items())
@@ -130,10 +131,12 @@ class Lane:
             job.give_up()
             future.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def join(self, seconds: float) -> None:
+        """After `stop`: wait so long for the jobs that run."""
         end = time.monotonic() + seconds
         while self._jobs and time.monotonic() < end:
             time.sleep(0.02)
-        return not self._jobs
 
     def _submit(self, work: Work[T], *, has_client: bool) -> tuple[Job[T], Future[T]]:
         if self._closing.is_set():

@@ -15,6 +15,8 @@ A module `server/routes/NAME.py` that exports `router` is included below /v1 by 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -28,7 +30,7 @@ from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.holder import Holder
 from neuron_signatures.server.lane import Lane
 from neuron_signatures.server.memory import free_caches
-from neuron_signatures.server.problems import is_out_of_memory_problem, no_model, problem_of, unavailable
+from neuron_signatures.server.problems import ProblemError, is_out_of_memory_problem, no_model, problem_of, unavailable
 from neuron_signatures.server.settings import Settings
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Service:
         self.settings = settings
         self.holder = Holder(settings, held)
         self._model = Lane("model", threads=1, most=settings.max_queue, timeout=settings.timeout)
+        self._first: asyncio.Task[None] | None = None
         self._reading = Lane("reading", threads=_READERS, most=settings.max_queue, timeout=settings.timeout)
 
     @property
@@ -92,9 +95,37 @@ class Service:
         await self._model.run_own(lambda stop: self.holder.unload(), wait=self.settings.timeout)
         return self.holder.state
 
-    def close(self) -> bool:
-        """Give up all jobs. Returns whether those that ran have ended."""
-        return all([self._model.close(_STOP_SECONDS), self._reading.close(_STOP_SECONDS)])
+    def start(self, wanted: LoadRequest) -> None:
+        """Load the server's own model, announced before. `start_failure` is set if that fails."""
+        self._first = asyncio.create_task(self._load_first(wanted))
+
+    @property
+    def start_failure(self) -> BaseException | None:
+        """Why the server's own model could not be loaded: a `ProjectError`, or a defect."""
+        if self._first is None or not self._first.done() or self._first.cancelled():
+            return None
+        return self._first.exception()
+
+    def stop(self) -> None:
+        """Give up all jobs and take no more."""
+        self._model.stop()
+        self._reading.stop()
+
+    def join(self) -> None:
+        """After `stop`: wait some seconds for the jobs that run."""
+        self._model.join(_STOP_SECONDS)
+        self._reading.join(_STOP_SECONDS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return bool(self._model.waiting or self._reading.waiting)
+
+    async def _load_first(self, wanted: LoadRequest) -> None:
+        with contextlib.suppress(ProblemError):  # the server stops
+            await self._model.run_own(lambda stop: self.holder.load(wanted), wait=None)
+        if self.holder.failure is not None:
+            raise self.holder.failure
 
     def _require_model(self) -> None:
         state = self.holder.state

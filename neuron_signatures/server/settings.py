@@ -9,12 +9,6 @@ from typing import Final, Literal
 from neuron_signatures.api.models import QuantizationRequest
 from neuron_signatures.models.spec import Dtype
 
-DEFAULT_PORT: Final = 8600
-DEFAULT_QUEUE: Final = 16
-DEFAULT_TIMEOUT: Final = 60.0
-DEFAULT_TOKENS: Final = 1024
-DEFAULT_BODY: Final = 1_000_000
-TOKEN_VARIABLE: Final = "NEURON_SIGNATURES_TOKEN"
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 Embedder = Literal["minilm", "none"]
@@ -38,18 +32,27 @@ class Settings:
     allow_models: tuple[str, ...] = ()
     runs_root: Path | None = None
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int = 8600
     allowed_hosts: tuple[str, ...] = ()
     token: str | None = None
-    max_queue: int = DEFAULT_QUEUE
-    timeout: float = DEFAULT_TIMEOUT
-    max_tokens: int = DEFAULT_TOKENS
-    max_body: int = DEFAULT_BODY
+    max_queue: int = 16
+    timeout: float = 60.0
+    max_tokens: int = 1024
+    max_body: int = 1_000_000
     body_timeout: float = 10.0
     """Seconds in which the body of a request must arrive."""
     embedder: Embedder = "minilm"
     """The sentence embedder of the search by meaning; none: there is no such search."""
 
+    @property
+    def url(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
     def __repr__(self) -> str:
         """Without the token, so that no log can contain it."""
         return f"Settings({self.model_name!r}, {self.host}:{self.port}, runs_root={self.runs_root})"
+
+
+def default_dtype(device_type: str) -> Dtype:
+    """The precision where none is asked for: a CPU computes bfloat16 slowly, and has the memory."""
+    return "bf16" if device_type == "cuda" else "fp32"
