@@ -176,7 +176,8 @@ class Client:
         limit: int = 100,
         offset: int = 0,
     ) -> ExplanationList:
-        """Explanations that contain all `words`, of the set, layer and state if given; `offset` and `limit` choose a page.
+        """The explanations `offset` to `offset + limit` of those that have all `words` and, if given, this set, layer
+        and state.
 
         A word such as `L3`, `L3N508` or `L3N508+` selects this layer, neuron or pole instead.
         """
