@@ -16,6 +16,10 @@ Stop = Callable[[], bool]
 Asked between forward passes."""
 
 
+class GivenUp(Exception):
+    """Raised by work whose `Stop` returned True. Nobody waits for its result."""
+
+
 @dataclass(frozen=True)
 class Held:
     """A model, used by one thread. `runs_root` holds the runs that requests name; None: none."""

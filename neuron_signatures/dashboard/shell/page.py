@@ -21,7 +21,7 @@ from neuron_signatures.dashboard.shell.first_selection import (
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, no_prompts, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
-from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
@@ -31,6 +31,7 @@ from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
