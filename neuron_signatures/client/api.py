@@ -33,7 +33,7 @@ from neuron_signatures.api.live import (
     TokensAnswer,
 )
 from neuron_signatures.api.models import Health, LoadRequest, Memory, ModelList, ModelState
-from neuron_signatures.api.runs import ExplanationList, RunList
+from neuron_signatures.api.runs import ExplanationList, RunFacts, RunList
 from neuron_signatures.api.search import SearchAnswer, SearchRequest
 from neuron_signatures.client.address import DEFAULT_URL, open_address, token_for
 from neuron_signatures.client.loading import wait_for_model
@@ -152,6 +152,9 @@ class Client:
 
     def runs(self) -> RunList:
         return self._get("/runs", RunList)
+
+    def run(self, name: str, /) -> RunFacts:
+        return self._get(_run(name), RunFacts)
 
     def explanations(
         self,

@@ -220,7 +220,7 @@ class ExplanationPage(OverNeuron):
         else:
             self.draw_status()
 
-    def _open_row(self, found: ExplanationList | int) -> None:
+    def _open_row(self, found: ExplanationList | HitList | int) -> None:
         if isinstance(found, int):
             self.show_message(f"this is the {'last' if found > 0 else 'first'} explained neuron")
             return

@@ -1,0 +1,120 @@
+"""The hits of a search as a table, and as the open list that `.` and `,` step through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.tokens import width
+from neuron_signatures.tui.layout.text import Column, Line, Span, beginning, line, number, safe, sign_style
+from neuron_signatures.tui.search.reading import Told
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.search_run.asked import ORDERS, count_text, time_text
+from neuron_signatures.views.search_run.rows import HitRow, hit_row
+
+_SHARE = 0.4
+"""Of a cell, at most so much is before the peak of an exemplar."""
+
+
+@dataclass(frozen=True)
+class HitList:
+    """Hits in their order; `index` is the one that is open."""
+
+    told: Told
+    index: int = -1
+
+    def __len__(self) -> int:
+        return len(self.told.found.hits)
+
+    def at(self, i: int) -> HitRow:
+        return hit_row(self.told.found.hits[i])
+
+    def step(self, by: int, run: Run) -> HitList | None:
+        """The next or previous hit of another pole, whose neuron the run stores; None if there is none."""
+        hits, i = self.told.found.hits, self.index + by
+        now = hits[self.index].at if self.index >= 0 else None
+        while 0 <= i < len(hits):
+            if hits[i].at != now and run.stores(hits[i].at.layer, hits[i].at.neuron):
+                return replace(self, index=i)
+            i += by
+        return None
+
+    def label(self, at: NeuronAt) -> str:
+        """Status text while the neuron of the open hit is shown; empty for another one."""
+        if self.index < 0 or self.at(self.index).at != at:
+            return ""
+        return f"{self.index + 1} of {len(self):,} hits (. next , previous)"
+
+
+class FoundTable:
+    """The hits, laid out while visible."""
+
+    empty = "nothing is found; / changes the text, Tab what it is looked for in"
+
+    def __init__(self, found: HitList) -> None:
+        self.found = found
+        self._row = lru_cache(maxsize=500)(found.at)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def columns(self) -> Sequence[Column]:
+        neuron = Column("neuron", "neuron", 11)
+        if self.found.told.asked.of_tokens:
+            explained = (Column("explained", "explanation", 0, drop=3),) if any(self.found.told.explained) else ()
+            return (
+                neuron, Column("token", "token", 16), Column("rank", "rank", 4, right=True, drop=2),
+                Column("score", "writes", 8, right=True), Column("z", "z", 7, right=True, drop=1), *explained,
+            )  # fmt: skip
+        score = "cosine" if self.found.told.asked.way == "meaning" else "BM25"
+        return (
+            neuron, Column("score", score, 7, right=True, drop=2), Column("kind", "found in", 11),
+            Column("text", "text", 0, min_width=30), Column("value", "act", 8, right=True, drop=4),
+            Column("source", "set or window", 16, drop=3),
+        )  # fmt: skip
+
+    def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
+        r = self._row(i)
+        shared = {
+            "neuron": Span(r.label, "title"), "kind": Span(r.kind, "dim"), "source": Span(safe(r.source), "dim"),
+            "z": Span(number(r.z, 3), sign_style(r.z)), "rank": Span("" if r.rank is None else str(r.rank), "dim"),
+            "value": Span(number(r.value, 3), sign_style(r.value)),
+        }  # fmt: skip
+        if r.kind == "token":
+            told = self.found.told
+            explained = safe(told.explained[i]) if told.explained else ""
+            return {
+                **shared, "token": Span(safe(r.excerpt.line), "token"), "explained": Span(explained),
+                "score": Span(number(r.score, 3), sign_style(r.score)),
+            }  # fmt: skip
+        return {**shared, "text": _excerpt(r, widths.get("text", 0)), "score": Span(f"{r.score:.3f}")}
+
+    def record(self, i: int) -> dict[str, Any]:
+        row = self.found.told.found.hits[i]._asdict()
+        at = row.pop("at")
+        return {"layer": at.layer, "neuron": at.neuron, "pole": at.pole, **row}
+
+
+def found_head(told: Told) -> list[Line]:
+    """How many hits, how long it took, what is to be known of them, and the order."""
+    n = count_text(told.asked, len(told.found.hits))
+    first = line(
+        Span("search ", "title"), Span(beginning(told.asked.query), "mark"),
+        Span(f"  {n} in {time_text(told.found.seconds)}", "dim"),
+    )  # fmt: skip
+    order = line(Span(f"by {ORDERS[told.asked.way]}", "dim"))
+    return [first, *(line(Span(safe(note), "warn")) for note in told.found.notes), order]
+
+
+def _excerpt(r: HitRow, columns: int) -> Line:
+    """The text, cut before the peak so that the peak is seen."""
+    before, peak, after = (safe(part) for part in r.excerpt)
+    if not peak:
+        return line(Span(after))
+    room = max(4, int(columns * _SHARE))
+    while width(before) > room:
+        before = f"…{before[2 if before.startswith('…') else 1 :]}"
+    return line(Span(before), Span(f"[{peak}]", "token"), Span(after))
