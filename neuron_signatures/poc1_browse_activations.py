@@ -113,7 +113,8 @@ def _options(args: Namespace) -> Options:
     return Options(
         run_dir=args.run_dir, runs_root=args.runs_root, prompt_idx=args.prompt_idx, prompt_id=args.prompt_id,
         layer=args.layer, neuron=args.neuron, ctx_idx=args.ctx_idx, window=args.window, all_tokens=args.all_tokens,
-        include_bos=args.include_bos, screen=args.screen, list_name=args.list, query=args.query, by=args.by, limit=args.limit,
+        include_bos=args.include_bos, screen=args.screen, list_name=args.list, query=args.query, limit=args.limit,
+        by=args.by,
     )  # fmt: skip
 
 

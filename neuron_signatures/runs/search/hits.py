@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.runs.search.names import KINDS, Kind
+from neuron_signatures.runs.search.names import KINDS, PER_TEXT, Kind
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Scope:
     layers: tuple[int, ...] | None = None
     """None: all."""
     k: int = 20
+    per_text: int = PER_TEXT
+    """Hits of one text: the first neurons that have it."""
 
 
 EVERYWHERE: Final = Scope()
@@ -30,7 +32,8 @@ class Hit(NamedTuple):
     kind: Literal["explanation", "exemplar", "token"]
     text: str
     score: float
-    """The cosine (meaning), minus BM25 (words; larger is better) or the write score (token)."""
+    """The cosine (meaning), BM25 (words) or the write score (token); larger is better. A negative pole's write score
+    has the other sign than the neuron's: it is the effect of what the pole does."""
     set: str = ""
     id: str = ""
     explainer: str = ""
@@ -44,6 +47,8 @@ class Hit(NamedTuple):
     """Of an exemplar: where the token of the peak begins and ends in `text`, in characters."""
     value: float | None = None
     """Of an exemplar: the activation at the peak."""
+    z: float | None = None
+    """Of a token: its score in standard deviations of the neuron's write scores from their mean; None if undefined."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ Kind = Literal["explanation", "exemplar"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 """In the order of the codes in the rows."""
 
+PER_TEXT: Final = 5
+"""Hits of one text: many neurons share a window, and one window should not be all that is found."""
+
 INDEX_COMMAND: Final = f"python -m neuron_signatures.{STAGE} index"
 WRITES_COMMAND: Final = "python -m neuron_signatures.poc2_analyze_run --mode write_scores"
 SEARCH_FOLDER: Final = StageFolder(folder=SEARCH, stage=STAGE, tables={}, command=INDEX_COMMAND, modes=(SEARCH,))

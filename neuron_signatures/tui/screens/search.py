@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from neuron_signatures.tui.keys import COMMON, ROWS, SEARCH, bindings, footer
-from neuron_signatures.tui.layout.text import Line, Span, Table, line, safe, wrap
+from neuron_signatures.tui.layout.text import Line, Span, line, safe, wrap
 from neuron_signatures.tui.run.overall import until
 from neuron_signatures.tui.screens.browser_state import BrowserState
 from neuron_signatures.tui.screens.over_neuron import Opener, OverNeuron

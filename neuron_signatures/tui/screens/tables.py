@@ -175,4 +175,3 @@ class StackPage(BrowserChild):
         self._by_peak = not self._by_peak
         self.table.sort(by_peak=self._by_peak)
         self.draw(0)
-

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.screens.input_box import Ask
@@ -14,7 +15,7 @@ from neuron_signatures.tui.search.ways import TITLES, SearchBy, next_way
 class AskSearch(Ask):
     """As `Ask`, and calls `accept` with the way too."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab,down", "way(1)", "next way to search", show=False),
         Binding("shift+tab,up", "way(-1)", "previous way", show=False),
     ]

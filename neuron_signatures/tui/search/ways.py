@@ -25,7 +25,7 @@ def ways_of(run: Run) -> tuple[SearchBy, ...]:
 def way_of(run: Run, name: str | None) -> SearchBy:
     """The way with this name; the first one if the run does not have it."""
     ways = ways_of(run)
-    return cast(SearchBy, name) if name in ways else ways[0]
+    return next((way for way in ways if way == name), ways[0])
 
 
 def next_way(run: Run, now: SearchBy, by: int) -> SearchBy:

@@ -53,7 +53,9 @@ def missing(contents: Contents, run_dir: Path) -> Mapping[Way, Missing]:
     if contents.embedder is None:
         found["meaning"] = found.get("words") or _no_vectors(contents, run_dir)
     if not contents.has_tokens:
-        found["promotes"] = found["suppresses"] = Missing("No write scores yet; this makes them:", writes_command(run_dir))
+        found["promotes"] = found["suppresses"] = Missing(
+            "No write scores yet; this makes them:", writes_command(run_dir)
+        )
     return found
 
 
@@ -67,5 +69,9 @@ def _no_texts(run_dir: Path) -> Missing:
 
 
 def _no_vectors(contents: Contents, run_dir: Path) -> Missing:
-    made = "The index has no vectors; this makes it again with them:" if contents.has_index else "No index yet; this makes it:"
+    made = (
+        "The index has no vectors; this makes it again with them:"
+        if contents.has_index
+        else "No index yet; this makes it:"
+    )
     return Missing(made, index_command(run_dir))

@@ -46,7 +46,19 @@ class HitRow(NamedTuple):
 
 def hit_row(hit: Hit) -> HitRow:
     at = NeuronAt(hit.at.layer, hit.at.neuron)
-    return HitRow(at, hit.at.label, hit.at.pole, hit.id, hit.kind, _source(hit), _excerpt(hit), hit.score, hit.rank, hit.value, hit.z)
+    return HitRow(
+        at,
+        hit.at.label,
+        hit.at.pole,
+        hit.id,
+        hit.kind,
+        _source(hit),
+        _excerpt(hit),
+        hit.score,
+        hit.rank,
+        hit.value,
+        hit.z,
+    )
 
 
 def _source(hit: Hit) -> str:
