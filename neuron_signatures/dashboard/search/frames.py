@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from neuron_signatures.views.search_run.excerpts import plain, query_pattern
 from neuron_signatures.views.search_run.rows import HitRow
 
 MOST_SHOWN = 500
@@ -23,15 +24,16 @@ HELP = {
 }
 
 
-def text_frame(rows: Sequence[HitRow], score: str) -> pd.DataFrame:
+def text_frame(rows: Sequence[HitRow], score: str, query: str) -> pd.DataFrame:
     """Explanations and exemplars; without a column that is empty in every row."""
+    pattern = query_pattern(query)
     frame = pd.DataFrame(
         {
             "neuron": [r.label for r in rows],
-            "text": [_cut(r.excerpt.line) for r in rows],
-            score: [r.score for r in rows],
+            "text": [plain(r.parts(pattern, MOST_SHOWN)) for r in rows],
+            score: [r.hit.score for r in rows],
             "found in": [f"{r.kind} · {r.source}" if r.source else r.kind for r in rows],
-            "activation": pd.array([r.value for r in rows], dtype="Float64").astype("float64"),
+            "activation": pd.array([r.hit.value for r in rows], dtype="Float64").astype("float64"),
         }
     )
     return frame.drop(columns="activation") if frame["activation"].isna().all() else frame
@@ -42,10 +44,10 @@ def token_frame(rows: Sequence[HitRow], score: str, explained: Sequence[str]) ->
     frame = pd.DataFrame(
         {
             "neuron": [r.label for r in rows],
-            "token": [r.excerpt.line for r in rows],
-            "rank": pd.array([r.rank for r in rows], dtype="Int64"),
-            score: [r.score for r in rows],
-            "z": pd.array([r.z for r in rows], dtype="Float64").astype("float64"),
+            "token": [r.token() for r in rows],
+            "rank": pd.array([r.hit.rank for r in rows], dtype="Int64"),
+            score: [r.hit.score for r in rows],
+            "z": pd.array([r.hit.z for r in rows], dtype="Float64").astype("float64"),
             "explanation": [_cut(text) for text in explained],
         }
     )

@@ -38,7 +38,7 @@ def _table(ctx: PageContext, asked: Asked, found: Answer, rows: list[HitRow]) ->
     if asked.of_tokens:
         frame = token_frame(rows, score, explained_in_words(ctx, [hit.at for hit in found.hits]))
     else:
-        frame = text_frame(rows, score)
+        frame = text_frame(rows, score, asked.query if asked.way == "words" else "")
     table(
         frame, "search_hits", help={**HELP, score: SCORE_HELP[asked.way]}, at_most=640, on_row=open_neuron,
         widths={"neuron": 100, "text": 620, "explanation": 520},

@@ -8,15 +8,14 @@ from functools import lru_cache
 from typing import Any
 
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tokens import width
 from neuron_signatures.tui.layout.text import Column, Line, Span, beginning, line, number, safe, sign_style
 from neuron_signatures.tui.search.reading import Told
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.search_run.asked import ORDERS, count_text, time_text
+from neuron_signatures.views.search_run.excerpts import Mark, query_pattern
 from neuron_signatures.views.search_run.rows import HitRow, hit_row
 
-_SHARE = 0.4
-"""Of a cell, at most so much is before the peak of an exemplar."""
+_STYLES: Mapping[Mark, str] = {"": "", "word": "mark", "peak": "token"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class FoundTable:
     def __init__(self, found: HitList) -> None:
         self.found = found
         self._row = lru_cache(maxsize=500)(found.at)
+        asked = found.told.asked
+        self._pattern = query_pattern(asked.query) if asked.way == "words" else None
 
     def __len__(self) -> int:
         return len(self.found)
@@ -77,20 +78,23 @@ class FoundTable:
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
-        r = self._row(i)
+        r, hit = self._row(i), self.found.told.found.hits[i]
         shared = {
             "neuron": Span(r.label, "title"), "kind": Span(r.kind, "dim"), "source": Span(safe(r.source), "dim"),
-            "z": Span(number(r.z, 3), sign_style(r.z)), "rank": Span("" if r.rank is None else str(r.rank), "dim"),
-            "value": Span(number(r.value, 3), sign_style(r.value)),
+            "z": Span(number(hit.z, 3), sign_style(hit.z)),
+            "rank": Span("" if hit.rank is None else str(hit.rank), "dim"),
+            "value": Span(number(hit.value, 3), sign_style(hit.value)),
         }  # fmt: skip
         if r.kind == "token":
             told = self.found.told
             explained = safe(told.explained[i]) if told.explained else ""
             return {
-                **shared, "token": Span(safe(r.excerpt.line), "token"), "explained": Span(explained),
-                "score": Span(number(r.score, 3), sign_style(r.score)),
+                **shared, "token": Span(safe(r.token()), "token"), "explained": Span(explained),
+                "score": Span(number(hit.score, 3), sign_style(hit.score)),
             }  # fmt: skip
-        return {**shared, "text": _excerpt(r, widths.get("text", 0)), "score": Span(f"{r.score:.3f}")}
+        parts = r.parts(self._pattern, widths.get("text", 0))
+        text = line(*(Span(safe(part.text), _STYLES[part.mark]) for part in parts))
+        return {**shared, "text": text, "score": Span(f"{hit.score:.3f}")}
 
     def record(self, i: int) -> dict[str, Any]:
         row = self.found.told.found.hits[i]._asdict()
@@ -107,14 +111,3 @@ def found_head(told: Told) -> list[Line]:
     )  # fmt: skip
     order = line(Span(f"by {ORDERS[told.asked.way]}", "dim"))
     return [first, *(line(Span(safe(note), "warn")) for note in told.found.notes), order]
-
-
-def _excerpt(r: HitRow, columns: int) -> Line:
-    """The text, cut before the peak so that the peak is seen."""
-    before, peak, after = (safe(part) for part in r.excerpt)
-    if not peak:
-        return line(Span(after))
-    room = max(4, int(columns * _SHARE))
-    while width(before) > room:
-        before = f"…{before[2 if before.startswith('…') else 1 :]}"
-    return line(Span(before), Span(f"[{peak}]", "token"), Span(after))

@@ -21,7 +21,8 @@ SCORES: Final[Mapping[Way, str]] = {
     "words": "BM25", "meaning": "cosine", "promotes": "write score", "suppresses": "write score",
 }  # fmt: skip
 ORDERS: Final[Mapping[Way, str]] = {
-    "words": "BM25, texts with every word first", "meaning": "cosine", "promotes": "|z|, the same token first",
+    "words": "BM25; texts with every word, and exemplars that peak at one, come first",
+    "meaning": "cosine", "promotes": "|z|, the same token first",
     "suppresses": "|z|, the same token first",
 }  # fmt: skip
 _WRITE = (
