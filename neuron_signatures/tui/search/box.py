@@ -15,6 +15,7 @@ from neuron_signatures.tui.search.ways import TITLES, SearchBy, next_way
 class AskSearch(Ask):
     """As `Ask`, and calls `accept` with the way too."""
 
+    CSS = Ask.CSS.replace("Ask ", "AskSearch ")  # Textual 8.2 scopes rules by the name of the class
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab,down", "way(1)", "next way to search", show=False),
         Binding("shift+tab,up", "way(-1)", "previous way", show=False),

@@ -14,6 +14,8 @@ Mark = Literal["", "word", "peak"]
 _GAP: Final = "…"
 _LEAD: Final = 0.4
 """Of what is shown around a mark, so much is before it."""
+_NEAR: Final = 0.9
+"""Marks within this share of the room are shown with the beginning of the text."""
 _MOST_MARKS: Final = 200
 
 
@@ -71,12 +73,10 @@ def _matches(text: str, pattern: re.Pattern[str] | None) -> Iterator[re.Match[st
 
 
 def _ranges(text: str, found: Sequence[_Span], room: int) -> list[tuple[int, int]]:
-    """What is shown: the whole text if there is room, else a range around the peak and one around the first word."""
-    if len(text) <= room:
-        return [(0, len(text))]
+    """What is shown: the text or its beginning if that has the marks, else ranges around the peak and the first word."""
     firsts = {m.mark: m for m in reversed(found)}
-    if not firsts:
-        return [(0, room)]
+    if len(text) <= room or max((m.end for m in firsts.values()), default=0) < room * _NEAR:
+        return [(0, min(room, len(text)))]
     around = max(0, room - sum(m.end - m.start for m in firsts.values())) // len(firsts)
     ranges: list[tuple[int, int]] = []
     for m in sorted(firsts.values()):
