@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.search.names import KINDS, Kind
 from neuron_signatures.views.search_run.asked import LONGEST, WAYS, Asked, Way
@@ -37,46 +39,47 @@ _NUMBERS = (50, 200, 1000)
 def form(ctx: PageContext) -> Asked:
     """Draw the form; what is asked with it is part of the selection, and so of the address."""
     asked = ctx.selection.asked
-    left, right = st.columns([1.5, 1.6], vertical_alignment="bottom")
-    with right:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.session_state["search_by"] = asked.way
         st.segmented_control(
             "Search", WAYS, key="search_by", format_func=_WAYS.__getitem__, required=True,
             label_visibility="collapsed",
-            on_change=lambda: ctx.search(replace(_now(ctx), way=st.session_state["search_by"])),
+            on_change=lambda: ctx.search(replace(ctx.now.asked, way=st.session_state["search_by"])),
         )  # fmt: skip
-    with left:
-        st.session_state["search_q"] = asked.query
-        st.text_input(
-            "Search for", key="search_q", max_chars=LONGEST, placeholder=_EXAMPLES[asked.way], help=_HELP[asked.way],
-            on_change=lambda: ctx.search(replace(_now(ctx), query=str(st.session_state["search_q"] or ""))),
-        )  # fmt: skip
-    _filters(ctx, asked)
+        copy_link(ctx)
+    with st.container(key="controls_search"):
+        columns = st.columns([3.4, 1.3, 0.7] if asked.of_tokens else [2.2, 1.5, 1, 0.7], vertical_alignment="bottom")
+    _text(ctx, asked, columns[0])
+    if not asked.of_tokens:
+        _texts(ctx, asked, columns[1])
+    _layers(ctx, asked, columns[-2])
+    columns[-1].selectbox("At most", _NUMBERS, key="ui_search_k", index=1, help="The number of hits that are listed.")
     return replace(asked, k=int(st.session_state["ui_search_k"]))
 
 
-def _filters(ctx: PageContext, asked: Asked) -> None:
-    with st.container(key="controls_search"):
-        kinds, layers, number = st.columns([1.6, 1.6, 0.8], vertical_alignment="bottom")
-    st.session_state["search_layers"] = list(asked.layers)
-    layers.multiselect(
-        "Layers", ctx.run.layers, key="search_layers", placeholder="all",
-        on_change=lambda: ctx.search(replace(_now(ctx), layers=tuple(sorted(st.session_state["search_layers"])))),
+def _text(ctx: PageContext, asked: Asked, at: DeltaGenerator) -> None:
+    st.session_state["search_q"] = asked.query
+    at.text_input(
+        "Search for", key="search_q", max_chars=LONGEST, placeholder=_EXAMPLES[asked.way], help=_HELP[asked.way],
+        on_change=lambda: ctx.search(replace(ctx.now.asked, query=str(st.session_state["search_q"] or ""))),
     )  # fmt: skip
-    number.selectbox("At most", _NUMBERS, key="ui_search_k", index=1, help="The number of hits that are listed.")
-    if asked.of_tokens:
-        return
+
+
+def _texts(ctx: PageContext, asked: Asked, at: DeltaGenerator) -> None:
     st.session_state["search_kinds"] = [] if asked.kinds == KINDS else list(asked.kinds)
-    kinds.multiselect(
-        "Texts", KINDS, key="search_kinds", format_func=_KINDS.__getitem__, placeholder="explanations and exemplars",
-        on_change=lambda: ctx.search(replace(_now(ctx), kinds=_kinds(st.session_state["search_kinds"]))),
+    at.multiselect(
+        "In", KINDS, key="search_kinds", format_func=_KINDS.__getitem__, placeholder="all texts",
+        on_change=lambda: ctx.search(replace(ctx.now.asked, kinds=_kinds(st.session_state["search_kinds"]))),
+    )  # fmt: skip
+
+
+def _layers(ctx: PageContext, asked: Asked, at: DeltaGenerator) -> None:
+    st.session_state["search_layers"] = list(asked.layers)
+    at.multiselect(
+        "Layers", ctx.run.layers, key="search_layers", placeholder="all",
+        on_change=lambda: ctx.search(replace(ctx.now.asked, layers=tuple(sorted(st.session_state["search_layers"])))),
     )  # fmt: skip
 
 
 def _kinds(chosen: list[Kind]) -> tuple[Kind, ...]:
     return tuple(k for k in KINDS if k in chosen) or KINDS
-
-
-def _now(ctx: PageContext) -> Asked:
-    """What is asked now: two inputs may change in one run of the page."""
-    return ctx.now.asked

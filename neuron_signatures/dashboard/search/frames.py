@@ -30,9 +30,9 @@ def text_frame(rows: Sequence[HitRow], score: str, query: str) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "neuron": [r.label for r in rows],
+            "found in": [f"{r.kind}, {r.source}" if r.source else r.kind for r in rows],
             "text": [plain(r.parts(pattern, MOST_SHOWN)) for r in rows],
             score: [r.hit.score for r in rows],
-            "found in": [f"{r.kind} · {r.source}" if r.source else r.kind for r in rows],
             "activation": pd.array([r.hit.value for r in rows], dtype="Float64").astype("float64"),
         }
     )

@@ -73,7 +73,7 @@ def _matches(text: str, pattern: re.Pattern[str] | None) -> Iterator[re.Match[st
 
 
 def _ranges(text: str, found: Sequence[_Span], room: int) -> list[tuple[int, int]]:
-    """What is shown: the text or its beginning if that has the marks, else ranges around the peak and the first word."""
+    """The text, or its beginning if that has the marks, else what is around the peak and the first word."""
     firsts = {m.mark: m for m in reversed(found)}
     if len(text) <= room or max((m.end for m in firsts.values()), default=0) < room * _NEAR:
         return [(0, min(room, len(text)))]
