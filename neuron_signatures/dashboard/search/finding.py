@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
 from neuron_signatures.dashboard.data.result_cache import cached
+from neuron_signatures.dashboard.live.server_at import LiveClient
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.search.reader import Search
 from neuron_signatures.views.search_run.asked import Answer, Asked, answer
-
-_SECONDS = 60.0
-"""For one answer of the server, the wait in its queue included."""
 
 
 def search_of(ctx: PageContext) -> Search:
@@ -26,23 +24,23 @@ def find(ctx: PageContext, asked: Asked) -> Answer:
     """The answer, kept until a file changes. Raises what `Search` raises, by meaning what `client.run_search` does."""
     key = ("search", ctx.run_dir, ctx.results_key, ctx.explanations_key, asked)
     if asked.way == "meaning":
-        url = server_url(ctx)
-        return cached(lambda: _by_meaning(ctx, asked, url), *key, url, spinner="Searching by meaning")
+        return cached(lambda: _by_meaning(ctx, asked), *key, ctx.server.url, spinner="Searching by meaning")
     return cached(lambda: answer(search_of(ctx), asked), *key, spinner="Searching")
 
 
-def server_url(ctx: PageContext) -> str:
-    return os.environ.get("NEURON_SIGNATURES_SERVER") or "http://127.0.0.1:8600"
+def _by_meaning(ctx: PageContext, asked: Asked) -> Answer:
+    from neuron_signatures.client.run_search import by_meaning  # imports the network library
 
-
-def _by_meaning(ctx: PageContext, asked: Asked, url: str) -> Answer:
-    from neuron_signatures.client import Client  # imports the network library
-    from neuron_signatures.client.run_search import by_meaning
-
-    with Client(url, timeout=_SECONDS, retries=1) as client:
-        return by_meaning(client, ctx.selection.run, ctx.run.manifest, asked)
+    client: LiveClient = _client(ctx.server.url, ctx.server.connect)
+    return by_meaning(client, ctx.selection.run, ctx.run.manifest, asked)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _search(run_dir: Path) -> Search:
     return Search.open(run_dir)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _client(url: str, _connect: Callable[[str], LiveClient]) -> LiveClient:
+    """One client for all sessions; it may be used by several threads."""
+    return _connect(url)

@@ -11,6 +11,8 @@ from neuron_signatures.views.search_run.rows import HitRow
 
 MOST_SHOWN = 500
 """Characters of a text in a cell."""
+_SEEN = 64
+"""Of these, so many are seen at the usual width of the column."""
 HELP = {
     "neuron": "Click a cell of the row to open the neuron. + or - is the pole: positive or negative activations.",
     "text": "Of an exemplar, the token with the peak is in brackets.",
@@ -31,7 +33,7 @@ def text_frame(rows: Sequence[HitRow], score: str, query: str) -> pd.DataFrame:
         {
             "neuron": [r.label for r in rows],
             "found in": [f"{r.kind}, {r.source}" if r.source else r.kind for r in rows],
-            "text": [plain(r.parts(pattern, MOST_SHOWN)) for r in rows],
+            "text": [plain(r.parts(pattern, _SEEN, more=MOST_SHOWN)) for r in rows],
             score: [r.hit.score for r in rows],
             "activation": pd.array([r.hit.value for r in rows], dtype="Float64").astype("float64"),
         }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.search.finding import server_url
+from neuron_signatures.dashboard.live.no_server import serve_command
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, small
 from neuron_signatures.runs.errors import ProjectError
-from neuron_signatures.views.search_run.commands import Missing, serve_command
+from neuron_signatures.views.search_run.commands import Missing
 
 _ABSENT = ("no_server", "no_answer")
 
@@ -22,7 +22,7 @@ def say_no_meaning(ctx: PageContext, problem: ProjectError | OSError) -> None:
     from neuron_signatures.client.problem import ServerProblem  # imports the network library
     from neuron_signatures.client.run_search import OtherRunError
 
-    command = serve_command(ctx.run.manifest.model_name, ctx.run_dir.parent)
+    command = serve_command(ctx.run.manifest.model_name, ctx.run_dir.parent, ctx.server.url)
     if isinstance(problem, OtherRunError):
         empty("The server that answers has no copy of this run. This command starts one that has:", command)
         small(problem.line())
@@ -36,4 +36,4 @@ def say_no_meaning(ctx: PageContext, problem: ProjectError | OSError) -> None:
         show_error(problem, "The server cannot answer this.")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Try again", key="search_retry")
-        small(f"looked at {server_url(ctx)}")
+        small(f"looked at {ctx.server.url}")

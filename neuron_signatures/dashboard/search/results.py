@@ -41,7 +41,7 @@ def _table(ctx: PageContext, asked: Asked, found: Answer, rows: list[HitRow]) ->
         frame = text_frame(rows, score, asked.query if asked.way == "words" else "")
     table(
         frame, "search_hits", help={**HELP, score: SCORE_HELP[asked.way]}, at_most=640, on_row=open_neuron,
-        widths={"neuron": 100, "found in": 160, "text": 470, "explanation": 520},
+        widths={"neuron": 92, "found in": 152, "text": 462, "explanation": 520},
         formats={score: "%.3f", "z": "%+.2f", "activation": "%+.3g"},
     )  # fmt: skip
     if not all(stores):

@@ -47,6 +47,7 @@ class View(StrEnum):
     WEIGHTS = "weights"
     CLUSTERS = "clusters"
     DRIFT = "drift"
+    LIVE = "live"
 
 
 @dataclass(frozen=True)

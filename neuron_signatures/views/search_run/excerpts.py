@@ -41,10 +41,13 @@ def query_pattern(query: str) -> re.Pattern[str] | None:
     return re.compile("|".join(rf"(?<!\w){re.escape(word)}" for word in sorted(words, key=len, reverse=True)), re.I)
 
 
-def excerpt(text: str, peak: tuple[int, int] | None, pattern: re.Pattern[str] | None, room: int) -> list[Part]:
-    """At most about `room` characters of a raw text, on one line: around the peak, and around the first word found."""
+def excerpt(
+    text: str, peak: tuple[int, int] | None, pattern: re.Pattern[str] | None, room: int, *, more: int = 0
+) -> list[Part]:
+    """About `room` characters of a raw text on one line, around the peak and the first word found, and `more` after."""
     found = _marks(text, peak, pattern)
-    ranges = _ranges(text, found, max(room, 8))
+    *ranges, last = _ranges(text, found, max(room, 8))
+    ranges.append((last[0], min(last[1] + more, len(text))))
     out: list[Part] = []
     for start, end in ranges:
         if start > 0:

@@ -28,9 +28,10 @@ class HitRow(NamedTuple):
         """The written token, escaped."""
         return visible(self.hit.text)
 
-    def parts(self, pattern: re.Pattern[str] | None, room: int) -> list[Part]:
-        """The part of the text that shows why it was found, escaped."""
-        return excerpt(self.hit.text.strip() if self.hit.peak is None else self.hit.text, self.hit.peak, pattern, room)
+    def parts(self, pattern: re.Pattern[str] | None, room: int, *, more: int = 0) -> list[Part]:
+        """About `room` characters of the text that show why it was found, and `more` after them; escaped."""
+        text = self.hit.text.strip() if self.hit.peak is None else self.hit.text
+        return excerpt(text, self.hit.peak, pattern, room, more=more)
 
 
 def hit_row(hit: Hit) -> HitRow:
