@@ -22,17 +22,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from neuron_signatures.cli import search_find, search_index
 from neuron_signatures.cli.command import command, ok
 from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
-from neuron_signatures.cli.search_flags import PROG, find_parser, find_scope, index_parser, index_request
 from neuron_signatures.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from neuron_signatures.runs.search.hits import Found
 
-COMMANDS = {"index": index_parser, "find": find_parser}
+COMMANDS = {"index": search_index.make_parser, "find": search_find.make_parser}
 
 
 @command
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog=PROG, usage="%(prog)s index|find [flags]", description=__doc__)
+    parser = Parser(prog=search_index.PROG, usage="%(prog)s index|find [flags]", description=__doc__)
     parser.add_argument("command", choices=tuple(COMMANDS), metavar="index|find", help="see above")
     return parser
 
@@ -54,7 +54,7 @@ def _index(args: Namespace) -> int:
     with stop_on_signals(resume="run the same command again"):
         from neuron_signatures.search.stage import make_index, plan_index
 
-        request = index_request(args)
+        request = search_index.index_request(args)
         summary = plan_index(request) if args.dry_run else make_index(request, progress_of(quiet=args.quiet))
         emit_json(summary.fields()) if args.json else emit("\n".join(summary.lines()))
     return ok()
@@ -75,7 +75,7 @@ def _find(args: Namespace) -> int:
 def _found(args: Namespace) -> Found:
     from neuron_signatures.runs.search.reader import Search
 
-    scope, search = find_scope(args), Search.open(args.run_dir)
+    scope, search = search_find.find_scope(args), Search.open(args.run_dir)
     if args.by == "words":
         return search.by_words(args.query, scope)
     if args.by == "token":
