@@ -13,13 +13,13 @@ from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.catalog import SUGGESTIONS
 from neuron_signatures.models.hub import resolved_commit
 from neuron_signatures.models.load import LoadedModel, find_device, load_model
-from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, Dtype, ModelSpec, Quantization
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, Quantization
 from neuron_signatures.models.tokens import adds_bos, context_length
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.memory import free_caches
 from neuron_signatures.server.problems import problem_error
-from neuron_signatures.server.settings import Settings
+from neuron_signatures.server.settings import Settings, default_dtype
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _load(wanted: LoadRequest, settings: Settings, start: float) -> Held:
 def _resolved_spec(wanted: LoadRequest, settings: Settings) -> Resolved:
     """The model to load, with the server's defaults and the quantisation that `auto` means."""
     name = settings.device if wanted.device is None else wanted.device
-    default: Dtype = "bf16" if find_device(name).type == "cuda" else "fp32"
+    default = default_dtype(find_device(name).type)
     quantization: Quantization = "none" if wanted.quantization == "auto" else wanted.quantization
     spec = ModelSpec(
         wanted.model_name, revision=wanted.model_revision, dtype=wanted.model_dtype or settings.model_dtype or default,
