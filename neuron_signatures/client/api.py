@@ -56,7 +56,8 @@ class Client:
     """A server of `neuron_signatures.serve`. May be used by several threads; `close` it, or use it in a `with` block.
 
     `timeout` is in seconds, for a call with its repetitions: after 429 (the queue is full) or a lost connection a call
-    is sent again up to `retries` times. A server that accepts no connection for `connect_seconds` is none. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
+    is sent again up to `retries` times. A server that accepts no connection within
+    `connect_seconds` is none. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
     not sent over http to another machine unless `allow_http` is set. Redirects are not followed and proxies not used.
 
     Every method raises `ServerProblem`, and `UsageError` for arguments that no server would take.

@@ -37,7 +37,13 @@ def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied
     asked, edit = focus.asked, applied.edit
     late = edit.positions is not None and min(edit.positions) > focus.pos
     request = InterveneRequest(
-        text=asked.text, bos=asked.bos, edits=edit.messages(), on=focus.on, top_k=_LISTED, controls=applied.draws
+        text=asked.text,
+        bos=asked.bos,
+        edits=edit.messages(),
+        on=focus.on,
+        top_k=_LISTED,
+        controls=applied.draws,
+        controls_by=applied.by,
     )
     keys = (link.ctx.data_key, link.ctx.results_key)
     with st.spinner("Waiting for the model: the edit, then random neurons", show_time=True):

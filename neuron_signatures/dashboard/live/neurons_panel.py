@@ -64,6 +64,7 @@ def _firing(model: LiveModel, link: RunLink, focus: Focus) -> None:
         answer = model.ask(lambda c: c.activations, request, link.ctx.data_key, link.ctx.results_key)
     sheet = firing_sheet(answer, focus.pos, link.describe)
     _table(sheet, "live_firing")
+    show_lines("How far to trust it", answer.warnings)
     order = f"|z|, relative to {brief(answer.reference)}" if answer.ordered_by == "z" else "|act|"
     small(f"The first {len(sheet.rows)} of all layers at position {focus.label}, by {order}.{_without_z(link)}")
 
@@ -78,7 +79,8 @@ def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
         references = ("zero", "mean") if link.on_server else ("zero",)
         reference = st.selectbox(
             "Reference", references, key=_REFERENCE, width=140,
-            help="What the activation is compared with: 0, or the neuron's mean over tokens of the run.",
+            help="What the activation is compared with: 0, or the neuron's mean over tokens of the run (of its "
+            "corpus if it has records, else of its prompts).",
         )  # fmt: skip
         positions = st.selectbox(
             "Positions", ("target", "all"), key=_POSITIONS, width=140,
@@ -89,15 +91,20 @@ def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
         return
     request = InfluenceRequest(
         text=focus.asked.text, bos=focus.asked.bos, on=focus.on, metric=metric, top_k=_TOP, positions=positions,
-        reference=f"run:{link.on_server}" if reference == "mean" else "zero",
+        reference=link.mean_of if reference == "mean" else "zero",
     )  # fmt: skip
     with st.spinner("Waiting for the model"):
         answer = model.ask(lambda c: c.influence, request, link.ctx.data_key, link.ctx.results_key)
     _table(influence_sheet(answer, link.describe), "live_influence")
+    share = (
+        ""
+        if answer.share_shown is None
+        else (f", {share_text(answer.share_shown)} of all |influence| ({size_text(answer.sum_abs)})")
+    )
     small(
         f"On the {texts.target_name(answer.on)} ({signed_text(answer.on.value)}) by {brief(answer.metric)}, reference "
-        f"{brief(answer.reference)}. Shown: the first {len(answer.rows)}, {share_text(answer.share_shown)} of all "
-        f"|influence| ({size_text(answer.sum_abs)}); the sum of all is {signed_text(answer.sum_all)}."
+        f"{brief(answer.reference)}. Shown: the first {len(answer.rows)}{share}; the sum of all is "
+        f"{signed_text(answer.sum_all)}."
     )
     show_lines("How far to trust it", answer.warnings)
 
