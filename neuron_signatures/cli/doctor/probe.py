@@ -50,7 +50,7 @@ def hub() -> dict[str, Any]:
 
 def converted() -> dict[str, Any]:
     """Where models that were converted from GGUF files are kept."""
-    from neuron_signatures.models.gguf.convert import cache_folder
+    from neuron_signatures.models.gguf.place import cache_folder
 
     return {"folder": str(cache_folder())}
 
