@@ -21,8 +21,9 @@ class TextExtras(Answer):
     """Of a text: where it is from, and the peak of the pole, over the positions from `counted_from` on."""
 
     pole: Pole
-    pos: int
+    pos: int | None
     act: float | None
+    """At `pos`."""
     counted_from: int
     window: int | None = None
     """Its number in the corpus; null for a prompt."""
@@ -122,7 +123,8 @@ class Moments(Answer):
 
 
 class Writes(Answer):
-    """What `pos_values` and `neg_values` are: `unit`, and the result that they are from; of a prompt if it names it."""
+    """What `pos_values` and `neg_values` are: the result that they are from, and its unit. With `prompt_id`: what the
+    neuron writes at `pos` of this prompt."""
 
     source: str
     unit: str
@@ -169,21 +171,21 @@ class NeuronPage(Answer):
     createdAt: str
     maxActApprox: float | None
     hasVector: bool = False
-    vector: list[float] = []
+    vector: tuple[float, ...] = ()
     vectorLabel: str | None = None
     vectorDefaultSteerStrength: float | None = None
     hookName: str
-    topkCosSimIndices: list[int] = []
-    topkCosSimValues: list[float] = []
-    neuron_alignment_indices: list[int] = []
-    neuron_alignment_values: list[float] = []
-    neuron_alignment_l1: list[float] = []
-    correlated_neurons_indices: list[int] = []
-    correlated_neurons_pearson: list[float] = []
-    correlated_neurons_l1: list[float] = []
-    correlated_features_indices: list[int] = []
-    correlated_features_pearson: list[float] = []
-    correlated_features_l1: list[float] = []
+    topkCosSimIndices: tuple[int, ...] = ()
+    topkCosSimValues: tuple[float, ...] = ()
+    neuron_alignment_indices: tuple[int, ...] = ()
+    neuron_alignment_values: tuple[float, ...] = ()
+    neuron_alignment_l1: tuple[float, ...] = ()
+    correlated_neurons_indices: tuple[int, ...] = ()
+    correlated_neurons_pearson: tuple[float, ...] = ()
+    correlated_neurons_l1: tuple[float, ...] = ()
+    correlated_features_indices: tuple[int, ...] = ()
+    correlated_features_pearson: tuple[float, ...] = ()
+    correlated_features_l1: tuple[float, ...] = ()
     neg_str: list[str]
     neg_values: list[float]
     pos_str: list[str]
@@ -191,9 +193,9 @@ class NeuronPage(Answer):
     frac_nonzero: float | None
     freq_hist_data_bar_heights: list[float]
     freq_hist_data_bar_values: list[float]
-    logits_hist_data_bar_heights: list[float] = []
-    logits_hist_data_bar_values: list[float] = []
-    decoder_weights_dist: list[float] = []
+    logits_hist_data_bar_heights: tuple[float, ...] = ()
+    logits_hist_data_bar_values: tuple[float, ...] = ()
+    decoder_weights_dist: tuple[float, ...] = ()
     umap_cluster: int | None = None
     umap_log_feature_sparsity: float | None = None
     umap_x: float | None = None

@@ -19,7 +19,7 @@ class RunItem(Answer):
     n_tokens: int | None = None
     n_bytes: int = 0
     created_at_utc: str = ""
-    stages: list[str] = []
+    stages: tuple[str, ...] = ()
     """Stages with a folder in the run."""
     problem: str = ""
 
@@ -132,7 +132,7 @@ class ExplanationItem(Answer):
     """Whether it is the one to show for its pole in its set."""
     up: int = 0
     down: int = 0
-    scores: list[ScoreFacts] = []
+    scores: tuple[ScoreFacts, ...] = ()
 
 
 class ExplanationList(Answer):

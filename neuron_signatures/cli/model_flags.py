@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, ModelSpec
+from neuron_signatures.models.spec import DEFAULT_MODEL, DEVICE_MAPS, QUANTIZATION_REQUESTS, Dtype, ModelSpec
 
 if TYPE_CHECKING:
     from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
@@ -21,7 +21,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
     group.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="default: bf16")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
-    group.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
+    add_quantization_flag(group)
     group.add_argument("--device_map", choices=DEVICE_MAPS, help="auto spreads the model over several GPUs")
     group.add_argument("--trust_remote_code", action="store_true", help="run code from the model's repository")
     add_deterministic_flag(group)
@@ -38,6 +38,13 @@ def add_rerun_flags(parser: argparse.ArgumentParser, *, dtype_help: str) -> None
     add_deterministic_flag(group)
 
 
+def add_quantization_flag(group: argparse._ArgumentGroup) -> None:
+    """For commands that load a model for a new run; those of a run take its quantisation."""
+    group.add_argument("--quantization", choices=QUANTIZATION_REQUESTS, default="auto",
+                       help="with bitsandbytes; default auto: none, or if the model does not fit into the free memory "
+                            "8bit or 4bit")  # fmt: skip
+
+
 def add_deterministic_flag(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--deterministic", action="store_true",
                        help="bit-equal results: one prompt per forward pass, one CPU thread; slower")  # fmt: skip
@@ -49,16 +56,19 @@ def prepare_for_determinism() -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
-def model_spec(args: argparse.Namespace) -> ModelSpec:
+def model_spec(args: argparse.Namespace, *, default_dtype: Dtype = "bf16") -> ModelSpec:
+    """The model of a new run. With `--quantization auto`, `models.fit` is to choose before it is loaded."""
+    auto = args.quantization == "auto"
     return ModelSpec(
         name=args.model_name,
         revision=args.model_revision,
-        dtype=args.model_dtype,
+        dtype=args.model_dtype or default_dtype,
         device=args.device,
-        quantization=args.quantization,
+        quantization="none" if auto else args.quantization,
         device_map=args.device_map,
         trust_remote_code=args.trust_remote_code,
         deterministic=args.deterministic,
+        may_quantize=auto,
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from neuron_signatures.cli.arguments import at_least, figure_formats, folder, number, share
-from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
+from neuron_signatures.cli.model_flags import add_quantization_flag, add_rerun_flags, model_overrides, model_spec
 from neuron_signatures.cli.parser import Parser
-from neuron_signatures.models.spec import Dtype, ModelSpec
+from neuron_signatures.models.spec import Dtype
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.weights.folder import STAGE, WEIGHTS, Weight
 
@@ -35,7 +35,7 @@ def make_parser(description: str | None) -> Parser:
     )
     new = parser.add_argument_group("the model of a new run")
     new.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
-    new.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
+    add_quantization_flag(new)
     output = parser.add_argument_group("output")
     output.add_argument("--figures", type=figure_formats, default=(), metavar="FORMATS",
                         help="draw pictures into weights/figures/: png, svg or png,svg")  # fmt: skip
@@ -86,7 +86,7 @@ def check_target(args: Namespace) -> None:
     if (args.run_dir is None) == (args.out_dir is None):
         step = "Give one of the two"
         raise UsageError("--run_dir is an existing run, --out_dir a new one of --model_name", next_step=step)
-    if args.run_dir is not None and (args.model_revision is not None or args.quantization != "none"):
+    if args.run_dir is not None and (args.model_revision is not None or args.quantization in ("8bit", "4bit")):
         flag = "--quantization" if args.model_revision is None else "--model_revision"
         what, step = "the revision and quantisation are those of the run", "Leave it out, or make a new run (--out_dir)"
         raise UsageError(what, where=flag, next_step=step)
@@ -115,7 +115,9 @@ def weights_target(args: Namespace, argv: list[str], run: Run | None) -> Target:
     if run is None:
         return _new_run(args, argv)
     overrides = (
-        model_overrides(args) if args.out_dir is None else ModelOverrides.of(_spec(args, run.manifest.model_dtype))
+        model_overrides(args)
+        if args.out_dir is None
+        else ModelOverrides.of(model_spec(args, default_dtype=run.manifest.model_dtype))
     )
 
     def load() -> LoadedModel:
@@ -125,6 +127,7 @@ def weights_target(args: Namespace, argv: list[str], run: Run | None) -> Target:
 
 
 def _new_run(args: Namespace, argv: list[str]) -> Target:
+    from neuron_signatures.models.info import model_info
     from neuron_signatures.models.load import load_model
     from neuron_signatures.records.target_run import create_run, plan_for_model
     from neuron_signatures.runs.manifest import DTYPE_BYTES
@@ -132,26 +135,17 @@ def _new_run(args: Namespace, argv: list[str]) -> Target:
     from neuron_signatures.weights.request import Target
 
     check_folder(args.out_dir, "new")
-    plan = plan_for_model(_spec(args, "bf16"), None)
-    published = plan.info.checkpoint_dtype
-    if published in DTYPE_BYTES and args.model_dtype is None:
-        plan = replace(plan, spec=replace(plan.spec, dtype=cast(Dtype, published)))
+    spec = model_spec(args)
+    if args.model_dtype is None and (published := model_info(spec).checkpoint_dtype) in DTYPE_BYTES:
+        spec = replace(spec, dtype=cast(Dtype, published))
+    plan = plan_for_model(spec, None)
 
     def open_run() -> Run:
-        resolved = {"model_revision": args.model_revision, "quantization": args.quantization}
-        run = create_run(args.out_dir, plan, tuple(argv), resolved, stage=STAGE)
+        run = create_run(args.out_dir, plan, tuple(argv), stage=STAGE)
         assert run is not None  # only None for shared runs
         return run
 
     return Target(lambda: load_model(plan.spec), open_run)
-
-
-def _spec(args: Namespace, dtype: Dtype) -> ModelSpec:
-    return ModelSpec(
-        name=args.model_name, revision=args.model_revision, dtype=args.model_dtype or dtype, device=args.device,
-        quantization=args.quantization, device_map=args.device_map, trust_remote_code=args.trust_remote_code,
-        deterministic=args.deterministic,
-    )  # fmt: skip
 
 
 def _weights(text: str) -> tuple[Weight, ...]:

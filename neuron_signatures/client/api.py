@@ -33,13 +33,14 @@ from neuron_signatures.api.live import (
     TokensAnswer,
 )
 from neuron_signatures.api.models import Health, LoadRequest, Memory, ModelList, ModelState
-from neuron_signatures.api.runs import ExplanationList, RunList
+from neuron_signatures.api.neuron_page import NeuronPage
+from neuron_signatures.api.runs import ExplanationList, RunFacts, RunList
 from neuron_signatures.api.search import SearchAnswer, SearchRequest
 from neuron_signatures.client.address import DEFAULT_URL, open_address, token_for
 from neuron_signatures.client.loading import wait_for_model
 from neuron_signatures.client.problem import bad_answer
 from neuron_signatures.client.tensors import layers_of
-from neuron_signatures.client.wire import Call, Params, Wire
+from neuron_signatures.client.wire import CONNECT_SECONDS, Call, Params, Wire
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest_file import first_error
 
@@ -55,7 +56,8 @@ class Client:
     """A server of `neuron_signatures.serve`. May be used by several threads; `close` it, or use it in a `with` block.
 
     `timeout` is in seconds, for a call with its repetitions: after 429 (the queue is full) or a lost connection a call
-    is sent again up to `retries` times. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
+    is sent again up to `retries` times. A server that accepts no connection within
+    `connect_seconds` is none. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
     not sent over http to another machine unless `allow_http` is set. Redirects are not followed and proxies not used.
 
     Every method raises `ServerProblem`, and `UsageError` for arguments that no server would take.
@@ -69,11 +71,14 @@ class Client:
         timeout: float = 60.0,
         retries: int = 3,
         allow_http: bool = False,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         address = open_address(url)
         self.url = address.url
         self.timeout = timeout
-        self._wire = Wire(address, token_for(address, token, allow_http=allow_http), retries=retries)
+        self._wire = Wire(
+            address, token_for(address, token, allow_http=allow_http), retries=retries, connect_seconds=connect_seconds
+        )
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
@@ -150,8 +155,16 @@ class Client:
 
     # --- runs
 
-    def runs(self) -> RunList:
-        return self._get("/runs", RunList)
+    def runs(self, *, limit: int = 100, offset: int = 0) -> RunList:
+        """The runs among the folders `offset` to `offset + limit` of the server's folder, by name."""
+        return self._get("/runs", RunList, params={"limit": limit, "offset": offset})
+
+    def run(self, run: str) -> RunFacts:
+        return self._get(_run(run), RunFacts)
+
+    def neuron(self, run: str, layer: int, neuron: int, *, texts: int = 20) -> NeuronPage:
+        """The page of a neuron in Neuronpedia's shape, with at most `texts` texts of each pole."""
+        return self._get(f"{_run(run)}/neurons/{layer:d}/{neuron:d}", NeuronPage, params={"texts": texts})
 
     def explanations(
         self,
@@ -160,14 +173,21 @@ class Client:
         words: str = "",
         set: str = "",
         layer: int | None = None,
+        current: bool | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> ExplanationList:
-        """Explanations that contain all `words`, of the set and layer if given; `offset` and `limit` choose a page."""
+        """The explanations `offset` to `offset + limit` of those that have all `words` and, if given, this set, layer
+        and state.
+
+        A word such as `L3`, `L3N508` or `L3N508+` selects this layer, neuron or pole instead.
+        """
         params: dict[str, str | int] = {"words": words, "set": set, "limit": limit, "offset": offset}
         chosen = {k: v for k, v in params.items() if v != ""}
         if layer is not None:
             chosen["layer"] = layer
+        if current is not None:
+            chosen["current"] = str(current).lower()
         return self._get(f"{_run(run)}/explanations", ExplanationList, params=chosen)
 
     def search(self, run: str, request: SearchRequest | str | None = None, /, **fields: Any) -> SearchAnswer:

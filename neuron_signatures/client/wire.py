@@ -49,9 +49,9 @@ class Response(NamedTuple):
 class Wire:
     """Sends calls to one server. May be used by several threads."""
 
-    def __init__(self, address: Address, token: Secret | None, *, retries: int) -> None:
+    def __init__(self, address: Address, token: Secret | None, *, retries: int, connect_seconds: float) -> None:
         self.url = address.url
-        self._token, self._retries = token, retries
+        self._token, self._retries, self._connect_seconds = token, retries, connect_seconds
         tls = httpx.create_ssl_context() if address.is_encrypted else None
         self._http = httpx.Client(
             transport=DeadlineTransport(tls, connections=CONNECTIONS),
@@ -106,7 +106,7 @@ class Wire:
         request = self._http.build_request(
             call.method, f"{self.url}/v1{call.path}", params=call.params, content=call.body,
             headers={"Content-Type": "application/json"} if call.body is not None else None,
-            extensions=until(end, connect_seconds=CONNECT_SECONDS),
+            extensions=until(end, connect_seconds=self._connect_seconds),
         )  # fmt: skip
         response = self._http.send(request, stream=True)
         try:

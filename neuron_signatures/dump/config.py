@@ -63,6 +63,11 @@ class DumpConfig:
         """Largest number of prompts per forward pass; None if only memory limits it."""
         return 1 if self.model.deterministic else self.batch_size
 
+    @property
+    def may_quantize(self) -> bool:
+        """Whether a quantisation may be chosen. TransformerLens supports none."""
+        return self.model.may_quantize and self.backend == "transformers"
+
     def must_agree(self) -> dict[str, Any]:
         """The settings that must be equal when a stopped dump is resumed."""
         return {

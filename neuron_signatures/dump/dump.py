@@ -127,7 +127,8 @@ class _Loaded(NamedTuple):
 
 def _load(plan: DumpPlan) -> _Loaded:
     config = plan.config
-    log.info("loading %s (%s)", config.model.name, config.model.dtype)
+    quantized = "" if config.model.quantization == "none" else f", {config.model.quantization}"
+    log.info("loading %s (%s%s)", config.model.name, config.model.dtype, quantized)
     model = load_model(config.model, quiet=config.quiet)
     longest = max(plan.prompts, key=lambda p: p.seq_len)  # attention does nothing on a single token
     return _Loaded(model, open_capture(model, plan.layers, config.backend, token_ids=longest.token_ids))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neuron_signatures.dump.plan import DumpPlan, token_bytes
+from neuron_signatures.dump.plan import DumpPlan
 from neuron_signatures.dump.record import check_manifest_size
 from neuron_signatures.models.info import weights_bytes
 from neuron_signatures.runs.files import free_bytes, human_bytes
-from neuron_signatures.runs.manifest import DTYPE_BYTES
+from neuron_signatures.runs.manifest import QUANTIZATION_REASON
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class DryRun:
     free_bytes: int
     fits: bool
     weights_bytes: int
+    quantization: str
+    """As the manifest would record it."""
+    quantization_reason: str | None
+    """Why it would be chosen; None if the flags name it, or the model is not quantised by the dump."""
     host_buffer_bytes: int
     longest_prompt_bytes: int
     """Working memory of the longest prompt alone, without attention scores."""
@@ -37,8 +41,6 @@ def dry_run(plan: DumpPlan) -> DryRun:
     """Sizes of a planned dump. Loads no weights and writes nothing. Raises `UsageError` for too many prompts."""
     check_manifest_size(plan)
     config, info, lengths = plan.config, plan.info, [p.seq_len for p in plan.prompts]
-    itemsize = DTYPE_BYTES[config.model.dtype]
-    working_bytes = token_bytes(len(plan.layers), info.d_mlp, info.d_model, config.save_dtype, itemsize)
     free = free_bytes(config.out_dir)
     shard_sizes = sorted((sum(plan.bytes_of(i) for i in members) for members in plan.shards), reverse=True)
     return DryRun(
@@ -55,8 +57,10 @@ def dry_run(plan: DumpPlan) -> DryRun:
         free_bytes=free,
         fits=plan.n_bytes <= free,
         weights_bytes=weights_bytes(info, config.model.dtype, config.model.quantization),
+        quantization=plan.identity.quantization,
+        quantization_reason=plan.settings.get(QUANTIZATION_REASON),
         host_buffer_bytes=sum(shard_sizes[:2]),
-        longest_prompt_bytes=max(lengths) * working_bytes,
+        longest_prompt_bytes=plan.longest_prompt_bytes,
     )
 
 
@@ -69,8 +73,14 @@ def describe(found: DryRun) -> list[str]:
         f"neurons  {found.layers} layers x {found.d_mlp}",
         f"disk     {human_bytes(found.disk_bytes)} in {found.shards} {'file' if found.shards == 1 else 'files'}, "
         f"{human_bytes(found.free_bytes)} free: {verdict}",
-        f"memory   {human_bytes(found.weights_bytes)} weights, "
+        f"memory   {human_bytes(found.weights_bytes)} weights{_in(found)}, "
         f"{human_bytes(found.host_buffer_bytes)} for shards in RAM, "
         f"{human_bytes(found.longest_prompt_bytes)} for the longest prompt",
         "nothing was written",
     ]
+
+
+def _in(found: DryRun) -> str:
+    if found.quantization not in ("8bit", "4bit"):
+        return ""
+    return f" in {found.quantization}{' (chosen to fit)' if found.quantization_reason else ''}"

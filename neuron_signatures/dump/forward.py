@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.dump.plan import token_bytes
 from neuron_signatures.models.batching import BatchSize, Work, run_in_halves
 from neuron_signatures.models.capture import Capture, pad_batch
+from neuron_signatures.models.fit import token_bytes
 from neuron_signatures.models.load import TORCH_DTYPES, LoadedModel
 from neuron_signatures.runs.manifest import Dtype
 

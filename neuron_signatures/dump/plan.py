@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
+from transformers import PreTrainedConfig as PretrainedConfig
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
 from neuron_signatures.dump.config import DumpConfig
 from neuron_signatures.dump.prompts import Prompt, prompts_sha256
 from neuron_signatures.dump.tokenized import TokenizedPrompt, tokenize
+from neuron_signatures.models.fit import fit_to_memory, token_bytes
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import find_device, load_config, load_tokenizer
+from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.models.tokens import adds_bos, wants_bos
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.layer_numbers import parse_layers
-from neuron_signatures.runs.manifest import DTYPE_BYTES, Dtype
+from neuron_signatures.runs.manifest import DTYPE_BYTES, QUANTIZATION_REASON, Dtype
 from neuron_signatures.runs.names import activation_file
 from neuron_signatures.runs.shards import plan_shards
+from neuron_signatures.runs.writer import stored_settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class DumpPlan:
     tokenizer: TokenizerBase
     settings: dict[str, Any]
     """What must be equal when a stopped dump is resumed: the flags that change the result, the model, the prompts."""
+
+    @property
+    def longest_prompt_bytes(self) -> int:
+        """Working memory of the longest prompt alone, without attention scores."""
+        return longest_prompt_bytes(self.config, self.info, self.layers, self.prompts)
 
     @property
     def n_bytes(self) -> int:
@@ -71,6 +81,8 @@ def plan_dump(config: DumpConfig, prompts: list[Prompt]) -> DumpPlan:
     tokenized = [
         tokenize(tokenizer, p, prepend_bos=prepend_bos, context=info.context, truncate=config.truncate) for p in prompts
     ]
+    chosen = _quantization(config, hf_config, info, longest_prompt_bytes(config, info, layers, tokenized))
+    config = replace(config, model=chosen.spec)
     identity = model_identity(config.model, hf_config, tokenizer)
     if config.backend == "transformer_lens" and identity.quantization.startswith("checkpoint:"):
         _refuse_quantized(config, identity.quantization)
@@ -91,8 +103,39 @@ def plan_dump(config: DumpConfig, prompts: list[Prompt]) -> DumpPlan:
             "n_prompts": len(prompts),
             "prompts_sha256": prompts_sha256(prompts),
             "device": device.type,
+            **({QUANTIZATION_REASON: chosen.reason} if chosen.reason else {}),
         },
     )
+
+
+class _Chosen(NamedTuple):
+    spec: ModelSpec
+    reason: str
+    """Why it is quantised, if that was chosen because of the free memory."""
+
+
+def _quantization(config: DumpConfig, hf_config: PretrainedConfig, info: ModelInfo, work_bytes: int) -> _Chosen:
+    """The model of the dump. A dump that was begun keeps its quantisation, whatever is free now."""
+    spec, begun = config.model, stored_settings(config.out_dir) if config.resume else None
+    if begun is None:
+        found = fit_to_memory(replace(spec, may_quantize=config.may_quantize), hf_config, info, work_bytes=work_bytes)
+        return _Chosen(found.spec, found.reason)
+    before = begun.get("quantization")
+    if spec.may_quantize:
+        spec = replace(spec, may_quantize=False)
+        if before in ("8bit", "4bit"):
+            spec = replace(spec, quantization=before)
+    reason = str(begun.get(QUANTIZATION_REASON, "")) if spec.quantization == before else ""
+    return _Chosen(spec, reason)
+
+
+def longest_prompt_bytes(
+    config: DumpConfig, info: ModelInfo, layers: Sequence[int], prompts: Sequence[TokenizedPrompt]
+) -> int:
+    """Working memory of the longest prompt alone, without attention scores."""
+    itemsize = DTYPE_BYTES[config.model.dtype]
+    per_token = token_bytes(len(layers), info.d_mlp, info.d_model, config.save_dtype, itemsize)
+    return max(p.seq_len for p in prompts) * per_token
 
 
 def _refuse_quantized(config: DumpConfig, quantization: str) -> None:
@@ -109,9 +152,3 @@ def _refuse_quantized(config: DumpConfig, quantization: str) -> None:
 def prompt_bytes(seq_len: int, n_layers: int, d_mlp: int, dtype: Dtype) -> int:
     """Bytes of one prompt's tensor `[n_layers, seq_len, d_mlp]` on disk."""
     return n_layers * seq_len * d_mlp * DTYPE_BYTES[dtype]
-
-
-def token_bytes(n_layers: int, d_mlp: int, d_model: int, save_dtype: Dtype, itemsize: int) -> int:
-    """Device memory per token: activations of `n_layers`, and a generous working set of one layer, with values of
-    `itemsize` bytes."""
-    return n_layers * d_mlp * DTYPE_BYTES[save_dtype] + (4 * d_mlp + 16 * d_model) * itemsize

@@ -42,23 +42,24 @@ def model_identity(spec: ModelSpec, config: PretrainedConfig, tokenizer: Tokeniz
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         architecture=(config.architectures or ["unknown"])[0],
         model_type=config.model_type,
-        quantization=_quantization(spec, place, config),
+        quantization=quantization_of(spec, config),
     )
 
 
-def _fingerprint(place: Source) -> str | None:
-    if place.gguf is not None:
-        return place.gguf.fingerprint
-    return weights_fingerprint(Path(place.path)) if place.is_local else None
-
-
-def _quantization(spec: ModelSpec, place: Source, config: PretrainedConfig) -> str:
+def quantization_of(spec: ModelSpec, config: PretrainedConfig) -> str:
+    """As `ModelIdentity.quantization`."""
     if spec.quantization != "none":
         return spec.quantization
-    if place.gguf is not None:
+    if (place := find_source(spec)).gguf is not None:
         return f"checkpoint:gguf-{place.gguf.quantization}"
     published = getattr(config, "quantization_config", None)
     if published is None:
         return "none"
     method = published.get("quant_method") if isinstance(published, dict) else published.quant_method
     return f"checkpoint:{method}"
+
+
+def _fingerprint(place: Source) -> str | None:
+    if place.gguf is not None:
+        return place.gguf.fingerprint
+    return weights_fingerprint(Path(place.path)) if place.is_local else None

@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase as TokenizerBase
 from neuron_signatures.models.determinism import make_deterministic
 from neuron_signatures.models.faults import condense, library_faults, quiet_libraries
 from neuron_signatures.models.hub import Source, find_source
+from neuron_signatures.models.memory import freed_memory_returned
 from neuron_signatures.models.spec import DEVICE_MAPS, ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 
@@ -103,11 +104,12 @@ def load_model(spec: ModelSpec, *, quiet: bool = False) -> LoadedModel:
     config = load_config(spec)
     tokenizer = load_tokenizer(spec)
     source = find_source(spec)
-    converted = TORCH_DTYPES[spec.dtype] != config.dtype
+    converted, on_cpu = TORCH_DTYPES[spec.dtype] != config.dtype, device.type == "cpu"
     with (
         library_faults(spec),
         quiet_libraries(downloads=not quiet and sys.stderr.isatty()),
         _read_tensor_by_tensor() if converted else contextlib.nullcontext(),
+        freed_memory_returned() if on_cpu and spec.quantization != "none" else contextlib.nullcontext(),
     ):
         hf, report = AutoModelForCausalLM.from_pretrained(
             source.path,
@@ -243,6 +245,8 @@ def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
         raise EnvironmentProblem(
             "bitsandbytes is not installed", where=where, next_step="Run: pip install bitsandbytes"
         )
+    # it warns of every matrix product in 8bit that it computes in float16
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if device.type == "mps":
         raise EnvironmentProblem("bitsandbytes does not run on mps", where=where, next_step="Use another --device")
     # bitsandbytes 0.50 warns at every 8-bit product that activations are rounded

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 Quantization = Literal["none", "8bit", "4bit"]
+QUANTIZATION_REQUESTS: Final = ("auto", "none", "8bit", "4bit")
 # A BOS in front of every text, as the tokenizer itself does, or none.
 BosRequest = Literal["prepend", "tokenizer", "off"]
 
@@ -37,6 +38,8 @@ class ModelSpec:
     trust_remote_code: bool = False
     deterministic: bool = False
     """Bit-equal results for any number of threads: see `models.determinism`."""
+    may_quantize: bool = False
+    """Whether `models.fit` may choose a quantisation before the model is loaded. `load_model` ignores it."""
 
 
 def path_of(name: str) -> Path:

@@ -91,8 +91,7 @@ def _target(request: RecordsRequest) -> tuple[Run, ModelPlan]:
             )
         plan = plan_for_model(target.model, request.corpus.bos, target.directions)
         refuse_impossible(request, plan)
-        resolved = {"model_revision": target.model.revision, "quantization": target.model.quantization}
-        run = create_run(target.out_dir, plan, request.flags_given, resolved, shared=first.shard is not None)
+        run = create_run(target.out_dir, plan, request.flags_given, shared=first.shard is not None)
         if run is not None:
             return run, plan
     if isinstance(target, ExistingRun):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase as TokenizerBase
 
+from neuron_signatures.models.fit import fit_to_memory
 from neuron_signatures.models.identity import ModelIdentity, model_identity
 from neuron_signatures.models.info import ModelInfo, model_info
 from neuron_signatures.models.load import LoadedModel, find_device, load_config, load_model, load_tokenizer
@@ -25,7 +25,7 @@ from neuron_signatures.records.units import RunUnits, copy_units, units_of_file,
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.files import explain_os_errors
 from neuron_signatures.runs.lock import run_lock
-from neuron_signatures.runs.manifest import UNRECORDED, Manifest
+from neuron_signatures.runs.manifest import QUANTIZATION_REASON, UNRECORDED, Manifest
 from neuron_signatures.runs.manifest_file import write_manifest
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.skills.banks import SITE_HOOKS
@@ -49,6 +49,8 @@ class ModelPlan:
     prepend_bos: bool
     units: RunUnits | None = None
     """None if the units are neurons."""
+    quantization_reason: str = ""
+    """Why the model is quantised, if that was chosen because of the free memory."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -84,7 +86,7 @@ def plan_for_run(run: Run, overrides: ModelOverrides, bos: BosRequest | None) ->
 def plan_for_model(spec: ModelSpec, bos: BosRequest | None, directions: DirectionsRequest | None = None) -> ModelPlan:
     """A model for a new run; BOS as the tokenizer itself does unless `bos` says otherwise.
 
-    Raises `UsageError` if the directions do not fit the model.
+    Its quantisation is chosen if `spec` leaves the choice. Raises `UsageError` if the directions do not fit the model.
     """
     plan = _plan(spec, bos or "tokenizer")
     return plan if directions is None else replace(plan, units=units_of_file(directions, spec, plan.info.layers))
@@ -93,7 +95,10 @@ def plan_for_model(spec: ModelSpec, bos: BosRequest | None, directions: Directio
 def _plan(spec: ModelSpec, bos: BosRequest | None) -> ModelPlan:
     config, tokenizer = load_config(spec), load_tokenizer(spec)
     wants = bos is not None and wants_bos(tokenizer, bos) and tokenizer.bos_token_id is not None
-    return ModelPlan(spec, tokenizer, model_info(spec, config), model_identity(spec, config, tokenizer), wants)
+    info = model_info(spec, config)
+    spec, reason, _ = fit_to_memory(spec, config, info)
+    identity = model_identity(spec, config, tokenizer)
+    return ModelPlan(spec, tokenizer, info, identity, wants, quantization_reason=reason)
 
 
 def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
@@ -102,9 +107,8 @@ def load_planned(run: Run, plan: ModelPlan) -> LoadedModel:
 
 
 def create_run(
-    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], *, shared: bool = False,
-    stage: str = STAGE,
-) -> Run | None:  # fmt: skip
+    out_dir: Path, plan: ModelPlan, flags_given: tuple[str, ...], *, shared: bool = False, stage: str = STAGE
+) -> Run | None:
     """A new run without prompts, made by `stage`: its manifest says which model its results are of.
 
     If the run is `shared` by processes that may create it at the same time, None means that another one was faster.
@@ -121,7 +125,7 @@ def create_run(
         if shared and Run.is_complete(out_dir):
             return None
         check_folder(out_dir, "new")  # again: another writer may have been faster
-        manifest = _manifest(plan, flags_given, resolved, stage)
+        manifest = _manifest(plan, flags_given, stage)
         if plan.units is not None:
             kept, record = copy_units(plan.units, out_dir)
             manifest = manifest.model_copy(update={"units": kept, "files": [record]})
@@ -129,8 +133,9 @@ def create_run(
     return Run.open(out_dir)
 
 
-def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str, Any], stage: str) -> Manifest:
+def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], stage: str) -> Manifest:
     device = find_device(plan.spec.device)
+    reason = {QUANTIZATION_REASON: plan.quantization_reason} if plan.quantization_reason else {}
     return Manifest(
         **provenance(device, UNRECORDED, flags_given),
         format_version=2,
@@ -158,7 +163,7 @@ def _manifest(plan: ModelPlan, flags_given: tuple[str, ...], resolved: dict[str,
         seed=None,
         activations_file=None,
         files=[],
-        flags_resolved=resolved,
+        flags_resolved={"model_revision": plan.spec.revision, "quantization": plan.spec.quantization, **reason},
         wall_seconds=0.0,
         failed_prompts=[],
         prompts=[],

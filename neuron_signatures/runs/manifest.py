@@ -134,6 +134,8 @@ class Manifest(_Record):
 
 
 UNRECORDED = "not recorded"
+QUANTIZATION_REASON = "quantization_reason"
+"""Key of `flags_resolved` that says why a quantisation was chosen; absent if the flags named it, or there is none."""
 
 
 def bos_text(m: Manifest) -> str:

@@ -16,7 +16,7 @@ from neuron_signatures.runs.files import disk_full, explain_os_errors, sha256_of
 from neuron_signatures.runs.journal import Header, JSONDict, PromptOutcome, ShardRecord, read_journal
 from neuron_signatures.runs.lock import run_lock
 from neuron_signatures.runs.manifest import EARLIER_BACKEND, FileRecord, Manifest, join_some
-from neuron_signatures.runs.manifest_file import read_summary, write_manifest
+from neuron_signatures.runs.manifest_file import read_manifest, read_summary, write_manifest
 from neuron_signatures.runs.names import (
     JOURNAL,
     LOCK,
@@ -155,6 +155,14 @@ def check_target(run_dir: Path, mode: Mode, *, settings: JSONDict) -> int | None
         return None
     refuse_differences(header.settings, settings, run_dir)
     return len(done)
+
+
+def stored_settings(run_dir: Path) -> JSONDict | None:
+    """The settings of the dump that was begun in the folder, or is complete there; None if there is none."""
+    if (run_dir / MANIFEST).is_file():
+        return dict(read_manifest(run_dir)[0].flags_resolved)
+    header = read_journal(run_dir)[0] if run_dir.is_dir() else None
+    return None if header is None else header.settings
 
 
 def refuse_differences(

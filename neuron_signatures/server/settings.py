@@ -51,3 +51,8 @@ class Settings:
     def __repr__(self) -> str:
         """Without the token, so that no log can contain it."""
         return f"Settings({self.model_name!r}, {self.host}:{self.port}, runs_root={self.runs_root})"
+
+
+def default_dtype(device_type: str) -> Dtype:
+    """The precision where none is asked for: a CPU computes bfloat16 slowly, and has the memory."""
+    return "bf16" if device_type == "cuda" else "fp32"

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_signatures.cli.arguments import at_least, folder, share
-from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides, prepare_for_determinism
+from neuron_signatures.cli.model_flags import (
+    add_quantization_flag,
+    add_rerun_flags,
+    model_overrides,
+    model_spec,
+    prepare_for_determinism,
+)
 from neuron_signatures.cli.output import emit, emit_json
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.skills.shared import CHOICE
-from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.runs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +68,7 @@ def add_flags(parser: Parser) -> None:
     add_rerun_flags(parser, dtype_help="precision of the model; of a new run bf16")
     new = parser.add_argument_group("the model of a new run")
     new.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
-    new.add_argument("--quantization", choices=("none", "8bit", "4bit"), default="none", help="needs bitsandbytes")
+    add_quantization_flag(new)
 
 
 def run(args: Namespace, argv: Sequence[str]) -> int:
@@ -105,15 +110,10 @@ def _target(args: Namespace) -> ExistingRun | NewRun:
         step = "Give one of the two"
         raise UsageError("--run_dir is an existing run, --out_dir a new one of --model_name", next_step=step)
     if args.run_dir is not None:
-        if args.model_revision is not None or args.quantization != "none":
+        if args.model_revision is not None or args.quantization in ("8bit", "4bit"):
             raise UsageError("the revision and quantisation are those of the run", where="--model_revision",
                              next_step="Leave them away, or make a new run (--out_dir)")  # fmt: skip
         return ExistingRun(Path(args.run_dir), model_overrides(args))
     if args.model_name is None:
         raise UsageError("a new run needs a model", where="--model_name", next_step="Such as --model_name demo")
-    spec = ModelSpec(
-        name=args.model_name, revision=args.model_revision, dtype=args.model_dtype or "bf16", device=args.device,
-        quantization=args.quantization, device_map=args.device_map, trust_remote_code=args.trust_remote_code,
-        deterministic=args.deterministic,
-    )  # fmt: skip
-    return NewRun(args.out_dir, spec)
+    return NewRun(args.out_dir, model_spec(args))

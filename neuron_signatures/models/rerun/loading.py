@@ -35,7 +35,8 @@ def announced(
     size = {dtype: weights_bytes(info, dtype, spec.quantization) for dtype in (spec.dtype, run_dtype)}
     smaller = DTYPE_BYTES[run_dtype] < DTYPE_BYTES[spec.dtype]
     where = "several devices" if spec.device_map else str(device)
-    what = f"loading {spec.name} on {where}: {human_bytes(size[spec.dtype])} of weights in {spec.dtype}"
+    quantized = "" if spec.quantization == "none" else f"{spec.quantization} and "
+    what = f"loading {spec.name} on {where}: {human_bytes(size[spec.dtype])} of weights in {quantized}{spec.dtype}"
     if dtype_reason is not None and smaller:
         instead = f"instead of {human_bytes(size[run_dtype])} in {run_dtype}"
         what += f" {instead}, because {dtype_reason} (--model_dtype {run_dtype} is smaller, but coarse)"

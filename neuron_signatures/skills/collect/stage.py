@@ -117,10 +117,7 @@ def _prepare(request: CollectRequest, find: FindSaes, progress: ProgressOf) -> _
     planned = plan_banks(request.banks, plan.info, find(request, plan))
     texts = read_request_texts(request, plan)
     if run is None:
-        assert isinstance(request.target, NewRun)
-        model = request.target.model
-        resolved = {"model_revision": model.revision, "quantization": model.quantization}
-        run = create_run(request.run_dir, plan, request.flags_given, resolved, stage=STAGE)
+        run = create_run(request.run_dir, plan, request.flags_given, stage=STAGE)
         assert run is not None  # only None for shared runs
     return _Command(request, run, plan, texts, planned, progress)
 
