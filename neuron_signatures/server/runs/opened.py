@@ -39,6 +39,7 @@ class OpenedRun:
         self._run: tuple[Run, Stamps] | None = None
         self._records: tuple[Records, Stamps] | None = None
         self._explanations: tuple[Explanations, Stamps] | None = None
+        self._folded: list[str] | None = None
         self._scores: tuple[ScoreRows, Stamps] | None = None
 
     @property
@@ -66,6 +67,13 @@ class OpenedRun:
         return self._explanations[0]
 
     @property
+    def folded_texts(self) -> list[str]:
+        """The texts of `explanations.rows()` without case, in their order: what is searched for words."""
+        if self._folded is None:
+            self._folded = [row.text.casefold() for row in self.explanations.rows()]
+        return self._folded
+
+    @property
     def scores(self) -> ScoreRows:
         """Raises `BadRunError`."""
         if self._scores is None:
@@ -89,14 +97,14 @@ class OpenedRun:
     def close(self) -> None:
         self._close_run()
         self._close_records()
-        self._explanations = self._scores = None
+        self._explanations = self._folded = self._scores = None
 
     def _refresh_explanations(self) -> bool:
         """Read what was appended. After an error they are opened again when they are needed."""
         stamps = changes.explanation_stamps(self.path)
         if self._explanations is None or stamps == self._explanations[1]:
             return False
-        kept, self._explanations = self._explanations[0], None
+        kept, self._explanations, self._folded = self._explanations[0], None, None
         kept.refresh()
         self._explanations = kept, stamps
         return True
