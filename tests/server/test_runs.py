@@ -282,6 +282,23 @@ def test_explanations_are_filtered(client):
     assert [(e.layer, e.neuron) for e in by_words.explanations] == [(1, 3)]
     assert {(e.layer, e.neuron) for e in listed(client, "?words=L1N2").explanations} == {(1, 2)}
     assert all(e.current for e in listed(client, "?current=true").explanations)
+    assert not any(e.current for e in listed(client, "?current=false").explanations)
+
+
+@pytest.mark.parametrize("words", ["", "theme", "THEME 1", "L1 theme", "l0n2+", "L1N3- x", "theme L0N2", "\u0130", " "])
+@pytest.mark.parametrize("layer", [None, 0, 1, 7])
+@pytest.mark.parametrize(
+    "more", [{}, {"set": "intervals"}, {"current": True}, {"set": "highlighted", "current": False}]
+)
+def test_the_filters_are_those_of_the_reader(client, root, words, layer, more):
+    rows = Explanations.open(root / "scored").search(words, **more)
+    wanted = [r.id for r in rows if layer in (None, r.at.layer)]
+    params = {"limit": 1000, "words": words, **more} | ({} if layer is None else {"layer": layer})
+    found = ExplanationList.model_validate(client.get("/v1/runs/scored/explanations", params=params).json())
+    assert [e.id for e in found.explanations] == wanted and found.total == len(wanted)
+
+
+def test_words_that_nothing_has_find_nothing(client):
     assert listed(client, "?words=nothing-says-this").total == 0
 
 
