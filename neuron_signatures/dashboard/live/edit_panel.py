@@ -11,7 +11,7 @@ from neuron_signatures.api.live import EditKind
 from neuron_signatures.api.models import ModelFacts
 from neuron_signatures.dashboard.live.edits import KINDS, WITH_VALUE, Edit, Where, parse_neurons, parse_positions
 from neuron_signatures.dashboard.live.focus_panel import Focus
-from neuron_signatures.dashboard.live.neuron_card import EDITED
+from neuron_signatures.dashboard.live.neurons_panel import EDITED
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.dashboard.widgets.number_input import whole_number

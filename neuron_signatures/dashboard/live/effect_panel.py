@@ -48,10 +48,11 @@ def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied
     keys = (link.ctx.data_key, link.ctx.results_key)
     with st.spinner("Waiting for the model: the edit, then random neurons", show_time=True):
         answer = model.ask(lambda c: c.intervene, request, *keys)
-    lead(texts.verdict(answer))
-    small(edit.text())
-    if late:
-        small("All edited positions come after the chosen one, so its prediction cannot change.")
+    with st.container(gap="xsmall"):
+        lead(texts.verdict(answer))
+        small(edit.text())
+        if late:
+            small("All edited positions come after the chosen one, so its prediction cannot change.")
     left, right = st.columns([2, 3])
     with left:
         facts(texts.effect_facts(answer, len(edit.neurons)))
