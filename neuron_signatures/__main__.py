@@ -54,6 +54,7 @@ COMMANDS = {
     "report": Command(
         "report", "write one HTML file with what a run says about one answer, for people without the tool"
     ),
+    "serve": Command("serve", "serve a live model and runs over HTTP, for the explorer and your own programs"),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
     "doctor": Command("doctor", "check the set-up: versions, GPU, memory, caches, keys, and what to run next"),

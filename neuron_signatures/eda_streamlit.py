@@ -1,4 +1,6 @@
-"""Web explorer for the runs of a folder. No model, no network; it writes only what people say about explanations.
+"""Web explorer for the runs of a folder. It loads no model, and writes only what people say about explanations.
+
+The view Live talks to a server of neuron_signatures.serve (--server, with the token in NEURON_SIGNATURES_TOKEN).
 
 Reads:  every run folder directly under --runs_root (docs/run-format.md), with the results of all stages.
 Writes: votes, edits, locks and notes of explanations, which people make on the page.
@@ -23,6 +25,7 @@ if not any(Path(p or ".").resolve() == _HERE.parent for p in sys.path):
 from neuron_signatures.cli.arguments import folder  # noqa: E402
 from neuron_signatures.cli.command import command  # noqa: E402
 from neuron_signatures.cli.parser import Parser  # noqa: E402
+from neuron_signatures.dashboard.live.address import DEFAULT_URL, URL_VARIABLE  # noqa: E402
 from neuron_signatures.runs.errors import UsageError  # noqa: E402
 
 ROOT_VARIABLE = "NEURON_SIGNATURES_RUNS"
@@ -36,6 +39,10 @@ def make_parser() -> Parser:
         help=f"folder with your runs; default: ${ROOT_VARIABLE}, else runs",
     )  # fmt: skip
     parser.add_argument("--run", metavar="NAME", help="the initial run; default: the newest")
+    parser.add_argument(
+        "--server", metavar="URL", default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
+        help=f"address of neuron_signatures.serve, for the view Live; default: ${URL_VARIABLE}, else {DEFAULT_URL}",
+    )  # fmt: skip
     return parser
 
 
@@ -50,12 +57,13 @@ def page(argv: Sequence[str]) -> None:
     """Draw the page; errors in the flags are shown on it."""
     import streamlit as st
 
+    from neuron_signatures.dashboard.live.server_at import ServerAt
     from neuron_signatures.dashboard.shell.page import show
 
     st.set_option("client.showErrorDetails", "none")
     args = _flags(argv)
     if isinstance(args, Namespace):
-        show(args.runs_root, args.run)
+        show(args.runs_root, args.run, ServerAt(args.server))
     else:
         st.code(args, language=None, wrap_lines=True)
 

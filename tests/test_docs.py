@@ -27,6 +27,7 @@ from neuron_signatures import (
     poc8_weights,
     poc9_compare_runs,
     report,
+    serve,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
 from neuron_signatures.cli.corpus_analysis import clusters, contrast, meanings, ngrams, similar
@@ -54,6 +55,7 @@ PARSERS = {
     "neuron_signatures.poc9_compare_runs": poc9_compare_runs.make_parser,
     "neuron_signatures.report": report.make_parser,
     "neuron_signatures.doctor": doctor.make_parser,
+    "neuron_signatures.serve": serve.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,

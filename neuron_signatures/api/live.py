@@ -35,8 +35,9 @@ class TextRequest(Message):
 
     text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     token_ids: Annotated[list[Index], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
-    bos: BosRequest = "tokenizer"
-    """A BOS in front of `text`: as the tokenizer does, always (prepend), or never (off). Token ids are not changed."""
+    bos: BosRequest = "prepend"
+    """A BOS in front of `text`: always (prepend, as stage 1 does by default), as the tokenizer does, or never (off).
+    Token ids are not changed."""
 
     @model_validator(mode="after")
     def _one(self) -> TextRequest:
@@ -72,7 +73,12 @@ class ActivationsRequest(TextRequest):
 
     `top_k` neurons are listed at each of `positions` (None: all but the first, which carries massive activations),
     among `layers` (None: all). They are ordered by |act|; with `against_run` by |z|, z = (act - mean) / std over the
-    tokens of that run's corpus records, or of its prompts if it has no records.
+    tokens of that run's corpus records, or of its prompts if it has no records. A neuron whose act is not finite, or
+    whose z is undefined, is not listed.
+
+    /activations/tensor takes the same message, without `neurons` and `against_run`; `top_k` is not used. Its answer are
+    the bytes of a safetensors file: for each of `layers` a tensor `L{layer}` [pos neuron] in float32, with one row for
+    each of `positions` (None: all), in their order. Its metadata has `token_ids` and `positions`, as JSON.
     """
 
     neurons: Annotated[tuple[NeuronRef, ...], Field(max_length=200)] = ()
@@ -98,12 +104,13 @@ class TopAct(Answer):
 
 
 class LayerActs(Answer):
-    """Over the positions but the first (over the first if there is no other)."""
+    """Over all neurons of a layer at the positions but the first (at the first if there is no other), finite values
+    only; null if there is none."""
 
     layer: int
-    mean_abs: float
-    max_abs: float
-    share_positive: float
+    mean_abs: float | None
+    max_abs: float | None
+    share_positive: float | None
 
 
 class ActivationsAnswer(Answer):
@@ -115,6 +122,7 @@ class ActivationsAnswer(Answer):
     ordered_by: Literal["act", "z"]
     reference: str = ""
     """What z is relative to: the run, and the number of tokens."""
+    warnings: list[str]
 
 
 # --- predictions
@@ -147,6 +155,7 @@ class NextTokenAnswer(Answer):
     asked: list[Chance]
     entropy: float
     """Of the prediction, in nats."""
+    warnings: list[str]
 
 
 class TargetMessage(Message):
@@ -174,9 +183,11 @@ class TargetAnswer(Answer):
 
 
 class InfluenceRequest(TextRequest):
-    """Neurons by their influence on the target. `reference` is zero, or run:NAME for the mean over that run's tokens.
+    """Neurons by their influence on the target, relative to a reference: (act - reference) · g, g by the metric.
 
-    `positions`: the target's alone (target), or all up to it but the first (all).
+    `reference` is zero, run:NAME (the mean over the tokens of that run's prompts, without first positions) or
+    records:NAME (the mean over the tokens of its corpus records). `positions`: the target's alone (target), or all up
+    to it but the first (all).
     """
 
     on: TargetMessage = TargetMessage()
@@ -205,9 +216,10 @@ class InfluenceAnswer(Answer):
     rows: list[InfluenceRow]
     """By |influence|, largest first."""
     sum_all: float
+    """Over all neurons of `layers` at the positions."""
     sum_abs: float
-    share_shown: float
-    """Of sum_abs."""
+    share_shown: float | None
+    """Of sum_abs; null if that is 0."""
     warnings: list[str]
 
 
@@ -220,11 +232,14 @@ class EditMessage(Message):
     | kind | new activation |
     |---|---|
     | zero | 0 |
-    | mean | the mean over the tokens of `reference_run` |
+    | mean | the mean over the tokens of `reference_run`: NAME or run:NAME (its prompts), records:NAME (its corpus) |
     | set | value |
     | add | a + value |
     | scale | value · a |
     | flip | -a |
+
+    a is the activation in the edited pass, so that later layers respond to edits of earlier ones. Several edits of one
+    neuron apply in their order.
     """
 
     layer: Layer
@@ -236,25 +251,37 @@ class EditMessage(Message):
 
 
 class InterveneRequest(TextRequest):
-    """The prediction with and without edits. `controls` repeats each edit that many times on other neurons, drawn at
-    random from the same layers, as many at a time: the null of the effect."""
+    """The prediction with and without edits.
+
+    `controls` is the number of draws of a null: each draw edits other neurons, as many of each layer, at the same
+    positions. With `controls_by` edit they get the same edits (of kind mean: their own means); with delta each gets a
+    change of its activation that is as large in the residual stream (|delta| times the norm of the output weight).
+    """
 
     edits: Annotated[list[EditMessage], Field(min_length=1, max_length=64)]
     on: TargetMessage = TargetMessage()
     top_k: int = Field(default=10, ge=1, le=MAX_LISTED)
     controls: int = Field(default=0, ge=0, le=1000)
+    controls_by: Literal["edit", "delta"] = "edit"
     seed: Index = 0
 
 
 class Controls(Answer):
-    """Effects of the same edits on random neurons. `p` = (1 + count) / (1 + n), where `count` is the number of draws
-    with at least the effect in absolute value. Null if it is undefined."""
+    """Effects of edits of random neurons. `p` = (1 + exceeded) / (1 + n), where `exceeded` is the number of draws with
+    at least the effect in absolute value (to 1e-5). Null if an effect is not finite."""
 
+    by: Literal["edit", "delta"] = "edit"
     n: int
     mean: float | None
     std: float | None
+    """Of the draws (divided by n)."""
+    low: float | None = None
+    """The 5th percentile."""
+    high: float | None = None
+    """The 95th percentile."""
     largest: float | None
     """In absolute value, signed."""
+    exceeded: int | None = None
     p: float | None
 
 
@@ -277,7 +304,7 @@ class InterveneAnswer(Answer):
 
 
 class GenerateRequest(TextRequest):
-    """Greedy at temperature 0, else drawn with `seed`."""
+    """Greedy at temperature 0, else drawn with `seed`, the same draws with and without edits."""
 
     edits: Annotated[tuple[EditMessage, ...], Field(max_length=64)] = ()
     max_new_tokens: int = Field(default=20, ge=1, le=500)
@@ -288,6 +315,8 @@ class GenerateRequest(TextRequest):
 
 
 class Generated(Answer):
+    """The new tokens, and their text without the end token."""
+
     text: str
     tokens: list[Token]
     finished: bool

@@ -62,20 +62,24 @@ class ModelState(Answer):
 
 
 class KnownModel(Answer):
-    """A model that the server will load. Sizes are of the weights alone; `fits` compares them with the memory that
-    would be free without the present model (null: unknown)."""
+    """A model that the server will load. Sizes are of the weights alone, in the server's default dtype. Null: unknown
+    before it is loaded, as for a model of the Hub that is not among the suggested ones.
+
+    `fits` compares the weights with the memory that would be free without the present model.
+    """
 
     model_name: str
     architecture: str
-    parameters: int
-    n_layers: int
-    d_mlp: int
+    parameters: int | None
+    n_layers: int | None
+    d_mlp: int | None
     gated: bool
-    weights_bytes: int
+    weights_bytes: int | None
     weights_bytes_4bit: int | None
+    """Estimated: for a suggested model, as if bitsandbytes quantised 85 % of the parameters."""
     fits: Literal["as it is", "8bit", "4bit", "no"] | None
-    in_cache: bool | None
-    """Whether its weights are on this machine (null: unknown)."""
+    in_cache: bool
+    """Whether its weights are on this machine."""
 
 
 class ModelList(Answer):

@@ -16,7 +16,7 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.readout import capped, pre_cap_logits
 from neuron_signatures.interventions.changes import Changes, changed
-from neuron_signatures.models.batching import BatchSize, run_in_passes, work_on
+from neuron_signatures.models.batching import BatchSize, memory_faults, run_in_passes, work_on
 from neuron_signatures.models.suffix import Edit as SuffixEdit
 from neuron_signatures.models.weights import unembedding
 
@@ -126,14 +126,25 @@ class Copies:
         for clean, edited in self.run(sets):
             yield from (edited.value - clean.value).tolist()
 
+    @torch.no_grad()
+    def logits(self, changes: Changes) -> Float[Tensor, "2 vocab"]:
+        """Pre-cap logits at the target position of the clean copy and of one edited copy, of the same pass."""
+        with memory_faults(work_on(self.problem.hf, "an edited copy", self.problem.token_ids)):
+            return self._logits([changes])
+
     def _pass(self, members: Sequence[Changes]) -> tuple[Predictions, Predictions]:
+        logits = self._logits(members)
+        both = predictions(self.problem, logits, logits[0])
+        return both[:1], both[1:]
+
+    def _logits(self, members: Sequence[Changes]) -> Float[Tensor, "copy vocab"]:
+        """Of the clean copy, then of each edited one."""
         edit, layers = suffix_edit(members, self.first)
         hidden = self._suffix.run(len(members) + 1, edit, layers, from_layer=layers[0] if layers else 0)
         logits = pre_cap_logits(unembedding(self.problem.hf), hidden)
         # equal rows of a batch may be rounded differently
         logits[[i for i, m in enumerate(members, 1) if m.is_nothing]] = logits[0].clone()
-        both = predictions(self.problem, logits, logits[0])
-        return both[:1], both[1:]
+        return logits
 
 
 def suffix_edit(members: Sequence[Changes], first: int, *, clean: bool = True) -> tuple[SuffixEdit, list[int]]:

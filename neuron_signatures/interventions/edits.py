@@ -9,14 +9,17 @@ passes over a whole prompt and in `bridge.generate`, with and without a cache of
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from neuron_signatures.models.capture import output_projections
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import HOOK_NAME
 
@@ -97,6 +100,31 @@ def fwd_hooks(edits: Sequence[Edit]) -> list[tuple[str, Hook]]:
         name = _DIRECTION_HOOKS[edit.site] if edit.kind == "direction" else HOOK_NAME
         at[name.format(layer=edit.layer)].append(edit)
     return [(name, _hook(some)) for name, some in at.items()]
+
+
+@contextlib.contextmanager
+def plain_hooks(hf: PreTrainedModel, edits: Sequence[Edit]) -> Iterator[None]:
+    """Within the block, plain forward passes of `hf` over one text apply the edits, as those of `fwd_hooks` do.
+
+    Directions are not edits of neurons, and are refused.
+    """
+    assert all(edit.kind != "direction" for edit in edits), "a direction needs a bridge"
+    projections = output_projections(hf)
+    by_layer: dict[int, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        by_layer[edit.layer].append(edit)
+    with contextlib.ExitStack() as stack:
+        for layer, some in by_layer.items():
+            if layer >= len(projections):
+                raise UsageError(f"layer {layer} is not in 0..{len(projections) - 1}", where="Edit")
+            handle = projections[layer].register_forward_pre_hook(_before_projection(_hook(some)))
+            stack.callback(handle.remove)
+        yield
+
+
+def _before_projection(hook: Hook) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Tensor]]:
+    # OPT (transformers 5.23) flattens batch and positions before its MLP: with one text, [pos neuron]
+    return lambda _, args: (hook(args[0], None),)
 
 
 def _hook(edits: Sequence[Edit]) -> Hook:

@@ -78,6 +78,17 @@ def resolved_commit(spec: ModelSpec) -> str | None:
     return Path(file).parent.name if isinstance(file, str) else None
 
 
+def weights_in_cache(name: str) -> bool:
+    """Whether weights of the Hub model `name` are in the local cache: one file, or the index of several. Asks no
+    network; False for what is no id."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
 def _gguf_file(name: str) -> Path | None:
     path = path_of(name)
     if not name.lower().endswith(".gguf") or path.is_dir():

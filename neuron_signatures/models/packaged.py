@@ -60,6 +60,15 @@ MINILM: Final = PackagedModel(
 )
 
 
+def is_installed(model: PackagedModel) -> bool:
+    """Whether the package is installed; its files are not checked."""
+    try:
+        metadata.distribution(model.distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 @functools.cache
 def find_packaged(model: PackagedModel) -> Path:
     """The path of the model's weights file in the installed package, once every listed file has its sha256.

@@ -64,7 +64,8 @@ def is_size(value: Any) -> bool:
 
 def safetensors_index(file: BinaryIO, prompts: Sequence[PromptRecord]) -> dict[str, Entry]:
     """The tensors by key. Raises `ValueError` with the reason if the file is not whole or its header too large."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     start = file.read(8)
     if len(start) < 8:
         raise ValueError(f"it has {len(start)} bytes")

@@ -119,7 +119,7 @@ class TensorFile:
             raw = b"".join(self._pread(a, len(neurons) * size) for a in at)
         else:
             raw = self._gathered(entry, (rows, positions, neurons))
-        out: np.ndarray = _to_float32(raw, entry.dtype).reshape(len(rows), len(positions), len(neurons))
+        out: np.ndarray = to_float32(raw, entry.dtype).reshape(len(rows), len(positions), len(neurons))
         return out[tuple(slice(None) if index is None else 0 for index in what)]
 
     def tensor(self, prompt: PromptRecord) -> torch.Tensor:
@@ -195,7 +195,8 @@ def unreadable(e: OSError, path: Path) -> BadRunError:
     )
 
 
-def _to_float32(raw: bytes | np.ndarray, dtype: str) -> Float32[np.ndarray, " n"]:
+def to_float32(raw: bytes | memoryview | np.ndarray, dtype: str) -> Float32[np.ndarray, " n"]:
+    """The values in these bytes; `dtype` as in the manifest."""
     if dtype == "bf16":  # the upper half of a float32
         wide = np.frombuffer(raw, "<u2").astype(np.uint32)
         wide <<= 16

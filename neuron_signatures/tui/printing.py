@@ -211,8 +211,9 @@ def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) ->
 
 def _at_large(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     from neuron_signatures.tui.at_large.lines import at_large_facts, at_large_record  # not at the start of the others
-    from neuron_signatures.tui.at_large.related import RelatedTable, nothing_related, related_of
+    from neuron_signatures.tui.at_large.related import RelatedTable, nothing_related
     from neuron_signatures.views.at_large.neuron import read_at_large
+    from neuron_signatures.views.at_large.related import related_of
 
     known = read_at_large(opened.run.path, cursor.at)
     head = [*heading(f"{cursor.at.label} at large"), *fact_lines(at_large_facts(known), columns)]

@@ -7,9 +7,10 @@ from explorer import plain_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.coords import NeuronAt
 
 

@@ -32,9 +32,21 @@ _TWIN_FACTOR = 10
 _TOLERANCE = {torch.bfloat16: 0.03, torch.float16: 0.01, torch.float32: 1e-4}
 
 
+class FieldNames(NamedTuple):
+    """What errors call the parts of a target. `quoted`: whether quotes around a token may be those of a shell."""
+
+    pos: str = "--target_pos"
+    token: str = "--target_token"
+    foil: str = "--foil_token"
+    quoted: bool = True
+
+
+FLAGS = FieldNames()
+
+
 @dataclass(frozen=True)
 class TargetRequest:
-    """The target as given by the flags. A token is given as text or as an id, not both; None means not given.
+    """The target as given by flags or fields. A token is given as text or as an id, not both; None means not given.
 
     `pos` may be negative (-1 is the last token); `resolve_target` resolves it.
     """
@@ -46,6 +58,7 @@ class TargetRequest:
     foil: str | None = None
     foil_id: int | None = None
     function: TargetFunction = "pre_cap_logit"
+    names: FieldNames = FLAGS
 
 
 @dataclass(frozen=True)
@@ -90,23 +103,31 @@ def resolve_target(model: LoadedModel, token_ids: Sequence[int], request: Target
     Raises `UsageError` for text that is not one token, a position outside the prompt, flags that exclude each other,
     and an architecture that changes its logits other than by a soft cap.
     """
+    return resolve_with_logits(model, token_ids, request)[0]
+
+
+def resolve_with_logits(
+    model: LoadedModel, token_ids: Sequence[int], request: TargetRequest
+) -> tuple[ResolvedTarget, Float[Tensor, " vocab"]]:
+    """As `resolve_target`, with the pre-cap logits at the target position."""
+    names = request.names
     pos, token_id = _position_and_token(model.tokenizer, token_ids, request)
-    foil_id = _token_flag(model.tokenizer, request.foil, request.foil_id, "--foil_token")
+    foil_id = _token_flag(model.tokenizer, request.foil, request.foil_id, names.foil, quoted=names.quoted)
     with memory_faults(work_on(model.hf, "the forward pass for the target's logits", token_ids)):
         logits = next_token_logits(model, token_ids, pos)
     vocab = logits.shape[0]
-    for flag, given in (("--target_token_id", token_id), ("--foil_token_id", foil_id)):
+    for name, given in ((names.token, token_id), (names.foil, foil_id)):
         if given is not None and not 0 <= given < vocab:
-            raise UsageError(f"{given} is not in 0..{vocab - 1}", where=flag)
+            raise UsageError(f"{given} is not in 0..{vocab - 1}", where=f"{name}_id")
     token_id = int(logits.argmax()) if token_id is None else token_id
     if foil_id == token_id:
-        raise UsageError("the foil is the target", where=f"--foil_token_id {foil_id}")
+        raise UsageError("the foil is the target", where=f"{names.foil}_id {foil_id}")
     target = Target(pos, token_id, foil_id, request.function, request.mode)
     facts = target_facts(model, logits, target)
     warnings = _likelier_twin(model, logits, facts.target, "target") if request.token is not None else ()
     if request.foil is not None and facts.foil is not None:
         warnings += _likelier_twin(model, logits, facts.foil, "foil")
-    return ResolvedTarget(target, facts, warnings)
+    return ResolvedTarget(target, facts, warnings), logits
 
 
 @torch.no_grad()
@@ -198,8 +219,8 @@ def _likelier_twin(
 def _position_and_token(
     tokenizer: TokenizerBase, token_ids: Sequence[int], request: TargetRequest
 ) -> tuple[int, int | None]:
-    n = len(token_ids)
-    given = _token_flag(tokenizer, request.token, request.token_id, "--target_token")
+    n, names = len(token_ids), request.names
+    given = _token_flag(tokenizer, request.token, request.token_id, names.token, quoted=names.quoted)
     if request.mode == "last_token":
         if n < 2:
             raise UsageError("the prompt has one token, so nothing predicts it", where="--target_mode last_token")
@@ -207,7 +228,7 @@ def _position_and_token(
             what = f"the target is the prompt's last token, at position {n - 2}; give no other"
             raise UsageError(what, where="--target_mode last_token", next_step="Use --target_mode next_token")
         return n - 2, token_ids[-1]
-    pos = resolve_pos(request.pos, n, where="--target_pos")
+    pos = resolve_pos(request.pos, n, where=names.pos)
     if request.mode == "top1_logit":
         if given is not None:
             what = "the target is the most likely token; give no other"
@@ -226,10 +247,14 @@ def resolve_pos(pos: int, length: int, *, where: str) -> int:
     return pos % length
 
 
-def _token_flag(tokenizer: TokenizerBase, text: str | None, token_id: int | None, flag: str) -> int | None:
+def _token_flag(
+    tokenizer: TokenizerBase, text: str | None, token_id: int | None, flag: str, *, quoted: bool
+) -> int | None:
     if text is not None and token_id is not None:
         raise UsageError("give the token or its id, not both", where=f"{flag}, {flag}_id")
-    return token_id if text is None else single_token(tokenizer, _without_quotes(tokenizer, text, flag), where=flag)
+    if text is None:
+        return token_id
+    return single_token(tokenizer, _without_quotes(tokenizer, text, flag) if quoted else text, where=flag)
 
 
 def _without_quotes(tokenizer: TokenizerBase, text: str, flag: str) -> str:

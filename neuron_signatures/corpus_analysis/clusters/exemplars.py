@@ -9,7 +9,6 @@ from jaxtyping import Float, Float64, Int64
 from scipy import sparse  # type: ignore[import-untyped]
 
 from neuron_signatures.corpus_analysis.choice import Pairs
-from neuron_signatures.corpus_analysis.lists import strongest_lists
 from neuron_signatures.runs.records.names import PARTS
 from neuron_signatures.runs.records.reader import Records
 
@@ -50,7 +49,7 @@ class ExemplarBasis:
 def places_of(records: Records, neurons: Pairs) -> Places:
     """The peaks of each neuron's list in the part explain: that of the pole whose strongest window is stronger."""
     layers = np.unique(neurons[:, 0]).tolist()
-    lists = strongest_lists(records, layers, PARTS[0])
+    lists = records.strongest_lists(layers, PARTS[0])
     row = np.array([layers.index(layer) * records.d_mlp + n for layer, n in neurons.tolist()], np.int64)
     stronger = np.abs(lists.value[row, :, 0]).argmax(axis=1)
     window, pos = lists.window[row, stronger], lists.pos[row, stronger]

@@ -18,7 +18,6 @@ from neuron_signatures.corpus_analysis.activations import (
     stored_source,
 )
 from neuron_signatures.corpus_analysis.choice import Choice, Pairs, choose
-from neuron_signatures.corpus_analysis.lists import strongest_lists
 from neuron_signatures.corpus_analysis.passes import choose_windows, open_pass, plan_of_records
 from neuron_signatures.corpus_analysis.similar import correlate, windows
 from neuron_signatures.corpus_analysis.similar.intervals import correlation_intervals
@@ -150,7 +149,7 @@ def _by_windows(command: _Command) -> tuple[pd.DataFrame, dict[str, Any]]:
     corpus = records.corpus
     n_windows = int((corpus.document_part[corpus.window_document] == PARTS.index(PART)).sum())
     length = request.list_length or windows.list_length(n_windows, records.meta.top_k)
-    every = strongest_lists(records, layers, PART).window[:, :, :length]
+    every = records.strongest_lists(layers, PART).window[:, :, :length]
     row_of = {layer: i * records.d_mlp for i, layer in enumerate(layers)}
     of_candidates = every[[row_of[layer] + neuron for layer, neuron in candidates.tolist()]]
     index = windows.WindowIndex(of_candidates.reshape(-1, of_candidates.shape[2]), corpus.n_windows)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.at_large.neuron import AtLarge, Membership, NgramEffect
-from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.at_large.neuron import Membership, NgramEffect
+from neuron_signatures.views.at_large.related import Related
 
-_KINDS = {"activation": "activation", "windows": "windows"}
-_MOST = 10
 RELATED_HELP = {
     "by": "Weights: cosine. Activation: correlation on the corpus. Windows: Jaccard index of strongest windows.",
     "neuron": "Click to open it.",
@@ -23,35 +20,6 @@ NGRAM_HELP = {
     "effect": "(mean at the n-gram - mean of all positions) / standard deviation, on explain.",
     "held out": "The same on select, which had no part in the choice.",
 }
-
-
-class Related(NamedTuple):
-    """A neuron that is like the one of the page."""
-
-    by: str
-    rank: int
-    at: NeuronAt
-    pole: str
-    value: float | None
-    null: float | None
-
-
-def related(known: AtLarge, by: str) -> list[Related]:
-    """Neighbours by weights, or similar neurons on the corpus; `by` is one of `kinds_of`."""
-    if by in ("output", "input", "gate"):
-        own = [Related(by, n.rank, n.at, "", n.cosine, n.null_high) for n in known.neighbours if n.weight == by]
-    else:
-        kind, _, pole = by.partition(" ")
-        own = [Related(by, s.rank, s.at, s.other_pole, s.value, s.null_high) for s in known.similar
-               if (s.kind, s.pole) == (kind, pole)]  # fmt: skip
-    return sorted(own, key=lambda r: r.rank)[:_MOST]
-
-
-def kinds_of(known: AtLarge) -> list[str]:
-    """What related neurons there are: `output`, `activation`, `windows +`."""
-    weights = [n.weight for n in known.neighbours if n.weight in ("output", "input", "gate")]
-    similar = [f"{s.kind} {s.pole}".strip() for s in known.similar if s.kind in _KINDS]
-    return list(dict.fromkeys([*similar, *weights]))
 
 
 def related_frame(rows: Sequence[Related]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.views.at_large.commands import MODE_WORDS
 from neuron_signatures.views.at_large.neuron import AtLarge
+from neuron_signatures.views.at_large.related import related_of
 from neuron_signatures.views.at_large.texts import group_words, meaning_sentence, weights_sentence
 from neuron_signatures.views.at_large.windows import GroupedWindows
 from neuron_signatures.views.records.commands import has_records
@@ -25,6 +26,7 @@ from neuron_signatures.views.records.commands import has_records
 _HELP = "What its weights alone, and the corpus as a whole, say of this neuron beside all others."
 _WORDS = {"output": "output weights", "input": "input weights", "gate": "gate weights", "activation": "activation"}
 _MOST_PASSAGES = 5
+_MOST_RELATED = 10
 
 
 def at_large_panel(ctx: PageContext) -> None:
@@ -57,12 +59,15 @@ def _tables(ctx: PageContext, known: AtLarge) -> None:
 
 
 def _related(ctx: PageContext, known: AtLarge) -> None:
-    kinds = frames.kinds_of(known)
+    every = related_of(known)
+    kinds = list(dict.fromkeys(r.by for r in every))
+    if not kinds:
+        return
     key = "ui_at_large_by"
     if st.session_state.get(key) not in kinds:
         st.session_state[key] = kinds[0]
     chosen = st.selectbox("Neurons alike by", kinds, key=key, format_func=lambda k: _WORDS.get(k, f"strongest {k}"))
-    rows = frames.related(known, chosen)
+    rows = [r for r in every if r.by == chosen][:_MOST_RELATED]
     table(frames.related_frame(rows), "at_large_related", help=frames.RELATED_HELP, at_most=230,
           formats={"value": "%+.3f", "null": "%.3f"}, on_row=lambda i: ctx.open_stored(rows[i].at))  # fmt: skip
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.cached_explanations import replaced_logs
+from neuron_signatures.dashboard.live.server_at import ServerAt
 from neuron_signatures.dashboard.shell.first_selection import (
     default_selection,
     in_list,
@@ -21,7 +22,7 @@ from neuron_signatures.dashboard.shell.first_selection import (
 from neuron_signatures.dashboard.shell.page_context import MOVED, SELECTION, PageContext
 from neuron_signatures.dashboard.shell.panels import dump_command, no_prompts, start_command
 from neuron_signatures.dashboard.shell.sidebar import choose_run, sidebar
-from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve, run_folder
+from neuron_signatures.dashboard.shell.state import MANUAL, Selection, View, address, address_of, resolve
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
@@ -31,6 +32,7 @@ from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.changes import (
     Stamp,
     analysis_stamps,
@@ -46,7 +48,7 @@ from neuron_signatures.views.changes import (
 from neuron_signatures.views.lists.ranked import ListRef
 
 _WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.QUERY, View.EXPLANATIONS, View.SCORES, View.SKILLS,
-                    View.WEIGHTS, View.CLUSTERS, View.DRIFT)  # fmt: skip
+                    View.WEIGHTS, View.CLUSTERS, View.DRIFT, View.LIVE)  # fmt: skip
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -59,7 +61,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 @media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
 .stMain [data-testid="stColumn"]{min-width:15rem}
 [class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
-.st-key-view button{padding:.2rem .45rem!important}.st-key-view button p{font-size:.85rem}
+.st-key-view button{padding:.2rem .36rem!important}.st-key-view button p{font-size:.85rem}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
@@ -75,19 +77,22 @@ class _Added(NamedTuple):
     scores: dict[str, Stamp]
 
 
-def show(root: Path, run_name: str | None) -> None:
-    """Draw the page; Streamlit calls this for every interaction. `run_name` is the initial run."""
+def show(root: Path, run_name: str | None, server: ServerAt | None = None) -> None:
+    """Draw the page; Streamlit calls this for every interaction. `run_name` is the initial run.
+
+    `server` is that of the view Live, by default the usual address.
+    """
     st.set_page_config(page_title="neuron signatures", layout="wide", initial_sidebar_state=_SIDEBAR)
     st.html(_STYLE)
     _keep_widget_state()
     _warn_if_served_to_others()
     try:
-        _show(root, run_name)
+        _show(root, run_name, server or ServerAt())
     except (ProjectError, OSError) as e:
         show_error(e)
 
 
-def _show(root: Path, run_name: str | None) -> None:
+def _show(root: Path, run_name: str | None, server: ServerAt) -> None:
     _follow_address()
     summaries = cached_reads.runs_under(root)
     wanted = _wanted_run(root, summaries, run_name)
@@ -103,17 +108,17 @@ def _show(root: Path, run_name: str | None) -> None:
             empty("This folder has no runs yet.", dump_command(root / "first"), hint)
         return
     with cached_reads.open_run(run_folder(root, name)) as run:
-        _show_run(run, name)
+        _show_run(run, name, server)
 
 
-def _show_run(run: Run, name: str) -> None:
+def _show_run(run: Run, name: str, server: ServerAt) -> None:
     files, results = run_stamps(run), _result_stamps(run.path)
     data_key, results_key = cached_reads.key_of(run.path, files), cached_reads.key_of(run.path, results)
     lists = cached_reads.lists_of(run, data_key, results_key)
     selection = _selection(run, name, lists, data_key, results_key)
     added = _Added(explanation_stamps(run.path), score_stamps(run.path))
-    keys = (cached_reads.key_of(run.path, stamps) for stamps in added)
-    ctx = PageContext(run, selection, lists, data_key, results_key, *keys)
+    explanations_key, scores_key = (cached_reads.key_of(run.path, stamps) for stamps in added)
+    ctx = PageContext(run, selection, lists, data_key, results_key, explanations_key, scores_key, server)
     st.segmented_control(
         "View", _views(selection), format_func=_TITLES.__getitem__, key="view", label_visibility="collapsed",
         required=True, on_change=lambda: ctx.choose(view=st.session_state["view"]),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import streamlit as st
 
+from neuron_signatures.dashboard.live.server_at import ServerAt
 from neuron_signatures.dashboard.shell.state import MANUAL, MOST_PINS, Selection, View
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
@@ -35,6 +36,8 @@ class PageContext:
     """Changes when a file in `explanations/` changes."""
     scores_key: str = ""
     """Changes when a file in `scores/` changes."""
+    server: ServerAt = field(default_factory=ServerAt)
+    """For the view Live; nothing is sent to it elsewhere."""
 
     @property
     def run_dir(self) -> Path:

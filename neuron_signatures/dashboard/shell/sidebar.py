@@ -12,13 +12,14 @@ from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell import list_walk
 from neuron_signatures.dashboard.shell.list_label import list_label
 from neuron_signatures.dashboard.shell.page_context import SELECTION, PageContext
-from neuron_signatures.dashboard.shell.state import MANUAL, is_text
+from neuron_signatures.dashboard.shell.state import MANUAL
 from neuron_signatures.dashboard.widgets.elements import show_error, small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.listing import RunSummary
 from neuron_signatures.runs.tokens import brief, escape
+from neuron_signatures.runs.under_root import is_text
 from neuron_signatures.views.coords import parse_neuron
 from neuron_signatures.views.filters import parse
 from neuron_signatures.views.lists.ranked import RankedList

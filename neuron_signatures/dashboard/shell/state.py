@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
+from neuron_signatures.runs.under_root import is_text
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
 
 MANUAL = ""
@@ -43,6 +43,7 @@ class View(StrEnum):
     WEIGHTS = "weights"
     CLUSTERS = "clusters"
     DRIFT = "drift"
+    LIVE = "live"
 
 
 @dataclass(frozen=True)
@@ -92,33 +93,6 @@ class Resolved(NamedTuple):
 
     selection: Selection
     problems: list[str]
-
-
-def run_folder(root: Path, name: str) -> Path:
-    """The folder of the run `name` under `root`. Raises `UsageError` if it does not exist or is elsewhere."""
-    shown = escape(name[:60])
-    if not name or name in (".", "..") or re.search(r"[/\\\0:]", name) or not is_text(name):
-        raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list")
-    path = root / name
-    try:
-        there = path.is_dir()
-        outside = path.resolve().parent != root.resolve()
-    except (OSError, ValueError, RuntimeError) as e:  # name too long, surrogates, symlink loop
-        raise UsageError(f"{shown!r} is not the name of a run", next_step="Choose one from the list") from e
-    if there and outside:
-        raise UsageError(f"run {shown!r} is a link to a path outside the runs root", next_step="Copy the run there")
-    if not there:
-        raise UsageError(f"there is no run {shown!r}", where=str(root), next_step="Choose one from the list")
-    return path
-
-
-def is_text(name: str) -> bool:
-    """Whether a folder name is valid text; file systems allow arbitrary bytes."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def address_of(params: Mapping[str, str]) -> dict[str, str]:

@@ -12,11 +12,11 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -30,6 +30,7 @@ from neuron_signatures.runs.files import explain_os_errors, whole_file
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.opening import NotReadableError, open_regular
 from neuron_signatures.runs.plain import strict
+from neuron_signatures.runs.records.names import Part
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.records.windows import Window
 
@@ -75,6 +76,13 @@ class Activation(Input):
     def is_strongest(self) -> bool:
         """Whether it is of the list of strongest, not of an interval."""
         return self.bin_contains in (None, STRONGEST_BIN)
+
+
+class Bars(NamedTuple):
+    """A histogram: counts, and the middles of the bins."""
+
+    heights: list[int]
+    values: list[float]
 
 
 class BatchWriter:
@@ -139,6 +147,13 @@ def write_neuron(batch: BatchWriter, records: Records, layer: int, neuron: int, 
     return n
 
 
+def histogram_bars(records: Records, layer: int, neuron: int, parts: Sequence[Part]) -> Bars:
+    """The histogram of a neuron's activations, without the two bins that have no end."""
+    histogram = records.histogram(layer, neuron, parts=parts)
+    inner = histogram.edges[1:-1].astype(np.float64)
+    return Bars(histogram.counts[1:-1].tolist(), ((inner[:-1] + inner[1:]) / 2).tolist())
+
+
 def read_activations(source: Path) -> Iterator[Activation]:
     """The lines of `activations/batch-*.jsonl.gz` (or `.jsonl`), by number of the batch.
 
@@ -185,9 +200,7 @@ def _feature(
     options: ExportOptions,
 ) -> dict[str, Any]:  # fmt: skip
     top = max((w.value or 0.0 for w in strongest), default=0.0)
-    histogram = records.histogram(layer, neuron, parts=options.parts)
-    inner = histogram.edges[1:-1].astype(np.float64)
-    middles = (inner[:-1] + inner[1:]) / 2  # without the two bins that have no end
+    bars = histogram_bars(records, layer, neuron, options.parts)
     return {
         **whose,
         "maxActApprox": float(np.float32(max(top, 0.0))),
@@ -195,8 +208,8 @@ def _feature(
         "vectorLabel": None,
         "hookName": f"blocks.{layer}.mlp.hook_post",
         "frac_nonzero": float((acts != 0).mean()) if len(acts) else 0.0,
-        "freq_hist_data_bar_heights": histogram.counts[1:-1].tolist(),
-        "freq_hist_data_bar_values": middles.tolist(),
+        "freq_hist_data_bar_heights": bars.heights,
+        "freq_hist_data_bar_values": bars.values,
         **{key: [] for key in _EMPTY},
     }
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from neuron_signatures.runs.arrays import ArrayFile
 from neuron_signatures.runs.names import inside
@@ -33,6 +34,18 @@ class Histogram:
     """Values in all bins."""
 
 
+@dataclass(frozen=True, eq=False)
+class StrongestLists:
+    """The strongest windows of neurons by pole (in the order of `POLES`) and rank. After the end of a list, `window` is
+    -1, `pos` and `value` are 0."""
+
+    window: Int64[np.ndarray, "neuron pole rank"]
+    pos: Int64[np.ndarray, "neuron pole rank"]
+    """Where each window has its peak."""
+    value: Float32[np.ndarray, "neuron pole rank"]
+    """The activation there."""
+
+
 class NeuronFiles:
     """The open files of all neurons. `row` is the place of a layer in the record's `layers`."""
 
@@ -54,6 +67,17 @@ class NeuronFiles:
         self._check(value, window, pos, part)
         order = np.lexsort((window, -value if pole == "+" else value))[:k]
         return [Pick(int(window[i]), int(pos[i]), float(value[i])) for i in order]
+
+    def lists(self, row: int, part: Part, k: int) -> StrongestLists:
+        """The first k of every list of a layer in one part."""
+        axis = PARTS.index(part)
+        value, window, pos = (self._strongest.read(key, row)[:, axis, :, :k] for key in ("value", "window", "pos"))
+        used = window >= 0
+        self._check(value[used], window[used], pos[used], np.full(int(used.sum()), axis))
+        return StrongestLists(
+            np.where(used, window, -1).astype(np.int64), np.where(used, pos, 0).astype(np.int64),
+            np.where(used, value, 0).astype(np.float32),
+        )  # fmt: skip
 
     def check_layer(self, row: int) -> None:
         """Raise `BadRunError` if anything of this layer cannot be."""

@@ -30,7 +30,7 @@ from neuron_signatures.runs.records.names import (
     Part,
     Pole,
 )
-from neuron_signatures.runs.records.neuron_files import Histogram, NeuronFiles
+from neuron_signatures.runs.records.neuron_files import Histogram, NeuronFiles, StrongestLists
 from neuron_signatures.runs.records.sample import Sample, SampleFiles
 from neuron_signatures.runs.records.stage_meta import AGAIN, check_sizes, read_meta
 from neuron_signatures.runs.records.windows import Pick, Window, text_window
@@ -153,6 +153,14 @@ class Records:
         `rows`, `acts` are filled where they are stored.
         """
         return [text_window(self.corpus, p) for p in self._strongest(layer, neuron, pole, parts, k, rows=rows)]
+
+    def strongest_lists(self, layers: Sequence[int], part: Part, *, k: int | None = None) -> StrongestLists:
+        """The first `k` windows (None: all that are kept) of both poles of every neuron of these layers, in order."""
+        most = self.meta.top_k if k is None else k
+        found = [self._files.lists(self._row(layer, 0), part, most) for layer in layers]
+        return StrongestLists(
+            *(np.concatenate([getattr(lists, key) for lists in found]) for key in ("window", "pos", "value"))
+        )
 
     def moments(self, layer: int, neuron: int, *, parts: Sequence[Part] = PARTS) -> NeuronMoments:
         """Moments over the positions that count."""

@@ -1,1 +1,1 @@
-"""What the API computes with the loaded model: one function per request."""
+"""What the API computes with the loaded model: pure functions of a `Held`, a request and a `Stop`."""

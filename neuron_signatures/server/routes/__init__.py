@@ -1,1 +1,1 @@
-"""The paths of the API, by topic."""
+"""The paths of the API: one router per module, thin. The work is done elsewhere."""

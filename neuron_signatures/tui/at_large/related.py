@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from neuron_signatures.tui.layout.text import Column, RowTable, Span, number, safe, sign_style
 from neuron_signatures.views.at_large.commands import weights_command
 from neuron_signatures.views.at_large.neuron import AtLarge
-from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.at_large.related import Related
 
-_ORDER = ("activation", "windows +", "windows -", "output", "input", "gate")
 _WORDS = {"activation": "activation on the corpus", "windows +": "strongest windows +",
           "windows -": "strongest windows -", "output": "output weights", "input": "input weights",
           "gate": "gate weights"}  # fmt: skip
@@ -25,25 +24,6 @@ def nothing_related(run_dir: Path, known: AtLarge) -> str:
     return (
         f"no neuron is known to be like {known.at.label}; make neighbours by weights with: {weights_command(run_dir)}"
     )
-
-
-class Related(NamedTuple):
-    """One of them. `null` is a high percentile of the best |value| by chance."""
-
-    by: str
-    rank: int
-    at: NeuronAt
-    pole: str
-    value: float | None
-    null: float | None
-
-
-def related_of(known: AtLarge) -> list[Related]:
-    """All of them, those of the corpus first."""
-    rows = [Related(n.weight, n.rank, n.at, "", n.cosine, n.null_high) for n in known.neighbours]
-    rows += [Related(f"{s.kind} {s.pole}".strip(), s.rank, s.at, s.other_pole, s.value, s.null_high)
-             for s in known.similar]  # fmt: skip
-    return sorted((r for r in rows if r.by in _ORDER), key=lambda r: (_ORDER.index(r.by), r.rank))
 
 
 @dataclass

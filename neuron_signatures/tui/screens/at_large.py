@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuron_signatures.tui.at_large.lines import at_large_facts
-from neuron_signatures.tui.at_large.related import RelatedTable, nothing_related, related_of
+from neuron_signatures.tui.at_large.related import RelatedTable, nothing_related
 from neuron_signatures.tui.layout.facts import Fact, fact_lines
 from neuron_signatures.tui.layout.text import Line, Span, line
 from neuron_signatures.tui.run.opening import OpenResult
@@ -15,6 +15,7 @@ from neuron_signatures.tui.screens.corpus_state import CorpusState
 from neuron_signatures.tui.screens.over_neuron import Opener
 from neuron_signatures.tui.screens.page import Page, Send, Stop, TablePage
 from neuron_signatures.views.at_large.neuron import AtLarge, read_at_large
+from neuron_signatures.views.at_large.related import related_of
 
 
 class AtLargePage(TablePage):

@@ -1,0 +1,115 @@
+"""Neurons at the chosen position: those that fire, or those with influence on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast, get_args
+
+import streamlit as st
+
+from neuron_signatures.api.live import ActivationsRequest, InfluenceRequest, LiveMetric
+from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
+from neuron_signatures.dashboard.live import texts
+from neuron_signatures.dashboard.live.answers import LiveModel
+from neuron_signatures.dashboard.live.focus_panel import Focus
+from neuron_signatures.dashboard.live.run_link import RunLink
+from neuron_signatures.dashboard.live.sheets import SAID, firing_sheet, influence_sheet
+from neuron_signatures.dashboard.widgets.elements import show_lines, small, table
+from neuron_signatures.runs.tokens import brief
+from neuron_signatures.views.coords import NeuronAt
+from neuron_signatures.views.interventions.sheets import Sheet, share_text, signed_text, size_text
+
+What = Literal["fire", "influence"]
+CHOSEN = "live_neuron"
+"""Session key of the neuron that the page shows."""
+_WHAT, _BY, _METRIC, _REFERENCE, _POSITIONS = (
+    "ui_live_what", "ui_live_by", "ui_live_metric", "ui_live_reference", "ui_live_positions",
+)  # fmt: skip
+_TOP = 20
+_HEIGHT = 388
+_FORMATS = {"signed": "%+.4g"}
+_WHATS: dict[What, str] = {"fire": "Neurons that fire", "influence": "Neurons with influence"}
+_BY_HELP = (
+    "z: how unusual the activation is for the neuron, (act - mean) / std over tokens of the run. |act|: how large it "
+    "is; neurons that are always on come first."
+)
+_METRIC_HELP = (
+    "act_grad: (act - reference) x gradient of the target. ig: the gradient averaged on the way from the reference. "
+    "relp: with relevance rules for norms and products. dla: what the neuron writes directly into the target's logit. "
+    "All in logits; only ablation, below, measures."
+)
+DEFAULTS = {_WHAT: "fire", _BY: "z", _METRIC: "act_grad", _REFERENCE: "zero", _POSITIONS: "target"}
+
+
+def neurons_panel(model: LiveModel, link: RunLink, focus: Focus) -> None:
+    what = cast(What, st.segmented_control(
+        "Neurons", list(_WHATS), format_func=_WHATS.__getitem__, key=_WHAT, required=True,
+        label_visibility="collapsed",
+    ))  # fmt: skip
+    if what == "fire":
+        _firing(model, link, focus)
+    else:
+        _influence(model, link, focus)
+
+
+def _firing(model: LiveModel, link: RunLink, focus: Focus) -> None:
+    by = "act"
+    if link.on_server:
+        by = st.radio("Order", ("z", "|act|"), key=_BY, horizontal=True, help=_BY_HELP, label_visibility="collapsed")
+    request = ActivationsRequest(
+        text=focus.asked.text, bos=focus.asked.bos, positions=[focus.pos], top_k=_TOP,
+        against_run=link.on_server if by == "z" else None,
+    )  # fmt: skip
+    with st.spinner("Waiting for the model"):
+        answer = model.ask(lambda c: c.activations, request, link.ctx.data_key, link.ctx.results_key)
+    sheet = firing_sheet(answer, focus.pos, link.describe)
+    _table(sheet, "live_firing")
+    order = f"|z|, relative to {brief(answer.reference)}" if answer.ordered_by == "z" else "|act|"
+    small(f"The first {len(sheet.rows)} of all layers at position {focus.label}, by {order}.{_without_z(link)}")
+
+
+def _without_z(link: RunLink) -> str:
+    return "" if link.on_server else f" No z: {link.why_not}."
+
+
+def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="controls_live_influence"):
+        metric = st.selectbox("Metric", get_args(LiveMetric), key=_METRIC, help=_METRIC_HELP, width=140)
+        references = ("zero", "mean") if link.on_server else ("zero",)
+        reference = st.selectbox(
+            "Reference", references, key=_REFERENCE, width=140,
+            help="What the activation is compared with: 0, or the neuron's mean over tokens of the run.",
+        )  # fmt: skip
+        positions = st.selectbox(
+            "Positions", ("target", "all"), key=_POSITIONS, width=140,
+            help="Neurons at the chosen position only, or at all up to it except the first.",
+        )  # fmt: skip
+    if focus.on is None:
+        small("The target must be one token.")
+        return
+    request = InfluenceRequest(
+        text=focus.asked.text, bos=focus.asked.bos, on=focus.on, metric=metric, top_k=_TOP, positions=positions,
+        reference=f"run:{link.on_server}" if reference == "mean" else "zero",
+    )  # fmt: skip
+    with st.spinner("Waiting for the model"):
+        answer = model.ask(lambda c: c.influence, request, link.ctx.data_key, link.ctx.results_key)
+    _table(influence_sheet(answer, link.describe), "live_influence")
+    small(
+        f"On the {texts.target_name(answer.on)} ({signed_text(answer.on.value)}) by {brief(answer.metric)}, reference "
+        f"{brief(answer.reference)}. Shown: the first {len(answer.rows)}, {share_text(answer.share_shown)} of all "
+        f"|influence| ({size_text(answer.sum_abs)}); the sum of all is {signed_text(answer.sum_all)}."
+    )
+    show_lines("How far to trust it", answer.warnings)
+
+
+def _table(sheet: Sheet, key: str) -> None:
+    neurons = tuple(sheet.neurons)
+    table(
+        sheet_frame(sheet), key, help={c.name: c.help for c in sheet.columns if c.help}, height=_HEIGHT,
+        formats={c.name: _FORMATS[c.kind] for c in sheet.columns if c.kind in _FORMATS},
+        widths=dict.fromkeys(SAID, 220), on_row=_chooses(neurons),
+    )  # fmt: skip
+
+
+def _chooses(neurons: tuple[NeuronAt, ...]) -> Callable[[int], None]:
+    return lambda row: st.session_state.update({CHOSEN: neurons[row]})

@@ -1,0 +1,58 @@
+"""Where the server of the Live view is, and what the view asks it. Imports no network library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from neuron_signatures.api.live import (
+    ActivationsAnswer,
+    ActivationsRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    InfluenceAnswer,
+    InfluenceRequest,
+    InterveneAnswer,
+    InterveneRequest,
+    NextTokenAnswer,
+    NextTokenRequest,
+)
+from neuron_signatures.api.models import Health, LoadRequest, Memory, ModelList, ModelState
+from neuron_signatures.api.runs import RunList
+from neuron_signatures.dashboard.live.address import DEFAULT_URL
+
+_SECONDS = 300.0
+"""For one answer, the wait in the server's queue included."""
+_CONNECT_SECONDS = 0.8
+
+
+class LiveClient(Protocol):
+    """The part of `client.Client` that the view uses. Every method raises `ServerProblem`."""
+
+    def health(self) -> Health: ...
+    def models(self) -> ModelList: ...
+    def memory(self) -> Memory: ...
+    def load_model(self, request: LoadRequest, /, *, wait: bool) -> ModelState: ...
+    def unload_model(self) -> ModelState: ...
+    def runs(self) -> RunList: ...
+    def next_token(self, request: NextTokenRequest, /) -> NextTokenAnswer: ...
+    def activations(self, request: ActivationsRequest, /) -> ActivationsAnswer: ...
+    def influence(self, request: InfluenceRequest, /) -> InfluenceAnswer: ...
+    def intervene(self, request: InterveneRequest, /) -> InterveneAnswer: ...
+    def generate(self, request: GenerateRequest, /) -> GenerateAnswer: ...
+
+
+def connect(url: str) -> LiveClient:
+    """The client of the server at `url`, with the token of the environment. Raises `UsageError` for a wrong address."""
+    from neuron_signatures.client import Client
+
+    return Client(url, timeout=_SECONDS, retries=1, connect_seconds=_CONNECT_SECONDS)
+
+
+@dataclass(frozen=True)
+class ServerAt:
+    """The address of a server. `connect` makes its client; tests give their own."""
+
+    url: str = DEFAULT_URL
+    connect: Callable[[str], LiveClient] = field(default=connect, repr=False)

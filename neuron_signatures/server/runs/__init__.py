@@ -1,0 +1,1 @@
+"""Runs read for the API: opened once, kept while their files are the same, and never written."""

@@ -1,0 +1,44 @@
+"""Pages of the explanations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neuron_signatures.api.runs import ExplanationItem, ExplanationList
+from neuron_signatures.runs.explanations.shown import Row
+from neuron_signatures.runs.scores.table import ScoreRow
+from neuron_signatures.runs.tokens import encodable
+from neuron_signatures.server.problems import not_found
+from neuron_signatures.server.runs.opened import OpenedRun
+from neuron_signatures.server.runs.score_rows import score_facts
+
+
+def list_explanations(
+    opened: OpenedRun, *, words: str, set_name: str | None, layer: int | None, current: bool | None, offset: int,
+    limit: int,
+) -> ExplanationList:  # fmt: skip
+    """The explanations with all words of `words`, of the set, layer and state if given; only a page of them has scores.
+
+    Raises `BadRunError` for a damaged log, and `ProblemError` 404 for a set that the run does not have.
+    """
+    explanations = opened.explanations
+    if set_name is not None and set_name not in explanations.set_names:
+        there = ", ".join(explanations.set_names[:10]) or "none"
+        raise not_found(f"no set of explanations {set_name[:100]!r}; there are: {there}")
+    rows = explanations.search(words, set=set_name, current=current)
+    if layer is not None:
+        rows = [r for r in rows if r.at.layer == layer]
+    page = rows[offset : offset + limit]
+    ids, neurons = {r.id for r in page}, list(dict.fromkeys((r.at.layer, r.at.neuron) for r in page))
+    scores = opened.scores.first_scores(ids, neurons)
+    items = [_item(r, scores.get(r.id, ())) for r in page]
+    return ExplanationList(total=len(rows), offset=offset, explanations=items)
+
+
+def _item(r: Row, scores: Sequence[ScoreRow]) -> ExplanationItem:
+    return ExplanationItem(
+        layer=r.at.layer, neuron=r.at.neuron, pole=r.at.pole, set=r.set, id=r.id, text=encodable(r.text),
+        explainer=r.explainer, status=r.status, current=r.current,
+        author="model" if r.author == "model" else r.author_name or "human", up=r.up, down=r.down,
+        scores=tuple(map(score_facts, scores)),
+    )  # fmt: skip
