@@ -10,7 +10,7 @@ A route takes the service as a parameter and passes a function; errors raised in
     async def runs(request: Request, service: ServiceDep) -> RunList:
         return await service.read(lambda stop: list_runs(service.settings.runs_root), request)
 
-A module `server/routes/NAME.py` that exports `router` is included below /v1 by `app.make_app`.
+`app.make_app` includes the routers of `server.routes` below /v1.
 """
 
 from __future__ import annotations

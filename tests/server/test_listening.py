@@ -46,7 +46,7 @@ def test_a_body_without_an_end_is_cut_off(impatient):
 
 
 def test_an_answer_that_takes_longer_than_a_head_may_is_sent(impatient):
-    with listening(body_timeout=30) as server, server.connect() as connection:
+    with listening(body_timeout=30.0) as server, server.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\n")
         with pytest.raises(TimeoutError):
             connection.settimeout(1)
