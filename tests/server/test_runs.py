@@ -12,6 +12,7 @@ import pytest
 from analysis_runs import make_run, random_acts
 from explorer import HALF, HOSTILE
 from paths import DEMO_RUN
+from run_folders import write_v1
 from score_runs import make_scored_run
 from server_apps import served
 
@@ -239,15 +240,18 @@ def test_infinite_activations_and_hostile_tokens_are_strict_json(tmp_path):
 
 
 def test_a_lone_surrogate_is_an_escape(tmp_path):
-    shutil.copytree(DEMO_RUN, tmp_path / "run")
-    path = tmp_path / "run" / "manifest.json"
+    path = write_v1(tmp_path / "run") / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["prompts"][0]["tokens"][1] = HALF
+    manifest["model_name"] = manifest["prompts"][0]["text"] = HALF
+    manifest["prompts"][0]["tokens_ascii"] = [HALF] * 4
     path.write_text(json.dumps(manifest))
+    shown = HALF.replace("\udfff", "\\udfff")
     with served(runs_root=tmp_path) as client:
-        answer = client.get("/v1/runs/run/neurons/3/508")
-    assert answer.status_code in (200, 409)
-    assert "\udfff" not in answer.content.decode("utf-8")
+        facts = RunFacts.model_validate(client.get("/v1/runs/run").json())
+        page = page_of(client, "run/neurons/0/0")
+    assert (facts.model_name, facts.prompts[0].text, page.modelId) == (shown, shown, shown)
+    both = (*page.activations, *page.neuron_signatures.negative.activations)
+    assert [shown] * 4 in [a.tokens for a in both]
 
 
 @pytest.mark.parametrize("place", ["99/0", "0/12", "0/2147483647"])
