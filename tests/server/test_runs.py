@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from analysis_runs import make_run, random_acts
 from explorer import HALF, HOSTILE
+from hand_made_records import records_of
 from paths import DEMO_RUN
 from run_folders import write_v1
 from score_runs import make_scored_run
@@ -237,6 +238,24 @@ def test_infinite_activations_and_hostile_tokens_are_strict_json(tmp_path):
         page = page_of(client, "run/neurons/0/0")
     both = (*page.activations, *page.neuron_signatures.negative.activations)
     assert both and all(a.tokens == HOSTILE and a.values[1:3] == [None, None] for a in both)
+
+
+def test_imported_records_have_only_texts(tmp_path):
+    records_of(tmp_path / "run", ["the| cat=3| sat", "a| dog=2"], ["x| y=1| z"]).close()
+    with served(runs_root=tmp_path) as client:
+        page = page_of(client, "run/neurons/0/0")
+    assert [(a.tokens, a.values) for a in page.activations] == [
+        (["the", " cat", " sat"], [0.0, 3.0, 0.0]),
+        (["a", " dog"], [0.0, 2.0]),
+    ]
+    assert [(a.maxValue, a.maxValueTokenIndex, a.minValue) for a in page.activations] == [(3, 1, 0), (2, 1, 0)]
+    assert page.neuron_signatures.moments is None and page.frac_nonzero == pytest.approx(1 / 3)
+
+
+def test_a_hook_name_is_only_text(tmp_path):
+    write_v1(tmp_path / "run", hook_name="{x}{0}{layer}")
+    with served(runs_root=tmp_path) as client:
+        assert page_of(client, "run/neurons/2/0").hookName == "{x}{0}2"
 
 
 def test_a_lone_surrogate_is_an_escape(tmp_path):
