@@ -51,11 +51,15 @@ def plan_index(request: IndexRequest) -> IndexForecast:
         return forecast_of(run, collect(run, records, request), name, why)
 
 
-def make_index(request: IndexRequest, progress: ProgressOf) -> IndexSummary:
-    """Index a run. The earlier index stays until the new one is complete, and its vectors are used again."""
-    run = Run.open(request.run_dir)
-    name, why = resolve_embedder(request.embedder)
-    embedder = None if name is None else _load(name, request.device)
+def make_index(request: IndexRequest, progress: ProgressOf, embedder: SentenceEmbedder | None = None) -> IndexSummary:
+    """Index a run. The earlier index stays until the new one is complete, and its vectors are used again.
+
+    `embedder` is used instead of the model that the request names.
+    """
+    run, why = Run.open(request.run_dir), ""
+    if embedder is None:
+        name, why = resolve_embedder(request.embedder)
+        embedder = None if name is None else _load(name, request.device)
     with open_folder(run, SEARCH_FOLDER, SEARCH) as writer, _records_of(run, request) as records:
         found = collect(run, records, request)
         warnings = [*found.warnings, *([f"{why}: {_WITHOUT_VECTORS}"] if embedder is None else [])]
