@@ -58,6 +58,7 @@ COMMANDS = {
     "serve": Command("serve", "serve a live model and runs over HTTP, for the explorer and your own programs"),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
+    "doctor": Command("doctor", "check the set-up: versions, GPU, memory, caches, keys, and what to run next"),
 }
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 

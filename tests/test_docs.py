@@ -13,6 +13,7 @@ from paths import ROOT
 
 from neuron_signatures import __main__ as console
 from neuron_signatures import (
+    doctor,
     eda_streamlit,
     pipeline,
     poc1_browse_activations,
@@ -56,6 +57,7 @@ PARSERS = {
     "neuron_signatures.report": report.make_parser,
     "neuron_signatures.search_neurons": search_neurons.make_parser,
     "neuron_signatures.serve": serve.make_parser,
+    "neuron_signatures.doctor": doctor.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
