@@ -111,7 +111,7 @@ def test_ports_are_published_on_this_machine_only_and_the_server_has_a_token() -
     assert "-e NEURON_SIGNATURES_TOKEN" in serve and "--host 0.0.0.0" in serve
 
 
-@pytest.mark.parametrize("command", [rest for rest in words("RUN")])
+@pytest.mark.parametrize("command", words("RUN"))
 def test_the_shell_can_read_the_commands(command: str, tmp_path: Path) -> None:
     script = tmp_path / "run.sh"
     script.write_text(command)
