@@ -50,6 +50,7 @@ COMMANDS = {
     "compare": Command(
         "poc9_compare_runs", "how every neuron differs between checkpoints, or between a model and its fine-tune"
     ),
+    "search": Command("search_neurons", "find neurons by words, by meaning, or by the tokens that they promote"),
     "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
     "report": Command(
         "report", "write one HTML file with what a run says about one answer, for people without the tool"

@@ -256,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.server.owner.done()
 
-    do_GET = do_POST
+    do_GET = do_DELETE = do_POST
 
     def _perform(self, act: Act, asked: Asked) -> None:
         if act.delay and not self.server.owner.wait(act.delay):

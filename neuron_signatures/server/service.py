@@ -50,6 +50,7 @@ class Service:
         self._model = Lane("model", threads=1, most=settings.max_queue, timeout=settings.timeout)
         self._first: asyncio.Task[None] | None = None
         self._reading = Lane("reading", threads=_READERS, most=settings.max_queue, timeout=settings.timeout)
+        self._embedding = Lane("embedding", threads=1, most=settings.max_queue, timeout=settings.timeout)
 
     @property
     def waiting(self) -> int:
@@ -73,6 +74,10 @@ class Service:
         `work` may run on several threads at a time. Raises as `run` does, but for the model.
         """
         return await self._reading.run(work, request)
+
+    async def embed(self, work: Callable[[Stop], T], request: Request) -> T:
+        """The result of `work` with the sentence embedder, on its own thread, in order of arrival. Raises as `read`."""
+        return await self._embedding.run(work, request)
 
     async def load(self, wanted: LoadRequest) -> ModelState:
         """Load a model after the jobs that wait, unless it is loaded or being loaded; wait at most its `wait_seconds`.
@@ -110,16 +115,18 @@ class Service:
         """Give up all jobs and take no more."""
         self._model.stop()
         self._reading.stop()
+        self._embedding.stop()
 
     def join(self) -> None:
         """After `stop`: wait some seconds for the jobs that run."""
         self._model.join(_STOP_SECONDS)
         self._reading.join(_STOP_SECONDS)
+        self._embedding.join(_STOP_SECONDS)
 
     @property
     def busy(self) -> bool:
         """Whether a job runs or waits."""
-        return bool(self._model.waiting or self._reading.waiting)
+        return bool(self._model.waiting or self._reading.waiting or self._embedding.waiting)
 
     async def _load_first(self, wanted: LoadRequest) -> None:
         with contextlib.suppress(ProblemError):  # the server stops

@@ -125,7 +125,7 @@ def test_a_typed_text_a_position_and_a_target(demo: Path):
     assert (asked.text, asked.pos, asked.tokens) == ("Some other text", 3, (" Boston",))
     page.segmented_control("ui_live_what").set_value("influence").run()
     asked = next(r for r in reversed(client.asked) if isinstance(r, InfluenceRequest))
-    assert (asked.on.pos, asked.on.target, asked.metric) == (3, " Boston", "act_grad")
+    assert (asked.on.pos, asked.on.target, asked.metric) == (3, " Boston", "relp")
     assert page.dataframe[1].value["neuron"].tolist() == ["L4N178-"]
     assert "logit of ·Austin" in shown(page) and "25.0 %" in shown(page)
 
@@ -221,7 +221,7 @@ def test_another_model_is_said_and_the_run_says_nothing_of_its_neurons(demo: Pat
     client = FakeClient(state, runs=demo)
     page = chosen(run_text(live_page(demo, client).run()), 3, 508)
     text = shown(page)
-    assert "Not the model of this run: the server has smollm2, and this run is of demo" in text
+    assert "not the model of the selected run" in text and "The server has smollm2, and this run is of demo" in text
     assert list(page.dataframe[1].value) == ["neuron", "act"] and "run: promotes" not in text
     assert all(r.against_run is None for r in client.asked if isinstance(r, ActivationsRequest))
     assert page.button("live_open").disabled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import streamlit as st
 
@@ -11,14 +11,15 @@ from neuron_signatures.api.live import EditKind
 from neuron_signatures.api.models import ModelFacts
 from neuron_signatures.dashboard.live.edits import KINDS, WITH_VALUE, Edit, Where, parse_neurons, parse_positions
 from neuron_signatures.dashboard.live.focus_panel import Focus
-from neuron_signatures.dashboard.live.neuron_card import EDITED
+from neuron_signatures.dashboard.live.neurons_panel import EDITED
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import UsageError
 
 _KIND, _VALUE, _WHERE, _TYPED = "ui_live_kind", "ui_live_value", "ui_live_where", "ui_live_where_typed"
-_DRAWS, _NEW = "ui_live_draws", "ui_live_new_tokens"
+_DRAWS, _BY, _NEW = "ui_live_draws", "ui_live_controls", "ui_live_new_tokens"
+ControlsBy = Literal["edit", "delta"]
 APPLIED = "live_applied"
 """Session key of the `Applied` that is shown."""
 FEWEST_DRAWS = 20
@@ -27,7 +28,10 @@ _NEW_HELP = "The text goes on for so many tokens, without and with the edit; 0 f
 _KIND_NAMES: dict[EditKind, str] = {
     "zero": "zero", "mean": "mean of the run", "set": "set to", "add": "add", "scale": "scale by", "flip": "flip sign",
 }  # fmt: skip
-_KIND_HELP = "New activation: 0; the neuron's mean over tokens of the run; the value; act + value; value x act; -act."
+_KIND_HELP = (
+    "New activation: 0; the neuron's mean over tokens of the run (of its corpus if it has records, else of its "
+    "prompts); the value; act + value; value x act; -act."
+)
 _WHERES: dict[Where, str] = {
     "later": "all but the first", "all": "all, and in new text", "here": "the chosen one", "typed": "typed",
 }  # fmt: skip
@@ -36,10 +40,16 @@ _WHERE_HELP = (
     "Only an edit of all positions also holds at the tokens of new text."
 )
 _DRAWS_HELP = (
-    "Random sets of as many neurons of the same layers, with the same edit: what the effect is compared with. More "
-    "sets take longer and allow a smaller p."
+    "Random sets of as many neurons of the same layers, edited at the same positions: what the effect is compared "
+    "with. More sets take longer and allow a smaller p."
 )
-DEFAULTS = {EDITED: "", _KIND: "zero", _VALUE: 0.0, _WHERE: "later", _TYPED: ""}
+_BY_HELP = (
+    "What happens to the random neurons. Same edit: the same kind and value; most neurons are nearly silent, so this "
+    "changes little. Same size: a change as large in the residual stream (|change| x norm of the output weight), which "
+    "is the stricter comparison."
+)
+_BYS: dict[ControlsBy, str] = {"edit": "same edit", "delta": "same size"}
+DEFAULTS = {_BY: "edit", EDITED: "", _KIND: "zero", _VALUE: 0.0, _WHERE: "later", _TYPED: ""}
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Applied:
 
     edit: Edit
     draws: int
+    by: ControlsBy
     new_tokens: int
 
 
@@ -72,12 +83,13 @@ def edit_panel(facts: ModelFacts, link: RunLink, focus: Focus, *, can_run: bool)
             draws = whole_number(
                 "Random sets", _DRAWS, low=FEWEST_DRAWS, high=1000, default=FEWEST_DRAWS, help=_DRAWS_HELP
             )
+        by = st.selectbox("Their change", list(_BYS), key=_BY, format_func=_BYS.__getitem__, help=_BY_HELP, width=150)
         with st.container(width=150):
             new = whole_number("New tokens", _NEW, low=0, high=500, default=12, help=_NEW_HELP)
         pressed = st.button("Apply", key="live_apply", type="primary", disabled=not can_run)
     applied = cast(Applied | None, st.session_state.get(APPLIED))
     try:
-        now = Applied(_typed_edit(facts, link, focus), draws, new)
+        now = Applied(_typed_edit(facts, link, focus), draws, by, new)
     except UsageError as e:
         if pressed:
             st.code(e.line(), language=None, wrap_lines=True)
@@ -104,4 +116,4 @@ def _typed_edit(facts: ModelFacts, link: RunLink, focus: Focus) -> Edit:
     elif where == "typed":
         positions = parse_positions(str(now.get(_TYPED) or ""), len(focus.tokens))
     used = float(value or 0.0) if kind in WITH_VALUE else 0.0
-    return Edit(parse_neurons(str(now[EDITED] or ""), facts), kind, used, positions, link.on_server or None)
+    return Edit(parse_neurons(str(now[EDITED] or ""), facts), kind, used, positions, link.mean_of or None)

@@ -37,15 +37,22 @@ def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied
     asked, edit = focus.asked, applied.edit
     late = edit.positions is not None and min(edit.positions) > focus.pos
     request = InterveneRequest(
-        text=asked.text, bos=asked.bos, edits=edit.messages(), on=focus.on, top_k=_LISTED, controls=applied.draws
+        text=asked.text,
+        bos=asked.bos,
+        edits=edit.messages(),
+        on=focus.on,
+        top_k=_LISTED,
+        controls=applied.draws,
+        controls_by=applied.by,
     )
     keys = (link.ctx.data_key, link.ctx.results_key)
     with st.spinner("Waiting for the model: the edit, then random neurons", show_time=True):
         answer = model.ask(lambda c: c.intervene, request, *keys)
-    lead(texts.verdict(answer))
-    small(edit.text())
-    if late:
-        small("All edited positions come after the chosen one, so its prediction cannot change.")
+    with st.container(gap="xsmall"):
+        lead(texts.verdict(answer))
+        small(edit.text())
+        if late:
+            small("All edited positions come after the chosen one, so its prediction cannot change.")
     left, right = st.columns([2, 3])
     with left:
         facts(texts.effect_facts(answer, len(edit.neurons)))

@@ -90,6 +90,7 @@ def prediction_panel(focus: Focus, answer: NextTokenAnswer) -> None:
     sheet = prediction_sheet(answer)
     frame = sheet_frame(sheet)
     frame.insert(3, "bar", frame["probability"])
-    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""}, widths={"rank": 46},
+    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""},
+          widths={"rank": 46},
           formats={"probability": "percent", "logit": "%+.4g", "log p": "%+.4g"})  # fmt: skip
     small(f"After position {brief(focus.label)}. Entropy {size_text(answer.entropy)} nats.")

@@ -1,4 +1,4 @@
-"""Where the server of the Live view is, and what the view asks it. Imports no network library."""
+"""Where the server of the views Live and Search is, and what the views ask it. Imports no network library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from neuron_signatures.api.live import (
     NextTokenRequest,
 )
 from neuron_signatures.api.models import Health, LoadRequest, Memory, ModelList, ModelState
-from neuron_signatures.api.runs import RunList
+from neuron_signatures.api.runs import RunFacts, RunList
+from neuron_signatures.api.search import SearchAnswer, SearchRequest
 from neuron_signatures.dashboard.live.address import DEFAULT_URL
 
 _SECONDS = 300.0
@@ -28,7 +29,7 @@ _CONNECT_SECONDS = 0.8
 
 
 class LiveClient(Protocol):
-    """The part of `client.Client` that the view uses. Every method raises `ServerProblem`."""
+    """The part of `client.Client` that the views use. Every method raises `ServerProblem`."""
 
     def health(self) -> Health: ...
     def models(self) -> ModelList: ...
@@ -36,6 +37,8 @@ class LiveClient(Protocol):
     def load_model(self, request: LoadRequest, /, *, wait: bool) -> ModelState: ...
     def unload_model(self) -> ModelState: ...
     def runs(self) -> RunList: ...
+    def run(self, run: str, /) -> RunFacts: ...
+    def search(self, run: str, request: SearchRequest, /) -> SearchAnswer: ...
     def next_token(self, request: NextTokenRequest, /) -> NextTokenAnswer: ...
     def activations(self, request: ActivationsRequest, /) -> ActivationsAnswer: ...
     def influence(self, request: InfluenceRequest, /) -> InfluenceAnswer: ...

@@ -60,7 +60,7 @@ def ask_text(ctx: PageContext, *, ready: bool) -> Asked | None:
 def _of_prompt(ctx: PageContext) -> Asked:
     """The selected prompt with a BOS if it begins with one in the run; without prompts, nothing."""
     if not ctx.has_prompts:
-        return Asked("", "tokenizer")
+        return Asked("", "prepend")
     m, prompt = ctx.run.manifest, ctx.prompt
     has_bos = m.bos_token_id is not None and prompt.token_ids[:1] == [m.bos_token_id]
     return Asked(prompt.text, "prepend" if has_bos else "off")

@@ -25,9 +25,6 @@ from neuron_signatures.server.live.tokens import FIRST_POSITION, ids_of, layers_
 
 MAX_SCORES: Final = 50_000_000
 """Neurons times positions of one request: each takes about 30 bytes while it is computed."""
-IG_STEPS: Final = 50
-IG_MAX_STEPS: Final = 1350
-"""The defaults of stage 2."""
 
 
 def influence_of(held: Held, request: InfluenceRequest, stop: Stop) -> InfluenceAnswer:
@@ -50,14 +47,11 @@ def influence_of(held: Held, request: InfluenceRequest, stop: Stop) -> Influence
         request.metric,
         Problem(held.model.hf, ids, on.target, positions),
         _acts(held, ids, positions),
-        InfluenceSettings(
-            ALL if request.positions == "all" else None, IG_STEPS, IG_MAX_STEPS, "joint", 1,
-            None if request.layers is None else tuple(layers), None, 0,
-        ),
+        _settings(request, layers),
         reference=reference,
         partial=None,
         progress=progress_of(stop),
-    )  # fmt: skip
+    )
     rows = _Rows(found.attribution, layers, reference)
     return InfluenceAnswer(
         tokens=token_rows(held, ids),
@@ -72,6 +66,20 @@ def influence_of(held: Held, request: InfluenceRequest, stop: Stop) -> Influence
     )
 
 
+def _settings(request: InfluenceRequest, layers: Sequence[int]) -> InfluenceSettings:
+    """The fields that ig uses; the others are of metrics that the API does not have."""
+    return InfluenceSettings(
+        ctx=None,
+        ig_steps=request.ig_steps,
+        ig_max_steps=request.ig_max_steps,
+        ig_path="joint",
+        ablation_batch=1,
+        layers=None if request.layers is None else tuple(layers),
+        candidates=None,
+        value_neurons=0,
+    )
+
+
 class _Rows:
     """The finite scores of the chosen layers, the largest first; ties go to the smaller (layer, position, neuron)."""
 
@@ -79,7 +87,9 @@ class _Rows:
         self._found, self._reference = found, reference
         self._layers = [i for i, layer in enumerate(found.layers) if layer in set(layers)]
         flat = found.scores[self._layers].flatten()
-        ok = flat.isfinite()
+        ok = flat.isfinite() & found.acts[self._layers].flatten().isfinite()
+        if not reference.is_zero and reference.values is not None:  # a score can be 0 whatever the reference
+            ok &= reference.values[[found.layers[i] for i in self._layers]].flatten().isfinite()
         self._scores = flat
         self._order = torch.where(ok, flat.abs(), -1.0).sort(descending=True, stable=True).indices[: int(ok.sum())]
         self.sum_all = float(flat[ok].sum(dtype=torch.float64))

@@ -16,6 +16,7 @@ from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.search.reader import Search
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.server.problems import not_found
 from neuron_signatures.server.runs.score_rows import ScoreRows
@@ -39,7 +40,10 @@ class OpenedRun:
         self._run: tuple[Run, Stamps] | None = None
         self._records: tuple[Records, Stamps] | None = None
         self._explanations: tuple[Explanations, Stamps] | None = None
+        self._folded: list[str] | None = None
         self._scores: tuple[ScoreRows, Stamps] | None = None
+        self.search = Search.open(path)
+        """Sees itself what changed on disk."""
 
     @property
     def run(self) -> Run:
@@ -66,6 +70,13 @@ class OpenedRun:
         return self._explanations[0]
 
     @property
+    def folded_texts(self) -> list[str]:
+        """The texts of `explanations.rows()` without case, in their order: what is searched for words."""
+        if self._folded is None:
+            self._folded = [row.text.casefold() for row in self.explanations.rows()]
+        return self._folded
+
+    @property
     def scores(self) -> ScoreRows:
         """Raises `BadRunError`."""
         if self._scores is None:
@@ -89,14 +100,15 @@ class OpenedRun:
     def close(self) -> None:
         self._close_run()
         self._close_records()
-        self._explanations = self._scores = None
+        self._explanations = self._folded = self._scores = None
+        self.search.close()
 
     def _refresh_explanations(self) -> bool:
         """Read what was appended. After an error they are opened again when they are needed."""
         stamps = changes.explanation_stamps(self.path)
         if self._explanations is None or stamps == self._explanations[1]:
             return False
-        kept, self._explanations = self._explanations[0], None
+        kept, self._explanations, self._folded = self._explanations[0], None, None
         kept.refresh()
         self._explanations = kept, stamps
         return True

@@ -14,6 +14,7 @@ from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
+from neuron_signatures.runs.tokens import encodable
 from neuron_signatures.runs.under_root import is_text, run_folder
 from neuron_signatures.runs.units import unit_kind
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
@@ -55,7 +56,7 @@ def run_facts(opened: OpenedRun) -> RunFacts:
         run_device=m.run_device, device_name=m.device_name, n_prompts=m.n_prompts, n_tokens=m.n_tokens,
         n_failed=len(m.failed_prompts), n_bytes=run.nbytes(), versions=m.versions,
         stages=[] if summary is None else _stages(summary),
-        prompts=[PromptItem(id=p.probe_id, n_tokens=p.seq_len, text=p.text[:MOST_TEXT])
+        prompts=[PromptItem(id=encodable(p.probe_id), n_tokens=p.seq_len, text=encodable(p.text[:MOST_TEXT]))
                  for p in m.prompts[:MOST_PROMPTS]],
         problems=[fault.replace(str(opened.path), opened.path.name) for fault in faults[:MOST_PROBLEMS]],
     )  # fmt: skip
@@ -64,13 +65,13 @@ def run_facts(opened: OpenedRun) -> RunFacts:
 def _folders(root: Path) -> list[str]:
     try:
         with os.scandir(root) as entries:
-            return sorted(e.name for e in entries if is_text(e.name) and e.is_dir())
+            names = sorted(e.name for e in entries if is_text(e.name))
     except FileNotFoundError:
         return []
     except OSError as e:
-        raise UsageError(
-            f"the runs root cannot be read ({e.strerror})", next_step="Start with another --runs_root"
-        ) from e
+        what = f"the runs root cannot be read ({e.strerror})"
+        raise UsageError(what, next_step="Start with another --runs_root") from e
+    return [name for name in names if (root / name).is_dir()]  # `DirEntry.is_dir` raises for a circular link
 
 
 def _item(root: Path, name: str) -> RunItem | None:
