@@ -50,6 +50,7 @@ COMMANDS = {
     "compare": Command(
         "poc9_compare_runs", "how every neuron differs between checkpoints, or between a model and its fine-tune"
     ),
+    "search": Command("search_neurons", "find neurons by words, by meaning, or by the tokens that they promote"),
     "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
     "report": Command(
         "report", "write one HTML file with what a run says about one answer, for people without the tool"
@@ -57,6 +58,7 @@ COMMANDS = {
     "serve": Command("serve", "serve a live model and runs over HTTP, for the explorer and your own programs"),
     "runs": Command("runs.__main__", "list, show, verify or migrate run folders"),
     "models": Command("models.__main__", "list the supported models, or show facts about one model"),
+    "doctor": Command("doctor", "check the set-up: versions, GPU, memory, caches, keys, and what to run next"),
 }
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 

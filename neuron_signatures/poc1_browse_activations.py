@@ -20,7 +20,7 @@ from neuron_signatures.cli.command import command, ok
 from neuron_signatures.cli.output import emit
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.tui.options import LIST_SCREENS, NAMED_SCREENS, SCREENS, Options
+from neuron_signatures.tui.options import LIST_SCREENS, NAMED_SCREENS, SCREENS, SEARCH_WAYS, Options
 
 _OF_ONE_RUN = ("prompt_idx", "prompt_id", "layer", "neuron", "ctx_idx", "list", "query")
 # No matrix products here: thread pools and an allocator that keeps freed memory only cost memory.
@@ -75,6 +75,9 @@ def make_parser() -> Parser:
         help=f"a list that --screen lists shows, or an intervention; for --screen {', '.join(NAMED_SCREENS)}",
     )
     what.add_argument("--query", metavar="TEXT", help="text for --screen search, or the filter of a list")
+    what.add_argument(
+        "--by", choices=SEARCH_WAYS, metavar="WAY", help=f"what --screen search looks in: {', '.join(SEARCH_WAYS)}"
+    )
     out = parser.add_argument_group("without a terminal")
     out.add_argument("--print", choices=("text", "json"), nargs="?", const="text", help="write the screen to stdout")
     out.add_argument(
@@ -103,12 +106,15 @@ def _options(args: Namespace) -> Options:
         raise UsageError(f"--list needs --screen {' or '.join(NAMED_SCREENS)}")
     if args.query is not None and args.screen not in (*LIST_SCREENS, "search", "neurons", "explanations"):
         raise UsageError(f"--query needs --screen search, neurons, explanations or {' or '.join(LIST_SCREENS)}")
+    if args.by is not None and args.screen != "search":
+        raise UsageError("--by needs --screen search")
     if args.limit is not None and not args.print:
         raise UsageError("--limit needs --print")
     return Options(
         run_dir=args.run_dir, runs_root=args.runs_root, prompt_idx=args.prompt_idx, prompt_id=args.prompt_id,
         layer=args.layer, neuron=args.neuron, ctx_idx=args.ctx_idx, window=args.window, all_tokens=args.all_tokens,
         include_bos=args.include_bos, screen=args.screen, list_name=args.list, query=args.query, limit=args.limit,
+        by=args.by,
     )  # fmt: skip
 
 

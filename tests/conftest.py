@@ -31,6 +31,7 @@ for package in (
     "corpus_analysis",
     "drift",
     "weights",
+    "server",
 ):
     install_import_hook(f"neuron_signatures.{package}", "beartype.beartype")
 

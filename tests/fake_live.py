@@ -5,7 +5,6 @@ page = live_page(root, FakeClient())
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from neuron_signatures.api.models import (
     ModelList,
     ModelState,
 )
-from neuron_signatures.api.runs import RunItem, RunList
+from neuron_signatures.api.runs import RunFacts
 from neuron_signatures.client import ServerProblem
 from neuron_signatures.dashboard.live.server_at import ServerAt
 from neuron_signatures.runs.run import Run
@@ -86,7 +85,7 @@ class FakeClient:
                        known("google/gemma-2-2b", gated=True, fits="no", in_cache=False)]  # fmt: skip
         self.asked: list[Any] = []
         self.problems: dict[str, ServerProblem] = {}
-        self._runs = [] if runs is None else [Run.open(p) for p in sorted(runs.iterdir())]
+        self._runs = {} if runs is None else {p.name: Run.open(p) for p in sorted(runs.iterdir())}
 
     def count(self, kind: type) -> int:
         return sum(isinstance(r, kind) for r in self.asked)
@@ -115,18 +114,22 @@ class FakeClient:
         self.state = ModelState(state="none")
         return self.state
 
-    def runs(self) -> RunList:
-        self._check("runs")
-        found = [(r.path.name, r.manifest) for r in self._runs]
-        return RunList(runs=[RunItem(name=name, status="complete", model_name=m.model_name,
-                                     created_at_utc=m.created_at_utc) for name, m in found])  # fmt: skip
+    def run(self, run: str) -> RunFacts:
+        self._check("run")
+        if run not in self._runs:
+            raise ServerProblem("not_found", f"there is no run {run}", status=404)
+        m = self._runs[run].manifest
+        same = {k: v for k, v in m.model_dump().items() if k in RunFacts.model_fields and k not in ("prompts", "units")}
+        return RunFacts(
+            **same, name=run, units="neurons", bos="", n_failed=0, n_bytes=0, stages=[], prompts=[], problems=[]
+        )
 
     def next_token(self, request: NextTokenRequest, /) -> NextTokenAnswer:
         self._check("next_token", request)
         top = [chance(" Austin", 0.78, 0), chance(self.words[-1], 0.11, 1), chance(" Texas", 0.05, 2)]
         asked = [chance(t, 0.01, 40 + i) for i, t in enumerate(request.tokens)]
         return NextTokenAnswer(tokens=self._tokens(), pos=request.pos % len(self.words), top=top, asked=asked,
-                               entropy=0.9)  # fmt: skip
+                               entropy=0.9, warnings=[])  # fmt: skip
 
     def activations(self, request: ActivationsRequest, /) -> ActivationsAnswer:
         self._check("activations", request)
@@ -138,7 +141,7 @@ class FakeClient:
         acts: list[float | None] = [0.1 * i for i in range(len(self.words))]
         neurons = [NeuronActs(layer=n.layer, neuron=n.neuron, acts=acts) for n in request.neurons]
         return ActivationsAnswer(
-            tokens=self._tokens(), neurons=neurons, top=top[: request.top_k * len(top)], layers=[],
+            tokens=self._tokens(), neurons=neurons, top=top[: request.top_k * len(top)], layers=[], warnings=[],
             ordered_by="z" if request.against_run else "act", reference=f"run {request.against_run}, 78 tokens",
         )  # fmt: skip
 
@@ -180,7 +183,7 @@ class FakeClient:
 
 
 def server_at(client: Any) -> ServerAt:
-    return ServerAt(URL, lambda url: client)
+    return ServerAt(URL, lambda url, seconds: client)
 
 
 def live_page(root: Path, client: Any, *, run: str = "demo", **state: Any) -> AppTest:
@@ -207,10 +210,7 @@ def absent() -> FakeClient:
     """A client of an address at which nothing answers."""
     client = FakeClient()
     client.problems = dict.fromkeys(
-        ("health", "models", "memory", "runs", "next_token", "activations", "influence", "intervene", "generate"),
+        ("health", "models", "memory", "run", "next_token", "activations", "influence", "intervene", "generate"),
         no_server(),
     )
     return client
-
-
-Question = Callable[[FakeClient], Any]

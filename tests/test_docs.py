@@ -13,6 +13,7 @@ from paths import ROOT
 
 from neuron_signatures import __main__ as console
 from neuron_signatures import (
+    doctor,
     eda_streamlit,
     pipeline,
     poc1_browse_activations,
@@ -26,6 +27,7 @@ from neuron_signatures import (
     poc8_weights,
     poc9_compare_runs,
     report,
+    search_neurons,
     serve,
 )
 from neuron_signatures.cli import exchange_explanations, exchange_records
@@ -53,7 +55,9 @@ PARSERS = {
     "neuron_signatures.poc8_weights": poc8_weights.make_parser,
     "neuron_signatures.poc9_compare_runs": poc9_compare_runs.make_parser,
     "neuron_signatures.report": report.make_parser,
+    "neuron_signatures.search_neurons": search_neurons.make_parser,
     "neuron_signatures.serve": serve.make_parser,
+    "neuron_signatures.doctor": doctor.make_parser,
     "neuron_signatures.runs": runs_main.make_parser,
     "neuron_signatures.models": models_main.make_parser,
     "neuron_signatures/eda_streamlit.py": eda_streamlit.make_parser,
@@ -69,6 +73,7 @@ COMMANDS = {
         "export": exchange_explanations.export_parser, "import": exchange_explanations.import_parser,
         **{command: functools.partial(people_parser, command) for command in PEOPLE_COMMANDS},
     },
+    "neuron_signatures.search_neurons": search_neurons.COMMANDS,
     "neuron_signatures.poc6_score_explanations": {"summary": summary_parser, "compare": compare_parser},
 }  # fmt: skip
 # Flags of other programs that the pages use.
@@ -76,7 +81,7 @@ FOREIGN = {
     "--exclude", "--no-deps", "--help", "--server", "--dist", "--export", "--gres", "--array", "--dependency",
     "--kill-on-invalid-dep", "--parsable", "--signal", "--head", "--node-ip-address", "--address",
     "--include-dashboard", "--include-log-monitor", "--disable-usage-stats", "--generate",
-    "--host", "--port", "--dtype",
+    "--host", "--port", "--dtype", "--build-arg", "--force-reinstall", "--gpus", "--mem", "--rm", "--target",
 }  # fmt: skip
 
 

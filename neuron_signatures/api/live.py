@@ -196,6 +196,10 @@ class InfluenceRequest(TextRequest):
     positions: Literal["target", "all"] = "target"
     layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
     top_k: int = Field(default=20, ge=1, le=MAX_LISTED)
+    ig_steps: int = Field(default=50, ge=1, le=10_000)
+    """Of ig: the first number of points on the path; it is tripled up to `ig_max_steps` while the scores do not sum
+    up."""
+    ig_max_steps: int = Field(default=1350, ge=1, le=10_000)
 
 
 class InfluenceRow(Answer):

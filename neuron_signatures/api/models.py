@@ -65,7 +65,8 @@ class KnownModel(Answer):
     """A model that the server will load. Sizes are of the weights alone, in the server's default dtype. Null: unknown
     before it is loaded, as for a model of the Hub that is not among the suggested ones.
 
-    `fits` compares the weights with the memory that would be free without the present model.
+    `fits` is relative to the memory that would be free without the present model: by the rule that chooses the
+    quantisation for a folder, by the weights alone for a suggested model.
     """
 
     model_name: str

@@ -8,9 +8,7 @@ from pydantic import Field
 
 from neuron_signatures.api.base import MAX_LISTED, Answer, Layer, Message
 from neuron_signatures.runs.records.names import Pole
-
-By = Literal["meaning", "words", "token"]
-Kind = Literal["explanation", "exemplar"]
+from neuron_signatures.runs.search.names import KINDS, PER_TEXT, By, Kind
 
 
 class SearchRequest(Message):
@@ -18,14 +16,17 @@ class SearchRequest(Message):
 
     query: Annotated[str, Field(min_length=1, max_length=2000)]
     by: By = "words"
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("explanation", "exemplar")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
     suppressed: bool = False
     layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
     k: int = Field(default=20, ge=1, le=MAX_LISTED)
+    per_text: int = Field(default=PER_TEXT, ge=1, le=MAX_LISTED)
+    """Hits of one text, which many neurons can share."""
 
 
 class Hit(Answer):
-    """`score` is the cosine (meaning), minus BM25 (words; larger is better) or the write score (token)."""
+    """`score` is the cosine (meaning), BM25 (words) or the write score (token); larger is better. A negative pole's
+    write score has the other sign than the neuron's: it is the effect of what the pole does."""
 
     layer: int
     neuron: int
@@ -34,10 +35,19 @@ class Hit(Answer):
     text: str
     score: float
     set: str = ""
-    """Of an explanation: its set, and its id."""
+    """Of an explanation: its set, its id and its explainer."""
     id: str = ""
+    explainer: str = ""
     rank: int | None = None
     """Of an exemplar: its rank among the pole's; of a token: its rank among those that the pole writes."""
+    window: int | None = None
+    """Of an exemplar: its number in the corpus."""
+    peak: tuple[int, int] | None = None
+    """Of an exemplar: where the token of the peak begins and ends in `text`, in characters."""
+    value: float | None = None
+    """Of an exemplar: the activation at the peak."""
+    z: float | None = None
+    """Of a token: its score in standard deviations of the neuron's write scores from their mean; None if undefined."""
 
 
 class SearchAnswer(Answer):

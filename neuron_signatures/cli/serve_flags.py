@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from neuron_signatures.cli.arguments import at_least, folder, number, parse_bytes
+from neuron_signatures.cli.model_flags import add_quantization_flag
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.input_files import read_text_input
@@ -32,8 +33,7 @@ def add_serve_flags(parser: Parser) -> None:
     model.add_argument("--model_revision", metavar="REV", help="branch, tag or commit")
     model.add_argument("--model_dtype", choices=("bf16", "fp16", "fp32"), help="default: bf16 on a GPU, else fp32")
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default auto")
-    model.add_argument("--quantization", choices=("auto", "none", "8bit", "4bit"), default="auto",
-                       help="auto: only if the weights do not fit; default auto")  # fmt: skip
+    add_quantization_flag(model)
     model.add_argument("--allow_model", action="append", default=[], metavar="NAME",
                        help="clients may load it, as well as demo, smollm2 and the suggested ones")  # fmt: skip
     runs = parser.add_argument_group("runs")

@@ -73,4 +73,5 @@ def _chosen(logits: Float[Tensor, " vocab"], temperature: float, generator: torc
         raise UsageError(what, where="generation", next_step="Use smaller edits, or load the model in fp32")
     if temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
+    scaled = (logits - logits.max()).double() / temperature  # finite or -inf however small the temperature
+    return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))

@@ -17,9 +17,9 @@ from typing import Final, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from neuron_signatures.models.memory import available_bytes
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.runs.files import human_bytes
+from neuron_signatures.runs.host_memory import available_bytes
 
 log = logging.getLogger(__name__)
 

@@ -249,6 +249,8 @@ def _check_quantization(spec: ModelSpec, device: torch.device) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if device.type == "mps":
         raise EnvironmentProblem("bitsandbytes does not run on mps", where=where, next_step="Use another --device")
+    # bitsandbytes 0.50 warns at every 8-bit product that activations are rounded
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def refuse_invented_weights(spec: ModelSpec, report: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import torch
 
-MEMINFO = Path("/proc/meminfo")
+from neuron_signatures.runs.host_memory import available_bytes as available_bytes  # also for importers of this module
+
 SMAPS = Path("/proc/self/smaps")
 _WEIGHTS: Final = (".safetensors", ".bin", ".gguf")
 _DONTNEED: Final = 4  # of madvise, on all processors that Linux runs on but Alpha
@@ -26,25 +27,6 @@ def free_memory(device: torch.device, *, several: bool) -> int | None:
         devices = range(torch.cuda.device_count()) if several else [device]
         return sum(torch.cuda.mem_get_info(d)[0] for d in devices)
     return available_bytes() if device.type == "cpu" else None
-
-
-def available_bytes() -> int | None:
-    """The memory available on this machine, or what is left of the process's own limit (`ulimit -v`, `ulimit -d`).
-
-    None where the system does not say (only Linux does).
-    """
-    if sys.platform != "linux":
-        return None
-    import resource
-
-    found = []
-    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
-        found.append(_field(MEMINFO, "MemAvailable"))
-        for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-            most, _ = resource.getrlimit(limit)
-            if most != resource.RLIM_INFINITY:
-                found.append(max(0, most - _field(Path("/proc/self/status"), used)))
-    return min(found, default=None)
 
 
 def release_mapped_weights() -> int:
@@ -110,9 +92,3 @@ def _mapped_weights() -> list[_Mapping]:
         if sizes["Anonymous"] == 0:
             found.append(_Mapping(start, stop, sizes["Rss"]))
     return found
-
-
-def _field(file: Path, name: str) -> int:
-    """The bytes of the line `name: N kB`."""
-    lines = file.read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -23,6 +23,7 @@ from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, REPORT
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.tokens import escape, fit, visible
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
 
-_SHOWN_NAMES = {"weights": "weights", CORPUS_ANALYSIS: "corpus", COMPARISONS: "compared"}
+_SHOWN_NAMES = {"weights": "weights", CORPUS_ANALYSIS: "corpus", COMPARISONS: "compared", SEARCH: "search"}
 MAX_LINES, MAX_JSON = 100, 10_000
 """Most faults, and most remarks, that `verify` prints, and that `verify --json` holds."""
 
@@ -210,6 +211,7 @@ def _stage(run: RunSummary, name: str) -> str:
     holds = {
         RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores, SKILLS: run.skills,
         "weights": run.weights, CORPUS_ANALYSIS: run.corpus_analysis, COMPARISONS: run.comparisons,
+        SEARCH: run.search,
     }.get(name, "")  # fmt: skip
     return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 

@@ -28,6 +28,7 @@ from neuron_signatures.runs.names import (
 from neuron_signatures.runs.records.summary import summarise_records
 from neuron_signatures.runs.replacement import waiting_run
 from neuron_signatures.runs.scores.overview import summarise_scores
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.skills.summary import summarise_skills
 from neuron_signatures.runs.stage_summaries import StageSummary, stage_summaries
 
@@ -56,9 +57,10 @@ class RunSummary:
     skills: str = ""
     """The texts and units of skills; empty without a folder of them."""
     weights: str = ""
-    """Of this and the two below: the finished modes or names; empty without a folder of them."""
+    """Of this and the three below: the finished modes or names; empty without a folder of them."""
     corpus_analysis: str = ""
     comparisons: str = ""
+    search: str = ""
     problem: str = ""
 
 
@@ -95,7 +97,7 @@ def summarise(run_dir: Path) -> RunSummary | None:
         explanations=explanations.text() if explanations else "", scores=scores.text() if scores else "",
         skills=skills.text() if skills else "",
         weights=_text(at_large, "weights"), corpus_analysis=_text(at_large, CORPUS_ANALYSIS),
-        comparisons=_text(at_large, COMPARISONS),
+        comparisons=_text(at_large, COMPARISONS), search=_text(at_large, SEARCH),
     )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):

@@ -24,7 +24,7 @@ MOVING = ".replaced-moving"
 REPORT = "report.html"
 STAGE_FOLDERS = (
     "analysis", "interventions", "records", "explanations", "scores", "skills", "weights", "corpus_analysis",
-    "comparisons", "circuits", "llm",
+    "comparisons", "circuits", "search", "llm",
 )  # fmt: skip
 CORPUS_ANALYSIS = "corpus_analysis"
 COMPARISONS = "comparisons"

@@ -1,4 +1,4 @@
-"""What `weights/`, `corpus_analysis/` and `comparisons/` of a run hold, for listings, from the stage records."""
+"""What `weights/`, `corpus_analysis/`, `comparisons/` and `search/` hold, for listings, from the stage records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from neuron_signatures.runs.corpus_analysis.folder import CONTRAST, CONTRASTS, C
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, META
+from neuron_signatures.runs.search.names import SEARCH, SEARCH_FOLDER
+from neuron_signatures.runs.search.record import read_search
 from neuron_signatures.runs.stage_results import StageFolder
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 
@@ -47,6 +49,7 @@ def stage_summaries(run_dir: Path) -> dict[str, StageSummary]:
         WEIGHTS_FOLDER.folder: lambda: _modes(run_dir, WEIGHTS_FOLDER),
         CORPUS_ANALYSIS: lambda: _corpus(run_dir),
         COMPARISONS: lambda: _comparisons(run_dir),
+        SEARCH: lambda: _search(run_dir),
     }
     return {name: make() for name, make in found.items() if (run_dir / name).is_dir()}
 
@@ -73,6 +76,20 @@ def _comparisons(run_dir: Path) -> StageSummary:
     names = list_comparisons(run_dir)
     late, problem = _checked(run_dir, [(name, comparison_folder(name), COMPARISON) for name in names])
     return StageSummary(COMPARISONS, tuple(names), 0, late, problem)
+
+
+def _search(run_dir: Path) -> StageSummary:
+    """The texts of the index instead of its mode."""
+    found = _modes(run_dir, SEARCH_FOLDER)
+    if not found.done or found.problem:
+        return found
+    try:
+        facts = read_search(run_dir).facts
+    except ProjectError as e:
+        return found._replace(problem=e.what)
+    by = "words and meaning" if facts.embedder else "words"
+    counts = counted(facts.n_explanations, "explanation"), f"{counted(facts.n_exemplars, 'exemplar')} by {by}"
+    return found._replace(done=counts)
 
 
 def _checked(run_dir: Path, records: Sequence[tuple[str, StageFolder, str]]) -> tuple[tuple[str, ...], str]:

@@ -30,6 +30,8 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.scores.verify import ScoresCheck
 from neuron_signatures.runs.seal import SEAL, seal_fits
+from neuron_signatures.runs.search.names import SEARCH
+from neuron_signatures.runs.search.verify import search_faults
 from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.skills.verify import SkillsCheck
 
@@ -78,6 +80,8 @@ def check_results(run: Run) -> ResultCheck:
                 _Folder(folder, run.manifest, total, _check_logs(run, name, total)).check()
                 if name == RECORDS and len(total.faults) == n_faults:
                     total.faults += _contents_of_records(run)
+                if name == SEARCH and len(total.faults) == n_faults:
+                    total.faults += search_faults(run.path)
             else:
                 total.faults.append(_fault(folder, f"is {_kind(mode)}, not a folder"))
         except FileNotFoundError:

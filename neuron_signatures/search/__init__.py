@@ -1,1 +1,1 @@
-"""Making the search index of a run, and asking it."""
+"""Making the search index of a run, and asking it by meaning."""

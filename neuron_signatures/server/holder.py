@@ -6,16 +6,19 @@ import logging
 import re
 import time
 import traceback
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from neuron_signatures.api.models import LoadRequest, ModelFacts, ModelState
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.models.catalog import SUGGESTIONS
+from neuron_signatures.models.fit import fit_to_memory
 from neuron_signatures.models.hub import resolved_commit
-from neuron_signatures.models.load import LoadedModel, find_device, load_model
-from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec, Quantization
+from neuron_signatures.models.info import model_info
+from neuron_signatures.models.load import LoadedModel, find_device, load_config, load_model
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec
 from neuron_signatures.models.tokens import adds_bos, context_length
-from neuron_signatures.runs.errors import ProjectError, UsageError
+from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.memory import free_caches
 from neuron_signatures.server.problems import problem_error
@@ -70,8 +73,8 @@ class Holder:
         self.state = ModelState(state="loading", model_name=wanted.model_name)
         return True
 
-    def load(self, wanted: LoadRequest) -> None:
-        """Unload the present model and load this one. A `ProjectError` ends in the state failed."""
+    def load(self, wanted: LoadRequest, *, warn: bool = True) -> None:
+        """Unload the present model and load this one. A `ProjectError` ends in the state failed, with a warning."""
         self._drop()
         start, failure, held = time.monotonic(), "a defect of the server; its log says more", None
         try:
@@ -81,7 +84,8 @@ class Holder:
         except ProjectError as e:
             traceback.clear_frames(e.__traceback__)  # they hold what was loaded of the model
             self.failure, failure = e, e.line()
-            log.warning("loading %s failed: %s", wanted.model_name, failure)
+            if warn:
+                log.warning("loading %s failed: %s", wanted.model_name, failure)
         finally:
             self.held = held
             failed = ModelState(state="failed", model_name=wanted.model_name, failure=failure)
@@ -110,15 +114,21 @@ def _load(wanted: LoadRequest, settings: Settings, start: float) -> Held:
 
 
 def _resolved_spec(wanted: LoadRequest, settings: Settings) -> Resolved:
-    """The model to load, with the server's defaults and the quantisation that `auto` means."""
-    name = settings.device if wanted.device is None else wanted.device
-    default = default_dtype(find_device(name).type)
-    quantization: Quantization = "none" if wanted.quantization == "auto" else wanted.quantization
-    spec = ModelSpec(
-        wanted.model_name, revision=wanted.model_revision, dtype=wanted.model_dtype or settings.model_dtype or default,
-        device=name, quantization=quantization,
-    )  # fmt: skip
-    return Resolved(spec, "")
+    """The model to load, with the server's defaults and the quantisation that `auto` means.
+
+    Raises `EnvironmentProblem` for a model that fits in no form: if the system kills a process for its memory, it is
+    the server. `quantization` none tries it.
+    """
+    device = settings.device if wanted.device is None else wanted.device
+    dtype = wanted.model_dtype or settings.model_dtype or default_dtype(find_device(device).type)
+    spec = ModelSpec(wanted.model_name, revision=wanted.model_revision, dtype=dtype, device=device)
+    if wanted.quantization != "auto":
+        return Resolved(replace(spec, quantization=wanted.quantization), "")
+    config = load_config(spec)
+    found = fit_to_memory(replace(spec, may_quantize=True), config, model_info(spec, config))
+    if found.warning:
+        raise EnvironmentProblem(found.warning, where=f"model {spec.name}", next_step="quantization none tries it")
+    return Resolved(found.spec, found.reason)
 
 
 def model_facts(model: LoadedModel, reason: str = "", *, seconds: float = 0.0) -> ModelFacts:

@@ -8,12 +8,13 @@ from typing import Final, Literal, NamedTuple
 
 from neuron_signatures.api.models import KnownModel, ModelState
 from neuron_signatures.models.catalog import SUGGESTIONS, VERIFIED
+from neuron_signatures.models.fit import first_that_fits
 from neuron_signatures.models.hub import weights_in_cache
-from neuron_signatures.models.info import model_info, weights_bytes
+from neuron_signatures.models.info import ModelInfo, model_info, weights_bytes
 from neuron_signatures.models.load import find_device
 from neuron_signatures.models.memory import free_memory
 from neuron_signatures.models.packaged import SMOLLM2, is_installed
-from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, Dtype, ModelSpec, path_of
+from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, Dtype, ModelSpec, Quantization, path_of
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.manifest import DTYPE_BYTES
 from neuron_signatures.server.settings import Settings, default_dtype
@@ -27,6 +28,7 @@ _HF_CLASSES: Final = {a.model_type: a.hf_class for a in VERIFIED}
 _SUGGESTED: Final = {s.model_name: s for s in SUGGESTIONS}
 
 Fits = Literal["as it is", "8bit", "4bit", "no"]
+_ANSWERS: Final[dict[Quantization | None, Fits]] = {"none": "as it is", "8bit": "8bit", "4bit": "4bit", None: "no"}
 
 
 class _Size(NamedTuple):
@@ -61,31 +63,29 @@ def _known(name: str, dtype: Dtype, free: int | None) -> KnownModel:
 
 
 @functools.lru_cache(maxsize=64)
-def _info_size(name: str, dtype: Dtype) -> tuple[KnownModel, _Size] | None:
-    """The facts of a model folder; None for a folder that is no model."""
+def _info_of_folder(name: str) -> ModelInfo | None:
+    """None for a folder that is no model."""
     try:
-        info = model_info(ModelSpec(name))
+        return model_info(ModelSpec(name))
     except ProjectError:
         return None
-    size = _Size(*(weights_bytes(info, dtype, q) for q in ("none", "8bit", "4bit")))
-    known = KnownModel(
-        model_name=name, architecture=info.architecture, parameters=info.parameters, n_layers=info.layers,
-        d_mlp=info.d_mlp, gated=False, weights_bytes=size.plain, weights_bytes_4bit=size.four, fits=None,
-        in_cache=True,
-    )  # fmt: skip
-    return known, size
 
 
 def _local(name: str, dtype: Dtype, free: int | None) -> KnownModel:
+    """A model folder, by its config. A GGUF file is not read, nor a model of the Hub asked for."""
     is_folder = name == DEMO_MODEL or path_of(name).is_dir()
-    found = _info_size(name, dtype) if is_folder else None
-    if found is not None:
-        known, size = found
-        return known.model_copy(update={"fits": _fits(size, free)})
-    here = path_of(name).exists()
+    info = _info_of_folder(name) if is_folder else None
+    if info is None:
+        return KnownModel(
+            model_name=name, architecture="", parameters=None, n_layers=None, d_mlp=None, gated=False,
+            weights_bytes=None, weights_bytes_4bit=None, fits=None,
+            in_cache=path_of(name).exists() or weights_in_cache(name),
+        )  # fmt: skip
     return KnownModel(
-        model_name=name, architecture="", parameters=None, n_layers=None, d_mlp=None, gated=False, weights_bytes=None,
-        weights_bytes_4bit=None, fits=None, in_cache=here or weights_in_cache(name),
+        model_name=name, architecture=info.architecture, parameters=info.parameters, n_layers=info.layers,
+        d_mlp=info.d_mlp, gated=False, weights_bytes=weights_bytes(info, dtype),
+        weights_bytes_4bit=weights_bytes(info, dtype, "4bit"),
+        fits=None if free is None else _ANSWERS[first_that_fits(info, dtype, free)], in_cache=True,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from neuron_signatures.api.models import DeviceMemory
-from neuron_signatures.models.memory import available_bytes
+from neuron_signatures.runs.host_memory import available_bytes
 
 
 def gpus() -> list[DeviceMemory]:

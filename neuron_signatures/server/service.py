@@ -10,7 +10,7 @@ A route takes the service as a parameter and passes a function; errors raised in
     async def runs(request: Request, service: ServiceDep) -> RunList:
         return await service.read(lambda stop: list_runs(service.settings.runs_root), request)
 
-A module `server/routes/NAME.py` that exports `router` is included below /v1 by `app.make_app`.
+`app.make_app` includes the routers of `server.routes` below /v1.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Service:
         self._model = Lane("model", threads=1, most=settings.max_queue, timeout=settings.timeout)
         self._first: asyncio.Task[None] | None = None
         self._reading = Lane("reading", threads=_READERS, most=settings.max_queue, timeout=settings.timeout)
+        self._embedding = Lane("embedding", threads=1, most=settings.max_queue, timeout=settings.timeout)
 
     @property
     def waiting(self) -> int:
@@ -74,6 +75,10 @@ class Service:
         """
         return await self._reading.run(work, request)
 
+    async def embed(self, work: Callable[[Stop], T], request: Request) -> T:
+        """The result of `work` with the sentence embedder, on its own thread, in order of arrival. Raises as `read`."""
+        return await self._embedding.run(work, request)
+
     async def load(self, wanted: LoadRequest) -> ModelState:
         """Load a model after the jobs that wait, unless it is loaded or being loaded; wait at most its `wait_seconds`.
 
@@ -96,7 +101,7 @@ class Service:
         return self.holder.state
 
     def start(self, wanted: LoadRequest) -> None:
-        """Load the server's own model, announced before. `start_failure` is set if that fails."""
+        """Load the server's own model, announced before. If that fails, `start_failure` says why."""
         self._first = asyncio.create_task(self._load_first(wanted))
 
     @property
@@ -110,20 +115,22 @@ class Service:
         """Give up all jobs and take no more."""
         self._model.stop()
         self._reading.stop()
+        self._embedding.stop()
 
     def join(self) -> None:
         """After `stop`: wait some seconds for the jobs that run."""
         self._model.join(_STOP_SECONDS)
         self._reading.join(_STOP_SECONDS)
+        self._embedding.join(_STOP_SECONDS)
 
     @property
     def busy(self) -> bool:
         """Whether a job runs or waits."""
-        return bool(self._model.waiting or self._reading.waiting)
+        return bool(self._model.waiting or self._reading.waiting or self._embedding.waiting)
 
     async def _load_first(self, wanted: LoadRequest) -> None:
         with contextlib.suppress(ProblemError):  # the server stops
-            await self._model.run_own(lambda stop: self.holder.load(wanted), wait=None)
+            await self._model.run_own(lambda stop: self.holder.load(wanted, warn=False), wait=None)
         if self.holder.failure is not None:
             raise self.holder.failure
 

@@ -19,6 +19,7 @@ from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, MANIFEST,
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.skills.names import SKILLS, Mode, record_name
 from neuron_signatures.runs.weights.folder import STATISTICS, WEIGHTS_FOLDER
 from neuron_signatures.scoring.stage.request import WITHOUT_MODEL
@@ -71,6 +72,8 @@ class Stage:
     """Tables of the steps whose results a step reads, by its settings."""
     subcommand: str = ""
     """The command of the module that the table stands for, whose flags are in `cli/corpus_analysis/`."""
+    flags: str = ""
+    """The module that makes the parser of the subcommand, where it is not in `cli/corpus_analysis/`."""
     fixed: Settings = field(default_factory=dict)
     """Settings that the table stands for."""
     several: bool = False
@@ -114,6 +117,8 @@ class Stage:
     @property
     def _of_flags(self) -> str:
         """The module that makes the parser."""
+        if self.flags:
+            return self.flags
         return f"cli.corpus_analysis.{self.subcommand}" if self.subcommand else self.module
 
 
@@ -158,6 +163,10 @@ def _corpus_analysis(mode: CorpusAnalysis, *reads: CorpusAnalysis) -> Stage:
 def _weights_reads(settings: Settings) -> tuple[str, ...]:
     """The token counts of a corpus, if there is one."""
     return (f"{RECORDS}/{CORPUS_META}",)
+
+
+def _search_needs(settings: Settings) -> frozenset[str]:
+    return frozenset({"records", "explain"})
 
 
 def _compare_needs(settings: Settings) -> frozenset[str]:
@@ -288,6 +297,10 @@ STAGES: Final = (
     Stage(
         "compare_runs", "poc9_compare_runs", _compare_needs, several=True, takes=_intervene_takes,
         named_by=("name",), folder=COMPARISONS,
+    ),
+    Stage(
+        "search", "search_neurons", _search_needs, subcommand="index", flags="cli.search_index", folder=SEARCH,
+        records=lambda settings: (meta_name(SEARCH),), reads=_logs_of_explanations,
     ),
     Stage(
         "report", "report", _report_needs, reads=_all_logs,

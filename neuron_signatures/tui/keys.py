@@ -81,7 +81,13 @@ BROWSER = (
     Key("o", "open('layers')", "o", "overview of the layers on this prompt", "overview"),
     Key("d", "open('notes')", "d", "details of this neuron: writes, prompts, signature, statistics", "details"),
     Key("p", "open('prompts')", "p", "list of prompts", "prompts"),
-    Key("s,slash", "ask('search')", "s", "search the tokens of all prompts (also /)", "search"),
+    Key(
+        "s,slash",
+        "search",
+        "s",
+        "search (also /): tokens in prompts, explanations and exemplars, who writes a token; Tab chooses",
+        "search",
+    ),
     Key("f", "open('run')", "f", "facts about the run and its health", "facts"),
 )
 
@@ -131,6 +137,7 @@ CORPUS = (
     Key("E", "explanation", "E", "explanations of this neuron: both poles, how they were made, edits", "explained"),
     Key("W", "explanations", "W", "list of all explanations: search and filters", "all explanations"),
     Key("N", "at_large", "N", "this neuron at large: weights, meanings, clusters, neurons like it", "at large"),
+    Key("s,slash", "search", "s", "search (also /): explanations and exemplars, who writes a token; Tab chooses", ""),
     Key("f", "facts", "f", "facts about the run and its health", "facts"),
 )
 
@@ -174,6 +181,18 @@ EXPLANATIONS = (
     ),
 )
 
+SEARCH = (
+    Key(
+        "tab,right_square_bracket",
+        "way(1)",
+        "Tab",
+        "the same text in: prompts, words of texts, who promotes it, who suppresses it, meaning of texts (also ])",
+        "search in",
+    ),
+    Key("shift+tab,left_square_bracket", "way(-1)", "[", "the previous one of these", ""),
+    Key("slash,s", "ask('search')", "/", "search for another text (also s)", "text"),
+)
+
 # Sections of the help and of docs/browse.md, with their keys.
 SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Browser", BROWSER),
@@ -186,6 +205,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("Explanations of a neuron", EXPLANATION),
     ("True and simulated activations", SIMULATED),
     ("All explanations", EXPLANATIONS),
+    ("Search", SEARCH),
     ("Everywhere", COMMON),
 )
 
@@ -212,7 +232,7 @@ BROWSER_FOOTER = [
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),
     ("Esc", "back"), ("q", "quit"), ("w", "list"), (". ,", "next in list"), ("E", "explained"),
-    ("W", "explanations"), ("g", "go"), ("p", "part"), ("N", "at large"),
+    ("W", "explanations"), ("g", "go"), ("s", "search"), ("p", "part"), ("N", "at large"),
     ("a", "all whole"), ("z", "relative"), ("y", "copy"), ("e", "export"), ("f", "facts"), ("r", "reload"),
     (":", "menu"), ("PgDn PgUp", "±100"), ("l", "go"),
 ]  # fmt: skip

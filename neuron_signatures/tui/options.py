@@ -8,13 +8,16 @@ from pathlib import Path
 LIST_SCREENS = ("peaks", "influence", "signatures", "contrast")
 NAMED_SCREENS = (*LIST_SCREENS, "interventions", "simulated")
 """Screens of which `--list` selects one result."""
-WITHOUT_PROMPTS = ("corpus", "neurons", "explanation", "simulated", "explanations", "at_large", "run")
+WITHOUT_PROMPTS = ("corpus", "neurons", "explanation", "simulated", "explanations", "at_large", "search", "run")
 """Screens of a run that holds records of a corpus and no prompts; the first is the default."""
 SCREENS = (
     "browser", "corpus", "neurons", "explanation", "simulated", "explanations", "prompts", "layers", "stack", "top",
     "lists", *LIST_SCREENS, "interventions", "at_large",
     "notes", "search", "run", "runs",
 )  # fmt: skip
+
+SEARCH_WAYS = ("prompts", "words", "promotes", "suppresses", "meaning")
+"""What `--by` selects: tokens in prompts, texts by words, who writes a token, texts by meaning."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Options:
     screen: str | None = None
     list_name: str | None = None
     query: str | None = None
+    by: str | None = None
+    """One of `SEARCH_WAYS`; None: the first that the run has."""
     limit: int | None = None
     """Maximum number of printed rows; None: the default of the screen."""
 

@@ -83,7 +83,7 @@ def _limit(options: Options, shown: Printed) -> int:
         return 0
     most = options.limit
     if most is None:
-        many = isinstance(shown.table, ListTable | HitTable) or options.screen in ("neurons", "explanations")
+        many = isinstance(shown.table, ListTable) or options.screen in ("neurons", "explanations", "search")
         most = _PRINTED_ROWS if many else 0
     return min(len(shown.table), most) if most else len(shown.table)
 
@@ -222,10 +222,17 @@ def _at_large(opened: OpenedRun, cursor: Cursor, options: Options, columns: int)
 
 
 def _search(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.search.printed import found_printed  # not at the start of the others
+    from neuron_signatures.tui.search.ways import way_of
+
     if not options.query:
         raise UsageError("--screen search needs --query TEXT")
+    by = way_of(opened.run, options.by)
+    record = {**_where(opened), "by": by, "query": options.query}
+    if by != "prompts":
+        return found_printed(opened, options.query, by, options.limit, record)
     hits = list(find_tokens(opened.run, options.query))
-    record = {**_where(opened), "query": options.query, "n_hits": len(hits)}
+    record |= {"n_hits": len(hits)}
     return Printed([run_line(opened.run, columns)], HitTable(hits, opened.run), record)
 
 

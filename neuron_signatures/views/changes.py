@@ -15,6 +15,7 @@ from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 
@@ -79,6 +80,11 @@ def explanation_stamps(run_dir: Path) -> dict[str, Stamp]:
 def score_stamps(run_dir: Path) -> dict[str, Stamp]:
     """Stamps of the files in `scores/`; empty before the first score."""
     return _folder_stamps(run_dir / SCORES)
+
+
+def search_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files in `search/`; empty before the first index."""
+    return _folder_stamps(run_dir / SEARCH)
 
 
 def skill_stamps(run_dir: Path) -> dict[str, Stamp]:

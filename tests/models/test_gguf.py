@@ -15,7 +15,8 @@ from tiny_gguf import write_gguf
 from tiny_models import build_model
 
 from neuron_signatures.models.gguf import convert as gguf_module
-from neuron_signatures.models.gguf.convert import CACHE_VARIABLE, RECORD, cache_folder
+from neuron_signatures.models.gguf.convert import RECORD
+from neuron_signatures.models.gguf.place import CACHE_VARIABLE, cache_folder
 from neuron_signatures.models.identity import model_identity
 from neuron_signatures.models.load import LoadedModel, load_config, load_model, load_tokenizer
 from neuron_signatures.models.spec import ModelSpec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +12,9 @@ from server_apps import add_job, logged, served
 
 from neuron_signatures.demo import model_dir
 from neuron_signatures.models.catalog import SUGGESTIONS
+from neuron_signatures.models.fit import bytes_needed
+from neuron_signatures.models.info import model_info
+from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.server import holder as holding
 
 SECONDS = 30
@@ -52,6 +56,22 @@ def test_load_and_unload():
         assert client.post("/job", json={}).status_code == 409
         assert client.get("/v1/memory").json()["weights_bytes"] == 0
         assert client.delete("/v1/model").json()["state"] == "none"
+
+
+def test_nothing_of_an_unloaded_model_is_kept():
+    """Not by the bridge of an intervention, nor by the traceback of a request that failed."""
+    text = {"text": "The capital of Texas is"}
+    edits = [{"layer": 1, "neurons": [5], "kind": "zero"}]
+    with served() as client:
+        for body in (DEMO, {**DEMO, "model_dtype": "bf16"}):
+            client.post("/v1/model", json=body)
+            model = weakref.ref(client.app.state.service.holder.held.model.hf)
+            assert client.post("/v1/intervene", json={**text, "edits": edits, "controls": 2}).status_code == 200
+            assert client.post("/v1/influence", json=text).status_code == 200
+            assert client.post("/v1/generate", json={**text, "max_new_tokens": 2, "edits": edits}).status_code == 200
+            assert client.post("/v1/next_token", json={**text, "pos": 100}).status_code == 422
+        client.delete("/v1/model")
+        assert model() is None
 
 
 def test_the_same_model_is_not_loaded_twice():
@@ -108,21 +128,42 @@ def test_the_list():
     assert gated["google/gemma-2-2b"] and not gated["EleutherAI/pythia-70m"]
 
 
-@pytest.mark.parametrize(("free", "fits"), [(6.4e6 / 0.9, "as it is"), (4e6, "8bit"), (2.5e6, "4bit"), (1e6, "no")])
+@pytest.mark.parametrize(("free", "fits"), [(600e6, "as it is"), (400e6, "8bit"), (160e6, "4bit"), (100e6, "no")])
 def test_what_fits_into_the_memory(monkeypatch, free, fits):
     monkeypatch.setattr("neuron_signatures.server.known.free_memory", lambda device, several: int(free))
     with served() as client:
-        assert {m["model_name"]: m["fits"] for m in client.get("/v1/models").json()["models"]}["demo"] == fits
+        assert {m["model_name"]: m["fits"] for m in client.get("/v1/models").json()["models"]}["smollm2"] == fits
 
 
 def test_the_present_model_does_not_count_against_another(monkeypatch):
-    monkeypatch.setattr("neuron_signatures.server.known.free_memory", lambda device, several: 1_000_000)
+    needed = bytes_needed(model_info(ModelSpec("demo")), "fp32", "none") / 0.95
+    monkeypatch.setattr("neuron_signatures.server.known.free_memory", lambda device, several: int(needed - 1e6))
     with served() as client:
         before = client.get("/v1/models").json()["models"][0]["fits"]
         client.post("/v1/model", json=DEMO)
         after = client.get("/v1/models").json()
-    assert (before, after["models"][0]["fits"]) == ("no", "as it is")
+    assert before != "as it is" == after["models"][0]["fits"]
     assert after["current"]["model_name"] == "demo"
+
+
+def test_a_model_that_does_not_fit_is_quantised_and_says_so(monkeypatch):
+    info = model_info(ModelSpec("demo"))
+    free = int(bytes_needed(info, "fp32", "8bit") / 0.95) + 1
+    assert free < bytes_needed(info, "fp32", "none")
+    monkeypatch.setattr("neuron_signatures.models.fit.free_memory", lambda device, several: free)
+    with served() as client:
+        facts = client.post("/v1/model", json=DEMO).json()["facts"]
+        assert facts["quantization"] == "8bit" and "in 8bit" in facts["quantization_reason"]
+        facts = client.post("/v1/model", json={**DEMO, "quantization": "none"}).json()["facts"]
+        assert facts["quantization"] == "none" and facts["quantization_reason"] == ""
+
+
+def test_a_model_that_fits_in_no_form_is_not_tried(monkeypatch):
+    monkeypatch.setattr("neuron_signatures.models.fit.free_memory", lambda device, several: 1000)
+    with served() as client:
+        state = client.post("/v1/model", json=DEMO).json()
+        assert state["state"] == "failed" and "quantization none tries it" in state["failure"]
+        assert client.post("/v1/model", json={**DEMO, "quantization": "none"}).json()["state"] == "ready"
 
 
 def test_a_model_that_cannot_be_loaded_is_a_state_and_the_server_goes_on(tmp_path):

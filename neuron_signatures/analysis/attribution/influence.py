@@ -235,7 +235,8 @@ def _not_converged(off: Sequence[PathSum], n_paths: int) -> str:
     many = f" ({len(off)} of {n_paths} layers are off by more than {IG_TOLERANCE:.0%})" if n_paths > 1 else ""
     return (
         f"the scores sum to {worst.total:.3g}{layers}, but f changes by {worst.difference:.3g} on the path, with "
-        f"{worst.steps} steps{many}: a score is not a share of that change. Try a larger ig_max_steps, or another reference"
+        f"{worst.steps} steps{many}: a score is not a share of that change. Try a larger ig_max_steps, or another "
+        "reference"
     )
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 from neuron_signatures.corpus_analysis.choice import Choice, choose
 from neuron_signatures.corpus_analysis.contexts import Contexts, open_contexts, tokens_around
 from neuron_signatures.corpus_analysis.meanings.groups import Measures, group_windows, measure
-from neuron_signatures.corpus_analysis.meanings.lists import LayerLists, layer_lists
 from neuron_signatures.corpus_analysis.meanings.null import Nulls, Pool, threshold_of
 from neuron_signatures.corpus_analysis.meanings.request import HELD_OUT, PART, POOL, QUANTILE, MeaningsRequest
 from neuron_signatures.corpus_analysis.meanings.summary import SEVERAL, MeaningsSummary
@@ -20,6 +19,7 @@ from neuron_signatures.corpus_analysis.meanings.tables import ListOf, Rows
 from neuron_signatures.corpus_analysis.meanings.tokens import token_shares
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER, MEANING_GROUPS, MEANINGS
 from neuron_signatures.runs.progress import ProgressOf
+from neuron_signatures.runs.records.layer_lists import LayerLists, layer_lists
 from neuron_signatures.runs.records.names import POLES, RECORDS, RECORDS_META, Part, Pole
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run

@@ -68,7 +68,7 @@ def check_answer(answer: BaseModel, model: ModelFacts) -> None:
         for row in answer.rows:
             _position(row.pos, answer.tokens)
         _chances([answer.on.target, *([answer.on.foil] if answer.on.foil else [])])
-        _require(0 <= answer.share_shown <= 1.001, "has a share that is not one")
+        _require(answer.share_shown is None or 0 <= answer.share_shown <= 1.001, "has a share that is not one")
     elif isinstance(answer, InterveneAnswer):
         _tokens(answer.tokens)
         for side in (answer.before, answer.after):

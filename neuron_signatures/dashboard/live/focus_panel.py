@@ -9,8 +9,9 @@ import streamlit as st
 from neuron_signatures.api.live import NextTokenAnswer, NextTokenRequest, TargetMessage, Token
 from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live.answers import LiveModel
+from neuron_signatures.dashboard.live.keys import POSITION
 from neuron_signatures.dashboard.live.sheets import prediction_sheet
-from neuron_signatures.dashboard.live.text_panel import POSITION, Asked
+from neuron_signatures.dashboard.live.text_panel import Asked
 from neuron_signatures.dashboard.live.texts import position_label
 from neuron_signatures.dashboard.widgets.elements import small, table
 from neuron_signatures.runs.errors import ProjectError
@@ -90,6 +91,7 @@ def prediction_panel(focus: Focus, answer: NextTokenAnswer) -> None:
     sheet = prediction_sheet(answer)
     frame = sheet_frame(sheet)
     frame.insert(3, "bar", frame["probability"])
-    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""}, widths={"rank": 46},
+    table(frame, "live_prediction", help={c.name: c.help for c in sheet.columns}, bars={"bar": 1.0}, labels={"bar": ""},
+          widths={"rank": 46},
           formats={"probability": "percent", "logit": "%+.4g", "log p": "%+.4g"})  # fmt: skip
     small(f"After position {brief(focus.label)}. Entropy {size_text(answer.entropy)} nats.")

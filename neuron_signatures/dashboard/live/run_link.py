@@ -18,8 +18,10 @@ from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.descriptions import shown_tokens
+from neuron_signatures.views.records.commands import has_records
 
-_LISTED_SECONDS = 30.0
+_KNOWN_SECONDS = 30.0
+_KNOWN = "live_run_there"
 _NOTHING = ("", "", "")
 
 
@@ -33,8 +35,16 @@ class RunLink:
     why_not: str
     """Why there are no statistics of the run; empty if there are."""
 
+    @property
+    def mean_of(self) -> str:
+        """The tokens over which means of the run are taken: those of its corpus, else of its prompts. As requests name
+        them; empty without."""
+        if not self.on_server:
+            return ""
+        return f"{'records' if has_records(self.ctx.run_dir) else 'run'}:{self.on_server}"
+
     def describe(self, at: NeuronAt, negative: bool) -> Sequence[str]:
-        """The tokens it promotes, where it fires, and its explanation; empty texts if the run does not say."""
+        """Its explanation, the tokens it promotes, and where it fires; empty texts if the run does not say."""
         if not self.is_same:
             return _NOTHING
         pole: Pole = "-" if negative else "+"
@@ -43,7 +53,7 @@ class RunLink:
         except ProjectError:  # the views of these results report it
             return _NOTHING
         explained = explained_in_words(self.ctx, [NeuronPole(*at, pole)])[0]
-        return shown_tokens(found.promotes), found.fires, explained
+        return explained, shown_tokens(found.promotes), found.fires
 
     def stores(self, at: NeuronAt) -> bool:
         return self.is_same and self.ctx.run.stores(*at)
@@ -54,21 +64,32 @@ def link_to_run(ctx: PageContext, model: LiveModel) -> RunLink:
     why = texts.why_another(ctx.run.manifest, model.facts)
     if why:
         return RunLink(ctx, False, "", why)
-    name, m = ctx.selection.run, ctx.run.manifest
-    if model.is_reachable:
-        try:
-            there = _runs(model.identity[:2], model.client)
-        except ProjectError as e:
-            return RunLink(ctx, True, "", f"the server does not list its runs: {e.line()}")
-        st.session_state["live_runs"] = there
-    same = (name, m.created_at_utc, m.model_name) in st.session_state.get("live_runs", ())
-    why = "" if same else f"the server has no copy of this run; start it with --runs_root {ctx.run_dir.parent}"
-    return RunLink(ctx, True, name if same else "", why)
+    why = _why_not_there(ctx, model)
+    return RunLink(ctx, True, "" if why else ctx.selection.run, why)
 
 
-@st.cache_data(show_spinner=False, ttl=_LISTED_SECONDS, max_entries=4)
-def _runs(server: tuple[str, ...], _client: LiveClient) -> frozenset[tuple[str, str, str]]:
-    """Name, time of creation and model of the server's runs."""
-    found = _client.runs()
+def _why_not_there(ctx: PageContext, model: LiveModel) -> str:
+    """Why the server has no copy of this run; empty if it has one. Not asked without a connection."""
+    known: dict[str, str] = st.session_state.setdefault(_KNOWN, {})
+    name = ctx.selection.run
+    if not model.is_reachable:
+        return known.get(name, "the server is not reachable")
+    start = f"start it with --runs_root {ctx.run_dir.parent}"
+    m = ctx.run.manifest
+    try:
+        there = _run_there(model.identity[:2], name, model.client)
+    except ProjectError as e:
+        absent = getattr(e, "type", "") == "not_found"
+        known[name] = f"the server has no copy of this run; {start}" if absent else e.line()
+    else:
+        same = there == (m.created_at_utc, m.model_name, m.weights_fingerprint)
+        known[name] = "" if same else f"the server's run of this name is another one; {start}"
+    return known[name]
+
+
+@st.cache_data(show_spinner=False, ttl=_KNOWN_SECONDS, max_entries=16)
+def _run_there(server: tuple[str, ...], name: str, _client: LiveClient) -> tuple[str, str, str | None]:
+    """When the server's run of this name was made, its model and its weights. Raises `ProjectError`."""
+    found = _client.run(name)
     check_numbers(found)
-    return frozenset((r.name, r.created_at_utc, r.model_name) for r in found.runs)
+    return found.created_at_utc, found.model_name, found.weights_fingerprint

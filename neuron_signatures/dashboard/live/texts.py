@@ -126,11 +126,12 @@ def null_text(c: Controls, effect: float, n_neurons: int) -> str:
     """The effects of the same edits on as many random neurons."""
     one = f"{count_of(c.n, 'random neuron')} of the same layer"
     who = one if n_neurons == 1 else f"{count_of(c.n, 'random set')} of {n_neurons:,} neurons of the same layers"
+    how = "the same edit" if c.by == "edit" else "changes of the same size in the residual stream"
     if c.mean is None or c.std is None:
-        return f"{who}: undefined"
+        return f"{how} of {who}: undefined"
     far = "" if not c.std else f"; the effect is {(effect - c.mean) / c.std:+.1f} std from that mean"
     most = "" if c.largest is None else f", largest {signed_text(c.largest)}"
-    return f"{signed_text(c.mean)} ± {size_text(c.std)} logits (mean ± std of the same edit of {who}){most}{far}"
+    return f"{signed_text(c.mean)} ± {size_text(c.std)} logits (mean ± std of {how} of {who}){most}{far}"
 
 
 def p_text(c: Controls) -> str:

@@ -11,11 +11,12 @@ import streamlit as st
 from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.shell.panels import stage_2
-from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, table
+from neuron_signatures.dashboard.widgets.elements import empty, facts, show_error, small, table
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.results import TOP_STEM, WRITES
 from neuron_signatures.runs.tokens import brief, escape, visible
 from neuron_signatures.views.neurons.writes import WriteScores, writes_doubt
+from neuron_signatures.views.search_run.asked import LONGEST, Asked, Way
 
 _WRITE_HELP = (
     "The neuron's output direction read through the unembedding: the change in each token's logit per unit of "
@@ -55,10 +56,26 @@ def write_panel(ctx: PageContext) -> None:
             "From", list(names), format_func=names.__getitem__, key="ui_write_from", label_visibility="collapsed"
         )
         chosen = next(w for w in found if w.source == stem)
-    table(write_frame(chosen), "neuron_writes")
+    _table(ctx, chosen)
     facts([("at", _measured_at(chosen)), ("unit", chosen.unit)])
     if chosen.source == WRITES and (doubt := writes_doubt(ctx.run)):
         facts([("doubtful", doubt)])
+
+
+def _table(ctx: PageContext, w: WriteScores) -> None:
+    """A click on a token shows who else writes it on this side."""
+    sides: dict[str, tuple[Way, list[str]]] = {
+        "promotes": ("promotes", [t.token for t in w.promotes]),
+        "suppresses": ("suppresses", [t.token for t in w.suppresses]),
+    }  # fmt: skip
+
+    def search(row: int, column: str) -> None:
+        way, tokens = sides.get(column, ("promotes", []))
+        if row < len(tokens) and len(shown := f'"{visible(tokens[row])}"') <= LONGEST:
+            ctx.search(Asked(shown, way))
+
+    table(write_frame(w), "neuron_writes", on_cell=search)
+    small("Click a token to see who else writes it.")
 
 
 def _measured_at(w: WriteScores) -> str:

@@ -31,6 +31,7 @@ from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import INTERVENTIONS
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.scores.names import SCORES
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.skills.names import SKILLS
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.views.changes import (
@@ -43,12 +44,13 @@ from neuron_signatures.views.changes import (
     records_stamps,
     run_stamps,
     score_stamps,
+    search_stamps,
     skill_stamps,
 )
 from neuron_signatures.views.lists.ranked import ListRef
 
 _WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.QUERY, View.EXPLANATIONS, View.SCORES, View.SKILLS,
-                    View.WEIGHTS, View.CLUSTERS, View.DRIFT, View.LIVE)  # fmt: skip
+                    View.WEIGHTS, View.CLUSTERS, View.DRIFT, View.LIVE, View.SEARCH)  # fmt: skip
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -61,7 +63,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 @media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
 .stMain [data-testid="stColumn"]{min-width:15rem}
 [class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
-.st-key-view button{padding:.2rem .36rem!important}.st-key-view button p{font-size:.85rem}
+.st-key-view button{padding:.2rem .3rem!important}.st-key-view button p{font-size:.85rem}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"
@@ -146,7 +148,8 @@ def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
     interventions = {f"{INTERVENTIONS}/{name}": s for name, s in intervention_stamps(run_dir).items()}
     records = {f"{RECORDS}/{name}": s for name, s in records_stamps(run_dir).items()}
     skills = {f"{SKILLS}/{name}": s for name, s in skill_stamps(run_dir).items()}
-    return {**analysis_stamps(run_dir), **interventions, **records, **skills, **at_large_stamps(run_dir)}
+    index = {f"{SEARCH}/{name}": s for name, s in search_stamps(run_dir).items()}
+    return {**analysis_stamps(run_dir), **interventions, **records, **skills, **index, **at_large_stamps(run_dir)}
 
 
 def _views(selection: Selection) -> list[View]:

@@ -13,6 +13,7 @@ from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.lists.ranked import ListRef
+from neuron_signatures.views.search_run.asked import Asked
 
 SELECTION = "selection"
 """Session key of the `Selection`."""
@@ -37,7 +38,7 @@ class PageContext:
     scores_key: str = ""
     """Changes when a file in `scores/` changes."""
     server: ServerAt = field(default_factory=ServerAt)
-    """For the view Live; nothing is sent to it elsewhere."""
+    """For the view Live, and searches by meaning; nothing is sent to it elsewhere."""
 
     @property
     def run_dir(self) -> Path:
@@ -116,6 +117,17 @@ class PageContext:
         """Show a comparison with other runs. Only for callbacks."""
         now: Selection = st.session_state.get(SELECTION, self.selection)
         st.session_state[SELECTION] = replace(now, view=View.DRIFT, comparison=name)
+        st.session_state[MOVED] = True
+
+    @property
+    def now(self) -> Selection:
+        """The selection as callbacks changed it since this was made."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        return now
+
+    def search(self, asked: Asked) -> None:
+        """Show the Search view with this. Only for callbacks."""
+        st.session_state[SELECTION] = replace(self.now, view=View.SEARCH, asked=asked)
         st.session_state[MOVED] = True
 
     def open_stored(self, at: NeuronAt, view: View = View.NEURON) -> None:

@@ -11,18 +11,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from neuron_signatures.dashboard.search.address import KEYS as SEARCH_KEYS
+from neuron_signatures.dashboard.search.address import asked_of, parts_of
 from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.tokens import escape
 from neuron_signatures.runs.under_root import is_text
 from neuron_signatures.views.coords import NeuronAt, check_layer, check_neuron, parse_neuron
+from neuron_signatures.views.search_run.asked import NOTHING, Asked
 
 MANUAL = ""
 """`Selection.list` if no ranked list is selected."""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
 _KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on", "scored", "score",
-         "clustering", "cluster", "comparison")  # fmt: skip
+         "clustering", "cluster", "comparison", *SEARCH_KEYS)  # fmt: skip
 _ON = ("prompts", "corpus")
 _LONGEST = 300
 
@@ -35,6 +38,7 @@ class View(StrEnum):
     SIGNATURES = "signatures"
     MAP = "map"
     QUERY = "query"
+    SEARCH = "search"
     CONTRAST = "contrast"
     INTERVENTIONS = "interventions"
     EXPLANATIONS = "explanations"
@@ -79,6 +83,8 @@ class Selection:
     """The number of its cluster that is shown; None for that of the selected neuron."""
     comparison: str = ""
     """Name of the comparison that the Drift view shows; empty for the first."""
+    asked: Asked = NOTHING
+    """What the Search view looks for."""
 
     @property
     def at(self) -> NeuronAt:
@@ -129,6 +135,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, clustering=address["clustering"], cluster=_cluster(address, problems))
     if "comparison" in address:
         chosen = replace(chosen, comparison=address["comparison"])
+    if any(key in address for key in SEARCH_KEYS):
+        chosen = replace(chosen, asked=asked_of(address, run, problems))
     if "on" in address:
         if address["on"] in _ON:
             chosen = replace(chosen, corpus=address["on"] == "corpus")
@@ -166,6 +174,8 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
             out["cluster"] = str(selection.cluster)
     if selection.comparison:
         out["comparison"] = selection.comparison
+    if selection.view is View.SEARCH:
+        out |= parts_of(selection.asked)
     if selection.corpus and run.prompts:
         out["on"] = "corpus"
     return out

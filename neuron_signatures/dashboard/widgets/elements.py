@@ -106,12 +106,14 @@ def table(
     widths: Mapping[str, int] | None = None, on_row: Callable[[int], None] | None = None,
     bars: Mapping[str, float] | None = None, labels: Mapping[str, str] | None = None,
     formats: Mapping[str, str] | None = None, at_most: int | None = None,
+    on_cell: Callable[[int, str], None] | None = None,
 ) -> None:  # fmt: skip
     """A table; a click on a cell, or on the box of a row, calls `on_row` with the index of the row in `frame`.
 
     `help` explains columns on hover; it must not come from data. `widths` are in pixels. Columns of `bars` are drawn as
     bars up to this value, without numbers. `labels` are shorter headings, `formats` are those of number columns.
-    `at_most` is the largest height of a table that is as high as its rows.
+    `at_most` is the largest height of a table that is as high as its rows. `on_cell` is called with the row and the
+    column of a clicked cell; not with `on_row`.
     """
     help, widths, labels = help or {}, widths or {}, labels or {}
     columns = {
@@ -143,6 +145,9 @@ def table(
     if on_row is not None:
         modes = ["single-row", "single-cell"]
         options |= {"selection_mode": modes, "on_select": lambda: _open_row(key, n_rows, on_row)}
+    if on_cell is not None:
+        names = [str(name) for name in frame.columns]
+        options |= {"selection_mode": "single-cell", "on_select": lambda: _open_cell(key, n_rows, names, on_cell)}
     st.dataframe(frame, **options)
 
 
@@ -158,6 +163,14 @@ def _open_row(key: str, n_rows: int, on_row: Callable[[int], None]) -> None:
     row = chosen_row(st.session_state.get(key), n_rows)
     if row is not None:
         on_row(row)
+
+
+def _open_cell(key: str, n_rows: int, columns: Sequence[str], on_cell: Callable[[int, str], None]) -> None:
+    event = st.session_state.get(key)
+    row = chosen_row(event, n_rows)
+    cells = _selection(event).get("cells") or []
+    if row is not None and cells and cells[0][1] in columns:
+        on_cell(row, cells[0][1])
 
 
 def chosen_neuron(event: Any, run: Run) -> NeuronAt | None:

@@ -24,7 +24,6 @@ from typing import Any, Final
 import torch
 import transformers
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -35,14 +34,14 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from neuron_signatures.models.faults import condense, library_faults, quiet_libraries
 from neuron_signatures.models.fingerprint import FULL_HASH_BYTES, files_fingerprint, sampled_sha256
 from neuron_signatures.models.gguf.header import BAD_VALUES, Header, checked_config, read_header
-from neuron_signatures.models.spec import ModelSpec, path_of
+from neuron_signatures.models.gguf.place import CACHE_VARIABLE, cache_folder
+from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.runs.errors import EnvironmentProblem, UsageError
 from neuron_signatures.runs.files import explain_os_errors, free_bytes, human_bytes, json_text, sha256_file, write_text
 from neuron_signatures.runs.names import TMP_PREFIX
 
 log = logging.getLogger(__name__)
 
-CACHE_VARIABLE: Final = "NEURON_SIGNATURES_CACHE"
 RECORD: Final = "conversion.json"
 _NEXT_STEP: Final = f"Make room, fix the permissions, or set {CACHE_VARIABLE} to another folder"
 # Changes when a conversion would give another folder than before.
@@ -74,12 +73,6 @@ def convert_gguf(spec: ModelSpec, file: Path) -> ConvertedGguf:
     """
     stat = file.stat()
     return _convert(spec, file.resolve(), stat.st_size, stat.st_mtime_ns, cache_folder())
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `NEURON_SIGNATURES_CACHE`, or the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return (path_of(given) if given else user_cache_path("neuron-signatures")) / "gguf"
 
 
 @functools.lru_cache(maxsize=16)

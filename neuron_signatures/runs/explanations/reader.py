@@ -93,6 +93,11 @@ class Explanations:
                 self._infos[name] = _info(log)
         return tuple(self._infos[name] for name in self._logs)
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """How many bytes of each log were read."""
+        return {name: log.end for name, log in self._logs.items()}
+
     def _forget(self) -> None:
         self._rows, self._infos = None, {}
 

@@ -91,11 +91,15 @@ def chances(held: Held, logits: Float[Tensor, " vocab"], ids: Sequence[int]) -> 
 
 
 def rounded(held: Held) -> list[str]:
-    """A warning if the model computes in less than float32."""
-    if held.model.spec.dtype == "fp32":
-        return []
-    step = "differences and small effects are rounded: load it with model_dtype fp32 for effects"
-    return [f"the model runs in {held.model.spec.dtype}; {step}"]
+    """Warnings if the model computes in less than float32."""
+    spec, found = held.model.spec, []
+    if spec.dtype != "fp32":
+        found.append(f"the model runs in {spec.dtype}: small differences are rounded; load it with model_dtype fp32")
+    if spec.quantization == "8bit":
+        found.append(
+            "8-bit products round activations to 1/127 of the largest: small effects and gradients are inexact"
+        )
+    return found
 
 
 def _chances(held: Held, logits: Float[Tensor, " vocab"], ids: Sequence[int], ranks: Sequence[int]) -> list[Chance]:

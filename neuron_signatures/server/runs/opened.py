@@ -16,6 +16,7 @@ from neuron_signatures.runs.explanations.reader import Explanations
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.search.reader import Search
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.server.problems import not_found
 from neuron_signatures.server.runs.score_rows import ScoreRows
@@ -41,6 +42,8 @@ class OpenedRun:
         self._explanations: tuple[Explanations, Stamps] | None = None
         self._folded: list[str] | None = None
         self._scores: tuple[ScoreRows, Stamps] | None = None
+        self.search = Search.open(path)
+        """Sees itself what changed on disk."""
 
     @property
     def run(self) -> Run:
@@ -98,6 +101,7 @@ class OpenedRun:
         self._close_run()
         self._close_records()
         self._explanations = self._folded = self._scores = None
+        self.search.close()
 
     def _refresh_explanations(self) -> bool:
         """Read what was appended. After an error they are opened again when they are needed."""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from neuron_signatures.tui.corpus.reading import OpenedCorpus
     from neuron_signatures.tui.explanations.reading import OpenedExplanations
     from neuron_signatures.tui.scores.reading import NeuronScores, OpenedScores
+    from neuron_signatures.tui.search.reading import OpenedSearch
     from neuron_signatures.views.at_large.neuron import AtLarge
     from neuron_signatures.views.explanations.shown import NeuronExplanations
     from neuron_signatures.views.interventions.results import ResultRef
@@ -230,6 +231,13 @@ class OpenedRun:
         from neuron_signatures.tui.scores.reading import OpenedScores  # as the corpus
 
         return OpenedScores(self.run.path)
+
+    @cached_property
+    def search(self) -> OpenedSearch:
+        """Search in explanations, exemplars and written tokens."""
+        from neuron_signatures.tui.search.reading import OpenedSearch  # as the corpus
+
+        return OpenedSearch(self.run, self.explained)
 
     def drop_changed_explanations(self) -> None:
         """Forget the explanations and scores that were read if one of their files changed."""

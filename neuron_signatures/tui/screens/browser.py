@@ -36,7 +36,6 @@ QUESTIONS = {
     "neuron": "neuron: 508, 17/5863, L17N5863 or MODEL/17/5863",
     "layer": "layer",
     "token": "token position; -1 is the last",
-    "search": 'token to search for; "Austin" in quotes matches exactly that token',
 }
 _SCALES: dict[ScaleOf, str] = {
     "run": "one scale over the run", "prompt": "the scale of this prompt", "records": "the scale of the corpus",
@@ -75,7 +74,7 @@ class BrowserPage(BrowserState):
             self.waiting.add("landing")
             self.call_after_refresh(self._read_landing)
         if self._begins_with_search:
-            self.call_after_refresh(self.action_ask, "search")
+            self.call_after_refresh(self.action_search)
 
     def compose(self) -> ComposeResult:
         yield Block("head")
@@ -253,15 +252,14 @@ class BrowserPage(BrowserState):
         return printed._replace(record={"screen": "browser", **printed.record})
 
     def action_ask(self, what: str) -> None:
-        def accept(text: str) -> None:
-            if what == "search":
-                self.call_later(self.action_open, "search", text)
-            else:
-                self.go(JUMPS[what](self.run_, self.cursor, text))
+        self.app.push_screen(Ask(QUESTIONS[what], lambda text: self.go(JUMPS[what](self.run_, self.cursor, text))))
 
-        self.app.push_screen(Ask(QUESTIONS[what], accept))
+    def action_search(self) -> None:
+        from neuron_signatures.tui.screens.search import ask_search  # imports this module
 
-    def action_open(self, name: str, query: str | None = None) -> None:
-        page = self._make_page(self, replace(self.app.options, screen=name, query=query))
+        ask_search(self, self)
+
+    def action_open(self, name: str) -> None:
+        page = self._make_page(self, replace(self.app.options, screen=name))
         assert page is not None
         self.app.push_screen(page)

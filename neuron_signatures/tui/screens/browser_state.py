@@ -22,6 +22,7 @@ from neuron_signatures.views.neurons.descriptions import NOTHING
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.explanations.listing import ExplanationList
+    from neuron_signatures.tui.search.hits import HitList
 
 
 class BrowserState(Page):
@@ -38,7 +39,7 @@ class BrowserState(Page):
         self.include_bos = options.include_bos
         self.wanted = AS_IT_IS
         self.walk: Walk | None = result.walk
-        self.listed: ExplanationList | None = None
+        self.listed: ExplanationList | HitList | None = None
         """The list of explanations, if a row of it was opened later than one of a ranked list."""
         self._options = options
         self._landed = result.cursor if result.listed else None
@@ -79,11 +80,11 @@ class BrowserState(Page):
         """Move to a cursor, to be drawn when this screen is shown again."""
         self.cursor = self.app.cursor = cursor
 
-    def keep_listed(self, listed: ExplanationList) -> None:
+    def keep_listed(self, listed: ExplanationList | HitList) -> None:
         """Make the list of explanations the open list, without opening its row here."""
         self.listed = listed
 
-    def open_explained(self, listed: ExplanationList) -> None:
+    def open_explained(self, listed: ExplanationList | HitList) -> None:
         """Open the neuron of a row of the list of explanations, which is the open list from now on."""
         self.listed = listed
         at = listed.at(listed.index).at

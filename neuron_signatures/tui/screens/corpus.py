@@ -235,6 +235,11 @@ class CorpusPage(CorpusState):
 
         self.app.push_screen(AtLargePage(self))
 
+    def action_search(self) -> None:
+        from neuron_signatures.tui.screens.search import ask_search  # imports this module
+
+        ask_search(self, self)
+
     def action_facts(self) -> None:
         from neuron_signatures.tui.screens.texts import FactsPage
 

@@ -26,6 +26,7 @@ from neuron_signatures.views.records.evidence import Evidence, SampleEvidence
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.explanations.listing import ExplanationList
+    from neuron_signatures.tui.search.hits import HitList
 
 
 class CorpusState(Page):
@@ -48,7 +49,7 @@ class CorpusState(Page):
         """Whether all windows are shown whole, except those in `_whole`."""
         self._whole: set[int] = set()
         """The windows that are shown whole, by number in the section, or short if all others are whole."""
-        self._listed: NeuronList | ExplanationList | None = None if browser is None else browser.listed
+        self._listed: NeuronList | ExplanationList | HitList | None = None if browser is None else browser.listed
         """The list of neurons or of explanations, once a row of it was opened."""
         self._row = 0
         self._body: Body = text_body(())
@@ -159,7 +160,7 @@ class CorpusState(Page):
         self.draw()
 
     @property
-    def listed(self) -> ExplanationList | None:
+    def listed(self) -> ExplanationList | HitList | None:
         """The open list, if it is the one of explanations."""
         return None if self._listed is None or isinstance(self._listed, NeuronList) else self._listed
 
@@ -169,13 +170,13 @@ class CorpusState(Page):
         at = listed.at(listed.index).at
         self.go(self.cursor._replace(layer=at.layer, neuron=at.neuron))
 
-    def keep_listed(self, listed: ExplanationList) -> None:
+    def keep_listed(self, listed: ExplanationList | HitList) -> None:
         """Make the list of explanations the open list, without opening its row here."""
         self._listed = listed
         if self.browser is not None:
             self.browser.listed = listed
 
-    def open_explained(self, listed: ExplanationList) -> None:
+    def open_explained(self, listed: ExplanationList | HitList) -> None:
         """The same for the list of explanations; shows the pole of the row."""
         self.keep_listed(listed)
         row = listed.at(listed.index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.tui.explanations.document import ExplanationTable, Place, current_ones, document, head_lines
@@ -25,6 +25,9 @@ from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.commands import nothing_text
 from neuron_signatures.views.explanations.shown import NeuronExplanations
+
+if TYPE_CHECKING:
+    from neuron_signatures.tui.search.hits import HitList
 
 _MARGIN = 4
 """Columns of the cursor and of the edges of the table."""
@@ -183,10 +186,9 @@ class ExplanationPage(OverNeuron):
 
         def work(stop: Stop, send: Send) -> None:
             if listed is None:
-                found = ExplanationList.arranged(explained.table(), AS_LISTED).beside(at, by, run)
+                send(ExplanationList.arranged(explained.table(), AS_LISTED).beside(at, by, run) or by)
             else:
-                found = listed.step(by, run)
-            send(found or by)
+                send(listed.step(by, run) or by)
 
         self.start("walk", work)
 
@@ -220,7 +222,7 @@ class ExplanationPage(OverNeuron):
         else:
             self.draw_status()
 
-    def _open_row(self, found: ExplanationList | int) -> None:
+    def _open_row(self, found: ExplanationList | HitList | int) -> None:
         if isinstance(found, int):
             self.show_message(f"this is the {'last' if found > 0 else 'first'} explained neuron")
             return

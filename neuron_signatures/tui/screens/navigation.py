@@ -12,7 +12,7 @@ from neuron_signatures.tui.run.opening import OpenResult, check_screen
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.page import Page
-from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
+from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, StackPage, TopPage
 from neuron_signatures.tui.screens.texts import FactsPage, NotesPage
 from neuron_signatures.tui.tables.ranked_list import Order, choose_list
 
@@ -55,6 +55,8 @@ def _without_prompts(result: OpenResult, options: Options) -> list[Page]:
         pages.append(_explanation_page(pages[0], options))
     elif options.screen == "at_large":
         pages.append(_at_large_page(pages[0]))
+    elif options.screen == "search":
+        pages.append(_search_page(pages[0], options))
     return pages
 
 
@@ -62,6 +64,12 @@ def _at_large_page(opener: Any) -> Page:
     from neuron_signatures.tui.screens.at_large import AtLargePage  # its records take time to import
 
     return AtLargePage(opener)
+
+
+def _search_page(opener: Any, options: Options) -> Page:
+    from neuron_signatures.tui.screens.search import SearchPage  # takes time to import
+
+    return SearchPage(opener, options.query or "", options.by)
 
 
 def _corpus_pages(result: OpenResult, browser: BrowserPage | None, options: Options) -> list[Page]:
@@ -101,7 +109,7 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         ref = choose_list(browser.opened, name, options.list_name)
         return ListPage(browser, ref, Order(query=(options.query or "").strip()))
     if name == "search":
-        return SearchPage(browser, options.query or "") if options.query else None
+        return _search_page(browser, options) if options.query else None
     if name == "run":
         return FactsPage(browser.result)
     if name == "corpus":

@@ -1,4 +1,4 @@
-"""Screens with one table over the browser: prompts, layers, top neurons, every prompt, search hits."""
+"""Screens with one table over the browser: prompts, layers, top neurons, every prompt."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.tui.tables.activations import LayerTable, StackTable, TopTable
-from neuron_signatures.tui.tables.prompts import HitTable, PromptTable
+from neuron_signatures.tui.tables.prompts import PromptTable
 from neuron_signatures.views.acts import layer_lines
-from neuron_signatures.views.search import find_tokens
 
-_MAX_HITS = 10_000
 _BATCH = 50
 
 
@@ -177,34 +175,3 @@ class StackPage(BrowserChild):
         self._by_peak = not self._by_peak
         self.table.sort(by_peak=self._by_peak)
         self.draw(0)
-
-
-class SearchPage(BrowserChild):
-    table: HitTable
-
-    def __init__(self, browser: BrowserPage, query: str) -> None:
-        super().__init__(browser)
-        self.query_text = query
-        self.table = HitTable([], self.run_)
-
-    def again(self, browser: BrowserPage) -> SearchPage:
-        return SearchPage(browser, self.query_text)
-
-    def on_mount(self) -> None:
-        def work(stop: Stop, send: Send) -> None:
-            send(list(islice(until(find_tokens(self.run_, self.query_text), stop), _MAX_HITS)))
-
-        self.start("search", work)
-
-    def arrived(self, job: str, data: Any) -> None:
-        self.table.rows = data
-        self.draw()
-
-    def head(self) -> Sequence[Line]:
-        n = f"the first {_MAX_HITS}" if len(self.table) >= _MAX_HITS else str(len(self.table))
-        found = "searching ..." if "search" in self.waiting else f"{n} tokens"
-        return [line(Span("search ", "dim"), Span(safe(self.query_text), "mark"), Span(f"  {found}", "dim"))]
-
-    def open_row(self, i: int) -> None:
-        h = self.table.rows[i]
-        self.go(self.cursor._replace(prompt=h.prompt_index, pos=h.pos))

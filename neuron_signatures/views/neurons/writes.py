@@ -6,14 +6,13 @@ which is kept in memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuron_signatures.runs.errors import BadRunError, ProjectError, UsageError
+from neuron_signatures.runs.errors import ProjectError, UsageError
 from neuron_signatures.runs.result_records import WritesRecord, another_dump, read_record
 from neuron_signatures.runs.results import (
     WRITE_SIDES,
@@ -25,17 +24,10 @@ from neuron_signatures.runs.results import (
     write_column,
 )
 from neuron_signatures.runs.run import Run
-from neuron_signatures.runs.tables import count_rows, iter_arrow, read_arrow
+from neuron_signatures.runs.tables import iter_arrow
+from neuron_signatures.runs.written import TokenTexts, check_types, read_token_texts
 from neuron_signatures.views.changes import Stamp, stamp
 from neuron_signatures.views.coords import NeuronAt
-from neuron_signatures.views.filters import Matcher
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from jaxtyping import Int32, Int64
-
-_AT_ONCE = 1 << 13
-_MOST = 2**31 - 1
 
 
 class Written(NamedTuple):
@@ -44,14 +36,6 @@ class Written(NamedTuple):
     token: str
     token_id: int
     score: float
-
-
-class WrittenIds(NamedTuple):
-    """Token ids by neuron and side (promoted, suppressed), strongest first; -1 for none."""
-
-    layer: Int32[np.ndarray, " neuron"]
-    neuron: Int32[np.ndarray, " neuron"]
-    ids: Int32[np.ndarray, "neuron side rank"]
 
 
 class WriteScores(NamedTuple):
@@ -104,7 +88,7 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
             kinds[write_column(side, "id", rank)] = "integer"
             kinds[write_column(side, "score", rank)] = "floating"
     for batch in iter_arrow(run_dir, WRITES, columns=tuple(kinds), layer=at.layer):
-        _check(batch.schema, kinds)
+        check_types(batch.schema, kinds)
         mine = pc.and_(pc.equal(batch["layer"], at.layer), pc.equal(batch["neuron"], at.neuron))
         if found := batch.filter(mine).to_pylist():
             row: dict[str, Any] = found[0]
@@ -112,37 +96,9 @@ def _row(run_dir: Path, top: int, at: NeuronAt) -> dict[str, Any] | None:
     return None
 
 
-def every_id(run_dir: Path, top: int) -> WrittenIds:
-    """The token ids of every neuron. Raises `UsageError` if they have not been made, `BadRunError` if damaged."""
-    names = ("layer", "neuron", *(write_column(side, "id", rank) for side in WRITE_SIDES for rank in range(top)))
-    n = count_rows(run_dir, WRITES)
-    places, ids = np.empty((2, n), np.int32), np.empty((n, len(WRITE_SIDES) * top), np.int32)
-    start = 0
-    for batch in iter_arrow(run_dir, WRITES, columns=names):
-        _check(batch.schema, dict.fromkeys(names, "integer"))
-        rows = slice(start, start + len(batch))
-        if rows.stop > n:
-            break
-        for i, name in enumerate(names):
-            target = places[i, rows] if i < 2 else ids[rows, i - 2]
-            target[:] = np.clip(batch[name].cast("int64").fill_null(-1).to_numpy(), -1, _MOST)
-        start = rows.stop
-    if start != n:
-        raise _bad(WRITES, "changed while it was read")
-    return WrittenIds(places[0], places[1], ids.reshape(n, len(WRITE_SIDES), top))
-
-
 def token_texts(run_dir: Path) -> TokenTexts:
     """The texts of the token ids in that table; cached until the file changes."""
     return _tokens(run_dir, stamp(result_path(run_dir, table_name(WRITES_TOKENS))))
-
-
-def _check(schema: pa.Schema, kinds: Mapping[str, str]) -> None:
-    import pyarrow as pa
-
-    for field in schema:
-        if not getattr(pa.types, f"is_{kinds[field.name]}")(field.type):
-            raise _bad(WRITES, f"column {field.name} has type {field.type}, not {kinds[field.name]}")
 
 
 def _side(run_dir: Path, row: dict[str, Any], side: str, top: int) -> list[Written]:
@@ -156,40 +112,6 @@ def _side(run_dir: Path, row: dict[str, Any], side: str, top: int) -> list[Writt
     return found
 
 
-class TokenTexts:
-    """The texts of token ids, from a table in order of id."""
-
-    def __init__(self, table: pa.Table) -> None:
-        import pyarrow as pa
-
-        ids, texts = table.column("token_id"), table.column("token")
-        text_type = texts.type.value_type if pa.types.is_dictionary(texts.type) else texts.type
-        if not pa.types.is_integer(ids.type) or not pa.types.is_string(text_type) or ids.null_count:
-            raise _bad(WRITES_TOKENS, f"has columns of types {ids.type} and {texts.type}")
-        self._ids, self._texts = np.asarray(ids.to_numpy(), np.int64), texts
-        if (np.diff(self._ids) <= 0).any():
-            raise _bad(WRITES_TOKENS, "its ids are not in order")
-
-    def matching(self, match: Matcher) -> Int64[np.ndarray, " id"]:
-        """The ids whose text matches; null is an empty text."""
-        masks = [np.empty(0, bool)]
-        for start in range(0, len(self._ids), _AT_ONCE):  # the texts of a vocabulary take 30 MB as Python objects
-            masks.append(match([t or "" for t in self._texts.slice(start, _AT_ONCE).to_pylist()]))
-        found: np.ndarray = self._ids[np.concatenate(masks)]
-        return found
-
-    def text(self, token_id: int) -> str:
-        at = int(np.searchsorted(self._ids, token_id))
-        text = self._texts[at].as_py() if at < len(self._ids) and self._ids[at] == token_id else None
-        if text is None:
-            raise _bad(WRITES_TOKENS, f"has no token {token_id}")
-        return str(text)
-
-
 @lru_cache(maxsize=2)
 def _tokens(run_dir: Path, _: Stamp) -> TokenTexts:
-    return TokenTexts(read_arrow(run_dir, WRITES_TOKENS, columns=("token_id", "token")))
-
-
-def _bad(stem: str, what: str) -> BadRunError:
-    return BadRunError(what, where=table_name(stem), next_step="Make it again")
+    return read_token_texts(run_dir)

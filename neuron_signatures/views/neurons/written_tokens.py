@@ -14,10 +14,11 @@ from neuron_signatures.runs.results import (
     list_influence,
     write_scores_name,
 )
+from neuron_signatures.runs.written import TokenTexts, every_id, side_of
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.filters import matcher
 from neuron_signatures.views.neurons.poles import KeyIndex, Poles
-from neuron_signatures.views.neurons.writes import TokenTexts, every_id, token_texts
+from neuron_signatures.views.neurons.writes import token_texts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int32, Int64
@@ -52,7 +53,7 @@ class WrittenTokens:
         """Mask of the poles that promote (or suppress) a token that matches `pattern`, among those stored."""
         hits = self._hits(pattern)
         rows = self._index.rows(poles.keys(signed=False))
-        side = (poles.negative != suppressed).astype(np.int64)
+        side = side_of(poles.negative, suppressed=suppressed)
         found: np.ndarray = (rows >= 0) & hits[rows, side] if len(hits) else np.zeros(len(rows), bool)
         return found
 

@@ -1,0 +1,1 @@
+"""Search in explanations, exemplars and written tokens."""
