@@ -139,6 +139,7 @@ def _write_scores(writer: ResultsWriter, run: Run) -> None:
         out = None
         for layer in range(N_LAYERS):  # a row group per layer, as stage 2 writes them
             columns = {"layer": np.full(D_MLP, layer, np.int32), "neuron": np.arange(D_MLP, dtype=np.int32)}
+            columns |= {"mean": np.zeros(D_MLP, np.float32), "std": np.ones(D_MLP, np.float32)}
             for side, rank in itertools.product(WRITE_SIDES, range(N_WRITTEN)):
                 columns[write_column(side, "id", rank)] = rng.integers(0, VOCAB, D_MLP, dtype=np.int32)
                 columns[write_column(side, "score", rank)] = rng.standard_normal(D_MLP, dtype=np.float32)

@@ -141,9 +141,8 @@ class FakeClient:
         acts: list[float | None] = [0.1 * i for i in range(len(self.words))]
         neurons = [NeuronActs(layer=n.layer, neuron=n.neuron, acts=acts) for n in request.neurons]
         return ActivationsAnswer(
-            tokens=self._tokens(), neurons=neurons, top=top[: request.top_k * len(top)], layers=[],
-            warnings=[], ordered_by="z" if request.against_run else "act",
-            reference=f"run {request.against_run}, 78 tokens",
+            tokens=self._tokens(), neurons=neurons, top=top[: request.top_k * len(top)], layers=[], warnings=[],
+            ordered_by="z" if request.against_run else "act", reference=f"run {request.against_run}, 78 tokens",
         )  # fmt: skip
 
     def influence(self, request: InfluenceRequest, /) -> InfluenceAnswer:
@@ -184,7 +183,7 @@ class FakeClient:
 
 
 def server_at(client: Any) -> ServerAt:
-    return ServerAt(URL, lambda url: client)
+    return ServerAt(URL, lambda url, seconds: client)
 
 
 def live_page(root: Path, client: Any, *, run: str = "demo", **state: Any) -> AppTest:

@@ -46,6 +46,7 @@ from neuron_signatures.runs.manifest_file import first_error
 
 LOAD_SECONDS = 3600.0
 """How long `load_model` waits, downloads included."""
+HEALTH_SECONDS = 10.0
 MAX_TENSOR_BYTES = 2 << 30
 
 A = TypeVar("A", bound=Answer)
@@ -56,9 +57,9 @@ class Client:
     """A server of `neuron_signatures.serve`. May be used by several threads; `close` it, or use it in a `with` block.
 
     `timeout` is in seconds, for a call with its repetitions: after 429 (the queue is full) or a lost connection a call
-    is sent again up to `retries` times. A server that accepts no connection within
-    `connect_seconds` is none. `token` is that of the server, by default from NEURON_SIGNATURES_TOKEN; it is
-    not sent over http to another machine unless `allow_http` is set. Redirects are not followed and proxies not used.
+    is sent again up to `retries` times. A server that accepts no connection for `connect_seconds` is none. `token` is
+    that of the server, by default from NEURON_SIGNATURES_TOKEN; it is not sent over http to another machine unless
+    `allow_http` is set. Redirects are not followed and proxies not used.
 
     Every method raises `ServerProblem`, and `UsageError` for arguments that no server would take.
     """
@@ -96,8 +97,8 @@ class Client:
     # --- the server and its model
 
     def health(self) -> Health:
-        """Sent once: without a server, "no_server" comes at once."""
-        return self._get("/health", Health, retries=0)
+        """Sent once, and answered soon also while the model works: without a server, "no_server" comes at once."""
+        return self._answer(Call("GET", "/health"), Health, min(self.timeout, HEALTH_SECONDS), retries=0)
 
     def models(self) -> ModelList:
         return self._get("/models", ModelList)
@@ -193,8 +194,8 @@ class Client:
     def search(self, run: str, request: SearchRequest | str | None = None, /, **fields: Any) -> SearchAnswer:
         return self._post(f"{_run(run)}/search", _message(SearchRequest, request, "query", fields), SearchAnswer)
 
-    def _get(self, path: str, kind: type[A], *, params: Params | None = None, retries: int | None = None) -> A:
-        return self._answer(Call("GET", path, params=params), kind, self.timeout, retries=retries)
+    def _get(self, path: str, kind: type[A], *, params: Params | None = None) -> A:
+        return self._answer(Call("GET", path, params=params), kind, self.timeout)
 
     def _post(self, path: str, message: Message, kind: type[A]) -> A:
         """All paths but /model only compute, so that a call may be repeated."""

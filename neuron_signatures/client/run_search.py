@@ -64,4 +64,5 @@ def check_same_run(server: SearchServer, name: str, manifest: Manifest) -> None:
 
 
 def _hit(h: api.Hit) -> Hit:
-    return Hit(NeuronPole(h.layer, h.neuron, h.pole), h.kind, h.text, h.score, h.set, h.id, rank=h.rank)
+    own = {name: getattr(h, name) for name in Hit._fields if name != "at"}
+    return Hit(NeuronPole(h.layer, h.neuron, h.pole), **own)

@@ -51,11 +51,15 @@ def plan_index(request: IndexRequest) -> IndexForecast:
         return forecast_of(run, collect(run, records, request), name, why)
 
 
-def make_index(request: IndexRequest, progress: ProgressOf) -> IndexSummary:
-    """Index a run. The earlier index stays until the new one is complete, and its vectors are used again."""
-    run = Run.open(request.run_dir)
-    name, why = resolve_embedder(request.embedder)
-    embedder = None if name is None else _load(name, request.device)
+def make_index(request: IndexRequest, progress: ProgressOf, embedder: SentenceEmbedder | None = None) -> IndexSummary:
+    """Index a run. The earlier index stays until the new one is complete, and its vectors are used again.
+
+    `embedder` is used instead of the model that the request names.
+    """
+    run, why = Run.open(request.run_dir), ""
+    if embedder is None:
+        name, why = resolve_embedder(request.embedder)
+        embedder = None if name is None else _load(name, request.device)
     with open_folder(run, SEARCH_FOLDER, SEARCH) as writer, _records_of(run, request) as records:
         found = collect(run, records, request)
         warnings = [*found.warnings, *([f"{why}: {_WITHOUT_VECTORS}"] if embedder is None else [])]
@@ -66,7 +70,7 @@ def make_index(request: IndexRequest, progress: ProgressOf) -> IndexSummary:
             vectors = None if embedder is None else _vectors(run, path, found.n_texts, embedder, progress, request)
             explanations = found.explanations()
             _write(writer, path, [explanations, found.exemplars], vectors)
-        facts = _facts(run, found, explanations, embedder)
+        facts = _facts(run, request, found, explanations, embedder)
         writer.finish(settings=request.settings(), facts=facts.model_dump(), sources=found.sources, warnings=warnings)
         ResultsWriter(run.path, SEARCH).remove(PARTIAL)
     return IndexSummary(run.path, facts, tuple(warnings))
@@ -141,13 +145,16 @@ def _write(writer: ResultWriter, words: Path, rows: list[Rows], vectors: np.ndar
         write_arrays(f, {KEY: vectors})
 
 
-def _facts(run: Run, found: Collected, explanations: Rows, embedder: SentenceEmbedder | None) -> SearchFacts:
+def _facts(
+    run: Run, request: IndexRequest, found: Collected, explanations: Rows, embedder: SentenceEmbedder | None
+) -> SearchFacts:
     counts = found.explained.counts
     logs = {
         name: LogRead(n_bytes=end, sha256=log_digest(SETS, run.path, name, end), n=counts[name])
         for name, end in found.explained.ends.items()
     }
     return SearchFacts(
+        kinds=list(request.kinds), layers=found.layers,
         n_texts=found.n_texts, n_explanations=explanations.n, n_exemplars=found.exemplars.n, sets=found.sets,
         explainers=found.explainers, logs=logs, embedder=None if embedder is None else facts_of(embedder),
     )  # fmt: skip

@@ -31,7 +31,7 @@ def model_panel(ctx: PageContext, connection: Connection) -> None:
     """Draw the model, its memory, and the choice of another model."""
     with st.container(border=True, key="live_model"):
         left, right = st.columns([3, 2])
-        with left:
+        with left, st.container(gap="xsmall"):
             _say_state(ctx, connection)
         with right:
             status_panel(connection)
@@ -43,8 +43,12 @@ def _say_state(ctx: PageContext, connection: Connection) -> None:
     model, state = connection.model, connection.state
     if connection.health is None:
         lead("The server does not answer any more")
-        small(_line(connection.problem))
         small("What was computed before is still shown, with the inputs as you left them. The page connects by itself.")
+        if connection.is_absent:
+            command = serve_command(ctx.run.manifest.model_name, ctx.run_dir.parent, connection.url)
+            st.code(escape(command), language="bash", wrap_lines=True)
+        else:
+            small(_line(connection.problem))
         st.button("Try again", key="live_retry")
     elif state is not None and state.state == "loading":
         lead(f"Loading {brief(state.model_name or 'a model')} …")
@@ -72,7 +76,8 @@ def _compare(ctx: PageContext, connection: Connection) -> None:
         differs = texts.differences(m, live)
         small("The model of this run" + ("." if not differs else f", but with {', '.join(differs)}: numbers differ."))
         return
-    small(f"Not the model of this run: {other}. Nothing that the run says of neurons is shown beside its numbers.")
+    st.info("This is not the model of the selected run.")
+    small(f"{other[0].upper()}{other[1:]}. What the run says of neurons is not shown, because it is not of these.")
     if m.units is None and m.model_name.rstrip("/") != live.model_name.rstrip("/"):
         st.button(
             "Load the run's model", key="live_load_run", on_click=_load, args=(connection, run_model(ctx)),
@@ -118,7 +123,7 @@ def _choose(ctx: PageContext, connection: Connection) -> None:
 def _form(ctx: PageContext, connection: Connection, models: Sequence[KnownModel], state: ModelState) -> None:
     names = {k.model_name: texts.known_model_line(k) for k in models}
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls_live_model"):
-        name = st.selectbox("Model", list(names), format_func=lambda n: names.get(n, ""), key=_MODEL, width=560)
+        name = st.selectbox("Model", list(names), format_func=lambda n: names.get(n, ""), key=_MODEL, width=480)
         how = st.selectbox(
             "Quantization", _QUANTIZATIONS, key=_QUANTIZATION, help=_QUANTIZATION_HELP, width=140
         )  # fmt: skip

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.edits import parse_neurons
 from neuron_signatures.dashboard.live.focus_panel import Focus
-from neuron_signatures.dashboard.live.neurons_panel import CHOSEN
+from neuron_signatures.dashboard.live.keys import CHOSEN, EDITED
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.texts import position_label
 from neuron_signatures.dashboard.neuron.all_prompts import read_neuron
@@ -25,8 +25,6 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.interventions.sheets import signed_text, size_text
 from neuron_signatures.views.scale import Limit
 
-EDITED = "ui_live_edited"
-"""Session key of the typed neurons to edit."""
 _SIDEBAR = "live_sidebar_neuron"
 _TYPED, _TYPED_PROBLEM = "live_typed_neuron", "live_typed_problem"
 
@@ -124,7 +122,7 @@ def _run_facts(link: RunLink, acts: LiveActs, focus: Focus, colouring: Colouring
         rows.append(("run", f"mean {signed_text(spread.mean)}, std {size_text(spread.std)} over {spread.n:,} tokens of "
                             "its prompts, without first positions"))  # fmt: skip
     negative = bool(acts.values[focus.pos] < 0)
-    for name, text in zip(("promotes", "fires on", "explanation"), link.describe(acts.at, negative), strict=True):
+    for name, text in zip(("explanation", "promotes", "fires on"), link.describe(acts.at, negative), strict=True):
         if text:
             rows.append((f"run: {name}", f"{text}  (at {'-' if negative else '+'})"))
     agreement = stored_agreement(link, acts, focus)

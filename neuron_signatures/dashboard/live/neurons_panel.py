@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 import streamlit as st
@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.focus_panel import Focus
+from neuron_signatures.dashboard.live.keys import CHOSEN, EDITED, KIND, WHERE
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.sheets import SAID, firing_sheet, influence_sheet
 from neuron_signatures.dashboard.widgets.elements import show_lines, small, table
@@ -20,12 +21,10 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.interventions.sheets import Sheet, share_text, signed_text, size_text
 
 What = Literal["fire", "influence"]
-CHOSEN = "live_neuron"
-"""Session key of the neuron that the page shows."""
 _WHAT, _BY, _METRIC, _REFERENCE, _POSITIONS = (
     "ui_live_what", "ui_live_by", "ui_live_metric", "ui_live_reference", "ui_live_positions",
 )  # fmt: skip
-_TOP = 20
+_TOP, _EDITED = 20, 10
 _HEIGHT = 388
 _FORMATS = {"signed": "%+.4g"}
 _WHATS: dict[What, str] = {"fire": "Neurons that fire", "influence": "Neurons with influence"}
@@ -34,11 +33,11 @@ _BY_HELP = (
     "is; neurons that are always on come first."
 )
 _METRIC_HELP = (
-    "act_grad: (act - reference) x gradient of the target. ig: the gradient averaged on the way from the reference. "
-    "relp: with relevance rules for norms and products. dla: what the neuron writes directly into the target's logit. "
-    "All in logits; only ablation, below, measures."
+    "Estimates, in logits of the target. act_grad: (act - reference) x gradient. relp: the same with norm scales and "
+    "attention patterns held constant and the gradient of products shared. ig: with the gradient averaged on the way "
+    "from the reference. dla: what the neuron writes directly into the logit. The edit below measures."
 )
-DEFAULTS = {_WHAT: "fire", _BY: "z", _METRIC: "act_grad", _REFERENCE: "zero", _POSITIONS: "target"}
+DEFAULTS = {_WHAT: "fire", _BY: "z", _METRIC: "relp", _POSITIONS: "target"}
 
 
 def neurons_panel(model: LiveModel, link: RunLink, focus: Focus) -> None:
@@ -64,6 +63,7 @@ def _firing(model: LiveModel, link: RunLink, focus: Focus) -> None:
         answer = model.ask(lambda c: c.activations, request, link.ctx.data_key, link.ctx.results_key)
     sheet = firing_sheet(answer, focus.pos, link.describe)
     _table(sheet, "live_firing")
+    _offer_edit(list(dict.fromkeys(sheet.neurons))[:_EDITED], "", {})
     show_lines("How far to trust it", answer.warnings)
     order = f"|z|, relative to {brief(answer.reference)}" if answer.ordered_by == "z" else "|act|"
     small(f"The first {len(sheet.rows)} of all layers at position {focus.label}, by {order}.{_without_z(link)}")
@@ -76,7 +76,8 @@ def _without_z(link: RunLink) -> str:
 def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls_live_influence"):
         metric = st.selectbox("Metric", get_args(LiveMetric), key=_METRIC, help=_METRIC_HELP, width=140)
-        references = ("zero", "mean") if link.on_server else ("zero",)
+        references = ("mean", "zero") if link.on_server else ("zero",)
+        st.session_state.setdefault(_REFERENCE, references[0])
         reference = st.selectbox(
             "Reference", references, key=_REFERENCE, width=140,
             help="What the activation is compared with: 0, or the neuron's mean over tokens of the run (of its "
@@ -95,12 +96,22 @@ def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
     )  # fmt: skip
     with st.spinner("Waiting for the model"):
         answer = model.ask(lambda c: c.influence, request, link.ctx.data_key, link.ctx.results_key)
-    _table(influence_sheet(answer, link.describe), "live_influence")
-    share = (
-        ""
-        if answer.share_shown is None
-        else (f", {share_text(answer.share_shown)} of all |influence| ({size_text(answer.sum_abs)})")
-    )
+    sheet = influence_sheet(answer, link.describe)
+    _table(sheet, "live_influence")
+    supports = [r for r in answer.rows if r.influence > 0]
+    first = list(dict.fromkeys(NeuronAt(r.layer, r.neuron) for r in supports))[:_EDITED]
+    as_estimated = {
+        KIND: "mean" if reference == "mean" else "zero",
+        WHERE: "here" if positions == "target" else "later",
+    }
+    _offer_edit(first, " with positive influence", as_estimated)
+    if first:
+        total = sum(r.influence for r in supports if NeuronAt(r.layer, r.neuron) in first)
+        small(f"The influence of these adds up to {signed_text(total)}: the estimate of what setting them to the "
+              "reference takes away.")  # fmt: skip
+    share = ""
+    if answer.share_shown is not None:
+        share = f", {share_text(answer.share_shown)} of all |influence| ({size_text(answer.sum_abs)})"
     small(
         f"On the {texts.target_name(answer.on)} ({signed_text(answer.on.value)}) by {brief(answer.metric)}, reference "
         f"{brief(answer.reference)}. Shown: the first {len(answer.rows)}{share}; the sum of all is "
@@ -114,7 +125,18 @@ def _table(sheet: Sheet, key: str) -> None:
     table(
         sheet_frame(sheet), key, help={c.name: c.help for c in sheet.columns if c.help}, height=_HEIGHT,
         formats={c.name: _FORMATS[c.kind] for c in sheet.columns if c.kind in _FORMATS},
-        widths=dict.fromkeys(SAID, 220), on_row=_chooses(neurons),
+        widths=dict.fromkeys(SAID, 200), on_row=_chooses(neurons),
+    )  # fmt: skip
+
+
+def _offer_edit(first: Sequence[NeuronAt], which: str, inputs: Mapping[str, str]) -> None:
+    """A button that puts these neurons into the edit, with other `inputs`; `which` says which they are."""
+    new = {EDITED: ", ".join(at.label for at in first), **inputs}
+    st.button(
+        f"Edit the first {len(first)}{which} together", key="live_edit_first", disabled=not first,
+        on_click=lambda: st.session_state.update(new), help="Fills in the edit below" + (
+            ", with the reference and the positions of the estimate." if inputs else "."
+        ),
     )  # fmt: skip
 
 

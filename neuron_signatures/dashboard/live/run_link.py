@@ -44,7 +44,7 @@ class RunLink:
         return f"{'records' if has_records(self.ctx.run_dir) else 'run'}:{self.on_server}"
 
     def describe(self, at: NeuronAt, negative: bool) -> Sequence[str]:
-        """The tokens it promotes, where it fires, and its explanation; empty texts if the run does not say."""
+        """Its explanation, the tokens it promotes, and where it fires; empty texts if the run does not say."""
         if not self.is_same:
             return _NOTHING
         pole: Pole = "-" if negative else "+"
@@ -53,7 +53,7 @@ class RunLink:
         except ProjectError:  # the views of these results report it
             return _NOTHING
         explained = explained_in_words(self.ctx, [NeuronPole(*at, pole)])[0]
-        return shown_tokens(found.promotes), found.fires, explained
+        return explained, shown_tokens(found.promotes), found.fires
 
     def stores(self, at: NeuronAt) -> bool:
         return self.is_same and self.ctx.run.stores(*at)

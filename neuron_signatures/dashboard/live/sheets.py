@@ -18,11 +18,11 @@ from neuron_signatures.views.interventions.sheets import Kind, Sheet, Value, col
 
 Describe = Callable[[NeuronAt, bool], Sequence[str]]
 """What the run says of a neuron with this sign (True: negative): one text for each of `SAID`."""
-SAID = ("promotes (run)", "fires on (run)", "explanation (run)")
+SAID = ("explanation (run)", "promotes (run)", "fires on (run)")
 _SAID_HELP = (
+    "From the run, at this sign of the activation: the explanation to read.",
     "From the run, at this sign of the activation: the tokens whose logits it raises most.",
     "From the run, at this sign of the activation: its signature, or its peak tokens.",
-    "From the run, at this sign of the activation: the explanation to read.",
 )
 
 

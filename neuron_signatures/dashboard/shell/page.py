@@ -63,7 +63,7 @@ _STYLE = """<style>.stMainBlockContainer{padding:4rem 2.4rem 4rem}
 @media (max-width:900px){.stMainBlockContainer{padding:4rem 1rem 4rem}
 .stMain [data-testid="stColumn"]{min-width:15rem}
 [class*="st-key-controls"] [data-testid="stColumn"]{min-width:9rem}}
-.st-key-view button{padding:.2rem .36rem!important}.st-key-view button p{font-size:.85rem}
+.st-key-view button{padding:.2rem .3rem!important}.st-key-view button p{font-size:.85rem}
 [data-testid="stElementToolbarButton"]:has(button[aria-label^="Download as CSV"]){display:none!important}</style>"""
 _SEEN = "seen"
 _WRITTEN = "written"

@@ -14,7 +14,8 @@ from neuron_signatures.runs.explanations.shown import Row
 from neuron_signatures.runs.llm.status import Status
 from neuron_signatures.runs.records.names import POLES, NeuronPole, Pole
 
-_NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9})([+-])?)?", re.ASCII | re.IGNORECASE)
+NEURON = re.compile(r"L(\d{1,6})(?:N(\d{1,9})([+-])?)?", re.ASCII | re.IGNORECASE)
+"""A word of a search that selects a layer, a neuron or a pole instead of texts."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Search:
         """Those of the rows that fit."""
         names, words = [], []
         for word in self.text.split():
-            found = _NEURON.fullmatch(word)
+            found = NEURON.fullmatch(word)
             names.append(found) if found else words.append(word.casefold())
         return [
             r for r in rows

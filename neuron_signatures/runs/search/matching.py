@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from neuron_signatures.runs.search.database import AGAIN, contents
 from neuron_signatures.runs.search.hits import Found, Hit, Scope
 from neuron_signatures.runs.search.names import Kind
 from neuron_signatures.runs.search.query import Place, Term, WordQuery
-from neuron_signatures.runs.search.rows import OWN, Rows
+from neuron_signatures.runs.search.rows import OWN, Columns
 from neuron_signatures.runs.search.texts import Texts
 from neuron_signatures.runs.search.words import folded, word_key
 
@@ -24,10 +24,6 @@ MOST_SCORED: Final = 10_000
 
 MOST_CONTINUED: Final = 1000
 """Words with one beginning that are looked for at the peaks of exemplars."""
-
-
-Masks = Mapping[Kind, Bool[np.ndarray, " row"]]
-Tiers = Mapping[Kind, Int64[np.ndarray, " row"]]
 
 
 class Matches(NamedTuple):
@@ -50,30 +46,88 @@ class Chosen(NamedTuple):
 def search_words(texts: Texts, query: WordQuery, scope: Scope) -> Found:
     """As `Search.by_words`, of a parsed query."""
     every = _match(texts, query.terms, every=True)
-    masks = allowed(texts, scope, query)
-    score = np.full(texts.n_texts, -np.inf)
-    score[every.ids] = every.scores
-    lacks = np.zeros(texts.n_texts, np.int64)  # 2 for texts without some of the words
-    notes = list(texts.notes)
+    keys = np.array([word_key(word) for term in query.terms for word in _words_of(texts, term)], np.int64)
+    best, notes = _Best(texts, scope, query), list(texts.notes)
+    best.add_matches(every, np.unique(keys))
     if every.is_sample:
         words = "these words" if len(query.terms) > 1 else "this word"
         notes.append(f"more than {MOST_SCORED:,} texts have {words}: the best of a random {MOST_SCORED:,} are shown")
-    elif len(query.terms) > 1 and (n := _n_rows(texts, masks, score)) < scope.k:
-        rare = _rare_terms(texts, query.terms)
-        some = _match(texts, rare, every=False) if rare else every
-        new = score[some.ids] == -np.inf
-        score[some.ids[new]], lacks[some.ids[new]] = some.scores[new], 2
-        if _n_rows(texts, masks, score) > n:
+    elif len(query.terms) > 1 and not best.is_full and (rare := _rare_terms(texts, query.terms)):
+        n, some = len(best.found), _match(texts, rare, every=False)
+        new = ~np.isin(some.ids, every.ids)
+        best.add_matches(Matches(some.ids[new], some.scores[new], some.is_sample), np.unique(keys))
+        if len(best.found) > n:
             notes.append(f"{n or 'no'} hit{' has' if n == 1 else 's have'} every word; the others have some of them")
-    keys = np.array([word_key(word) for term in query.terms for word in _words_of(texts, term)], np.uint32)
-    tiers: dict[Kind, np.ndarray] = {}
-    for kind in masks:
-        columns = texts.rows[kind].columns
-        tiers[kind] = lacks[columns["text"]]
-        if kind == "exemplar":  # those whose peak is elsewhere in the window come later
-            tiers[kind] = tiers[kind] + ~np.isin(columns["word"], keys)
-    has_score = {kind: mask & (score[texts.rows[kind].columns["text"]] > -np.inf) for kind, mask in masks.items()}
-    return Found(hits_of(texts, best(texts, has_score, score, scope, tiers)), tuple(notes))
+    return Found(hits_of(texts, best.found), tuple(notes))
+
+
+def search_scores(texts: Texts, scores: Float[np.ndarray, " text"], scope: Scope) -> Found:
+    """The rows whose texts have the largest scores, of the texts 0, 1, ... that have one."""
+    best = _Best(texts, scope, None)
+    above, n = np.inf, 4 * scope.k
+    while not best.is_full and above > -np.inf:
+        limit = float(np.partition(scores, -n)[-n]) if n < len(scores) else -np.inf
+        ids = np.flatnonzero((scores >= limit) & (scores < above))
+        best.add_texts(ids, scores[ids], scope.kinds)
+        above, n = limit, 8 * n  # a scope of few layers can need many texts
+    return Found(hits_of(texts, best.found), texts.notes)
+
+
+class _Best:
+    """The best rows so far, at most `k`, and `per_text` of one text. What is added later comes later."""
+
+    def __init__(self, texts: Texts, scope: Scope, query: WordQuery | None) -> None:
+        self.found: list[Chosen] = []
+        self._texts, self._scope, self._query = texts, scope, query
+        self._n_of = Counter[int]()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.found) >= self._scope.k
+
+    def add_matches(self, matches: Matches, keys: Int64[np.ndarray, " word"]) -> None:
+        """Explanations, and exemplars whose peak is at a word of the query; then exemplars whose peak is elsewhere."""
+        scores = np.full(self._texts.n_texts, -np.inf)
+        scores[matches.ids] = matches.scores
+        exemplars = self._texts.rows["exemplar"]
+        at_peak = exemplars.of_words(keys)
+        rows: dict[Kind, np.ndarray] = {"explanation": self._texts.rows["explanation"].of_texts(matches.ids)}
+        rows["exemplar"] = at_peak[scores[exemplars.columns["text"][at_peak]] > -np.inf]
+        self._add({kind: rows[kind] for kind in self._scope.kinds}, scores)
+        if "exemplar" not in self._scope.kinds:
+            return
+        is_at_peak = np.zeros(exemplars.n, bool)
+        is_at_peak[at_peak] = True
+        order, start, n = np.argsort(-matches.scores, kind="stable"), 0, 4 * self._scope.k
+        ids, of_ids = matches.ids[order], matches.scores[order]
+        while start < len(ids) and not self.is_full:
+            stop = min(len(ids), start + n)
+            while stop < len(ids) and of_ids[stop] == of_ids[stop - 1]:  # ties are in order of neuron
+                stop += 1
+            others = exemplars.of_texts(ids[start:stop])
+            self._add({"exemplar": others[~is_at_peak[others]]}, scores)
+            start, n = stop, 2 * n
+
+    def add_texts(self, ids: np.ndarray, scores: np.ndarray, kinds: Sequence[Kind]) -> None:
+        """All rows of some texts."""
+        of_text = np.full(self._texts.n_texts, -np.inf)
+        of_text[ids] = scores
+        self._add({kind: self._texts.rows[kind].of_texts(ids) for kind in kinds}, of_text)
+
+    def _add(self, rows: Mapping[Kind, np.ndarray], of_text: np.ndarray) -> None:
+        kept = {kind: own[_in_scope(self._texts, kind, own, self._scope, self._query)] for kind, own in rows.items()}
+        kinds = list(kept)
+        own = np.concatenate([kept[kind] for kind in kinds])
+        which = np.repeat(np.arange(len(kinds)), [len(kept[kind]) for kind in kinds])
+        order = np.concatenate([self._texts.rows[kind].order(kept[kind]) for kind in kinds])
+        ids = np.concatenate([self._texts.rows[kind].columns["text"][kept[kind]] for kind in kinds])
+        score = of_text[ids]
+        for i in np.lexsort((order, -score)):
+            if self.is_full:
+                return
+            if self._n_of[int(ids[i])] < self._scope.per_text:
+                self._n_of[int(ids[i])] += 1
+                self.found.append(Chosen(kinds[which[i]], int(own[i]), float(score[i])))
 
 
 def _words_of(texts: Texts, term: Term) -> list[str]:
@@ -106,69 +160,19 @@ def _rare_terms(texts: Texts, terms: Sequence[Term]) -> list[Term]:
     return [term for term, n in zip(terms, counts, strict=True) if 0 < n <= MOST_SCORED]
 
 
-def _n_rows(texts: Texts, masks: Masks, score: np.ndarray) -> int:
-    return sum(int((mask & (score[texts.rows[k].columns["text"]] > -np.inf)).sum()) for k, mask in masks.items())
-
-
-def allowed(texts: Texts, scope: Scope, query: WordQuery | None = None) -> Masks:
-    """The rows that a search may find, by kind."""
-    found = {}
-    for kind in scope.kinds:
-        rows = texts.rows[kind]
-        mask = np.ones(rows.n, bool)
-        if scope.layers is not None:
-            mask &= np.isin(rows.columns["layer"], np.array(scope.layers, np.int64))
-        if query is not None and query.places:
-            mask &= np.logical_or.reduce([_is_at(rows, place) for place in query.places])
-        if query is not None and query.sets:
-            mask &= _is_of(texts, rows, query.sets)
-        found[kind] = mask
-    return found
-
-
-def best(
-    texts: Texts, masks: Masks, scores: Float[np.ndarray, " text"], scope: Scope, tiers: Tiers | None = None
-) -> list[Chosen]:
-    """The rows of the masks whose texts have the largest scores, ties by layer, neuron and pole; -inf is no hit.
-
-    At most `scope.k`, and `scope.per_text` of one text. Rows of a lower tier come first.
-    """
-    found: list[Chosen] = []
-    n_of = Counter[int]()
-    for tier in _tiers_of(masks, tiers):
-        members = {kind: mask & (tiers[kind] == tier) if tiers else mask for kind, mask in masks.items()}
-        for chosen, text in _ordered(texts, members, scores, scope.k):
-            if len(found) < scope.k and n_of[text] < scope.per_text:
-                n_of[text] += 1
-                found.append(chosen)
-        if len(found) == scope.k:
-            break
-    return found
-
-
-def _tiers_of(masks: Masks, tiers: Tiers | None) -> list[int]:
-    return (
-        [0] if tiers is None else sorted({t for k, mask in masks.items() for t in np.unique(tiers[k][mask]).tolist()})
-    )
-
-
-def _ordered(texts: Texts, masks: Masks, scores: Float[np.ndarray, " text"], k: int) -> Iterator[tuple[Chosen, int]]:
-    """The rows of the masks of at least the k best texts, best first, each with the id of its text."""
-    has_row = np.zeros(texts.n_texts, bool)
-    for kind, mask in masks.items():
-        has_row[texts.rows[kind].columns["text"][mask]] = True
-    of_text = np.where(has_row, scores, -np.inf)
-    limit = np.partition(of_text, -k)[-k] if k < len(of_text) else -np.inf
-    wanted = (of_text >= limit) & (of_text > -np.inf)
-    rows = {kind: np.flatnonzero(mask & wanted[texts.rows[kind].columns["text"]]) for kind, mask in masks.items()}
-    kinds = list(rows)
-    own = np.concatenate([rows[kind] for kind in kinds])
-    which = np.repeat(np.arange(len(kinds)), [len(rows[kind]) for kind in kinds])
-    order = np.concatenate([texts.rows[kind].order(rows[kind]) for kind in kinds])
-    ids = np.concatenate([texts.rows[kind].columns["text"][rows[kind]] for kind in kinds])
-    score = of_text[ids]
-    for i in np.lexsort((order, -score)).tolist():
-        yield Chosen(kinds[which[i]], int(own[i]), float(score[i])), int(ids[i])
+def _in_scope(
+    texts: Texts, kind: Kind, own: Int64[np.ndarray, " row"], scope: Scope, query: WordQuery | None
+) -> Bool[np.ndarray, " row"]:
+    """Which of some rows a search may find."""
+    columns, mask = texts.rows[kind].columns, np.ones(len(own), bool)
+    if scope.layers is not None:
+        mask &= np.isin(columns["layer"][own], np.array(scope.layers, np.int64))
+    if query is not None and query.places:
+        mask &= np.logical_or.reduce([_is_at(columns, own, place) for place in query.places])
+    if query is not None and query.sets:
+        wanted = [i for i, name in enumerate(texts.sets) if name.casefold() in query.sets]
+        mask &= np.isin(columns["set"][own], wanted) if kind == "explanation" else False
+    return mask
 
 
 def hits_of(texts: Texts, chosen: Sequence[Chosen]) -> tuple[Hit, ...]:
@@ -191,16 +195,8 @@ def _hit(texts: Texts, chosen: Chosen, text: str) -> Hit:
     )  # fmt: skip
 
 
-def _is_at(rows: Rows, place: Place) -> Bool[np.ndarray, " row"]:
-    c = rows.columns
-    mask: np.ndarray = c["layer"] == place.layer
+def _is_at(columns: Columns, own: Int64[np.ndarray, " row"], place: Place) -> Bool[np.ndarray, " row"]:
+    mask: np.ndarray = columns["layer"][own] == place.layer
     if place.neuron is not None:
-        mask = mask & (c["neuron"] == place.neuron)
-    return mask if place.pole is None else mask & (c["pole"] == POLES.index(place.pole))
-
-
-def _is_of(texts: Texts, rows: Rows, sets: Sequence[str]) -> Bool[np.ndarray, " row"]:
-    if rows.kind == "exemplar":
-        return np.zeros(rows.n, bool)
-    wanted = [place for place, name in enumerate(texts.sets) if name.casefold() in sets]
-    return np.isin(rows.columns["set"], np.array(wanted, np.int64))
+        mask = mask & (columns["neuron"][own] == place.neuron)
+    return mask if place.pole is None else mask & (columns["pole"][own] == POLES.index(place.pole))

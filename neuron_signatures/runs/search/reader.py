@@ -21,7 +21,7 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.search.contents import contents_of, index_or_none
 from neuron_signatures.runs.search.database import limited
 from neuron_signatures.runs.search.hits import EVERYWHERE, Contents, Found, Hit, Scope
-from neuron_signatures.runs.search.matching import allowed, best, hits_of, search_words
+from neuron_signatures.runs.search.matching import search_scores, search_words
 from neuron_signatures.runs.search.names import SEARCH, VECTORS, WRITES_COMMAND
 from neuron_signatures.runs.search.query import parse
 from neuron_signatures.runs.search.record import SearchRecord
@@ -104,10 +104,9 @@ class Search:
         """
         with self._lock:
             texts, vectors = self._texts(), self._vectors()
-            scores = np.full(texts.n_texts, -np.inf, np.float32)
-            scores[: texts.n_embedded] = cosines(vectors, np.asarray(vector))
+            scores = cosines(vectors, np.asarray(vector))
             with limited(texts.conn, texts.path):
-                return Found(hits_of(texts, best(texts, allowed(texts, scope), scores, scope)), texts.notes)
+                return search_scores(texts, scores, scope)
 
     def close(self) -> None:
         """Close the index's files. The next search opens them again."""
@@ -129,8 +128,7 @@ class Search:
         sources = [f"{EXPLANATIONS}/{name}.jsonl" for name in SETS.names(self.path)]
         stamps = {name: _stamp(self.path, name) for name in [*sources, f"{RECORDS}/{RECORDS_META}"]}
         if self._current is None or stamps != self._source_stamps:
-            record = None if index.found is None else index.found.record
-            self._current, self._source_stamps = current_texts(self.path, index.texts, record), stamps
+            self._current, self._source_stamps = current_texts(self.path, index.texts, index.found), stamps
         return self._current
 
     def _read_index(self) -> _Index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +52,41 @@ class Rows:
         found: np.ndarray = (layer << 34) | (neuron << 2) | (pole << 1) | (self.kind == "exemplar")
         return found
 
+    def of_texts(self, ids: Int64[np.ndarray, " text"]) -> Int64[np.ndarray, " row"]:
+        """The rows of some texts."""
+        return _members(*self._by_text, ids)
+
+    def of_words(self, keys: Int64[np.ndarray, " word"]) -> Int64[np.ndarray, " row"]:
+        """The rows of exemplars whose peak is at one of some words (`word_key`)."""
+        return _members(*self._by_word, keys)
+
+    @cached_property
+    def _by_text(self) -> tuple[np.ndarray, np.ndarray]:
+        return _sorted_by(self.columns["text"])
+
+    @cached_property
+    def _by_word(self) -> tuple[np.ndarray, np.ndarray]:
+        return _sorted_by(self.columns["word"])
+
     def some(self, keep: np.ndarray) -> Rows:
         """The rows of a mask, or with these numbers."""
         return Rows(self.kind, {name: column[keep] for name, column in self.columns.items()})
+
+
+def _sorted_by(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows in the order of a column, and the column in this order."""
+    order = np.argsort(values, kind="stable").astype(np.int32)
+    return order, values[order]
+
+
+def _members(order: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rows with one of the wanted values, which are each there once."""
+    first = np.searchsorted(values, wanted, side="left")
+    counts = np.searchsorted(values, wanted, side="right") - first
+    start = np.cumsum(counts) - counts
+    places = np.arange(counts.sum()) + np.repeat(first - start, counts)
+    found: np.ndarray = order[places].astype(np.int64)
+    return found
 
 
 def types_of(kind: Kind) -> dict[str, np.dtype]:

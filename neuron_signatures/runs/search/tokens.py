@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 
-from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 from neuron_signatures.runs.result_records import WritesRecord, read_record
 from neuron_signatures.runs.results import WRITES_META
@@ -37,32 +36,54 @@ class WrittenTokens:
         """Raises `UsageError` if there are no write scores, `BadRunError` if they are damaged."""
         record = read_record(run_dir, WRITES_META, WritesRecord)
         self.top = min(record.top, MOST_RANKS)
-        self._layer, self._neuron, self._ids = every_id(run_dir, self.top)
+        self._layer, self._neuron, ids = every_id(run_dir, self.top)
         self._scores, mean, std = every_score(run_dir, self.top)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._z: Float32[np.ndarray, "neuron side rank"] = (self._scores - mean[:, None, None]) / std[:, None, None]
         self._z[~np.isfinite(self._z)] = np.nan
         texts = read_token_texts(run_dir)
         self._token_ids, self._tokens = texts.ids, texts.all()
-        self._n_ids = int(max(self._ids.max(initial=-1), self._token_ids.max(initial=-1))) + 1
         self._folded = [_folded(token) for token in self._tokens]
+        self._written, self._texts = ids.ravel(), texts
+        self._ids, self._entries = self._sorted(self._written)
+
+    def _sorted(self, ids: Int32[np.ndarray, " entry"]) -> tuple[np.ndarray, np.ndarray]:
+        """The token ids in ascending order, of each the largest |z| first, and the flat index of each entry."""
+        entries = np.flatnonzero((ids >= 0) & np.isfinite(self._scores.ravel()))
+        strength = np.nan_to_num(np.abs(self._z.ravel()[entries]), nan=0.0)
+        weakness = np.uint32(0xFFFFFFFF) - strength.view(np.uint32)  # positive floats are in the order of their bits
+        order = np.argsort((ids[entries].astype(np.int64) << 32) | weakness.astype(np.int64), kind="stable")
+        return ids[entries][order], entries[order].astype(np.int32)
 
     def find(self, query: str, scope: Scope, *, suppressed: bool) -> Found:
         """The poles that promote (or suppress) a token that matches, the best match first, then the largest |z|."""
         how = self._how(query)
-        if not how.any():
-            return Found((), (f"no neuron writes a token with this text among the {self.top} of each side",))
-        by_id = np.zeros(self._n_ids + 1, np.uint8)  # the last one is for -1, no token
-        by_id[self._token_ids] = how
-        of_rank = by_id[self._ids]
-        of_rank[np.isnan(self._scores)] = 0
-        if scope.layers is not None:
-            of_rank[~np.isin(self._layer, np.array(scope.layers, np.int64))] = 0
         hits: list[Hit] = []
         for kind in (_SAME, _LOOSE, _INSIDE):
             if len(hits) < scope.k:
-                hits += self._hits(of_rank == kind, scope.k - len(hits), suppressed=suppressed)
-        return Found(tuple(hits))
+                entries = self._strongest(self._token_ids[how == kind], scope, scope.k - len(hits))
+                hits += [self._hit(entry, suppressed=suppressed) for entry in entries]
+        none = f"no neuron of these layers writes a token with this text among the {self.top} of each side"
+        return Found(tuple(hits), () if hits else (none,))
+
+    def _strongest(self, token_ids: Int64[np.ndarray, " id"], scope: Scope, k: int) -> list[int]:
+        """The k entries of some tokens with the largest |z|; ties by neuron, undefined ones last."""
+        first = np.searchsorted(self._ids, token_ids, side="left")
+        counts = np.searchsorted(self._ids, token_ids, side="right") - first
+        first, counts = first[counts > 0], counts[counts > 0]
+        if scope.layers is None and len(first) > k:  # the k best are of the k tokens whose first entry is best
+            top = np.abs(self._z.ravel()[self._entries[first]])
+            top = np.nan_to_num(top, nan=-1.0)
+            wanted = top >= np.partition(top, -k)[-k]
+            first, counts = first[wanted], counts[wanted]
+        start = np.cumsum(counts) - counts
+        entries = self._entries[np.arange(counts.sum()) + np.repeat(first - start, counts)].astype(np.int64)
+        if scope.layers is not None:
+            layer = self._layer[entries // self._z[0].size]
+            entries = entries[np.isin(layer, np.array(scope.layers, np.int64))]
+        strength = np.nan_to_num(np.abs(self._z.ravel()[entries]), nan=-1.0)
+        found: list[int] = entries[np.lexsort((entries, -strength))[:k]].tolist()
+        return found
 
     def _how(self, query: str) -> UInt8[np.ndarray, " token"]:
         """How each token of the vocabulary matches the query: exactly, but for case and spaces, as a part, or not."""
@@ -79,30 +100,15 @@ class WrittenTokens:
             found[found != _SAME] = 0
         return found
 
-    def _hits(self, mask: np.ndarray, k: int, *, suppressed: bool) -> list[Hit]:
-        """Of the written tokens of a mask, those with the largest |z|; ties and undefined ones by neuron."""
-        neuron, side, rank = np.nonzero(mask)
-        strength = np.nan_to_num(np.abs(self._z[neuron, side, rank]), nan=-1.0)
-        if len(strength) > k:
-            keep = strength >= np.partition(strength, -k)[-k]
-            neuron, side, rank, strength = neuron[keep], side[keep], rank[keep], strength[keep]
-        first = np.lexsort((rank, side, neuron, -strength))[:k]
-        return [self._hit(int(neuron[i]), int(side[i]), int(rank[i]), suppressed=suppressed) for i in first]
-
-    def _hit(self, row: int, side: int, rank: int, *, suppressed: bool) -> Hit:
+    def _hit(self, entry: int, *, suppressed: bool) -> Hit:
+        row, side, rank = (int(i) for i in np.unravel_index(entry, self._z.shape))
         negative = bool(_NEGATIVE[side_of(_NEGATIVE, suppressed=suppressed) == side][0])
         pole: Pole = "-" if negative else "+"
         sign = -1.0 if negative else 1.0
-        token_id, z = int(self._ids[row, side, rank]), float(self._z[row, side, rank])
-        text = self._tokens[int(np.searchsorted(self._token_ids, token_id))]
+        z, score = float(self._z[row, side, rank]), sign * float(self._scores[row, side, rank])
         at = NeuronPole(int(self._layer[row]), int(self._neuron[row]), pole)
-        score = sign * float(self._scores[row, side, rank])
+        text = self._texts.text(int(self._written[entry]))
         return Hit(at, "token", text, score, rank=rank + 1, z=None if np.isnan(z) else sign * z)
-
-
-def no_writes(e: UsageError, command: str) -> UsageError:
-    """The error for a run without write scores, with the command that makes them."""
-    return UsageError("there are no write scores", where=e.where, next_step=f"Make them with `{command}`")
 
 
 def _folded(text: str) -> str:

@@ -21,7 +21,8 @@ def words_of(text: str) -> list[str]:
 
     In scripts without spaces between words, each character is a word: what is looked for there is a sequence.
     """
-    return [m[0] for m in _WORD.finditer(text if text.isascii() else unicodedata.normalize("NFKC", text))]
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return [m[0] for m in _WORD.finditer(plain) if m[0].isalnum()]
 
 
 def word_at(text: str, start: int, stop: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from neuron_signatures.api.runs import ExplanationItem, ExplanationList
+from neuron_signatures.runs.explanations.rows import NEURON, Search
 from neuron_signatures.runs.explanations.shown import Row
 from neuron_signatures.runs.scores.table import ScoreRow
 from neuron_signatures.runs.tokens import encodable
@@ -25,14 +27,35 @@ def list_explanations(
     if set_name is not None and set_name not in explanations.set_names:
         there = ", ".join(explanations.set_names[:10]) or "none"
         raise not_found(f"no set of explanations {set_name[:100]!r}; there are: {there}")
-    rows = explanations.search(words, set=set_name, current=current)
-    if layer is not None:
-        rows = [r for r in rows if r.at.layer == layer]
+    rows = _rows(opened, words, set_name, layer, current)
     page = rows[offset : offset + limit]
     ids, neurons = {r.id for r in page}, list(dict.fromkeys((r.at.layer, r.at.neuron) for r in page))
     scores = opened.scores.first_scores(ids, neurons)
     items = [_item(r, scores.get(r.id, ())) for r in page]
     return ExplanationList(total=len(rows), offset=offset, explanations=items)
+
+
+def _rows(
+    opened: OpenedRun, words: str, set_name: str | None, layer: int | None, current: bool | None
+) -> Sequence[Row]:
+    """As `Explanations.search`, and of a layer, but fast for 240,000 rows: they are sorted by layer, and most are sorted
+    out by their folded texts."""
+    rows: Sequence[Row] = opened.explanations.rows()
+    start, stop = 0, len(rows)
+    if layer is not None:
+        start, stop = (bisect(rows, layer, key=lambda r: r.at.layer) for bisect in (bisect_left, bisect_right))
+        rows = rows[start:stop]
+    names = [word for word in words.split() if NEURON.fullmatch(word)]
+    if plain := [word.casefold() for word in words.split() if word not in names]:
+        texts, found = opened.folded_texts[start:stop], list(range(len(rows)))
+        for word in plain:
+            found = [i for i in found if word in texts[i]]
+        rows = [rows[i] for i in found]
+    if opened.explanations.set_names == (set_name,):
+        set_name = None
+    if names or set_name is not None or current is not None:
+        rows = Search(" ".join(names), set=set_name, current=current).rows(rows)
+    return rows
 
 
 def _item(r: Row, scores: Sequence[ScoreRow]) -> ExplanationItem:

@@ -40,6 +40,7 @@ class OpenedRun:
         self._run: tuple[Run, Stamps] | None = None
         self._records: tuple[Records, Stamps] | None = None
         self._explanations: tuple[Explanations, Stamps] | None = None
+        self._folded: list[str] | None = None
         self._scores: tuple[ScoreRows, Stamps] | None = None
         self.search = Search.open(path)
         """Sees itself what changed on disk."""
@@ -69,6 +70,13 @@ class OpenedRun:
         return self._explanations[0]
 
     @property
+    def folded_texts(self) -> list[str]:
+        """The texts of `explanations.rows()` without case, in their order: what is searched for words."""
+        if self._folded is None:
+            self._folded = [row.text.casefold() for row in self.explanations.rows()]
+        return self._folded
+
+    @property
     def scores(self) -> ScoreRows:
         """Raises `BadRunError`."""
         if self._scores is None:
@@ -92,7 +100,7 @@ class OpenedRun:
     def close(self) -> None:
         self._close_run()
         self._close_records()
-        self._explanations = self._scores = None
+        self._explanations = self._folded = self._scores = None
         self.search.close()
 
     def _refresh_explanations(self) -> bool:
@@ -100,7 +108,7 @@ class OpenedRun:
         stamps = changes.explanation_stamps(self.path)
         if self._explanations is None or stamps == self._explanations[1]:
             return False
-        kept, self._explanations = self._explanations[0], None
+        kept, self._explanations, self._folded = self._explanations[0], None, None
         kept.refresh()
         self._explanations = kept, stamps
         return True

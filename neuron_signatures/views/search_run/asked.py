@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 from neuron_signatures.runs.search.hits import Found, Hit, Scope
-from neuron_signatures.runs.search.names import KINDS, Kind
+from neuron_signatures.runs.search.names import KINDS, PER_TEXT, Kind
 from neuron_signatures.runs.search.reader import Search
 
 Way = Literal["words", "meaning", "promotes", "suppresses"]
@@ -20,10 +20,10 @@ SHOWN: Final = 200
 SCORES: Final[Mapping[Way, str]] = {
     "words": "BM25", "meaning": "cosine", "promotes": "write score", "suppresses": "write score",
 }  # fmt: skip
+_FEW = f"; at most {PER_TEXT} of one text"
 ORDERS: Final[Mapping[Way, str]] = {
-    "words": "BM25; texts with every word, and exemplars that peak at one, come first",
-    "meaning": "cosine", "promotes": "|z|, the same token first",
-    "suppresses": "|z|, the same token first",
+    "words": f"BM25; texts with every word, and exemplars that peak at one, come first{_FEW}",
+    "meaning": f"cosine{_FEW}", "promotes": "|z|, the same token first", "suppresses": "|z|, the same token first",
 }  # fmt: skip
 _WRITE = (
     "Write score: the change of the token's logit per unit of activation of this pole, from the weights alone, up to "

@@ -16,6 +16,8 @@ _LEAD: Final = 0.4
 """Of what is shown around a mark, so much is before it."""
 _NEAR: Final = 0.9
 """Marks within this share of the room are shown with the beginning of the text."""
+_WORD: Final = 12
+"""Characters that are left out so as not to cut a word."""
 _MOST_MARKS: Final = 200
 
 
@@ -78,17 +80,31 @@ def _matches(text: str, pattern: re.Pattern[str] | None) -> Iterator[re.Match[st
 def _ranges(text: str, found: Sequence[_Span], room: int) -> list[tuple[int, int]]:
     """The text, or its beginning if that has the marks, else what is around the peak and the first word."""
     firsts = {m.mark: m for m in reversed(found)}
-    if len(text) <= room or max((m.end for m in firsts.values()), default=0) < room * _NEAR:
+    if "word" not in firsts:  # the text was found as a whole
+        firsts[""] = _Span(0, 0, "")
+    if len(text) <= room or max(m.end for m in firsts.values()) < room * _NEAR:
         return [(0, min(room, len(text)))]
     around = max(0, room - sum(m.end - m.start for m in firsts.values())) // len(firsts)
     ranges: list[tuple[int, int]] = []
     for m in sorted(firsts.values()):
-        start = max(0, m.start - int(_LEAD * around))
-        end = min(len(text), m.end + around - (m.start - start))
+        start = _word_start(text, max(0, m.start - int(_LEAD * around)), m.start)
+        end = _word_end(text, min(len(text), m.end + around - (m.start - start)), m.end)
         if ranges and start <= ranges[-1][1]:
             start = ranges.pop()[0]
         ranges.append((start, end))
     return ranges
+
+
+def _word_start(text: str, start: int, most: int) -> int:
+    """Where the next word starts, at most at `most`, if it is near."""
+    space = text.find(" ", start, min(start + _WORD, most)) if start else -1
+    return start if space < 0 else space
+
+
+def _word_end(text: str, end: int, least: int) -> int:
+    """Where the last word ends, at least at `least`, if it is near."""
+    space = text.rfind(" ", max(end - _WORD, least), end) if end < len(text) else -1
+    return end if space < 0 else space
 
 
 def _parts(text: str, start: int, end: int, found: Sequence[_Span]) -> Iterator[Part]:
