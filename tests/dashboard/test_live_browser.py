@@ -100,7 +100,7 @@ def test_the_page_connects_by_itself_and_keeps_what_was_computed(runs: Path, mon
             run_text(page)
         page.get_by_text("The server does not answer any more").wait_for(timeout=SECONDS)
         assert page.get_by_role("textbox", name="Text").input_value() == "The capital of the state containing Dallas is"
-        page.locator(".st-key-live_prediction").wait_for(timeout=SECONDS)
+        page.get_by_text("After position 8 ·is. Entropy").wait_for(timeout=SECONDS)
         with live_server(runs, port):
             page.get_by_text("The server does not answer any more").wait_for(state="detached", timeout=SECONDS)
 

@@ -43,8 +43,12 @@ def _say_state(ctx: PageContext, connection: Connection) -> None:
     model, state = connection.model, connection.state
     if connection.health is None:
         lead("The server does not answer any more")
-        small(_line(connection.problem))
         small("What was computed before is still shown, with the inputs as you left them. The page connects by itself.")
+        if connection.is_absent:
+            command = serve_command(ctx.run.manifest.model_name, ctx.run_dir.parent, connection.url)
+            st.code(escape(command), language="bash", wrap_lines=True)
+        else:
+            small(_line(connection.problem))
         st.button("Try again", key="live_retry")
     elif state is not None and state.state == "loading":
         lead(f"Loading {brief(state.model_name or 'a model')} …")
