@@ -32,7 +32,9 @@ def test_neurons_are_read_in_both_spellings_once_each():
     assert parse_neurons(" L3N508, 3/508; l4n178-  0/0", facts()) == ((3, 508), (4, 178), (0, 0))
 
 
-@pytest.mark.parametrize("text", ["", " , ", "L5N0", "L0N512", "508", "L3N508x", "L-1N3", "\uff13/508", "L3N508 and L4N1"])
+@pytest.mark.parametrize(
+    "text", ["", " , ", "L5N0", "L0N512", "508", "L3N508x", "L-1N3", "\uff13/508", "L3N508 and L4N1"]
+)
 def test_what_names_no_neuron_of_the_model_is_refused(text):
     with pytest.raises(UsageError):
         parse_neurons(text, facts())
