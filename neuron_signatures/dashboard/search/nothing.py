@@ -14,7 +14,7 @@ _ABSENT = ("no_server", "no_answer")
 
 
 def say_missing(found: Missing) -> None:
-    empty(found.what, found.command)
+    empty(f"{found.what} This command makes what is missing:", found.command)
 
 
 def say_no_meaning(ctx: PageContext, problem: ProjectError | OSError) -> None:

@@ -36,11 +36,16 @@ class QueryEmbedder:
         Raises `UsageError` if the run was indexed with another model, `EnvironmentProblem` if the model cannot be had.
         """
         if self._model is None:
-            from neuron_signatures.models.embedding import load_embedder
-
-            self._model = load_embedder(self._name, device=self._device)
+            self._model = load_model(self._name, self._device)
         check_model(contents, self._model)
         return embed_query(self._model, query)
+
+
+def load_model(name: Embedder, device: str) -> SentenceEmbedder:
+    """The embedder of the server's settings."""
+    from neuron_signatures.models.embedding import load_embedder
+
+    return load_embedder(name, device=device)
 
 
 def searched_contents(run: OpenedRun, name: str, embedder: Embedder) -> Contents:

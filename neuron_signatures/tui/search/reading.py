@@ -42,7 +42,7 @@ class OpenedSearch:
         """Raises `UsageError` for what has not been made, `BadRunError` for damaged files, and `ServerProblem`."""
         lacks = missing(self._search.contents(), self._run.path).get(asked.way)
         if lacks is not None:
-            raise UsageError(lacks.what.rstrip(":."), next_step=f"`{lacks.command}`")
+            raise UsageError(lacks.what.rstrip("."), next_step=f"Run `{lacks.command}`")
         if asked.way == "meaning":
             return Told(asked, self._by_meaning(asked))
         found = answer(self._search, asked)
