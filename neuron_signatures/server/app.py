@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -23,12 +21,12 @@ from neuron_signatures.api.problem import MEDIA_TYPE, Problem
 from neuron_signatures.server.bodies import Bodies
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.problems import add_problem_handlers
+from neuron_signatures.server.routes import live, models, runs, search, status
 from neuron_signatures.server.security import Security
 from neuron_signatures.server.service import Service
 from neuron_signatures.server.settings import Settings
 
 PREFIX: Final = "/v1"
-_ROUTES: Final = ("status", "models", "live", "runs", "search")
 _STATUSES: Final = (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 
 
@@ -59,10 +57,8 @@ def make_app(settings: Settings, held: Held | None = None) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Security, settings=settings)  # the last one added comes first
-    for name in _ROUTES:
-        module = f"neuron_signatures.server.routes.{name}"
-        if importlib.util.find_spec(module) is not None:
-            app.include_router(importlib.import_module(module).router, prefix=PREFIX)
+    for module in (status, models, live, runs, search):
+        app.include_router(module.router, prefix=PREFIX)
     return app
 
 

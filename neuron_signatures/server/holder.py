@@ -73,8 +73,8 @@ class Holder:
         self.state = ModelState(state="loading", model_name=wanted.model_name)
         return True
 
-    def load(self, wanted: LoadRequest) -> None:
-        """Unload the present model and load this one. A `ProjectError` ends in the state failed."""
+    def load(self, wanted: LoadRequest, *, warn: bool = True) -> None:
+        """Unload the present model and load this one. A `ProjectError` ends in the state failed, with a warning."""
         self._drop()
         start, failure, held = time.monotonic(), "a defect of the server; its log says more", None
         try:
@@ -84,7 +84,8 @@ class Holder:
         except ProjectError as e:
             traceback.clear_frames(e.__traceback__)  # they hold what was loaded of the model
             self.failure, failure = e, e.line()
-            log.warning("loading %s failed: %s", wanted.model_name, failure)
+            if warn:
+                log.warning("loading %s failed: %s", wanted.model_name, failure)
         finally:
             self.held = held
             failed = ModelState(state="failed", model_name=wanted.model_name, failure=failure)

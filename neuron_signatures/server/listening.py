@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -21,10 +22,13 @@ from neuron_signatures.server.service import Service
 
 HEAD_SECONDS: Final = 10.0
 """In which the head of a request must arrive, from the connection or the end of the answer before."""
-_CONNECTIONS: Final = 512
+CONNECTIONS: Final = 512
 _HEAD_BYTES: Final = 32_768
 _STOP_SECONDS: Final = 3
 """For answers that are being sent when the server stops."""
+_SWITCH_SECONDS: Final = 0.0005
+"""After which Python lets another thread run. With its default, 0.005, each step of a forward pass waits that long for
+a thread that reads a run: the demo model's took 58 ms instead of 25 ms beside two of them."""
 _STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -36,6 +40,7 @@ def listen(app: FastAPI, bound: socket.socket, *, started: Callable[[], None]) -
     """
     service: Service = app.state.service
     log_to_stderr()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     server = Server(app, service, started)
     server.run(sockets=[bound])
     if service.start_failure is not None:
@@ -58,7 +63,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_CONNECTIONS,
+                limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )

@@ -10,7 +10,7 @@ A route takes the service as a parameter and passes a function; errors raised in
     async def runs(request: Request, service: ServiceDep) -> RunList:
         return await service.read(lambda stop: list_runs(service.settings.runs_root), request)
 
-A module `server/routes/NAME.py` that exports `router` is included below /v1 by `app.make_app`.
+`app.make_app` includes the routers of `server.routes` below /v1.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Service:
         return self.holder.state
 
     def start(self, wanted: LoadRequest) -> None:
-        """Load the server's own model, announced before. `start_failure` is set if that fails."""
+        """Load the server's own model, announced before. If that fails, `start_failure` says why."""
         self._first = asyncio.create_task(self._load_first(wanted))
 
     @property
@@ -130,7 +130,7 @@ class Service:
 
     async def _load_first(self, wanted: LoadRequest) -> None:
         with contextlib.suppress(ProblemError):  # the server stops
-            await self._model.run_own(lambda stop: self.holder.load(wanted), wait=None)
+            await self._model.run_own(lambda stop: self.holder.load(wanted, warn=False), wait=None)
         if self.holder.failure is not None:
             raise self.holder.failure
 

@@ -90,7 +90,7 @@ def app(tmp_path) -> Iterator[FastAPI]:
     make_scored_run(tmp_path / "scored")
     before = contents(tmp_path)
     held = demo_held(tmp_path)
-    yield make_app(Settings(runs_root=tmp_path, timeout=600, max_body=60_000), held)
+    yield make_app(Settings(runs_root=tmp_path, timeout=600.0, max_body=60_000), held)
     assert contents(tmp_path) == before, "the server wrote into a run"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,6 +56,22 @@ def test_load_and_unload():
         assert client.post("/job", json={}).status_code == 409
         assert client.get("/v1/memory").json()["weights_bytes"] == 0
         assert client.delete("/v1/model").json()["state"] == "none"
+
+
+def test_nothing_of_an_unloaded_model_is_kept():
+    """Not by the bridge of an intervention, nor by the traceback of a request that failed."""
+    text = {"text": "The capital of Texas is"}
+    edits = [{"layer": 1, "neurons": [5], "kind": "zero"}]
+    with served() as client:
+        for body in (DEMO, {**DEMO, "model_dtype": "bf16"}):
+            client.post("/v1/model", json=body)
+            model = weakref.ref(client.app.state.service.holder.held.model.hf)
+            assert client.post("/v1/intervene", json={**text, "edits": edits, "controls": 2}).status_code == 200
+            assert client.post("/v1/influence", json=text).status_code == 200
+            assert client.post("/v1/generate", json={**text, "max_new_tokens": 2, "edits": edits}).status_code == 200
+            assert client.post("/v1/next_token", json={**text, "pos": 100}).status_code == 422
+        client.delete("/v1/model")
+        assert model() is None
 
 
 def test_the_same_model_is_not_loaded_twice():
