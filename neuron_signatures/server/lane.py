@@ -84,8 +84,8 @@ class Lane:
     async def run(self, work: Work[T], request: Request) -> T:
         """The result of `work`, or what it raises.
 
-        Raises `ProblemError`: 429 if the queue is full or the jobs before this one take too long for it, 504 if the time
-        is over, 503 if the server stops. The job is given up then, and when the client of `request` leaves.
+        Raises `ProblemError`: 429 if the queue is full or the jobs before this one take too long for it, 504 if the
+        time is over, 503 if the server stops. The job is given up then, and when the client of `request` leaves.
         """
         if len(self._jobs) >= self._most or self._expected_seconds() > _WAITING_SHARE * self._timeout:
             raise self._full()
