@@ -23,8 +23,10 @@ T = TypeVar("T")
 Work = Callable[[Stop], T]
 _LONGEST_RETRY = 30
 """Seconds of a Retry-After."""
-_WEIGHT = 0.1
+_WEIGHT = 0.2
 """Of the newest job in the running mean of their times."""
+_WAITING_SHARE = 0.5
+"""Of a request's time that may be spent in the queue, by that mean: the times of jobs vary."""
 
 
 class Job(Generic[T]):
@@ -82,10 +84,10 @@ class Lane:
     async def run(self, work: Work[T], request: Request) -> T:
         """The result of `work`, or what it raises.
 
-        Raises `ProblemError`: 429 if the queue is full or the jobs before this one take longer than it may, 504 if the
+        Raises `ProblemError`: 429 if the queue is full or the jobs before this one take too long for it, 504 if the
         time is over, 503 if the server stops. The job is given up then, and when the client of `request` leaves.
         """
-        if len(self._jobs) >= self._most or self._expected_seconds() > self._timeout:
+        if len(self._jobs) >= self._most or self._expected_seconds() > _WAITING_SHARE * self._timeout:
             raise self._full()
         job, future = self._submit(work, has_client=True)
         result = asyncio.wrap_future(future)
@@ -170,7 +172,7 @@ class Lane:
             what += f", the most that this server accepts ({self._most})"
             step = "Try again later, or start the server with a larger --max_queue"
         else:
-            what += f" and take about {wait:.0f} s, longer than a request may ({self._timeout:g} s)"
+            what += f" and take about {wait:.0f} s of the {self._timeout:g} s that a request may take"
             step = "Try again later, or start the server with a larger --timeout"
         headers = {"Retry-After": str(min(max(1, math.ceil(wait)), _LONGEST_RETRY))}
         return problem_error(429, "queue_full", what, next_step=step, headers=headers)

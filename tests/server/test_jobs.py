@@ -74,12 +74,12 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(held):
 
 
 def test_a_request_that_would_come_too_late_is_refused_at_once(held, monkeypatch):
-    """Jobs take 50 s here, and a request may take 60."""
+    """Jobs take 20 s here, and a request may take 60."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(lane, "time", clock)
 
     def work(held, stop):
-        clock.now += 50
+        clock.now += 20
 
     with served(held) as client, ThreadPoolExecutor(1) as pool:
         add_job(client.app, "/job", work)
@@ -90,7 +90,7 @@ def test_a_request_that_would_come_too_late_is_refused_at_once(held, monkeypatch
             wait_until(lambda: client.app.state.service.waiting == 2, SECONDS, "two jobs")
             answer = client.post("/job", json={})
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
-            assert "2 requests wait or run and take about 100 s" in answer.json()["detail"]
+            assert "2 requests wait or run and take about 40 s of the 60 s" in answer.json()["detail"]
         assert second.result(SECONDS).status_code == 200
 
 
