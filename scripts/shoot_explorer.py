@@ -10,6 +10,10 @@ With --widths or --themes, whole pages of these widths and themes instead, to lo
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -18,7 +22,8 @@ from bench_explorer import APP, Server, chromium_path
 
 from neuron_signatures.runs.comparisons.folder import list_comparisons
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
-from neuron_signatures.runs.results import list_interventions
+from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions
+from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.skills.tables import finished_modes
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
 from neuron_signatures.views.explanations.reading import has_explanations
@@ -38,8 +43,8 @@ class Shot(NamedTuple):
     height: int
     address: str
     """The part of the page's address after the run."""
-    click: str = ""
-    """The button that is clicked first."""
+    clicks: tuple[str, ...] = ()
+    """The buttons that are clicked first."""
 
 
 SHOTS = (
@@ -47,8 +52,8 @@ SHOTS = (
     Shot("neuron", 1180, "view=neuron"),
     Shot("compare", 1000, "view=compare&pins=L4N178,L3N508,L1N440"),
     Shot("ranking", 1000, "view=ranking"),
-    Shot("validation", 1440, "view=ranking", "Validation"),
-    Shot("contrast", 900, "view=contrast", "concepts=capital@token: is against what it leaves"),
+    Shot("validation", 1440, "view=ranking", ("Validation",)),
+    Shot("contrast", 900, "view=contrast", ("concepts=capital@token: is against what it leaves",)),
     Shot("signatures", 1180, "view=signatures"),
     Shot("map", 810, "view=map"),
     Shot("query", 1000, "view=query"),
@@ -59,6 +64,8 @@ INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
 CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
 # Only of a run with explanations.
 EXPLANATIONS = Shot("explanations", 900, "view=explanations")
+# Only of a run with write scores.
+SEARCH = Shot("search", 860, "view=search&q=%C2%B7Austin&by=promotes")
 # Only of a run with scores.
 SCORES = Shot("scores", 1180, "view=scores")
 # Only of a run with what units do on labelled texts.
@@ -68,6 +75,10 @@ WEIGHTS = Shot("weights", 1250, "view=weights&layer=3&neuron=508")
 CLUSTERS = Shot("clusters", 1350, "view=clusters")
 CORPUS_QUERY = Shot("corpus-query", 860, "view=query&on=corpus")
 DRIFT = Shot("drift", 1900, "view=drift")
+# With a server of the run's model.
+LIVE = Shot("live", 2480, "view=live&layer=4&neuron=178", (
+    "Run", "Neurons with influence", "Edit the first 10 with positive influence together", "Apply",
+))  # fmt: skip
 DARK = ("neuron",)
 WIDTH, TALLEST = 1280, 4200
 
@@ -83,19 +94,25 @@ def main() -> None:
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    flags = ("--runs_root", str(args.runs_root), "--run", args.run)
     whole = bool(args.widths or args.themes)
-    with Server(APP, *flags) as server, sync_playwright() as p:
+    run_dir = args.runs_root / args.run
+    with ExitStack() as stack:
+        live = (
+            stack.enter_context(_live_server(run_dir)) if not args.only or "live" in args.only else "http://127.0.0.1:9"
+        )
+        flags = ("--runs_root", str(args.runs_root), "--run", args.run, "--server", live)
+        server, p = stack.enter_context(Server(APP, *flags)), stack.enter_context(sync_playwright())
         browser = p.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        run_dir = args.runs_root / args.run
         for shot in (
             *SHOTS,
             *_of_swap(run_dir),
             *_of_records(run_dir),
             *_of_explanations(run_dir),
+            *_of_writes(run_dir),
             *_of_scores(run_dir),
             *_of_skills(run_dir),
             *_at_large(run_dir),
+            LIVE,
         ):
             if args.only and shot.name not in args.only:
                 continue
@@ -106,6 +123,21 @@ def main() -> None:
                     file = args.out_dir / f"explore-{shot.name}{tail}.png"
                     _shoot(browser, address, file, shot, width, theme, whole=whole)
         browser.close()
+
+
+@contextmanager
+def _live_server(run_dir: Path) -> Iterator[str]:
+    """The address of a server with the run's model."""
+    model = Run.open(run_dir).manifest.model_name
+    command = [sys.executable, "-m", "neuron_signatures.serve", "--quiet", "--model_name", model, "--runs_root",
+               str(run_dir.parent), "--port", "0", "--embedder", "none"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def _of_swap(run_dir: Path) -> list[Shot]:
@@ -122,6 +154,11 @@ def _of_records(run_dir: Path) -> list[Shot]:
 def _of_explanations(run_dir: Path) -> list[Shot]:
     """The picture of the list of explanations, if the run has some."""
     return [EXPLANATIONS] if has_explanations(run_dir) else []
+
+
+def _of_writes(run_dir: Path) -> list[Shot]:
+    """The picture of a search for who promotes a token, if the run has write scores."""
+    return [SEARCH] if (run_dir / ANALYSIS / WRITES_META).is_file() else []
 
 
 def _of_scores(run_dir: Path) -> list[Shot]:
@@ -148,13 +185,11 @@ def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme
     page = browser.new_page(viewport={"width": width, "height": shot.height}, color_scheme=theme)  # type: ignore[arg-type]
     page.goto(url)
     _settle(page)
-    if shot.click:
-        buttons = page.get_by_role("radio", name=shot.click).or_(
-            page.get_by_role("button", name=shot.click, exact=True)
-        )
+    for click in shot.clicks:
+        buttons = page.get_by_role("radio", name=click).or_(page.get_by_role("button", name=click, exact=True))
         if buttons.count():  # another run may not have it
             buttons.first.click()
-            page.wait_for_timeout(500)
+            page.wait_for_timeout(1000)
             _settle(page)
     if whole:
         height = int(page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollHeight"))

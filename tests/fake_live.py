@@ -183,7 +183,7 @@ class FakeClient:
 
 
 def server_at(client: Any) -> ServerAt:
-    return ServerAt(URL, lambda url: client)
+    return ServerAt(URL, lambda url, seconds: client)
 
 
 def live_page(root: Path, client: Any, *, run: str = "demo", **state: Any) -> AppTest:

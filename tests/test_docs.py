@@ -81,7 +81,7 @@ FOREIGN = {
     "--exclude", "--no-deps", "--help", "--server", "--dist", "--export", "--gres", "--array", "--dependency",
     "--kill-on-invalid-dep", "--parsable", "--signal", "--head", "--node-ip-address", "--address",
     "--include-dashboard", "--include-log-monitor", "--disable-usage-stats", "--generate",
-    "--host", "--port", "--dtype",
+    "--host", "--port", "--dtype", "--build-arg", "--force-reinstall", "--gpus", "--mem", "--rm", "--target",
 }  # fmt: skip
 
 

@@ -61,6 +61,8 @@ class Collected:
     """Numbers of the windows of the exemplars, each once."""
     ids: Int64[np.ndarray, " text"]
     """The id of each text: of explanations, then of windows."""
+    layers: list[int] | None
+    """None: all."""
     sources: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -127,7 +129,7 @@ def collect(run: Run, records: Records | None, request: IndexRequest) -> Collect
     sources = tuple(f"{EXPLANATIONS}/{meta_name(name)}" for name in explained.ends)
     if records is not None:
         sources += (RECORDS_SOURCE,)
-    return Collected(explained, texts, exemplars, windows, ids, sources, tuple(warnings))
+    return Collected(explained, texts, exemplars, windows, ids, layers, sources, tuple(warnings))
 
 
 def _explained(run: Run, layers: Sequence[int] | None) -> Explained:

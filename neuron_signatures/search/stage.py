@@ -70,7 +70,7 @@ def make_index(request: IndexRequest, progress: ProgressOf, embedder: SentenceEm
             vectors = None if embedder is None else _vectors(run, path, found.n_texts, embedder, progress, request)
             explanations = found.explanations()
             _write(writer, path, [explanations, found.exemplars], vectors)
-        facts = _facts(run, found, explanations, embedder)
+        facts = _facts(run, request, found, explanations, embedder)
         writer.finish(settings=request.settings(), facts=facts.model_dump(), sources=found.sources, warnings=warnings)
         ResultsWriter(run.path, SEARCH).remove(PARTIAL)
     return IndexSummary(run.path, facts, tuple(warnings))
@@ -145,13 +145,16 @@ def _write(writer: ResultWriter, words: Path, rows: list[Rows], vectors: np.ndar
         write_arrays(f, {KEY: vectors})
 
 
-def _facts(run: Run, found: Collected, explanations: Rows, embedder: SentenceEmbedder | None) -> SearchFacts:
+def _facts(
+    run: Run, request: IndexRequest, found: Collected, explanations: Rows, embedder: SentenceEmbedder | None
+) -> SearchFacts:
     counts = found.explained.counts
     logs = {
         name: LogRead(n_bytes=end, sha256=log_digest(SETS, run.path, name, end), n=counts[name])
         for name, end in found.explained.ends.items()
     }
     return SearchFacts(
+        kinds=list(request.kinds), layers=found.layers,
         n_texts=found.n_texts, n_explanations=explanations.n, n_exemplars=found.exemplars.n, sets=found.sets,
         explainers=found.explainers, logs=logs, embedder=None if embedder is None else facts_of(embedder),
     )  # fmt: skip

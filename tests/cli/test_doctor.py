@@ -272,6 +272,8 @@ def test_the_port(server: HTTPServer) -> None:
         assert "another program" in port_finding(port).text
     _Health.body = b'{"status": "ok", "version": "0.1.0", "model": {"model_name": "de\\u001bmo"}}'
     assert port_finding(port).text.endswith("our server, model de\\x1bmo")
+    _Health.body = b'{"type": "unauthorized", "status": 401}'
+    assert port_finding(port).text.endswith("our server, which asks for its token")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         assert "is free" in port_finding(free.getsockname()[1]).text

@@ -170,9 +170,30 @@ def test_an_edit_shows_both_predictions_the_null_and_both_texts(demo: Path):
     assert changes["token"].tolist() == ["·Austin", "·Boston"] and changes["rank after"].tolist() == [1, 0]
 
     page.selectbox("ui_live_kind").set_value("flip").run()
-    assert "The inputs have changed since" in shown(page) and client.count(InterveneRequest) == 1
+    page.selectbox("ui_live_pos").set_value(5).run()
+    changed = "Position, target or edit have changed since"
+    assert changed in shown(page) and "after position 8" in shown(page) and client.count(InterveneRequest) == 1
     page.button("live_apply").click().run()
-    assert client.count(InterveneRequest) == 2 and "flip: L3N508, L4N178" in shown(page)
+    request = [r for r in client.asked if isinstance(r, InterveneRequest)][-1]
+    assert request.on.pos == 5 and request.edits[0].positions == [5] and request.edits[0].kind == "flip"
+    assert "flip: L3N508, L4N178, at position 5" in shown(page) and changed not in shown(page)
+
+    run_text(page, "Another text")  # an edit is of the positions of its text
+    assert "The answer changes" not in shown(page) and client.count(InterveneRequest) == 2
+
+
+def test_the_neurons_with_influence_are_edited_as_the_estimate_says(demo: Path):
+    client = FakeClient(runs=demo)
+    page = run_text(live_page(demo, client).run())
+    page.segmented_control("ui_live_what").set_value("influence").run()
+    assert "adds up to +2.250" in shown(page)
+    page.button("live_edit_first").click().run()
+    page.button("live_apply").click().run()
+    edit = next(r for r in client.asked if isinstance(r, InterveneRequest)).edits[0]
+    assert (edit.layer, edit.neurons, edit.kind, edit.positions) == (4, [178], "mean", [8])
+    assert edit.reference_run == "run:demo"  # of the prompts: the run has no records
+    asked = next(r for r in client.asked if isinstance(r, InfluenceRequest))
+    assert asked.reference == "run:demo"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +262,11 @@ def test_a_quantised_model_and_why(demo: Path):
 def test_a_run_that_the_server_does_not_have_gives_no_z(demo: Path):
     client = FakeClient()
     page = run_text(live_page(demo, client).run())
-    assert "No z: the server has no copy of this run" in shown(page) and "z" not in page.dataframe[1].value
+    assert (
+        "No z: the server has no run" in shown(page)
+        and "start it with --runs_root" in shown(page)
+        and "z" not in page.dataframe[1].value
+    )
     assert "mean" not in page.selectbox("ui_live_kind").options[1]
 
 

@@ -147,8 +147,10 @@ def test_a_set_that_was_made_again_is_read_again(tmp_path, size):
     index(run_dir, WordEmbedder())
     search = Search.open(run_dir)
     assert len(search.by_words("old text").hits) == 2
-    texts = {"same": {"L0N0+": "a new_ text", "L0N1+": "a second new text"}, "smaller": {"L0N0+": "a new text"},
-             "larger": {"L0N0+": "a new text", "L0N1+": "second new text", "L0N2+": "third new text"}}[size]  # fmt: skip
+    texts = {
+        "same": {"L0N0+": "a new_ text", "L0N1+": "a second new text"}, "smaller": {"L0N0+": "a new text"},
+        "larger": {"L0N0+": "a new text", "L0N1+": "second new text", "L0N2+": "third new text"},
+    }[size]  # fmt: skip
     new = entries(texts)
     write_log(run_dir, *(e.model_copy(update={"id": o.id}) for e, o in zip(new, old, strict=False)), *new[2:])
     assert search.by_words("old", EXPLANATIONS).hits == ()

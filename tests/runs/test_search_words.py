@@ -72,7 +72,8 @@ def test_texts_with_every_word(search, query, expected):
 
 
 @pytest.mark.parametrize("query", ['"', "*", '" "', "()", "·", "AND *", "NEAR(capital cities)", "body : x", "^a -b",
-                                   "'", '"a" OR', "capital) OR (x", "{a b}:c", "a + b", "\\", "\x00a", "NOT", "a\ud800b"])  # fmt: skip
+                                   "'", '"a" OR', "capital) OR (x", "{a b}:c", "a + b", "\\", "\x00a", "NOT",
+                                   "a\ud800b"])  # fmt: skip
 def test_nothing_typed_is_syntax_of_the_index(search, query):
     try:
         found = search.by_words(query, EXPLANATIONS)

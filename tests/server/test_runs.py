@@ -11,7 +11,9 @@ from urllib.parse import quote
 import pytest
 from analysis_runs import make_run, random_acts
 from explorer import HALF, HOSTILE
+from hand_made_records import records_of
 from paths import DEMO_RUN
+from run_folders import write_v1
 from score_runs import make_scored_run
 from server_apps import served
 
@@ -238,16 +240,37 @@ def test_infinite_activations_and_hostile_tokens_are_strict_json(tmp_path):
     assert both and all(a.tokens == HOSTILE and a.values[1:3] == [None, None] for a in both)
 
 
-def test_a_lone_surrogate_is_an_escape(tmp_path):
-    shutil.copytree(DEMO_RUN, tmp_path / "run")
-    path = tmp_path / "run" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["prompts"][0]["tokens"][1] = HALF
-    path.write_text(json.dumps(manifest))
+def test_imported_records_have_only_texts(tmp_path):
+    records_of(tmp_path / "run", ["the| cat=3| sat", "a| dog=2"], ["x| y=1| z"]).close()
     with served(runs_root=tmp_path) as client:
-        answer = client.get("/v1/runs/run/neurons/3/508")
-    assert answer.status_code in (200, 409)
-    assert "\udfff" not in answer.content.decode("utf-8")
+        page = page_of(client, "run/neurons/0/0")
+    assert [(a.tokens, a.values) for a in page.activations] == [
+        (["the", " cat", " sat"], [0.0, 3.0, 0.0]),
+        (["a", " dog"], [0.0, 2.0]),
+    ]
+    assert [(a.maxValue, a.maxValueTokenIndex, a.minValue) for a in page.activations] == [(3, 1, 0), (2, 1, 0)]
+    assert page.neuron_signatures.moments is None and page.frac_nonzero == pytest.approx(1 / 3)
+
+
+def test_a_hook_name_is_only_text(tmp_path):
+    write_v1(tmp_path / "run", hook_name="{x}{0}{layer}")
+    with served(runs_root=tmp_path) as client:
+        assert page_of(client, "run/neurons/2/0").hookName == "{x}{0}2"
+
+
+def test_a_lone_surrogate_is_an_escape(tmp_path):
+    path = write_v1(tmp_path / "run") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["model_name"] = manifest["prompts"][0]["text"] = HALF
+    manifest["prompts"][0]["tokens_ascii"] = [HALF] * 4
+    path.write_text(json.dumps(manifest))
+    shown = HALF.replace("\udfff", "\\udfff")
+    with served(runs_root=tmp_path) as client:
+        facts = RunFacts.model_validate(client.get("/v1/runs/run").json())
+        page = page_of(client, "run/neurons/0/0")
+    assert (facts.model_name, facts.prompts[0].text, page.modelId) == (shown, shown, shown)
+    both = (*page.activations, *page.neuron_signatures.negative.activations)
+    assert [shown] * 4 in [a.tokens for a in both]
 
 
 @pytest.mark.parametrize("place", ["99/0", "0/12", "0/2147483647"])

@@ -91,7 +91,7 @@ async def test_the_list_of_runs_names_records_without_prompts(made):
         (["--prompt_idx", "0"], "--prompt_idx names a prompt"),
         (["--ctx_idx", "-1"], "--ctx_idx names a prompt"),
         (["--screen", "prompts"], "no screen prompts"),
-        (["--screen", "search", "--query", "x"], "no screen search"),
+        (["--screen", "search", "--by", "prompts", "--query", "x"], "no prompts to search"),
         (["--layer", "5"], "layer 5 is not stored"),
     ],
 )

@@ -19,7 +19,8 @@ from neuron_signatures.tui.screens.explanation import ExplanationPage
 from neuron_signatures.tui.screens.explanations import ExplanationsPage
 from neuron_signatures.tui.screens.lists import ListPage, ListsPage
 from neuron_signatures.tui.screens.runs import RunsPage
-from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, SearchPage, StackPage, TopPage
+from neuron_signatures.tui.screens.search import SearchPage
+from neuron_signatures.tui.screens.tables import LayersPage, PromptsPage, StackPage, TopPage
 from neuron_signatures.tui.screens.texts import FactsPage, HelpPage, NotesPage
 
 START = Options(run_dir=DEMO, layer=3, neuron=200, prompt_id="probe_1_Austin", ctx_idx=4)
@@ -311,12 +312,12 @@ async def test_keys_that_do_nothing_show_a_hint():
 @async_test
 async def test_a_search_without_a_text_begins_with_its_box():
     async with browsing(replace(START, screen="search")) as pilot:
-        assert "token to search for" in text_of(pilot)
+        assert "search tokens in prompts" in text_of(pilot)
         await type_in(pilot, "aust")
         await settle(pilot)
         assert isinstance(pilot.app.screen, SearchPage) and "2 tokens" in text_of(pilot)
         await press(pilot, "escape", "r")
-        assert isinstance(pilot.app.screen, BrowserPage) and "token to search for" not in text_of(pilot)
+        assert isinstance(pilot.app.screen, BrowserPage) and "search tokens" not in text_of(pilot)
 
 
 def test_every_key_is_bound_on_its_screens_and_has_an_action():

@@ -116,6 +116,8 @@ def port_finding(port: int = PORT) -> Finding:
     answer = _health(port)
     if answer is None:
         return Finding("server", "note", f"{where} is used by another program", "Give serve another --port")
+    if answer.get("type") == "unauthorized":
+        return Finding("server", "ok", f"{where}: our server, which asks for its token")
     model = answer.get("model")
     name = model.get("model_name") if isinstance(model, dict) else None
     return Finding("server", "ok", f"{where}: our server, model {shown(str(name or 'none'))}")
@@ -131,7 +133,10 @@ def _health(port: int) -> dict[str, Any] | None:
         return None
     finally:
         connection.close()
-    return answer if isinstance(answer, dict) and answer.get("status") == "ok" and "version" in answer else None
+    if not isinstance(answer, dict):
+        return None
+    ours = answer.get("status") == "ok" and "version" in answer
+    return answer if ours or (answer.get("type") == "unauthorized" and answer.get("status") == 401) else None
 
 
 def _size_of(what: str, folder: Path) -> Finding:

@@ -11,7 +11,7 @@ import streamlit as st
 from neuron_signatures.api.models import Health, ModelState
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.checks import check_numbers
-from neuron_signatures.dashboard.live.server_at import LiveClient, ServerAt
+from neuron_signatures.dashboard.live.server_at import PATIENT, QUICK, LiveClient, ServerAt
 from neuron_signatures.runs.errors import ProjectError
 
 _SEEN = "live_seen"
@@ -25,6 +25,7 @@ class Connection:
 
     url: str
     client: LiveClient
+    """For questions about the server; `model` has its own, which waits longer."""
     health: Health | None
     problem: ProjectError | None
     model: LiveModel | None
@@ -42,7 +43,7 @@ class Connection:
 
 def open_connection(at: ServerAt) -> Connection:
     """Ask the server how it is. Raises `UsageError` for an address that is none."""
-    client = _client(at.url, at.connect)
+    client = _client(at.url, QUICK, at.connect)
     health, problem = read_health(client)
     if health is not None:
         seen = (at.url, health)
@@ -50,7 +51,7 @@ def open_connection(at: ServerAt) -> Connection:
             st.session_state[_SEEN] = seen
         else:
             st.session_state.pop(_SEEN, None)
-    return Connection(at.url, client, health, problem, _model(at.url, client, health))
+    return Connection(at.url, client, health, problem, _model(at, health))
 
 
 def read_health(client: LiveClient) -> tuple[Health | None, ProjectError | None]:
@@ -63,7 +64,8 @@ def read_health(client: LiveClient) -> tuple[Health | None, ProjectError | None]
     return health, None
 
 
-def _model(url: str, client: LiveClient, health: Health | None) -> LiveModel | None:
+def _model(at: ServerAt, health: Health | None) -> LiveModel | None:
+    url, client = at.url, _client(at.url, PATIENT, at.connect)
     known_url, known = cast(tuple[str, Health | None], st.session_state.get(_SEEN, ("", None)))
     now = health or (known if known_url == url else None)
     if now is None or now.model.state != "ready" or now.model.facts is None:
@@ -73,6 +75,6 @@ def _model(url: str, client: LiveClient, health: Health | None) -> LiveModel | N
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _client(url: str, _connect: Callable[[str], LiveClient]) -> LiveClient:
+def _client(url: str, seconds: float, _connect: Callable[[str, float], LiveClient]) -> LiveClient:
     """One client for all sessions; it may be used by several threads."""
-    return _connect(url)
+    return _connect(url, seconds)

@@ -9,19 +9,18 @@ import streamlit as st
 
 from neuron_signatures.api.live import EditKind
 from neuron_signatures.api.models import ModelFacts
+from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.edits import KINDS, WITH_VALUE, Edit, Where, parse_neurons, parse_positions
 from neuron_signatures.dashboard.live.focus_panel import Focus
-from neuron_signatures.dashboard.live.neurons_panel import EDITED
+from neuron_signatures.dashboard.live.keys import APPLIED, EDITED, KIND, WHERE
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.runs.errors import UsageError
 
-_KIND, _VALUE, _WHERE, _TYPED = "ui_live_kind", "ui_live_value", "ui_live_where", "ui_live_where_typed"
+_VALUE, _TYPED = "ui_live_value", "ui_live_where_typed"
 _DRAWS, _BY, _NEW = "ui_live_draws", "ui_live_controls", "ui_live_new_tokens"
 ControlsBy = Literal["edit", "delta"]
-APPLIED = "live_applied"
-"""Session key of the `Applied` that is shown."""
 FEWEST_DRAWS = 20
 _LARGEST = 1e6
 _NEW_HELP = "The text goes on for so many tokens, without and with the edit; 0 for none."
@@ -49,30 +48,32 @@ _BY_HELP = (
     "is the stricter comparison."
 )
 _BYS: dict[ControlsBy, str] = {"edit": "same edit", "delta": "same size"}
-DEFAULTS = {_BY: "edit", EDITED: "", _KIND: "zero", _VALUE: 0.0, _WHERE: "later", _TYPED: ""}
+DEFAULTS = {_BY: "edit", EDITED: "", KIND: "zero", _VALUE: 0.0, WHERE: "later", _TYPED: ""}
 
 
 @dataclass(frozen=True)
 class Applied:
-    """An edit that the button applied."""
+    """An edit that the button applied, to which model, and on which text, position and target."""
 
+    model: tuple[str, str, str]
+    focus: Focus
     edit: Edit
     draws: int
     by: ControlsBy
     new_tokens: int
 
 
-def edit_panel(facts: ModelFacts, link: RunLink, focus: Focus, *, can_run: bool) -> Applied | None:
-    """Draw the inputs; the edit that was last applied, None before one was."""
+def edit_panel(model: LiveModel, link: RunLink, focus: Focus) -> Applied | None:
+    """Draw the inputs; the edit that was last applied to this model and text, None before one was."""
     st.markdown("#### Edit neurons and see the answer change")
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls_live_edit"):
         st.text_input("Neurons", key=EDITED, placeholder="L3N508, L4N178", width=260,
                       help="One or several; the buttons above fill this in.")  # fmt: skip
         kinds = KINDS if link.on_server else tuple(k for k in KINDS if k != "mean")
-        kind = st.selectbox("Edit", kinds, key=_KIND, format_func=_KIND_NAMES.__getitem__, help=_KIND_HELP, width=160)
+        kind = st.selectbox("Edit", kinds, key=KIND, format_func=_KIND_NAMES.__getitem__, help=_KIND_HELP, width=160)
         st.number_input("Value", value=None, key=_VALUE, disabled=kind not in WITH_VALUE, format="%.6g", width=110,
                         help="In the units of activations; a factor for scale.")  # fmt: skip
-        where = st.selectbox("Positions", list(_WHERES), key=_WHERE, format_func=_WHERES.__getitem__, width=190,
+        where = st.selectbox("Positions", list(_WHERES), key=WHERE, format_func=_WHERES.__getitem__, width=190,
                              help=_WHERE_HELP)  # fmt: skip
         if where == "typed":
             st.text_input(
@@ -86,25 +87,29 @@ def edit_panel(facts: ModelFacts, link: RunLink, focus: Focus, *, can_run: bool)
         by = st.selectbox("Their change", list(_BYS), key=_BY, format_func=_BYS.__getitem__, help=_BY_HELP, width=150)
         with st.container(width=150):
             new = whole_number("New tokens", _NEW, low=0, high=500, default=12, help=_NEW_HELP)
-        pressed = st.button("Apply", key="live_apply", type="primary", disabled=not can_run)
+        pressed = st.button("Apply", key="live_apply", type="primary", disabled=not model.is_reachable)
     applied = cast(Applied | None, st.session_state.get(APPLIED))
+    if applied is not None and applied.model != model.identity:
+        applied = None
     try:
-        now = Applied(_typed_edit(facts, link, focus), draws, by, new)
+        now = Applied(model.identity, focus, _typed_edit(model.facts, link, focus), draws, by, new)
     except UsageError as e:
         if pressed:
             st.code(e.line(), language=None, wrap_lines=True)
         return applied
-    if pressed:
+    if focus.on is None:
+        small("The target must be one token.")
+    elif pressed:
         st.session_state[APPLIED] = applied = now
     elif applied is not None and applied != now:
-        small("The inputs have changed since; Apply shows their effect.")
+        small("Position, target or edit have changed since; Apply shows their effect.")
     return applied
 
 
 def _typed_edit(facts: ModelFacts, link: RunLink, focus: Focus) -> Edit:
     """The edit of the inputs. Raises `UsageError`."""
     now = st.session_state
-    kind, where = cast(EditKind, now[_KIND]), cast(Where, now[_WHERE])
+    kind, where = cast(EditKind, now[KIND]), cast(Where, now[WHERE])
     value = now[_VALUE]
     if kind in WITH_VALUE and (value is None or not abs(value) <= _LARGEST):
         raise UsageError("no value is given", next_step=f"Type a number of at most {_LARGEST:,.0f}")

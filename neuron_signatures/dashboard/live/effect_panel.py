@@ -11,7 +11,6 @@ from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.edit_panel import Applied
-from neuron_signatures.dashboard.live.focus_panel import Focus
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.sheets import change_sheet
 from neuron_signatures.dashboard.widgets.elements import as_html, facts, lead, show_lines, small, table
@@ -29,12 +28,11 @@ white-space:pre-wrap}.ns-text .p{opacity:.55}.ns-text .n{font-weight:600}
 </style>"""
 
 
-def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied) -> None:
-    """Draw the effect of the applied edit on the present text and target."""
-    if focus.on is None:
-        small("The target must be one token.")
-        return
-    asked, edit = focus.asked, applied.edit
+def effect_panel(model: LiveModel, link: RunLink, applied: Applied) -> None:
+    """Draw the effect of the applied edit on its text and target."""
+    focus, edit = applied.focus, applied.edit
+    asked = focus.asked
+    assert focus.on is not None  # else it is not applied
     late = edit.positions is not None and min(edit.positions) > focus.pos
     request = InterveneRequest(
         text=asked.text,
@@ -60,7 +58,7 @@ def effect_panel(model: LiveModel, link: RunLink, focus: Focus, applied: Applied
     with right:
         _changes(answer)
     if applied.new_tokens:
-        _continuation(model, link, focus, applied, answer.warnings)
+        _continuation(model, link, applied, answer.warnings)
 
 
 def _changes(answer: InterveneAnswer) -> None:
@@ -71,10 +69,11 @@ def _changes(answer: InterveneAnswer) -> None:
     small(f"The ten most likely tokens of either prediction. Empty: not among the first {_LISTED} of the other.")
 
 
-def _continuation(model: LiveModel, link: RunLink, focus: Focus, applied: Applied, said: Sequence[str]) -> None:
+def _continuation(model: LiveModel, link: RunLink, applied: Applied, said: Sequence[str]) -> None:
     """The text that follows, without and with the edit. Warnings that were `said` above are not repeated."""
+    asked = applied.focus.asked
     request = GenerateRequest(
-        text=focus.asked.text, bos=focus.asked.bos, edits=tuple(applied.edit.messages()),
+        text=asked.text, bos=asked.bos, edits=tuple(applied.edit.messages()),
         max_new_tokens=applied.new_tokens,
     )  # fmt: skip
     st.markdown("##### The text goes on")
@@ -90,7 +89,7 @@ def _continuation(model: LiveModel, link: RunLink, focus: Focus, applied: Applie
         with column:
             small(f"{title}{_end(found, applied.new_tokens)}")
             if found is not None:
-                prompt = as_html(escape(focus.asked.text[-400:]))
+                prompt = as_html(escape(asked.text[-400:]))
                 st.html(f'{_STYLE}<div class="ns-text"><span class="p">{prompt}</span>'
                         f'<span class="n">{as_html(found.text[:_LONGEST])}</span></div>')  # fmt: skip
     everywhere = applied.edit.positions is None

@@ -9,8 +9,9 @@ import streamlit as st
 from neuron_signatures.api.live import NextTokenAnswer, NextTokenRequest, TargetMessage, Token
 from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live.answers import LiveModel
+from neuron_signatures.dashboard.live.keys import POSITION
 from neuron_signatures.dashboard.live.sheets import prediction_sheet
-from neuron_signatures.dashboard.live.text_panel import POSITION, Asked
+from neuron_signatures.dashboard.live.text_panel import Asked
 from neuron_signatures.dashboard.live.texts import position_label
 from neuron_signatures.dashboard.widgets.elements import small, table
 from neuron_signatures.runs.errors import ProjectError

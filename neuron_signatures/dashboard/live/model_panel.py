@@ -11,12 +11,12 @@ from neuron_signatures.api.models import KnownModel, LoadRequest, ModelList, Mod
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.checks import check_numbers
 from neuron_signatures.dashboard.live.connection import Connection
-from neuron_signatures.dashboard.live.no_server import serve_command
 from neuron_signatures.dashboard.live.status_panel import status_panel
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, facts, lead, small
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import brief, escape
+from neuron_signatures.views.serving import serve_command
 
 _MODEL, _QUANTIZATION = "ui_live_model", "ui_live_quantization"
 _PROBLEM = "live_load_problem"
@@ -43,8 +43,12 @@ def _say_state(ctx: PageContext, connection: Connection) -> None:
     model, state = connection.model, connection.state
     if connection.health is None:
         lead("The server does not answer any more")
-        small(_line(connection.problem))
         small("What was computed before is still shown, with the inputs as you left them. The page connects by itself.")
+        if connection.is_absent:
+            command = serve_command(ctx.run.manifest.model_name, ctx.run_dir.parent, connection.url)
+            st.code(escape(command), language="bash", wrap_lines=True)
+        else:
+            small(_line(connection.problem))
         st.button("Try again", key="live_retry")
     elif state is not None and state.state == "loading":
         lead(f"Loading {brief(state.model_name or 'a model')} …")

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.edits import parse_neurons
 from neuron_signatures.dashboard.live.focus_panel import Focus
-from neuron_signatures.dashboard.live.neurons_panel import CHOSEN, EDITED
+from neuron_signatures.dashboard.live.keys import CHOSEN, EDITED
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.texts import position_label
 from neuron_signatures.dashboard.neuron.all_prompts import read_neuron

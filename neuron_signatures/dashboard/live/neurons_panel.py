@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 import streamlit as st
@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.interventions.sheet_table import sheet_frame
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.answers import LiveModel
 from neuron_signatures.dashboard.live.focus_panel import Focus
+from neuron_signatures.dashboard.live.keys import CHOSEN, EDITED, KIND, WHERE
 from neuron_signatures.dashboard.live.run_link import RunLink
 from neuron_signatures.dashboard.live.sheets import SAID, firing_sheet, influence_sheet
 from neuron_signatures.dashboard.widgets.elements import show_lines, small, table
@@ -20,10 +21,6 @@ from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.interventions.sheets import Sheet, share_text, signed_text, size_text
 
 What = Literal["fire", "influence"]
-CHOSEN = "live_neuron"
-"""Session key of the neuron that the page shows."""
-EDITED = "ui_live_edited"
-"""Session key of the typed neurons to edit."""
 _WHAT, _BY, _METRIC, _REFERENCE, _POSITIONS = (
     "ui_live_what", "ui_live_by", "ui_live_metric", "ui_live_reference", "ui_live_positions",
 )  # fmt: skip
@@ -66,7 +63,7 @@ def _firing(model: LiveModel, link: RunLink, focus: Focus) -> None:
         answer = model.ask(lambda c: c.activations, request, link.ctx.data_key, link.ctx.results_key)
     sheet = firing_sheet(answer, focus.pos, link.describe)
     _table(sheet, "live_firing")
-    _offer_edit(sheet.neurons, "")
+    _offer_edit(list(dict.fromkeys(sheet.neurons))[:_EDITED], "", {})
     show_lines("How far to trust it", answer.warnings)
     order = f"|z|, relative to {brief(answer.reference)}" if answer.ordered_by == "z" else "|act|"
     small(f"The first {len(sheet.rows)} of all layers at position {focus.label}, by {order}.{_without_z(link)}")
@@ -101,12 +98,20 @@ def _influence(model: LiveModel, link: RunLink, focus: Focus) -> None:
         answer = model.ask(lambda c: c.influence, request, link.ctx.data_key, link.ctx.results_key)
     sheet = influence_sheet(answer, link.describe)
     _table(sheet, "live_influence")
-    _offer_edit([NeuronAt(r.layer, r.neuron) for r in answer.rows if r.influence > 0], " with positive influence")
-    share = (
-        ""
-        if answer.share_shown is None
-        else (f", {share_text(answer.share_shown)} of all |influence| ({size_text(answer.sum_abs)})")
-    )
+    supports = [r for r in answer.rows if r.influence > 0]
+    first = list(dict.fromkeys(NeuronAt(r.layer, r.neuron) for r in supports))[:_EDITED]
+    as_estimated = {
+        KIND: "mean" if reference == "mean" else "zero",
+        WHERE: "here" if positions == "target" else "later",
+    }
+    _offer_edit(first, " with positive influence", as_estimated)
+    if first:
+        total = sum(r.influence for r in supports if NeuronAt(r.layer, r.neuron) in first)
+        small(f"The influence of these adds up to {signed_text(total)}: the estimate of what setting them to the "
+              "reference takes away.")  # fmt: skip
+    share = ""
+    if answer.share_shown is not None:
+        share = f", {share_text(answer.share_shown)} of all |influence| ({size_text(answer.sum_abs)})"
     small(
         f"On the {texts.target_name(answer.on)} ({signed_text(answer.on.value)}) by {brief(answer.metric)}, reference "
         f"{brief(answer.reference)}. Shown: the first {len(answer.rows)}{share}; the sum of all is "
@@ -124,13 +129,14 @@ def _table(sheet: Sheet, key: str) -> None:
     )  # fmt: skip
 
 
-def _offer_edit(neurons: Sequence[NeuronAt], which: str) -> None:
-    """A button that puts the first of these neurons into the edit; `which` says which they are."""
-    first = list(dict.fromkeys(neurons))[:_EDITED]
-    text = ", ".join(at.label for at in first)
+def _offer_edit(first: Sequence[NeuronAt], which: str, inputs: Mapping[str, str]) -> None:
+    """A button that puts these neurons into the edit, with other `inputs`; `which` says which they are."""
+    new = {EDITED: ", ".join(at.label for at in first), **inputs}
     st.button(
         f"Edit the first {len(first)}{which} together", key="live_edit_first", disabled=not first,
-        on_click=lambda: st.session_state.update({EDITED: text}), help="Puts these neurons into the edit below.",
+        on_click=lambda: st.session_state.update(new), help="Fills in the edit below" + (
+            ", with the reference and the positions of the estimate." if inputs else "."
+        ),
     )  # fmt: skip
 
 

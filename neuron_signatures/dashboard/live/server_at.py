@@ -23,8 +23,8 @@ from neuron_signatures.api.runs import RunFacts, RunList
 from neuron_signatures.api.search import SearchAnswer, SearchRequest
 from neuron_signatures.dashboard.live.address import DEFAULT_URL
 
-_SECONDS = 300.0
-"""For one answer, the wait in the server's queue included."""
+QUICK, PATIENT = 5.0, 300.0
+"""Seconds for an answer about the server, and for one of its model, the wait in the queue included."""
 _CONNECT_SECONDS = 0.8
 
 
@@ -46,16 +46,19 @@ class LiveClient(Protocol):
     def generate(self, request: GenerateRequest, /) -> GenerateAnswer: ...
 
 
-def connect(url: str) -> LiveClient:
-    """The client of the server at `url`, with the token of the environment. Raises `UsageError` for a wrong address."""
+def connect(url: str, seconds: float) -> LiveClient:
+    """The client of the server at `url`, with the token of the environment. Raises `UsageError` for a wrong address.
+
+    An answer may take `seconds`.
+    """
     from neuron_signatures.client import Client
 
-    return Client(url, timeout=_SECONDS, retries=1, connect_seconds=_CONNECT_SECONDS)
+    return Client(url, timeout=seconds, retries=1, connect_seconds=_CONNECT_SECONDS)
 
 
 @dataclass(frozen=True)
 class ServerAt:
-    """The address of a server. `connect` makes its client; tests give their own."""
+    """The address of a server. `connect` makes its clients; tests give their own."""
 
     url: str = DEFAULT_URL
-    connect: Callable[[str], LiveClient] = field(default=connect, repr=False)
+    connect: Callable[[str, float], LiveClient] = field(default=connect, repr=False)

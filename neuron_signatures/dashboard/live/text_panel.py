@@ -8,12 +8,12 @@ import streamlit as st
 
 from neuron_signatures.api.base import MAX_TEXT
 from neuron_signatures.api.live import BosRequest
+from neuron_signatures.dashboard.live.keys import APPLIED, POSITION
 from neuron_signatures.dashboard.shell.page_context import PageContext
 
 _TEXT, _BOS = "live_text", "live_bos"
 """Session keys of inputs. They are not kept with the others: setting them would replace what is being typed."""
 _ASKED = "live_asked"
-POSITION = "ui_live_pos"
 _BOSES: tuple[BosRequest, ...] = get_args(BosRequest)
 _BOS_NAMES: dict[BosRequest, str] = {
     "prepend": "always in front",
@@ -75,4 +75,5 @@ def _submit() -> None:
     text = str(st.session_state.get(_TEXT) or "")
     if text:
         st.session_state[_ASKED] = Asked(text, st.session_state[_BOS])
-        st.session_state.pop(POSITION, None)
+        for key in (POSITION, APPLIED):
+            st.session_state.pop(key, None)

@@ -46,9 +46,9 @@ def _answers(ctx: PageContext, model: LiveModel, asked: Asked) -> None:
     with right:
         _guarded(lambda m: neurons_panel.neurons_panel(m, link, focus), model)
     _guarded(lambda m: neuron_card(m, link, focus), model)
-    applied = edit_panel.edit_panel(model.facts, link, focus, can_run=model.is_reachable)
+    applied = edit_panel.edit_panel(model, link, focus)
     if applied is not None:
-        _guarded(lambda m: effect_panel(m, link, focus, applied), model)
+        _guarded(lambda m: effect_panel(m, link, applied), model)
 
 
 def _guarded(draw: Callable[[LiveModel], None], model: LiveModel) -> None:

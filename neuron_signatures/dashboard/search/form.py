@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.search.names import KINDS, Kind
-from neuron_signatures.views.search_run.asked import LONGEST, WAYS, Asked, Way
+from neuron_signatures.views.search_run.asked import LONGEST, SHOWN, WAYS, Asked, Way
 
 _WAYS: dict[Way, str] = {
     "words": "By words", "meaning": "By meaning", "promotes": "Who promotes it", "suppresses": "Who suppresses it",
@@ -33,7 +33,7 @@ _HELP: dict[Way, str] = {
     "promotes": "Poles that promote the token, from the weights alone." + _TOKENS,
     "suppresses": "Poles that suppress the token, from the weights alone." + _TOKENS,
 }
-_NUMBERS = (50, 200, 1000)
+_NUMBERS = (50, SHOWN, 1000)
 
 
 def form(ctx: PageContext) -> Asked:
@@ -53,7 +53,8 @@ def form(ctx: PageContext) -> Asked:
     if not asked.of_tokens:
         _texts(ctx, asked, columns[1])
     _layers(ctx, asked, columns[-2])
-    columns[-1].selectbox("At most", _NUMBERS, key="ui_search_k", index=1, help="The number of hits that are listed.")
+    st.session_state.setdefault("ui_search_k", SHOWN)
+    columns[-1].selectbox("At most", _NUMBERS, key="ui_search_k", help="The number of hits that are listed.")
     return replace(asked, k=int(st.session_state["ui_search_k"]))
 
 

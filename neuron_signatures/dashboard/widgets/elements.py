@@ -166,11 +166,9 @@ def _open_row(key: str, n_rows: int, on_row: Callable[[int], None]) -> None:
 
 
 def _open_cell(key: str, n_rows: int, columns: Sequence[str], on_cell: Callable[[int, str], None]) -> None:
-    event = st.session_state.get(key)
-    row = chosen_row(event, n_rows)
-    cells = _selection(event).get("cells") or []
-    if row is not None and cells and cells[0][1] in columns:
-        on_cell(row, cells[0][1])
+    cell = chosen_cell(st.session_state.get(key), n_rows, columns)
+    if cell is not None:
+        on_cell(*cell)
 
 
 def chosen_neuron(event: Any, run: Run) -> NeuronAt | None:
@@ -204,6 +202,12 @@ def chosen_row(event: Any, n_rows: int) -> int | None:
     cell = cells[0] if cells else None
     row = cell[0] if isinstance(cell, Sequence) and len(cell) == 2 else rows[0] if rows else None
     return int(row) if row is not None and _is_integer(row) and 0 <= row < n_rows else None
+
+
+def chosen_cell(event: Any, n_rows: int, columns: Sequence[str]) -> tuple[int, str] | None:
+    """Row and column of the selected cell of a table's event; None if there is no such cell."""
+    row, cells = chosen_row(event, n_rows), _selection(event).get("cells") or []
+    return (row, cells[0][1]) if row is not None and cells and cells[0][1] in columns else None
 
 
 def _selection(event: Any) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ def contents_of(run_dir: Path) -> Contents:
         notes.append(
             f"the records changed after the index was made, so exemplars are left out; {update} makes it again"
         )
-    if changed := _changed(run_dir, found):
+    if "explanation" in facts.kinds and (changed := _changed(run_dir, found)):
         notes.append(
             f"explanations of {', '.join(changed[:5])} changed after the index was made; {update} makes it again"
         )

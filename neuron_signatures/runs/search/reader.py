@@ -128,8 +128,7 @@ class Search:
         sources = [f"{EXPLANATIONS}/{name}.jsonl" for name in SETS.names(self.path)]
         stamps = {name: _stamp(self.path, name) for name in [*sources, f"{RECORDS}/{RECORDS_META}"]}
         if self._current is None or stamps != self._source_stamps:
-            record = None if index.found is None else index.found.record
-            self._current, self._source_stamps = current_texts(self.path, index.texts, record), stamps
+            self._current, self._source_stamps = current_texts(self.path, index.texts, index.found), stamps
         return self._current
 
     def _read_index(self) -> _Index:

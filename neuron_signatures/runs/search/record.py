@@ -45,6 +45,9 @@ class EmbedderFacts(_Facts):
 class SearchFacts(_Facts):
     """The `facts` of the record."""
 
+    kinds: list[Kind]
+    layers: list[Count] | None
+    """Those that were indexed; None: all."""
     n_texts: Count
     n_explanations: Count
     n_exemplars: Count

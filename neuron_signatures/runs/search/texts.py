@@ -92,27 +92,29 @@ def checked_file(run_dir: Path, record: ResultRecord, name: str) -> Path:
     return path
 
 
-def current_texts(run_dir: Path, base: Texts, record: ResultRecord | None) -> Texts:
+def current_texts(run_dir: Path, base: Texts, index: SearchRecord | None) -> Texts:
     """The texts of the index without outdated ones, and with those of explanations that it lacks.
 
-    `record` is None if there is no index. Raises `BadRunError` for a damaged log.
+    `index` is None if there is none. Raises `BadRunError` for a damaged log.
     """
     rows, notes = dict(base.rows), list[str]()
-    if record is not None and RECORDS_SOURCE in SEARCH_FOLDER.outdated(run_dir, record):
+    if index is not None and RECORDS_SOURCE in SEARCH_FOLDER.outdated(run_dir, index.record):
         rows["exemplar"] = no_rows("exemplar")
         notes.append(f"the records changed after the index was made, so exemplars are left out; {_update(run_dir)}")
+    if index is not None and "explanation" not in index.facts.kinds:
+        return _with(base, rows, notes)
     states = {name: _state(run_dir, name, base.logs.get(name)) for name in SETS.names(run_dir)}
     changed = {name: state for name, state in states.items() if state != "same"}
     missing = [name for name in base.logs if name not in states]
     if not changed and not missing:
         return _with(base, rows, notes)
-    found = (
-        [row for row in Explanations.open(run_dir, sets=list(changed)).rows() if is_searched(row)] if changed else []
-    )
+    layers = None if index is None else index.facts.layers
+    now = Explanations.open(run_dir, sets=list(changed)).rows() if changed else ()
+    found = [row for row in now if is_searched(row) and (layers is None or row.at.layer in layers)]
     kept, added = _compared(base, changed, missing, found)
     rows["explanation"] = rows["explanation"].some(kept)
     n_lost = base.rows["explanation"].n - int(kept.sum())
-    if record is not None and (added or n_lost):
+    if index is not None and (added or n_lost):
         text = f"{counted(len(added), 'explanation')} added and {n_lost} replaced after the index was made: found by "
         notes.append(f"{text}words, not by meaning; {_update(run_dir)}")
     return _with_added(_with(base, rows, notes), added)

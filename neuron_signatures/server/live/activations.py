@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import safetensors.torch
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuron_signatures.api.live import ActivationsAnswer, ActivationsRequest, LayerActs, NeuronActs, TopAct
@@ -108,9 +107,14 @@ def _warnings(positions: Sequence[int], layers: Sequence[int], moments: Moments 
     return found
 
 
-class _Row(NamedTuple):
-    size: float
-    entry: TopAct
+class _Strongest(NamedTuple):
+    """The strongest neurons of one layer at each position. `size` is -1 for a neuron that is not listed."""
+
+    layer: int
+    size: Float[Tensor, "pos k"]
+    neuron: Int[Tensor, "pos k"]
+    act: Float[Tensor, "pos k"]
+    z: Float[Tensor, "pos k"]
 
 
 @dataclass
@@ -122,7 +126,7 @@ class _Collected:
     moments: Moments | None
     layers: list[LayerActs] = field(default_factory=list)
     rows: dict[object, list[float | None]] = field(default_factory=dict)
-    _top: dict[int, list[_Row]] = field(default_factory=lambda: defaultdict(list))
+    _top: list[_Strongest] = field(default_factory=list)
 
     def add(self, layer: int, acts: Float[Tensor, "pos neuron"], *, summarise: bool) -> None:
         for ref in self.request.neurons:
@@ -135,12 +139,21 @@ class _Collected:
             self._add_top(layer, acts)
 
     def strongest(self) -> list[TopAct]:
-        """By position, the largest first; ties go to the smaller (layer, neuron)."""
-        k = self.request.top_k
+        """By position, the largest first; ties go to the lower layer."""
+        if not self._top:
+            return []
+        top = self._top
+        size = torch.cat([x.size for x in top], 1)
+        layers = torch.cat([torch.full_like(x.neuron, x.layer) for x in top], 1)
+        neurons, acts = torch.cat([x.neuron for x in top], 1), torch.cat([x.act for x in top], 1)
+        zs = torch.cat([x.z for x in top], 1)
+        order = size.sort(dim=1, descending=True, stable=True).indices[:, : self.request.top_k]
+        columns = [x.gather(1, order).tolist() for x in (size, layers, neurons, acts, zs)]
         return [
-            row.entry
-            for pos in self.positions
-            for row in sorted(self._top[pos], key=lambda r: (-r.size, r.entry.layer, r.entry.neuron))[:k]
+            TopAct(pos=pos, layer=layer, neuron=neuron, act=act, z=None if self.moments is None else z)
+            for pos, *rows in zip(self.positions, *columns, strict=True)
+            for found, layer, neuron, act, z in zip(*rows, strict=True)
+            if found >= 0
         ]
 
     def _add_top(self, layer: int, acts: Float[Tensor, "pos neuron"]) -> None:
@@ -149,14 +162,8 @@ class _Collected:
         if self.moments is not None:
             scores = (chosen - self.moments.mean[layer]) / self.moments.std[layer]
         sizes = torch.where(scores.isfinite() & chosen.isfinite(), scores.abs(), -1.0)
-        values, neurons = sizes.topk(min(self.request.top_k, sizes.shape[1]), dim=1)
-        for row, pos in enumerate(self.positions):
-            for size, neuron in zip(values[row].tolist(), neurons[row].tolist(), strict=True):
-                if size < 0:
-                    continue
-                z = None if self.moments is None else float(scores[row, neuron])
-                entry = TopAct(pos=pos, layer=layer, neuron=neuron, act=float(chosen[row, neuron]), z=z)
-                self._top[pos].append(_Row(size, entry))
+        size, neurons = sizes.topk(min(self.request.top_k, sizes.shape[1]), dim=1)
+        self._top.append(_Strongest(layer, size, neurons, chosen.gather(1, neurons), scores.gather(1, neurons)))
 
 
 def _layer_acts(layer: int, acts: Float[Tensor, "pos neuron"]) -> LayerActs:

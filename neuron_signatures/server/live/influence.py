@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.attribution.influence import ALL, InfluenceSettings, influence, positions_of
@@ -14,8 +13,7 @@ from neuron_signatures.analysis.attribution.metrics import Attribution
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import ZERO, Reference, refuse_undefined
 from neuron_signatures.api.live import InfluenceAnswer, InfluenceRequest, InfluenceRow
-from neuron_signatures.models.batching import memory_faults, work_on
-from neuron_signatures.models.capture import MlpCapture
+from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.live.predictions import find_target, target_answer
@@ -23,8 +21,8 @@ from neuron_signatures.server.live.references import named_mean
 from neuron_signatures.server.live.stopping import check, progress_of
 from neuron_signatures.server.live.tokens import FIRST_POSITION, ids_of, layers_of, token_rows
 
-MAX_SCORES: Final = 50_000_000
-"""Neurons times positions of one request: each takes about 30 bytes while it is computed."""
+MAX_SCORES: Final = 20_000_000
+"""Neurons times positions of one request: each takes about 50 bytes while it is computed."""
 
 
 def influence_of(held: Held, request: InfluenceRequest, stop: Stop) -> InfluenceAnswer:
@@ -46,22 +44,22 @@ def influence_of(held: Held, request: InfluenceRequest, stop: Stop) -> Influence
     found = influence(
         request.metric,
         Problem(held.model.hf, ids, on.target, positions),
-        _acts(held, ids, positions),
+        _acts(held, request, ids, positions),
         _settings(request, layers),
         reference=reference,
         partial=None,
         progress=progress_of(stop),
     )
-    rows = _Rows(found.attribution, layers, reference)
+    rows = _Rows(found.attribution, layers, reference, request.top_k)
     return InfluenceAnswer(
         tokens=token_rows(held, ids),
         on=target_answer(held, on.target, on.logits),
         metric=request.metric,
         reference=_said(reference),
-        rows=rows.first(request.top_k),
+        rows=rows.first(),
         sum_all=rows.sum_all,
         sum_abs=rows.sum_abs,
-        share_shown=rows.share(request.top_k),
+        share_shown=rows.share,
         warnings=[*on.warnings, *found.warnings, *([FIRST_POSITION] if 0 in positions else [])],
     )
 
@@ -81,25 +79,27 @@ def _settings(request: InfluenceRequest, layers: Sequence[int]) -> InfluenceSett
 
 
 class _Rows:
-    """The finite scores of the chosen layers, the largest first; ties go to the smaller (layer, position, neuron)."""
+    """The finite scores of the chosen layers; the first `k` of them, ties in the order of (layer, position, neuron)."""
 
-    def __init__(self, found: Attribution, layers: Sequence[int], reference: Reference) -> None:
+    def __init__(self, found: Attribution, layers: Sequence[int], reference: Reference, k: int) -> None:
         self._found, self._reference = found, reference
         self._layers = [i for i, layer in enumerate(found.layers) if layer in set(layers)]
         flat = found.scores[self._layers].flatten()
         ok = flat.isfinite() & found.acts[self._layers].flatten().isfinite()
         if not reference.is_zero and reference.values is not None:  # a score can be 0 whatever the reference
             ok &= reference.values[[found.layers[i] for i in self._layers]].flatten().isfinite()
-        self._scores = flat
-        self._order = torch.where(ok, flat.abs(), -1.0).sort(descending=True, stable=True).indices[: int(ok.sum())]
-        self.sum_all = float(flat[ok].sum(dtype=torch.float64))
-        self.sum_abs = float(flat[ok].abs().sum(dtype=torch.float64))
+        sizes = torch.where(ok, flat.abs(), -1.0)
+        first, at = sizes.topk(min(k, int(ok.sum())))
+        self._at = sorted(at.tolist(), key=lambda i: (-float(sizes[i]), i))
+        self.sum_all = float(torch.where(ok, flat, 0.0).sum(dtype=torch.float64))
+        self.sum_abs = float(sizes.clamp_min_(0.0).sum(dtype=torch.float64))
+        self.share = float(first.sum(dtype=torch.float64)) / self.sum_abs if self.sum_abs else None
 
-    def first(self, k: int) -> list[InfluenceRow]:
+    def first(self) -> list[InfluenceRow]:
         found = self._found
         _, n_pos, d_mlp = found.scores.shape
         rows = []
-        for at in self._order[:k].tolist():
+        for at in self._at:
             i, j, neuron = self._layers[at // (n_pos * d_mlp)], at // d_mlp % n_pos, at % d_mlp
             layer = found.layers[i]
             values = self._reference.values
@@ -111,12 +111,6 @@ class _Rows:
                 )
             )  # fmt: skip
         return rows
-
-    def share(self, k: int) -> float | None:
-        """The share of `sum_abs` that the first k have."""
-        if not self.sum_abs:
-            return None
-        return float(self._scores[self._order[:k]].abs().sum(dtype=torch.float64)) / self.sum_abs
 
 
 def _reference(held: Held, text: str, n_positions: int, stop: Stop) -> Reference:
@@ -141,16 +135,12 @@ def _refuse_many(held: Held, n_positions: int) -> None:
         raise UsageError(what, where="positions", next_step="Use positions: target, or an earlier target position")
 
 
-def _acts(held: Held, ids: Sequence[int], positions: Sequence[int]) -> Float[Tensor, "layer prompt_pos neuron"]:
-    """The activations up to the last of `positions`, as `influence` takes them; only those at `positions` are right."""
-    n_layers, d_mlp = held.shape
-    last, alone = max(positions) + 1, len(positions) == 1
-    acts = torch.empty(n_layers, 1 if alone else last, d_mlp)
+def _acts(held: Held, request: InfluenceRequest, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+    """The activations [layer pos neuron] up to the last of `positions`, as `influence` takes them.
 
-    def keep(layer: int, found: Tensor) -> None:
-        acts[layer] = found[0, list(positions) if alone else slice(None)].float()
-
-    work = work_on(held.model.hf, "the forward pass", ids)
-    with memory_faults(work), MlpCapture(held.model.hf) as capture:
-        capture.run(torch.tensor([list(ids[:last])], device=held.model.device), sink=keep)
-    return acts.expand(n_layers, last, d_mlp)
+    Only dla reads them, at other positions than the target's; otherwise only their shape counts, and they are zeros.
+    """
+    shape = (held.shape.n_layers, max(positions) + 1, held.shape.d_mlp)
+    if request.metric != "dla" or len(positions) == 1:
+        return torch.zeros(1, 1, 1).expand(shape)
+    return recompute(held.model, ids[: shape[1]])

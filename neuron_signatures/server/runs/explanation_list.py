@@ -38,20 +38,23 @@ def list_explanations(
 def _rows(
     opened: OpenedRun, words: str, set_name: str | None, layer: int | None, current: bool | None
 ) -> Sequence[Row]:
-    """The rows that fit. They are sorted by layer, and most of them are sorted out by their texts alone: looking at
-    each row of 240,000 takes half a second."""
+    """As `Explanations.search`, and of a layer, but fast for 240,000 rows: they are sorted by layer, and most are
+    sorted out by their folded texts."""
     rows: Sequence[Row] = opened.explanations.rows()
     start, stop = 0, len(rows)
     if layer is not None:
         start, stop = (bisect(rows, layer, key=lambda r: r.at.layer) for bisect in (bisect_left, bisect_right))
         rows = rows[start:stop]
-    if plain := [word.casefold() for word in words.split() if not NEURON.fullmatch(word)]:
-        texts = opened.folded_texts[start:stop]
-        rows = [row for row, text in zip(rows, texts, strict=True) if all(word in text for word in plain)]
+    names = [word for word in words.split() if NEURON.fullmatch(word)]
+    if plain := [word.casefold() for word in words.split() if word not in names]:
+        texts, found = opened.folded_texts[start:stop], list(range(len(rows)))
+        for word in plain:
+            found = [i for i in found if word in texts[i]]
+        rows = [rows[i] for i in found]
     if opened.explanations.set_names == (set_name,):
         set_name = None
-    if words.split() or set_name is not None or current is not None:
-        rows = Search(words, set=set_name, current=current).rows(rows)
+    if names or set_name is not None or current is not None:
+        rows = Search(" ".join(names), set=set_name, current=current).rows(rows)
     return rows
 
 

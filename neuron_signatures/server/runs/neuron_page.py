@@ -71,7 +71,8 @@ def neuron_page(opened: OpenedRun, at: NeuronAt, *, n_texts: int, stop: Stop) ->
     )  # fmt: skip
     return NeuronPage(
         modelId=place.model, layer=place.layer, index=place.number, sourceSetName=place.layer.partition("-")[2],
-        createdAt=m.created_at_utc, maxActApprox=_strongest(texts["+"]), hookName=m.hook_name.format(layer=at.layer),
+        createdAt=m.created_at_utc, maxActApprox=_strongest(texts["+"]),
+        hookName=m.hook_name.replace("{layer}", str(at.layer)),
         frac_nonzero=None if records is None else _share_nonzero(records, at),
         freq_hist_data_bar_heights=[float(n) for n in bars.heights], freq_hist_data_bar_values=bars.values,
         pos_str=[encodable(w.token) for w in promotes], pos_values=[w.score for w in promotes],
@@ -147,8 +148,11 @@ def _score(row: ScoreRow) -> ExplanationScore:
     )  # fmt: skip
 
 
-def _moments(records: Records, at: NeuronAt) -> Moments:
+def _moments(records: Records, at: NeuronAt) -> Moments | None:
+    """None for imported records, which have only texts."""
     found = records.moments(*at)
+    if not found.count:
+        return None
     return Moments(count=found.count, mean=found.mean, std=found.std, skewness=found.skewness, kurtosis=found.kurtosis)
 
 

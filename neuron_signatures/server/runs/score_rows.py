@@ -11,7 +11,7 @@ from neuron_signatures.runs.records.names import POLES, NeuronPole
 from neuron_signatures.runs.scores.names import LOGS
 from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.scores.table import ScoreRow
-from neuron_signatures.views.scores.plain_tables import read_plain_table, rows_at
+from neuron_signatures.views.scores.plain_tables import read_plain_table, rows_at, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,10 +40,14 @@ class ScoreRows:
         """The first score of each scorer, of these explanations of these neurons, by id."""
         found: dict[str, list[ScoreRow]] = {}
         for info in self._sets():
-            first = info.score_names[0] if info.score_names else ""
-            for row in self._rows_of(info, ids, neurons):
-                if row.score in ("", first) and row.explanation_id in ids:
-                    found.setdefault(row.explanation_id, []).append(row)
+            wanted = {"", *info.score_names[:1]}
+            if info.finished:
+                rows = rows_of(self._table(info.name), ids, wanted)
+            else:
+                every = [row for at in neurons for row in self._opened[info.name].of(*at)]
+                rows = [row for row in every if row.explanation_id in ids and row.score in wanted]
+            for row in rows:
+                found.setdefault(row.explanation_id, []).append(row)
         return found
 
     def _sets(self) -> Iterator[ScoredSet]:
@@ -58,18 +62,6 @@ class ScoreRows:
         table = self._table(info.name)
         return [row for pole in POLES for row in rows_at(table, NeuronPole(layer, neuron, pole))]
 
-    def _rows_of(
-        self, info: ScoredSet, ids: Collection[str], neurons: Collection[tuple[int, int]]
-    ) -> Iterator[ScoreRow]:
-        if not info.finished:
-            for layer, neuron in neurons:
-                yield from self._opened[info.name].of(layer, neuron)
-            return
-        table = _with_ids(self._table(info.name), ids)
-        for layer, neuron in neurons:
-            for pole in POLES:
-                yield from rows_at(table, NeuronPole(layer, neuron, pole))
-
     def _table(self, name: str) -> pa.Table:
         if name not in self._tables:
             self._tables[name] = read_plain_table(self._run_dir, name)
@@ -83,10 +75,3 @@ def score_facts(row: ScoreRow) -> ScoreFacts:
         lift=row.lift, ceiling=row.ceiling, lookup=row.lookup, n=row.n, coverage=row.coverage,
         undefined=row.undefined if row.status == "ok" else row.status,
     )  # fmt: skip
-
-
-def _with_ids(table: pa.Table, ids: Collection[str]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return table.filter(pc.is_in(table["explanation_id"], value_set=pa.array(sorted(ids), pa.string())))

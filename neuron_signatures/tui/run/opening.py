@@ -11,7 +11,7 @@ from neuron_signatures.runs.result_records import InfluenceRecord, SelectedRecor
 from neuron_signatures.runs.results import meta_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.tui.faults import fault_text
-from neuron_signatures.tui.options import WITHOUT_PROMPTS, Options
+from neuron_signatures.tui.options import SEARCH_WAYS, WITHOUT_PROMPTS, Options
 from neuron_signatures.tui.run.cursor import Cursor, first_cursor, keep_inside
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.tables.ranked_list import ListView, Walk, cursor_of_row, peak_of_row
@@ -66,6 +66,8 @@ def check_screen(options: Options) -> None:
     if options.screen is not None and options.screen not in WITHOUT_PROMPTS:
         screens = " or ".join(f"--screen {s}" for s in WITHOUT_PROMPTS)
         raise UsageError(f"this run holds no prompts, so it has no screen {options.screen}", next_step=f"Use {screens}")
+    if options.screen == "search" and options.by == SEARCH_WAYS[0]:
+        raise UsageError("this run holds no prompts to search", next_step=f"Use --by {' or '.join(SEARCH_WAYS[1:])}")
 
 
 def first_selected(opened: OpenedRun, options: Options) -> Cursor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,20 @@ def rows_at(table: pa.Table, at: NeuronPole) -> list[ScoreRow]:
         found = [r for r in table.filter(here).to_pylist() if r["pole"] == at.pole]
     except pa.ArrowException as e:
         raise BadRunError("a table of scores has a column of another type", next_step=LOGS.again) from e
-    return [ScoreRow(**{c: _plain(v) for c, v in r.items()}) for r in found]
+    return [_score_row(r) for r in found]
+
+
+def rows_of(table: pa.Table, ids: Collection[str], scores: Collection[str]) -> list[ScoreRow]:
+    """The rows of these explanations with one of these scores, in their order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        mine, wanted = (pa.array(list(names), pa.string()) for names in (ids, scores))
+        rows = pc.and_(pc.is_in(table["explanation_id"], mine), pc.is_in(pc.fill_null(table["score"], ""), wanted))
+        return [_score_row(r) for r in table.filter(rows).to_pylist()]
+    except pa.ArrowException as e:
+        raise BadRunError("a table of scores has a column of another type", next_step=LOGS.again) from e
 
 
 def values_in(table: pa.Table, score: str) -> dict[str, float | None]:
@@ -56,6 +70,10 @@ def values_in_log(run_dir: Path, name: str, score: str) -> dict[str, float | Non
         key.explanation: scores[score].value if score in scores else None
         for key, scores in own if score in scores or not scores
     }  # fmt: skip
+
+
+def _score_row(record: Mapping[str, Any]) -> ScoreRow:
+    return ScoreRow(**{c: _plain(v) for c, v in record.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -15,14 +15,14 @@ from neuron_signatures.views.search_run.asked import Way
 
 
 class Missing(NamedTuple):
-    """What a way of searching needs, as a sentence, and the command that makes it."""
+    """What a way of searching lacks, as a sentence, and the command that makes it."""
 
     what: str
     command: str
 
     @property
     def line(self) -> str:
-        return f"{self.what} {self.command}"
+        return f"{self.what} Run `{self.command}`"
 
 
 def index_command(run_dir: Path) -> str:
@@ -33,13 +33,6 @@ def index_command(run_dir: Path) -> str:
 def writes_command(run_dir: Path) -> str:
     """Makes the write scores of every neuron."""
     return shlex.join([*shlex.split(WRITES_COMMAND), "--run_dir", str(run_dir)])
-
-
-def serve_command(model_name: str, runs_root: Path) -> str:
-    """Starts a server that can search the runs of this folder by meaning."""
-    return shlex.join(
-        ["python", "-m", "neuron_signatures.serve", "--model_name", model_name, "--runs_root", str(runs_root)]
-    )
 
 
 def missing(contents: Contents, run_dir: Path) -> Mapping[Way, Missing]:
@@ -53,25 +46,17 @@ def missing(contents: Contents, run_dir: Path) -> Mapping[Way, Missing]:
     if contents.embedder is None:
         found["meaning"] = found.get("words") or _no_vectors(contents, run_dir)
     if not contents.has_tokens:
-        found["promotes"] = found["suppresses"] = Missing(
-            "No write scores yet; this makes them:", writes_command(run_dir)
-        )
+        found["promotes"] = found["suppresses"] = Missing("There are no write scores yet.", writes_command(run_dir))
     return found
 
 
 def _no_texts(run_dir: Path) -> Missing:
     if not has_records(run_dir):
-        return Missing(
-            "No explanations and no exemplars yet. Both come from records of a corpus, which this makes:",
-            records_command(run_dir),
-        )
-    return Missing("No index of the exemplars yet, and no explanations; this makes an index:", index_command(run_dir))
+        what = "There are no explanations and no exemplars yet: both come from records of a corpus."
+        return Missing(what, records_command(run_dir))
+    return Missing("There are no explanations yet, and the exemplars are not indexed.", index_command(run_dir))
 
 
 def _no_vectors(contents: Contents, run_dir: Path) -> Missing:
-    made = (
-        "The index has no vectors; this makes it again with them:"
-        if contents.has_index
-        else "No index yet; this makes it:"
-    )
-    return Missing(made, index_command(run_dir))
+    what = "The search index has no vectors." if contents.has_index else "There is no search index yet."
+    return Missing(what, index_command(run_dir))

@@ -82,7 +82,7 @@ def _ranges(text: str, found: Sequence[_Span], room: int) -> list[tuple[int, int
     firsts = {m.mark: m for m in reversed(found)}
     if "word" not in firsts:  # the text was found as a whole
         firsts[""] = _Span(0, 0, "")
-    if len(text) <= room or max((m.end for m in firsts.values())) < room * _NEAR:
+    if len(text) <= room or max(m.end for m in firsts.values()) < room * _NEAR:
         return [(0, min(room, len(text)))]
     around = max(0, room - sum(m.end - m.start for m in firsts.values())) // len(firsts)
     ranges: list[tuple[int, int]] = []

@@ -1,0 +1,12 @@
+"""Session keys that several parts of the view share. Those of inputs begin with `ui_`, and are kept between views."""
+
+POSITION = "ui_live_pos"
+"""The chosen position."""
+CHOSEN = "live_neuron"
+"""The neuron that the page shows."""
+EDITED = "ui_live_edited"
+"""The typed neurons to edit."""
+KIND = "ui_live_kind"
+WHERE = "ui_live_where"
+APPLIED = "live_applied"
+"""The edit whose effect is shown."""
