@@ -1,16 +1,16 @@
 # neuron-signatures in a container; docs/docker.md.
 #
-#   docker build -t neuron-signatures .                              for the CPU
-#   docker build -t neuron-signatures-cuda \
-#     --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 --build-arg TORCH_INDEX= .
+#   docker build -t neuron-signatures --build-arg TORCH_INDEX=ADDRESS .     for the CPU
+#   docker build -t neuron-signatures-cuda --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 .
 #   docker build --target test -t neuron-signatures-test .           with what `make test` needs
 
 # Debian or Ubuntu; Python 3.11 or newer comes with it or is installed below.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS installed
 
-# Where pip looks for torch beside PyPI, whose build brings gigabytes of CUDA libraries. Empty takes that of PyPI.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where pip looks for torch beside PyPI, whose build brings gigabytes of CUDA libraries: for the CPU, the address of PyTorch's
+# index of CPU builds. Empty takes the build of PyPI.
+ARG TORCH_INDEX=
 # Of the user, so that a folder of the host that is mounted belongs to the same one.
 ARG UID=1000
 

@@ -75,7 +75,8 @@ def _find(args: Namespace) -> int:
 def _found(args: Namespace) -> Found:
     from neuron_signatures.runs.search.reader import Search
 
-    scope, search = search_find.find_scope(args), Search.open(args.run_dir)
+    search = Search.open(args.run_dir)
+    scope = search_find.find_scope(args, search)
     if args.by == "words":
         return search.by_words(args.query, scope)
     if args.by == "token":

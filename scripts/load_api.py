@@ -153,7 +153,8 @@ def all_asks(url: str, runs_root: Path) -> list[Ask]:
     """Requests of every path, several of each."""
     facts = httpx.get(f"{url}/v1/health").json()["model"]["facts"]
     rng = random.Random(0)
-    runs = sorted(p.name for p in runs_root.iterdir() if (p / "manifest.json").is_file())
+    names = sorted(p.name for p in runs_root.iterdir() if (p / "manifest.json").is_file())
+    runs = {name: httpx.get(f"{url}/v1/runs/{name}").json() for name in names[:1]}
     asks = [Ask("/health", "GET", "/health", None), Ask("/memory", "GET", "/memory", None),
             Ask("/models", "GET", "/models", None), Ask("/runs", "GET", "/runs", None)]  # fmt: skip
     for _ in range(VARIANTS):
@@ -171,8 +172,8 @@ def all_asks(url: str, runs_root: Path) -> list[Ask]:
             "/generate": {**text, "edits": [edit], "max_new_tokens": 5},
         }
         asks += [Ask(path, "POST", path, body) for path, body in bodies.items()]
-        for run in runs[:1]:
-            neuron = f"/runs/{run}/neurons/{at['layer']}/{at['neuron']}"
+        for run, shape in runs.items():
+            neuron = f"/runs/{run}/neurons/{rng.randrange(shape['n_layers'])}/{rng.randrange(shape['d_mlp'])}"
             word = rng.choice(("city", "number", "state", "capital"))
             asks += [
                 Ask("/runs/RUN", "GET", f"/runs/{run}", None),

@@ -22,7 +22,7 @@ from bench_explorer import APP, Server, chromium_path
 
 from neuron_signatures.runs.comparisons.folder import list_comparisons
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
-from neuron_signatures.runs.results import list_interventions
+from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.skills.tables import finished_modes
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER
@@ -64,6 +64,8 @@ INTERVENTIONS = Shot("interventions", 1500, "view=interventions&result=")
 CORPUS = Shot("corpus", 1180, "view=neuron&on=corpus")
 # Only of a run with explanations.
 EXPLANATIONS = Shot("explanations", 900, "view=explanations")
+# Only of a run with write scores.
+SEARCH = Shot("search", 860, "view=search&q=%C2%B7Austin&by=promotes")
 # Only of a run with scores.
 SCORES = Shot("scores", 1180, "view=scores")
 # Only of a run with what units do on labelled texts.
@@ -106,6 +108,7 @@ def main() -> None:
             *_of_swap(run_dir),
             *_of_records(run_dir),
             *_of_explanations(run_dir),
+            *_of_writes(run_dir),
             *_of_scores(run_dir),
             *_of_skills(run_dir),
             *_at_large(run_dir),
@@ -151,6 +154,11 @@ def _of_records(run_dir: Path) -> list[Shot]:
 def _of_explanations(run_dir: Path) -> list[Shot]:
     """The picture of the list of explanations, if the run has some."""
     return [EXPLANATIONS] if has_explanations(run_dir) else []
+
+
+def _of_writes(run_dir: Path) -> list[Shot]:
+    """The picture of a search for who promotes a token, if the run has write scores."""
+    return [SEARCH] if (run_dir / ANALYSIS / WRITES_META).is_file() else []
 
 
 def _of_scores(run_dir: Path) -> list[Shot]:

@@ -172,6 +172,7 @@ def test_the_readme_file_map_is_complete():
         ("poc8.md", poc8_weights),
         ("poc9.md", poc9_compare_runs),
         ("report.md", report),
+        ("serve.md", serve),
     ],
 )
 def test_every_flag_of_a_stage_is_documented(page, stage):

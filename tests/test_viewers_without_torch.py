@@ -52,6 +52,7 @@ for name in (*Blocked.names, "safetensors.torch"):
 def test_the_browser_and_the_tools_run():
     browse = ["browse", "--run_dir", str(DEMO_RUN), "--print", "text", "--screen"]
     argvs = [[*browse, screen] for screen in ("browser", "prompts", "peaks", "influence", "signatures")]
+    argvs += [[*browse, "search", "--query", "Austin", "--by", "prompts"]]
     argvs += [["runs", "show", str(DEMO_RUN)], ["runs", "verify", str(DEMO_RUN)], ["models", "--list"]]
     code = f"from neuron_signatures.__main__ import main\nfor argv in {argvs}: assert main(argv) == 0, argv"
     done = run_blocked(code)

@@ -257,16 +257,18 @@ class EditMessage(Message):
 class InterveneRequest(TextRequest):
     """The prediction with and without edits.
 
-    `controls` is the number of draws of a null: each draw edits other neurons, as many of each layer, at the same
-    positions. With `controls_by` edit they get the same edits (of kind mean: their own means); with delta each gets a
-    change of its activation that is as large in the residual stream (|delta| times the norm of the output weight).
+    `controls` is the number of draws of a null: each draw changes other neurons, as many of each layer, at the same
+    positions. With `controls_by` delta each gets a change of its activation that is as large in the residual stream
+    (|delta| times the norm of the output weight), with a random sign, as in stage 3. With edit they get the same edits
+    (of kind mean: their own means): most neurons are nearly silent, so this null is narrow, and nearly every neuron
+    with a large activation is outside of it.
     """
 
     edits: Annotated[list[EditMessage], Field(min_length=1, max_length=64)]
     on: TargetMessage = TargetMessage()
     top_k: int = Field(default=10, ge=1, le=MAX_LISTED)
     controls: int = Field(default=0, ge=0, le=1000)
-    controls_by: Literal["edit", "delta"] = "edit"
+    controls_by: Literal["edit", "delta"] = "delta"
     seed: Index = 0
 
 
@@ -274,7 +276,7 @@ class Controls(Answer):
     """Effects of edits of random neurons. `p` = (1 + exceeded) / (1 + n), where `exceeded` is the number of draws with
     at least the effect in absolute value (to 1e-5). Null if an effect is not finite."""
 
-    by: Literal["edit", "delta"] = "edit"
+    by: Literal["edit", "delta"] = "delta"
     n: int
     mean: float | None
     std: float | None

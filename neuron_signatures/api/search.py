@@ -8,7 +8,7 @@ from pydantic import Field
 
 from neuron_signatures.api.base import MAX_LISTED, Answer, Layer, Message
 from neuron_signatures.runs.records.names import Pole
-from neuron_signatures.runs.search.names import KINDS, PER_TEXT, By, Kind
+from neuron_signatures.runs.search.names import PER_TEXT, By, Kind
 
 
 class SearchRequest(Message):
@@ -16,7 +16,8 @@ class SearchRequest(Message):
 
     query: Annotated[str, Field(min_length=1, max_length=2000)]
     by: By = "words"
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
+    """None: both; by meaning explanations alone, if there are any."""
     suppressed: bool = False
     layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
     k: int = Field(default=20, ge=1, le=MAX_LISTED)

@@ -12,6 +12,7 @@ from neuron_signatures.runs.search.names import BYS, PER_TEXT
 
 if TYPE_CHECKING:
     from neuron_signatures.runs.search.hits import Scope
+    from neuron_signatures.runs.search.reader import Search
 
 
 def make_parser() -> Parser:
@@ -21,7 +22,7 @@ def make_parser() -> Parser:
     parser.add_argument("--by", choices=BYS, default="words",
                         help="words (BM25), token (who promotes it) or meaning; default words")  # fmt: skip
     parser.add_argument("--suppressed", action="store_true", help="--by token: who suppresses it")
-    add_scope_flags(parser, "searched")
+    add_scope_flags(parser, "searched", "both, and --by meaning explanations, if there are any")
     parser.add_argument("--top_k", type=at_least(1), default=20, metavar="K", help="hits; default 20")
     parser.add_argument("--per_text", type=at_least(1), default=PER_TEXT, metavar="N",
                         help=f"hits of one text, which many neurons can share; default {PER_TEXT}")  # fmt: skip
@@ -32,12 +33,12 @@ def make_parser() -> Parser:
     return parser
 
 
-def find_scope(args: Namespace) -> Scope:
+def find_scope(args: Namespace, search: Search) -> Scope:
     """Raises `BadRunError` if the run cannot be read, `UsageError` for layers that its model does not have."""
     from neuron_signatures.runs.layer_numbers import parse_layers
     from neuron_signatures.runs.run import Run
-    from neuron_signatures.runs.search.hits import Scope
+    from neuron_signatures.runs.search.hits import Scope, usual_kinds
 
     with Run.open(args.run_dir) as run:
         layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
-    return Scope(args.kinds, layers, args.top_k, args.per_text)
+    return Scope(args.kinds or usual_kinds(args.by, search.contents()), layers, args.top_k, args.per_text)

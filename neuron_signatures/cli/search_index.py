@@ -19,7 +19,7 @@ PROG: Final = f"python -m neuron_signatures.{STAGE}"
 def make_parser() -> Parser:
     parser = Parser(prog=f"{PROG} index", description="Index the explanations and exemplars of a run.")
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="the run")
-    add_scope_flags(parser, "indexed")
+    add_scope_flags(parser, "indexed", "both")
     parser.add_argument("--exemplars", type=at_least(1), default=3, metavar="N",
                         help="strongest windows of each pole; default 3")  # fmt: skip
     parser.add_argument("--embedder", default="auto", metavar="MODEL",
@@ -38,14 +38,15 @@ def index_request(args: Namespace) -> IndexRequest:
     from neuron_signatures.search.request import IndexRequest
 
     return IndexRequest(
-        run_dir=args.run_dir, kinds=args.kinds, exemplars=args.exemplars, layers=args.layers, embedder=args.embedder,
-        device=args.device, batch_size=args.batch_size,
+        run_dir=args.run_dir, kinds=args.kinds or KINDS, exemplars=args.exemplars, layers=args.layers,
+        embedder=args.embedder, device=args.device, batch_size=args.batch_size,
     )  # fmt: skip
 
 
-def add_scope_flags(parser: Parser, done: str) -> None:
-    parser.add_argument("--kinds", type=_kinds, default=KINDS, metavar="LIST",
-                        help=f"what is {done}: explanation,exemplar; default both")  # fmt: skip
+def add_scope_flags(parser: Parser, done: str, default: str) -> None:
+    """Without `--kinds`, `kinds` is None: the default."""
+    parser.add_argument("--kinds", type=_kinds, metavar="LIST",
+                        help=f"what is {done}: explanation,exemplar; default {default}")  # fmt: skip
     parser.add_argument("--layers", metavar="LIST", help="only these layers, such as 0,3-5")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-import traceback
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -20,7 +19,7 @@ from neuron_signatures.models.spec import DEMO_MODEL, SMOLLM2_MODEL, ModelSpec
 from neuron_signatures.models.tokens import adds_bos, context_length
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 from neuron_signatures.server.held import Held
-from neuron_signatures.server.memory import free_caches
+from neuron_signatures.server.memory import forget_frames, free_caches
 from neuron_signatures.server.problems import problem_error, unavailable
 from neuron_signatures.server.settings import Settings, default_dtype
 
@@ -80,27 +79,31 @@ class Holder:
 
     def load(self, wanted: LoadRequest, *, warn: bool = True) -> None:
         """Unload the present model and load this one. A `ProjectError` ends in the state failed, with a warning."""
-        self._drop()
+        self.unload()
         start, failure, held = time.monotonic(), "a defect of the server; its log says more", None
         try:
             held = _load(wanted, self._settings, start)
             self.failure = None
             log.info("loaded %s in %.1f s", wanted.model_name, held.facts.loaded_seconds)
         except ProjectError as e:
-            traceback.clear_frames(e.__traceback__)  # they hold what was loaded of the model
+            forget_frames(e)  # which hold what was loaded of the model
             self.failure, failure = e, e.line()
             if warn:
                 log.warning("loading %s failed: %s", wanted.model_name, failure)
         finally:
+            if held is None:
+                free_caches()
             self.held = held
             failed = ModelState(state="failed", model_name=wanted.model_name, failure=failure)
             self.state = _ready(held) if held is not None else failed
 
+    def announce_none(self) -> None:
+        """The state becomes none; `unload` is to follow."""
+        self._wanted = None
+        self.state = ModelState(state="none")
+
     def unload(self) -> None:
         """Drop the model and give its memory back."""
-        self._drop()
-
-    def _drop(self) -> None:
         self.held = None
         free_caches()
 

@@ -23,6 +23,10 @@ T = TypeVar("T")
 Work = Callable[[Stop], T]
 _LONGEST_RETRY = 30
 """Seconds of a Retry-After."""
+_WEIGHT = 0.2
+"""Of the newest job in the running mean of their times."""
+_WAITING_SHARE = 0.5
+"""Of a request's time that may be spent in the queue, by that mean: the times of jobs vary."""
 
 
 class Job(Generic[T]):
@@ -69,7 +73,7 @@ class Lane:
         self._threads, self._most, self._timeout = threads, most, timeout
         self._jobs: dict[Future[Any], Job[Any]] = {}
         self._lock = threading.Lock()
-        self._mean_seconds = 1.0
+        self._mean_seconds: float | None = None
         self._closing = asyncio.Event()
 
     @property
@@ -80,10 +84,10 @@ class Lane:
     async def run(self, work: Work[T], request: Request) -> T:
         """The result of `work`, or what it raises.
 
-        Raises `ProblemError`: 429 if the queue is full, 504 if the time is over, 503 if the server stops. The job is
-        given up then, and when the client of `request` leaves.
+        Raises `ProblemError`: 429 if the queue is full or the jobs before this one take too long for it, 504 if the
+        time is over, 503 if the server stops. The job is given up then, and when the client of `request` leaves.
         """
-        if len(self._jobs) >= self._most:
+        if len(self._jobs) >= self._most or self._expected_seconds() > _WAITING_SHARE * self._timeout:
             raise self._full()
         job, future = self._submit(work, has_client=True)
         result = asyncio.wrap_future(future)
@@ -153,15 +157,25 @@ class Lane:
             job = self._jobs.pop(future)
         job.log_defect(future)
         if job.started is not None:
-            self._mean_seconds += 0.1 * (time.monotonic() - job.started - self._mean_seconds)
+            seconds = time.monotonic() - job.started
+            mean = seconds if self._mean_seconds is None else self._mean_seconds
+            self._mean_seconds = mean + _WEIGHT * (seconds - mean)
+
+    def _expected_seconds(self) -> float:
+        """Until the present jobs have ended, if they take as long as those before; 0 before the first."""
+        return (self._mean_seconds or 0.0) * len(self._jobs) / self._threads
 
     def _full(self) -> ProblemError:
-        wait = math.ceil(self._mean_seconds * len(self._jobs) / self._threads)
-        return problem_error(
-            429, "queue_full", f"{len(self._jobs)} requests wait or run, the most that this server accepts",
-            next_step="Try again later, or start the server with a larger --max_queue",
-            headers={"Retry-After": str(min(max(1, wait), _LONGEST_RETRY))},
-        )  # fmt: skip
+        wait = self._expected_seconds()
+        what = f"{len(self._jobs)} requests wait or run"
+        if len(self._jobs) >= self._most:
+            what += f", the most that this server accepts ({self._most})"
+            step = "Try again later, or start the server with a larger --max_queue"
+        else:
+            what += f" and take about {wait:.0f} s of the {self._timeout:g} s that a request may take"
+            step = "Try again later, or start the server with a larger --timeout"
+        headers = {"Retry-After": str(min(max(1, math.ceil(wait)), _LONGEST_RETRY))}
+        return problem_error(429, "queue_full", what, next_step=step, headers=headers)
 
     def _too_late(self, job: Job[Any]) -> ProblemError:
         waited = self._timeout if job.started is None else job.started - job.arrived

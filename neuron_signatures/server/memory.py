@@ -6,6 +6,7 @@ import ctypes
 import gc
 import platform
 import sys
+import traceback
 
 import psutil
 import torch
@@ -45,6 +46,16 @@ def free_caches() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:
             trim(0)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the local variables that the tracebacks of an exception and its causes hold, such as tensors."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        traceback.clear_frames(cause.__traceback__)
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
 
 
 def _gpu(index: int) -> DeviceMemory:

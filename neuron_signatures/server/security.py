@@ -13,7 +13,6 @@ There are no CORS headers, so no page of another origin can read an answer.
 from __future__ import annotations
 
 import hmac
-import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from neuron_signatures.server.problems import SECURITY_HEADERS, ProblemError, problem_error, problem_response
 from neuron_signatures.server.settings import LOOPBACK, Settings
 
-_ANY_ADDRESS: Final = ("0.0.0.0", "::")
 _OWN_SITE: Final = ("same-origin", "none")
 
 
@@ -69,10 +67,7 @@ class Security:
 
 def own_hosts(settings: Settings) -> frozenset[str]:
     """The values of `Host` that mean this server, in lower case."""
-    names = [settings.host, *LOOPBACK]
-    if settings.host in _ANY_ADDRESS:
-        names = [socket.gethostname(), *LOOPBACK]
-    names = [f"[{name}]" if ":" in name else name for name in names]
+    names = [settings.name, *(f"[{name}]" if ":" in name else name for name in LOOPBACK)]
     found = {form for name in names for form in (name, f"{name}:{settings.port}")}
     for name in settings.allowed_hosts:
         found |= {name} if _has_port(name) else {name, f"{name}:{settings.port}"}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import traceback
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -29,7 +28,7 @@ from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.holder import LOADING_RETRY, Holder
 from neuron_signatures.server.lane import Lane
-from neuron_signatures.server.memory import free_caches
+from neuron_signatures.server.memory import forget_frames, free_caches
 from neuron_signatures.server.problems import ProblemError, is_out_of_memory_problem, no_model, problem_of, unavailable
 from neuron_signatures.server.settings import Settings
 
@@ -92,7 +91,7 @@ class Service:
         """Unload the model after the jobs that wait. Raises `ProblemError` 503 while a model is loaded."""
         if self.holder.state.state == "loading":
             raise self._loading()
-        self.holder.state = ModelState(state="none")
+        self.holder.announce_none()
         await self._model.run_own(lambda stop: self.holder.unload(), wait=self.settings.timeout)
         return self.holder.state
 
@@ -154,8 +153,7 @@ class Service:
             if not is_out_of_memory_problem(e):
                 raise
             problem = problem_of(e)
-            for error in (e, e.__cause__):
-                traceback.clear_frames(error.__traceback__ if error else None)
+            forget_frames(e)
         free_caches()
         raise problem
 

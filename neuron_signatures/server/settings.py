@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -10,6 +11,8 @@ from neuron_signatures.api.models import QuantizationRequest
 from neuron_signatures.models.spec import Dtype
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+ANY_ADDRESS: Final = ("0.0.0.0", "::")
+"""Listening on these, the server is called by the name of its machine."""
 
 Embedder = Literal["minilm", "none"]
 
@@ -45,8 +48,14 @@ class Settings:
     """The sentence embedder of the search by meaning; none: there is no such search."""
 
     @property
+    def name(self) -> str:
+        """The host in the server's URL."""
+        host = socket.gethostname() if self.host in ANY_ADDRESS else self.host
+        return f"[{host}]" if ":" in host else host
+
+    @property
     def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        return f"http://{self.name}:{self.port}"
 
     def __repr__(self) -> str:
         """Without the token, so that no log can contain it."""

@@ -184,7 +184,7 @@ def test_a_wait_beyond_the_time_limit_is_not_begun():
     assert (found.type, n) == ("queue_full", 1)
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "nan", "inf", "1e400"])
+@pytest.mark.parametrize("value", ["soon", "-5", "nan", "inf", "1e400", "Fri, 31 Dec 99999 23:59:59 GMT"])
 def test_an_invalid_retry_after_is_ignored(value):
     assert len(asked([full(value), send_json(NEXT)])) == 2
 
@@ -301,6 +301,29 @@ def test_a_port_that_speaks_no_http_is_one_line():
     with ssh as url, Client(url, timeout=0.3) as client, pytest.raises(ServerProblem) as caught:
         client.health()
     assert caught.value.type == "no_answer"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 999 x\r\n\r\n",
+        b"HTTP/1.1 -1 x\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1" + b"0" * 30 + b"\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+        b"\0" * 1000,
+    ],
+)
+def test_a_response_against_the_rules_of_http_is_one_line(raw):
+    with dripping(raw, b"") as url, Client(url, timeout=0.3, retries=0) as client:  # noqa: SIM117
+        with pytest.raises(ServerProblem) as caught:
+            client.runs()
+    assert caught.value.type in ("no_answer", "bad_answer") and str(caught.value).isprintable()
 
 
 def test_no_more_is_read_than_allowed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from browser import is_harmless, served, settle, visit
 from explorer import HOSTILE, ROOT, demo_root, plain_run
 from fake_live import FakeClient, facts
 from fake_live_http import served_over_http
+from processes import free_port
 
 from neuron_signatures.api.models import ModelState
 from neuron_signatures.dashboard.live.address import URL_VARIABLE
 
 pytestmark = pytest.mark.browser
 SECONDS = 60_000
+"""In milliseconds, as playwright takes them."""
+TEN_NEURONS = re.compile(r"(L\d+N\d+, ){9}L\d+N\d+")
 
 
 @contextmanager
@@ -51,7 +55,23 @@ def run_text(page) -> None:
     settle(page)
 
 
+def choose(page, key: str, option: str) -> None:
+    """Choose an option of a select box; a script run that ends meanwhile closes its list."""
+    from playwright import sync_api
+
+    for attempt in range(6):
+        page.locator(f".st-key-{key} input").click()
+        try:
+            page.get_by_role("option", name=option).click(timeout=4000)
+            break
+        except sync_api.TimeoutError:
+            assert attempt < 5, f"{option!r} is not offered"
+    settle(page)
+
+
 def test_type_a_text_see_the_neurons_fire_and_edit_some(runs: Path, monkeypatch, page):
+    from playwright import sync_api
+
     with live_server(runs) as url:
         monkeypatch.setenv(URL_VARIABLE, url)
         with served(runs.parent) as explorer:
@@ -66,11 +86,9 @@ def test_type_a_text_see_the_neurons_fire_and_edit_some(runs: Path, monkeypatch,
 
             page.get_by_text("Neurons with influence").click()
             page.get_by_role("button", name="with positive influence together").click()
+            sync_api.expect(page.get_by_role("textbox", name="Neurons")).to_have_value(TEN_NEURONS)
             settle(page)
-            kind = page.locator(".st-key-ui_live_kind input")
-            kind.click()
-            page.get_by_role("option", name="flip sign").click()
-            settle(page)
+            choose(page, "ui_live_kind", "flip sign")
             page.get_by_role("button", name="Apply", exact=True).click()
             verdict = page.get_by_text("The answer changes: ·Austin 99.")
             verdict.wait_for(timeout=SECONDS)
@@ -87,10 +105,8 @@ def test_type_a_text_see_the_neurons_fire_and_edit_some(runs: Path, monkeypatch,
 
 
 def test_the_page_connects_by_itself_and_keeps_what_was_computed(runs: Path, monkeypatch, page):
-    with live_server(runs) as url:
-        pass  # a free port
-    monkeypatch.setenv(URL_VARIABLE, url)
-    port = int(url.rsplit(":", 1)[1])
+    port = free_port()
+    monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{port}")
     with served(runs.parent) as explorer:
         visit(page, f"{explorer}?view=live")
         page.get_by_text("No server answers").wait_for()

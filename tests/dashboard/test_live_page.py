@@ -262,7 +262,11 @@ def test_a_quantised_model_and_why(demo: Path):
 def test_a_run_that_the_server_does_not_have_gives_no_z(demo: Path):
     client = FakeClient()
     page = run_text(live_page(demo, client).run())
-    assert "No z: the server has no copy of this run" in shown(page) and "z" not in page.dataframe[1].value
+    assert (
+        "No z: the server has no run" in shown(page)
+        and "start it with --runs_root" in shown(page)
+        and "z" not in page.dataframe[1].value
+    )
     assert "mean" not in page.selectbox("ui_live_kind").options[1]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import short_of_memory
@@ -14,6 +15,7 @@ from processes import wait_until
 from server_apps import add_job, add_reading, listening, logged, served
 
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
+from neuron_signatures.server import lane
 from neuron_signatures.server.held import GivenUp
 from neuron_signatures.server.problems import not_found
 
@@ -69,6 +71,27 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(held):
         assert first.result(SECONDS).json() == {"model": "demo"}
         assert second.result(SECONDS).json() == 1
         assert client.post("/job", json={}).json() == 1
+
+
+def test_a_request_that_would_come_too_late_is_refused_at_once(held, monkeypatch):
+    """Jobs take 20 s here, and a request may take 60."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(lane, "time", clock)
+
+    def work(held, stop):
+        clock.now += 20
+
+    with served(held) as client, ThreadPoolExecutor(1) as pool:
+        add_job(client.app, "/job", work)
+        assert client.post("/job", json={}).status_code == 200
+        wait_until(lambda: not client.app.state.service.busy, SECONDS, "it has ended")
+        with held_up(client):
+            second = pool.submit(client.post, "/job", json={})
+            wait_until(lambda: client.app.state.service.waiting == 2, SECONDS, "two jobs")
+            answer = client.post("/job", json={})
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+            assert "2 requests wait or run and take about 40 s of the 60 s" in answer.json()["detail"]
+        assert second.result(SECONDS).status_code == 200
 
 
 def test_jobs_run_one_at_a_time_in_order_of_arrival(held):

@@ -116,4 +116,6 @@ def test_names_of_a_server_that_others_reach():
 
 
 def test_the_wildcard_address_is_no_name():
-    assert not {"0.0.0.0", "0.0.0.0:8600"} & own_hosts(Settings(host="0.0.0.0"))
+    settings = Settings(host="0.0.0.0")
+    assert not {"0.0.0.0", "0.0.0.0:8600"} & own_hosts(settings)
+    assert settings.url.removeprefix("http://").lower() in own_hosts(settings)

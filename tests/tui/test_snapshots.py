@@ -12,6 +12,7 @@ from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run
 from score_runs import make_scored_run
+from search_runs import explained_run, index, write_writes
 from svg_snapshots import FOLDER, check_snapshot, words
 from textual.command import CommandList
 from textual.widgets import Input
@@ -58,6 +59,9 @@ SCORED = {
     "simulated_failed": ("simulated", 0, 2, ("]", "]", "]", "enter")),
     "explanations_scored": ("explanations", 0, 0, ()),
 }  # fmt: skip
+
+# Name of the picture: the way to search, in a run with explanations and write scores.
+FOUND = {"search_words": "words", "search_promotes": "promotes"}
 
 # Name of the picture: keys over the browser of a run with neurons at large.
 AT_LARGE = {"browser_at_large": (), "at_large": ("N",), "at_large_whole": ("N", "d")}
@@ -171,6 +175,22 @@ async def test_a_neuron_at_large(size, tmp_path):
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_search(size, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuron_signatures.tui.search.hits.time_text", lambda seconds: "12.3 ms")
+    index(explained_run(Path("runs/searched")))
+    writes = {
+        (0, 1): ([(" capital", 0.9), ("Capital", 0.8)], [(" no", -1.0)]),
+        (1, 3): ([(" a", 1.0)], [(" capital", -2.0)]),
+    }
+    write_writes(Path("runs/searched"), writes)
+    for name, by in FOUND.items():
+        options = Options(run_dir=Path("runs/searched"), screen="search", query="capital", by=by)
+        async with browsing(options, size) as pilot:
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -188,6 +208,7 @@ def test_every_picture_has_a_screen_and_no_machine_paths():
             *EXPLAINED,
             *SCORED,
             *AT_LARGE,
+            *FOUND,
             "browser_explained",
             "runs",
             "fault",

@@ -11,12 +11,12 @@ from neuron_signatures.api.models import KnownModel, LoadRequest, ModelList, Mod
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.checks import check_numbers
 from neuron_signatures.dashboard.live.connection import Connection
-from neuron_signatures.dashboard.live.no_server import serve_command
 from neuron_signatures.dashboard.live.status_panel import status_panel
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, facts, lead, small
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import brief, escape
+from neuron_signatures.views.serving import serve_command
 
 _MODEL, _QUANTIZATION = "ui_live_model", "ui_live_quantization"
 _PROBLEM = "live_load_problem"

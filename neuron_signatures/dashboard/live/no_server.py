@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -12,20 +10,11 @@ from neuron_signatures.dashboard.live.connection import Connection, read_health
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, small
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.views.serving import serve_command
 
 EVERY = 5.0
 """Seconds between looks for a server."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_DEFAULT_PORT = 8600
-
-
-def serve_command(model_name: str, runs_root: Path, url: str) -> str:
-    """The command that starts a server for this run at this address."""
-    port = str(_port(url) or _DEFAULT_PORT)
-    return shlex.join(
-        ["python", "-m", "neuron_signatures.serve", "--model_name", model_name, "--runs_root", str(runs_root),
-         "--port", port]
-    )  # fmt: skip
 
 
 def say_no_server(ctx: PageContext, connection: Connection) -> None:
@@ -63,12 +52,5 @@ def _line(problem: ProjectError | None) -> str:
 def _host(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def _port(url: str) -> int | None:
-    try:
-        return urlsplit(url).port
     except ValueError:
         return None

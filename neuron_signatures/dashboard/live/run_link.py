@@ -11,10 +11,10 @@ from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.data.cached_explanations import explained_in_words
 from neuron_signatures.dashboard.live import texts
 from neuron_signatures.dashboard.live.answers import LiveModel
-from neuron_signatures.dashboard.live.checks import check_numbers
 from neuron_signatures.dashboard.live.server_at import LiveClient
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.errors import ProjectError
+from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.records.names import NeuronPole, Pole
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.neurons.descriptions import shown_tokens
@@ -74,22 +74,23 @@ def _why_not_there(ctx: PageContext, model: LiveModel) -> str:
     name = ctx.selection.run
     if not model.is_reachable:
         return known.get(name, "the server is not reachable")
-    start = f"start it with --runs_root {ctx.run_dir.parent}"
-    m = ctx.run.manifest
     try:
-        there = _run_there(model.identity[:2], name, model.client)
-    except ProjectError as e:
-        absent = getattr(e, "type", "") == "not_found"
-        known[name] = f"the server has no copy of this run; {start}" if absent else e.line()
+        why = _why_other(model.identity[:2], ctx.data_key, name, model.client, ctx.run.manifest)
+    except ProjectError as e:  # not kept, as it may be over
+        why = e.line()
     else:
-        same = there == (m.created_at_utc, m.model_name, m.weights_fingerprint)
-        known[name] = "" if same else f"the server's run of this name is another one; {start}"
-    return known[name]
+        why = f"{why}; start it with --runs_root {ctx.run_dir.parent}" if why else ""
+    known[name] = why
+    return why
 
 
 @st.cache_data(show_spinner=False, ttl=_KNOWN_SECONDS, max_entries=16)
-def _run_there(server: tuple[str, ...], name: str, _client: LiveClient) -> tuple[str, str, str | None]:
-    """When the server's run of this name was made, its model and its weights. Raises `ProjectError`."""
-    found = _client.run(name)
-    check_numbers(found)
-    return found.created_at_utc, found.model_name, found.weights_fingerprint
+def _why_other(server: tuple[str, ...], data_key: str, name: str, _client: LiveClient, _manifest: Manifest) -> str:
+    """Why the server's run of this name is not this one; empty if it is. Raises `ServerProblem`."""
+    from neuron_signatures.client.run_search import OtherRunError, check_same_run  # imports the network library
+
+    try:
+        check_same_run(_client, name, _manifest)
+    except OtherRunError as e:
+        return e.what
+    return ""

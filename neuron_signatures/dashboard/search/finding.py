@@ -13,6 +13,9 @@ from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.search.reader import Search
 from neuron_signatures.views.search_run.asked import Answer, Asked, answer
 
+_SECONDS = 60.0
+"""For one answer of the server, the wait in its queue and the loading of the embedding model included."""
+
 
 def search_of(ctx: PageContext) -> Search:
     """The search in the run, shared by all sessions; it reads files again that changed."""
@@ -41,6 +44,6 @@ def _search(run_dir: Path) -> Search:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _client(url: str, _connect: Callable[[str], LiveClient]) -> LiveClient:
+def _client(url: str, _connect: Callable[[str, float], LiveClient]) -> LiveClient:
     """One client for all sessions; it may be used by several threads."""
-    return _connect(url)
+    return _connect(url, _SECONDS)

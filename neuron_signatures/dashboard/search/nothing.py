@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from neuron_signatures.dashboard.live.no_server import serve_command
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, small
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.search_run.commands import Missing
+from neuron_signatures.views.serving import serve_command
 
 _ABSENT = ("no_server", "no_answer")
 

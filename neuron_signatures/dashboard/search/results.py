@@ -36,7 +36,9 @@ def _table(ctx: PageContext, asked: Asked, found: Answer, rows: list[HitRow]) ->
 
     score = SCORES[asked.way]
     if asked.of_tokens:
-        frame = token_frame(rows, score, explained_in_words(ctx, [hit.at for hit in found.hits]))
+        with st.spinner("Reading explanations"):
+            explained = explained_in_words(ctx, [hit.at for hit in found.hits])
+        frame = token_frame(rows, score, explained)
     else:
         frame = text_frame(rows, score, asked.query if asked.way == "words" else "")
     table(

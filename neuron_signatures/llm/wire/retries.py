@@ -62,4 +62,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         return seconds if 0 <= seconds < float("inf") else None
     date = email.utils.parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    try:
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from neuron_signatures.runs.records.names import NeuronPole
-from neuron_signatures.runs.search.names import KINDS, PER_TEXT, Kind
+from neuron_signatures.runs.search.names import KINDS, PER_TEXT, By, Kind
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,9 @@ class Contents:
     """Of the index."""
     notes: tuple[str, ...] = ()
     """What is missing or outdated, each with the command that helps."""
+
+
+def usual_kinds(by: By, contents: Contents) -> tuple[Kind, ...]:
+    """What is searched unless something else is asked for: by meaning explanations alone, if there are any. The meaning
+    of a window is not that of the neurons that fire in it (docs/search.md)."""
+    return ("explanation",) if by == "meaning" and contents.n_explanations else KINDS

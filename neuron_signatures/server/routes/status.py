@@ -20,12 +20,8 @@ async def health(request: Request, service: ServiceDep) -> Health:
 
 
 @router.get("/memory")
-async def read_memory(request: Request, service: ServiceDep) -> Memory:
-    """The memory of the GPUs and of the machine, and how many requests wait."""
+async def read_memory(service: ServiceDep) -> Memory:
+    """The memory of the GPUs and of the machine, and how many requests wait; answered also if the queue is full."""
     facts = service.holder.state.facts
     weights = facts.weights_bytes if facts is not None else 0
-    return await service.read(
-        lambda stop: Memory(
-            devices=memory.gpus(), ram=memory.ram(), weights_bytes=weights, queue=service.waiting
-        ), request,
-    )  # fmt: skip
+    return Memory(devices=memory.gpus(), ram=memory.ram(), weights_bytes=weights, queue=service.waiting)

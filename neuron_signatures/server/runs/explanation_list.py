@@ -38,8 +38,8 @@ def list_explanations(
 def _rows(
     opened: OpenedRun, words: str, set_name: str | None, layer: int | None, current: bool | None
 ) -> Sequence[Row]:
-    """As `Explanations.search`, and of a layer, but fast for 240,000 rows: they are sorted by layer, and most are sorted
-    out by their folded texts."""
+    """As `Explanations.search`, and of a layer, but fast for 240,000 rows: they are sorted by layer, and most are
+    sorted out by their folded texts."""
     rows: Sequence[Row] = opened.explanations.rows()
     start, stop = 0, len(rows)
     if layer is not None:

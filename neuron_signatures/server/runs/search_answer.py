@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from neuron_signatures.api.search import Hit as HitAnswer
 from neuron_signatures.api.search import SearchAnswer, SearchRequest
 from neuron_signatures.runs.errors import UsageError
-from neuron_signatures.runs.search.hits import Contents, Found, Hit, Scope
+from neuron_signatures.runs.search.hits import Contents, Found, Hit, Scope, usual_kinds
 from neuron_signatures.search.ask import check_model, embed_query, needed
 from neuron_signatures.server.runs.opened import OpenedRun
 from neuron_signatures.server.settings import Embedder
@@ -63,7 +63,8 @@ def search_run(
     run: OpenedRun, name: str, body: SearchRequest, vector: Float32[np.ndarray, " dim"] | None, started: float
 ) -> SearchAnswer:
     """The hits of a request. `vector` is that of a query by meaning; `started` is when the request came."""
-    scope = Scope(body.kinds, None if body.layers is None else tuple(body.layers), body.k, body.per_text)
+    kinds = body.kinds or usual_kinds(body.by, run.search.contents())
+    scope = Scope(kinds, None if body.layers is None else tuple(body.layers), body.k, body.per_text)
     with _named(run.path, name):
         if vector is not None:
             found = run.search.by_meaning(vector, scope)

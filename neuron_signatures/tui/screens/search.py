@@ -56,13 +56,17 @@ class SearchPage(OverNeuron):
             if by == "prompts":
                 send(list(islice(until(find_tokens(run, query), stop), _MOST_TOKENS)))
             else:
-                send(opened.search.tell(Asked(query, by)))
+                told = opened.search.tell(Asked(query, by))
+                send(told)
+                if told.asked.of_tokens and told.found.hits and not stop():
+                    send(opened.search.explained(told))
 
         self.start("search", work)
 
     def arrived(self, job: str, data: Any) -> None:
+        row = self._row if self.table is None else None  # None: where the cursor is
         self.table = HitTable(data, self.run_) if isinstance(data, list) else FoundTable(HitList(data))
-        self.draw(self._row)
+        self.draw(row)
 
     def failed(self, job: str, text: str) -> None:
         self._fault = text

@@ -15,6 +15,6 @@ _ALL = 100_000
 def found_printed(opened: OpenedRun, query: str, way: Way, limit: int | None, record: dict[str, Any]) -> Printed:
     """Raises as `OpenedSearch.tell`."""
     k = _ALL if limit == 0 else max(limit or 0, SHOWN)
-    told = opened.search.tell(Asked(query, way, k=k))
+    told = opened.search.explained(opened.search.tell(Asked(query, way, k=k)))
     facts = {"score": SCORES[way], "n_hits": len(told.found.hits), "notes": list(told.found.notes)}
     return Printed(found_head(told), FoundTable(HitList(told)), {**record, **facts})

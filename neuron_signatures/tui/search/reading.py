@@ -15,7 +15,8 @@ from neuron_signatures.tui.explanations.reading import OpenedExplanations
 from neuron_signatures.views.coords import NeuronAt
 from neuron_signatures.views.explanations.texts import short
 from neuron_signatures.views.search_run.asked import Answer, Asked, answer
-from neuron_signatures.views.search_run.commands import missing, serve_command
+from neuron_signatures.views.search_run.commands import missing
+from neuron_signatures.views.serving import serve_command
 
 SERVER_VARIABLE = "NEURON_SIGNATURES_SERVER"
 _SECONDS = 60.0
@@ -40,26 +41,29 @@ class OpenedSearch:
 
     def tell(self, asked: Asked) -> Told:
         """Raises `UsageError` for what has not been made, `BadRunError` for damaged files, and `ServerProblem`."""
-        lacks = missing(self._search.contents(), self._run.path).get(asked.way)
-        if lacks is not None:
-            raise UsageError(lacks.what.rstrip("."), next_step=f"Run `{lacks.command}`")
+        if not asked.of_tokens:  # which need no index, so that a damaged one does not matter
+            lacks = missing(self._search.contents(), self._run.path).get(asked.way)
+            if lacks is not None:
+                raise UsageError(lacks.what.rstrip("."), next_step=f"Run `{lacks.command}`")
         if asked.way == "meaning":
             return Told(asked, self._by_meaning(asked))
-        found = answer(self._search, asked)
-        return Told(asked, found, self._texts(found) if asked.of_tokens else ())
+        return Told(asked, answer(self._search, asked))
 
-    def _texts(self, found: Answer) -> list[str]:
+    def explained(self, told: Told) -> Told:
+        """With what the explanations say of the poles that write a token; opening them can take seconds."""
+        if not told.asked.of_tokens:
+            return told
         texts = []
-        for hit in found.hits:
+        for hit in told.found.hits:
             try:
                 texts.append(short(self._explained.of(NeuronAt(hit.at.layer, hit.at.neuron)), hit.at.pole))
             except (ProjectError, OSError):  # the screens of explanations report it
-                return [""] * len(found.hits)
-        return texts
+                return told
+        return told._replace(explained=texts)
 
     def _by_meaning(self, asked: Asked) -> Answer:
         url, run_dir = os.environ.get(SERVER_VARIABLE), self._run.path.resolve()
-        start = serve_command(self._run.manifest.model_name, run_dir.parent)
+        start = serve_command(self._run.manifest.model_name, run_dir.parent, url or "")
         if not url:
             what = f"a search by meaning needs a server, which embeds the query, and {SERVER_VARIABLE} is not set"
             raise UsageError(what, next_step=f"Start one with `{start}` and set it to http://127.0.0.1:8600")

@@ -35,13 +35,6 @@ def writes_command(run_dir: Path) -> str:
     return shlex.join([*shlex.split(WRITES_COMMAND), "--run_dir", str(run_dir)])
 
 
-def serve_command(model_name: str, runs_root: Path) -> str:
-    """Starts a server that can search the runs of this folder by meaning."""
-    return shlex.join(
-        ["python", "-m", "neuron_signatures.serve", "--model_name", model_name, "--runs_root", str(runs_root)]
-    )
-
-
 def missing(contents: Contents, run_dir: Path) -> Mapping[Way, Missing]:
     """The ways that cannot be used yet. A search by meaning needs a server too, which is not looked for here.
 
