@@ -43,12 +43,12 @@ _DRAWS_HELP = (
     "with. More sets take longer and allow a smaller p."
 )
 _BY_HELP = (
-    "What happens to the random neurons. Same edit: the same kind and value; most neurons are nearly silent, so this "
-    "changes little. Same size: a change as large in the residual stream (|change| x norm of the output weight), which "
-    "is the stricter comparison."
+    "What happens to the random neurons. Same size: a change as large in the residual stream (|change| x norm of the "
+    "output weight). Same edit: the same kind and value; most neurons are nearly silent, so this changes little, and "
+    "tests whether the edited neurons are active."
 )
-_BYS: dict[ControlsBy, str] = {"edit": "same edit", "delta": "same size"}
-DEFAULTS = {_BY: "edit", EDITED: "", KIND: "zero", _VALUE: 0.0, WHERE: "later", _TYPED: ""}
+_BYS: dict[ControlsBy, str] = {"delta": "same size", "edit": "same edit"}
+DEFAULTS = {_BY: "delta", EDITED: "", KIND: "zero", _VALUE: 0.0, WHERE: "later", _TYPED: ""}
 
 
 @dataclass(frozen=True)

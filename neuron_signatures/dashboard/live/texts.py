@@ -123,7 +123,7 @@ def effect_facts(answer: InterveneAnswer, n_neurons: int) -> list[tuple[str, str
 
 
 def null_text(c: Controls, effect: float, n_neurons: int) -> str:
-    """The effects of the same edits on as many random neurons."""
+    """The effects of edits of as many random neurons."""
     one = f"{count_of(c.n, 'random neuron')} of the same layer"
     who = one if n_neurons == 1 else f"{count_of(c.n, 'random set')} of {n_neurons:,} neurons of the same layers"
     how = "the same edit" if c.by == "edit" else "changes of the same size in the residual stream"
