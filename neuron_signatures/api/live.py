@@ -6,7 +6,7 @@ Positions are those of the text as the model reads it, with its BOS if it has on
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -252,6 +252,12 @@ class EditMessage(Message):
     value: Number = 0.0
     positions: Annotated[list[Position], Field(min_length=1, max_length=MAX_TOKENS)] | None = None
     reference_run: Name | None = None
+
+    @model_validator(mode="after")
+    def _has_its_value(self) -> Self:
+        if self.kind in ("set", "add", "scale") and "value" not in self.model_fields_set:
+            raise ValueError(f"{self.kind} needs a value")
+        return self
 
 
 class InterveneRequest(TextRequest):

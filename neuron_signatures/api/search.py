@@ -20,7 +20,7 @@ class SearchRequest(Message):
     """None: both; by meaning explanations alone, if there are any."""
     suppressed: bool = False
     layers: Annotated[list[Layer], Field(min_length=1, max_length=1000)] | None = None
-    k: int = Field(default=20, ge=1, le=MAX_LISTED)
+    top_k: int = Field(default=20, ge=1, le=MAX_LISTED)
     per_text: int = Field(default=PER_TEXT, ge=1, le=MAX_LISTED)
     """Hits of one text, which many neurons can share."""
 

@@ -34,11 +34,17 @@ def make_parser() -> Parser:
 
 
 def find_scope(args: Namespace, search: Search) -> Scope:
-    """Raises `BadRunError` if the run cannot be read, `UsageError` for layers that its model does not have."""
+    """Raises `BadRunError` if the run cannot be read, `UsageError` for layers that its model does not have and for
+    flags of another way of searching."""
+    from neuron_signatures.runs.errors import UsageError
     from neuron_signatures.runs.layer_numbers import parse_layers
     from neuron_signatures.runs.run import Run
     from neuron_signatures.runs.search.hits import Scope, usual_kinds
 
+    if args.suppressed and args.by != "token":
+        raise UsageError(f"not with --by {args.by}", where="--suppressed", next_step="Give --by token")
+    if args.kinds and args.by == "token":
+        raise UsageError("written tokens are of no kind", where="--kinds", next_step="Leave it out with --by token")
     with Run.open(args.run_dir) as run:
         layers = None if args.layers is None else tuple(parse_layers(args.layers, run.manifest.n_layers))
     return Scope(args.kinds or usual_kinds(args.by, search.contents()), layers, args.top_k, args.per_text)

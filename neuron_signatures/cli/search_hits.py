@@ -10,11 +10,13 @@ from neuron_signatures.runs.tokens import escape, visible
 _AROUND: Final = 50
 """Characters before and after the token of the peak."""
 _LONGEST: Final = 140
+_TEXT_NAMES: Final = ("score", "what", "text")
 
 
 def found_lines(found: Found) -> list[str]:
     """A line per hit, then the notes."""
-    lines = [f"{'score':>7}  {'neuron':12} {'what':18} text"] if found.hits else ["nothing was found"]
+    names = ("write", "rank", "token, by |z|") if found.hits and found.hits[0].kind == "token" else _TEXT_NAMES
+    lines = ["{:>7}  {:12} {:18} {}".format(names[0], "neuron", *names[1:])] if found.hits else ["nothing was found"]
     for hit in found.hits:
         score = f"{hit.score:7.3f}" if abs(hit.score) < 1000 else f"{hit.score:7.0f}"
         lines.append(f"{score}  {hit.at.label:12} {escape(_what(hit))[:30]:18} {hit_text(hit)}")
@@ -24,7 +26,7 @@ def found_lines(found: Found) -> list[str]:
 def hit_text(hit: Hit) -> str:
     """The text on one line: of an exemplar the surroundings of the peak, whose token is between » and «."""
     if hit.kind == "token":
-        return visible(hit.text) + ("" if hit.z is None else f"  (z {hit.z:.1f})")
+        return visible(hit.text) + ("" if hit.z is None else f"  (z {hit.z:+.1f})")
     if hit.peak is None:
         return _one_line(hit.text[:_LONGEST]) + ("…" if len(hit.text) > _LONGEST else "")
     start, stop = hit.peak
@@ -43,7 +45,7 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
 def _what(hit: Hit) -> str:
     if hit.kind == "explanation":
         return hit.set
-    return f"exemplar {hit.rank}" if hit.kind == "exemplar" else f"token {hit.rank}"
+    return f"exemplar {hit.rank}" if hit.kind == "exemplar" else f"{hit.rank}"
 
 
 def _one_line(text: str) -> str:

@@ -42,7 +42,7 @@ def by_meaning(server: SearchServer, name: str, manifest: Manifest, asked: Asked
     check_same_run(server, name, manifest)
     request = api.SearchRequest(
         query=asked.query, by="meaning", kinds=asked.kinds, layers=list(asked.layers) or None,
-        k=min(asked.k, MAX_LISTED),
+        top_k=min(asked.k, MAX_LISTED),
     )  # fmt: skip
     found = server.search(name, request)
     return Answer([_hit(h) for h in found.hits], tuple(found.notes), time.perf_counter() - begun)

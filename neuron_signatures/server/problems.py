@@ -143,7 +143,8 @@ def _on_validation(request: Request, error: Exception) -> Response:
     errors = error.errors()
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     status = 400 if any(e["type"] == "json_invalid" for e in errors) else 422
-    return problem_response(problem_error(status, "invalid_request", f"{_line_of(errors[0])}{more}"))
+    step = "GET /v1/openapi.json has the fields" if status == 422 else ""
+    return problem_response(problem_error(status, "invalid_request", f"{_line_of(errors[0])}{more}", next_step=step))
 
 
 def _line_of(error: Any) -> str:

@@ -139,7 +139,8 @@ class Service:
             raise no_model("no model is loaded", next_step="POST /v1/model loads one; GET /v1/models lists them")
 
     def _loading(self) -> Exception:
-        return unavailable(f"{self.holder.state.model_name} is being loaded", retry_after=LOADING_RETRY)
+        what = f"{self.holder.state.model_name} is being loaded"
+        return unavailable(what, next_step="Wait; GET /v1/health says when it is ready", retry_after=LOADING_RETRY)
 
     def _with_model(self, work: Callable[[Held, Stop], T], stop: Stop) -> T:
         """`work` on the model's thread. If memory runs out, all that the job held is freed."""

@@ -342,6 +342,16 @@ def test_a_query_out_of_bounds_is_refused(client, query):
     problem_of(client.get(f"/v1/runs/scored/explanations?{query}"), 422, "invalid_request")
 
 
+@pytest.mark.parametrize(("path", "step"), [
+    ("/scored/explanations?word=capital", "It has words, set, layer, current, limit, offset"),
+    ("?words=x", "It has limit, offset"), ("/scored?texts=3", "Leave it out"),
+])  # fmt: skip
+def test_an_unknown_parameter_is_refused(client, path, step):
+    answer = client.get(f"/v1/runs{path}")
+    assert "this path has no such parameter" in problem_of(answer, 422, "invalid_request")
+    assert answer.json()["next_step"] == step
+
+
 def test_an_unknown_set_is_not_found(client):
     assert "intervals" in problem_of(client.get("/v1/runs/scored/explanations?set=none"), 404, "not_found")
 

@@ -42,7 +42,7 @@ def search(client, run: str, **body) -> dict:
 
 def test_by_words_with_and_without_an_index(client):
     for run in ("indexed", "plain"):
-        found = search(client, run, query="capital cities", kinds=["explanation"], k=1)
+        found = search(client, run, query="capital cities", kinds=["explanation"], top_k=1)
         assert found["hits"][0]["text"] == TEXTS["L0N0+"] and found["hits"][0]["set"] == "a"
         assert found["seconds"] >= 0
     exemplar = search(client, "indexed", query="Austin", kinds=["exemplar"], layers=[0])["hits"][0]
@@ -60,7 +60,7 @@ def test_by_token(client):
 
 def test_by_meaning_the_query_is_embedded_by_the_server(root, embedder):
     with served(runs_root=root) as client:
-        hits = search(client, "indexed", query=TEXTS["L1N6-"], by="meaning", k=3)["hits"]
+        hits = search(client, "indexed", query=TEXTS["L1N6-"], by="meaning", top_k=3)["hits"]
     assert hits[0]["text"] == TEXTS["L1N6-"] and hits[0]["score"] == pytest.approx(1, abs=1e-3)
     assert embedder.embedded == [TEXTS["L1N6-"]]
 
@@ -70,7 +70,7 @@ def test_by_meaning_the_query_is_embedded_by_the_server(root, embedder):
     ("indexed", {"query": ""}, 422, "query: String should have at least 1 character"),
     ("indexed", {"query": "..."}, 422, "query: there is no word to look for"),
     ("indexed", {"query": "x", "by": "magic"}, 422, "by: Input should be"),
-    ("indexed", {"query": "x", "kinds": []}, 422, "kinds: "), ("indexed", {"query": "x", "k": 0}, 422, "k: "),
+    ("indexed", {"query": "x", "kinds": []}, 422, "kinds: "), ("indexed", {"query": "x", "top_k": 0}, 422, "top_k: "),
     ("indexed", {"query": "x", "layers": [-1]}, 422, "layers.0: "), ("indexed", {}, 422, "query: Field required"),
     ("plain", {"query": "x", "by": "token"}, 422, "plain: there are no write scores to search"),
     ("plain", {"query": "x", "by": "meaning"}, 422, "there is no index to search by meaning"),
@@ -105,7 +105,7 @@ def test_a_damaged_index_is_409_and_new_explanations_are_noted(root, tmp_path):
         assert search(client, "run", query="capital")["notes"] == []
         write_log(run_dir, explanation("the capital of Peru", set="b"), set_name="b")
         found = search(client, "run", query="Peru", kinds=["explanation"])
-        assert len(found["hits"]) == 1 and "--run_dir run`" in found["notes"][0]
+        assert len(found["hits"]) == 1 and "--run_dir RUNS_ROOT/run`" in found["notes"][0]
         (run_dir / "search" / "words.sqlite").write_bytes(b"x")
         (run_dir / "search" / "search_meta.json").touch()
         answer = client.post("/v1/runs/run/search", json={"query": "capital"})

@@ -9,7 +9,9 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.tokens import visible
 
 
-def single_token(tokenizer: TokenizerBase, text: str, *, where: str) -> int:
+def single_token(
+    tokenizer: TokenizerBase, text: str, *, where: str, next_step: str = "Give one token, or its id"
+) -> int:
     """The id of the one token that is exactly `text`, spaces included.
 
     This is the encoding of `text`, or, for tokenizers that put a space before every text (Llama), the only entry of
@@ -26,7 +28,7 @@ def single_token(tokenizer: TokenizerBase, text: str, *, where: str) -> int:
     bare = text.lstrip(" ")
     variants = list(dict.fromkeys([text, bare, " " + bare]))
     shown = "; ".join(_encoding(tokenizer, v) for v in variants if v)
-    raise UsageError(f"{visible(text)!r} is not one token: {shown}", where=where, next_step="Give one token, or its id")
+    raise UsageError(f"{visible(text)!r} is not one token: {shown}", where=where, next_step=next_step)
 
 
 def explicit_tokens(tokenizer: TokenizerBase, text: str) -> list[int]:

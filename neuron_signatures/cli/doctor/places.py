@@ -94,7 +94,8 @@ def runs_findings(root: Path) -> tuple[list[Finding], Runs]:
             lines.append(Finding("runs", "problem", shown(f"{where}: {e}")))
     complete = sorted((r for r in found if r.status == "complete"), key=lambda r: r.created_at_utc, reverse=True)
     others = len(found) - len(complete)
-    text = f"{len(complete)} complete {'run' if len(complete) == 1 else 'runs'} in {where}"
+    there_yet = "" if root.is_dir() else " (not there yet)"
+    text = f"{len(complete)} complete {'run' if len(complete) == 1 else 'runs'} in {where}{there_yet}"
     if others:
         step = f"python -m neuron_signatures.runs list {where}"
         lines.append(Finding("runs", "note", f"{text}, and {others} stopped, broken or being written", step))

@@ -73,7 +73,8 @@ def parse(query: str) -> WordQuery:
     n_words = sum(len(term.words) for term in terms)
     if not terms:
         what = "there is no word to look for"
-        raise UsageError(what, where="query", next_step="Give letters or digits; a written token is found by token")
+        next_step = "Give a word of letters or digits; L3, L3N14- and set:NAME only restrict where it is looked for"
+        raise UsageError(what, where="query", next_step=next_step)
     if n_words > MOST_WORDS:
         raise UsageError(f"has {n_words} words; {MOST_WORDS} can be looked for", where="query")
     return WordQuery(tuple(dict.fromkeys(terms)), tuple(places), tuple(sets))

@@ -44,7 +44,10 @@ def next_token(held: Held, request: NextTokenRequest, stop: Stop) -> NextTokenAn
     """The model's prediction after one position. Later tokens are not read."""
     ids = ids_of(held, request)
     pos = resolve_pos(request.pos, len(ids), where="pos")
-    asked = [single_token(held.model.tokenizer, text, where="tokens") for text in request.tokens]
+    asked = [
+        single_token(held.model.tokenizer, text, where="tokens", next_step="Give exactly one token")
+        for text in request.tokens
+    ]
     with memory_faults(work_on(held.model.hf, "the forward pass", ids)):
         logits = next_token_logits(held.model, ids, pos)
     log_probs = capped(unembedding(held.model.hf), logits).log_softmax(-1)

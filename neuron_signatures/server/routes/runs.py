@@ -10,6 +10,7 @@ from fastapi import Path as InPath
 from neuron_signatures.api.base import MAX_LISTED
 from neuron_signatures.api.neuron_page import NeuronPage
 from neuron_signatures.api.runs import ExplanationList, RunFacts, RunList
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.server.runs.answers import json_answer
 from neuron_signatures.server.runs.explanation_list import list_explanations
 from neuron_signatures.server.runs.neuron_page import neuron_page
@@ -18,8 +19,19 @@ from neuron_signatures.server.runs.run_facts import list_runs, run_facts
 from neuron_signatures.server.service import ServiceDep
 from neuron_signatures.views.coords import NeuronAt
 
-router = APIRouter(tags=["runs"])
 MOST_OFFSET = 10_000_000
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse `?word=` where `?words=` is meant: ignored, it would look as if everything had been found."""
+    known = [p.alias for p in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            step = f"It has {', '.join(known)}" if known else "Leave it out"
+            raise UsageError("this path has no such parameter", where=name[:40], next_step=step)
+
+
+router = APIRouter(tags=["runs"], dependencies=[Depends(refuse_unknown_parameters)])
 
 
 def open_runs(request: Request, service: ServiceDep) -> OpenRuns:

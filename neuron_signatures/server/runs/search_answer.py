@@ -64,7 +64,7 @@ def search_run(
 ) -> SearchAnswer:
     """The hits of a request. `vector` is that of a query by meaning; `started` is when the request came."""
     kinds = body.kinds or usual_kinds(body.by, run.search.contents())
-    scope = Scope(kinds, None if body.layers is None else tuple(body.layers), body.k, body.per_text)
+    scope = Scope(kinds, None if body.layers is None else tuple(body.layers), body.top_k, body.per_text)
     with _named(run.path, name):
         if vector is not None:
             found = run.search.by_meaning(vector, scope)
@@ -76,7 +76,7 @@ def search_run(
 
 
 def _answer(found: Found, path: Path, name: str, seconds: float) -> SearchAnswer:
-    notes = [note.replace(str(path), name) for note in found.notes]
+    notes = [_without_path(note, path, name) for note in found.notes]
     return SearchAnswer(hits=[_hit(hit) for hit in found.hits], notes=notes, seconds=round(seconds, 4))
 
 
@@ -85,11 +85,16 @@ def _hit(hit: Hit) -> HitAnswer:
     return HitAnswer(layer=hit.at.layer, neuron=hit.at.neuron, pole=hit.at.pole, **own)
 
 
+def _without_path(text: str, path: Path, name: str) -> str:
+    """The run's name for its path, in commands below RUNS_ROOT."""
+    return text.replace(f"--run_dir {path}", f"--run_dir RUNS_ROOT/{name}").replace(str(path), name)
+
+
 @contextlib.contextmanager
 def _named(path: Path, name: str) -> Iterator[None]:
     """Name the run in errors of requests instead of its path on this machine."""
     try:
         yield
     except UsageError as e:
-        where, what, step = (text.replace(str(path), name) for text in (e.where, e.what, e.next_step))
+        where, what, step = (_without_path(text, path, name) for text in (e.where, e.what, e.next_step))
         raise UsageError(what, where=where, next_step=step) from e

@@ -118,7 +118,10 @@ def test_draws_repeat_with_a_seed_and_leave_torchs_generator_alone():
     assert found[0] == found[1] != found[2]
     assert torch.equal(torch.get_rng_state(), state)
     edited = GenerateRequest(
-        token_ids=TEXT, max_new_tokens=8, temperature=2.0, edits=(EditMessage(layer=1, neurons=[3], kind="add"),)
+        token_ids=TEXT,
+        max_new_tokens=8,
+        temperature=2.0,
+        edits=(EditMessage(layer=1, neurons=[3], kind="add", value=0.0),),
     )
     both = generate(held("gpt2"), edited, never)
     assert both.edited == both.plain == found[0]  # nothing is added: the same draws

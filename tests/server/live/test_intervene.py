@@ -12,6 +12,7 @@ from attribution_cases import loaded
 from intervention_cases import plain_logits
 from intervention_runs import argv_of, demo_run
 from live_cases import DALLAS, IDS, held, held_with_runs, never
+from pydantic import ValidationError
 from tiny_models import ARCHITECTURES
 
 from neuron_signatures.analysis.attribution.target import Target
@@ -117,7 +118,7 @@ def test_later_layers_respond_and_edits_of_one_neuron_apply_in_their_order():
 
 
 def test_what_changes_nothing_has_no_effect_and_no_warning_is_lost():
-    found = answered("gpt2", EditMessage(layer=1, neurons=NEURONS, kind="add", positions=[2]), controls=20)
+    found = answered("gpt2", EditMessage(layer=1, neurons=NEURONS, kind="add", value=0.0, positions=[2]), controls=20)
     assert found.effect == 0 and found.kl == 0 and found.top_before == found.top_after
     assert found.controls.p == 1.0 and found.controls.exceeded == 20 and found.controls.std < 1e-6
 
@@ -265,6 +266,13 @@ def test_a_mean_control_sets_each_neuron_to_its_own_mean(root):
 def test_what_is_refused(message, what):
     with pytest.raises(UsageError, match=what):
         answered("gpt2", EditMessage(**message))
+
+
+@pytest.mark.parametrize("kind", ["set", "add", "scale"])
+def test_a_kind_with_a_value_needs_it(kind):
+    with pytest.raises(ValidationError, match=f"{kind} needs a value"):
+        EditMessage(layer=0, neurons=[1], kind=kind)
+    assert EditMessage(layer=0, neurons=[1], kind=kind, value=0.0).value == 0
 
 
 def test_controls_need_other_neurons():
