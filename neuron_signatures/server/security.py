@@ -6,6 +6,7 @@
 | `Origin`, if present, is this server | requests by scripts of other pages, also of other ports of this machine | 403 |
 | `Sec-Fetch-Site`, if present, is same-origin or none | the same, for requests without `Origin` | 403 |
 | `Authorization: Bearer TOKEN`, if the server has a token | other users and machines | 401 |
+| not both `Content-Length` and `Transfer-Encoding` | a second request hidden from a proxy (RFC 9112, 6.1) | 400 |
 
 There are no CORS headers, so no page of another origin can read an answer.
 """
@@ -63,6 +64,9 @@ class Security:
                 401, "unauthorized", "this server needs its token", headers={"WWW-Authenticate": "Bearer"},
                 next_step="Send Authorization: Bearer TOKEN",
             )  # fmt: skip
+        if "content-length" in headers and "transfer-encoding" in headers:
+            what = "the request has both Content-Length and Transfer-Encoding"
+            raise problem_error(400, "invalid_request", what, headers={"Connection": "close"})
 
 
 def own_hosts(settings: Settings) -> frozenset[str]:

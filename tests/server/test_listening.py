@@ -75,6 +75,15 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch):
         wait_until(lambda: not is_open(), 30, "it is cut off")
 
 
+def test_a_request_with_two_lengths_is_refused_and_its_connection_closed():
+    """A proxy before the server could read another body, in which the second request is hidden."""
+    with listening() as server, server.connect() as connection:
+        two = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        connection.sendall(HEAD + two + GET + b"\r\n")
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_one_connection_for_several_requests():
     with listening() as server, server.connect() as connection:
         for _ in range(3):
