@@ -20,11 +20,13 @@ from neuron_signatures.models.tokens import adds_bos, context_length
 from neuron_signatures.runs.errors import EnvironmentProblem, ProjectError, UsageError
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.memory import forget_frames, free_caches
-from neuron_signatures.server.problems import problem_error
+from neuron_signatures.server.problems import problem_error, unavailable
 from neuron_signatures.server.settings import Settings, default_dtype
 
 log = logging.getLogger(__name__)
 
+LOADING_RETRY: Final = 2
+"""Seconds after which to ask again while a model is loaded."""
 _REVISION: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 """A branch, tag or commit, which is part of a path in the Hub's cache."""
 
@@ -58,7 +60,8 @@ class Holder:
     def announce(self, wanted: LoadRequest) -> bool:
         """Whether `wanted` has to be loaded; if so, the state becomes loading.
 
-        Raises `ProblemError` 403 for a model that is not on the list, `UsageError` for what is no revision.
+        Raises `ProblemError` 403 for a model that is not on the list and 503 while another one, or this one in another
+        form, is loaded; `UsageError` for what is no revision.
         """
         if wanted.model_name not in self.names():
             step = "GET /v1/models lists what may be loaded; --allow_model adds to it"
@@ -68,6 +71,8 @@ class Holder:
         wanted = wanted.model_copy(update={"wait_seconds": 0.0})
         if self.state.state in ("loading", "ready") and wanted == self._wanted:
             return False
+        if self.state.state == "loading":  # each load of a queue would be of a state that the next one ends
+            raise unavailable(f"{self.state.model_name} is being loaded", retry_after=LOADING_RETRY)
         self._wanted = wanted
         self.state = ModelState(state="loading", model_name=wanted.model_name)
         return True

@@ -22,6 +22,8 @@ from neuron_signatures.server.service import Service
 
 HEAD_SECONDS: Final = 10.0
 """In which the head of a request must arrive, from the connection or the end of the answer before."""
+SEND_SECONDS: Final = 30.0
+"""After which a client that takes nothing of its answer is cut off: until then the answer is in memory."""
 CONNECTIONS: Final = 512
 _HEAD_BYTES: Final = 32_768
 _STOP_SECONDS: Final = 3
@@ -105,15 +107,18 @@ class Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which no whole head of a request arrives in time (uvicorn 0.54 waits for ever), or whose
-    client goes on sending a body after the answer."""
+    """Closes a connection on which no whole head of a request arrives in time (uvicorn 0.54 waits for ever), whose
+    client goes on sending a body after the answer, or does not read the answer."""
 
     _idle_since: float
+    _taken_at: float
+    _unsent = 0
+    """Bytes that the client had not taken at the last look, and when it took some."""
     _check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._idle_since = self.loop.time()
+        self._idle_since = self._taken_at = self.loop.time()
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,10 +131,15 @@ class _Protocol(H11Protocol):
         super().on_response_complete()
 
     def _look(self) -> None:
-        now = self.loop.time()
-        if self.cycle is not None and not self.cycle.response_complete:
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._taken_at = unsent, now
+        if now - self._taken_at >= SEND_SECONDS:
+            self.transport.abort()  # close() would wait until the client has taken the rest
+            return
+        if unsent or (self.cycle is not None and not self.cycle.response_complete):
             self._idle_since = now
         if now - self._idle_since >= HEAD_SECONDS:
             self.transport.close()
             return
-        self._check = self.loop.call_later(min(1.0, HEAD_SECONDS), self._look)
+        self._check = self.loop.call_later(min(1.0, HEAD_SECONDS, SEND_SECONDS), self._look)

@@ -26,7 +26,7 @@ from neuron_signatures.api.models import LoadRequest, ModelState
 from neuron_signatures.models.batching import Work, memory_faults
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.server.held import Held, Stop
-from neuron_signatures.server.holder import Holder
+from neuron_signatures.server.holder import LOADING_RETRY, Holder
 from neuron_signatures.server.lane import Lane
 from neuron_signatures.server.memory import forget_frames, free_caches
 from neuron_signatures.server.problems import ProblemError, is_out_of_memory_problem, no_model, problem_of, unavailable
@@ -37,7 +37,6 @@ _READERS = 2
 """Threads that read runs."""
 _STOP_SECONDS = 3.0
 """For work that runs when the server stops."""
-_LOADING_RETRY = 2
 
 
 class Service:
@@ -82,11 +81,8 @@ class Service:
         """Load a model after the jobs that wait, unless it is loaded or being loaded; wait at most its `wait_seconds`.
 
         A model that cannot be loaded is a state, not an error. Raises `ProblemError`: 403 for a model that is not on
-        the server's list, 503 while another model is loaded.
+        the server's list, 503 while another one, or this one in another form, is loaded.
         """
-        state = self.holder.state
-        if state.state == "loading" and state.model_name != wanted.model_name:
-            raise self._loading()
         if self.holder.announce(wanted):
             await self._model.run_own(lambda stop: self.holder.load(wanted), wait=wanted.wait_seconds)
         return self.holder.state
@@ -144,7 +140,7 @@ class Service:
 
     def _loading(self) -> Exception:
         what = f"{self.holder.state.model_name} is being loaded"
-        return unavailable(what, next_step="Wait; GET /v1/health says when it is ready", retry_after=_LOADING_RETRY)
+        return unavailable(what, next_step="Wait; GET /v1/health says when it is ready", retry_after=LOADING_RETRY)
 
     def _with_model(self, work: Callable[[Held, Stop], T], stop: Stop) -> T:
         """`work` on the model's thread. If memory runs out, all that the job held is freed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 from processes import wait_until
 from server_apps import listening, logged, read_all
+from starlette.responses import Response
 
 from neuron_signatures.server import listening as module
 
@@ -54,6 +56,23 @@ def test_an_answer_that_takes_longer_than_a_head_may_is_sent(impatient):
         connection.settimeout(30)
         connection.sendall(b"{}")
         assert read_all(connection).startswith(b"HTTP/1.1 422 ")
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch):
+    """Otherwise it could keep any number of large answers in the memory of the server."""
+    monkeypatch.setattr(module, "SEND_SECONDS", 0.3)
+    size = 64 << 20
+    with listening() as server, server.connect() as connection:
+        server.app.add_api_route("/large", lambda: Response(bytes(size)))
+        mine = connection.getsockname()
+
+        def is_open() -> bool:
+            ends = psutil.Process().net_connections()
+            return any(c.raddr == mine and c.status == "ESTABLISHED" for c in ends)
+
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        wait_until(lambda: not is_open(), 30, "it is cut off")
 
 
 def test_one_connection_for_several_requests():

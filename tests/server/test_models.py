@@ -261,6 +261,44 @@ def test_a_switch_waits_for_the_running_job_and_refuses_new_ones(monkeypatch, he
         assert client.post("/dtype", json={}).json() == "bf16"
 
 
+def test_only_one_load_waits(monkeypatch):
+    """Also of the same model in other forms: otherwise clients could queue any number of loads."""
+    slow = SlowLoad(monkeypatch)
+    with served() as client:
+        assert client.post("/v1/model", json={"model_name": "demo"}).status_code == 202
+        for other in ({"model_dtype": "bf16"}, {"quantization": "none"}, {"model_revision": "main"}, {"device": "cpu"}):
+            refused = client.post("/v1/model", json={"model_name": "demo", **other})
+            assert (refused.status_code, refused.json()["type"]) == (503, "unavailable")
+            assert int(refused.headers["retry-after"]) > 0
+        assert client.post("/v1/model", json={"model_name": "demo"}).status_code == 202
+        assert client.app.state.service.waiting == 1
+        slow.may_end.set()
+        wait_until(lambda: state_of(client)["state"] == "ready", SECONDS, "it is loaded")
+        assert state_of(client)["facts"]["dtype"] == "fp32"
+
+
+def test_loading_what_is_being_unloaded(held):
+    running, may_end = threading.Event(), threading.Event()
+
+    def work(held, stop):
+        running.set()
+        assert may_end.wait(SECONDS)
+
+    with served(held) as client, ThreadPoolExecutor(4) as pool:
+        add_job(client.app, "/job", work)
+        job = pool.submit(client.post, "/job", json={})
+        assert running.wait(SECONDS)
+        unloaded = pool.submit(client.delete, "/v1/model")
+        wait_until(lambda: client.app.state.service.waiting == 2, SECONDS, "the unloading waits")
+        assert [client.post("/v1/model", json={"model_name": "demo"}).status_code for _ in range(3)] == [202] * 3
+        assert client.app.state.service.waiting == 3
+        may_end.set()
+        assert job.result(SECONDS).status_code == unloaded.result(SECONDS).status_code == 200
+        wait_until(lambda: state_of(client)["state"] == "ready", SECONDS, "it is loaded")
+        assert [client.post("/v1/model", json={"model_name": "demo"}).status_code for _ in range(2)] == [200] * 2
+        assert client.app.state.service.waiting == 0
+
+
 def test_a_server_that_stops_while_it_loads(monkeypatch):
     slow = SlowLoad(monkeypatch)
     with served(model_name="demo") as client:

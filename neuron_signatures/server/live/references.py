@@ -26,6 +26,7 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.live.stopping import check, progress_of
+from neuron_signatures.server.runs.named import named
 
 MIN_TOKENS: Final = 64
 """Fewest tokens of a mean, as stage 2's default of `--min_mean_tokens`."""
@@ -53,7 +54,8 @@ class NamedMean(NamedTuple):
 
 
 def named_mean(held: Held, text: str, stop: Stop, *, where: str) -> NamedMean:
-    """The mean of `run:NAME` (or NAME) or `records:NAME`. Raises `UsageError` as the module says."""
+    """The mean of `run:NAME` (or NAME) or `records:NAME`. Raises `UsageError` as the module says, and `BadRunError` for
+    a damaged run."""
     kind, _, name = text.rpartition(":")
     if kind not in ("", "run", RECORDS) or not name:
         what = f"{text[:80]!r} is not run:NAME or records:NAME"
@@ -64,7 +66,8 @@ def named_mean(held: Held, text: str, stop: Stop, *, where: str) -> NamedMean:
     def read(run: Run) -> Mean:
         return records_mean(run) if kind == RECORDS else run_mean(run, progress=progress_of(stop))
 
-    found = _of_run(held, folder, kind or "run", read, stop, where)
+    with named(folder, name):
+        found = _of_run(held, folder, kind or "run", read, stop, where)
     if found.n_tokens < MIN_TOKENS:
         what = f"run {name} has {found.n_tokens} tokens for a mean, which needs {MIN_TOKENS}"
         raise UsageError(what, where=where, next_step="Use a larger run, or zero")
@@ -75,8 +78,9 @@ def moments_of(held: Held, name: str, layers: Sequence[int], stop: Stop, *, wher
     """The moments over a run's corpus records, or over its prompts if it has no records. Layers that it does not have
     are NaN. Raises `UsageError` as the module says."""
     folder = _folder(held, name, where)
-    by_records = Records.exist(folder)
-    known, found, over = (_of_records if by_records else _of_prompts)(held, folder, layers, stop, where)
+    with named(folder, name):
+        by_records = Records.exist(folder)
+        known, found, over = (_of_records if by_records else _of_prompts)(held, folder, layers, stop, where)
     if found.n_tokens < MIN_TOKENS:
         what = f"run {name} has {found.n_tokens} tokens, too few for a standard deviation ({MIN_TOKENS})"
         raise UsageError(what, where=where, next_step="Use a larger run, or none")

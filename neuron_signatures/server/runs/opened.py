@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.reader import Explanations
-from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.search.reader import Search
 from neuron_signatures.runs.under_root import run_folder
 from neuron_signatures.server.problems import not_found
+from neuron_signatures.server.runs.named import named
 from neuron_signatures.server.runs.score_rows import ScoreRows
 from neuron_signatures.views import changes
 from neuron_signatures.views.changes import Stamp
@@ -138,7 +136,7 @@ class OpenRuns:
         Raises `ProblemError` 404 for what is no run of this folder, and `BadRunError`, with the run in place of its
         path, for a damaged one.
         """
-        with self._use(name) as opened, _named(opened.path, name):
+        with self._use(name) as opened, named(opened.path, name):
             try:
                 opened.refresh()
                 return work(opened)
@@ -171,17 +169,3 @@ class OpenRuns:
             return run_folder(self.root, name)
         except UsageError as e:
             raise not_found(e.what, next_step="GET /v1/runs lists them") from e
-
-
-@contextlib.contextmanager
-def _named(path: Path, name: str) -> Iterator[None]:
-    """Name the run in errors instead of its path on this machine."""
-    try:
-        yield
-    except BadRunError as e:
-        where = e.where.replace(str(path), name) if e.where else name
-        raise BadRunError(e.what, where=where, next_step=e.next_step) from e
-    except ValidationError as e:
-        raise BadRunError(f"holds a value that no answer can have ({first_error(e)})", where=name) from e
-    except OSError as e:
-        raise BadRunError(f"cannot be read ({e.strerror or type(e).__name__})", where=name) from e

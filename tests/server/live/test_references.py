@@ -15,7 +15,7 @@ from paths import DEMO_RUN
 from neuron_signatures.analysis.attribution.reference import run_mean
 from neuron_signatures.analysis.attribution.run_moments import run_moments
 from neuron_signatures.models.load import LoadedModel
-from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.run import Run
 from neuron_signatures.server.held import Held
 from neuron_signatures.server.live import references
@@ -172,3 +172,25 @@ def test_a_standard_deviation_needs_tokens_too(root):
     shutil.rmtree(root / "recorded" / "records")
     with pytest.raises(UsageError, match="run recorded has 8 tokens, too few for a standard deviation"):
         moments_of(held_with_runs(root), "recorded", LAYERS, never, where="against_run")
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "activations.safetensors"])
+def test_a_damaged_run_is_named_without_its_path(root, file):
+    here = held_with_runs(root)
+    (root / "run" / file).write_bytes(b"[")
+    for read in (lambda: mean(here, "run:run"), lambda: moments_of(here, "run", LAYERS, never, where="against_run")):
+        with pytest.raises(BadRunError) as e:
+            read()
+        assert e.value.where is not None and e.value.where.startswith("run") and str(root) not in e.value.line()
+
+
+def test_damaged_records_are_named_without_their_path(root):
+    here = held_with_runs(root)
+    (root / "recorded" / "records" / "records_meta.json").write_bytes(b"[")
+    for read in (
+        lambda: mean(here, "records:recorded"),
+        lambda: moments_of(here, "recorded", LAYERS, never, where="against_run"),
+    ):
+        with pytest.raises(BadRunError) as e:
+            read()
+        assert str(root) not in e.value.line()
