@@ -28,6 +28,7 @@ from neuron_signatures.cli.output import emit, emit_json, setup_logging
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
+from neuron_signatures.runs.errors import escape_controls
 
 if TYPE_CHECKING:
     from neuron_signatures.runs.search.hits import Found
@@ -68,8 +69,22 @@ def _find(args: Namespace) -> int:
     if args.json:
         emit_json({"hits": [hit_fields(hit) for hit in found.hits], "notes": list(found.notes)})
     else:
-        emit("\n".join(found_lines(found)))
+        lines = found_lines(found)
+        if not found.hits and args.by == "words":
+            lines += _why_nothing(args)
+        emit("\n".join(lines))
     return ok()
+
+
+def _why_nothing(args: Namespace) -> list[str]:
+    """What the run lacks for a search by words, with the command that makes it."""
+    from neuron_signatures.runs.search.reader import Search
+    from neuron_signatures.views.search_run.commands import missing
+
+    contents = Search.open(args.run_dir).contents()
+    lacks = missing(contents, args.run_dir).get("words")
+    notes = [lacks.line] if lacks else [] if contents.has_index else list(contents.notes[:1])
+    return [f"note: {escape_controls(note)}" for note in notes]
 
 
 def _found(args: Namespace) -> Found:

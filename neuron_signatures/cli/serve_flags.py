@@ -13,6 +13,7 @@ from neuron_signatures.cli.model_flags import add_quantization_flag
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.input_files import read_text_input
+from neuron_signatures.runs.names import MANIFEST
 
 if TYPE_CHECKING:
     from neuron_signatures.server.settings import Settings
@@ -92,6 +93,8 @@ def serve_settings(args: argparse.Namespace) -> Settings:
 def _runs_root(given: Path | None) -> Path | None:
     """The folder of the runs; None if none was asked for and the default one does not exist."""
     root = given if given is not None else folder(os.environ.get(RUNS_VARIABLE) or "runs")
+    if (root / MANIFEST).is_file():
+        raise UsageError("this folder is a run", where=f"--runs_root {root}", next_step="Give its parent folder")
     if root.is_dir():
         return root
     if given is not None or os.environ.get(RUNS_VARIABLE):

@@ -13,6 +13,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import Manifest
 from neuron_signatures.runs.records.names import NeuronPole
 from neuron_signatures.runs.search.hits import Hit
+from neuron_signatures.runs.search.names import KINDS
 from neuron_signatures.views.search_run.asked import Answer, Asked
 
 _COMPARED: Final = (
@@ -34,16 +35,17 @@ class OtherRunError(UsageError):
 
 
 def by_meaning(server: SearchServer, name: str, manifest: Manifest, asked: Asked) -> Answer:
-    """What the server finds in its copy of the run; `name` is the folder's.
+    """What the server finds in its copy of the run; `name` is the folder's. Unless one kind is chosen, the server looks
+    in those that are usual by meaning.
 
     Raises `OtherRunError` if it has no copy of it, and `ServerProblem`.
     """
     begun = time.perf_counter()
     check_same_run(server, name, manifest)
+    kinds = None if asked.kinds == KINDS else asked.kinds
     request = api.SearchRequest(
-        query=asked.query, by="meaning", kinds=asked.kinds, layers=list(asked.layers) or None,
-        top_k=min(asked.k, MAX_LISTED),
-    )  # fmt: skip
+        query=asked.query, by="meaning", kinds=kinds, layers=list(asked.layers) or None, top_k=min(asked.k, MAX_LISTED)
+    )
     found = server.search(name, request)
     return Answer([_hit(h) for h in found.hits], tuple(found.notes), time.perf_counter() - begun)
 

@@ -38,7 +38,8 @@ def needed(contents: Contents) -> Embedder:
     """The model that a query must be embedded by. Raises `UsageError` if the run is not indexed by meaning."""
     if contents.embedder is None:
         what = "the index has no vectors" if contents.has_index else "there is no index"
-        next_step = next((n for n in contents.notes if "index" in n), "Make one with --embedder minilm")
+        note = next((n for n in contents.notes if "index" in n), "Make one with --embedder minilm")
+        next_step = note.rpartition("; ")[2]  # what is missing stands before the command
         raise UsageError(f"{what} to search by meaning", next_step=next_step)
     return contents.embedder
 

@@ -52,7 +52,13 @@ def test_hits_are_those_of_the_server():
     ]
     assert found.notes == ("outdated",)
     [request] = server.asked
-    assert (request.by, request.kinds, request.layers, request.k) == ("meaning", ("exemplar",), [3], 1000)
+    assert (request.by, request.kinds, request.layers, request.top_k) == ("meaning", ("exemplar",), [3], 1000)
+
+
+def test_the_server_chooses_the_texts_unless_one_kind_is_asked_for():
+    server = Server()
+    by_meaning(server, "demo", MANIFEST, Asked("cities", "meaning"))
+    assert server.asked[0].kinds is None
 
 
 @pytest.mark.parametrize(

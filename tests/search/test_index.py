@@ -55,7 +55,7 @@ def test_find_by_token(run_dir, capsys):
     assert "Make them with `python -m neuron_signatures.poc2_analyze_run" in capsys.readouterr().err
     write_writes(run_dir, {(0, 1): ([(" Austin", 1.0)], [(" Texas\x1b[31m", -1.0)])})
     assert run("find", "--run_dir", run_dir, "Austin", "--by", "token") == 0
-    assert "1.000  L0N1+        token 1            ·Austin  (z 2.0)" in capsys.readouterr().out
+    assert "1.000  L0N1+        1                  ·Austin  (z +2.0)" in capsys.readouterr().out
     assert run("find", "--run_dir", run_dir, "texas", "--by", "token", "--suppressed") == 0
     out = capsys.readouterr().out
     assert "-1.000  L0N1+" in out and "\\x1b[31m" in out and "\x1b" not in out
@@ -110,6 +110,8 @@ def test_a_run_without_explanations_or_records(tmp_path, capsys):
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert warnings[:2] == ["the run has no records, so it has no exemplars", "the run has no explanations"]
     assert Search.open(run_dir).by_words("x").hits == ()
+    assert run("find", "--run_dir", run_dir, "x") == 0
+    assert "note: There are no explanations and no exemplars yet" in capsys.readouterr().out
     write_log(run_dir, explanation("capital"))
     assert len(Search.open(run_dir).by_words("capital").hits) == 1
 

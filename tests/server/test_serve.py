@@ -229,6 +229,12 @@ def test_the_token_of_a_file_comes_before_that_of_the_environment(tmp_path, monk
     assert settings().token is None
 
 
+def test_a_run_is_not_a_folder_of_runs(capsys, tmp_path):
+    (tmp_path / "manifest.json").touch()
+    code, err = run_main(capsys, "--runs_root", str(tmp_path), "--port", "0")
+    assert code == 2 and "this folder is a run. Give its parent folder" in err
+
+
 def test_where_the_runs_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert settings().runs_root is None

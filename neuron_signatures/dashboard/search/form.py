@@ -29,7 +29,8 @@ _HELP: dict[Way, str] = {
     "words": 'Texts with every word, then texts with some of them; in any case, with or without accents. "a phrase" in '
     "quotes, capital* for words that begin so; L3, L3N14, L3N14- and set:NAME select rows.",
     "meaning": "Texts whose vectors have the largest cosine with that of the query. The server embeds the query with "
-    "the model of the index.",
+    "the model of the index. Of a run with explanations, only these are looked in unless exemplars are chosen: the "
+    "vector of a window says what the text is about, not why the neuron fires in it.",
     "promotes": "Poles that promote the token, from the weights alone." + _TOKENS,
     "suppresses": "Poles that suppress the token, from the weights alone." + _TOKENS,
 }
@@ -68,8 +69,9 @@ def _text(ctx: PageContext, asked: Asked, at: DeltaGenerator) -> None:
 
 def _texts(ctx: PageContext, asked: Asked, at: DeltaGenerator) -> None:
     st.session_state["search_kinds"] = [] if asked.kinds == KINDS else list(asked.kinds)
+    usual = "explanations, if any" if asked.way == "meaning" else "all texts"
     at.multiselect(
-        "In", KINDS, key="search_kinds", format_func=_KINDS.__getitem__, placeholder="all texts",
+        "In", KINDS, key="search_kinds", format_func=_KINDS.__getitem__, placeholder=usual,
         on_change=lambda: ctx.search(replace(ctx.now.asked, kinds=_kinds(st.session_state["search_kinds"]))),
     )  # fmt: skip
 

@@ -60,7 +60,8 @@ def named_mean(held: Held, text: str, stop: Stop, *, where: str) -> NamedMean:
     if kind not in ("", "run", RECORDS) or not name:
         what = f"{text[:80]!r} is not run:NAME or records:NAME"
         raise UsageError(what, where=where, next_step="GET /v1/runs lists the runs")
-    folder = _folder(held, name, where, next_step="GET /v1/runs lists the runs, for run:NAME or records:NAME")
+    forms = "" if kind else "; run:NAME and records:NAME can be given"
+    folder = _folder(held, name, where, more=forms)
 
     def read(run: Run) -> Mean:
         return records_mean(run) if kind == RECORDS else run_mean(run, progress=progress_of(stop))
@@ -111,14 +112,14 @@ def _of_prompts(held: Held, folder: Path, layers: Sequence[int], stop: Stop, whe
     return _Found(found.layers, found, f"{found.n_tokens} tokens of its prompts, without first positions")
 
 
-def _folder(held: Held, name: str, where: str, *, next_step: str = "GET /v1/runs lists them") -> Path:
+def _folder(held: Held, name: str, where: str, *, more: str = "") -> Path:
     """The run's folder. The error names no path of the server."""
     if held.runs_root is None:
         raise UsageError("this server has no runs", where=where, next_step="Start it with --runs_root")
     try:
         return run_folder(held.runs_root, name)
     except UsageError as e:
-        raise UsageError(e.what, where=where, next_step=next_step) from e
+        raise UsageError(e.what, where=where, next_step=f"GET /v1/runs lists them{more}") from e
 
 
 def _of_run(held: Held, folder: Path, kind: Hashable, read: Callable[[Run], T], stop: Stop, where: str) -> T:
