@@ -47,7 +47,7 @@ from neuron_signatures.runs.manifest_file import first_error
 LOAD_SECONDS = 3600.0
 """How long `load_model` waits, downloads included."""
 HEALTH_SECONDS = 10.0
-MAX_TENSOR_BYTES = 2 << 30
+MAX_TENSOR_BYTES = 512 << 20
 
 A = TypeVar("A", bound=Answer)
 M = TypeVar("M", bound=Message)

@@ -33,10 +33,10 @@ def measure(
     """`effect` against the effects of `request.controls` draws of other neurons (see `InterveneRequest`).
 
     None of the edited neurons is drawn, and no neuron whose output weight is 0. Raises `UsageError` for a layer without
-    as many others.
+    as many others, and for the same edit if there are fewer different sets than draws.
     """
     neurons = torch.stack([changes.layer, changes.neuron], 1).unique(dim=0)
-    _refuse_few_others(held, neurons)
+    _refuse_few_others(held, neurons, request)
     if len(changes) * request.controls > MAX_DRAWN_CELLS:
         what = f"{request.controls} draws of {len(changes):,} edited activations are more than {MAX_DRAWN_CELLS:,}"
         raise UsageError(what, where="controls", next_step="Ask for fewer controls, or give positions")
@@ -69,12 +69,17 @@ def _same_edits(
         yield changes_of(edits, held.shape.d_mlp, last, substitutes)
 
 
-def _refuse_few_others(held: Held, neurons: torch.Tensor) -> None:
+def _refuse_few_others(held: Held, neurons: torch.Tensor, request: InterveneRequest) -> None:
     layers, counts = neurons[:, 0].unique(return_counts=True)
     own = torch.zeros(tuple(held.shape), dtype=torch.bool)
     own[tuple(neurons.T)] = True
     others = ((held.norms[layers] > 0) & ~own[layers]).sum(1)
+    next_step, n_sets = "Edit fewer neurons of a layer, or use controls: 0", 1
     for layer, n, free in zip(layers.tolist(), counts.tolist(), others.tolist(), strict=True):
         if free < n:
             what = f"{n} neurons of layer {layer} are edited, and {free} others could stand for them"
-            raise UsageError(what, where="controls", next_step="Edit fewer neurons of a layer, or use controls: 0")
+            raise UsageError(what, where="controls", next_step=next_step)
+        n_sets *= math.comb(free, n)
+    if request.controls_by == "edit" and n_sets < request.controls:
+        what = f"only {n_sets} other sets of as many neurons exist, fewer than the {request.controls} draws"
+        raise UsageError(what, where="controls", next_step=next_step)

@@ -278,7 +278,10 @@ def test_a_kind_with_a_value_needs_it(kind):
 def test_controls_need_other_neurons():
     with pytest.raises(UsageError, match="controls: 45 neurons of layer 1 are edited, and 43 others could stand"):
         answered("gpt2", EditMessage(layer=1, neurons=list(range(45)), positions=[2]), controls=5)
-    answered("gpt2", EditMessage(layer=1, neurons=list(range(44)), positions=[2]), controls=5)
+    half = EditMessage(layer=1, neurons=list(range(44)), positions=[2])
+    answered("gpt2", half, controls=5, controls_by="delta")
+    with pytest.raises(UsageError, match="controls: only 1 other sets of as many neurons exist, fewer than the 5"):
+        answered("gpt2", half, controls=5, controls_by="edit")
 
 
 def test_sizes_are_limited(monkeypatch):
