@@ -33,7 +33,7 @@ def measure(
     """`effect` against the effects of `request.controls` draws of other neurons (see `InterveneRequest`).
 
     None of the edited neurons is drawn, and no neuron whose output weight is 0. Raises `UsageError` for a layer without
-    as many others, and for the same edit if there are fewer different sets than draws.
+    as many others, and for the same edit if there is only one other set.
     """
     neurons = torch.stack([changes.layer, changes.neuron], 1).unique(dim=0)
     _refuse_few_others(held, neurons, request)
@@ -80,6 +80,6 @@ def _refuse_few_others(held: Held, neurons: torch.Tensor, request: InterveneRequ
             what = f"{n} neurons of layer {layer} are edited, and {free} others could stand for them"
             raise UsageError(what, where="controls", next_step=next_step)
         n_sets *= math.comb(free, n)
-    if request.controls_by == "edit" and n_sets < request.controls:
-        what = f"only {n_sets} other sets of as many neurons exist, fewer than the {request.controls} draws"
+    if request.controls_by == "edit" and n_sets == 1:
+        what = "only one other set of as many neurons exists, so all draws would be equal"
         raise UsageError(what, where="controls", next_step=next_step)

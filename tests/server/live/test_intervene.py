@@ -280,7 +280,7 @@ def test_controls_need_other_neurons():
         answered("gpt2", EditMessage(layer=1, neurons=list(range(45)), positions=[2]), controls=5)
     half = EditMessage(layer=1, neurons=list(range(44)), positions=[2])
     answered("gpt2", half, controls=5, controls_by="delta")
-    with pytest.raises(UsageError, match="controls: only 1 other sets of as many neurons exist, fewer than the 5"):
+    with pytest.raises(UsageError, match="controls: only one other set of as many neurons exists"):
         answered("gpt2", half, controls=5, controls_by="edit")
 
 
