@@ -27,7 +27,7 @@ from neuron_signatures.models.batching import Work, memory_faults
 from neuron_signatures.runs.errors import EnvironmentProblem
 from neuron_signatures.server.held import Held, Stop
 from neuron_signatures.server.holder import LOADING_RETRY, Holder
-from neuron_signatures.server.lane import Lane
+from neuron_signatures.server.jobs import JobQueue
 from neuron_signatures.server.memory import forget_frames, free_caches
 from neuron_signatures.server.problems import ProblemError, is_out_of_memory_problem, no_model, problem_of, unavailable
 from neuron_signatures.server.settings import Settings
@@ -40,15 +40,15 @@ _STOP_SECONDS = 3.0
 
 
 class Service:
-    """The model and the two lanes of jobs. All methods but `waiting` belong to the event loop's thread."""
+    """The model and the queues of jobs. All methods but `waiting` belong to the event loop's thread."""
 
     def __init__(self, settings: Settings, held: Held | None = None) -> None:
         self.settings = settings
         self.holder = Holder(settings, held)
-        self._model = Lane("model", threads=1, most=settings.max_queue, timeout=settings.timeout)
+        self._model = JobQueue("model", threads=1, most=settings.max_queue, timeout=settings.timeout)
         self._first: asyncio.Task[None] | None = None
-        self._reading = Lane("reading", threads=_READERS, most=settings.max_queue, timeout=settings.timeout)
-        self._embedding = Lane("embedding", threads=1, most=settings.max_queue, timeout=settings.timeout)
+        self._reading = JobQueue("reading", threads=_READERS, most=settings.max_queue, timeout=settings.timeout)
+        self._embedding = JobQueue("embedding", threads=1, most=settings.max_queue, timeout=settings.timeout)
 
     @property
     def waiting(self) -> int:

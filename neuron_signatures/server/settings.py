@@ -23,7 +23,7 @@ class Settings:
 
     Only `model_name`, `allow_models` and the suggestions of `models.catalog` can be loaded. `allowed_hosts` are names
     (with or without a port) by which the server may be called besides its own. `timeout` is in seconds, from the
-    arrival of a request to the end of its work. `max_queue` counts requests that wait or run, per lane (`service`).
+    arrival of a request to the end of its work. `max_queue` counts requests that wait or run, per queue (`service`).
     `model_dtype` None: bf16 on a GPU, fp32 elsewhere.
     """
 

@@ -15,7 +15,7 @@ from processes import wait_until
 from server_apps import add_job, add_reading, listening, logged, served
 
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.server import lane
+from neuron_signatures.server import jobs
 from neuron_signatures.server.held import GivenUp
 from neuron_signatures.server.problems import not_found
 
@@ -76,7 +76,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(held):
 def test_a_request_that_would_come_too_late_is_refused_at_once(held, monkeypatch):
     """Jobs take 20 s here, and a request may take 60."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(lane, "time", clock)
+    monkeypatch.setattr(jobs, "time", clock)
 
     def work(held, stop):
         clock.now += 20
@@ -232,7 +232,7 @@ def test_a_defect_of_a_job_that_was_given_up_is_logged(held):
             time.sleep(0.01)
         raise ZeroDivisionError
 
-    with served(held, timeout=0.2) as client, logged("neuron_signatures.server.lane") as records:
+    with served(held, timeout=0.2) as client, logged("neuron_signatures.server.jobs") as records:
         add_job(client.app, "/job", work)
         assert client.post("/job", json={}).status_code == 504
         wait_until(lambda: not client.app.state.service.busy, SECONDS, "the job has ended")

@@ -198,7 +198,7 @@ def test_a_defect_while_loading_is_a_failure_and_is_logged(monkeypatch):
     def load_model(spec, quiet):
         raise ZeroDivisionError
 
-    with served() as client, logged("neuron_signatures.server.lane") as records:
+    with served() as client, logged("neuron_signatures.server.jobs") as records:
         add_job(client.app, "/job", lambda held, stop: 1)
         with monkeypatch.context() as patched:
             patched.setattr(holding, "load_model", load_model)

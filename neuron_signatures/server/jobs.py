@@ -61,7 +61,7 @@ class Job(Generic[T]):
             log.error("a job without a client raised", exc_info=error)
 
 
-class Lane:
+class JobQueue:
     """`threads` workers and at most `most` jobs that wait or run.
 
     `run` and `start` are called on the event loop's thread, the work runs on a worker's. An exception of a job is its
