@@ -11,7 +11,8 @@ from neuron_signatures.runs.corpus_analysis.folder import CONTRAST, CONTRASTS, C
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, META
-from neuron_signatures.runs.search.names import SEARCH, SEARCH_FOLDER
+from neuron_signatures.runs.search.folder import SEARCH_FOLDER
+from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.search.record import read_search
 from neuron_signatures.runs.stage_results import StageFolder
 from neuron_signatures.runs.weights.folder import WEIGHTS_FOLDER

@@ -23,7 +23,8 @@ from neuron_signatures.runs.records.reader import Records
 from neuron_signatures.runs.results import ResultsWriter
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.search.database import add_texts, create, optimise
-from neuron_signatures.runs.search.names import ROWS, SEARCH, SEARCH_FOLDER, VECTORS, WORDS
+from neuron_signatures.runs.search.folder import SEARCH_FOLDER
+from neuron_signatures.runs.search.names import ROWS, SEARCH, VECTORS, WORDS
 from neuron_signatures.runs.search.record import LogRead, SearchFacts
 from neuron_signatures.runs.search.rows import Rows, arrays_of
 from neuron_signatures.runs.search.vectors import KEY

@@ -78,6 +78,10 @@ def test_every_view_opens_a_run_without_prompts(records_root, monkeypatch, view)
         assert f"poc{'8_weights' if view is View.WEIGHTS else '9_compare_runs'} --run" in text
     elif view in (View.CLUSTERS, View.QUERY):
         assert "poc4_extract_records clusters" in text or "poc4_extract_records ngrams" in text
+    elif view is View.SEARCH:
+        assert "search_neurons index --run_dir" in text
+    elif view is View.LIVE:
+        assert "No server answers" in text and "neuron_signatures.serve --model_name" in text
     else:
         assert "This view needs activations on prompts" in text and "poc1_dump_activations" in text
 

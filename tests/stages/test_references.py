@@ -189,7 +189,7 @@ def test_ig_from_zero_says_that_its_scores_do_not_sum_up(
     flags = [*SEED, "--influence_metric", "ig", "--ig_steps", "4", "--ig_max_steps", "40", "--reference", "zero"]
     assert main(["--run_dir", str(run_dir), "--quiet", *flags]) == 0
     out = capsys.readouterr().out
-    assert "the scores sum to" in out and "f changes by" in out and "36 steps" in out and "--ig_max_steps" in out
+    assert "the scores sum to" in out and "f changes by" in out and "36 steps" in out and "a larger ig_max_steps" in out
     (stem,) = [s for s in list_influence(run_dir) if s.endswith("steps4_max40")]
     record = read_json(run_dir, f"{stem}_meta.json")
     (path,) = record["path_sums"]

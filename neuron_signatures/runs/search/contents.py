@@ -8,8 +8,9 @@ from neuron_signatures.runs.errors import BadRunError, UsageError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS, SETS
 from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META
+from neuron_signatures.runs.search.folder import SEARCH_FOLDER
 from neuron_signatures.runs.search.hits import Contents, Embedder
-from neuron_signatures.runs.search.names import SEARCH_FOLDER, WRITES_COMMAND
+from neuron_signatures.runs.search.names import WRITES_COMMAND
 from neuron_signatures.runs.search.record import EmbedderFacts, SearchRecord, read_search
 from neuron_signatures.runs.search.texts import RECORDS_SOURCE, update_command
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-from neuron_signatures.runs.stage_results import StageFolder
-
 SEARCH: Final = "search"
 """The stage folder, and the only mode: its record is `search_meta.json`."""
 STAGE: Final = "search_neurons"
@@ -27,4 +25,3 @@ PER_TEXT: Final = 5
 
 INDEX_COMMAND: Final = f"python -m neuron_signatures.{STAGE} index"
 WRITES_COMMAND: Final = "python -m neuron_signatures.poc2_analyze_run --mode write_scores"
-SEARCH_FOLDER: Final = StageFolder(folder=SEARCH, stage=STAGE, tables={}, command=INDEX_COMMAND, modes=(SEARCH,))

@@ -11,7 +11,8 @@ from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.manifest import Sha256
 from neuron_signatures.runs.manifest_file import first_error
 from neuron_signatures.runs.search.database import AGAIN
-from neuron_signatures.runs.search.names import SEARCH, SEARCH_FOLDER, Kind
+from neuron_signatures.runs.search.folder import SEARCH_FOLDER
+from neuron_signatures.runs.search.names import SEARCH, Kind
 from neuron_signatures.runs.stage_results import ResultRecord, record_name
 
 Count = Annotated[int, Field(ge=0, lt=1 << 31)]

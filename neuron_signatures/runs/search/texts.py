@@ -25,7 +25,8 @@ from neuron_signatures.runs.names import inside
 from neuron_signatures.runs.opening import NotReadableError
 from neuron_signatures.runs.records.names import POLES, RECORDS, RECORDS_META
 from neuron_signatures.runs.search.database import AGAIN, add_texts, copy_of, in_memory, open_untrusted
-from neuron_signatures.runs.search.names import INDEX_COMMAND, ROWS, SEARCH, SEARCH_FOLDER, WORDS, Kind
+from neuron_signatures.runs.search.folder import SEARCH_FOLDER
+from neuron_signatures.runs.search.names import INDEX_COMMAND, ROWS, SEARCH, WORDS, Kind
 from neuron_signatures.runs.search.record import LogRead, SearchRecord
 from neuron_signatures.runs.search.rows import Rows, joined, no_rows, read_rows, sorted_rows, types_of
 from neuron_signatures.runs.stage_results import ResultRecord

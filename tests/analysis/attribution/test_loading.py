@@ -14,10 +14,11 @@ import torch
 from tiny_models import tiny_model_dir
 
 from neuron_signatures.models import memory
-from neuron_signatures.models.info import model_info, weights_bytes
+from neuron_signatures.runs import host_memory
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main
+from neuron_signatures.runs import host_memory
 from neuron_signatures.runs.files import human_bytes
 
 DLA = ["--mode", "influence", "--device", "cpu"]
@@ -67,7 +68,7 @@ def test_fp32_for_differences_is_explained_with_both_sizes(made, capsys, sizes):
 
 def test_weights_that_do_not_fit_into_memory_give_a_warning(made, capsys, sizes, tmp_path, monkeypatch):
     meminfo = tmp_path / "meminfo"
-    monkeypatch.setattr(memory, "MEMINFO", meminfo)
+    monkeypatch.setattr(host_memory, "MEMINFO", meminfo)
     meminfo.write_text("MemTotal: 9999999 kB\nMemAvailable:       3 kB\n")
     warning = f"the weights need {{}}, but cpu has {human_bytes(3072)} free: "
     _, found, _ = said(made, capsys, *IG)
