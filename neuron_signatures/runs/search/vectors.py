@@ -45,7 +45,11 @@ def cosines(
     norm = float(np.linalg.norm(query.astype(np.float64)))
     if not np.isfinite(norm) or norm == 0:
         raise UsageError("the vector of the query is zero or not finite")
-    found: np.ndarray = vectors @ (query / norm).astype(np.float32)
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    # On two cores, threads of torch that wait for work slow those of numpy: some queries took four times as long.
+    with threadpool_limits(1, "blas"):
+        found: np.ndarray = vectors @ (query / norm).astype(np.float32)
     return found
 
 

@@ -14,6 +14,7 @@ import torch
 from tiny_models import tiny_model_dir
 
 from neuron_signatures.models import memory
+from neuron_signatures.models.info import model_info, weights_bytes
 from neuron_signatures.models.spec import ModelSpec
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc2_analyze_run import main
