@@ -35,6 +35,12 @@ def no_environment(monkeypatch):
     monkeypatch.delenv("NEURON_SIGNATURES_RUNS", raising=False)
 
 
+def _hear_signals() -> None:
+    """A job in the background of a shell ignores SIGINT, one under nohup SIGHUP, and so would the server."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Started:
     """`python -m neuron_signatures.serve` in a process of its own."""
 
@@ -43,6 +49,7 @@ class Started:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "neuron_signatures.serve", "--port", "0", *flags], env=known, cwd=ROOT / "tests",
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=None if sys.platform == "win32" else _hear_signals,
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
