@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import torch
 
-from neuron_signatures.runs.host_memory import available_bytes as available_bytes  # also for importers of this module
+from neuron_signatures.runs.host_memory import available_bytes
 
 SMAPS = Path("/proc/self/smaps")
 _WEIGHTS: Final = (".safetensors", ".bin", ".gguf")
