@@ -28,6 +28,7 @@ STAGE_FOLDERS = (
 )  # fmt: skip
 CORPUS_ANALYSIS = "corpus_analysis"
 COMPARISONS = "comparisons"
+CIRCUITS = "circuits"
 META = "_meta.json"
 """The ending of a stage record's name."""
 

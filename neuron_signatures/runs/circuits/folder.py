@@ -1,0 +1,101 @@
+"""The folders `circuits/<name>/`: their tables and columns.
+
+A folder holds one circuit (modes `trace` and `checks`) or what several circuits have in common (mode `common`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from neuron_signatures.runs.names import CIRCUITS, META
+from neuron_signatures.runs.stage_results import StageFolder, Table
+
+STAGE: Final = "poc10_trace_circuit"
+TRACE: Final = "trace"
+CHECKS: Final = "checks"
+COMMON: Final = "common"
+MODES: Final = (TRACE, CHECKS, COMMON)
+
+GRAPH_FILE: Final = "graph.json"
+"""The attribution-graph JSON that public viewers read."""
+SUGGESTED_GROUPS: Final = "suggested_groups.json"
+GROUPS: Final = "groups.json"
+"""Groups and pins made by people; no stage writes over it."""
+
+NODES: Final = "nodes"
+EDGES: Final = "edges"
+HEADS: Final = "heads"
+CURVES: Final = "curves"
+SWAPS: Final = "swaps"
+COMMON_NODES: Final = "common_nodes"
+COMMON_EDGES: Final = "common_edges"
+MEMBERS: Final = "members"
+
+_NULL: Final = {"null_mean": "double", "null_sd": "double", "p": "double", "n_null": "int32"}
+
+TABLES: Final = {
+    # One row per node: see `graph.Node`. `promotes` is a list of tokens in JSON.
+    NODES: Table(TRACE, {
+        "id": "string", "kind": "string", "layer": "int32", "pos": "int32", "neuron": "int32", "token_id": "int32",
+        "token": "string", "activation": "double", "reference": "double", "score": "double", "influence": "double",
+        "effect": "double", "measured": "double", "incoming_abs": "double", "shown_abs": "double",
+        "rest_abs": "double", "label": "string", "promotes": "string",
+    }),
+    # One row per edge: see `graph.Edge`.
+    EDGES: Table(TRACE, {
+        "source": "string", "target": "string", "weight": "double", "total": "double", "measured": "double",
+        "share": "double",
+    }),
+    # With --heads: see `graph.HeadShare`.
+    HEADS: Table(TRACE, {
+        "source": "string", "target": "string", "layer": "int32", "head": "int32", "weight": "double",
+    }),
+    # Sets of the k strongest neurons (at positions) of the ranking by |relevance|: the share of the target function
+    # that is kept if all others are set to their references (`faithfulness`), and that is left if the set is
+    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer. p: share of
+    # the random sets, plus one, that keep at least as much (of which at most as much is left).
+    CURVES: Table(CHECKS, {
+        "k": "int32", "n_units": "int64", "faithfulness": "double", "random_mean": "double", "random_sd": "double",
+        "random_high": "double", "p": "double", "complement": "double", "complement_random_mean": "double",
+        "complement_random_sd": "double", "complement_random_low": "double", "complement_p": "double",
+        "n_random": "int32",
+    }),
+    # A group's activations replaced by those of another prompt at the aligned positions. `moved`: how far the answer
+    # moved, in logit of the other prompt's target minus this one's. The null: random neurons of the same layers and
+    # positions whose change has the same norm.
+    SWAPS: Table(CHECKS, {
+        "group": "string", "n_neurons": "int32", "other_prompt": "string", "answer_before": "string",
+        "answer_after": "string", "answer_other": "string", "flipped": "bool", "moved": "double",
+        "random_flip_share": "double", **_NULL,
+    }),
+    # What several circuits share. `role`: the position, aligned between prompts (`start+1`, `entity-1`, `end-1`).
+    # `varies`: whether the node is there for some of the prompts only, and so can depend on the entity.
+    COMMON_NODES: Table(COMMON, {
+        "kind": "string", "layer": "int32", "neuron": "int32", "role": "string", "n_circuits": "int32",
+        "share": "double", "mean_score": "double", "sd_score": "double", "mean_activation": "double",
+        "sd_activation": "double", "varies": "bool", "label": "string",
+    }),
+    # `source` and `target` are rows of `common_nodes`.
+    COMMON_EDGES: Table(COMMON, {
+        "source": "int32", "target": "int32", "n_circuits": "int32", "share": "double", "mean_weight": "double",
+        "sd_weight": "double",
+    }),
+    MEMBERS: Table(COMMON, {
+        "circuit": "string", "prompt_id": "string", "entity": "string", "target": "string", "foil": "string",
+        "held_out": "bool",
+    }),
+}  # fmt: skip
+
+
+def circuit_folder(name: str) -> StageFolder:
+    """The folder of one circuit, or of what several have in common."""
+    return StageFolder(
+        folder=f"{CIRCUITS}/{name}", stage=STAGE, tables=TABLES, command=f"python -m neuron_signatures.{STAGE}",
+        modes=MODES,
+    )  # fmt: skip
+
+
+def list_circuits(run_dir: Path, mode: str = TRACE) -> list[str]:
+    """Names of the folders with a finished result of this mode, in order of name."""
+    return sorted(path.parent.name for path in (run_dir / CIRCUITS).glob(f"*/{mode}{META}"))

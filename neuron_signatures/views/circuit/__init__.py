@@ -1,0 +1,1 @@
+"""What the viewers show of a circuit, as plain values."""
