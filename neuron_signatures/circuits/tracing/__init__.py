@@ -2,5 +2,6 @@
 
 from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.circuits.tracing.relevance import Relevance, relevance
+from neuron_signatures.circuits.tracing.totals import TotalEffects, total_effects
 
-__all__ = ["Relevance", "incoming", "relevance"]
+__all__ = ["Relevance", "TotalEffects", "incoming", "relevance", "total_effects"]
