@@ -29,11 +29,6 @@ class Context:
 Addition = Callable[[Graph, Context], Graph]
 
 
-def memory_limit(max_memory: int | None) -> dict[str, int]:
-    """The argument that bounds the memory of a trace; nothing if there is no limit."""
-    return {} if max_memory is None else {"memory": max_memory}
-
-
 def additions(settings: TraceSettings) -> Iterator[tuple[str, Addition]]:
     """By name, in order."""
     yield from ()

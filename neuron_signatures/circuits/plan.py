@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from neuron_signatures.circuits import parts
 from neuron_signatures.circuits.case import PreparedCase
 from neuron_signatures.circuits.request import TraceSettings
 from neuron_signatures.circuits.trace import find_candidates
@@ -44,8 +43,9 @@ class Forecast:
         finished = f" ({self.n_finished:,} finished)" if self.n_finished else ""
         return (
             f"forecast: {counted(self.n_circuits, 'circuit')}{finished} of at most {self.max_nodes:,} neurons out of "
-            f"{self.n_candidates:,} candidates, {self.n_rows:,} rows of edges: about {human_seconds(self.seconds)} on "
-            f"{self.device}; {human_bytes(self.memory_bytes)} for edges, up to {human_bytes(self.disk_bytes)} per folder"
+            f"{self.n_candidates:,} candidates, {self.n_rows:,} rows of edges: about {human_seconds(self.seconds)} "
+            f"on {self.device}; {human_bytes(self.memory_bytes)} for edges, up to {human_bytes(self.disk_bytes)} on "
+            "disk for each"
         )
 
     def fields(self) -> dict[str, Any]:
@@ -77,11 +77,10 @@ def _seconds(case: PreparedCase, settings: TraceSettings, n_rows: int) -> float:
     found = find_candidates(case, n_rows - 1).neurons
     fixed = time.perf_counter() - start
     some = found[:: max(1, len(found) // _ROWS)][:_ROWS]
-    limit = parts.memory_limit(settings.max_memory)
     taken = []
     for rows in (some[:1], some):
         start = time.perf_counter()
-        incoming(case.problem, [None, *rows], found, case.references, **limit)
+        incoming(case.problem, [None, *rows], found, case.references, memory=settings.max_memory)
         taken.append(time.perf_counter() - start)
     per_row = max(0.0, taken[1] - taken[0]) / max(1, len(some) - 1)
     return fixed + taken[0] + per_row * n_rows

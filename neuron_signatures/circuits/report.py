@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from neuron_signatures.analysis.report_text import number, percent, warning_lines
+from neuron_signatures.circuits.graph.paths import strongest_paths
 from neuron_signatures.circuits.stage import Outcome
 from neuron_signatures.runs.circuits.folder import circuit_folder
 from neuron_signatures.runs.circuits.graph import Graph, Node
@@ -16,6 +17,7 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
 
 _N_NEURONS: Final = 10
+_N_PATHS: Final = 4
 _N_LINES: Final = 20
 _N_PROMOTED: Final = 3
 
@@ -60,7 +62,8 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
         f"{facts['n_edges']:,} edges ({facts['n_neuron_edges']:,} between neurons)",
         f"inputs   median {percent(facts['shown_share'])} from shown neurons and tokens "
         f"({percent(facts['shown_share_singly'])} if every other neuron counts singly)",
-        f"scores   replacement {number(facts['replacement'])}, completeness {number(facts['completeness'])}, rest as error",
+        f"scores   replacement {number(facts['replacement'])}, completeness "
+        f"{number(facts['completeness'])}, the rest counted as errors",
         "",
         *(_neuron_line(node) for node in strongest_neurons(graph)),
         "",
@@ -85,27 +88,23 @@ def _neuron_line(node: Node) -> str:
     effect = "" if node.effect is None else f" effect {node.effect:>+7.3f}"
     measured = "" if node.measured is None else f" measured {node.measured:>+7.3f}"
     return (
-        f"  {node.name:10} at {node.pos:<3} {node.score or 0.0:>+8.3f}{effect}{measured}  act {node.activation or 0.0:>+8.3f} "
-        f"(ref {node.reference or 0.0:>+7.3f})  {escape(shorten(label, 60))}"
+        f"  {node.name:10} at {node.pos:<3} {node.score or 0.0:>+8.3f}{effect}{measured}  "
+        f"act {node.activation or 0.0:>+8.3f} (ref {node.reference or 0.0:>+7.3f})  {escape(shorten(label, 60))}"
     )
 
 
 def _path_lines(graph: Graph) -> Iterator[str]:
-    """The strongest parent of the strongest parent, from the target back to a token."""
-    nodes = {node.id: node for node in graph.nodes}
-    yield "strongest path from the target back:"
-    at = graph.nodes[-1]
-    while at is not None:
-        yield f"  {_node_text(at)}"
-        into = [e for e in graph.edges if e.target == at.id and nodes[e.source].kind in ("neuron", "embedding")]
-        best = max(into, key=lambda e: abs(e.weight), default=None)
-        at = nodes[best.source] if best else None  # type: ignore[assignment]
+    if paths := strongest_paths(graph)[:_N_PATHS]:
+        yield "the strongest path of each token, and what it adds to the target:"
+        yield from (f"  {p.effect:>+8.3f}  {' → '.join(_node_text(node) for node in p.nodes)}" for p in paths)
+        yield ""
 
 
 def _node_text(node: Node) -> str:
     if node.kind == "neuron":
-        return f"{node.name} at {node.pos}  {escape(shorten(node.label, 60))}".rstrip()
-    return f"{node.kind} {visible(node.token)!r} at {node.pos}"
+        label = f" ({escape(shorten(node.label, 40))})" if node.label else ""
+        return f"{node.name} at {node.pos}{label}"
+    return f"{visible(node.token)!r}{f' at {node.pos}' if node.kind == 'embedding' else ''}"
 
 
 def _summary(node: Node) -> dict[str, Any]:

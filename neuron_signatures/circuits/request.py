@@ -32,7 +32,7 @@ class Case:
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """How circuits are traced. `max_memory` (bytes; None for no limit) bounds what is held besides the model."""
+    """How circuits are traced. `max_memory` (bytes) bounds a batch of backward passes."""
 
     rules: PruneRules
     n_candidates: int
@@ -42,7 +42,7 @@ class TraceSettings:
     heads: bool
     measure: int
     """Nodes, and edges, that are ablated in forward passes: the strongest."""
-    max_memory: int | None
+    max_memory: int
 
     def in_results(self) -> dict[str, Any]:
         """Those on which the result depends, without the reference."""

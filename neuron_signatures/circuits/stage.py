@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
-from neuron_signatures.analysis.attribution.reference import ReferenceChoice, choose_reference
+from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits import parts
 from neuron_signatures.circuits.case import PreparedCase, prepare_case

@@ -49,7 +49,7 @@ def trace_case(run: Run, case: PreparedCase, settings: TraceSettings, progress: 
     found = find_candidates(case, settings.n_candidates)
     edges = incoming(
         case.problem, [None, *found.neurons], found.neurons, case.references, progress=progress,
-        **parts.memory_limit(settings.max_memory),
+        memory=settings.max_memory,
     )  # fmt: skip
     pruned = prune(edge_matrix(edges, found.neurons), settings.rules)
     values = SourceValues(case.references, found.relevance.neurons, found.relevance.embeddings)

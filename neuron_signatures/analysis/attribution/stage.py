@@ -106,7 +106,9 @@ def _prepared(
     )  # fmt: skip
     problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
     reference = reference_at(choice, run, checked.model, prompt, positions)
-    checked = replace(checked, warnings=(*checked.warnings, *choice.warnings, *first_position_warning(choice, positions)))
+    checked = replace(
+        checked, warnings=(*checked.warnings, *choice.warnings, *first_position_warning(choice, positions))
+    )
     names = signature_names(run)
     settings = command_settings(request, checked, problem, reference)
     finished = FinishedMetrics(run, naming.unfinished(request.metrics), settings)

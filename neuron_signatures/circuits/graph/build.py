@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -67,7 +68,8 @@ def _source_nodes(
         yield Node(
             id_, "neuron", layer, pos, neuron, activation=float(matrix.value[row]),
             reference=float(values.references[layer, pos, neuron]),
-            score=float(values.relevance[layer, pos, neuron]), influence=share, **sums[row],
+            score=float(values.relevance[layer, pos, neuron]), influence=share,
+            incoming_abs=sums[row].every, shown_abs=sums[row].shown, rest_abs=sums[row].rest,
         )  # fmt: skip
     for pos in range(n_pos):
         id_, share = next(named)
@@ -85,18 +87,28 @@ def _source_nodes(
 
 def _target_node(matrix: EdgeMatrix, prompt: Prompt, n_layers: int) -> Node:
     """All of the influence begins at the target, so its share is 0: no threshold hides it."""
+    sums = _sums(matrix)[0]
     id_ = node_id("target", n_layers, prompt.target_pos, n_layers=n_layers, token_id=prompt.target_id)
     return Node(
         id_, "target", n_layers, prompt.target_pos, None, prompt.target_id, prompt.target,
-        activation=float(matrix.value[0]), influence=0.0, **_sums(matrix)[0],
+        activation=float(matrix.value[0]), influence=0.0,
+        incoming_abs=sums.every, shown_abs=sums.shown, rest_abs=sums.rest,
     )  # fmt: skip
 
 
-def _sums(matrix: EdgeMatrix) -> list[dict[str, float]]:
-    """Of each row, Σ|E| in its three parts (see `Node`)."""
+class _Sums(NamedTuple):
+    """Σ|E| of a row: `incoming_abs`, `shown_abs` and `rest_abs` of its node."""
+
+    every: float
+    shown: float
+    rest: float
+
+
+def _sums(matrix: EdgeMatrix) -> list[_Sums]:
+    """Of each row."""
     size, error = np.abs(matrix.all_sources()), matrix.is_error()
     return [
-        {"incoming_abs": float(every), "shown_abs": float(row[~error].sum()), "rest_abs": float(row[error].sum())}
+        _Sums(float(every), float(row[~error].sum()), float(row[error].sum()))
         for every, row in zip(matrix.absolute, size, strict=True)
     ]
 

@@ -42,7 +42,8 @@ class EdgeMatrix:
     def is_error(self) -> Bool[np.ndarray, " source"]:
         """Which sources stand for what is no node: the rest and the constant."""
         n_errors = self.rest[0].size + 1
-        return np.arange(self.n + self.embeddings.shape[1] + n_errors) >= self.n + self.embeddings.shape[1]
+        n_others = self.n + self.embeddings.shape[1]
+        return np.repeat([False, True], [n_others, n_errors])
 
 
 def edge_matrix(found: Incoming, neurons: Sequence[NeuronAt]) -> EdgeMatrix:
@@ -59,9 +60,10 @@ def keep_neurons(matrix: EdgeMatrix, kept: Sequence[int]) -> EdgeMatrix:
     Each row still sums to its value.
     """
     dropped = np.setdiff1d(np.arange(matrix.n), kept)
-    rows = np.concatenate([[0], np.asarray(kept, int) + 1])
+    columns = np.asarray(kept, int)
+    rows = np.concatenate([[0], columns + 1])
     smaller = EdgeMatrix(
-        tuple(matrix.neurons[i] for i in kept), matrix.between[np.ix_(rows, kept)], matrix.embeddings[rows],
+        tuple(matrix.neurons[i] for i in kept), matrix.between[np.ix_(rows, columns)], matrix.embeddings[rows],
         matrix.rest[rows].copy(), matrix.constant[rows], matrix.absolute[rows], matrix.value[rows],
     )  # fmt: skip
     _add_to_rest(smaller.rest, matrix.between[rows][:, dropped], [matrix.neurons[i] for i in dropped])
@@ -83,4 +85,5 @@ def _add_to_rest(
     """Add the edges from `neurons` to the rest of their layers and positions, in place."""
     layers: Int[np.ndarray, " neuron"] = np.array([n.layer for n in neurons], int)
     positions: Int[np.ndarray, " neuron"] = np.array([n.pos for n in neurons], int)
-    np.add.at(rest, (slice(None), layers, positions), edges)
+    for place in set(zip(layers.tolist(), positions.tolist(), strict=True)):
+        rest[:, *place] += edges[:, (layers == place[0]) & (positions == place[1])].sum(1)

@@ -61,7 +61,8 @@ def _first(values: Float64[np.ndarray, "..."], share: float) -> Bool[np.ndarray,
     total = values.sum()
     own = values / total if total > 0 else values
     # the sums are rounded: a set that has the share but for rounding has it
-    return (values > 0) & (cumulative_share(values) - own < share - 1e-12)
+    found: Bool[np.ndarray, "..."] = (values > 0) & (cumulative_share(values) - own < share - 1e-12)
+    return found
 
 
 def _connected(within: Bool[np.ndarray, "row source"], n: int) -> np.ndarray:
