@@ -43,7 +43,7 @@ function build(root) {
     made.title = label;
     made.onclick = act;
   };
-  button("−", "Zoom out", () => zoom(view, view.zoom / 1.25));
+  button("\u2212", "Zoom out", () => zoom(view, view.zoom / 1.25));
   button("+", "Zoom in", () => zoom(view, view.zoom * 1.25));
   button("fit", "Fit to the width", () => zoom(view, 1));
   button("none", "Clear the selection (Escape)", () => pick(view, []));
