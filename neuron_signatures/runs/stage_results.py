@@ -23,7 +23,7 @@ from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.sealed_record import read_sealed
 from neuron_signatures.runs.sharding.locks import running_shards
 from neuron_signatures.runs.stage_record import run_identity, stage_record
-from neuron_signatures.runs.tables import iter_table_file, read_table_file, rows_where_file
+from neuron_signatures.runs.tables import iter_table_file, read_rows_file, read_table_file, rows_where_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +90,10 @@ class StageFolder:
         """A whole table, or some of its columns. Raises `UsageError` if its mode is not finished, `BadRunError` if it
         is missing, damaged, of another schema, or larger than readers accept."""
         return read_table_file(self._path(run_dir, stem), columns=list(columns or self.tables[stem].columns))
+
+    def read_rows(self, run_dir: Path, stem: str) -> list[dict[str, Any]]:
+        """As `read_table`, as rows, without pandas; null is None."""
+        return read_rows_file(self._path(run_dir, stem), list(self.tables[stem].columns))
 
     def iter_table(self, run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """As `read_table`, in parts, for tables of any size of which some rows are wanted."""

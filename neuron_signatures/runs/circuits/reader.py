@@ -1,4 +1,4 @@
-"""Reads circuits from a run, without torch."""
+"""Reads circuits from a run, without torch and pandas."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_circuit(run_dir: Path, name: str) -> StoredCircuit:
     """The circuit of this name. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
     folder = circuit_folder(name)
     record = folder.read_record(run_dir, TRACE)
-    tables = [_rows(folder.read_table(run_dir, stem)) for stem in (NODES, EDGES, HEADS)]
+    tables = [[_defined(row) for row in folder.read_rows(run_dir, stem)] for stem in (NODES, EDGES, HEADS)]
     where = str(run_dir / folder.folder)
     try:
         prompt = TypeAdapter(Prompt).validate_python(record.facts["prompt"])
@@ -46,17 +46,10 @@ def read_circuit(run_dir: Path, name: str) -> StoredCircuit:
     return StoredCircuit(name, graph, record)
 
 
-def _rows(frame: Any) -> list[dict[str, Any]]:
-    return [{str(k): _value(v) for k, v in row.items()} for row in frame.to_dict("records")]
-
-
-def _value(value: Any) -> Any:
-    """NaN and the like are None."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return None if value is None or value != value else value
+def _defined(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None for numbers that are not finite."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def _node(row: Mapping[str, Any]) -> dict[str, Any]:
-    whole = {k: None if row[k] is None else int(row[k]) for k in ("neuron", "token_id")}
-    return {**row, **whole, "label": row["label"] or "", "promotes": tuple(json.loads(row["promotes"] or "[]"))}
+    return {**row, "label": row["label"] or "", "promotes": tuple(json.loads(row["promotes"] or "[]"))}
