@@ -9,7 +9,7 @@ from typing import NamedTuple
 from neuron_signatures.runs.corpus_analysis.folder import CONTRASTS
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
-from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, MANIFEST, inside
+from neuron_signatures.runs.names import CIRCUITS, COMPARISONS, CORPUS_ANALYSIS, MANIFEST, inside
 from neuron_signatures.runs.records import names as records
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS
@@ -99,6 +99,12 @@ def at_large_stamps(run_dir: Path) -> dict[str, Stamp]:
     contrasts = f"{CORPUS_ANALYSIS}/{CONTRASTS}"
     folders = [WEIGHTS_FOLDER.folder, CORPUS_ANALYSIS, COMPARISONS]
     folders += [f"{above}/{name}" for above in (contrasts, COMPARISONS) for name in _subfolders(run_dir / above)]
+    return {f"{below}/{n}": s for below in folders for n, s in _folder_stamps(run_dir / below).items()}
+
+
+def circuit_stamps(run_dir: Path) -> dict[str, Stamp]:
+    """Stamps of the files of all circuits, by their path in the run folder; empty before the first circuit."""
+    folders = [f"{CIRCUITS}/{name}" for name in _subfolders(run_dir / CIRCUITS)]
     return {f"{below}/{n}": s for below in folders for n, s in _folder_stamps(run_dir / below).items()}
 
 
