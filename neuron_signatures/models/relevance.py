@@ -30,10 +30,11 @@ _NAME = "neuron_signatures_constant_pattern"
 
 
 @contextlib.contextmanager
-def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
+def relevance_rules(hf: PreTrainedModel, *, eager: bool = False) -> Iterator[None]:
     """Within the block, gradients through `hf` follow the rules above; values are unchanged up to rounding.
 
-    Raises `UsageError` if a norm, the activation function or the attention of the model is ambiguous or unsupported.
+    With `eager`, attention is computed by single operations, which batches of gradients need. Raises `UsageError` if a
+    norm, the activation function or the attention of the model is ambiguous or unsupported.
     """
     with contextlib.ExitStack() as stack:
         for norm in [*layer_norms(hf), final_norm(hf)]:
@@ -43,8 +44,19 @@ def relevance_rules(hf: PreTrainedModel) -> Iterator[None]:
             rule = _MlpRule()
             stack.enter_context(activation_function(layer).register_forward_hook(rule.activation))
             stack.enter_context(projection.register_forward_pre_hook(rule.product))
-        stack.enter_context(_constant_patterns(hf))
+        stack.enter_context(_constant_patterns(hf, eager=eager))
         yield
+
+
+@contextlib.contextmanager
+def eager_attention(hf: PreTrainedModel) -> Iterator[None]:
+    """Within the block, attention is computed by single operations, whose derivatives can be batched."""
+    before = str(hf.config._attn_implementation)
+    hf.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        hf.set_attn_implementation(before)
 
 
 class _MlpRule:
@@ -53,9 +65,9 @@ class _MlpRule:
     def __init__(self) -> None:
         self._activated = 0
 
-    def activation(self, _: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def activation(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         z: Tensor = args[0]
-        ratio = torch.where(z == 0, 0, out / z).detach()
+        ratio = slope(module, z, out)
         result = z * ratio
         self._activated = result.data_ptr()
         return result
@@ -64,6 +76,13 @@ class _MlpRule:
         h: Tensor = args[0]
         gated = h.data_ptr() != self._activated
         return (h / 2 + (h / 2).detach() if gated else h,)
+
+
+def slope(activation: nn.Module, z: Tensor, out: Tensor) -> Tensor:
+    """out / z without a gradient; where z is 0 its limit, the derivative of the activation function at 0."""
+    zero = z == 0
+    ratio = (out / z).detach()
+    return torch.where(zero, _derivative_at_0(activation, z), ratio) if bool(zero.any()) else ratio
 
 
 def constant_scale(form: NormForm) -> Callable[..., Tensor]:
@@ -99,13 +118,21 @@ def activation_function(layer: nn.Module) -> nn.Module:
     return found[0]
 
 
+@torch.enable_grad()
+def _derivative_at_0(activation: nn.Module, like: Tensor) -> Tensor:
+    zero = torch.zeros((), dtype=like.dtype, device=like.device, requires_grad=True)
+    (derivative,) = torch.autograd.grad(activation.forward(zero), zero)  # `forward`: without the hook that asks
+    return derivative
+
+
 @contextlib.contextmanager
-def _constant_patterns(hf: PreTrainedModel) -> Iterator[None]:
-    base = str(hf.config._attn_implementation)
+def _constant_patterns(hf: PreTrainedModel, *, eager: bool) -> Iterator[None]:
+    before = str(hf.config._attn_implementation)
+    base = "eager" if eager else before
     called: list[nn.Module] = []
     ran: list[nn.Module] = []
-    if base not in ("eager", "sdpa"):
-        raise UsageError(f"relp supports eager and sdpa attention, not {base}", where=type(hf).__name__)
+    if before not in ("eager", "sdpa"):
+        raise UsageError(f"relp supports eager and sdpa attention, not {before}", where=type(hf).__name__)
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
         called.append(module)
@@ -121,7 +148,7 @@ def _constant_patterns(hf: PreTrainedModel) -> Iterator[None]:
     try:
         yield
     finally:
-        hf.set_attn_implementation(base)
+        hf.set_attn_implementation(before)
         for handle in handles:
             handle.remove()
     if called != ran:

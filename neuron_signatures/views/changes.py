@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_signatures.runs.circuits.folder import GROUPS
 from neuron_signatures.runs.corpus_analysis.folder import CONTRASTS
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
@@ -35,7 +36,7 @@ FILES = (
 )  # fmt: skip
 """The finished files of `records/`."""
 MOST_FOLDERS = 1000
-"""Contrasts, and comparisons, that are looked at."""
+"""Contrasts, comparisons and circuits that are looked at."""
 _MISSING = Stamp(-1, -1, -1)
 
 
@@ -103,9 +104,10 @@ def at_large_stamps(run_dir: Path) -> dict[str, Stamp]:
 
 
 def circuit_stamps(run_dir: Path) -> dict[str, Stamp]:
-    """Stamps of the files of all circuits, by their path in the run folder; empty before the first circuit."""
+    """Stamps of the files in `circuits/`, by their path in the run folder; without the groups of people, which viewers
+    read each time and write themselves."""
     folders = [f"{CIRCUITS}/{name}" for name in _subfolders(run_dir / CIRCUITS)]
-    return {f"{below}/{n}": s for below in folders for n, s in _folder_stamps(run_dir / below).items()}
+    return {f"{below}/{n}": s for below in folders for n, s in _folder_stamps(run_dir / below).items() if n != GROUPS}
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -106,7 +106,9 @@ def _prepared(
     )  # fmt: skip
     problem = Problem(checked.model.hf, prompt.token_ids, resolved.target, positions)
     reference = reference_at(choice, run, checked.model, prompt, positions)
-    checked = replace(checked, warnings=(*checked.warnings, *choice.warnings, *_first_position(choice, positions)))
+    checked = replace(
+        checked, warnings=(*checked.warnings, *choice.warnings, *first_position_warning(choice, positions))
+    )
     names = signature_names(run)
     settings = command_settings(request, checked, problem, reference)
     finished = FinishedMetrics(run, naming.unfinished(request.metrics), settings)
@@ -148,7 +150,7 @@ def _refuse_sample(run: Run, request: InfluenceRequest) -> None:
             raise no_ranking()
 
 
-def _first_position(choice: ReferenceChoice, positions: Sequence[int]) -> list[str]:
+def first_position_warning(choice: ReferenceChoice, positions: Sequence[int]) -> list[str]:
     """A warning if the first position is compared with a mean, which leaves first positions out."""
     if 0 not in positions or choice.mean is None or choice.name == ZERO:
         return []

@@ -39,6 +39,7 @@ from neuron_signatures.views.changes import (
     analysis_stamps,
     at_large_stamps,
     changed,
+    circuit_stamps,
     explanation_stamps,
     intervention_stamps,
     records_stamps,
@@ -50,7 +51,7 @@ from neuron_signatures.views.changes import (
 from neuron_signatures.views.lists.ranked import ListRef
 
 _WITHOUT_PROMPTS = (View.OVERVIEW, View.NEURON, View.RANKING, View.QUERY, View.EXPLANATIONS, View.SCORES, View.SKILLS,
-                    View.WEIGHTS, View.CLUSTERS, View.DRIFT, View.LIVE, View.SEARCH)  # fmt: skip
+                    View.WEIGHTS, View.CLUSTERS, View.DRIFT, View.LIVE, View.SEARCH, View.CIRCUIT)  # fmt: skip
 """The views that show a run without prompts."""
 _TITLES = {view: view.value.capitalize() for view in View}
 _SIDEBAR = 320
@@ -149,7 +150,15 @@ def _result_stamps(run_dir: Path) -> dict[str, Stamp]:
     records = {f"{RECORDS}/{name}": s for name, s in records_stamps(run_dir).items()}
     skills = {f"{SKILLS}/{name}": s for name, s in skill_stamps(run_dir).items()}
     index = {f"{SEARCH}/{name}": s for name, s in search_stamps(run_dir).items()}
-    return {**analysis_stamps(run_dir), **interventions, **records, **skills, **index, **at_large_stamps(run_dir)}
+    return {
+        **analysis_stamps(run_dir),
+        **interventions,
+        **records,
+        **skills,
+        **index,
+        **at_large_stamps(run_dir),
+        **circuit_stamps(run_dir),
+    }
 
 
 def _views(selection: Selection) -> list[View]:

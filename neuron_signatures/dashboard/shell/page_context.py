@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,6 +118,12 @@ class PageContext:
         """Show a comparison with other runs. Only for callbacks."""
         now: Selection = st.session_state.get(SELECTION, self.selection)
         st.session_state[SELECTION] = replace(now, view=View.DRIFT, comparison=name)
+        st.session_state[MOVED] = True
+
+    def open_circuit(self, name: str, nodes: Sequence[str] = ()) -> None:
+        """Show a circuit with these nodes selected. Only for callbacks."""
+        now: Selection = st.session_state.get(SELECTION, self.selection)
+        st.session_state[SELECTION] = replace(now, view=View.CIRCUIT, circuit=name, nodes=tuple(nodes))
         st.session_state[MOVED] = True
 
     @property

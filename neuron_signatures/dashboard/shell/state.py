@@ -25,9 +25,11 @@ MANUAL = ""
 MOST_PINS = 4
 """Neurons that can be compared side by side."""
 _KEYS = ("run", "prompt", "layer", "neuron", "view", "list", "row", "pins", "result", "pair", "on", "scored", "score",
-         "clustering", "cluster", "comparison", *SEARCH_KEYS)  # fmt: skip
+         "clustering", "cluster", "comparison", "circuit", "node", *SEARCH_KEYS)  # fmt: skip
 _ON = ("prompts", "corpus")
 _LONGEST = 300
+_MOST_NODES = 10
+"""Selected nodes of a circuit that an address names."""
 
 
 class View(StrEnum):
@@ -41,6 +43,7 @@ class View(StrEnum):
     SEARCH = "search"
     CONTRAST = "contrast"
     INTERVENTIONS = "interventions"
+    CIRCUIT = "circuit"
     EXPLANATIONS = "explanations"
     SCORES = "scores"
     SKILLS = "skills"
@@ -83,6 +86,10 @@ class Selection:
     """The number of its cluster that is shown; None for that of the selected neuron."""
     comparison: str = ""
     """Name of the comparison that the Drift view shows; empty for the first."""
+    circuit: str = ""
+    """Name of the circuit that the Circuit view shows; empty for the first."""
+    nodes: tuple[str, ...] = ()
+    """Ids of its selected nodes and collapsed groups; those that it does not show are ignored."""
     asked: Asked = NOTHING
     """What the Search view looks for."""
 
@@ -135,6 +142,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, clustering=address["clustering"], cluster=_cluster(address, problems))
     if "comparison" in address:
         chosen = replace(chosen, comparison=address["comparison"])
+    if "circuit" in address:
+        chosen = replace(chosen, circuit=address["circuit"], nodes=_nodes(address.get("node", "")))
     if any(key in address for key in SEARCH_KEYS):
         chosen = replace(chosen, asked=asked_of(address, run, problems))
     if "on" in address:
@@ -174,6 +183,10 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
             out["cluster"] = str(selection.cluster)
     if selection.comparison:
         out["comparison"] = selection.comparison
+    if selection.circuit:
+        out["circuit"] = selection.circuit
+        if selection.nodes:
+            out["node"] = ",".join(selection.nodes[:_MOST_NODES])[:_LONGEST]
     if selection.view is View.SEARCH:
         out |= parts_of(selection.asked)
     if selection.corpus and run.prompts:
@@ -195,6 +208,11 @@ def _pins(run: Run, text: str, problems: list[str]) -> tuple[NeuronAt, ...]:
     if len(found) > MOST_PINS:
         problems.append(f"pins: only the first {MOST_PINS} of {len(found)} neurons are kept")
     return tuple(found[:MOST_PINS])
+
+
+def _nodes(text: str) -> tuple[str, ...]:
+    """The distinct ids of `3_508_8,4_178_8`. The Circuit view checks them."""
+    return tuple(dict.fromkeys(filter(None, text.split(","))))[:_MOST_NODES]
 
 
 def _with_neuron(

@@ -92,6 +92,16 @@ def check_prompt(
     """
     record = run.prompt(prompt)
     model, warnings = load_run_model(run, overrides, dtype_reason=dtype_reason)
+    return check_with_model(run, record, model, warnings)
+
+
+def check_with_model(
+    run: Run, record: PromptRecord, model: LoadedModel, warnings: tuple[str, ...] = ()
+) -> CheckedPrompt:
+    """A prompt with a model of `load_run_model`, checked by recomputing the prompt's activations.
+
+    Raises `BadRunError` if they do not agree with the stored ones.
+    """
     _check_token_ids(run.path, record, model)
     acts = recompute(model, record.token_ids)
     _check_shape(run, MlpShape(acts.shape[0], acts.shape[2]))

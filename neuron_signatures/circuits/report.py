@@ -1,0 +1,112 @@
+"""What the command prints: the prediction, how much of it the graph accounts for, its strongest neurons and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from neuron_signatures.analysis.report_text import number, percent, warning_lines
+from neuron_signatures.circuits.graph.paths import strongest_paths
+from neuron_signatures.circuits.stage import Outcome
+from neuron_signatures.runs.circuits.folder import circuit_folder
+from neuron_signatures.runs.circuits.graph import Graph, Node
+from neuron_signatures.runs.circuits.reader import StoredCircuit
+from neuron_signatures.runs.errors import shorten
+from neuron_signatures.runs.plain import strict
+from neuron_signatures.runs.tokens import escape, visible
+
+_N_NEURONS: Final = 10
+_N_PATHS: Final = 4
+_N_LINES: Final = 20
+_N_PROMOTED: Final = 3
+
+
+def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
+    """One circuit in full; of several one line each."""
+    if len(outcome.circuits) == 1:
+        return _circuit_lines(run_dir, outcome.circuits[0])
+    shown = outcome.circuits[:_N_LINES]
+    lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
+    if more := len(outcome.circuits) - len(shown):
+        lines.append(f"         and {more:,} more")
+    return [*lines, f"written  {escape(str(run_dir))}/circuits: {len(outcome.new):,} of {len(outcome.circuits):,} now"]
+
+
+def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
+    """The same as a JSON record."""
+    circuits = [
+        {"name": c.name, "new": c.name in outcome.new, "settings": c.record.settings, "facts": c.record.facts,
+         "strongest": [_summary(node) for node in strongest_neurons(c.graph)], "warnings": c.record.warnings}
+        for c in outcome.circuits
+    ]  # fmt: skip
+    summary: dict[str, Any] = strict({"run_dir": run_dir, "circuits": circuits})
+    return summary
+
+
+def strongest_neurons(graph: Graph) -> list[Node]:
+    """The neurons with the largest |relevance|."""
+    neurons = [node for node in graph.nodes if node.kind == "neuron"]
+    return sorted(neurons, key=lambda node: -abs(node.score or 0.0))[:_N_NEURONS]
+
+
+def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
+    graph, facts = found.graph, found.record.facts
+    prompt = graph.prompt
+    foil = f" against {visible(prompt.foil)!r}" if prompt.foil is not None else ""
+    probability = f"probability {prompt.target_probability:.3f}"
+    lines = [
+        f"prompt   {escape(prompt.prompt_id)}: {shorten(' '.join(visible(t) for t in prompt.tokens), 120)}",
+        f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {prompt.value:.3f}, {probability}",
+        f"graph    {facts['n_neurons']:,} neurons of {facts['n_candidates']:,} candidates, {facts['n_nodes']:,} nodes, "
+        f"{facts['n_edges']:,} edges ({facts['n_neuron_edges']:,} between neurons)",
+        f"inputs   median {percent(facts['shown_share'])} from shown neurons and tokens "
+        f"({percent(facts['shown_share_singly'])} if every other neuron counts singly)",
+        f"scores   replacement {number(facts['replacement'])}, completeness "
+        f"{number(facts['completeness'])}, the rest counted as errors",
+        "",
+        *(_neuron_line(node) for node in strongest_neurons(graph)),
+        "",
+        *_path_lines(graph),
+        *warning_lines(found.record.warnings),
+    ]
+    return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
+
+
+def _one_line(found: StoredCircuit, *, new: bool) -> str:
+    prompt, facts = found.graph.prompt, found.record.facts
+    foil = f" - {visible(prompt.foil)}" if prompt.foil is not None else ""
+    return (
+        f"{'traced' if new else 'kept':8} {escape(found.name)}: {visible(prompt.target)}{foil} {prompt.value:.2f}, "
+        f"{facts['n_neurons']:,} neurons, inputs {percent(facts['shown_share'])}"
+    )
+
+
+def _neuron_line(node: Node) -> str:
+    promoted = " ".join(repr(visible(t)) for t in node.promotes[:_N_PROMOTED])
+    label = node.label or promoted
+    effect = "" if node.effect is None else f" effect {node.effect:>+7.3f}"
+    measured = "" if node.measured is None else f" measured {node.measured:>+7.3f}"
+    return (
+        f"  {node.name:10} at {node.pos:<3} {node.score or 0.0:>+8.3f}{effect}{measured}  "
+        f"act {node.activation or 0.0:>+8.3f} (ref {node.reference or 0.0:>+7.3f})  {escape(shorten(label, 60))}"
+    )
+
+
+def _path_lines(graph: Graph) -> Iterator[str]:
+    if paths := strongest_paths(graph)[:_N_PATHS]:
+        yield "the strongest path of each token, and what it adds to the target:"
+        yield from (f"  {p.effect:>+8.3f}  {' → '.join(_node_text(node) for node in p.nodes)}" for p in paths)
+        yield ""
+
+
+def _node_text(node: Node) -> str:
+    if node.kind == "neuron":
+        label = f" ({escape(shorten(node.label, 40))})" if node.label else ""
+        return f"{node.name} at {node.pos}{label}"
+    return f"{visible(node.token)!r}{f' at {node.pos}' if node.kind == 'embedding' else ''}"
+
+
+def _summary(node: Node) -> dict[str, Any]:
+    keys = ("id", "layer", "pos", "neuron", "score", "effect", "measured", "label")
+    return {key: getattr(node, key) for key in keys}

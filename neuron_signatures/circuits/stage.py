@@ -1,0 +1,139 @@
+"""Stage 10: circuits of the cases of a command, each written with its record last. Finished ones are kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
+from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
+from neuron_signatures.analysis.attribution.reference import choose_reference
+from neuron_signatures.analysis.attribution.writing import target_record
+from neuron_signatures.circuits import parts
+from neuron_signatures.circuits.case import PreparedCase, prepare_case
+from neuron_signatures.circuits.plan import Forecast, forecast
+from neuron_signatures.circuits.request import TraceRequest, TraceSettings
+from neuron_signatures.circuits.trace import TracedCase, trace_case
+from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
+from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
+from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
+from neuron_signatures.runs.circuits.tables import circuit_tables
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.manifest import join_some
+from neuron_signatures.runs.names import check_ids
+from neuron_signatures.runs.plain import strict
+from neuron_signatures.runs.progress import ProgressOf, silent
+from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
+from neuron_signatures.runs.result_records import DumpIdentity
+from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.stage_record import run_identity
+from neuron_signatures.runs.stage_results import open_folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The circuits of a command, in the order of its cases, and which of them were computed now."""
+
+    circuits: tuple[StoredCircuit, ...]
+    new: frozenset[str]
+
+
+def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
+    """Trace the cases and write their folders. Raises the project's errors.
+
+    Every prompt and target is checked before the first circuit is written. A circuit that is there with the same
+    settings is read instead, unless the request overwrites.
+    """
+    cases = _prepared(run, request, progress)
+    several = len(cases) > 1
+    found, new = [], set[str]()
+    with (progress if several else silent)("circuits", len(cases)) as bar:
+        for name, case in cases.items():
+            if _is_finished(run, name, case, request):
+                bar.skip(1)
+            else:
+                _write(run, name, case, request.settings, silent if several else progress)
+                new.add(name)
+                bar.advance(1)
+            found.append(read_circuit(run.path, name))
+    return Outcome(tuple(found), frozenset(new))
+
+
+def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
+    """What the command takes. Writes nothing."""
+    cases = _prepared(run, request, progress)
+    todo = [case for name, case in cases.items() if not _is_finished(run, name, case, request)]
+    return forecast(todo, request.settings, n_finished=len(cases) - len(todo))
+
+
+def _prepared(run: Run, request: TraceRequest, progress: ProgressOf) -> dict[str, PreparedCase]:
+    """The cases by the name of their folder. Loads the model."""
+    if request.name is not None:
+        check_ids([request.name], where="--name")
+    prompts = [run.prompt(case.prompt) for case in request.cases]  # before the model is loaded
+    choice = choose_reference(
+        run, request.settings.reference, min_tokens=request.settings.min_mean_tokens, progress=progress
+    )
+    checked = _check_first(run, request)
+    found: dict[str, PreparedCase] = {}
+    for i, (case, prompt) in enumerate(zip(request.cases, prompts, strict=True)):
+        own = checked if i == 0 else check_with_model(run, prompt, checked.model, checked.warnings)
+        ready = prepare_case(run, own, case, choice)
+        name = request.name if request.name is not None and len(request.cases) == 1 else ready.name
+        if name in found:
+            what = f"two cases are the same prediction of prompt {prompt.probe_id}"
+            raise UsageError(what, where=name, next_step="Leave one away")
+        found[name] = ready
+    for ready in found.values():
+        for warning in ready.warnings:
+            log.warning("%s", warning)
+    return found
+
+
+def _check_first(run: Run, request: TraceRequest) -> CheckedPrompt:
+    """Load the model with the prompt of the first case."""
+    dtype = request.overrides.dtype or default_dtype(run.manifest, ("ablation",))
+    reason = DIFFERENCES if request.overrides.dtype is None else None
+    return check_prompt(run, request.cases[0].prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
+
+
+def _is_finished(run: Run, name: str, case: PreparedCase, request: TraceRequest) -> bool:
+    """Whether this circuit is there with the same settings and is to be kept."""
+    folder = circuit_folder(name)
+    if request.overwrite or TRACE not in folder.finished(run.path):
+        return False
+    record = folder.read_record(run.path, TRACE)
+    wanted = case.settings(request.settings)
+    other = [key for key, value in wanted.items() if record.settings.get(key) != value]
+    if record.run != DumpIdentity.model_validate(run_identity(run)):
+        other.append("the run")
+    if other or folder.outdated(run.path, record):
+        why = f"another {join_some(other)}" if other else "older records"
+        log.info("circuit %s was traced with %s: it is traced again", name, why)
+        return False
+    log.info("circuit %s is finished: read from %s (--overwrite computes it again)", name, folder.folder)
+    return True
+
+
+def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, progress: ProgressOf) -> None:
+    """Trace a case and write its folder, the record last."""
+    with open_folder(run, circuit_folder(name), TRACE) as writer:
+        traced = trace_case(run, case, settings, progress)
+        for stem, frame in circuit_tables(traced.graph).items():
+            writer.table(stem, frame)
+        parts.write_files(writer.files, traced.graph, name)
+        writer.finish(
+            settings=case.settings(settings), facts=_facts(case, traced), warnings=case.warnings,
+            sources=[f"{RECORDS}/{RECORDS_META}"] if case.reference.name == RECORDS_REFERENCE else [],
+        )  # fmt: skip
+
+
+def _facts(case: PreparedCase, traced: TracedCase) -> dict[str, Any]:
+    facts: dict[str, Any] = strict({
+        "prompt": traced.graph.prompt, "n_layers": traced.graph.n_layers, "target": target_record(case.resolved),
+        "reference": case.reference.record(), "agreement": case.checked.agreement._asdict(), **traced.facts,
+    })  # fmt: skip
+    return facts

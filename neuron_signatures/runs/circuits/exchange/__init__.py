@@ -1,0 +1,1 @@
+"""Circuits in the attribution-graph JSON of public viewers: writing, reading, and the examples of each neuron."""
