@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
@@ -12,13 +12,14 @@ from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits.case import PreparedCase, prepare_case
 from neuron_signatures.circuits.files import Described, write_files
+from neuron_signatures.circuits.outcome import Outcome, export_all
 from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import TraceRequest, TraceSettings
 from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
-from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
+from neuron_signatures.runs.circuits.reader import read_circuit
 from neuron_signatures.runs.circuits.tables import circuit_tables
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import join_some
@@ -32,14 +33,6 @@ from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.runs.stage_results import open_folder
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The circuits of a command, in the order of its cases, and which of them were computed now."""
-
-    circuits: tuple[StoredCircuit, ...]
-    new: frozenset[str]
 
 
 def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
@@ -60,7 +53,8 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
                 new.add(name)
                 bar.advance(1)
             found.append(read_circuit(run.path, name))
-    return Outcome(tuple(found), frozenset(new))
+    exported = export_all(run, found, request.export, overwrite=request.overwrite)
+    return Outcome(tuple(found), frozenset(new), exported)
 
 
 def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
@@ -126,7 +120,7 @@ def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, pro
         for stem, frame in circuit_tables(traced.graph).items():
             writer.table(stem, frame)
         stored, facts = case.settings(settings), _facts(case, traced)
-        write_files(writer.files, run, Described(name, stored, facts), traced)
+        write_files(writer.files, run, Described(name, traced.graph, traced.groups, stored, facts))
         writer.finish(
             settings=stored, facts=facts, warnings=case.warnings,
             sources=[f"{RECORDS}/{RECORDS_META}"] if case.reference.name == RECORDS_REFERENCE else [],
