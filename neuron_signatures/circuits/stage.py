@@ -10,11 +10,12 @@ from neuron_signatures.analysis.attribution.precision import DIFFERENCES, defaul
 from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
-from neuron_signatures.circuits import parts
 from neuron_signatures.circuits.case import PreparedCase, prepare_case
+from neuron_signatures.circuits.files import Described, write_files
+from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import TraceRequest, TraceSettings
-from neuron_signatures.circuits.trace import TracedCase, trace_case
+from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
@@ -124,14 +125,15 @@ def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, pro
         traced = trace_case(run, case, settings, progress)
         for stem, frame in circuit_tables(traced.graph).items():
             writer.table(stem, frame)
-        parts.write_files(writer.files, traced.graph, name)
+        stored, facts = case.settings(settings), _facts(case, traced)
+        write_files(writer.files, run, Described(name, stored, facts), traced)
         writer.finish(
-            settings=case.settings(settings), facts=_facts(case, traced), warnings=case.warnings,
+            settings=stored, facts=facts, warnings=case.warnings,
             sources=[f"{RECORDS}/{RECORDS_META}"] if case.reference.name == RECORDS_REFERENCE else [],
         )  # fmt: skip
 
 
-def _facts(case: PreparedCase, traced: TracedCase) -> dict[str, Any]:
+def _facts(case: PreparedCase, traced: Enriched) -> dict[str, Any]:
     facts: dict[str, Any] = strict({
         "prompt": traced.graph.prompt, "n_layers": traced.graph.n_layers, "target": target_record(case.resolved),
         "reference": case.reference.record(), "agreement": case.checked.agreement._asdict(), **traced.facts,
