@@ -46,8 +46,12 @@ def from_supernodes(
 
     Pins and members that the graph lacks are dropped with a warning, and a node stays in its first group only.
     """
-    present = Supernodes(_pins(params, where), _supernodes(params, where))
-    if exact is not None and present == to_supernodes(exact, node_ids):
+    unchanged = Supernodes([], []) if exact is None else to_supernodes(exact, node_ids)
+    present = Supernodes(
+        unchanged.pinned if params.pinnedIds is None else _pins(params.pinnedIds),
+        unchanged.supernodes if params.supernodes is None else _supernodes(params.supernodes, where),
+    )
+    if exact is not None and present == unchanged:
         return exact
     old = exact or GroupsFile()
     groups = tuple(_groups(present.supernodes, old, set(node_ids)))
@@ -84,13 +88,12 @@ def _groups(supernodes: Sequence[Sequence[str]], old: GroupsFile, known: set[str
         yield Group(id=id_, label=label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…", nodes=nodes)
 
 
-def _pins(params: QParams, where: str) -> list[str]:
-    found = params.pinnedIds
+def _pins(found: list[str] | str) -> list[str]:
     return [p for p in found.split(",") if p] if isinstance(found, str) else list(found)
 
 
-def _supernodes(params: QParams, where: str) -> list[list[str]]:
-    return [s for s in text_lists(params.supernodes, where=f"{where}, qParams.supernodes") if s]
+def _supernodes(found: list[list[str]] | str, where: str) -> list[list[str]]:
+    return [s for s in text_lists(found, where=f"{where}, qParams.supernodes") if s]
 
 
 def text_lists(value: Any, *, where: str) -> list[list[str]]:
