@@ -6,7 +6,7 @@ Fields that are not listed here are ignored, because the stages record more than
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -381,7 +381,14 @@ def read_record(run_dir: Path, name: str, model: type[R]) -> R:
         raise BadRunError(first_error(e), where=where, next_step="Make it again") from e
 
 
-def another_dump(manifest: Manifest, record: StageRecord) -> str:
+class FromDump(Protocol):
+    """A record that names the dump it was made from."""
+
+    @property
+    def run(self) -> DumpIdentity | None: ...
+
+
+def another_dump(manifest: Manifest, record: FromDump) -> str:
     """A description of how the record's dump differs from the manifest's; empty if it is the same dump.
 
     They differ when new tensors are copied over a run folder that has results. Migration keeps them equal.

@@ -92,7 +92,7 @@ class StageFolder:
         return read_table_file(self._path(run_dir, stem), columns=list(columns or self.tables[stem].columns))
 
     def read_rows(self, run_dir: Path, stem: str) -> list[dict[str, Any]]:
-        """As `read_table`, as rows, without pandas; null is None."""
+        """As `read_table`, as rows, without pandas; null and numbers that are not finite are None."""
         return read_rows_file(self._path(run_dir, stem), list(self.tables[stem].columns))
 
     def iter_table(self, run_dir: Path, stem: str, *, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:

@@ -6,6 +6,7 @@ bytes of text, and how they are stored. Text is read as dictionaries, in which a
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,11 +55,12 @@ def read_arrow_file(path: Path) -> pa.Table:
 
 
 def read_rows_file(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """As `read_table_file`, as rows, without importing pandas; null is None."""
+    """As `read_table_file`, as rows, without importing pandas; null and numbers that are not finite are None."""
     try:
-        return [dict(row) for row in _read_file(path, columns).to_pylist()]
+        rows = _read_file(path, columns).to_pylist()
     except UnicodeDecodeError as e:
         raise damaged(path, "a Parquet table", e) from e
+    return [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

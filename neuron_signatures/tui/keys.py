@@ -64,6 +64,7 @@ BROWSER = (
     Key("i", "bos", "i", "include or exclude the first position (BOS)", "BOS"),
     Key("w", "open('lists')", "w", "ranked lists: which neurons matter", "ranked"),
     Key("x", "open('interventions')", "x", "interventions: what edits of neurons change", "interventions"),
+    Key("G", "open('circuit')", "G", "circuits: the graph of neurons that makes one prediction", "circuit"),
     Key("C", "open('corpus')", "C", "this neuron in a corpus: strongest windows, histogram, tokens", "corpus"),
     Key(
         "E",
@@ -108,6 +109,24 @@ STACK = (Key("s", "sort", "s", "sort by largest |act|, or in run order", "sort")
 RESULT = (
     Key("right_square_bracket", "section(1)", "]", "next table", "next table"),
     Key("left_square_bracket", "section(-1)", "[", "previous table", ""),
+)
+
+CIRCUIT = (
+    Key("enter", "choose", "Enter", "open or close the node; show the weaker edges", "open"),
+    Key("right", "fold(1)", "→", "open the node, or go to its first line", ""),
+    Key("left", "fold(-1)", "←", "close the node, or go to the node above", ""),
+    Key("g", "neuron", "g", "go to the neuron, or the token, in the browser", "neuron"),
+    Key("o", "outgoing", "o", "outgoing edges of the node", "outgoing"),
+    Key(
+        "slash",
+        "ask('filter')",
+        "/",
+        "filter nodes: Texas, promotes:·Austin, L3, L3N14-, #4, >0.5; Enter shows a node in the tree",
+        "filter",
+    ),
+    Key("tab", "grid", "Tab", "the grid of layers and positions alone, or the tree", "grid"),
+    Key("right_square_bracket", "circuit(1)", "]", "next circuit", ""),
+    Key("left_square_bracket", "circuit(-1)", "[", "previous circuit", ""),
 )
 
 CORPUS = (
@@ -202,6 +221,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     ("One neuron in a corpus", CORPUS),
     ("Neurons of a corpus", NEURONS),
     ("One intervention", RESULT),
+    ("One circuit", CIRCUIT),
     ("Explanations of a neuron", EXPLANATION),
     ("True and simulated activations", SIMULATED),
     ("All explanations", EXPLANATIONS),
@@ -224,10 +244,15 @@ def footer(*groups: tuple[Key, ...]) -> list[tuple[str, str]]:
 BROWSER_FOOTER = [
     ("←→", "layer"), ("↑↓", "token"), ("n b", "neuron"), ("[ ]", "prompt"), (". ,", "next in list"), ("w", "lists"),
     ("d", "details"), ("v", "every prompt"), ("g", "go"), ("q", "quit"), ("C", "corpus"), ("E", "explained"),
-    ("W", "explanations"), ("N", "at large"), ("x", "interventions"), ("p", "prompts"),
+    ("W", "explanations"), ("N", "at large"), ("x", "interventions"), ("G", "circuit"), ("p", "prompts"),
     ("s", "search"), ("t", "top"), ("o", "layers"), ("z", "relative"), ("S", "scale"), ("y", "copy"), ("e", "export"),
     ("f", "facts"), ("i", "BOS"), ("a", "all"), ("m M", "max, min"), ("l c", "go"), ("r", "reload"), (":", "menu"),
     ("Esc", "back"), ("PgDn PgUp", "±100"),
+]  # fmt: skip
+CIRCUIT_FOOTER = [
+    ("Enter", "open"), ("←→", "close, open"), ("g", "neuron"), ("o", "outgoing"), ("/", "filter"), ("Tab", "grid"),
+    ("Esc", "back"), ("q", "quit"), ("] [", "circuit"), ("d", "details"), ("y", "copy"), ("e", "export"),
+    ("r", "reload"), (":", "menu"),
 ]  # fmt: skip
 CORPUS_FOOTER = [
     ("n b", "neuron"), ("←→", "layer"), ("+ -", "pole"), ("[ ]", "section"), ("↑↓", "window"), ("Enter", "whole"),

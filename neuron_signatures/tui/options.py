@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIST_SCREENS = ("peaks", "influence", "signatures", "contrast")
-NAMED_SCREENS = (*LIST_SCREENS, "interventions", "simulated")
+NAMED_SCREENS = (*LIST_SCREENS, "interventions", "circuit", "simulated")
 """Screens of which `--list` selects one result."""
 WITHOUT_PROMPTS = ("corpus", "neurons", "explanation", "simulated", "explanations", "at_large", "search", "run")
 """Screens of a run that holds records of a corpus and no prompts; the first is the default."""
 SCREENS = (
     "browser", "corpus", "neurons", "explanation", "simulated", "explanations", "prompts", "layers", "stack", "top",
-    "lists", *LIST_SCREENS, "interventions", "at_large",
+    "lists", *LIST_SCREENS, "interventions", "circuit", "at_large",
     "notes", "search", "run", "runs",
 )  # fmt: skip
 

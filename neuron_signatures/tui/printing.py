@@ -202,6 +202,12 @@ def _interventions(opened: OpenedRun, cursor: Cursor, options: Options, columns:
     return result_printed(opened.run.path, ref, found, document(found.record, columns, single=found.single), None)
 
 
+def _circuit(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
+    from neuron_signatures.tui.circuit.printed import list_printed  # not at the start of the others
+
+    return list_printed(opened, cursor.prompt, options.list_name, (options.query or "").strip(), columns)
+
+
 def _notes(opened: OpenedRun, cursor: Cursor, options: Options, columns: int) -> Printed:
     notes, stages = opened.notes_of(cursor.at), stages_of(opened.run.path)
     lines = details(_view(opened, cursor, options), notes, stages, columns, plain=True)
@@ -254,5 +260,5 @@ _SCREENS: dict[str, Screen] = {
     "explanations": _explanations, "prompts": _prompts, "layers": _layers,
     "stack": _stack, "top": _top, "lists": _lists, "peaks": _list, "influence": _list, "signatures": _list,
     "contrast": _list, "notes": _notes, "search": _search, "interventions": _interventions, "run": _run,
-    "at_large": _at_large,
+    "at_large": _at_large, "circuit": _circuit,
 }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,10 @@ def read_circuit(run_dir: Path, name: str) -> StoredCircuit:
     """The circuit of this name. Raises `UsageError` if it has not been made, `BadRunError` if it is damaged."""
     folder = circuit_folder(name)
     record = folder.read_record(run_dir, TRACE)
-    tables = [[_defined(row) for row in folder.read_rows(run_dir, stem)] for stem in (NODES, EDGES, HEADS)]
+    tables = [folder.read_rows(run_dir, stem) for stem in (NODES, EDGES, HEADS)]
     where = str(run_dir / folder.folder)
+    prompt = prompt_of(record, run_dir / folder.folder)
     try:
-        prompt = TypeAdapter(Prompt).validate_python(record.facts["prompt"])
         nodes = TypeAdapter(tuple[Node, ...]).validate_python([_node(row) for row in tables[0]])
         edges = TypeAdapter(tuple[Edge, ...]).validate_python(tables[1])
         heads = TypeAdapter(tuple[HeadShare, ...]).validate_python(tables[2])
@@ -46,9 +45,12 @@ def read_circuit(run_dir: Path, name: str) -> StoredCircuit:
     return StoredCircuit(name, graph, record)
 
 
-def _defined(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with None for numbers that are not finite."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def prompt_of(record: ResultRecord, where: Path) -> Prompt:
+    """The prediction of a circuit, from its record alone. Raises `BadRunError` if it has none."""
+    try:
+        return TypeAdapter(Prompt).validate_python(record.facts["prompt"])
+    except (ValidationError, KeyError) as e:
+        raise BadRunError("its record has no prompt", where=str(where), next_step=AGAIN) from e
 
 
 def _node(row: Mapping[str, Any]) -> dict[str, Any]:

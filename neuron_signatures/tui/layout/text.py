@@ -23,7 +23,7 @@ from neuron_signatures.runs.tokens import width as width
 R = TypeVar("R")
 MAX_COLUMNS = 1000
 # Replacements of the same width for streams that cannot encode our marks.
-ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→±⁺⁻", "###|><~./><>++-")
+ASCII_MARKS = str.maketrans("█▌▐│▶◀…·⏎⇥␍→±⁺⁻▸▾Σ", "###|><~./><>++->vS")
 # Encoding of the stream that lines are laid out for; None: any character.
 _ENCODING: ContextVar[str | None] = ContextVar("encoding", default=None)
 

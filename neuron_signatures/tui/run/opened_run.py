@@ -33,6 +33,7 @@ from neuron_signatures.views.changes import (
     analysis_stamps,
     at_large_stamps,
     changed,
+    circuit_stamps,
     explanation_stamps,
     intervention_stamps,
     records_stamps,
@@ -95,6 +96,7 @@ class OpenedRun:
         self.analysis = analysis_stamps(run.path)
         self.edited = intervention_stamps(run.path)
         self.at_large = at_large_stamps(run.path)
+        self.circuits = circuit_stamps(run.path)
         self.notes: dict[NeuronAt, Notes] = {}
         self.table_lock = threading.Lock()
         """Held while a thread reads tables: reading cannot be stopped, and each thread needs memory for it."""
@@ -191,6 +193,7 @@ class OpenedRun:
                 for n in changed(before, now)
             ]
             + changed(self.at_large, at_large_stamps(self.run.path))
+            + changed(self.circuits, circuit_stamps(self.run.path))
         )
 
     def is_current(self) -> bool:
@@ -206,6 +209,10 @@ class OpenedRun:
             self.analysis = now
             self.notes, self._described, self._predictions = {}, None, None
             self._drop_lists()
+
+    def drop_changed_circuits(self) -> None:
+        """Take the files of circuits as they are now, because they are read again."""
+        self.circuits = circuit_stamps(self.run.path)
 
     def overall(self, at: NeuronAt, include_bos: bool) -> Overall | None:
         """Cached statistics over all prompts. After an unreadable prompt: that fault, for every neuron."""

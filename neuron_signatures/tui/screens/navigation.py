@@ -123,6 +123,10 @@ def page_named(browser: BrowserPage, options: Options) -> Page | None:
         from neuron_signatures.tui.screens.interventions import InterventionsPage, result_page
 
         return result_page(browser, options.list_name) if options.list_name else InterventionsPage(browser)
+    if name == "circuit":
+        from neuron_signatures.tui.circuit.list_page import circuit_page  # as the interventions
+
+        return circuit_page(browser, options.list_name, (options.query or "").strip())
     if name == "lists":
         return ListsPage(browser, stem=browser.walk.view.ranked.ref.stem if browser.walk else "")
     simple = {"prompts": PromptsPage, "layers": LayersPage, "stack": StackPage, "top": TopPage, "notes": NotesPage}

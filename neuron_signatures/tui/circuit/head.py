@@ -1,0 +1,59 @@
+"""The heading of a circuit: what it explains, how well it holds, how it was made, and what to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neuron_signatures.runs.circuits.graph import Prompt
+from neuron_signatures.tui.layout.text import Line, Span, beginning, line, number, safe, token_text
+from neuron_signatures.views.circuit.checks import faithfulness_words, headline_row, swap_words
+from neuron_signatures.views.circuit.opened import OpenedCircuit
+
+NOT_SHOWN = (
+    "edges do not show: how attention patterns come about (QK) and how norms rescale; both are constant here, "
+    "and total and measured effects are of the model as it is"
+)
+
+
+def answer_spans(prompt: Prompt) -> Line:
+    """`·Austin 99.5 % against ·Sacramento 0.1 %  value +12.3`."""
+    foil: Line = ()
+    if prompt.foil is not None:
+        share = "" if prompt.foil_probability is None else f" {prompt.foil_probability:.1%}"
+        foil = line(Span(" against ", "dim"), Span(token_text(prompt.foil), "token"), share)
+    what = "logit" if prompt.foil is None else "logit difference"
+    target = Span(token_text(prompt.target), "token")
+    return line(target, f" {prompt.target_probability:.1%}", *foil, Span(f"  {what} {number(prompt.value, 3)}"))
+
+
+def circuit_head(opened: OpenedCircuit, names: Sequence[str]) -> list[Line]:
+    """Lines in order of importance. `names` are all circuits of the run."""
+    stored = opened.stored
+    place = f" {names.index(stored.name) + 1} of {len(names)}" if stored.name in names and len(names) > 1 else ""
+    title = line(Span(f"circuit {beginning(stored.name)}", "title"), Span(place, "dim"), "  ",
+                 *answer_spans(opened.prompt))  # fmt: skip
+    prompt = line(Span(f"prompt {beginning(opened.prompt.prompt_id)}  ", "dim"), Span(beginning(opened.prompt.text)))
+    lines = [title, prompt, _faithfulness(opened), _settings(opened)]
+    lines += [line(Span(f"swap {safe(words)}")) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
+    warned = [*opened.problems, *stored.record.warnings, *(opened.checks.record.warnings if opened.checks else ())]
+    lines += [line(Span(beginning(text), "warn")) for text in warned]
+    return [*lines, line(Span(NOT_SHOWN, "dim"))]
+
+
+def _faithfulness(opened: OpenedCircuit) -> Line:
+    row = None if opened.checks is None else headline_row(opened.checks.curves)
+    if row is None:
+        return line(Span("not tested: whether these neurons are enough is not known", "warn"))
+    return line(Span("faithfulness: ", "dim"), Span(faithfulness_words(row)))
+
+
+def _settings(opened: OpenedCircuit) -> Line:
+    graph = opened.stored.graph
+    n = {kind: sum(node.kind == kind for node in graph.nodes) for kind in ("neuron", "embedding", "rest")}
+    parts = [f"{len(graph.nodes)} nodes ({n['neuron']} neurons, {n['embedding']} tokens, {n['rest']} rest nodes), "
+             f"{len(graph.edges)} edges"]  # fmt: skip
+    parts += [f"reference {safe(r)}" for r in [opened.setting("reference")] if r]
+    for name, words in (("replacement", "replacement"), ("completeness", "completeness")):
+        value = opened.fact(name)
+        parts += [f"{words} {value:.2f}"] if value is not None else []
+    return line(Span("; ".join(parts), "dim"))
