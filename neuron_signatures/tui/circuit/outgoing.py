@@ -12,7 +12,7 @@ from neuron_signatures.tui.layout.text import Line, Span, line
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.views.circuit.opened import OpenedCircuit
-from neuron_signatures.views.circuit.paths import strongest_path
+from neuron_signatures.views.circuit.paths import path_to
 
 if TYPE_CHECKING:
     from neuron_signatures.tui.circuit.page import CircuitPage
@@ -38,7 +38,7 @@ class OutgoingPage(BrowserChild):
         return [line(Span("outgoing edges of ", "dim"), *name), line(*said(self._found, node))]
 
     def open_row(self, i: int) -> None:
-        above = strongest_path(self._found.index, self.table.rows[i].other.id)
+        above = path_to(self._found.index, self.table.rows[i].other.id)
         if above is None or self._node.id in above:
             self.show_message("no path leads from there to the answer")
             return

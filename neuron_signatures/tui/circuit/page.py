@@ -30,7 +30,7 @@ from neuron_signatures.tui.screens.input_box import Ask
 from neuron_signatures.tui.screens.page import Send, Stop
 from neuron_signatures.views.circuit.grid import Grid, grid_of, place_of
 from neuron_signatures.views.circuit.opened import OpenedCircuit, circuit_refs, open_circuit
-from neuron_signatures.views.circuit.paths import strongest_path
+from neuron_signatures.views.circuit.paths import path_to
 from neuron_signatures.views.circuit.tree import Path, TreeRow, targets_of, tree_rows
 
 _FOOT = 3
@@ -193,7 +193,7 @@ class CircuitPage(BrowserChild):
         if isinstance(self.table, TreeTable):
             return self.table.rows[i]
         node = self.table.rows[i]
-        path = (self._found and strongest_path(self._found.index, node.id)) or (node.id,)
+        path = (self._found and path_to(self._found.index, node.id)) or (node.id,)
         return TreeRow(path, None, node, None, is_open=False, can_open=False)
 
     def _marks(self, row: TreeRow | None) -> Marks:

@@ -1,75 +1,88 @@
-"""Paths through a circuit from its tokens to the target, ranked by the influence that they carry.
-
-The strength of a path is the product of |E| / Σ|E| over its edges, with Σ|E| over all sources of each node: the term of
-that path in the influence by which circuits are pruned (Ameisen et al. 2025, "Circuit Tracing").
-"""
+"""Paths through a circuit: the strongest ones from its tokens to the target, and one to show a node in the tree."""
 
 from __future__ import annotations
 
-import functools
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from typing import Final, NamedTuple
 
-from neuron_signatures.views.circuit.labels import sign_of
-from neuron_signatures.views.circuit.lists import CircuitIndex, ListedEdge
+from neuron_signatures.runs.circuits.graph import Node
+from neuron_signatures.views.circuit.lists import CircuitIndex
 from neuron_signatures.views.circuit.tree import MAX_DEPTH, Path, targets_of
-
-_MOST_STEPS: Final = 50_000
-"""Partial paths that are looked at: an imported graph may have any number of paths."""
 
 
 class RankedPath(NamedTuple):
-    """A path, from the target down to an embedding or to the node that was asked for."""
+    """A path from the target down to an embedding."""
 
     path: Path
-    strength: float
-    """0 to 1."""
-    sign: int
-    """+1 if the path raises the target function, -1 if it lowers it: the product of the signs of its edges and of its
-    neurons' distances from the reference, since score_s = Σ E_st score_t / (a_t - ā_t)."""
+    effect: float
+    """In units of the target function: the product of the first edge with ∂ã_t/∂a_s of all that follow. The effects of
+    all paths of a token in the whole model sum to its score."""
+
+
+_MOST_WAYS: Final = 40
+"""Ways from each node that are kept: at least as many as paths are asked for."""
 
 
 def strongest_paths(index: CircuitIndex, n: int) -> list[RankedPath]:
-    """The `n` strongest paths from embeddings over at least one neuron, the strongest first; fewer if the graph has no
-    more, or if too many paths have to be looked at."""
-    found = (p for p in _walk(index, once=False) if index.nodes[p.path[-1]].kind == "embedding" and len(p.path) > 2)
-    return list(itertools.islice(found, n))
+    """The `n` paths from embeddings over at least one neuron with the largest |effect|; fewer if there are no more.
+
+    Through neurons whose distance from their reference is not known, there is no effect, and so no path. At most
+    `_MOST_WAYS` paths are found.
+    """
+    ways: dict[str, list[RankedPath]] = defaultdict(list)
+    found: list[RankedPath] = []
+    for target in targets_of(index):
+        ways[target.id] = [RankedPath((target.id,), 1.0)]
+    for node in _from_the_target(index):
+        best = ways[node.id] = heapq.nlargest(_MOST_WAYS, ways[node.id], key=lambda w: abs(w.effect))
+        lists = index.lists(node.id) if best else None
+        for edge in lists.incoming if lists else ():
+            moved = _change(edge.other)
+            if edge.other.kind == "neuron" and moved:
+                ways[edge.other.id] += [
+                    RankedPath((*w.path, edge.other.id), w.effect * edge.weight / moved) for w in best
+                ]
+            elif edge.other.kind == "embedding":
+                found += [RankedPath((*w.path, edge.other.id), w.effect * edge.weight) for w in best if len(w.path) > 1]
+    return heapq.nlargest(n, found, key=lambda w: abs(w.effect))
 
 
-def strongest_path(index: CircuitIndex, node_id: str) -> Path | None:
-    """The strongest path from a target down to a node; None if no edges lead there."""
-    return next((p.path for p in _walk(index, once=True) if p.path[-1] == node_id), None)
-
-
-def _walk(index: CircuitIndex, *, once: bool) -> Iterator[RankedPath]:
-    """Paths from the targets down, in order of strength; with `once`, only the strongest one to each node."""
+def path_to(index: CircuitIndex, node_id: str) -> Path | None:
+    """The path from a target down to a node with the largest product of shares of Σ|E|; None if no edges lead there."""
     order = itertools.count()
-    queue = [(-1.0, next(order), RankedPath((t.id,), 1.0, 1)) for t in targets_of(index)]
+    queue: list[tuple[float, int, Path]] = [(-1.0, next(order), (t.id,)) for t in targets_of(index)]
     seen: set[str] = set()
-
-    @functools.cache
-    def into(node_id: str) -> tuple[ListedEdge, ...]:
-        lists = index.lists(node_id)
-        return lists.incoming if lists else ()
-
-    for _ in range(_MOST_STEPS):
-        if not queue:
-            return
-        found = heapq.heappop(queue)[2]
-        last = found.path[-1]
-        if once and last in seen:
-            continue
-        seen.add(last)
-        yield found
-        for edge in into(last) if len(found.path) <= MAX_DEPTH else ():
-            if edge.weight and edge.other.id not in found.path:
-                longer = _longer(index, found, edge)
-                heapq.heappush(queue, (-longer.strength, next(order), longer))
+    while queue:
+        strength, _, path = heapq.heappop(queue)
+        if path[-1] == node_id:
+            return path
+        lists = None if path[-1] in seen or len(path) > MAX_DEPTH else index.lists(path[-1])
+        seen.add(path[-1])
+        for edge in lists.incoming if lists else ():
+            if edge.weight and edge.other.id not in seen:
+                heapq.heappush(queue, (strength * edge.strength, next(order), (*path, edge.other.id)))
+    return None
 
 
-def _longer(index: CircuitIndex, found: RankedPath, edge: ListedEdge) -> RankedPath:
-    flips = (edge.weight < 0) != (sign_of(index.nodes[found.path[-1]]) == "-")
-    sign = -found.sign if flips else found.sign
-    return RankedPath((*found.path, edge.other.id), found.strength * edge.strength, sign)
+def _from_the_target(index: CircuitIndex) -> list[Node]:
+    """Targets and neurons, each after all that it feeds. Those in or below a cycle, which only an imported graph can
+    have, are left out."""
+    left = Counter(e.source for e in index.graph.edges)
+    ready = [node for node in index.graph.nodes if not left[node.id]]
+    found: list[Node] = []
+    while ready:
+        node = ready.pop()
+        found.append(node)
+        lists = index.lists(node.id)
+        for edge in lists.incoming if lists else ():
+            left[edge.other.id] -= 1
+            if not left[edge.other.id]:
+                ready.append(edge.other)
+    return [node for node in found if node.kind in ("neuron", "target")]
+
+
+def _change(node: Node) -> float:
+    """a - ā; 0 if it is not known."""
+    return 0.0 if node.activation is None else node.activation - (node.reference or 0.0)
