@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -35,11 +35,9 @@ def choose_circuit(ctx: PageContext, traced: Sequence[CircuitRef]) -> str:
     if wanted and wanted not in names:
         show_lines("There is no such circuit; the first is shown.", [wanted])
     name = wanted if wanted in names else next(iter(names))
-    if len(names) > 1:
-        st.session_state[_NAME] = name
-        st.selectbox("Circuit", list(names), key=_NAME, format_func=lambda n: ref_label(names[n]),
-                     label_visibility="collapsed",
-                     on_change=lambda: ctx.open_circuit(st.session_state[_NAME]))  # fmt: skip
+    st.session_state[_NAME] = name
+    st.selectbox("Circuit", list(names), key=_NAME, format_func=lambda n: ref_label(names[n]),
+                 label_visibility="collapsed", on_change=lambda: ctx.open_circuit(st.session_state[_NAME]))  # fmt: skip
     return name
 
 
@@ -83,12 +81,20 @@ def circuit_facts(stored: StoredCircuit) -> list[tuple[str, str]]:
     size = (
         f"{count_of(len(graph.nodes), 'node')}, of which {count_of(n, 'neuron')}; {count_of(len(graph.edges), 'edge')}"
     )
-    out = [("circuit", size), ("reference", brief(str(record.settings.get("reference") or "not recorded")))]
+    out = [("circuit", size), ("reference", reference_text(record.settings.get("reference")))]
     scores = [f"{word} {_share(value)}" for word in ("replacement", "completeness")
               if isinstance(value := record.facts.get(word), int | float)]  # fmt: skip
     if scores:
         out.append(("scores", f"{', '.join(scores)}, with rest nodes as errors"))
     return out
+
+
+def reference_text(recorded: object) -> str:
+    """`mean over 219 tokens`: of the record's reference, a name or its parts."""
+    if not isinstance(recorded, Mapping):
+        return brief(str(recorded)) if recorded else "not recorded"
+    name, n = brief(str(recorded.get("name") or "not recorded")), recorded.get("n_tokens")
+    return f"{name} over {count_of(n, 'token')}" if isinstance(n, int) else name
 
 
 def tested_facts(tested: Checks | None) -> list[tuple[str, str]]:

@@ -30,8 +30,10 @@ from neuron_signatures.views.neurons.descriptions import shown_tokens
 from neuron_signatures.views.records.commands import has_records, records_command
 
 _PASSAGES = 5
+_ROUNDING = 1e-4
+"""Share of Σ|E| below which what is missing is rounding."""
 _TALLEST = 330
-_FORMATS = {"direct": frames.SIGNED, "total": frames.SIGNED, "measured": frames.SIGNED}
+_FORMATS = {"direct": frames.SIGNED, "total": frames.SIGNED, "measured": frames.SIGNED, "share": "percent"}
 _NODE_FORMATS = dict.fromkeys(("act", "reference", "relevance", "total effect", "measured"), frames.SIGNED)
 _WIDTHS = {"node": 190}
 
@@ -73,8 +75,6 @@ def _one(page: CircuitPage, node: Node) -> None:
             small(text)
     with right:
         _side(page, f"Outgoing: {count_of(len(lists.outgoing), 'edge')}", lists.outgoing, "circuit_out")
-    if node.kind == "neuron" and node.neuron is not None:
-        _evidence(page.ctx, NeuronAt(node.layer, node.neuron), "-" if (node.activation or 0.0) < 0 else "+")
 
 
 def _through_button(page: CircuitPage) -> None:
@@ -113,7 +113,10 @@ def node_facts(page: CircuitPage, lists: NodeLists) -> list[tuple[str, str]]:
 def missing_lines(lists: NodeLists) -> list[str]:
     """What the incoming list leaves out: edges that pruning removed, and the part of rest nodes."""
     n, out = lists.node, []
-    if lists.missing is not None:
+    if lists.missing is not None and abs(lists.missing) <= _ROUNDING * (n.incoming_abs or 0.0):
+        out.append(f"The list sums to {signed_text(lists.incoming_sum)}, the whole "
+                   f"{'value' if n.kind == 'target' else 'activation'}.")  # fmt: skip
+    elif lists.missing is not None:
         out.append(f"The list sums to {signed_text(lists.incoming_sum)}; edges that were pruned complete the value "
                    f"with {signed_text(lists.missing)}.")  # fmt: skip
     if n.incoming_abs and lists.missing_abs is not None:
@@ -131,7 +134,7 @@ def _side(page: CircuitPage, title: str, edges: Sequence[ListedEdge], key: str) 
     frame = frames.edge_frame(edges, page.graph.prompt)
     ids = [e.other.id for e in edges]  # the callback lives as long as the session
     ctx, name = page.ctx, page.name
-    table(frame, key, help=frames.EDGE_HELP, formats=_FORMATS, at_most=_TALLEST, bars={"share": 1.0}, widths=_WIDTHS,
+    table(frame, key, help=frames.EDGE_HELP, formats=_FORMATS, at_most=_TALLEST, widths=_WIDTHS,
           on_row=lambda i: ctx.open_circuit(name, [ids[i]]))  # fmt: skip
 
 
@@ -148,6 +151,14 @@ def _several(page: CircuitPage, nodes: Sequence[Node]) -> None:
     if known:
         small(f"Σ total effects on the target: {signed_text(sum(known))} logits over {count_of(len(known), 'node')}. "
               "Paths through two of them count twice.")  # fmt: skip
+
+
+def evidence_panel(page: CircuitPage) -> None:
+    """What the run knows of the one neuron that is selected; nothing for other selections."""
+    nodes = page.selected_nodes
+    if len(nodes) == 1 and nodes[0].kind == "neuron" and nodes[0].neuron is not None:
+        node = nodes[0]
+        _evidence(page.ctx, NeuronAt(node.layer, nodes[0].neuron), "-" if (node.activation or 0.0) < 0 else "+")
 
 
 def _evidence(ctx: PageContext, at: NeuronAt, pole: Pole) -> None:

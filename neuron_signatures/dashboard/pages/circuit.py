@@ -11,7 +11,7 @@ from neuron_signatures.dashboard.circuit.edit_panel import edit_panel
 from neuron_signatures.dashboard.circuit.exports import exports
 from neuron_signatures.dashboard.circuit.group_panel import collapsed, group_panel
 from neuron_signatures.dashboard.circuit.header_panel import choose_circuit, header_panel
-from neuron_signatures.dashboard.circuit.node_panel import selection_panel
+from neuron_signatures.dashboard.circuit.node_panel import evidence_panel, selection_panel
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage, selected_items
 from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, thresholds_panel
 from neuron_signatures.dashboard.data import cached_circuits
@@ -23,7 +23,7 @@ from neuron_signatures.runs.circuits.groups import Groups, read_groups
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.result_records import another_dump
 from neuron_signatures.runs.tokens import brief
-from neuron_signatures.views.circuit.layout import lay_out
+from neuron_signatures.views.circuit.layout import Layout, lay_out
 from neuron_signatures.views.circuit.opened import CircuitRef, trace_command
 from neuron_signatures.views.circuit.shown import show
 
@@ -59,14 +59,18 @@ def _say_nothing_yet(ctx: PageContext) -> None:
 
 
 def _circuit(ctx: PageContext, traced: list[CircuitRef]) -> None:
-    name = choose_circuit(ctx, traced)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        name = choose_circuit(ctx, traced)
+        spot = st.popover("Export", width="content")
     try:
-        _render(ctx, name)
+        page, layout = _render(ctx, name)
+        with spot:
+            exports(page, layout)
     except (ProjectError, OSError) as e:
         show_error(e)
 
 
-def _render(ctx: PageContext, name: str) -> None:
+def _render(ctx: PageContext, name: str) -> tuple[CircuitPage, Layout]:
     stored, index = cached_circuits.circuit(ctx, name), cached_circuits.index(ctx, name)
     groups, problems = _groups(ctx, name)
     if doubt := another_dump(ctx.run.manifest, stored.record):
@@ -83,9 +87,9 @@ def _render(ctx: PageContext, name: str) -> None:
     group_panel(page)
     selection_panel(page)
     edit_panel(page)
+    evidence_panel(page)
     checks_panel(page)
-    with st.popover("Export"):
-        exports(page, layout)
+    return page, layout
 
 
 def _groups(ctx: PageContext, name: str) -> tuple[Groups | None, list[str]]:
