@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from neuron_signatures.runs.circuits.exchange.to_json import GraphSettings, graph_json, graph_text
+from neuron_signatures.runs.circuits.exchange.file_text import graph_text
+from neuron_signatures.runs.circuits.exchange.to_json import GraphSettings, graph_json
 from neuron_signatures.runs.circuits.folder import GRAPH_FILE, SUGGESTED_GROUPS
 from neuron_signatures.runs.circuits.graph import Graph
 from neuron_signatures.runs.circuits.groups import GroupsFile, groups_text

@@ -23,7 +23,7 @@ class Held(NamedTuple):
     """The null of `common_share`: as many random neurons in each layer and role."""
     null_sd: float | None = None
     p: float | None = None
-    n_null: int = 0
+    n_null: int | None = None
 
 
 def held_of(member: Member, common: Collection[Key], *, d_mlp: int, random: np.random.Generator, n_draws: int) -> Held:
