@@ -80,7 +80,9 @@ def circuit_facts(stored: StoredCircuit) -> list[tuple[str, str]]:
     """Size, reference and scores, as far as the trace recorded them."""
     graph, record = stored.graph, stored.record
     n = sum(node.kind == "neuron" for node in graph.nodes)
-    size = f"{count_of(len(graph.nodes), 'node')}, of which {count_of(n, 'neuron')}; {count_of(len(graph.edges), 'edge')}"
+    size = (
+        f"{count_of(len(graph.nodes), 'node')}, of which {count_of(n, 'neuron')}; {count_of(len(graph.edges), 'edge')}"
+    )
     out = [("circuit", size), ("reference", brief(str(record.settings.get("reference") or "not recorded")))]
     scores = [f"{word} {_share(value)}" for word in ("replacement", "completeness")
               if isinstance(value := record.facts.get(word), int | float)]  # fmt: skip
@@ -97,7 +99,9 @@ def tested_facts(tested: Checks | None) -> list[tuple[str, str]]:
     null = "" if row.random_mean is None else (
         f" (random sets {_number(row.random_mean)} ± {_number(row.random_sd)}, p {shown_p(row.p, row.n_random)})")  # fmt: skip
     left = "" if row.complement is None else f"; without them {_number(row.complement)} is left"
-    return [("faithfulness", f"the {row.k:,} strongest neurons keep {_number(row.faithfulness)} of the target{null}{left}")]
+    return [
+        ("faithfulness", f"the {row.k:,} strongest neurons keep {_number(row.faithfulness)} of the target{null}{left}")
+    ]
 
 
 def _share(value: float | int | None) -> str:
