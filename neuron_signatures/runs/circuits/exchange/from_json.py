@@ -119,6 +119,8 @@ def _own_graph(file: GraphFile, own: OwnData, where: str) -> Graph:
         raise UsageError(what, where=where, next_step="Update the software that reads it")
     if own.dropped_links:
         log.warning("%d of the weakest edges were left out when this file was written", own.dropped_links)
+    if own.dropped_heads:
+        log.warning("the heads of %d edges were left out when this file was written", own.dropped_heads)
     prompt = _parsed(Prompt, own.prompt, f"{where}, neuron_signatures.prompt")
     nodes = tuple(_own_node(node, f"{where}, nodes.{i}") for i, node in enumerate(file.nodes))
     edges = tuple(Edge(**link.model_dump()) for link in file.links)
