@@ -49,6 +49,13 @@ def test_the_settings_and_facts_of_the_record_come_back(tmp_path):
     assert circuit.facts["imported"]["pruning"] == {"node_threshold": 0.8, "edge_threshold": 0.98}
 
 
+def test_a_surrogate_in_the_settings_becomes_an_escape(tmp_path):
+    path = edited(
+        write_graph(tmp_path, made_graph()), lambda c: c["neuron_signatures"]["settings"].update(evil="\ud800")
+    )
+    assert imported_circuit(path).settings["evil"] == "\\ud800"
+
+
 def test_a_large_graph_loses_its_weakest_edges_and_says_so(tmp_path, caplog):
     graph = made_graph(neurons_per_place=15)
     whole = write_graph(tmp_path, graph).stat().st_size

@@ -63,7 +63,7 @@ def imported_circuit(path: Path) -> ImportedCircuit:
               "created_at_ms": about.info.create_time_ms, "pruning": about.pruning_settings.model_dump()}  # fmt: skip
     facts = {**(own.facts if own else {}), "imported": origin}
     facts |= {"prompt": asdict(graph.prompt), "n_layers": graph.n_layers}
-    return ImportedCircuit(safe_id(about.slug or path.stem), graph, groups, dict(own.settings) if own else {},
+    return ImportedCircuit(safe_id(about.slug or path.stem), graph, groups, strict(own.settings) if own else {},
                            strict(facts))  # fmt: skip
 
 
