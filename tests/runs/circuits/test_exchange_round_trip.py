@@ -49,6 +49,20 @@ def test_the_settings_and_facts_of_the_record_come_back(tmp_path):
     assert circuit.facts["imported"]["pruning"] == {"node_threshold": 0.8, "edge_threshold": 0.98}
 
 
+def test_facts_that_are_no_numbers_are_kept_apart(tmp_path):
+    facts = {"completeness": "evil", "groups": [1], "imported": {"facts": {}}, "n_nodes": 3}
+    path = edited(write_graph(tmp_path, made_graph()), lambda c: c["neuron_signatures"].update(facts=facts))
+    found = imported_circuit(path).facts
+    assert found.keys() == {"n_nodes", "imported", "prompt", "n_layers"}
+    assert found["imported"]["facts"] == {"completeness": "evil", "groups": [1]}
+
+
+@pytest.mark.parametrize("share", ["x", True, 7, [1], None])
+def test_settings_of_an_imported_circuit_can_be_anything(share):
+    settings = replace(SETTINGS, node_share=share, edge_share=share, settings={"node_share": share})
+    assert graph_json(made_graph(), settings=settings).metadata.pruning_settings.node_threshold is None
+
+
 def test_a_surrogate_in_the_settings_becomes_an_escape(tmp_path):
     path = edited(
         write_graph(tmp_path, made_graph()), lambda c: c["neuron_signatures"]["settings"].update(evil="\ud800")
