@@ -147,7 +147,8 @@ function keys(view, e) {
   view.data.nodes.forEach((n, i) => {
     const dx = n.x - here.x, dy = n.y - here.y, along = dx * towards[0] + dy * towards[1];
     const aside = Math.abs(dx * towards[1]) + Math.abs(dy * towards[0]);
-    if (i !== view.at && along > 1 && along + 3 * aside < least) { least = along + 3 * aside; best = i; }
+    const far = along + (towards[0] ? 3 : 0.6) * aside;
+    if (i !== view.at && along > 1 && far < least) { least = far; best = i; }
   });
   if (best >= 0) focusOn(view, best, true);
 }
