@@ -97,9 +97,9 @@ def test_thresholds_say_what_they_hide(made, monkeypatch):
     page = opened(made, monkeypatch)
     page.slider("ui_circuit_edge_share").set_value(10).run()
     assert "no shown edges lead on to the target" in shown(page) and "Shown: 2 of 27 nodes" in shown(page)
+    page.slider("ui_circuit_edge_share").set_value(100).run()
     page.number_input("ui_circuit_nodes").set_value(3).run()
     assert "more nodes than are shown at once" in shown(page)
-    page.slider("ui_circuit_edge_share").set_value(100).run()
     page.number_input("ui_circuit_nodes").set_value(150).run()
     page.button_group("ui_circuit_kinds").set_value(["neuron", "embedding", "rest", "constant"]).run()
     assert "Shown: 19 of 27 nodes" in shown(page)  # rest nodes at other positions have no edges
