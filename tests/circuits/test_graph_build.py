@@ -50,7 +50,7 @@ def test_edges_into_a_node_sum_to_its_value_and_no_more_than_every_neuron_singly
         assert node.shown_abs + node.rest_abs <= node.incoming_abs * (1 + 1e-5)
     facts = graph_facts(graph, pruned)
     assert 5 < facts["n_neurons"] <= 20 and facts["n_nodes"] == len(graph.nodes)
-    assert 0 < facts["shown_share_singly"] <= facts["shown_share"] < 1 < facts["cancellation"]
+    assert 0 < facts["shown_share_singly"] <= facts["shown_share"] <= 1 <= facts["cancellation"]
     assert 0 < facts["replacement"] < facts["completeness"] < 1
 
 

@@ -72,14 +72,6 @@ class Swap:
     random_flip_share: float | None
 
 
-def acts_of(hf: PreTrainedModel, token_ids: Sequence[int]) -> Float[Tensor, "layer pos neuron"]:
-    """Activations of a prompt in all layers at all positions, float32."""
-    last = len(token_ids) - 1
-    problem = Problem(hf, token_ids, Target(last, 0, None, "pre_cap_logit", "next_token"), tuple(range(last + 1)))
-    n_layers = hf.config.get_text_config().num_hidden_layers
-    return problem.suffix().acts(problem.positions, range(n_layers)).cpu()
-
-
 def swap_group(
     hf: PreTrainedModel,
     here: SwapPrompt,

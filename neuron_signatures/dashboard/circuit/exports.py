@@ -11,7 +11,8 @@ import streamlit as st
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage
 from neuron_signatures.dashboard.circuit.threshold_panel import hidden_lines, shown_sentence
 from neuron_signatures.dashboard.data.exports import csv_bytes
-from neuron_signatures.runs.circuits.exchange.to_json import GraphSettings, graph_json, graph_text
+from neuron_signatures.runs.circuits.exchange.file_text import graph_text
+from neuron_signatures.runs.circuits.exchange.to_json import GraphSettings, graph_json
 from neuron_signatures.runs.circuits.folder import EDGES, NODES
 from neuron_signatures.runs.circuits.graph import Graph
 from neuron_signatures.runs.circuits.tables import circuit_tables

@@ -52,7 +52,7 @@ def _settings(opened: OpenedCircuit) -> Line:
     n = {kind: sum(node.kind == kind for node in graph.nodes) for kind in ("neuron", "embedding", "rest")}
     parts = [f"{len(graph.nodes)} nodes ({n['neuron']} neurons, {n['embedding']} tokens, {n['rest']} rest nodes), "
              f"{len(graph.edges)} edges"]  # fmt: skip
-    parts += [f"reference {safe(r)}" for r in [opened.setting("reference")] if r]
+    parts += [f"reference {beginning(opened.reference)}"] if opened.reference else []
     for name, words in (("replacement", "replacement"), ("completeness", "completeness")):
         value = opened.fact(name)
         parts += [f"{words} {value:.2f}"] if value is not None else []
