@@ -77,7 +77,8 @@ class PreparedCase:
         """What the circuit depends on besides the run."""
         found: dict[str, Any] = strict({
             "prompt_id": self.checked.prompt.probe_id, "target": asdict(self.resolved.target),
-            "entity": self.case.entity, "held_out": self.case.held_out, "reference": self.reference.identity(),
+            "entity": self.case.entity, "held_out": self.case.held_out, "reference": self.reference.name,
+            "reference_of": self.reference.identity(),
             "model_dtype": self.model.spec.dtype, **settings.in_results(),
         })  # fmt: skip
         return found

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
-from neuron_signatures.circuits import parts
 from neuron_signatures.circuits.case import PreparedCase, prepare_case
+from neuron_signatures.circuits.files import Described, write_files
+from neuron_signatures.circuits.outcome import Outcome, export_all
+from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import TraceRequest, TraceSettings
-from neuron_signatures.circuits.trace import TracedCase, trace_case
+from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
-from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
+from neuron_signatures.runs.circuits.reader import read_circuit
 from neuron_signatures.runs.circuits.tables import circuit_tables
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.manifest import join_some
@@ -31,14 +33,6 @@ from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.runs.stage_results import open_folder
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The circuits of a command, in the order of its cases, and which of them were computed now."""
-
-    circuits: tuple[StoredCircuit, ...]
-    new: frozenset[str]
 
 
 def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
@@ -59,7 +53,8 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
                 new.add(name)
                 bar.advance(1)
             found.append(read_circuit(run.path, name))
-    return Outcome(tuple(found), frozenset(new))
+    exported = export_all(run, found, request.export, overwrite=request.overwrite)
+    return Outcome(tuple(found), frozenset(new), exported)
 
 
 def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
@@ -124,14 +119,15 @@ def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, pro
         traced = trace_case(run, case, settings, progress)
         for stem, frame in circuit_tables(traced.graph).items():
             writer.table(stem, frame)
-        parts.write_files(writer.files, traced.graph, name)
+        stored, facts = case.settings(settings), _facts(case, traced)
+        write_files(writer.files, run, Described(name, traced.graph, traced.groups, stored, facts))
         writer.finish(
-            settings=case.settings(settings), facts=_facts(case, traced), warnings=case.warnings,
+            settings=stored, facts=facts, warnings=case.warnings,
             sources=[f"{RECORDS}/{RECORDS_META}"] if case.reference.name == RECORDS_REFERENCE else [],
         )  # fmt: skip
 
 
-def _facts(case: PreparedCase, traced: TracedCase) -> dict[str, Any]:
+def _facts(case: PreparedCase, traced: Enriched) -> dict[str, Any]:
     facts: dict[str, Any] = strict({
         "prompt": traced.graph.prompt, "n_layers": traced.graph.n_layers, "target": target_record(case.resolved),
         "reference": case.reference.record(), "agreement": case.checked.agreement._asdict(), **traced.facts,

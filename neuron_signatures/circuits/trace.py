@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from neuron_signatures.circuits import parts
 from neuron_signatures.circuits.case import PreparedCase
@@ -17,7 +17,6 @@ from neuron_signatures.circuits.request import TraceSettings
 from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.circuits.tracing.relevance import Relevance, relevance
 from neuron_signatures.circuits.types import NeuronAt
-from neuron_signatures.runs.circuits.graph import Graph
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.run import Run
 
@@ -29,21 +28,13 @@ class Candidates(NamedTuple):
     relevance: Relevance
 
 
-@dataclass(frozen=True)
-class TracedCase:
-    """A graph, and figures about it for the record."""
-
-    graph: Graph
-    facts: dict[str, Any]
-
-
 def find_candidates(case: PreparedCase, n: int) -> Candidates:
     """The `n` neurons at positions with the largest |(a - ā) ∂f/∂a| under the rules of RelP."""
     found = relevance(case.problem, case.references)
     return Candidates(strongest(found.neurons, n), found)
 
 
-def trace_case(run: Run, case: PreparedCase, settings: TraceSettings, progress: ProgressOf) -> TracedCase:
+def trace_case(run: Run, case: PreparedCase, settings: TraceSettings, progress: ProgressOf) -> parts.Enriched:
     """The graph of a case with everything that a node or an edge shows."""
     seconds, start = dict[str, float](), time.monotonic()
     found = find_candidates(case, settings.n_candidates)
@@ -56,8 +47,10 @@ def trace_case(run: Run, case: PreparedCase, settings: TraceSettings, progress: 
     graph = build_graph(pruned.matrix, case.prompt, values)
     facts = {"n_candidates": len(found.neurons), **graph_facts(graph, pruned)}
     seconds["trace"] = time.monotonic() - start
+    enriched = parts.Enriched(graph, facts)
     for name, add in parts.additions(settings):
         start = time.monotonic()
-        graph = add(graph, parts.Context(run, case, settings, progress))
+        enriched = add(enriched, parts.Context(run, case, settings, progress))
         seconds[name] = time.monotonic() - start
-    return TracedCase(graph, {**facts, "seconds": {name: round(taken, 2) for name, taken in seconds.items()}})
+    timed = {"seconds": {name: round(taken, 2) for name, taken in seconds.items()}}
+    return replace(enriched, facts={**enriched.facts, **timed})

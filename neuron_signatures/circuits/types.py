@@ -17,6 +17,13 @@ class NeuronAt(NamedTuple):
     neuron: int
 
 
+class EmbeddingAt(NamedTuple):
+    """The embedding of the token at a position of the prompt."""
+
+    pos: int
+
+
+Source = NeuronAt | EmbeddingAt
 Row = NeuronAt | None
 """What edges lead into: a neuron, or the target (None)."""
 
@@ -32,8 +39,9 @@ class Incoming:
     """(a_s - ā_s) ∂ã_t/∂a_s."""
     embeddings: Float[Tensor, "row pos"]
     rest: Float[Tensor, "row layer pos"]
-    """The same sum over the neurons that are no columns, and every bias of the layer; the final norm's and the
-    unembedding's biases, and those of the target's own layer, are in the target's own layer and position."""
+    """The same sum over the neurons that are no columns, and every bias of the layer at the position where it is added:
+    also of a row's own layer, as its attention's and norms' biases. The final norm's and the unembedding's are in the
+    last layer, at the target position."""
     constant: Float[Tensor, " row"]
     """Σ ā_s ∂ã_t/∂a_s over all neurons; 0 for the reference zero."""
     absolute: Float[Tensor, " row"]

@@ -21,6 +21,7 @@ CANDIDATES_PER_NODE: Final = 8
 _OF_ONE_CASE: Final = frozenset(
     {"prompt_id", "target_mode", "target_token", "target_token_id", "foil_token", "foil_token_id"}
 )
+_OF_IMPORT: Final = frozenset({"run_dir", "import_file", "name", "overwrite", "export", "quiet", "json"})
 
 
 def make_parser(description: str | None) -> Parser:
@@ -33,6 +34,10 @@ def make_parser(description: str | None) -> Parser:
     output.add_argument("--name", metavar="NAME",
                         help="of the folder in circuits/; default: from prompt, target and foil, of --cases the file's "
                              "name for what they have in common")  # fmt: skip
+    output.add_argument("--export", type=folder, metavar="FOLDER",
+                        help="also write a graph file and feature files for public viewers")  # fmt: skip
+    output.add_argument("--import", dest="import_file", type=folder, metavar="FILE",
+                        help="make a circuit of a graph file instead; needs no model")  # fmt: skip
     output.add_argument("--max_memory", type=parse_bytes, metavar="SIZE",
                         help="of a batch of backward passes, such as 1GB; default 256MiB")  # fmt: skip
     output.add_argument("--overwrite", action="store_true", help="trace again what is finished")
@@ -82,6 +87,8 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
     """Raise `UsageError` for flags that have no effect together."""
     if args.cases is not None and (clashing := sorted(_OF_ONE_CASE & set(given))):
         raise UsageError("is given for each case in the file", where=f"--{clashing[0]}", next_step="Leave it away")
+    if args.import_file is not None and (clashing := sorted(set(given) - _OF_IMPORT)):
+        raise UsageError("has no effect with --import", where=f"--{clashing[0]}", next_step="Leave it away")
     if args.candidates is not None and args.candidates < args.max_nodes:
         what = f"{args.candidates} candidates are fewer than --max_nodes {args.max_nodes}"
         raise UsageError(what, where="--candidates")
@@ -107,4 +114,4 @@ def trace_request(args: Namespace) -> TraceRequest:
         min_mean_tokens=args.min_mean_tokens, heads=args.heads, measure=args.measure,
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
-    return TraceRequest(cases, args.name, settings, model_overrides(args), args.overwrite, export=None)
+    return TraceRequest(cases, args.name, settings, model_overrides(args), args.overwrite, args.export)

@@ -70,19 +70,21 @@ def control(k: int, observed: float, random: Iterable[float], *, n_random: int, 
     )
 
 
-def takes_whole_layers(members: Bool[Tensor, "layer neuron"]) -> bool:
+def takes_whole_layers(members: Bool[Tensor, "layer *unit"]) -> bool:
     """Whether the set consists of whole layers, so that no other set is layer-matched to it."""
-    return bool((members.all(1) | ~members.any(1)).all())
+    flat = members.flatten(1)
+    return bool((flat.all(1) | ~flat.any(1)).all())
 
 
 def layer_matched(
-    members: Bool[Tensor, "layer neuron"], rng: np.random.Generator
-) -> Iterator[Bool[Tensor, "layer neuron"]]:
-    """Random sets without end, with as many neurons of each layer as `members`."""
-    counts, width = members.sum(1).tolist(), members.shape[1]
+    members: Bool[Tensor, "layer *unit"], rng: np.random.Generator
+) -> Iterator[Bool[Tensor, "layer *unit"]]:
+    """Random sets without end, with as many units of each layer as `members`: neurons, or neurons at positions."""
+    flat = members.flatten(1)
+    counts, width = flat.sum(1).tolist(), flat.shape[1]
     while True:
-        drawn = torch.zeros_like(members)
+        drawn = torch.zeros_like(flat)
         for layer, count in enumerate(counts):
             if count:
                 drawn[layer, torch.from_numpy(rng.choice(width, size=count, replace=False))] = True
-        yield drawn
+        yield drawn.view(members.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -20,7 +21,7 @@ KEPT_SHARE = 0.8
 # Sizes tried at once in the search for the smallest set: a large model has 100,000 between two points of the curve.
 _GRID = 32
 
-NeuronSet = Bool[Tensor, "layer neuron"]
+NeuronSet = Bool[Tensor, "layer *pos neuron"]
 # The share of the function that the top k neurons keep, for each k.
 ShareOf = Callable[[Sequence[int]], Float64[np.ndarray, " k"]]
 # Called with the number of sets just measured.
@@ -30,17 +31,26 @@ Advance = Callable[[int], Any]
 class NeuronSets:
     """The function f of a problem with sets of neurons of `layers` replaced by the reference.
 
-    A set is a mask of `layers`. Sets are measured in batches, in the order in which they are asked for by name; values
-    that `values` has under a name are not measured again.
+    A set is a mask of `layers`: of neurons at all positions of the problem together, or with `per_position` of neurons
+    at positions. Sets are measured in batches, in the order in which they are asked for by name; values that `values`
+    has under a name are not measured again.
     """
 
     def __init__(
-        self, problem: Problem, layers: tuple[int, ...], *, batch: int, values: StoredValues, advance: Advance
+        self,
+        problem: Problem,
+        layers: tuple[int, ...],
+        *,
+        batch: int,
+        values: StoredValues,
+        advance: Advance,
+        per_position: bool = False,
     ) -> None:
         self._problem, self._layers, self._batch = problem, layers, batch
         self._values, self._advance = values, advance
-        self.shape = (len(layers), mlp_shape(problem.hf).d_mlp)
-        self.n = self.shape[0] * self.shape[1]
+        positions = (len(problem.positions),) if per_position else ()
+        self.shape = (len(layers), *positions, mlp_shape(problem.hf).d_mlp)
+        self.n = math.prod(self.shape)
 
     def measure(
         self,

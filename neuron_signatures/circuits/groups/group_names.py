@@ -27,7 +27,8 @@ from neuron_signatures.runs.tokens import brief
 N_WORDS: Final = 3
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _LEAST_Z: Final = 1.0
-"""Mean peak of the members on a prompt, in standard deviations of each, from which it names a group."""
+"""Peak on a prompt, in standard deviations of each neuron: mean of the members less that of the other neurons, from
+which the prompt names a group."""
 
 
 class GroupNamer:
@@ -50,7 +51,8 @@ class GroupNamer:
         """The name of a group, raw, and what it was made of; empty if its members have nothing in common."""
         if words := _in_common(nodes, self._words):
             return ", ".join(words), "explanations"
-        promoted = self._writes.in_common([signed(node) for node in nodes], top=N_WORDS)
+        changes = [(node.activation or 0.0) - (node.reference or 0.0) for node in nodes]
+        promoted = self._writes.together([signed(node) for node in nodes], changes, top=N_WORDS)
         if promoted.is_clear:
             return f"promotes {shown_list(promoted.tokens)}", "write_scores"
         if classes := _in_common(nodes, self._classes):
@@ -62,7 +64,9 @@ class GroupNamer:
     def _prompts(self, nodes: Sequence[Node]) -> list[str]:
         if self._peaks is None:
             return []
-        mean = self._peaks[[self._row[node.id] for node in nodes]].mean(axis=0)
+        rows = [self._row[node.id] for node in nodes]
+        others = np.delete(self._peaks, rows, axis=0)
+        mean = self._peaks[rows].mean(axis=0) - (others.mean(axis=0) if len(others) else 0.0)
         best = np.argsort(-mean, kind="stable")[:N_WORDS]
         return [brief(self._prompt_ids[i]) for i in best if mean[i] >= _LEAST_Z]
 

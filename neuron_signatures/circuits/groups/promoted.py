@@ -63,25 +63,29 @@ class WriteSide:
                 out[i] = Promoted(tuple(token_strings(self._tokenizer, ids)), is_clear)
         return out
 
-    def in_common(self, neurons: Sequence[SignedNeuron], *, top: int = TOP) -> Promoted:
-        """The tokens with the largest mean score over the neurons, each standardised over the vocabulary.
+    @torch.no_grad()
+    def together(self, neurons: Sequence[SignedNeuron], changes: Sequence[float], *, top: int = TOP) -> Promoted:
+        """The tokens that a group promotes: of the sum of its neurons' directions times the sizes |a - ā| of their
+        `changes`, all at one position. Norms on the outputs of MLPs count without their scales.
 
-        Clear if the largest one is higher than for 95 % of as many random directions of the same layers.
+        Clear if the largest score, standardised over the vocabulary, is higher than that of 95 % of sums of random
+        directions of the same layers and lengths.
         """
         if not neurons:
             return Promoted((), False)
-        layers = [layer for layer, *_ in neurons]
-        total = torch.zeros(len(self._path.head.weight), device=self._sample.device)
-        own = torch.zeros(len(self._sample), device=self._sample.device)
-        null = torch.zeros(N_RANDOM, len(self._sample), device=self._sample.device)
-        for layer in sorted(set(layers)):
-            directions = self._directions(layer, [n for n in neurons if n[0] == layer])
-            total += _standardised(directions, self._path.head.weight).sum(0)
-            own += self._standardised(directions).sum(0)
-            drawn = self._standardised(self._random(layer, N_RANDOM * len(directions)))
-            null += drawn.view(len(directions), N_RANDOM, -1).sum(0)
-        tokens = token_strings(self._tokenizer, total.topk(min(top, len(total))).indices.tolist())
-        return Promoted(tuple(tokens), bool(own.max() > null.amax(1).quantile(QUANTILE)))
+        own: Tensor | float = 0.0
+        null: Tensor | float = 0.0
+        for i, (neuron, change) in enumerate(zip(neurons, changes, strict=True)):
+            direction = self._directions(neuron[0], [neuron])
+            drawn = self._random(neuron[0], N_RANDOM, seed=1 + i)
+            lengths = torch.linalg.vector_norm(drawn, dim=1, keepdim=True).clamp_min(1e-12)
+            own = own + abs(change) * direction
+            null = null + abs(change) * drawn / lengths * torch.linalg.vector_norm(direction)
+        assert isinstance(own, Tensor) and isinstance(null, Tensor)
+        ids = (own.float() @ self._path.head.weight.float().T)[0].topk(top).indices.tolist()
+        limit = self._standardised(null).amax(1).quantile(QUANTILE)
+        tokens = tuple(token_strings(self._tokenizer, ids))
+        return Promoted(tokens, bool(self._standardised(own).max() > limit))
 
     @torch.no_grad()
     def _directions(self, layer: int, neurons: Sequence[SignedNeuron]) -> Float[Tensor, "neuron d_model"]:
@@ -90,27 +94,21 @@ class WriteSide:
         return self._path.directions(layer, rows * signs[:, None])
 
     @torch.no_grad()
-    def _random(self, layer: int, n: int) -> Float[Tensor, "draw d_model"]:
-        drawn = random_directions(self._path.rows(layer), n, seed=self._seed + layer)
+    def _random(self, layer: int, n: int, *, seed: int = 0) -> Float[Tensor, "draw d_model"]:
+        drawn = random_directions(self._path.rows(layer), n, seed=self._seed + (seed << 16) + layer)
         return self._path.directions(layer, drawn)
 
+    @torch.no_grad()
     def _standardised(self, directions: Float[Tensor, "neuron d_model"]) -> Float[Tensor, "neuron token"]:
-        return _standardised(directions, self._sample)
+        """Scores less their mean over the tokens, by their standard deviation."""
+        scores = directions.float() @ self._sample.T
+        scores = scores - scores.mean(1, keepdim=True)
+        return scores / scores.std(1, keepdim=True).clamp_min(1e-12)
 
 
 def shown_list(tokens: Sequence[str]) -> str:
     """Tokens with visible edges: `·Austin, ·Texas`."""
     return ", ".join(visible(encodable(token)) for token in tokens)
-
-
-@torch.no_grad()
-def _standardised(
-    directions: Float[Tensor, "neuron d_model"], weight: Float[Tensor, "token d_model"]
-) -> Float[Tensor, "neuron token"]:
-    """Scores less their mean over the tokens, by their standard deviation."""
-    scores = directions.float() @ weight.float().T
-    scores -= scores.mean(1, keepdim=True)
-    return scores / scores.std(1, keepdim=True).clamp_min(1e-12)
 
 
 def _kurtosis(standardised: Float[Tensor, "neuron token"]) -> Float[Tensor, " neuron"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -65,6 +65,17 @@ class Suggestion:
     @property
     def above_chance(self) -> bool:
         return self.p is not None and self.p <= LARGEST_P
+
+    def facts(self) -> dict[str, Any]:
+        """For the stage record."""
+        return {
+            "n_groups": len(self.groups.groups), "n_neurons": self.n_neurons, "n_grouped": self.n_grouped,
+            "silhouette": self.silhouette, "null_mean": self.null_mean, "null_sd": self.null_sd, "p": self.p,
+            "n_null": self.n_null, "with_signatures": self.with_signatures,
+            "groups": [{"id": group.id, "silhouette": found.silhouette, "p": found.p}
+                       for group in self.groups.groups for found in self.found
+                       if tuple(node.id for node in found.nodes) == group.nodes],
+        }  # fmt: skip
 
     def line(self) -> str:
         """The result for people."""

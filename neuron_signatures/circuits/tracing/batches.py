@@ -50,7 +50,7 @@ def derivatives(found: Pass, rows: Sequence[Row], *, memory: int = DEFAULT_MEMOR
         live = found.rows(chosen)
 
         def run(some: Sequence[int], layer: int = layer, index: list[int] = index, live: Tensor = live) -> Derivatives:
-            return _pull(found, [index[i] for i in some], layer, live, list(some))
+            return _pull(found, [index[i] for i in some], layer, live, some)
 
         size = BatchSize(rows_at_once(found, memory))
         yield from run_in_halves(run, range(len(chosen)), size=size, unit="rows", work=lambda _: work)
@@ -65,14 +65,18 @@ def rows_at_once(found: Pass, memory: int) -> int:
     return max(1, min(_MOST_ROWS, memory // bytes_of_row))
 
 
-def _pull(found: Pass, index: list[int], layer: int, live: Tensor, some: list[int]) -> Derivatives:
+def pull(live: Float[Tensor, " row"], sources: Sequence[Tensor], some: Sequence[int]) -> tuple[Tensor, ...]:
+    """The derivatives of the rows `some` by each source, `[row, *source]`; 0 without a path. The graph is kept."""
+    each = torch.eye(len(live), dtype=live.dtype, device=live.device)[list(some)]
+    grads = torch.autograd.grad(live, sources, each, retain_graph=True, is_grads_batched=True, allow_unused=True)
+    return tuple(x.new_zeros(len(some), *x.shape) if g is None else g for g, x in zip(grads, sources, strict=True))
+
+
+def _pull(found: Pass, numbers: list[int], layer: int, live: Tensor, some: Sequence[int]) -> Derivatives:
     sources = [*found.outputs[:layer], found.scales.embedding, *found.scales.biases[: layer + 1]]
-    each = torch.eye(len(live), dtype=live.dtype, device=live.device)[some]
-    grads = torch.autograd.grad(
-        live, sources, each, retain_graph=True, is_grads_batched=True, allow_unused=True, materialize_grads=True
-    )
+    grads = pull(live, sources, some)
     outputs = [g.view(len(some), found.n_pos, -1) for g in grads[:layer]]
     biases = torch.zeros(len(some), found.n_layers, found.n_pos)
     for i, g in enumerate(grads[layer + 1 :]):
         biases[:, i] = g.cpu()
-    return Derivatives(index, layer, outputs, grads[layer].cpu(), biases)
+    return Derivatives(numbers, layer, outputs, grads[layer].cpu(), biases)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,10 @@ from transformers import PreTrainedModel
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.circuits.types import NeuronAt, Row
-from neuron_signatures.models.capture import output_projections
-from neuron_signatures.models.relevance import eager_attention, relevance_rules
+from neuron_signatures.models.capture import decoder_layers, mlp_shape, output_projections
+from neuron_signatures.models.relevance import activation_function, eager_attention, relevance_rules
 from neuron_signatures.models.scale_leaves import ScaleLeaves, scale_leaves
+from neuron_signatures.models.sites import attention_out
 from neuron_signatures.runs.errors import UsageError
 
 
@@ -37,6 +38,8 @@ class Pass:
     """Per layer, the live activations, which the rows are."""
     outputs: list[Tensor] = field(default_factory=list)
     """Per layer, what the output projection adds, `[1 pos d_model]` or `[pos d_model]`: what sources act through."""
+    heads: list[Float[Tensor, "1 pos attention"]] = field(default_factory=list)
+    """Per layer, what the heads give to the attention's output projection, side by side; only of `cut_pass`."""
     value: Float[Tensor, ""] = field(default_factory=lambda: torch.tensor(0.0))
     """The target function."""
 
@@ -62,12 +65,58 @@ class Pass:
         return torch.stack([a.detach().to(self.acts[0].device) for a in self.acts])
 
 
+class InputPasses(NamedTuple):
+    """Cut passes with other rows than activations: g and u in act(g)·u."""
+
+    acts: Float[Tensor, "layer pos neuron"]
+    """The activations themselves."""
+    activated: Pass
+    """What the activation functions read."""
+    factor: Pass | None
+    """What gated MLPs multiply with; None in other models."""
+
+
 @contextlib.contextmanager
-def cut_pass(problem: Problem) -> Iterator[Pass]:
-    """The pass in which edges are direct; within the block the rules stay on the model."""
+def cut_pass(problem: Problem, *, heads: bool = False) -> Iterator[Pass]:
+    """The pass in which edges are direct; within the block the rules stay on the model. `heads` keeps the heads."""
     _check(problem)
-    with relevance_rules(problem.hf, eager=True), _recorded(problem, cut=True) as found:
+    kept: list[Tensor] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(relevance_rules(problem.hf, eager=True))
+        for layer in range(mlp_shape(problem.hf).n_layers) if heads else ():
+            projection = attention_out(problem.hf, layer)
+            stack.enter_context(projection.register_forward_pre_hook(lambda _, args: kept.append(args[0])))
+        found = stack.enter_context(_recorded(problem, cut=True))
+        found.heads.extend(kept)
         yield found
+
+
+@contextlib.contextmanager
+def input_passes(problem: Problem) -> Iterator[InputPasses]:
+    """Cut passes whose rows are the two factors of the activations.
+
+    With the activation function's output set to 1, the product is the other factor; the outputs of the projections are
+    those of the prompt, so that nothing downstream changes.
+    """
+    read: list[Tensor] = []
+    replaced: list[Tensor] = []  # alive, so that the product has another address: the half rule compares addresses
+
+    def ones(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        read.append(args[0].view(problem.target.pos + 1, -1))
+        replaced.append(out)
+        return torch.ones_like(out)
+
+    with cut_pass(problem) as plain:
+        clean = [out.detach() for out in plain.outputs]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(relevance_rules(problem.hf, eager=True))
+        for layer in decoder_layers(problem.hf):
+            stack.enter_context(activation_function(layer).register_forward_hook(ones))
+        found = stack.enter_context(_recorded(problem, cut=True, outputs=clean))
+        gated = found.acts[0].requires_grad
+        # the half rule has halved the derivative of the product, not its value
+        other = replace(found, acts=[2 * a - a.detach() for a in found.acts]) if gated else None
+        yield InputPasses(plain.plain_acts(), replace(found, acts=read), other)
 
 
 @contextlib.contextmanager
@@ -87,19 +136,21 @@ def live_pass(problem: Problem) -> Iterator[Pass]:
 
 
 @contextlib.contextmanager
-def _recorded(problem: Problem, *, cut: bool) -> Iterator[Pass]:
+def _recorded(problem: Problem, *, cut: bool, outputs: Sequence[Tensor] | None = None) -> Iterator[Pass]:
+    """`cut`: the projections' outputs are leaves, with the values of `outputs` if they are given."""
     hf: PreTrainedModel = problem.hf
     n_pos = problem.target.pos + 1
     with contextlib.ExitStack() as stack:
-        outputs: list[Tensor] = []
+        kept: list[Tensor] = []
 
         def keep(_: nn.Module, args: Any, out: Tensor) -> Tensor:
-            outputs.append(out.detach().requires_grad_() if cut else out)
-            return outputs[-1]
+            values = out if outputs is None else outputs[len(kept)]
+            kept.append(values.detach().requires_grad_() if cut else out)
+            return kept[-1]
 
         for projection in output_projections(hf):  # before the biases, which are added to the leaf
             stack.enter_context(projection.register_forward_hook(keep))
-        found = Pass(problem, stack.enter_context(scale_leaves(hf, n_pos)), outputs=outputs)
+        found = Pass(problem, stack.enter_context(scale_leaves(hf, n_pos)), outputs=kept)
 
         def record(_: int, acts: Tensor) -> Tensor:
             found.acts.append(acts[0])

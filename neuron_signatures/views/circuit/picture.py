@@ -102,10 +102,10 @@ def _node(item: Item, box: Box, strongest: float, shown: Shown) -> str:
     kind = " g" if item.is_group else " tg" if item.kind == "target" else ""
     cls = f"{'up' if mark == '▲' else 'dn' if mark == '▼' else 'no'}{kind}"
     x, radius = box.x + box.width / 2, 12 if item.kind == "embedding" and not item.is_group else 5
-    lines = [f'<text class="n" x="{_n(x)}" y="{_n(box.y + (14 if said else box.height / 2 + 4))}">'
+    lines = [f'<text class="n" x="{_n(x)}" y="{_n(box.y + (13 if said else box.height / 2 + 4))}">'
              f"{_text(mark + name)}</text>"]  # fmt: skip
     if said:
-        lines.append(f'<text class="w" x="{_n(x)}" y="{_n(box.y + 27)}">{_text(said)}</text>')
+        lines.append(f'<text class="w" x="{_n(x)}" y="{_n(box.y + 25)}">{_text(said)}</text>')
     tip = _text("; ".join(item_lines(item, shown.graph.prompt)))
     return (f'<g class="{cls}"><title>{tip}</title><rect class="b" x="{_n(box.x)}" y="{_n(box.y)}" '
             f'width="{_n(box.width)}" height="{_n(box.height)}" rx="{radius}" '

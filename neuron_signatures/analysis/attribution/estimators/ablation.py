@@ -79,18 +79,19 @@ def single_ablations(
 @torch.no_grad()
 def joint_ablation(
     problem: Problem,
-    sets: Iterable[Bool[Tensor, "layer neuron"]],
+    sets: Iterable[Bool[Tensor, "layer *pos neuron"]],
     *,
     reference: Float[Tensor, "model_layer pos neuron"],
     layers: Sequence[int],
     meaning: SetMeaning = "ablate",
     batch: int = DEFAULT_BATCH,
 ) -> Iterator[Float[Tensor, " chunk"]]:
-    """f, float32, with each set of neurons ablated at all the problem's positions, or with all others ablated.
+    """f, float32, with each set of neurons ablated at the problem's positions, or with all others ablated.
 
-    One tensor per forward pass, in the order of the sets, which are taken from the iterator as they are needed. The
-    rows of a set are `layers`; neurons of other layers are never ablated. Neurons that are not ablated respond to those
-    that are.
+    A set `[layer neuron]` holds at all these positions, a set `[layer pos neuron]` has neurons of its own at each. One
+    tensor per forward pass, in the order of the sets, which are taken from the iterator as they are needed. The rows of
+    a set are `layers`; neurons of other layers are never ablated. Neurons that are not ablated respond to those that
+    are.
     """
     positions, chosen = problem.positions, list(layers)
     _refuse(torch.tensor(positions), reference[chosen], problem.target)
@@ -116,7 +117,7 @@ def _single_edit(neurons: Int[Tensor, "n 3"], values: Float[Tensor, " n"]) -> Ed
 
 
 def _joint_edit(
-    members: Sequence[Bool[Tensor, "layer neuron"]],
+    members: Sequence[Bool[Tensor, "layer *pos neuron"]],
     layers: Sequence[int],
     meaning: SetMeaning,
     reference: Float[Tensor, "model_layer pos neuron"],
@@ -124,7 +125,7 @@ def _joint_edit(
 ) -> Edit:
     def edit(layer: int, acts: Tensor) -> Tensor:
         where, own = rows.to(acts.device), layers.index(layer)
-        inside = torch.stack([m[own] for m in members])[:, None].to(acts.device)
+        inside = torch.stack([m[own].view(-1, acts.shape[-1]) for m in members]).to(acts.device)
         other, clean = reference[layer].to(acts), acts[:, where]
         edited = torch.where(inside, other, clean) if meaning == "ablate" else torch.where(inside, clean, other)
         return acts.index_copy(1, where, edited)

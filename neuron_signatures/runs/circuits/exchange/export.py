@@ -54,7 +54,8 @@ class ExportSummary:
     """Files of neurons."""
     n_without_examples: int
     query: str
-    """What to put behind the local viewer's address: it reads supernodes from there, not from the file."""
+    """What to put behind the local viewer's address. It reads supernodes from there, not from the file, and saves only
+    the pins that it has read from there."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -111,9 +112,13 @@ def stored_graph_json(circuit: StoredCircuit, groups: GroupsFile | None, model_n
 
 
 def viewer_query(file: GraphFile) -> str:
-    """`?slug=...&supernodes=...`. The local viewer decodes supernodes twice."""
-    supernodes = json.dumps(file.qParams.supernodes, ensure_ascii=False, separators=(",", ":"))
-    parts = {"slug": file.metadata.slug} | ({"supernodes": quote(supernodes)} if file.qParams.supernodes else {})
+    """`?slug=...&pinnedIds=...&supernodes=...`. The local viewer decodes each part twice."""
+    params = file.qParams
+    parts = {"slug": file.metadata.slug}
+    if params.pinnedIds:
+        parts["pinnedIds"] = quote(",".join(params.pinnedIds))
+    if params.supernodes:
+        parts["supernodes"] = quote(json.dumps(params.supernodes, ensure_ascii=False, separators=(",", ":")))
     return f"?{urlencode(parts)}"
 
 
