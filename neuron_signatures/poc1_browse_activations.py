@@ -72,7 +72,7 @@ def make_parser() -> Parser:
     what.add_argument(
         "--list",
         metavar="NAME",
-        help=f"a list that --screen lists shows, an intervention, or a circuit; for --screen {', '.join(NAMED_SCREENS)}",
+        help=f"a list that --screen lists shows, an intervention or a circuit; for --screen {', '.join(NAMED_SCREENS)}",
     )
     what.add_argument("--query", metavar="TEXT", help="text for --screen search, or the filter of a list")
     what.add_argument(
