@@ -71,7 +71,9 @@ def shown_sentence(shown: Shown) -> str:
     total = sum(abs(e.weight) for e in shown.graph.edges)
     part = f", {share_text(shown.abs_weight / total)} of the graph's Σ|E|" if total else ""
     nodes, edges = len(shown.graph.nodes), len(shown.graph.edges)
-    return f"Shown: {shown.n_nodes:,} of {count_of(nodes, 'node')}, {shown.n_edges:,} of {count_of(edges, 'edge')}{part}."
+    return (
+        f"Shown: {shown.n_nodes:,} of {count_of(nodes, 'node')}, {shown.n_edges:,} of {count_of(edges, 'edge')}{part}."
+    )
 
 
 def hidden_lines(shown: Shown) -> list[str]:

@@ -69,21 +69,29 @@ TABLES: Final = {
         "answer_after": "string", "answer_other": "string", "flipped": "bool", "moved": "double",
         "random_flip_share": "double", **_NULL,
     }),
-    # What several circuits share. `role`: the position, aligned between prompts (`start+1`, `entity-1`, `end-1`).
-    # `varies`: whether the node is there for some of the prompts only, and so can depend on the entity.
+    # What several circuits share. `role`: the position, aligned between prompts (`start+0` is the first token,
+    # `entity-1` the last one of the entity, `end-1` the last one). Scores are over the circuits that have the node,
+    # activations over all prompts. `entity_share`: 1 - mean(d)²/mean(d²) of the changes d = a - ā over the prompts, 0
+    # if they are the same in all, with its 95 % interval. `between`: η² of the activation between entities, null unless
+    # an entity has several prompts; the null permutes entities. `varies`: entity_low is above .5, or where there is a
+    # p, entity_share is and q is at most .05; of a token, whether it differs.
     COMMON_NODES: Table(COMMON, {
         "kind": "string", "layer": "int32", "neuron": "int32", "role": "string", "n_circuits": "int32",
         "share": "double", "mean_score": "double", "sd_score": "double", "mean_activation": "double",
-        "sd_activation": "double", "varies": "bool", "label": "string",
+        "sd_activation": "double", "entity_share": "double", "entity_low": "double", "entity_high": "double",
+        "between": "double", **_NULL, "varies": "bool", "label": "string",
     }),
     # `source` and `target` are rows of `common_nodes`.
     COMMON_EDGES: Table(COMMON, {
         "source": "int32", "target": "int32", "n_circuits": "int32", "share": "double", "mean_weight": "double",
         "sd_weight": "double",
     }),
+    # `common_share`: share of the common neurons (in half of the circuits that are not held out) that are in this
+    # circuit; the null, of held-out circuits: random neurons, as many in each layer and role. `covered`: share of
+    # Σ|score| of this circuit's neurons that is of common ones.
     MEMBERS: Table(COMMON, {
         "circuit": "string", "prompt_id": "string", "entity": "string", "target": "string", "foil": "string",
-        "held_out": "bool",
+        "held_out": "bool", "common_share": "double", "covered": "double", **_NULL,
     }),
 }  # fmt: skip
 
