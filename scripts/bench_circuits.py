@@ -21,10 +21,11 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.targets import TargetRequest, resolve_target
 from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.circuits.types import NeuronAt
+from neuron_signatures.cli.trace_circuit import CANDIDATES_PER_NODE
 from neuron_signatures.models.load import ModelSpec, load_model
 from neuron_signatures.models.tokens import encode_text
 
-BATCHES, BYTES = 0.5, 2e9
+NODES, BATCHES, BYTES = 300, 0.5, 2e9
 DEMO_SECONDS, REAL_SECONDS = 20.0, 90.0
 DEMO_PROMPT = "The capital of the state containing Dallas is"
 REAL_PROMPT = "We all know that the capital of France is"  # 10 tokens with the one of the beginning
@@ -49,7 +50,7 @@ def resident(name):
     line = next(x for x in open("/proc/self/status") if x.startswith(name))
     return int(line.split()[1]) * 1024
 
-name, text, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+name, text, n, n_candidates = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 model = load_model(ModelSpec(name, dtype="fp32", device="cpu"))
 ids = encode_text(model.tokenizer, text, prepend_bos=True)
 target = resolve_target(model, ids, TargetRequest("top1_logit")).target
@@ -65,7 +66,7 @@ def part(key, f):
     seconds[key] = time.perf_counter() - start
     return found
 
-nodes = part("relevance", lambda: strongest(relevance(problem, reference).neurons, 2 * n))
+nodes = part("relevance", lambda: strongest(relevance(problem, reference).neurons, n_candidates))
 edges = part("edges", lambda: incoming(problem, [None, *nodes], nodes, reference))
 pruned = part("prune", lambda: prune(edge_matrix(edges, nodes), PruneRules(n, 1.0, 0.98)))
 grown = resident("VmHWM") - before
@@ -108,7 +109,7 @@ def _traced(name: str, text: str, bar: float, quick: bool) -> list[Bar]:
     """The best time and the largest growth of some runs."""
     runs = []
     for _ in range(1 if quick else 3):
-        command = [sys.executable, "-c", _TRACE, name, text, "300"]
+        command = [sys.executable, "-c", _TRACE, name, text, str(NODES), str(CANDIDATES_PER_NODE * NODES)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     best = min(runs, key=_until_pruned)
