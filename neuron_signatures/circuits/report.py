@@ -17,7 +17,7 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
 
 _N_NEURONS: Final = 10
-_N_PATHS: Final = 4
+_N_PATHS: Final = 8
 _N_LINES: Final = 20
 _N_PROMOTED: Final = 3
 
@@ -84,8 +84,8 @@ def _common_lines(common: Common | None) -> Iterator[str]:
     )
     if facts["n_held_out"]:
         yield (
-            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the common "
-            f"neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the "
+            f"common neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
             f"{percent(facts['held_out_covered'])} of the relevance"
         )
 

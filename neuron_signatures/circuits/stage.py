@@ -108,6 +108,9 @@ def _reference_of_run(run: Run, request: TraceRequest, progress: ProgressOf) -> 
 def _checked(run: Run, request: TraceRequest) -> Iterator[CheckedPrompt]:
     """The prompts of the cases with the model, which is loaded with the first one."""
     dtype = request.overrides.dtype or default_dtype(run.manifest, ("ablation",))
+    if dtype != "fp32":
+        what = f"edges are exact in float32 only, not in {dtype}"
+        raise UsageError(what, where="--model_dtype", next_step="Use fp32, of a run that was made without quantisation")
     reason = DIFFERENCES if request.overrides.dtype is None else None
     first = check_prompt(run, request.cases[0].prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
     yield first
