@@ -12,8 +12,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
-from neuron_signatures.runs.circuits.folder import GROUPS
-from neuron_signatures.runs.circuits.groups import groups_fault, list_edited
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.verify import SetsCheck
@@ -22,7 +20,7 @@ from neuron_signatures.runs.llm.names import LLM
 from neuron_signatures.runs.llm.verify import RequestsCheck
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
-from neuron_signatures.runs.names import CIRCUITS, META, STAGE_FOLDERS, TMP_PREFIX
+from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
 from neuron_signatures.runs.opening import NotReadableError, read_regular
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.runs.records.reader import Records
@@ -94,7 +92,7 @@ def check_results(run: Run) -> ResultCheck:
 
 
 def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
-    """Check the files in a stage folder that grow or that people edit, and so are in no record; returns their names."""
+    """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
     if name in (EXPLANATIONS, SCORES):
         check = SetsCheck if name == EXPLANATIONS else ScoresCheck
         logs = check(run.path, run.manifest)
@@ -106,10 +104,6 @@ def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
         total.faults += skills.faults
         total.remarks += skills.remarks
         return skills.known
-    if name == CIRCUITS:
-        groups = {circuit: groups_fault(run.path, circuit) for circuit in list_edited(run.path)}
-        total.faults += filter(None, groups.values())
-        return {f"{circuit}/{GROUPS}" for circuit in groups}
     if name == LLM:
         requests = RequestsCheck(run.path)
         total.faults += requests.faults

@@ -180,15 +180,6 @@ def list_edited(run_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in (run_dir / CIRCUITS).glob(f"*/{GROUPS}"))
 
 
-def groups_fault(run_dir: Path, name: str) -> str:
-    """What is wrong with the groups of a circuit, in one line; empty if nothing is."""
-    try:
-        read_groups(run_dir, name)
-    except (BadRunError, UsageError) as e:
-        return e.line()
-    return ""
-
-
 def _read(run_dir: Path, name: str) -> tuple[Path, bytes | None, Origin]:
     """The file that counts now, and its bytes; None without one."""
     files: tuple[tuple[str, Origin], ...] = ((GROUPS, "person"), (SUGGESTED_GROUPS, "suggested"))

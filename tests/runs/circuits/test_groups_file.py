@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from analysis_runs import make_run, random_acts
 from circuits_made import EVIL, MARKUP
 
 from neuron_signatures.runs.circuits import groups as module
@@ -23,7 +22,6 @@ from neuron_signatures.runs.circuits.groups import (
     write_groups,
 )
 from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, UsageError
-from neuron_signatures.runs.verify_results import check_results
 
 A = Group(id="g1", label=f"says {EVIL}", nodes=("0_1_2", "0_2_2"))
 B = Group(id="g2", label=MARKUP, nodes=("1_1_4",), source="suggested", named_by="write_scores")
@@ -179,15 +177,3 @@ def test_invalid_groups_are_never_written(run_dir):
     with pytest.raises(BadRunError, match="format_version"):
         parse_groups(b'{"format_version": 0}', where="x")
     assert not list(folder(run_dir).iterdir())
-
-
-def test_verify_knows_the_file_and_names_a_damaged_one(tmp_path):
-    prompts = {"p0": ["<bos>", "a", "b"]}
-    with make_run(tmp_path / "run", prompts, random_acts(prompts, n_layers=2, d_mlp=3)) as run:
-        (run.path / "circuits" / "dallas").mkdir(parents=True)
-        write_groups(run.path, "dallas", SOME, expected_etag="")
-        found = check_results(run)
-        assert (found.faults, found.remarks) == ([], [])
-        (run.path / "circuits" / "dallas" / GROUPS).write_text('{"pins": []}', encoding="utf-8")
-        (fault,) = check_results(run).faults
-        assert "dallas/groups.json: field pins" in fault
