@@ -16,7 +16,9 @@ Writes: RUN/circuits/<name>/ (docs/poc10.md)
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from neuron_signatures.cli import trace_circuit as flags
 from neuron_signatures.cli.command import command
@@ -27,6 +29,9 @@ from neuron_signatures.cli.progress import progress_of
 from neuron_signatures.cli.signals import stop_on_signals
 from neuron_signatures.cli.trace_circuit import check_flags
 from neuron_signatures.runs.errors import ExitCode
+
+if TYPE_CHECKING:
+    from neuron_signatures.runs.run import Run
 
 __all__ = ["check_flags", "main", "make_parser"]
 
@@ -46,20 +51,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with Run.open(args.run_dir, check="sha256") as run:
             need_neurons(run, "stage 10")
-            if args.cases is None:
-                run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
-            request = flags.trace_request(args)
-            from neuron_signatures.circuits.report import trace_lines, trace_summary
-            from neuron_signatures.circuits.stage import plan_trace, run_trace
-
-            progress = progress_of(quiet=args.quiet)
-            if args.dry_run:
-                planned = plan_trace(run, request, progress)
-                emit_json(planned.fields()) if args.json else emit(planned.line())
-                return ExitCode.OK
-            done = run_trace(run, request, progress)
-            emit_json(trace_summary(run.path, done)) if args.json else emit("\n".join(trace_lines(run.path, done)))
+            if args.import_file is not None:
+                _import(run, args)
+            else:
+                if args.cases is None:
+                    run.prompt(args.prompt_id)  # before torch is imported, which takes seconds
+                _trace(run, args)
     return ExitCode.OK
+
+
+def _trace(run: Run, args: Namespace) -> None:
+    request = flags.trace_request(args)
+    from neuron_signatures.circuits.report import trace_lines, trace_summary
+    from neuron_signatures.circuits.stage import plan_trace, run_trace
+
+    progress = progress_of(quiet=args.quiet)
+    if args.dry_run:
+        planned = plan_trace(run, request, progress)
+        emit_json(planned.fields()) if args.json else emit(planned.line())
+        return
+    done = run_trace(run, request, progress)
+    emit_json(trace_summary(run.path, done)) if args.json else emit("\n".join(trace_lines(run.path, done)))
+
+
+def _import(run: Run, args: Namespace) -> None:
+    from neuron_signatures.circuits.imports import import_circuit
+    from neuron_signatures.circuits.outcome import imported
+    from neuron_signatures.circuits.report import trace_lines, trace_summary
+
+    found = import_circuit(run, args.import_file, name=args.name, overwrite=args.overwrite)
+    done = imported(run, found, args.export, overwrite=args.overwrite)
+    emit_json(trace_summary(run.path, done)) if args.json else emit("\n".join(trace_lines(run.path, done)))
 
 
 def make_parser() -> Parser:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from neuron_signatures.analysis.report_text import number, percent, warning_lines
 from neuron_signatures.circuits.graph.paths import strongest_paths
-from neuron_signatures.circuits.stage import Outcome
+from neuron_signatures.circuits.outcome import Common, Outcome
 from neuron_signatures.runs.circuits.folder import circuit_folder
 from neuron_signatures.runs.circuits.graph import Graph, Node
 from neuron_signatures.runs.circuits.reader import StoredCircuit
@@ -24,13 +24,16 @@ _N_PROMOTED: Final = 3
 
 def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     """One circuit in full; of several one line each."""
+    exported = [f"exported {escape(line)}" for one in outcome.exported for line in one.lines()]
     if len(outcome.circuits) == 1:
-        return _circuit_lines(run_dir, outcome.circuits[0])
+        return [*_circuit_lines(run_dir, outcome.circuits[0]), *exported]
     shown = outcome.circuits[:_N_LINES]
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
         lines.append(f"         and {more:,} more")
-    return [*lines, f"written  {escape(str(run_dir))}/circuits: {len(outcome.new):,} of {len(outcome.circuits):,} now"]
+    lines += _common_lines(outcome.common)
+    where = f"{escape(str(run_dir))}/circuits"
+    return [*lines, f"written  {where}: {len(outcome.new):,} of {len(outcome.circuits):,} circuits now", *exported]
 
 
 def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
@@ -40,7 +43,9 @@ def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
          "strongest": [_summary(node) for node in strongest_neurons(c.graph)], "warnings": c.record.warnings}
         for c in outcome.circuits
     ]  # fmt: skip
-    summary: dict[str, Any] = strict({"run_dir": run_dir, "circuits": circuits})
+    summary: dict[str, Any] = strict(
+        {"run_dir": run_dir, "circuits": circuits, "exported": outcome.exported, "common": outcome.common}
+    )
     return summary
 
 
@@ -51,19 +56,14 @@ def strongest_neurons(graph: Graph) -> list[Node]:
 
 
 def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
-    graph, facts = found.graph, found.record.facts
+    graph = found.graph
     prompt = graph.prompt
     foil = f" against {visible(prompt.foil)!r}" if prompt.foil is not None else ""
     probability = f"probability {prompt.target_probability:.3f}"
     lines = [
         f"prompt   {escape(prompt.prompt_id)}: {shorten(' '.join(visible(t) for t in prompt.tokens), 120)}",
         f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {prompt.value:.3f}, {probability}",
-        f"graph    {facts['n_neurons']:,} neurons of {facts['n_candidates']:,} candidates, {facts['n_nodes']:,} nodes, "
-        f"{facts['n_edges']:,} edges ({facts['n_neuron_edges']:,} between neurons)",
-        f"inputs   median {percent(facts['shown_share'])} from shown neurons and tokens "
-        f"({percent(facts['shown_share_singly'])} if every other neuron counts singly)",
-        f"scores   replacement {number(facts['replacement'])}, completeness "
-        f"{number(facts['completeness'])}, the rest counted as errors",
+        *_size_lines(found),
         "",
         *(_neuron_line(node) for node in strongest_neurons(graph)),
         "",
@@ -73,12 +73,55 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
 
 
+def _common_lines(common: Common | None) -> Iterator[str]:
+    if common is None:
+        return
+    facts = common.facts
+    yield (
+        f"common   {escape(common.name)}: {facts['n_common']:,} neurons in at least {percent(facts['least_share'])} of "
+        f"{facts['n_circuits']:,} circuits, {facts['n_varying']:,} of which depend on the entity; they have "
+        f"{percent(facts['covered'])} of the relevance"
+    )
+    if facts["n_held_out"]:
+        yield (
+            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the common "
+            f"neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"{percent(facts['held_out_covered'])} of the relevance"
+        )
+
+
+def _size_lines(found: StoredCircuit) -> Iterator[str]:
+    """The figures of the record; imported circuits may have none."""
+    graph, facts = found.graph, found.record.facts
+    candidates = f" of {facts['n_candidates']:,} candidates" if "n_candidates" in facts else ""
+    yield (
+        f"graph    {_n_neurons(graph):,} neurons{candidates}, {len(graph.nodes):,} nodes, {len(graph.edges):,} edges"
+    )
+    if "shown_share" in facts:
+        yield (
+            f"inputs   median {percent(facts['shown_share'])} from shown neurons and tokens "
+            f"({percent(facts['shown_share_singly'])} if every other neuron counts singly)"
+        )
+        yield (
+            f"scores   replacement {number(facts['replacement'])}, completeness {number(facts['completeness'])}, the "
+            "rest counted as errors"
+        )
+    if "groups" in facts:
+        yield f"groups   {escape(str(facts['groups']['line']))}"
+    for one in facts.get("measured", ()):
+        yield f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']})"
+
+
+def _n_neurons(graph: Graph) -> int:
+    return sum(node.kind == "neuron" for node in graph.nodes)
+
+
 def _one_line(found: StoredCircuit, *, new: bool) -> str:
     prompt, facts = found.graph.prompt, found.record.facts
     foil = f" - {visible(prompt.foil)}" if prompt.foil is not None else ""
     return (
         f"{'traced' if new else 'kept':8} {escape(found.name)}: {visible(prompt.target)}{foil} {prompt.value:.2f}, "
-        f"{facts['n_neurons']:,} neurons, inputs {percent(facts['shown_share'])}"
+        f"{_n_neurons(found.graph):,} neurons, inputs {percent(facts['shown_share'])}"
     )
 
 

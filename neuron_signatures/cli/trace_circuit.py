@@ -11,6 +11,7 @@ from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.circuits.folder import STAGE
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import safe_id
 
 if TYPE_CHECKING:
     from neuron_signatures.circuits.request import TraceRequest
@@ -21,6 +22,7 @@ CANDIDATES_PER_NODE: Final = 8
 _OF_ONE_CASE: Final = frozenset(
     {"prompt_id", "target_mode", "target_token", "target_token_id", "foil_token", "foil_token_id"}
 )
+_OF_IMPORT: Final = frozenset({"run_dir", "import_file", "name", "overwrite", "export", "quiet", "json"})
 
 
 def make_parser(description: str | None) -> Parser:
@@ -33,6 +35,10 @@ def make_parser(description: str | None) -> Parser:
     output.add_argument("--name", metavar="NAME",
                         help="of the folder in circuits/; default: from prompt, target and foil, of --cases the file's "
                              "name for what they have in common")  # fmt: skip
+    output.add_argument("--export", type=folder, metavar="FOLDER",
+                        help="also write a graph file and feature files for public viewers")  # fmt: skip
+    output.add_argument("--import", dest="import_file", type=folder, metavar="FILE",
+                        help="make a circuit of a graph file instead; needs no model")  # fmt: skip
     output.add_argument("--max_memory", type=parse_bytes, metavar="SIZE",
                         help="of a batch of backward passes, such as 1GB; default 256MiB")  # fmt: skip
     output.add_argument("--overwrite", action="store_true", help="trace again what is finished")
@@ -68,8 +74,9 @@ def _add_graph_flags(parser: Parser) -> None:
     group.add_argument("--edge_share", type=share, default=0.98, metavar="SHARE",
                        help="share of the influence that the kept edges have; default 0.98")  # fmt: skip
     group.add_argument("--reference", metavar="REF",
-                       help="what activations are compared with: mean, zero, prompt:ID, run:DIR or records (the corpus "
-                            "of stage 4); default mean, zero in a run of few tokens")  # fmt: skip
+                       help="what activations are compared with: mean, zero, prompt:ID, run:DIR, records (the corpus "
+                            "of stage 4) or template (of --cases: the mean over the other prompts); default mean, "
+                            "zero in a run of few tokens")  # fmt: skip
     group.add_argument("--min_mean_tokens", type=at_least(1), default=64, metavar="N",
                        help="fewest tokens of a mean; default 64")  # fmt: skip
     group.add_argument("--heads", action="store_true", help="share of each attention head in every edge")
@@ -82,6 +89,8 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
     """Raise `UsageError` for flags that have no effect together."""
     if args.cases is not None and (clashing := sorted(_OF_ONE_CASE & set(given))):
         raise UsageError("is given for each case in the file", where=f"--{clashing[0]}", next_step="Leave it away")
+    if args.import_file is not None and (clashing := sorted(set(given) - _OF_IMPORT)):
+        raise UsageError("has no effect with --import", where=f"--{clashing[0]}", next_step="Leave it away")
     if args.candidates is not None and args.candidates < args.max_nodes:
         what = f"{args.candidates} candidates are fewer than --max_nodes {args.max_nodes}"
         raise UsageError(what, where="--candidates")
@@ -107,4 +116,5 @@ def trace_request(args: Namespace) -> TraceRequest:
         min_mean_tokens=args.min_mean_tokens, heads=args.heads, measure=args.measure,
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
-    return TraceRequest(cases, args.name, settings, model_overrides(args), args.overwrite, export=None)
+    common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
+    return TraceRequest(cases, args.name or common, settings, model_overrides(args), args.overwrite, args.export)

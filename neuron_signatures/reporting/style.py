@@ -104,6 +104,7 @@ padding:.3rem 0}
 figure{margin:0}figcaption{overflow-wrap:anywhere;font-size:.86rem;color:var(--soft);max-width:30rem}
 figcaption b{color:var(--fg);font-weight:600}
 svg{display:block;max-width:100%;height:auto;overflow:hidden}
+.scroll>.ns-circuit{max-width:none}
 svg.row{display:inline-block;vertical-align:middle;max-width:none}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 svg .end{text-anchor:end}svg .mid{text-anchor:middle}
@@ -142,7 +143,7 @@ border-bottom:1px solid var(--line)}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h2,h3,h4,summary{break-after:avoid}figure,.exp,.pass,.note,tr{break-inside:avoid}
 .scroll{overflow:visible;background:none}table{font-size:7.5pt}td,th{white-space:normal;padding-right:.45rem}
-.text,.hash{min-width:0}svg.row{max-width:24mm}details.screen{display:none}.nb,td.n{white-space:nowrap}
+.text,.hash{min-width:0}svg.row{max-width:24mm}.scroll>.ns-circuit{max-width:100%}details.screen{display:none}.nb,td.n{white-space:nowrap}
 a{color:inherit;text-decoration:none}
 details::details-content{content-visibility:visible;display:block;height:auto}}
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -13,8 +13,7 @@ from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.circuits.graph import Prompt
 from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.stats.chance import shown_p
-from neuron_signatures.views.circuit.checks import Checks, headline_row
+from neuron_signatures.views.circuit.checks import Checks, faithfulness_words, headline_row
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -36,11 +35,9 @@ def choose_circuit(ctx: PageContext, traced: Sequence[CircuitRef]) -> str:
     if wanted and wanted not in names:
         show_lines("There is no such circuit; the first is shown.", [wanted])
     name = wanted if wanted in names else next(iter(names))
-    if len(names) > 1:
-        st.session_state[_NAME] = name
-        st.selectbox("Circuit", list(names), key=_NAME, format_func=lambda n: ref_label(names[n]),
-                     label_visibility="collapsed",
-                     on_change=lambda: ctx.open_circuit(st.session_state[_NAME]))  # fmt: skip
+    st.session_state[_NAME] = name
+    st.selectbox("Circuit", list(names), key=_NAME, format_func=lambda n: ref_label(names[n]),
+                 label_visibility="collapsed", on_change=lambda: ctx.open_circuit(st.session_state[_NAME]))  # fmt: skip
     return name
 
 
@@ -65,7 +62,8 @@ def prompt_html(prompt: Prompt) -> str:
                      for i, t in enumerate(prompt.tokens[:_MOST_TOKENS]))  # fmt: skip
     more = "…" if len(prompt.tokens) > _MOST_TOKENS else ""
     foil = "" if prompt.foil is None else f' not <span class="f">{as_html(visible(prompt.foil))}</span>'
-    return f'{_STYLE}<div class="ns-toks">{tokens}{more} → <span class="a">{as_html(visible(prompt.target))}</span>{foil}</div>'
+    target = f'<span class="a">{as_html(visible(prompt.target))}</span>'
+    return f'{_STYLE}<div class="ns-toks">{tokens}{more} → {target}{foil}</div>'
 
 
 def answer_text(prompt: Prompt) -> str:
@@ -83,7 +81,7 @@ def circuit_facts(stored: StoredCircuit) -> list[tuple[str, str]]:
     size = (
         f"{count_of(len(graph.nodes), 'node')}, of which {count_of(n, 'neuron')}; {count_of(len(graph.edges), 'edge')}"
     )
-    out = [("circuit", size), ("reference", brief(str(record.settings.get("reference") or "not recorded")))]
+    out = [("circuit", size), ("reference", reference_text(record.settings.get("reference")))]
     scores = [f"{word} {_share(value)}" for word in ("replacement", "completeness")
               if isinstance(value := record.facts.get(word), int | float)]  # fmt: skip
     if scores:
@@ -91,22 +89,19 @@ def circuit_facts(stored: StoredCircuit) -> list[tuple[str, str]]:
     return out
 
 
+def reference_text(recorded: object) -> str:
+    """`mean over 219 tokens`: of the record's reference, a name or its parts."""
+    if not isinstance(recorded, Mapping):
+        return brief(str(recorded)) if recorded else "not recorded"
+    name, n = brief(str(recorded.get("name") or "not recorded")), recorded.get("n_tokens")
+    return f"{name} over {count_of(n, 'token')}" if isinstance(n, int) else name
+
+
 def tested_facts(tested: Checks | None) -> list[tuple[str, str]]:
     """The faithfulness of the smallest set that is enough, beside random sets."""
     row = headline_row(tested.curves) if tested is not None else None
-    if row is None or row.faithfulness is None:
-        return []
-    null = "" if row.random_mean is None else (
-        f" (random sets {_number(row.random_mean)} ± {_number(row.random_sd)}, p {shown_p(row.p, row.n_random)})")  # fmt: skip
-    left = "" if row.complement is None else f"; without them {_number(row.complement)} is left"
-    return [
-        ("faithfulness", f"the {row.k:,} strongest neurons keep {_number(row.faithfulness)} of the target{null}{left}")
-    ]
+    return [] if row is None else [("faithfulness", faithfulness_words(row))]
 
 
 def _share(value: float | int | None) -> str:
     return "undefined" if value is None else share_text(float(value))
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"

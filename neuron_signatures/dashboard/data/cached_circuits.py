@@ -5,16 +5,19 @@ Groups are not kept: people change them, also in other viewers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from neuron_signatures.dashboard.data import cached_reads
 from neuron_signatures.dashboard.shell.page_context import PageContext
 from neuron_signatures.runs.circuits.folder import COMMON, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
 from neuron_signatures.runs.stage_results import ResultRecord
 from neuron_signatures.views.circuit.checks import Checks, read_checks
+from neuron_signatures.views.circuit.filled import with_promotes
 from neuron_signatures.views.circuit.lists import CircuitIndex
 from neuron_signatures.views.circuit.opened import CircuitRef, circuit_refs
 
@@ -29,6 +32,7 @@ def refs(ctx: PageContext) -> list[CircuitRef]:
 
 
 def circuit(ctx: PageContext, name: str) -> StoredCircuit:
+    """The circuit, with the tokens that its neurons promote if the run knows them."""
     found: StoredCircuit = _circuit(ctx.run_dir, ctx.results_key, name)
     return found
 
@@ -61,7 +65,8 @@ def _refs(run_dir: Path, results_key: str) -> list[CircuitRef]:
 
 @st.cache_resource(show_spinner=False, max_entries=6)
 def _circuit(run_dir: Path, results_key: str, name: str) -> StoredCircuit:
-    return read_circuit(run_dir, name)
+    stored = read_circuit(run_dir, name)
+    return replace(stored, graph=with_promotes(stored.graph, cached_reads.descriptions(run_dir, results_key)))
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from neuron_signatures.reporting.opened import ReportRun
 from neuron_signatures.reporting.section import Section
+from neuron_signatures.reporting.sections.circuits import circuits
 from neuron_signatures.reporting.sections.drift import drift
 from neuron_signatures.reporting.sections.explanations import explanations
 from neuron_signatures.reporting.sections.glossary import glossary
@@ -18,6 +19,6 @@ from neuron_signatures.reporting.sections.skills import skills
 from neuron_signatures.reporting.sections.unchecked import unchecked
 
 SECTIONS: tuple[Callable[[ReportRun], Section | None], ...] = (
-    question, neurons, ranking, explanations, interventions, skills, drift, unchecked, provenance, glossary,
+    question, neurons, ranking, circuits, explanations, interventions, skills, drift, unchecked, provenance, glossary,
 )  # fmt: skip
 """A section is None where the report has nothing to say about it."""

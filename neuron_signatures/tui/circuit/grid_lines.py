@@ -52,10 +52,9 @@ def grid_lines(grid: Grid, graph: Graph, marks: Marks, columns: int, height: int
     foot = [line(Span(x, "dim")) for x in _legend(wide=wide)]
     layers = _around(grid.layers, None if at is None else at.layer, max(1, height - len(head) - len(foot)))
     rows = [_row(grid, graph, layer, positions, marks, cell, plain=plain) for layer in layers]
-    cut = len(positions) < len(grid.positions) or len(layers) < len(grid.layers)
-    if cut:
-        left = f"{len(grid.positions) - len(positions)} positions and {len(grid.layers) - len(layers)} layers not shown"
-        foot = [line(Span(left, "dim")), *foot[1:]]
+    more = ((len(grid.positions) - len(positions), "positions"), (len(grid.layers) - len(layers), "layers"))
+    if left := " and ".join(f"{n} {what}" for n, what in more if n):
+        foot = [line(Span(f"{left} not shown", "dim")), *foot[1:]]
     return [clip(x, columns) for x in (*head, *rows, *foot)]
 
 

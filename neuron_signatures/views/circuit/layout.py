@@ -14,16 +14,19 @@ from typing import Final, NamedTuple
 from neuron_signatures.views.circuit.labels import position_name
 from neuron_signatures.views.circuit.shown import Item, Shown
 
-NODE_WIDTH, NODE_HEIGHT, NARROW = 88.0, 34.0, 60.0
-"""A node, and the width of one in a column that holds nothing but a token."""
-_GAP_X, _GAP_Y, _COLUMN_GAP, _ROW_GAP, _EMPTY_ROW = 8.0, 8.0, 12.0, 34.0, 5.0
-LEFT, TOP, HEADER = 44.0, 4.0, 22.0
+NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 86.0, 31.0, 58.0, 132.0
+"""A node, and the widths of those in a column with nothing but a token, and in one with a collapsed group."""
+_GAP_X, _GAP_Y, _COLUMN_GAP, _ROW_GAP, _EMPTY_ROW = 7.0, 7.0, 11.0, 32.0, 5.0
+LEFT, TOP, HEADER = 40.0, 4.0, 22.0
 """Of the row labels, above, and of the column labels, which are above and below."""
-WIDTH: Final = 1120.0
+WIDTH: Final = 1000.0
 """The width that a layout tries to keep."""
 _MOST_ACROSS = 6
 _TALL = 26
-"""Lines of nodes beyond which the canvas rather gets wider than it should be."""
+"""Lines of nodes beyond which the canvas rather gets as wide as `_WIDEST`, if its columns fit."""
+_WIDEST = 1220.0
+_MANY_ROWS, _NARROW_ROW_GAP = 12, 20.0
+"""Rows with nodes beyond which they are closer together."""
 _NO_POSITION = -1
 
 
@@ -83,15 +86,16 @@ def lay_out(shown: Shown, *, width: float = WIDTH) -> Layout:
         cells[place(item)].append(item)
     prompt = shown.graph.prompt
     positions = sorted({*range(len(prompt.tokens)), *(cell.pos for cell in cells)})
-    across = _across({cell: len(found) for cell, found in cells.items()}, positions, width - LEFT)
+    wide = {pos: _node_width([i for c, found in cells.items() if c.pos == pos for i in found]) for pos in positions}
+    across = _across({cell: len(found) for cell, found in cells.items()}, wide, width - LEFT)
     columns, x = [], LEFT
     for pos in positions:
-        wide = _column_width(pos, across, cells)
+        used = min(across[pos], max((len(found) for c, found in cells.items() if c.pos == pos), default=1))
         label = "" if pos == _NO_POSITION else position_name(prompt, pos)
-        columns.append(Column(pos, label, x, wide))
-        x += wide + _COLUMN_GAP
+        columns.append(Column(pos, label, x, used * wide[pos] + (used - 1) * _GAP_X))
+        x = columns[-1].x + columns[-1].width + _COLUMN_GAP
     rows = _rows(cells, across, shown.graph.n_layers)
-    boxes = _boxes(cells, across, {c.pos: c for c in columns}, {r.layer: r for r in rows})
+    boxes = _boxes(cells, across, wide, {c.pos: c for c in columns}, {r.layer: r for r in rows})
     return Layout(tuple(boxes), tuple(columns), tuple(rows), x, rows[-1].y + rows[-1].height + HEADER + TOP)
 
 
@@ -104,20 +108,26 @@ def place(item: Item) -> Cell:
     return Cell(statistics.median_low(n.layer for n in item.nodes), max(p for p, n in counts.items() if n == most))
 
 
-def _across(counts: Mapping[Cell, int], positions: Sequence[int], width: float) -> dict[int, int]:
+def _across(counts: Mapping[Cell, int], wide: Mapping[int, float], width: float) -> dict[int, int]:
     """How many nodes stand side by side in each column: more where that saves most height, while it fits."""
-    across = dict.fromkeys(positions, 1)
-    left = width - sum(_GAP_X + NODE_WIDTH + _COLUMN_GAP for _ in positions)
-    extra = NODE_WIDTH + _GAP_X
+    across = dict.fromkeys(wide, 1)
+    left = width - sum(w + _COLUMN_GAP for w in wide.values())
     height = _lines(counts, across)
-    while left >= extra or height > _TALL:
-        best = min(positions, key=lambda p: (_lines(counts, {**across, p: across[p] + 1}), p))
-        lower = _lines(counts, {**across, best: across[best] + 1})
-        if lower >= height or across[best] >= _MOST_ACROSS:
-            break
+    while True:
+        best = min(wide, key=lambda p: (_lines(counts, {**across, p: across[p] + 1}), p))
+        lower, extra = _lines(counts, {**across, best: across[best] + 1}), wide[best] + _GAP_X
+        room = left + (_WIDEST - WIDTH if height > _TALL else 0.0)
+        if lower >= height or across[best] >= _MOST_ACROSS or room < extra:
+            return across
         across[best] += 1
         left, height = left - extra, lower
-    return across
+
+
+def _node_width(items: Sequence[Item]) -> float:
+    """The width of every node of a column."""
+    if any(item.is_group for item in items):
+        return WIDE
+    return NARROW if all(item.kind == "embedding" for item in items) else NODE_WIDTH
 
 
 def _lines(counts: Mapping[Cell, int], across: Mapping[int, int]) -> float:
@@ -131,33 +141,27 @@ def _lines(counts: Mapping[Cell, int], across: Mapping[int, int]) -> float:
     return sum(lines.values()) + total / 1e4
 
 
-def _column_width(pos: int, across: Mapping[int, int], cells: Mapping[Cell, Sequence[Item]]) -> float:
-    here = [items for cell, items in cells.items() if cell.pos == pos]
-    if all(item.kind == "embedding" for items in here for item in items):
-        return NARROW
-    n = min(across[pos], max(map(len, here)))
-    return n * NODE_WIDTH + (n - 1) * _GAP_X
-
-
 def _rows(cells: Mapping[Cell, Sequence[Item]], across: Mapping[int, int], n_layers: int) -> list[RowBand]:
     out, y = [], TOP + HEADER
+    gap = _ROW_GAP if len({cell.layer for cell in cells}) <= _MANY_ROWS else _NARROW_ROW_GAP
     names = {-1: "emb", n_layers: "logit"}
     for layer in range(n_layers, -2, -1):
         lines = max((-(-len(items) // across[c.pos]) for c, items in cells.items() if c.layer == layer), default=0)
-        height = lines * (NODE_HEIGHT + _GAP_Y) - _GAP_Y + _ROW_GAP if lines else _EMPTY_ROW
+        height = lines * (NODE_HEIGHT + _GAP_Y) - _GAP_Y + gap if lines else _EMPTY_ROW
         out.append(RowBand(layer, names.get(layer, str(layer)), y, height, not lines))
         y += height
     return out
 
 
 def _boxes(
-    cells: Mapping[Cell, Sequence[Item]], across: Mapping[int, int], columns: Mapping[int, Column],
+    cells: Mapping[Cell, Sequence[Item]], across: Mapping[int, int], widths: Mapping[int, float],
+    columns: Mapping[int, Column],
     rows: Mapping[int, RowBand],
 ) -> list[Box]:  # fmt: skip
     out = []
     for cell, items in sorted(cells.items()):
         column, row, n = columns[cell.pos], rows[cell.layer], across[cell.pos]
-        wide = min(NODE_WIDTH, column.width)
+        wide = widths[cell.pos]
         used = -(-len(items) // n) * (NODE_HEIGHT + _GAP_Y) - _GAP_Y
         for i, item in enumerate(items):
             in_line = min(n, len(items) - i // n * n)

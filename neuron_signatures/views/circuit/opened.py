@@ -66,7 +66,14 @@ class OpenedCircuit:
     def setting(self, name: str) -> str:
         """A setting of the trace as text; empty if it is not recorded."""
         value = self.stored.record.settings.get(name)
-        return "" if value is None else str(value)
+        return "" if value is None or isinstance(value, dict | list) else str(value)
+
+    @property
+    def reference(self) -> str:
+        """What activations are compared with: `mean`, `zero`; empty if it is not recorded."""
+        found = self.stored.record.settings.get("reference")
+        name = found.get("name") if isinstance(found, dict) else found
+        return name if isinstance(name, str) else ""
 
     def fact(self, name: str) -> float | None:
         """A number of the trace; None if it is not recorded."""

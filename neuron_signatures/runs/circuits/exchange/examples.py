@@ -33,8 +33,10 @@ class Example(NamedTuple):
 
     tokens: tuple[str, ...]
     acts: tuple[float, ...]
-    """One per token; 0 where only the peak is known."""
+    """One per token; 0 beside the peak if only that is known."""
     peak: int
+    is_whole: bool = True
+    """Whether all activations are known, not only the peak's."""
 
 
 class Examples(NamedTuple):
@@ -72,7 +74,7 @@ def _of_window(window: Window) -> Example:
     peak = window.pos or 0
     acts = np.zeros(len(window.tokens), np.float32) if window.acts is None else window.acts.copy()
     acts[peak] = window.value
-    return _cut(window.tokens, acts, peak)
+    return _cut(window.tokens, acts, peak)._replace(is_whole=window.acts is not None)
 
 
 def _of_prompts(run: Run, neurons: Iterable[LayerNeuron], most: int) -> dict[LayerNeuron, Examples]:

@@ -54,7 +54,8 @@ class ExportSummary:
     """Files of neurons."""
     n_without_examples: int
     query: str
-    """What to put behind the local viewer's address: it reads supernodes from there, not from the file."""
+    """What to put behind the local viewer's address. It reads supernodes from there, not from the file, and saves only
+    the pins that it has read from there."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -102,18 +103,21 @@ def stored_graph_json(circuit: StoredCircuit, groups: GroupsFile | None, model_n
     """The file of a circuit of a run, as `to_json.graph_json`."""
     record = circuit.record
     facts = {k: v for k, v in record.facts.items() if k not in ("prompt", "n_layers")}
-    made = datetime.fromisoformat(record.created_at_utc)
     settings = GraphSettings(
-        circuit.name, model_name, round(made.timestamp() * 1000), node_share=_number(record.settings, "node_share"),
-        edge_share=_number(record.settings, "edge_share"), settings=record.settings, facts=facts,
+        circuit.name, model_name, _milliseconds(record.created_at_utc), node_share=record.settings.get("node_share"),
+        edge_share=record.settings.get("edge_share"), settings=record.settings, facts=facts,
     )  # fmt: skip
     return graph_json(circuit.graph, groups, settings=settings)
 
 
 def viewer_query(file: GraphFile) -> str:
-    """`?slug=...&supernodes=...`. The local viewer decodes supernodes twice."""
-    supernodes = json.dumps(file.qParams.supernodes, ensure_ascii=False, separators=(",", ":"))
-    parts = {"slug": file.metadata.slug} | ({"supernodes": quote(supernodes)} if file.qParams.supernodes else {})
+    """`?slug=...&pinnedIds=...&supernodes=...`. The local viewer decodes each part twice."""
+    params = file.qParams
+    parts = {"slug": file.metadata.slug}
+    if params.pinnedIds:
+        parts["pinnedIds"] = quote(",".join(params.pinnedIds))
+    if params.supernodes:
+        parts["supernodes"] = quote(json.dumps(params.supernodes, ensure_ascii=False, separators=(",", ":")))
     return f"?{urlencode(parts)}"
 
 
@@ -167,6 +171,9 @@ def _is_empty(examples: Examples) -> bool:
     return not examples.positive and not examples.negative
 
 
-def _number(settings: dict[str, Any], name: str) -> float | None:
-    value = settings.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _milliseconds(time: str) -> int | None:
+    """Since 1970; None for a text that is no time."""
+    try:
+        return round(datetime.fromisoformat(time).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from neuron_signatures.runs.circuits.exchange.examples import Example, Examples, LayerNeuron
+from neuron_signatures.runs.circuits.exchange.examples import Example, Examples, LayerNeuron, Source
 from neuron_signatures.runs.circuits.exchange.schema import Part
 from neuron_signatures.runs.circuits.exchange.texts import shown, sign_of
 from neuron_signatures.runs.circuits.graph import Graph
@@ -63,7 +63,10 @@ def feature_file(neuron: LayerNeuron, examples: Examples, written: Written) -> F
     return FeatureFile(
         index=neuron.neuron, layer=neuron.layer, act_max=_rounded(max(acts, default=0.0)) or 1.0,
         examples_quantiles=[
-            Quantile(quantile_name=f"{name} {_NAMES[examples.source]}", examples=[_record(e, sign) for e in found])
+            Quantile(
+                quantile_name=_quantile_name(name, examples.source, found),
+                examples=[_record(e, sign) for e in found],
+            )
             for sign, name, found in poles if found or sign > 0
         ],
         top_logits=[shown(t) for t in written.raised], bottom_logits=[shown(t) for t in written.lowered],
@@ -104,6 +107,11 @@ def neurons_of(graph: Graph) -> list[LayerNeuron]:
         LayerNeuron(n.layer, n.neuron) for n in graph.nodes if n.kind == "neuron" and n.neuron is not None
     )
     return sorted(set(found))
+
+
+def _quantile_name(pole: str, source: Source, found: Sequence[Example]) -> str:
+    only_peaks = "" if all(e.is_whole for e in found) else "; where rows are not stored, only the peak is coloured"
+    return f"{pole} {_NAMES[source]}{only_peaks}"
 
 
 def _record(example: Example, sign: int) -> ExampleRecord:

@@ -71,10 +71,11 @@ class Metadata(Part):
 
 
 class QParams(Part):
-    """What a viewer shows at first. One that has saved a graph writes the lists as text: ids with commas, and JSON."""
+    """What a viewer shows at first. One that has saved a graph writes the lists as text (ids with commas, and JSON),
+    and null for what it has not changed."""
 
-    pinnedIds: list[Text] | Annotated[str, Field(max_length=MAX_PROMPT)] = []
-    supernodes: list[list[Text]] | Annotated[str, Field(max_length=MAX_PROMPT)] = []
+    pinnedIds: list[Text] | Annotated[str, Field(max_length=MAX_PROMPT)] | None = None
+    supernodes: list[list[Text]] | Annotated[str, Field(max_length=MAX_PROMPT)] | None = None
     linkType: Text | None = "both"
     clickedId: Text | None = ""
     sg_pos: Text | None = ""
@@ -128,6 +129,8 @@ class OwnData(Part):
     facts: dict[str, Any] = {}
     dropped_links: Annotated[int, Field(ge=0)] = 0
     """Of the weakest links, left out to keep the file small."""
+    dropped_heads: Annotated[int, Field(ge=0)] = 0
+    """The number of links whose heads are left out."""
 
 
 class GraphFile(Part):

@@ -44,19 +44,25 @@ def from_supernodes(
     """The groups and pins of a file. `exact` are those it was written with, if it is one of ours: they are returned
     unless a viewer has changed the supernodes or the pins since.
 
-    Pins and members that the graph lacks are dropped with a warning, and a node stays in its first group only.
+    Pins and members that the graph lacks are dropped with a warning, but for those of `exact`, which no viewer has
+    seen. A node stays in its first group only.
     """
-    present = Supernodes(_pins(params, where), _supernodes(params, where))
-    if exact is not None and present == to_supernodes(exact, node_ids):
+    unchanged = Supernodes([], []) if exact is None else to_supernodes(exact, node_ids)
+    present = Supernodes(
+        unchanged.pinned if params.pinnedIds is None else _pins(params.pinnedIds),
+        unchanged.supernodes if params.supernodes is None else _supernodes(params.supernodes, where),
+    )
+    if exact is not None and present == unchanged:
         return exact
-    old = exact or GroupsFile()
-    groups = tuple(_groups(present.supernodes, old, set(node_ids)))
-    members = {node for group in groups for node in group.nodes}
-    pinned = [p for p in dict.fromkeys(present.pinned) if p in node_ids and (p in old.pinned or p not in members)]
-    if unknown := {p for p in present.pinned if p not in node_ids}:
+    old, known = exact or GroupsFile(), set(node_ids)
+    unseen = [g for g in old.groups if known.isdisjoint(g.nodes)]
+    if unknown := {p for p in present.pinned if p not in known}:
         log.warning("%d pinned nodes are not in the graph and are left out", len(unknown))
     try:
-        return GroupsFile(pinned=tuple(pinned), groups=groups)
+        groups = (*_groups(present.supernodes, old, known), *unseen)
+        members = {node for group in groups for node in group.nodes}
+        seen = [p for p in dict.fromkeys(present.pinned) if p in known and (p in old.pinned or p not in members)]
+        return GroupsFile(pinned=(*seen, *(p for p in old.pinned if p not in known)), groups=groups)
     except ValidationError as e:
         raise UsageError(f"qParams: {first_error(e)}", where=where) from e
 
@@ -65,7 +71,7 @@ def _groups(supernodes: Sequence[Sequence[str]], old: GroupsFile, known: set[str
     """Each with the members that are left for it; those of an earlier group with the same members keep its id."""
     if len(supernodes) > MAX_GROUPS:
         log.warning("of %d supernodes, only the first %d are read", len(supernodes), MAX_GROUPS)
-    earlier = {frozenset(group.nodes): group for group in old.groups}
+    earlier = {frozenset(known.intersection(group.nodes)): group for group in old.groups}
     free, ids = set(known), {group.id for group in old.groups}
     for label, *members in supernodes[:MAX_GROUPS]:
         nodes = tuple(node for node in dict.fromkeys(members) if node in free)
@@ -79,18 +85,21 @@ def _groups(supernodes: Sequence[Sequence[str]], old: GroupsFile, known: set[str
         if same is not None and label == shown(same.label):
             yield same
             continue
-        id_ = same.id if same is not None else next(i for n in range(1, len(ids) + 2) if (i := f"g{n}") not in ids)
+        label = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+        if same is not None:
+            yield Group(id=same.id, label=label, nodes=same.nodes)
+            continue
+        id_ = next(i for n in range(1, len(ids) + 2) if (i := f"g{n}") not in ids)
         ids.add(id_)
-        yield Group(id=id_, label=label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…", nodes=nodes)
+        yield Group(id=id_, label=label, nodes=nodes)
 
 
-def _pins(params: QParams, where: str) -> list[str]:
-    found = params.pinnedIds
+def _pins(found: list[str] | str) -> list[str]:
     return [p for p in found.split(",") if p] if isinstance(found, str) else list(found)
 
 
-def _supernodes(params: QParams, where: str) -> list[list[str]]:
-    return [s for s in text_lists(params.supernodes, where=f"{where}, qParams.supernodes") if s]
+def _supernodes(found: list[list[str]] | str, where: str) -> list[list[str]]:
+    return [s for s in text_lists(found, where=f"{where}, qParams.supernodes") if s]
 
 
 def text_lists(value: Any, *, where: str) -> list[list[str]]:

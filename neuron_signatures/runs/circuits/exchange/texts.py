@@ -12,6 +12,7 @@ from neuron_signatures.runs.tokens import MAX_SHOWN, escape
 _MARKS: Final = str.maketrans("\n\t\r", "⏎⇥␍")
 _NO_HTML: Final = str.maketrans("<>", "\u2039\u203a")  # some viewers insert labels as HTML
 _SHOWN_TOKENS: Final = 5
+_TOKEN_LENGTH: Final = 40
 _PROBABILITY: Final = re.compile(r"\(p=([0-9.eE+-]{1,40})\)\s*$")
 _TOKEN: Final = re.compile(r'^[^"]{0,40}"(.*)"\s*\(p=[^()]*\)\s*$', re.DOTALL)
 
@@ -22,18 +23,18 @@ class LogitLabel(NamedTuple):
     """None if the label names none."""
 
 
-def shown(text: str) -> str:
-    """`text` as any viewer may show it: no control characters, angle quotes for `<` and `>`, cut."""
-    short = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+def shown(text: str, most: int = MAX_SHOWN) -> str:
+    """`text` as any viewer may show it: no control characters, angle quotes for `<` and `>`, the first characters."""
+    short = text if len(text) <= most else f"{text[:most]}…"
     return escape(short.translate(_MARKS)).translate(_NO_HTML)
 
 
 def label_of(node: Node, graph: Graph) -> str:
     """The node's `clerp`: what viewers show for it."""
-    at = shown(graph.prompt.tokens[node.pos]) if node.pos >= 0 else ""
+    at = shown(graph.prompt.tokens[node.pos], _TOKEN_LENGTH) if node.pos >= 0 else ""
     match node.kind:
         case "neuron":
-            tokens = ", ".join(shown(t).strip() for t in node.promotes[:_SHOWN_TOKENS])
+            tokens = ", ".join(shown(t, _TOKEN_LENGTH).strip() for t in node.promotes[:_SHOWN_TOKENS])
             text = f"{node.name}{sign_of(node)}"
             text = f"{shown(node.label)} ({text})" if node.label else text
             return f"{text} → {tokens}" if tokens else text
@@ -85,4 +86,4 @@ def _logit_label(graph: Graph) -> str:
 
 
 def _quoted(token: str) -> str:
-    return shown(token).replace('"', "”").replace("(p=", "(p =")
+    return shown(token, _TOKEN_LENGTH).replace('"', "”").replace("(p=", "(p =")
