@@ -72,7 +72,7 @@ def make_parser() -> Parser:
     what.add_argument(
         "--list",
         metavar="NAME",
-        help=f"a list that --screen lists shows, or an intervention; for --screen {', '.join(NAMED_SCREENS)}",
+        help=f"a list that --screen lists shows, an intervention or a circuit; for --screen {', '.join(NAMED_SCREENS)}",
     )
     what.add_argument("--query", metavar="TEXT", help="text for --screen search, or the filter of a list")
     what.add_argument(
@@ -104,8 +104,10 @@ def _options(args: Namespace) -> Options:
         raise BadRunError(what, where=str(args.run_dir))
     if args.list is not None and args.screen not in NAMED_SCREENS:
         raise UsageError(f"--list needs --screen {' or '.join(NAMED_SCREENS)}")
-    if args.query is not None and args.screen not in (*LIST_SCREENS, "search", "neurons", "explanations"):
-        raise UsageError(f"--query needs --screen search, neurons, explanations or {' or '.join(LIST_SCREENS)}")
+    if args.query is not None and args.screen not in (*LIST_SCREENS, "search", "neurons", "explanations", "circuit"):
+        raise UsageError(
+            f"--query needs --screen search, neurons, explanations, circuit or {' or '.join(LIST_SCREENS)}"
+        )
     if args.by is not None and args.screen != "search":
         raise UsageError("--by needs --screen search")
     if args.limit is not None and not args.print:

@@ -8,6 +8,7 @@ from pathlib import Path
 import neuron_tables
 import pytest
 from analysis_runs import BOS, make_run, random_acts
+from circuit_runs import write_circuits
 from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run
@@ -65,6 +66,13 @@ FOUND = {"search_words": "words", "search_promotes": "promotes"}
 
 # Name of the picture: keys over the browser of a run with neurons at large.
 AT_LARGE = {"browser_at_large": (), "at_large": ("N",), "at_large_whole": ("N", "d")}
+
+# The same over the browser of a run with circuits.
+CIRCUITS = {
+    "circuits": ("G",), "circuit": ("G", "enter", "down", "enter", "down"),
+    "circuit_hostile": ("G", "end", "enter", "d"), "circuit_filtered": ("G", "enter", "slash", "=#8"),
+    "circuit_outgoing": ("G", "enter", "slash", "=texas", "o"),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +199,18 @@ async def test_search(size, tmp_path, monkeypatch):
             check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@async_test
+async def test_circuits(size, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuron_signatures.tui.circuit.printed.made_text", lambda made: "2026-01-02 03:04")
+    write_circuits(Path("runs/demo_run"))
+    for name, keys in CIRCUITS.items():
+        async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), size) as pilot:
+            for key in keys:
+                await (type_in(pilot, key[1:]) if key[0] == "=" else press(pilot, key))
+            check_snapshot(pilot.app, f"{name}_{size[0]}x{size[1]}", tmp_path)
+
+
 @async_test
 async def test_the_picture_in_the_documents(tmp_path):
     async with browsing(Options(run_dir=Path("runs/demo_run"), layer=3, neuron=508), (120, 36)) as pilot:
@@ -209,6 +229,7 @@ def test_every_picture_has_a_screen_and_no_machine_paths():
             *SCORED,
             *AT_LARGE,
             *FOUND,
+            *CIRCUITS,
             "browser_explained",
             "runs",
             "fault",

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neuron_signatures.runs.circuits.graph import Prompt
-from neuron_signatures.tui.layout.text import Line, Span, beginning, line, number, safe, token_text
-from neuron_signatures.views.circuit.checks import faithfulness_words, headline_row, swap_words
+from neuron_signatures.tui.layout.text import (
+    Line,
+    Span,
+    beginning,
+    line,
+    line_text,
+    number,
+    safe,
+    token_text,
+    width,
+    wrap,
+)
+from neuron_signatures.views.circuit.checks import faithfulness_brief, faithfulness_words, headline_row, swap_words
 from neuron_signatures.views.circuit.opened import OpenedCircuit
 
 NOT_SHOWN = (
@@ -26,25 +37,37 @@ def answer_spans(prompt: Prompt) -> Line:
     return line(target, f" {prompt.target_probability:.1%}", *foil, Span(f"  {what} {number(prompt.value, 3)}"))
 
 
-def circuit_head(opened: OpenedCircuit, names: Sequence[str]) -> list[Line]:
-    """Lines in order of importance. `names` are all circuits of the run."""
+def circuit_head(opened: OpenedCircuit, names: Sequence[str], columns: int, *, whole: bool = False) -> list[Line]:
+    """Lines in order of importance. `names` are all circuits of the run. `whole`: long lines are wrapped, not cut."""
+    lines = _lines(opened, names, columns)
+    return [part for x in lines for part in _wrapped(x, columns)] if whole else lines
+
+
+def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Line]:
     stored = opened.stored
     place = f" {names.index(stored.name) + 1} of {len(names)}" if stored.name in names and len(names) > 1 else ""
     title = line(Span(f"circuit {beginning(stored.name)}", "title"), Span(place, "dim"), "  ",
                  *answer_spans(opened.prompt))  # fmt: skip
     prompt = line(Span(f"prompt {beginning(opened.prompt.prompt_id)}  ", "dim"), Span(beginning(opened.prompt.text)))
-    lines = [title, prompt, _faithfulness(opened), _settings(opened)]
+    lines = [title, prompt, _faithfulness(opened, columns), _settings(opened)]
     lines += [line(Span(f"swap {safe(words)}")) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
     warned = [*opened.problems, *stored.record.warnings, *(opened.checks.record.warnings if opened.checks else ())]
     lines += [line(Span(beginning(text), "warn")) for text in warned]
     return [*lines, line(Span(NOT_SHOWN, "dim"))]
 
 
-def _faithfulness(opened: OpenedCircuit) -> Line:
+def _wrapped(x: Line, columns: int) -> list[Line]:
+    """The line as it is if it fits, else in several, each in the style of its last part."""
+    text = line_text(x)
+    return [x] if width(text) <= columns else [line(Span(part, x[-1].style)) for part in wrap(text, columns)]
+
+
+def _faithfulness(opened: OpenedCircuit, columns: int) -> Line:
     row = None if opened.checks is None else headline_row(opened.checks.curves)
     if row is None:
         return line(Span("not tested: whether these neurons are enough is not known", "warn"))
-    return line(Span("faithfulness: ", "dim"), Span(faithfulness_words(row)))
+    words = faithfulness_words(row)
+    return line(Span(words if width(words) <= columns else faithfulness_brief(row)))
 
 
 def _settings(opened: OpenedCircuit) -> Line:

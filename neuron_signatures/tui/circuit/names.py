@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neuron_signatures.runs.circuits.graph import Node, Prompt
 from neuron_signatures.runs.tokens import fit
-from neuron_signatures.tui.layout.text import Line, Span, beginning, line, number, safe, token_text, width
+from neuron_signatures.tui.layout.text import Line, Span, beginning, line, line_text, number, safe, token_text, width
 from neuron_signatures.views.circuit.labels import head_names, sign_of
 from neuron_signatures.views.circuit.opened import OpenedCircuit
 from neuron_signatures.views.circuit.tree import LineKind, TreeRow
@@ -52,6 +52,12 @@ def said(opened: OpenedCircuit, node: Node) -> Line:
     return line(*parts, Span(f" {text}" if text else "", "dim"))
 
 
+def words_line(opened: OpenedCircuit, node: Node) -> list[Line]:
+    """What the node stands for, as a line of its own; none if that is not known."""
+    words = said(opened, node)
+    return [line(words[0]._replace(text=words[0].text.lstrip()), *words[1:])] if line_text(words) else []
+
+
 def row_spans(opened: OpenedCircuit, row: TreeRow) -> Line:
     """What a row of the tree is, without its numbers."""
     if row.node is not None:
@@ -76,8 +82,7 @@ def row_facts(opened: OpenedCircuit, row: TreeRow) -> list[Line]:
         lines.append(line(_into(opened, row.into), _signed("direct", edge.weight), share, *total, Span(heads, "dim")))
     elif node.kind == "target":
         lines.append(line(Span("its value is the sum of the lines below it, each with its sign", "dim")))
-    words = [s._replace(text=s.text.lstrip()) for s in said(opened, node)[:1]] + list(said(opened, node)[1:])
-    return [*lines, line(*words)] if any(s.text for s in words) else lines
+    return [*lines, *words_line(opened, node)]
 
 
 def percent(share: float) -> str:

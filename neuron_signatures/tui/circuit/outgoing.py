@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neuron_signatures.runs.circuits.graph import Node
-from neuron_signatures.tui.circuit.names import place_spans, said, short_name
+from neuron_signatures.tui.circuit.names import place_spans, short_name, words_line
 from neuron_signatures.tui.circuit.tables import OutgoingTable
 from neuron_signatures.tui.layout.text import Line, Span, line
 from neuron_signatures.tui.screens.browser import BrowserPage
@@ -35,7 +35,7 @@ class OutgoingPage(BrowserChild):
     def head(self) -> Sequence[Line]:
         node = self._node
         name = line(Span(short_name(node), "title"), Span(" "), *place_spans(self._found.prompt, node))
-        return [line(Span("outgoing edges of ", "dim"), *name), line(*said(self._found, node))]
+        return [line(Span("outgoing edges of ", "dim"), *name), *words_line(self._found, node)]
 
     def open_row(self, i: int) -> None:
         above = path_to(self._found.index, self.table.rows[i].other.id)

@@ -36,6 +36,8 @@ from neuron_signatures.views.circuit.tree import Path, TreeRow, targets_of, tree
 _FOOT = 3
 _LEAST_TREE, _WIDE_TREE = 44, 80
 """Columns that the tree keeps beside a narrow and a wide grid."""
+_LEAST_GRID = 21
+"""Columns of its legend."""
 _GAP = 2
 
 
@@ -129,7 +131,7 @@ class CircuitPage(BrowserChild):
     def head(self) -> Sequence[Line]:
         if self._found is None:
             return [line(Span(f"circuit {beginning(self.name_)}", "title"))]
-        return circuit_head(self._found, self._names)
+        return circuit_head(self._found, self._names, self.size.width, whole=self.whole_head)
 
     def text(self, columns: int) -> Sequence[Line]:
         return fact_lines([Fact("fault", self._fault, "warn")], columns) if self._fault else [line("reading ...")]
@@ -145,7 +147,7 @@ class CircuitPage(BrowserChild):
             self.rows.show(len(lines), lambda i, w: lines[i], cursor=None)
         else:
             if isinstance(table, TreeTable):
-                table.wide = tree >= 100
+                table.room = tree
             widths = column_widths(table.columns(), tree)
             now, rows = self.rows.cursor if row is None else row, self.rows
             rows.show(
@@ -163,8 +165,8 @@ class CircuitPage(BrowserChild):
             return 0, columns
         if columns - size.wide - _GAP >= _WIDE_TREE:
             return columns - size.wide - _GAP, size.wide + _GAP
-        side = min(size.narrow + _GAP, columns - _LEAST_TREE)
-        return (columns - side, side) if side >= min(size.narrow, 24) else (columns, 0)
+        side = min(max(size.narrow, _LEAST_GRID) + _GAP, columns - _LEAST_TREE)
+        return (columns - side, side) if side >= _LEAST_GRID + _GAP else (columns, 0)
 
     def _draw_cursor(self) -> None:
         """What depends on the cursor: the marks of the grid, the lines below, and the status."""
@@ -210,7 +212,7 @@ class CircuitPage(BrowserChild):
         if self._query and self._found is not None and self.table is not None:
             n = len(self._found.stored.graph.nodes)
             text = f"{len(self.table)} of {n} nodes match {beginning(self._query)}; / changes it, Esc shows the tree"
-            return line(Span(text, "mark"), *self._more())
+            return line(Span(text, "mark"))
         return super().idle()
 
     def ended(self, job: str) -> None:

@@ -11,7 +11,7 @@ from neuron_signatures.tui.circuit.filtering import matching
 from neuron_signatures.tui.circuit.grid_lines import Marks, grid_lines, size_of
 from neuron_signatures.tui.circuit.head import answer_spans, circuit_head
 from neuron_signatures.tui.circuit.tables import NodeTable, TreeTable
-from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, clip, line
+from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, clip, line, width
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.views.circuit.grid import grid_of
@@ -37,8 +37,9 @@ class CircuitTable(RowTable[CircuitRef]):
     empty: str
 
     def columns(self) -> Sequence[Column]:
+        longest = max((width(beginning(r.name)) for r in self.rows), default=0)
         return (
-            Column("name", "circuit", 0, min_width=16), Column("answer", "explains", 0, min_width=34),
+            Column("name", "circuit", max(8, min(longest, 32))), Column("answer", "explains", 0, min_width=42),
             Column("nodes", "nodes", 6, right=True, drop=3), Column("edges", "edges", 6, right=True, drop=4),
             Column("tested", "tested", 6, drop=2), Column("made", "made (UTC)", 16, drop=1),
         )  # fmt: skip
@@ -50,12 +51,17 @@ class CircuitTable(RowTable[CircuitRef]):
             "nodes": Span("" if r.n_nodes is None else str(r.n_nodes)),
             "edges": Span("" if r.n_edges is None else str(r.n_edges)),
             "tested": Span("yes" if r.is_tested else "" if r.prompt is None else "no"),
-            "made": Span(beginning(r.made[:16].replace("T", " ")), "dim"),
+            "made": Span(made_text(r.made), "dim"),
         }  # fmt: skip
 
     def record(self, i: int) -> dict[str, Any]:
         r = self.rows[i]
         return {**r._asdict(), "prompt": None if r.prompt is None else asdict(r.prompt)}
+
+
+def made_text(created_at_utc: str) -> str:
+    """`2026-01-02 03:04`."""
+    return beginning(created_at_utc[:16].replace("T", " "))
 
 
 def no_circuits(opened: OpenedRun, prompt: int) -> str:
@@ -90,7 +96,7 @@ def circuit_printed(
     """A circuit as heading, grid and tree; with `query`, the nodes that match. `rows`: of the tree as it is shown."""
     graph = found.stored.graph
     grid = grid_of(graph)
-    head = circuit_head(found, names)
+    head = circuit_head(found, names, columns, whole=True)
     wide = size_of(grid).wide <= columns
     wanted = columns if wide else min(columns, size_of(grid).narrow)
     head += [(), *grid_lines(grid, graph, Marks(), wanted, 1 << 20, plain=True)]
@@ -99,7 +105,7 @@ def circuit_printed(
         table = NodeTable(matching(found, query), found)
     else:
         shown = tree_rows(found.index, to_depth(found.index, _DEPTH, MOST), most=MOST) if rows is None else rows
-        table = TreeTable(shown, found, wide=columns >= 120)
+        table = TreeTable(shown, found, room=columns)
     cells = [{**place._asdict(), **cell._asdict()} for place, cell in sorted(grid.cells.items())]
     checks = found.checks
     record = {

@@ -16,6 +16,8 @@ from neuron_signatures.views.circuit.tree import TreeRow
 
 _DEEPEST = 12
 """Levels that are indented; deeper ones give their number."""
+_TOTAL_FROM, _MEASURED_FROM, _SHARE_FROM, _WIDE = 64, 74, 84, 110
+"""Columns of a screen from which a number is shown, and from which bars are wide."""
 
 
 @dataclass
@@ -23,7 +25,8 @@ class TreeTable(RowTable[TreeRow]):
     """The visible rows of the tree. Bars have the scale of the strongest single edge into the same node."""
 
     opened: OpenedCircuit
-    wide: bool = False
+    room: int = 100
+    """Columns of the screen."""
     empty: str = "this graph has no target"
     _full: dict[tuple[str, ...], float] = field(default_factory=dict)
 
@@ -34,10 +37,16 @@ class TreeTable(RowTable[TreeRow]):
                 self._full[above] = max(self._full.get(above, 0.0), abs(row.line.weight))
 
     def columns(self) -> Sequence[Column]:
+        """As many numbers as leave space for the names of nodes."""
+        more = (
+            (_TOTAL_FROM, Column("total", "total", 9, right=True)),
+            (_MEASURED_FROM, Column("measured", "measured", 9, right=True)),
+        )
+        share = (Column("share", "of Σ|E|", 7, right=True),) if self.room >= _SHARE_FROM else ()
         return (
-            Column("node", "node", 0, min_width=28), Column("weight", "direct E", 9, right=True),
-            Column("bar", "", 17 if self.wide else 9), Column("share", "of Σ|E|", 7, right=True, drop=3),
-            Column("total", "total", 9, right=True, drop=1), Column("measured", "measured", 9, right=True, drop=2),
+            Column("node", "node", 0, min_width=24), Column("weight", "direct E", 9, right=True),
+            Column("bar", "", 17 if self.room >= _WIDE else 9, drop=1), *share,
+            *(column for least, column in more if self.room >= least),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:
@@ -83,9 +92,10 @@ class NodeTable(RowTable[Node]):
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("node", "node", 0, min_width=22), Column("score", "score", 9, right=True), Column("bar", "", 9),
-            Column("effect", "effect", 9, right=True, drop=2), Column("measured", "measured", 9, right=True, drop=1),
-            Column("influence", "influence", 9, right=True, drop=3),
+            Column("node", "node", 0, min_width=24), Column("score", "score", 9, right=True),
+            Column("bar", "", 9, drop=1), Column("effect", "effect", 9, right=True, drop=2),
+            Column("measured", "measured", 9, right=True, drop=3),
+            Column("influence", "influence", 9, right=True, drop=4),
         )  # fmt: skip
 
     def cells(self, i: int, widths: Mapping[str, int]) -> Mapping[str, Span | Line]:

@@ -100,6 +100,14 @@ def faithfulness_words(c: CurveRow) -> str:
     return f"{kept}{null}; {left}{_null(c.complement_random_mean, c.complement_random_sd, c.complement_p, c.n_random)}"
 
 
+def faithfulness_brief(c: CurveRow) -> str:
+    """`200 neurons keep 0.97 (random 0.02 ± 0.05, p ≤ 0.001), without 0.19 (random 0.99 ± 0.02, p ≤ 0.001)`."""
+    kept = _null(c.random_mean, c.random_sd, c.p, c.n_random, short=True)
+    left = _null(c.complement_random_mean, c.complement_random_sd, c.complement_p, c.n_random, short=True)
+    without = "" if c.complement is None else f", without {_number(c.complement)}{left}"
+    return f"{c.k:,} neurons keep {_number(c.faithfulness)}{kept}{without}"
+
+
 def swap_words(swaps: tuple[SwapRow, ...]) -> list[str]:
     """One sentence for each group: how often the answer follows, beside random neurons."""
     found = []
@@ -114,13 +122,13 @@ def swap_words(swaps: tuple[SwapRow, ...]) -> list[str]:
     return found
 
 
-def _null(mean: float | None, sd: float | None, p: float | None, n: int | None) -> str:
+def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, *, short: bool = False) -> str:
     if mean is None:
         return ""
     spread = f" ± {sd:.2f}" if sd is not None else ""
-    chance = f", p {shown_p(p, n)}" if p is not None else ""
-    draws = f", {n:,} sets" if n else ""
-    return f" (random sets {mean:.2f}{spread}{chance}{draws})"
+    chance = f", p {shown_p(p, n, '.1g')}" if p is not None else ""
+    draws = f", {n:,} sets" if n and not short else ""
+    return f" (random{'' if short else ' sets'} {mean:.2f}{spread}{chance}{draws})"
 
 
 def _number(value: float | None) -> str:
