@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from neuron_signatures.circuits.common.tables import write_common
 from neuron_signatures.runs.circuits.exchange.export import ExportSummary, export_circuit
+from neuron_signatures.runs.circuits.folder import COMMON, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit
+from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What several circuits have in common: the name of its folder, and the facts of its record."""
+
+    name: str
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,6 +33,7 @@ class Outcome:
     circuits: tuple[StoredCircuit, ...]
     new: frozenset[str]
     exported: tuple[ExportSummary, ...] = ()
+    common: Common | None = None
 
 
 def imported(run: Run, circuit: StoredCircuit, export: Path | None, *, overwrite: bool) -> Outcome:
@@ -33,3 +49,25 @@ def export_all(
     if folder is None:
         return ()
     return tuple(export_circuit(run, circuit, folder, overwrite=overwrite) for circuit in circuits)
+
+
+def common_of(run: Run, name: str | None, circuits: Sequence[StoredCircuit], *, again: bool) -> Common | None:
+    """Write what the circuits of one template have in common, unless it is there and not to be made `again`.
+
+    None, with a warning, if their prompts are not of one template.
+    """
+    assert name is not None
+    folder = circuit_folder(name)
+    if not again and COMMON in folder.finished(run.path):
+        record = folder.read_record(run.path, COMMON)
+        same = record.settings.get("circuits") == [circuit.name for circuit in circuits]
+        again = not same or bool(folder.outdated(run.path, record))
+    else:
+        again = True
+    if again:
+        try:
+            write_common(run, name, circuits)
+        except UsageError as e:
+            log.warning("nothing is said of what the circuits have in common: %s", e.what)
+            return None
+    return Common(name, folder.read_record(run.path, COMMON).facts)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from neuron_signatures.analysis.report_text import number, percent, warning_lines
 from neuron_signatures.circuits.graph.paths import strongest_paths
-from neuron_signatures.circuits.outcome import Outcome
+from neuron_signatures.circuits.outcome import Common, Outcome
 from neuron_signatures.runs.circuits.folder import circuit_folder
 from neuron_signatures.runs.circuits.graph import Graph, Node
 from neuron_signatures.runs.circuits.reader import StoredCircuit
@@ -31,6 +31,7 @@ def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
         lines.append(f"         and {more:,} more")
+    lines += _common_lines(outcome.common)
     where = f"{escape(str(run_dir))}/circuits"
     return [*lines, f"written  {where}: {len(outcome.new):,} of {len(outcome.circuits):,} circuits now", *exported]
 
@@ -42,7 +43,9 @@ def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
          "strongest": [_summary(node) for node in strongest_neurons(c.graph)], "warnings": c.record.warnings}
         for c in outcome.circuits
     ]  # fmt: skip
-    summary: dict[str, Any] = strict({"run_dir": run_dir, "circuits": circuits, "exported": outcome.exported})
+    summary: dict[str, Any] = strict(
+        {"run_dir": run_dir, "circuits": circuits, "exported": outcome.exported, "common": outcome.common}
+    )
     return summary
 
 
@@ -68,6 +71,23 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
         *warning_lines(found.record.warnings),
     ]
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
+
+
+def _common_lines(common: Common | None) -> Iterator[str]:
+    if common is None:
+        return
+    facts = common.facts
+    yield (
+        f"common   {escape(common.name)}: {facts['n_common']:,} neurons in at least {percent(facts['least_share'])} of "
+        f"{facts['n_circuits']:,} circuits, {facts['n_varying']:,} of which depend on the entity; they have "
+        f"{percent(facts['covered'])} of the relevance"
+    )
+    if facts["n_held_out"]:
+        yield (
+            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the common "
+            f"neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"{percent(facts['held_out_covered'])} of the relevance"
+        )
 
 
 def _size_lines(found: StoredCircuit) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,12 @@ from neuron_signatures.analysis.attribution.precision import DIFFERENCES, defaul
 from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
-from neuron_signatures.circuits.case import PreparedCase, prepare_case
+from neuron_signatures.circuits.case import TEMPLATE, PreparedCase, ReferenceOf, of_choice, of_template, prepare_case
 from neuron_signatures.circuits.files import Described, write_files
-from neuron_signatures.circuits.outcome import Outcome, export_all
+from neuron_signatures.circuits.outcome import Outcome, common_of, export_all
 from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
-from neuron_signatures.circuits.request import TraceRequest, TraceSettings
+from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings
 from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
@@ -53,8 +54,9 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
                 new.add(name)
                 bar.advance(1)
             found.append(read_circuit(run.path, name))
+    common = common_of(run, request.name, found, again=bool(new)) if several else None
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
-    return Outcome(tuple(found), frozenset(new), exported)
+    return Outcome(tuple(found), frozenset(new), exported, common)
 
 
 def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
@@ -68,31 +70,49 @@ def _prepared(run: Run, request: TraceRequest, progress: ProgressOf) -> dict[str
     """The cases by the name of their folder. Loads the model."""
     if request.name is not None:
         check_ids([request.name], where="--name")
-    prompts = [run.prompt(case.prompt) for case in request.cases]  # before the model is loaded
-    choice = choose_reference(
-        run, request.settings.reference, min_tokens=request.settings.min_mean_tokens, progress=progress
-    )
-    checked = _check_first(run, request)
+    for case in request.cases:
+        run.prompt(case.prompt)  # before the model is loaded
+    reference_of = _reference_of_run(run, request, progress)
+    cases: Iterable[tuple[Case, CheckedPrompt]] = zip(request.cases, _checked(run, request), strict=True)
+    if reference_of is None:
+        cases = list(cases)
+        reference_of = of_template(cases)
     found: dict[str, PreparedCase] = {}
-    for i, (case, prompt) in enumerate(zip(request.cases, prompts, strict=True)):
-        own = checked if i == 0 else check_with_model(run, prompt, checked.model, checked.warnings)
-        ready = prepare_case(run, own, case, choice)
+    for case, checked in cases:
+        ready = prepare_case(run, checked, case, reference_of)
         name = request.name if request.name is not None and len(request.cases) == 1 else ready.name
         if name in found:
-            what = f"two cases are the same prediction of prompt {prompt.probe_id}"
+            what = f"two cases are the same prediction of prompt {ready.prompt.prompt_id}"
             raise UsageError(what, where=name, next_step="Leave one away")
         found[name] = ready
-    for ready in found.values():
-        for warning in ready.warnings:
-            log.warning("%s", warning)
+    if request.name in found and len(found) > 1:
+        step = "Give --name, for what the circuits have in common"
+        raise UsageError("is the name of one of the circuits", where=request.name, next_step=step)
+    for warning in dict.fromkeys(warning for ready in found.values() for warning in ready.warnings):
+        log.warning("%s", warning)
     return found
 
 
-def _check_first(run: Run, request: TraceRequest) -> CheckedPrompt:
-    """Load the model with the prompt of the first case."""
+def _reference_of_run(run: Run, request: TraceRequest, progress: ProgressOf) -> ReferenceOf | None:
+    """The reference, if it can be chosen before the model is loaded; None for that of a template."""
+    settings = request.settings
+    if settings.reference != TEMPLATE:
+        chosen = choose_reference(run, settings.reference, min_tokens=settings.min_mean_tokens, progress=progress)
+        return of_choice(run, chosen)
+    if len(request.cases) < 2:
+        what = "is the mean over the other prompts of a file of cases"
+        raise UsageError(what, where=f"--reference {TEMPLATE}", next_step="Give --cases with several prompts")
+    return None
+
+
+def _checked(run: Run, request: TraceRequest) -> Iterator[CheckedPrompt]:
+    """The prompts of the cases with the model, which is loaded with the first one."""
     dtype = request.overrides.dtype or default_dtype(run.manifest, ("ablation",))
     reason = DIFFERENCES if request.overrides.dtype is None else None
-    return check_prompt(run, request.cases[0].prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
+    first = check_prompt(run, request.cases[0].prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
+    yield first
+    for case in request.cases[1:]:
+        yield check_with_model(run, run.prompt(case.prompt), first.model, first.warnings)
 
 
 def _is_finished(run: Run, name: str, case: PreparedCase, request: TraceRequest) -> bool:
@@ -130,6 +150,6 @@ def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, pro
 def _facts(case: PreparedCase, traced: Enriched) -> dict[str, Any]:
     facts: dict[str, Any] = strict({
         "prompt": traced.graph.prompt, "n_layers": traced.graph.n_layers, "target": target_record(case.resolved),
-        "reference": case.reference.record(), "agreement": case.checked.agreement._asdict(), **traced.facts,
+        "reference": case.reference.identity, "agreement": case.checked.agreement._asdict(), **traced.facts,
     })  # fmt: skip
     return facts

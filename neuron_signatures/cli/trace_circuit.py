@@ -11,6 +11,7 @@ from neuron_signatures.cli.model_flags import add_rerun_flags, model_overrides
 from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.circuits.folder import STAGE
 from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.names import safe_id
 
 if TYPE_CHECKING:
     from neuron_signatures.circuits.request import TraceRequest
@@ -73,8 +74,9 @@ def _add_graph_flags(parser: Parser) -> None:
     group.add_argument("--edge_share", type=share, default=0.98, metavar="SHARE",
                        help="share of the influence that the kept edges have; default 0.98")  # fmt: skip
     group.add_argument("--reference", metavar="REF",
-                       help="what activations are compared with: mean, zero, prompt:ID, run:DIR or records (the corpus "
-                            "of stage 4); default mean, zero in a run of few tokens")  # fmt: skip
+                       help="what activations are compared with: mean, zero, prompt:ID, run:DIR, records (the corpus "
+                            "of stage 4) or template (of --cases: the mean over the other prompts); default mean, "
+                            "zero in a run of few tokens")  # fmt: skip
     group.add_argument("--min_mean_tokens", type=at_least(1), default=64, metavar="N",
                        help="fewest tokens of a mean; default 64")  # fmt: skip
     group.add_argument("--heads", action="store_true", help="share of each attention head in every edge")
@@ -114,4 +116,5 @@ def trace_request(args: Namespace) -> TraceRequest:
         min_mean_tokens=args.min_mean_tokens, heads=args.heads, measure=args.measure,
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
-    return TraceRequest(cases, args.name, settings, model_overrides(args), args.overwrite, args.export)
+    common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
+    return TraceRequest(cases, args.name or common, settings, model_overrides(args), args.overwrite, args.export)

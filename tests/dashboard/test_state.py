@@ -71,6 +71,7 @@ def test_no_name_resolves_outside_the_root(root, name):
         Selection("one", 1, 1, 2, View.INTERVENTIONS, result="swap_a", pair=2),
         Selection("one", 1, 1, 2, View.CLUSTERS, clustering="weights-kmeans-8", cluster=0),
         Selection("one", 1, 1, 2, View.DRIFT, comparison="a_vs_b"),
+        Selection("one", 1, 1, 2, View.CIRCUIT, circuit="made", nodes=("0_1_2", "group:texas")),
     ],
 )
 def test_an_address_restores_the_selection(run, selection):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from circuit_results import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits
+from circuit_runs import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits
 from circuits_made import made_graph, write_circuit
 from paths import DEMO_RUN
 from report_pages import Page, make_report

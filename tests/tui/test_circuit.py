@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from circuit_results import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits, write_groups
+from circuit_runs import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits, write_groups
 from circuits_made import made_graph, write_circuit
 from test_viewers_without_torch import run_blocked
 from tui_pilot import DEMO, async_test, browsing, press, settle, text_of, type_in

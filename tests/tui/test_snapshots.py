@@ -8,7 +8,7 @@ from pathlib import Path
 import neuron_tables
 import pytest
 from analysis_runs import BOS, make_run, random_acts
-from circuit_results import write_circuits
+from circuit_runs import write_circuits
 from explanation_runs import write_explanations
 from intervention_results import EFFECT, STEER, SWAP, SWAPS, write_all
 from record_runs import make_record_run

@@ -59,6 +59,9 @@ def test_the_limit_keeps_the_most_influential_nodes_and_all_pins():
     is_whole(pinned)
     assert ids(pinned) >= {"t", "c"}
     assert next(i for i in pinned.items if i.id == "c").pinned
+    chosen = show(CHAIN, Thresholds(max_nodes=1), chosen=["c"])
+    is_whole(chosen)
+    assert ids(chosen) == {"t", "c"} and not any(i.pinned for i in chosen.items)
 
 
 def test_kinds_and_paths():

@@ -37,8 +37,8 @@ class CommonNode:
     mean_activation: float | None
     sd_activation: float | None
     varies: bool
-    """Whether more than half of its mean square change is not the same in every prompt, at the lower end of the
-    interval, and, if entities have several prompts, it differs between entities with q ≤ .05."""
+    """Whether more than half of its mean square change is not the same in every prompt: `entity_low` is above .5, or,
+    if entities have several prompts, `entity_share` is and the activation differs between entities with q ≤ .05."""
     label: str
     entity_share: float | None = None
     """See `groups.variance.ChangeShare`; with its 95 % interval."""
@@ -79,9 +79,11 @@ class _Entities:
         known = np.where(np.isnan(change), np.nanmean(change, axis=1, keepdims=True) if len(change) else 0.0, change)
         share = change_share(known, entities, seed=seed, n_draws=N_DRAWS)
         between = between_labels(known, entities, seed=seed, n_draws=N_DRAWS)
-        varies = np.nan_to_num(share.low) > VARIES_FROM
-        if between is not None:
-            varies &= np.nan_to_num(benjamini_hochberg(between.p), nan=1.0) <= MAX_Q
+        if between is None:
+            varies = np.nan_to_num(share.low) > VARIES_FROM
+        else:
+            q = np.nan_to_num(benjamini_hochberg(between.p), nan=1.0)
+            varies = (np.nan_to_num(share.share) > VARIES_FROM) & (q <= MAX_Q)
         return cls(acts, share, between, varies)
 
     def fields(self, row: int) -> dict[str, Any]:

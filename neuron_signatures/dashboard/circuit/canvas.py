@@ -14,7 +14,7 @@ from neuron_signatures.dashboard.circuit.canvas_script import SCRIPT
 from neuron_signatures.dashboard.circuit.canvas_style import STYLE
 from neuron_signatures.views.circuit.labels import canvas_texts, cut, item_lines, mark_of, score_of, target_name
 from neuron_signatures.views.circuit.layout import Layout
-from neuron_signatures.views.circuit.picture import PER_CHARACTER, shade
+from neuron_signatures.views.circuit.picture import PER_CHARACTER, edge_scales, shade
 from neuron_signatures.views.circuit.shown import Shown, ShownEdge
 from neuron_signatures.views.interventions.sheets import signed_text
 
@@ -53,7 +53,7 @@ def picked_ids(state: Any, circuit: str, known: Collection[str]) -> list[str] | 
 def canvas_data(
     circuit: str, shown: Shown, layout: Layout, selected: Collection[str], group_names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the script draws. Edges: source, target, weight, strength, total, measured, number."""
+    """What the script draws. Edges: source, target, weight, `edge_scales`, total, measured, number."""
     prompt = shown.graph.prompt
     at = {item.id: i for i, item in enumerate(shown.items)}
     boxes = {box.id: box for box in layout.boxes}
@@ -75,13 +75,13 @@ def canvas_data(
         "rows": [{"y": r.y, "h": r.height, "label": r.label, "empty": r.is_empty} for r in layout.rows],
         "columns": [{"x": c.x, "w": c.width, "label": cut(c.label, int((c.width + 10) / PER_CHARACTER))}
                     for c in layout.columns],
-        "edges": [_edge(e, at) for e in shown.edges],
+        "edges": [_edge(e, at, s) for e, s in zip(shown.edges, edge_scales(shown.edges), strict=True)],
         "selected": [i for i in selected if i in at],
     }  # fmt: skip
 
 
-def _edge(e: ShownEdge, at: Mapping[str, int]) -> list[Any]:
+def _edge(e: ShownEdge, at: Mapping[str, int], scale: float) -> list[Any]:
     alone = e.edges[0] if e.n == 1 else None
     numbers = (None, None) if alone is None else (alone.total, alone.measured)
-    return [at[e.source], at[e.target], signed_text(e.weight) if e.weight else "0", round(min(e.strength, 1.0), 4),
+    return [at[e.source], at[e.target], signed_text(e.weight) if e.weight else "0", round(scale, 3),
             *(None if x is None else signed_text(x) for x in numbers), e.n]  # fmt: skip

@@ -51,7 +51,7 @@ function build(root) {
   view.count = html(bar, "span", "count");
   for (const [mark, text] of [
     ["▲ up", "supports the target"], ["▼ down", "opposes it"], ["line", "edge raises its target"],
-    ["line dash", "lowers it"], ["", "Width: share of Σ|edge| into its target."],
+    ["line dash", "lowers it"], ["", "Width: share of Σ|edge| into its target, relative."],
   ]) {
     const item = html(view.legend, "span", "key");
     const [sign, cls] = mark.startsWith("line") ? ["", mark] : mark.split(" ");
@@ -147,7 +147,8 @@ function keys(view, e) {
   view.data.nodes.forEach((n, i) => {
     const dx = n.x - here.x, dy = n.y - here.y, along = dx * towards[0] + dy * towards[1];
     const aside = Math.abs(dx * towards[1]) + Math.abs(dy * towards[0]);
-    if (i !== view.at && along > 1 && along + 3 * aside < least) { least = along + 3 * aside; best = i; }
+    const far = along + (towards[0] ? 3 : 0.6) * aside;
+    if (i !== view.at && along > 1 && far < least) { least = far; best = i; }
   });
   if (best >= 0) focusOn(view, best, true);
 }
@@ -211,7 +212,8 @@ function curve(a, b) {
 function draw(view, data) {
   const inside = view.svg && view.svg.contains(view.frame.getRootNode().activeElement);
   const focused = view.data && view.data.nodes[view.at] && view.data.nodes[view.at].id;
-  if (view.key !== data.circuit) { view.zoom = 1; view.key = data.circuit; }
+  const isNew = view.key !== data.circuit, left = view.scroll.scrollLeft, top = view.scroll.scrollTop;
+  if (isNew) { view.zoom = 1; view.key = data.circuit; }
   view.data = data;
   view.selected = data.selected.slice();
   view.scroll.replaceChildren();
@@ -235,13 +237,15 @@ function draw(view, data) {
     const e = data.edges[i], negative = e[2].startsWith("-");
     view.edges[i] = put(under, "path", {
       d: curve(data.nodes[e[0]], data.nodes[e[1]]), class: "edge " + (negative ? "minus" : "plus"), "data-i": i,
-      "stroke-width": (0.5 + 5.5 * Math.sqrt(e[3])).toFixed(2), opacity: (0.1 + 0.75 * Math.sqrt(e[3])).toFixed(3),
+      "stroke-width": (0.5 + 4.5 * e[3]).toFixed(2), opacity: (0.12 + 0.68 * e[3]).toFixed(3),
     });
   }
   const over = put(svg, "g", { class: "nodes" });
   view.nodes = data.nodes.map((n, i) => drawNode(over, n, i));
   view.at = Math.max(0, data.nodes.findIndex(n => n.id === focused));
   size(view);
+  view.scroll.scrollLeft = isNew ? view.scroll.scrollWidth : left;  // the target is on the right
+  view.scroll.scrollTop = top;
   mark(view);
   if (view.nodes.length) focusOn(view, view.at, Boolean(inside));
 }

@@ -17,7 +17,7 @@ from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, th
 from neuron_signatures.dashboard.data import cached_circuits
 from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.page_context import PageContext
-from neuron_signatures.dashboard.shell.panels import heading
+from neuron_signatures.dashboard.shell.panels import heading, no_prompts
 from neuron_signatures.dashboard.widgets.elements import empty, show_error, show_lines
 from neuron_signatures.runs.circuits.groups import Groups, read_groups
 from neuron_signatures.runs.errors import ProjectError
@@ -53,9 +53,14 @@ def render(ctx: PageContext) -> None:
 
 
 def _say_nothing_yet(ctx: PageContext) -> None:
-    prompt = ctx.prompt.probe_id if ctx.has_prompts else "ID"
-    empty("This run has no circuits yet. This command traces the neurons behind the answer to the selected prompt:",
-          trace_command(ctx.run_dir, prompt), "It needs the model. --dry_run says what it would cost.")  # fmt: skip
+    if not ctx.has_prompts:
+        no_prompts(ctx.run)
+        return
+    empty(
+        "This run has no circuits yet. This command traces the neurons behind the answer to the selected prompt:",
+        trace_command(ctx.run_dir, ctx.prompt.probe_id),
+        "It needs the model. --dry_run says what it would cost.",
+    )
 
 
 def _circuit(ctx: PageContext, traced: list[CircuitRef]) -> None:
@@ -78,7 +83,8 @@ def _render(ctx: PageContext, name: str) -> tuple[CircuitPage, Layout]:
     header_panel(ctx, stored, problems)
     thresholds = thresholds_panel(stored.graph)
     held = groups or Groups()
-    shown = show(stored.graph, thresholds, groups=held.groups, pinned=held.pinned, collapsed=collapsed(name))
+    shown = show(stored.graph, thresholds, groups=held.groups, pinned=held.pinned, collapsed=collapsed(name),
+                 chosen=ctx.selection.nodes)  # fmt: skip
     layout = lay_out(shown)
     page = CircuitPage(ctx, stored, index, groups, shown, selected_items(shown, ctx.selection.nodes))
     names = {g.id: g.label or g.id for g in held.groups}

@@ -23,7 +23,10 @@ WIDTH: Final = 1000.0
 """The width that a layout tries to keep."""
 _MOST_ACROSS = 6
 _TALL = 26
-"""Lines of nodes beyond which the canvas rather gets wider than it should be."""
+"""Lines of nodes beyond which the canvas rather gets as wide as `_WIDEST`, if its columns fit."""
+_WIDEST = 1220.0
+_MANY_ROWS, _NARROW_ROW_GAP = 12, 20.0
+"""Rows with nodes beyond which they are closer together."""
 _NO_POSITION = -1
 
 
@@ -113,7 +116,8 @@ def _across(counts: Mapping[Cell, int], wide: Mapping[int, float], width: float)
     while True:
         best = min(wide, key=lambda p: (_lines(counts, {**across, p: across[p] + 1}), p))
         lower, extra = _lines(counts, {**across, best: across[best] + 1}), wide[best] + _GAP_X
-        if lower >= height or across[best] >= _MOST_ACROSS or (left < extra and height <= _TALL):
+        room = left + (_WIDEST - WIDTH if height > _TALL else 0.0)
+        if lower >= height or across[best] >= _MOST_ACROSS or room < extra:
             return across
         across[best] += 1
         left, height = left - extra, lower
@@ -139,10 +143,11 @@ def _lines(counts: Mapping[Cell, int], across: Mapping[int, int]) -> float:
 
 def _rows(cells: Mapping[Cell, Sequence[Item]], across: Mapping[int, int], n_layers: int) -> list[RowBand]:
     out, y = [], TOP + HEADER
+    gap = _ROW_GAP if len({cell.layer for cell in cells}) <= _MANY_ROWS else _NARROW_ROW_GAP
     names = {-1: "emb", n_layers: "logit"}
     for layer in range(n_layers, -2, -1):
         lines = max((-(-len(items) // across[c.pos]) for c, items in cells.items() if c.layer == layer), default=0)
-        height = lines * (NODE_HEIGHT + _GAP_Y) - _GAP_Y + _ROW_GAP if lines else _EMPTY_ROW
+        height = lines * (NODE_HEIGHT + _GAP_Y) - _GAP_Y + gap if lines else _EMPTY_ROW
         out.append(RowBand(layer, names.get(layer, str(layer)), y, height, not lines))
         y += height
     return out

@@ -7,7 +7,6 @@ colour of the page around it.
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,6 +18,9 @@ from neuron_signatures.views.interventions.sheets import signed_text
 
 PER_CHARACTER: Final = 6.7
 """Pixels of a character of a label."""
+_FULL: Final = 0.95
+_POWER: Final = 0.4
+"""Shares of Σ|E| span several orders of magnitude."""
 STYLE: Final = (
     ".ns-circuit{color-scheme:light dark;font-family:system-ui,sans-serif}"
     ".ns-circuit text{fill:currentColor;font-size:11px;text-anchor:middle}"
@@ -42,7 +44,8 @@ def picture(shown: Shown, layout: Layout) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ns-circuit" role="img" '
         f'viewBox="0 0 {_n(layout.width)} {_n(layout.height)}" width="{_n(layout.width)}">',
         f"<title>{_text(title)}</title><style>{STYLE}</style>", *_background(layout),
-        *(_edge(e, boxes[e.source], boxes[e.target], items) for e in reversed(shown.edges)),
+        *(_edge(e, scale, boxes[e.source], boxes[e.target], items) for e, scale in reversed(
+            list(zip(shown.edges, edge_scales(shown.edges), strict=True)))),
         *(_node(item, boxes[item.id], strongest, shown) for item in shown.items), "</svg>",
     ]  # fmt: skip
     return "".join(parts)
@@ -57,13 +60,20 @@ def curve(source: Box, target: Box) -> str:
     return f"M{_n(x0)} {_n(y0)}C{_n(x0)} {_n(y0 + bend)} {_n(x1)} {_n(y1 - bend)} {_n(x1)} {_n(y1)}"
 
 
-def edge_width(strength: float) -> float:
+def edge_scales(edges: Sequence[ShownEdge]) -> list[float]:
+    """How strong each edge is drawn, 0 to 1: a power of its strength as a part of the 95th percentile."""
+    ordered = sorted(e.strength for e in edges)
+    full = ordered[int(_FULL * (len(ordered) - 1))] if ordered else 0.0
+    return [min(1.0, e.strength / full) ** _POWER if full else 0.0 for e in edges]
+
+
+def edge_width(scale: float) -> float:
     """Pixels."""
-    return 0.5 + 5.5 * math.sqrt(min(strength, 1.0))
+    return 0.5 + 4.5 * scale
 
 
-def edge_opacity(strength: float) -> float:
-    return 0.1 + 0.75 * math.sqrt(min(strength, 1.0))
+def edge_opacity(scale: float) -> float:
+    return 0.12 + 0.68 * scale
 
 
 def shade(item: Item, strongest: float) -> float:
@@ -88,11 +98,11 @@ def _background(layout: Layout) -> list[str]:
     return out
 
 
-def _edge(e: ShownEdge, source: Box, target: Box, items: dict[str, Item]) -> str:
+def _edge(e: ShownEdge, scale: float, source: Box, target: Box, items: dict[str, Item]) -> str:
     names = [canvas_texts(items[at], 200)[0] for at in (e.source, e.target)]
     said = _text(f"{names[0]} → {names[1]}: direct {signed_text(e.weight)}")
     return (f'<path class="e{" m" if e.weight < 0 else ""}" d="{curve(source, target)}" '
-            f'stroke-width="{edge_width(e.strength):.2f}" opacity="{edge_opacity(e.strength):.3f}">'
+            f'stroke-width="{edge_width(scale):.2f}" opacity="{edge_opacity(scale):.3f}">'
             f"<title>{said}</title></path>")  # fmt: skip
 
 

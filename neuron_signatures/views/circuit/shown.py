@@ -71,6 +71,8 @@ class Item:
     group: str = ""
     """The id of the group that it is, or is in; empty for none."""
     is_group: bool = False
+    is_chosen: bool = False
+    """Whether it is shown whatever the thresholds say, as pinned items are."""
 
     @property
     def node(self) -> Node:
@@ -131,14 +133,15 @@ class Shown:
 
 def show(
     graph: Graph, thresholds: Thresholds = Thresholds(), *, groups: Sequence[GroupLike] = (),
-    pinned: Collection[str] = (), collapsed: Collection[str] = (),
+    pinned: Collection[str] = (), collapsed: Collection[str] = (), chosen: Collection[str] = (),
 ) -> Shown:  # fmt: skip
-    """What these thresholds show of a graph. `collapsed` are ids of groups that are drawn as one node.
+    """What these thresholds show of a graph. `collapsed` are ids of groups that are drawn as one node, `chosen` ids of
+    nodes that are shown in any case, as pinned ones are.
 
     Ids of groups, pins and paths that are not in the graph are ignored. The result depends on nothing but the values
     given; equal influence is ordered by |score| and id.
     """
-    items = _items(graph, groups, frozenset(pinned), frozenset(collapsed))
+    items = _items(graph, groups, frozenset(pinned), frozenset(collapsed), frozenset(chosen))
     item_of = {node.id: item for item in items for node in item.nodes}
     hidden: dict[str, Reason] = {}
 
@@ -180,7 +183,10 @@ def edge_strengths(graph: Graph) -> list[float]:
     return [abs(e.weight) / totals[e.target] if totals[e.target] else 0.0 for e in graph.edges]
 
 
-def _items(graph: Graph, groups: Sequence[GroupLike], pinned: frozenset[str], collapsed: frozenset[str]) -> list[Item]:
+def _items(
+    graph: Graph, groups: Sequence[GroupLike], pinned: frozenset[str], collapsed: frozenset[str],
+    chosen: frozenset[str],
+) -> list[Item]:  # fmt: skip
     group_of = {node: group for group in groups for node in group.nodes}
     members: dict[str, list[Node]] = defaultdict(list)
     out: list[Item] = []
@@ -189,17 +195,20 @@ def _items(graph: Graph, groups: Sequence[GroupLike], pinned: frozenset[str], co
         if group is not None and group.id in collapsed and node.kind != "target":
             members[group.id].append(node)
         else:
-            out.append(Item(node.id, (node,), node.label, node.id in pinned, "" if group is None else group.id))
+            out.append(Item(node.id, (node,), node.label, node.id in pinned, "" if group is None else group.id,
+                            is_chosen=node.id in chosen))  # fmt: skip
     for group in groups:
         nodes = tuple(sorted(members[group.id], key=_node_order))
         if nodes:
             is_pinned = any(n.id in pinned for n in nodes)
-            out.append(Item(f"group:{group.id}", nodes, group.label, is_pinned, group.id, is_group=True))
+            id = f"group:{group.id}"
+            is_chosen = id in chosen or any(n.id in chosen for n in nodes)
+            out.append(Item(id, nodes, group.label, is_pinned, group.id, is_group=True, is_chosen=is_chosen))
     return out
 
 
 def _always(item: Item) -> bool:
-    return item.pinned or item.kind == "target"
+    return item.pinned or item.is_chosen or item.kind == "target"
 
 
 def _within(share: float | None, most: float) -> bool:
@@ -208,7 +217,7 @@ def _within(share: float | None, most: float) -> bool:
 
 def _order(item: Item) -> tuple[bool, bool, float, float, str]:
     """Target and pinned items first, then in order of influence."""
-    return (item.kind != "target", not item.pinned, *_node_order(item.node))
+    return (item.kind != "target", not (item.pinned or item.is_chosen), *_node_order(item.node))
 
 
 def _node_order(node: Node) -> tuple[float, float, str]:

@@ -11,7 +11,7 @@ from exchange_cases import SETTINGS, edited, made_groups, write_graph
 
 from neuron_signatures.runs.circuits.exchange.from_json import import_graph, imported_circuit
 from neuron_signatures.runs.circuits.exchange.to_json import MAX_BYTES, graph_json
-from neuron_signatures.runs.circuits.graph import Graph, Node
+from neuron_signatures.runs.circuits.graph import Graph, HeadShare, Node
 from neuron_signatures.runs.circuits.groups import Group, GroupsFile
 from neuron_signatures.runs.errors import UsageError
 
@@ -49,6 +49,27 @@ def test_the_settings_and_facts_of_the_record_come_back(tmp_path):
     assert circuit.facts["imported"]["pruning"] == {"node_threshold": 0.8, "edge_threshold": 0.98}
 
 
+def test_facts_that_are_no_numbers_are_kept_apart(tmp_path):
+    facts = {"completeness": "evil", "groups": [1], "imported": {"facts": {}}, "n_nodes": 3}
+    path = edited(write_graph(tmp_path, made_graph()), lambda c: c["neuron_signatures"].update(facts=facts))
+    found = imported_circuit(path).facts
+    assert found.keys() == {"n_nodes", "imported", "prompt", "n_layers"}
+    assert found["imported"]["facts"] == {"completeness": "evil", "groups": [1]}
+
+
+@pytest.mark.parametrize("share", ["x", True, 7, [1], None])
+def test_settings_of_an_imported_circuit_can_be_anything(share):
+    settings = replace(SETTINGS, node_share=share, edge_share=share, settings={"node_share": share})
+    assert graph_json(made_graph(), settings=settings).metadata.pruning_settings.node_threshold is None
+
+
+def test_a_surrogate_in_the_settings_becomes_an_escape(tmp_path):
+    path = edited(
+        write_graph(tmp_path, made_graph()), lambda c: c["neuron_signatures"]["settings"].update(evil="\ud800")
+    )
+    assert imported_circuit(path).settings["evil"] == "\\ud800"
+
+
 def test_a_large_graph_loses_its_weakest_edges_and_says_so(tmp_path, caplog):
     graph = made_graph(neurons_per_place=15)
     whole = write_graph(tmp_path, graph).stat().st_size
@@ -67,15 +88,27 @@ def test_a_large_graph_loses_its_weakest_edges_and_says_so(tmp_path, caplog):
     assert f"{dropped} of the weakest edges were left out" in caplog.text
 
 
-def test_heads_are_dropped_with_their_edges(tmp_path):
-    graph = made_graph()
-    first = graph.edges[0]
-    weak = replace(first, share=1.0)
-    graph = replace(graph, edges=(weak, *graph.edges[1:]))
-    size = write_graph(tmp_path, graph).stat().st_size
-    found = import_graph(write_graph(tmp_path, graph, max_bytes=size - 10)).graph
-    assert weak not in found.edges
-    assert found.heads == graph.heads[2:]
+def with_heads_of_every_edge(graph: Graph) -> Graph:
+    return replace(graph, heads=tuple(HeadShare(e.source, e.target, 1, i, 0.5) for e in graph.edges for i in range(4)))
+
+
+def test_heads_are_dropped_before_edges(tmp_path, caplog):
+    graph = with_heads_of_every_edge(made_graph(neurons_per_place=5))
+    without = write_graph(tmp_path, replace(graph, heads=())).stat().st_size
+    found = import_graph(write_graph(tmp_path, graph, max_bytes=without + 2000)).graph
+    assert found.edges == graph.edges
+    assert 0 < len(found.heads) < len(graph.heads) and set(found.heads) < set(graph.heads)
+    n = len({(h.source, h.target) for h in set(graph.heads) - set(found.heads)})
+    assert f"the heads of the {n} weakest of {len(graph.edges)} edges are left out" in caplog.text
+    assert f"the heads of {n} edges were left out" in caplog.text
+
+
+def test_an_edge_that_is_dropped_has_no_heads(tmp_path):
+    graph = with_heads_of_every_edge(made_graph(neurons_per_place=5))
+    without = write_graph(tmp_path, replace(graph, heads=())).stat().st_size
+    found = import_graph(write_graph(tmp_path, graph, max_bytes=without - 2000)).graph
+    assert 0 < len(found.edges) < len(graph.edges)
+    assert {(h.source, h.target) for h in found.heads} <= {(e.source, e.target) for e in found.edges}
 
 
 def test_nodes_that_are_too_large_are_refused():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from neuron_signatures.runs.circuits.exchange.file_text import finite, graph_text, part_text
 from neuron_signatures.runs.circuits.exchange.schema import EdgeHeads, GraphFile, Link
@@ -15,8 +15,11 @@ from neuron_signatures.runs.files import human_bytes
 
 log = logging.getLogger(__name__)
 
-_PER_LINK: Final = 2  # comma and line break
-_ROOM: Final = 200  # for the number of dropped links
+_PER_PART: Final = 2  # comma and line break
+_ROOM: Final = 200  # for the numbers of what is dropped
+
+
+_Row = TypeVar("_Row", Link, EdgeHeads)
 
 
 class _Ends(NamedTuple):
@@ -25,7 +28,8 @@ class _Ends(NamedTuple):
 
 
 def with_edges(file: GraphFile, graph: Graph, max_bytes: int) -> GraphFile:
-    """The file of the nodes with the edges and heads of the graph, or as many of the strongest edges as fit.
+    """The file of the nodes with the edges of the graph, or as many of the strongest as fit, and then with the heads
+    of as many edges as fit, from the strongest on.
 
     Raises `UsageError` if the nodes alone are too large.
     """
@@ -38,10 +42,10 @@ def with_edges(file: GraphFile, graph: Graph, max_bytes: int) -> GraphFile:
     if room < 0:
         what = f"the nodes alone take {human_bytes(max_bytes - room)}, and the file may have {human_bytes(max_bytes)}"
         raise UsageError(what, where=file.metadata.slug, next_step="Trace with a smaller --max_nodes")
-    sizes = {_ends(link): len(part_text(link)) + _PER_LINK for link in links}
-    for one in heads:
-        sizes[_ends(one)] += len(part_text(one)) + _PER_LINK
-    return _keep(file, links, heads, _strongest(graph.edges, sizes, room))
+    order = _by_strength(graph.edges)
+    fits = _fitting(links, order, room)
+    left = room - sum(map(_size, fits))
+    return _keep(file, links, heads, {_ends(e) for e in fits}, {_ends(h) for h in _fitting(heads, order, left)})
 
 
 def _link(edge: Edge) -> Link:
@@ -51,25 +55,42 @@ def _link(edge: Edge) -> Link:
     )  # fmt: skip
 
 
-def _strongest(edges: Sequence[Edge], sizes: Mapping[_Ends, int], room: int) -> set[_Ends]:
-    """The ends of the strongest edges that fit: by share of the influence, and where it is unknown by |weight|."""
-    order = [_ends(e) for e in sorted(edges, key=lambda e: (e.share is None, e.share or 0.0, -abs(e.weight)))]
-    total = itertools.accumulate(sizes[ends] for ends in order)
-    return {ends for ends, size in zip(order, total, strict=True) if size <= room}
+def _by_strength(edges: Iterable[Edge]) -> dict[_Ends, int]:
+    """Ranks: by share of the influence, and where it is unknown by |weight|."""
+    ranked = sorted(edges, key=lambda e: (e.share is None, e.share or 0.0, -abs(e.weight)))
+    return {_ends(edge): i for i, edge in enumerate(ranked)}
 
 
-def _keep(file: GraphFile, links: list[Link], heads: list[EdgeHeads], kept: set[_Ends]) -> GraphFile:
-    dropped = len(links) - len(kept)
+def _fitting(parts: Sequence[_Row], order: Mapping[_Ends, int], room: int) -> list[_Row]:
+    """The parts of the strongest edges, as many as fit."""
+    ranked = sorted(parts, key=lambda part: order[_ends(part)])
+    total = itertools.accumulate(map(_size, ranked))
+    return [part for part, size in zip(ranked, total, strict=True) if size <= room]
+
+
+def _size(part: Link | EdgeHeads) -> int:
+    return len(part_text(part)) + _PER_PART
+
+
+def _keep(
+    file: GraphFile, links: list[Link], heads: list[EdgeHeads], with_link: set[_Ends], with_heads: set[_Ends]
+) -> GraphFile:  # fmt: skip
+    """The file with these links and heads, in their order, and with what it lacks."""
+    kept = [link for link in links if _ends(link) in with_link]
+    kept_heads = [h for h in heads if _ends(h) in with_heads & with_link]
+    n_links, n_heads = len(links) - len(kept), len(heads) - len(kept_heads)
     assert file.neuron_signatures is not None
     own = file.neuron_signatures.model_copy(
-        update={"heads": [h for h in heads if _ends(h) in kept], "dropped_links": dropped}
+        update={"heads": kept_heads, "dropped_links": n_links, "dropped_heads": n_heads}
     )
-    links_kept = [link for link in links if _ends(link) in kept]
-    file = file.model_copy(update={"links": links_kept, "neuron_signatures": own})
-    if not dropped:
+    file = file.model_copy(update={"links": kept, "neuron_signatures": own})
+    if n_heads:
+        log.warning("the heads of the %d weakest of %d edges are left out, so that the file stays small", n_heads,
+                    len(heads))  # fmt: skip
+    if not n_links:
         return file
-    log.warning("the %d weakest of %d edges are left out, so that the file stays small", dropped, len(links))
-    said = f"{dropped:,} of the weakest edges are not in this file. {file.metadata.info.description}".strip()
+    log.warning("the %d weakest of %d edges are left out, so that the file stays small", n_links, len(links))
+    said = f"{n_links:,} of the weakest edges are not in this file. {file.metadata.info.description}".strip()
     info = file.metadata.info.model_copy(update={"description": said})
     return file.model_copy(update={"metadata": file.metadata.model_copy(update={"info": info})})
 

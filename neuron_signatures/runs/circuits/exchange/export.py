@@ -103,10 +103,9 @@ def stored_graph_json(circuit: StoredCircuit, groups: GroupsFile | None, model_n
     """The file of a circuit of a run, as `to_json.graph_json`."""
     record = circuit.record
     facts = {k: v for k, v in record.facts.items() if k not in ("prompt", "n_layers")}
-    made = datetime.fromisoformat(record.created_at_utc)
     settings = GraphSettings(
-        circuit.name, model_name, round(made.timestamp() * 1000), node_share=_number(record.settings, "node_share"),
-        edge_share=_number(record.settings, "edge_share"), settings=record.settings, facts=facts,
+        circuit.name, model_name, _milliseconds(record.created_at_utc), node_share=record.settings.get("node_share"),
+        edge_share=record.settings.get("edge_share"), settings=record.settings, facts=facts,
     )  # fmt: skip
     return graph_json(circuit.graph, groups, settings=settings)
 
@@ -172,6 +171,9 @@ def _is_empty(examples: Examples) -> bool:
     return not examples.positive and not examples.negative
 
 
-def _number(settings: dict[str, Any], name: str) -> float | None:
-    value = settings.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _milliseconds(time: str) -> int | None:
+    """Since 1970; None for a text that is no time."""
+    try:
+        return round(datetime.fromisoformat(time).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None

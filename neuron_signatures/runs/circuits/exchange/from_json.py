@@ -46,6 +46,8 @@ class ImportedCircuit:
     groups: GroupsFile
     settings: dict[str, Any]
     facts: dict[str, Any]
+    """Those of the file that are numbers, so that viewers can rely on the form of the others; `imported` has them, and
+    who made the file."""
 
 
 def import_graph(path: Path) -> Imported:
@@ -59,12 +61,16 @@ def imported_circuit(path: Path) -> ImportedCircuit:
     file = read_graph_file(path)
     graph, groups = _converted(file, str(path))
     own, about = file.neuron_signatures, file.metadata
-    origin = {"slug": about.slug, "scan": about.scan, "generator": about.info.generator.model_dump(exclude_none=True),
-              "created_at_ms": about.info.create_time_ms, "pruning": about.pruning_settings.model_dump()}  # fmt: skip
-    facts = {**(own.facts if own else {}), "imported": origin}
-    facts |= {"prompt": asdict(graph.prompt), "n_layers": graph.n_layers}
-    return ImportedCircuit(safe_id(about.slug or path.stem), graph, groups, dict(own.settings) if own else {},
-                           strict(facts))  # fmt: skip
+    facts = {} if own is None else {k: v for k, v in own.facts.items() if k != "imported"}
+    numbers = {k: v for k, v in facts.items() if v is None or isinstance(v, int | float)}
+    origin = {
+        "slug": about.slug, "scan": about.scan, "generator": about.info.generator.model_dump(exclude_none=True),
+        "created_at_ms": about.info.create_time_ms, "pruning": about.pruning_settings.model_dump(),
+        "facts": {k: v for k, v in facts.items() if k not in numbers},
+    }  # fmt: skip
+    known = {**numbers, "imported": origin, "prompt": asdict(graph.prompt), "n_layers": graph.n_layers}
+    settings = {} if own is None else own.settings
+    return ImportedCircuit(safe_id(about.slug or path.stem), graph, groups, strict(settings), strict(known))
 
 
 def read_graph_file(path: Path) -> GraphFile:
@@ -119,6 +125,8 @@ def _own_graph(file: GraphFile, own: OwnData, where: str) -> Graph:
         raise UsageError(what, where=where, next_step="Update the software that reads it")
     if own.dropped_links:
         log.warning("%d of the weakest edges were left out when this file was written", own.dropped_links)
+    if own.dropped_heads:
+        log.warning("the heads of %d edges were left out when this file was written", own.dropped_heads)
     prompt = _parsed(Prompt, own.prompt, f"{where}, neuron_signatures.prompt")
     nodes = tuple(_own_node(node, f"{where}, nodes.{i}") for i, node in enumerate(file.nodes))
     edges = tuple(Edge(**link.model_dump()) for link in file.links)

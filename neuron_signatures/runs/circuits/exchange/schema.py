@@ -129,6 +129,8 @@ class OwnData(Part):
     facts: dict[str, Any] = {}
     dropped_links: Annotated[int, Field(ge=0)] = 0
     """Of the weakest links, left out to keep the file small."""
+    dropped_heads: Annotated[int, Field(ge=0)] = 0
+    """The number of links whose heads are left out."""
 
 
 class GraphFile(Part):

@@ -54,7 +54,7 @@ class GraphSettings:
     slug: str
     """Its name: a file name and a part of addresses."""
     model_name: str
-    create_time_ms: int
+    create_time_ms: int | None
     node_share: float | None = None
     """The share of the influence to which nodes were kept, as `--node_share`."""
     edge_share: float | None = None
@@ -100,16 +100,16 @@ def scan_name(model_name: str) -> str:
 
 
 def _metadata(graph: Graph, settings: GraphSettings) -> Metadata:
-    prompt = graph.prompt
+    prompt, node_share, edge_share = graph.prompt, _number(settings.node_share), _number(settings.edge_share)
     return Metadata(
         slug=safe_id(settings.slug), scan=scan_name(settings.model_name),
         prompt_tokens=[shown(token) for token in prompt.tokens], prompt=_shown_prompt(prompt.text),
-        schema_version=SCHEMA_VERSION, node_threshold=_threshold(graph, settings.node_share),
+        schema_version=SCHEMA_VERSION, node_threshold=_threshold(graph, node_share),
         info=Info(
             description=shown(settings.description), generator=_generator(), create_time_ms=settings.create_time_ms
         ),
         generation_settings=_shown_settings(settings.settings),
-        pruning_settings=PruningSettings(node_threshold=settings.node_share, edge_threshold=settings.edge_share),
+        pruning_settings=PruningSettings(node_threshold=node_share, edge_threshold=edge_share),
     )  # fmt: skip
 
 
@@ -117,6 +117,12 @@ def _threshold(graph: Graph, node_share: float | None) -> float:
     """The slider's end and beginning: no node of the file has more, so that a viewer hides none before it is moved."""
     largest = max((n.influence for n in graph.nodes if n.influence is not None), default=0.0)
     return math.ceil(max(largest, node_share or 0.0) * 100 - 1e-9) / 100
+
+
+def _number(value: Any) -> float | None:
+    """None also for what no share is: the settings of an imported circuit can be anything."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= 1 else None
 
 
 def _generator() -> Generator:

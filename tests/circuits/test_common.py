@@ -1,0 +1,159 @@
+"""The common circuit of prompts of one template: what is shared, what changes with the entity, held-out prompts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuron_signatures.circuits.common.circuit import common_circuit
+from neuron_signatures.circuits.common.members import Key, template_of
+from neuron_signatures.circuits.common.tables import common_tables
+from neuron_signatures.runs.circuits.folder import COMMON, COMMON_EDGES, COMMON_NODES, MEMBERS, TABLES, TRACE
+from neuron_signatures.runs.circuits.graph import Edge, Graph, Node, Prompt, node_id
+from neuron_signatures.runs.circuits.reader import StoredCircuit
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.stage_results import ResultRecord
+
+N_LAYERS, D_MLP = 3, 50
+SHARED, VARYING, RARE = 1, 2, 3
+
+
+def circuit(i: int, *, held_out: bool = False, entity: str | None = None, ids=None, strange: bool = False):
+    """Prompts `0 1 2 [entity] 3`, of one or two tokens of the entity.
+
+    The neuron SHARED at the last position is 5 in all; VARYING at the entity's end is ±i by turns; RARE is only in the
+    first circuit. A held-out circuit that is `strange` has other neurons.
+    """
+    ids = ids or [0, 1, 2, *([20 + i, 30 + i] if i % 2 else [20 + i]), 3]
+    last, shift = len(ids) - 1, 10 if strange else 0
+    target = Node(node_id("target", N_LAYERS, last, n_layers=N_LAYERS, token_id=40 + i), "target", N_LAYERS, last,
+                  token_id=40 + i, token=f"answer {i}", activation=3.0)  # fmt: skip
+    start = Node(node_id("embedding", -1, 0, n_layers=N_LAYERS, token_id=0), "embedding", -1, 0, token_id=0, token="0")
+    shared = neuron(2, last, SHARED + shift, 5.0)
+    varying = neuron(1, last - 1, VARYING + shift, (-1.0) ** (i // 2) * (1 + i))
+    nodes = [
+        start,
+        shared,
+        varying,
+        *([neuron(0, last, RARE, 1.0)] if i == 0 else []),
+        Node("R_0_0", "rest", 0, 0),
+        target,
+    ]
+    edges = [
+        Edge(start.id, varying.id, 0.5), Edge(varying.id, shared.id, 1.0 + i), Edge(shared.id, target.id, 2.0),
+        Edge("R_0_0", target.id, 9.0),
+    ]  # fmt: skip
+    prompt = Prompt(f"p{i}", "x", tuple(ids), tuple(map(str, ids)), last, 40 + i, f"answer {i}", 0.5)
+    record = ResultRecord(
+        stage="poc10_trace_circuit", mode=TRACE, created_at_utc="", facts={}, wall_seconds=0.0,
+        settings={"entity": entity or f"city {i}", "held_out": held_out},
+    )  # fmt: skip
+    return StoredCircuit(f"c{i}", Graph(prompt, N_LAYERS, tuple(nodes), tuple(edges)), record)
+
+
+def neuron(layer: int, pos: int, i: int, activation: float) -> Node:
+    id_ = node_id("neuron", layer, pos, n_layers=N_LAYERS, neuron=i)
+    return Node(
+        id_, "neuron", layer, pos, i, activation=activation, reference=0.0, score=abs(activation), label=f"n{i}"
+    )
+
+
+def common(circuits, seed=0):
+    return common_circuit(template_of(circuits), None, d_mlp=D_MLP, seed=seed)
+
+
+def test_nodes_are_the_same_by_layer_neuron_and_role():
+    found = {node.key: node for node in common([circuit(i) for i in range(6)]).nodes}
+    shared, varying = found[Key("neuron", 2, SHARED, "end-1")], found[Key("neuron", 1, VARYING, "entity-1")]
+    assert (shared.n_circuits, shared.share, shared.mean_score, shared.sd_score) == (6, 1.0, 5.0, 0.0)
+    assert varying.n_circuits == 6 and varying.mean_score == pytest.approx(np.mean(range(1, 7)))
+    assert varying.sd_score == pytest.approx(np.std(range(1, 7), ddof=1)) and varying.label == "n2"
+    assert not any(key.neuron == RARE or key.kind in ("rest", "constant") for key in found)
+    assert (
+        found[Key("target", N_LAYERS, None, "end-1")].varies and not found[Key("embedding", -1, None, "start+0")].varies
+    )
+
+
+def test_what_changes_with_the_entity_is_told_from_what_does_not():
+    found = {node.key.neuron: node for node in common([circuit(i) for i in range(16)]).nodes if node.key.neuron}
+    shared, varying = found[SHARED], found[VARYING]
+    assert shared.entity_share == 0 and shared.entity_high == 0 and not shared.varies
+    d = np.array([(-1.0) ** (i // 2) * (1 + i) for i in range(16)])
+    assert varying.entity_share == pytest.approx(1 - d.mean() ** 2 / (d**2).mean())
+    assert varying.entity_low < varying.entity_share <= varying.entity_high and varying.varies
+    assert varying.between is None and varying.n_null is None  # every entity has one prompt
+
+
+def test_entities_with_several_prompts_are_compared_with_permuted_ones():
+    # VARYING has the sign of the entity: i // 2 even or odd
+    found = common([circuit(i, entity=f"state {(i // 2) % 2}") for i in range(12)])
+    node = next(node for node in found.nodes if node.key.neuron == VARYING)
+    assert node.between > node.null_mean + 2 * node.null_sd and node.p < 0.05 and node.n_null == 1000 and node.varies
+    mixed = common([circuit(i, entity=f"state {i % 2}") for i in range(12)])
+    node = next(node for node in mixed.nodes if node.key.neuron == VARYING)
+    assert node.p > 0.05 and not node.varies
+
+
+def test_edges_join_rows_of_the_table():
+    found = common([circuit(i) for i in range(4)])
+    keys = [node.key for node in found.nodes]
+    edge = next(e for e in found.edges if keys[e.source].neuron == VARYING and keys[e.target].neuron == SHARED)
+    assert (edge.n_circuits, edge.share, edge.mean_weight) == (4, 1.0, 2.5)
+    assert edge.sd_weight == pytest.approx(np.std([1, 2, 3, 4], ddof=1))
+    assert len(found.edges) == 3
+
+
+def test_held_out_circuits_are_compared_with_random_neurons_and_not_used():
+    circuits = [*(circuit(i) for i in range(4)), circuit(4, held_out=True), circuit(5, held_out=True, strange=True)]
+    found = common(circuits)
+    assert {node.n_circuits for node in found.nodes} == {4} and len(found.common) == 2
+    *own, holds, strange = found.held
+    assert all(h.common_share == 1 and h.p is None and h.n_null is None for h in own)
+    assert holds.common_share == 1 and holds.covered == 1 and holds.p < 0.01 and holds.n_null == 1000
+    assert holds.null_mean == pytest.approx(1 / D_MLP, abs=0.02)
+    assert strange.common_share == 0 and strange.covered == 0 and strange.p == 1
+    facts = found.facts()
+    assert facts["held_out_common_share"] == 0.5 and facts["n_held_out"] == 2 and facts["held_out_largest_p"] == 1
+    assert facts["start_tokens"] == 3 and facts["end_tokens"] == 1
+
+
+def test_the_tables_have_the_columns_of_the_folder():
+    frames = common_tables(common([circuit(0), circuit(1), circuit(2, held_out=True)]))
+    assert {stem: list(frame.columns) for stem, frame in frames.items()} == {
+        stem: list(TABLES[stem].columns) for stem in (COMMON_NODES, COMMON_EDGES, MEMBERS)
+    }
+    assert frames[COMMON_EDGES][["source", "target"]].to_numpy().max() < len(frames[COMMON_NODES])
+    assert frames[MEMBERS]["held_out"].tolist() == [False, False, True]
+    assert all(TABLES[stem].mode == COMMON for stem in frames)
+
+
+def test_the_same_seed_gives_the_same():
+    circuits = [*(circuit(i) for i in range(4)), circuit(4, held_out=True)]
+    assert common(circuits, 1) == common(circuits, 1)
+
+
+@pytest.mark.parametrize(
+    ("circuits", "message"),
+    [
+        ([circuit(0)], "needs two prompts that are not held out, not 1"),
+        ([circuit(0), circuit(1, held_out=True)], "not 1"),
+        ([circuit(0, ids=[0, 1]), circuit(1, ids=[5, 6])], "neither a beginning nor an end in common"),
+    ],
+)
+def test_circuits_that_share_no_template_are_refused(circuits, message):
+    with pytest.raises(UsageError, match=message):
+        template_of(circuits)
+
+
+def test_circuits_of_different_models_are_refused():
+    one, two = circuit(0), circuit(1)
+    with pytest.raises(UsageError, match="different numbers of layers"):
+        template_of([one, replace(two, graph=replace(two.graph, n_layers=9))])
+
+
+def test_circuits_without_common_neurons_have_no_shares():
+    bare = [replace(c, graph=replace(c.graph, nodes=c.graph.nodes[:1], edges=())) for c in (circuit(0), circuit(1))]
+    found = common(bare)
+    assert [h.common_share for h in found.held] == [None, None] and found.facts()["covered"] is None
