@@ -16,7 +16,7 @@ from neuron_signatures.circuits import trace as tracing
 from neuron_signatures.poc1_dump_activations import main as dump
 from neuron_signatures.poc10_trace_circuit import main
 from neuron_signatures.runs.circuits.exchange.from_json import import_graph
-from neuron_signatures.runs.circuits.folder import COMMON, CURVES, TABLES, TRACE, circuit_folder, list_circuits
+from neuron_signatures.runs.circuits.folder import CHECKS, COMMON, CURVES, TABLES, TRACE, circuit_folder, list_circuits
 from neuron_signatures.runs.circuits.groups import read_groups
 from neuron_signatures.runs.circuits.reader import read_circuit
 from neuron_signatures.runs.errors import UsageError
@@ -304,3 +304,14 @@ def test_mistakes(run_dir, tmp_path, capsys):
 def test_every_table_of_a_trace_is_written(made):
     stems = {stem for stem, table in TABLES.items() if table.mode == TRACE}
     assert set(content(made, "austin")) == {f"{stem}.parquet" for stem in stems} and CURVES not in stems
+
+
+@pytest.mark.slow
+def test_checks_are_written_and_kept_until_the_next_trace(run_dir, capsys):
+    assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
+    assert "its 8 neurons alone keep" in capsys.readouterr().out and list_circuits(run_dir, CHECKS) == ["a"]
+    assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
+    assert "circuit a is tested" in capsys.readouterr().err
+    assert verify_run(run_dir).faults == []
+    assert call(run_dir, *AUSTIN, "--name", "a", "--overwrite") == 0
+    assert "alone keep" not in capsys.readouterr().out  # the tests are of the circuit before
