@@ -30,6 +30,7 @@ def make_parser(description: str | None) -> Parser:
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
     _add_target_flags(parser)
     _add_graph_flags(parser)
+    _add_check_flags(parser)
     add_rerun_flags(parser, dtype_help="default: fp32")
     output = parser.add_argument_group("output")
     output.add_argument("--name", metavar="NAME",
@@ -65,7 +66,7 @@ def _add_target_flags(parser: Parser) -> None:
 
 def _add_graph_flags(parser: Parser) -> None:
     group = parser.add_argument_group("the graph")
-    group.add_argument("--max_nodes", type=at_least(1), default=100, metavar="N", help="most neurons; default 100")
+    group.add_argument("--max_nodes", type=at_least(1), default=50, metavar="N", help="most neurons; default 50")
     group.add_argument("--candidates", type=at_least(1), metavar="N",
                        help="neurons between which edges are computed, the most relevant; default "
                             f"{CANDIDATES_PER_NODE} times --max_nodes")  # fmt: skip
@@ -85,6 +86,16 @@ def _add_graph_flags(parser: Parser) -> None:
                             "default 0")  # fmt: skip
 
 
+def _add_check_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("tests by intervention, after the trace")
+    group.add_argument("--checks", action="store_true",
+                       help="keep or ablate the strongest neurons, beside random sets; with --cases swap groups "
+                            "between prompts")  # fmt: skip
+    group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N",
+                       help="random sets of a comparison; default 1000")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, help="of random sets; default 0")
+
+
 def check_flags(args: Namespace, given: Collection[str]) -> None:
     """Raise `UsageError` for flags that have no effect together."""
     if args.cases is not None and (clashing := sorted(_OF_ONE_CASE & set(given))):
@@ -98,6 +109,9 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
 
 def trace_request(args: Namespace) -> TraceRequest:
     """Reads the file of cases."""
+    from neuron_signatures.circuits.checks.curves import CurveSettings
+    from neuron_signatures.circuits.checks.stage import CheckSettings
+    from neuron_signatures.circuits.checks.swaps import SwapSettings
     from neuron_signatures.circuits.graph.prune import PruneRules
     from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings, read_cases, target_request
     from neuron_signatures.circuits.tracing.batches import DEFAULT_MEMORY
@@ -116,5 +130,9 @@ def trace_request(args: Namespace) -> TraceRequest:
         min_mean_tokens=args.min_mean_tokens, heads=args.heads, measure=args.measure,
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
+    curves = CurveSettings(n_random=args.n_random, seed=args.seed)
+    checks = CheckSettings(curves, SwapSettings(seed=args.seed)) if args.checks else None
     common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
-    return TraceRequest(cases, args.name or common, settings, model_overrides(args), args.overwrite, args.export)
+    return TraceRequest(
+        cases, args.name or common, settings, model_overrides(args), args.overwrite, checks, args.export
+    )

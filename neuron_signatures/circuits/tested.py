@@ -1,0 +1,63 @@
+"""Tests of the circuits of a command by intervention, after they are traced."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from neuron_signatures.circuits.case import PreparedCase
+from neuron_signatures.circuits.checks.stage import CheckSettings, Tested, are_finished, write_checks
+from neuron_signatures.circuits.checks.swaps import SwapPrompt
+from neuron_signatures.models.rerun.checked_prompt import recompute
+from neuron_signatures.runs.circuits.folder import CHECKS, circuit_folder
+from neuron_signatures.runs.circuits.reader import StoredCircuit
+from neuron_signatures.runs.progress import ProgressOf, silent
+from neuron_signatures.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def check_circuits(
+    run: Run, cases: Mapping[str, PreparedCase], circuits: Sequence[StoredCircuit], settings: CheckSettings, *,
+    overwrite: bool, progress: ProgressOf,
+) -> None:  # fmt: skip
+    """Test those that are not tested yet. Groups are swapped from the other cases that have another answer."""
+    several = len(circuits) > 1
+    with (progress if several else silent)("tests", len(circuits)) as bar:
+        for circuit in circuits:
+            if not overwrite and are_finished(run, circuit.name, settings):
+                log.info("circuit %s is tested: read from %s", circuit.name, circuit_folder(circuit.name).folder)
+                bar.skip(1)
+                continue
+            tested = _tested(circuit, cases, circuits)
+            write_checks(run, tested, settings, silent if several else progress)
+            bar.advance(1)
+
+
+def check_facts(run: Run, circuit: StoredCircuit) -> dict[str, Any] | None:
+    """The facts of the tests of a circuit; None if it was not tested, or traced again since then."""
+    folder = circuit_folder(circuit.name)
+    if CHECKS not in folder.finished(run.path):
+        return None
+    record = folder.read_record(run.path, CHECKS)
+    return None if folder.outdated(run.path, record) else record.facts
+
+
+def _tested(
+    circuit: StoredCircuit, cases: Mapping[str, PreparedCase], circuits: Sequence[StoredCircuit]
+) -> Tested:  # fmt: skip
+    case, prompt = cases[circuit.name], circuit.graph.prompt
+    return Tested(
+        name=circuit.name, graph=circuit.graph, model=case.model, problem=case.problem,
+        acts=recompute(case.model, prompt.token_ids), reference=case.references,
+        others=tuple(_others(circuit, case, circuits)),
+    )  # fmt: skip
+
+
+def _others(circuit: StoredCircuit, case: PreparedCase, circuits: Sequence[StoredCircuit]) -> Iterator[SwapPrompt]:
+    own = circuit.graph.prompt
+    for other in (c.graph.prompt for c in circuits):
+        if other.target_id != own.target_id:
+            acts = recompute(case.model, other.token_ids)
+            yield SwapPrompt(other.prompt_id, other.token_ids, other.target_id, acts)
