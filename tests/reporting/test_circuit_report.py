@@ -44,7 +44,8 @@ def test_a_circuit_has_its_picture_paths_neurons_and_tests(page):
 def test_tests_have_their_null_with_spread_and_p(page):
     assert "200 0.97 0.01 ± 0.02 ≤ 0.001 0.19 0.99 ± 0.02 ≤ 0.001 1,000" in page.text
     assert "Texas 1 other1 ·Austin ·Sacramento ·Sacramento yes +6.5" in page.text and "0.10 ± 0.30 ≤ 0.01" in page.text
-    assert "Circuit of ·Austin - ·Sacramento: the 200 strongest neurons keep 0.97" in page.text
+    assert "Circuit of ·Austin - ·Sacramento: the 3 own neurons of the circuit keep 0.62" in page.text
+    assert "The 200 strongest neurons keep 0.97 of the target function (random sets 0.01 ± 0.02" in page.text
     assert any(a.get("aria-label") == "share of the target kept against set size" for _, a in page.tags)
 
 

@@ -51,8 +51,8 @@ async def test_the_key_opens_the_list_and_enter_a_circuit(run_dir, size):
         assert isinstance(pilot.app.screen, CircuitsPage) and "broken: it is not finished" in shown
         shown = await press(pilot, "enter")
         assert isinstance(pilot.app.screen, CircuitPage)
-        for said in ("circuit austin 1 of 2", "·Austin 99.5% against ·Sacramento", "keep 0.97", "▾ answer", "L3N508+*",
-                     "[Texas]", "rest nodes", "constant", "emb", "> cursor"):  # fmt: skip
+        for said in ("circuit austin 1 of 2", "·Austin 99.5% against ·Sacramento", "own neurons", "▾ answer",
+                     "L3N508+*", "[Texas]", "rest nodes", "constant", "emb", "> cursor"):  # fmt: skip
             assert said in shown, said
         assert all(len(x) <= size[0] for x in shown.splitlines())
         await press(pilot, "escape", "escape")

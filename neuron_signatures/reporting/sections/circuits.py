@@ -20,10 +20,9 @@ from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.circuit.checks import (
     agreement_words,
     agreements,
-    faithfulness_words,
-    headline_row,
     scores_doubt,
     swap_words,
+    tested_sentences,
 )
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef, OpenedCircuit, circuit_refs, open_circuit
@@ -124,13 +123,14 @@ def _tests(run: ReportRun, found: OpenedCircuit) -> list[Content]:
         why = "whether its neurons are enough, and whether the answer follows its groups, is not known."
         return [note("warn", f"This circuit was not tested: {why}")]
     warned = [note("warn", brief(w)) for w in checks.record.warnings[:5]]
-    return [*warned, curves_part(checks), swaps_part(checks, run.detail.rows)]
+    said = [note("plain", f"{words[:1].upper()}{words[1:]}.") for words in tested_sentences(checks)]
+    return [*warned, *said, curves_part(checks), swaps_part(checks, run.detail.rows)]
 
 
 def _in_short(found: OpenedCircuit) -> list[Html]:
     checks = found.checks
-    row = None if checks is None else headline_row(checks.curves)
-    if checks is None or row is None:
+    tested = [] if checks is None else tested_sentences(checks)
+    if checks is None or not tested:
         return []
-    words = [faithfulness_words(row), *(brief(w) for w in swap_words(checks.swaps)[:2])]
+    words = [*tested[:1], *(brief(w) for w in swap_words(checks.swaps)[:2])]
     return [join([el("b", f"Circuit of {target_name(found.prompt)}: "), f"{'; '.join(words)}."])]
