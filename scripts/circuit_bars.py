@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
-from neuron_signatures.circuits.checks.curves import Curves, CurveSettings, curves
+from neuron_signatures.circuits.checks.curves import Curves, curves
 from neuron_signatures.circuits.checks.effects import Agreement, with_measured
-from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, SwapSettings, swap_group
+from neuron_signatures.circuits.checks.settings import CurveSettings, SwapSettings
+from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
 from neuron_signatures.circuits.graph.build import SourceValues, build_graph
 from neuron_signatures.circuits.graph.candidates import strongest
 from neuron_signatures.circuits.graph.matrix import edge_matrix

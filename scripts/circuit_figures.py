@@ -21,8 +21,9 @@ from circuit_cases import Case, Template, dallas, demo_templates, real_template,
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.circuits.checks.curves import CurvePoint, Curves, CurveSettings
-from neuron_signatures.circuits.checks.swaps import Swap, SwapSettings
+from neuron_signatures.circuits.checks.curves import CurvePoint, Curves
+from neuron_signatures.circuits.checks.settings import CurveSettings, SwapSettings
+from neuron_signatures.circuits.checks.swaps import Swap
 from neuron_signatures.circuits.graph.facts import shown_share
 from neuron_signatures.circuits.graph.paths import strongest_paths
 from neuron_signatures.circuits.template_mean import template_mean

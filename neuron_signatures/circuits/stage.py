@@ -12,6 +12,7 @@ from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits.case import TEMPLATE, PreparedCase, ReferenceOf, of_choice, of_template, prepare_case
+from neuron_signatures.circuits.checks.of_cases import check_cases
 from neuron_signatures.circuits.files import Described, write_files
 from neuron_signatures.circuits.outcome import Outcome, common_of, export_all
 from neuron_signatures.circuits.parts import Enriched
@@ -55,6 +56,9 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
                 bar.advance(1)
             found.append(read_circuit(run.path, name))
     common = common_of(run, request.name, found, again=bool(new)) if several else None
+    if request.checks is not None:
+        memory = request.settings.max_memory
+        check_cases(run, cases, request.checks, progress, max_memory=memory, again=request.overwrite)
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
     return Outcome(tuple(found), frozenset(new), exported, common)
 
