@@ -70,6 +70,11 @@ def curves_of(model: LoadedModel, template: Template, settings: CurveSettings, *
     return found
 
 
+def strongest_units(model: LoadedModel, case: Case, reference: Tensor, k: int) -> list[NeuronAt]:
+    """The first k of the ranking that sets are made of."""
+    return strongest(relevance(case.problem(model), reference).neurons, k)
+
+
 def trace(model: LoadedModel, case: Case, reference: Tensor) -> Traced:
     """The graph of a case as stage 10 makes it, with total effects."""
     problem = case.problem(model)
