@@ -63,10 +63,10 @@ class TraceRequest:
     settings: TraceSettings
     overrides: ModelOverrides
     overwrite: bool
+    checks: CheckSettings | None
+    """How circuits are tested by intervention after they are traced; None: not at all."""
     export: Path | None
     """Folder for a graph file and feature files."""
-    checks: CheckSettings | None = None
-    """How the circuits are tested; None: they are not."""
 
 
 class _CaseEntry(BaseModel):

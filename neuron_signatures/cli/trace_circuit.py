@@ -67,7 +67,7 @@ def _add_target_flags(parser: Parser) -> None:
 
 def _add_graph_flags(parser: Parser) -> None:
     group = parser.add_argument_group("the graph")
-    group.add_argument("--max_nodes", type=at_least(1), default=100, metavar="N", help="most neurons; default 100")
+    group.add_argument("--max_nodes", type=at_least(1), default=50, metavar="N", help="most neurons; default 50")
     group.add_argument("--candidates", type=at_least(1), metavar="N",
                        help="neurons between which edges are computed, the most relevant; default "
                             f"{CANDIDATES_PER_NODE} times --max_nodes")  # fmt: skip
@@ -88,14 +88,15 @@ def _add_graph_flags(parser: Parser) -> None:
 
 
 def _add_check_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("tests by intervention")
+    group = parser.add_argument_group("tests by intervention, after the trace")
     group.add_argument("--checks", action="store_true",
-                       help="how much sets of the strongest neurons keep, against random sets; with --cases, whether "
-                            "the answer follows a group that is swapped between prompts")  # fmt: skip
-    group.add_argument("--n_random", type=at_least(1), default=1000, metavar="N", help="random sets; default 1000")
+                       help="keep or ablate the strongest neurons, beside random sets; with --cases swap groups "
+                            "between prompts")  # fmt: skip
+    group.add_argument("--n_random", type=at_least(100), default=1000, metavar="N",
+                       help="random sets of a comparison; default 1000")  # fmt: skip
     group.add_argument("--n_swaps", type=at_least(0), default=10, metavar="N",
                        help="other prompts of --cases that each group is swapped from; default 10")  # fmt: skip
-    group.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of random sets and groups")
+    group.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of random sets and groups; default 0")
 
 
 def check_flags(args: Namespace, given: Collection[str]) -> None:
@@ -135,5 +136,5 @@ def trace_request(args: Namespace) -> TraceRequest:
     common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
     checks = check_settings(args.n_random, args.n_swaps, args.seed) if args.checks else None
     return TraceRequest(
-        cases, args.name or common, settings, model_overrides(args), args.overwrite, args.export, checks
+        cases, args.name or common, settings, model_overrides(args), args.overwrite, checks, args.export
     )

@@ -9,13 +9,12 @@ import pytest
 from attribution_cases import loaded
 
 from neuron_signatures import poc1_dump_activations
-from neuron_signatures.circuits.checks import of_cases
-from neuron_signatures.circuits.checks.of_cases import copies_within
+from neuron_signatures.circuits.checks.copies import copies_within
 from neuron_signatures.poc10_trace_circuit import main
 from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
 
 ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento"}
-FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "20")
+FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "100")
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +42,12 @@ def test_curves_have_random_sets_at_one_size(made: Path) -> None:
     assert len(names) == 2
     table = circuit_folder(names[0]).read_table(made / "run", CURVES).set_index("k")
     assert list(table.index) == [10, 20, 50, 100, 200, 500, 1000]
-    assert table["n_random"].tolist() == [0, 0, 0, 0, 20, 0, 0]
+    assert table["n_random"].tolist() == [0, 0, 0, 0, 100, 0, 0]
     assert table["random_mean"].notna().tolist() == [False] * 4 + [True] + [False] * 2
     of_200 = table.loc[200]
     assert of_200["faithfulness"] > 0.5 > of_200["random_high"]
     assert of_200["complement"] < 0.5 < of_200["complement_random_low"]
-    assert of_200["p"] == of_200["complement_p"] == pytest.approx(1 / 21)
+    assert of_200["p"] == of_200["complement_p"] == pytest.approx(1 / 101)
     assert (table["n_units"] == 5 * 9 * 512).all()
 
 
@@ -67,7 +66,7 @@ def test_the_record_has_the_circuits_own_set(made: Path) -> None:
     name = list_circuits(made / "run", CHECKS)[0]
     record = circuit_folder(name).read_record(made / "run", CHECKS)
     own = record.facts["circuit"]
-    assert own["k"] <= 12 and own["random"]["n"] == own["complement_random"]["n"] == 20
+    assert own["k"] <= 12 and own["random"]["n"] == own["complement_random"]["n"] == 100
     assert record.facts["full"] > record.facts["empty"]
     assert not [p for p in (made / "run" / "circuits" / name).iterdir() if "partial" in p.name]
 
@@ -102,12 +101,13 @@ def test_one_circuit_prints_its_tests(made: Path, capsys: pytest.CaptureFixture[
     ]
     assert main([*flags, *FAST]) == 0
     lines = capsys.readouterr().out.splitlines()
-    (line,) = [line for line in lines if line.startswith("tested")]
-    assert "the 200 strongest neurons keep" in line and "20 sets" in line
+    own, line = [line for line in lines if line.startswith("tested")]
+    assert "neurons alone keep" in own
+    assert "the 200 strongest neurons keep" in line and "100 sets" in line
 
 
 def test_flags_of_tests_need_checks(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--run_dir", str(made / "run"), "--quiet", "--n_random", "5"]
+    flags = ["--run_dir", str(made / "run"), "--quiet", "--n_random", "500"]
     assert main(flags) == 2
     assert "--n_random: has an effect with --checks alone. Add --checks" in capsys.readouterr().err
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from neuron_signatures.runs.plain import strict
@@ -46,6 +46,10 @@ class CheckSettings:
     curves: CurveSettings = field(default_factory=CurveSettings)
     swaps: SwapSettings = field(default_factory=SwapSettings)
     n_others: int = N_OTHERS
+
+    def in_batches(self, copies: int) -> CheckSettings:
+        """The same with this number of copies per forward pass."""
+        return replace(self, curves=replace(self.curves, batch=copies), swaps=replace(self.swaps, batch=copies))
 
     def in_results(self) -> dict[str, Any]:
         """Those on which the result depends: all but the batches."""
