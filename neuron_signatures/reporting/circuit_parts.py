@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from neuron_signatures.reporting.html import NOTHING, Content, Html, el, join
 from neuron_signatures.reporting.parts import Column, fold, p, table
 from neuron_signatures.reporting.svg import Axes, Band, Line, curves, key
-from neuron_signatures.runs.circuits.graph import Edge, Node
+from neuron_signatures.runs.circuits.graph import Node
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.stats.chance import shown_p
@@ -28,19 +28,28 @@ _WORDS = 60
 """Characters of what a neuron stands for."""
 
 
-def figure(found: OpenedCircuit) -> Html:
-    """The picture, how to read it, and what it does not show."""
-    shown = show(
-        found.stored.graph,
-        Thresholds(max_nodes=MOST_NODES, max_edges=MOST_EDGES, kinds=("neuron", "embedding", "target")),
-        groups=found.groups.groups, pinned=found.groups.pinned,
-    )  # fmt: skip
-    drawn = el("div", Html(picture(shown, lay_out(shown, width=_WIDTH))), class_="scroll", tabindex=0, role="group")
+def figures(found: OpenedCircuit) -> list[Html]:
+    """The picture, how to read it, and what it does not show; folded, the same with each group as one node."""
     said = (
         "From the tokens of the prompt (below) to the answer (above): a column for each position, a row for each "
         "layer. ▲ supports the answer, ▼ opposes it. Solid green lines raise the node above them, dashed orange lines "
         "lower it; thick lines are a large share of what that node receives. "
     )
+    drawn = [_figure(found, said, ())]
+    if found.groups.groups:
+        by = "suggested by the trace" if found.groups.origin == "suggested" else "made by people"
+        folded = _figure(found, f"Groups {by}; lines are sums. ", [g.id for g in found.groups.groups])
+        drawn.append(fold("The same with each group as one node", folded))
+    return drawn
+
+
+def _figure(found: OpenedCircuit, said: str, collapsed: Sequence[str]) -> Html:
+    shown = show(
+        found.stored.graph,
+        Thresholds(max_nodes=MOST_NODES, max_edges=MOST_EDGES, kinds=("neuron", "embedding", "target")),
+        groups=found.groups.groups, pinned=found.groups.pinned, collapsed=collapsed,
+    )  # fmt: skip
+    drawn = el("div", Html(picture(shown, lay_out(shown, width=_WIDTH))), class_="scroll", tabindex=0, role="group")
     return el("figure", drawn, el("figcaption", said, hidden_words(shown)))
 
 
@@ -110,7 +119,7 @@ def edges_table(found: OpenedCircuit, n: int) -> Html:
     rows = [[_name(found, e.source), _name(found, e.target), _signed(e.weight), _signed(e.total), _signed(e.measured)]
             for e in measured[:n]]  # fmt: skip
     said = f"Predicted and measured effects of {counted(len(measured), 'edge')}"
-    return fold(said, table(columns, rows), p(_pairs_words(measured), class_="small"))
+    return fold(said, table(columns, rows))
 
 
 def curves_part(checks: Checks) -> Html:
@@ -197,20 +206,6 @@ def _name(found: OpenedCircuit, node_id: str) -> str:
     if node.kind == "target":
         return visible(node.token or found.prompt.target)
     return position_name(found.prompt, node.pos) if node.kind == "embedding" else brief(node.id)
-
-
-def _pairs_words(measured: Sequence[Edge]) -> str:
-    """Correlations of the measured effects with both predictions."""
-    import numpy as np
-
-    said = []
-    for name, values in (("direct", [e.weight for e in measured]), ("total", [e.total for e in measured])):
-        pairs = [(v, e.measured) for v, e in zip(values, measured, strict=True) if v is not None]
-        if len(pairs) > 2:
-            a, b = np.asarray(pairs, np.float64).T
-            if a.std() and b.std():
-                said.append(f"{name} effects {np.corrcoef(a, b)[0, 1]:.2f}")
-    return f"Pearson's correlation with the measured effects: {', '.join(said)}." if said else ""
 
 
 def _band(k: int, mean: float | None, sd: float | None) -> Band | None:

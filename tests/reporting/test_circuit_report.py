@@ -50,7 +50,11 @@ def test_tests_have_their_null_with_spread_and_p(page):
 
 def test_measured_edges_stand_beside_their_predictions(page):
     assert "Predicted and measured effects of 5 edges" in page.text
-    assert "Pearson's correlation with the measured effects: direct effects 0." in page.text
+    assert "L3N508+ at 8 L4N178- at 8" not in page.text and "L1N363+ at 7 L4N178- at 8 -0.9" in page.text
+
+
+def test_groups_are_drawn_as_single_nodes_too(page):
+    assert page.text.count("Drawn: ") == 4 and "Groups made by people; lines are sums." in page.text
 
 
 def test_problems_and_warnings_are_said(page):
@@ -71,7 +75,7 @@ def test_a_large_circuit_says_what_is_left_out(tmp_path):
     graph = write_circuit(run_dir, made_graph(neurons_per_place=40))
     text = make_report(run_dir).text
     assert f"Drawn: {MOST_NODES} of {len(graph.nodes)} nodes" in text and "more nodes than are shown at once" in text
-    assert "This circuit was not tested" in text
+    assert "This circuit was not tested" in text and "The circuit made was not tested" in text
     said = hidden_words(show(graph, Thresholds(max_nodes=10)))
     assert said.startswith("Drawn: 10 of ") and sum(map(int, re.findall(r"(\d+) nodes?,? ", said))) > 0
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NAME, _SHOW = "ui_circuit_common", "ui_circuit_common_show"
 _SHOWS = {"all": "all", "same": "same for every entity", "varies": "change with the entity"}
-_MOST = 2000
+_MOST, _LINES = 2000, 8
 NODE_HELP = {
     "node": "A neuron, or another kind of node. Click a cell of the row to open the neuron.",
     "where": "The position, aligned between prompts: from the start, the entity, or the end.",
@@ -53,7 +53,9 @@ def common_panel(ctx: PageContext, refs: Sequence[CircuitRef]) -> None:
 def _common(ctx: PageContext, name: str) -> None:
     record = cached_circuits.common_record(ctx, name)
     nodes, edges, members = (cached_circuits.common_table(ctx, name, s) for s in (COMMON_NODES, COMMON_EDGES, MEMBERS))
-    show_lines("Made before these changed. Run the stage again.", circuit_folder(name).outdated(ctx.run_dir, record))
+    late = circuit_folder(name).outdated(ctx.run_dir, record)
+    more = [f"and {len(late) - _LINES} more"] if len(late) > _LINES else []
+    show_lines("Made before these changed. Run the stage again.", [*late[:_LINES], *more])
     show_lines("The stage warned:", record.warnings)
     varies = int(nodes["varies"].fillna(False).sum())
     held_out = int(members["held_out"].fillna(False).sum())

@@ -35,7 +35,7 @@ _ROUNDING = 1e-4
 _TALLEST = 330
 _FORMATS = {"direct": frames.SIGNED, "total": frames.SIGNED, "measured": frames.SIGNED, "share": "percent"}
 _NODE_FORMATS = dict.fromkeys(("act", "reference", "relevance", "total effect", "measured"), frames.SIGNED)
-_WIDTHS = {"node": 190}
+_WIDTHS = {"node": 165}
 
 
 def selection_panel(page: CircuitPage) -> None:

@@ -10,7 +10,7 @@ from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.circuits.graph import Graph, NodeKind
-from neuron_signatures.views.circuit.labels import KIND_WORDS
+from neuron_signatures.views.circuit.labels import KIND_WORDS, SecondLine
 from neuron_signatures.views.circuit.shown import MOST_NODES, REASONS, Shown, Thresholds
 from neuron_signatures.views.interventions.sheets import share_text
 
@@ -22,6 +22,8 @@ _SHOWN_KINDS: Final = ("neuron", "embedding", "target")
 _NODE_HELP = "Nodes in order of influence, up to this share of it. 100 %: all that the trace kept."
 _EDGE_HELP = "Edges in order of influence, up to this share of it. 100 %: all that the trace kept."
 _CONNECTED_HELP = "Hides nodes from which no shown edge leads on to the target."
+_SECOND_KEY: Final = "ui_circuit_second"
+_SECOND: Final[dict[SecondLine, str]] = {"label": "label", "promotes": "promoted tokens"}
 DEFAULT_EDGE_SHARE: Final = 80
 
 
@@ -40,12 +42,18 @@ def thresholds_panel(graph: Graph) -> Thresholds:
         nodes = st.slider("Influence of nodes, %", 1, 100, key=_NODE_SHARE, help=_NODE_HELP, width=190)
         edges = st.slider("Influence of edges, %", 1, 100, key=_EDGE_SHARE, help=_EDGE_HELP, width=190)
         chosen = st.pills("Show", kinds, key=_KINDS, selection_mode="multi", format_func=KIND_WORDS.__getitem__)
+        st.selectbox("Below names", list(_SECOND), key=_SECOND_KEY, format_func=_SECOND.__getitem__, width=150)
         st.checkbox("Only what leads to the target", key=_CONNECTED, help=_CONNECTED_HELP)
     return Thresholds(
         max_nodes=most, node_share=nodes / 100, edge_share=edges / 100,
         kinds=(*cast(list[NodeKind], chosen), "target"), through=through(),
         connected=bool(st.session_state[_CONNECTED]),
     )  # fmt: skip
+
+
+def second_line() -> SecondLine:
+    """What stands below the names of neurons."""
+    return "promotes" if st.session_state.get(_SECOND_KEY) == "promotes" else "label"
 
 
 def through() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from neuron_signatures.dashboard.circuit.group_panel import collapsed, group_pan
 from neuron_signatures.dashboard.circuit.header_panel import choose_circuit, header_panel
 from neuron_signatures.dashboard.circuit.node_panel import evidence_panel, selection_panel
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage, selected_items
-from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, thresholds_panel
+from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, second_line, thresholds_panel
 from neuron_signatures.dashboard.data import cached_circuits
 from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -88,7 +88,8 @@ def _render(ctx: PageContext, name: str) -> tuple[CircuitPage, Layout]:
     layout = lay_out(shown)
     page = CircuitPage(ctx, stored, index, groups, shown, selected_items(shown, ctx.selection.nodes))
     names = {g.id: g.label or g.id for g in held.groups}
-    canvas(name, shown, layout, [i.id for i in page.selected], lambda ids: ctx.open_circuit(name, ids), names)
+    canvas(name, shown, layout, [i.id for i in page.selected], lambda ids: ctx.open_circuit(name, ids), names,
+           second_line())  # fmt: skip
     hidden_panel(shown)
     group_panel(page)
     selection_panel(page)

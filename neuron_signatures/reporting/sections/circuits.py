@@ -7,7 +7,7 @@ import functools
 from neuron_signatures.reporting.circuit_parts import (
     curves_part,
     edges_table,
-    figure,
+    figures,
     nodes_table,
     paths_table,
     swaps_part,
@@ -17,7 +17,14 @@ from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import bullet_list, facts, note, p, problem
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.circuit.checks import faithfulness_words, headline_row, swap_words
+from neuron_signatures.views.circuit.checks import (
+    agreement_words,
+    agreements,
+    faithfulness_words,
+    headline_row,
+    scores_doubt,
+    swap_words,
+)
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef, OpenedCircuit, circuit_refs, open_circuit
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -69,11 +76,12 @@ def _opened(run: ReportRun, ref: CircuitRef) -> OpenedCircuit:
 
 
 def _one(run: ReportRun, found: OpenedCircuit) -> Html:
-    warned = [*found.problems, *found.stored.record.warnings[:5]]
+    doubt = scores_doubt(agreements(found.stored.record))
+    warned = [*([doubt[:1].upper() + doubt[1:]] if doubt else []), *found.problems, *found.stored.record.warnings[:5]]
     n = min(_NODES, run.detail.rows)
     parts: list[Content] = [
-        el("h3", brief(found.stored.name)), p(*_what(found)), *(note("warn", brief(w)) for w in warned), figure(found),
-        facts(_facts(found)), paths_table(found, min(_PATHS, run.detail.rows)), nodes_table(found, n),
+        el("h3", brief(found.stored.name)), p(*_what(found)), *(note("warn", brief(w)) for w in warned),
+        *figures(found), facts(_facts(found)), paths_table(found, min(_PATHS, run.detail.rows)), nodes_table(found, n),
         edges_table(found, run.detail.rows), *_tests(run, found),
     ]  # fmt: skip
     return el("article", *parts, class_="card")
@@ -105,6 +113,7 @@ def _facts(found: OpenedCircuit) -> list[tuple[Content, Content]]:
         ("kept share of influence", ", ".join(kept)),
         ("reference", brief(found.reference)),
         *((name, share_text(value)) for name, value in shares if value is not None),
+        *(("beside ablations", brief(words)) for words in agreement_words(agreements(found.stored.record))),
         ("inputs over their sum", f"{cancels:.1f}, the median: this much cancels" if cancels is not None else ""),
     ]  # fmt: skip
 

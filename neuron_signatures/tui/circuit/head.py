@@ -17,7 +17,15 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.views.circuit.checks import faithfulness_brief, faithfulness_words, headline_row, swap_words
+from neuron_signatures.views.circuit.checks import (
+    agreement_words,
+    agreements,
+    faithfulness_brief,
+    faithfulness_words,
+    headline_row,
+    scores_doubt,
+    swap_words,
+)
 from neuron_signatures.views.circuit.opened import OpenedCircuit
 
 NOT_SHOWN = (
@@ -50,8 +58,15 @@ def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Li
                  *answer_spans(opened.prompt))  # fmt: skip
     prompt = line(Span(f"prompt {beginning(opened.prompt.prompt_id)}  ", "dim"), Span(beginning(opened.prompt.text)))
     lines = [title, prompt, _faithfulness(opened, columns), _settings(opened)]
+    lines += [line(Span(safe(words))) for words in agreement_words(agreements(stored.record))]
     lines += [line(Span(f"swap {safe(words)}")) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
-    warned = [*opened.problems, *stored.record.warnings, *(opened.checks.record.warnings if opened.checks else ())]
+    doubt = scores_doubt(agreements(stored.record))
+    warned = [
+        *([doubt] if doubt else []),
+        *opened.problems,
+        *stored.record.warnings,
+        *(opened.checks.record.warnings if opened.checks else ()),
+    ]
     lines += [line(Span(beginning(text), "warn")) for text in warned]
     return [*lines, line(Span(NOT_SHOWN, "dim"))]
 

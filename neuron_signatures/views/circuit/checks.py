@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +16,8 @@ from neuron_signatures.stats.chance import shown_p
 
 GOOD = 0.9
 """Faithfulness from which a set counts as enough, as in the bars of the method."""
+_WEAK, _FEW = 0.5, 5
+"""Correlation below which a predictor is not trusted, and fewest measurements for saying so."""
 
 
 @dataclass(frozen=True)
@@ -133,3 +137,43 @@ def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, 
 
 def _number(value: float | None) -> str:
     return "an undefined share" if value is None else f"{value:.2f}"
+
+
+class Agreement(NamedTuple):
+    """How well a predictor agrees with ablations, over the edges or nodes that were measured."""
+
+    what: str
+    predictor: str
+    pearson: float
+    n: int
+
+
+def agreements(record: ResultRecord) -> list[Agreement]:
+    """What the trace found where it measured; empty without measurements."""
+    found = record.facts.get("measured")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return [
+        Agreement(str(row.get("what", ""))[:60], str(row.get("predictor", ""))[:60], float(row["pearson"]), row["n"])
+        for row in rows
+        if isinstance(row.get("pearson"), int | float) and isinstance(row.get("n"), int)
+    ]
+
+
+def scores_doubt(found: Sequence[Agreement]) -> str:
+    """What to say if the scores of nodes do not predict their ablations; empty if they do, or nothing was measured."""
+    nodes = {a.predictor: a for a in found if a.what == "nodes"}
+    score, effect = nodes.get("half rule"), nodes.get("plain gradient")
+    if score is None or score.n < _FEW or score.pearson >= _WEAK:
+        return ""
+    better = f"; total effects do (Pearson {effect.pearson:.2f})" if effect and effect.pearson >= _WEAK else ""
+    return f"scores hardly predict ablations here (Pearson {score.pearson:.2f}, n {score.n}){better}"
+
+
+def agreement_words(found: Sequence[Agreement]) -> list[str]:
+    """`nodes: Pearson with ablations 0.97 by the plain gradient, 0.15 by the half rule (n 44)`."""
+    said = []
+    for what in dict.fromkeys(a.what for a in found):
+        own = sorted((a for a in found if a.what == what), key=lambda a: -a.pearson)
+        values = ", ".join(f"{a.pearson:.2f} by the {a.predictor}" for a in own)
+        said.append(f"{what}: Pearson with ablations {values} (n {own[0].n})")
+    return said

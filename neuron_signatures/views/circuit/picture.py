@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.circuit.labels import canvas_texts, cut, item_lines, mark_of, score_of, target_name
+from neuron_signatures.views.circuit.labels import (
+    SecondLine,
+    canvas_texts,
+    cut,
+    item_lines,
+    mark_of,
+    score_of,
+    target_name,
+)
 from neuron_signatures.views.circuit.layout import Box, Layout
 from neuron_signatures.views.circuit.shown import Item, Shown, ShownEdge
 from neuron_signatures.views.interventions.sheets import signed_text
@@ -34,7 +42,7 @@ STYLE: Final = (
 )
 
 
-def picture(shown: Shown, layout: Layout) -> str:
+def picture(shown: Shown, layout: Layout, second: SecondLine = "label") -> str:
     """An `svg` element. Widths and dashes of edges, marks and shades of nodes as on the canvas."""
     items = {item.id: item for item in shown.items}
     boxes = {box.id: box for box in layout.boxes}
@@ -46,7 +54,7 @@ def picture(shown: Shown, layout: Layout) -> str:
         f"<title>{_text(title)}</title><style>{STYLE}</style>", *_background(layout),
         *(_edge(e, scale, boxes[e.source], boxes[e.target], items) for e, scale in reversed(
             list(zip(shown.edges, edge_scales(shown.edges), strict=True)))),
-        *(_node(item, boxes[item.id], strongest, shown) for item in shown.items), "</svg>",
+        *(_node(item, boxes[item.id], strongest, shown, second) for item in shown.items), "</svg>",
     ]  # fmt: skip
     return "".join(parts)
 
@@ -106,8 +114,8 @@ def _edge(e: ShownEdge, scale: float, source: Box, target: Box, items: dict[str,
             f"<title>{said}</title></path>")  # fmt: skip
 
 
-def _node(item: Item, box: Box, strongest: float, shown: Shown) -> str:
-    name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER))
+def _node(item: Item, box: Box, strongest: float, shown: Shown, second: SecondLine) -> str:
+    name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER), second)
     mark = mark_of(item)
     kind = " g" if item.is_group else " tg" if item.kind == "target" else ""
     cls = f"{'up' if mark == '▲' else 'dn' if mark == '▼' else 'no'}{kind}"

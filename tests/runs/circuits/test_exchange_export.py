@@ -53,7 +53,9 @@ def test_a_folder_has_the_list_the_graph_and_a_file_per_neuron(run_dir, tmp_path
     summary = export(run_dir, tmp_path / "out" / "deep", groups=made_groups(graph))
     folder = tmp_path / "out" / "deep"
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert files == ["features/toy/0.json", "features/toy/1.json", "graph-metadata.json", "made.json"]
+    assert files == [
+        "features/toy/0.json", "features/toy/1.json", "graph-metadata.json", "made.json", "made_address.txt",
+    ]  # fmt: skip
     content = json.loads((folder / "made.json").read_text())
     assert json.loads((folder / "graph-metadata.json").read_text()) == {"graphs": [content["metadata"]]}
     assert content["metadata"]["scan"] == "./data/features/toy"
@@ -210,7 +212,9 @@ def test_an_export_that_fails_is_in_no_list(run_dir, tmp_path, monkeypatch):
 def test_the_query_holds_pins_and_supernodes_twice_encoded(run_dir, tmp_path):
     graph = write_circuit(run_dir)
     groups = made_groups(graph)
-    query = parse_qs(export(run_dir, tmp_path / "out", groups=groups).query.removeprefix("?"))
+    summary = export(run_dir, tmp_path / "out", groups=groups)
+    assert (tmp_path / "out" / "made_address.txt").read_text() == f"index.html{summary.query}\n"
+    query = parse_qs(summary.query.removeprefix("?"))
     params = json.loads((tmp_path / "out" / "made.json").read_text())["qParams"]
     assert query["slug"] == ["made"]
     assert unquote(query["pinnedIds"][0]).split(",") == params["pinnedIds"]

@@ -54,8 +54,7 @@ class ExportSummary:
     """Files of neurons."""
     n_without_examples: int
     query: str
-    """What to put behind the local viewer's address. It reads supernodes from there, not from the file, and saves only
-    the pins that it has read from there."""
+    """What to put behind the local viewer's address: see `viewer_query`."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -65,7 +64,8 @@ class ExportSummary:
             f"{self.folder / self.slug}.json: {self.n_nodes} nodes, {self.n_links:,} edges{left_out}, "
             f"{human_bytes(self.graph_bytes)}",
             f"{self.n_neurons} files of neurons{without}",
-            f"In a local viewer: index.html{self.query}",
+            f"In a local viewer: index.html?slug={self.slug}, and with pins and groups the address in "
+            f"{address_name(self.slug)}",
         ]
 
 
@@ -90,12 +90,13 @@ def export_circuit(
         text = json.dumps(content.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
         write_text(folder, f"{cantor_pair(*n)}.json", text + "\n", below=below)
     n_bytes = write_graph_json(folder, f"{file.metadata.slug}.json", file)
+    own, query = file.neuron_signatures, viewer_query(file)
+    write_text(folder, address_name(file.metadata.slug), f"index.html{query}\n")
     entry = file.metadata.model_dump(mode="json", exclude_none=True)
     write_text(folder, LIST, json_text({"graphs": [*listed, entry]}))
-    own = file.neuron_signatures
     return ExportSummary(
         folder, file.metadata.slug, len(file.nodes), len(file.links), own.dropped_links if own else 0, n_bytes,
-        len(neurons), sum(_is_empty(e) for e in found.values()), viewer_query(file),
+        len(neurons), sum(_is_empty(e) for e in found.values()), query,
     )  # fmt: skip
 
 
@@ -110,8 +111,16 @@ def stored_graph_json(circuit: StoredCircuit, groups: GroupsFile | None, model_n
     return graph_json(circuit.graph, groups, settings=settings)
 
 
+def address_name(slug: str) -> str:
+    """The file with the address for a local viewer."""
+    return f"{slug}_address.txt"
+
+
 def viewer_query(file: GraphFile) -> str:
-    """`?slug=...&pinnedIds=...&supernodes=...`. The local viewer decodes each part twice."""
+    """`?slug=...&pinnedIds=...&supernodes=...`, each part encoded twice, as the local viewer decodes it.
+
+    It takes supernodes from its address only, not from the file, and saves only the pins that it took from there.
+    """
     params = file.qParams
     parts = {"slug": file.metadata.slug}
     if params.pinnedIds:
