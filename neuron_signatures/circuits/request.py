@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from neuron_signatures.analysis.attribution.targets import TargetRequest
+from neuron_signatures.circuits.checks.settings import CheckSettings
 from neuron_signatures.circuits.graph.prune import PruneRules
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
@@ -62,6 +63,8 @@ class TraceRequest:
     settings: TraceSettings
     overrides: ModelOverrides
     overwrite: bool
+    checks: CheckSettings | None
+    """How circuits are tested by intervention after they are traced; None: not at all."""
     export: Path | None
     """Folder for a graph file and feature files."""
 

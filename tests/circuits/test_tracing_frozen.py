@@ -147,7 +147,7 @@ def test_the_share_of_a_head_is_what_is_lost_with_the_head_constant(name: str) -
     edges = incoming(problem, ROWS, neurons, reference)
     assert torch.allclose(whole, torch.cat([edges.neurons, edges.embeddings[:, [0, 6]]], 1), atol=1e-6)
     for layer in range(len(output_projections(hf))):
-        for head in range(4):
+        for head in (0, 3):
 
             def hold(_: nn.Module, args: tuple[Tensor], head: int = head) -> tuple[Tensor]:
                 parts = list(args[0].chunk(4, -1))
