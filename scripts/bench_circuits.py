@@ -58,7 +58,7 @@ problem = Problem(model.hf, ids, target, tuple(range(target.pos + 1)))
 acts = problem.suffix().acts(problem.positions, range(model.hf.config.get_text_config().num_hidden_layers))
 reference = acts.mean(1, keepdim=True).expand_as(acts).contiguous()
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
-before, seconds = resident("VmRSS"), {}
+before, seconds, processor = resident("VmRSS"), {}, time.process_time()
 
 def part(key, f):
     start = time.perf_counter()
@@ -69,12 +69,13 @@ def part(key, f):
 nodes = part("relevance", lambda: strongest(relevance(problem, reference).neurons, n_candidates))
 edges = part("edges", lambda: incoming(problem, [None, *nodes], nodes, reference))
 pruned = part("prune", lambda: prune(edge_matrix(edges, nodes), PruneRules(n, 1.0, 0.98)))
-grown = resident("VmHWM") - before
+grown, processor = resident("VmHWM") - before, time.process_time() - processor
 kept = list(pruned.matrix.neurons)
 part("totals", lambda: total_effects(problem, [None, *kept], kept, reference))
 pairs = [(s, t) for t in (None, *kept) for s in kept if t is None or (s.layer < t.layer and s.pos <= t.pos)][:5000]
 part("heads", lambda: head_shares(problem, pairs, reference))
-print(json.dumps({"seconds": seconds, "n_tokens": len(ids), "nodes": len(kept), "bytes": grown}))
+facts = {"n_tokens": len(ids), "nodes": len(kept), "bytes": grown, "processor": processor}
+print(json.dumps({"seconds": seconds, **facts}))
 """
 
 
@@ -114,7 +115,10 @@ def _traced(name: str, text: str, bar: float, quick: bool) -> list[Bar]:
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     best = min(runs, key=_until_pruned)
     parts = ", ".join(f"{key} {value:.1f} s" for key, value in best["seconds"].items())
-    detail = f"{parts}; {best['nodes']} neurons, {best['n_tokens']} tokens; {len(runs)} runs"
+    detail = (
+        f"{parts}; {best['nodes']} neurons, {best['n_tokens']} tokens; processor time until pruned "
+        f"{best['processor']:.1f} s; {len(runs)} runs"
+    )
     seconds, grown = _until_pruned(best), max(run["bytes"] for run in runs)
     return [
         Bar(f"trace and prune on {name} / {bar:.0f} s", seconds / bar, "<= 1", seconds <= bar, detail),
