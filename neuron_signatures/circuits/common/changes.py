@@ -26,7 +26,8 @@ class Changes(NamedTuple):
 def changes_of(run: Run | None, template: Template, keys: Sequence[Key]) -> Changes:
     """Activations of the `keys`, which are neurons: as stored in the run, else those of the circuits' nodes.
 
-    Of the circuits that are not held out. Pruning drops nodes, not activations: the run has them also for prompts whose circuit lacks the neuron.
+    Of the circuits that are not held out. Pruning drops nodes, not activations: the run has them also for prompts whose
+    circuit lacks the neuron.
     """
     members = template.training
     acts = np.full((len(keys), len(members)), np.nan)
