@@ -19,7 +19,7 @@ NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 88.0, 33.0, 66.0, 132.0
 _GAP_X, _GAP_Y, _COLUMN_GAP, _ROW_GAP, _EMPTY_ROW = 7.0, 7.0, 11.0, 32.0, 5.0
 LEFT, TOP, HEADER = 40.0, 4.0, 22.0
 """Of the row labels, above, and of the column labels, which are above and below."""
-WIDTH: Final = 1000.0
+WIDTH: Final = 1090.0
 """The width that a layout tries to keep."""
 _MOST_ACROSS = 6
 _TALL = 26
