@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
-from neuron_signatures.circuits.checks.curves import Curves, CurveSettings, curves
+from neuron_signatures.circuits.checks.curves import Curves, curves
 from neuron_signatures.circuits.checks.effects import Agreement, with_measured
-from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, SwapSettings, swap_group
+from neuron_signatures.circuits.checks.settings import CurveSettings, SwapSettings
+from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
 from neuron_signatures.circuits.graph.build import SourceValues, build_graph
 from neuron_signatures.circuits.graph.candidates import strongest
 from neuron_signatures.circuits.graph.matrix import edge_matrix
@@ -67,6 +68,11 @@ def curves_of(model: LoadedModel, template: Template, settings: CurveSettings, *
         found.append(curve_of(model, case, reference, settings))
         log.debug("%s: %d of %d prompts", template.name, len(found), len(template.cases))
     return found
+
+
+def strongest_units(model: LoadedModel, case: Case, reference: Tensor, k: int) -> list[NeuronAt]:
+    """The first k of the ranking that sets are made of."""
+    return strongest(relevance(case.problem(model), reference).neurons, k)
 
 
 def trace(model: LoadedModel, case: Case, reference: Tensor) -> Traced:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from circuit_bars import (
@@ -14,6 +15,7 @@ from circuit_bars import (
     curves_of,
     frozen_agreement,
     share_between,
+    strongest_units,
     swaps_of,
     trace,
 )
@@ -21,13 +23,17 @@ from circuit_cases import Case, Template, dallas, demo_templates, real_template,
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.circuits.checks.curves import CurvePoint, Curves, CurveSettings
-from neuron_signatures.circuits.checks.swaps import Swap, SwapSettings
+from neuron_signatures.circuits.checks.curves import CurvePoint, Curves
+from neuron_signatures.circuits.checks.settings import CurveSettings, SwapSettings
+from neuron_signatures.circuits.checks.swaps import Swap
 from neuron_signatures.circuits.graph.facts import shown_share
 from neuron_signatures.circuits.graph.paths import strongest_paths
 from neuron_signatures.circuits.template_mean import template_mean
 from neuron_signatures.models.load import LoadedModel
 from neuron_signatures.runs.circuits.graph import Graph
+
+DEMO_UNITS: Final = 5 * 9 * 512
+"""Neurons at positions of the Dallas prompt."""
 
 
 class Settings(NamedTuple):
@@ -70,40 +76,59 @@ def real_figures(model: LoadedModel, s: Settings) -> Iterator[Figure]:
     """Sets, and the graph of the first country with its group; without bars."""
     template = real_template(model, seed=s.seed, most=s.most)
     yield from _set_figures(model, "real, capitals of countries", [template], s, bars=False)
-    first = template.cases[0]
-    traced = trace(model, first, template.reference(first))
-    yield from _graph_figures(model, f"real, {first.entity}", traced, bars=False)
-    others = [c for c in template.cases if c.entity != first.entity]
-    swaps = swaps_of(model, traced, others, traced.neurons, SwapSettings(s.n_groups, s.seed))
-    yield from _swap_figures(f"real, {first.entity}: all {len(traced.neurons)} neurons", swaps, bars=False)
+    first, *others = template.cases
+    name, reference = f"real, {first.entity}", template.reference(first)
+    traced = trace(model, first, reference)
+    yield from _graph_figures(model, name, traced, bars=False)
+    settings = SwapSettings(s.n_groups, s.seed)
+    swaps = swaps_of(model, traced, others, traced.neurons, settings)
+    yield from _swap_figures(f"{name}: one graph, all {len(traced.neurons)} neurons", swaps, bars=False)
+    contrasted = [with_foil(first, other.answer_id) for other in others]
+    k = _same_share(traced, s.k)
+    swaps = []
+    for case, other in zip(contrasted, others, strict=True):
+        members = strongest_units(model, case, reference, k)
+        swaps += swaps_of(model, Traced(case, traced.graph, reference), [other], members, settings)
+    yield from _swap_figures(f"{name} rather than each other country: the {k} strongest units", swaps, bars=False)
+
+
+def _same_share(traced: Traced, k: int) -> int:
+    """As many units as have the share of all that `k` have on the demo model, for a prompt of this model."""
+    return round(k * traced.reference.numel() / DEMO_UNITS)
 
 
 def _set_figures(
     model: LoadedModel, name: str, templates: Sequence[Template], s: Settings, *, bars: bool
 ) -> Iterator[Figure]:
-    settings = CurveSettings(tuple(sorted({50, 100, s.k, 500})), (s.k,), s.n_random, s.seed)
+    settings = CurveSettings(tuple(sorted({50, 100, s.k, 500, 1000, 2000, 5000})), (s.k, 2000), s.n_random, s.seed)
+    if bars:
+        settings = replace(settings, sizes=tuple(k for k in settings.sizes if k <= 500))
     found = [c for template in templates for c in curves_of(model, template, settings)]
-    at_k = [p for c in found for p in c.points if p.k == s.k]
-    scored = [p for p in at_k if p.faithfulness is not None]
+    for k in sorted(set(settings.control_sizes) & set(settings.sizes)):
+        yield from _control_figures(f"{name}, K = {k}", found, k, bars=bars)
+    yield from _curve_figures(name, found)
+    plain = replace(settings, control_sizes=())
+    by_tokens = [c for template in templates for c in curves_of(model, template, plain, by_role=False)]
+    yield from _curve_figures(f"{name}, reference the mean over all tokens", by_tokens)
+
+
+def _control_figures(where: str, found: Sequence[Curves], k: int, *, bars: bool) -> Iterator[Figure]:
+    """Sets of k units, and random sets."""
+    scored = [p for c in found for p in c.points if p.k == k and p.faithfulness is not None]
     kept, left = ([float(getattr(p, f) or 0.0) for p in scored] for f in ("faithfulness", "complement"))
     random = [p.random for p in scored if p.random]
     n = f"{len(scored)} of {len(found)} prompts are scored"
-    where = f"{name}, K = {s.k}"
     yield Figure(f"{where}: faithfulness", _mean(kept), (">=", 0.9) if bars else None, f"{n}; {_spread(kept)}")
     yield Figure(f"{where}: complement", _mean(left), ("<=", 0.25) if bars else None, _spread(left))
     yield Figure(
         f"{where}: faithfulness of random sets", _mean([r.mean for r in random]), ("<=", 0.1) if bars else None,
-        f"{s.n_random} sets per prompt; sd {_number(_mean([r.sd for r in random]))}, highest p "
+        f"{random[0].n if random else 0} sets per prompt; sd {_number(_mean([r.sd for r in random]))}, highest p "
         f"{_number(max((r.p for r in random), default=None))}",
     )  # fmt: skip
     yield Figure(
         f"{where}: complement of random sets", _mean([p.complement_random.mean for p in scored if p.complement_random]),
         None, f"highest p {_number(max((p.complement_random.p for p in scored if p.complement_random), default=None))}",
     )  # fmt: skip
-    yield from _curve_figures(name, found)
-    plain = CurveSettings((s.k,), (), 0, s.seed)
-    by_tokens = [c for template in templates for c in curves_of(model, template, plain, by_role=False)]
-    yield from _curve_figures(f"{name}, reference the mean over all tokens", by_tokens)
 
 
 def _curve_figures(name: str, found: Sequence[Curves]) -> Iterator[Figure]:
@@ -124,7 +149,7 @@ def _dallas_figures(model: LoadedModel, s: Settings) -> Iterator[Figure]:
     group = [n for n in traced.neurons if float(share[n]) >= FOLLOWS]
     settings = SwapSettings(s.n_groups, s.seed)
     name = f"demo, Dallas: one graph, {len(group)} of {len(traced.neurons)} neurons follow the state"
-    yield from _swap_figures(name, swaps_of(model, traced, basis, group, settings), bars=False)
+    yield from _swap_figures(name, swaps_of(model, traced, basis[: s.most], group, settings), bars=False)
     swaps, sizes = [], []
     for other in basis[: s.most]:
         own = trace(model, with_foil(here, other.answer_id), reference)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_signatures.analysis.report_text import number, percent, warning_lines
+from neuron_signatures.circuits.checks.report import check_lines
 from neuron_signatures.circuits.graph.paths import strongest_paths
 from neuron_signatures.circuits.outcome import Common, Outcome
 from neuron_signatures.runs.circuits.folder import circuit_folder
@@ -76,6 +77,7 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit, checked: dict[str, Any] 
         *(_neuron_line(node) for node in strongest_neurons(graph)),
         "",
         *_path_lines(graph),
+        *check_lines(run_dir, found.name),
         *warning_lines(found.record.warnings),
     ]
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]

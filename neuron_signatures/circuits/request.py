@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from neuron_signatures.analysis.attribution.targets import TargetRequest
-from neuron_signatures.circuits.checks.stage import CheckSettings
+from neuron_signatures.circuits.checks.settings import CheckSettings
 from neuron_signatures.circuits.graph.prune import PruneRules
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError

@@ -57,7 +57,10 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
             found.append(read_circuit(run.path, name))
     common = common_of(run, request.name, found, again=bool(new)) if several else None
     if request.checks is not None:
-        check_circuits(run, cases, found, request.checks, overwrite=request.overwrite, progress=progress)
+        memory = request.settings.max_memory
+        check_circuits(
+            run, cases, found, request.checks, max_memory=memory, overwrite=request.overwrite, progress=progress
+        )
     checked = {circuit.name: facts for circuit in found if (facts := check_facts(run, circuit)) is not None}
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
     return Outcome(tuple(found), frozenset(new), exported, common, checked)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULE: Final = f"neuron_signatures.{STAGE}"
 CANDIDATES_PER_NODE: Final = 8
 """Candidates for each neuron that can become a node, by default: docs/poc10.md."""
+_OF_CHECKS: Final = frozenset({"n_random", "n_swaps", "seed"})
 _OF_ONE_CASE: Final = frozenset(
     {"prompt_id", "target_mode", "target_token", "target_token_id", "foil_token", "foil_token_id"}
 )
@@ -91,9 +92,11 @@ def _add_check_flags(parser: Parser) -> None:
     group.add_argument("--checks", action="store_true",
                        help="keep or ablate the strongest neurons, beside random sets; with --cases swap groups "
                             "between prompts")  # fmt: skip
-    group.add_argument("--n_random", type=at_least(1000), default=1000, metavar="N",
+    group.add_argument("--n_random", type=at_least(100), default=1000, metavar="N",
                        help="random sets of a comparison; default 1000")  # fmt: skip
-    group.add_argument("--seed", type=at_least(0), default=0, help="of random sets; default 0")
+    group.add_argument("--n_swaps", type=at_least(0), default=10, metavar="N",
+                       help="other prompts of --cases that each group is swapped from; default 10")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of random sets and groups; default 0")
 
 
 def check_flags(args: Namespace, given: Collection[str]) -> None:
@@ -102,6 +105,8 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
         raise UsageError("is given for each case in the file", where=f"--{clashing[0]}", next_step="Leave it away")
     if args.import_file is not None and (clashing := sorted(set(given) - _OF_IMPORT)):
         raise UsageError("has no effect with --import", where=f"--{clashing[0]}", next_step="Leave it away")
+    if not args.checks and (idle := sorted(_OF_CHECKS & set(given))):
+        raise UsageError("has an effect with --checks alone", where=f"--{idle[0]}", next_step="Add --checks")
     if args.candidates is not None and args.candidates < args.max_nodes:
         what = f"{args.candidates} candidates are fewer than --max_nodes {args.max_nodes}"
         raise UsageError(what, where="--candidates")
@@ -109,9 +114,7 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
 
 def trace_request(args: Namespace) -> TraceRequest:
     """Reads the file of cases."""
-    from neuron_signatures.circuits.checks.curves import CurveSettings
-    from neuron_signatures.circuits.checks.stage import CheckSettings
-    from neuron_signatures.circuits.checks.swaps import SwapSettings
+    from neuron_signatures.circuits.checks.settings import check_settings
     from neuron_signatures.circuits.graph.prune import PruneRules
     from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings, read_cases, target_request
     from neuron_signatures.circuits.tracing.batches import DEFAULT_MEMORY
@@ -130,9 +133,8 @@ def trace_request(args: Namespace) -> TraceRequest:
         min_mean_tokens=args.min_mean_tokens, heads=args.heads, measure=args.measure,
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
-    curves = CurveSettings(n_random=args.n_random, seed=args.seed)
-    checks = CheckSettings(curves, SwapSettings(seed=args.seed)) if args.checks else None
     common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
+    checks = check_settings(args.n_random, args.n_swaps, args.seed) if args.checks else None
     return TraceRequest(
         cases, args.name or common, settings, model_overrides(args), args.overwrite, checks, args.export
     )

@@ -11,7 +11,8 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.checks.chance import chance
-from neuron_signatures.circuits.checks.curves import Curves, CurveSettings, curves
+from neuron_signatures.circuits.checks.curves import Curves, curves
+from neuron_signatures.circuits.checks.settings import CurveSettings
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.runs.progress import Bar, silent
 

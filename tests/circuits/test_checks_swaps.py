@@ -11,7 +11,8 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation.stored_values import StoredValues
-from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, SwapSettings, swap_group
+from neuron_signatures.circuits.checks.settings import SwapSettings
+from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
 from neuron_signatures.circuits.graph.candidates import strongest
 from neuron_signatures.circuits.groups.align import align
 from neuron_signatures.circuits.tracing.relevance import relevance

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jaxtyping import Float
@@ -13,9 +12,10 @@ from torch import Tensor
 
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.stored_values import StoredValues
-from neuron_signatures.circuits.checks.curves import Curves, CurveSettings, curves
+from neuron_signatures.circuits.checks.curves import Curves, curves
 from neuron_signatures.circuits.checks.results import curve_facts, curve_frame, swap_frame
-from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, SwapSettings, swap_group
+from neuron_signatures.circuits.checks.settings import CheckSettings, CurveSettings
+from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
 from neuron_signatures.circuits.groups.align import align
 from neuron_signatures.circuits.tracing.relevance import relevance
 from neuron_signatures.circuits.types import NeuronAt
@@ -38,24 +38,6 @@ log = logging.getLogger(__name__)
 
 WHOLE: Final = "all neurons"
 """The name of the group of all neurons of a circuit."""
-_MOST_OTHERS: Final = 10
-
-
-@dataclass(frozen=True)
-class CheckSettings:
-    """How circuits are tested. Groups are swapped from at most `n_others` other prompts, drawn by the seed."""
-
-    curves: CurveSettings = field(default_factory=CurveSettings)
-    swaps: SwapSettings = field(default_factory=SwapSettings)
-    n_others: int = _MOST_OTHERS
-
-    def in_results(self) -> dict[str, Any]:
-        """Those on which the result depends: all but the batches."""
-        found: dict[str, Any] = strict(asdict(self))
-        return {
-            **found,
-            **{part: {k: v for k, v in found[part].items() if k != "batch"} for part in ("curves", "swaps")},
-        }
 
 
 @dataclass(frozen=True)
@@ -140,15 +122,14 @@ def _curves(tested: Tested, settings: CurveSettings, parts: _Parts, progress: Pr
 def _swaps(run: Run, tested: Tested, settings: CheckSettings, parts: _Parts, progress: ProgressOf) -> list[Swap]:
     """Of every group of the circuit that has neurons, and of all its neurons."""
     prompt = tested.graph.prompt
-    others = _chosen(tested.others, settings)
-    if not others:
+    if not tested.others:
         return []
     groups = _groups(tested, read_groups(run.path, tested.name).groups)
     here = SwapPrompt(prompt.prompt_id, prompt.token_ids, prompt.target_id, tested.acts)
     norms = write_norms(tested.model.hf, list(prompt.token_ids))
     partial = parts.partial(SWAPS)
     values = StoredValues(partial)
-    total = len(groups) * len(others) * settings.swaps.n_random
+    total = len(groups) * len(tested.others) * settings.swaps.n_random
     with progress("swaps", total) as bar, partial.save_on_error(values.arrays):
         bar.skip(values.count // 2)
         return [
@@ -157,15 +138,8 @@ def _swaps(run: Run, tested: Tested, settings: CheckSettings, parts: _Parts, pro
                 norms=norms, values=values, advance=bar.advance,
             )
             for label, members in groups
-            for other in others
+            for other in tested.others
         ]  # fmt: skip
-
-
-def _chosen(others: Sequence[SwapPrompt], settings: CheckSettings) -> list[SwapPrompt]:
-    """At most `n_others` of them, in their order."""
-    rng = random.Random(settings.swaps.seed)
-    drawn = set(rng.sample(range(len(others)), min(settings.n_others, len(others))))
-    return [other for i, other in enumerate(others) if i in drawn]
 
 
 def _groups(tested: Tested, groups: Sequence[Group]) -> list[tuple[str, list[NeuronAt]]]:

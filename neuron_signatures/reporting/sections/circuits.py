@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from neuron_signatures.reporting.circuit_parts import (
+    common_part,
     curves_part,
     edges_table,
     figures,
@@ -24,6 +25,7 @@ from neuron_signatures.views.circuit.checks import (
     swap_words,
     tested_sentences,
 )
+from neuron_signatures.views.circuit.common import read_common
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef, OpenedCircuit, circuit_refs, open_circuit
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -62,6 +64,9 @@ def circuits(run: ReportRun) -> Section | None:
             continue
         body.append(_one(run, read.value))
         short += _in_short(read.value)
+    for ref in [r for r in refs if r.is_common][:_MOST]:
+        common = attempt(functools.partial(_common, run, ref))
+        body.append(problem(common.problem) if common.value is None else common.value)
     if readable:
         body += [el("h3", "What edges do not show"), bullet_list(_NOT_SHOWN)]
     if len(readable) > _MOST:
@@ -72,6 +77,13 @@ def circuits(run: ReportRun) -> Section | None:
 
 def _opened(run: ReportRun, ref: CircuitRef) -> OpenedCircuit:
     return open_circuit(run.run.path, ref.name, run.run.manifest)
+
+
+def _common(run: ReportRun, ref: CircuitRef) -> Html:
+    found = read_common(run.run.path, ref.name)
+    late = [note("bad", "A circuit was traced again since this was made.")] if found.outdated else []
+    warned = [note("warn", brief(w)) for w in found.record.warnings[:5]]
+    return el("article", common_part(found, min(_NODES, run.detail.rows)), *late, *warned, class_="card")
 
 
 def _one(run: ReportRun, found: OpenedCircuit) -> Html:

@@ -46,7 +46,12 @@ def answer_spans(prompt: Prompt) -> Line:
 def circuit_head(opened: OpenedCircuit, names: Sequence[str], columns: int, *, whole: bool = False) -> list[Line]:
     """Lines in order of importance. `names` are all circuits of the run. `whole`: long lines are wrapped, not cut."""
     lines = _lines(opened, names, columns)
-    return [part for x in lines for part in _wrapped(x, columns)] if whole else lines
+    return wrapped(lines, columns) if whole else lines
+
+
+def wrapped(lines: Sequence[Line], columns: int) -> list[Line]:
+    """The lines that fit as they are, the others in several."""
+    return [part for x in lines for part in _wrapped(x, columns)]
 
 
 def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Line]:
