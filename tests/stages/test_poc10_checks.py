@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attribution_cases import loaded
@@ -11,8 +12,10 @@ from attribution_cases import loaded
 from neuron_signatures import poc1_dump_activations
 from neuron_signatures.circuits import tested as tests_of_circuits
 from neuron_signatures.circuits.checks.copies import copies_within
+from neuron_signatures.circuits.checks.stage import Tested, write_checks
 from neuron_signatures.poc10_trace_circuit import main
 from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
+from neuron_signatures.runs.run import Run
 
 ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento"}
 FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "100")
