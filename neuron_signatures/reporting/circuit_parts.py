@@ -12,6 +12,7 @@ from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.circuit.checks import Checks, SwapRow
+from neuron_signatures.views.circuit.common import CommonCircuit, CommonNode
 from neuron_signatures.views.circuit.labels import cut, position_name, sign_of
 from neuron_signatures.views.circuit.layout import lay_out
 from neuron_signatures.views.circuit.opened import OpenedCircuit
@@ -181,6 +182,43 @@ def _swap_row(s: SwapRow) -> list[Content]:
         _spread(s.null_mean, s.null_sd), shown_p(s.p, s.n_null),
         "" if s.random_flip_share is None else share_text(s.random_flip_share),
     ]  # fmt: skip
+
+
+def common_part(found: CommonCircuit, n: int) -> Html:
+    """What several circuits share: the nodes of most circuits, and which of them change with the entity."""
+    columns = [
+        Column("node", False), Column("position", False, help="Aligned between prompts: from start, entity or end."),
+        Column("circuits"), Column("mean score"),
+        Column("of the entity", help="1 - mean²/mean of squares of its changes over the prompts: 0 if they are "
+               "the same in all. With its 95 % interval."),
+        Column("changes with it", False), Column("stands for", False),
+    ]  # fmt: skip
+    nodes = [node for node in found.nodes if node.kind == "neuron"]
+    rows: list[list[Content]] = [
+        [node.name, brief(node.role), f"{node.share:.0%}", _mean(node.mean_score, node.sd_score), _entity(node),
+         "" if node.varies is None else "yes" if node.varies else "no", _text(cut(brief(node.label or ""), _WORDS))]
+        for node in nodes[:n]
+    ]  # fmt: skip
+    more = f" The first {n} of {counted(len(nodes), 'neuron')}." if len(nodes) > n else ""
+    held = [m for m in found.members if m.held_out and m.common_share is not None]
+    parts: list[Content] = [el("h3", f"Common circuit {brief(found.name)}"), p(f"{found.words}.")]
+    if held:
+        shares = sum(m.common_share or 0.0 for m in held) / len(held)
+        null = [m.null_mean for m in held if m.null_mean is not None]
+        beside = f", of random neurons {share_text(sum(null) / len(null))}" if null else ""
+        parts.append(p(f"Held-out circuits have {share_text(shares)} of the common neurons in the mean{beside}."))
+    return join([*parts, table(columns, rows), p(more, class_="small") if more else None])
+
+
+def _entity(node: CommonNode) -> str:
+    if node.entity_share is None:
+        return ""
+    known = node.entity_low is not None and node.entity_high is not None
+    return f"{node.entity_share:.2f}" + (f" [{node.entity_low:.2f}, {node.entity_high:.2f}]" if known else "")
+
+
+def _mean(mean: float | None, sd: float | None) -> str:
+    return "" if mean is None else signed_text(mean) if sd is None else f"{signed_text(mean)} ± {sd:.2g}"
 
 
 def stands_for(found: OpenedCircuit, node: Node) -> str:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from circuit_results import write_common
 from circuit_runs import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits
 from circuits_made import made_graph, write_circuit
 from paths import DEMO_RUN
@@ -44,7 +45,8 @@ def test_a_circuit_has_its_picture_paths_neurons_and_tests(page):
 def test_tests_have_their_null_with_spread_and_p(page):
     assert "200 0.97 0.01 ± 0.02 ≤ 0.001 0.19 0.99 ± 0.02 ≤ 0.001 1,000" in page.text
     assert "Texas 1 other1 ·Austin ·Sacramento ·Sacramento yes +6.5" in page.text and "0.10 ± 0.30 ≤ 0.01" in page.text
-    assert "Circuit of ·Austin - ·Sacramento: the 200 strongest neurons keep 0.97" in page.text
+    assert "Circuit of ·Austin - ·Sacramento: the 3 own neurons of the circuit keep 0.62" in page.text
+    assert "The 200 strongest neurons keep 0.97 of the target function (random sets 0.01 ± 0.02" in page.text
     assert any(a.get("aria-label") == "share of the target kept against set size" for _, a in page.tags)
 
 
@@ -97,6 +99,16 @@ def test_a_damaged_part_is_one_line(demo, tmp_path, file):
     text = make_report(run_dir).text
     assert TITLE in text and file in text
     assert ("towns in Texas" in text) == (file != "nodes.parquet") and HOSTILE_CIRCUIT in text
+
+
+def test_what_several_circuits_share_has_a_table(demo, tmp_path):
+    run_dir = Path(shutil.copytree(demo, tmp_path / "demo"))
+    write_common(run_dir)
+    page = make_report(run_dir)
+    assert "Common circuit template" in page.text and "2 circuits, of which 1 held out" in page.text
+    assert "L1N2 end-1 100% +0.750 ± 0.25" in page.text and "script" not in page.names
+    (run_dir / "circuits" / "template" / "members.parquet").write_bytes(b"no")
+    assert "members.parquet" in make_report(run_dir).text
 
 
 def test_without_circuits_there_is_no_section(tmp_path):

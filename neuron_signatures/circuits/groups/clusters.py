@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
+from scipy.cluster.hierarchy import linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
 _APART: Final = 10.0
 """Distance of neurons at different positions: more than any cosine distance, so that they are joined last."""
-_MOST_CUTS: Final = 40
+_MOST_CUTS: Final = 24
+"""Numbers of clusters that are compared, evenly on a logarithmic scale."""
 
 
 class Clusters(NamedTuple):
@@ -44,22 +46,34 @@ def best_clusters(
     np.fill_diagonal(distance, 0.0)
     joined = np.where(pos[:, None] == pos[None, :], distance, _APART)
     tree = linkage(squareform(joined, checks=False), method="average")
-    sizes = np.unique(np.linspace(max(2, n_pos), n - 1, _MOST_CUTS).round().astype(int))
-    cuts = [fcluster(tree, size, "maxclust").astype(np.int64) for size in sizes if size >= max(2, n_pos)]
-    found = [Clusters(labels, silhouettes(distance, labels)) for labels in cuts]
-    return max(found, key=lambda c: c.silhouette) if found else None
+    fewest = max(2, n_pos)
+    sizes = {int(size) for size in np.geomspace(fewest, max(fewest, n - 1), _MOST_CUTS).round()}
+    found = [Clusters(labels, silhouettes(distance, labels)) for labels in _cuts(tree, n, sizes)]
+    return max(found, key=lambda c: c.silhouette)
+
+
+def _cuts(tree: Float64[np.ndarray, "merge 4"], n: int, sizes: Set[int]) -> Iterator[Int64[np.ndarray, " neuron"]]:
+    """The clusterings of these sizes, the largest number of clusters first, numbered from 0."""
+    labels = np.arange(n)
+    for i in range(n):
+        if n - i in sizes:
+            yield np.unique(labels, return_inverse=True)[1]
+        if i < n - 1:
+            labels[(labels == tree[i, 0]) | (labels == tree[i, 1])] = n + i
 
 
 def silhouettes(
     distance: Float64[np.ndarray, "neuron neuron"], labels: Int64[np.ndarray, " neuron"]
 ) -> Float64[np.ndarray, " neuron"]:
     """(b - a) / max(a, b) of each neuron: a is the mean distance within its cluster, b that to the nearest other."""
-    member = labels[:, None] == np.unique(labels)
-    n = member.sum(axis=0)
-    sums = distance @ member
-    own_n = (member * n).sum(axis=1)
-    own = np.where(member, sums, 0.0).sum(axis=1) / np.maximum(own_n - 1, 1)
-    other = np.where(member, np.inf, sums / n).min(axis=1)
+    codes = np.unique(labels, return_inverse=True)[1]
+    rows, n = np.arange(len(codes)), np.bincount(codes)
+    means = distance @ np.eye(len(n))[codes]
+    own_n = n[codes]
+    own = means[rows, codes] / np.maximum(own_n - 1, 1)
+    means /= n
+    means[rows, codes] = np.inf
+    other = means.min(axis=1)
     larger = np.maximum(own, other)
     defined = (own_n > 1) & np.isfinite(other) & (larger > 0)
     found: np.ndarray = np.divide(other - own, larger, out=np.zeros(len(labels)), where=defined)

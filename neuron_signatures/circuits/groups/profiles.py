@@ -83,9 +83,9 @@ def shuffled(part: Part, pos: np.ndarray, random: np.random.Generator) -> Part:
     for at in np.unique(pos):
         rows = pos == at
         here, possible = values[rows], part.possible[rows]
-        # Order of the possible entries, each column alone: by place, and by random keys.
-        source = np.argsort(np.where(possible, keys[rows], np.inf), axis=0, kind="stable")
+        # Order of the possible entries of each column: as they are, and at random.
         target = np.argsort(~possible, axis=0, kind="stable")
+        source = np.argsort(np.where(possible, keys[rows], np.inf), axis=0)
         moved = np.zeros_like(here)
         np.put_along_axis(moved, target, np.take_along_axis(here, source, axis=0), axis=0)
         values[rows] = np.where(possible, moved, here)

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from neuron_signatures.runs.manifest import PromptRecord
 from neuron_signatures.runs.run import Run
 
-MOST_PROMPTS: Final = 500
+MOST_PROMPTS: Final = 200
 """Prompts of a run that are read, evenly over its order."""
 LEAST_PROMPTS: Final = 5
 """Fewer prompts give no profile."""

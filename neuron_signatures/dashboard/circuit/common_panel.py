@@ -21,6 +21,9 @@ from neuron_signatures.views.coords import NeuronAt
 if TYPE_CHECKING:
     import pandas as pd
 
+PART = "ui_circuit_part"
+PARTS = ("One prediction", "Common to several")
+"""The parts of the view, and the session key of the choice."""
 _NAME, _SHOW = "ui_circuit_common", "ui_circuit_common_show"
 _SHOWS = {"all": "all", "same": "same for every entity", "varies": "change with the entity"}
 _MOST, _LINES = 2000, 8
@@ -83,10 +86,15 @@ def _common(ctx: PageContext, name: str) -> None:
     with right:
         st.markdown("#### Circuits")
         own = [str(c) for c in members["circuit"]]
-        table(member_frame(members), "circuit_members", at_most=330, on_row=lambda i: ctx.open_circuit(own[i]))
+        table(member_frame(members), "circuit_members", at_most=330, on_row=lambda i: _open_member(ctx, own[i]))
     with export:
         downloads(nodes, f"{name}_nodes", "circuit_common_nodes_export")
         downloads(edges, f"{name}_edges", "circuit_common_edges_export")
+
+
+def _open_member(ctx: PageContext, name: str) -> None:
+    st.session_state[PART] = PARTS[0]
+    ctx.open_circuit(name)
 
 
 def chosen_rows(nodes: pd.DataFrame, shown: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from neuron_signatures.reporting.circuit_parts import (
+    common_part,
     curves_part,
     edges_table,
     figures,
@@ -20,11 +21,11 @@ from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.views.circuit.checks import (
     agreement_words,
     agreements,
-    faithfulness_words,
-    headline_row,
     scores_doubt,
     swap_words,
+    tested_sentences,
 )
+from neuron_signatures.views.circuit.common import read_common
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef, OpenedCircuit, circuit_refs, open_circuit
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -63,6 +64,9 @@ def circuits(run: ReportRun) -> Section | None:
             continue
         body.append(_one(run, read.value))
         short += _in_short(read.value)
+    for ref in [r for r in refs if r.is_common][:_MOST]:
+        common = attempt(functools.partial(_common, run, ref))
+        body.append(problem(common.problem) if common.value is None else common.value)
     if readable:
         body += [el("h3", "What edges do not show"), bullet_list(_NOT_SHOWN)]
     if len(readable) > _MOST:
@@ -73,6 +77,13 @@ def circuits(run: ReportRun) -> Section | None:
 
 def _opened(run: ReportRun, ref: CircuitRef) -> OpenedCircuit:
     return open_circuit(run.run.path, ref.name, run.run.manifest)
+
+
+def _common(run: ReportRun, ref: CircuitRef) -> Html:
+    found = read_common(run.run.path, ref.name)
+    late = [note("bad", "A circuit was traced again since this was made.")] if found.outdated else []
+    warned = [note("warn", brief(w)) for w in found.record.warnings[:5]]
+    return el("article", common_part(found, min(_NODES, run.detail.rows)), *late, *warned, class_="card")
 
 
 def _one(run: ReportRun, found: OpenedCircuit) -> Html:
@@ -124,13 +135,14 @@ def _tests(run: ReportRun, found: OpenedCircuit) -> list[Content]:
         why = "whether its neurons are enough, and whether the answer follows its groups, is not known."
         return [note("warn", f"This circuit was not tested: {why}")]
     warned = [note("warn", brief(w)) for w in checks.record.warnings[:5]]
-    return [*warned, curves_part(checks), swaps_part(checks, run.detail.rows)]
+    said = [note("plain", f"{words[:1].upper()}{words[1:]}.") for words in tested_sentences(checks)]
+    return [*warned, *said, curves_part(checks), swaps_part(checks, run.detail.rows)]
 
 
 def _in_short(found: OpenedCircuit) -> list[Html]:
     checks = found.checks
-    row = None if checks is None else headline_row(checks.curves)
-    if checks is None or row is None:
+    tested = [] if checks is None else tested_sentences(checks)
+    if checks is None or not tested:
         return []
-    words = [faithfulness_words(row), *(brief(w) for w in swap_words(checks.swaps)[:2])]
+    words = [*tested[:1], *(brief(w) for w in swap_words(checks.swaps)[:2])]
     return [join([el("b", f"Circuit of {target_name(found.prompt)}: "), f"{'; '.join(words)}."])]
