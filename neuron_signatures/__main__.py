@@ -50,6 +50,9 @@ COMMANDS = {
     "compare": Command(
         "poc9_compare_runs", "how every neuron differs between checkpoints, or between a model and its fine-tune"
     ),
+    "circuit": Command(
+        "poc10_trace_circuit", "the circuit of one prediction: which neurons made the answer, and by which paths"
+    ),
     "search": Command("search_neurons", "find neurons by words, by meaning, or by the tokens that they promote"),
     "pipeline": Command("pipeline", "the whole way from one TOML file: dump, rank, records, explain, score, report"),
     "report": Command(

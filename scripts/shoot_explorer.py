@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from bench_explorer import APP, Server, chromium_path
 
+from neuron_signatures.runs.circuits.folder import list_circuits
 from neuron_signatures.runs.comparisons.folder import list_comparisons
 from neuron_signatures.runs.corpus_analysis.folder import CORPUS_ANALYSIS_FOLDER
 from neuron_signatures.runs.results import ANALYSIS, WRITES_META, list_interventions
@@ -75,6 +76,8 @@ WEIGHTS = Shot("weights", 1250, "view=weights&layer=3&neuron=508")
 CLUSTERS = Shot("clusters", 1350, "view=clusters")
 CORPUS_QUERY = Shot("corpus-query", 860, "view=query&on=corpus")
 DRIFT = Shot("drift", 1900, "view=drift")
+# Only of a run with a circuit.
+CIRCUIT = Shot("circuit", 1560, "view=circuit&node=0_363_7")
 # With a server of the run's model.
 LIVE = Shot("live", 2480, "view=live&layer=4&neuron=178", (
     "Run", "Neurons with influence", "Edit the first 10 with positive influence together", "Apply",
@@ -112,6 +115,7 @@ def main() -> None:
             *_of_scores(run_dir),
             *_of_skills(run_dir),
             *_at_large(run_dir),
+            *_of_circuits(run_dir),
             LIVE,
         ):
             if args.only and shot.name not in args.only:
@@ -179,6 +183,11 @@ def _at_large(run_dir: Path) -> list[Shot]:
         DRIFT: bool(list_comparisons(run_dir)),
     }  # fmt: skip
     return [shot for shot, has in there.items() if has]
+
+
+def _of_circuits(run_dir: Path) -> list[Shot]:
+    """The picture of the first circuit, if the run has one."""
+    return [CIRCUIT] if list_circuits(run_dir) else []
 
 
 def _shoot(browser: Browser, url: str, file: Path, shot: Shot, width: int, theme: str, *, whole: bool) -> None:

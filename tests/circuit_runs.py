@@ -85,7 +85,9 @@ def write_checks(run_dir: Path, name: str, group: str, answer: str) -> None:
         for stem, rows in ((CURVES, curves), (SWAPS, swaps)):
             writer.table(stem, pd.DataFrame(rows, columns=list(TABLES[stem].columns)))
         source = f"{circuit_folder(name).folder}/trace_meta.json"
-        writer.finish(settings={"n_random": 1000}, facts={}, warnings=["a made test"], sources=[source])
+        random = {"mean": 0.0, "sd": 0.01, "low": -0.02, "high": 0.02, "p": 0.000999, "n": 1000}
+        own = {"k": 3, "faithfulness": 0.62, "complement": 0.4, "random": random, "complement_random": None}
+        writer.finish(settings={"n_random": 1000}, facts={"circuit": own}, warnings=["a made test"], sources=[source])
 
 
 def _neuron(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Outcome:
     new: frozenset[str]
     exported: tuple[ExportSummary, ...] = ()
     common: Common | None = None
+    checked: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Facts of the tests, by the name of the circuit, of those that were tested."""
 
 
 def imported(run: Run, circuit: StoredCircuit, export: Path | None, *, overwrite: bool) -> Outcome:

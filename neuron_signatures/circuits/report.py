@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuron_signatures.analysis.report_text import number, percent, warning_lines
+from neuron_signatures.circuits.checks.report import check_lines
 from neuron_signatures.circuits.graph.paths import strongest_paths
 from neuron_signatures.circuits.outcome import Common, Outcome
 from neuron_signatures.runs.circuits.folder import circuit_folder
@@ -17,7 +18,7 @@ from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
 
 _N_NEURONS: Final = 10
-_N_PATHS: Final = 4
+_N_PATHS: Final = 8
 _N_LINES: Final = 20
 _N_PROMOTED: Final = 3
 
@@ -26,7 +27,8 @@ def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     """One circuit in full; of several one line each."""
     exported = [f"exported {escape(line)}" for one in outcome.exported for line in one.lines()]
     if len(outcome.circuits) == 1:
-        return [*_circuit_lines(run_dir, outcome.circuits[0]), *exported]
+        (circuit,) = outcome.circuits
+        return [*_circuit_lines(run_dir, circuit, outcome.checked.get(circuit.name)), *exported]
     shown = outcome.circuits[:_N_LINES]
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
@@ -44,7 +46,13 @@ def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
         for c in outcome.circuits
     ]  # fmt: skip
     summary: dict[str, Any] = strict(
-        {"run_dir": run_dir, "circuits": circuits, "exported": outcome.exported, "common": outcome.common}
+        {
+            "run_dir": run_dir,
+            "circuits": circuits,
+            "exported": outcome.exported,
+            "common": outcome.common,
+            "checked": outcome.checked,
+        }
     )
     return summary
 
@@ -55,7 +63,7 @@ def strongest_neurons(graph: Graph) -> list[Node]:
     return sorted(neurons, key=lambda node: -abs(node.score or 0.0))[:_N_NEURONS]
 
 
-def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
+def _circuit_lines(run_dir: Path, found: StoredCircuit, checked: dict[str, Any] | None) -> list[str]:
     graph = found.graph
     prompt = graph.prompt
     foil = f" against {visible(prompt.foil)!r}" if prompt.foil is not None else ""
@@ -64,10 +72,12 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
         f"prompt   {escape(prompt.prompt_id)}: {shorten(' '.join(visible(t) for t in prompt.tokens), 120)}",
         f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {prompt.value:.3f}, {probability}",
         *_size_lines(found),
+        *_check_lines(checked),
         "",
         *(_neuron_line(node) for node in strongest_neurons(graph)),
         "",
         *_path_lines(graph),
+        *check_lines(run_dir, found.name),
         *warning_lines(found.record.warnings),
     ]
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
@@ -84,8 +94,8 @@ def _common_lines(common: Common | None) -> Iterator[str]:
     )
     if facts["n_held_out"]:
         yield (
-            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the common "
-            f"neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the "
+            f"common neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
             f"{percent(facts['held_out_covered'])} of the relevance"
         )
 
@@ -108,8 +118,31 @@ def _size_lines(found: StoredCircuit) -> Iterator[str]:
         )
     if "groups" in facts:
         yield f"groups   {escape(str(facts['groups']['line']))}"
-    for one in facts.get("measured", ()):
-        yield f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']})"
+    without = facts.get("measured_without_first", ())
+    for one, other in zip(facts.get("measured", ()), without, strict=False):
+        yield (
+            f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']}), without the "
+            f"first position {number(other['pearson'])} (n {other['n']})"
+        )
+
+
+def _check_lines(checked: dict[str, Any] | None) -> Iterator[str]:
+    """How much of the target the circuit's neurons keep alone, beside random sets of the same layers."""
+    own = checked["circuit"] if checked is not None else None
+    if own is None:
+        return
+    yield (
+        f"tested   its {own['k']:,} neurons alone keep {number(own['faithfulness'])} of the "
+        f"target{_beside(own['random'])}, without them {number(own['complement'])} is left"
+        f"{_beside(own['complement_random'])}"
+    )
+
+
+def _beside(random: dict[str, Any] | None) -> str:
+    """What random sets give; empty if none were measured."""
+    if random is None:
+        return ""
+    return f" (random {number(random['mean'])} ± {number(random['sd'])}, p {random['p']:.2g})"
 
 
 def _n_neurons(graph: Graph) -> int:

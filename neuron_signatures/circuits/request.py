@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from neuron_signatures.analysis.attribution.targets import TargetRequest
+from neuron_signatures.circuits.checks.settings import CheckSettings
 from neuron_signatures.circuits.graph.prune import PruneRules
 from neuron_signatures.models.rerun.checked_prompt import ModelOverrides
 from neuron_signatures.runs.errors import UsageError
@@ -32,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """How circuits are traced. `max_memory` (bytes) bounds a batch of backward passes."""
+    """How circuits are traced. `max_memory` (bytes) bounds a batch of backward passes, and the edges of candidates."""
 
     rules: PruneRules
     n_candidates: int
@@ -62,6 +63,8 @@ class TraceRequest:
     settings: TraceSettings
     overrides: ModelOverrides
     overwrite: bool
+    checks: CheckSettings | None
+    """How circuits are tested by intervention after they are traced; None: not at all."""
     export: Path | None
     """Folder for a graph file and feature files."""
 

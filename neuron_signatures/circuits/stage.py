@@ -17,6 +17,7 @@ from neuron_signatures.circuits.outcome import Outcome, common_of, export_all
 from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings
+from neuron_signatures.circuits.tested import check_circuits, check_facts
 from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
@@ -55,8 +56,14 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
                 bar.advance(1)
             found.append(read_circuit(run.path, name))
     common = common_of(run, request.name, found, again=bool(new)) if several else None
+    if request.checks is not None:
+        memory = request.settings.max_memory
+        check_circuits(
+            run, cases, found, request.checks, max_memory=memory, overwrite=request.overwrite, progress=progress
+        )
+    checked = {circuit.name: facts for circuit in found if (facts := check_facts(run, circuit)) is not None}
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
-    return Outcome(tuple(found), frozenset(new), exported, common)
+    return Outcome(tuple(found), frozenset(new), exported, common, checked)
 
 
 def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
@@ -108,6 +115,9 @@ def _reference_of_run(run: Run, request: TraceRequest, progress: ProgressOf) -> 
 def _checked(run: Run, request: TraceRequest) -> Iterator[CheckedPrompt]:
     """The prompts of the cases with the model, which is loaded with the first one."""
     dtype = request.overrides.dtype or default_dtype(run.manifest, ("ablation",))
+    if dtype != "fp32":
+        what = f"edges are exact in float32 only, not in {dtype}"
+        raise UsageError(what, where="--model_dtype", next_step="Use fp32, of a run that was made without quantisation")
     reason = DIFFERENCES if request.overrides.dtype is None else None
     first = check_prompt(run, request.cases[0].prompt, replace(request.overrides, dtype=dtype), dtype_reason=reason)
     yield first

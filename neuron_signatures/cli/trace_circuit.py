@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULE: Final = f"neuron_signatures.{STAGE}"
 CANDIDATES_PER_NODE: Final = 8
 """Candidates for each neuron that can become a node, by default: docs/poc10.md."""
+_OF_CHECKS: Final = frozenset({"n_random", "n_swaps", "seed"})
 _OF_ONE_CASE: Final = frozenset(
     {"prompt_id", "target_mode", "target_token", "target_token_id", "foil_token", "foil_token_id"}
 )
@@ -30,6 +31,7 @@ def make_parser(description: str | None) -> Parser:
     parser.add_argument("--run_dir", type=folder, required=True, metavar="DIR", help="run folder")
     _add_target_flags(parser)
     _add_graph_flags(parser)
+    _add_check_flags(parser)
     add_rerun_flags(parser, dtype_help="default: fp32")
     output = parser.add_argument_group("output")
     output.add_argument("--name", metavar="NAME",
@@ -40,7 +42,8 @@ def make_parser(description: str | None) -> Parser:
     output.add_argument("--import", dest="import_file", type=folder, metavar="FILE",
                         help="make a circuit of a graph file instead; needs no model")  # fmt: skip
     output.add_argument("--max_memory", type=parse_bytes, metavar="SIZE",
-                        help="of a batch of backward passes, such as 1GB; default 256MiB")  # fmt: skip
+                        help="of a batch of backward passes, and of the edges between candidates, such as 1GB; "
+                             "default 256MiB")  # fmt: skip
     output.add_argument("--overwrite", action="store_true", help="trace again what is finished")
     output.add_argument("--dry_run", action="store_true", help="print the forecast; then stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")
@@ -65,7 +68,7 @@ def _add_target_flags(parser: Parser) -> None:
 
 def _add_graph_flags(parser: Parser) -> None:
     group = parser.add_argument_group("the graph")
-    group.add_argument("--max_nodes", type=at_least(1), default=100, metavar="N", help="most neurons; default 100")
+    group.add_argument("--max_nodes", type=at_least(1), default=50, metavar="N", help="most neurons; default 50")
     group.add_argument("--candidates", type=at_least(1), metavar="N",
                        help="neurons between which edges are computed, the most relevant; default "
                             f"{CANDIDATES_PER_NODE} times --max_nodes")  # fmt: skip
@@ -85,12 +88,26 @@ def _add_graph_flags(parser: Parser) -> None:
                             "default 0")  # fmt: skip
 
 
+def _add_check_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("tests by intervention, after the trace")
+    group.add_argument("--checks", action="store_true",
+                       help="keep or ablate the strongest neurons, beside random sets; with --cases swap groups "
+                            "between prompts")  # fmt: skip
+    group.add_argument("--n_random", type=at_least(100), default=1000, metavar="N",
+                       help="random sets of a comparison; default 1000")  # fmt: skip
+    group.add_argument("--n_swaps", type=at_least(0), default=10, metavar="N",
+                       help="other prompts of --cases that each group is swapped from; default 10")  # fmt: skip
+    group.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of random sets and groups; default 0")
+
+
 def check_flags(args: Namespace, given: Collection[str]) -> None:
     """Raise `UsageError` for flags that have no effect together."""
     if args.cases is not None and (clashing := sorted(_OF_ONE_CASE & set(given))):
         raise UsageError("is given for each case in the file", where=f"--{clashing[0]}", next_step="Leave it away")
     if args.import_file is not None and (clashing := sorted(set(given) - _OF_IMPORT)):
         raise UsageError("has no effect with --import", where=f"--{clashing[0]}", next_step="Leave it away")
+    if not args.checks and (idle := sorted(_OF_CHECKS & set(given))):
+        raise UsageError("has an effect with --checks alone", where=f"--{idle[0]}", next_step="Add --checks")
     if args.candidates is not None and args.candidates < args.max_nodes:
         what = f"{args.candidates} candidates are fewer than --max_nodes {args.max_nodes}"
         raise UsageError(what, where="--candidates")
@@ -98,6 +115,7 @@ def check_flags(args: Namespace, given: Collection[str]) -> None:
 
 def trace_request(args: Namespace) -> TraceRequest:
     """Reads the file of cases."""
+    from neuron_signatures.circuits.checks.settings import check_settings
     from neuron_signatures.circuits.graph.prune import PruneRules
     from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings, read_cases, target_request
     from neuron_signatures.circuits.tracing.batches import DEFAULT_MEMORY
@@ -117,4 +135,7 @@ def trace_request(args: Namespace) -> TraceRequest:
         max_memory=args.max_memory or DEFAULT_MEMORY,
     )  # fmt: skip
     common = safe_id(args.cases.stem) if args.cases is not None and len(cases) > 1 else None
-    return TraceRequest(cases, args.name or common, settings, model_overrides(args), args.overwrite, args.export)
+    checks = check_settings(args.n_random, args.n_swaps, args.seed) if args.checks else None
+    return TraceRequest(
+        cases, args.name or common, settings, model_overrides(args), args.overwrite, checks, args.export
+    )

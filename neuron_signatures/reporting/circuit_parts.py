@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from neuron_signatures.reporting.html import NOTHING, Content, Html, el, join
 from neuron_signatures.reporting.parts import Column, fold, p, table
 from neuron_signatures.reporting.svg import Axes, Band, Line, curves, key
-from neuron_signatures.runs.circuits.graph import Edge, Node
+from neuron_signatures.runs.circuits.graph import Node
 from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.circuit.checks import Checks, SwapRow
+from neuron_signatures.views.circuit.common import CommonCircuit, CommonNode
 from neuron_signatures.views.circuit.labels import cut, position_name, sign_of
 from neuron_signatures.views.circuit.layout import lay_out
 from neuron_signatures.views.circuit.opened import OpenedCircuit
@@ -28,19 +29,28 @@ _WORDS = 60
 """Characters of what a neuron stands for."""
 
 
-def figure(found: OpenedCircuit) -> Html:
-    """The picture, how to read it, and what it does not show."""
-    shown = show(
-        found.stored.graph,
-        Thresholds(max_nodes=MOST_NODES, max_edges=MOST_EDGES, kinds=("neuron", "embedding", "target")),
-        groups=found.groups.groups, pinned=found.groups.pinned,
-    )  # fmt: skip
-    drawn = el("div", Html(picture(shown, lay_out(shown, width=_WIDTH))), class_="scroll", tabindex=0, role="group")
+def figures(found: OpenedCircuit) -> list[Html]:
+    """The picture, how to read it, and what it does not show; folded, the same with each group as one node."""
     said = (
         "From the tokens of the prompt (below) to the answer (above): a column for each position, a row for each "
         "layer. ▲ supports the answer, ▼ opposes it. Solid green lines raise the node above them, dashed orange lines "
         "lower it; thick lines are a large share of what that node receives. "
     )
+    drawn = [_figure(found, said, ())]
+    if found.groups.groups:
+        by = "suggested by the trace" if found.groups.origin == "suggested" else "made by people"
+        folded = _figure(found, f"Groups {by}; lines are sums. ", [g.id for g in found.groups.groups])
+        drawn.append(fold("The same with each group as one node", folded))
+    return drawn
+
+
+def _figure(found: OpenedCircuit, said: str, collapsed: Sequence[str]) -> Html:
+    shown = show(
+        found.stored.graph,
+        Thresholds(max_nodes=MOST_NODES, max_edges=MOST_EDGES, kinds=("neuron", "embedding", "target")),
+        groups=found.groups.groups, pinned=found.groups.pinned, collapsed=collapsed,
+    )  # fmt: skip
+    drawn = el("div", Html(picture(shown, lay_out(shown, width=_WIDTH))), class_="scroll", tabindex=0, role="group")
     return el("figure", drawn, el("figcaption", said, hidden_words(shown)))
 
 
@@ -110,7 +120,7 @@ def edges_table(found: OpenedCircuit, n: int) -> Html:
     rows = [[_name(found, e.source), _name(found, e.target), _signed(e.weight), _signed(e.total), _signed(e.measured)]
             for e in measured[:n]]  # fmt: skip
     said = f"Predicted and measured effects of {counted(len(measured), 'edge')}"
-    return fold(said, table(columns, rows), p(_pairs_words(measured), class_="small"))
+    return fold(said, table(columns, rows))
 
 
 def curves_part(checks: Checks) -> Html:
@@ -174,6 +184,43 @@ def _swap_row(s: SwapRow) -> list[Content]:
     ]  # fmt: skip
 
 
+def common_part(found: CommonCircuit, n: int) -> Html:
+    """What several circuits share: the nodes of most circuits, and which of them change with the entity."""
+    columns = [
+        Column("node", False), Column("position", False, help="Aligned between prompts: from start, entity or end."),
+        Column("circuits"), Column("mean score"),
+        Column("of the entity", help="1 - mean²/mean of squares of its changes over the prompts: 0 if they are "
+               "the same in all. With its 95 % interval."),
+        Column("changes with it", False), Column("stands for", False),
+    ]  # fmt: skip
+    nodes = [node for node in found.nodes if node.kind == "neuron"]
+    rows: list[list[Content]] = [
+        [node.name, brief(node.role), f"{node.share:.0%}", _mean(node.mean_score, node.sd_score), _entity(node),
+         "" if node.varies is None else "yes" if node.varies else "no", _text(cut(brief(node.label or ""), _WORDS))]
+        for node in nodes[:n]
+    ]  # fmt: skip
+    more = f" The first {n} of {counted(len(nodes), 'neuron')}." if len(nodes) > n else ""
+    held = [m for m in found.members if m.held_out and m.common_share is not None]
+    parts: list[Content] = [el("h3", f"Common circuit {brief(found.name)}"), p(f"{found.words}.")]
+    if held:
+        shares = sum(m.common_share or 0.0 for m in held) / len(held)
+        null = [m.null_mean for m in held if m.null_mean is not None]
+        beside = f", of random neurons {share_text(sum(null) / len(null))}" if null else ""
+        parts.append(p(f"Held-out circuits have {share_text(shares)} of the common neurons in the mean{beside}."))
+    return join([*parts, table(columns, rows), p(more, class_="small") if more else None])
+
+
+def _entity(node: CommonNode) -> str:
+    if node.entity_share is None:
+        return ""
+    known = node.entity_low is not None and node.entity_high is not None
+    return f"{node.entity_share:.2f}" + (f" [{node.entity_low:.2f}, {node.entity_high:.2f}]" if known else "")
+
+
+def _mean(mean: float | None, sd: float | None) -> str:
+    return "" if mean is None else signed_text(mean) if sd is None else f"{signed_text(mean)} ± {sd:.2g}"
+
+
 def stands_for(found: OpenedCircuit, node: Node) -> str:
     """The node's group in brackets, and its label or the tokens that it promotes; escaped for display."""
     group = found.group_of.get(node.id)
@@ -197,20 +244,6 @@ def _name(found: OpenedCircuit, node_id: str) -> str:
     if node.kind == "target":
         return visible(node.token or found.prompt.target)
     return position_name(found.prompt, node.pos) if node.kind == "embedding" else brief(node.id)
-
-
-def _pairs_words(measured: Sequence[Edge]) -> str:
-    """Correlations of the measured effects with both predictions."""
-    import numpy as np
-
-    said = []
-    for name, values in (("direct", [e.weight for e in measured]), ("total", [e.total for e in measured])):
-        pairs = [(v, e.measured) for v, e in zip(values, measured, strict=True) if v is not None]
-        if len(pairs) > 2:
-            a, b = np.asarray(pairs, np.float64).T
-            if a.std() and b.std():
-                said.append(f"{name} effects {np.corrcoef(a, b)[0, 1]:.2f}")
-    return f"Pearson's correlation with the measured effects: {', '.join(said)}." if said else ""
 
 
 def _band(k: int, mean: float | None, sd: float | None) -> Band | None:

@@ -20,7 +20,7 @@ from neuron_signatures.cli.parser import Parser
 from neuron_signatures.runs.errors import MAX_LINE, BadRunError, ExitCode, escape_controls, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.files import human_bytes
-from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, REPORT
+from neuron_signatures.runs.names import CIRCUITS, COMPARISONS, CORPUS_ANALYSIS, REPORT
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.search.names import SEARCH
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from neuron_signatures.runs.manifest import Manifest
     from neuron_signatures.runs.run import Run
 
-_SHOWN_NAMES = {"weights": "weights", CORPUS_ANALYSIS: "corpus", COMPARISONS: "compared", SEARCH: "search"}
+_SHOWN_NAMES = {
+    "weights": "weights", CORPUS_ANALYSIS: "corpus", COMPARISONS: "compared", CIRCUITS: "circuits", SEARCH: "search",
+}  # fmt: skip
 MAX_LINES, MAX_JSON = 100, 10_000
 """Most faults, and most remarks, that `verify` prints, and that `verify --json` holds."""
 
@@ -211,7 +213,7 @@ def _stage(run: RunSummary, name: str) -> str:
     holds = {
         RECORDS: run.records, EXPLANATIONS: run.explanations, SCORES: run.scores, SKILLS: run.skills,
         "weights": run.weights, CORPUS_ANALYSIS: run.corpus_analysis, COMPARISONS: run.comparisons,
-        SEARCH: run.search,
+        CIRCUITS: run.circuits, SEARCH: run.search,
     }.get(name, "")  # fmt: skip
     return f"{name} ({escape(shorten(holds, 200))})" if holds else name
 

@@ -17,6 +17,7 @@ from neuron_signatures.runs.lock import holder
 from neuron_signatures.runs.manifest import FORMAT_VERSION, Count, FileRecord
 from neuron_signatures.runs.manifest_file import first_error, read_summary, unknown_version
 from neuron_signatures.runs.names import (
+    CIRCUITS,
     COMPARISONS,
     CORPUS_ANALYSIS,
     JOURNAL,
@@ -57,9 +58,10 @@ class RunSummary:
     skills: str = ""
     """The texts and units of skills; empty without a folder of them."""
     weights: str = ""
-    """Of this and the three below: the finished modes or names; empty without a folder of them."""
+    """Of this and the four below: the finished modes or names; empty without a folder of them."""
     corpus_analysis: str = ""
     comparisons: str = ""
+    circuits: str = ""
     search: str = ""
     problem: str = ""
 
@@ -97,7 +99,8 @@ def summarise(run_dir: Path) -> RunSummary | None:
         explanations=explanations.text() if explanations else "", scores=scores.text() if scores else "",
         skills=skills.text() if skills else "",
         weights=_text(at_large, "weights"), corpus_analysis=_text(at_large, CORPUS_ANALYSIS),
-        comparisons=_text(at_large, COMPARISONS), search=_text(at_large, SEARCH),
+        comparisons=_text(at_large, COMPARISONS), circuits=_text(at_large, CIRCUITS),
+        search=_text(at_large, SEARCH),
     )  # fmt: skip
     if MANIFEST not in sizes:
         if holder(run_dir):

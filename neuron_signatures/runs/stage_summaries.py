@@ -1,4 +1,4 @@
-"""What `weights/`, `corpus_analysis/`, `comparisons/` and `search/` hold, for listings, from the stage records."""
+"""What the folders of stages 8 to 10, `corpus_analysis/` and `search/` hold, from their records, for listings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_signatures.runs.circuits.folder import COMMON, MODES, TRACE, circuit_folder, list_circuits
 from neuron_signatures.runs.comparisons.folder import COMPARISON, comparison_folder, list_comparisons
 from neuron_signatures.runs.corpus_analysis.folder import CONTRAST, CONTRASTS, CORPUS_ANALYSIS_FOLDER, contrast_folder
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.files import counted
-from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, META
+from neuron_signatures.runs.names import CIRCUITS, COMPARISONS, CORPUS_ANALYSIS, META
 from neuron_signatures.runs.search.folder import SEARCH_FOLDER
 from neuron_signatures.runs.search.names import SEARCH
 from neuron_signatures.runs.search.record import read_search
@@ -26,7 +27,7 @@ class StageSummary(NamedTuple):
 
     folder: str
     done: tuple[str, ...] = ()
-    """Finished modes, or names of comparisons."""
+    """Finished modes, or names of comparisons and circuits."""
     n_contrasts: int = 0
     outdated: tuple[str, ...] = ()
     """Those whose sources changed afterwards."""
@@ -50,6 +51,7 @@ def stage_summaries(run_dir: Path) -> dict[str, StageSummary]:
         WEIGHTS_FOLDER.folder: lambda: _modes(run_dir, WEIGHTS_FOLDER),
         CORPUS_ANALYSIS: lambda: _corpus(run_dir),
         COMPARISONS: lambda: _comparisons(run_dir),
+        CIRCUITS: lambda: _circuits(run_dir),
         SEARCH: lambda: _search(run_dir),
     }
     return {name: make() for name, make in found.items() if (run_dir / name).is_dir()}
@@ -77,6 +79,15 @@ def _comparisons(run_dir: Path) -> StageSummary:
     names = list_comparisons(run_dir)
     late, problem = _checked(run_dir, [(name, comparison_folder(name), COMPARISON) for name in names])
     return StageSummary(COMPARISONS, tuple(names), 0, late, problem)
+
+
+def _circuits(run_dir: Path) -> StageSummary:
+    """The circuits of several prompts first. A check of a circuit is a part of it."""
+    of_mode = {mode: list_circuits(run_dir, mode) for mode in MODES}
+    records = [(name, circuit_folder(name), mode) for mode, names in of_mode.items() for name in names]
+    late, problem = _checked(run_dir, records)
+    common = [f"{name} (of several prompts)" for name in of_mode[COMMON]]
+    return StageSummary(CIRCUITS, (*common, *of_mode[TRACE]), 0, tuple(dict.fromkeys(late)), problem)
 
 
 def _search(run_dir: Path) -> StageSummary:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from neuron_signatures.runs.bounded_json import RECORD_BYTES, parse_json
+from neuron_signatures.runs.circuits.verify import GroupsCheck
 from neuron_signatures.runs.errors import BadRunError, UsageError, shorten
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.explanations.verify import SetsCheck
@@ -20,7 +21,7 @@ from neuron_signatures.runs.llm.names import LLM
 from neuron_signatures.runs.llm.verify import RequestsCheck
 from neuron_signatures.runs.manifest import FileRecord, Manifest, join_some
 from neuron_signatures.runs.manifest_file import first_error
-from neuron_signatures.runs.names import META, STAGE_FOLDERS, TMP_PREFIX
+from neuron_signatures.runs.names import CIRCUITS, META, STAGE_FOLDERS, TMP_PREFIX
 from neuron_signatures.runs.opening import NotReadableError, read_regular
 from neuron_signatures.runs.records.names import RECORDS, RECORDS_META
 from neuron_signatures.runs.records.reader import Records
@@ -92,7 +93,7 @@ def check_results(run: Run) -> ResultCheck:
 
 
 def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
-    """Check the logs in a stage folder, which grow and so are in no record; returns their names."""
+    """Check the logs in a stage folder, which grow, and files of people, all in no record; returns their names."""
     if name in (EXPLANATIONS, SCORES):
         check = SetsCheck if name == EXPLANATIONS else ScoresCheck
         logs = check(run.path, run.manifest)
@@ -104,6 +105,10 @@ def _check_logs(run: Run, name: str, total: ResultCheck) -> Set[str]:
         total.faults += skills.faults
         total.remarks += skills.remarks
         return skills.known
+    if name == CIRCUITS:
+        groups = GroupsCheck(run.path)
+        total.faults += groups.faults
+        return groups.known
     if name == LLM:
         requests = RequestsCheck(run.path)
         total.faults += requests.faults

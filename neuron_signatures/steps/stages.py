@@ -15,7 +15,7 @@ from neuron_signatures.explain.method import default_set_name
 from neuron_signatures.runs.corpus_analysis.folder import Mode as CorpusAnalysis
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.logs.names import log_name
-from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS, MANIFEST, REPORT
+from neuron_signatures.runs.names import CIRCUITS, COMPARISONS, CORPUS_ANALYSIS, MANIFEST, REPORT
 from neuron_signatures.runs.records.names import CORPUS_META, RECORDS, RECORDS_META, SAMPLE_META
 from neuron_signatures.runs.results import ANALYSIS, INTERVENTIONS, meta_name
 from neuron_signatures.runs.scores.names import SCORES
@@ -40,6 +40,7 @@ RESERVED: Final = {
 NOT_IN_RESULTS: Final = {
     "max_cost", "max_requests", "price_file", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout",
     "no_cache", "api_key_env", "allow_http", "checkpoint_seconds", "engine", "ray_address", "n_shards", "retry_failed",
+    "max_memory",
 }  # fmt: skip
 """Flags that say how a step runs, not what comes out: with other values nothing runs again."""
 _HOW_IT_LOADS: Final = frozenset({"device", "device_map", "trust_remote_code", "deterministic"})
@@ -173,6 +174,11 @@ def _compare_needs(settings: Settings) -> frozenset[str]:
     return frozenset({"records" if settings.get("from") == "records" else "dump"})
 
 
+def _circuit_needs(settings: Settings) -> frozenset[str]:
+    """Neurons are named by explanations and signatures, if there are some."""
+    return _rank_needs(settings) | {"explain", "rank"}
+
+
 def _logs_of_explanations(settings: Settings) -> tuple[str, ...]:
     return (f"{EXPLANATIONS}/*.jsonl",)
 
@@ -297,6 +303,10 @@ STAGES: Final = (
     Stage(
         "compare_runs", "poc9_compare_runs", _compare_needs, several=True, takes=_intervene_takes,
         named_by=("name",), folder=COMPARISONS,
+    ),
+    Stage(
+        "circuit", "poc10_trace_circuit", _circuit_needs, several=True, takes=_intervene_takes, folder=CIRCUITS,
+        named_by=("name", "cases", "prompt_id", "import"),
     ),
     Stage(
         "search", "search_neurons", _search_needs, subcommand="index", flags="cli.search_index", folder=SEARCH,

@@ -27,7 +27,7 @@ from neuron_signatures.steps.stages import (
 
 _OF_NEW_MODEL = {"model_name", "model_revision", "model_dtype", "quantization"}
 _BUILT_IN = {"demo", "local", "smollm2"}
-_OUTPUTS = {"output_dir", "out"}
+_OUTPUTS = {"output_dir", "out", "export"}
 # Settings that are paths, or names of what comes with the package.
 _NAMES_OR_PATHS = {"corpus", "model_name", "model", "held_out"}
 

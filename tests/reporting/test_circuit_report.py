@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from circuit_results import write_common
 from circuit_runs import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits
 from circuits_made import made_graph, write_circuit
 from paths import DEMO_RUN
@@ -44,13 +45,18 @@ def test_a_circuit_has_its_picture_paths_neurons_and_tests(page):
 def test_tests_have_their_null_with_spread_and_p(page):
     assert "200 0.97 0.01 ± 0.02 ≤ 0.001 0.19 0.99 ± 0.02 ≤ 0.001 1,000" in page.text
     assert "Texas 1 other1 ·Austin ·Sacramento ·Sacramento yes +6.5" in page.text and "0.10 ± 0.30 ≤ 0.01" in page.text
-    assert "Circuit of ·Austin - ·Sacramento: the 200 strongest neurons keep 0.97" in page.text
+    assert "Circuit of ·Austin - ·Sacramento: the 3 own neurons of the circuit keep 0.62" in page.text
+    assert "The 200 strongest neurons keep 0.97 of the target function (random sets 0.01 ± 0.02" in page.text
     assert any(a.get("aria-label") == "share of the target kept against set size" for _, a in page.tags)
 
 
 def test_measured_edges_stand_beside_their_predictions(page):
     assert "Predicted and measured effects of 5 edges" in page.text
-    assert "Pearson's correlation with the measured effects: direct effects 0." in page.text
+    assert "L3N508+ at 8 L4N178- at 8" not in page.text and "L1N363+ at 7 L4N178- at 8 -0.9" in page.text
+
+
+def test_groups_are_drawn_as_single_nodes_too(page):
+    assert page.text.count("Drawn: ") == 4 and "Groups made by people; lines are sums." in page.text
 
 
 def test_problems_and_warnings_are_said(page):
@@ -71,7 +77,7 @@ def test_a_large_circuit_says_what_is_left_out(tmp_path):
     graph = write_circuit(run_dir, made_graph(neurons_per_place=40))
     text = make_report(run_dir).text
     assert f"Drawn: {MOST_NODES} of {len(graph.nodes)} nodes" in text and "more nodes than are shown at once" in text
-    assert "This circuit was not tested" in text
+    assert "This circuit was not tested" in text and "The circuit made was not tested" in text
     said = hidden_words(show(graph, Thresholds(max_nodes=10)))
     assert said.startswith("Drawn: 10 of ") and sum(map(int, re.findall(r"(\d+) nodes?,? ", said))) > 0
 
@@ -93,6 +99,16 @@ def test_a_damaged_part_is_one_line(demo, tmp_path, file):
     text = make_report(run_dir).text
     assert TITLE in text and file in text
     assert ("towns in Texas" in text) == (file != "nodes.parquet") and HOSTILE_CIRCUIT in text
+
+
+def test_what_several_circuits_share_has_a_table(demo, tmp_path):
+    run_dir = Path(shutil.copytree(demo, tmp_path / "demo"))
+    write_common(run_dir)
+    page = make_report(run_dir)
+    assert "Common circuit template" in page.text and "2 circuits, of which 1 held out" in page.text
+    assert "L1N2 end-1 100% +0.750 ± 0.25" in page.text and "script" not in page.names
+    (run_dir / "circuits" / "template" / "members.parquet").write_bytes(b"no")
+    assert "members.parquet" in make_report(run_dir).text
 
 
 def test_without_circuits_there_is_no_section(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import circuits_made
 import neuron_tables
 import pytest
 from analysis_runs import BOS, make_run, random_acts
@@ -59,6 +60,22 @@ def test_show_and_list_have_a_line_of_each(run_dir, capsys):
     for line in ("weights  statistics", "corpus   similar, clusters", "compared checkpoints",
                  "corpus_analysis (similar, clusters, meanings, ngrams, 1 contrast)"):  # fmt: skip
         assert line in out
+
+
+def test_circuits_are_listed_and_verified(run_dir, capsys):
+    circuits_made.write_circuit(run_dir, name="a")
+    circuits_made.write_circuit(run_dir, name="b")
+    assert texts(run_dir) == {"circuits": "a, b"}
+    found = summarise(run_dir)
+    assert found is not None and found.circuits == "a, b"
+    groups = run_dir / "circuits" / "a" / "groups.json"
+    groups.write_text("{}")
+    assert not verify_run(run_dir).faults and not verify_run(run_dir).remarks
+    groups.write_text('{"pinned": 1}')
+    assert [f for f in verify_run(run_dir).faults if "groups.json" in f and "pinned" in f]
+    assert main(["show", str(run_dir)]) == main(["list", str(run_dir.parent)]) == 0
+    out = capsys.readouterr().out
+    assert "circuits a, b" in out and "circuits (a, b)" in out
 
 
 @pytest.mark.parametrize("file", [

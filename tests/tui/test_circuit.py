@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from circuit_results import write_common
 from circuit_runs import AUSTIN, HOSTILE_CIRCUIT, austin_graph, write_circuits, write_groups
 from circuits_made import made_graph, write_circuit
 from test_viewers_without_torch import run_blocked
@@ -51,8 +52,8 @@ async def test_the_key_opens_the_list_and_enter_a_circuit(run_dir, size):
         assert isinstance(pilot.app.screen, CircuitsPage) and "broken: it is not finished" in shown
         shown = await press(pilot, "enter")
         assert isinstance(pilot.app.screen, CircuitPage)
-        for said in ("circuit austin 1 of 2", "·Austin 99.5% against ·Sacramento", "keep 0.97", "▾ answer", "L3N508+*",
-                     "[Texas]", "rest nodes", "constant", "emb", "> cursor"):  # fmt: skip
+        for said in ("circuit austin 1 of 2", "·Austin 99.5% against ·Sacramento", "own neurons", "▾ answer",
+                     "L3N508+*", "[Texas]", "rest nodes", "constant", "emb", "> cursor"):  # fmt: skip
             assert said in shown, said
         assert all(len(x) <= size[0] for x in shown.splitlines())
         await press(pilot, "escape", "escape")
@@ -215,6 +216,22 @@ async def test_a_change_on_disk_is_read_and_keeps_the_place(run_dir):
         shown = text_of(pilot)
         assert "[Renamed]" in shown and "[Texas]" not in shown
         assert next(x for x in shown.splitlines() if x.startswith(">")).strip("> ").startswith("▸ L1N363+")
+
+
+@async_test
+async def test_what_several_circuits_share_is_a_list_of_neurons(run_dir):
+    write_common(run_dir)
+    async with browsing(Options(run_dir=run_dir), (100, 30)) as pilot:
+        shown = await press(pilot, "G", "end", "enter")
+        assert "common circuit template" in shown and "2 circuits, of which 1 held out: 3 nodes" in shown
+        assert "L1N2" in shown and "+0.75" in shown and "end-1" in shown and "entity-1" in shown
+        assert "this row is no neuron" in await press(pilot, "down", "enter")
+        await press(pilot, "home", "enter")
+        assert isinstance(pilot.app.screen, BrowserPage) and pilot.app.screen.cursor.at == (1, 2)
+    code, text = printed(run_dir, "json", "--list", "template")
+    assert code == 0 and json.loads(text)["edges"][0]["from"] == "L0N3" and len(json.loads(text)["rows"]) == 3
+    code, text = printed(run_dir, "--list", "template")
+    assert code == 0 and "\x1b" not in text and "<script>" in text
 
 
 def test_print_as_text_and_json(run_dir):

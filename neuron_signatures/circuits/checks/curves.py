@@ -28,6 +28,7 @@ from neuron_signatures.analysis.validation.faithfulness import is_scored, normal
 from neuron_signatures.analysis.validation.sets import NeuronSet, NeuronSets, ranking
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.checks.chance import Chance, chance
+from neuron_signatures.circuits.checks.settings import CurveSettings
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.models.capture import mlp_shape
 from neuron_signatures.runs.progress import ProgressOf
@@ -35,23 +36,6 @@ from neuron_signatures.runs.progress import ProgressOf
 log = logging.getLogger(__name__)
 
 MEANINGS: Final[tuple[SetMeaning, ...]] = ("keep", "ablate")
-SIZES: Final = (10, 20, 50, 100, 200, 500, 1000)
-CONTROL_SIZE: Final = 200
-"""Units of the set that is compared with random sets."""
-
-
-@dataclass(frozen=True)
-class CurveSettings:
-    """`sizes` of the sets of the strongest units; those of `control_sizes` are compared with `n_random` random sets,
-    kept and ablated. `batch` is copies of the prompt per forward pass. Sets are scored only if m(M) - m(∅) is at least
-    `min_effect`, in logits."""
-
-    sizes: tuple[int, ...] = SIZES
-    control_sizes: tuple[int, ...] = (CONTROL_SIZE,)
-    n_random: int = 1000
-    seed: int = 0
-    batch: int = 64
-    min_effect: float = 1.0
 
 
 class Ends(NamedTuple):

@@ -21,13 +21,13 @@ from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.target import Target
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.checks.chance import Chance, chance
+from neuron_signatures.circuits.checks.settings import SwapSettings
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.interventions.changes import Changes, setting
 from neuron_signatures.interventions.controls.matched import enough_neurons
 from neuron_signatures.interventions.controls.random_sets import other_neurons
 from neuron_signatures.interventions.copies import Copies
 
-N_RANDOM = 100
 _ROUNDING = 1e-5
 """Effects that differ by less, in logits, count as equal."""
 
@@ -40,15 +40,6 @@ class SwapPrompt:
     token_ids: tuple[int, ...]
     answer_id: int
     acts: Float[Tensor, "layer pos neuron"]
-
-
-@dataclass(frozen=True)
-class SwapSettings:
-    """`n_random` random groups per swap; `batch` is copies of the prompt per forward pass."""
-
-    n_random: int = N_RANDOM
-    seed: int = 0
-    batch: int = 64
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,8 @@ class _Sums:
 
     def _add_layer(self, index: Tensor, layer: int, pulled: Float[Tensor, "row pos d_model"]) -> None:
         by_neuron = pulled @ self._weights[layer].T.to(pulled)  # ∂ã_t/∂a_s
-        self._constant[index] += (by_neuron * self._low[layer]).sum((1, 2)).float().cpu()
-        edges = by_neuron.mul_(self._change[layer])
+        self._constant[index] += (by_neuron * self._low[layer].to(by_neuron)).sum((1, 2)).float().cpu()
+        edges = by_neuron.mul_(self._change[layer].to(by_neuron))
         self._rest[index, layer] += self._columns.take(edges, layer, self._neurons, index)
         self._absolute[index] += edges.abs().sum((1, 2)).float().cpu()
 

@@ -12,7 +12,15 @@ import streamlit as st
 
 from neuron_signatures.dashboard.circuit.canvas_script import SCRIPT
 from neuron_signatures.dashboard.circuit.canvas_style import STYLE
-from neuron_signatures.views.circuit.labels import canvas_texts, cut, item_lines, mark_of, score_of, target_name
+from neuron_signatures.views.circuit.labels import (
+    SecondLine,
+    canvas_texts,
+    cut,
+    item_lines,
+    mark_of,
+    score_of,
+    target_name,
+)
 from neuron_signatures.views.circuit.layout import Layout
 from neuron_signatures.views.circuit.picture import PER_CHARACTER, edge_scales, shade
 from neuron_signatures.views.circuit.shown import Shown, ShownEdge
@@ -26,10 +34,10 @@ _canvas = st.components.v2.component("neuron_signatures_circuit", css=STYLE, js=
 
 def canvas(
     circuit: str, shown: Shown, layout: Layout, selected: Collection[str], on_pick: Callable[[list[str]], None],
-    group_names: Mapping[str, str],
+    group_names: Mapping[str, str], second: SecondLine = "label",
 ) -> None:  # fmt: skip
     """Draw the circuit; a click calls `on_pick` with the ids of the items that are then selected."""
-    data = canvas_data(circuit, shown, layout, selected, group_names)
+    data = canvas_data(circuit, shown, layout, selected, group_names, second)
     known = {i.id for i in shown.items}
 
     def picked() -> None:
@@ -51,7 +59,12 @@ def picked_ids(state: Any, circuit: str, known: Collection[str]) -> list[str] | 
 
 
 def canvas_data(
-    circuit: str, shown: Shown, layout: Layout, selected: Collection[str], group_names: Mapping[str, str]
+    circuit: str,
+    shown: Shown,
+    layout: Layout,
+    selected: Collection[str],
+    group_names: Mapping[str, str],
+    second: SecondLine = "label",
 ) -> dict[str, Any]:
     """What the script draws. Edges: source, target, weight, `edge_scales`, total, measured, number."""
     prompt = shown.graph.prompt
@@ -61,7 +74,7 @@ def canvas_data(
     nodes = []
     for item in shown.items:
         box = boxes[item.id]
-        name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER))
+        name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER), second)
         nodes.append({
             "id": item.id, "x": round(box.x, 1), "y": round(box.y, 1), "w": round(box.width, 1), "h": box.height,
             "name": name, "said": said, "lines": item_lines(item, prompt, group_names), "pinned": item.pinned,

@@ -260,9 +260,9 @@ function drawNode(over, n, i) {
   put(g, "rect", { width: n.w, height: n.h, rx: n.kind === "embedding" ? 12 : 5, class: "fill",
                    "fill-opacity": n.shade });
   if (n.group === "in") put(g, "rect", { x: 2, y: 6, width: 2.5, height: n.h - 12, rx: 1, class: "member" });
-  const middle = n.said ? 13 : n.h / 2 + 4;
+  const middle = n.said ? 14.5 : n.h / 2 + 4;
   put(g, "text", { x: n.w / 2, y: middle, class: "name", "text-anchor": "middle" }, n.mark + n.name);
-  if (n.said) put(g, "text", { x: n.w / 2, y: 25, class: "what", "text-anchor": "middle" }, n.said);
+  if (n.said) put(g, "text", { x: n.w / 2, y: 27.5, class: "what", "text-anchor": "middle" }, n.said);
   if (n.pinned) put(g, "text", { x: n.w - 2, y: 3, class: "pin", "text-anchor": "end" }, "◆");
   return g;
 }

@@ -24,7 +24,7 @@ STYLE: Final = """
 svg { display: block; margin: 0 auto; user-select: none; }
 .band { fill: rgba(128,128,128,.05); }
 .rule { stroke: rgba(128,128,128,.16); }
-.layer, .token { fill: currentColor; font-size: 11px; opacity: .7; }
+.layer, .token { fill: currentColor; font-size: 12px; opacity: .7; }
 .token { font-family: "Source Code Pro", ui-monospace, monospace; opacity: .85; }
 .layer { font-weight: 600; }
 .edge { fill: none; stroke: rgb(52,190,140); }
@@ -45,9 +45,9 @@ svg { display: block; margin: 0 auto; user-select: none; }
 .target .body { stroke: currentColor; stroke-width: 2; stroke-dasharray: none; }
 .node:focus-visible .body { stroke: var(--st-primary-color, #4466ff); stroke-width: 2.5; }
 .node.selected .body { stroke: var(--st-primary-color, #4466ff); stroke-width: 3; stroke-dasharray: none; }
-.name { fill: currentColor; font-size: 11px; font-weight: 600; font-variant-numeric: tabular-nums; }
-.what { fill: currentColor; font-size: 10.5px; opacity: .85; }
-.target .name { font-size: 12.5px; }
+.name { fill: currentColor; font-size: 12px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.what { fill: currentColor; font-size: 11.5px; opacity: .85; }
+.target .name { font-size: 13px; }
 .embedding .name { font-weight: 400; font-family: "Source Code Pro", ui-monospace, monospace; font-size: 10.5px; }
 .rest .name, .constant .name { font-weight: 400; opacity: .8; }
 .member { fill: rgb(124,58,237); }

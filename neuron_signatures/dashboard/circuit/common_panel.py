@@ -21,9 +21,12 @@ from neuron_signatures.views.coords import NeuronAt
 if TYPE_CHECKING:
     import pandas as pd
 
+PART = "ui_circuit_part"
+PARTS = ("One prediction", "Common to several")
+"""The parts of the view, and the session key of the choice."""
 _NAME, _SHOW = "ui_circuit_common", "ui_circuit_common_show"
 _SHOWS = {"all": "all", "same": "same for every entity", "varies": "change with the entity"}
-_MOST = 2000
+_MOST, _LINES = 2000, 8
 NODE_HELP = {
     "node": "A neuron, or another kind of node. Click a cell of the row to open the neuron.",
     "where": "The position, aligned between prompts: from the start, the entity, or the end.",
@@ -53,7 +56,9 @@ def common_panel(ctx: PageContext, refs: Sequence[CircuitRef]) -> None:
 def _common(ctx: PageContext, name: str) -> None:
     record = cached_circuits.common_record(ctx, name)
     nodes, edges, members = (cached_circuits.common_table(ctx, name, s) for s in (COMMON_NODES, COMMON_EDGES, MEMBERS))
-    show_lines("Made before these changed. Run the stage again.", circuit_folder(name).outdated(ctx.run_dir, record))
+    late = circuit_folder(name).outdated(ctx.run_dir, record)
+    more = [f"and {len(late) - _LINES} more"] if len(late) > _LINES else []
+    show_lines("Made before these changed. Run the stage again.", [*late[:_LINES], *more])
     show_lines("The stage warned:", record.warnings)
     varies = int(nodes["varies"].fillna(False).sum())
     held_out = int(members["held_out"].fillna(False).sum())
@@ -81,10 +86,15 @@ def _common(ctx: PageContext, name: str) -> None:
     with right:
         st.markdown("#### Circuits")
         own = [str(c) for c in members["circuit"]]
-        table(member_frame(members), "circuit_members", at_most=330, on_row=lambda i: ctx.open_circuit(own[i]))
+        table(member_frame(members), "circuit_members", at_most=330, on_row=lambda i: _open_member(ctx, own[i]))
     with export:
         downloads(nodes, f"{name}_nodes", "circuit_common_nodes_export")
         downloads(edges, f"{name}_edges", "circuit_common_edges_export")
+
+
+def _open_member(ctx: PageContext, name: str) -> None:
+    st.session_state[PART] = PARTS[0]
+    ctx.open_circuit(name)
 
 
 def chosen_rows(nodes: pd.DataFrame, shown: str) -> list[int]:

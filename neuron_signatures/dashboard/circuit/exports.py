@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage
-from neuron_signatures.dashboard.circuit.threshold_panel import hidden_lines, shown_sentence
+from neuron_signatures.dashboard.circuit.threshold_panel import hidden_lines, second_line, shown_sentence
 from neuron_signatures.dashboard.data.exports import csv_bytes
 from neuron_signatures.runs.circuits.exchange.file_text import graph_text
 from neuron_signatures.runs.circuits.exchange.to_json import GraphSettings, graph_json
@@ -17,7 +17,7 @@ from neuron_signatures.runs.circuits.folder import EDGES, NODES
 from neuron_signatures.runs.circuits.graph import Graph
 from neuron_signatures.runs.circuits.tables import circuit_tables
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.circuit.labels import target_name
+from neuron_signatures.views.circuit.labels import SecondLine, target_name
 from neuron_signatures.views.circuit.layout import Layout
 from neuron_signatures.views.circuit.picture import picture
 from neuron_signatures.views.circuit.shown import Shown
@@ -31,14 +31,14 @@ _PAGE = (
 def exports(page: CircuitPage, layout: Layout) -> None:
     """Draw the buttons; a file is made when its button is pressed."""
     name = page.name
-    kept = shown_graph(page.shown)
+    kept, second = shown_graph(page.shown), second_line()
     for label, make, file, mime in (
         ("Graph (JSON)", functools.partial(graph_bytes, page, page.graph), f"{name}.json", "application/json"),
         ("What is shown (JSON)", functools.partial(graph_bytes, page, kept), f"{name}_shown.json", "application/json"),
         ("Nodes (CSV)", functools.partial(table_bytes, page.graph, NODES), f"{name}_nodes.csv", "text/csv"),
         ("Edges (CSV)", functools.partial(table_bytes, page.graph, EDGES), f"{name}_edges.csv", "text/csv"),
-        ("Picture (SVG)", functools.partial(svg_bytes, page.shown, layout), f"{name}.svg", "image/svg+xml"),
-        ("Page (HTML)", functools.partial(html_bytes, page, layout), f"{name}.html", "text/html"),
+        ("Picture (SVG)", functools.partial(svg_bytes, page.shown, layout, second), f"{name}.svg", "image/svg+xml"),
+        ("Page (HTML)", functools.partial(html_bytes, page, layout, second), f"{name}.html", "text/html"),
     ):
         st.download_button(label, make, file, mime, key=f"circuit_export_{label}", on_click="ignore")
     st.caption(
@@ -71,11 +71,11 @@ def table_bytes(graph: Graph, stem: str) -> bytes:
     return csv_bytes(circuit_tables(graph)[stem])
 
 
-def svg_bytes(shown: Shown, layout: Layout) -> bytes:
-    return picture(shown, layout).encode()
+def svg_bytes(shown: Shown, layout: Layout, second: SecondLine = "label") -> bytes:
+    return picture(shown, layout, second).encode()
 
 
-def html_bytes(page: CircuitPage, layout: Layout) -> bytes:
+def html_bytes(page: CircuitPage, layout: Layout, second: SecondLine = "label") -> bytes:
     """A page with the picture, and what it hides."""
     prompt = page.graph.prompt
     title = _text(f"Circuit of {target_name(prompt)}: {prompt.text}")
@@ -84,7 +84,7 @@ def html_bytes(page: CircuitPage, layout: Layout) -> bytes:
     run = _text(f"{page.ctx.run_dir.name}, {page.name}, {page.ctx.run.manifest.model_name}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_PAGE.format()}</style></head><body><h1>{title}</h1><p>{run}</p>{picture(page.shown, layout)}"
+        f"<style>{_PAGE.format()}</style></head><body><h1>{title}</h1><p>{run}</p>{picture(page.shown, layout, second)}"
         f"{lines}</body></html>"
     ).encode()
 

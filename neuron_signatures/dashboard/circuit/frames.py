@@ -58,7 +58,7 @@ def edge_frame(edges: Sequence[ListedEdge], prompt: Prompt) -> pd.DataFrame:
     """One side of a node, in the order given; columns without a value are left out."""
     rows: list[dict[str, Any]] = [
         {"node": node_name(e.other, prompt), "direct": e.weight, "total": e.total, "measured": e.measured,
-         "share": e.strength, "stands for": stands_for(e.other), "heads": head_names(e.heads)}
+         "stands for": stands_for(e.other), "share": e.strength, "heads": head_names(e.heads)}
         for e in edges
     ]  # fmt: skip
     return without_empty(rows, ("node", "direct", "share"))
@@ -96,8 +96,8 @@ def swaps_frame(swaps: Sequence[SwapRow]) -> pd.DataFrame:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """`0.12 ± 0.05`; empty if undefined."""
-    return "" if mean is None else f"{mean:.3g}" if sd is None else f"{mean:.3g} ± {sd:.2g}"
+    """`0.120 ± 0.050`; empty if undefined."""
+    return "" if mean is None else f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def stands_for(node: Node) -> str:

@@ -29,12 +29,14 @@ overflow-wrap:anywhere}.ns-toks i{font-style:normal;opacity:.5;font-size:.7rem;m
 
 
 def choose_circuit(ctx: PageContext, traced: Sequence[CircuitRef]) -> str:
-    """The circuit to show; a message if the address names another one."""
+    """The circuit to show, by default the first of the selected prompt; a message if the address names another one."""
     names = {ref.name: ref for ref in traced}
     wanted = ctx.selection.circuit
     if wanted and wanted not in names:
-        show_lines("There is no such circuit; the first is shown.", [wanted])
-    name = wanted if wanted in names else next(iter(names))
+        show_lines("There is no such circuit; another one is shown.", [wanted])
+    prompt = ctx.prompt.probe_id if ctx.has_prompts else None
+    of_prompt = [n for n, ref in names.items() if ref.prompt is not None and ref.prompt.prompt_id == prompt]
+    name = wanted if wanted in names else (of_prompt or list(names))[0]
     st.session_state[_NAME] = name
     st.selectbox("Circuit", list(names), key=_NAME, format_func=lambda n: ref_label(names[n]),
                  label_visibility="collapsed", on_change=lambda: ctx.open_circuit(st.session_state[_NAME]))  # fmt: skip
@@ -49,11 +51,12 @@ def ref_label(ref: CircuitRef) -> str:
 
 def header_panel(ctx: PageContext, stored: StoredCircuit, problems: Sequence[str]) -> None:
     """Draw the prompt with its answer, and the numbers of the circuit as a whole."""
-    show_lines("How far to trust it", [*problems, *stored.record.warnings])
+    show_lines("How far to trust it", problems)
     prompt = stored.graph.prompt
     st.html(prompt_html(prompt))
     tested = None if problems else cached_circuits.checks(ctx, stored.name)
-    facts([("answer", answer_text(prompt)), *circuit_facts(stored), *tested_facts(tested)])
+    said = [("noted", brief("; ".join(stored.record.warnings)))] if stored.record.warnings else []
+    facts([("answer", answer_text(prompt)), *circuit_facts(stored), *tested_facts(tested), *said])
 
 
 def prompt_html(prompt: Prompt) -> str:

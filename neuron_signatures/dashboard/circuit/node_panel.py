@@ -29,13 +29,13 @@ from neuron_signatures.views.interventions.sheets import share_text, signed_text
 from neuron_signatures.views.neurons.descriptions import shown_tokens
 from neuron_signatures.views.records.commands import has_records, records_command
 
-_PASSAGES = 5
+_PASSAGES, _MOST_THROUGH = 5, 20
 _ROUNDING = 1e-4
 """Share of Σ|E| below which what is missing is rounding."""
 _TALLEST = 330
 _FORMATS = {"direct": frames.SIGNED, "total": frames.SIGNED, "measured": frames.SIGNED, "share": "percent"}
 _NODE_FORMATS = dict.fromkeys(("act", "reference", "relevance", "total effect", "measured"), frames.SIGNED)
-_WIDTHS = {"node": 190}
+_WIDTHS = {"node": 165}
 
 
 def selection_panel(page: CircuitPage) -> None:
@@ -64,8 +64,13 @@ def _one(page: CircuitPage, node: Node) -> None:
         lead(node_name(node, page.graph.prompt))
         if node.kind == "neuron" and node.neuron is not None:
             at = NeuronAt(node.layer, node.neuron)
-            st.button("Open in the Neuron view", key="circuit_open", on_click=lambda: page.ctx.open_stored(at),
-                      disabled=not page.ctx.run.stores(*at))  # fmt: skip
+            st.button(
+                "Open in the Neuron view",
+                key="circuit_open",
+                on_click=_open_neuron,
+                args=(page.ctx, at, page.graph.prompt.prompt_id),
+                disabled=not page.ctx.run.stores(*at),
+            )
         _through_button(page)
     facts(node_facts(page, lists))
     left, right = st.columns(2, gap="medium")
@@ -77,13 +82,17 @@ def _one(page: CircuitPage, node: Node) -> None:
         _side(page, f"Outgoing: {count_of(len(lists.outgoing), 'edge')}", lists.outgoing, "circuit_out")
 
 
+def _open_neuron(ctx: PageContext, at: NeuronAt, prompt_id: str) -> None:
+    """Show the neuron, on the prompt of the circuit if the run has it."""
+    ctx.choose(prompt=next((i for i, p in enumerate(ctx.run.prompts) if p.probe_id == prompt_id), None))
+    ctx.open_stored(at)
+
+
 def _through_button(page: CircuitPage) -> None:
     ids = tuple(n.id for n in page.selected_nodes if n.kind != "target")
-    if through():
-        st.button("Show all paths", key="circuit_all_paths", on_click=set_through, args=((),))
-    if ids and ids != through() and len(ids) <= 20:
+    if ids and ids != through(page.name) and len(ids) <= _MOST_THROUGH:
         st.button("Only paths through this" if len(ids) == 1 else "Only paths through all of these",
-                  key="circuit_paths", on_click=set_through, args=(ids,))  # fmt: skip
+                  key="circuit_paths", on_click=set_through, args=(page.name, ids))  # fmt: skip
 
 
 def node_facts(page: CircuitPage, lists: NodeLists) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from neuron_signatures.dashboard.widgets.elements import small
 from neuron_signatures.dashboard.widgets.number_input import whole_number
 from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.circuits.graph import Graph, NodeKind
-from neuron_signatures.views.circuit.labels import KIND_WORDS
+from neuron_signatures.views.circuit.labels import KIND_WORDS, SecondLine
 from neuron_signatures.views.circuit.shown import MOST_NODES, REASONS, Shown, Thresholds
 from neuron_signatures.views.interventions.sheets import share_text
 
@@ -22,10 +22,12 @@ _SHOWN_KINDS: Final = ("neuron", "embedding", "target")
 _NODE_HELP = "Nodes in order of influence, up to this share of it. 100 %: all that the trace kept."
 _EDGE_HELP = "Edges in order of influence, up to this share of it. 100 %: all that the trace kept."
 _CONNECTED_HELP = "Hides nodes from which no shown edge leads on to the target."
+_SECOND_KEY: Final = "ui_circuit_second"
+_SECOND: Final[dict[SecondLine, str]] = {"label": "label", "promotes": "promoted tokens"}
 DEFAULT_EDGE_SHARE: Final = 80
 
 
-def thresholds_panel(graph: Graph) -> Thresholds:
+def thresholds_panel(circuit: str, graph: Graph) -> Thresholds:
     """Draw the controls; pinned nodes and the target are shown in any case."""
     kinds = [k for k in KIND_WORDS if k != "target" and any(n.kind == k for n in graph.nodes)]
     st.session_state.setdefault(_KINDS, [k for k in kinds if k in _SHOWN_KINDS])
@@ -37,29 +39,38 @@ def thresholds_panel(graph: Graph) -> Thresholds:
         with st.container(width=120):
             most = whole_number("Most nodes", _NODES, low=1, high=MOST_NODES, default=MOST_NODES,
                                 help="The most influential ones stay; a collapsed group is one node.")  # fmt: skip
-        nodes = st.slider("Influence of nodes, %", 1, 100, key=_NODE_SHARE, help=_NODE_HELP, width=190)
-        edges = st.slider("Influence of edges, %", 1, 100, key=_EDGE_SHARE, help=_EDGE_HELP, width=190)
+        nodes = st.slider("Influence of nodes, %", 1, 100, key=_NODE_SHARE, help=_NODE_HELP, width=175)
+        edges = st.slider("Influence of edges, %", 1, 100, key=_EDGE_SHARE, help=_EDGE_HELP, width=175)
         chosen = st.pills("Show", kinds, key=_KINDS, selection_mode="multi", format_func=KIND_WORDS.__getitem__)
+        st.selectbox("Below names", list(_SECOND), key=_SECOND_KEY, format_func=_SECOND.__getitem__, width=150)
         st.checkbox("Only what leads to the target", key=_CONNECTED, help=_CONNECTED_HELP)
     return Thresholds(
         max_nodes=most, node_share=nodes / 100, edge_share=edges / 100,
-        kinds=(*cast(list[NodeKind], chosen), "target"), through=through(),
+        kinds=(*cast(list[NodeKind], chosen), "target"), through=through(circuit),
         connected=bool(st.session_state[_CONNECTED]),
     )  # fmt: skip
 
 
-def through() -> tuple[str, ...]:
+def second_line() -> SecondLine:
+    """What stands below the names of neurons."""
+    return "promotes" if st.session_state.get(_SECOND_KEY) == "promotes" else "label"
+
+
+def through(circuit: str) -> tuple[str, ...]:
     """The nodes through which all shown paths lead; empty for no such filter."""
-    return tuple(st.session_state.get(_THROUGH) or ())
+    name, ids = st.session_state.get(_THROUGH, ("", ()))
+    return tuple(ids) if name == circuit else ()
 
 
-def set_through(ids: tuple[str, ...]) -> None:
-    """Show only paths through these nodes. Only for callbacks."""
-    st.session_state[_THROUGH] = ids
+def set_through(circuit: str, ids: tuple[str, ...]) -> None:
+    """Show only paths through these nodes of a circuit. Only for callbacks."""
+    st.session_state[_THROUGH] = (circuit, ids)
 
 
-def hidden_panel(shown: Shown) -> None:
+def hidden_panel(circuit: str, shown: Shown) -> None:
     """Say what is hidden, and why."""
+    if through(circuit):
+        st.button("Show all paths", key="circuit_all_paths", on_click=set_through, args=(circuit, ()))
     small(shown_sentence(shown))
     lines = hidden_lines(shown)
     if lines:

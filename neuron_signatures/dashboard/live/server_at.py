@@ -1,4 +1,4 @@
-"""Where the server of the views Live and Search is, and what the views ask it. Imports no network library."""
+"""Where the server of the views Live, Search and Circuit is, and what they ask it. Imports no network library."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ import streamlit as st
 
 from neuron_signatures.dashboard.circuit.canvas import canvas
 from neuron_signatures.dashboard.circuit.checks_panel import checks_panel
-from neuron_signatures.dashboard.circuit.common_panel import common_panel
+from neuron_signatures.dashboard.circuit.common_panel import PART, PARTS, common_panel
 from neuron_signatures.dashboard.circuit.edit_panel import edit_panel
 from neuron_signatures.dashboard.circuit.exports import exports
 from neuron_signatures.dashboard.circuit.group_panel import collapsed, group_panel
 from neuron_signatures.dashboard.circuit.header_panel import choose_circuit, header_panel
 from neuron_signatures.dashboard.circuit.node_panel import evidence_panel, selection_panel
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage, selected_items
-from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, thresholds_panel
+from neuron_signatures.dashboard.circuit.threshold_panel import hidden_panel, second_line, thresholds_panel
 from neuron_signatures.dashboard.data import cached_circuits
 from neuron_signatures.dashboard.shell.link import copy_link
 from neuron_signatures.dashboard.shell.page_context import PageContext
@@ -27,9 +27,6 @@ from neuron_signatures.views.circuit.layout import Layout, lay_out
 from neuron_signatures.views.circuit.opened import CircuitRef, trace_command
 from neuron_signatures.views.circuit.shown import show
 
-_PART = "ui_circuit_part"
-_PARTS = ("One prediction", "Common to several")
-
 
 def render(ctx: PageContext) -> None:
     refs = cached_circuits.refs(ctx)
@@ -40,13 +37,13 @@ def render(ctx: PageContext) -> None:
         copy_link(ctx)
     show_lines("These folders hold no circuit that can be read.", [f"{brief(r.name)}: {r.problem}" for r in refs
                                                                    if r.problem][:8])  # fmt: skip
-    part = _PARTS[0] if traced else _PARTS[1]
+    part = PARTS[0] if traced else PARTS[1]
     if traced and common:
-        st.session_state.setdefault(_PART, _PARTS[0])
-        part = st.segmented_control("Part", _PARTS, key=_PART, label_visibility="collapsed", required=True)
+        st.session_state.setdefault(PART, PARTS[0])
+        part = st.segmented_control("Part", PARTS, key=PART, label_visibility="collapsed", required=True)
     if not traced and not common:
         _say_nothing_yet(ctx)
-    elif part == _PARTS[1]:
+    elif part == PARTS[1]:
         common_panel(ctx, common)
     else:
         _circuit(ctx, traced)
@@ -81,15 +78,16 @@ def _render(ctx: PageContext, name: str) -> tuple[CircuitPage, Layout]:
     if doubt := another_dump(ctx.run.manifest, stored.record):
         problems.append(doubt)
     header_panel(ctx, stored, problems)
-    thresholds = thresholds_panel(stored.graph)
+    thresholds = thresholds_panel(name, stored.graph)
     held = groups or Groups()
     shown = show(stored.graph, thresholds, groups=held.groups, pinned=held.pinned, collapsed=collapsed(name),
                  chosen=ctx.selection.nodes)  # fmt: skip
     layout = lay_out(shown)
     page = CircuitPage(ctx, stored, index, groups, shown, selected_items(shown, ctx.selection.nodes))
     names = {g.id: g.label or g.id for g in held.groups}
-    canvas(name, shown, layout, [i.id for i in page.selected], lambda ids: ctx.open_circuit(name, ids), names)
-    hidden_panel(shown)
+    canvas(name, shown, layout, [i.id for i in page.selected], lambda ids: ctx.open_circuit(name, ids), names,
+           second_line())  # fmt: skip
+    hidden_panel(name, shown)
     group_panel(page)
     selection_panel(page)
     edit_panel(page)

@@ -271,7 +271,7 @@ def _warn_if_served_to_others() -> None:
     host = st.config.get_option("server.address")
     if host not in _LOCAL_HOSTS:
         st.warning(
-            "This page is accessible from other machines: anyone who can reach the port can read the runs and add to "
-            "their explanations."
+            "This page is accessible from other machines: anyone who can reach the port can read the runs, add to "
+            "their explanations, and change the groups of their circuits."
         )
         st.code("streamlit run neuron_signatures/eda_streamlit.py --server.address 127.0.0.1", language="bash")

@@ -39,7 +39,7 @@ class PageContext:
     scores_key: str = ""
     """Changes when a file in `scores/` changes."""
     server: ServerAt = field(default_factory=ServerAt)
-    """For the view Live, and searches by meaning; nothing is sent to it elsewhere."""
+    """For the view Live, searches by meaning, and edits of a circuit; nothing is sent to it elsewhere."""
 
     @property
     def run_dir(self) -> Path:

@@ -6,7 +6,7 @@ Addresses are untrusted input: an invalid value gives a message and the default,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -142,8 +142,8 @@ def resolve(address: Mapping[str, str], run: Run, default: Selection, lists: lis
         chosen = replace(chosen, clustering=address["clustering"], cluster=_cluster(address, problems))
     if "comparison" in address:
         chosen = replace(chosen, comparison=address["comparison"])
-    if "circuit" in address:
-        chosen = replace(chosen, circuit=address["circuit"], nodes=_nodes(address.get("node", "")))
+    if "circuit" in address or "node" in address:
+        chosen = replace(chosen, circuit=address.get("circuit", ""), nodes=_nodes(address.get("node", "")))
     if any(key in address for key in SEARCH_KEYS):
         chosen = replace(chosen, asked=asked_of(address, run, problems))
     if "on" in address:
@@ -185,8 +185,8 @@ def address(selection: Selection, run: Run) -> dict[str, str]:
         out["comparison"] = selection.comparison
     if selection.circuit:
         out["circuit"] = selection.circuit
-        if selection.nodes:
-            out["node"] = ",".join(selection.nodes[:_MOST_NODES])[:_LONGEST]
+    if nodes := _node_part(selection.nodes):
+        out["node"] = nodes
     if selection.view is View.SEARCH:
         out |= parts_of(selection.asked)
     if selection.corpus and run.prompts:
@@ -213,6 +213,14 @@ def _pins(run: Run, text: str, problems: list[str]) -> tuple[NeuronAt, ...]:
 def _nodes(text: str) -> tuple[str, ...]:
     """The distinct ids of `3_508_8,4_178_8`. The Circuit view checks them."""
     return tuple(dict.fromkeys(filter(None, text.split(","))))[:_MOST_NODES]
+
+
+def _node_part(nodes: Sequence[str]) -> str:
+    """The first of these ids, as many as fit into an address; without those that it cannot hold."""
+    held = [n for n in nodes if n and "," not in n and is_text(n)][:_MOST_NODES]
+    while len(",".join(held)) > _LONGEST:
+        held.pop()
+    return ",".join(held)
 
 
 def _with_neuron(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 
 from neuron_signatures.reporting.circuit_parts import (
+    common_part,
     curves_part,
     edges_table,
-    figure,
+    figures,
     nodes_table,
     paths_table,
     swaps_part,
@@ -17,7 +18,14 @@ from neuron_signatures.reporting.opened import ReportRun, attempt
 from neuron_signatures.reporting.parts import bullet_list, facts, note, p, problem
 from neuron_signatures.reporting.section import Section
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.circuit.checks import faithfulness_words, headline_row, swap_words
+from neuron_signatures.views.circuit.checks import (
+    agreement_words,
+    agreements,
+    scores_doubt,
+    swap_words,
+    tested_sentences,
+)
+from neuron_signatures.views.circuit.common import read_common
 from neuron_signatures.views.circuit.labels import target_name
 from neuron_signatures.views.circuit.opened import CircuitRef, OpenedCircuit, circuit_refs, open_circuit
 from neuron_signatures.views.interventions.sheets import share_text, signed_text
@@ -56,6 +64,9 @@ def circuits(run: ReportRun) -> Section | None:
             continue
         body.append(_one(run, read.value))
         short += _in_short(read.value)
+    for ref in [r for r in refs if r.is_common][:_MOST]:
+        common = attempt(functools.partial(_common, run, ref))
+        body.append(problem(common.problem) if common.value is None else common.value)
     if readable:
         body += [el("h3", "What edges do not show"), bullet_list(_NOT_SHOWN)]
     if len(readable) > _MOST:
@@ -68,12 +79,20 @@ def _opened(run: ReportRun, ref: CircuitRef) -> OpenedCircuit:
     return open_circuit(run.run.path, ref.name, run.run.manifest)
 
 
+def _common(run: ReportRun, ref: CircuitRef) -> Html:
+    found = read_common(run.run.path, ref.name)
+    late = [note("bad", "A circuit was traced again since this was made.")] if found.outdated else []
+    warned = [note("warn", brief(w)) for w in found.record.warnings[:5]]
+    return el("article", common_part(found, min(_NODES, run.detail.rows)), *late, *warned, class_="card")
+
+
 def _one(run: ReportRun, found: OpenedCircuit) -> Html:
-    warned = [*found.problems, *found.stored.record.warnings[:5]]
+    doubt = scores_doubt(agreements(found.stored.record))
+    warned = [*([doubt[:1].upper() + doubt[1:]] if doubt else []), *found.problems, *found.stored.record.warnings[:5]]
     n = min(_NODES, run.detail.rows)
     parts: list[Content] = [
-        el("h3", brief(found.stored.name)), p(*_what(found)), *(note("warn", brief(w)) for w in warned), figure(found),
-        facts(_facts(found)), paths_table(found, min(_PATHS, run.detail.rows)), nodes_table(found, n),
+        el("h3", brief(found.stored.name)), p(*_what(found)), *(note("warn", brief(w)) for w in warned),
+        *figures(found), facts(_facts(found)), paths_table(found, min(_PATHS, run.detail.rows)), nodes_table(found, n),
         edges_table(found, run.detail.rows), *_tests(run, found),
     ]  # fmt: skip
     return el("article", *parts, class_="card")
@@ -105,6 +124,7 @@ def _facts(found: OpenedCircuit) -> list[tuple[Content, Content]]:
         ("kept share of influence", ", ".join(kept)),
         ("reference", brief(found.reference)),
         *((name, share_text(value)) for name, value in shares if value is not None),
+        *(("beside ablations", brief(words)) for words in agreement_words(agreements(found.stored.record))),
         ("inputs over their sum", f"{cancels:.1f}, the median: this much cancels" if cancels is not None else ""),
     ]  # fmt: skip
 
@@ -115,13 +135,14 @@ def _tests(run: ReportRun, found: OpenedCircuit) -> list[Content]:
         why = "whether its neurons are enough, and whether the answer follows its groups, is not known."
         return [note("warn", f"This circuit was not tested: {why}")]
     warned = [note("warn", brief(w)) for w in checks.record.warnings[:5]]
-    return [*warned, curves_part(checks), swaps_part(checks, run.detail.rows)]
+    said = [note("plain", f"{words[:1].upper()}{words[1:]}.") for words in tested_sentences(checks)]
+    return [*warned, *said, curves_part(checks), swaps_part(checks, run.detail.rows)]
 
 
 def _in_short(found: OpenedCircuit) -> list[Html]:
     checks = found.checks
-    row = None if checks is None else headline_row(checks.curves)
-    if checks is None or row is None:
+    tested = [] if checks is None else tested_sentences(checks)
+    if checks is None or not tested:
         return []
-    words = [faithfulness_words(row), *(brief(w) for w in swap_words(checks.swaps)[:2])]
+    words = [*tested[:1], *(brief(w) for w in swap_words(checks.swaps)[:2])]
     return [join([el("b", f"Circuit of {target_name(found.prompt)}: "), f"{'; '.join(words)}."])]

@@ -10,7 +10,7 @@ from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.explanations.names import EXPLANATIONS
 from neuron_signatures.runs.listing import RunSummary, summarise
 from neuron_signatures.runs.manifest import bos_text
-from neuron_signatures.runs.names import COMPARISONS, CORPUS_ANALYSIS
+from neuron_signatures.runs.names import CIRCUITS, COMPARISONS, CORPUS_ANALYSIS
 from neuron_signatures.runs.records.names import RECORDS
 from neuron_signatures.runs.scores.names import SCORES
 from neuron_signatures.runs.skills.names import SKILLS
@@ -94,6 +94,6 @@ def _stages(summary: RunSummary) -> list[StageItem]:
     holds = {
         RECORDS: summary.records, EXPLANATIONS: summary.explanations, SCORES: summary.scores, SKILLS: summary.skills,
         WEIGHTS_FOLDER.folder: summary.weights, CORPUS_ANALYSIS: summary.corpus_analysis,
-        COMPARISONS: summary.comparisons,
+        COMPARISONS: summary.comparisons, CIRCUITS: summary.circuits,
     }  # fmt: skip
     return [StageItem(name=name, holds=holds.get(name, "")) for name in summary.stages]

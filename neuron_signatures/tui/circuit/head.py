@@ -17,7 +17,13 @@ from neuron_signatures.tui.layout.text import (
     width,
     wrap,
 )
-from neuron_signatures.views.circuit.checks import faithfulness_brief, faithfulness_words, headline_row, swap_words
+from neuron_signatures.views.circuit.checks import (
+    agreement_words,
+    agreements,
+    scores_doubt,
+    swap_words,
+    tested_sentences,
+)
 from neuron_signatures.views.circuit.opened import OpenedCircuit
 
 NOT_SHOWN = (
@@ -40,7 +46,12 @@ def answer_spans(prompt: Prompt) -> Line:
 def circuit_head(opened: OpenedCircuit, names: Sequence[str], columns: int, *, whole: bool = False) -> list[Line]:
     """Lines in order of importance. `names` are all circuits of the run. `whole`: long lines are wrapped, not cut."""
     lines = _lines(opened, names, columns)
-    return [part for x in lines for part in _wrapped(x, columns)] if whole else lines
+    return wrapped(lines, columns) if whole else lines
+
+
+def wrapped(lines: Sequence[Line], columns: int) -> list[Line]:
+    """The lines that fit as they are, the others in several."""
+    return [part for x in lines for part in _wrapped(x, columns)]
 
 
 def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Line]:
@@ -49,9 +60,17 @@ def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Li
     title = line(Span(f"circuit {beginning(stored.name)}", "title"), Span(place, "dim"), "  ",
                  *answer_spans(opened.prompt))  # fmt: skip
     prompt = line(Span(f"prompt {beginning(opened.prompt.prompt_id)}  ", "dim"), Span(beginning(opened.prompt.text)))
-    lines = [title, prompt, _faithfulness(opened, columns), _settings(opened)]
+    tests = _tests(opened, columns)
+    lines = [title, prompt, tests[0], _settings(opened), *tests[1:]]
+    lines += [line(Span(safe(words))) for words in agreement_words(agreements(stored.record))]
     lines += [line(Span(f"swap {safe(words)}")) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
-    warned = [*opened.problems, *stored.record.warnings, *(opened.checks.record.warnings if opened.checks else ())]
+    doubt = scores_doubt(agreements(stored.record))
+    warned = [
+        *([doubt] if doubt else []),
+        *opened.problems,
+        *stored.record.warnings,
+        *(opened.checks.record.warnings if opened.checks else ()),
+    ]
     lines += [line(Span(beginning(text), "warn")) for text in warned]
     return [*lines, line(Span(NOT_SHOWN, "dim"))]
 
@@ -62,12 +81,11 @@ def _wrapped(x: Line, columns: int) -> list[Line]:
     return [x] if width(text) <= columns else [line(Span(part, x[-1].style)) for part in wrap(text, columns)]
 
 
-def _faithfulness(opened: OpenedCircuit, columns: int) -> Line:
-    row = None if opened.checks is None else headline_row(opened.checks.curves)
-    if row is None:
-        return line(Span("not tested: whether these neurons are enough is not known", "warn"))
-    words = faithfulness_words(row)
-    return line(Span(words if width(words) <= columns else faithfulness_brief(row)))
+def _tests(opened: OpenedCircuit, columns: int) -> list[Line]:
+    whole, short = ([] if opened.checks is None else tested_sentences(opened.checks, brief=b) for b in (False, True))
+    if not whole:
+        return [line(Span("not tested: whether these neurons are enough is not known", "warn"))]
+    return [line(Span(a if width(a) <= columns else b)) for a, b in zip(whole, short, strict=True)]
 
 
 def _settings(opened: OpenedCircuit) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neuron_signatures.runs.names import CIRCUITS
+from neuron_signatures.tui.circuit.common_page import CommonPage
 from neuron_signatures.tui.circuit.page import CircuitPage
 from neuron_signatures.tui.circuit.printed import CircuitTable, choose_circuit, no_circuits
 from neuron_signatures.tui.layout.text import Line, Span, line
@@ -46,25 +47,25 @@ class CircuitsPage(BrowserChild):
         return self.table.rows[i].problem
 
     def open_row(self, i: int) -> None:
-        if why := _not_shown(self.table.rows[i]):
-            self.show_message(why)
+        ref = self.table.rows[i]
+        if ref.problem:
+            self.show_message(ref.problem)
         else:
-            self.app.push_screen(CircuitPage(self.browser, self.table.rows[i].name))
+            self.app.push_screen(_page_of(self.browser, ref))
 
     def _read(self) -> CircuitTable:
         return CircuitTable(circuit_refs(self.run_.path), no_circuits(self.browser.opened, self.cursor.prompt))
 
 
-def circuit_page(browser: BrowserPage, name: str | None, query: str) -> CircuitsPage | CircuitPage:
+def circuit_page(browser: BrowserPage, name: str | None, query: str) -> CircuitsPage | CircuitPage | CommonPage:
     """The circuit of this name, or the only one; else the list of all. Raises `UsageError` if there is none of it."""
     refs = circuit_refs(browser.opened.run.path)
     if name is not None:
-        return CircuitPage(browser, choose_circuit(refs, name).name, query)
-    if len(refs) == 1 and not _not_shown(refs[0]):
-        return CircuitPage(browser, refs[0].name, query)
+        return _page_of(browser, choose_circuit(refs, name), query)
+    if len(refs) == 1 and not refs[0].problem:
+        return _page_of(browser, refs[0], query)
     return CircuitsPage(browser)
 
 
-def _not_shown(ref: CircuitRef) -> str:
-    """Why it has no tree; empty if it has one."""
-    return ref.problem or ("what several circuits share is shown in the explorer" if ref.prompt is None else "")
+def _page_of(browser: BrowserPage, ref: CircuitRef, query: str = "") -> CircuitPage | CommonPage:
+    return CommonPage(browser, ref.name) if ref.is_common else CircuitPage(browser, ref.name, query)

@@ -34,7 +34,7 @@ from neuron_signatures.views.circuit.paths import path_to
 from neuron_signatures.views.circuit.tree import Path, TreeRow, targets_of, tree_rows
 
 _FOOT = 3
-_LEAST_TREE, _WIDE_TREE = 44, 80
+_LEAST_TREE, _WIDE_TREE = 48, 80
 """Columns that the tree keeps beside a narrow and a wide grid."""
 _LEAST_GRID = 21
 """Columns of its legend."""

@@ -14,6 +14,7 @@ from neuron_signatures.tui.circuit.tables import NodeTable, TreeTable
 from neuron_signatures.tui.layout.text import Column, Line, RowTable, Span, beginning, clip, line, width
 from neuron_signatures.tui.output import Printed
 from neuron_signatures.tui.run.opened_run import OpenedRun
+from neuron_signatures.views.circuit.common import read_common
 from neuron_signatures.views.circuit.grid import grid_of
 from neuron_signatures.views.circuit.opened import (
     CircuitRef,
@@ -85,6 +86,10 @@ def list_printed(opened: OpenedRun, prompt: int, name: str | None, query: str, c
         record = {"run": str(opened.run.path), "model": opened.run.manifest.model_name}
         return Printed([], CircuitTable(refs, no_circuits(opened, prompt)), record)
     chosen = choose_circuit(refs, name) if name is not None else refs[0]
+    if chosen.is_common:
+        from neuron_signatures.tui.circuit.common_page import common_printed  # imports the browser
+
+        return common_printed(opened, read_common(opened.run.path, chosen.name), columns)
     found = open_circuit(opened.run.path, chosen.name, opened.run.manifest)
     return circuit_printed(opened, found, [r.name for r in refs if r.prompt is not None], query, columns)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +16,8 @@ from neuron_signatures.stats.chance import shown_p
 
 GOOD = 0.9
 """Faithfulness from which a set counts as enough, as in the bars of the method."""
+_WEAK, _FEW = 0.5, 5
+"""Correlation below which a predictor is not trusted, and fewest measurements for saying so."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class Checks:
     outdated: bool
     """Whether the circuit was traced again since."""
 
+    @property
+    def own(self) -> CurveRow | None:
+        """The set of the circuit's own neurons; None if it was not tested."""
+        found = self.record.facts.get("circuit")
+        if not isinstance(found, dict) or not isinstance(found.get("k"), int):
+            return None
+        kept, left = (_chance(found.get(name)) for name in ("random", "complement_random"))
+        return CurveRow(
+            found["k"], None, _float(found.get("faithfulness")), kept.get("mean"), kept.get("sd"), kept.get("high"),
+            kept.get("p"), _float(found.get("complement")), left.get("mean"), left.get("sd"), left.get("low"),
+            left.get("p"), int(kept["n"]) if "n" in kept else None,
+        )  # fmt: skip
+
 
 def read_checks(run_dir: Path, name: str) -> Checks | None:
     """None if the circuit has not been tested. Raises `BadRunError` for damaged results."""
@@ -89,10 +106,17 @@ def headline_row(curves: tuple[CurveRow, ...]) -> CurveRow | None:
     return next((c for c in known if (c.faithfulness or 0.0) >= GOOD), known[-1] if known else None)
 
 
-def faithfulness_words(c: CurveRow) -> str:
+def tested_sentences(checks: Checks, *, brief: bool = False) -> list[str]:
+    """What the circuit's own neurons keep, then the smallest set that is faithful enough; empty if nothing is known."""
+    rows = (("own neurons of the circuit", checks.own), ("strongest neurons", headline_row(checks.curves)))
+    words = faithfulness_brief if brief else faithfulness_words
+    return [words(row, what) for what, row in rows if row is not None and row.faithfulness is not None]
+
+
+def faithfulness_words(c: CurveRow, what: str = "strongest neurons") -> str:
     """`the 200 strongest neurons keep 0.97 of the target (random sets 0.02 ± 0.05, p ≤ 0.001, 1,000 sets); without them
     0.19 is left (random sets 0.99 ± 0.02)`."""
-    kept = f"the {c.k:,} strongest neurons keep {_number(c.faithfulness)} of the target function"
+    kept = f"the {c.k:,} {what} keep {_number(c.faithfulness)} of the target function"
     null = _null(c.random_mean, c.random_sd, c.p, c.n_random)
     if c.complement is None:
         return f"{kept}{null}"
@@ -100,12 +124,12 @@ def faithfulness_words(c: CurveRow) -> str:
     return f"{kept}{null}; {left}{_null(c.complement_random_mean, c.complement_random_sd, c.complement_p, c.n_random)}"
 
 
-def faithfulness_brief(c: CurveRow) -> str:
-    """`200 neurons keep 0.97 (random 0.02 ± 0.05, p ≤ 0.001), without 0.19 (random 0.99 ± 0.02, p ≤ 0.001)`."""
+def faithfulness_brief(c: CurveRow, what: str = "strongest neurons") -> str:
+    """`200 strongest neurons keep 0.97 (random 0.02 ± 0.05, p ≤ 0.001), without 0.19 (random 0.99 ± 0.02, p ≤ 0.1)`."""
     kept = _null(c.random_mean, c.random_sd, c.p, c.n_random, short=True)
     left = _null(c.complement_random_mean, c.complement_random_sd, c.complement_p, c.n_random, short=True)
     without = "" if c.complement is None else f", without {_number(c.complement)}{left}"
-    return f"{c.k:,} neurons keep {_number(c.faithfulness)}{kept}{without}"
+    return f"{c.k:,} {what.removesuffix(' of the circuit')} keep {_number(c.faithfulness)}{kept}{without}"
 
 
 def swap_words(swaps: tuple[SwapRow, ...]) -> list[str]:
@@ -122,6 +146,15 @@ def swap_words(swaps: tuple[SwapRow, ...]) -> list[str]:
     return found
 
 
+def _chance(found: object) -> dict[str, float]:
+    """The numbers of a stored comparison with random draws."""
+    return {k: float(v) for k, v in found.items() if _float(v) is not None} if isinstance(found, dict) else {}
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, *, short: bool = False) -> str:
     if mean is None:
         return ""
@@ -133,3 +166,43 @@ def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, 
 
 def _number(value: float | None) -> str:
     return "an undefined share" if value is None else f"{value:.2f}"
+
+
+class Agreement(NamedTuple):
+    """How well a predictor agrees with ablations, over the edges or nodes that were measured."""
+
+    what: str
+    predictor: str
+    pearson: float
+    n: int
+
+
+def agreements(record: ResultRecord) -> list[Agreement]:
+    """What the trace found where it measured; empty without measurements."""
+    found = record.facts.get("measured")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return [
+        Agreement(str(row.get("what", ""))[:60], str(row.get("predictor", ""))[:60], float(row["pearson"]), row["n"])
+        for row in rows
+        if isinstance(row.get("pearson"), int | float) and isinstance(row.get("n"), int)
+    ]
+
+
+def scores_doubt(found: Sequence[Agreement]) -> str:
+    """What to say if the scores of nodes do not predict their ablations; empty if they do, or nothing was measured."""
+    nodes = {a.predictor: a for a in found if a.what == "nodes"}
+    score, effect = nodes.get("half rule"), nodes.get("plain gradient")
+    if score is None or score.n < _FEW or score.pearson >= _WEAK:
+        return ""
+    better = f"; total effects do (Pearson {effect.pearson:.2f})" if effect and effect.pearson >= _WEAK else ""
+    return f"scores hardly predict ablations here (Pearson {score.pearson:.2f}, n {score.n}){better}"
+
+
+def agreement_words(found: Sequence[Agreement]) -> list[str]:
+    """`nodes: Pearson with ablations 0.97 by the plain gradient, 0.15 by the half rule (n 44)`."""
+    said = []
+    for what in dict.fromkeys(a.what for a in found):
+        own = sorted((a for a in found if a.what == what), key=lambda a: -a.pearson)
+        values = ", ".join(f"{a.pearson:.2f} by the {a.predictor}" for a in own)
+        said.append(f"{what}: Pearson with ablations {values} (n {own[0].n})")
+    return said

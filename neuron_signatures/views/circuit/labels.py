@@ -4,7 +4,7 @@ not for HTML."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from neuron_signatures.runs.circuits.graph import Graph, HeadShare, Node, NodeKind, Prompt
 from neuron_signatures.runs.tokens import brief, visible
@@ -15,6 +15,11 @@ KIND_WORDS: Final[dict[NodeKind, str]] = {
     "neuron": "neurons", "embedding": "embeddings of tokens", "rest": "rest nodes", "constant": "constant",
     "target": "target",
 }  # fmt: skip
+
+
+SecondLine = Literal["label", "promotes"]
+"""What stands below a neuron's name: what it stands for, or the tokens that it promotes."""
+_BEGINNINGS = (("fires on ", ""), ("perhaps promotes ", "→ "), ("promotes ", "→ "))
 
 
 def sign_of(node: Node) -> str:
@@ -62,17 +67,32 @@ def said_of(item: Item) -> str:
     """What the item stands for: the label, else the tokens that it promotes; empty if unknown."""
     if item.label:
         return brief(item.label)
-    return "" if item.is_group else " ".join(visible(t) for t in item.node.promotes[:5])
+    return "" if item.is_group else promoted(item.node)
 
 
-def canvas_texts(item: Item, longest: int) -> tuple[str, str]:
+def promoted(node: Node) -> str:
+    """The tokens that a neuron promotes most."""
+    return " ".join(visible(t) for t in node.promotes[:5])
+
+
+def canvas_texts(item: Item, longest: int, second: SecondLine = "label") -> tuple[str, str]:
     """Both lines on the canvas, of at most `longest` characters each; the second may be empty."""
     if item.is_group:
         return cut(brief(item.label) or "group", longest), canvas_name(item)
     if item.kind == "target":
         return cut(canvas_name(item), longest), "target"
-    said = said_of(item) if item.kind == "neuron" else ""
-    return cut(canvas_name(item), longest + 1), cut(said, longest)
+    said = short_said(item, second) if item.kind == "neuron" else ""
+    return cut(canvas_name(item), longest + (item.kind == "neuron")), cut(said, longest)
+
+
+def short_said(item: Item, second: SecondLine = "label") -> str:
+    """As `said_of`, or the promoted tokens if they are known. Words with which many labels begin are left out:
+    `·Albany, …` fires on these tokens, `→ ·Austin …` promotes them."""
+    text = promoted(item.node) if second == "promotes" and item.node.promotes else said_of(item)
+    for words, mark in _BEGINNINGS:
+        if text.startswith(words):
+            return mark + text[len(words) :]
+    return text if text == brief(item.label) or not text else f"→ {text}"
 
 
 def score_of(item: Item) -> float | None:
@@ -95,8 +115,8 @@ def item_lines(item: Item, prompt: Prompt, group_names: Mapping[str, str] | None
         return [f"group {brief(item.label) or 'without a name'}", f"{len(item.nodes)} nodes", *names, *more]
     node, names_of = item.node, group_names or {}
     lines = [f"target {node_name(node, prompt)}" if node.kind == "target" else node_name(node, prompt)]
-    if said_of(item):
-        lines.append(("" if item.label else "promotes ") + cut(said_of(item), 160))
+    lines += [cut(brief(item.label), 160)] if item.label else []
+    lines += [f"promotes {cut(promoted(node), 160)}"] if node.promotes else []
     lines += _number_lines(node)
     lines += [f"in group {brief(names_of[item.group])}"] if item.group in names_of else []
     return [*lines, *(["pinned"] if item.pinned else [])]

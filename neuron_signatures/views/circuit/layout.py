@@ -14,17 +14,17 @@ from typing import Final, NamedTuple
 from neuron_signatures.views.circuit.labels import position_name
 from neuron_signatures.views.circuit.shown import Item, Shown
 
-NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 86.0, 31.0, 58.0, 132.0
+NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 88.0, 33.0, 66.0, 132.0
 """A node, and the widths of those in a column with nothing but a token, and in one with a collapsed group."""
 _GAP_X, _GAP_Y, _COLUMN_GAP, _ROW_GAP, _EMPTY_ROW = 7.0, 7.0, 11.0, 32.0, 5.0
 LEFT, TOP, HEADER = 40.0, 4.0, 22.0
 """Of the row labels, above, and of the column labels, which are above and below."""
-WIDTH: Final = 1000.0
+WIDTH: Final = 1090.0
 """The width that a layout tries to keep."""
 _MOST_ACROSS = 6
 _TALL = 26
-"""Lines of nodes beyond which the canvas rather gets as wide as `_WIDEST`, if its columns fit."""
-_WIDEST = 1220.0
+"""Lines of nodes beyond which the canvas rather gets as wide as `_WIDEST`; by `_WIDER` wider if many columns are."""
+_WIDEST, _WIDER = 1220.0, 400.0
 _MANY_ROWS, _NARROW_ROW_GAP = 12, 20.0
 """Rows with nodes beyond which they are closer together."""
 _NO_POSITION = -1
@@ -111,16 +111,17 @@ def place(item: Item) -> Cell:
 def _across(counts: Mapping[Cell, int], wide: Mapping[int, float], width: float) -> dict[int, int]:
     """How many nodes stand side by side in each column: more where that saves most height, while it fits."""
     across = dict.fromkeys(wide, 1)
-    left = width - sum(w + _COLUMN_GAP for w in wide.values())
+    used = sum(w + _COLUMN_GAP for w in wide.values())
+    widest = _WIDEST - LEFT if used < _WIDEST - LEFT else used + _WIDER
     height = _lines(counts, across)
     while True:
         best = min(wide, key=lambda p: (_lines(counts, {**across, p: across[p] + 1}), p))
         lower, extra = _lines(counts, {**across, best: across[best] + 1}), wide[best] + _GAP_X
-        room = left + (_WIDEST - WIDTH if height > _TALL else 0.0)
-        if lower >= height or across[best] >= _MOST_ACROSS or room < extra:
+        fits = used + extra <= (widest if height > _TALL else width)
+        if lower >= height or across[best] >= _MOST_ACROSS or not fits:
             return across
         across[best] += 1
-        left, height = left - extra, lower
+        used, height = used + extra, lower
 
 
 def _node_width(items: Sequence[Item]) -> float:

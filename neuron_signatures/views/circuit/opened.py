@@ -113,6 +113,13 @@ def trace_command(run_dir: Path, prompt_id: str) -> str:
                        prompt_id])  # fmt: skip
 
 
+def checks_command(run_dir: Path, name: str, prompt: Prompt) -> str:
+    """How to test a circuit: the trace again, where it is not finished, and then the tests."""
+    foil = [] if prompt.foil_id is None else ["--foil_token_id", str(prompt.foil_id)]
+    flags = ["--target_token_id", str(prompt.target_id), *foil, "--target_pos", str(prompt.target_pos), "--name", name]
+    return f"{trace_command(run_dir, prompt.prompt_id)} {shlex.join(flags)} --checks"
+
+
 def _folders(run_dir: Path) -> list[str]:
     try:
         with os.scandir(run_dir / CIRCUITS) as entries:

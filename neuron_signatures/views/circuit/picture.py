@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from neuron_signatures.runs.tokens import escape
-from neuron_signatures.views.circuit.labels import canvas_texts, cut, item_lines, mark_of, score_of, target_name
+from neuron_signatures.views.circuit.labels import (
+    SecondLine,
+    canvas_texts,
+    cut,
+    item_lines,
+    mark_of,
+    score_of,
+    target_name,
+)
 from neuron_signatures.views.circuit.layout import Box, Layout
 from neuron_signatures.views.circuit.shown import Item, Shown, ShownEdge
 from neuron_signatures.views.interventions.sheets import signed_text
@@ -23,9 +31,9 @@ _POWER: Final = 0.4
 """Shares of Σ|E| span several orders of magnitude."""
 STYLE: Final = (
     ".ns-circuit{color-scheme:light dark;font-family:system-ui,sans-serif}"
-    ".ns-circuit text{fill:currentColor;font-size:11px;text-anchor:middle}"
+    ".ns-circuit text{fill:currentColor;font-size:12px;text-anchor:middle}"
     ".ns-circuit .t{font-family:ui-monospace,monospace}.ns-circuit .l{text-anchor:start;font-weight:600;opacity:.7}"
-    ".ns-circuit .n{font-weight:600}.ns-circuit .w{font-size:10.5px;opacity:.85}"
+    ".ns-circuit .n{font-weight:600}.ns-circuit .w{font-size:11.5px;opacity:.85}"
     ".ns-circuit .rule{stroke:#8884}.ns-circuit .band{fill:#8881}"
     ".ns-circuit .e{fill:none;stroke:#34be8c}.ns-circuit .e.m{stroke:#fb923c;stroke-dasharray:5 3}"
     ".ns-circuit .b{fill:#94a3b8;stroke:#888}.ns-circuit .up .b{fill:#34d399;stroke:#16a574}"
@@ -34,7 +42,7 @@ STYLE: Final = (
 )
 
 
-def picture(shown: Shown, layout: Layout) -> str:
+def picture(shown: Shown, layout: Layout, second: SecondLine = "label") -> str:
     """An `svg` element. Widths and dashes of edges, marks and shades of nodes as on the canvas."""
     items = {item.id: item for item in shown.items}
     boxes = {box.id: box for box in layout.boxes}
@@ -46,7 +54,7 @@ def picture(shown: Shown, layout: Layout) -> str:
         f"<title>{_text(title)}</title><style>{STYLE}</style>", *_background(layout),
         *(_edge(e, scale, boxes[e.source], boxes[e.target], items) for e, scale in reversed(
             list(zip(shown.edges, edge_scales(shown.edges), strict=True)))),
-        *(_node(item, boxes[item.id], strongest, shown) for item in shown.items), "</svg>",
+        *(_node(item, boxes[item.id], strongest, shown, second) for item in shown.items), "</svg>",
     ]  # fmt: skip
     return "".join(parts)
 
@@ -106,16 +114,16 @@ def _edge(e: ShownEdge, scale: float, source: Box, target: Box, items: dict[str,
             f"<title>{said}</title></path>")  # fmt: skip
 
 
-def _node(item: Item, box: Box, strongest: float, shown: Shown) -> str:
-    name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER))
+def _node(item: Item, box: Box, strongest: float, shown: Shown, second: SecondLine) -> str:
+    name, said = canvas_texts(item, int((box.width - 8) / PER_CHARACTER), second)
     mark = mark_of(item)
     kind = " g" if item.is_group else " tg" if item.kind == "target" else ""
     cls = f"{'up' if mark == '▲' else 'dn' if mark == '▼' else 'no'}{kind}"
     x, radius = box.x + box.width / 2, 12 if item.kind == "embedding" and not item.is_group else 5
-    lines = [f'<text class="n" x="{_n(x)}" y="{_n(box.y + (13 if said else box.height / 2 + 4))}">'
+    lines = [f'<text class="n" x="{_n(x)}" y="{_n(box.y + (14.5 if said else box.height / 2 + 4))}">'
              f"{_text(mark + name)}</text>"]  # fmt: skip
     if said:
-        lines.append(f'<text class="w" x="{_n(x)}" y="{_n(box.y + 25)}">{_text(said)}</text>')
+        lines.append(f'<text class="w" x="{_n(x)}" y="{_n(box.y + 27.5)}">{_text(said)}</text>')
     tip = _text("; ".join(item_lines(item, shown.graph.prompt)))
     return (f'<g class="{cls}"><title>{tip}</title><rect class="b" x="{_n(box.x)}" y="{_n(box.y)}" '
             f'width="{_n(box.width)}" height="{_n(box.height)}" rx="{radius}" '

@@ -73,6 +73,17 @@ def test_random_sets_have_as_many_neurons_of_each_layer():
     assert all(torch.equal(a, b) for a, b in zip(sets, again, strict=True))
 
 
+def test_random_sets_of_neurons_at_positions_are_matched_by_layer_alone():
+    top = torch.zeros(2, 3, 4, dtype=torch.bool)
+    top[0, 1, :3] = True
+    sets = list(itertools.islice(layer_matched(top, np.random.default_rng(0)), 50))
+    assert all(s.shape == top.shape and s.flatten(1).sum(1).tolist() == [3, 0] for s in sets)
+    assert torch.stack(sets)[:, 0].any(0).all()  # at any position
+    whole = torch.zeros_like(top)
+    whole[1] = True
+    assert takes_whole_layers(whole) and not takes_whole_layers(top)
+
+
 def test_the_best_for_single_neurons_is_named_if_it_is_separated():
     ranked = [("act_grad", 0.9), ("dla", 0.4)]
     best = best_single(ranked, Difference(0.5, 0.4, 0.6))

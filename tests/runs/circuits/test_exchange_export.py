@@ -9,12 +9,17 @@ from urllib.parse import parse_qs, unquote
 import pytest
 import torch
 from circuits_made import EVIL, made_graph, write_circuit
-from exchange_cases import foreign_file, made_groups
+from exchange_cases import edited, foreign_file, made_groups
 from hand_made_records import records_of
 from run_folders import D_MLP, N_LAYERS, write_run
 
 from neuron_signatures.runs.circuits.exchange.examples import Example, Examples, LayerNeuron, examples_of
-from neuron_signatures.runs.circuits.exchange.export import ExportSummary, export_circuit, stored_graph_json
+from neuron_signatures.runs.circuits.exchange.export import (
+    ExportSummary,
+    check_folder,
+    export_circuit,
+    stored_graph_json,
+)
 from neuron_signatures.runs.circuits.exchange.features import Written, feature_file
 from neuron_signatures.runs.circuits.exchange.from_json import import_graph
 from neuron_signatures.runs.circuits.exchange.texts import cantor_pair
@@ -53,7 +58,9 @@ def test_a_folder_has_the_list_the_graph_and_a_file_per_neuron(run_dir, tmp_path
     summary = export(run_dir, tmp_path / "out" / "deep", groups=made_groups(graph))
     folder = tmp_path / "out" / "deep"
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert files == ["features/toy/0.json", "features/toy/1.json", "graph-metadata.json", "made.json"]
+    assert files == [
+        "features/toy/0.json", "features/toy/1.json", "graph-metadata.json", "made.json", "made_address.txt",
+    ]  # fmt: skip
     content = json.loads((folder / "made.json").read_text())
     assert json.loads((folder / "graph-metadata.json").read_text()) == {"graphs": [content["metadata"]]}
     assert content["metadata"]["scan"] == "./data/features/toy"
@@ -139,17 +146,44 @@ def test_a_second_circuit_joins_the_list(run_dir, tmp_path):
     assert [g["slug"] for g in graphs] == ["made", "other"]
 
 
-def test_the_same_circuit_is_replaced_only_on_request(run_dir, tmp_path):
-    write_circuit(run_dir)
+def test_the_same_circuit_is_replaced(run_dir, tmp_path):
+    graph = write_circuit(run_dir)
+    export(run_dir, tmp_path / "out", groups=made_groups(graph))
+    newer = write_circuit(run_dir, made_graph(neurons_per_place=2))
     export(run_dir, tmp_path / "out")
-    before = (tmp_path / "out" / "made.json").read_bytes()
-    with pytest.raises(UsageError, match=r"has the circuit made already.*--overwrite"):
-        export(run_dir, tmp_path / "out")
-    graph = write_circuit(run_dir, made_graph(neurons_per_place=2))
-    export(run_dir, tmp_path / "out", overwrite=True)
-    assert (tmp_path / "out" / "made.json").read_bytes() != before
-    assert import_graph(tmp_path / "out" / "made.json").graph == graph
+    assert import_graph(tmp_path / "out" / "made.json").graph == newer
     assert len(json.loads((tmp_path / "out" / "graph-metadata.json").read_text())["graphs"]) == 1
+
+
+def save_a_pin(content: dict) -> None:
+    content["qParams"]["pinnedIds"] = "1_0_3"
+
+
+def save_a_group(content: dict) -> None:
+    content["qParams"]["supernodes"] = json.dumps([["mine", "1_0_3"]])
+
+
+def save_a_name(content: dict) -> None:
+    content["qParams"]["clerps"] = json.dumps([["0", "mine"]])
+
+
+def damage(content: dict) -> None:
+    content["nodes"] = []
+
+
+@pytest.mark.parametrize("change", [save_a_pin, save_a_group, save_a_name, damage])
+def test_a_circuit_that_a_person_changed_in_a_viewer_is_replaced_only_on_request(run_dir, tmp_path, change):
+    graph = write_circuit(run_dir)
+    export(run_dir, tmp_path / "out", groups=made_groups(graph))
+    before = edited(tmp_path / "out" / "made.json", change).read_bytes()
+    with pytest.raises(UsageError, match=r"made\.json has been changed since it was exported.*--overwrite"):
+        export(run_dir, tmp_path / "out")
+    assert (tmp_path / "out" / "made.json").read_bytes() == before
+    check_folder(tmp_path / "out", ["other"], overwrite=False)
+    with pytest.raises(UsageError, match="has been changed"):
+        check_folder(tmp_path / "out", ["other", "made"], overwrite=False)
+    export(run_dir, tmp_path / "out", overwrite=True)
+    assert import_graph(tmp_path / "out" / "made.json").graph == graph
 
 
 def other_folder(folder: Path) -> None:
@@ -210,7 +244,9 @@ def test_an_export_that_fails_is_in_no_list(run_dir, tmp_path, monkeypatch):
 def test_the_query_holds_pins_and_supernodes_twice_encoded(run_dir, tmp_path):
     graph = write_circuit(run_dir)
     groups = made_groups(graph)
-    query = parse_qs(export(run_dir, tmp_path / "out", groups=groups).query.removeprefix("?"))
+    summary = export(run_dir, tmp_path / "out", groups=groups)
+    assert (tmp_path / "out" / "made_address.txt").read_text() == f"index.html{summary.query}\n"
+    query = parse_qs(summary.query.removeprefix("?"))
     params = json.loads((tmp_path / "out" / "made.json").read_text())["qParams"]
     assert query["slug"] == ["made"]
     assert unquote(query["pinnedIds"][0]).split(",") == params["pinnedIds"]

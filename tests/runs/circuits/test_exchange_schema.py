@@ -125,8 +125,10 @@ def test_labels_name_the_neuron_its_sign_its_tokens_and_its_label():
     graph = made_graph()
     plus, minus = (n for n in made_graph(neurons_per_place=2).nodes if n.id in ("0_0_0", "0_1_0"))
     plus, minus = replace(plus, label="says Texas", promotes=(" Austin", " Texas")), replace(minus, promotes=())
-    nodes = graph_json(replace(graph, nodes=(plus, minus), edges=(), heads=()), settings=SETTINGS).nodes
-    assert [n.clerp for n in nodes] == ["says Texas (L0N0+) → Austin, Texas", "L0N1-"]
+    named = replace(plus, id="0_0_1", label="promotes Austin, Texas")
+    nodes = graph_json(replace(graph, nodes=(plus, minus, named), edges=(), heads=()), settings=SETTINGS).nodes
+    labels = ["says Texas (L0N0+) → Austin, Texas", "L0N1-", "promotes Austin, Texas (L0N0+)"]
+    assert [n.clerp for n in nodes] == labels
 
 
 def test_the_sign_is_of_the_difference_from_the_reference():

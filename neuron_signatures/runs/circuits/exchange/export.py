@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
-from neuron_signatures.runs.bounded_json import RECORD_BYTES, read_json_file
 from neuron_signatures.runs.circuits.exchange.examples import Examples, examples_of
+from neuron_signatures.runs.circuits.exchange.export_folder import LIST, check_folder, listed_graphs, make_folders
 from neuron_signatures.runs.circuits.exchange.features import Written, feature_file, neurons_of, written_tokens
 from neuron_signatures.runs.circuits.exchange.schema import GraphFile
 from neuron_signatures.runs.circuits.exchange.texts import cantor_pair
 from neuron_signatures.runs.circuits.exchange.to_json import (
-    DISTRIBUTION,
     GraphSettings,
     graph_json,
     scan_name,
@@ -25,19 +23,13 @@ from neuron_signatures.runs.circuits.exchange.to_json import (
 )
 from neuron_signatures.runs.circuits.groups import GroupsFile, read_groups
 from neuron_signatures.runs.circuits.reader import StoredCircuit
-from neuron_signatures.runs.errors import BadRunError, UsageError
-from neuron_signatures.runs.files import explain_os_errors, human_bytes, json_text, write_text
-from neuron_signatures.runs.opening import folder_below
+from neuron_signatures.runs.files import human_bytes, json_text, write_text
 from neuron_signatures.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-LIST: Final = "graph-metadata.json"
-"""The list of graphs. It is written last: a folder without it is no export."""
 EXAMPLES: Final = 20
 """Of each pole of a neuron."""
-
-_ELSEWHERE: Final = "Name an empty folder, or add --overwrite"
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,7 @@ class ExportSummary:
     """Files of neurons."""
     n_without_examples: int
     query: str
-    """What to put behind the local viewer's address. It reads supernodes from there, not from the file, and saves only
-    the pins that it has read from there."""
+    """What to put behind the local viewer's address: see `viewer_query`."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -65,7 +56,8 @@ class ExportSummary:
             f"{self.folder / self.slug}.json: {self.n_nodes} nodes, {self.n_links:,} edges{left_out}, "
             f"{human_bytes(self.graph_bytes)}",
             f"{self.n_neurons} files of neurons{without}",
-            f"In a local viewer: index.html{self.query}",
+            f"In a local viewer: index.html?slug={self.slug}, and with pins and groups the address in "
+            f"{address_name(self.slug)}",
         ]
 
 
@@ -76,26 +68,29 @@ def export_circuit(
     """Write a circuit for public viewers, with its groups and pins (None: those of the run).
 
     The folder is new or empty, or an export to which the circuit is added. Raises `UsageError` for another one, or if
-    it has this circuit, unless `overwrite`; `BadRunError` for a damaged run, `EnvironmentProblem` if it cannot write.
+    its file of this circuit has been changed since, unless `overwrite`; `BadRunError` for a damaged run,
+    `EnvironmentProblem` if it cannot write.
     """
     file = stored_graph_json(circuit, groups or read_groups(run.path, circuit.name), run.manifest.model_name)
-    listed = _listed(folder, file.metadata.slug, overwrite=overwrite)
+    check_folder(folder, [circuit.name], overwrite=overwrite)
+    listed = [g for g in listed_graphs(folder) or [] if g.get("slug") != file.metadata.slug]
     neurons = neurons_of(circuit.graph)
     found = examples_of(run, neurons, most=examples)
     written = written_tokens(run.path, circuit.graph, neurons)
     below = scan_name(run.manifest.model_name).removeprefix("./data/")
-    _make_folders(folder, below)
+    make_folders(folder, below)
     for n in neurons:
         content = feature_file(n, found[n], written.get(n, Written()))
         text = json.dumps(content.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
         write_text(folder, f"{cantor_pair(*n)}.json", text + "\n", below=below)
     n_bytes = write_graph_json(folder, f"{file.metadata.slug}.json", file)
+    own, query = file.neuron_signatures, viewer_query(file)
+    write_text(folder, address_name(file.metadata.slug), f"index.html{query}\n")
     entry = file.metadata.model_dump(mode="json", exclude_none=True)
     write_text(folder, LIST, json_text({"graphs": [*listed, entry]}))
-    own = file.neuron_signatures
     return ExportSummary(
         folder, file.metadata.slug, len(file.nodes), len(file.links), own.dropped_links if own else 0, n_bytes,
-        len(neurons), sum(_is_empty(e) for e in found.values()), viewer_query(file),
+        len(neurons), sum(_is_empty(e) for e in found.values()), query,
     )  # fmt: skip
 
 
@@ -110,8 +105,16 @@ def stored_graph_json(circuit: StoredCircuit, groups: GroupsFile | None, model_n
     return graph_json(circuit.graph, groups, settings=settings)
 
 
+def address_name(slug: str) -> str:
+    """The file with the address for a local viewer."""
+    return f"{slug}_address.txt"
+
+
 def viewer_query(file: GraphFile) -> str:
-    """`?slug=...&pinnedIds=...&supernodes=...`. The local viewer decodes each part twice."""
+    """`?slug=...&pinnedIds=...&supernodes=...`, each part encoded twice, as the local viewer decodes it.
+
+    It takes supernodes from its address only, not from the file, and saves only the pins that it took from there.
+    """
     params = file.qParams
     parts = {"slug": file.metadata.slug}
     if params.pinnedIds:
@@ -119,52 +122,6 @@ def viewer_query(file: GraphFile) -> str:
     if params.supernodes:
         parts["supernodes"] = quote(json.dumps(params.supernodes, ensure_ascii=False, separators=(",", ":")))
     return f"?{urlencode(parts)}"
-
-
-def _listed(folder: Path, slug: str, *, overwrite: bool) -> list[dict[str, Any]]:
-    """The other graphs of the folder. Raises `UsageError` unless the circuit may be written there."""
-    where = str(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError("is not a folder", where=where)
-    if not folder.is_dir() or not any(itertools.islice(folder.iterdir(), 1)):
-        return []
-    graphs = _graphs(folder)
-    if not overwrite and (graphs is None or not all(map(_is_ours, graphs))):
-        raise UsageError("the folder is not empty and is no export of this program", where=where, next_step=_ELSEWHERE)
-    others = [g for g in graphs or [] if g.get("slug") != slug]
-    if not overwrite and len(others) < len(graphs or []):
-        what = f"this folder has the circuit {slug} already, and a viewer may have saved pins in it"
-        raise UsageError(what, where=where, next_step="Name another folder, or add --overwrite")
-    return others
-
-
-def _graphs(folder: Path) -> list[dict[str, Any]] | None:
-    """The entries of the list of graphs; None if there is none that can be read."""
-    try:
-        found = read_json_file(folder / LIST, max_bytes=RECORD_BYTES)
-    except FileNotFoundError:
-        return None
-    except BadRunError as e:
-        log.warning("%s", e)
-        return None
-    graphs = found.get("graphs") if isinstance(found, dict) else None
-    return graphs if isinstance(graphs, list) and all(isinstance(g, dict) for g in graphs) else None
-
-
-def _is_ours(entry: dict[str, Any]) -> bool:
-    info = entry.get("info")
-    generator = info.get("generator") if isinstance(info, dict) else None
-    return isinstance(generator, dict) and generator.get("name") == DISTRIBUTION
-
-
-def _make_folders(folder: Path, below: str) -> None:
-    """Make the folder and its subfolders, none of which may be a link."""
-    with explain_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = below.split("/")
-        for depth in range(1, len(parts) + 1):
-            with folder_below(folder, "/".join(parts[:depth]), create=True):
-                pass
 
 
 def _is_empty(examples: Examples) -> bool:

@@ -11,6 +11,7 @@ from neuron_signatures.runs.tokens import MAX_SHOWN, escape
 
 _MARKS: Final = str.maketrans("\n\t\r", "⏎⇥␍")
 _NO_HTML: Final = str.maketrans("<>", "\u2039\u203a")  # some viewers insert labels as HTML
+_PROMOTES: Final = "promotes "  # how a label begins that names these tokens
 _SHOWN_TOKENS: Final = 5
 _TOKEN_LENGTH: Final = 40
 _PROBABILITY: Final = re.compile(r"\(p=([0-9.eE+-]{1,40})\)\s*$")
@@ -37,7 +38,7 @@ def label_of(node: Node, graph: Graph) -> str:
             tokens = ", ".join(shown(t, _TOKEN_LENGTH).strip() for t in node.promotes[:_SHOWN_TOKENS])
             text = f"{node.name}{sign_of(node)}"
             text = f"{shown(node.label)} ({text})" if node.label else text
-            return f"{text} → {tokens}" if tokens else text
+            return text if not tokens or node.label.startswith(_PROMOTES) else f"{text} → {tokens}"
         case "embedding":
             return f"Emb: “{at}”"
         case "rest":
