@@ -113,6 +113,13 @@ def trace_command(run_dir: Path, prompt_id: str) -> str:
                        prompt_id])  # fmt: skip
 
 
+def check_flags(prompt: Prompt) -> list[str]:
+    """The flags of the stage that test the circuit of a prompt, without `--run_dir`."""
+    foil = [] if prompt.foil is None else ["--foil_token", prompt.foil]
+    pos = ["--target_pos", str(prompt.target_pos)] if prompt.target_pos != len(prompt.tokens) - 1 else []
+    return ["--prompt_id", prompt.prompt_id, "--target_token", prompt.target, *foil, *pos, "--checks"]
+
+
 def _folders(run_dir: Path) -> list[str]:
     try:
         with os.scandir(run_dir / CIRCUITS) as entries:
