@@ -77,7 +77,7 @@ CLUSTERS = Shot("clusters", 1350, "view=clusters")
 CORPUS_QUERY = Shot("corpus-query", 860, "view=query&on=corpus")
 DRIFT = Shot("drift", 1900, "view=drift")
 # Only of a run with a circuit.
-CIRCUIT = Shot("circuit", 1500, "view=circuit&node=0_363_7")
+CIRCUIT = Shot("circuit", 1560, "view=circuit&node=0_363_7")
 # With a server of the run's model.
 LIVE = Shot("live", 2480, "view=live&layer=4&neuron=178", (
     "Run", "Neurons with influence", "Edit the first 10 with positive influence together", "Apply",

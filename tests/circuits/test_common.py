@@ -51,6 +51,13 @@ def test_entities_with_several_prompts_are_compared_with_permuted_ones():
     assert node.p > 0.05 and not node.varies
 
 
+def test_a_mean_over_the_template_is_no_reference_for_what_depends_on_the_entity():
+    circuits = [circuit(i, reference="template") for i in range(8)]
+    found = common(circuits)
+    shared = next(node for node in found.nodes if node.key.neuron == SHARED)
+    assert shared.entity_share == 0 and not shared.varies and found.facts()["change_from"] == "zero"
+
+
 def test_edges_join_rows_of_the_table():
     found = common([circuit(i) for i in range(4)])
     keys = [node.key for node in found.nodes]

@@ -40,7 +40,7 @@ class Frozen:
     def __init__(self, problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
         self.problem, self.hf = problem, problem.hf
         self._patterns: dict[nn.Module, Tensor] = {}
-        self._norms: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self._scales: dict[nn.Module, Tensor] = {}
         self.acts: list[Tensor] = []
         own = sys.modules[type(attention(decoder_layers(self.hf)[0])).__module__]
         plain = own.eager_attention_forward
@@ -83,10 +83,10 @@ class Frozen:
             x = args[0]
             centred = x - x.mean(-1, keepdim=True) if type(module).__name__ == "LayerNorm" else x
             bias = module.bias if getattr(module, "bias", None) is not None else 0.0
-            if module not in self._norms:
-                self._norms[module] = (out - bias) / centred, torch.zeros(())
+            if module not in self._scales:
+                self._scales[module] = (out - bias) / centred
                 return out
-            return centred * self._norms[module][0] + bias
+            return centred * self._scales[module] + bias
 
         def embedding(_: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> Any:
             x = (args[0] if args else kwargs["hidden_states"]).clone()
@@ -119,8 +119,7 @@ def test_frozen_changes_are_those_of_a_frozen_pass(name: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "opt"])
-def test_frozen_changes_by_a_near_reference_are_edges_twice_where_the_rule_halves(name: str) -> None:
-    """Into the target they are the edges."""
+def test_frozen_changes_of_the_target_are_its_edges(name: str) -> None:
     problem, reference = problem_of(loaded(name).hf, target_of(name)), reference_of(name)
     got = frozen_change(problem, [(s, None) for s in SOURCES], reference)
     neurons = [s for s in SOURCES if isinstance(s, NeuronAt)]

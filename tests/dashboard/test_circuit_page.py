@@ -174,13 +174,14 @@ def test_files_that_change_on_disk_are_reported(made, monkeypatch):
 
 
 def test_tests_and_swaps_have_their_null(made, monkeypatch):
-    assert "has not been tested" in shown(opened(made, monkeypatch))
+    text = shown(opened(made, monkeypatch))
+    assert "has not been tested" in text and "--target_token_id 9 --foil_token_id 10 --target_pos 4 --name made" in text
     write_checks(made / "run")
     page = opened(made, monkeypatch)
     curves, swaps = frames(page)[-2:]
-    assert curves["random keep"].tolist() == ["-0.02 ± 0.05", "0.01 ± 0.07"]
+    assert curves["random keep"].tolist() == ["-0.020 ± 0.050", "0.010 ± 0.070"]
     assert curves["p keep"].tolist() == ["≤ 0.001", "≤ 0.001"]
-    assert swaps["random moved"].tolist() == ["0.1 ± 0.3"] and swaps["p"].tolist() == ["≤ 0.0099"]
+    assert swaps["random moved"].tolist() == ["0.100 ± 0.300"] and swaps["p"].tolist() == ["≤ 0.0099"]
     assert swaps["flips"].tolist() == ["yes"] and swaps["group"][0] == EVIL and "\x1b" not in swaps["after"][0]
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attribution_cases import loaded
 
 from neuron_signatures import poc1_dump_activations
+from neuron_signatures.circuits import tested as tests_of_circuits
 from neuron_signatures.circuits.checks.copies import copies_within
+from neuron_signatures.circuits.checks.stage import Tested, write_checks
 from neuron_signatures.poc10_trace_circuit import main
 from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
+from neuron_signatures.runs.run import Run
 
 ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento"}
 FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "100")
@@ -71,14 +75,15 @@ def test_the_record_has_the_circuits_own_set(made: Path) -> None:
     assert not [p for p in (made / "run" / "circuits" / name).iterdir() if "partial" in p.name]
 
 
-def test_what_is_tested_is_kept_and_tested_again_with_other_settings(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow
+def test_finished_tests_are_kept_unless_their_settings_are_others(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
-    real = of_cases.write_checks
-    monkeypatch.setattr(
-        of_cases, "write_checks", lambda run, one, *rest: (tested.append(one.name), real(run, one, *rest))
-    )
+
+    def counted(run: Run, one: Tested, *rest: Any) -> None:
+        tested.append(one.name)
+        write_checks(run, one, *rest)
+
+    monkeypatch.setattr(tests_of_circuits, "write_checks", counted)
     assert checked(made) == 0
     assert tested == []
     assert checked(made, "--n_swaps", "0") == 0

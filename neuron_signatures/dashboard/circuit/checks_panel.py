@@ -12,6 +12,7 @@ from neuron_signatures.dashboard.data.exports import downloads
 from neuron_signatures.dashboard.widgets.elements import chart, empty, show_error, show_lines, small, table
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.views.circuit.checks import Checks
+from neuron_signatures.views.circuit.opened import checks_command
 
 _FORMATS = dict.fromkeys(("keeps", "left without"), "%.3f")
 
@@ -25,7 +26,8 @@ def checks_panel(page: CircuitPage) -> None:
         show_error(e)
         return
     if checks is None:
-        empty("This circuit has not been tested: whether its neurons are enough, and needed, is not known.")
+        empty("This circuit has not been tested: whether its neurons are enough, and needed, is not known. This "
+              "command tests it:", checks_command(page.ctx.run_dir, page.name, page.graph.prompt))  # fmt: skip
         return
     show_lines("How far to trust it", [
         *(["the circuit was traced again after it was tested"] if checks.outdated else []), *checks.record.warnings,

@@ -26,7 +26,8 @@ def curves_figure(curves: Sequence[CurveRow]) -> go.Figure:
     ):
         if any(m is not None for m in means):
             bars = {"type": "data", "array": [s or 0.0 for s in spreads], "thickness": 1}
-            figure.add_scatter(x=k, y=means, error_y=bars, name=name, mode="lines", line={"color": GREY, "dash": dash})
+            figure.add_scatter(x=k, y=means, error_y=bars, name=name, mode="lines+markers",
+                               line={"color": GREY, "dash": dash})  # fmt: skip
     figure.update_xaxes(type="log", title="k, neurons at positions", tickvals=k, ticktext=[f"{n:,}" for n in k])
     figure.update_yaxes(title="share of the target")
     return styled(figure, height=300, legend=True)

@@ -96,8 +96,8 @@ def swaps_frame(swaps: Sequence[SwapRow]) -> pd.DataFrame:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """`0.12 ± 0.05`; empty if undefined."""
-    return "" if mean is None else f"{mean:.3g}" if sd is None else f"{mean:.3g} ± {sd:.2g}"
+    """`0.120 ± 0.050`; empty if undefined."""
+    return "" if mean is None else f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def stands_for(node: Node) -> str:

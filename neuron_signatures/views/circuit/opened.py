@@ -113,11 +113,11 @@ def trace_command(run_dir: Path, prompt_id: str) -> str:
                        prompt_id])  # fmt: skip
 
 
-def check_flags(prompt: Prompt) -> list[str]:
-    """The flags of the stage that test the circuit of a prompt, without `--run_dir`."""
-    foil = [] if prompt.foil is None else ["--foil_token", prompt.foil]
-    pos = ["--target_pos", str(prompt.target_pos)] if prompt.target_pos != len(prompt.tokens) - 1 else []
-    return ["--prompt_id", prompt.prompt_id, "--target_token", prompt.target, *foil, *pos, "--checks"]
+def checks_command(run_dir: Path, name: str, prompt: Prompt) -> str:
+    """How to test a circuit: the trace again, where it is not finished, and then the tests."""
+    foil = [] if prompt.foil_id is None else ["--foil_token_id", str(prompt.foil_id)]
+    flags = ["--target_token_id", str(prompt.target_id), *foil, "--target_pos", str(prompt.target_pos), "--name", name]
+    return f"{trace_command(run_dir, prompt.prompt_id)} {shlex.join(flags)} --checks"
 
 
 def _folders(run_dir: Path) -> list[str]:
