@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.case import PreparedCase
-from neuron_signatures.circuits.checks.effects import agreements, n_ablations, with_measured
+from neuron_signatures.circuits.checks.agreement import agreements
+from neuron_signatures.circuits.checks.effects import n_ablations, with_measured
 from neuron_signatures.circuits.groups.names import neuron_labels
 from neuron_signatures.circuits.groups.of_run import suggest_for
 from neuron_signatures.circuits.groups.profiles import change_sign

@@ -81,6 +81,12 @@ def test_held_out_circuits_are_compared_with_random_neurons_and_not_used():
     assert facts["start_tokens"] == 3 and facts["end_tokens"] == 1
 
 
+def test_a_circuit_counts_only_by_what_is_common_to_the_others():
+    one = circuit(0)  # RARE is in this one alone
+    found = common([one, circuit(1)])
+    assert [h.common_share for h in found.held] == [1.0, 2 / 3]
+
+
 def test_the_tables_have_the_columns_of_the_folder():
     frames = common_tables(common([circuit(0), circuit(1), circuit(2, held_out=True)]))
     assert {stem: list(frame.columns) for stem, frame in frames.items()} == {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -75,10 +75,21 @@ def common_circuit(template: Template, run: Run | None, *, d_mlp: int, seed: int
     least = max(2, LEAST_STORED * len(training))
     keys = sorted((key for key, n in counts.items() if n >= least), key=lambda key: (-counts[key], _order(key)))
     nodes = common_nodes(template, keys, counts, run, seed)
-    common = {node.key for node in nodes if node.key.kind == "neuron" and node.share >= LEAST_SHARE}
     random = np.random.default_rng(seed)
-    held = [held_of(member, common, d_mlp=d_mlp, random=random, n_draws=N_DRAWS) for member in template.members]
+    held = [
+        held_of(member, _common_without(member, counts, len(training)), d_mlp=d_mlp, random=random, n_draws=N_DRAWS)
+        for member in template.members
+    ]
     return CommonCircuit(template, tuple(nodes), tuple(_edges(training, keys, least)), tuple(held))
+
+
+def _common_without(member: Member, counts: Counter[Key], n: int) -> set[Key]:
+    """The neurons that are common to the circuits without this one, if it is among them."""
+    own: Collection[Key] = () if member.held_out else member.nodes
+    n_others = n if member.held_out else n - 1
+    return {
+        key for key, times in counts.items() if key.kind == "neuron" and times - (key in own) >= LEAST_SHARE * n_others
+    }
 
 
 def _edges(training: Sequence[Member], keys: Sequence[Key], least: float) -> list[CommonEdge]:

@@ -87,9 +87,9 @@ TABLES: Final = {
         "source": "int32", "target": "int32", "n_circuits": "int32", "share": "double", "mean_weight": "double",
         "sd_weight": "double",
     }),
-    # `common_share`: share of the common neurons (in half of the circuits that are not held out) that are in this
-    # circuit; the null, of held-out circuits: random neurons, as many in each layer and role. `covered`: share of
-    # Σ|score| of this circuit's neurons that is of common ones.
+    # `common_share`: share of the common neurons (in half of the circuits that are not held out, without this one) that
+    # are in this circuit; the null, of held-out circuits: random neurons, as many in each layer and role. `covered`:
+    # share of Σ|score| of this circuit's neurons that is of common ones.
     MEMBERS: Table(COMMON, {
         "circuit": "string", "prompt_id": "string", "entity": "string", "target": "string", "foil": "string",
         "held_out": "bool", "common_share": "double", "covered": "double", **_NULL,
