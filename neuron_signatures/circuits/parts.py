@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.case import PreparedCase
-from neuron_signatures.circuits.checks.agreement import agreements
 from neuron_signatures.circuits.checks.effects import n_ablations, with_measured
 from neuron_signatures.circuits.groups.names import neuron_labels
 from neuron_signatures.circuits.groups.of_run import suggest_for
@@ -114,19 +113,8 @@ def _measured(found: Enriched, context: Context) -> Enriched:
             found.graph, context.case.problem, context.case.references, n, batch=_ABLATION_BATCH,
             values=StoredValues(), advance=bar.advance,
         )  # fmt: skip
-    facts = {
-        "measured": [one._asdict() for one in measured.agreement],
-        "measured_without_first": [one._asdict() for one in agreements(_without_first(measured.graph))],
-    }
-    return replace(found, graph=measured.graph, facts={**found.facts, **facts})
-
-
-def _without_first(graph: Graph) -> Graph:
-    """Without neurons of the first position: their activations are so far from a mean that no gradient predicts what
-    their ablation does, and their edges are the strongest of all."""
-    left_out = {n.id for n in graph.nodes if n.kind == "neuron" and n.pos == 0}
-    nodes = tuple(n for n in graph.nodes if n.id not in left_out)
-    return replace(graph, nodes=nodes, edges=tuple(e for e in graph.edges if e.source not in left_out))
+    agreement = [one._asdict() for one in measured.agreement]
+    return replace(found, graph=measured.graph, facts={**found.facts, "measured": agreement})
 
 
 def _groups(found: Enriched, context: Context) -> Enriched:

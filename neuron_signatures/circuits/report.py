@@ -118,12 +118,8 @@ def _size_lines(found: StoredCircuit) -> Iterator[str]:
         )
     if "groups" in facts:
         yield f"groups   {escape(str(facts['groups']['line']))}"
-    without = facts.get("measured_without_first", ())
-    for one, other in zip(facts.get("measured", ()), without, strict=False):
-        yield (
-            f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']}), without the "
-            f"first position {number(other['pearson'])} (n {other['n']})"
-        )
+    for one in facts.get("measured", ()):
+        yield f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']})"
 
 
 def _check_lines(checked: dict[str, Any] | None) -> Iterator[str]:
