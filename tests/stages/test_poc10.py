@@ -177,6 +177,18 @@ def test_the_same_command_writes_the_same_and_other_settings_trace_again(run_dir
     assert list_circuits(run_dir) == [name]
 
 
+def test_what_a_circuit_has_is_not_lost_to_a_plainer_command(made, capsys):
+    before = content(made, "austin")
+    assert call(made, *AUSTIN, "--name", "austin") == 0  # without --heads and --measure
+    captured = capsys.readouterr()
+    assert "circuit austin is finished" in captured.err and content(made, "austin") == before
+    (line, *_) = [line for line in captured.out.splitlines() if line.startswith("  L")]
+    assert "score" in line and "measured" in line and "precision" not in captured.out
+    other = ("--prompt_id", OTHER, "--target_token", " Austin", "--name", "austin")
+    assert "holds the circuit of another prediction" in refused(capsys, made, *other)
+    assert content(made, "austin") == before
+
+
 @pytest.mark.slow
 def test_groups_of_people_stay(run_dir):
     assert call(run_dir, *AUSTIN, "--name", "a") == 0
@@ -310,7 +322,9 @@ def test_every_table_of_a_trace_is_written(made):
 @pytest.mark.slow
 def test_checks_are_written_and_kept_until_the_next_trace(run_dir, capsys):
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
-    assert "its 8 neurons alone keep" in capsys.readouterr().out and list_circuits(run_dir, CHECKS) == ["a"]
+    assert "the 8 own neurons of the circuit keep" in capsys.readouterr().out and list_circuits(run_dir, CHECKS) == [
+        "a"
+    ]
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
     assert "circuit a is tested" in capsys.readouterr().err
     assert verify_run(run_dir).faults == []
