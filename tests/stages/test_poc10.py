@@ -316,3 +316,25 @@ def test_checks_are_written_and_kept_until_the_next_trace(run_dir, capsys):
     assert verify_run(run_dir).faults == []
     assert call(run_dir, *AUSTIN, "--name", "a", "--overwrite") == 0
     assert "alone keep" not in capsys.readouterr().out  # the tests are of the circuit before
+
+
+def test_an_export_that_is_not_possible_is_refused_before_the_trace(run_dir, made, tmp_path, capsys, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the model is loaded")
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("neuron_signatures.circuits.stage.check_prompt", never)
+        for more in ((), ("--dry_run",)):
+            assert "is no export of this program" in refused(capsys, run_dir, *AUSTIN, "--export", other, *more)
+        assert "is not a folder" in refused(capsys, run_dir, *AUSTIN, "--export", other / "thesis.txt")
+    files = made.parent / "files"
+    assert "is no export" in refused(capsys, run_dir, "--import", files / "austin.json", "--export", other)
+    changed = Path(shutil.copytree(files, tmp_path / "changed"))
+    text = json.loads((changed / "austin.json").read_text())
+    text["qParams"]["pinnedIds"] = [text["nodes"][0]["node_id"]]
+    (changed / "austin.json").write_text(json.dumps(text))
+    assert "has been changed" in refused(capsys, run_dir, *AUSTIN, "--name", "austin", "--export", changed)
+    assert not list_circuits(run_dir) and not (run_dir / "circuits").exists()
