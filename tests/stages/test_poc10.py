@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from exchange_cases import edited, foreign_file
 
 from neuron_signatures.circuits import parts
 from neuron_signatures.circuits import trace as tracing
@@ -157,11 +158,25 @@ def test_what_is_printed(made, capsys):
     captured = capsys.readouterr()
     assert "circuit austin is finished" in captured.err and content(made, "austin") == before
     for text in ("'·Austin' against '·Phoenix'", "8 neurons of 30 candidates", "replacement", "strongest path of each",
-                 "plain gradient: Pearson", "groups"):  # fmt: skip
+                 "plain gradient: too few (n 5)", "groups"):  # fmt: skip
         assert text in captured.out, text
     assert call(made, *flags, "--json", "--quiet") == 0
     (circuit,) = json.loads(capsys.readouterr().out)["circuits"]
+    assert all(one["pearson"] is not None for one in circuit["facts"]["measured"] if one["n"] > 2)
     assert circuit["name"] == "austin" and not circuit["new"] and len(circuit["strongest"]) == 8
+
+
+def test_numbers_that_an_imported_circuit_lacks_are_dashes(run_dir, tmp_path, capsys):
+    assert call(run_dir, "--import", foreign_file(tmp_path / "cat.json")) == 0
+    out = capsys.readouterr().out
+    assert "target   '·cat' at position 1: -, probability 0.700" in out
+    first, second = (next(line.split() for line in out.splitlines() if name in line) for name in ("L0N7", "L2N5"))
+    assert first[3:8] == ["-", "act", "+3.500", "(ref", "-)"] and second[3:6] == ["-", "act", "-"]
+    assert "+0.000" not in out
+    nameless = edited(foreign_file(tmp_path / "dog.json"), lambda c: c["nodes"][-1].update(clerp="x", token_prob=None))
+    assert call(run_dir, "--import", nameless, "--name", "nameless") == 0
+    assert "probability -" in capsys.readouterr().out
+    assert read_circuit(run_dir, "nameless").graph.prompt.target_probability is None
 
 
 @pytest.mark.slow

@@ -98,12 +98,13 @@ class Prompt:
     target_pos: int
     target_id: int
     target: str
-    target_probability: float
+    target_probability: float | None
+    """None if an imported file names none."""
     foil_id: int | None = None
     foil: str | None = None
     foil_probability: float | None = None
-    value: float = 0.0
-    """The pre-cap logit of the target, minus that of the foil if there is one."""
+    value: float | None = None
+    """The pre-cap logit of the target, minus that of the foil if there is one; None if an imported file lacks it."""
 
 
 @dataclass(frozen=True)
