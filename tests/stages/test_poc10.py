@@ -121,6 +121,7 @@ def test_the_circuit_that_is_read(made):
     assert sum(node.measured is not None for node in kinds["neuron"]) >= 5
     assert len([e for e in graph.edges if e.measured is not None]) == 5
     assert graph.heads and {h.source for h in graph.heads} <= between
+    assert all((edge.other_heads is not None) == (edge.source in between) for edge in graph.edges)
 
 
 def test_the_record(made):

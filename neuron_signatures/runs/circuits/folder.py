@@ -45,7 +45,7 @@ TABLES: Final = {
     # One row per edge: see `graph.Edge`.
     EDGES: Table(TRACE, {
         "source": "string", "target": "string", "weight": "double", "total": "double", "measured": "double",
-        "share": "double",
+        "share": "double", "other_heads": "double",
     }),
     # With --heads: see `graph.HeadShare`.
     HEADS: Table(TRACE, {

@@ -73,12 +73,15 @@ class Edge:
     measured: float | None = None
     share: float | None = None
     """Cumulative share of the edges' influence, as `Node.influence`."""
+    other_heads: float | None = None
+    """The sum of the shares of attention heads that are not stored; None if shares were not computed."""
 
 
 @dataclass(frozen=True)
 class HeadShare:
     """The part of an edge's weight that passes through one attention head. A path through several heads counts in
-    each, so the parts of an edge can sum to more than its weight."""
+    each, so the parts of an edge can sum to more than its weight. Small parts are left out: `Edge.other_heads` is
+    their sum."""
 
     source: str
     target: str
