@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Common:
-    """What several circuits have in common: the name of its folder, and the facts of its record."""
+    """What several circuits have in common: the name of its folder, and the facts of its record. `checked` are those
+    of the tests of the common neurons, None without."""
 
     name: str
     facts: dict[str, Any]
+    checked: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.views.circuit.common_checks import common_check_words, read_common_checks
 
 _N_NEURONS: Final = 10
 _N_PATHS: Final = 8
@@ -35,7 +36,7 @@ def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
         lines.append(f"         and {more:,} more")
-    lines += _common_lines(outcome.common)
+    lines += _common_lines(run_dir, outcome.common)
     where = f"{escape(str(run_dir))}/circuits"
     return [*lines, f"written  {where}: {len(outcome.new):,} of {len(outcome.circuits):,} circuits now", *exported]
 
@@ -90,7 +91,7 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit, checked: dict[str, Any] 
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
 
 
-def _common_lines(common: Common | None) -> Iterator[str]:
+def _common_lines(run_dir: Path, common: Common | None) -> Iterator[str]:
     if common is None:
         return
     facts = common.facts
@@ -105,6 +106,7 @@ def _common_lines(common: Common | None) -> Iterator[str]:
             f"common neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
             f"{percent(facts['held_out_covered'])} of the relevance"
         )
+    yield from (f"tested   {words}" for words in common_check_words(read_common_checks(run_dir, common.name)))
 
 
 def _size_lines(found: StoredCircuit) -> Iterator[str]:

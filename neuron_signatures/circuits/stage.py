@@ -12,12 +12,13 @@ from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits.case import TEMPLATE, PreparedCase, ReferenceOf, of_choice, of_template, prepare_case
+from neuron_signatures.circuits.common.checks import check_common
 from neuron_signatures.circuits.files import Described, write_files
 from neuron_signatures.circuits.outcome import Outcome, check_export, common_of, export_all
 from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings
-from neuron_signatures.circuits.tested import check_circuits, check_facts
+from neuron_signatures.circuits.tested import check_circuits, check_facts, common_check_facts
 from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
@@ -63,6 +64,13 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
         check_circuits(
             run, cases, found, request.checks, max_memory=memory, overwrite=request.overwrite, progress=progress
         )
+        if common is not None:
+            check_common(
+                run, common.name, cases, found, request.checks.curves, max_memory=memory, overwrite=request.overwrite,
+                progress=progress,
+            )  # fmt: skip
+    if common is not None:
+        common = replace(common, checked=common_check_facts(run, common.name))
     checked = {circuit.name: facts for circuit in found if (facts := check_facts(run, circuit)) is not None}
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
     return Outcome(tuple(found), frozenset(new), exported, common, checked)
