@@ -53,8 +53,8 @@ TABLES: Final = {
     }),
     # Sets of the k strongest neurons (at positions) of the ranking by |relevance|: the share of the target function
     # that is kept if all others are set to their references (`faithfulness`), and that is left if the set is
-    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer. p: share of
-    # the random sets, plus one, that keep at least as much (of which at most as much is left).
+    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer at each
+    # position. p: share of the random sets, plus one, that keep at least as much (of which at most as much is left).
     CURVES: Table(CHECKS, {
         "k": "int32", "n_units": "int64", "faithfulness": "double", "random_mean": "double", "random_sd": "double",
         "random_high": "double", "p": "double", "complement": "double", "complement_random_mean": "double",
