@@ -8,8 +8,7 @@ Writes: RUN/circuits/<name>/ (docs/poc10.md)
   suggested_groups.json          neurons that belong together
   trace_meta.json                the record, last
 
-    python -m neuron_signatures.poc10_trace_circuit --run_dir runs/demo --prompt_id seed_prompt \\
-        --target_token " Austin" --foil_token " Atlanta"
+    python -m neuron_signatures.poc10_trace_circuit --run_dir runs/demo --target_token " Austin" --foil_token " Atlanta"
     python -m neuron_signatures.poc10_trace_circuit --run_dir runs/demo --cases states.json --dry_run
 """
 

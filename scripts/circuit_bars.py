@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
+from neuron_signatures.circuits.checks.agreement import Agreement
 from neuron_signatures.circuits.checks.curves import Curves, curves
-from neuron_signatures.circuits.checks.effects import Agreement, with_measured
+from neuron_signatures.circuits.checks.effects import with_measured
 from neuron_signatures.circuits.checks.settings import CurveSettings, SwapSettings
 from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
 from neuron_signatures.circuits.graph.build import SourceValues, build_graph

@@ -144,6 +144,9 @@ def _dallas_figures(model: LoadedModel, s: Settings) -> Iterator[Figure]:
     reference = template_mean(here.token_ids, [c.seen for c in basis])
     traced = trace(model, here, reference)
     yield from _graph_figures(model, "demo, Dallas", traced, bars=True)
+    by_tokens = Template("", (here,), tuple(basis)).mean_of_tokens(here)
+    name = "demo, Dallas, reference the mean over all tokens"
+    yield from _agreement_figures(model, name, trace(model, here, by_tokens), bars=False)
     share = share_between(cases)
     yield _dallas_path(traced.graph, share)
     group = [n for n in traced.neurons if float(share[n]) >= FOLLOWS]
@@ -182,6 +185,10 @@ def _graph_figures(model: LoadedModel, name: str, traced: Traced, *, bars: bool)
     frozen = frozen_agreement(model, traced)
     yield Figure(f"{name}: {frozen.what}, half rule", frozen.pearson, (">=", 0.95) if bars else None,
                  f"Pearson; Spearman {_number(frozen.spearman)}, n {frozen.n}")  # fmt: skip
+    yield from _agreement_figures(model, name, traced, bars=bars)
+
+
+def _agreement_figures(model: LoadedModel, name: str, traced: Traced, *, bars: bool) -> Iterator[Figure]:
     for found in agreement_of(model, traced):
         barred = bars and found.predictor == "plain gradient"
         yield Figure(f"{name}: {found.what} against live ablations, {found.predictor}", found.pearson,

@@ -48,6 +48,8 @@ def error_of(capsys) -> str:
         ("[collect_skills]\nmode = 'compare'", "[collect_skills]: mode is that of the table"),
         ("[compare_skills]", "has no skills, which compare_skills reads"),
         ("[compare_skills]\ntexts = 'demo'", "[compare_skills]: --texts: has no effect with --mode compare"),
+        ("[[circuit]]\ncases = 'no/such.json'", "[[circuit]] 1: cases = no/such.json: there is no such file"),
+        ("[[circuit]]\nmax_nodes = 9\ncandidates = 3", "[[circuit]] 1: --candidates: 3 candidates are fewer"),
         ("[budget]\ncost = 3", "[budget]: unknown key 'cost'; did you mean max_cost?"),
     ],
 )  # fmt: skip
@@ -162,6 +164,20 @@ def test_records_without_prompts_make_the_run(tmp_path):
     path.write_text('run_dir = "x"\n[model]\nmodel_name = "demo"\nmodel_dtype = "fp32"\n[records]\ncorpus = "demo"\n')
     (step,) = steps_of(read_config(path))
     assert step.flags == ("--out_dir=x", "--model_name=demo", "--model_dtype=fp32", "--corpus=demo")
+
+
+def test_circuits_come_after_what_names_their_neurons(tmp_path):
+    (tmp_path / "cases.json").write_text("[]")
+    circuits = (
+        "[[circuit]]\nprompt_id = 'tx_1'\nmax_memory = '1GB'\nexport = 'not/there/yet'\n"
+        f"[[circuit]]\ncases = '{tmp_path}/cases.json'\nreference = 'records'\n"
+    )
+    path = write_config(tmp_path, circuits, EXPLAINED, "[[rank]]\n")
+    first, second = [step for step in steps_of(read_config(path)) if step.stage.table == "circuit"]
+    assert first.name == "circuit tx_1" and first.needs == ("dump", "rank peaks", "explain lookup")
+    assert first.flags[1:] == ("--device=cpu", "--prompt_id=tx_1", "--max_memory=1GB", "--export=not/there/yet")
+    assert "max_memory" not in first.in_results and set(second.paths) == {"cases"}
+    assert "records" in second.needs
 
 
 def test_values_become_flags(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from neuron_signatures.circuits.case import PreparedCase
 from neuron_signatures.circuits.request import TraceSettings
-from neuron_signatures.circuits.trace import find_candidates
+from neuron_signatures.circuits.trace import find_candidates, matrix_bytes
 from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.runs.files import counted, human_bytes, human_seconds
 
@@ -65,7 +65,7 @@ def forecast(cases: Sequence[PreparedCase], settings: TraceSettings, *, n_finish
     return Forecast(
         n_circuits=len(cases), n_finished=n_finished, max_nodes=settings.rules.max_nodes, n_candidates=candidates,
         n_rows=candidates + 1, seconds=len(cases) * _seconds(case, settings, candidates + 1),
-        memory_bytes=(candidates + 1) * (candidates + width) * (4 + 2 * 8),
+        memory_bytes=matrix_bytes(case, candidates),
         disk_bytes=(nodes + width) * _NODE_BYTES + edges * _EDGE_BYTES,
         device=str(case.model.device),
     )  # fmt: skip

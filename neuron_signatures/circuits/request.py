@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """How circuits are traced. `max_memory` (bytes) bounds a batch of backward passes."""
+    """How circuits are traced. `max_memory` (bytes) bounds a batch of backward passes, and the edges of candidates."""
 
     rules: PruneRules
     n_candidates: int

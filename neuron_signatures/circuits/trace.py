@@ -17,6 +17,8 @@ from neuron_signatures.circuits.request import TraceSettings
 from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.circuits.tracing.relevance import Relevance, relevance
 from neuron_signatures.circuits.types import NeuronAt
+from neuron_signatures.runs.errors import UsageError
+from neuron_signatures.runs.files import human_bytes
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.run import Run
 
@@ -34,8 +36,21 @@ def find_candidates(case: PreparedCase, n: int) -> Candidates:
     return Candidates(strongest(found.neurons, n), found)
 
 
+def matrix_bytes(case: PreparedCase, n_candidates: int) -> int:
+    """Of the edges between candidates: once in float32, and twice in float64 while they are pruned."""
+    n_layers, n_pos, _ = case.references.shape
+    return (n_candidates + 1) * (n_candidates + n_pos * (n_layers + 1) + 1) * (4 + 2 * 8)
+
+
 def trace_case(run: Run, case: PreparedCase, settings: TraceSettings, progress: ProgressOf) -> parts.Enriched:
-    """The graph of a case with everything that a node or an edge shows."""
+    """The graph of a case with everything that a node or an edge shows.
+
+    Raises `UsageError` if the edges do not fit into `--max_memory`, and as `incoming`.
+    """
+    n_bytes = matrix_bytes(case, min(settings.n_candidates, case.references.numel()))
+    if n_bytes > settings.max_memory:
+        what = f"the edges between candidates need {human_bytes(n_bytes)}, more than {human_bytes(settings.max_memory)}"
+        raise UsageError(what, where="--max_memory", next_step="Give more, or fewer --candidates")
     seconds, start = dict[str, float](), time.monotonic()
     found = find_candidates(case, settings.n_candidates)
     edges = incoming(

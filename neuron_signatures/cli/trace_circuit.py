@@ -42,7 +42,8 @@ def make_parser(description: str | None) -> Parser:
     output.add_argument("--import", dest="import_file", type=folder, metavar="FILE",
                         help="make a circuit of a graph file instead; needs no model")  # fmt: skip
     output.add_argument("--max_memory", type=parse_bytes, metavar="SIZE",
-                        help="of a batch of backward passes, such as 1GB; default 256MiB")  # fmt: skip
+                        help="of a batch of backward passes, and of the edges between candidates, such as 1GB; "
+                             "default 256MiB")  # fmt: skip
     output.add_argument("--overwrite", action="store_true", help="trace again what is finished")
     output.add_argument("--dry_run", action="store_true", help="print the forecast; then stop")
     output.add_argument("--quiet", action="store_true", help="only warnings on stderr")

@@ -146,9 +146,9 @@ def curves_part(checks: Checks) -> Html:
     columns = [Column("k"), Column("faithfulness"), Column("random sets"), Column("p"), Column("complement"),
                Column("random sets"), Column("p"), Column("sets")]  # fmt: skip
     numbers = [
-        [f"{c.k:,}", _two(c.faithfulness), _spread(c.random_mean, c.random_sd), shown_p(c.p, c.n_random),
+        [f"{c.k:,}", _two(c.faithfulness), _spread(c.random_mean, c.random_sd), _p(c.p, c.n_random),
          _two(c.complement), _spread(c.complement_random_mean, c.complement_random_sd),
-         shown_p(c.complement_p, c.n_random), "" if c.n_random is None else f"{c.n_random:,}"]
+         _p(c.complement_p, c.n_random), f"{c.n_random:,}" if c.n_random else ""]
         for c in rows
     ]  # fmt: skip
     shown = el("figure", key([line.name for line in lines]), drawn, el("figcaption", said))
@@ -179,7 +179,7 @@ def _swap_row(s: SwapRow) -> list[Content]:
     return [
         _text(brief(s.group)), _n(s.n_neurons, ""), brief(s.other_prompt or ""),
         _word(s.answer_before), _word(s.answer_after), _word(s.answer_other), flips, _signed(s.moved),
-        _spread(s.null_mean, s.null_sd), shown_p(s.p, s.n_null),
+        _spread(s.null_mean, s.null_sd), _p(s.p, s.n_null),
         "" if s.random_flip_share is None else share_text(s.random_flip_share),
     ]  # fmt: skip
 
@@ -244,6 +244,10 @@ def _name(found: OpenedCircuit, node_id: str) -> str:
     if node.kind == "target":
         return visible(node.token or found.prompt.target)
     return position_name(found.prompt, node.pos) if node.kind == "embedding" else brief(node.id)
+
+
+def _p(p: float | None, n: int | None) -> str:
+    return "" if p is None else shown_p(p, n)
 
 
 def _band(k: int, mean: float | None, sd: float | None) -> Band | None:

@@ -10,7 +10,8 @@ from attribution_cases import LENGTH, TARGET_POS, loaded, plain_value, problem_o
 from torch import Tensor
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
-from neuron_signatures.circuits.checks.effects import Measured, agreements, n_ablations, with_measured
+from neuron_signatures.circuits.checks.agreement import agreements
+from neuron_signatures.circuits.checks.effects import Measured, n_ablations, with_measured
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.runs.circuits.graph import Edge, Graph, Node, Prompt, node_id
 
@@ -112,3 +113,16 @@ def test_agreement_is_of_what_has_both_and_by_unit() -> None:
     assert found["edges into neurons", "plain gradient"].n == 1
     assert found["edges into neurons", "plain gradient"].pearson is None
     assert found["nodes", "half rule"].n == 0 and found["nodes", "half rule"].pearson is None
+
+
+def test_without_first_positions_agreement_is_of_the_rest_alone() -> None:
+    made = graph()
+    first = NeuronAt(0, 0, 9)
+    node = Node(id_of(first), "neuron", *first, score=9.0, measured=1.0)
+    edges = [replace(e, measured=1.0) for e in made.edges if e.source != "E_9_2"]
+    edges.append(Edge(id_of(first), id_of(B), 40.0, measured=0.1))
+    found = {(a.what, a.predictor): a for a in agreements(replace(made, nodes=(*made.nodes, node), edges=tuple(edges)))}
+    assert found["edges into neurons", "half rule"].n == 3
+    assert found["edges into neurons, first position left out", "half rule"].n == 2
+    assert ("edges into the target, first position left out", "half rule") not in found
+    assert found["nodes, first position left out", "half rule"].n == 0

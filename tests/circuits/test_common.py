@@ -51,6 +51,13 @@ def test_entities_with_several_prompts_are_compared_with_permuted_ones():
     assert node.p > 0.05 and not node.varies
 
 
+def test_a_mean_over_the_template_is_no_reference_for_what_depends_on_the_entity():
+    circuits = [circuit(i, reference="template") for i in range(8)]
+    found = common(circuits)
+    shared = next(node for node in found.nodes if node.key.neuron == SHARED)
+    assert shared.entity_share == 0 and not shared.varies and found.facts()["change_from"] == "zero"
+
+
 def test_edges_join_rows_of_the_table():
     found = common([circuit(i) for i in range(4)])
     keys = [node.key for node in found.nodes]
@@ -72,6 +79,12 @@ def test_held_out_circuits_are_compared_with_random_neurons_and_not_used():
     facts = found.facts()
     assert facts["held_out_common_share"] == 0.5 and facts["n_held_out"] == 2 and facts["held_out_largest_p"] == 1
     assert facts["start_tokens"] == 3 and facts["end_tokens"] == 1
+
+
+def test_a_circuit_counts_only_by_what_is_common_to_the_others():
+    one = circuit(0)  # RARE is in this one alone
+    found = common([one, circuit(1)])
+    assert [h.common_share for h in found.held] == [1.0, 2 / 3]
 
 
 def test_the_tables_have_the_columns_of_the_folder():

@@ -119,3 +119,23 @@ def test_it_runs_without_torch(demo):
     code = f"from neuron_signatures.report import main; sys.exit(main(['--run_dir', {str(demo)!r}]))"
     done = run_blocked(code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_nothing_is_asked_for_and_the_page_does_not_scroll_sideways(demo, page, width):
+    from browser import CHROMIUM
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": width, "height": 900})
+        asked: list[str] = []
+        shown.on("request", lambda r: asked.append(r.url))
+        shown.goto((demo / "report.html").as_uri())
+        shown.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert shown.evaluate("document.documentElement.scrollWidth") == width
+        assert asked == [(demo / "report.html").as_uri()] and "EVIL" not in shown.title()
+        drawn = shown.locator("svg.ns-circuit").first
+        assert drawn.bounding_box()["width"] > 300 and drawn.locator("g.up, g.dn").count() >= 3
+        browser.close()

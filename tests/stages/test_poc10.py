@@ -287,6 +287,7 @@ def test_mistakes(run_dir, tmp_path, capsys):
     assert "--foil_token" in refused(capsys, run_dir, "--prompt_id", "seed_prompt", "--foil_token", "Sacramento and")
     assert "does not match" in refused(capsys, run_dir, *AUSTIN, "--name", "../x")
     assert "fewer than --max_nodes" in refused(capsys, run_dir, *AUSTIN, "--candidates", 2)
+    assert "need" in refused(capsys, run_dir, *AUSTIN, "--max_memory", "1kB")
     assert "float32" in refused(capsys, run_dir, *AUSTIN, "--model_dtype", "bf16")
     file = cases(tmp_path, {"prompt_id": "seed_prompt"})
     assert "each case in the file" in refused(capsys, run_dir, "--cases", file, *AUSTIN)
@@ -298,7 +299,7 @@ def test_mistakes(run_dir, tmp_path, capsys):
     for text, why in (("{}", "list"), ("[]", "at least 1"), ("[", "JSON"), ('[{"prompt": 1}]', "prompt")):
         file.write_text(text)
         assert why in refused(capsys, run_dir, "--cases", file)
-    assert not (run_dir / "circuits").exists()
+    assert not list_circuits(run_dir)
 
 
 def test_every_table_of_a_trace_is_written(made):

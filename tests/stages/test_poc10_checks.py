@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attribution_cases import loaded
 
 from neuron_signatures import poc1_dump_activations
 from neuron_signatures.circuits import tested as tests_of_circuits
+from neuron_signatures.circuits.checks import stage
 from neuron_signatures.circuits.checks.copies import copies_within
 from neuron_signatures.poc10_trace_circuit import main
 from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
+from neuron_signatures.runs.run import Run
 
 ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento"}
 FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "100")
@@ -76,9 +79,9 @@ def test_the_record_has_the_circuits_own_set(made: Path) -> None:
 def test_finished_tests_are_kept_unless_their_settings_are_others(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
 
-    def counted(run: Run, one: Tested, *rest: Any) -> None:
+    def counted(run: Run, one: stage.Tested, *rest: Any) -> None:
         tested.append(one.name)
-        write_checks(run, one, *rest)
+        stage.write_checks(run, one, *rest)
 
     monkeypatch.setattr(tests_of_circuits, "write_checks", counted)
     assert checked(made) == 0

@@ -238,7 +238,8 @@ def test_print_as_text_and_json(run_dir):
     code, text = printed(run_dir)
     assert code == 0 and "broken" in text and "hostile" in text  # several: the list
     code, text = printed(run_dir, "--list", AUSTIN)
-    assert code == 0 and "L3N508+*" in text and "nodes, sum of scores" in text and "swap Texas" in text
+    assert code == 0 and "L3N508+*" in text and "nodes, sum of scores" in text
+    assert "Texas" in text and "flips the answer in 1 of 2 cases, of random neurons in 2%" in " ".join(text.split())
     assert all(len(x) <= 100 for x in text.splitlines())
     code, out = printed(run_dir, "json", "--list", AUSTIN, "--limit", "0")
     data = json.loads(out)

@@ -1,4 +1,4 @@
-"""True ablations of the nodes and edges of a circuit, and how well its predicted effects agree with them.
+"""True ablations of the nodes and edges of a circuit.
 
 A source is set to its reference ā at its position, alone; everything after it responds. Effects are the clean value
 minus that of the ablated copy in the same forward pass, so they are for the change a - ā, as edges are.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,10 +17,10 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.attribution.reference import refuse_undefined
 from neuron_signatures.analysis.validation.stored_values import StoredValues
+from neuron_signatures.circuits.checks.agreement import Agreement, agreements
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.models.batching import BatchSize, run_in_passes, work_on
 from neuron_signatures.runs.circuits.graph import Edge, Graph, Node
-from neuron_signatures.stats.correlation import pearson, spearman
 
 Downstream = Mapping[NeuronAt, Sequence[NeuronAt]]
 """Sources to ablate, each with the neurons whose change is measured beside that of the target function."""
@@ -33,16 +32,6 @@ class SourceEffects(NamedTuple):
     source: NeuronAt
     target: float
     neurons: tuple[float, ...]
-
-
-class Agreement(NamedTuple):
-    """Correlation of predicted with measured effects; None where it is undefined (fewer than two, or constant)."""
-
-    what: str
-    predictor: str
-    pearson: float | None
-    spearman: float | None
-    n: int
 
 
 @torch.no_grad()
@@ -191,31 +180,6 @@ def strongest_nodes(graph: Graph, n: int) -> list[Node]:
     """The `n` neurons with the largest |score|; those without a score last."""
     neurons = [node for node in graph.nodes if node.kind == "neuron"]
     return sorted(neurons, key=lambda node: -abs(node.score or 0.0))[:n]
-
-
-def agreements(graph: Graph) -> tuple[Agreement, ...]:
-    """Predicted against measured effects, over what has both.
-
-    Edges into neurons (activation) and into the target (logits) are in different units, and so are correlated apart.
-    """
-    target = {node.id for node in graph.nodes if node.kind == "target"}
-    into_neurons = [e for e in graph.edges if e.target not in target and e.measured is not None]
-    into_target = [e for e in graph.edges if e.target in target and e.measured is not None]
-    nodes = [node for node in graph.nodes if node.measured is not None]
-    return (
-        _agreement("edges into neurons", "half rule", [(e.weight, e.measured) for e in into_neurons]),
-        _agreement("edges into neurons", "plain gradient", [(e.total, e.measured) for e in into_neurons]),
-        _agreement("edges into the target", "half rule", [(e.weight, e.measured) for e in into_target]),
-        _agreement("edges into the target", "plain gradient", [(e.total, e.measured) for e in into_target]),
-        _agreement("nodes", "half rule", [(node.score, node.measured) for node in nodes]),
-        _agreement("nodes", "plain gradient", [(node.effect, node.measured) for node in nodes]),
-    )
-
-
-def _agreement(what: str, predictor: str, pairs: Sequence[tuple[float | None, float | None]]) -> Agreement:
-    known = np.array([pair for pair in pairs if None not in pair], np.float64).reshape(-1, 2)
-    x, y = known[:, 0], known[:, 1]
-    return Agreement(what, predictor, pearson(x, y), spearman(x, y), len(known))
 
 
 def _at(node: Node) -> NeuronAt:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from neuron_signatures.circuits.common.members import Key, Member
+from neuron_signatures.circuits.common.members import Key, Member, Template
 from neuron_signatures.runs.errors import UsageError
 from neuron_signatures.runs.run import Run
 
@@ -19,14 +19,17 @@ class Changes(NamedTuple):
 
     acts: Float64[np.ndarray, "neuron prompt"]
     change: Float64[np.ndarray, "neuron prompt"]
-    """a - ā, with the mean over the circuits of the neuron's references in them."""
+    """a - ā, with the mean over the circuits of the neuron's references in them; a itself if ā is the mean over the
+    template, from which the changes are 0 on average."""
 
 
-def changes_of(run: Run | None, members: Sequence[Member], keys: Sequence[Key]) -> Changes:
+def changes_of(run: Run | None, template: Template, keys: Sequence[Key]) -> Changes:
     """Activations of the `keys`, which are neurons: as stored in the run, else those of the circuits' nodes.
 
-    Pruning drops nodes, not activations: the run has them also for prompts whose circuit lacks the neuron.
+    Of the circuits that are not held out. Pruning drops nodes, not activations: the run has them also for prompts whose
+    circuit lacks the neuron.
     """
+    members = template.training
     acts = np.full((len(keys), len(members)), np.nan)
     references = np.full((len(keys), len(members)), np.nan)
     for j, member in enumerate(members):
@@ -34,7 +37,7 @@ def changes_of(run: Run | None, members: Sequence[Member], keys: Sequence[Key]) 
             node = member.nodes.get(key)
             if node is not None and node.activation is not None:
                 acts[i, j] = node.activation
-                references[i, j] = node.reference or 0.0
+                references[i, j] = 0.0 if template.mean_of_template else node.reference or 0.0
         if run is not None:
             _fill(acts[:, j], run, member, keys)
     n = np.maximum((~np.isnan(references)).sum(axis=1), 1)

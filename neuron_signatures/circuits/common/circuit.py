@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -54,6 +54,7 @@ class CommonCircuit:
             "n_circuits": len(self.template.training), "n_held_out": len(self.template.held_out),
             "start_tokens": self.template.span.start, "end_tokens": self.template.span.end,
             "n_nodes": len(self.nodes), "n_common": len(self.common), "least_share": LEAST_SHARE,
+            "change_from": "zero" if self.template.mean_of_template else "reference",
             "n_varying": sum(node.varies for node in self.common),
             "common_share": mean_of([h.common_share for h in own]), "covered": mean_of([h.covered for h in own]),
             "held_out_common_share": mean_of([h.common_share for h in out]),
@@ -73,11 +74,22 @@ def common_circuit(template: Template, run: Run | None, *, d_mlp: int, seed: int
     counts = Counter(key for member in training for key in member.nodes)
     least = max(2, LEAST_STORED * len(training))
     keys = sorted((key for key, n in counts.items() if n >= least), key=lambda key: (-counts[key], _order(key)))
-    nodes = common_nodes(training, keys, counts, run, seed)
-    common = {node.key for node in nodes if node.key.kind == "neuron" and node.share >= LEAST_SHARE}
+    nodes = common_nodes(template, keys, counts, run, seed)
     random = np.random.default_rng(seed)
-    held = [held_of(member, common, d_mlp=d_mlp, random=random, n_draws=N_DRAWS) for member in template.members]
+    held = [
+        held_of(member, _common_without(member, counts, len(training)), d_mlp=d_mlp, random=random, n_draws=N_DRAWS)
+        for member in template.members
+    ]
     return CommonCircuit(template, tuple(nodes), tuple(_edges(training, keys, least)), tuple(held))
+
+
+def _common_without(member: Member, counts: Counter[Key], n: int) -> set[Key]:
+    """The neurons that are common to the circuits without this one, if it is among them."""
+    own: Collection[Key] = () if member.held_out else member.nodes
+    n_others = n if member.held_out else n - 1
+    return {
+        key for key, times in counts.items() if key.kind == "neuron" and times - (key in own) >= LEAST_SHARE * n_others
+    }
 
 
 def _edges(training: Sequence[Member], keys: Sequence[Key], least: float) -> list[CommonEdge]:

@@ -12,8 +12,8 @@ from neuron_signatures.circuits.common.members import Key, Member
 
 
 class Held(NamedTuple):
-    """How much of the common circuit is in one circuit; None without common neurons, or for the null of a circuit that
-    is one of those that the common circuit was made of."""
+    """How much of the common circuit is in one circuit; None without common neurons. Of a circuit that the common one
+    was made of, the neurons count that are common to the others, and there is no null."""
 
     common_share: float | None
     """Share of the common neurons, at their roles, that are nodes of this circuit."""

@@ -54,6 +54,9 @@ class Template(NamedTuple):
 
     members: tuple[Member, ...]
     span: Span
+    mean_of_template: bool = False
+    """Whether the circuits' reference is the mean over the prompts of the template, by which every change depends on
+    the entity."""
 
     @property
     def training(self) -> tuple[Member, ...]:
@@ -86,4 +89,4 @@ def template_of(circuits: Sequence[StoredCircuit]) -> Template:
         )
         for (circuit, settings), own in zip(given, roles(tokens), strict=True)
     ]  # fmt: skip
-    return Template(tuple(members), common_span(tokens))
+    return Template(tuple(members), common_span(tokens), any(s.get("reference") == "template" for _, s in given))

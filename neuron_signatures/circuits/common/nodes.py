@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from neuron_signatures.circuits.common.changes import changes_of
-from neuron_signatures.circuits.common.members import Key, Member
+from neuron_signatures.circuits.common.members import Key, Member, Template
 from neuron_signatures.circuits.groups.variance import Between, ChangeShare, between_labels, change_share
 from neuron_signatures.runs.circuits.graph import Node
 from neuron_signatures.runs.run import Run
@@ -53,11 +53,12 @@ class CommonNode:
 
 
 def common_nodes(
-    training: Sequence[Member], keys: Sequence[Key], counts: Mapping[Key, int], run: Run | None, seed: int
+    template: Template, keys: Sequence[Key], counts: Mapping[Key, int], run: Run | None, seed: int
 ) -> list[CommonNode]:
-    """One node for each key, in the order of `keys`; `counts` are over the circuits in `training`."""
+    """One node for each key, in the order of `keys`; `counts` are over the circuits that are not held out."""
+    training = template.training
     neurons = [key for key in keys if key.kind == "neuron"]
-    found = _Entities.of(training, neurons, run, seed)
+    found = _Entities.of(template, neurons, run, seed)
     row_of = {key: i for i, key in enumerate(neurons)}
     return [_node(training, key, counts[key], found, row_of.get(key)) for key in keys]
 
@@ -72,10 +73,10 @@ class _Entities:
     varies: Bool[np.ndarray, " neuron"]
 
     @classmethod
-    def of(cls, training: Sequence[Member], neurons: Sequence[Key], run: Run | None, seed: int) -> _Entities:
+    def of(cls, template: Template, neurons: Sequence[Key], run: Run | None, seed: int) -> _Entities:
         """Prompts on which a neuron's activation is not known count as its mean."""
-        acts, change = changes_of(run, training, neurons)
-        entities = [member.entity for member in training]
+        acts, change = changes_of(run, template, neurons)
+        entities = [member.entity for member in template.training]
         known = np.where(np.isnan(change), np.nanmean(change, axis=1, keepdims=True) if len(change) else 0.0, change)
         share = change_share(known, entities, seed=seed, n_draws=N_DRAWS)
         between = between_labels(known, entities, seed=seed, n_draws=N_DRAWS)

@@ -24,6 +24,7 @@ from neuron_signatures.circuits.groups.profiles import (
 )
 from neuron_signatures.runs.circuits.graph import Graph, Node
 from neuron_signatures.runs.circuits.groups import MAX_LABEL, Evidence, Group, GroupsFile
+from neuron_signatures.runs.files import counted
 from neuron_signatures.runs.tokens import encodable
 
 N_DRAWS: Final = 200
@@ -87,7 +88,9 @@ class Suggestion:
         )
         if not self.above_chance:
             return f"no groups: the neurons' profiles form no more groups than chance ({against})"
-        return f"{len(self.groups.groups)} groups of {self.n_grouped} of {self.n_neurons} neurons ({against})"
+        return (
+            f"{counted(len(self.groups.groups), 'group')} of {self.n_grouped} of {self.n_neurons} neurons ({against})"
+        )
 
 
 def suggest_groups(

@@ -48,7 +48,7 @@ svg { display: block; margin: 0 auto; user-select: none; }
 .name { fill: currentColor; font-size: 12px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .what { fill: currentColor; font-size: 11.5px; opacity: .85; }
 .target .name { font-size: 13px; }
-.embedding .name { font-weight: 400; font-family: "Source Code Pro", ui-monospace, monospace; font-size: 11.5px; }
+.embedding .name { font-weight: 400; font-family: "Source Code Pro", ui-monospace, monospace; font-size: 10.5px; }
 .rest .name, .constant .name { font-weight: 400; opacity: .8; }
 .member { fill: rgb(124,58,237); }
 .behind { stroke: rgb(124,58,237); } .group .body { stroke: rgb(124,58,237); }

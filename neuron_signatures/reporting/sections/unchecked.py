@@ -16,7 +16,7 @@ from neuron_signatures.runs.intervention_records import Controls, EffectRecord, 
 from neuron_signatures.runs.result_records import ValidationRecord, another_dump, read_record
 from neuron_signatures.runs.scores.reader import ScoredSet, Scores
 from neuron_signatures.runs.tokens import brief, visible
-from neuron_signatures.views.circuit.opened import circuit_refs
+from neuron_signatures.views.circuit.opened import checks_command, circuit_refs
 from neuron_signatures.views.explanations.commands import explain_command
 from neuron_signatures.views.interventions.results import example_flags, intervention_refs, read_intervention
 from neuron_signatures.views.interventions.sheets import share_text
@@ -282,7 +282,8 @@ def _circuits(run: ReportRun) -> Iterator[Doubt]:
     for ref in circuit_refs(run.run.path)[:20]:
         if ref.prompt is not None and not ref.is_tested:
             what = "no set of its neurons was ablated, and no group swapped"
-            yield Doubt(f"The circuit {brief(ref.name)} was not tested: {what}.")
+            yield Doubt(f"The circuit {brief(ref.name)} was not tested: {what}.",
+                        checks_command(run.run.path, ref.name, ref.prompt))  # fmt: skip
 
 
 _FINDERS: tuple[Callable[[ReportRun], Iterator[Doubt]], ...] = (

@@ -72,9 +72,10 @@ TABLES: Final = {
     # What several circuits share. `role`: the position, aligned between prompts (`start+0` is the first token,
     # `entity-1` the last one of the entity, `end-1` the last one). Scores are over the circuits that have the node,
     # activations over all prompts. `entity_share`: 1 - mean(d)²/mean(d²) of the changes d = a - ā over the prompts, 0
-    # if they are the same in all, with its 95 % interval. `between`: η² of the activation between entities, null unless
-    # an entity has several prompts; the null permutes entities. `varies`: entity_low is above .5, or where there is a
-    # p, entity_share is and q is at most .05; of a token, whether it differs.
+    # if they are the same in all, with its 95 % interval; d = a if ā is the mean over the template. `between`: η² of
+    # the activation between entities, null unless an entity has several prompts; the null permutes entities. `varies`:
+    # entity_low is above .5, or where there is a p, entity_share is and q is at most .05; of a token, whether it
+    # differs.
     COMMON_NODES: Table(COMMON, {
         "kind": "string", "layer": "int32", "neuron": "int32", "role": "string", "n_circuits": "int32",
         "share": "double", "mean_score": "double", "sd_score": "double", "mean_activation": "double",
@@ -86,9 +87,9 @@ TABLES: Final = {
         "source": "int32", "target": "int32", "n_circuits": "int32", "share": "double", "mean_weight": "double",
         "sd_weight": "double",
     }),
-    # `common_share`: share of the common neurons (in half of the circuits that are not held out) that are in this
-    # circuit; the null, of held-out circuits: random neurons, as many in each layer and role. `covered`: share of
-    # Σ|score| of this circuit's neurons that is of common ones.
+    # `common_share`: share of the common neurons (in half of the circuits that are not held out, without this one) that
+    # are in this circuit; the null, of held-out circuits: random neurons, as many in each layer and role. `covered`:
+    # share of Σ|score| of this circuit's neurons that is of common ones.
     MEMBERS: Table(COMMON, {
         "circuit": "string", "prompt_id": "string", "entity": "string", "target": "string", "foil": "string",
         "held_out": "bool", "common_share": "double", "covered": "double", **_NULL,

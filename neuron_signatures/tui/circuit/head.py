@@ -63,7 +63,7 @@ def _lines(opened: OpenedCircuit, names: Sequence[str], columns: int) -> list[Li
     tests = _tests(opened, columns)
     lines = [title, prompt, tests[0], _settings(opened), *tests[1:]]
     lines += [line(Span(safe(words))) for words in agreement_words(agreements(stored.record))]
-    lines += [line(Span(f"swap {safe(words)}")) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
+    lines += [line(Span(safe(words))) for words in (swap_words(opened.checks.swaps) if opened.checks else ())]
     doubt = scores_doubt(agreements(stored.record))
     warned = [
         *([doubt] if doubt else []),
@@ -84,7 +84,7 @@ def _wrapped(x: Line, columns: int) -> list[Line]:
 def _tests(opened: OpenedCircuit, columns: int) -> list[Line]:
     whole, short = ([] if opened.checks is None else tested_sentences(opened.checks, brief=b) for b in (False, True))
     if not whole:
-        return [line(Span("not tested: whether these neurons are enough is not known", "warn"))]
+        return [line(Span("not tested, so whether these neurons are enough is not known: trace with --checks", "warn"))]
     return [line(Span(a if width(a) <= columns else b)) for a, b in zip(whole, short, strict=True)]
 
 

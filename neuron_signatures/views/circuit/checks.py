@@ -101,8 +101,10 @@ def read_checks(run_dir: Path, name: str) -> Checks | None:
 
 
 def headline_row(curves: tuple[CurveRow, ...]) -> CurveRow | None:
-    """The smallest set that is faithful enough (`GOOD`), else the largest; None without a defined faithfulness."""
+    """Of the sets that were compared with random ones the smallest that is faithful enough (`GOOD`), else the largest;
+    without such a comparison, of all sets. None without a defined faithfulness."""
     known = [c for c in curves if c.faithfulness is not None]
+    known = [c for c in known if c.random_mean is not None] or known
     return next((c for c in known if (c.faithfulness or 0.0) >= GOOD), known[-1] if known else None)
 
 
@@ -133,39 +135,25 @@ def faithfulness_brief(c: CurveRow, what: str = "strongest neurons") -> str:
 
 
 def swap_words(swaps: tuple[SwapRow, ...]) -> list[str]:
-    """One sentence for each group: how often the answer follows, beside random neurons."""
+    """One sentence for each group: how often the answer follows and how far it moves, beside random neurons."""
     found = []
     for group in dict.fromkeys(s.group for s in swaps):
-        own = [s for s in swaps if s.group == group]
-        flipped = [s.flipped for s in own if s.flipped is not None]
-        random = [s.random_flip_share for s in own if s.random_flip_share is not None]
-        if not flipped:
+        own = [s for s in swaps if s.group == group and s.flipped is not None]
+        if not own:
             continue
-        beside = f", of random neurons {sum(random) / len(random):.0%}" if random else ""
-        found.append(f"{group}: swapping it flips the answer in {sum(flipped)} of {len(flipped)} cases{beside}")
+        random = [s.random_flip_share for s in own if s.random_flip_share is not None]
+        beside = f", of random neurons in {_mean(random):.0%}" if random else ""
+        moved = [s.moved for s in own if s.moved is not None]
+        null = [(s.null_mean, s.null_sd) for s in own if s.null_mean is not None and s.null_sd is not None]
+        by = f"; it moves by {_mean(moved):+.2f} in the mean" if moved else ""
+        spread = f" (random {_mean([m for m, _ in null]):+.2f} ± {_mean([sd for _, sd in null]):.2f})" if null else ""
+        flips = f"{sum(bool(s.flipped) for s in own)} of {len(own)}"
+        found.append(f'a swap of "{group}" flips the answer in {flips} cases{beside}{by}{spread if by else ""}')
     return found
 
 
-def _chance(found: object) -> dict[str, float]:
-    """The numbers of a stored comparison with random draws."""
-    return {k: float(v) for k, v in found.items() if _float(v) is not None} if isinstance(found, dict) else {}
-
-
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, *, short: bool = False) -> str:
-    if mean is None:
-        return ""
-    spread = f" ± {sd:.2f}" if sd is not None else ""
-    chance = f", p {shown_p(p, n, '.1g')}" if p is not None else ""
-    draws = f", {n:,} sets" if n and not short else ""
-    return f" (random{'' if short else ' sets'} {mean:.2f}{spread}{chance}{draws})"
-
-
-def _number(value: float | None) -> str:
-    return "an undefined share" if value is None else f"{value:.2f}"
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 class Agreement(NamedTuple):
@@ -206,3 +194,25 @@ def agreement_words(found: Sequence[Agreement]) -> list[str]:
         values = ", ".join(f"{a.pearson:.2f} by the {a.predictor}" for a in own)
         said.append(f"{what}: Pearson with ablations {values} (n {own[0].n})")
     return said
+
+
+def _chance(found: object) -> dict[str, float]:
+    """The numbers of a stored comparison with random draws."""
+    return {k: float(v) for k, v in found.items() if _float(v) is not None} if isinstance(found, dict) else {}
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _null(mean: float | None, sd: float | None, p: float | None, n: int | None, *, short: bool = False) -> str:
+    if mean is None:
+        return ""
+    spread = f" ± {sd:.2f}" if sd is not None else ""
+    chance = f", p {shown_p(p, n, '.1g')}" if p is not None else ""
+    draws = f", {n:,} sets" if n and not short else ""
+    return f" (random{'' if short else ' sets'} {mean:.2f}{spread}{chance}{draws})"
+
+
+def _number(value: float | None) -> str:
+    return "an undefined share" if value is None else f"{value:.2f}"

@@ -82,7 +82,7 @@ def canvas_texts(item: Item, longest: int, second: SecondLine = "label") -> tupl
     if item.kind == "target":
         return cut(canvas_name(item), longest), "target"
     said = short_said(item, second) if item.kind == "neuron" else ""
-    return cut(canvas_name(item), longest + 1), cut(said, longest)
+    return cut(canvas_name(item), longest + (item.kind == "neuron")), cut(said, longest)
 
 
 def short_said(item: Item, second: SecondLine = "label") -> str:

@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 from neuron_signatures.views.circuit.labels import position_name
 from neuron_signatures.views.circuit.shown import Item, Shown
 
-NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 88.0, 33.0, 58.0, 132.0
+NODE_WIDTH, NODE_HEIGHT, NARROW, WIDE = 88.0, 33.0, 66.0, 132.0
 """A node, and the widths of those in a column with nothing but a token, and in one with a collapsed group."""
 _GAP_X, _GAP_Y, _COLUMN_GAP, _ROW_GAP, _EMPTY_ROW = 7.0, 7.0, 11.0, 32.0, 5.0
 LEFT, TOP, HEADER = 40.0, 4.0, 22.0
 """Of the row labels, above, and of the column labels, which are above and below."""
-WIDTH: Final = 1000.0
+WIDTH: Final = 1090.0
 """The width that a layout tries to keep."""
 _MOST_ACROSS = 6
 _TALL = 26
