@@ -136,7 +136,7 @@ def _correlation(pearson: float | None, n: int) -> str:
 
 
 def _check_lines(checked: dict[str, Any] | None) -> Iterator[str]:
-    """How much of the target the circuit's neurons keep alone, beside random sets of the same layers."""
+    """How much of the target the circuit's neurons keep alone, beside random sets of the same layers and positions."""
     own = checked["circuit"] if checked is not None else None
     if own is None:
         return

@@ -142,7 +142,7 @@ def curves_part(checks: Checks) -> Html:
     said = (
         "Share of the target function that is kept if all neurons but the k strongest are set to their references "
         "(faithfulness), and that is left if these k are (complement). Grey bars: random sets with as many neurons in "
-        "each layer, mean ± 2 standard deviations."
+        "each layer at each position, mean ± 2 standard deviations."
     )
     columns = [Column("k"), Column("faithfulness"), Column("random sets"), Column("p"), Column("complement"),
                Column("random sets"), Column("p"), Column("sets")]  # fmt: skip

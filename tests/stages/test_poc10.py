@@ -206,6 +206,15 @@ def test_groups_of_people_stay(run_dir):
     assert any("groups.json" in fault for fault in verify_run(run_dir).faults)
 
 
+@pytest.mark.parametrize("heads", [[], ["--heads"]])
+def test_a_forecast_knows_about_how_much_a_circuit_takes_on_disk(run_dir, capsys, heads):
+    assert call(run_dir, *AUSTIN, *heads, "--dry_run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert call(run_dir, *AUSTIN, *heads, "--name", "a") == 0
+    taken = sum(path.stat().st_size for path in (run_dir / "circuits" / "a").iterdir())
+    assert 0.5 < planned["disk_bytes"] / taken < 3
+
+
 def test_a_forecast_writes_nothing(run_dir, capsys):
     assert call(run_dir, *AUSTIN, "--dry_run") == 0
     assert "1 circuit of at most 8 neurons out of 30 candidates, 31 rows" in capsys.readouterr().out

@@ -62,8 +62,8 @@ TABLES: Final = {
     }),
     # Sets of the k strongest neurons (at positions) of the ranking by |relevance|: the share of the target function
     # that is kept if all others are set to their references (`faithfulness`), and that is left if the set is
-    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer. p: share of
-    # the random sets, plus one, that keep at least as much (of which at most as much is left).
+    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer at each
+    # position. p: share of the random sets, plus one, that keep at least as much (of which at most as much is left).
     CURVES: Table(CHECKS, _SET),
     # A group's activations replaced by those of another prompt at the aligned positions. `moved`: how far the answer
     # moved, in logit of the other prompt's target minus this one's. The null: random neurons of the same layers and
