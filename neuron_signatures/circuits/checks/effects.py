@@ -132,7 +132,7 @@ def with_measured(
     values: StoredValues,
     advance: Callable[[int], Any] = lambda _: None,
 ) -> Measured:
-    """`measured` of the `n` edges from neurons with the largest |weight|, and of the `n` with the largest |score|.
+    """`measured` of the `n` edges from neurons with the largest influence, and of the `n` with the largest |score|.
 
     Edges from other nodes have no ablation: embeddings are not centred, and a rest node is a sum.
     """
@@ -171,9 +171,14 @@ def n_ablations(graph: Graph, n: int) -> int:
 
 
 def strongest_edges(graph: Graph, n: int) -> list[Edge]:
-    """The `n` edges from neurons with the largest |weight|; ties in order of the graph."""
+    """The `n` edges from neurons with the largest influence on the target; ties by |weight|, then as in the graph.
+
+    Weights into different neurons are in units of different activations: by |weight| alone, edges between massive
+    activations of the first position would be all that is measured.
+    """
     neurons = {node.id for node in graph.nodes if node.kind == "neuron"}
-    return sorted((e for e in graph.edges if e.source in neurons), key=lambda e: -abs(e.weight))[:n]
+    own = (e for e in graph.edges if e.source in neurons)
+    return sorted(own, key=lambda e: (1.0 if e.share is None else e.share, -abs(e.weight)))[:n]
 
 
 def strongest_nodes(graph: Graph, n: int) -> list[Node]:
