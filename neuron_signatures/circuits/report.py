@@ -103,7 +103,8 @@ def _common_lines(run_dir: Path, common: Common | None) -> Iterator[str]:
     if facts["n_held_out"]:
         yield (
             f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the "
-            f"common neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"common neurons (random neurons of their layers: {percent(facts['held_out_null_mean'])} ± "
+            f"{percent(facts['held_out_null_sd'])}, largest p {number(facts['held_out_largest_p'])}), with "
             f"{percent(facts['held_out_covered'])} of the relevance"
         )
     yield from (f"tested   {words}" for words in common_check_words(read_common_checks(run_dir, common.name)))
@@ -185,7 +186,7 @@ def _signed(value: float | None, width: int) -> str:
 
 def _path_lines(graph: Graph) -> Iterator[str]:
     if paths := strongest_paths(graph)[:_N_PATHS]:
-        yield "the strongest path of each token, and what it adds to the target:"
+        yield "the strongest path of each token, and what it adds to the target with norms and attention constant:"
         yield from (f"  {p.effect:>+8.3f}  {' → '.join(_node_text(node) for node in p.nodes)}" for p in paths)
         yield ""
 
