@@ -78,7 +78,7 @@ def _import(run: Run, args: Namespace) -> None:
     from neuron_signatures.circuits.outcome import imported
     from neuron_signatures.circuits.report import trace_lines, trace_summary
 
-    found = import_circuit(run, args.import_file, name=args.name, overwrite=args.overwrite)
+    found = import_circuit(run, args.import_file, name=args.name, export=args.export, overwrite=args.overwrite)
     done = imported(run, found, args.export, overwrite=args.overwrite)
     emit_json(trace_summary(run.path, done)) if args.json else emit("\n".join(trace_lines(run.path, done)))
 

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from neuron_signatures.circuits.files import Described, write_files
+from neuron_signatures.circuits.outcome import check_export
 from neuron_signatures.runs.circuits.exchange.from_json import ImportedCircuit, imported_circuit
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
@@ -18,11 +19,11 @@ from neuron_signatures.runs.stage_results import open_folder
 log = logging.getLogger(__name__)
 
 
-def import_circuit(run: Run, path: Path, *, name: str | None, overwrite: bool) -> StoredCircuit:
+def import_circuit(run: Run, path: Path, *, name: str | None, export: Path | None, overwrite: bool) -> StoredCircuit:
     """Store the graph of a file as circuit `name`, by default the file's own name.
 
     Its groups and pins become the suggested ones; groups that people made here stay. Raises `UsageError` for a file
-    that is no graph, and if there is such a circuit, unless `overwrite`.
+    that is no graph, if there is such a circuit, and if it could not be exported to `export`, unless `overwrite`.
     """
     found = imported_circuit(path)
     name = name or found.name
@@ -31,6 +32,7 @@ def import_circuit(run: Run, path: Path, *, name: str | None, overwrite: bool) -
     if not overwrite and TRACE in folder.finished(run.path):
         what = "there is a circuit of this name"
         raise UsageError(what, where=folder.folder, next_step="Give --name, or --overwrite to replace it")
+    check_export(export, [name], overwrite=overwrite)
     warnings = _another_model(run, found)
     for warning in warnings:
         log.warning("%s", warning)

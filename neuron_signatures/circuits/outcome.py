@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuron_signatures.circuits.common.tables import write_common
 from neuron_signatures.runs.circuits.exchange.export import ExportSummary, export_circuit
+from neuron_signatures.runs.circuits.exchange.export_folder import check_folder
 from neuron_signatures.runs.circuits.folder import COMMON, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.errors import UsageError
@@ -20,10 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Common:
-    """What several circuits have in common: the name of its folder, and the facts of its record."""
+    """What several circuits have in common: the name of its folder, and the facts of its record. `checked` are those
+    of the tests of the common neurons, None without."""
 
     name: str
     facts: dict[str, Any]
+    checked: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ def imported(run: Run, circuit: StoredCircuit, export: Path | None, *, overwrite
     """The outcome of an import."""
     exported = export_all(run, [circuit], export, overwrite=overwrite)
     return Outcome((circuit,), frozenset({circuit.name}), exported)
+
+
+def check_export(folder: Path | None, names: Collection[str], *, overwrite: bool) -> None:
+    """Raise `UsageError` if circuits of these names could not be exported to the folder; nothing without one."""
+    if folder is not None:
+        check_folder(folder, names, overwrite=overwrite)
 
 
 def export_all(

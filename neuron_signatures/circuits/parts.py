@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.case import PreparedCase
 from neuron_signatures.circuits.checks.effects import n_ablations, with_measured
+from neuron_signatures.circuits.graph.heads import stored_heads
 from neuron_signatures.circuits.groups.names import neuron_labels
 from neuron_signatures.circuits.groups.of_run import suggest_for
 from neuron_signatures.circuits.groups.profiles import change_sign
@@ -16,7 +17,7 @@ from neuron_signatures.circuits.request import TraceSettings
 from neuron_signatures.circuits.tracing.heads import head_shares
 from neuron_signatures.circuits.tracing.totals import total_effects
 from neuron_signatures.circuits.types import EmbeddingAt, NeuronAt, Row, Source
-from neuron_signatures.runs.circuits.graph import Graph, HeadShare, Node
+from neuron_signatures.runs.circuits.graph import Graph, Node
 from neuron_signatures.runs.circuits.groups import GroupsFile
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.run import Run
@@ -91,7 +92,7 @@ def _totals(found: Enriched, context: Context) -> Enriched:
 
 
 def _heads(found: Enriched, context: Context) -> Enriched:
-    """Of every edge from a neuron or a token; heads whose part is 0 are left out."""
+    """Of every edge from a neuron or a token, the largest."""
     nodes = {node.id: node for node in found.graph.nodes}
     edges = [e for e in found.graph.edges if nodes[e.source].kind in ("neuron", "embedding")]
     ends = [(_source(nodes[e.source]), _row(nodes[e.target])) for e in edges]
@@ -99,11 +100,12 @@ def _heads(found: Enriched, context: Context) -> Enriched:
         context.case.problem, ends, context.case.references, memory=context.settings.max_memory,
         progress=context.progress,
     )  # fmt: skip
-    heads = tuple(
-        HeadShare(edges[i].source, edges[i].target, layer, head, float(shares[i, layer, head]))
-        for i, layer, head in shares.nonzero().tolist()
+    stored = stored_heads(edges, shares)
+    by_ends = {(e.source, e.target): e for e in stored.edges}
+    graph = replace(
+        found.graph, edges=tuple(by_ends.get((e.source, e.target), e) for e in found.graph.edges), heads=stored.heads
     )
-    return replace(found, graph=replace(found.graph, heads=heads))
+    return replace(found, graph=graph, facts={**found.facts, "heads": stored.facts()})
 
 
 def _measured(found: Enriched, context: Context) -> Enriched:

@@ -14,8 +14,10 @@ from neuron_signatures.circuits.tracing.incoming import incoming
 from neuron_signatures.runs.files import counted, human_bytes, human_seconds
 
 _ROWS: Final = 16
-_NODE_BYTES: Final = 80
-_EDGE_BYTES: Final = 24
+_NODE_BYTES: Final = 760
+_EDGE_BYTES: Final = 150
+_HEAD_BYTES: Final = 45
+"""In the tables and in the graph file: an edge's share of one head."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,15 @@ def forecast(cases: Sequence[PreparedCase], settings: TraceSettings, *, n_finish
         n_circuits=len(cases), n_finished=n_finished, max_nodes=settings.rules.max_nodes, n_candidates=candidates,
         n_rows=candidates + 1, seconds=len(cases) * _seconds(case, settings, candidates + 1),
         memory_bytes=matrix_bytes(case, candidates),
-        disk_bytes=(nodes + width) * _NODE_BYTES + edges * _EDGE_BYTES,
+        disk_bytes=(nodes + width) * _NODE_BYTES + edges * (_EDGE_BYTES + _heads_of_edge(case, settings) * _HEAD_BYTES),
         device=str(case.model.device),
     )  # fmt: skip
+
+
+def _heads_of_edge(case: PreparedCase, settings: TraceSettings) -> int:
+    """How many heads an edge passes through, about: half of all, those between its ends."""
+    config = case.model.hf.config.get_text_config()
+    return config.num_hidden_layers * config.num_attention_heads // 2 if settings.heads else 0
 
 
 def _seconds(case: PreparedCase, settings: TraceSettings, n_rows: int) -> float:

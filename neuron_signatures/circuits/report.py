@@ -16,12 +16,15 @@ from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.views.circuit.common_checks import common_check_words, read_common_checks
 from neuron_signatures.views.circuit.labels import without_evidence
 
 _N_NEURONS: Final = 10
 _N_PATHS: Final = 8
 _N_LINES: Final = 20
 _N_PROMOTED: Final = 3
+_FEWEST_POINTS: Final = 8
+"""Effects from which a correlation of them is printed; the record has it for any number."""
 
 
 def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
@@ -34,7 +37,7 @@ def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
         lines.append(f"         and {more:,} more")
-    lines += _common_lines(outcome.common)
+    lines += _common_lines(run_dir, outcome.common)
     where = f"{escape(str(run_dir))}/circuits"
     return [*lines, f"written  {where}: {len(outcome.new):,} of {len(outcome.circuits):,} circuits now", *exported]
 
@@ -59,19 +62,24 @@ def trace_summary(run_dir: Path, outcome: Outcome) -> dict[str, Any]:
 
 
 def strongest_neurons(graph: Graph) -> list[Node]:
-    """The neurons with the largest |relevance|."""
+    """The neurons with the largest |relevance|; those without one last, in order of influence."""
     neurons = [node for node in graph.nodes if node.kind == "neuron"]
-    return sorted(neurons, key=lambda node: -abs(node.score or 0.0))[:_N_NEURONS]
+    return sorted(neurons, key=_order)[:_N_NEURONS]
+
+
+def _order(node: Node) -> tuple[float, float]:
+    return -abs(node.score or 0.0), 1.0 if node.influence is None else node.influence
 
 
 def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
     graph = found.graph
     prompt = graph.prompt
     foil = f" against {visible(prompt.foil)!r}" if prompt.foil is not None else ""
-    probability = f"probability {prompt.target_probability:.3f}"
+    value, probability = number(prompt.value), number(prompt.target_probability)
     lines = [
         f"prompt   {escape(prompt.prompt_id)}: {shorten(' '.join(visible(t) for t in prompt.tokens), 120)}",
-        f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {prompt.value:.3f}, {probability}",
+        f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {value}, "
+        f"probability {probability}",
         *_size_lines(found),
         *check_lines(run_dir, found.name),
         "",
@@ -82,7 +90,7 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
 
 
-def _common_lines(common: Common | None) -> Iterator[str]:
+def _common_lines(run_dir: Path, common: Common | None) -> Iterator[str]:
     if common is None:
         return
     facts = common.facts
@@ -94,9 +102,11 @@ def _common_lines(common: Common | None) -> Iterator[str]:
     if facts["n_held_out"]:
         yield (
             f"held out {facts['n_held_out']:,} circuits: each has {percent(facts['held_out_common_share'])} of the "
-            f"common neurons (random neurons: {percent(facts['held_out_null_mean'])}), with "
+            f"common neurons (random neurons of their layers: {percent(facts['held_out_null_mean'])} ± "
+            f"{percent(facts['held_out_null_sd'])}, largest p {number(facts['held_out_largest_p'])}), with "
             f"{percent(facts['held_out_covered'])} of the relevance"
         )
+    yield from (f"tested   {words}" for words in common_check_words(read_common_checks(run_dir, common.name)))
 
 
 def _size_lines(found: StoredCircuit) -> Iterator[str]:
@@ -118,7 +128,11 @@ def _size_lines(found: StoredCircuit) -> Iterator[str]:
     if "groups" in facts:
         yield f"groups   {escape(str(facts['groups']['line']))}"
     for one in facts.get("measured", ()):
-        yield f"measured {one['what']}, {one['predictor']}: Pearson {number(one['pearson'])} (n {one['n']})"
+        yield f"measured {one['what']}, {one['predictor']}: {_correlation(one['pearson'], one['n'])}"
+
+
+def _correlation(pearson: float | None, n: int) -> str:
+    return f"Pearson {number(pearson)} (n {n})" if n >= _FEWEST_POINTS else f"too few (n {n})"
 
 
 def _n_neurons(graph: Graph) -> int:
@@ -129,7 +143,7 @@ def _one_line(found: StoredCircuit, *, new: bool) -> str:
     prompt, facts = found.graph.prompt, found.record.facts
     foil = f" - {visible(prompt.foil)}" if prompt.foil is not None else ""
     return (
-        f"{'traced' if new else 'kept':8} {escape(found.name)}: {visible(prompt.target)}{foil} {prompt.value:.2f}, "
+        f"{'traced' if new else 'kept':8} {escape(found.name)}: {visible(prompt.target)}{foil} {number(prompt.value)}, "
         f"{_n_neurons(found.graph):,} neurons, inputs {percent(facts['shown_share'])}"
     )
 
@@ -146,14 +160,19 @@ def _neuron_line(node: Node) -> str:
     effect = "" if node.effect is None else f"  effect {node.effect:>+7.3f}"
     measured = "" if node.measured is None else f"  measured {node.measured:>+7.3f}"
     return (
-        f"  {node.name:10} at {node.pos:<3} score {node.score or 0.0:>+7.3f}{effect}{measured}  "
-        f"act {node.activation or 0.0:>+8.3f} (ref {node.reference or 0.0:>+7.3f})  {_said(node, 60)}"
+        f"  {node.name:10} at {node.pos:<3} score {_signed(node.score, 7)}{effect}{measured}  "
+        f"act {_signed(node.activation, 8)} (ref {_signed(node.reference, 7)})  {_said(node, 60)}"
     )
+
+
+def _signed(value: float | None, width: int) -> str:
+    """`-` if undefined."""
+    return f"{'-':>{width}}" if value is None else f"{value:>+{width}.3f}"
 
 
 def _path_lines(graph: Graph) -> Iterator[str]:
     if paths := strongest_paths(graph)[:_N_PATHS]:
-        yield "the strongest path of each token, and what it adds to the target:"
+        yield "the strongest path of each token, and what it adds to the target with norms and attention constant:"
         yield from (f"  {p.effect:>+8.3f}  {' → '.join(_node_text(node) for node in p.nodes)}" for p in paths)
         yield ""
 

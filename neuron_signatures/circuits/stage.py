@@ -13,12 +13,13 @@ from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits.case import TEMPLATE, PreparedCase, ReferenceOf, of_choice, of_template, prepare_case
+from neuron_signatures.circuits.common.checks import check_common
 from neuron_signatures.circuits.files import Described, write_files
-from neuron_signatures.circuits.outcome import Outcome, common_of, export_all
+from neuron_signatures.circuits.outcome import Outcome, check_export, common_of, export_all
 from neuron_signatures.circuits.parts import Enriched
 from neuron_signatures.circuits.plan import Forecast, forecast
 from neuron_signatures.circuits.request import Case, TraceRequest, TraceSettings
-from neuron_signatures.circuits.tested import check_circuits, check_facts
+from neuron_signatures.circuits.tested import check_circuits, check_facts, common_check_facts
 from neuron_signatures.circuits.trace import trace_case
 from neuron_signatures.models.rerun.checked_prompt import CheckedPrompt, check_prompt, check_with_model
 from neuron_signatures.runs.circuits.folder import TRACE, circuit_folder
@@ -43,10 +44,12 @@ _MORE_IS_ENOUGH: Final = ("heads", "measure")
 def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
     """Trace the cases and write their folders. Raises the project's errors.
 
-    Every prompt and target is checked before the first circuit is written. A circuit that is there with the same
-    settings is read instead, unless the request overwrites.
+    Every prompt and target, and the folder of the export, is checked before the first circuit is written. A circuit
+    that is there with the same settings is read instead, unless the request overwrites.
     """
+    check_export(request.export, (), overwrite=request.overwrite)  # before the model is loaded
     cases = _prepared(run, request, progress)
+    check_export(request.export, cases, overwrite=request.overwrite)
     several = len(cases) > 1
     found, new = [], set[str]()
     with (progress if several else silent)("circuits", len(cases)) as bar:
@@ -64,6 +67,13 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
         check_circuits(
             run, cases, found, request.checks, max_memory=memory, overwrite=request.overwrite, progress=progress
         )
+        if common is not None:
+            check_common(
+                run, common.name, cases, found, request.checks.curves, max_memory=memory, overwrite=request.overwrite,
+                progress=progress,
+            )  # fmt: skip
+    if common is not None:
+        common = replace(common, checked=common_check_facts(run, common.name))
     checked = {circuit.name: facts for circuit in found if (facts := check_facts(run, circuit)) is not None}
     exported = export_all(run, found, request.export, overwrite=request.overwrite)
     return Outcome(tuple(found), frozenset(new), exported, common, checked)
@@ -71,7 +81,9 @@ def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
 
 def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecast:
     """What the command takes. Writes nothing."""
+    check_export(request.export, (), overwrite=request.overwrite)
     cases = _prepared(run, request, progress)
+    check_export(request.export, cases, overwrite=request.overwrite)
     todo = [case for name, case in cases.items() if not _is_finished(run, name, case, request)]
     return forecast(todo, request.settings, n_finished=len(cases) - len(todo))
 

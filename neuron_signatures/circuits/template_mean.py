@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_signatures.circuits.groups.align import align, common_span
+from neuron_signatures.circuits.groups.align import NO_TEMPLATE, align, common_span
 from neuron_signatures.runs.errors import UsageError
 
 
@@ -29,7 +29,7 @@ def template_mean(token_ids: Sequence[int], others: Sequence[Seen]) -> Float[Ten
     """Mean activation over `others` at each position of `token_ids`, aligned prompt by prompt.
 
     A position that no other prompt has (the beginning of a longer entity) has the mean of the next one that some have.
-    Raises `UsageError` without others, and if one of them has no token in common at the beginning or at the end.
+    Raises `UsageError` without others, and if one of them has no more than the first token in common.
     """
     if not others:
         raise UsageError("a mean over prompts of a template needs another prompt of it", where="--reference")
@@ -37,9 +37,8 @@ def template_mean(token_ids: Sequence[int], others: Sequence[Seen]) -> Float[Ten
     n_layers, _, d_mlp = others[0].acts.shape
     total, count = torch.zeros(n_layers, n, d_mlp, dtype=torch.float64), torch.zeros(n)
     for other in others:
-        if not any(common_span([token_ids, other.token_ids])):
-            what = "the prompts have neither a beginning nor an end in common"
-            raise UsageError(what, where="--reference", next_step="Give prompts of one template")
+        if not common_span([token_ids, other.token_ids]).is_template:
+            raise UsageError(NO_TEMPLATE, where="--reference", next_step="Give prompts of one template")
         here, there = (list(positions) for positions in zip(*align(token_ids, other.token_ids), strict=True))
         total[:, here] += other.acts[:, there].double()
         count[here] += 1

@@ -13,7 +13,7 @@ from neuron_signatures.circuits.checks.settings import CheckSettings
 from neuron_signatures.circuits.checks.stage import Tested, are_finished, write_checks
 from neuron_signatures.circuits.checks.swaps import SwapPrompt
 from neuron_signatures.models.rerun.checked_prompt import recompute
-from neuron_signatures.runs.circuits.folder import CHECKS, circuit_folder
+from neuron_signatures.runs.circuits.folder import CHECKS, COMMON_CHECKS, circuit_folder
 from neuron_signatures.runs.circuits.graph import Prompt
 from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.progress import ProgressOf, silent
@@ -43,10 +43,19 @@ def check_circuits(
 
 def check_facts(run: Run, circuit: StoredCircuit) -> dict[str, Any] | None:
     """The facts of the tests of a circuit; None if it was not tested, or traced again since then."""
-    folder = circuit_folder(circuit.name)
-    if CHECKS not in folder.finished(run.path):
+    return _facts(run, circuit.name, CHECKS)
+
+
+def common_check_facts(run: Run, name: str) -> dict[str, Any] | None:
+    """The same of the common neurons of several circuits."""
+    return _facts(run, name, COMMON_CHECKS)
+
+
+def _facts(run: Run, name: str, mode: str) -> dict[str, Any] | None:
+    folder = circuit_folder(name)
+    if mode not in folder.finished(run.path):
         return None
-    record = folder.read_record(run.path, CHECKS)
+    record = folder.read_record(run.path, mode)
     return None if folder.outdated(run.path, record) else record.facts
 
 

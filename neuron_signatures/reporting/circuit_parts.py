@@ -13,6 +13,7 @@ from neuron_signatures.runs.tokens import brief, visible
 from neuron_signatures.stats.chance import shown_p
 from neuron_signatures.views.circuit.checks import Checks, SwapRow
 from neuron_signatures.views.circuit.common import CommonCircuit, CommonNode
+from neuron_signatures.views.circuit.common_checks import common_check_words
 from neuron_signatures.views.circuit.labels import cut, position_name, sign_of
 from neuron_signatures.views.circuit.layout import lay_out
 from neuron_signatures.views.circuit.opened import OpenedCircuit
@@ -141,7 +142,7 @@ def curves_part(checks: Checks) -> Html:
     said = (
         "Share of the target function that is kept if all neurons but the k strongest are set to their references "
         "(faithfulness), and that is left if these k are (complement). Grey bars: random sets with as many neurons in "
-        "each layer, mean ± 2 standard deviations."
+        "each layer at each position, mean ± 2 standard deviations."
     )
     columns = [Column("k"), Column("faithfulness"), Column("random sets"), Column("p"), Column("complement"),
                Column("random sets"), Column("p"), Column("sets")]  # fmt: skip
@@ -207,6 +208,7 @@ def common_part(found: CommonCircuit, n: int) -> Html:
         null = [m.null_mean for m in held if m.null_mean is not None]
         beside = f", of random neurons {share_text(sum(null) / len(null))}" if null else ""
         parts.append(p(f"Held-out circuits have {share_text(shares)} of the common neurons in the mean{beside}."))
+    parts += [p(f"{words[:1].upper()}{words[1:]}.") for words in common_check_words(found.checks)]
     return join([*parts, table(columns, rows), p(more, class_="small") if more else None])
 
 

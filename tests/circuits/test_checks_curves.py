@@ -14,6 +14,7 @@ from neuron_signatures.circuits.checks.chance import chance
 from neuron_signatures.circuits.checks.curves import Curves, curves
 from neuron_signatures.circuits.checks.settings import CurveSettings
 from neuron_signatures.circuits.types import NeuronAt
+from neuron_signatures.models.rerun.checked_prompt import recompute
 from neuron_signatures.runs.progress import Bar, silent
 
 N_POS = TARGET_POS + 1
@@ -78,6 +79,22 @@ def test_the_circuit_has_a_point_of_its_own_which_is_that_of_the_same_set() -> N
 
 def numbers(of: object) -> list[float]:
     return [value for value in vars(of).values() if isinstance(value, int | float)]
+
+
+def test_random_sets_are_at_the_positions_of_the_circuit() -> None:
+    """All other neurons equal their references, as before the entity of a template: sets of them would be empty."""
+    problem, relevance, reference = case("llama")
+    n_layers, d_mlp = shape_of("llama").n_layers, shape_of("llama").d_mlp
+    acts = recompute(loaded("llama"), problem.token_ids)[:, :N_POS]
+    held = acts.clone()
+    held[-1, -1] = reference[-1, -1]
+    members = [NeuronAt(n_layers - 1, N_POS - 1, i) for i in range(d_mlp - 1)]
+    found = curves(problem, relevance, held, SETTINGS, circuit=members, values=StoredValues(), progress=silent)
+    assert (
+        found.circuit is not None and found.circuit.random is not None and found.circuit.complement_random is not None
+    )
+    assert found.circuit.random.mean == pytest.approx(1, abs=0.2)
+    assert found.circuit.complement_random.mean == pytest.approx(0, abs=0.2)
 
 
 def test_a_circuit_of_whole_layers_has_no_random_sets() -> None:

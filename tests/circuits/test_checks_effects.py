@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.checks.agreement import agreements
-from neuron_signatures.circuits.checks.effects import Measured, n_ablations, with_measured
+from neuron_signatures.circuits.checks.effects import Measured, n_ablations, strongest_edges, with_measured
 from neuron_signatures.circuits.types import NeuronAt
 from neuron_signatures.runs.circuits.graph import Edge, Graph, Node, Prompt, node_id
 
@@ -94,6 +94,12 @@ def test_only_the_strongest_are_measured() -> None:
     assert [n.id for n in found.graph.nodes if n.measured is not None] == [id_of(A)]
     assert found.n_sources == n_ablations(graph(), 1) == 1
     assert n_ablations(graph(), 10) == 3
+
+
+def test_edges_are_chosen_by_influence_not_by_weight() -> None:
+    first, second = [e for e in graph().edges if e.source == id_of(A)][:2]
+    edges = (replace(first, weight=100.0, share=0.9), replace(second, weight=0.1, share=0.2))
+    assert strongest_edges(replace(graph(), edges=edges), 1) == [edges[1]]
 
 
 def test_a_source_that_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:

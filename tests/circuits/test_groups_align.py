@@ -35,7 +35,7 @@ def test_roles_count_from_the_ends():
 
 
 def test_prompts_without_anything_in_common_have_no_roles():
-    with pytest.raises(UsageError, match="neither a beginning nor an end in common"):
+    with pytest.raises(UsageError, match="no more than their first token in common"):
         roles([[1, 2], [3, 4]])
 
 

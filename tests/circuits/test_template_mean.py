@@ -35,7 +35,7 @@ def test_a_token_that_only_a_longer_entity_has_takes_the_mean_of_the_next() -> N
 
 
 def test_prompts_of_another_form_and_no_prompts_are_refused() -> None:
-    with pytest.raises(UsageError, match="neither a beginning nor an end"):
+    with pytest.raises(UsageError, match="no more than their first token"):
         mean((1, 2, 3), seen(4, 5, 6))
     with pytest.raises(UsageError, match="another prompt"):
         template_mean((1, 2, 3), [])

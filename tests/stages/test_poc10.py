@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from exchange_cases import edited, foreign_file
 
 from neuron_signatures.circuits import parts
 from neuron_signatures.circuits import trace as tracing
@@ -120,6 +121,7 @@ def test_the_circuit_that_is_read(made):
     assert sum(node.measured is not None for node in kinds["neuron"]) >= 5
     assert len([e for e in graph.edges if e.measured is not None]) == 5
     assert graph.heads and {h.source for h in graph.heads} <= between
+    assert all((edge.other_heads is not None) == (edge.source in between) for edge in graph.edges)
 
 
 def test_the_record(made):
@@ -157,11 +159,26 @@ def test_what_is_printed(made, capsys):
     captured = capsys.readouterr()
     assert "circuit austin is finished" in captured.err and content(made, "austin") == before
     for text in ("'·Austin' against '·Phoenix'", "8 neurons of 30 candidates", "replacement", "strongest path of each",
-                 "plain gradient: Pearson", "groups"):  # fmt: skip
+                 "plain gradient: too few (n 5)", "groups"):  # fmt: skip
         assert text in captured.out, text
     assert call(made, *flags, "--json", "--quiet") == 0
     (circuit,) = json.loads(capsys.readouterr().out)["circuits"]
+    assert all(one["pearson"] is not None for one in circuit["facts"]["measured"] if one["n"] > 2)
     assert circuit["name"] == "austin" and not circuit["new"] and len(circuit["strongest"]) == 8
+
+
+def test_numbers_that_an_imported_circuit_lacks_are_dashes(run_dir, tmp_path, capsys):
+    assert call(run_dir, "--import", foreign_file(tmp_path / "cat.json")) == 0
+    out = capsys.readouterr().out
+    assert "target   '·cat' at position 1: -, probability 0.700" in out
+    first, second = (next(line.split() for line in out.splitlines() if name in line) for name in ("L0N7", "L2N5"))
+    assert first[3:9] == ["score", "-", "act", "+3.500", "(ref", "-)"]
+    assert second[3:7] == ["score", "-", "act", "-"]
+    assert "+0.000" not in out
+    nameless = edited(foreign_file(tmp_path / "dog.json"), lambda c: c["nodes"][-1].update(clerp="x", token_prob=None))
+    assert call(run_dir, "--import", nameless, "--name", "nameless") == 0
+    assert "probability -" in capsys.readouterr().out
+    assert read_circuit(run_dir, "nameless").graph.prompt.target_probability is None
 
 
 @pytest.mark.slow
@@ -200,6 +217,15 @@ def test_groups_of_people_stay(run_dir):
     assert not checked.faults and not [r for r in checked.remarks if "groups" in r]
     path.write_text("[")
     assert any("groups.json" in fault for fault in verify_run(run_dir).faults)
+
+
+@pytest.mark.parametrize("heads", [[], ["--heads"]])
+def test_a_forecast_knows_about_how_much_a_circuit_takes_on_disk(run_dir, capsys, heads):
+    assert call(run_dir, *AUSTIN, *heads, "--dry_run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert call(run_dir, *AUSTIN, *heads, "--name", "a") == 0
+    taken = sum(path.stat().st_size for path in (run_dir / "circuits" / "a").iterdir())
+    assert 0.5 < planned["disk_bytes"] / taken < 3
 
 
 def test_a_forecast_writes_nothing(run_dir, capsys):
@@ -322,11 +348,32 @@ def test_every_table_of_a_trace_is_written(made):
 @pytest.mark.slow
 def test_checks_are_written_and_kept_until_the_next_trace(run_dir, capsys):
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
-    assert "the 8 own neurons of the circuit keep" in capsys.readouterr().out and list_circuits(run_dir, CHECKS) == [
-        "a"
-    ]
+    assert "the 8 own neurons of the circuit keep" in capsys.readouterr().out
+    assert list_circuits(run_dir, CHECKS) == ["a"]
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
     assert "circuit a is tested" in capsys.readouterr().err
     assert verify_run(run_dir).faults == []
     assert call(run_dir, *AUSTIN, "--name", "a", "--overwrite") == 0
-    assert "alone keep" not in capsys.readouterr().out  # the tests are of the circuit before
+    assert "own neurons of the circuit keep" not in capsys.readouterr().out  # the tests are of the circuit before
+
+
+def test_an_export_that_is_not_possible_is_refused_before_the_trace(run_dir, made, tmp_path, capsys, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the model is loaded")
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("neuron_signatures.circuits.stage.check_prompt", never)
+        for more in ((), ("--dry_run",)):
+            assert "is no export of this program" in refused(capsys, run_dir, *AUSTIN, "--export", other, *more)
+        assert "is not a folder" in refused(capsys, run_dir, *AUSTIN, "--export", other / "thesis.txt")
+    files = made.parent / "files"
+    assert "is no export" in refused(capsys, run_dir, "--import", files / "austin.json", "--export", other)
+    changed = Path(shutil.copytree(files, tmp_path / "changed"))
+    text = json.loads((changed / "austin.json").read_text())
+    text["qParams"]["pinnedIds"] = [text["nodes"][0]["node_id"]]
+    (changed / "austin.json").write_text(json.dumps(text))
+    assert "has been changed" in refused(capsys, run_dir, *AUSTIN, "--name", "austin", "--export", changed)
+    assert not list_circuits(run_dir) and not (run_dir / "circuits").exists()

@@ -14,23 +14,28 @@ from neuron_signatures.circuits import tested as tests_of_circuits
 from neuron_signatures.circuits.checks import stage
 from neuron_signatures.circuits.checks.copies import copies_within
 from neuron_signatures.poc10_trace_circuit import main
-from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
+from neuron_signatures.runs.circuits.folder import CHECKS, COMMON_CHECKS, CURVES, SWAPS, circuit_folder, list_circuits
 from neuron_signatures.runs.run import Run
+from neuron_signatures.runs.verify_results import check_results
 
-ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento"}
+ANSWERS = {"Dallas": " Austin", "Oakland": " Sacramento", "Miami": " Tallahassee"}
+HELD_OUT = "Miami"
 FAST = ("--max_nodes", "12", "--candidates", "40", "--device", "cpu", "--quiet", "--checks", "--n_random", "100")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two prompts of one template, whose circuits are traced and tested."""
+    """A run of three prompts of one template, whose circuits are traced and tested; one is held out."""
     folder = tmp_path_factory.mktemp("checks")
     texts = [{"id": city, "text": f"The capital of the state containing {city} is"} for city in ANSWERS]
     (folder / "prompts.json").write_text(json.dumps(texts))
     flags = ["--model_name", "demo", "--model_dtype", "fp32", "--device", "cpu", "--quiet"]
     where = ["--prompts_json", str(folder / "prompts.json"), "--out_dir", str(folder / "run")]
     assert poc1_dump_activations.main([*flags, *where]) == 0
-    cases = [{"prompt_id": city, "target_token": token, "entity": city} for city, token in ANSWERS.items()]
+    cases = [
+        {"prompt_id": city, "target_token": token, "entity": city, "held_out": city == HELD_OUT}
+        for city, token in ANSWERS.items()
+    ]
     (folder / "cases.json").write_text(json.dumps(cases))
     assert checked(folder) == 0
     return folder
@@ -43,7 +48,7 @@ def checked(folder: Path, *flags: str) -> int:
 
 def test_curves_have_random_sets_at_one_size(made: Path) -> None:
     names = list_circuits(made / "run", CHECKS)
-    assert len(names) == 2
+    assert len(names) == 3
     table = circuit_folder(names[0]).read_table(made / "run", CURVES).set_index("k")
     assert list(table.index) == [10, 20, 50, 100, 200, 500, 1000]
     assert table["n_random"].tolist() == [0, 0, 0, 0, 100, 0, 0]
@@ -58,11 +63,11 @@ def test_curves_have_random_sets_at_one_size(made: Path) -> None:
 def test_every_group_is_swapped_from_the_prompts_with_another_answer(made: Path) -> None:
     name = next(n for n in list_circuits(made / "run", CHECKS) if n.startswith("Dallas"))
     table = circuit_folder(name).read_table(made / "run", SWAPS)
-    assert set(table["other_prompt"]) == {"Oakland"} and "all neurons" in set(table["group"])
+    assert set(table["other_prompt"]) == {"Oakland", "Miami"} and "all neurons" in set(table["group"])
     assert (table["answer_before"] == " Austin").all()
-    assert set(table["answer_other"]) == {" Sacramento"}
+    assert set(table["answer_other"]) == {" Sacramento", " Tallahassee"}
     assert (table["n_null"] == 100).all() and (table["p"] >= 1 / 101 - 1e-9).all()
-    whole = table[table["group"] == "all neurons"]
+    whole = table[(table["group"] == "all neurons") & (table["other_prompt"] == "Oakland")]
     assert (whole["moved"] > whole["null_mean"]).all()
 
 
@@ -75,6 +80,22 @@ def test_the_record_has_the_circuits_own_set(made: Path) -> None:
     assert not [p for p in (made / "run" / "circuits" / name).iterdir() if "partial" in p.name]
 
 
+def test_the_common_neurons_are_tested_in_every_prompt_also_the_held_out_one(made: Path) -> None:
+    folder = circuit_folder("cases")
+    table = folder.read_table(made / "run", COMMON_CHECKS)
+    assert table["held_out"].tolist() == [False, False, True]
+    assert (table["k"] == table["n_common"]).all() and (table["n_random"] == 100).all()
+    assert (table["faithfulness"] > table["random_mean"])[~table["held_out"]].all()
+    assert table["p"].between(1 / 101 - 1e-9, 1).all() and table["complement"].notna().all()
+    facts = folder.read_record(made / "run", COMMON_CHECKS).facts
+    assert facts["held_out"]["n"] == facts["held_out"]["n_scored"] == 1 and facts["others"]["n"] == 2
+    assert facts["held_out"]["keep"]["mean"] == pytest.approx(table["faithfulness"][2])
+    assert facts["held_out"]["keep"]["sd"] is None and facts["others"]["keep"]["sd"] > 0
+    assert not [p for p in (made / "run" / "circuits" / "cases").iterdir() if "partial" in p.name]
+    with Run.open(made / "run") as run:
+        assert check_results(run).faults == []
+
+
 @pytest.mark.slow
 def test_finished_tests_are_kept_unless_their_settings_are_others(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
@@ -84,10 +105,11 @@ def test_finished_tests_are_kept_unless_their_settings_are_others(made: Path, mo
         stage.write_checks(run, one, *rest)
 
     monkeypatch.setattr(tests_of_circuits, "write_checks", counted)
+    before = (made / "run" / "circuits" / "cases" / "common_checks_meta.json").read_bytes()
     assert checked(made) == 0
-    assert tested == []
+    assert tested == [] and (made / "run" / "circuits" / "cases" / "common_checks_meta.json").read_bytes() == before
     assert checked(made, "--n_swaps", "0") == 0
-    assert len(tested) == 2
+    assert len(tested) == 3
     name = list_circuits(made / "run", CHECKS)[0]
     assert circuit_folder(name).read_table(made / "run", SWAPS).empty
 

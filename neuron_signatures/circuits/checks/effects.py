@@ -132,24 +132,25 @@ def with_measured(
     values: StoredValues,
     advance: Callable[[int], Any] = lambda _: None,
 ) -> Measured:
-    """`measured` of the `n` edges from neurons with the largest |weight|, and of the `n` with the largest |score|.
+    """`measured` of the sources of the `n` edges from neurons with the largest influence, of the `n` neurons with the
+    largest |score|, and of every edge that leaves them.
 
     Edges from other nodes have no ablation: embeddings are not centred, and a rest node is a sum.
     """
     nodes = {node.id: node for node in graph.nodes}
-    edges = strongest_edges(graph, n)
-    downstream: dict[NeuronAt, list[NeuronAt]] = {_at(node): [] for node in strongest_nodes(graph, n)}
-    for edge in edges:
-        into = nodes[edge.target]
-        downstream.setdefault(_at(nodes[edge.source]), []).extend([_at(into)] if into.kind == "neuron" else [])
+    sources = [*strongest_nodes(graph, n), *(nodes[edge.source] for edge in strongest_edges(graph, n))]
+    downstream: dict[NeuronAt, list[NeuronAt]] = {_at(node): [] for node in sources}
+    chosen = {node.id for node in sources}
+    for edge in graph.edges:
+        if edge.source in chosen and nodes[edge.target].kind == "neuron":
+            downstream[_at(nodes[edge.source])].append(_at(nodes[edge.target]))
     found = {
         one.source: one
         for one in ablate_sources(problem, downstream, reference, batch=batch, values=values, advance=advance)
     }
-    chosen = {(e.source, e.target) for e in edges}
 
     def of_edge(edge: Edge) -> Edge:
-        if (edge.source, edge.target) not in chosen:
+        if edge.source not in chosen:
             return edge
         source, into = _at(nodes[edge.source]), nodes[edge.target]
         one = found[source]
@@ -171,9 +172,14 @@ def n_ablations(graph: Graph, n: int) -> int:
 
 
 def strongest_edges(graph: Graph, n: int) -> list[Edge]:
-    """The `n` edges from neurons with the largest |weight|; ties in order of the graph."""
+    """The `n` edges from neurons with the largest influence on the target; ties by |weight|, then as in the graph.
+
+    Weights into different neurons are in units of different activations: by |weight| alone, edges between massive
+    activations of the first position would be all that is measured.
+    """
     neurons = {node.id for node in graph.nodes if node.kind == "neuron"}
-    return sorted((e for e in graph.edges if e.source in neurons), key=lambda e: -abs(e.weight))[:n]
+    own = (e for e in graph.edges if e.source in neurons)
+    return sorted(own, key=lambda e: (1.0 if e.share is None else e.share, -abs(e.weight)))[:n]
 
 
 def strongest_nodes(graph: Graph, n: int) -> list[Node]:

@@ -21,8 +21,19 @@ def curve_frame(found: Curves) -> pd.DataFrame:
     """One row per size, those of the strongest units alone."""
     import pandas as pd
 
-    rows = [{"n_units": found.n_units, **_row(point)} for point in found.points]
+    rows = [{"n_units": found.n_units, **point_row(point)} for point in found.points]
     return pd.DataFrame(rows, columns=list(TABLES[CURVES].columns))
+
+
+def point_row(point: CurvePoint) -> dict[str, Any]:
+    """The columns of one set, without the number of all units."""
+    kept, left = point.random, point.complement_random
+    return {
+        "k": point.k, "faithfulness": point.faithfulness, "complement": point.complement,
+        "random_mean": kept and kept.mean, "random_sd": kept and kept.sd, "random_high": kept and kept.high,
+        "p": kept and kept.p, "complement_random_mean": left and left.mean, "complement_random_sd": left and left.sd,
+        "complement_random_low": left and left.low, "complement_p": left and left.p, "n_random": kept.n if kept else 0,
+    }  # fmt: skip
 
 
 def curve_facts(found: Curves) -> dict[str, Any]:
@@ -48,13 +59,3 @@ def swap_frame(swaps: Sequence[Swap], tokenizer: TokenizerBase) -> pd.DataFrame:
             "p": null and null.p, "n_null": null.n if null else 0,
         })  # fmt: skip
     return pd.DataFrame(rows, columns=list(TABLES[SWAPS].columns))
-
-
-def _row(point: CurvePoint) -> dict[str, Any]:
-    kept, left = point.random, point.complement_random
-    return {
-        "k": point.k, "faithfulness": point.faithfulness, "complement": point.complement,
-        "random_mean": kept and kept.mean, "random_sd": kept and kept.sd, "random_high": kept and kept.high,
-        "p": kept and kept.p, "complement_random_mean": left and left.mean, "complement_random_sd": left and left.sd,
-        "complement_random_low": left and left.low, "complement_p": left and left.p, "n_random": kept.n if kept else 0,
-    }  # fmt: skip

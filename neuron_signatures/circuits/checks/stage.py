@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from neuron_signatures.analysis.attribution.problem import Problem
 from neuron_signatures.analysis.validation.stored_values import StoredValues
 from neuron_signatures.circuits.checks.curves import Curves, curves
+from neuron_signatures.circuits.checks.partials import Partials
 from neuron_signatures.circuits.checks.results import curve_facts, curve_frame, swap_frame
 from neuron_signatures.circuits.checks.settings import CheckSettings, CurveSettings
 from neuron_signatures.circuits.checks.swaps import Swap, SwapPrompt, swap_group
@@ -25,14 +26,12 @@ from neuron_signatures.runs.circuits.folder import CHECKS, CURVES, SWAPS, TRACE,
 from neuron_signatures.runs.circuits.graph import Graph
 from neuron_signatures.runs.circuits.groups import Group, read_groups
 from neuron_signatures.runs.names import META
-from neuron_signatures.runs.partial import Partial
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.progress import ProgressOf
 from neuron_signatures.runs.result_records import DumpIdentity
-from neuron_signatures.runs.results import partial_name
 from neuron_signatures.runs.run import Run
 from neuron_signatures.runs.stage_record import run_identity
-from neuron_signatures.runs.stage_results import ResultWriter, open_folder
+from neuron_signatures.runs.stage_results import open_folder
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def write_checks(run: Run, tested: Tested, settings: CheckSettings, progress: Pr
     trace_record = f"{folder.folder}/{TRACE}{META}"
     with open_folder(run, folder, CHECKS) as writer:
         identity = {**settings.in_results(), "trace": folder.read_record(run.path, TRACE).record_sha256}
-        parts = _Parts(writer, identity)
+        parts = Partials(writer, CHECKS, identity)
         found = _curves(tested, settings.curves, parts, progress)
         swaps = _swaps(run, tested, settings, parts, progress)
         writer.table(CURVES, curve_frame(found))
@@ -91,24 +90,7 @@ def write_checks(run: Run, tested: Tested, settings: CheckSettings, progress: Pr
         parts.remove()
 
 
-class _Parts:
-    """What an interrupted command has measured, in partial files."""
-
-    def __init__(self, writer: ResultWriter, identity: dict[str, Any]) -> None:
-        self._writer, self._identity = writer, identity
-        self._partials: list[Partial] = []
-
-    def partial(self, what: str) -> Partial:
-        found = Partial(self._writer.files, partial_name(f"{CHECKS}_{what}"), self._identity)
-        self._partials.append(found)
-        return found
-
-    def remove(self) -> None:
-        for partial in self._partials:
-            partial.remove()
-
-
-def _curves(tested: Tested, settings: CurveSettings, parts: _Parts, progress: ProgressOf) -> Curves:
+def _curves(tested: Tested, settings: CurveSettings, parts: Partials, progress: ProgressOf) -> Curves:
     scores = relevance(tested.problem, tested.reference).neurons
     partial = parts.partial(CURVES)
     values = StoredValues(partial)
@@ -119,7 +101,7 @@ def _curves(tested: Tested, settings: CurveSettings, parts: _Parts, progress: Pr
         )  # fmt: skip
 
 
-def _swaps(run: Run, tested: Tested, settings: CheckSettings, parts: _Parts, progress: ProgressOf) -> list[Swap]:
+def _swaps(run: Run, tested: Tested, settings: CheckSettings, parts: Partials, progress: ProgressOf) -> list[Swap]:
     """Of every group of the circuit that has neurons, and of all its neurons."""
     prompt = tested.graph.prompt
     if not tested.others:

@@ -77,10 +77,16 @@ def common_circuit(template: Template, run: Run | None, *, d_mlp: int, seed: int
     nodes = common_nodes(template, keys, counts, run, seed)
     random = np.random.default_rng(seed)
     held = [
-        held_of(member, _common_without(member, counts, len(training)), d_mlp=d_mlp, random=random, n_draws=N_DRAWS)
-        for member in template.members
+        held_of(member, common, d_mlp=d_mlp, random=random, n_draws=N_DRAWS)
+        for member, common in zip(template.members, common_keys(template), strict=True)
     ]
     return CommonCircuit(template, tuple(nodes), tuple(_edges(training, keys, least)), tuple(held))
+
+
+def common_keys(template: Template) -> list[set[Key]]:
+    """For each member the neurons that are common to the circuits that are not held out, without its own."""
+    counts = Counter(key for member in template.training for key in member.nodes)
+    return [_common_without(member, counts, len(template.training)) for member in template.members]
 
 
 def _common_without(member: Member, counts: Counter[Key], n: int) -> set[Key]:

@@ -71,7 +71,7 @@ class Template(NamedTuple):
 def template_of(circuits: Sequence[StoredCircuit]) -> Template:
     """The circuits as members of one template; entities and held-out prompts are those of their records.
 
-    Raises `UsageError` if the prompts have neither a beginning nor an end in common, if fewer than two are not held
+    Raises `UsageError` if the prompts have no more than their first token in common, if fewer than two are not held
     out, or if the circuits are of models with different numbers of layers.
     """
     given = [(circuit, circuit.record.settings) for circuit in circuits]

@@ -7,9 +7,12 @@ read all of it at its last token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
+
+
+NO_TEMPLATE: Final = "the prompts have no more than their first token in common"
 
 
 class Span(NamedTuple):
@@ -17,6 +20,12 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+
+    @property
+    def is_template(self) -> bool:
+        """Whether more than the first token, which is often the same in all prompts, is common."""
+        return self.end > 0 or self.start > 1
 
 
 class Pair(NamedTuple):
@@ -51,13 +60,11 @@ def roles(prompts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
     """The role of every position of every prompt: `start+0` is the first token, `entity-1` the last one of the
     entity, `end-1` the last one of the prompt.
 
-    Equal prompts have only a beginning. Raises `UsageError` if the prompts have neither a beginning nor an end in
-    common.
+    Equal prompts have only a beginning. Raises `UsageError` if the prompts have no more than the first token in common.
     """
     span = common_span(prompts)
-    if sum(span) == 0:
-        what = "the prompts have neither a beginning nor an end in common"
-        raise UsageError(what, next_step="Give prompts of one template, which differ only in one entity")
+    if not span.is_template:
+        raise UsageError(NO_TEMPLATE, next_step="Give prompts of one template, which differ only in one entity")
     return [_roles(len(tokens), span) for tokens in prompts]
 
 

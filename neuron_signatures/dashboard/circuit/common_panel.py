@@ -15,6 +15,7 @@ from neuron_signatures.dashboard.widgets.words import count_of
 from neuron_signatures.runs.circuits.folder import COMMON_EDGES, COMMON_NODES, MEMBERS, circuit_folder
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import brief, visible
+from neuron_signatures.views.circuit.common_checks import common_check_words
 from neuron_signatures.views.circuit.opened import CircuitRef
 from neuron_signatures.views.coords import NeuronAt
 
@@ -66,6 +67,8 @@ def _common(ctx: PageContext, name: str) -> None:
     facts([("circuits", f"{count_of(len(members), 'circuit')}{out}"),
            ("nodes", f"{count_of(len(nodes), 'node')}, of which {varies:,} change with the entity"),
            ("edges", f"{len(edges):,}")])  # fmt: skip
+    for words in common_check_words(cached_circuits.common_checks(ctx, name)):
+        small(f"{words[:1].upper()}{words[1:]}.")
     st.session_state.setdefault(_SHOW, "all")
     with st.container(horizontal=True, vertical_alignment="center"):
         shown = st.segmented_control("Nodes", list(_SHOWS), key=_SHOW, format_func=_SHOWS.__getitem__, required=True,

@@ -38,7 +38,7 @@ NODE_HELP = {
 CURVE_HELP = {
     "k": "The k strongest neurons at positions, by |relevance|.",
     "keeps": "Share of the target that is kept if all other neurons are at their references.",
-    "random keep": "The same for random sets with as many neurons in each layer: mean ± standard deviation.",
+    "random keep": "The same for random sets with as many neurons per layer and position: mean ± standard deviation.",
     "p keep": "Share of the random sets, plus one, that keep at least as much.",
     "left without": "Share of the target that is left if these neurons are at their references.",
     "random left": "The same for random sets.",

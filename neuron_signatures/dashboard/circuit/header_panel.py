@@ -74,7 +74,7 @@ def answer_text(prompt: Prompt) -> str:
     foil = "" if prompt.foil is None else f", {visible(prompt.foil)} {_share(prompt.foil_probability)}"
     what = "logit" if prompt.foil is None else "difference of logits"
     return (f"{visible(prompt.target)} {_share(prompt.target_probability)}{foil} after position {prompt.target_pos}; "
-            f"{what} {signed_text(prompt.value)}")  # fmt: skip
+            f"{what} {'undefined' if prompt.value is None else signed_text(prompt.value)}")  # fmt: skip
 
 
 def circuit_facts(stored: StoredCircuit) -> list[tuple[str, str]]:

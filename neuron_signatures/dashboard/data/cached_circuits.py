@@ -17,6 +17,7 @@ from neuron_signatures.runs.circuits.folder import COMMON, circuit_folder
 from neuron_signatures.runs.circuits.reader import StoredCircuit, read_circuit
 from neuron_signatures.runs.stage_results import ResultRecord
 from neuron_signatures.views.circuit.checks import Checks, read_checks
+from neuron_signatures.views.circuit.common_checks import CommonCheckRow, read_common_checks
 from neuron_signatures.views.circuit.filled import with_promotes
 from neuron_signatures.views.circuit.lists import CircuitIndex
 from neuron_signatures.views.circuit.opened import CircuitRef, circuit_refs
@@ -56,6 +57,17 @@ def common_table(ctx: PageContext, name: str, stem: str) -> pd.DataFrame:
 def common_record(ctx: PageContext, name: str) -> ResultRecord:
     found: ResultRecord = _common_record(ctx.run_dir, ctx.results_key, name)
     return found
+
+
+def common_checks(ctx: PageContext, name: str) -> tuple[CommonCheckRow, ...]:
+    """What the common neurons keep of each prompt; empty if they were not tested."""
+    found: tuple[CommonCheckRow, ...] = _common_checks(ctx.run_dir, ctx.results_key, name)
+    return found
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _common_checks(run_dir: Path, results_key: str, name: str) -> tuple[CommonCheckRow, ...]:
+    return read_common_checks(run_dir, name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from neuron_signatures.reporting.circuit_parts import (
     common_part,
@@ -104,8 +105,12 @@ def _what(found: OpenedCircuit) -> list[Content]:
     what = "difference of the two logits" if prompt.foil is not None else "logit"
     return [
         el("b", f"{visible(prompt.target)}{foil}"), f" after “{brief(prompt.text)}”: probability "
-        f"{share_text(prompt.target_probability)}, {what} {signed_text(prompt.value)}.",
+        f"{_known(prompt.target_probability, share_text)}, {what} {_known(prompt.value, signed_text)}.",
     ]  # fmt: skip
+
+
+def _known(value: float | None, text: Callable[[float], str]) -> str:
+    return "undefined" if value is None else text(value)
 
 
 def _facts(found: OpenedCircuit) -> list[tuple[Content, Content]]:

@@ -1,6 +1,7 @@
 """The folders `circuits/<name>/`: their tables and columns.
 
-A folder holds one circuit (modes `trace` and `checks`) or what several circuits have in common (mode `common`).
+A folder holds one circuit (modes `trace` and `checks`) or what several circuits have in common (modes `common` and
+`common_checks`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ STAGE: Final = "poc10_trace_circuit"
 TRACE: Final = "trace"
 CHECKS: Final = "checks"
 COMMON: Final = "common"
-MODES: Final = (TRACE, CHECKS, COMMON)
+COMMON_CHECKS: Final = "common_checks"
+MODES: Final = (TRACE, CHECKS, COMMON, COMMON_CHECKS)
 
 GRAPH_FILE: Final = "graph.json"
 """The attribution-graph JSON that public viewers read."""
@@ -34,6 +36,13 @@ MEMBERS: Final = "members"
 
 _NULL: Final = {"null_mean": "double", "null_sd": "double", "p": "double", "n_null": "int32"}
 
+_SET: Final = {
+    "k": "int32", "n_units": "int64", "faithfulness": "double", "random_mean": "double", "random_sd": "double",
+    "random_high": "double", "p": "double", "complement": "double", "complement_random_mean": "double",
+    "complement_random_sd": "double", "complement_random_low": "double", "complement_p": "double",
+    "n_random": "int32",
+}  # fmt: skip
+
 TABLES: Final = {
     # One row per node: see `graph.Node`. `promotes` is a list of tokens in JSON.
     NODES: Table(TRACE, {
@@ -45,7 +54,7 @@ TABLES: Final = {
     # One row per edge: see `graph.Edge`.
     EDGES: Table(TRACE, {
         "source": "string", "target": "string", "weight": "double", "total": "double", "measured": "double",
-        "share": "double",
+        "share": "double", "other_heads": "double",
     }),
     # With --heads: see `graph.HeadShare`.
     HEADS: Table(TRACE, {
@@ -53,14 +62,9 @@ TABLES: Final = {
     }),
     # Sets of the k strongest neurons (at positions) of the ranking by |relevance|: the share of the target function
     # that is kept if all others are set to their references (`faithfulness`), and that is left if the set is
-    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer. p: share of
-    # the random sets, plus one, that keep at least as much (of which at most as much is left).
-    CURVES: Table(CHECKS, {
-        "k": "int32", "n_units": "int64", "faithfulness": "double", "random_mean": "double", "random_sd": "double",
-        "random_high": "double", "p": "double", "complement": "double", "complement_random_mean": "double",
-        "complement_random_sd": "double", "complement_random_low": "double", "complement_p": "double",
-        "n_random": "int32",
-    }),
+    # (`complement`). `random_*`, `complement_random_*`: of random sets with as many members in each layer at each
+    # position. p: share of the random sets, plus one, that keep at least as much (of which at most as much is left).
+    CURVES: Table(CHECKS, _SET),
     # A group's activations replaced by those of another prompt at the aligned positions. `moved`: how far the answer
     # moved, in logit of the other prompt's target minus this one's. The null: random neurons of the same layers and
     # positions whose change has the same norm.
@@ -93,6 +97,11 @@ TABLES: Final = {
     MEMBERS: Table(COMMON, {
         "circuit": "string", "prompt_id": "string", "entity": "string", "target": "string", "foil": "string",
         "held_out": "bool", "common_share": "double", "covered": "double", **_NULL,
+    }),
+    # The common neurons as a set in each prompt, those of the circuits without this one: `n_common` of them, of which
+    # `k` have their role in the prompt. The rest as in `curves`.
+    COMMON_CHECKS: Table(COMMON_CHECKS, {
+        "circuit": "string", "held_out": "bool", "n_common": "int32", **_SET,
     }),
 }  # fmt: skip
 

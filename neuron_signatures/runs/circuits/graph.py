@@ -73,12 +73,15 @@ class Edge:
     measured: float | None = None
     share: float | None = None
     """Cumulative share of the edges' influence, as `Node.influence`."""
+    other_heads: float | None = None
+    """The sum of the shares of attention heads that are not stored; None if shares were not computed."""
 
 
 @dataclass(frozen=True)
 class HeadShare:
     """The part of an edge's weight that passes through one attention head. A path through several heads counts in
-    each, so the parts of an edge can sum to more than its weight."""
+    each, so the parts of an edge can sum to more than its weight. Small parts are left out: `Edge.other_heads` is
+    their sum."""
 
     source: str
     target: str
@@ -98,12 +101,13 @@ class Prompt:
     target_pos: int
     target_id: int
     target: str
-    target_probability: float
+    target_probability: float | None
+    """None if an imported file names none."""
     foil_id: int | None = None
     foil: str | None = None
     foil_probability: float | None = None
-    value: float = 0.0
-    """The pre-cap logit of the target, minus that of the foil if there is one."""
+    value: float | None = None
+    """The pre-cap logit of the target, minus that of the foil if there is one; None if an imported file lacks it."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from neuron_signatures.tui.run.opened_run import OpenedRun
 from neuron_signatures.tui.screens.browser import BrowserPage
 from neuron_signatures.tui.screens.browser_child import BrowserChild
 from neuron_signatures.views.circuit.common import CommonCircuit, CommonNode, read_common
+from neuron_signatures.views.circuit.common_checks import common_check_words
 
 
 @dataclass
@@ -127,6 +128,7 @@ def common_head(found: CommonCircuit) -> list[Line]:
     outdated = ["a circuit was traced again since this was made"] if found.outdated else []
     return [
         line(Span(f"common circuit {beginning(found.name)}", "title"), Span(f"  {found.words}")),
+        *(line(words) for words in common_check_words(found.checks)),
         line(Span("positions count from the start, the entity and the end; * changes with the entity", "dim")),
         *(line(Span(beginning(text), "warn")) for text in (*outdated, *found.record.warnings)),
     ]  # fmt: skip

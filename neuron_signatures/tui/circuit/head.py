@@ -40,7 +40,9 @@ def answer_spans(prompt: Prompt) -> Line:
         foil = line(Span(" against ", "dim"), Span(token_text(prompt.foil), "token"), share)
     what = "logit" if prompt.foil is None else "logit difference"
     target = Span(token_text(prompt.target), "token")
-    return line(target, f" {prompt.target_probability:.1%}", *foil, Span(f"  {what} {number(prompt.value, 3)}"))
+    probability = "" if prompt.target_probability is None else f" {prompt.target_probability:.1%}"
+    value = "" if prompt.value is None else f"  {what} {number(prompt.value, 3)}"
+    return line(target, probability, *foil, Span(value))
 
 
 def circuit_head(opened: OpenedCircuit, names: Sequence[str], columns: int, *, whole: bool = False) -> list[Line]:

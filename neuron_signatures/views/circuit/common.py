@@ -11,6 +11,7 @@ from neuron_signatures.runs.circuits.folder import COMMON, COMMON_EDGES, COMMON_
 from neuron_signatures.runs.circuits.graph import NodeKind
 from neuron_signatures.runs.errors import BadRunError
 from neuron_signatures.runs.stage_results import AGAIN, ResultRecord
+from neuron_signatures.views.circuit.common_checks import CommonCheckRow, read_common_checks
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class CommonCircuit:
     record: ResultRecord
     outdated: bool
     """Whether one of the circuits was traced again since."""
+    checks: tuple[CommonCheckRow, ...] = ()
+    """What the common neurons keep of each prompt; empty if they were not tested."""
 
     @property
     def words(self) -> str:
@@ -115,4 +118,5 @@ def read_common(run_dir: Path, name: str) -> CommonCircuit:
         raise BadRunError(what, where=str(run_dir / folder.folder), next_step=AGAIN) from e
     ordered = sorted(nodes, key=lambda n: (-n.share, -abs(n.mean_score or 0.0)))
     outdated = bool(folder.outdated(run_dir, record))
-    return CommonCircuit(name, tuple(ordered), tuple(nodes), tuple(edges), tuple(members), record, outdated)
+    return CommonCircuit(name, tuple(ordered), tuple(nodes), tuple(edges), tuple(members), record, outdated,
+                        read_common_checks(run_dir, name))  # fmt: skip

@@ -98,7 +98,7 @@ def short_said(item: Item, second: SecondLine = "label") -> str:
 
 
 def without_evidence(label: str) -> str:
-    """A label without the figures of its rule: `fires on ·is (precision .14, recall .49 on explain)` is `fires on ·is`."""
+    """A label without the figures of its rule: `fires on ·is` of `fires on ·is (precision .14, recall .49)`."""
     return _EVIDENCE.sub("", label)
 
 

@@ -31,7 +31,7 @@ def test_a_graph_of_another_generator(tmp_path, caplog):
     assert nodes["lorsa:3"].label == "lorsa: copies"
     prompt = graph.prompt
     assert (prompt.text, prompt.tokens, prompt.token_ids) == ("The fat", ("The", " fat"), (464, -1))
-    assert (prompt.target, prompt.target_id, prompt.target_probability) == (" cat", 9, 0.7)
+    assert (prompt.target, prompt.target_id, prompt.target_probability, prompt.value) == (" cat", 9, 0.7, None)
     assert next(n for n in graph.nodes if n.kind == "target").id == "4_9_1"
     assert [(g.label, g.nodes) for g in groups.groups] == [("the cat", ("0_7_0", "2_5_1"))]
     assert "2 units of other-model are features of another generator" in caplog.text

@@ -49,9 +49,10 @@ def with_edges(file: GraphFile, graph: Graph, max_bytes: int) -> GraphFile:
 
 
 def _link(edge: Edge) -> Link:
-    total, measured, share = map(finite, (edge.total, edge.measured, edge.share))
+    total, measured, share, heads = map(finite, (edge.total, edge.measured, edge.share, edge.other_heads))
     return Link(
-        source=edge.source, target=edge.target, weight=edge.weight, total=total, measured=measured, share=share
+        source=edge.source, target=edge.target, weight=edge.weight, total=total, measured=measured, share=share,
+        other_heads=heads,
     )  # fmt: skip
 
 

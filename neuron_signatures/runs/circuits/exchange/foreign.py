@@ -39,7 +39,7 @@ def foreign_graph(file: GraphFile, *, where: str) -> Graph:
     if not logits:
         raise UsageError("there is no logit node", where=f"{where}, nodes")
     n_layers = _n_layers(file, where)
-    target = max(logits, key=lambda found: (found[1].is_target_logit, _probability(found[1])))[1]
+    target = max(logits, key=lambda found: (found[1].is_target_logit, _probability(found[1]) or 0.0))[1]
     nodes = [_node(node, file, n_layers, f"{where}, nodes.{i}") for i, node in enumerate(file.nodes)]
     _warn(file, len(logits))
     nodes.sort(key=lambda node: node.kind == "target" and node.id != target.node_id)  # ours is the first target
@@ -68,8 +68,8 @@ def _node(node: GraphNode, file: GraphFile, n_layers: int, where: str) -> Node:
 
 
 def _prompt(file: GraphFile, target: GraphNode) -> Prompt:
-    """Ids of tokens are those of the embeddings, and -1 where there is none; the logit's value is not in the format,
-    and is 0."""
+    """Ids of tokens are those of the embeddings, and -1 where there is none; the logit's value is not in the
+    format, and is None unless the node has an activation."""
     about = file.metadata
     ids = [UNKNOWN_TOKEN] * len(about.prompt_tokens)
     for node in file.nodes:
@@ -80,15 +80,15 @@ def _prompt(file: GraphFile, target: GraphNode) -> Prompt:
         prompt_id=safe_id(about.slug or "imported"), text=about.prompt or "".join(about.prompt_tokens),
         token_ids=tuple(ids), tokens=tuple(about.prompt_tokens), target_pos=target.ctx_idx,
         target_id=_token_id(target), target=label.token, target_probability=_probability(target),
-        value=target.activation or 0.0,
+        value=target.activation,
     )  # fmt: skip
 
 
-def _probability(node: GraphNode) -> float:
-    """0 if the file names none."""
+def _probability(node: GraphNode) -> float | None:
+    """None if the file names none."""
     label = read_logit_label(node.clerp or "").probability
     found = node.token_prob if node.token_prob else label
-    return found if found is not None and 0 <= found <= 1 else 0.0
+    return found if found is not None and 0 <= found <= 1 else None
 
 
 def _n_layers(file: GraphFile, where: str) -> int:

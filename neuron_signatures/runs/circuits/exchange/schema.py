@@ -107,6 +107,7 @@ class Link(Part):
     total: float | None = None
     measured: float | None = None
     share: float | None = None
+    other_heads: float | None = None
 
 
 class EdgeHeads(Part):

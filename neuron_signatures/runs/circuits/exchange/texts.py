@@ -79,11 +79,12 @@ def cantor_unpair(number: int) -> tuple[int, int]:
 
 
 def _logit_label(graph: Graph) -> str:
-    """Viewers read the text between the first two quotation marks, and the number after the first `(p=`."""
+    """Viewers read the text between the first two quotation marks, and the number after the first `(p=`: 0 if it is not
+    known."""
     prompt = graph.prompt
     token, foil = (_quoted(text) for text in (prompt.target, prompt.foil or ""))
     versus = "" if prompt.foil is None else f' minus "{foil}"'
-    return f'Output "{token}"{versus} (p={prompt.target_probability:.3f})'
+    return f'Output "{token}"{versus} (p={prompt.target_probability or 0.0:.3f})'
 
 
 def _quoted(token: str) -> str:

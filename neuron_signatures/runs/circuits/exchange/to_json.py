@@ -141,7 +141,7 @@ def _node(node: Node, graph: Graph) -> GraphNode:
     return GraphNode(
         node_id=node.id, feature=feature, layer=layer, ctx_idx=max(node.pos, 0), feature_type=_TYPES[node.kind],
         jsNodeId=js_id, clerp=label_of(node, graph), influence=finite(node.influence),
-        activation=finite(node.activation), token_prob=graph.prompt.target_probability if is_target else 0.0,
+        activation=finite(node.activation), token_prob=(graph.prompt.target_probability or 0.0) if is_target else 0.0,
         is_target_logit=is_target, neuron_signatures=_own_fields(node),
     )  # fmt: skip
 
