@@ -212,6 +212,12 @@ def test_a_forecast_writes_nothing(run_dir, capsys):
     assert call(run_dir, *AUSTIN, "--dry_run", "--json") == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["n_rows"] == 31 and planned["seconds"] > 0 and planned["disk_bytes"] > 0
+    assert planned["checks"] is None
+    assert call(run_dir, *AUSTIN, "--dry_run", "--checks", "--measure", 5) == 0
+    out = capsys.readouterr().out
+    # the ends, 7 sizes and the circuit kept and ablated, and random sets of two of them
+    assert f"tests of 1 circuit: {2 + 2 * 8 + 2 * 2 * 1000:,} forward passes (about " in out
+    assert "ablations: at most 10 forward passes (about " in out and "for each group" not in out
     assert not (run_dir / "circuits").exists()
 
 
@@ -241,7 +247,13 @@ def test_several_prompts_and_what_they_have_in_common(run_dir, tmp_path, capsys)
         tmp_path, {"prompt_id": "seed_prompt", "target_token": " Austin", "foil_token": " Phoenix", "entity": "Dallas"},
         {"prompt_id": TWIN, "entity": "b"}, {"prompt_id": OTHER, "held_out": True},
     )  # fmt: skip
-    assert call(run_dir, "--cases", file, "--reference", "template", "--name", "all") == 0
+    flags = ("--cases", file, "--reference", "template", "--name", "all")
+    assert call(run_dir, *flags, "--dry_run", "--checks", "--n_random", 100, "--json") == 0
+    planned = json.loads(capsys.readouterr().out)["checks"]
+    swaps, sets, common = 2 * 102, 2 + 2 * 8 + 2 * 2 * 100, 2 + 2 + 2 * 100
+    assert planned["passes"] == 3 * (sets + swaps) + 3 * common and planned["group_passes"] == swaps
+    assert planned["n_circuits"] == 3 and planned["measure_passes"] == 0 and planned["pass_seconds"] > 0
+    assert call(run_dir, *flags) == 0
     out = capsys.readouterr().out
     assert out.count("traced") == 3 and "common   all:" in out and "held out 1 circuits" in out
     names = list_circuits(run_dir)

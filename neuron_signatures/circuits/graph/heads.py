@@ -42,7 +42,7 @@ def stored_heads(edges: Sequence[Edge], shares: Float[Tensor, "edge layer head"]
         order = row.abs().argsort(descending=True, stable=True)[:MOST_HEADS]
         large = (row[order].abs() >= LEAST_SHARE * abs(edge.weight)) & (row[order] != 0)
         kept = sorted(order[large].tolist())
-        found += [HeadShare(edge.source, edge.target, *divmod(i, n_heads), float(row[i])) for i in kept]
+        found += [HeadShare(edge.source, edge.target, i // n_heads, i % n_heads, float(row[i])) for i in kept]
         n_left_out += int((row != 0).sum()) - len(kept)
         with_rest.append(replace(edge, other_heads=float(row.sum() - row[kept].sum())))
     return StoredHeads(tuple(found), tuple(with_rest), n_left_out)
