@@ -90,7 +90,7 @@ def curves(
     layers, width = mlp_shape(problem.hf)
     n = layers * width * len(problem.positions)
     sizes = [k for k in settings.sizes if k <= n]
-    with progress("sets", _n_sets(sizes, settings, bool(circuit))) as bar:
+    with progress("sets", n_sets(sizes, settings, with_circuit=bool(circuit))) as bar:
         bar.skip(values.count)
         sets = NeuronSets(
             problem, tuple(range(layers)), batch=settings.batch, values=values, advance=bar.advance, per_position=True
@@ -110,7 +110,7 @@ def curves(
     return Curves(tuple(points), of_circuit[0] if of_circuit else None, n, ends.full, ends.empty, warnings)
 
 
-def _n_sets(sizes: Sequence[int], settings: CurveSettings, with_circuit: bool) -> int:
+def n_sets(sizes: Sequence[int], settings: CurveSettings, *, with_circuit: bool) -> int:
     """How many sets are measured at most, each in a forward pass of one copy of the prompt."""
     n_controlled = len(set(sizes) & set(settings.control_sizes)) + with_circuit
     return 2 + 2 * (len(sizes) + with_circuit) + 2 * settings.n_random * n_controlled
