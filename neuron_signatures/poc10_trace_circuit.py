@@ -67,7 +67,7 @@ def _trace(run: Run, args: Namespace) -> None:
     progress = progress_of(quiet=args.quiet)
     if args.dry_run:
         planned = plan_trace(run, request, progress)
-        emit_json(planned.fields()) if args.json else emit(planned.line())
+        emit_json(planned.fields()) if args.json else emit("\n".join(planned.lines()))
         return
     done = run_trace(run, request, progress)
     emit_json(trace_summary(run.path, done)) if args.json else emit("\n".join(trace_lines(run.path, done)))

@@ -104,8 +104,13 @@ def _set_figures(
     if bars:
         settings = replace(settings, sizes=tuple(k for k in settings.sizes if k <= 500))
     found = [c for template in templates for c in curves_of(model, template, settings)]
-    for k in sorted(set(settings.control_sizes) & set(settings.sizes)):
+    controlled = sorted(set(settings.control_sizes) & set(settings.sizes))
+    anywhere = replace(settings, sizes=tuple(controlled), matched="layer")
+    by_layer = [c for template in templates for c in curves_of(model, template, anywhere)]
+    for k in controlled:
         yield from _control_figures(f"{name}, K = {k}", found, k, bars=bars)
+        yield from _random_figures(f"{name}, K = {k}, random sets by layer", by_layer, k, bars=bars)
+        yield from _random_figures(f"{name}, K = {k}, random sets by layer and position", found, k, bars=False)
     yield from _curve_figures(name, found)
     plain = replace(settings, control_sizes=())
     by_tokens = [c for template in templates for c in curves_of(model, template, plain, by_role=False)]
@@ -116,17 +121,22 @@ def _control_figures(where: str, found: Sequence[Curves], k: int, *, bars: bool)
     """Sets of k units, and random sets."""
     scored = [p for c in found for p in c.points if p.k == k and p.faithfulness is not None]
     kept, left = ([float(getattr(p, f) or 0.0) for p in scored] for f in ("faithfulness", "complement"))
-    random = [p.random for p in scored if p.random]
     n = f"{len(scored)} of {len(found)} prompts are scored"
     yield Figure(f"{where}: faithfulness", _mean(kept), (">=", 0.9) if bars else None, f"{n}; {_spread(kept)}")
     yield Figure(f"{where}: complement", _mean(left), ("<=", 0.25) if bars else None, _spread(left))
+
+
+def _random_figures(where: str, found: Sequence[Curves], k: int, *, bars: bool) -> Iterator[Figure]:
+    """The random sets of k units."""
+    scored = [p for c in found for p in c.points if p.k == k and p.faithfulness is not None]
+    random = [p.random for p in scored if p.random]
     yield Figure(
-        f"{where}: faithfulness of random sets", _mean([r.mean for r in random]), ("<=", 0.1) if bars else None,
+        f"{where}: faithfulness", _mean([r.mean for r in random]), ("<=", 0.1) if bars else None,
         f"{random[0].n if random else 0} sets per prompt; sd {_number(_mean([r.sd for r in random]))}, highest p "
         f"{_number(max((r.p for r in random), default=None))}",
     )  # fmt: skip
     yield Figure(
-        f"{where}: complement of random sets", _mean([p.complement_random.mean for p in scored if p.complement_random]),
+        f"{where}: complement", _mean([p.complement_random.mean for p in scored if p.complement_random]),
         None, f"highest p {_number(max((p.complement_random.p for p in scored if p.complement_random), default=None))}",
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from circuits_made import EVIL, MARKUP
 from neuron_signatures.runs.circuits.folder import (
     CHECKS,
     COMMON,
+    COMMON_CHECKS,
     COMMON_EDGES,
     COMMON_NODES,
     CURVES,
@@ -36,7 +37,7 @@ def write_checks(run_dir: Path, name: str = "made") -> None:
 
 
 def write_common(run_dir: Path, name: str = "template") -> None:
-    """Three nodes of two circuits, one of which is in one only."""
+    """Three nodes of two circuits, one of which is in one only, with tests of the held-out one."""
     node = {"kind": "neuron", "layer": 1, "neuron": 2, "role": "end-1", "n_circuits": 2, "share": 1.0,
             "mean_score": 0.75, "sd_score": 0.25, "mean_activation": 2.0, "sd_activation": 0.5, "varies": False,
             "label": EVIL}  # fmt: skip
@@ -51,6 +52,9 @@ def write_common(run_dir: Path, name: str = "template") -> None:
     members = [{"circuit": "made", "prompt_id": "p0", "entity": EVIL, "target": " Austin", "foil": MARKUP,
                 "held_out": False}, {"circuit": "gone", "prompt_id": "p1", "held_out": True}]  # fmt: skip
     _write(run_dir, name, COMMON, {COMMON_NODES: nodes, COMMON_EDGES: edges, MEMBERS: members})
+    kept = {"circuit": "gone", "held_out": True, "n_common": 2, "k": 2, "faithfulness": 0.62, "random_mean": 0.01,
+            "random_sd": 0.05, "p": 1 / 1001, "complement": 0.31, "n_random": 1000}  # fmt: skip
+    _write(run_dir, name, COMMON_CHECKS, {COMMON_CHECKS: [kept]})
 
 
 def _write(run_dir: Path, name: str, mode: str, tables: dict[str, list[dict]]) -> None:

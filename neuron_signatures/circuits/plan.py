@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from neuron_signatures.circuits.case import PreparedCase
+from neuron_signatures.circuits.checks.forecast import CheckForecast
 from neuron_signatures.circuits.request import TraceSettings
 from neuron_signatures.circuits.trace import find_candidates, matrix_bytes
 from neuron_signatures.circuits.tracing.incoming import incoming
@@ -23,7 +24,7 @@ _HEAD_BYTES: Final = 45
 @dataclass(frozen=True)
 class Forecast:
     """`n_circuits` are to be traced. Sizes are those of the largest circuit, seconds those of all. Times are those of
-    a few rows, scaled; labels, total effects and what `--heads` and `--measure` add come on top."""
+    a few rows, scaled; labels, total effects and what `--heads` adds come on top."""
 
     n_circuits: int
     n_finished: int
@@ -38,8 +39,13 @@ class Forecast:
     disk_bytes: int
     """About what a circuit takes in its folder."""
     device: str
+    checks: CheckForecast | None = None
+    """What `--checks` and `--measure` add; None if nothing."""
 
-    def line(self) -> str:
+    def lines(self) -> list[str]:
+        return [self._line(), *(f"forecast: {line}" for line in (self.checks.lines() if self.checks else ()))]
+
+    def _line(self) -> str:
         if not self.n_circuits:
             return f"forecast: nothing to trace, {counted(self.n_finished, 'circuit')} finished"
         finished = f" ({self.n_finished:,} finished)" if self.n_finished else ""
@@ -51,7 +57,8 @@ class Forecast:
         )
 
     def fields(self) -> dict[str, Any]:
-        return asdict(self)
+        checks = self.checks.fields() if self.checks else None
+        return {**asdict(self), "checks": checks}
 
 
 def forecast(cases: Sequence[PreparedCase], settings: TraceSettings, *, n_finished: int) -> Forecast:

@@ -13,6 +13,8 @@ from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_
 from neuron_signatures.analysis.attribution.reference import choose_reference
 from neuron_signatures.analysis.attribution.writing import target_record
 from neuron_signatures.circuits.case import TEMPLATE, PreparedCase, ReferenceOf, of_choice, of_template, prepare_case
+from neuron_signatures.circuits.checks.forecast import forecast_checks
+from neuron_signatures.circuits.checks.stage import are_finished
 from neuron_signatures.circuits.common.checks import check_common
 from neuron_signatures.circuits.files import Described, write_files
 from neuron_signatures.circuits.outcome import Outcome, check_export, common_of, export_all
@@ -84,8 +86,16 @@ def plan_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Forecas
     check_export(request.export, (), overwrite=request.overwrite)
     cases = _prepared(run, request, progress)
     check_export(request.export, cases, overwrite=request.overwrite)
-    todo = [case for name, case in cases.items() if not _is_finished(run, name, case, request)]
-    return forecast(todo, request.settings, n_finished=len(cases) - len(todo))
+    todo = {name: case for name, case in cases.items() if not _is_finished(run, name, case, request)}
+    planned = forecast(list(todo.values()), request.settings, n_finished=len(cases) - len(todo))
+    checks, settings = request.checks, request.settings
+    tested = [name for name in cases if checks and (name in todo or not are_finished(run, name, checks))]
+    longest = max(cases.values(), key=lambda case: case.resolved.target.pos)
+    found = forecast_checks(
+        longest, checks, n_cases=len(cases), n_tested=len(tested), n_traced=len(todo), measure=settings.measure,
+        max_memory=settings.max_memory,
+    )  # fmt: skip
+    return replace(planned, checks=found)
 
 
 def _prepared(run: Run, request: TraceRequest, progress: ProgressOf) -> dict[str, PreparedCase]:

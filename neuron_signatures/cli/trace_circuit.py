@@ -96,7 +96,7 @@ def _add_check_flags(parser: Parser) -> None:
                        help="keep or ablate the strongest neurons, beside random sets; with --cases swap groups "
                             "between prompts")  # fmt: skip
     group.add_argument("--n_random", type=at_least(100), default=1000, metavar="N",
-                       help="random sets of a comparison; default 1000")  # fmt: skip
+                       help="random sets of a comparison, at least 100; default 1000")  # fmt: skip
     group.add_argument("--n_swaps", type=at_least(0), default=10, metavar="N",
                        help="other prompts of --cases that each group is swapped from; default 10")  # fmt: skip
     group.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of random sets and groups; default 0")

@@ -37,6 +37,8 @@ def test_roles_count_from_the_ends():
 def test_prompts_without_anything_in_common_have_no_roles():
     with pytest.raises(UsageError, match="no more than their first token in common"):
         roles([[1, 2], [3, 4]])
+    with pytest.raises(UsageError, match="no more than their first token"):
+        roles([[1, 2], [1, 4]])
 
 
 @given(tokens, tokens)
@@ -49,7 +51,7 @@ def test_pairs_ascend_and_every_equal_end_is_in_one(a, b):
 
 @given(st.lists(tokens, min_size=1, max_size=4))
 def test_every_position_has_one_role_and_equal_roles_of_a_template_have_equal_tokens(prompts):
-    if sum(common_span(prompts)) == 0:
+    if not common_span(prompts).is_template:
         return
     found = roles(prompts)
     assert [len(r) for r in found] == [len(p) for p in prompts]

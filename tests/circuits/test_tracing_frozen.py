@@ -128,7 +128,15 @@ def test_frozen_changes_of_the_target_are_its_edges(name: str) -> None:
     assert torch.allclose(got[3:], edges.embeddings[0, [0, 6]], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "phi", "qwen3", "opt", "gpt_neox"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "gpt2",
+        "gemma2",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("phi", "qwen3", "opt", "gpt_neox")),
+    ],
+)
 def test_the_share_of_a_head_is_what_is_lost_with_the_head_constant(name: str) -> None:
     hf = loaded(name).hf
     problem, reference = problem_of(hf, target_of(name)), reference_of(name)

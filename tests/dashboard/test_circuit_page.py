@@ -190,6 +190,7 @@ def test_common_circuits_have_a_part_of_their_own(made, monkeypatch):
     page = opened(made, monkeypatch)
     page.segmented_control("ui_circuit_part").set_value("Common to several").run()
     assert not page.exception and not page.error
+    assert "In 1 held-out prompt the common neurons keep 0.62" in "".join(str(html.body) for html in page.get("html"))
     nodes, edges, members = frames(page)
     assert nodes["node"].tolist() == ["L1N2", "embedding", "L0N3"] and nodes["varies"].tolist() == ["no", "no", "yes"]
     assert edges["from"][0].startswith("L0N3") and members["held out"].tolist() == ["", "yes"]

@@ -229,11 +229,16 @@ def test_a_forecast_knows_about_how_much_a_circuit_takes_on_disk(run_dir, capsys
 
 
 def test_a_forecast_writes_nothing(run_dir, capsys):
-    assert call(run_dir, *AUSTIN, "--dry_run") == 0
-    assert "1 circuit of at most 8 neurons out of 30 candidates, 31 rows" in capsys.readouterr().out
     assert call(run_dir, *AUSTIN, "--dry_run", "--json") == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["n_rows"] == 31 and planned["seconds"] > 0 and planned["disk_bytes"] > 0
+    assert planned["checks"] is None
+    assert call(run_dir, *AUSTIN, "--dry_run", "--checks", "--measure", 5) == 0
+    out = capsys.readouterr().out
+    assert "1 circuit of at most 8 neurons out of 30 candidates, 31 rows" in out
+    # the ends, 7 sizes and the circuit kept and ablated, and random sets of two of them
+    assert f"tests of 1 circuit: {2 + 2 * 8 + 2 * 2 * 1000:,} forward passes (about " in out
+    assert "ablations: at most 10 forward passes (about " in out and "for each group" not in out
     assert not (run_dir / "circuits").exists()
 
 
@@ -258,12 +263,19 @@ def test_an_unlikely_target_is_a_warning_and_the_default_is_the_likeliest_token(
     assert read_circuit(run_dir, "top").graph.prompt.target == " Austin"
 
 
+@pytest.mark.slow
 def test_several_prompts_and_what_they_have_in_common(run_dir, tmp_path, capsys):
     file = cases(
         tmp_path, {"prompt_id": "seed_prompt", "target_token": " Austin", "foil_token": " Phoenix", "entity": "Dallas"},
         {"prompt_id": TWIN, "entity": "b"}, {"prompt_id": OTHER, "held_out": True},
     )  # fmt: skip
-    assert call(run_dir, "--cases", file, "--reference", "template", "--name", "all") == 0
+    flags = ("--cases", file, "--reference", "template", "--name", "all")
+    assert call(run_dir, *flags, "--dry_run", "--checks", "--n_random", 100, "--json") == 0
+    planned = json.loads(capsys.readouterr().out)["checks"]
+    swaps, sets, common = 2 * 102, 2 + 2 * 8 + 2 * 2 * 100, 2 + 2 + 2 * 100
+    assert planned["passes"] == 3 * (sets + swaps) + 3 * common and planned["group_passes"] == swaps
+    assert planned["n_circuits"] == 3 and planned["measure_passes"] == 0 and planned["pass_seconds"] > 0
+    assert call(run_dir, *flags) == 0
     out = capsys.readouterr().out
     assert out.count("traced") == 3 and "common   all:" in out and "held out 1 circuits" in out
     names = list_circuits(run_dir)
@@ -278,6 +290,7 @@ def test_several_prompts_and_what_they_have_in_common(run_dir, tmp_path, capsys)
     assert "is the name of one" in refused(capsys, run_dir, "--cases", file, "--name", names[0])
 
 
+@pytest.mark.slow
 def test_a_stopped_command_keeps_its_circuits_and_goes_on(run_dir, tmp_path, monkeypatch, capsys):
     file = cases(tmp_path, {"prompt_id": "seed_prompt"}, {"prompt_id": TWIN}, {"prompt_id": OTHER})
     real, seen = tracing.incoming, []
@@ -297,6 +310,7 @@ def test_a_stopped_command_keeps_its_circuits_and_goes_on(run_dir, tmp_path, mon
     assert out.count("traced") == 2 and out.count("kept") == 1 and len(list_circuits(run_dir)) == 3
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_no_record(run_dir, monkeypatch):
     class Stop(Exception):
         """Stands for a failure of a library."""

@@ -151,7 +151,9 @@ async def test_brackets_walk_through_the_circuits_and_tab_shows_the_grid_alone(r
         assert "direct E" in await press(pilot, "tab")
 
 
-@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (200, 60)])
+@pytest.mark.parametrize(
+    "size", [(20, 5), (80, 24), *(pytest.param(s, marks=pytest.mark.slow) for s in ((40, 10), (200, 60)))]
+)
 @async_test
 async def test_hostile_texts_are_literal_at_every_size(run_dir, size):
     async with browsing(at(run_dir, HOSTILE_CIRCUIT), size) as pilot:
@@ -224,6 +226,7 @@ async def test_what_several_circuits_share_is_a_list_of_neurons(run_dir):
     async with browsing(Options(run_dir=run_dir), (100, 30)) as pilot:
         shown = await press(pilot, "G", "end", "enter")
         assert "common circuit template" in shown and "2 circuits, of which 1 held out: 3 nodes" in shown
+        assert "in 1 held-out prompt the common neurons keep 0.62" in shown
         assert "L1N2" in shown and "+0.75" in shown and "end-1" in shown and "entity-1" in shown
         assert "this row is no neuron" in await press(pilot, "down", "enter")
         await press(pilot, "home", "enter")

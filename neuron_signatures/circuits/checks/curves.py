@@ -4,7 +4,7 @@ Units are neurons at positions. m(C) is the target function with every unit set 
 
     faithfulness(C) = (m(C) - m(∅)) / (m(M) - m(∅))      complement(C) = the same of M without C
 
-as in arXiv 2403.19647. The random sets have as many units of each layer at each position: a unit that equals its
+as in arXiv 2403.19647. By default random sets have as many units of each layer at each position: a unit that equals its
 reference, as every unit before the entity does by the mean of a template, would make a random set smaller than it
 looks. Ranking and ablation use the same reference.
 """
@@ -90,7 +90,7 @@ def curves(
     layers, width = mlp_shape(problem.hf)
     n = layers * width * len(problem.positions)
     sizes = [k for k in settings.sizes if k <= n]
-    with progress("sets", _n_sets(sizes, settings, bool(circuit))) as bar:
+    with progress("sets", n_sets(sizes, settings, with_circuit=bool(circuit))) as bar:
         bar.skip(values.count)
         sets = NeuronSets(
             problem, tuple(range(layers)), batch=settings.batch, values=values, advance=bar.advance, per_position=True
@@ -110,7 +110,7 @@ def curves(
     return Curves(tuple(points), of_circuit[0] if of_circuit else None, n, ends.full, ends.empty, warnings)
 
 
-def _n_sets(sizes: Sequence[int], settings: CurveSettings, with_circuit: bool) -> int:
+def n_sets(sizes: Sequence[int], settings: CurveSettings, *, with_circuit: bool) -> int:
     """How many sets are measured at most, each in a forward pass of one copy of the prompt."""
     n_controlled = len(set(sizes) & set(settings.control_sizes)) + with_circuit
     return 2 + 2 * (len(sizes) + with_circuit) + 2 * settings.n_random * n_controlled
@@ -135,7 +135,7 @@ class _Measure:
         shares = (self._shares(f"{name}/{meaning}", members, meaning) for meaning in MEANINGS)
         for own, kept, left in zip(members, *shares, strict=True):
             k = int(own.sum())
-            controlled = (control_sizes is None or k in control_sizes) and not takes_whole_layers(_cells(own))
+            controlled = (control_sizes is None or k in control_sizes) and not takes_whole_layers(self._cells(own))
             random = self._random(f"{name} {k}", own) if controlled else None
             noise = tolerance(empty=self._ends.empty, full=self._ends.full)
             found.append(CurvePoint(
@@ -150,7 +150,7 @@ class _Measure:
         seed = [self._settings.seed, int(own.sum())]
         shares = []
         for meaning in MEANINGS:
-            matched = layer_matched(_cells(own), np.random.default_rng(seed))
+            matched = layer_matched(self._cells(own), np.random.default_rng(seed))
             drawn = (cells.view(own.shape) for cells in islice(matched, self._settings.n_random))
             shares.append(self._shares(f"{name} random/{meaning}", drawn, meaning))
         log.info("%s: measured %d random sets", name, self._settings.n_random)
@@ -161,15 +161,14 @@ class _Measure:
         shares: list[float] = normalised(found, empty=self._ends.empty, full=self._ends.full).tolist()
         return shares
 
+    def _cells(self, own: NeuronSet) -> Bool[Tensor, "cell unit"]:
+        """The set as rows within which random sets have as many units: layers at positions, or layers."""
+        return own.flatten(0, 1) if self._settings.matched == "layer and position" else own.flatten(1)
+
 
 class _RandomShares(NamedTuple):
     kept: list[float]
     left: list[float]
-
-
-def _cells(own: NeuronSet) -> Bool[Tensor, "cell neuron"]:
-    """Each layer at each position as a layer of its own."""
-    return own.flatten(0, 1)
 
 
 def _mask(members: Sequence[NeuronAt], problem: Problem, shape: tuple[int, ...]) -> NeuronSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from neuron_signatures.runs.plain import strict
 
@@ -15,12 +15,15 @@ N_RANDOM_GROUPS: Final = 100
 N_OTHERS: Final = 10
 COPIES: Final = 64
 
+Matched = Literal["layer and position", "layer"]
+
 
 @dataclass(frozen=True)
 class CurveSettings:
     """`sizes` of the sets of the strongest units; those of `control_sizes` are compared with `n_random` random sets,
-    kept and ablated. `batch` is copies of the prompt per forward pass. Sets are scored only if m(M) - m(∅) is at least
-    `min_effect`, in logits."""
+    kept and ablated. These have as many units of each layer at each position as the set, or of each layer at any
+    position (`matched`). `batch` is copies of the prompt per forward pass. Sets are scored only if m(M) - m(∅) is at
+    least `min_effect`, in logits."""
 
     sizes: tuple[int, ...] = SIZES
     control_sizes: tuple[int, ...] = (CONTROL_SIZE,)
@@ -28,6 +31,7 @@ class CurveSettings:
     seed: int = 0
     batch: int = COPIES
     min_effect: float = 1.0
+    matched: Matched = "layer and position"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 from neuron_signatures.runs.errors import UsageError
 
-
 NO_TEMPLATE: Final = "the prompts have no more than their first token in common"
 
 
@@ -20,7 +19,6 @@ class Span(NamedTuple):
 
     start: int
     end: int
-
 
     @property
     def is_template(self) -> bool:
