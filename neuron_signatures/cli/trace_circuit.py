@@ -83,7 +83,7 @@ def _add_graph_flags(parser: Parser) -> None:
     group.add_argument("--min_mean_tokens", type=at_least(1), default=64, metavar="N",
                        help="fewest tokens of a mean; default 64")  # fmt: skip
     group.add_argument(
-        "--heads", action="store_true", help="shares of attention heads in every edge, those of at least 1 % of it"
+        "--heads", action="store_true", help="shares of attention heads in every edge, those of at least 1 %% of it"
     )
     group.add_argument("--measure", type=at_least(0), default=0, metavar="N",
                        help="ablate the sources of the N strongest edges, and the N strongest neurons; "
