@@ -17,6 +17,7 @@ from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
 from neuron_signatures.views.circuit.common_checks import common_check_words, read_common_checks
+from neuron_signatures.views.circuit.labels import without_evidence
 
 _N_NEURONS: Final = 10
 _N_PATHS: Final = 8
@@ -31,7 +32,7 @@ def trace_lines(run_dir: Path, outcome: Outcome) -> list[str]:
     exported = [f"exported {escape(line)}" for one in outcome.exported for line in one.lines()]
     if len(outcome.circuits) == 1:
         (circuit,) = outcome.circuits
-        return [*_circuit_lines(run_dir, circuit, outcome.checked.get(circuit.name)), *exported]
+        return [*_circuit_lines(run_dir, circuit), *exported]
     shown = outcome.circuits[:_N_LINES]
     lines = [_one_line(found, new=found.name in outcome.new) for found in shown]
     if more := len(outcome.circuits) - len(shown):
@@ -70,7 +71,7 @@ def _order(node: Node) -> tuple[float, float]:
     return -abs(node.score or 0.0), 1.0 if node.influence is None else node.influence
 
 
-def _circuit_lines(run_dir: Path, found: StoredCircuit, checked: dict[str, Any] | None) -> list[str]:
+def _circuit_lines(run_dir: Path, found: StoredCircuit) -> list[str]:
     graph = found.graph
     prompt = graph.prompt
     foil = f" against {visible(prompt.foil)!r}" if prompt.foil is not None else ""
@@ -80,12 +81,10 @@ def _circuit_lines(run_dir: Path, found: StoredCircuit, checked: dict[str, Any] 
         f"target   {visible(prompt.target)!r}{foil} at position {prompt.target_pos}: {value}, "
         f"probability {probability}",
         *_size_lines(found),
-        *_check_lines(checked),
-        "",
-        *(_neuron_line(node) for node in strongest_neurons(graph)),
-        "",
-        *_path_lines(graph),
         *check_lines(run_dir, found.name),
+        "",
+        *_neuron_lines(graph),
+        *_path_lines(graph),
         *warning_lines(found.record.warnings),
     ]
     return [*lines, f"written  {escape(str(run_dir / circuit_folder(found.name).folder))}"]
@@ -136,25 +135,6 @@ def _correlation(pearson: float | None, n: int) -> str:
     return f"Pearson {number(pearson)} (n {n})" if n >= _FEWEST_POINTS else f"too few (n {n})"
 
 
-def _check_lines(checked: dict[str, Any] | None) -> Iterator[str]:
-    """How much of the target the circuit's neurons keep alone, beside random sets of the same layers and positions."""
-    own = checked["circuit"] if checked is not None else None
-    if own is None:
-        return
-    yield (
-        f"tested   its {own['k']:,} neurons alone keep {number(own['faithfulness'])} of the "
-        f"target{_beside(own['random'])}, without them {number(own['complement'])} is left"
-        f"{_beside(own['complement_random'])}"
-    )
-
-
-def _beside(random: dict[str, Any] | None) -> str:
-    """What random sets give; empty if none were measured."""
-    if random is None:
-        return ""
-    return f" (random {number(random['mean'])} ± {number(random['sd'])}, p {random['p']:.2g})"
-
-
 def _n_neurons(graph: Graph) -> int:
     return sum(node.kind == "neuron" for node in graph.nodes)
 
@@ -168,14 +148,20 @@ def _one_line(found: StoredCircuit, *, new: bool) -> str:
     )
 
 
+def _neuron_lines(graph: Graph) -> Iterator[str]:
+    if found := strongest_neurons(graph):
+        measured = "; measured: of an ablation" if any(node.measured is not None for node in found) else ""
+        yield f"strongest neurons by score (over all paths, half rule; effect: of the plain gradient{measured}):"
+        yield from (_neuron_line(node) for node in found)
+        yield ""
+
+
 def _neuron_line(node: Node) -> str:
-    promoted = " ".join(repr(visible(t)) for t in node.promotes[:_N_PROMOTED])
-    label = node.label or promoted
-    effect = "" if node.effect is None else f" effect {node.effect:>+7.3f}"
-    measured = "" if node.measured is None else f" measured {node.measured:>+7.3f}"
+    effect = "" if node.effect is None else f"  effect {node.effect:>+7.3f}"
+    measured = "" if node.measured is None else f"  measured {node.measured:>+7.3f}"
     return (
-        f"  {node.name:10} at {node.pos:<3} {_signed(node.score, 8)}{effect}{measured}  "
-        f"act {_signed(node.activation, 8)} (ref {_signed(node.reference, 7)})  {escape(shorten(label, 60))}"
+        f"  {node.name:10} at {node.pos:<3} score {_signed(node.score, 7)}{effect}{measured}  "
+        f"act {_signed(node.activation, 8)} (ref {_signed(node.reference, 7)})  {_said(node, 60)}"
     )
 
 
@@ -193,9 +179,16 @@ def _path_lines(graph: Graph) -> Iterator[str]:
 
 def _node_text(node: Node) -> str:
     if node.kind == "neuron":
-        label = f" ({escape(shorten(node.label, 40))})" if node.label else ""
-        return f"{node.name} at {node.pos}{label}"
+        said = _said(node, 40)
+        return f"{node.name} at {node.pos}{f' ({said})' if said else ''}"
     return f"{visible(node.token)!r}{f' at {node.pos}' if node.kind == 'embedding' else ''}"
+
+
+def _said(node: Node, longest: int) -> str:
+    """What the neuron stands for, without the evidence of its explanation in brackets at the end."""
+    promoted = " ".join(repr(visible(t)) for t in node.promotes[:_N_PROMOTED])
+    text = without_evidence(node.label) or promoted
+    return escape(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
 def _summary(node: Node) -> dict[str, Any]:

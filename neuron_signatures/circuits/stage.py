@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from neuron_signatures.analysis.attribution.precision import DIFFERENCES, default_dtype
 from neuron_signatures.analysis.attribution.reference import RECORDS as RECORDS_REFERENCE
@@ -38,6 +39,8 @@ from neuron_signatures.runs.stage_record import run_identity
 from neuron_signatures.runs.stage_results import open_folder
 
 log = logging.getLogger(__name__)
+
+_MORE_IS_ENOUGH: Final = ("heads", "measure")
 
 
 def run_trace(run: Run, request: TraceRequest, progress: ProgressOf) -> Outcome:
@@ -107,8 +110,9 @@ def _prepared(run: Run, request: TraceRequest, progress: ProgressOf) -> dict[str
         cases = list(cases)
         reference_of = of_template(cases)
     found: dict[str, PreparedCase] = {}
-    for case, checked in cases:
-        ready = prepare_case(run, checked, case, reference_of)
+    for number, (case, checked) in enumerate(cases, 1):
+        with _naming(f"case {number} ({checked.prompt.probe_id})" if len(request.cases) > 1 else None):
+            ready = prepare_case(run, checked, case, reference_of)
         name = request.name if request.name is not None and len(request.cases) == 1 else ready.name
         if name in found:
             what = f"two cases are the same prediction of prompt {ready.prompt.prompt_id}"
@@ -120,6 +124,17 @@ def _prepared(run: Run, request: TraceRequest, progress: ProgressOf) -> dict[str
     for warning in dict.fromkeys(warning for ready in found.values() for warning in ready.warnings):
         log.warning("%s", warning)
     return found
+
+
+@contextmanager
+def _naming(case: str | None) -> Iterator[None]:
+    """Name the case in refusals: of many, the flag does not tell which it is."""
+    try:
+        yield
+    except UsageError as e:
+        if case is None:
+            raise
+        raise UsageError(e.what, where=f"{case}: {e.where}" if e.where else case, next_step=e.next_step) from e
 
 
 def _reference_of_run(run: Run, request: TraceRequest, progress: ProgressOf) -> ReferenceOf | None:
@@ -154,7 +169,11 @@ def _is_finished(run: Run, name: str, case: PreparedCase, request: TraceRequest)
         return False
     record = folder.read_record(run.path, TRACE)
     wanted = case.settings(request.settings)
-    other = [key for key, value in wanted.items() if record.settings.get(key) != value]
+    other = [key for key, value in wanted.items() if not _is_enough(key, record.settings.get(key), value)]
+    if _prediction(record.settings) != _prediction(wanted):
+        what = "holds the circuit of another prediction"
+        step = "Give another --name, or --overwrite"
+        raise UsageError(what, where=folder.folder, next_step=step)
     if record.run != DumpIdentity.model_validate(run_identity(run)):
         other.append("the run")
     if other or folder.outdated(run.path, record):
@@ -163,6 +182,18 @@ def _is_finished(run: Run, name: str, case: PreparedCase, request: TraceRequest)
         return False
     log.info("circuit %s is finished: read from %s (--overwrite computes it again)", name, folder.folder)
     return True
+
+
+def _prediction(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    target = settings.get("target") or {}
+    return settings.get("prompt_id"), *(target.get(key) for key in ("pos", "token_id", "foil_id"))
+
+
+def _is_enough(key: str, stored: Any, wanted: Any) -> bool:
+    """Whether a stored setting serves: heads and ablations that nobody asks for now are no reason to lose them."""
+    if key in _MORE_IS_ENOUGH and isinstance(stored, int):
+        return bool(stored >= wanted)
+    return bool(stored == wanted)
 
 
 def _write(run: Run, name: str, case: PreparedCase, settings: TraceSettings, progress: ProgressOf) -> None:

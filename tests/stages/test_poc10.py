@@ -172,7 +172,8 @@ def test_numbers_that_an_imported_circuit_lacks_are_dashes(run_dir, tmp_path, ca
     out = capsys.readouterr().out
     assert "target   '·cat' at position 1: -, probability 0.700" in out
     first, second = (next(line.split() for line in out.splitlines() if name in line) for name in ("L0N7", "L2N5"))
-    assert first[3:8] == ["-", "act", "+3.500", "(ref", "-)"] and second[3:6] == ["-", "act", "-"]
+    assert first[3:9] == ["score", "-", "act", "+3.500", "(ref", "-)"]
+    assert second[3:7] == ["score", "-", "act", "-"]
     assert "+0.000" not in out
     nameless = edited(foreign_file(tmp_path / "dog.json"), lambda c: c["nodes"][-1].update(clerp="x", token_prob=None))
     assert call(run_dir, "--import", nameless, "--name", "nameless") == 0
@@ -191,6 +192,18 @@ def test_the_same_command_writes_the_same_and_other_settings_trace_again(run_dir
     assert call(run_dir, *AUSTIN, "--node_share", 0.3) == 0
     assert "another node_share" in capsys.readouterr().err and content(run_dir, name) != before
     assert list_circuits(run_dir) == [name]
+
+
+def test_what_a_circuit_has_is_not_lost_to_a_plainer_command(made, capsys):
+    before = content(made, "austin")
+    assert call(made, *AUSTIN, "--name", "austin") == 0  # without --heads and --measure
+    captured = capsys.readouterr()
+    assert "circuit austin is finished" in captured.err and content(made, "austin") == before
+    (line, *_) = [line for line in captured.out.splitlines() if line.startswith("  L")]
+    assert "score" in line and "measured" in line and "precision" not in captured.out
+    other = ("--prompt_id", OTHER, "--target_token", " Austin", "--name", "austin")
+    assert "holds the circuit of another prediction" in refused(capsys, made, *other)
+    assert content(made, "austin") == before
 
 
 @pytest.mark.slow
@@ -349,12 +362,13 @@ def test_every_table_of_a_trace_is_written(made):
 @pytest.mark.slow
 def test_checks_are_written_and_kept_until_the_next_trace(run_dir, capsys):
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
-    assert "its 8 neurons alone keep" in capsys.readouterr().out and list_circuits(run_dir, CHECKS) == ["a"]
+    assert "the 8 own neurons of the circuit keep" in capsys.readouterr().out
+    assert list_circuits(run_dir, CHECKS) == ["a"]
     assert call(run_dir, *AUSTIN, "--name", "a", "--checks") == 0
     assert "circuit a is tested" in capsys.readouterr().err
     assert verify_run(run_dir).faults == []
     assert call(run_dir, *AUSTIN, "--name", "a", "--overwrite") == 0
-    assert "alone keep" not in capsys.readouterr().out  # the tests are of the circuit before
+    assert "own neurons of the circuit keep" not in capsys.readouterr().out  # the tests are of the circuit before
 
 
 def test_an_export_that_is_not_possible_is_refused_before_the_trace(run_dir, made, tmp_path, capsys, monkeypatch):

@@ -133,7 +133,7 @@ def test_one_circuit_prints_its_tests(made: Path, capsys: pytest.CaptureFixture[
     assert main([*flags, *FAST]) == 0
     lines = capsys.readouterr().out.splitlines()
     own, line = [line for line in lines if line.startswith("tested")]
-    assert "neurons alone keep" in own
+    assert "own neurons of the circuit keep" in own and "100 sets" in own
     assert "the 200 strongest neurons keep" in line and "100 sets" in line
 
 

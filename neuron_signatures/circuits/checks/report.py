@@ -10,10 +10,13 @@ from neuron_signatures.views.circuit.checks import faithfulness_words, read_chec
 
 
 def check_lines(run_dir: Path, name: str) -> Iterator[str]:
-    """The sets that were compared with random ones, and the swaps of every group; nothing if it was not tested."""
+    """The circuit's own neurons, the sets that were compared with random ones, and the swaps of every group; nothing
+    if it was not tested."""
     found = read_checks(run_dir, name)
     if found is None or found.outdated:
         return
+    if (own := found.own) is not None and own.faithfulness is not None:
+        yield f"tested   {faithfulness_words(own, 'own neurons of the circuit')}"
     yield from (f"tested   {faithfulness_words(c)}" for c in found.curves if c.n_random and c.faithfulness is not None)
     yield from (f"swapped  {escape(line)}" for line in swap_words(found.swaps))
     yield from (f"warning  {escape(warning)}" for warning in found.record.warnings)
