@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from attribution_cases import TARGET_POS, loaded, plain_value, problem_of, shape_of, target_of
@@ -95,6 +97,10 @@ def test_random_sets_are_at_the_positions_of_the_circuit() -> None:
     )
     assert found.circuit.random.mean == pytest.approx(1, abs=0.2)
     assert found.circuit.complement_random.mean == pytest.approx(0, abs=0.2)
+    anywhere = replace(SETTINGS, matched="layer")
+    by_layer = curves(problem, relevance, held, anywhere, circuit=members, values=StoredValues(), progress=silent)
+    assert by_layer.circuit is not None and by_layer.circuit.random is not None
+    assert by_layer.circuit.random.mean < 0.7, "most of their members do nothing"
 
 
 def test_a_circuit_of_whole_layers_has_no_random_sets() -> None:

@@ -105,7 +105,7 @@ async def test_the_footer_counts_the_keys_that_do_not_fit():
     async with browsing(Options(run_dir=DEMO, layer=3, neuron=508)) as pilot:
         lines = text_of(pilot).splitlines()
         assert lines[-2].startswith("←→ layer  ↑↓ token") and ". , next in list" in lines[-2]
-        assert len(re.findall(r"\S+ +[a-z]+", lines[-1])) > 5 and lines[-1].rstrip().endswith("? 19 more")
+        assert len(re.findall(r"\S+ +[a-z]+", lines[-1])) > 5 and lines[-1].rstrip().endswith("? 20 more")
         await pilot.resize_terminal(320, 30)
         await settle(pilot)
         assert text_of(pilot).rstrip().endswith("PgDn PgUp ±100  ? help")
