@@ -159,7 +159,7 @@ def test_what_is_printed(made, capsys):
     captured = capsys.readouterr()
     assert "circuit austin is finished" in captured.err and content(made, "austin") == before
     for text in ("'·Austin' against '·Phoenix'", "8 neurons of 30 candidates", "replacement", "strongest path of each",
-                 "plain gradient: too few (n ", "groups"):  # fmt: skip
+                 "plain gradient: Pearson", "groups"):  # fmt: skip
         assert text in captured.out, text
     assert call(made, *flags, "--json", "--quiet") == 0
     (circuit,) = json.loads(capsys.readouterr().out)["circuits"]
