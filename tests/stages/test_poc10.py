@@ -119,7 +119,7 @@ def test_the_circuit_that_is_read(made):
     between = {n.id for n in (*kinds["neuron"], *kinds["embedding"])}
     assert all((edge.total is not None) == (edge.source in between) for edge in graph.edges)
     assert sum(node.measured is not None for node in kinds["neuron"]) >= 5
-    assert len([e for e in graph.edges if e.measured is not None]) == 5
+    assert len([e for e in graph.edges if e.measured is not None]) >= 5  # every edge that leaves an ablated neuron
     assert graph.heads and {h.source for h in graph.heads} <= between
     assert all((edge.other_heads is not None) == (edge.source in between) for edge in graph.edges)
 
@@ -159,7 +159,7 @@ def test_what_is_printed(made, capsys):
     captured = capsys.readouterr()
     assert "circuit austin is finished" in captured.err and content(made, "austin") == before
     for text in ("'·Austin' against '·Phoenix'", "8 neurons of 30 candidates", "replacement", "strongest path of each",
-                 "plain gradient: too few (n 5)", "groups"):  # fmt: skip
+                 "plain gradient: Pearson", "groups"):  # fmt: skip
         assert text in captured.out, text
     assert call(made, *flags, "--json", "--quiet") == 0
     (circuit,) = json.loads(capsys.readouterr().out)["circuits"]
