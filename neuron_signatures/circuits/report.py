@@ -16,6 +16,7 @@ from neuron_signatures.runs.circuits.reader import StoredCircuit
 from neuron_signatures.runs.errors import shorten
 from neuron_signatures.runs.plain import strict
 from neuron_signatures.runs.tokens import escape, visible
+from neuron_signatures.views.circuit.checks import agreements, scores_doubt
 from neuron_signatures.views.circuit.common_checks import common_check_words, read_common_checks
 from neuron_signatures.views.circuit.labels import without_evidence
 
@@ -129,6 +130,8 @@ def _size_lines(found: StoredCircuit) -> Iterator[str]:
         yield f"groups   {escape(str(facts['groups']['line']))}"
     for one in facts.get("measured", ()):
         yield f"measured {one['what']}, {one['predictor']}: {_correlation(one['pearson'], one['n'])}"
+    if doubt := scores_doubt(agreements(found.record)):
+        yield f"note     {doubt}"
 
 
 def _correlation(pearson: float | None, n: int) -> str:

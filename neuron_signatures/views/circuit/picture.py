@@ -36,6 +36,7 @@ STYLE: Final = (
     ".ns-circuit .n{font-weight:600}.ns-circuit .w{font-size:11.5px;opacity:.85}"
     ".ns-circuit .rule{stroke:#8884}.ns-circuit .band{fill:#8881}"
     ".ns-circuit .e{fill:none;stroke:#34be8c}.ns-circuit .e.m{stroke:#fb923c;stroke-dasharray:5 3}"
+    ".ns-circuit .o{fill:Canvas}"
     ".ns-circuit .b{fill:#94a3b8;stroke:#888}.ns-circuit .up .b{fill:#34d399;stroke:#16a574}"
     ".ns-circuit .dn .b{fill:#fb923c;stroke:#e17323;stroke-dasharray:4 2}"
     ".ns-circuit .g .b{stroke:#7c3aed;stroke-width:2}.ns-circuit .tg .b{stroke:currentColor;stroke-width:2}"
@@ -125,8 +126,8 @@ def _node(item: Item, box: Box, strongest: float, shown: Shown, second: SecondLi
     if said:
         lines.append(f'<text class="w" x="{_n(x)}" y="{_n(box.y + 27.5)}">{_text(said)}</text>')
     tip = _text("; ".join(item_lines(item, shown.graph.prompt)))
-    return (f'<g class="{cls}"><title>{tip}</title><rect class="b" x="{_n(box.x)}" y="{_n(box.y)}" '
-            f'width="{_n(box.width)}" height="{_n(box.height)}" rx="{radius}" '
+    place = f'x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="{radius}"'
+    return (f'<g class="{cls}"><title>{tip}</title><rect class="o" {place}/><rect class="b" {place} '
             f'fill-opacity="{shade(item, strongest):.3f}"/>{_joined(lines)}</g>')  # fmt: skip
 
 
