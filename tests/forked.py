@@ -7,14 +7,16 @@ the fork: a test of those variables needs a new interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
+from types import ModuleType
 from typing import Any
 
 # Windows has no fork: children there are new interpreters.
@@ -32,7 +34,8 @@ class Child:
         self._out, self._err = (Path(self._folder.name) / name for name in ("out", "err"))
         call = (function, args, dict(os.environ), str(self._out), stderr or str(self._err))
         self.process = _context.Process(target=_call, args=call, daemon=True)
-        self.process.start()
+        with _no_main():
+            self.process.start()
 
     @property
     def pid(self) -> int:
@@ -60,6 +63,17 @@ class Child:
         done = CompletedProcess([], self.process.exitcode, _text(self._out), self.stderr)
         self._folder.cleanup()
         return done
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Children run the main module again; Streamlit's AppTest (1.67) leaves a page's script as that. Here it is none."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def run(function: Callable[..., int | None], *args: Any) -> CompletedProcess[str]:
