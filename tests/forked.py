@@ -67,7 +67,7 @@ class Child:
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Children run the main module again; Streamlit's AppTest (1.67) leaves a page's script as that. Here it is none."""
+    """Children run the main module again; AppTest (Streamlit 1.67) leaves a page's script as that. Here it is none."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
