@@ -11,7 +11,7 @@ from circuits_made import made_graph
 from neuron_signatures.runs.circuits.graph import Edge, Graph, HeadShare, Node, Prompt
 from neuron_signatures.views.circuit.labels import canvas_name, node_name, said_of, sign_of
 from neuron_signatures.views.circuit.layout import Layout, lay_out
-from neuron_signatures.views.circuit.lists import node_lists
+from neuron_signatures.views.circuit.lists import CircuitIndex
 from neuron_signatures.views.circuit.shown import MOST_NODES, Thresholds, show
 
 
@@ -75,7 +75,7 @@ def test_lists_are_sorted_and_say_what_is_missing():
              Node("t", "target", 2, 0, activation=1.0))  # fmt: skip
     edges = (Edge("c", "b", 1.0), Edge("a", "b", -2.0, -1.5, -1.25), Edge("b", "t", 4.0))
     graph = Graph(Prompt("p", "x", (1,), ("x",), 0, 1, "y", 0.5), 2, nodes, edges, heads)
-    found = node_lists(graph, "b")
+    found = CircuitIndex(graph).lists("b")
     assert found is not None
     assert [(e.other.id, e.weight, e.total, e.measured) for e in found.incoming] == [
         ("a", -2.0, -1.5, -1.25), ("c", 1.0, None, None),
@@ -84,9 +84,9 @@ def test_lists_are_sorted_and_say_what_is_missing():
     assert found.incoming[0].strength == pytest.approx(2 / 6)
     assert (found.incoming_sum, found.missing, found.missing_abs, found.cancellation) == (-1.0, 2.5, 3.0, 4.0)
     assert [e.other.id for e in found.outgoing] == ["t"]
-    lonely = node_lists(graph, "a")
+    lonely = CircuitIndex(graph).lists("a")
     assert lonely is not None and not lonely.incoming and lonely.missing is None and lonely.cancellation is None
-    assert node_lists(graph, "none") is None
+    assert CircuitIndex(graph).lists("none") is None
     assert (sign_of(nodes[0]), sign_of(nodes[1]), sign_of(nodes[2]), sign_of(nodes[3])) == ("+", "-", "+", "")
 
 

@@ -5,8 +5,9 @@ Everything here is a callback of a button; what went wrong is shown by the next 
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ import streamlit as st
 from neuron_signatures.dashboard.circuit.opened_page import CircuitPage
 from neuron_signatures.dashboard.widgets.elements import show_error, small
 from neuron_signatures.dashboard.widgets.words import count_of
+from neuron_signatures.runs.circuits import regroup
 from neuron_signatures.runs.circuits.folder import circuit_folder
-from neuron_signatures.runs.circuits.groups import MAX_LABEL, Group, Groups, GroupsFile, write_groups
+from neuron_signatures.runs.circuits.groups import MAX_LABEL, Groups, GroupsFile, write_groups
 from neuron_signatures.runs.errors import ProjectError
 from neuron_signatures.runs.tokens import encodable
 
@@ -69,9 +71,9 @@ def _actions(page: CircuitPage, groups: Groups) -> None:
     ids = [n.id for n in page.selected_nodes if n.kind != "target"]
     pinned = set(groups.pinned)
     if ids and pinned.issuperset(ids):
-        st.button("Unpin", key="circuit_unpin", on_click=save_pins, args=(page, groups, pinned.difference(ids)))
+        st.button("Unpin", key="circuit_unpin", on_click=save_unpinned, args=(page, groups, ids))
     elif ids:
-        st.button("Pin", key="circuit_pin", on_click=save_pins, args=(page, groups, [*groups.pinned, *ids]),
+        st.button("Pin", key="circuit_pin", on_click=save_pinned, args=(page, groups, ids),
                   help="Shown whatever the thresholds say.")  # fmt: skip
     in_groups = list(dict.fromkeys(i.group for i in page.selected if i.group))
     one = page.group(in_groups[0]) if len(in_groups) == 1 else None
@@ -102,39 +104,28 @@ def _collapse_buttons(page: CircuitPage, groups: Groups) -> None:
         st.button("All groups as their nodes", key="circuit_expand", on_click=_set_collapsed, args=(page.name, set()))
 
 
-def save_pins(page: CircuitPage, groups: Groups, pinned: Iterable[str]) -> None:
-    wanted = set(pinned)
-    kept = [*(i for i in groups.pinned if i in wanted), *sorted(wanted.difference(groups.pinned))]
-    _write(page, groups, GroupsFile(pinned=tuple(kept), groups=groups.groups))
+def save_pinned(page: CircuitPage, groups: Groups, ids: Collection[str]) -> None:
+    _write(page, groups, regroup.pin(groups, sorted(ids)))
 
 
-def save_group(page: CircuitPage, groups: Groups, members: Collection[str]) -> None:
+def save_unpinned(page: CircuitPage, groups: Groups, ids: Collection[str]) -> None:
+    _write(page, groups, regroup.unpin(groups, ids))
+
+
+def save_group(page: CircuitPage, groups: Groups, members: Sequence[str]) -> None:
     """Make a group of these nodes, with the typed name."""
-    taken = {g.id for g in groups.groups}
-    new_id = next(f"group-{i}" for i in range(1, len(taken) + 2) if f"group-{i}" not in taken)
-    new = Group(id=new_id, label=_typed(), nodes=tuple(members))
-    others = [_without(g, set(members)) for g in groups.groups]
-    if _write(page, groups, GroupsFile(pinned=groups.pinned, groups=(*(g for g in others if g), new))):
+    if _write(page, groups, regroup.group_nodes(groups, members, _typed())):
         st.session_state[_LABEL] = ""
 
 
 def save_name(page: CircuitPage, groups: Groups, group_id: str) -> None:
     """Give a group the typed name."""
-    renamed = {"label": _typed(), "source": "person", "named_by": None}
-    found = tuple(g.model_copy(update=renamed) if g.id == group_id else g for g in groups.groups)
-    if _write(page, groups, GroupsFile(pinned=groups.pinned, groups=found)):
+    if _write(page, groups, regroup.rename_group(groups, group_id, _typed())):
         st.session_state[_LABEL] = ""
 
 
 def save_ungrouped(page: CircuitPage, groups: Groups, group_ids: Collection[str]) -> None:
-    left = tuple(g for g in groups.groups if g.id not in group_ids)
-    _write(page, groups, GroupsFile(pinned=groups.pinned, groups=left))
-
-
-def _without(group: Group, nodes: Collection[str]) -> Group | None:
-    """The group without these nodes; None if none is left."""
-    left = tuple(n for n in group.nodes if n not in nodes)
-    return group if left == group.nodes else group.model_copy(update={"nodes": left}) if left else None
+    _write(page, groups, functools.reduce(regroup.remove_group, group_ids, groups.content()))
 
 
 def _typed() -> str:

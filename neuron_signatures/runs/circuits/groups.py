@@ -21,7 +21,7 @@ from neuron_signatures.runs.errors import BadRunError, EnvironmentProblem, Usage
 from neuron_signatures.runs.files import json_text, whole_file
 from neuron_signatures.runs.lock import lock_file
 from neuron_signatures.runs.manifest_file import first_error
-from neuron_signatures.runs.names import CIRCUITS, ID_RULE, TMP_PREFIX, check_ids, inside
+from neuron_signatures.runs.names import ID_RULE, TMP_PREFIX, check_ids, inside
 from neuron_signatures.runs.opening import NotReadableError, read_regular
 from neuron_signatures.runs.tokens import brief, encodable
 
@@ -173,11 +173,6 @@ def parse_groups(raw: bytes, *, where: str) -> GroupsFile:
         raise BadRunError(first_error(e), where=where, next_step=_MEND) from e
     except ValueError as e:
         raise BadRunError(f"not valid JSON ({e})", where=where, next_step=_MEND) from e
-
-
-def list_edited(run_dir: Path) -> list[str]:
-    """The circuits of a run that have groups of people, in order of name."""
-    return sorted(path.parent.name for path in (run_dir / CIRCUITS).glob(f"*/{GROUPS}"))
 
 
 def _read(run_dir: Path, name: str) -> tuple[Path, bytes | None, Origin]:

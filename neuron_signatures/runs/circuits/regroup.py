@@ -24,13 +24,6 @@ def group_nodes(groups: GroupsFile, nodes: Sequence[str], label: str) -> GroupsF
     return _with(rest, groups=(*rest.groups, new))
 
 
-def add_nodes(groups: GroupsFile, group_id: str, nodes: Sequence[str]) -> GroupsFile:
-    """Move nodes into a group."""
-    old = find(groups, group_id)
-    rest = ungroup_nodes(groups, [node for node in nodes if node not in old.nodes])
-    return _replace(rest, old, nodes=tuple(dict.fromkeys([*old.nodes, *nodes])))
-
-
 def ungroup_nodes(groups: GroupsFile, nodes: Collection[str]) -> GroupsFile:
     """Take nodes out of their groups; a group without nodes disappears."""
     kept = []

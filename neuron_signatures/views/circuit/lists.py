@@ -45,11 +45,6 @@ class NodeLists:
     """Σ|E| / |activation|: how much larger what comes in is than what is left of it. None for an activation of 0."""
 
 
-def node_lists(graph: Graph, node_id: str) -> NodeLists | None:
-    """The lists of a node over all edges of the graph, whatever is shown; None if there is no such node."""
-    return CircuitIndex(graph).lists(node_id)
-
-
 class CircuitIndex:
     """A graph by node, for many look-ups."""
 
@@ -67,6 +62,7 @@ class CircuitIndex:
             self._heads[head.source, head.target].append(head)
 
     def lists(self, node_id: str) -> NodeLists | None:
+        """The lists of a node over all edges of the graph, whatever is shown; None if there is no such node."""
         node = self.nodes.get(node_id)
         if node is None:
             return None

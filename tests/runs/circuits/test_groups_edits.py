@@ -30,7 +30,6 @@ def test_a_new_group_takes_nodes_out_of_others():
 
 
 def test_nodes_move_between_groups():
-    assert labels(regroup.add_nodes(START, "g1", ["c", "a"])) == {"Texas": ("a", "b", "c")}
     assert labels(regroup.ungroup_nodes(START, ["a", "b"])) == {"capital": ("c",)}
 
 
